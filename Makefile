@@ -1,0 +1,64 @@
+# `make help` lists what can be done here.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check format generate generate-check lock clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Install the locked dependencies and this project into .venv.
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed; name one: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## Start everything, run a rolling restart, show it live, stop everything.
+	@$(BIN)/spincycle demo
+
+dev: $(READY) ## Start everything on this machine and leave it up until Ctrl-C.
+	@$(BIN)/spincycle dev
+
+test: $(READY) ## Run the unit, integration and end-to-end tests.
+	$(BIN)/pytest $(TESTS)
+
+check: $(READY) generate-check ## Lint, types, import boundaries and the protos' own checks.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/python tests/contract/breaking.py
+
+format: $(READY) ## Rewrite Python and protos in the house format.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/buf format --write
+
+generate: $(READY) ## Make the Python stubs under generated/ from protos/.
+	$(BIN)/buf generate
+
+generate-check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
+	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check
+	@diff -r -x __pycache__ generated .generated-check/generated \
+	  || { echo "error: generated/ is stale; run make generate and commit it"; rm -rf .generated-check; exit 1; }
+	@rm -rf .generated-check
+
+lock: ## Resolve the newest dependencies into requirements.lock.
+	$(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/pip install --quiet uv
+	.lock-venv/bin/uv pip compile pyproject.toml --group dev --extra postgres --python-version 3.11 \
+	  --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+	rm -rf .lock-venv
+
+clean: ## Remove what setup and the tools made.
+	rm -rf $(VENV) .lock-venv .generated-check .mypy_cache .ruff_cache .pytest_cache .hypothesis
