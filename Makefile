@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# What the protos must stay compatible with: the published main, or here the local one.
+BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --verify --quiet main)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -37,7 +39,7 @@ check: $(READY) generate-check ## Lint, types, import boundaries and the protos'
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
-	$(BIN)/python tests/contract/breaking.py
+	$(BIN)/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
 
 format: $(READY) ## Rewrite Python and protos in the house format.
 	$(BIN)/ruff format .

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from spincycle.state import State
 
-Value: TypeAlias = "None | bool | int | float | str | list[Value] | dict[str, Value]"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 """Anything JSON can say: the values of job arguments and job data."""
 
 NOOP = "noop"
@@ -16,7 +16,7 @@ NOOP = "noop"
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How the wait between tries grows: wait × factor^(tries − 1), at most `max_wait`.
+    """How the wait between tries grows: wait * factor^(tries - 1), at most `max_wait`.
 
     Attributes:
         factor: growth from one wait to the next, from 1.
