@@ -1,0 +1,111 @@
+"""Errors of the catalogue as gRPC statuses with details, and back."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from spincycle import errors
+from spincycle.errors import FieldViolation, SpinCycleError
+from spincycle.v1 import error_pb2
+
+DOMAIN = "spincycle"
+"""Domain of every ErrorInfo that these services send."""
+
+
+def to_message(error: SpinCycleError) -> error_pb2.Error:
+    """The failure as the message of the contract."""
+    return error_pb2.Error(
+        message=error.message,
+        request_id=error.request_id_or_empty,
+        http_status=error.http,
+        reason=error.reason,
+    )
+
+
+def to_status(error: SpinCycleError) -> status_pb2.Status:
+    """The failure as a status with ErrorInfo, BadRequest if fields are at fault, and Error."""
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
+    _add(
+        status,
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata),
+    )
+    if error.violations:
+        bad = error_details_pb2.BadRequest()
+        for violation in error.violations:
+            bad.field_violations.add(field=violation.field, description=violation.description)
+        _add(status, bad)
+    _add(status, to_message(error))
+    return status
+
+
+def _add(
+    status: status_pb2.Status,
+    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_pb2.Error,
+) -> None:
+    packed = Any()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+async def abort(
+    context: grpc.aio.ServicerContext[object, object], error: SpinCycleError
+) -> NoReturn:
+    """End the call with the failure."""
+    status = rpc_status.to_status(to_status(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort returned")
+
+
+def from_rpc_error(failure: grpc.aio.AioRpcError, service: str, address: str) -> SpinCycleError:
+    """What a failed call to one of our services says, as an entry of the catalogue.
+
+    A failure that the service itself did not name becomes ServiceUnavailable,
+    DeadlineExceeded or RemoteError, by its code.
+    """
+    for key, value in failure.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return from_status(status_pb2.Status.FromString(value))
+    code = failure.code()
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return errors.ServiceUnavailable(service, address)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.DeadlineExceeded(service, 0)
+    return errors.RemoteError(failure.details() or code.name, reason=code.name, code=code.name)
+
+
+def from_status(status: status_pb2.Status) -> SpinCycleError:
+    """The failure that a status with our details stands for."""
+    message = error_pb2.Error(message=status.message)
+    violations: tuple[FieldViolation, ...] = ()
+    for detail in status.details:
+        if detail.Is(error_pb2.Error.DESCRIPTOR):
+            detail.Unpack(message)
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            detail.Unpack(bad)
+            violations = tuple(
+                FieldViolation(violation.field, violation.description)
+                for violation in bad.field_violations
+            )
+    return from_message(message, code_pb2.Code.Name(status.code), violations)
+
+
+def from_message(
+    message: error_pb2.Error, code: str = "UNKNOWN", violations: tuple[FieldViolation, ...] = ()
+) -> SpinCycleError:
+    """The failure that an Error message stands for, as another process told it."""
+    known = errors.catalogue().get(message.reason)
+    return errors.RemoteError(
+        problem=message.message,
+        request_id=message.request_id,
+        reason=message.reason or "REMOTE",
+        code=known.code if known else code,
+        http=message.http_status or 500,
+        retryable=known.retryable if known else False,
+        told_violations=violations,
+    )
