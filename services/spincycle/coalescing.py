@@ -1,0 +1,78 @@
+"""Waiting together: callers that arrive while one write is in flight share the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Coalescer(Generic[Item, Answer]):
+    """Turns single calls into batches, with no timer: the batch in flight is the timer.
+
+    `write` gets the items in order of arrival and answers one result an item; an exception
+    in place of a result is raised to that item's caller, and an exception raised by `write`
+    is raised to all of them. Each caller is answered after its own batch only.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[list[Item]], Awaitable[Sequence[Answer | BaseException]]],
+        *,
+        max_batch: int = 1000,
+        in_flight: int = 1,
+    ) -> None:
+        self._write = write
+        self._max_batch = max_batch
+        self._in_flight = in_flight
+        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._writers: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: Item) -> Answer:
+        """Answer what `write` answers for the item.
+
+        A caller that is cancelled before its batch is written takes its item back.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if len(self._writers) < self._in_flight:
+            writer = asyncio.create_task(self._drain())
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)
+        return await future
+
+    async def close(self) -> None:
+        """Wait until everything that was submitted is written."""
+        while self._writers:
+            await asyncio.wait(self._writers)
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch = [entry for entry in self._waiting[: self._max_batch] if not entry[1].done()]
+            del self._waiting[: self._max_batch]
+            if batch:
+                await self._write_batch(batch)
+
+    async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        answers: Sequence[Answer | BaseException]
+        try:
+            answers = await self._write([item for item, _ in batch])
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is belongs to the callers
+            answers = [error] * len(batch)
+        if len(answers) != len(batch):
+            wrong = RuntimeError(f"{len(batch)} items were written, {len(answers)} answered")
+            answers = [wrong] * len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, BaseException):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)

@@ -1,0 +1,111 @@
+"""The frame of a service process: options, configuration, logs, signals, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import structlog
+import uvloop
+
+from spincycle.config import Config, ConfigError, load_config, print_config
+from spincycle.logs import configure_logs
+from spincycle.version import VERSION
+
+C = TypeVar("C", bound=Config)
+
+EXIT_CONFIG = 2
+"""Exit code of a process that cannot be configured."""
+
+
+class Shutdown:
+    """The wish to end, which a signal makes and which every part of a process can await."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._reload: Callable[[], None] | None = None
+
+    def ask(self) -> None:
+        """Wish for the end."""
+        self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody wished for the end."""
+        return self._asked.is_set()
+
+    async def wait(self) -> None:
+        """Return when somebody wishes for the end."""
+        await self._asked.wait()
+
+    def on_reload(self, callback: Callable[[], None]) -> None:
+        """Call back at each SIGHUP."""
+        self._reload = callback
+
+    def reload(self) -> None:
+        """Do what SIGHUP asks for, if anything."""
+        if self._reload:
+            self._reload()
+
+
+def service_command(
+    name: str, model: type[C], serve: Callable[[C, Shutdown], Awaitable[None]]
+) -> click.Command:
+    """The console script of a service, which runs `serve` until a signal asks it to end.
+
+    Exit codes: 0 after a clean end, 1 if serving failed, 2 if the configuration is wrong.
+    """
+
+    @click.command(name=f"spincycle-{name}", help=f"Run the {name.replace('-', ' ')}.")
+    @click.option(
+        "--config",
+        "file",
+        type=click.Path(path_type=Path),
+        help="YAML file with configuration; the environment wins over it.",
+    )
+    @click.option(
+        "--print-config", "show", is_flag=True, help="Print the configuration in force and end."
+    )
+    @click.version_option(VERSION, prog_name=f"spincycle-{name}")
+    def command(file: Path | None, show: bool) -> None:
+        try:
+            config = load_config(model, file)
+        except ConfigError as error:
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+            sys.exit(EXIT_CONFIG)
+        if show:
+            click.echo(print_config(config), nl=False)
+            return
+        configure_logs(config.log, name)
+        sys.exit(uvloop.run(_run(config, serve)))
+
+    return command
+
+
+async def _run(config: C, serve: Callable[[C, Shutdown], Awaitable[None]]) -> int:
+    log = structlog.get_logger()
+    shutdown = Shutdown()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, shutdown.ask)
+    loop.add_signal_handler(signal.SIGHUP, shutdown.reload)
+    # What is loaded by now stays for ever; collecting it again and again is wasted work.
+    gc.collect()
+    gc.freeze()
+    try:
+        await serve(config, shutdown)
+    except ConfigError as error:
+        log.error("cannot start", problem=str(error))  # noqa: TRY400 # no traceback for a person's mistake
+        return EXIT_CONFIG
+    except Exception:
+        log.exception("failed")
+        return 1
+    log.info("ended")
+    return 0
