@@ -327,7 +327,8 @@ class RunnerUnreachable(SpinCycleError):
 
 @dataclass(eq=False)
 class DatabaseUnavailable(SpinCycleError):
-    """the database cannot be reached; nothing was changed, try again in a moment"""
+    """the database cannot be reached; try again in a moment, a create with the same idempotency
+    key"""
 
     reason = "DATABASE_UNAVAILABLE"
     code = "UNAVAILABLE"

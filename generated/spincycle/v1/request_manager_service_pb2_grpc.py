@@ -30,8 +30,8 @@ class RequestManagerServiceStub:
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that nothing was changed and
-    that the call can be made again at once, elsewhere or a little later.
+    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
+    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
     """
 
     def __init__(self, channel):
@@ -157,8 +157,8 @@ class RequestManagerServiceServicer:
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that nothing was changed and
-    that the call can be made again at once, elsewhere or a little later.
+    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
+    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
     """
 
     def Create(self, request, context):
@@ -477,8 +477,8 @@ class RequestManagerService:
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that nothing was changed and
-    that the call can be made again at once, elsewhere or a little later.
+    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
+    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
     """
 
     @staticmethod

@@ -17,8 +17,8 @@ class RequestManagerServiceStub:
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that nothing was changed and
-    that the call can be made again at once, elsewhere or a little later.
+    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
+    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -125,8 +125,8 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that nothing was changed and
-    that the call can be made again at once, elsewhere or a little later.
+    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
+    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
     """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,133 @@
+"""A service's database: a pool that outlives the server's absence, and queries by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import structlog
+
+from spincycle.config import DatabaseConfig
+from spincycle.database.queries import Query
+from spincycle.errors import DatabaseUnavailable
+
+ACQUIRE_TIMEOUT = 3.0
+"""Seconds that a caller waits for a free connection."""
+
+UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What a statement raises when the server is away, starting, ending or a standby."""
+
+
+class Session:
+    """Runs named queries on one connection, within a transaction."""
+
+    def __init__(self, connection: Any, queries: Mapping[str, Query]) -> None:
+        self._connection = connection
+        self._queries = queries
+
+    async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
+        """All rows."""
+        query = self._queries[name]
+        rows: list[asyncpg.Record] = await self._connection.fetch(query.sql, *query.bind(values))
+        return rows
+
+    async def fetch_one(self, name: str, /, **values: Any) -> asyncpg.Record | None:
+        """The first row, or None."""
+        query = self._queries[name]
+        row: asyncpg.Record | None = await self._connection.fetchrow(query.sql, *query.bind(values))
+        return row
+
+    async def execute(self, name: str, /, **values: Any) -> None:
+        """Run a query that answers nothing."""
+        query = self._queries[name]
+        await self._connection.execute(query.sql, *query.bind(values))
+
+
+class Database:
+    """A pool of connections and the named queries of one service.
+
+    The pool connects when it is used, so a process starts, and goes on, without the
+    server. Every method raises DatabaseUnavailable while the server is away.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, queries: Mapping[str, Query]) -> None:
+        self._pool = pool
+        self._queries = queries
+        self._reachable = True
+
+    @classmethod
+    async def open(
+        cls, config: DatabaseConfig, queries: Mapping[str, Query], application: str
+    ) -> Database:
+        """Make the pool; no connection is opened yet."""
+        pool = await asyncpg.create_pool(
+            config.dsn.get_secret_value(),
+            min_size=0,
+            max_size=config.max_connections,
+            command_timeout=config.statement_timeout,
+            timeout=ACQUIRE_TIMEOUT,
+            server_settings={"application_name": f"spincycle-{application}", "jit": "off"},
+        )
+        return cls(pool, queries)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the last statement reached the server."""
+        return self._reachable
+
+    async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
+        """All rows of a query."""
+        async with self._session() as session:
+            return await session.fetch(name, **values)
+
+    async def fetch_one(self, name: str, /, **values: Any) -> asyncpg.Record | None:
+        """The first row of a query, or None."""
+        async with self._session() as session:
+            return await session.fetch_one(name, **values)
+
+    async def execute(self, name: str, /, **values: Any) -> None:
+        """Run a query that answers nothing."""
+        async with self._session() as session:
+            await session.execute(name, **values)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """Run several queries as one: committed at the end, rolled back on an exception."""
+        async with self._session() as session, session._connection.transaction():  # noqa: SLF001 # the two classes are one room
+            yield session
+
+    async def close(self) -> None:
+        """Close the pool within a few seconds, forcibly if statements still run."""
+        try:
+            async with asyncio.timeout(ACQUIRE_TIMEOUT):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                yield Session(connection, self._queries)
+        except UNREACHABLE as error:
+            if self._reachable:
+                structlog.get_logger().warning("database unavailable", cause=repr(error))
+            self._reachable = False
+            raise DatabaseUnavailable
+        if not self._reachable:
+            structlog.get_logger().info("database available again")
+        self._reachable = True

@@ -1,0 +1,129 @@
+"""Versioned SQL: numbered files of a service, each run once, under an advisory lock."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+import asyncpg
+import structlog
+
+from spincycle.config import ConfigError, DatabaseConfig
+from spincycle.database.database import UNREACHABLE
+
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to reach the server at start."""
+
+_FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of a schema.
+
+    Attributes:
+        version: its number, from 1.
+        name: what it does, from the file's name.
+        sql: the statements.
+    """
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """What tells whether an applied step was edited afterwards."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def load_migrations(package: str) -> list[Migration]:
+    """The steps in the `migrations` folder of a package, in order.
+
+    Raises:
+        ValueError: the numbers are not 1, 2, 3, ….
+    """
+    steps = [
+        Migration(int(match[1]), match[2], file.read_text(encoding="utf-8"))
+        for file in files(package).joinpath("migrations").iterdir()
+        if (match := _FILE.match(file.name))
+    ]
+    steps.sort(key=lambda step: step.version)
+    if [step.version for step in steps] != list(range(1, len(steps) + 1)):
+        raise ValueError(f"{package}: migrations are not numbered 1, 2, 3, …")
+    return steps
+
+
+async def migrate(dsn: str, schema: str, steps: list[Migration]) -> list[Migration]:
+    """Bring a schema up to date; answer the steps that were missing.
+
+    Copies of a service that start together wait for one another. A schema that is newer
+    than the steps is left alone, so that an old copy goes on during a rolling upgrade.
+
+    Raises:
+        ConfigError: an applied step is not the one in the file.
+        OSError, asyncpg.PostgresError: the server cannot be reached or refuses.
+    """
+    connection = await asyncpg.connect(dsn, timeout=5.0)
+    try:
+        await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"spincycle.{schema}")
+        return await _apply(connection, schema, steps)
+    finally:
+        await connection.close()
+
+
+async def _apply(
+    connection: asyncpg.Connection, schema: str, steps: list[Migration]
+) -> list[Migration]:
+    await connection.execute(
+        f'CREATE SCHEMA IF NOT EXISTS "{schema}";'
+        f'CREATE TABLE IF NOT EXISTS "{schema}".migrations ('
+        "  version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
+        "  applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    rows = await connection.fetch(f'SELECT version, checksum FROM "{schema}".migrations')  # noqa: S608 # a name from our code
+    applied = {row["version"]: row["checksum"] for row in rows}
+    missing = []
+    for step in steps:
+        if step.version in applied:
+            if applied[step.version] != step.checksum:
+                raise ConfigError(
+                    f"migration {step.version} ({step.name}) of schema {schema} was edited after "
+                    "it was applied; restore the file and put the change into a new migration"
+                )
+            continue
+        async with connection.transaction():
+            await connection.execute(step.sql)
+            await connection.execute(
+                f'INSERT INTO "{schema}".migrations (version, name, checksum) '  # noqa: S608 # a name from our code
+                "VALUES ($1, $2, $3)",
+                step.version,
+                step.name,
+                step.checksum,
+            )
+        missing.append(step)
+    return missing
+
+
+async def migrate_when_reachable(config: DatabaseConfig, schema: str, package: str) -> None:
+    """Bring a schema up to date as soon as the server can be reached, however long that takes.
+
+    Raises:
+        ConfigError: as `migrate`.
+    """
+    log = structlog.get_logger()
+    steps = load_migrations(package)
+    waiting = False
+    while True:
+        try:
+            for step in await migrate(config.dsn.get_secret_value(), schema, steps):
+                log.info("migrated", schema=schema, version=step.version, name=step.name)
+            return
+        except UNREACHABLE as error:
+            if not waiting:
+                log.warning("waiting for the database", cause=str(error) or repr(error))
+            waiting = True
+            await asyncio.sleep(RETRY_INTERVAL)
