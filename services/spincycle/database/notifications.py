@@ -42,7 +42,7 @@ async def listen(
             continue
         try:
             lost = asyncio.Event()
-            connection.add_termination_listener(lambda _: lost.set())
+            connection.add_termination_listener(lambda _, lost=lost: lost.set())
             await connection.add_listener(channel, lambda *told: hear(str(told[3])))
             connected()
             while not lost.is_set():
