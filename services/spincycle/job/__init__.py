@@ -1,0 +1,41 @@
+"""What a job author imports: the base class, what run returns, the factory and the errors."""
+
+from spincycle.job.errors import (
+    ArgNotSet,
+    DataNotSet,
+    DuplicateJobType,
+    JobError,
+    JobsNotLoaded,
+    RunTimeout,
+    UnknownJobType,
+    WrongArgType,
+    WrongDataType,
+    WrongJobId,
+)
+from spincycle.job.job import Job, JobId, Progress, Return
+from spincycle.job.job_types import Interruption, JobTypes
+from spincycle.job.loading import load_jobs
+from spincycle.job_chain import Value
+from spincycle.state import State
+
+__all__ = [
+    "ArgNotSet",
+    "DataNotSet",
+    "DuplicateJobType",
+    "Interruption",
+    "Job",
+    "JobError",
+    "JobId",
+    "JobTypes",
+    "JobsNotLoaded",
+    "Progress",
+    "Return",
+    "RunTimeout",
+    "State",
+    "UnknownJobType",
+    "Value",
+    "WrongArgType",
+    "WrongDataType",
+    "WrongJobId",
+    "load_jobs",
+]

@@ -1,0 +1,62 @@
+"""Output of any length in bounded space: its head and its tail, with a mark between."""
+
+from __future__ import annotations
+
+from collections import deque
+
+OUTPUT_LIMIT = 256 * 1024
+"""Bytes that are kept of one stream of one try, unless told otherwise."""
+
+
+class BoundedOutput:
+    """Keeps the first and the last half of `limit` bytes, and counts what fell between."""
+
+    def __init__(self, limit: int = OUTPUT_LIMIT) -> None:
+        self._head_room = limit - limit // 2
+        self._tail_limit = limit // 2
+        self._head: list[bytes] = []
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        self._dropped = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes of the stream."""
+        if self._head_room:
+            kept, chunk = chunk[: self._head_room], chunk[self._head_room :]
+            self._head.append(kept)
+            self._head_room -= len(kept)
+        if not chunk:
+            return
+        self._tail.append(chunk)
+        self._tail_size += len(chunk)
+        while self._tail_size > self._tail_limit:
+            first = self._tail.popleft()
+            excess = min(len(first), self._tail_size - self._tail_limit)
+            self._dropped += excess
+            self._tail_size -= excess
+            if excess < len(first):
+                self._tail.appendleft(first[excess:])
+
+    def text(self) -> str:
+        """What was kept, as text; bytes that are no UTF-8 become U+FFFD."""
+        head = b"".join(self._head)
+        tail = b"".join(self._tail)
+        if not self._dropped:
+            return (head + tail).decode(errors="replace")
+        return (
+            head.decode(errors="replace")
+            + f"\n[... {self._dropped} bytes cut ...]\n"
+            + tail.decode(errors="replace")
+        )
+
+
+def bounded_text(text: str, limit: int = OUTPUT_LIMIT) -> str:
+    """`text`, or its head and tail with a mark between if it is longer than `limit` bytes."""
+    if len(text) * 4 <= limit:
+        return text
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= limit:
+        return text
+    output = BoundedOutput(limit)
+    output.write(encoded)
+    return output.text()

@@ -1,0 +1,23 @@
+"""The job that does nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spincycle.job.job import Job, Return
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from spincycle.job_chain import Value
+
+
+class Noop(Job):
+    """Is COMPLETE at once."""
+
+    async def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - it needs none
+        """Do nothing."""
+        return Return(State.COMPLETE)
+
+    def status(self) -> str:
+        """Its name says all there is."""
+        return "noop"

@@ -1,0 +1,180 @@
+"""The job that runs a program; despite its name no shell is involved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from spincycle.job.bounded_output import BoundedOutput
+from spincycle.job.errors import ArgNotSet, WrongArgType
+from spincycle.job.job import Job, Return
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from spincycle.job_chain import Value
+
+KILL_AFTER = 5.0
+"""Seconds that a program has to end after TERM before it gets KILL."""
+
+OUTPUT_GRACE = 1.0
+"""Seconds that a program's output may stay open, held by a child of its, after its end."""
+
+
+class ShellCommand(Job):
+    """Runs `cmd` with `args`: a list, or a string that is split on white space."""
+
+    def __init__(self) -> None:
+        self._command: list[str] = []
+        self._status = "ready to run"
+        self._stop = asyncio.Event()
+        self._terminated = False
+
+    def create(self, args: dict[str, Value]) -> None:
+        """Read `cmd` and `args`."""
+        command = args.get("cmd")
+        if command is None:
+            raise ArgNotSet("cmd")
+        if not isinstance(command, str):
+            raise WrongArgType("cmd", type(command).__name__, "str")
+        self._command = [command, *_split(args.get("args"))]
+
+    def serialize(self) -> bytes:
+        """The command line."""
+        command, *arguments = self._command
+        return json.dumps({"cmd": command, **({"args": arguments} if arguments else {})}).encode()
+
+    def deserialize(self, data: bytes) -> None:
+        """Read the command line back."""
+        line = json.loads(data)
+        self._command = [line["cmd"], *(line.get("args") or [])]
+
+    async def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - it needs none
+        """Run the program to its end: COMPLETE if its exit code is 0.
+
+        The program leads a process group of its own, so that stop reaches what it started.
+        """
+        if self._stop.is_set():
+            return Return(State.STOPPED)
+        out, err = _Capture(), _Capture()
+        try:
+            await out.open()
+            await err.open()
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out.write_end,
+                stderr=err.write_end,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            out.abandon()
+            err.abandon()
+            code = 127 if isinstance(error, FileNotFoundError) else 126
+            reason = getattr(error, "strerror", None) or str(error)
+            return Return(State.FAIL, exit=code, error=f"cannot run {self._command[0]}: {reason}")
+        self._status = "running " + " ".join(self._command)
+        try:
+            out.close_write_end()
+            err.close_write_end()
+            code = await self._wait(process)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(OUTPUT_GRACE):
+                    await out.closed
+                    await err.closed
+        finally:
+            if process.returncode is None:
+                _signal_group(process.pid, signal.SIGKILL)
+            out.abandon()
+            err.abandon()
+        self._status = "done running " + " ".join(self._command)
+        return self._outcome(code, out.text(), err.text())
+
+    async def stop(self) -> None:
+        """Send TERM to the process group, and KILL if that does not end it."""
+        self._stop.set()
+
+    def status(self) -> str:
+        """What it does, with the command line."""
+        return self._status
+
+    async def _wait(self, process: asyncio.subprocess.Process) -> int:
+        ended = asyncio.ensure_future(process.wait())
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                self._terminated = True
+                _signal_group(process.pid, signal.SIGTERM)
+                await asyncio.wait({ended}, timeout=KILL_AFTER)
+                _signal_group(process.pid, signal.SIGKILL)
+            return await ended
+        finally:
+            ended.cancel()
+            stopped.cancel()
+
+    def _outcome(self, code: int, stdout: str, stderr: str) -> Return:
+        exit_code = code if code >= 0 else 128 - code
+        if self._terminated:
+            return Return(State.STOPPED, exit_code, "", stdout, stderr)
+        if code == 0:
+            return Return(State.COMPLETE, 0, "", stdout, stderr)
+        error = f"exit status {code}" if code > 0 else f"signal: {signal.strsignal(-code)}"
+        return Return(State.FAIL, exit_code, error, stdout, stderr)
+
+
+class _Capture(asyncio.Protocol):
+    """Reads one output stream of the program, so that the program never waits for a reader."""
+
+    def __init__(self) -> None:
+        self._output = BoundedOutput()
+        self._transport: asyncio.ReadTransport | None = None
+        self.write_end = -1
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def open(self) -> None:
+        read_end, self.write_end = os.pipe()
+        reader = os.fdopen(read_end, "rb", buffering=0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: self, reader)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._output.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - an end is an end
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def close_write_end(self) -> None:
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
+
+    def abandon(self) -> None:
+        self.close_write_end()
+        if self._transport is not None:
+            self._transport.close()
+
+    def text(self) -> str:
+        return self._output.text()
+
+
+def _split(arguments: Value) -> list[str]:
+    if arguments is None:
+        return []
+    if isinstance(arguments, str):
+        return arguments.split()
+    if not isinstance(arguments, list):
+        raise WrongArgType("args", type(arguments).__name__, "str or list")
+    for argument in arguments:
+        if argument is None or isinstance(argument, list | dict):
+            raise WrongArgType("args", f"list with {type(argument).__name__}", "list of str")
+    return [str(argument) for argument in arguments]
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader, number)

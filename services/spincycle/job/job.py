@@ -1,0 +1,123 @@
+"""What a job author writes: a class with create, run and stop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from spincycle.job_chain import Value
+    from spincycle.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class JobId:
+    """Which job an object stands for.
+
+    Attributes:
+        type: job type as it was registered.
+        name: name of the node in the spec.
+        id: 4 characters, unique within the request only.
+        request_id: request that the job belongs to.
+    """
+
+    type: str
+    name: str
+    id: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """How one try ended.
+
+    Attributes:
+        state: COMPLETE, FAIL or STOPPED; STOPPED only after stop was called. Anything
+            else counts as FAIL.
+        exit: exit code, logged and otherwise unused.
+        error: why the try failed, for people.
+        stdout: output for the job log; the runner keeps head and tail of a long one.
+        stderr: likewise.
+        do_not_resume: with FAIL as the answer to a stop, the job has failed and is not
+            run again when the request is resumed. Without it the answer counts as STOPPED.
+    """
+
+    state: State
+    exit: int = 0
+    error: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    do_not_resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a running job last told about itself.
+
+    Attributes:
+        text: a few words; empty if the job told none.
+        percent: 0 to 100; 0 if the job does not tell.
+    """
+
+    text: str = ""
+    percent: int = 0
+
+
+class Job(ABC):
+    """One job of one request.
+
+    The request manager makes an object, calls `create` and `serialize`, and drops it.
+    The runner makes another one for each attempt at the job, calls `deserialize`, and then
+    `run` once for every try, retries included. Nothing but the serialized bytes passes
+    between the two.
+
+    `run` may be `async def`, or a plain `def` that blocks: that one is run on a thread.
+    `stop` is called on a thread if `run` is plain, and otherwise on the event loop, where
+    it must not block.
+    """
+
+    id: JobId
+    progress: Progress = Progress()
+    _listener: Callable[[Progress], None] | None = None
+
+    def create(self, args: dict[str, Value]) -> Awaitable[None] | None:  # noqa: B027 - optional
+        """Read the job arguments; keep what `run` will need; set arguments for later jobs.
+
+        Raises:
+            JobError: the arguments will not do. The request is then not created.
+        """
+
+    def serialize(self) -> bytes:
+        """All that `run` needs, as bytes. Called once, right after `create`."""
+        return b""
+
+    def deserialize(self, data: bytes) -> None:  # noqa: B027 - optional
+        """Restore what `serialize` gave. Must not block."""
+
+    @abstractmethod
+    def run(self, data: dict[str, Value]) -> Awaitable[Return] | Return:
+        """Do the work once.
+
+        `data` holds what the job's parents left. It is the job's own copy; what stands in
+        it when a try is COMPLETE is handed on to the job's successors.
+        """
+
+    def stop(self) -> Awaitable[None] | None:  # noqa: B027 - optional
+        """Make `run` return soon. May come before `run` does, and comes at most once."""
+
+    def status(self) -> str:
+        """A few words on what the job is doing. May be called at any time, from any thread."""
+        return self.progress.text
+
+    def report(self, text: str = "", percent: float = 0) -> None:
+        """Tell how far the job is; whoever watches sees it. May be called from any thread."""
+        self.progress = Progress(text, max(0, min(100, int(percent))))
+        if self._listener is not None:
+            self._listener(self.progress)
+
+    def on_report(self, listener: Callable[[Progress], None] | None) -> None:
+        """Have `listener` called, on the reporting thread, at each report. For the runner."""
+        self._listener = listener

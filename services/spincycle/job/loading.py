@@ -1,0 +1,60 @@
+"""Where a process finds its job types: built in, installed, or named on its command line."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from spincycle.job.builtin import jobs as builtin
+from spincycle.job.errors import DuplicateJobType, JobsNotLoaded
+from spincycle.job.job_types import JobTypes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ENTRY_POINTS = "spincycle.jobs"
+"""Entry point group under which a distribution names its JobTypes."""
+
+
+def load_jobs(names: Iterable[str] = (), installed: Iterable[EntryPoint] | None = None) -> JobTypes:
+    """The built-in job types, those of all installed distributions, and the named ones.
+
+    A name is `module:attribute`, or `module` for its attribute `jobs`. A type that two
+    sources know is an error, except that any source may replace a built-in type.
+    `installed` is what the entry point group holds, unless it is given.
+
+    Raises:
+        JobsNotLoaded: a source cannot be imported, holds no JobTypes, or clashes.
+    """
+    points = entry_points(group=ENTRY_POINTS) if installed is None else installed
+    sources = [(f"{_owner(point)} ({point.value})", point.value) for point in points]
+    sources += [(name, name) for name in names]
+    found = JobTypes()
+    seen: list[JobTypes] = [builtin]
+    for source, name in sources:
+        factory = _import(source, name)
+        if any(factory is known for known in seen):
+            continue
+        seen.append(factory)
+        try:
+            found.merge(factory)
+        except DuplicateJobType as error:
+            raise JobsNotLoaded(source, str(error)) from error
+    return found.over(builtin)
+
+
+def _owner(point: EntryPoint) -> str:
+    return f"entry point {point.name}" + (f" of {point.dist.name}" if point.dist else "")
+
+
+def _import(source: str, name: str) -> JobTypes:
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = import_module(module_name)
+    except Exception as error:
+        raise JobsNotLoaded(source, f"{type(error).__name__}: {error}") from error
+    factory = getattr(module, attribute or "jobs", None)
+    if not isinstance(factory, JobTypes):
+        raise JobsNotLoaded(source, f"{module_name}.{attribute or 'jobs'} is not a JobTypes")
+    return factory

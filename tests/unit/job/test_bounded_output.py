@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spincycle.job.bounded_output import BoundedOutput, bounded_text
+
+
+def test_short_output_is_kept_whole() -> None:
+    assert bounded_text("all of it", limit=9) == "all of it"
+
+
+def test_long_output_keeps_head_and_tail_and_says_how_much_is_gone() -> None:
+    assert bounded_text("abcdefghij", limit=4) == "ab\n[... 6 bytes cut ...]\nij"
+
+
+def test_a_character_cut_in_two_does_not_break_the_text() -> None:
+    assert "\ufffd" in bounded_text("ä" * 10, limit=6)
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(min_value=2, max_value=50))
+def test_however_it_is_written_the_same_is_kept(chunks: list[bytes], limit: int) -> None:
+    piecewise, whole = BoundedOutput(limit), BoundedOutput(limit)
+    for chunk in chunks:
+        piecewise.write(chunk)
+    whole.write(b"".join(chunks))
+
+    assert piecewise.text() == whole.text()
+    if sum(map(len, chunks)) <= limit:
+        assert piecewise.text() == b"".join(chunks).decode(errors="replace")
