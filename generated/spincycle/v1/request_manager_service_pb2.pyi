@@ -1227,16 +1227,31 @@ Global___BeatRequest: _TypeAlias = BeatRequest  # noqa: Y015
 
 @_typing.final
 class BeatResponse(_message.Message):
-    """BeatResponse answers a beat."""
+    """BeatResponse tells what is wished of the runner's requests. Wishes are told at once when
+    they are made; they stand here again until they are met, in case that call got lost.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    STOP_REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    SUSPEND_REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stop_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Requests to stop."""
+
+    @_builtins.property
+    def suspend_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Requests to suspend."""
+
     def __init__(
         self,
+        *,
+        stop_request_ids: _abc.Iterable[_builtins.str] | None = ...,
+        suspend_request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stop_request_ids", b"stop_request_ids", "suspend_request_ids", b"suspend_request_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,46 @@
+"""What a request manager can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from spincycle.config import Config, DatabaseConfig, Seconds
+
+
+class RequestManagerConfig(Config):
+    """Configuration of the request manager."""
+
+    model_config = SettingsConfigDict(env_prefix="SPINCYCLE_RM_")
+
+    listen: str = "127.0.0.1:32310"
+    """Address to serve gRPC on, host:port."""
+
+    database: DatabaseConfig = DatabaseConfig()
+    """The database that holds the schema request_manager."""
+
+    specs_dir: Path = Path("specs")
+    """Folder with the request specs."""
+
+    jobs: tuple[str, ...] = ()
+    """Job factories besides the installed ones, each as module:attribute."""
+
+    job_log: str = "127.0.0.1:32312"
+    """Address of the job log, host:port."""
+
+    create_timeout: Seconds = 10.0
+    """Seconds that one job may take to be created."""
+
+    beat_interval: Seconds = 2.0
+    """Seconds between two beats of a runner."""
+
+    silence_limit: Seconds = 8.0
+    """Seconds of silence after which a runner is given up."""
+
+    dispatch_timeout: Seconds = 2.0
+    """Seconds that a runner has to accept what it is given."""
+
+    grace: float = Field(5.0, ge=0)
+    """Seconds that calls in flight have to end when the process is asked to."""

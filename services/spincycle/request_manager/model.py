@@ -1,0 +1,175 @@
+"""Requests and runners as the use cases see them: plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from spincycle.job_chain import Value
+from spincycle.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class RequestArg:
+    """One argument of a request as it was understood; see spincycle.v1.RequestArg."""
+
+    pos: int
+    name: str
+    desc: str
+    type: str
+    given: bool
+    default: Value
+    value: Value
+    secret: bool = False
+    value_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """A request that is about to be stored.
+
+    Attributes:
+        given_args: what the caller gave, each value as text.
+        create_request: the call as it was made.
+        content_hash: what tells two calls with one idempotency key apart.
+        job_chain: the chain, serialized.
+    """
+
+    request_id: str
+    type: str
+    user: str
+    created_at: datetime
+    total_jobs: int
+    priority: int
+    spec_revision: str
+    plan_hash: str
+    given_args: dict[str, str]
+    create_request: dict[str, Value]
+    content_hash: str
+    args: list[RequestArg]
+    job_chain: bytes
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A stored request; see spincycle.v1.Request for what each field means."""
+
+    request_id: str
+    type: str
+    state: State
+    user: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    total_jobs: int
+    finished_jobs: int
+    rolled_back_jobs: int
+    epoch: int
+    runner_id: str
+    runner_address: str
+    priority: int
+    reason: str
+    spec_revision: str
+    plan_hash: str
+    rerun_of: str
+    wish: State | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFilter:
+    """Which requests to list; what is set must all hold."""
+
+    type: str = ""
+    states: tuple[State, ...] = ()
+    user: str = ""
+    args: dict[str, str] = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the list of requests: after this one, or after so many of the first."""
+
+    created_at: datetime
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A request that was just given to a runner.
+
+    Attributes:
+        resumed: it ran before, so there may be a saved state.
+    """
+
+    request_id: str
+    runner_id: str
+    epoch: int
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A request that was claimed for recovery, under its new epoch."""
+
+    request_id: str
+    epoch: int
+    runner_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A job runner that is not gone; limits of 0 mean none."""
+
+    runner_id: str
+    address: str
+    max_chains: int
+    max_jobs: int
+    chains: int
+    jobs: int
+    draining: bool
+    silence: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a request as its runner reports it; epoch 0 means that none is known."""
+
+    request_id: str
+    epoch: int
+    state: State
+    finished_at: datetime
+    finished_jobs: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far a request is, as its runner reports it."""
+
+    request_id: str
+    epoch: int
+    finished_jobs: int
+    rolled_back_jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The saved state of a request.
+
+    Attributes:
+        suspended_job_chain: a spincycle.v1.SuspendedJobChain, serialized.
+        reason: why it waits, unless somebody wished it.
+    """
+
+    request_id: str
+    epoch: int
+    finished_jobs: int
+    reason: str
+    suspended_job_chain: bytes
+
+
+Report = Finished | Progressed | Suspended
+"""News of one request from its runner."""

@@ -1,0 +1,58 @@
+-- name: waiting_requests
+-- Requests that a runner may have, in the order in which they get one.
+SELECT request_id, state, created_at
+  FROM request_manager.requests
+ WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL
+ ORDER BY priority DESC, created_at, request_id
+ LIMIT :batch;
+
+-- name: assign_requests
+-- Gives each request that still waits to a runner, under its next epoch.
+UPDATE request_manager.requests AS r
+   SET runner_id = g.runner_id, epoch = r.epoch + 1
+  FROM unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
+ WHERE r.request_id = g.request_id
+   AND r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL
+RETURNING r.request_id, r.runner_id, r.epoch, r.state;
+
+-- name: unassign_requests
+-- Takes back requests that their runner refused, so that another one can have them.
+UPDATE request_manager.requests AS r
+   SET runner_id = NULL,
+       -- A wish that came in the meantime is met now that no runner has the request.
+       state = COALESCE(r.wish, r.state),
+       finished_at = CASE WHEN r.wish = 6 THEN now() END,
+       wish = NULLIF(r.wish, 6)
+  FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
+ WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
+RETURNING r.request_id, r.state;
+
+-- name: accept_requests
+-- Notes that the runners took what they were given. What has ended since is left alone.
+WITH accepted AS (
+    UPDATE request_manager.requests AS r
+       SET state = 2, started_at = COALESCE(r.started_at, now()), reason = ''
+      FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
+     WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
+ RETURNING r.request_id, r.wish
+), resumed AS (
+    DELETE FROM request_manager.suspended_job_chains AS s
+     USING accepted AS a
+     WHERE s.request_id = a.request_id
+)
+SELECT request_id, wish FROM accepted;
+
+-- name: fail_requests
+-- Ends requests that no runner can ever run.
+UPDATE request_manager.requests AS r
+   SET state = 4, finished_at = now(), runner_id = NULL, wish = NULL, reason = g.reason
+  FROM unnest(:request_ids::text[], :epochs::bigint[], :reasons::text[])
+    AS g (request_id, epoch, reason)
+ WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
+RETURNING r.request_id;
+
+-- name: get_suspended_job_chains
+-- Saved states by request.
+SELECT request_id, suspended_job_chain
+  FROM request_manager.suspended_job_chains
+ WHERE request_id = ANY (:request_ids::text[]);

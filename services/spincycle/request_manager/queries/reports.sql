@@ -1,0 +1,68 @@
+-- name: finish_requests
+-- Ends requests whose runner says so. A report can overtake the note that the runner took the
+-- request, so PENDING and SUSPENDED ones count as running here. Epoch 0 knows no epoch and is
+-- taken only for what is RUNNING.
+UPDATE request_manager.requests AS r
+   SET state = g.state,
+       started_at = COALESCE(r.started_at, LEAST(g.finished_at, now())),
+       finished_at = g.finished_at,
+       finished_jobs = g.finished_jobs,
+       rolled_back_jobs = 0,
+       reason = CASE WHEN g.reason = '' AND g.state = 6 THEN r.reason ELSE g.reason END,
+       runner_id = NULL,
+       claimed_until = NULL,
+       wish = NULL
+  FROM unnest(:request_ids::text[], :epochs::bigint[], :states::smallint[],
+              :finished_ats::timestamptz[], :finished_jobs::integer[], :reasons::text[])
+    AS g (request_id, epoch, state, finished_at, finished_jobs, reason)
+ WHERE r.request_id = g.request_id
+   AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) OR g.epoch = 0 AND r.state = 2)
+RETURNING r.request_id;
+
+-- name: progress_requests
+-- Moves the counts of running requests; a count never goes down.
+UPDATE request_manager.requests AS r
+   SET finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
+       rolled_back_jobs = g.rolled_back_jobs
+  FROM unnest(:request_ids::text[], :epochs::bigint[], :finished_jobs::integer[],
+              :rolled_back_jobs::integer[])
+    AS g (request_id, epoch, finished_jobs, rolled_back_jobs)
+ WHERE r.request_id = g.request_id
+   AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) OR g.epoch = 0 AND r.state = 2)
+RETURNING r.request_id;
+
+-- name: suspend_requests
+-- Takes requests from their runner and keeps the state in which they can be resumed: as the
+-- runner saved it, or as it was rebuilt after the runner's death. A wish to stop is met now.
+WITH given AS (
+    SELECT *
+      FROM unnest(:request_ids::text[], :epochs::bigint[], :finished_jobs::integer[],
+                  :reasons::text[], :suspended_job_chains::bytea[])
+        AS g (request_id, epoch, finished_jobs, reason, suspended_job_chain)
+), suspended AS (
+    UPDATE request_manager.requests AS r
+       SET state = CASE WHEN r.wish = 6 THEN 6 ELSE 7 END,
+           finished_at = CASE WHEN r.wish = 6 THEN now() END,
+           finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
+           reason = CASE WHEN r.wish IS NULL THEN g.reason ELSE r.reason END,
+           wish = NULLIF(r.wish, 6),
+           runner_id = NULL,
+           claimed_until = NULL
+      FROM given AS g
+     WHERE r.request_id = g.request_id
+       AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) AND r.runner_id IS NOT NULL
+            OR g.epoch = 0 AND r.state = 2)
+ RETURNING r.request_id, r.state, g.suspended_job_chain
+), kept AS (
+    INSERT INTO request_manager.suspended_job_chains (request_id, suspended_job_chain)
+    SELECT request_id, suspended_job_chain FROM suspended WHERE state = 7
+        ON CONFLICT (request_id) DO UPDATE
+       SET suspended_job_chain = excluded.suspended_job_chain, suspended_at = now()
+)
+SELECT request_id, state FROM suspended;
+
+-- name: states_of_requests
+-- What tells why a report was not taken.
+SELECT request_id, state, epoch
+  FROM request_manager.requests
+ WHERE request_id = ANY (:request_ids::text[]);

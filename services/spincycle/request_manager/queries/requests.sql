@@ -1,0 +1,97 @@
+-- name: create_requests
+-- Stores requests with their archives; answers those that were new. A request whose
+-- idempotency key is known already is not stored.
+WITH given AS (
+    SELECT *
+      FROM unnest(:request_ids::text[], :types::text[], :users::text[], :created_ats::timestamptz[],
+                  :total_jobs::integer[], :priorities::smallint[], :spec_revisions::text[],
+                  :plan_hashes::text[], :given_args::jsonb[], :idempotency_keys::text[],
+                  :content_hashes::text[], :create_requests::jsonb[], :args::jsonb[],
+                  :job_chains::bytea[])
+        AS g (request_id, type, user_name, created_at, total_jobs, priority, spec_revision,
+              plan_hash, given_args, idempotency_key, content_hash, create_request, args, job_chain)
+), stored AS (
+    INSERT INTO request_manager.requests
+           (request_id, type, state, user_name, created_at, total_jobs, priority, spec_revision,
+            plan_hash, given_args, idempotency_key, content_hash)
+    SELECT request_id, type, 1, user_name, created_at, total_jobs, priority, spec_revision,
+           plan_hash, given_args, idempotency_key, content_hash
+      FROM given
+        ON CONFLICT DO NOTHING
+ RETURNING request_id
+), archived AS (
+    INSERT INTO request_manager.request_archives (request_id, create_request, args, job_chain)
+    SELECT request_id, create_request, args, job_chain
+      FROM given JOIN stored USING (request_id)
+)
+SELECT request_id FROM stored;
+
+-- name: request_with_idempotency_key
+-- The request that an earlier call with the key made.
+SELECT request_id, content_hash
+  FROM request_manager.requests
+ WHERE user_name = :user AND idempotency_key = :idempotency_key;
+
+-- name: get_requests
+-- Requests by id, with the address of the runner that has each.
+SELECT r.*, n.address AS runner_address
+  FROM request_manager.requests AS r
+  LEFT JOIN request_manager.runners AS n USING (runner_id)
+ WHERE r.request_id = ANY (:request_ids::text[]);
+
+-- name: get_args
+-- Arguments of a request as they were understood.
+SELECT args FROM request_manager.request_archives WHERE request_id = :request_id;
+
+-- name: get_job_chains
+-- Archived chains by request.
+SELECT request_id, job_chain
+  FROM request_manager.request_archives
+ WHERE request_id = ANY (:request_ids::text[]);
+
+-- name: ask_for
+-- Keeps the wish to stop or suspend a request; what no runner has is there at once. A wish to
+-- stop is never taken back by one to suspend.
+WITH asked AS (
+    UPDATE request_manager.requests AS r
+       SET wish = CASE WHEN r.runner_id IS NULL AND :wish::smallint = 6 THEN NULL
+                       WHEN r.wish = 6 THEN 6 ELSE :wish::smallint END,
+           state = CASE WHEN r.runner_id IS NULL THEN :wish::smallint ELSE r.state END,
+           finished_at = CASE WHEN r.runner_id IS NULL AND :wish::smallint = 6 THEN now() END,
+           reason = :reason
+     WHERE r.request_id = :request_id
+       AND r.state IN (1, 2, 7)
+ RETURNING r.request_id, r.state, r.epoch, r.runner_id
+), dropped AS (
+    DELETE FROM request_manager.suspended_job_chains AS s
+     USING asked AS a
+     WHERE s.request_id = a.request_id AND a.state = 6
+)
+SELECT state, epoch, runner_id FROM asked;
+
+-- name: let_go_on
+-- Takes back the wish to suspend a request.
+UPDATE request_manager.requests
+   SET wish = NULL, reason = ''
+ WHERE request_id = :request_id AND state IN (1, 2, 7) AND wish = 7
+RETURNING state;
+
+-- name: any_running
+-- Whether some request is running.
+SELECT EXISTS (SELECT FROM request_manager.requests WHERE state = 2) AS running;
+
+-- name: list_requests
+-- A page of requests that match everything that is set, newest first.
+SELECT r.*, n.address AS runner_address
+  FROM request_manager.requests AS r
+  LEFT JOIN request_manager.runners AS n USING (runner_id)
+ WHERE (:type::text = '' OR r.type = :type)
+   AND (:user::text = '' OR r.user_name = :user)
+   AND (:states::smallint[] = '{}' OR r.state = ANY (:states))
+   AND (:args::jsonb = '{}' OR r.given_args @> :args)
+   AND (:since::timestamptz IS NULL OR r.finished_at IS NULL OR r.finished_at > :since)
+   AND r.created_at < :until::timestamptz
+   AND r.created_at <= :after_time::timestamptz
+   AND (r.created_at < :after_time OR r.request_id > :after_id)
+ ORDER BY r.created_at DESC, r.request_id
+ LIMIT :limit OFFSET :offset;

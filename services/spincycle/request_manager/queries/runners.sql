@@ -1,0 +1,35 @@
+-- name: register_runner
+-- Makes a runner known. A runner that was given up stays so.
+INSERT INTO request_manager.runners
+       (runner_id, address, max_chains, max_jobs, job_types, version)
+VALUES (:runner_id, :address, :max_chains, :max_jobs, :job_types::text[], :version)
+    ON CONFLICT (runner_id) DO UPDATE
+   SET address = excluded.address, beat_at = now()
+ WHERE runners.gone_at IS NULL
+RETURNING runner_id;
+
+-- name: beat_runner
+-- Notes a sign of life, and answers what is wished of the runner's requests. A runner that was
+-- given up is not answered.
+UPDATE request_manager.runners
+   SET beat_at = now(), chains = :chains, jobs = :jobs, draining = :draining,
+       gone_at = CASE WHEN :leaving THEN now() END
+ WHERE runner_id = :runner_id AND gone_at IS NULL
+RETURNING ARRAY(SELECT r.request_id FROM request_manager.requests AS r
+                 WHERE r.runner_id = :runner_id AND r.wish = 6) AS stop,
+          ARRAY(SELECT r.request_id FROM request_manager.requests AS r
+                 WHERE r.runner_id = :runner_id AND r.wish = 7) AS suspend;
+
+-- name: live_runners
+-- Runners that are not gone.
+SELECT runner_id, address, max_chains, max_jobs, chains, jobs, draining,
+       now() - beat_at AS silence
+  FROM request_manager.runners
+ WHERE gone_at IS NULL;
+
+-- name: give_up_runners
+-- Runners that were silent for too long. They are gone for good, even if they beat again.
+UPDATE request_manager.runners
+   SET gone_at = now()
+ WHERE gone_at IS NULL AND beat_at < now() - :silence::interval
+RETURNING runner_id, address;

@@ -1,0 +1,170 @@
+"""What runners tell: that they are there, that they live, and what became of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from spincycle.coalescing import Coalescer
+from spincycle.errors import (
+    InvalidInput,
+    InvalidState,
+    RequestNotFound,
+    RunnerUnknown,
+    SpinCycleError,
+    StaleEpoch,
+)
+from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.dispatch import Dispatcher
+from spincycle.request_manager.model import Finished, Progressed, Report, Suspended
+from spincycle.request_manager.runner_store import Registration, RunnerStore, SignOfLife, Wishes
+from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.store import RequestStore
+from spincycle.state import State
+
+R = TypeVar("R", Finished, Progressed, Suspended)
+
+ENDS = frozenset({State.COMPLETE, State.FAIL, State.STOPPED})
+"""States in which a runner can report a request to have ended."""
+
+
+class Reports:
+    """Takes reports of runners, each moved by a compare-and-set on state and epoch."""
+
+    def __init__(self, store: RequestStore, changes: Changes, dispatcher: Dispatcher) -> None:
+        self._store = store
+        self._changes = changes
+        self._dispatcher = dispatcher
+        self._finishes = Coalescer[Finished, None](self._finish)
+        self._progresses = Coalescer[Progressed, None](self._progress)
+        self._suspensions = Coalescer[Suspended, None](self._suspend)
+
+    async def take(self, report: Report) -> None:
+        """Store one report; it is stored when this returns. The same report again is fine.
+
+        Raises:
+            StaleEpoch: another runner has the request now.
+            InvalidState: the request has ended otherwise.
+            RequestNotFound: there is no such request.
+            InvalidInput: the report says something impossible.
+        """
+        match report:
+            case Finished():
+                if report.state not in ENDS:
+                    raise InvalidInput(
+                        f"a request cannot end in state {report.state.name}; it ends in COMPLETE, "
+                        "FAIL or STOPPED",
+                        "state",
+                    )
+                await self._finishes.submit(report)
+            case Progressed():
+                await self._progresses.submit(report)
+            case Suspended():
+                await self._suspensions.submit(report)
+
+    async def _finish(self, reports: Sequence[Finished]) -> list[None | BaseException]:
+        newest = list({report.request_id: report for report in reports}.values())
+        taken = await self._store.finish(newest)
+        self._changes.changed(taken)
+        log = structlog.get_logger()
+        for report in newest:
+            if report.request_id in taken:
+                log.info(
+                    "finished",
+                    request_id=report.request_id,
+                    state=report.state.name,
+                    epoch=report.epoch,
+                )
+        return await self._judge(reports, taken, lambda report: report.state)
+
+    async def _progress(self, reports: Sequence[Progressed]) -> list[None | BaseException]:
+        newest = list({report.request_id: report for report in reports}.values())
+        taken = await self._store.progress(newest)
+        return await self._judge(reports, taken, lambda _: None)
+
+    async def _suspend(self, reports: Sequence[Suspended]) -> list[None | BaseException]:
+        newest = list({report.request_id: report for report in reports}.values())
+        taken = await self._store.suspend(newest)
+        self._changes.changed(taken)
+        log = structlog.get_logger()
+        for request_id, state in taken.items():
+            log.info("suspended", request_id=request_id, state=state.name)
+        if taken:
+            self._dispatcher.look()
+        return await self._judge(reports, set(taken), lambda _: State.SUSPENDED)
+
+    async def _judge(
+        self, reports: Sequence[R], taken: set[str], becomes: Callable[[R], State | None]
+    ) -> list[None | BaseException]:
+        """Why each report that was not taken was not, or None if it need not be again."""
+        left = [report.request_id for report in reports if report.request_id not in taken]
+        known = await self._store.states(left) if left else {}
+        verdicts: list[None | BaseException] = []
+        for report in reports:
+            if report.request_id in taken:
+                verdicts.append(None)
+            elif report.request_id not in known:
+                verdicts.append(RequestNotFound(report.request_id))
+            else:
+                verdicts.append(_verdict(report, becomes(report), *known[report.request_id]))
+        return verdicts
+
+
+def _verdict(
+    report: Finished | Progressed | Suspended, becomes: State | None, state: State, epoch: int
+) -> SpinCycleError | None:
+    if report.epoch and report.epoch != epoch:
+        return StaleEpoch(report.request_id, report.epoch, epoch)
+    if report.epoch and state is becomes:
+        return None
+    return InvalidState(report.request_id, state.name, State.RUNNING.name)
+
+
+class Presence:
+    """Knows runners by what they say of themselves."""
+
+    def __init__(
+        self, store: RunnerStore, runners: RunnerDirectory, came: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._runners = runners
+        self._came = came
+
+    async def register(self, runner: Registration) -> None:
+        """Make a runner known.
+
+        Raises:
+            RunnerUnknown: it was given up under this id.
+            InvalidInput: it does not say who and where it is.
+        """
+        if not runner.runner_id:
+            raise InvalidInput("a runner must have an id", "runner_id")
+        if not runner.address:
+            raise InvalidInput("a runner must say at which address it is reached", "address")
+        if not await self._store.register(runner):
+            raise RunnerUnknown(runner.runner_id)
+        structlog.get_logger().info(
+            "runner registered", runner_id=runner.runner_id, address=runner.address
+        )
+        self._runners.forget()
+        self._came()
+
+    async def beat(self, sign: SignOfLife) -> Wishes:
+        """Note a sign of life; answer what is wished of the runner's requests.
+
+        Raises:
+            RunnerUnknown: it is not known, or was given up.
+        """
+        wishes = await self._store.beat(sign)
+        if wishes is None:
+            raise RunnerUnknown(sign.runner_id)
+        if sign.leaving:
+            structlog.get_logger().info("runner left", runner_id=sign.runner_id)
+            self._runners.forget()
+        return wishes
+
+
+Take = Callable[[Report], Awaitable[None]]
+"""Stores one report, as `Reports.take`."""

@@ -1,0 +1,141 @@
+"""Calls to job runners, in batches, over channels that are kept open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import grpc
+
+from spincycle.errors import RunnerUnreachable, SpinCycleError
+from spincycle.request_manager.model import Assigned, Runner
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.status import from_message, from_rpc_error
+from spincycle.v1 import (
+    job_chain_pb2,
+    job_runner_service_pb2,
+    job_runner_service_pb2_grpc,
+    status_pb2,
+)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of requests that were sent to one runner.
+
+    Attributes:
+        accepted: the runner has them.
+        refused: the runner said that it does not take them, and why.
+        unanswered: nothing is known; the runner may have them.
+    """
+
+    accepted: list[Assigned] = field(default_factory=list)
+    refused: dict[Assigned, SpinCycleError] = field(default_factory=dict)
+    unanswered: list[Assigned] = field(default_factory=list)
+
+
+class RunnerClient:
+    """Speaks with one runner."""
+
+    def __init__(self, runner: Runner, timeout: float) -> None:
+        self.runner = runner
+        self._timeout = timeout
+        self._channel = open_channel(runner.address)
+        self.stub = job_runner_service_pb2_grpc.JobRunnerServiceStub(self._channel)
+
+    async def run(self, chains: dict[Assigned, bytes]) -> Answer:
+        """Give new chains, serialized, to the runner."""
+        request = job_runner_service_pb2.RunChainsRequest(
+            runner_id=self.runner.runner_id,
+            assignments=[
+                job_runner_service_pb2.Assignment(
+                    job_chain=job_chain_pb2.JobChain.FromString(chain), epoch=assigned.epoch
+                )
+                for assigned, chain in chains.items()
+            ],
+        )
+        try:
+            response = await self.stub.RunChains(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as failure:
+            return self._failed(list(chains), failure)
+        return _answered(list(chains), response.refusals)
+
+    async def resume(self, suspended: dict[Assigned, bytes]) -> Answer:
+        """Give half-run chains, serialized with their saved state, to the runner."""
+        request = job_runner_service_pb2.ResumeChainsRequest(runner_id=self.runner.runner_id)
+        for assigned, state in suspended.items():
+            chain = request.suspended_job_chains.add()
+            chain.ParseFromString(state)
+            chain.epoch = assigned.epoch
+        try:
+            response = await self.stub.ResumeChains(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as failure:
+            return self._failed(list(suspended), failure)
+        return _answered(list(suspended), response.refusals)
+
+    async def stop(self, request_ids: Sequence[str], reason: str) -> None:
+        """Tell the runner to stop chains.
+
+        Raises:
+            RunnerUnreachable: it did not answer.
+        """
+        request = job_runner_service_pb2.StopChainsRequest(request_ids=request_ids, reason=reason)
+        try:
+            await self.stub.StopChains(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as failure:
+            raise self._unreachable(failure)
+
+    async def suspend(self, request_ids: Sequence[str], reason: str) -> None:
+        """Tell the runner to suspend chains.
+
+        Raises:
+            RunnerUnreachable: it did not answer.
+        """
+        request = job_runner_service_pb2.SuspendChainsRequest(
+            request_ids=request_ids, reason=reason
+        )
+        try:
+            await self.stub.SuspendChains(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as failure:
+            raise self._unreachable(failure)
+
+    async def running(self, request_id: str, limit: int) -> list[status_pb2.JobStatus]:
+        """Jobs that the runner runs, of one request or of all.
+
+        Raises:
+            RunnerUnreachable: it did not answer.
+        """
+        request = job_runner_service_pb2.ListRunningRequest(
+            filter=status_pb2.StatusFilter(request_id=request_id, limit=limit)
+        )
+        try:
+            return list((await self.stub.ListRunning(request, timeout=self._timeout)).jobs)
+        except grpc.aio.AioRpcError as failure:
+            raise self._unreachable(failure)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    def _unreachable(self, failure: grpc.aio.AioRpcError) -> RunnerUnreachable:
+        cause = failure.details() or failure.code().name
+        return RunnerUnreachable(self.runner.runner_id, self.runner.address, cause)
+
+    def _failed(self, assigned: list[Assigned], failure: grpc.aio.AioRpcError) -> Answer:
+        error = from_rpc_error(failure, "job runner", self.runner.address)
+        if error.reason == "WRONG_RUNNER":
+            return Answer(refused=dict.fromkeys(assigned, error))
+        return Answer(unanswered=assigned)
+
+
+def _answered(
+    assigned: list[Assigned], refusals: Sequence[job_runner_service_pb2.Refusal]
+) -> Answer:
+    errors = {refusal.request_id: from_message(refusal.error) for refusal in refusals}
+    answer = Answer()
+    for one in assigned:
+        if one.request_id in errors:
+            answer.refused[one] = errors[one.request_id]
+        else:
+            answer.accepted.append(one)
+    return answer

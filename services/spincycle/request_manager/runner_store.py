@@ -1,0 +1,85 @@
+"""Job runners in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from spincycle.database.database import Database
+from spincycle.request_manager.model import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a runner says of itself at boot; limits of 0 mean none."""
+
+    runner_id: str
+    address: str
+    max_chains: int
+    max_jobs: int
+    job_types: tuple[str, ...]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignOfLife:
+    """What a runner says with each beat."""
+
+    runner_id: str
+    chains: int
+    jobs: int
+    draining: bool
+    leaving: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Requests of one runner that somebody wants stopped or suspended."""
+
+    stop: tuple[str, ...]
+    suspend: tuple[str, ...]
+
+
+class RunnerStore:
+    """What the use cases ask of the table of runners.
+
+    Every method raises DatabaseUnavailable while the database is away.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def register(self, runner: Registration) -> bool:
+        """Make a runner known; False if it was given up under this id before."""
+        row = await self._database.fetch_one(
+            "register_runner",
+            runner_id=runner.runner_id,
+            address=runner.address,
+            max_chains=runner.max_chains,
+            max_jobs=runner.max_jobs,
+            job_types=list(runner.job_types),
+            version=runner.version,
+        )
+        return row is not None
+
+    async def beat(self, sign: SignOfLife) -> Wishes | None:
+        """Note a sign of life; None if the runner is not known or was given up."""
+        row = await self._database.fetch_one(
+            "beat_runner",
+            runner_id=sign.runner_id,
+            chains=sign.chains,
+            jobs=sign.jobs,
+            draining=sign.draining,
+            leaving=sign.leaving,
+        )
+        return Wishes(tuple(row["stop"]), tuple(row["suspend"])) if row else None
+
+    async def live(self) -> Sequence[Runner]:
+        """Runners that are not gone."""
+        return [Runner(**dict(row)) for row in await self._database.fetch("live_runners")]
+
+    async def give_up(self, silence: float) -> list[str]:
+        """Give up runners that were silent for so many seconds; answer their ids."""
+        rows = await self._database.fetch("give_up_runners", silence=timedelta(seconds=silence))
+        return [row["runner_id"] for row in rows]

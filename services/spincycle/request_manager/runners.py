@@ -1,0 +1,93 @@
+"""Which runners there are, how loaded they are, and how to speak with them."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Sequence
+
+from spincycle.request_manager.model import Runner
+from spincycle.request_manager.runner_client import RunnerClient
+from spincycle.request_manager.runner_store import RunnerStore
+
+REFRESH_INTERVAL = 1.0
+"""Seconds for which the list of runners is taken as it was read."""
+
+FULL_FOR = 1.0
+"""Seconds for which a runner that refused a chain is not asked again."""
+
+
+class RunnerDirectory:
+    """The live runners as the database knows them, read again when somebody asks."""
+
+    def __init__(self, store: RunnerStore, timeout: float, doubtful_after: float) -> None:
+        self._store = store
+        self._timeout = timeout
+        self._doubtful_after = doubtful_after
+        self._clients: dict[str, RunnerClient] = {}
+        self._given: dict[str, int] = {}
+        self._avoided: dict[str, float] = {}
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def live(self) -> dict[str, RunnerClient]:
+        """Clients of all live runners by runner id.
+
+        Raises:
+            DatabaseUnavailable: they cannot be read and were not read just now.
+        """
+        async with self._reading:
+            if asyncio.get_running_loop().time() - self._read_at > REFRESH_INTERVAL:
+                await self._read()
+        return self._clients
+
+    def forget(self) -> None:
+        """Read the runners anew when somebody asks next."""
+        self._read_at = float("-inf")
+
+    def avoid(self, runner_id: str) -> None:
+        """Do not choose a runner for a moment: it has just refused a chain."""
+        self._avoided[runner_id] = asyncio.get_running_loop().time() + FULL_FOR
+
+    async def choose(self, count: int) -> list[str]:
+        """Runners for so many chains, least loaded first, one id a chain; fewer if all are full."""
+        now = asyncio.get_running_loop().time()
+        heap = [
+            (runner.chains + self._given.get(runner.runner_id, 0), runner.runner_id)
+            for runner in (client.runner for client in (await self.live()).values())
+            if not runner.draining
+            and runner.silence.total_seconds() < self._doubtful_after
+            and self._avoided.get(runner.runner_id, 0) < now
+        ]
+        heapq.heapify(heap)
+        chosen: list[str] = []
+        while heap and len(chosen) < count:
+            load, runner_id = heapq.heappop(heap)
+            limit = self._clients[runner_id].runner.max_chains
+            if limit and load >= limit:
+                continue
+            chosen.append(runner_id)
+            heapq.heappush(heap, (load + 1, runner_id))
+        for runner_id in chosen:
+            self._given[runner_id] = self._given.get(runner_id, 0) + 1
+        return chosen
+
+    async def close(self) -> None:
+        """Close all channels."""
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
+        self._clients.clear()
+
+    async def _read(self) -> None:
+        runners: Sequence[Runner] = await self._store.live()
+        known = {runner.runner_id: runner for runner in runners}
+        gone = [self._clients.pop(old) for old in list(self._clients) if old not in known]
+        for runner in runners:
+            client = self._clients.get(runner.runner_id)
+            if client is None:
+                self._clients[runner.runner_id] = RunnerClient(runner, self._timeout)
+            else:
+                client.runner = runner
+        # What was given since the last beat is counted by the runner itself by now.
+        self._given.clear()
+        self._read_at = asyncio.get_running_loop().time()
+        await asyncio.gather(*(client.close() for client in gone))

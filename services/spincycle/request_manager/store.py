@@ -1,0 +1,258 @@
+"""Requests, their archives and saved states in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import asyncpg
+import orjson
+
+from spincycle.database.database import Database
+from spincycle.request_manager.model import (
+    Assigned,
+    Finished,
+    NewRequest,
+    Orphan,
+    Position,
+    Progressed,
+    Request,
+    RequestArg,
+    RequestFilter,
+    Suspended,
+)
+from spincycle.state import State
+
+R = TypeVar("R", Finished, Progressed, Suspended)
+
+FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
+"""Later than any request."""
+
+
+class RequestStore:
+    """What the use cases ask of the schema request_manager, but for the runners.
+
+    Every method raises DatabaseUnavailable while the database is away.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, requests: Sequence[NewRequest]) -> set[str]:
+        """Store requests with their archives in one transaction; answer the ids of the new ones.
+
+        One that is missing in the answer has an idempotency key that is known already.
+        """
+        rows = await self._database.fetch(
+            "create_requests",
+            request_ids=[request.request_id for request in requests],
+            types=[request.type for request in requests],
+            users=[request.user for request in requests],
+            created_ats=[request.created_at for request in requests],
+            total_jobs=[request.total_jobs for request in requests],
+            priorities=[request.priority for request in requests],
+            spec_revisions=[request.spec_revision for request in requests],
+            plan_hashes=[request.plan_hash for request in requests],
+            given_args=[_json(request.given_args) for request in requests],
+            idempotency_keys=[request.idempotency_key or None for request in requests],
+            content_hashes=[request.content_hash for request in requests],
+            create_requests=[_json(request.create_request) for request in requests],
+            args=[_json([asdict(arg) for arg in request.args]) for request in requests],
+            job_chains=[request.job_chain for request in requests],
+        )
+        return {row["request_id"] for row in rows}
+
+    async def find_by_idempotency_key(self, user: str, key: str) -> tuple[str, str] | None:
+        """(request id, content hash) of the request that was made with a key."""
+        row = await self._database.fetch_one(
+            "request_with_idempotency_key", user=user, idempotency_key=key
+        )
+        return (row["request_id"], row["content_hash"]) if row else None
+
+    async def get(self, request_ids: Sequence[str]) -> dict[str, Request]:
+        """Those of the requests that exist, by id."""
+        rows = await self._database.fetch("get_requests", request_ids=list(request_ids))
+        return {row["request_id"]: _request(row) for row in rows}
+
+    async def args(self, request_id: str) -> list[RequestArg]:
+        """The arguments of a request as they were understood."""
+        row = await self._database.fetch_one("get_args", request_id=request_id)
+        return [RequestArg(**arg) for arg in orjson.loads(row["args"])] if row else []
+
+    async def job_chains(self, request_ids: Sequence[str]) -> dict[str, bytes]:
+        """Archived chains, serialized, by request."""
+        rows = await self._database.fetch("get_job_chains", request_ids=list(request_ids))
+        return {row["request_id"]: row["job_chain"] for row in rows}
+
+    async def find(
+        self, which: RequestFilter, limit: int, offset: int = 0, after: Position | None = None
+    ) -> list[Request]:
+        """Requests that match, newest first, from a place in the list on."""
+        rows = await self._database.fetch(
+            "list_requests",
+            type=which.type,
+            user=which.user,
+            states=[int(state) for state in which.states],
+            args=_json(which.args),
+            since=which.since,
+            until=which.until or FAR_FUTURE,
+            after_time=after.created_at if after else FAR_FUTURE,
+            after_id=after.request_id if after else "",
+            limit=limit,
+            offset=offset,
+        )
+        return [_request(row) for row in rows]
+
+    async def ask_for(self, request_id: str, wish: State, reason: str) -> Request | None:
+        """Keep the wish to stop or suspend a request; None if it has ended or does not exist."""
+        row = await self._database.fetch_one(
+            "ask_for", request_id=request_id, wish=int(wish), reason=reason
+        )
+        return (await self.get([request_id])).get(request_id) if row else None
+
+    async def let_go_on(self, request_id: str) -> bool:
+        """Take back the wish to suspend a request; False if there was none."""
+        return await self._database.fetch_one("let_go_on", request_id=request_id) is not None
+
+    async def any_running(self) -> bool:
+        """Whether some request is RUNNING."""
+        row = await self._database.fetch_one("any_running")
+        return bool(row and row["running"])
+
+    async def waiting(self, batch: int) -> list[str]:
+        """Requests that a runner may have, in the order in which they get one."""
+        rows = await self._database.fetch("waiting_requests", batch=batch)
+        return [row["request_id"] for row in rows]
+
+    async def assign(self, runner_by_request: dict[str, str]) -> list[Assigned]:
+        """Give requests to runners under new epochs; those that no longer wait are left out."""
+        rows = await self._database.fetch(
+            "assign_requests",
+            request_ids=list(runner_by_request),
+            runner_ids=list(runner_by_request.values()),
+        )
+        return [
+            Assigned(
+                row["request_id"],
+                row["runner_id"],
+                row["epoch"],
+                State(row["state"]) is State.SUSPENDED,
+            )
+            for row in rows
+        ]
+
+    async def unassign(self, assigned: Sequence[Assigned]) -> dict[str, State]:
+        """Take requests back from runners that refused them; answer their states by id."""
+        rows = await self._database.fetch("unassign_requests", **_identities(assigned))
+        return {row["request_id"]: State(row["state"]) for row in rows}
+
+    async def accept(self, assigned: Sequence[Assigned]) -> dict[str, State | None]:
+        """Note that runners took requests; answer, by id, what somebody wishes of each."""
+        rows = await self._database.fetch("accept_requests", **_identities(assigned))
+        return {row["request_id"]: State(row["wish"]) if row["wish"] else None for row in rows}
+
+    async def fail(self, reasons: dict[Assigned, str]) -> set[str]:
+        """End requests that no runner can run, each with its reason."""
+        rows = await self._database.fetch(
+            "fail_requests", **_identities(list(reasons)), reasons=list(reasons.values())
+        )
+        return {row["request_id"] for row in rows}
+
+    async def suspended_job_chains(self, request_ids: Sequence[str]) -> dict[str, bytes]:
+        """Saved states, serialized, by request; a request that never ran has none."""
+        rows = await self._database.fetch("get_suspended_job_chains", request_ids=list(request_ids))
+        return {row["request_id"]: row["suspended_job_chain"] for row in rows}
+
+    async def finish(self, reports: Sequence[Finished]) -> set[str]:
+        """Store ends of requests; answer the ids of those that were taken."""
+        rows = await self._database.fetch(
+            "finish_requests",
+            **_identities(reports),
+            states=[int(report.state) for report in reports],
+            finished_ats=[report.finished_at for report in reports],
+            finished_jobs=[report.finished_jobs for report in reports],
+            reasons=[report.reason for report in reports],
+        )
+        return {row["request_id"] for row in rows}
+
+    async def progress(self, reports: Sequence[Progressed]) -> set[str]:
+        """Move counts of requests; answer the ids of those that were taken."""
+        rows = await self._database.fetch(
+            "progress_requests",
+            **_identities(reports),
+            finished_jobs=[report.finished_jobs for report in reports],
+            rolled_back_jobs=[report.rolled_back_jobs for report in reports],
+        )
+        return {row["request_id"] for row in rows}
+
+    async def suspend(self, reports: Sequence[Suspended]) -> dict[str, State]:
+        """Keep saved states and take the requests from their runners.
+
+        Answers the new state, SUSPENDED or STOPPED, of those that were taken.
+        """
+        rows = await self._database.fetch(
+            "suspend_requests",
+            **_identities(reports),
+            finished_jobs=[report.finished_jobs for report in reports],
+            reasons=[report.reason for report in reports],
+            suspended_job_chains=[report.suspended_job_chain for report in reports],
+        )
+        return {row["request_id"]: State(row["state"]) for row in rows}
+
+    async def states(self, request_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
+        """(state, epoch) of the requests that exist, by id."""
+        rows = await self._database.fetch("states_of_requests", request_ids=list(request_ids))
+        return {row["request_id"]: (State(row["state"]), row["epoch"]) for row in rows}
+
+    async def claim_orphans(self, lease: float, batch: int) -> list[Orphan]:
+        """Claim requests of runners that are gone, for `lease` seconds."""
+        rows = await self._database.fetch(
+            "claim_orphans", lease=timedelta(seconds=lease), batch=batch
+        )
+        return [Orphan(row["request_id"], row["epoch"], row["runner_id"] or "") for row in rows]
+
+    async def claim_unanswered(self, assigned: Sequence[Assigned], lease: float) -> list[Orphan]:
+        """Claim requests whose runner did not say whether it took them, for `lease` seconds."""
+        rows = await self._database.fetch(
+            "claim_unanswered", **_identities(assigned), lease=timedelta(seconds=lease)
+        )
+        return [Orphan(row["request_id"], row["epoch"], row["runner_id"] or "") for row in rows]
+
+
+def _identities(
+    of: Sequence[Assigned] | Sequence[Finished] | Sequence[Progressed] | Sequence[Suspended],
+) -> dict[str, list[str] | list[int]]:
+    return {
+        "request_ids": [item.request_id for item in of],
+        "epochs": [item.epoch for item in of],
+    }
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _request(row: asyncpg.Record) -> Request:
+    return Request(
+        request_id=row["request_id"],
+        type=row["type"],
+        state=State(row["state"]),
+        user=row["user_name"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        total_jobs=row["total_jobs"],
+        finished_jobs=row["finished_jobs"],
+        rolled_back_jobs=row["rolled_back_jobs"],
+        epoch=row["epoch"],
+        runner_id=row["runner_id"] or "",
+        runner_address=(row["runner_address"] or "") if row["state"] == State.RUNNING else "",
+        priority=row["priority"],
+        reason=row["reason"],
+        spec_revision=row["spec_revision"],
+        plan_hash=row["plan_hash"],
+        rerun_of=row["rerun_of"] or "",
+        wish=State(row["wish"]) if row["wish"] else None,
+    )
