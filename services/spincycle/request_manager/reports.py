@@ -64,7 +64,7 @@ class Reports:
             case Suspended():
                 await self._suspensions.submit(report)
 
-    async def _finish(self, reports: Sequence[Finished]) -> list[None | BaseException]:
+    async def _finish(self, reports: Sequence[Finished]) -> list[BaseException | None]:
         newest = list({report.request_id: report for report in reports}.values())
         taken = await self._store.finish(newest)
         self._changes.changed(taken)
@@ -79,12 +79,12 @@ class Reports:
                 )
         return await self._judge(reports, taken, lambda report: report.state)
 
-    async def _progress(self, reports: Sequence[Progressed]) -> list[None | BaseException]:
+    async def _progress(self, reports: Sequence[Progressed]) -> list[BaseException | None]:
         newest = list({report.request_id: report for report in reports}.values())
         taken = await self._store.progress(newest)
         return await self._judge(reports, taken, lambda _: None)
 
-    async def _suspend(self, reports: Sequence[Suspended]) -> list[None | BaseException]:
+    async def _suspend(self, reports: Sequence[Suspended]) -> list[BaseException | None]:
         newest = list({report.request_id: report for report in reports}.values())
         taken = await self._store.suspend(newest)
         self._changes.changed(taken)
@@ -97,11 +97,11 @@ class Reports:
 
     async def _judge(
         self, reports: Sequence[R], taken: set[str], becomes: Callable[[R], State | None]
-    ) -> list[None | BaseException]:
+    ) -> list[BaseException | None]:
         """Why each report that was not taken was not, or None if it need not be again."""
         left = [report.request_id for report in reports if report.request_id not in taken]
         known = await self._store.states(left) if left else {}
-        verdicts: list[None | BaseException] = []
+        verdicts: list[BaseException | None] = []
         for report in reports:
             if report.request_id in taken:
                 verdicts.append(None)
