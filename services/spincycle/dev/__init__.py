@@ -1,0 +1,1 @@
+"""The whole of Spin Cycle on one Linux machine, for development, tests and the demonstration."""

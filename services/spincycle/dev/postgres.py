@@ -1,0 +1,332 @@
+"""A real PostgreSQL that needs no installation, as a child of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import asyncpg
+
+from spincycle.dev.child import Process, send_until_gone, until_ended
+from spincycle.dev.lock import FileLock, Locked
+from spincycle.dev.postgres_binaries import (
+    Account,
+    Binaries,
+    PostgresError,
+    choose_account,
+    find_binaries,
+)
+
+USER = "spincycle"
+DATABASE = "spincycle"
+
+_PORTS = range(20_000, 32_000)
+_START_TIMEOUT = 60.0
+_STOPPING = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)]
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    # Without Unix sockets there is no directory to choose, and no path too long for one.
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server on a free loopback port, with its data under a directory of ours.
+
+    The directory is made when it is missing and may be used again later; while one process
+    uses it, others are refused. A server that an earlier process left behind there, because
+    it was killed itself, is stopped, and its data recovered. Used as a context it answers
+    the address of its database.
+    """
+
+    def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            home: directory for data, password, log and lock.
+            environment: the server's environment; by default that of this process.
+        """
+        self._home = home.absolute()
+        self._environment = dict(os.environ if environment is None else environment)
+        self._lock = FileLock(self._home / "postgres.lock")
+        self._process: Process | None = None
+        self._port = 0
+        self._password = ""
+
+    @property
+    def pid(self) -> int:
+        """The server's process id; only while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> Path:
+        """Where the server writes its log, from the beginning at each start."""
+        return self._home / "postgres.log"
+
+    def dsn(self, database: str = DATABASE) -> str:
+        """The address of one of its databases, the same for as long as this object lives."""
+        return f"postgresql://{USER}:{self._password}@127.0.0.1:{self._port}/{database}"
+
+    async def __aenter__(self) -> str:
+        """Start, and answer the address of the database."""
+        await self.start()
+        return self.dsn()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the server, making its data first if there are none, and wait until it answers.
+
+        Raises:
+            PostgresError: there is no PostgreSQL, the directory cannot be used, or the server
+                ended at once; the message holds the end of its log.
+        """
+        account = choose_account()
+        self._prepare_home(account)
+        try:
+            self._lock.acquire()
+        except Locked as error:
+            raise PostgresError(f"{self._home} is in use by another process: {error.note}")
+        self._lock.write(f"process {os.getpid()}")
+        try:
+            binaries = await asyncio.to_thread(find_binaries, account, self._home / "programs")
+            await self._stop_orphan()
+            await self._ensure_data(account, binaries)
+            await self._launch(account, binaries)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End all sessions and stop, with everything written: nothing is to recover."""
+        if self._process is not None:
+            await self._end(_STOPPING)
+        self._lock.release()
+
+    async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Take the server away as a crash would (SIGKILL), or as a power cut would (SIGQUIT).
+
+        `start` brings it back at the same address.
+        """
+        await self._end([(number, 30.0)])
+        self._lock.release()
+
+    async def restart(self) -> None:
+        """Stop and start, at the same address."""
+        await self.stop()
+        await self.start()
+
+    async def until_ended(self) -> int:
+        """Wait for the server's end, whoever brings it about; answer its exit code."""
+        assert self._process is not None
+        return await until_ended(self._process)
+
+    async def _end(self, signals: Sequence[tuple[int, float]]) -> None:
+        assert self._process is not None
+        await send_until_gone(self._process.pid, signals)
+        self._process.wait()
+        self._process = None
+
+    @property
+    def _data(self) -> Path:
+        return self._home / "data"
+
+    def _prepare_home(self, account: Account) -> None:
+        self._home.mkdir(parents=True, exist_ok=True)
+        if not account.other:
+            return
+        if self._home.stat().st_uid == os.geteuid():
+            self._home.chmod(self._home.stat().st_mode | 0o011)
+        for directory in [self._home, *self._home.parents]:
+            found = directory.stat()
+            if not found.st_mode & 0o001 and found.st_uid != account.uid:
+                raise PostgresError(
+                    f"{self._home} cannot hold PostgreSQL's data: PostgreSQL cannot run as root, "
+                    f"and account {account.name} may not enter {directory}; choose another place"
+                )
+
+    async def _stop_orphan(self) -> None:
+        """Stop a server that has outlived its supervisor, rather than adopt it.
+
+        Holding the lock, we know that nobody owns it. Only a child of our own is sure to end
+        with us and to run with our settings.
+        """
+        pid_file = self._data / "postmaster.pid"
+        pid = _first_line_as_number(pid_file)
+        if pid is None:
+            return
+        if _works_in(pid, self._data):
+            await send_until_gone(pid, _STOPPING)
+        # A number that means another process by now would keep PostgreSQL from starting.
+        pid_file.unlink(missing_ok=True)
+
+    async def _ensure_data(self, account: Account, binaries: Binaries) -> None:
+        secret = self._home / "password"
+        version = self._data / "PG_VERSION"
+        if version.exists():
+            self._password = secret.read_text()
+            made_by = version.read_text().strip()
+            if made_by != str(binaries.major):
+                raise PostgresError(
+                    f"the data in {self._data} were made by PostgreSQL {made_by}, and "
+                    f"{binaries.directory} is version {binaries.major}: move {self._home} away "
+                    "to begin with no data, or give --postgres-dsn"
+                )
+            return
+        self._password = secrets.token_urlsafe(16)
+        unfinished = self._home / "data.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        account.own(unfinished)
+        password_file = self._home / "password.new"
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._password)
+        account.own(password_file)
+        await self._initdb(account, binaries, unfinished, password_file)
+        if account.other:
+            os.chown(password_file, os.geteuid(), os.getegid())
+        # The data last: a start that was cut short anywhere before begins anew the next time.
+        password_file.rename(secret)
+        unfinished.rename(self._data)
+
+    async def _initdb(
+        self, account: Account, binaries: Binaries, data: Path, password_file: Path
+    ) -> None:
+        command = [
+            binaries.initdb,
+            f"--pgdata={data}",
+            f"--username={USER}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+        ]
+        process = self._spawn(command, account)
+        try:
+            code = await until_ended(process)
+        except asyncio.CancelledError:
+            process.kill()
+            process.wait()
+            raise
+        if code:
+            raise PostgresError(f"initdb failed with exit code {code}:\n{self._end_of_log()}")
+
+    async def _launch(self, account: Account, binaries: Binaries) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        kept = _first_line_as_number(self._home / "port")
+        self._port = self._port or kept or _free_port()
+        while True:
+            settings = {**_SETTINGS, "port": str(self._port)}
+            options = [f"--{name}={value}" for name, value in settings.items()]
+            command = [binaries.postgres, "-D", str(self._data), *options]
+            self._process = self._spawn(command, account)
+            if await self._ready(deadline):
+                break
+            code = self._process.wait()
+            self._process = None
+            log = self._end_of_log()
+            if "Address already in use" in log:
+                self._port = _free_port()
+            elif "still in use" not in log:
+                raise PostgresError(f"PostgreSQL ended at once, exit code {code}:\n{log}")
+            elif time.monotonic() > deadline:
+                raise PostgresError(f"the server that was here before does not go away:\n{log}")
+            else:
+                # Sessions of a killed server have not noticed its end yet.
+                await asyncio.sleep(0.05)
+        (self._home / "port").write_text(str(self._port))
+        await self._ensure_database()
+
+    async def _ensure_database(self) -> None:
+        connection = await asyncpg.connect(self.dsn("postgres"))
+        try:
+            await connection.execute(f"CREATE DATABASE {DATABASE}")
+        except asyncpg.DuplicateDatabaseError:
+            pass
+        finally:
+            await connection.close()
+
+    def _spawn(self, command: list[str], account: Account) -> Process:
+        with self.log.open("wb") as log:
+            return subprocess.Popen(  # noqa: S603 # no shell, and no text from outside
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=self._environment,
+                # Out of the terminal's reach: Ctrl-C is for the supervisor alone.
+                start_new_session=True,
+                **account.as_child(),
+            )
+
+    async def _ready(self, deadline: float) -> bool:
+        """Wait until the server answers; False if it ended instead."""
+        assert self._process is not None
+        while self._process.poll() is None:
+            lines = _lines(self._data / "postmaster.pid")
+            ours = len(lines) > 7 and lines[0] == str(self._process.pid)
+            if ours and lines[7].strip() == "ready":
+                return True
+            if time.monotonic() > deadline:
+                raise PostgresError(f"PostgreSQL does not become ready:\n{self._end_of_log()}")
+            await asyncio.sleep(0.005)
+        return False
+
+    def _end_of_log(self) -> str:
+        return "\n".join(_lines(self.log)[-20:])
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _first_line_as_number(file: Path) -> int | None:
+    lines = _lines(file)
+    return int(lines[0]) if lines and lines[0].isdecimal() else None
+
+
+def _works_in(pid: int, directory: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cwd").resolve(strict=True) == directory.resolve()
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    """A loopback port that nobody listens on and that no client socket is given."""
+    for _ in range(100):
+        port = secrets.choice(_PORTS)
+        with socket.socket() as attempt:
+            try:
+                attempt.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise PostgresError("no free loopback port found")
