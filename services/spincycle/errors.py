@@ -156,6 +156,21 @@ class ChainNotBuilt(SpinCycleError):
     sequence: str = ""
     node: str = ""
     job_type: str = ""
+    argument: str = ""
+    cause: str = ""
+
+
+@dataclass(eq=False)
+class CreateStuck(SpinCycleError):
+    """{threads} calls of a job's create have not come back; no request can be created until
+    some do, or this copy is restarted"""
+
+    reason = "CREATE_STUCK"
+    code = "RESOURCE_EXHAUSTED"
+    http = 503
+    retryable = True
+
+    threads: int
 
 
 @dataclass(eq=False)

@@ -34,7 +34,8 @@ class Job:
     """One job of a chain; see spincycle.v1.Job for what each field means.
 
     `args` is None where the job was given none, so that the REST shape can leave it out.
-    `timeout` and `sequence_timeout` are seconds.
+    `timeout` and `sequence_timeout` are seconds. `secret_args` names the entries of `args`
+    that are never shown; `bytes` of such a job is not shown either.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Job:
     backoff: Backoff | None = None
     fail_if_interrupted: bool = False
     parent_sequence_id: str = ""
+    secret_args: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,19 @@
+"""Model and arguments to job chain, and the plan that shows it before it runs."""
+
+from spincycle.graph.chain_builder import Limits
+from spincycle.graph.expansion import Expander, Expansion
+from spincycle.graph.job_ids import JobIds
+from spincycle.graph.plan_hash import plan_hash
+from spincycle.graph.request_args import CheckedArgs, check_args, declared_args, find_request
+
+__all__ = [
+    "CheckedArgs",
+    "Expander",
+    "Expansion",
+    "JobIds",
+    "Limits",
+    "check_args",
+    "declared_args",
+    "find_request",
+    "plan_hash",
+]

@@ -1,0 +1,237 @@
+"""A request type and its arguments to the job chain that will run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spincycle.graph.chain_builder import ChainBuilder, Limits
+from spincycle.graph.instance import Child, Expanded, Instance
+from spincycle.graph.job_ids import JobIds
+from spincycle.graph.job_maker import JobMaker, Place
+from spincycle.graph.plan_hash import plan_hash
+from spincycle.graph.request_args import CheckedArgs, check_args, find_request
+from spincycle.graph.values import plain
+from spincycle.graph.worker_threads import TookTooLong, Watch, WorkerThreads
+from spincycle.job_chain import NOOP, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spincycle.graph.job_maker import JobFactory, MadeJob
+    from spincycle.job_chain import JobChain, Value
+    from spincycle.request_arg import RequestArg
+    from spincycle.spec.spec_set import SpecSet
+    from spincycle.spec.template import TemplateNode
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """All that a request will do.
+
+    Attributes:
+        args: declared arguments with their final values: required, optional, static.
+        plan_hash: hash over what would run, ids left out.
+    """
+
+    chain: JobChain
+    args: list[RequestArg]
+    plan_hash: str
+
+
+class Expander:
+    """Builds chains. Keeps nothing of a request once it has answered."""
+
+    def __init__(
+        self, jobs: JobFactory, limits: Limits | None = None, threads: WorkerThreads | None = None
+    ) -> None:
+        self._jobs = jobs
+        self._limits = limits or Limits()
+        self._threads = threads or WorkerThreads()
+
+    async def expand(
+        self, specs: SpecSet, request_type: str, args: Mapping[str, Value], request_id: str
+    ) -> Expansion:
+        """The chain of a request.
+
+        The whole expansion runs on one thread, so that a job's blocking `create` holds up
+        nobody; an `async def create` runs on the caller's event loop.
+
+        Raises:
+            UnknownRequestType: no request has this name.
+            InvalidArgs: with one violation an argument.
+            ChainNotBuilt: a job refused its arguments, or took too long to create, or the
+                arguments do not fit the specs.
+            CreateStuck: too many jobs' creates hang.
+        """
+        request = find_request(specs, request_type)
+        checked = check_args(request, args)
+
+        def work(watch: Watch) -> Expansion:
+            maker = JobMaker(self._jobs, request_id, watch)
+            builder = ChainBuilder(request_id, self._limits, JobIds())
+            return _Expansion(specs, request_type, builder, maker).run(checked)
+
+        try:
+            return await self._threads.run(work, self._limits.create_timeout)
+        except TookTooLong as error:
+            place = error.step
+            if not isinstance(place, Place):
+                raise
+            raise place.error(
+                f"cannot build job: creating '{place.job_type} {place.node}' job did not end "
+                f"within {self._limits.create_timeout:g} s",
+                cause="create timed out",
+            )
+
+    def close(self) -> None:
+        """End the idle threads."""
+        self._threads.close()
+
+
+class _Expansion:
+    """One run. Sequences within sequences stand on a stack of its own, not on Python's."""
+
+    def __init__(
+        self, specs: SpecSet, request_type: str, builder: ChainBuilder, maker: JobMaker
+    ) -> None:
+        self._specs = specs
+        self._request_type = request_type
+        self._builder = builder
+        self._maker = maker
+        self._stack: list[Instance] = []
+
+    def run(self, checked: CheckedArgs) -> Expansion:
+        template = self._specs.templates[self._request_type]
+        name = f"request_{self._request_type}"
+        place = Place(self._request_type, self._request_type, name)
+        begin = self._structural(f"{name}_begin", place)
+        begin.sequence_id = begin.id
+        begin.sequence_retry_wait = "0s"
+        self._builder.add(begin, (), place)
+        root = Instance(self._request_type, name, template, begin)
+        root.enter(checked.values, (), place)
+        self._stack.append(root)
+        while self._stack:
+            self._advance(self._stack[-1])
+        chain = self._builder.chain
+        chain.timeout = template.sequence.timeout
+        return Expansion(chain, checked.args, plan_hash(chain))
+
+    def _advance(self, instance: Instance) -> None:
+        if instance.next_node == len(instance.template.nodes):
+            self._close(instance)
+            return
+        node = instance.template.nodes[instance.next_node]
+        place = self._place(instance, node)
+        expanded = instance.expanded or instance.expand(node, place)
+        for child in expanded.waiting:
+            if node.node.category == "job":
+                self._add_job(instance, node, expanded, child)
+            else:
+                self._open(instance, node, expanded, child)
+                return
+        if node.node.parallel:
+            self._builder.limit(node.node.parallel, expanded.elements)
+        instance.finish(node, expanded, place)
+
+    def _add_job(
+        self, instance: Instance, node: TemplateNode, expanded: Expanded, child: Child
+    ) -> None:
+        spec = node.node
+        place = self._place(instance, node, child.element)
+        job_id = self._builder.new_id(place)
+        made = self._maker.make(place, job_id, child.args, child.secret)
+        own_rule = spec.interruption == "fail"
+        job = Job(
+            id=job_id,
+            name=spec.name,
+            type=spec.type,
+            bytes=made.bytes,
+            args=child.args or None,
+            retry=spec.retry,
+            retry_wait=spec.retry_wait,
+            sequence_id=instance.begin.id,
+            timeout=spec.timeout,
+            backoff=spec.backoff,
+            fail_if_interrupted=own_rule
+            or (not spec.interruption and self._maker.fails_if_interrupted(spec.type)),
+            secret_args=child.secret,
+        )
+        self._builder.add(job, expanded.parents, place)
+        expanded.elements.append((job_id, job_id))
+        _take_from_job(node, expanded, child, made, place)
+
+    def _open(
+        self, instance: Instance, node: TemplateNode, expanded: Expanded, child: Child
+    ) -> None:
+        spec = node.node
+        place = self._place(instance, node, child.element)
+        called = spec.type
+        if spec.category == "conditional":
+            called = instance.branch(node, place)
+        template = self._specs.templates[called]
+        name = f"{spec.category}_{spec.name}"
+        begin = self._structural(f"{name}_begin", place)
+        begin.sequence_id = begin.id
+        begin.parent_sequence_id = instance.begin.id
+        begin.sequence_retry = spec.retry
+        begin.sequence_retry_wait = spec.retry_wait
+        begin.backoff = spec.backoff
+        begin.sequence_timeout = _shorter(spec.timeout, template.sequence.timeout)
+        self._builder.add(begin, expanded.parents, place)
+        inner = Instance(self._request_type, name, template, begin)
+        inner.enter(child.args, child.secret, place)
+        self._stack.append(inner)
+
+    def _close(self, instance: Instance) -> None:
+        self._stack.pop()
+        place = Place(self._request_type, instance.template.sequence.name, instance.name)
+        end = self._structural(f"{instance.name}_end", place)
+        end.sequence_id = instance.begin.id
+        open_ends = [
+            job_id for job_id in instance.leaf_exits() if not self._builder.has_successor(job_id)
+        ]
+        self._builder.add(end, open_ends, place)
+        if not self._stack:
+            return
+        caller = self._stack[-1]
+        node = caller.template.nodes[caller.next_node]
+        assert caller.expanded is not None
+        caller.expanded.elements.append((instance.begin.id, end.id))
+        for index, target in enumerate(node.sets):
+            value, secret = instance.value(target.entry.arg)
+            caller.expanded.results[index].append(value)
+            caller.expanded.secret_results[index] |= secret
+
+    def _structural(self, name: str, place: Place) -> Job:
+        return Job(id=self._builder.new_id(place), name=name, type=NOOP, structural=True)
+
+    def _place(self, instance: Instance, node: TemplateNode, element: int = 0) -> Place:
+        spec = node.node
+        job_type = spec.type if spec.category == "job" else ""
+        sequence = instance.template.sequence.name
+        return Place(self._request_type, sequence, spec.name, job_type, element)
+
+
+def _take_from_job(
+    node: TemplateNode, expanded: Expanded, child: Child, made: MadeJob, place: Place
+) -> None:
+    for index, target in enumerate(node.sets):
+        name = target.entry.arg
+        if name not in made.args:
+            raise place.error(f"expected {place.job_type} to set {name} in jobargs", argument=name)
+        try:
+            value = plain(made.args[name])
+        except ValueError as error:
+            raise place.error(
+                f"{place.job_type} set {name} to a value that cannot be kept: {error}",
+                argument=name, cause=str(error),
+            )  # fmt: skip
+        expanded.results[index].append(value)
+        expanded.secret_results[index] |= name in child.secret
+
+
+def _shorter(first: float | None, second: float | None) -> float | None:
+    given = [timeout for timeout in (first, second) if timeout is not None]
+    return min(given, default=None)

@@ -1,0 +1,232 @@
+"""One instance of a sequence while it is being expanded: its values and its links."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from spincycle.graph.chain_builder import joined
+from spincycle.graph.job_maker import Place
+from spincycle.graph.values import type_name
+from spincycle.spec.arg_type import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spincycle.job_chain import Job, Value
+    from spincycle.spec.model import Arg
+    from spincycle.spec.template import Template, TemplateNode
+
+
+class _Missing:
+    """Content of a slot that nothing has filled."""
+
+
+MISSING: Final = _Missing()
+
+
+class Child:
+    """The arguments of one element of a node.
+
+    Attributes:
+        element: place of the element, from 1; 0 if the node is not repeated.
+        secret: names of the arguments that are never shown.
+    """
+
+    __slots__ = ("args", "element", "secret")
+
+    def __init__(self, args: dict[str, Value], element: int, secret: tuple[str, ...]) -> None:
+        self.args = args
+        self.element = element
+        self.secret = secret
+
+
+class Expanded:
+    """What became of one node.
+
+    Attributes:
+        elements: (first job, last job) of each element.
+        results: for each `sets` entry the values that the elements gave.
+        waiting: elements still to come.
+        parents: jobs that each element follows.
+    """
+
+    __slots__ = ("elements", "parents", "results", "secret_results", "waiting")
+
+    def __init__(self, waiting: Iterator[Child], parents: list[str], sets: int) -> None:
+        self.waiting = waiting
+        self.parents = parents
+        self.elements: list[tuple[str, str]] = []
+        self.results: list[list[Value | _Missing]] = [[] for _ in range(sets)]
+        self.secret_results = [False] * sets
+
+
+class Instance:
+    """Values and links of one instance of a sequence.
+
+    Attributes:
+        begin: its begin job; every job of the instance carries that job's id.
+        name: of its structural jobs, without `_begin`.
+        next_node: place of the node that is expanded next.
+        expanded: the node that is being expanded.
+    """
+
+    __slots__ = (
+        "_exits",
+        "_secret",
+        "_slots",
+        "begin",
+        "expanded",
+        "name",
+        "next_node",
+        "request_type",
+        "template",
+    )  # fmt: skip
+
+    def __init__(self, request_type: str, name: str, template: Template, begin: Job) -> None:
+        self.request_type = request_type
+        self.name = name
+        self.template = template
+        self.begin = begin
+        self.next_node = 0
+        self.expanded: Expanded | None = None
+        self._slots: list[Value | _Missing] = [MISSING] * template.slots
+        self._secret: set[int] = set()
+        self._exits: list[list[str]] = []
+
+    def enter(self, given: dict[str, Value], secret: tuple[str, ...], place: Place) -> None:
+        """Fill the argument slots from what the caller passes.
+
+        Raises:
+            ChainNotBuilt: a required argument is missing or a value is of the wrong type.
+        """
+        for arg in self.template.sequence.args.all():
+            slot = self.template.arg_slots[arg.name]
+            if arg.kind == "static" or (arg.kind == "optional" and arg.name not in given):
+                value = arg.default
+            elif arg.name in given:
+                value = given[arg.name]
+                if not arg.type.free:
+                    value = self._converted(arg, value, place)
+            else:
+                raise place.error(f"required arg '{arg.name}' not set", argument=arg.name)
+            self._slots[slot] = value
+            if arg.secret or arg.name in secret:
+                self._secret.add(slot)
+
+    def expand(self, node: TemplateNode, place: Place) -> Expanded:
+        """Begin with a node."""
+        groups = [self._exits[dep] for dep in node.deps]
+        parents = joined(groups) if groups else [self.begin.id]
+        self.expanded = Expanded(self._children(node, place), parents, len(node.sets))
+        return self.expanded
+
+    def finish(self, node: TemplateNode, expanded: Expanded, place: Place) -> None:
+        """Keep what a node gave, and go on to the next one."""
+        for index, target in enumerate(node.sets):
+            results = expanded.results[index]
+            if target.entry.collect:
+                if any(result is MISSING for result in results):
+                    raise place.error(f"cannot collect {target.entry.arg}: an element has none")
+                self._slots[target.slot] = [r for r in results if not isinstance(r, _Missing)]
+            elif results:
+                self._slots[target.slot] = results[-1]
+            elif target.before is not None:
+                self._slots[target.slot] = self._slots[target.before]
+                expanded.secret_results[index] = target.before in self._secret
+            if expanded.secret_results[index]:
+                self._secret.add(target.slot)
+        if expanded.elements:
+            self._exits.append([last for _, last in expanded.elements])
+        else:
+            self._exits.append(expanded.parents)
+        self.expanded = None
+        self.next_node += 1
+
+    def value(self, name: str) -> tuple[Value | _Missing, bool]:
+        """Value of a name at the end of the sequence, and whether it is secret."""
+        slot = self.template.final[name]
+        return self._slots[slot], slot in self._secret
+
+    def leaf_exits(self) -> list[str]:
+        """Last jobs of the nodes that nothing depends on; the begin job if there are none."""
+        groups = [self._exits[leaf] for leaf in self.template.leaves]
+        return joined(groups) if groups else [self.begin.id]
+
+    def branch(self, node: TemplateNode, place: Place) -> str:
+        """The sequence that a conditional chooses.
+
+        Raises:
+            ChainNotBuilt: no branch fits the value.
+        """
+        assert node.if_slot is not None
+        name = node.node.if_
+        raw = self._get(node.if_slot, name, place)
+        value = text_of(raw)
+        if value is None:
+            raise place.error(f"'if: {name}' must be a text, not {type_name(raw)}", argument=name)
+        chosen = node.branches.get(value) or node.branches.get("default")
+        if chosen is None:
+            shown = "(secret)" if node.if_slot in self._secret else value
+            options = ", ".join(sorted(node.branches))
+            raise place.error(
+                f"'if: {name}' value '{shown}' does not match any options: {options}",
+                argument=name,
+            )
+        return chosen
+
+    def _children(self, node: TemplateNode, place: Place) -> Iterator[Child]:
+        args = {expected: self._get(slot, expected, place) for expected, slot in node.args}
+        secret = tuple(sorted(name for name, slot in self._sources(node) if slot in self._secret))
+        if node.each is None:
+            yield Child(self._with_if(node, args, place), 0, secret)
+            return
+        lists = [self._list(slot, element, place) for slot, element in node.each]
+        if any(len(other) != len(lists[0]) for other in lists):
+            lengths = ", ".join(
+                f"{entry.list} has {len(values)}"
+                for entry, values in zip(node.node.each or (), lists, strict=True)
+            )
+            raise place.error(f"each lists have different lengths: {lengths}")
+        for index, values in enumerate(zip(*lists, strict=True)):
+            own = dict(args)
+            for (_, element), value in zip(node.each, values, strict=True):
+                own[element] = value
+            yield Child(self._with_if(node, own, place), index + 1, secret)
+
+    def _sources(self, node: TemplateNode) -> Iterator[tuple[str, int]]:
+        if self._secret:
+            yield from node.args
+            yield from ((element, slot) for slot, element in node.each or ())
+            if node.if_slot is not None:
+                yield node.node.if_, node.if_slot
+
+    def _with_if(
+        self, node: TemplateNode, args: dict[str, Value], place: Place
+    ) -> dict[str, Value]:
+        if node.if_slot is not None:
+            args[node.node.if_] = self._get(node.if_slot, node.node.if_, place)
+        return args
+
+    def _list(self, slot: int, element: str, place: Place) -> list[Value]:
+        value = self._get(slot, element, place)
+        if not isinstance(value, list):
+            raise place.error(
+                f"each needs a list for {element}, not {type_name(value)}", argument=element
+            )
+        return value
+
+    def _get(self, slot: int, name: str, place: Place) -> Value:
+        value = self._slots[slot]
+        if isinstance(value, _Missing):
+            raise place.error(
+                f"no value for {name}: the node that sets it was repeated over an empty list",
+                argument=name,
+            )
+        return value
+
+    def _converted(self, arg: Arg, value: Value, place: Place) -> Value:
+        try:
+            return arg.type.convert(value)
+        except ValueError as error:
+            sequence = self.template.sequence.name
+            raise place.error(f'argument "{arg.name}" of {sequence}: {error}', argument=arg.name)

@@ -1,0 +1,66 @@
+"""One hash over everything that a chain would do."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import orjson
+
+from spincycle.graph.values import redacted
+
+if TYPE_CHECKING:
+    from spincycle.job_chain import Job, JobChain
+
+
+def plan_hash(chain: JobChain) -> str:
+    """32 hex digits that are equal for two chains that would do the same.
+
+    It covers every job with its final arguments, its serialized form, its retries and its
+    place in the graph. Ids, drawn anew for each request, are left out, also where a job put
+    its own into its serialized form. Secret arguments are left out too: a hash that can be
+    seen would let them be guessed.
+    """
+    place = {job_id: number for number, job_id in enumerate(chain.jobs)}
+    digest = hashlib.sha256()
+    for job in chain.jobs.values():
+        following = sorted(place[other] for other in chain.next_jobs.get(job.id, ()))
+        digest.update(_canonical([_content(job, chain.request_id, place), following]))
+    limits = [
+        [limit.limit, [[place[first], place[last]] for first, last in limit.elements]]
+        for limit in chain.parallel_limits
+    ]
+    digest.update(_canonical([limits, chain.timeout]))
+    return digest.hexdigest()[:32]
+
+
+def _content(job: Job, request_id: str, place: dict[str, int]) -> list[object]:
+    backoff = job.backoff
+    return [
+        job.name,
+        job.type,
+        "" if job.secret_args else _without_ids(job, request_id).hex(),
+        redacted(job.args or {}, job.secret_args),
+        job.retry,
+        job.retry_wait,
+        place[job.sequence_id],
+        place.get(job.parent_sequence_id, -1),
+        job.sequence_retry,
+        job.sequence_retry_wait,
+        job.structural,
+        job.timeout,
+        job.sequence_timeout,
+        [backoff.factor, backoff.max_wait, backoff.jitter] if backoff else None,
+        job.fail_if_interrupted,
+    ]
+
+
+def _without_ids(job: Job, request_id: str) -> bytes:
+    # Four characters alone may occur by chance; as a whole JSON text they hardly do.
+    quoted = b'"%s"' % job.id.encode()
+    data = job.bytes.replace(quoted, b'""')
+    return data.replace(request_id.encode(), b"") if request_id else data
+
+
+def _canonical(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

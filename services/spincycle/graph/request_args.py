@@ -1,0 +1,120 @@
+"""What a caller gives, checked against what the request declares: all problems at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spincycle.errors import FieldViolation, InvalidArgs, UnknownRequestType
+from spincycle.graph.values import plain
+from spincycle.nearest import did_you_mean
+from spincycle.request_arg import RequestArg
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spincycle.job_chain import Value
+    from spincycle.spec import Arg, Sequence, SpecSet
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedArgs:
+    """Arguments of a request as understood.
+
+    Attributes:
+        args: the declared ones, for the record: required, optional, static.
+        values: final value of each declared argument.
+    """
+
+    args: list[RequestArg]
+    values: dict[str, Value]
+
+
+def find_request(specs: SpecSet, request_type: str) -> Sequence:
+    """The sequence behind a request type.
+
+    Raises:
+        UnknownRequestType: there is none, or it is not a request.
+    """
+    sequence = specs.sequences.get(request_type)
+    if sequence is None:
+        known = [request.name for request in specs.requests()]
+        meant = did_you_mean(request_type, known)
+        raise UnknownRequestType(
+            f"cannot find specs for request: {request_type}{meant}", request_type
+        )
+    if not sequence.request:
+        raise UnknownRequestType(f"{request_type} is not a request", request_type)
+    return sequence
+
+
+def check_args(request: Sequence, given: Mapping[str, Value]) -> CheckedArgs:
+    """Convert and complete the arguments of a request.
+
+    Raises:
+        InvalidArgs: with one violation for each argument that is missing, undeclared,
+            static, or of the wrong type or value.
+    """
+    violations = _undeclared(request, given)
+    args: list[RequestArg] = []
+    values: dict[str, Value] = {}
+    for arg in request.args.all():
+        try:
+            value = _value(arg, given)
+        except ValueError as error:
+            violations.append(FieldViolation(f"args.{arg.name}", str(error)))
+            continue
+        values[arg.name] = value
+        args.append(_record(arg, given, value))
+    if violations:
+        problem = "; ".join(violation.description for violation in violations)
+        raise InvalidArgs(problem, request.name, tuple(violations))
+    return CheckedArgs(args, values)
+
+
+def declared_args(request: Sequence) -> list[RequestArg]:
+    """The arguments that a caller may give, as the list of requests shows them."""
+    return [_record(arg, {}, None) for arg in (*request.args.required, *request.args.optional)]
+
+
+def _value(arg: Arg, given: Mapping[str, Value]) -> Value:
+    if arg.kind == "static":
+        if arg.name in given:
+            raise ValueError(f'argument "{arg.name}" is static and cannot be given')
+        return arg.default
+    if arg.name not in given:
+        if arg.kind == "required":
+            raise ValueError(f"required arg '{arg.name}' not set")
+        return arg.default
+    try:
+        return arg.type.convert(plain(given[arg.name]))
+    except ValueError as error:
+        raise ValueError(f'argument "{arg.name}": {error}') from None
+
+
+def _undeclared(request: Sequence, given: Mapping[str, Value]) -> list[FieldViolation]:
+    if request.allow_extra:
+        return []
+    declared = {arg.name for arg in request.args.all()}
+    can_be_given = [arg.name for arg in (*request.args.required, *request.args.optional)]
+    return [
+        FieldViolation(
+            f"args.{name}",
+            f'request {request.name} has no argument "{name}"{did_you_mean(name, can_be_given)}',
+        )
+        for name in sorted(given.keys() - declared)
+    ]
+
+
+def _record(arg: Arg, given: Mapping[str, Value], value: Value) -> RequestArg:
+    return RequestArg(
+        pos=arg.pos,
+        name=arg.name,
+        desc=arg.desc,
+        type=arg.kind,
+        given=arg.name in given,
+        default=arg.default if arg.kind == "optional" else None,
+        value=value,
+        secret=arg.secret,
+        value_type=arg.value_type,
+    )

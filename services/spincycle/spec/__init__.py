@@ -1,0 +1,26 @@
+"""The request language: YAML files to a checked spec set."""
+
+from spincycle.spec.check import CHECKS, Check, Severity
+from spincycle.spec.finding import Finding
+from spincycle.spec.loading import LoadResult, check_sources, load_specs
+from spincycle.spec.model import Acl, Arg, Args, Node, Position, Sequence
+from spincycle.spec.source import Source
+from spincycle.spec.spec_set import SpecSet
+
+__all__ = [
+    "CHECKS",
+    "Acl",
+    "Arg",
+    "Args",
+    "Check",
+    "Finding",
+    "LoadResult",
+    "Node",
+    "Position",
+    "Sequence",
+    "Severity",
+    "Source",
+    "SpecSet",
+    "check_sources",
+    "load_specs",
+]

@@ -1,0 +1,179 @@
+"""Declared types of arguments: what a value must be, and what it becomes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spincycle.duration import parse_duration
+
+if TYPE_CHECKING:
+    from spincycle.job_chain import Value
+
+NAMES = ("string", "int", "bool", "list", "duration")
+"""Types that an argument can be declared with."""
+
+TRUE_WORDS = frozenset({"y", "yes", "on", "true"})
+FALSE_WORDS = frozenset({"n", "no", "off", "false"})
+
+_INT = re.compile(r"[+-]?[0-9]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ArgType:
+    """Type and constraints of one argument; the zero value allows anything.
+
+    `enum` and `pattern` hold for the value's text, and for each element of a list. `min`
+    and `max` bound an int or a duration, and the length of a string or a list.
+
+    Attributes:
+        name: one of NAMES; empty if none is declared.
+        enum: the allowed texts; empty if any is.
+        pattern: regular expression that must match the whole text; empty if there is none.
+        min: least allowed, as written; empty if there is no bound.
+        max: most allowed, likewise.
+    """
+
+    name: str = ""
+    enum: tuple[str, ...] = ()
+    pattern: str = ""
+    min: str = ""
+    max: str = ""
+
+    @property
+    def free(self) -> bool:
+        """True if every value will do as it is."""
+        return not (self.name or self.enum or self.pattern or self.min or self.max)
+
+    def convert(self, value: Value) -> Value:
+        """The value as the declared type: "5" becomes 5 for an int, "a,b" a list of two.
+
+        Raises:
+            ValueError: it is of another type or breaks a constraint; the text says how,
+                without repeating the value.
+        """
+        if self.free:
+            return value
+        converted = _CONVERT[self.name](value)
+        self._check_texts(converted)
+        self._check_bounds(converted)
+        return converted
+
+    def _check_texts(self, value: Value) -> None:
+        for text in _texts(value):
+            if self.enum and text not in self.enum:
+                raise ValueError(f"must be one of {', '.join(self.enum)}")
+            if self.pattern and not re.fullmatch(self.pattern, text):
+                raise ValueError(f"must match the pattern {self.pattern}")
+
+    def _check_bounds(self, value: Value) -> None:
+        if not (self.min or self.max):
+            return
+        amount, unit = _amount(self.name, value)
+        if self.min and amount < self.bound(self.min):
+            raise ValueError(f"must be at least {self.min}{unit}")
+        if self.max and amount > self.bound(self.max):
+            raise ValueError(f"must be at most {self.max}{unit}")
+
+    def bound(self, text: str) -> float:
+        """A bound as a number: seconds for a duration.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if self.name == "duration":
+            return parse_duration(text)
+        if not _INT.fullmatch(text):
+            raise ValueError(f'"{text}" is not a whole number')
+        return int(text)
+
+
+def text_of(value: Value) -> str | None:
+    """A scalar as the spec's `eq` and `enum` write it; None if it is no scalar."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return None
+
+
+def _texts(value: Value) -> list[str]:
+    elements = value if isinstance(value, list) else [value]
+    return [text for text in map(text_of, elements) if text is not None]
+
+
+def _amount(name: str, value: Value) -> tuple[float, str]:
+    if name == "duration":
+        return parse_duration(str(value)), ""
+    if isinstance(value, list):
+        return len(value), " elements long"
+    if isinstance(value, str):
+        return len(value), " characters long"
+    assert isinstance(value, int | float)
+    return value, ""
+
+
+def _any(value: Value) -> Value:
+    if isinstance(value, list | dict) or text_of(value) is None:
+        raise ValueError("must be a text or a number")
+    return value
+
+
+def _string(value: Value) -> Value:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")  # noqa: TRY004 - one kind for callers
+    return value
+
+
+def _int(value: Value) -> Value:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and len(value) <= 40 and _INT.fullmatch(value.strip()):
+        return int(value)
+    raise ValueError("must be a whole number")
+
+
+def _bool(value: Value) -> Value:
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in TRUE_WORDS or word in FALSE_WORDS:
+        return word in TRUE_WORDS
+    raise ValueError("must be true or false")
+
+
+def _list(value: Value) -> Value:
+    if isinstance(value, list):
+        return value
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")] if value.strip() else []
+    raise ValueError("must be a list, or a text with commas between its elements")
+
+
+def _duration(value: Value) -> Value:
+    if isinstance(value, str) and _is_duration(value):
+        return value
+    raise ValueError("must be a duration such as 300ms, 10s or 1h30m")
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        parse_duration(text)
+    except ValueError:
+        return False
+    return True
+
+
+_CONVERT = {
+    "": _any,
+    "string": _string,
+    "int": _int,
+    "bool": _bool,
+    "list": _list,
+    "duration": _duration,
+}

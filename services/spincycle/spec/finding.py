@@ -1,0 +1,137 @@
+"""What a check has found, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spincycle.spec.check import CHECKS, Kind, Severity
+from spincycle.spec.model import NOWHERE, Position
+
+if TYPE_CHECKING:
+    from spincycle.spec.model import Node, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with the specs, or worth a look.
+
+    Attributes:
+        code: name of the check, a key of CHECKS.
+        file: as it was named to the loader, or relative to the specs directory.
+        line: from 1; 0 if it is about the whole file.
+        column: from 1; 0 if it is about the whole file.
+        end: column after the offending text.
+        field: for example "args.required.name"; empty if it is about no field.
+        values: the offending values.
+        message: what is wrong, without a full stop.
+        advice: what to do; empty if the message says it.
+    """
+
+    code: str
+    severity: Severity
+    file: str
+    line: int
+    column: int
+    end: int
+    sequence: str
+    node: str
+    field: str
+    values: tuple[str, ...]
+    message: str
+    advice: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """Whether a value is wrong, absent, or there twice."""
+        return CHECKS[self.code].kind
+
+    @property
+    def text(self) -> str:
+        """Message and advice in one sentence."""
+        return f"{self.message}; {self.advice}" if self.advice else self.message
+
+    @property
+    def place(self) -> str:
+        """file:line:column, as far as it is known."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+    def sort_key(self) -> tuple[object, ...]:
+        """By file, line and column; then errors first."""
+        return (
+            self.file, self.line, self.column, -self.severity, self.code,
+            self.sequence, self.node, self.field, self.values, self.message,
+        )  # fmt: skip
+
+
+class Report:
+    """Collects findings."""
+
+    def __init__(self) -> None:
+        self._findings: list[Finding] = []
+        self._failed: set[str] = set()
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        *,
+        file: str,
+        at: Position | None = None,
+        sequence: str = "",
+        node: str = "",
+        field: str = "",
+        values: tuple[str, ...] = (),
+        advice: str = "",
+        severity: Severity | None = None,
+    ) -> None:
+        """Note a finding; without `at` it is about the whole file."""
+        line, column, end = at or (0, 0, 0)
+        severity = CHECKS[code].severity if severity is None else severity
+        if severity is Severity.ERROR and sequence:
+            self._failed.add(sequence)
+        found = Finding(
+            code, severity, file, line, column, end,
+            sequence, node, field, values, message, advice,
+        )  # fmt: skip
+        self._findings.append(found)
+
+    def on(
+        self,
+        code: str,
+        sequence: Sequence,
+        node: Node | None,
+        field: str,
+        message: str,
+        *,
+        at: Position | None = None,
+        values: tuple[str, ...] = (),
+        advice: str = "",
+        severity: Severity | None = None,
+    ) -> None:
+        """Note a finding about a field of a sequence or of one of its nodes."""
+        where = at or (node or sequence).where(field)
+        self.add(
+            code,
+            message,
+            file=sequence.file,
+            at=None if where is NOWHERE else where,
+            sequence=sequence.name,
+            node=node.name if node else "",
+            field=field,
+            values=values,
+            advice=advice,
+            severity=severity,
+        )
+
+    def has_errors(self) -> bool:
+        """Whether an error was noted about anything."""
+        return any(finding.severity is Severity.ERROR for finding in self._findings)
+
+    def failed(self, sequence: str) -> bool:
+        """Whether an error was noted about the sequence."""
+        return sequence in self._failed
+
+    def findings(self) -> list[Finding]:
+        """All of them, in an order that does not depend on how they were found."""
+        return sorted(self._findings, key=Finding.sort_key)

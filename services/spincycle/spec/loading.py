@@ -1,0 +1,97 @@
+"""From files to a spec set, or to the findings that say why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from spincycle.spec.check import Severity
+from spincycle.spec.finding import Finding, Report
+from spincycle.spec.reader import read_file
+from spincycle.spec.sequence_calls import check_calls
+from spincycle.spec.source import Source, find_sources, revision_of
+from spincycle.spec.spec_set import NOOP_SEQUENCE, SpecSet
+from spincycle.spec.static_checks import check_sequence
+from spincycle.spec.template import build_template
+from spincycle.spec.yaml_tree import collector_paused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spincycle.spec.model import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What came of loading specs.
+
+    Attributes:
+        specs: None if there is a finding of severity error.
+        findings: by file, line and column.
+        sources: text of each file by name, for excerpts.
+    """
+
+    specs: SpecSet | None
+    findings: list[Finding]
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+def load_specs(directory: Path, job_types: frozenset[str] | None = None) -> LoadResult:
+    """Read and check every *.yaml file below a directory.
+
+    Blocks: a server calls it on a thread. `job_types` are the types that the job factory
+    knows; a job of another type is an error, or nothing is said of job types if it is None.
+    """
+    report = Report()
+    return check_sources(find_sources(directory, report), job_types, report)
+
+
+def check_sources(
+    sources: list[Source], job_types: frozenset[str] | None = None, report: Report | None = None
+) -> LoadResult:
+    """Check files that are in memory; the order of the files means nothing."""
+    report = Report() if report is None else report
+    with collector_paused():
+        sources = sorted(sources, key=lambda source: source.file)
+        sequences = _read(sources, report)
+        specs: SpecSet | None = _check(sequences, revision_of(sources), job_types, report)
+        findings = report.findings()
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        specs = None
+    return LoadResult(specs, findings, {source.file: source.text for source in sources})
+
+
+def _read(sources: list[Source], report: Report) -> dict[str, Sequence]:
+    sequences: dict[str, Sequence] = {}
+    for source in sources:
+        for sequence in read_file(source.file, source.text, report):
+            first = sequences.setdefault(sequence.name, sequence)
+            if first is not sequence:
+                report.on(
+                    "duplicate-sequence", sequence, None, "sequences",
+                    f'sequence "{sequence.name}" is declared in {first.file} too',
+                    at=sequence.at, values=(sequence.name,), advice="rename one of them",
+                )  # fmt: skip
+    if not sequences and not report.has_errors():
+        report.add(
+            "no-sequences", "no sequence is declared in any .yaml file",
+            file=sources[0].file if len(sources) == 1 else "",
+        )  # fmt: skip
+    sequences.setdefault(NOOP_SEQUENCE.name, NOOP_SEQUENCE)
+    return sequences
+
+
+def _check(
+    sequences: dict[str, Sequence],
+    revision: str,
+    job_types: frozenset[str] | None,
+    report: Report,
+) -> SpecSet:
+    templates = {}
+    for sequence in sequences.values():
+        check_sequence(sequence, sequences, job_types, report)
+        template = build_template(sequence, report)
+        if template is not None:
+            templates[sequence.name] = template
+    check_calls(sequences, report)
+    return SpecSet(revision, sequences, templates)

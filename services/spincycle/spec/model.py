@@ -1,0 +1,213 @@
+"""The spec language as values: what a YAML file says, and where it says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spincycle.job_chain import Backoff, Value
+    from spincycle.spec.arg_type import ArgType
+
+ArgKind: TypeAlias = Literal["required", "optional", "static"]
+Interruption: TypeAlias = Literal["", "run-again", "fail"]
+
+BUILT_IN = "<built in>"
+"""File name of the sequences that exist without being declared."""
+
+
+class Position(NamedTuple):
+    """A place in a spec file.
+
+    Attributes:
+        line: from 1.
+        column: from 1, in characters.
+        end: column after the last character of the text on that line.
+    """
+
+    line: int
+    column: int
+    end: int
+
+
+NOWHERE = Position(1, 1, 2)
+"""Position of what stands in no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """One declared argument of a sequence.
+
+    Attributes:
+        pos: place within its own list, from 0.
+        default: value it takes when it is not given, of the declared type; the literal text
+            if no type is declared. None unless `has_default`.
+        type: declared type and constraints.
+        secret: the value is kept but never shown.
+        marks: positions of the fields that the file gives.
+    """
+
+    name: str
+    kind: ArgKind
+    pos: int
+    desc: str
+    default: Value
+    has_default: bool
+    type: ArgType
+    secret: bool
+    at: Position
+    marks: Mapping[str, Position]
+
+    @property
+    def value_type(self) -> str:
+        """Declared type; empty if none is declared."""
+        return self.type.name
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    """The arguments of a sequence, each list in the order of the file."""
+
+    required: tuple[Arg, ...] = ()
+    optional: tuple[Arg, ...] = ()
+    static: tuple[Arg, ...] = ()
+
+    def all(self) -> tuple[Arg, ...]:
+        """Required, optional, static: in this order."""
+        return self.required + self.optional + self.static
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """What callers with a role may do with a request."""
+
+    role: str
+    admin: bool
+    ops: tuple[str, ...]
+    at: Position
+    marks: Mapping[str, Position]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeArg:
+    """The child's argument `expected` takes the value of the parent's `given`."""
+
+    expected: str
+    given: str
+    given_explicitly: bool
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSet:
+    """The parent's `as_` takes the value of the child's `arg` afterwards.
+
+    Attributes:
+        collect: the list of the values of all elements rather than the last one's.
+    """
+
+    arg: str
+    as_: str
+    collect: bool
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """One `list:element` entry; both are empty if `text` is not of that form."""
+
+    text: str
+    list: str
+    element: str
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One entry of `eq`: the sequence to take if the argument has the value."""
+
+    value: str
+    sequence: str
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Dep:
+    """A node that must be complete first."""
+
+    name: str
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One vertex of a sequence: a job, a sequence or a conditional.
+
+    Attributes:
+        each: None if the file gives none; an empty list counts as given.
+        parallel: most elements in flight at once; None means all.
+        retry_wait: as written; "0s" where only `retry` is given.
+        timeout: seconds for one try; None means no limit.
+        marks: positions of the fields that the file gives, by field name.
+    """
+
+    name: str
+    category: str = ""
+    type: str = ""
+    if_: str = ""
+    eq: tuple[Branch, ...] = ()
+    args: tuple[NodeArg, ...] = ()
+    sets: tuple[NodeSet, ...] = ()
+    each: tuple[Each, ...] | None = None
+    parallel: int | None = None
+    deps: tuple[Dep, ...] = ()
+    retry: int = 0
+    retry_wait: str = ""
+    timeout: float | None = None
+    backoff: Backoff | None = None
+    interruption: Interruption = ""
+    at: Position = NOWHERE
+    marks: Mapping[str, Position] = field(default_factory=dict)
+
+    def where(self, field_name: str) -> Position:
+        """Position of a field, or of the node's name if the field is not given."""
+        return self.marks.get(field_name, self.at)
+
+    def calls(self) -> tuple[str, ...]:
+        """Sequences that the node may run, each once, in the order of the file."""
+        if self.category == "sequence":
+            return (self.type,) if self.type else ()
+        if self.category == "conditional":
+            return tuple(dict.fromkeys(branch.sequence for branch in self.eq))
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A named set of nodes with its own arguments; a request if `request` says so.
+
+    Attributes:
+        file: file that declares it, relative to the specs directory.
+        nodes: by name, in the order of the file.
+        timeout: seconds for one try of the sequence, or for the whole request.
+        max_running: most requests of this type that run at once; None means no limit.
+        allow_extra: undeclared arguments of a caller are kept instead of refused.
+    """
+
+    name: str
+    request: bool = False
+    args: Args = Args()
+    acl: tuple[Acl, ...] = ()
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    timeout: float | None = None
+    max_running: int | None = None
+    allow_extra: bool = False
+    file: str = BUILT_IN
+    at: Position = NOWHERE
+    marks: Mapping[str, Position] = field(default_factory=dict)
+
+    def where(self, field_name: str) -> Position:
+        """Position of a field, or of the sequence's name if the field is not given."""
+        return self.marks.get(field_name, self.at)

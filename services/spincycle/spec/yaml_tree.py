@@ -1,0 +1,139 @@
+"""YAML text as nodes whose scalars keep the text they were written with."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import yaml
+
+from spincycle.spec.model import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The loader in C is there unless PyYAML was built without libyaml.
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_MERGE = "tag:yaml.org,2002:merge"
+_NULL = "tag:yaml.org,2002:null"
+
+
+class NotYaml(Exception):
+    """The text cannot be parsed."""
+
+    def __init__(self, problem: str, at: Position | None) -> None:
+        self.problem = problem
+        self.at = at
+        super().__init__(problem)
+
+
+def parse(text: str) -> tuple[yaml.Node | None, Position | None]:
+    """The first document of a text (None if it is empty), and where a second one begins.
+
+    Raises:
+        NotYaml: the text cannot be parsed.
+    """
+    loader = _Loader(text)
+    try:
+        root = loader.get_node() if loader.check_node() else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise NotYaml(_problem(error), _position(mark)) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise NotYaml(str(error).splitlines()[0], None) from None
+    else:
+        return root, _second_document(loader)
+    finally:
+        loader.dispose()
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the cycle collector from walking a growing tree again and again.
+
+    Nothing that is made meanwhile is garbage, and without this the time for a file grows
+    faster than the file.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def position(node: yaml.Node) -> Position:
+    """Where a node stands."""
+    start, end = node.start_mark, node.end_mark
+    column = start.column + 1
+    last = end.column + 1 if end.line == start.line else 0
+    return Position(start.line + 1, column, max(last, column + 1))
+
+
+def is_null(node: yaml.Node) -> bool:
+    """Whether the value is absent: `~`, `null` or nothing at all."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == _NULL
+
+
+def is_plain(node: yaml.ScalarNode) -> bool:
+    """Whether the scalar is written without quotes."""
+    return not node.style
+
+
+def pairs(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Keys and values in the order of the file; what `<<` merges in comes first."""
+    if not any(key.tag == _MERGE for key, _ in node.value):
+        return list(node.value)
+    own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+    taken = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
+    return _merged(node, taken) + own
+
+
+def _merged(node: yaml.MappingNode, taken: set[str]) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Pairs of the merged mappings whose keys are not taken: the nearest mapping wins."""
+    found: list[tuple[yaml.Node, yaml.Node]] = []
+    seen = {id(node)}
+    waiting = _merge_sources(node)
+    while waiting:
+        source = waiting.pop(0)
+        if id(source) in seen:
+            continue
+        seen.add(id(source))
+        for key, value in source.value:
+            if key.tag != _MERGE and isinstance(key, yaml.ScalarNode) and key.value not in taken:
+                taken.add(key.value)
+                found.append((key, value))
+        waiting = _merge_sources(source) + waiting
+    return found
+
+
+def _merge_sources(node: yaml.MappingNode) -> list[yaml.MappingNode]:
+    sources: list[yaml.MappingNode] = []
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            candidates = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            sources += [source for source in candidates if isinstance(source, yaml.MappingNode)]
+    return sources
+
+
+def _second_document(loader: yaml.SafeLoader) -> Position | None:
+    try:
+        second = loader.get_node() if loader.check_node() else None
+    except yaml.YAMLError:
+        return None
+    return position(second) if second is not None else None
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    parts = (error.context, error.problem)
+    return ": ".join(part for part in parts if part) or "the text cannot be parsed"
+
+
+def _position(mark: yaml.Mark | None) -> Position | None:
+    if mark is None:
+        return None
+    return Position(mark.line + 1, mark.column + 1, mark.column + 2)

@@ -1,0 +1,43 @@
+"""Chains told by names, so that tests can compare them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spincycle.job_chain import Job, JobChain
+
+
+def parents(chain: JobChain) -> dict[str, set[str]]:
+    """Names of each job's parents by its name; names must be unique."""
+    found: dict[str, set[str]] = {job.name: set() for job in chain.jobs.values()}
+    assert len(found) == len(chain.jobs)
+    for job_id, following in chain.next_jobs.items():
+        for successor in following:
+            found[chain.jobs[successor].name].add(chain.jobs[job_id].name)
+    return found
+
+
+def named(chain: JobChain, name: str) -> Job:
+    """The only job of a name."""
+    (job,) = all_named(chain, name)
+    return job
+
+
+def all_named(chain: JobChain, name: str) -> list[Job]:
+    """All jobs of a name, in creation order."""
+    return [job for job in chain.jobs.values() if job.name == name]
+
+
+def names(chain: JobChain) -> list[str]:
+    """Names in creation order."""
+    return [job.name for job in chain.jobs.values()]
+
+
+def ancestors(chain: JobChain) -> dict[str, set[str]]:
+    """Direct parents of each job by id."""
+    found: dict[str, set[str]] = {job_id: set() for job_id in chain.jobs}
+    for job_id, following in chain.next_jobs.items():
+        for successor in following:
+            found[successor].add(job_id)
+    return found
