@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from spincycle.v1 import state_pb2 as spincycle_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aspincycle/v1/job_log.proto\x12\x0cspincycle.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18spincycle/v1/state.proto\"\x98\x04\n\x06JobLog\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x10\n\x03try\x18\x03 \x01(\rR\x03try\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x12\n\x04type\x18\x05 \x01(\tR\x04type\x12\x39\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12;\n\x0b\x66inished_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishedAt\x12)\n\x05state\x18\x08 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12\x12\n\x04\x65xit\x18\t \x01(\x03R\x04\x65xit\x12\x14\n\x05\x65rror\x18\n \x01(\tR\x05\x65rror\x12\x16\n\x06stdout\x18\x0b \x01(\tR\x06stdout\x12\x16\n\x06stderr\x18\x0c \x01(\tR\x06stderr\x12\x1f\n\x0bsequence_id\x18\r \x01(\tR\nsequenceId\x12!\n\x0csequence_try\x18\x0e \x01(\rR\x0bsequenceTry\x12\x1a\n\x08position\x18\x0f \x01(\x04R\x08position\x12\x14\n\x05\x65poch\x18\x10 \x01(\x04R\x05\x65poch\x12+\n\x04\x64\x61ta\x18\x11 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x64\x61tab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aspincycle/v1/job_log.proto\x12\x0cspincycle.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18spincycle/v1/state.proto\"\xae\x04\n\x06JobLog\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x10\n\x03try\x18\x03 \x01(\rR\x03try\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x12\n\x04type\x18\x05 \x01(\tR\x04type\x12\x39\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12;\n\x0b\x66inished_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishedAt\x12)\n\x05state\x18\x08 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12\x12\n\x04\x65xit\x18\t \x01(\x03R\x04\x65xit\x12\x14\n\x05\x65rror\x18\n \x01(\tR\x05\x65rror\x12\x16\n\x06stdout\x18\x0b \x01(\tR\x06stdout\x12\x16\n\x06stderr\x18\x0c \x01(\tR\x06stderr\x12\x1f\n\x0bsequence_id\x18\r \x01(\tR\nsequenceId\x12!\n\x0csequence_try\x18\x0e \x01(\rR\x0bsequenceTry\x12\x1a\n\x08position\x18\x0f \x01(\x04R\x08position\x12\x14\n\x05\x65poch\x18\x10 \x01(\x04R\x05\x65poch\x12+\n\x04\x64\x61ta\x18\x11 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x64\x61ta\x12\x14\n\x05\x66inal\x18\x12 \x01(\x08R\x05\x66inalb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.job_log_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOBLOG']._serialized_start=134
-  _globals['_JOBLOG']._serialized_end=670
+  _globals['_JOBLOG']._serialized_end=692
 # @@protoc_insertion_point(module_scope)

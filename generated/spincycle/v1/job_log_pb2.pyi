@@ -42,6 +42,7 @@ class JobLog(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request that the job belongs to."""
     job_id: _builtins.str
@@ -70,6 +71,10 @@ class JobLog(_message.Message):
     """
     epoch: _builtins.int
     """Epoch of the request under which the try ran; see FinishRequest.epoch."""
+    final: _builtins.bool
+    """True if the job has failed for good: no other try of it follows in this try of its
+    sequence.
+    """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the try began; unset if the job could not be started at all."""
@@ -103,10 +108,11 @@ class JobLog(_message.Message):
         position: _builtins.int = ...,
         epoch: _builtins.int = ...,
         data: _struct_pb2.Struct | None = ...,
+        final: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "epoch", b"epoch", "error", b"error", "exit", b"exit", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "position", b"position", "request_id", b"request_id", "sequence_id", b"sequence_id", "sequence_try", b"sequence_try", "started_at", b"started_at", "state", b"state", "stderr", b"stderr", "stdout", b"stdout", "try", b"try", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "epoch", b"epoch", "error", b"error", "exit", b"exit", "final", b"final", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "position", b"position", "request_id", b"request_id", "sequence_id", b"sequence_id", "sequence_try", b"sequence_try", "started_at", b"started_at", "state", b"state", "stderr", b"stderr", "stdout", b"stdout", "try", b"try", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

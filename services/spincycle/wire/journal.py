@@ -1,0 +1,70 @@
+"""Journal entries on the wire: spincycle.v1.JobLog, both ways."""
+
+from __future__ import annotations
+
+from spincycle.journal_entry import JournalEntry
+from spincycle.v1 import job_log_pb2
+from spincycle.wire.states import decode_state, encode_state
+from spincycle.wire.times import get_nanoseconds, set_nanoseconds
+from spincycle.wire.values import fill_struct, from_struct
+
+
+def encode_entry(entry: JournalEntry) -> job_log_pb2.JobLog:
+    """The entry as a message.
+
+    Raises:
+        ValueError: its data hold something that JSON does not know.
+    """
+    message = job_log_pb2.JobLog(
+        request_id=entry.request_id,
+        job_id=entry.job_id,
+        name=entry.name,
+        type=entry.type,
+        state=encode_state(entry.state),
+        sequence_id=entry.sequence_id,
+        sequence_try=entry.sequence_try,
+        position=entry.position,
+        epoch=entry.epoch,
+    )
+    setattr(message, "try", entry.try_)
+    if entry.started_at:
+        set_nanoseconds(message.started_at, entry.started_at)
+    if entry.finished_at:
+        set_nanoseconds(message.finished_at, entry.finished_at)
+    if entry.exit:
+        message.exit = entry.exit
+    if entry.error:
+        message.error = entry.error
+    if entry.stdout:
+        message.stdout = entry.stdout
+    if entry.stderr:
+        message.stderr = entry.stderr
+    if entry.data is not None:
+        fill_struct(message.data, entry.data)
+    if entry.final:
+        message.final = True
+    return message
+
+
+def decode_entry(message: job_log_pb2.JobLog) -> JournalEntry:
+    """The entry in a message."""
+    return JournalEntry(
+        message.request_id,
+        message.job_id,
+        getattr(message, "try"),
+        message.name,
+        message.type,
+        get_nanoseconds(message.started_at) if message.HasField("started_at") else 0,
+        get_nanoseconds(message.finished_at) if message.HasField("finished_at") else 0,
+        decode_state(message.state),
+        message.exit,
+        message.error,
+        message.stdout,
+        message.stderr,
+        message.sequence_id,
+        message.sequence_try,
+        message.position,
+        message.epoch,
+        from_struct(message.data) if message.HasField("data") else None,
+        message.final,
+    )

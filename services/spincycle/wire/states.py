@@ -1,0 +1,18 @@
+"""States on the wire."""
+
+from __future__ import annotations
+
+from spincycle.state import State
+from spincycle.v1 import state_pb2
+
+_BY_NUMBER = {int(state): state for state in State}
+
+
+def encode_state(state: State) -> state_pb2.State.ValueType:
+    """The state as the contract's enum."""
+    return state_pb2.State.ValueType(state)
+
+
+def decode_state(number: int) -> State:
+    """The state with a number; UNKNOWN for a number that has none."""
+    return _BY_NUMBER.get(number, State.UNKNOWN)

@@ -1,0 +1,161 @@
+"""Free-form values (job arguments, job data) on the wire: Struct and Value, both ways.
+
+Struct has one kind of number, the double. Whole numbers come back as int; one that a double
+cannot hold exactly is refused rather than sent as its neighbour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from google.protobuf import struct_pb2
+
+from spincycle.job_chain import Value
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import MessageMap
+
+MAX_DEPTH = 40
+"""Levels of lists and objects that a value may have; protobuf's own parsers stop at 100 messages,
+and a level takes two."""
+
+_LARGEST_INT = 2**63
+
+
+def to_struct(values: Mapping[str, Value]) -> struct_pb2.Struct:
+    """The values as a Struct.
+
+    Raises:
+        ValueError: a value is nothing that JSON knows, nests too deeply, or is a number that
+            does not fit a double; the message begins with its path.
+    """
+    struct = struct_pb2.Struct()
+    fill_struct(struct, values)
+    return struct
+
+
+def fill_struct(struct: struct_pb2.Struct, values: Mapping[str, Value]) -> None:
+    """Put the values into a Struct that is part of a message, which is then set in any case.
+
+    Raises:
+        ValueError: as `to_struct`.
+    """
+    if not values:
+        struct.SetInParent()
+        return
+    try:
+        _fill(struct.fields, values, MAX_DEPTH)
+    except _Unfit as unfit:
+        raise ValueError(f"{unfit.path}: {unfit.problem}")
+
+
+def from_struct(struct: struct_pb2.Struct) -> dict[str, Value]:
+    """The values in a Struct."""
+    return {key: from_value(value) for key, value in struct.fields.items()}
+
+
+def to_value(plain: Value) -> struct_pb2.Value:
+    """One value as a Value.
+
+    Raises:
+        ValueError: as `to_struct`.
+    """
+    value = struct_pb2.Value()
+    try:
+        _put(value, plain, MAX_DEPTH)
+    except _Unfit as unfit:
+        raise ValueError(f"{unfit.path}: {unfit.problem}" if unfit.path else unfit.problem)
+    return value
+
+
+def from_value(value: struct_pb2.Value) -> Value:
+    """The plain value in a Value; None if it holds nothing."""
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return value.string_value
+    if kind == "number_value":
+        number = value.number_value
+        if number.is_integer() and -_LARGEST_INT <= number < _LARGEST_INT:
+            return int(number)
+        return number
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "struct_value":
+        return from_struct(value.struct_value)
+    if kind == "list_value":
+        return [from_value(item) for item in value.list_value.values]
+    return None
+
+
+class _Unfit(Exception):
+    """A value that does not fit; the path grows while the exception rises."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        self.path = ""
+
+    def within(self, step: str) -> _Unfit:
+        inner = self.path
+        self.path = step + (inner if inner.startswith("[") or not inner else f".{inner}")
+        return self
+
+
+def _fill(
+    fields: MessageMap[str, struct_pb2.Value], values: Mapping[str, Value], depth: int
+) -> None:
+    for key, plain in values.items():
+        if not isinstance(key, str):
+            raise _Unfit(f"a name must be text, not {type(key).__name__}").within(str(key))
+        try:
+            _put(fields[key], plain, depth)
+        except UnicodeEncodeError:
+            raise _Unfit("a name that is not valid Unicode").within(ascii(key))
+        except _Unfit as unfit:
+            raise unfit.within(key)
+
+
+def _put(value: struct_pb2.Value, plain: Value, depth: int) -> None:
+    if isinstance(plain, str):
+        try:
+            value.string_value = plain
+        except UnicodeEncodeError:
+            raise _Unfit("text that is not valid Unicode")
+    elif isinstance(plain, bool):
+        value.bool_value = plain
+    elif plain is None:
+        value.null_value = struct_pb2.NULL_VALUE
+    elif isinstance(plain, int | float):
+        _put_number(value, plain)
+    elif depth == 0:
+        raise _Unfit(f"nests more than {MAX_DEPTH} levels deep")
+    elif isinstance(plain, list | tuple):
+        items = value.list_value
+        items.SetInParent()
+        for place, item in enumerate(plain):
+            try:
+                _put(items.values.add(), item, depth - 1)
+            except _Unfit as unfit:
+                raise unfit.within(f"[{place}]")
+    elif isinstance(plain, Mapping):
+        fields = value.struct_value
+        fields.SetInParent()
+        _fill(fields.fields, plain, depth - 1)
+    else:
+        raise _Unfit(
+            f"{type(plain).__name__} is not a value; use text, numbers, booleans, None, lists "
+            "and objects of them"
+        )
+
+
+def _put_number(value: struct_pb2.Value, plain: float) -> None:
+    try:
+        number = float(plain)
+    except OverflowError:
+        raise _Unfit("a whole number too large to be kept; pass it as text")
+    if not math.isfinite(number):
+        raise _Unfit(f"{plain} is not a number that JSON knows")
+    if number != plain:
+        raise _Unfit(f"{plain} cannot be kept to the last digit; pass it as text")
+    value.number_value = number

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from tests.unit.wire.plain import chains, jobs, suspended_chains
+
+from spincycle.errors import InvalidChain
+from spincycle.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.state import State
+from spincycle.v1 import job_chain_pb2
+from spincycle.wire.chain import (
+    decode_chain,
+    decode_jobs,
+    decode_suspended_chain,
+    encode_chain,
+    encode_jobs,
+    encode_suspended_chain,
+)
+
+
+@given(chains)
+def test_a_chain_comes_back_as_it_went_out(chain: JobChain) -> None:
+    wire = encode_chain(chain).SerializeToString()
+
+    assert decode_chain(job_chain_pb2.JobChain.FromString(wire)) == chain
+
+
+@given(suspended_chains)
+def test_a_suspended_chain_comes_back_as_it_went_out(suspended: SuspendedJobChain) -> None:
+    wire = encode_suspended_chain(suspended).SerializeToString()
+
+    assert decode_suspended_chain(job_chain_pb2.SuspendedJobChain.FromString(wire)) == suspended
+
+
+@given(jobs)
+def test_jobs_travel_without_their_chain_as_well(job: Job) -> None:
+    part = job_chain_pb2.JobChain()
+    encode_jobs(part.jobs, [job])
+
+    assert decode_jobs("", part.jobs) == {job.id: job}
+
+
+def test_the_order_of_the_jobs_is_kept() -> None:
+    chain = JobChain("r", jobs={name: Job(name, name, "noop") for name in ("zzzz", "aaaa", "mmmm")})
+
+    assert list(decode_chain(encode_chain(chain)).jobs) == ["zzzz", "aaaa", "mmmm"]
+
+
+def test_no_arguments_and_empty_arguments_are_told_apart() -> None:
+    chain = JobChain(
+        "r", jobs={"aaaa": Job("aaaa", "", ""), "bbbb": Job("bbbb", "", "", args={})}
+    )  # fmt: skip
+
+    back = decode_chain(encode_chain(chain)).jobs
+
+    assert (back["aaaa"].args, back["bbbb"].args) == (None, {})
+
+
+def test_no_limit_and_a_limit_of_no_time_are_told_apart() -> None:
+    chain = JobChain("r", jobs={"aaaa": Job("aaaa", "", "", timeout=0.0)})
+
+    back = decode_chain(encode_chain(chain))
+
+    assert (back.timeout, back.jobs["aaaa"].timeout) == (None, 0.0)
+
+
+def test_edges_of_one_job_that_come_in_two_parts_are_joined() -> None:
+    message = job_chain_pb2.JobChain()
+    message.adjacency_list.add(job_id="aaaa", next_job_ids=["bbbb"])
+    message.adjacency_list.add(job_id="aaaa", next_job_ids=["cccc"])
+
+    assert decode_chain(message).next_jobs == {"aaaa": ["bbbb", "cccc"]}
+
+
+def test_two_jobs_with_one_id_are_refused() -> None:
+    message = job_chain_pb2.JobChain(request_id="r")
+    message.jobs.add(id="aaaa")
+    message.jobs.add(id="aaaa")
+
+    with pytest.raises(InvalidChain, match='two jobs have the id "aaaa"'):
+        decode_chain(message)
+
+
+def test_a_state_of_a_newer_version_is_unknown() -> None:
+    message = job_chain_pb2.JobChain()
+    message.MergeFromString(b"\x20\x63")
+
+    assert decode_chain(message).state is State.UNKNOWN
+
+
+def test_every_field_of_the_contract_has_its_plain_counterpart() -> None:
+    told = {field.name for field in job_chain_pb2.Job.DESCRIPTOR.fields}
+    kept = {field.name for field in fields(Job)}
+
+    assert told - kept == {"interruption"}
+    assert kept - told == {"fail_if_interrupted"}
