@@ -16,6 +16,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from spincycle.dev.keeper import Keeper
+from spincycle.dev.marked import MARK
 from spincycle.dev.postgres import EmbeddedPostgres
 
 __all__ = ["PostgresServer", "database", "postgres"]
@@ -53,13 +55,15 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
-    embedded = EmbeddedPostgres(directory)
-    asyncio.run(embedded.start())
+    keeper = Keeper(directory, remove=[directory])
+    embedded = EmbeddedPostgres(directory, {**os.environ, MARK: str(directory)})
     try:
+        asyncio.run(embedded.start())
         yield PostgresServer(embedded)
     finally:
         asyncio.run(embedded.stop())
         shutil.rmtree(directory)
+        keeper.dismiss()
 
 
 @pytest.fixture

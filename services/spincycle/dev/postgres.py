@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import asyncpg
 
 from spincycle.dev.child import Process, send_until_gone, until_ended
 from spincycle.dev.lock import FileLock, Locked
+from spincycle.dev.ports import free_port
 from spincycle.dev.postgres_binaries import (
     Account,
     Binaries,
@@ -29,7 +29,6 @@ from spincycle.dev.postgres_binaries import (
 USER = "spincycle"
 DATABASE = "spincycle"
 
-_PORTS = range(20_000, 32_000)
 _START_TIMEOUT = 60.0
 _STOPPING = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)]
 _SETTINGS = {
@@ -237,7 +236,7 @@ class EmbeddedPostgres:
     async def _launch(self, account: Account, binaries: Binaries) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
         kept = _first_line_as_number(self._home / "port")
-        self._port = self._port or kept or _free_port()
+        self._port = self._port or kept or free_port()
         while True:
             settings = {**_SETTINGS, "port": str(self._port)}
             options = [f"--{name}={value}" for name, value in settings.items()]
@@ -249,7 +248,7 @@ class EmbeddedPostgres:
             self._process = None
             log = self._end_of_log()
             if "Address already in use" in log:
-                self._port = _free_port()
+                self._port = free_port()
             elif "still in use" not in log:
                 raise PostgresError(f"PostgreSQL ended at once, exit code {code}:\n{log}")
             elif time.monotonic() > deadline:
@@ -317,16 +316,3 @@ def _works_in(pid: int, directory: Path) -> bool:
         return Path(f"/proc/{pid}/cwd").resolve(strict=True) == directory.resolve()
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    """A loopback port that nobody listens on and that no client socket is given."""
-    for _ in range(100):
-        port = secrets.choice(_PORTS)
-        with socket.socket() as attempt:
-            try:
-                attempt.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise PostgresError("no free loopback port found")
