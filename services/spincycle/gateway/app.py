@@ -1,0 +1,229 @@
+"""The ASGI application: one call from its first byte to its log line."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import structlog
+
+from spincycle.errors import SpinCycleError
+from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
+from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.failures import HttpError, bare
+from spincycle.gateway.router import Route, Router
+from spincycle.version import VERSION
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_CALL_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+
+
+class Application:
+    """Answers HTTP calls by a table of routes.
+
+    Args:
+        router: the routes.
+        refused: how a failure that a service named is answered.
+        limits: what one call may cost.
+        gzip_bytes: smallest body that is compressed; 0 compresses none.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        refused: Callable[[SpinCycleError], Answer],
+        limits: LimitsConfig,
+        gzip_bytes: int,
+    ) -> None:
+        self._router = router
+        self._refused = refused
+        self._limits = limits
+        self._gzip_bytes = gzip_bytes
+        self._log = structlog.get_logger()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+        began = time.perf_counter()
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        given = headers.get("x-request-id", "")
+        call_id = given if _CALL_ID.fullmatch(given) else secrets.token_hex(8)
+        log = self._log.bind(call=call_id, method=scope["method"], path=scope["path"])
+        answer = await self._answer(scope, headers, call_id, receive, log)
+        answer.headers["X-Request-Id"] = call_id
+        sent = await self._send(answer, headers, receive, send, log)
+        log.info(
+            "call",
+            status=answer.status,
+            bytes=sent,
+            ms=round((time.perf_counter() - began) * 1000, 2),
+        )
+
+    async def _answer(
+        self,
+        scope: Scope,
+        headers: dict[str, str],
+        call_id: str,
+        receive: Receive,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> Answer:
+        try:
+            route, params = self._router.match(scope["method"], scope["raw_path"])
+            structlog.contextvars.bind_contextvars(**params)
+            call = Call(
+                method=scope["method"],
+                path=scope["path"],
+                params=params,
+                query=self._query(scope["query_string"]),
+                headers=headers,
+                body=await self._body(route, headers, receive),
+                id=call_id,
+            )
+            return await route.handle(call)
+        except HttpError as error:
+            return bare(error.status, error.message, error.headers)
+        except SpinCycleError as error:
+            return self._refused(error)
+        except Exception:
+            log.exception("call failed")
+            return bare(500, "Internal Server Error")
+
+    def _query(self, raw: bytes) -> dict[str, list[str]]:
+        try:
+            return parse_qs(
+                raw.decode("latin-1"),
+                keep_blank_values=True,
+                errors="replace",
+                max_num_fields=self._limits.query_parameters,
+            )
+        except ValueError:
+            raise HttpError(400, "too many query parameters")
+
+    async def _body(self, route: Route, headers: dict[str, str], receive: Receive) -> bytes:
+        if route.body is None:
+            return b""
+        most = self._limits.body_bytes
+        declared = headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > most:
+            raise HttpError(413, "Request Entity Too Large", Connection="close")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._limits.body_timeout):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise HttpError(400, "unexpected EOF")
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise HttpError(413, "Request Entity Too Large", Connection="close")
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise HttpError(408, "Request Timeout", Connection="close")
+
+    async def _send(
+        self,
+        answer: Answer,
+        headers: dict[str, str],
+        receive: Receive,
+        send: Send,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> int:
+        answer.headers["X-Spincycle-Version"] = VERSION
+        if answer.content_type:
+            answer.headers["Content-Type"] = answer.content_type
+        await self._compress(answer, headers)
+        if isinstance(answer.body, bytes):
+            answer.headers["Content-Length"] = str(len(answer.body))
+            await send(_start(answer))
+            await send({"type": "http.response.body", "body": answer.body})
+            return len(answer.body)
+        await send(_start(answer))
+        parts = _Parts(answer.body, send)
+        try:
+            if answer.live:
+                await _until_gone(parts.write(), receive)
+            else:
+                await parts.write()
+        except SpinCycleError as error:
+            # The status is out; all that can be done is not to end the body properly.
+            log.warning("answer cut short", problem=str(error))
+        return parts.sent
+
+    async def _compress(self, answer: Answer, headers: dict[str, str]) -> None:
+        if answer.live or not self._gzip_bytes or not answer.content_type:
+            return
+        if not accepts_gzip(headers.get("accept-encoding", "")):
+            return
+        if not isinstance(answer.body, bytes):
+            answer.body = gzipped_parts(answer.body)
+        elif len(answer.body) >= self._gzip_bytes:
+            answer.body = await gzipped(answer.body)
+        else:
+            return
+        answer.headers["Content-Encoding"] = "gzip"
+        answer.headers["Vary"] = "Accept-Encoding"
+
+
+class _Parts:
+    """Writes the parts of a body and counts their bytes."""
+
+    def __init__(self, parts: AsyncIterator[bytes], send: Send) -> None:
+        self._parts = parts
+        self._send = send
+        self.sent = 0
+
+    async def write(self) -> None:
+        """Write all parts and the end."""
+        try:
+            async for part in self._parts:
+                await self._send({"type": "http.response.body", "body": part, "more_body": True})
+                self.sent += len(part)
+        finally:
+            close = getattr(self._parts, "aclose", None)
+            if close:
+                await close()
+        await self._send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(writing: Awaitable[None], receive: Receive) -> None:
+    """Write until all is written or the caller is gone."""
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = [asyncio.ensure_future(writing), asyncio.ensure_future(gone())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, Exception):
+            raise result
+
+
+def _start(answer: Answer) -> Message:
+    return {
+        "type": "http.response.start",
+        "status": answer.status,
+        "headers": [
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in answer.headers.items()
+        ],
+    }

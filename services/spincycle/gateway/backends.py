@@ -1,0 +1,128 @@
+"""The services behind the gateway: one place for stubs, deadlines and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from spincycle import errors
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.status import from_rpc_error
+from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
+from spincycle.v1.job_runner_service_pb2_grpc import JobRunnerServiceStub
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+Stub = TypeVar("Stub")
+
+_HTTP = {
+    "INVALID_ARGUMENT": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "ABORTED": 409,
+    "FAILED_PRECONDITION": 409,
+    "OUT_OF_RANGE": 400,
+    "RESOURCE_EXHAUSTED": 503,
+    "CANCELLED": 503,
+    "UNIMPLEMENTED": 501,
+}
+"""HTTP status of a failure that only gRPC itself has named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend(Generic[Stub]):
+    """One service behind the gateway.
+
+    Attributes:
+        name: what people call it.
+        address: where it is, host:port.
+        channel: the connection to it.
+        stub: its methods.
+        timeout: seconds within which it must answer.
+    """
+
+    name: str
+    address: str
+    channel: grpc.aio.Channel
+    stub: Stub
+    timeout: float
+
+    async def ask(
+        self, method: grpc.aio.UnaryUnaryMultiCallable[Asked, Answered], request: Asked
+    ) -> Answered:
+        """The answer to a unary call.
+
+        Raises:
+            SpinCycleError: as the service told, or ServiceUnavailable, DeadlineExceeded.
+        """
+        with self.failures():
+            return await method(request, timeout=self.timeout)
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn the failure of a call within into an entry of the catalogue."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as failure:
+            raise self._named(failure)
+
+    def _named(self, failure: grpc.aio.AioRpcError) -> errors.SpinCycleError:
+        if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return errors.DeadlineExceeded(self.name, self.timeout)
+        error = from_rpc_error(failure, self.name, self.address)
+        if isinstance(error, errors.RemoteError) and error.reason == failure.code().name:
+            error.http = _HTTP.get(error.reason, error.http)
+        return error
+
+    async def is_serving(self) -> bool:
+        """Whether it says of itself that it can work."""
+        check: grpc.aio.UnaryUnaryMultiCallable[
+            health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+        ] = self.channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=self.timeout)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """All services that the gateway calls."""
+
+    request_manager: Backend[RequestManagerServiceStub]
+    job_log: Backend[JobLogServiceStub]
+    job_runner: Backend[JobRunnerServiceStub]
+
+    async def close(self) -> None:
+        """End the connections."""
+        for backend in (self.request_manager, self.job_log, self.job_runner):
+            await backend.channel.close()
+
+
+def open_backends(request_manager: str, job_log: str, job_runner: str, timeout: float) -> Backends:
+    """Connections to the services at these addresses; none need be there yet."""
+    return Backends(
+        _open("request manager", request_manager, RequestManagerServiceStub, timeout),
+        _open("job log", job_log, JobLogServiceStub, timeout),
+        _open("job runner", job_runner, JobRunnerServiceStub, timeout),
+    )
+
+
+def _open(
+    name: str, address: str, stub: Callable[[grpc.aio.Channel], Stub], timeout: float
+) -> Backend[Stub]:
+    channel = open_channel(address)
+    return Backend(name, address, channel, stub(channel), timeout)

@@ -1,0 +1,81 @@
+"""Configuration of the gateway."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+from pydantic_settings import SettingsConfigDict
+
+from spincycle.config import Config, Seconds, Section
+
+
+class LimitsConfig(Section):
+    """What one HTTP call may cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    body_bytes: int = Field(16 * 1024 * 1024, ge=1024)
+    """Largest body that is taken."""
+
+    header_bytes: int = Field(32 * 1024, ge=1024)
+    """Most bytes of the request line and the headers together."""
+
+    headers: int = Field(100, ge=10)
+    """Most header lines."""
+
+    query_parameters: int = Field(1000, ge=1)
+    """Most parameters in a query."""
+
+    header_timeout: Seconds = 10.0
+    """Seconds within which the headers of a call must have arrived."""
+
+    body_timeout: Seconds = 30.0
+    """Seconds within which its body must have arrived."""
+
+    connections: int = Field(2000, ge=1)
+    """Most connections at once; further ones are answered 503."""
+
+
+class GatewayConfig(Config):
+    """What the gateway is told."""
+
+    model_config = SettingsConfigDict(env_prefix="SPINCYCLE_GATEWAY_")
+
+    listen: str = "127.0.0.1:32308"
+    """Address of the API, host:port."""
+
+    job_runner_listen: str = ""
+    """Address of the routes that the original's request managers call on a job runner,
+    host:port; empty for none. The original's port was 32307."""
+
+    job_runner_advertise: str = ""
+    """Base URL at which those routes are reached; by default http:// and the address."""
+
+    request_manager: str = "127.0.0.1:32310"
+    """The request manager, host:port."""
+
+    job_log: str = "127.0.0.1:32312"
+    """The job log, host:port."""
+
+    job_runner: str = "127.0.0.1:32311"
+    """The job runner behind job_runner_listen, host:port."""
+
+    backend_timeout: Seconds = 10.0
+    """Seconds within which a service must answer a call."""
+
+    page_size: int = Field(500, ge=1, le=1000)
+    """Requests that are asked for at a time while a list is written."""
+
+    gzip_bytes: int = Field(4096, ge=0)
+    """Smallest body that is compressed for a caller that accepts it; 0 compresses none."""
+
+    keepalive: Seconds = 15.0
+    """Seconds of silence after which a stream of events gets a comment."""
+
+    max_event_streams: int = Field(500, ge=1)
+    """Most streams of events at once; further ones are answered 503."""
+
+    grace: Seconds = 5.0
+    """Seconds that calls in flight have to end at shutdown."""
+
+    limits: LimitsConfig = LimitsConfig()
+    """What one HTTP call may cost."""

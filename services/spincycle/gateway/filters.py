@@ -1,0 +1,83 @@
+"""The query of a list of requests, checked as the original checks it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from spincycle.errors import InvalidInput
+from spincycle.gateway.translate.times import parse_time
+from spincycle.state import State
+from spincycle.v1 import request_pb2
+
+Query = Mapping[str, Sequence[str]]
+
+_DIGITS = re.compile(r"[0-9]+", re.ASCII)
+_UINT64_END = 2**64
+_UINT32_MAX = 2**32 - 1
+_MOST_DIGITS = 20
+
+
+def parse_filter(query: Query) -> request_pb2.RequestFilter:
+    """The filter that a query asks for; its limit is cut to what a message holds.
+
+    Raises:
+        InvalidInput: a parameter is wrong; it is named.
+    """
+    wanted = request_pb2.RequestFilter(type=_first(query, "type"), user=_first(query, "user"))
+    for name in query.get("state", ()):
+        if name not in State.__members__:
+            raise InvalidInput(
+                f"invalid 'state' parameter: \"{name}\" is not a valid state name", "state"
+            )
+        wanted.states.append(State[name].value)  # type: ignore[arg-type] # same numbers
+    for given in query.get("arg", ()):
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise InvalidInput(
+                f"invalid 'arg' parameter: '{given}' does not match expected format key=value",
+                "arg",
+            )
+        wanted.args[name] = value
+    for name in ("since", "until"):
+        text = _first(query, name)
+        if text:
+            try:
+                getattr(wanted, name).CopyFrom(parse_time(text))
+            except ValueError as error:
+                raise InvalidInput(
+                    f"invalid '{name}' parameter: \"{text}\" cannot be parsed to time.Time: "
+                    f"{error}",
+                    name,
+                )
+    wanted.limit = min(parse_number(query, "limit"), _UINT32_MAX)
+    wanted.offset = min(parse_number(query, "offset"), _UINT32_MAX)
+    return wanted
+
+
+def parse_number(query: Query, name: str) -> int:
+    """An unsigned decimal; 0 if it is not there.
+
+    Raises:
+        InvalidInput: it is none, or too large.
+    """
+    text = _first(query, name)
+    if not text:
+        return 0
+    problem = ""
+    if not _DIGITS.fullmatch(text):
+        problem = "invalid syntax"
+    elif len(text.lstrip("0")) > _MOST_DIGITS or int(text) >= _UINT64_END:
+        problem = "value out of range"
+    if problem:
+        raise InvalidInput(
+            f"invalid '{name}' parameter: \"{text}\" cannot be parsed to uint: "
+            f'strconv.ParseUint: parsing "{text}": {problem}',
+            name,
+        )
+    return int(text)
+
+
+def _first(query: Query, name: str) -> str:
+    values = query.get(name)
+    return values[0] if values else ""

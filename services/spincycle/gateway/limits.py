@@ -1,0 +1,106 @@
+"""What a connection may cost before a call of it is known: bytes of header, and time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.translate.encoding import to_text
+from spincycle.version import VERSION
+
+
+def limited(limits: LimitsConfig) -> type[asyncio.Protocol]:
+    """HTTP/1.1 that gives up on headers which are too large, too many or too slow."""
+    return type("LimitedProtocol", (_Limited,), {"limits": limits})
+
+
+class _Limited(HttpToolsProtocol):
+    limits: LimitsConfig
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._incomplete = True
+        self._size = 0
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            self._refuse(503, "too many connections; try again in a moment")
+        else:
+            self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        # Counted before parsing: a header line without an end reaches no callback.
+        self._size += len(data)
+        super().data_received(data)
+        if self._incomplete and self._size > self.limits.header_bytes:
+            self._refuse(431, "Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        if not self._incomplete:
+            # What came before in the same piece belongs to the call before.
+            self._incomplete = True
+            self._size = 0
+        self._stop_waiting()
+        self._await_headers()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._incomplete = False
+        self._stop_waiting()
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.headers) > self.limits.headers or size > self.limits.header_bytes:
+            self._refuse(431, "Request Header Fields Too Large")
+            return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._incomplete = True
+        self._size = 0
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 # the parser's words tell nobody anything
+        self._refuse(400, "Bad Request")
+
+    def _await_headers(self) -> None:
+        self._patience = self.loop.call_later(
+            self.limits.header_timeout, self._refuse, 408, "Request Timeout"
+        )
+
+    def _stop_waiting(self) -> None:
+        if self._patience:
+            self._patience.cancel()
+            self._patience = None
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._stop_waiting()
+        if self.transport.is_closing():
+            return
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            body = to_text({"message": message})
+            headers = (
+                f"Content-Type: application/json\r\nX-Spincycle-Version: {VERSION}\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            )
+            self.transport.write(STATUS_LINE[status] + headers.encode() + body)
+        self.transport.close()

@@ -1,0 +1,80 @@
+"""HTTP servers inside the loop of the process, which end when they are told."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from spincycle.config import ConfigError
+from spincycle.gateway.app import Application
+from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.limits import limited
+
+_BACKLOG = 1024
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Listener:
+    """One address with one application behind it.
+
+    Raises:
+        ConfigError: the address is no host:port.
+        OSError: the address is taken or cannot be used.
+    """
+
+    def __init__(
+        self, application: Application, listen: str, limits: LimitsConfig, grace: float
+    ) -> None:
+        self._socket = _bind(listen)
+        host, port = self._socket.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._server = _Server(
+            uvicorn.Config(
+                application,
+                http=limited(limits),
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=round(grace),
+            )
+        )
+
+    async def serve(self) -> None:
+        """Answer calls until told to end, then let those in flight end."""
+        await self._server.serve(sockets=[self._socket])
+
+    def end(self) -> None:
+        """Take no more calls, and let `serve` return."""
+        self._server.should_exit = True
+
+
+def _bind(listen: str) -> socket.socket:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise ConfigError(f'listen: "{listen}" must be host:port')
+    host = host.strip("[]") or "0.0.0.0"  # noqa: S104 # what an empty host has always meant
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, int(port)))
+        bound.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise OSError(f"cannot listen on {listen}: {error}")
+    bound.setblocking(False)
+    return bound

@@ -1,0 +1,81 @@
+"""The job log of a request, and the entry that a runner of the original adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from spincycle.errors import ServiceUnavailable
+from spincycle.gateway.backends import Backend
+from spincycle.gateway.decode import decode
+from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.paging import Page, joined
+from spincycle.gateway.router import Route
+from spincycle.gateway.routes.requests import ONE
+from spincycle.gateway.translate.encoding import to_text
+from spincycle.gateway.translate.messages import JOB_LOG
+from spincycle.gateway.translate.tables import ListOf
+from spincycle.rpc.status import from_message
+from spincycle.v1 import job_log_service_pb2 as jl
+from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
+
+
+class JournalRoutes:
+    """What ran, try by try."""
+
+    def __init__(self, job_log: Backend[JobLogServiceStub]) -> None:
+        self._log = job_log
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            Route(
+                "GET", ONE + "/log", self.entries, "every try of every job of a request",
+                answer=ListOf(JOB_LOG),
+            ),
+            Route(
+                "GET", ONE + "/log/{job_id}", self.entry, "the last try of a job",
+                answer=JOB_LOG, failures=(404,),
+            ),
+            Route(
+                "POST", ONE + "/log", self.add, "add an entry; runners call this",
+                body=JOB_LOG, answer=JOB_LOG, status=201, failures=(400, 409, 415),
+            ),
+        ]  # fmt: skip
+
+    async def entries(self, call: Call) -> Answer:
+        """All entries by job id and try, as they come."""
+        request_id = call.params["request_id"]
+        first = await self._page(request_id, "")
+        return await joined(first, lambda token: self._page(request_id, token), b"[]")
+
+    async def _page(self, request_id: str, token: str) -> Page:
+        asked = jl.ListEntriesRequest(request_id=request_id, page_token=token)
+        answer = await self._log.ask(self._log.stub.ListEntries, asked)
+        return Page([JOB_LOG.encode(entry) for entry in answer.entries], answer.next_page_token)
+
+    async def entry(self, call: Call) -> Answer:
+        """The entry with the highest try."""
+        asked = jl.GetEntryRequest(
+            request_id=call.params["request_id"], job_id=call.params["job_id"]
+        )
+        answer = await self._log.ask(self._log.stub.GetEntry, asked)
+        return Answer(to_text(JOB_LOG.encode(answer.entry)))
+
+    async def add(self, call: Call) -> Answer:
+        """201 with the entry; the request is the one of the path."""
+        entry = await decode(call, JOB_LOG)
+        entry.request_id = call.params["request_id"]
+        await self._append(jl.AppendRequest(batch=1, entries=[entry]))
+        return Answer(to_text(JOB_LOG.encode(entry)), 201)
+
+    async def _append(self, batch: jl.AppendRequest) -> None:
+        async def batches() -> AsyncIterator[jl.AppendRequest]:
+            yield batch
+
+        with self._log.failures():
+            async for answer in self._log.stub.Append(batches(), timeout=self._log.timeout):
+                for refused in answer.refused:
+                    raise from_message(refused.error)
+                if answer.batch >= batch.batch:
+                    return
+        raise ServiceUnavailable(self._log.name, self._log.address)

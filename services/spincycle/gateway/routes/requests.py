@@ -1,0 +1,187 @@
+"""Requests: create, find, look at, start, stop."""
+
+from __future__ import annotations
+
+from spincycle.errors import ChainTooLarge, InvalidInput, SpinCycleError
+from spincycle.gateway.backends import Backend
+from spincycle.gateway.decode import decode
+from spincycle.gateway.exchange import Answer, Call, nothing
+from spincycle.gateway.filters import parse_filter, parse_number
+from spincycle.gateway.paging import Page, joined
+from spincycle.gateway.router import Parameter, Route
+from spincycle.gateway.translate.encoding import to_text
+from spincycle.gateway.translate.messages import (
+    CREATE_REQUEST,
+    CREATED_REQUEST,
+    JOB_CHAIN,
+    LISTED_REQUEST,
+    REQUEST,
+    REQUEST_SPEC,
+)
+from spincycle.gateway.translate.tables import ListOf
+from spincycle.v1 import job_chain_pb2, request_pb2, state_pb2
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+
+BASE = "/api/v1/requests"
+ONE = BASE + "/{request_id}"
+NEXT_PAGE = "X-Next-Page-Token"
+
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "names this wish: the same key with the same content answers the same request",
+    where="header",
+)
+_FILTERS = (
+    Parameter("type", "only requests of this type"),
+    Parameter("user", "only requests of this user"),
+    Parameter("state", "only requests in this state, for example RUNNING", repeated=True),
+    Parameter("arg", "only requests that were given this argument, name=value", repeated=True),
+    Parameter("since", "only requests that finished after this time, or have not finished"),
+    Parameter("until", "only requests that were created before this time"),
+    Parameter("limit", "most requests to answer; 0 means all", type="integer"),
+    Parameter("offset", "how many to leave out first", type="integer"),
+    Parameter("page_token", f"answer one page; {NEXT_PAGE} of an answer names the next one"),
+)
+
+
+class RequestRoutes:
+    """What people do with requests."""
+
+    def __init__(self, request_manager: Backend[RequestManagerServiceStub], page_size: int) -> None:
+        self._manager = request_manager
+        self._page_size = page_size
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            Route(
+                "POST", BASE, self.create, "create a request and start it",
+                body=CREATE_REQUEST, answer=CREATED_REQUEST, status=201,
+                failures=(400, 409, 415), parameters=(IDEMPOTENCY_KEY,),
+            ),
+            Route(
+                "GET", BASE, self.find, "find requests, newest first",
+                answer=ListOf(LISTED_REQUEST, null=True), failures=(400,), parameters=_FILTERS,
+            ),
+            Route(
+                "GET", ONE, self.get, "a request with its arguments and its chain",
+                answer=REQUEST, failures=(404,),
+            ),
+            Route(
+                "PUT", ONE + "/start", self.start, "start a request that is PENDING",
+                failures=(404, 409),
+            ),
+            Route("PUT", ONE + "/stop", self.stop, "stop a request", failures=(404, 409)),
+            Route(
+                "GET", ONE + "/job-chain", self.job_chain, "the chain of a request as created",
+                answer=JOB_CHAIN, failures=(404,),
+            ),
+            Route(
+                "GET", "/api/v1/request-list", self.specs, "what can be created",
+                answer=ListOf(REQUEST_SPEC),
+            ),
+        ]  # fmt: skip
+
+    async def create(self, call: Call) -> Answer:
+        """201 with the request and where it is."""
+        asked = await decode(call, CREATE_REQUEST)
+        if not asked.type:
+            raise InvalidInput("Type is empty, must be a request name", "type")
+        asked.user = ""
+        asked.idempotency_key = call.headers.get("idempotency-key", "")
+        answer = await self._manager.ask(self._manager.stub.Create, asked)
+        return created(answer.request)
+
+    async def find(self, call: Call) -> Answer:
+        """The requests that match, as they come; null if there are none."""
+        wanted = parse_filter(call.query)
+        if "page_token" in call.query:
+            return await self._one_page(wanted, call.first("page_token"))
+        most = parse_number(call.query, "limit")
+        wanted.limit = min(most or self._page_size, self._page_size)
+        first = await self._page(wanted, "")
+        return await joined(first, lambda token: self._page(wanted, token), b"null", most)
+
+    async def _one_page(self, wanted: request_pb2.RequestFilter, token: str) -> Answer:
+        wanted.limit = min(wanted.limit or self._page_size, self._page_size)
+        page = await self._page(wanted, token)
+        body = to_text(list(page.elements) or None)
+        return Answer(body, headers={NEXT_PAGE: page.following} if page.following else {})
+
+    async def _page(self, wanted: request_pb2.RequestFilter, token: str) -> Page:
+        asked = rm.ListRequest(filter=wanted, page_token=token)
+        answer = await self._manager.ask(self._manager.stub.List, asked)
+        return Page(
+            [LISTED_REQUEST.encode(with_url(request)) for request in answer.requests],
+            answer.next_page_token,
+        )
+
+    async def get(self, call: Call) -> Answer:
+        """The request with its chain."""
+        request_id = call.params["request_id"]
+        asked = rm.GetRequest(request_id=request_id, include_job_chain=True)
+        try:
+            answer = await self._manager.ask(self._manager.stub.Get, asked)
+        except SpinCycleError as error:
+            if error.reason != ChainTooLarge.reason:
+                raise
+            asked.include_job_chain = False
+            answer = await self._manager.ask(self._manager.stub.Get, asked)
+            answer.request.job_chain.CopyFrom(await self._whole_chain(request_id))
+        return Answer(to_text(REQUEST.encode(with_url(answer.request))))
+
+    async def start(self, call: Call) -> Answer:
+        """200 and nothing."""
+        asked = rm.StartRequest(request_id=call.params["request_id"])
+        await self._manager.ask(self._manager.stub.Start, asked)
+        return nothing()
+
+    async def stop(self, call: Call) -> Answer:
+        """200 and nothing."""
+        asked = rm.StopRequest(request_id=call.params["request_id"])
+        await self._manager.ask(self._manager.stub.Stop, asked)
+        return nothing()
+
+    async def job_chain(self, call: Call) -> Answer:
+        """The chain."""
+        request_id = call.params["request_id"]
+        asked = rm.GetJobChainRequest(request_id=request_id)
+        try:
+            answer = await self._manager.ask(self._manager.stub.GetJobChain, asked)
+            chain = answer.job_chain
+        except SpinCycleError as error:
+            if error.reason != ChainTooLarge.reason:
+                raise
+            chain = await self._whole_chain(request_id)
+        return Answer(to_text(JOB_CHAIN.encode(chain)))
+
+    async def _whole_chain(self, request_id: str) -> job_chain_pb2.JobChain:
+        chain = job_chain_pb2.JobChain()
+        asked = rm.FetchJobChainRequest(request_id=request_id)
+        with self._manager.failures():
+            async for answer in self._manager.stub.FetchJobChain(
+                asked, timeout=self._manager.timeout
+            ):
+                chain.MergeFrom(answer.part)
+        return chain
+
+    async def specs(self, _: Call) -> Answer:
+        """The specs by name."""
+        answer = await self._manager.ask(self._manager.stub.ListSpecs, rm.ListSpecsRequest())
+        return Answer(to_text([REQUEST_SPEC.encode(spec) for spec in answer.specs]))
+
+
+def with_url(request: request_pb2.Request) -> request_pb2.Request:
+    """The same message with the runner's base URL in place of its address, while it has one."""
+    if request.state == state_pb2.STATE_RUNNING and request.runner_address:
+        request.runner_address = f"http://{request.runner_address}"
+    else:
+        request.runner_address = ""
+    return request
+
+
+def created(request: request_pb2.Request) -> Answer:
+    """201 for a request that was just made."""
+    location = f"{BASE}/{request.id}"
+    return Answer(to_text(CREATED_REQUEST.encode(request)), 201, headers={"Location": location})

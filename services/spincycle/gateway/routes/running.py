@@ -1,0 +1,53 @@
+"""What is running now, and which version this is."""
+
+from __future__ import annotations
+
+from spincycle.gateway.backends import Backend
+from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.router import Parameter, Route
+from spincycle.gateway.translate.encoding import to_text
+from spincycle.gateway.translate.messages import RUNNING_STATUS
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1 import status_pb2
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+from spincycle.version import VERSION
+
+PLAIN_TEXT = "text/plain; charset=UTF-8"
+REQUEST_ID = Parameter("requestId", "only jobs of this request")
+
+
+class RunningRoutes:
+    """Running jobs of all runners."""
+
+    def __init__(self, request_manager: Backend[RequestManagerServiceStub]) -> None:
+        self._manager = request_manager
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            Route(
+                "GET", "/api/v1/status/running", self.running, "every job that is being run",
+                answer=RUNNING_STATUS,
+                parameters=(REQUEST_ID, Parameter("orderBy", "only startTime exists")),
+            ),
+            version_route(),
+        ]  # fmt: skip
+
+    async def running(self, call: Call) -> Answer:
+        """The jobs by start; nulls if no request is RUNNING."""
+        wanted = status_pb2.StatusFilter(request_id=call.first("requestId"))
+        asked = rm.GetRunningRequest(filter=wanted)
+        answer = await self._manager.ask(self._manager.stub.GetRunning, asked)
+        body = RUNNING_STATUS.encode(answer.status)
+        if answer.has_running_requests:
+            body = {"jobs": body["jobs"] or [], "requests": body["requests"] or {}}
+        return Answer(to_text(body))
+
+
+def version_route() -> Route:
+    """The version, as plain text without a newline."""
+
+    async def version(_: Call) -> Answer:
+        return Answer(VERSION.encode(), content_type=PLAIN_TEXT)
+
+    return Route("GET", "/version", version, "the version", answer_type=PLAIN_TEXT)

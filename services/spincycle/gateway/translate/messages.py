@@ -1,0 +1,206 @@
+"""The tables of the original's messages: keys, their order and case, what is left out."""
+
+from __future__ import annotations
+
+from spincycle.gateway.translate.kinds import (
+    ANY,
+    ANY_MAP,
+    BYTES,
+    FLAG,
+    INT,
+    INT64,
+    NANOSECONDS,
+    OPTIONAL_TIME,
+    STATE,
+    TEXT,
+    TIME,
+    UINT,
+)
+from spincycle.gateway.translate.tables import Field, KeyedBy, ListOf, MapOf, Table
+from spincycle.v1 import (
+    error_pb2,
+    job_chain_pb2,
+    job_log_pb2,
+    request_manager_service_pb2,
+    request_pb2,
+    status_pb2,
+)
+
+ERROR = Table(
+    "proto.Error",
+    error_pb2.Error,
+    [
+        Field("message", "message", TEXT),
+        Field("requestId", "request_id", TEXT),
+        Field("httpStatus", "http_status", UINT),
+    ],
+)
+
+JOB = Table(
+    "proto.Job",
+    job_chain_pb2.Job,
+    [
+        Field("id", "id", TEXT),
+        Field("name", "name", TEXT),
+        Field("type", "type", TEXT),
+        Field("bytes", "bytes", BYTES, omitted=True, doc="what the job's serialize returned"),
+        Field("state", "state", STATE),
+        Field("args", "args", ANY_MAP, omitted=True),
+        Field("data", "data", ANY_MAP, omitted=True),
+        Field("retry", "retry", UINT, doc="tries after the first one"),
+        Field("retryWait", "retry_wait", TEXT, omitted=True),
+        Field("sequenceId", "sequence_id", TEXT),
+        Field("sequenceRetry", "sequence_retry", UINT),
+        Field("sequenceRetryWait", "sequence_retry_wait", TEXT, omitted=True),
+    ],
+)
+
+JOB_CHAIN = Table(
+    "proto.JobChain",
+    job_chain_pb2.JobChain,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("jobs", "jobs", KeyedBy(JOB, "id"), doc="the jobs by id"),
+        Field(
+            "adjacencyList",
+            "adjacency_list",
+            KeyedBy(
+                Table("[]string", job_chain_pb2.AdjacentJobs, ()),
+                "job_id",
+                Field("", "next_job_ids", ListOf(TEXT)),
+            ),
+            doc="ids of the jobs that come next, by job id",
+        ),
+        Field("state", "state", STATE),
+        Field("finishedJobs", "finished_jobs", UINT),
+    ],
+)
+
+REQUEST_ARG = Table(
+    "proto.RequestArg",
+    request_pb2.RequestArg,
+    [
+        Field("Pos", "pos", INT),
+        Field("Name", "name", TEXT),
+        Field("Desc", "desc", TEXT),
+        Field("Type", "type", TEXT, doc="required, optional or static"),
+        Field("Given", "given", FLAG),
+        Field("Default", "default", ANY, presence=True),
+        Field("Value", "value", ANY, presence=True),
+    ],
+)
+
+REQUEST_SPEC = Table(
+    "proto.RequestSpec",
+    request_pb2.RequestSpec,
+    [Field("Name", "name", TEXT), Field("Args", "args", ListOf(REQUEST_ARG))],
+)
+
+
+REQUEST = Table(
+    "proto.Request",
+    request_pb2.Request,
+    [
+        Field("id", "id", TEXT),
+        Field("type", "type", TEXT),
+        Field("state", "state", STATE),
+        Field("user", "user", TEXT),
+        Field("args", "args", ListOf(REQUEST_ARG), omitted=True),
+        Field("createdAt", "created_at", TIME),
+        Field("startedAt", "started_at", OPTIONAL_TIME),
+        Field("finishedAt", "finished_at", OPTIONAL_TIME),
+        Field("JobChain", "job_chain", JOB_CHAIN, omitted=True, presence=True),
+        Field("totalJobs", "total_jobs", UINT),
+        Field("finishedJobs", "finished_jobs", UINT),
+        Field("jrURL", "runner_address", TEXT, omitted=True, doc="only while RUNNING"),
+    ],
+)
+
+CREATE_REQUEST = Table(
+    "proto.CreateRequest",
+    request_manager_service_pb2.CreateRequest,
+    [
+        Field("Type", "type", TEXT, doc="name of the request in the specs"),
+        Field("Args", "args", ANY_MAP, presence=True),
+        Field("User", "user", TEXT, doc="ignored: the user is whom authentication tells"),
+    ],
+)
+
+SUSPENDED_JOB_CHAIN = Table(
+    "proto.SuspendedJobChain",
+    job_chain_pb2.SuspendedJobChain,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("jobChain", "job_chain", JOB_CHAIN, presence=True),
+        Field("totalJobTries", "total_job_tries", MapOf(UINT)),
+        Field("latestRunJobTries", "latest_run_job_tries", MapOf(UINT)),
+        Field("sequenceTries", "sequence_tries", MapOf(UINT)),
+    ],
+)
+
+JOB_LOG = Table(
+    "proto.JobLog",
+    job_log_pb2.JobLog,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("jobId", "job_id", TEXT),
+        Field("try", "try", UINT),
+        Field("name", "name", TEXT),
+        Field("type", "type", TEXT),
+        Field("startedAt", "started_at", NANOSECONDS, doc="nanoseconds since 1970"),
+        Field("finishedAt", "finished_at", NANOSECONDS, doc="nanoseconds since 1970"),
+        Field("state", "state", STATE),
+        Field("exit", "exit", INT64),
+        Field("error", "error", TEXT),
+        Field("stdout", "stdout", TEXT),
+        Field("stderr", "stderr", TEXT),
+    ],
+)
+
+JOB_STATUS = Table(
+    "proto.JobStatus",
+    status_pb2.JobStatus,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("jobId", "job_id", TEXT),
+        Field("type", "type", TEXT),
+        Field("name", "name", TEXT),
+        Field("startedAt", "started_at", NANOSECONDS, doc="nanoseconds since 1970"),
+        Field("state", "state", STATE),
+        Field("status", "status", TEXT, omitted=True),
+        Field("try", "try", UINT),
+    ],
+)
+
+LISTED_REQUEST = REQUEST.without("ListedRequest", "args", "JobChain")
+CREATED_REQUEST = REQUEST.without("CreatedRequest", "JobChain", "jrURL")
+RUNNING_REQUEST = REQUEST.without("RunningRequest", "args", "JobChain", "jrURL")
+
+RUNNING_STATUS = Table(
+    "proto.RunningStatus",
+    status_pb2.RunningStatus,
+    [
+        Field("jobs", "jobs", ListOf(JOB_STATUS, null=True)),
+        Field("requests", "requests", MapOf(RUNNING_REQUEST)),
+    ],
+)
+
+REQUEST_PROGRESS = Table(
+    "proto.RequestProgress",
+    request_pb2.RequestProgress,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("finishedJobs", "finished_jobs", UINT),
+    ],
+)
+
+FINISH_REQUEST = Table(
+    "proto.FinishRequest",
+    request_manager_service_pb2.FinishRequest,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("state", "state", STATE),
+        Field("finishedAt", "finished_at", TIME),
+        Field("finishedJobs", "finished_jobs", UINT),
+    ],
+)

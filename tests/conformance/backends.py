@@ -1,0 +1,117 @@
+"""Services that answer as a test tells them, over real sockets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+
+from spincycle.rpc.server import RpcServer
+from spincycle.v1 import (
+    job_log_service_pb2,
+    job_log_service_pb2_grpc,
+    job_runner_service_pb2,
+    job_runner_service_pb2_grpc,
+    request_manager_service_pb2,
+    request_manager_service_pb2_grpc,
+)
+
+Said = Message | Exception | Iterable[Message | Exception]
+Answering = Said | Callable[[Any], Any]
+
+
+class Backend:
+    """One service whose methods answer what was said, and remember what they were asked."""
+
+    def __init__(self, service: ServiceDescriptor, stubs: Any) -> None:
+        self.asked: dict[str, list[Any]] = defaultdict(list)
+        self._says: dict[str, Answering] = {}
+        self._server = RpcServer(service.full_name, "127.0.0.1:0")
+        base = getattr(stubs, f"{service.name}Servicer")
+        methods = {
+            method.name: self._streaming(method.name, method.client_streaming)
+            if method.server_streaming
+            else self._answering(method.name)
+            for method in service.methods
+        }
+        servicer = type("Servicer", (base,), methods)()
+        getattr(stubs, f"add_{service.name}Servicer_to_server")(servicer, self._server.server)
+        self.address = ""
+
+    def says(self, **answers: Answering) -> None:
+        """From now on methods answer so: a message, an error, several, or a function."""
+        self._says.update(answers)
+
+    def last(self, method: str) -> Any:
+        """What the method was asked last."""
+        return self.asked[method][-1]
+
+    async def start(self) -> None:
+        port = await self._server.start()
+        await self._server.set_serving(True)
+        self.address = f"127.0.0.1:{port}"
+
+    async def set_serving(self, serving: bool) -> None:
+        await self._server.set_serving(serving)
+
+    async def stop(self) -> None:
+        await self._server.stop(0)
+
+    async def _said(self, name: str, request: Any) -> Any:
+        self.asked[name].append(request)
+        answer = self._says[name]
+        if callable(answer):
+            answer = answer(request)
+            if hasattr(answer, "__await__"):
+                answer = await answer
+        return answer
+
+    def _answering(self, name: str) -> Any:
+        async def answer(_: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            said = await self._said(name, request)
+            if isinstance(said, Exception):
+                raise said
+            return said
+
+        return answer
+
+    def _streaming(self, name: str, client_streaming: bool) -> Any:
+        async def stream(
+            _: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]
+        ) -> AsyncIterator[Any]:
+            requests = request if client_streaming else _only(request)
+            async for asked in requests:
+                said = await self._said(name, asked)
+                if hasattr(said, "__aiter__"):
+                    async for each in said:
+                        yield each
+                    continue
+                for each in [said] if isinstance(said, Message | Exception) else said:
+                    if isinstance(each, Exception):
+                        raise each
+                    yield each
+
+        return stream
+
+
+async def _only(request: Any) -> AsyncIterator[Any]:
+    yield request
+
+
+def request_manager() -> Backend:
+    service = request_manager_service_pb2.DESCRIPTOR.services_by_name["RequestManagerService"]
+    return Backend(service, request_manager_service_pb2_grpc)
+
+
+def job_log() -> Backend:
+    service = job_log_service_pb2.DESCRIPTOR.services_by_name["JobLogService"]
+    return Backend(service, job_log_service_pb2_grpc)
+
+
+def job_runner() -> Backend:
+    service = job_runner_service_pb2.DESCRIPTOR.services_by_name["JobRunnerService"]
+    return Backend(service, job_runner_service_pb2_grpc)

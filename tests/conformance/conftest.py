@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from tests.conformance import backends
+from tests.conformance.backends import Backend
+
+from spincycle.gateway.backends import open_backends
+from spincycle.gateway.config import GatewayConfig
+from spincycle.gateway.process import Gateway
+
+
+@dataclass
+class Stack:
+    """A gateway on a real socket, and the services behind it."""
+
+    manager: Backend
+    log: Backend
+    runner: Backend
+    gateway: Gateway
+    http: httpx.AsyncClient
+    runner_http: httpx.AsyncClient
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.gateway.address.rpartition(":")
+        return host, int(port)
+
+
+@pytest.fixture
+def config() -> GatewayConfig:
+    return GatewayConfig(
+        listen="127.0.0.1:0",
+        job_runner_listen="127.0.0.1:0",
+        backend_timeout=5,
+        page_size=2,
+        grace=1,
+        keepalive=0.05,
+    )
+
+
+@pytest.fixture
+async def stack(config: GatewayConfig) -> AsyncIterator[Stack]:
+    services = [backends.request_manager(), backends.job_log(), backends.job_runner()]
+    for service in services:
+        await service.start()
+    opened = open_backends(*(service.address for service in services), config.backend_timeout)
+    gateway = Gateway(config, opened)
+    serving = asyncio.create_task(gateway.serve())
+    async with (
+        httpx.AsyncClient(base_url=f"http://{gateway.address}") as http,
+        httpx.AsyncClient(base_url=f"http://{gateway.runner_address}") as runner_http,
+    ):
+        yield Stack(*services, gateway, http, runner_http)
+    gateway.end()
+    await serving
+    await opened.close()
+    for service in services:
+        await service.stop()
