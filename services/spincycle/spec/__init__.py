@@ -1,5 +1,6 @@
 """The request language: YAML files to a checked spec set."""
 
+from spincycle.spec.call_checks import JobTypeRule
 from spincycle.spec.check import CHECKS, Check, Severity
 from spincycle.spec.finding import Finding
 from spincycle.spec.loading import LoadResult, check_sources, load_specs
@@ -14,6 +15,7 @@ __all__ = [
     "Args",
     "Check",
     "Finding",
+    "JobTypeRule",
     "LoadResult",
     "Node",
     "Position",

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from spincycle.spec.call_checks import JobTypeRule, check_call, check_job_type
 from spincycle.spec.check import Severity
 from spincycle.spec.finding import Finding, Report
+from spincycle.spec.node_checks import check_node
+from spincycle.spec.passing_checks import check_passing
 from spincycle.spec.reader import read_file
 from spincycle.spec.sequence_calls import check_calls
+from spincycle.spec.sequence_checks import check_sequence
 from spincycle.spec.source import Source, find_sources, revision_of
 from spincycle.spec.spec_set import NOOP_SEQUENCE, SpecSet
-from spincycle.spec.static_checks import check_sequence
 from spincycle.spec.template import build_template
 from spincycle.spec.yaml_tree import collector_paused
 
@@ -29,11 +32,13 @@ class LoadResult:
         specs: None if there is a finding of severity error.
         findings: by file, line and column.
         sources: text of each file by name, for excerpts.
+        sequences: names of all that were read, whether they can be used or not.
     """
 
     specs: SpecSet | None
     findings: list[Finding]
     sources: dict[str, str] = field(default_factory=dict)
+    sequences: frozenset[str] = frozenset()
 
 
 def load_specs(directory: Path, job_types: frozenset[str] | None = None) -> LoadResult:
@@ -43,13 +48,17 @@ def load_specs(directory: Path, job_types: frozenset[str] | None = None) -> Load
     knows; a job of another type is an error, or nothing is said of job types if it is None.
     """
     report = Report()
-    return check_sources(find_sources(directory, report), job_types, report)
+    rule = None if job_types is None else JobTypeRule(job_types)
+    return check_sources(find_sources(directory, report), rule, report)
 
 
 def check_sources(
-    sources: list[Source], job_types: frozenset[str] | None = None, report: Report | None = None
+    sources: list[Source], job_types: JobTypeRule | None = None, report: Report | None = None
 ) -> LoadResult:
-    """Check files that are in memory; the order of the files means nothing."""
+    """Check files that are in memory; the order of the files means nothing.
+
+    `report` holds what was found while they were read.
+    """
     report = Report() if report is None else report
     with collector_paused():
         sources = sorted(sources, key=lambda source: source.file)
@@ -58,7 +67,8 @@ def check_sources(
         findings = report.findings()
     if any(finding.severity is Severity.ERROR for finding in findings):
         specs = None
-    return LoadResult(specs, findings, {source.file: source.text for source in sources})
+    texts = {source.file: source.text for source in sources}
+    return LoadResult(specs, findings, texts, frozenset(sequences))
 
 
 def _read(sources: list[Source], report: Report) -> dict[str, Sequence]:
@@ -84,12 +94,18 @@ def _read(sources: list[Source], report: Report) -> dict[str, Sequence]:
 def _check(
     sequences: dict[str, Sequence],
     revision: str,
-    job_types: frozenset[str] | None,
+    job_types: JobTypeRule | None,
     report: Report,
 ) -> SpecSet:
     templates = {}
     for sequence in sequences.values():
-        check_sequence(sequence, sequences, job_types, report)
+        check_sequence(sequence, report)
+        for node in sequence.nodes.values():
+            check_node(sequence, node, report)
+            check_passing(sequence, node, report)
+            check_call(sequence, node, sequences, report)
+            if job_types is not None:
+                check_job_type(sequence, node, job_types, report)
         template = build_template(sequence, report)
         if template is not None:
             templates[sequence.name] = template

@@ -96,8 +96,8 @@ class NodeArg:
 
     expected: str
     given: str
-    given_explicitly: bool
     at: Position
+    given_at: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class NodeSet:
     as_: str
     collect: bool
     at: Position
+    as_at: Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,17 +52,19 @@ def read_node(name: str, at: Position, body: yaml.Node, context: Context) -> Nod
 def _read_arg(entry: yaml.Node, context: Context) -> NodeArg:
     fields = Fields(entry, context, "an args entry", _ARG, "args.")
     expected = fields.text("expected") or ""
-    given = fields.text("given")
-    return NodeArg(expected, given or expected, bool(given), position(entry))
+    at = fields.at.get("expected", position(entry))
+    return NodeArg(expected, fields.text("given") or expected, at, fields.at.get("given", at))
 
 
 def _read_set(entry: yaml.Node, context: Context) -> NodeSet:
     if isinstance(entry, yaml.ScalarNode):
         arg = str(entry.value)
-        return NodeSet(arg, arg, collect=False, at=position(entry))
+        return NodeSet(arg, arg, collect=False, at=position(entry), as_at=position(entry))
     fields = Fields(entry, context, "a sets entry", _SET, "sets.")
     arg = fields.text("arg") or ""
-    return NodeSet(arg, fields.text("as") or arg, fields.flag("collect"), position(entry))
+    at = fields.at.get("arg", position(entry))
+    as_ = fields.text("as") or arg
+    return NodeSet(arg, as_, fields.flag("collect"), at, fields.at.get("as", at))
 
 
 def _read_each(fields: Fields) -> tuple[Each, ...] | None:

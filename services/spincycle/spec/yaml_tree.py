@@ -67,7 +67,9 @@ def collector_paused() -> Iterator[None]:
 
 
 def position(node: yaml.Node) -> Position:
-    """Where a node stands."""
+    """Where a node stands; a map in block style by its first key."""
+    if isinstance(node, yaml.MappingNode) and node.value and not node.flow_style:
+        return position(node.value[0][0])
     start, end = node.start_mark, node.end_mark
     column = start.column + 1
     last = end.column + 1 if end.line == start.line else 0

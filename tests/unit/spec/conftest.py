@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spincycle.spec import Finding, LoadResult, Source, check_sources
+from spincycle.spec import Finding, JobTypeRule, LoadResult, Source, check_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def load() -> Callable[..., LoadResult]:
     """Check spec text, or several files given by name."""
 
-    def run(text: str = "", *, job_types: frozenset[str] | None = None, **files: str) -> LoadResult:
+    def run(text: str = "", *, job_types: JobTypeRule | None = None, **files: str) -> LoadResult:
         named = {f"{name}.yaml": body for name, body in files.items()}
         if text:
             named["test.yaml"] = text

@@ -1,0 +1,120 @@
+"""spincycle lint: check spec files before anybody uses them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from spincycle.spec import JobTypeRule
+    from spincycle.spec.linter import LintResult
+
+OK, FAILED, UNUSABLE = 0, 1, 2
+"""Exit codes: nothing wrong; something found; the linter itself could not do its work."""
+
+
+@click.command(name="lint")
+@click.argument(
+    "paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[DIR|FILE]..."
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["human", "json", "github"]), default="human",
+    show_default=True, help="How to print what is found.",
+)  # fmt: skip
+@click.option("-s", "--strict", is_flag=True, help="Warnings fail too.")
+@click.option("--warnings/--no-warnings", default=True, help="Show warnings or only errors.")
+@click.option(
+    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+    help="Colour the human output; auto does so on a terminal, unless NO_COLOR is set.",
+)  # fmt: skip
+@click.option(
+    "--jobs", multiple=True, metavar="MODULE[:ATTRIBUTE]",
+    help="A job factory. Job types that no factory knows are then errors.",
+)  # fmt: skip
+@click.option("--sequences", default="", metavar="A,B", help="Show only these sequences.")
+@click.option("--codes", is_flag=True, help="List every code with its meaning, and end.")
+def lint_command(
+    paths: tuple[Path, ...],
+    format_: str,
+    strict: bool,
+    warnings: bool,
+    color: str,
+    jobs: tuple[str, ...],
+    sequences: str,
+    codes: bool,
+) -> None:
+    """Check request specs.
+
+    Every *.yaml file below each DIR, and each FILE, is checked; together they are one set.
+    Without any, the current directory is checked.
+
+    Exits 0 if the specs can be used, 1 if something was found that fails them, and 2 if they
+    could not be checked.
+    """
+    from spincycle.spec.linter import lint
+
+    if codes:
+        _print_codes()
+        return
+    wanted = frozenset(name.strip() for name in sequences.split(",") if name.strip())
+    result = lint(paths or (Path(),), _job_types(jobs), strict=strict, sequences=wanted)
+    if result.unknown:
+        names = ", ".join(f'"{name}"' for name in result.unknown)
+        _give_up(f"no sequence {names} in these specs")
+    _print(result, format_, color=_wants_color(color), warnings=warnings)
+    sys.exit(FAILED if result.failed else OK)
+
+
+def _job_types(jobs: tuple[str, ...]) -> JobTypeRule:
+    from spincycle.job import JobsNotLoaded, load_jobs
+    from spincycle.spec import JobTypeRule, Severity
+
+    try:
+        known = load_jobs(jobs).types()
+    except JobsNotLoaded as error:
+        _give_up(str(error))
+    return JobTypeRule(known, Severity.ERROR if jobs else Severity.WARNING)
+
+
+def _print(result: LintResult, format_: str, *, color: bool, warnings: bool) -> None:
+    from spincycle.spec import Severity, render
+
+    shown = [
+        finding for finding in result.findings if warnings or finding.severity is Severity.ERROR
+    ]
+    if format_ == "json":
+        click.echo(render.as_json(shown, result.revision))
+        return
+    if format_ == "github":
+        for line in render.github(shown):
+            click.echo(line)
+        return
+    for line in render.human(shown, result.sources, color=color):
+        click.echo(line, color=color)
+    click.echo(render.summary(shown, len(result.sources)))
+    unseen = len(result.findings) - len(shown) + result.hidden
+    if unseen:
+        click.echo(f"({unseen} more not shown)")
+
+
+def _print_codes() -> None:
+    from spincycle.spec import CHECKS
+
+    for check in CHECKS.values():
+        click.echo(f"{check.code:24} {check.severity!s:8} {check.meaning}")
+
+
+def _wants_color(choice: str) -> bool:
+    import os
+
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return choice == "always"
+
+
+def _give_up(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(UNUSABLE)

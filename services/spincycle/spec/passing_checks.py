@@ -1,0 +1,138 @@
+"""Checks of what one node passes down and takes back: each, args and sets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator
+
+    from spincycle.spec.finding import Report
+    from spincycle.spec.model import Node, Sequence
+
+T = TypeVar("T")
+
+
+def check_passing(sequence: Sequence, node: Node, report: Report) -> None:
+    """Run every check on the lists of one node."""
+    _each(sequence, node, report)
+    _args(sequence, node, report)
+    _each_against_args(sequence, node, report)
+    _sets(sequence, node, report)
+
+
+def _each(sequence: Sequence, node: Node, report: Report) -> None:
+    entries = node.each or ()
+    for entry in entries:
+        if not entry.list:
+            report.on(
+                "each-invalid", sequence, node, "each",
+                f'"{entry.text}" is not of the form list:element', at=entry.at,
+                values=(entry.text,),
+            )  # fmt: skip
+    good = [entry for entry in entries if entry.list]
+    for entry in _again(good, lambda entry: entry.element):
+        report.on(
+            "each-element-duplicate", sequence, node, "each",
+            f'element "{entry.element}" is named twice', at=entry.at, values=(entry.element,),
+        )  # fmt: skip
+    for entry in _differing(good, lambda entry: entry.list, lambda entry: entry.element):
+        report.on(
+            "each-list-twice", sequence, node, "each",
+            f'list "{entry.list}" is repeated over under two names', at=entry.at,
+            values=(entry.list,), advice="one is enough",
+        )  # fmt: skip
+
+
+def _args(sequence: Sequence, node: Node, report: Report) -> None:
+    for arg in node.args:
+        if not arg.expected:
+            report.on(
+                "expected-missing", sequence, node, "args.expected",
+                "an args entry needs expected: the name that the child reads", at=arg.at,
+            )  # fmt: skip
+    good = [arg for arg in node.args if arg.expected]
+    for arg in _again(good, lambda arg: arg.expected):
+        report.on(
+            "expected-duplicate", sequence, node, "args.expected",
+            f'"{arg.expected}" is passed twice', at=arg.at, values=(arg.expected,),
+        )  # fmt: skip
+    for arg in _differing(good, lambda arg: arg.given, lambda arg: arg.expected):
+        report.on(
+            "given-twice", sequence, node, "args.given",
+            f'"{arg.given}" is passed under two names', at=arg.given_at, values=(arg.given,),
+        )  # fmt: skip
+
+
+def _each_against_args(sequence: Sequence, node: Node, report: Report) -> None:
+    expected = {arg.expected for arg in node.args}
+    given = {arg.given for arg in node.args}
+    for entry in node.each or ():
+        if entry.list and entry.element in expected:
+            report.on(
+                "each-element-expected", sequence, node, "each",
+                f'"{entry.element}" is an element of each and expected in args', at=entry.at,
+                values=(entry.element,), advice="rename one of them",
+            )  # fmt: skip
+        if entry.list and entry.list in given:
+            report.on(
+                "each-list-given", sequence, node, "each",
+                f'list "{entry.list}" is passed as a whole too', at=entry.at,
+                values=(entry.list,), advice="take it out of args unless the job needs it",
+            )  # fmt: skip
+
+
+def _sets(sequence: Sequence, node: Node, report: Report) -> None:
+    for entry in node.sets:
+        if not entry.arg:
+            report.on(
+                "sets-arg-missing", sequence, node, "sets.arg",
+                "a sets entry needs arg: the name that the child sets", at=entry.at,
+            )  # fmt: skip
+        if entry.collect and node.each is None:
+            report.on(
+                "collect-without-each", sequence, node, "sets.collect",
+                "collect means nothing without each", at=entry.at, values=(entry.arg,),
+            )  # fmt: skip
+        if entry.arg and node.each and not entry.collect:
+            report.on(
+                "sets-last-element", sequence, node, "sets",
+                f'"{entry.as_}" gets the value of the last element only', at=entry.as_at,
+                values=(entry.as_,), advice="write collect: true for the list of all values",
+            )  # fmt: skip
+    good = [entry for entry in node.sets if entry.arg]
+    for entry in _again(good, lambda entry: entry.as_):
+        report.on(
+            "sets-as-duplicate", sequence, node, "sets.as",
+            f'"{entry.as_}" is set twice by this node', at=entry.as_at, values=(entry.as_,),
+        )  # fmt: skip
+    # One argument may be set twice, as the last element's value and as the list of all.
+    for entry in _differing(
+        good, lambda entry: (entry.arg, entry.collect), lambda entry: entry.as_
+    ):
+        report.on(
+            "sets-arg-twice", sequence, node, "sets.arg",
+            f'"{entry.arg}" is set under two names', at=entry.at, values=(entry.arg,),
+        )  # fmt: skip
+
+
+def _again(entries: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
+    """The entries whose key occurred before; each key once."""
+    seen: dict[str, bool] = {}
+    for entry in entries:
+        if seen.get(key(entry)) is False:
+            seen[key(entry)] = True
+            yield entry
+        seen.setdefault(key(entry), False)
+
+
+def _differing(
+    entries: Iterable[T], key: Callable[[T], Hashable], value: Callable[[T], str]
+) -> Iterator[T]:
+    """The entries whose key occurred before with another value; each key once."""
+    first: dict[Hashable, str] = {}
+    told: set[Hashable] = set()
+    for entry in entries:
+        if first.setdefault(key(entry), value(entry)) != value(entry) and key(entry) not in told:
+            told.add(key(entry))
+            yield entry
