@@ -47,22 +47,30 @@ SERVICE_CONFIG = json.dumps(
 
 
 def open_channel(
-    address: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
+    address: str,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    credentials: grpc.ChannelCredentials | None = None,
+    server_name: str = "",
 ) -> grpc.aio.Channel:
-    """A channel to a service at host:port, or at any address that gRPC resolves."""
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            *LIMITS,
-            ("grpc.service_config", SERVICE_CONFIG),
-            ("grpc.enable_retries", 1),
-            ("grpc.keepalive_time_ms", 20_000),
-            ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-        ],
-        interceptors=list(interceptors),
-    )
+    """A channel to a service at host:port, or at any address that gRPC resolves.
+
+    With `credentials` it is a TLS channel, which expects `server_name` in the certificate of
+    the service if that is not the address's own.
+    """
+    options: list[tuple[str, str | int]] = [
+        *LIMITS,
+        ("grpc.service_config", SERVICE_CONFIG),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options, interceptors=list(interceptors))
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    return grpc.aio.secure_channel(address, credentials, options, interceptors=list(interceptors))

@@ -1,0 +1,104 @@
+"""Arguments of a request as they are given on the command line: name=value, name:=JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from spincycle.cli.problem import Problem
+from spincycle.cli.text import quote
+from spincycle.cli.values import SECRET, plain, shown
+from spincycle.job_chain import Value
+
+if TYPE_CHECKING:
+    from google.protobuf import struct_pb2
+
+    from spincycle.v1 import request_pb2
+
+
+def parse_args(words: Iterable[str]) -> dict[str, Value]:
+    """Names and values; each word is split at its first `=`, and `:=` announces JSON.
+
+    Raises:
+        Problem: a word has no `=` or no name, a name comes twice, or a value is no JSON.
+    """
+    args: dict[str, Value] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.rstrip(":"):
+            raise Problem(f'invalid request arg "{word}"', "request args are given as name=value")
+        value: Value = text
+        if name.endswith(":"):
+            name = name[:-1]
+            try:
+                value = json.loads(text)
+            except ValueError as error:
+                raise Problem(f"the value of {name} is not JSON: {error}")
+        if name in args:
+            raise Problem(f"request arg {name} is given twice")
+        args[name] = value
+    return args
+
+
+def check_names(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
+    """Refuse arguments that the request does not have.
+
+    Raises:
+        Problem: there is such an argument.
+    """
+    known = [arg.name for arg in spec.args]
+    unknown = [name for name in args if name not in known]
+    if not unknown:
+        return
+    hint = f"spinc help {spec.name} lists its arguments"
+    if len(unknown) > 1:
+        raise Problem(f"unknown request args: {', '.join(unknown)}", hint)
+    close = get_close_matches(unknown[0], known, 1)
+    meant = f' (did you mean "{close[0]}"?)' if close else ""
+    raise Problem(f'request {spec.name} has no argument "{unknown[0]}"{meant}', hint)
+
+
+def missing(
+    spec: request_pb2.RequestSpec, args: Mapping[str, Value]
+) -> list[request_pb2.RequestArg]:
+    """Required arguments that were not given, in spec order."""
+    return [arg for arg in spec.args if arg.type == "required" and arg.name not in args]
+
+
+def without_defaults(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -> dict[str, Value]:
+    """The arguments in spec order, without optional ones that only repeat their default."""
+    return {
+        arg.name: args[arg.name]
+        for arg in spec.args
+        if arg.name in args
+        and (arg.type == "required" or shown(args[arg.name]) != shown(plain(arg.default)))
+    }
+
+
+def full_command(
+    spec: request_pb2.RequestSpec, args: Mapping[str, Value], given: Sequence[tuple[str, str]]
+) -> str:
+    """The command that does the same without a question."""
+    secret = {arg.name for arg in spec.args if arg.secret}
+    words = [f"--{name} {_quoted_if_blank(value)}" for name, value in given]
+    words += ["start", spec.name]
+    words += [
+        f"{name}={SECRET}"
+        if name in secret
+        else f"{name}={quote(value)}"
+        if isinstance(value, str)
+        else f"{name}:={quote(shown(value))}"
+        for name, value in args.items()
+    ]
+    return " ".join(["spinc", *words])
+
+
+def _quoted_if_blank(value: str) -> str:
+    return f'"{value}"' if any(character.isspace() for character in value) else value
+
+
+def fill(struct: struct_pb2.Struct, args: Mapping[str, Value]) -> None:
+    """Put the arguments into a message."""
+    struct.update(dict(args))

@@ -1,0 +1,72 @@
+"""Running a request again that failed or was stopped."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import click
+
+from spincycle.cli.commands import COMMANDS
+from spincycle.cli.completing import complete_id
+from spincycle.cli.options import SpincCommand
+from spincycle.cli.session import Session, with_session
+
+if TYPE_CHECKING:
+    from spincycle.v1 import request_pb2
+
+
+@click.command("rerun", cls=SpincCommand, short_help=COMMANDS["rerun"].summary)
+@click.argument("request_id", metavar="ID", shell_complete=complete_id)
+@click.option(
+    "--job",
+    "jobs",
+    multiple=True,
+    metavar="JOB",
+    help="Run this job and all that follow it again; may be given more than once.",
+)
+@click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
+@with_session
+def rerun_command(session: Session, request_id: str, jobs: tuple[str, ...], watch: bool) -> int:
+    """Make a new request that runs what a failed or stopped one did not complete.
+
+    Example: spinc rerun dc2c0938di121n1t4i90 --watch
+    """
+    key = str(uuid.uuid4())
+    request = session.ask(lambda services: services.rerun(request_id, list(jobs), key))
+    return _made(session, request, request_id, watch)
+
+
+@click.command("skip", cls=SpincCommand, short_help=COMMANDS["skip"].summary)
+@click.argument("request_id", metavar="ID", shell_complete=complete_id)
+@click.argument("job", metavar="JOB")
+@click.option("--reason", required=True, help="Why the job need not be done; kept on record.")
+@click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
+@with_session
+def skip_command(session: Session, request_id: str, job: str, reason: str, watch: bool) -> int:
+    """Make a new request that goes on as if a failed job, named by its id, were done.
+
+    Example: spinc skip dc2c0938di121n1t4i90 QCSV --reason "done by hand"
+    """
+    key = str(uuid.uuid4())
+    request = session.ask(lambda services: services.skip(request_id, job, reason, key))
+    return _made(session, request, request_id, watch)
+
+
+def _made(session: Session, request: request_pb2.Request, old: str, watch: bool) -> int:
+    session.show(
+        request,
+        [request.id],
+        lambda: [
+            f"OK, started {request.type} request {request.id} in place of {old}",
+            "",
+            f"  spinc status {request.id}",
+            "",
+        ],
+    )
+    session.terminal.out.flush()
+    if not watch:
+        return 0
+    from spincycle.cli.commands.watch import show_until_ended
+
+    return show_until_ended(session, request.id)

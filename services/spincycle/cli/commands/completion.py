@@ -1,0 +1,35 @@
+"""Scripts that teach a shell to complete spinc."""
+
+from __future__ import annotations
+
+import click
+
+from spincycle.cli.commands import COMMANDS
+from spincycle.cli.options import SpincCommand
+
+
+@click.command("completion", cls=SpincCommand, short_help=COMMANDS["completion"].summary)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion_command(context: click.Context, shell: str) -> None:
+    """Print a script that completes commands, request names, args and ids.
+
+    \b
+    bash:  spinc completion bash > ~/.local/share/bash-completion/completions/spinc
+    zsh:   spinc completion zsh > "${fpath[1]}/_spinc"
+    fish:  spinc completion fish > ~/.config/fish/completions/spinc.fish
+
+    Example: spinc completion bash
+    """  # noqa: D301 # click takes the backspace as "keep these lines"
+    from click.shell_completion import get_completion_class
+
+    completion = get_completion_class(shell)
+    assert completion is not None
+    root = context.find_root()
+    script = completion(root.command, {}, "spinc", "_SPINC_COMPLETE").source()
+    click.echo(_whole_words(script) if shell == "bash" else script, nl=False)
+
+
+def _whole_words(script: str) -> str:
+    """The script for bash, in which `name=` counts as one word."""
+    return script

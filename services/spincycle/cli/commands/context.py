@@ -1,0 +1,165 @@
+"""Contexts: named addresses and credentials in the config file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from spincycle.cli.commands import COMMANDS
+from spincycle.cli.config_files import Contexts, load_file, load_files, save_file
+from spincycle.cli.options import SpincCommand, given_options
+from spincycle.cli.problem import Problem
+from spincycle.cli.settings import config_paths
+from spincycle.cli.table import Column, table
+from spincycle.cli.terminal import Terminal
+
+_COLUMNS = (
+    Column("", 1),
+    Column("NAME", 16),
+    Column("ADDR", 32),
+    Column("JOB LOG", 32),
+    Column("TLS", 3),
+    Column("REST"),
+)
+
+
+def _complete_context(
+    context: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001 # click hands it over
+    incomplete: str,
+) -> list[CompletionItem[str]]:
+    try:
+        names = load_files(_paths(context)).contexts
+    except Problem:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _paths(context: click.Context) -> list[Path]:
+    return config_paths(given_options(context), os.environ)
+
+
+@click.group("context", short_help=COMMANDS["context"].summary)
+def context_command() -> None:
+    """Name addresses and credentials, and choose among them.
+
+    Contexts are kept in the last of the config files. --context and SPINC_CONTEXT name one for a
+    single call; addresses of the command line and of the environment win over it.
+
+    Example: spinc context use prod
+    """
+
+
+@context_command.command("list", cls=SpincCommand)
+@click.pass_context
+def list_command(context: click.Context) -> None:
+    """List the contexts; the one in use has a star.
+
+    Example: spinc context list
+    """
+    files = load_files(_paths(context))
+    output = given_options(context).get("output", "table")
+    if output == "name":
+        click.echo("".join(f"{name}\n" for name in files.contexts), nl=False)
+        return
+    if output != "table":
+        from spincycle.cli.machine import dump
+
+        click.echo(dump({"current": files.current, "contexts": {**files.contexts}}, output))
+        return
+    rows = [
+        [
+            "*" if name == files.current else "",
+            name,
+            str(keys.get("addr", "")),
+            str(keys.get("job-log", "")),
+            "yes" if "tls" in keys else "no",
+            str(keys.get("rest", "")),
+        ]
+        for name, keys in files.contexts.items()
+    ]
+    for line in table(_COLUMNS, rows, Terminal().table_width):
+        click.echo(line.rstrip())
+
+
+@context_command.command("use", cls=SpincCommand)
+@click.argument("name", shell_complete=_complete_context)
+@click.pass_context
+def use_command(context: click.Context, name: str) -> None:
+    """Use a context from now on.
+
+    Example: spinc context use prod
+    """
+    paths = _paths(context)
+    if name not in load_files(paths).contexts:
+        raise Problem(f'there is no context "{name}"', f"spinc context set {name} makes it")
+    own = load_file(paths[-1])
+    own.current = name
+    save_file(paths[-1], own)
+    click.echo(f"OK, using context {name}")
+
+
+@context_command.command("set", cls=SpincCommand)
+@click.argument("name", shell_complete=_complete_context)
+@click.option("--token-file", metavar="FILE", help="File with a bearer token.")
+@click.option("--tls/--no-tls", default=None, help="Speak TLS, or do not.")
+@click.option("--ca", metavar="FILE", help="Certificates to trust, in PEM.")
+@click.option("--cert", metavar="FILE", help="Own certificate, in PEM.")
+@click.option("--key", metavar="FILE", help="Own private key, in PEM.")
+@click.option("--server-name", metavar="NAME", help="Name to expect in the server's certificate.")
+@click.pass_context
+def set_command(
+    context: click.Context,
+    name: str,
+    token_file: str | None,
+    tls: bool | None,
+    ca: str | None,
+    cert: str | None,
+    key: str | None,
+    server_name: str | None,
+) -> None:
+    """Make a context, or change what is given of one.
+
+    --addr, --job-log, --rest, --timeout and --env are kept in it, too.
+
+    Example: spinc context set prod --addr rm.example.com:32310 --ca ~/.spinc/ca.pem
+    """
+    path = _paths(context)[-1]
+    own = load_file(path)
+    keys = own.contexts.setdefault(name, {})
+    given = given_options(context)
+    keys |= {
+        option: given[option]
+        for option in ("addr", "job-log", "rest", "timeout", "env")
+        if option in given
+    }
+    if token_file:
+        keys["token-file"] = token_file
+    files = {"ca": ca, "cert": cert, "key": key, "server-name": server_name}
+    named = {option: value for option, value in files.items() if value}
+    if tls is False:
+        keys.pop("tls", None)
+    elif tls or named:
+        keys["tls"] = {**keys.get("tls", {}), **named}
+    save_file(path, own)
+    click.echo(f"OK, kept context {name} in {path}")
+
+
+@context_command.command("delete", cls=SpincCommand)
+@click.argument("name", shell_complete=_complete_context)
+@click.pass_context
+def delete_command(context: click.Context, name: str) -> None:
+    """Forget a context.
+
+    Example: spinc context delete staging
+    """
+    path = _paths(context)[-1]
+    own = load_file(path)
+    if name not in own.contexts:
+        raise Problem(f'{path} has no context "{name}"', "spinc context list names those there are")
+    kept = {known: keys for known, keys in own.contexts.items() if known != name}
+    save_file(path, Contexts(own.plain, kept, None if own.current == name else own.current))
+    click.echo(f"OK, deleted context {name}")

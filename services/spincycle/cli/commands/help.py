@@ -1,0 +1,125 @@
+"""What spinc can do, and what can be asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from spincycle.cli.commands import COMMANDS
+from spincycle.cli.options import HELP, SpincCommand
+from spincycle.cli.problem import Problem
+from spincycle.cli.session import Session, with_session
+
+if TYPE_CHECKING:
+    from spincycle.v1 import request_pb2
+
+_FLAGS = {
+    "--addr": HELP["addr"],
+    "--config": HELP["config"],
+    "--context": HELP["context"],
+    "--debug": HELP["debug"],
+    "--env": HELP["env"],
+    "--help, -h": "Print help",
+    "--job-log": HELP["job-log"],
+    "--output, -o": HELP["output"],
+    "--rest": HELP["rest"],
+    "--timeout": HELP["timeout"],
+    "--version": "Print version",
+}
+
+
+def usage_lines() -> list[str]:
+    """The whole usage."""
+    lines = ["Usage: spinc [flags] command [request|id] [args]", "", "Flags:"]
+    lines += [f"  {flag:<12}  {text}" for flag, text in _FLAGS.items()]
+    lines.append("Commands:")
+    lines += [
+        f"  {name:<10} {entry.args:<10}  {entry.summary}".rstrip()
+        for name, entry in COMMANDS.items()
+    ]
+    return [*lines, "", "Run spinc (no command) to list requests"]
+
+
+@click.command("listing", cls=SpincCommand)
+@with_session
+def listing_command(session: Session) -> None:
+    """List the requests that can be started."""
+    specs: list[request_pb2.RequestSpec] = []
+    try:
+        specs = session.ask(lambda services: services.specs())
+    except Problem as problem:
+        if session.output != "table":
+            raise
+        names = problem.lines()
+    else:
+        names = [spec.name for spec in specs]
+
+    def lines() -> list[str]:
+        return [
+            f"Request Manager address: {session.settings.target}",
+            "",
+            "Requests:",
+            *(f"  {name}" for name in names),
+            "",
+            "spinc help  <request>",
+            "spinc start <request>",
+        ]
+
+    session.show(specs, names, lines)
+
+
+@click.command(
+    "help",
+    cls=SpincCommand,
+    short_help=COMMANDS["help"].summary,
+)
+@click.argument("topic", required=False, metavar="[COMMAND|REQUEST]")
+@click.pass_context
+def help_command(context: click.Context, topic: str | None) -> None:
+    """Print the usage, the help of a command, or the args of a request.
+
+    Names of commands win over names of requests.
+    """
+    if topic is None:
+        click.echo("\n".join(usage_lines()))
+    elif topic in COMMANDS:
+        group = context.find_root().command
+        assert isinstance(group, click.Group)
+        command = group.get_command(context, topic)
+        assert command is not None
+        with click.Context(command, info_name=topic, parent=context.find_root()) as of_command:
+            click.echo(command.get_help(of_command))
+    else:
+        context.invoke(_request_help, name=topic)
+
+
+@click.command("request", cls=SpincCommand)
+@click.argument("name")
+@with_session
+def _request_help(session: Session, name: str) -> None:
+    from spincycle.cli.layout import arg_lines
+    from spincycle.cli.specs import spec_named
+
+    spec = spec_named(session.ask(lambda services: services.specs()), name)
+    session.show(
+        spec,
+        [spec.name],
+        lambda: [
+            f"Request Manager address: {session.settings.target}",
+            "",
+            f"{spec.name} request args (* required)",
+            "",
+            *arg_lines(spec),
+            "",
+            f"To start a {spec.name} request, run 'spinc start {spec.name}'",
+        ],
+    )
+
+
+@click.command("version", cls=SpincCommand, short_help=COMMANDS["version"].summary)
+def version_command() -> None:
+    """Print the version of spinc."""
+    from spincycle.version import VERSION
+
+    click.echo(f"spinc {VERSION}")

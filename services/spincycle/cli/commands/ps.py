@@ -1,0 +1,83 @@
+"""What runs now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from spincycle.cli.commands import COMMANDS
+from spincycle.cli.completing import complete_id
+from spincycle.cli.options import SpincCommand
+from spincycle.cli.session import Session, with_session
+
+if TYPE_CHECKING:
+    from spincycle.cli.backend import Backend
+    from spincycle.v1 import request_manager_service_pb2
+
+
+@click.command("ps", cls=SpincCommand, short_help=COMMANDS["ps"].summary)
+@click.argument(
+    "request_id", required=False, default="", metavar="[ID]", shell_complete=complete_id
+)
+@click.option("--watch", "-w", is_flag=True, help="Print it anew again and again until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two prints with --watch.",
+)
+@with_session
+def ps_command(session: Session, request_id: str, watch: bool, interval: float) -> None:
+    """Show running jobs and their requests, of one request if its ID is given.
+
+    Prints nothing if nothing runs.
+
+    Example: spinc ps --watch
+    """
+    if watch:
+        session.ask(lambda services: _again_and_again(session, services, request_id, interval))
+    answer = session.ask(lambda services: services.running(request_id))
+    _show(session, answer)
+    for runner in answer.silent_runner_ids:
+        session.terminal.complain(f"warning: runner {runner} did not answer; its jobs are missing")
+
+
+def _show(session: Session, answer: request_manager_service_pb2.GetRunningResponse) -> None:
+    session.show(
+        answer.status,
+        dict.fromkeys(job.request_id for job in answer.status.jobs),
+        lambda: _lines(session, answer),
+    )
+
+
+def _lines(session: Session, answer: request_manager_service_pb2.GetRunningResponse) -> list[str]:
+    from spincycle.cli.layout import ps_lines
+
+    return ps_lines(answer.status, time.time(), session.terminal.table_width)
+
+
+async def _again_and_again(
+    session: Session, services: Backend, request_id: str, interval: float
+) -> None:
+    from spincycle.cli.painter import Painter
+    from spincycle.cli.tree import Line
+
+    if session.output != "table" or not session.terminal.is_live:
+        while True:
+            _show(session, await services.running(request_id))
+            session.terminal.out.flush()
+            await asyncio.sleep(interval)
+    painter = Painter(session.terminal)
+    with painter:
+        while True:
+            lines = _lines(session, await services.running(request_id)) or ["nothing runs"]
+            room = max(session.terminal.rows - 2, 1)
+            picture: list[Line] = [[(line, "")] for line in lines[:room]]
+            if len(lines) > room:
+                picture[-1] = [(f"and {len(lines) - room + 1} more", "dim")]
+            painter.paint(picture)
+            await asyncio.sleep(interval)

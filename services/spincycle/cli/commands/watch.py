@@ -1,0 +1,43 @@
+"""Following one request."""
+
+from __future__ import annotations
+
+import click
+
+from spincycle.cli.commands import COMMANDS
+from spincycle.cli.completing import complete_id
+from spincycle.cli.options import SpincCommand
+from spincycle.cli.problem import NO_ANSWER
+from spincycle.cli.session import Session, answering, with_session
+
+
+@click.command("watch", cls=SpincCommand, short_help=COMMANDS["watch"].summary)
+@click.argument("request_id", metavar="ID", shell_complete=complete_id)
+@click.option("--follow", "-f", is_flag=True, help="Also print what each job printed.")
+@answering(NO_ANSWER)
+@with_session
+def watch_command(session: Session, request_id: str, follow: bool) -> int:
+    """Show the sequences and jobs of a request live until it has ended.
+
+    Without a terminal, prints one line for each job that ends. Exits 0 if the request ended
+    COMPLETE, 1 if FAIL, 3 if STOPPED, and 2 if there is no telling. Ctrl-C ends only the
+    watching.
+
+    Example: spinc watch dc2c0938di121n1t4i90
+    """
+    return show_until_ended(session, request_id, follow)
+
+
+def show_until_ended(session: Session, request_id: str, follow: bool = False) -> int:
+    """Show a request until it has ended; answer the exit code that tells how."""
+    from spincycle.cli.watch import EXIT_CODES, watch
+
+    try:
+        state = session.ask(lambda services: watch(services, request_id, session.terminal, follow))
+    except KeyboardInterrupt:
+        session.terminal.complain(
+            f"\n{request_id} goes on; spinc watch {request_id} shows it again, "
+            f"spinc stop {request_id} stops it"
+        )
+        raise
+    return EXIT_CODES[state]

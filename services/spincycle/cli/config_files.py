@@ -1,0 +1,110 @@
+"""Config files of spinc: plain keys of the original, and named contexts beside them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spincycle.cli.problem import Problem
+
+PLAIN_KEYS = frozenset({"addr", "job-log", "rest", "timeout", "env", "debug", "token-file"})
+CONTEXT_KEYS = PLAIN_KEYS | {"tls"}
+TLS_KEYS = frozenset({"ca", "cert", "key", "server-name"})
+
+
+@dataclass(slots=True)
+class Contexts:
+    """What one config file says, or several merged.
+
+    Attributes:
+        plain: keys that hold whatever the context.
+        contexts: keys by context.
+        current: context in use unless another one is named; None if there is none.
+    """
+
+    plain: dict[str, Any] = field(default_factory=dict)
+    contexts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    current: str | None = None
+
+
+def load_files(paths: Iterable[Path]) -> Contexts:
+    """All files merged, later ones winning; files that cannot be read are left out.
+
+    Raises:
+        Problem: a file is no YAML, or has an unknown key.
+    """
+    merged = Contexts()
+    for path in paths:
+        one = load_file(path)
+        merged.plain |= one.plain
+        merged.contexts |= one.contexts
+        merged.current = one.current or merged.current
+    return merged
+
+
+def load_file(path: Path) -> Contexts:
+    """What one file says; nothing if it cannot be read.
+
+    Raises:
+        Problem: the file is no YAML, or has an unknown key.
+    """
+    try:
+        text = path.read_text()
+    except OSError:
+        return Contexts()
+    import yaml
+
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Problem(f"{path} is not valid YAML: {' '.join(str(error).split())}")
+    document = {} if document is None else document
+    if not isinstance(document, dict):
+        raise Problem(f"{path} must hold keys and values", "for example: addr: 127.0.0.1:32310")
+    contexts = document.pop("contexts", None) or {}
+    current = document.pop("context", None)
+    _check(path, "", document, CONTEXT_KEYS)
+    if not isinstance(contexts, dict):
+        raise Problem(f"{path}: contexts must be named")
+    for name, keys in contexts.items():
+        _check(path, f"contexts.{name}.", keys, CONTEXT_KEYS)
+    return Contexts(document, {str(name): dict(keys) for name, keys in contexts.items()}, current)
+
+
+def _check(path: Path, prefix: str, keys: Any, known: frozenset[str]) -> None:
+    if not isinstance(keys, dict):
+        raise Problem(f"{path}: {prefix.rstrip('.')} must hold keys and values")
+    for key, value in keys.items():
+        if key not in known:
+            raise Problem(
+                f"{path}: unknown key {prefix}{key}", f"known: {', '.join(sorted(known))}"
+            )
+        if key == "tls":
+            _check(path, f"{prefix}tls.", value, TLS_KEYS)
+
+
+def save_file(path: Path, contexts: Contexts) -> None:
+    """Write the file anew, readable for its owner only, in one step.
+
+    Raises:
+        Problem: it cannot be written.
+    """
+    import yaml
+
+    document: dict[str, Any] = dict(contexts.plain)
+    if contexts.current:
+        document["context"] = contexts.current
+    if contexts.contexts:
+        document["contexts"] = contexts.contexts
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with os.fdopen(number, "w") as file:
+            yaml.safe_dump(document, file, sort_keys=False, default_flow_style=False)
+        Path(name).replace(path)
+    except OSError as error:
+        raise Problem(f"cannot write {path}: {error.strerror}")

@@ -1,0 +1,212 @@
+"""A request as it is known from the Watch stream: its sequences, its jobs, how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from spincycle.cli.times import seconds
+from spincycle.cli.values import plain, shown
+from spincycle.state import FINAL, State
+
+if TYPE_CHECKING:
+    from spincycle.v1 import event_pb2, job_chain_pb2, request_pb2, status_pb2
+
+_PREFIXES = ("request_", "sequence_", "conditional_")
+
+
+@dataclass(slots=True)
+class LiveJob:
+    """One job as it is now; moments are Unix seconds.
+
+    Attributes:
+        name: name of the job; for the first job of a sequence, that of the sequence's node.
+        label: what tells it from its siblings of the same name, or empty.
+        tries: number of its current or last try; 0 before the first one.
+        allowed_tries: tries that it may take, as far as is known.
+        retry_at: when its next try begins, while it waits for one.
+        percent: how far it says it is; 0 if it does not say.
+    """
+
+    id: str
+    name: str
+    type: str = ""
+    label: str = ""
+    state: State = State.PENDING
+    tries: int = 0
+    allowed_tries: int = 1
+    status: str = ""
+    error: str = ""
+    started: float | None = None
+    finished: float | None = None
+    retry_at: float | None = None
+    percent: int = 0
+
+
+@dataclass(slots=True)
+class LiveSequence:
+    """One sequence: its first job, and what it is made of, in the order of the spec."""
+
+    begin: LiveJob
+    children: list[LiveJob | LiveSequence] = field(default_factory=list)
+
+    def jobs(self) -> Iterator[LiveJob]:
+        """All jobs of the sequence and of those within it, but for begin and end jobs."""
+        for child in self.children:
+            if isinstance(child, LiveSequence):
+                yield from child.jobs()
+            else:
+                yield child
+
+    @property
+    def state(self) -> State:
+        """What its jobs amount to."""
+        return summed_up([job.state for job in self.jobs()] or [self.begin.state])
+
+    @property
+    def span(self) -> tuple[float | None, float | None]:
+        """When its first job began, and when its last one ended."""
+        jobs = [self.begin, *self.jobs()]
+        starts = [job.started for job in jobs if job.started is not None]
+        ends = [job.finished for job in jobs if job.finished is not None]
+        return min(starts, default=None), max(ends, default=None)
+
+
+def summed_up(states: Iterable[State]) -> State:
+    """State of a group of jobs: what needs attention first, then what is under way."""
+    there = set(states)
+    for state in (State.RUNNING, State.FAIL, State.STOPPED):
+        if state in there:
+            return state
+    if there == {State.COMPLETE}:
+        return State.COMPLETE
+    return State.RUNNING if State.COMPLETE in there else State.PENDING
+
+
+class LiveRequest:
+    """What is known of one request; `apply` takes the events of the Watch stream in order."""
+
+    def __init__(self, request_id: str) -> None:
+        self.id = request_id
+        self.type = ""
+        self.state = State.PENDING
+        self.reason = ""
+        self.total_jobs = 0
+        self.finished_jobs = 0
+        self.started: float | None = None
+        self.finished: float | None = None
+        self.cursor = ""
+        self.chain: job_chain_pb2.JobChain | None = None
+        self.jobs: dict[str, LiveJob] = {}
+        self.root = LiveSequence(LiveJob("", ""))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the request is in a state that it never leaves."""
+        return self.state in FINAL
+
+    def apply(self, event: event_pb2.RequestEvent) -> list[LiveJob]:
+        """Take one event; answer the jobs that changed."""
+        self.cursor = event.cursor or self.cursor
+        change = event.WhichOneof("change")
+        if change == "snapshot":
+            self._apply_request(event.snapshot.request)
+            if event.snapshot.HasField("job_chain") and self.chain is None:
+                self.set_chain(event.snapshot.job_chain)
+            seen = {status.job_id for status in event.snapshot.jobs}
+            for job in self.jobs.values():
+                if job.id not in seen:
+                    job.state = State.PENDING
+            return [self._apply_job(status) for status in event.snapshot.jobs]
+        if change == "request":
+            self._apply_request(event.request)
+        if change == "job":
+            return [self._apply_job(event.job)]
+        return []
+
+    def _apply_request(self, request: request_pb2.Request) -> None:
+        self.type = request.type or self.type
+        self.state = State(request.state)
+        self.reason = request.reason
+        self.total_jobs = request.total_jobs or self.total_jobs
+        self.finished_jobs = request.finished_jobs
+        self.started = seconds(request, "started_at") or self.started
+        self.finished = seconds(request, "finished_at")
+
+    def _apply_job(self, status: status_pb2.JobStatus) -> LiveJob:
+        job = self.jobs.get(status.job_id)
+        if job is None:
+            job = self.jobs[status.job_id] = LiveJob(status.job_id, status.name, status.type)
+            self.root.children.append(job)
+        job.state = State(status.state)
+        job.tries = getattr(status, "try")
+        job.status = status.status
+        job.error = status.error
+        job.percent = status.percent
+        job.started = seconds(status, "started_at")
+        job.finished = seconds(status, "finished_at")
+        job.retry_at = seconds(status, "retry_at")
+        return job
+
+    def set_chain(self, chain: job_chain_pb2.JobChain) -> None:
+        """Take the chain, which gives the jobs their places among the sequences."""
+        self.chain = chain
+        self.total_jobs = self.total_jobs or len(chain.jobs)
+        self.jobs = {}
+        sequences: dict[str, LiveSequence] = {}
+        for job in chain.jobs:
+            live = LiveJob(job.id, job.name, job.type, allowed_tries=job.retry + 1)
+            self.jobs[job.id] = live
+            if job.id == job.sequence_id:
+                live.name = node_name(job.name)
+                live.allowed_tries = job.sequence_retry + 1
+                sequences[job.id] = LiveSequence(live)
+        root = LiveSequence(LiveJob("", self.type))
+        for job in chain.jobs:
+            place = sequences.get(job.sequence_id, root)
+            if job.id == job.sequence_id:
+                around = sequences.get(job.parent_sequence_id)
+                if around is None:
+                    root = place
+                else:
+                    around.children.append(place)
+            elif not job.structural:
+                place.children.append(self.jobs[job.id])
+        self.root = root
+        _label(root, {job.id: _args(job) for job in chain.jobs if not job.structural})
+
+
+def node_name(name: str) -> str:
+    """Name of a sequence's node from that of its begin job: `swap` from sequence_swap_begin."""
+    for prefix in _PREFIXES:
+        if name.startswith(prefix) and name.endswith("_begin"):
+            return name[len(prefix) : -len("_begin")]
+    return name
+
+
+def _args(job: job_chain_pb2.Job) -> dict[str, str]:
+    return {name: shown(plain(value)) for name, value in job.args.fields.items()}
+
+
+def _label(sequence: LiveSequence, args: dict[str, dict[str, str]]) -> None:
+    """Tell siblings of one name apart by the arguments in which their first jobs differ."""
+    twins: dict[str, list[tuple[LiveJob, dict[str, str]]]] = {}
+    for child in sequence.children:
+        if isinstance(child, LiveSequence):
+            _label(child, args)
+            first = next(child.jobs(), None)
+            head = child.begin
+        else:
+            first = head = child
+        twins.setdefault(head.name, []).append((head, args.get(first.id, {}) if first else {}))
+    for group in twins.values():
+        if len(group) < 2:
+            continue
+        names = [
+            name
+            for name in group[0][1]
+            if len({known.get(name, "") for _, known in group}) == len(group)
+        ]
+        for place, (job, known) in enumerate(group, 1):
+            job.label = known[names[0]] if names and names[0] in known else f"#{place}"

@@ -1,0 +1,108 @@
+"""A request as a picture on a terminal, painted anew when something changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from spincycle.cli.estimate import Typical, learn, seconds_left
+from spincycle.cli.line_view import printed_lines
+from spincycle.cli.painter import Painter
+from spincycle.cli.tree import ASCII, UNICODE, Picture, draw
+from spincycle.errors import SpinCycleError
+
+if TYPE_CHECKING:
+    from spincycle.cli.backend import Backend
+    from spincycle.cli.live_request import LiveJob, LiveRequest
+    from spincycle.cli.terminal import Terminal
+    from spincycle.v1 import job_log_pb2
+
+_TICK = 0.5
+"""Seconds after which the clocks in the picture move on."""
+
+_PAUSE = 0.1
+"""Shortest time between two pictures."""
+
+
+class LiveView:
+    """The View of a terminal."""
+
+    def __init__(
+        self,
+        live: LiveRequest,
+        terminal: Terminal,
+        clock: Callable[[], float],
+        estimate: bool = True,
+    ) -> None:
+        self._live = live
+        self._terminal = terminal
+        self._clock = clock
+        self._estimate = estimate
+        self._painter = Painter(terminal)
+        self._dirty = asyncio.Event()
+        self._known = asyncio.Event()
+        self._note = ""
+        self._typical = Typical()
+
+    def changed(self, jobs: list[LiveJob]) -> None:  # noqa: ARG002 # all is painted anew
+        """See View."""
+        self._known.set()
+        self._dirty.set()
+
+    def lost(self, why: str) -> None:
+        """See View."""
+        note = "reconnecting" if why else ""
+        if note != self._note:
+            self._note = note
+            self._dirty.set()
+
+    def entry(self, entry: job_log_pb2.JobLog) -> None:
+        """See View."""
+        if lines := printed_lines(self._live, entry, self._terminal):
+            self._painter.above(lines)
+            self._paint()
+
+    async def keep(self, backend: Backend) -> None:
+        """Paint; meanwhile learn how long such jobs take."""
+        async with asyncio.TaskGroup() as group:
+            if self._estimate:
+                group.create_task(self._learn(backend))
+            with self._painter:
+                await self._known.wait()
+                while True:
+                    self._dirty.clear()
+                    self._paint()
+                    await asyncio.sleep(_PAUSE)
+                    try:
+                        await asyncio.wait_for(self._dirty.wait(), _TICK)
+                    except TimeoutError:
+                        continue
+
+    async def _learn(self, backend: Backend) -> None:
+        await self._known.wait()
+        try:
+            self._typical = await learn(backend, self._live.type)
+        except SpinCycleError:
+            # The picture is as good without an estimate.
+            return
+        self._dirty.set()
+
+    def finish(self) -> None:
+        """See View."""
+        if self._known.is_set():
+            self._paint()
+
+    def _paint(self) -> None:
+        now = self._clock()
+        left = None
+        if self._typical and self._live.chain is not None and not self._live.ended:
+            left = seconds_left(self._live.chain, self._live.jobs, self._typical, now)
+        picture = Picture(
+            width=max(self._terminal.columns - 1, 1),
+            height=max(self._terminal.rows - 2, 3),
+            signs=UNICODE if self._terminal.unicode else ASCII,
+            note=self._note,
+            left=left,
+        )
+        self._painter.paint(draw(self._live, now, picture))

@@ -1,0 +1,86 @@
+"""Options that stand before or after any command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+KEY = "spinc.options"
+
+HELP = {
+    "addr": "Request Manager address (default: 127.0.0.1:32310)",
+    "job-log": "Job log address (default: 127.0.0.1:32312)",
+    "rest": "URL of a gateway to use instead of both",
+    "context": "Context of the config files to use",
+    "config": "Config files (default: /etc/spinc/spinc.yaml,~/.spinc.yaml)",
+    "timeout": "API timeout, milliseconds (default: 5000 ms)",
+    "output": "table, json, yaml or name (default: table)",
+    "env": "Environment (dev, staging, production)",
+    "debug": "Print debug to stderr",
+}
+"""What each option is for."""
+
+_METAVARS = {
+    "addr": "HOST:PORT", "job-log": "HOST:PORT", "rest": "URL", "context": "NAME",
+    "config": "FILES", "timeout": "MS", "env": "NAME",
+}  # fmt: skip
+
+
+def global_options(hidden: bool) -> list[click.Parameter]:
+    """The options anew, which keep what they are given in the context's meta."""
+    options: list[click.Parameter] = [
+        click.Option(
+            [f"--{name}"],
+            metavar=metavar,
+            expose_value=False,
+            callback=_keep,
+            hidden=hidden,
+            help=HELP[name],
+        )
+        for name, metavar in _METAVARS.items()
+    ]
+    options.append(
+        click.Option(
+            ["--output", "-o"],
+            type=click.Choice(["table", "json", "yaml", "name"]),
+            expose_value=False,
+            callback=_keep,
+            hidden=hidden,
+            help=HELP["output"],
+        )
+    )
+    options.append(
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep,
+            hidden=hidden,
+            help=HELP["debug"],
+        )
+    )
+    return options
+
+
+def given_options(context: click.Context) -> dict[str, Any]:
+    """What was given so far, by name."""
+    options: dict[str, Any] = context.meta.setdefault(KEY, {})
+    return options
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value not in {None, False}:
+        given_options(context)[(parameter.name or "").replace("_", "-")] = value
+
+
+class SpincCommand(click.Command):
+    """A command that takes the options of spinc itself, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"help_option_names": ["--help", "-h"]})
+        kwargs.setdefault(
+            "epilog", "The options of spinc itself may stand here, too; spinc help lists them."
+        )
+        super().__init__(*args, **kwargs)
+        self.params += global_options(hidden=True)

@@ -1,0 +1,117 @@
+"""Asking a person at the terminal, one line at a time."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from spincycle.cli.problem import Problem
+from spincycle.cli.values import plain, shown
+from spincycle.duration import parse_duration
+
+if TYPE_CHECKING:
+    from spincycle.cli.terminal import Terminal
+    from spincycle.v1 import request_pb2
+
+CONFIRM = "Enter 'ok' to start, or ctrl-c to abort: "
+
+_INTEGER = re.compile(r"[+-]?\d+")
+
+
+class Prompt:
+    """Questions to the person at the terminal; earlier values are offered with Tab and ↑."""
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        read: Callable[[str], str] = input,
+        read_secret: Callable[[str], str] = getpass.getpass,
+    ) -> None:
+        self._terminal = terminal
+        self._read = read
+        self._read_secret = read_secret
+
+    def value(self, arg: request_pb2.RequestArg, earlier: Sequence[str] = ()) -> str:
+        """The value for an argument: what is entered, or the default of an optional one.
+
+        Raises:
+            Problem: the input has ended.
+        """
+        required = arg.type == "required"
+        default = "" if required else shown(plain(arg.default))
+        hints = "".join(
+            [
+                f" ({arg.value_type})" if arg.value_type not in {"", "string"} else "",
+                f" (default: {default})" if default else "",
+            ]
+        )
+        self._terminal.line()
+        self._terminal.line(f"# {arg.desc}{hints}")
+        while True:
+            text = self._ask(f"{arg.name}=", arg.secret, earlier)
+            if not text and required:
+                self._terminal.line(f"# Value required for {arg.name}")
+            elif not text:
+                if default:
+                    self._terminal.line(f"{arg.name}={default}")
+                return default
+            elif complaint := _complaint(arg.value_type, text):
+                self._terminal.line(f"# {complaint}")
+            else:
+                return text
+
+    def confirm(self) -> None:
+        """Return once the person has entered exactly `ok`.
+
+        Raises:
+            Problem: the input has ended.
+        """
+        while self._ask(CONFIRM) != "ok":
+            continue
+
+    def _ask(self, prompt: str, secret: bool = False, earlier: Sequence[str] = ()) -> str:
+        self._terminal.out.flush()
+        try:
+            if secret:
+                return self._read_secret(prompt).strip()
+            offer(earlier)
+            return self._read(prompt).strip()
+        except EOFError:
+            self._terminal.line()
+            raise Problem("the input has ended; nothing was started")
+
+
+def _complaint(kind: str, text: str) -> str:
+    """What is wrong with a value of a declared type, or nothing."""
+    if kind == "int" and not _INTEGER.fullmatch(text):
+        return f"{text} is not a whole number"
+    if kind == "bool" and text.lower() not in {"true", "false"}:
+        return f"{text} is neither true nor false"
+    if kind == "duration":
+        try:
+            parse_duration(text)
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+def offer(values: Sequence[str]) -> None:
+    """Let the next question complete with Tab, and go back with ↑, over these values."""
+    try:
+        import readline
+    except ImportError:
+        return
+
+    def complete(text: str, state: int) -> str | None:
+        matching = [value for value in values if value.startswith(text)]
+        return matching[state] if state < len(matching) else None
+
+    readline.set_completer(complete)
+    readline.set_completer_delims("")
+    readline.parse_and_bind("tab: complete")
+    readline.set_auto_history(False)
+    readline.clear_history()
+    for value in reversed(values):
+        readline.add_history(value)

@@ -1,0 +1,68 @@
+"""Values that a person gave to arguments before, kept in a small file of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+_KEPT = 20
+"""Values kept for each argument."""
+
+
+def state_file(environment: Mapping[str, str]) -> Path:
+    """Where the values are kept."""
+    home = environment.get("XDG_STATE_HOME")
+    base = Path(home) if home else Path("~/.local/state").expanduser()
+    return base / "spinc" / "values.json"
+
+
+class Remembered:
+    """Earlier values, newest first. A file that cannot be used is as good as an empty one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._values: dict[str, dict[str, list[str]]] = _read(path)
+
+    def of(self, request: str, arg: str) -> list[str]:
+        """Values that the argument had before; those of other requests come last."""
+        own = self._values.get(request, {}).get(arg, [])
+        others = [
+            value
+            for name, args in self._values.items()
+            if name != request
+            for value in args.get(arg, [])
+        ]
+        return list(dict.fromkeys([*own, *others]))
+
+    def keep(self, request: str, args: Mapping[str, str]) -> None:
+        """Remember the values of a request that was started."""
+        known = self._values.setdefault(request, {})
+        for name, value in args.items():
+            known[name] = [value, *(old for old in known.get(name, []) if old != value)][:_KEPT]
+        # The next start is only less comfortable if this fails.
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._path.with_suffix(".new")
+            fresh.touch(mode=0o600)
+            fresh.write_text(json.dumps(self._values))
+            fresh.replace(self._path)
+
+
+def _read(path: Path) -> dict[str, dict[str, list[str]]]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    return {
+        str(request): {
+            str(arg): [str(value) for value in values]
+            for arg, values in args.items()
+            if isinstance(values, list)
+        }
+        for request, args in document.items()
+        if isinstance(args, dict)
+    }

@@ -1,0 +1,161 @@
+"""Where the services are and how to speak to them: flags, environment, contexts, files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spincycle.cli.config_files import Contexts, load_files
+from spincycle.cli.problem import Problem
+
+DEFAULT_ADDR = "127.0.0.1:32310"
+DEFAULT_JOB_LOG = "127.0.0.1:32312"
+DEFAULT_TIMEOUT = 5000
+DEFAULT_CONFIG = "/etc/spinc/spinc.yaml,~/.spinc.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of a TLS connection in PEM; empty ones are not used.
+
+    Attributes:
+        ca: certificates to trust instead of the system's.
+        cert: certificate of this client.
+        key: private key of this client.
+        server_name: name to expect in the server's certificate instead of the address's.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this call reaches the services.
+
+    Attributes:
+        addr: host:port of the request manager.
+        job_log: host:port of the job log.
+        rest: base URL of a gateway to use instead of both; empty for gRPC.
+        timeout: seconds for one call.
+        env: environment that the user works in; only echoed.
+        debug: whether to tell on standard error what is called.
+        context: name of the context in use, or empty.
+        token: bearer token, or empty.
+        tls: files of a TLS connection; None for a plain one.
+        given: options of the command line that a later command needs too, in order.
+    """
+
+    addr: str = DEFAULT_ADDR
+    job_log: str = DEFAULT_JOB_LOG
+    rest: str = ""
+    timeout: float = DEFAULT_TIMEOUT / 1000
+    env: str = ""
+    debug: bool = False
+    context: str = ""
+    token: str = ""
+    tls: Tls | None = None
+    given: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def target(self) -> str:
+        """Address to tell a person."""
+        return self.rest or self.addr
+
+
+_ECHOED = ("env", "addr", "config", "context", "job-log", "rest")
+
+
+def resolve(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
+    """Settings by precedence: defaults, files, context, environment, command line.
+
+    Raises:
+        Problem: a file or a value cannot be used.
+    """
+    from_environment = {
+        name: environment[variable]
+        for name in ("addr", "job-log", "rest", "timeout", "env", "debug", "config", "context")
+        if (variable := "SPINC_" + name.upper().replace("-", "_")) in environment
+    }
+    if token := environment.get("SPINC_TOKEN"):
+        from_environment["token"] = token
+    files = load_files(config_paths(options, environment))
+    name = options.get("context") or from_environment.get("context") or files.current
+    merged: dict[str, Any] = {**files.plain, **_context(files, name)}
+    for source in (from_environment, options):
+        if "addr" in source:
+            # Whoever names an address means that one, not the gateway of a file.
+            merged.pop("rest", None)
+        merged |= source
+    return _settings(merged, name or "", options)
+
+
+def config_paths(options: Mapping[str, Any], environment: Mapping[str, str]) -> list[Path]:
+    """Config files to read, in order; later ones win."""
+    text = options.get("config") or environment.get("SPINC_CONFIG") or DEFAULT_CONFIG
+    return [Path(part.strip()).expanduser() for part in str(text).split(",") if part.strip()]
+
+
+def _context(files: Contexts, name: str | None) -> dict[str, Any]:
+    if not name:
+        return {}
+    if name not in files.contexts:
+        raise Problem(f'there is no context "{name}"', "spinc context list names those there are")
+    return files.contexts[name]
+
+
+def _settings(merged: Mapping[str, Any], context: str, options: Mapping[str, Any]) -> Settings:
+    addr = str(merged.get("addr", DEFAULT_ADDR))
+    rest = str(merged.get("rest", ""))
+    if addr.startswith(("http://", "https://")):
+        # The original's address was a URL of its REST API, and the gateway still serves that.
+        rest, addr = rest or addr, DEFAULT_ADDR
+    tls = merged.get("tls")
+    return Settings(
+        addr=addr,
+        job_log=str(merged.get("job-log", DEFAULT_JOB_LOG)),
+        rest=rest.rstrip("/"),
+        timeout=_milliseconds(merged.get("timeout", DEFAULT_TIMEOUT)) / 1000,
+        env=str(merged.get("env", "")),
+        debug=_truth(merged.get("debug", False)),
+        context=context,
+        token=_token(merged),
+        tls=_tls(tls) if tls else None,
+        given=tuple((name, str(options[name])) for name in _ECHOED if name in options),
+    )
+
+
+def _milliseconds(value: Any) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number <= 0:
+        raise Problem(f'timeout "{value}" is not a number of milliseconds above 0')
+    return number
+
+
+def _truth(value: Any) -> bool:
+    return str(value).strip().lower() not in {"", "0", "false", "no", "off"}
+
+
+def _tls(value: Any) -> Tls:
+    if not isinstance(value, Mapping):
+        return Tls()
+    return Tls(**{name.replace("-", "_"): str(text) for name, text in value.items()})
+
+
+def _token(merged: Mapping[str, Any]) -> str:
+    if "token" in merged:
+        return str(merged["token"])
+    file = merged.get("token-file")
+    if not file:
+        return ""
+    try:
+        return Path(str(file)).expanduser().read_text().strip()
+    except OSError as error:
+        raise Problem(f"cannot read the token file {file}: {error.strerror}")

@@ -1,0 +1,127 @@
+"""The command `spinc`: ask for requests, follow them, stop them, read what they did."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from spincycle.cli.commands import COMMANDS
+from spincycle.cli.options import global_options
+from spincycle.cli.problem import FAILED, INTERRUPTED, Problem
+
+_BROKEN_PIPE = 141
+_TERMINATED = 143
+
+
+class Spinc(click.Group):
+    """The group of all commands, each imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # part of the signature
+        """Names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 # part of the signature
+        """The command of that name, if there is one."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module = import_module(f"spincycle.cli.commands.{entry.module}")
+        command = getattr(module, f"{cmd_name}_command")
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{cmd_name} is no command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but with a word on what was perhaps meant."""
+        name = args[0]
+        if name not in COMMANDS and not ctx.resilient_parsing:
+            close = get_close_matches(name, COMMANDS, 1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            raise Problem(f"unknown command: {name}{meant}", "run 'spinc help' to list commands")
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 # part of the signature
+        """The whole usage, as `spinc help` prints it."""
+        from spincycle.cli.commands.help import usage_lines
+
+        formatter.write("\n".join(usage_lines()) + "\n")
+
+
+@click.group(
+    cls=Spinc,
+    name="spinc",
+    invoke_without_command=True,
+    params=global_options(hidden=False),
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+@click.option("--version", is_flag=True, help="Print version")
+@click.pass_context
+def spinc(context: click.Context, version: bool) -> None:
+    """Ask for requests, follow them, stop them, and read what they did."""
+    if version:
+        from spincycle.cli.commands.help import version_command
+
+        context.invoke(version_command)
+    elif context.invoked_subcommand is None:
+        from spincycle.cli.commands.help import listing_command
+
+        context.invoke(listing_command)
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run spinc and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has read enough; without this Python complains while it ends.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _BROKEN_PIPE
+    sys.exit(code)
+
+
+def _run(args: list[str] | None) -> int:
+    try:
+        answer: Any = spinc.main(args, prog_name="spinc", standalone_mode=False)
+    except Problem as problem:
+        return _complain(problem)
+    except click.UsageError as error:
+        return _complain(_usage_problem(error))
+    except click.ClickException as error:
+        return _complain(Problem(error.format_message()))
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\n")
+        return INTERRUPTED
+    return answer if isinstance(answer, int) else 0
+
+
+def _complain(problem: Problem) -> int:
+    sys.stdout.flush()
+    sys.stderr.writelines(line + "\n" for line in problem.lines())
+    return problem.exit_code
+
+
+def _usage_problem(error: click.UsageError) -> Problem:
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = error.ctx
+    hint = "run 'spinc help' for the usage"
+    if context is not None and context.parent is not None:
+        pieces = " ".join(context.command.collect_usage_pieces(context))
+        hint = f"usage: {context.command_path} {pieces}"
+    return Problem(message, hint, exit_code=FAILED)
+
+
+def _terminated(*_: object) -> NoReturn:
+    sys.exit(_TERMINATED)

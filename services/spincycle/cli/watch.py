@@ -1,0 +1,143 @@
+"""Following a request until it has ended: as a live picture, or line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from spincycle.cli.following import entries_to_the_end, watch_events
+from spincycle.cli.line_view import LineView
+from spincycle.cli.live_request import LiveJob, LiveRequest
+from spincycle.cli.live_view import LiveView
+from spincycle.cli.settings import Settings
+from spincycle.cli.terminal import Terminal
+from spincycle.errors import SpinCycleError
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from spincycle.cli.backend import Backend
+    from spincycle.v1 import event_pb2, job_log_pb2
+
+EXIT_CODES = {State.COMPLETE: 0, State.FAIL: 1, State.STOPPED: 3}
+"""Exit code of a command that waited for the end of a request."""
+
+
+class View(Protocol):
+    """Something that shows a request while it runs."""
+
+    def changed(self, jobs: list[LiveJob]) -> None:
+        """The request and these jobs have changed."""
+
+    def lost(self, why: str) -> None:
+        """The stream broke, or is back if `why` is empty."""
+
+    def entry(self, entry: job_log_pb2.JobLog) -> None:
+        """A job has left a journal entry."""
+
+    async def keep(self, backend: Backend) -> None:
+        """Whatever must go on beside the stream; cancelled at the end."""
+
+    def finish(self) -> None:
+        """Show the end."""
+
+
+async def watch_request(
+    address: str,
+    request_id: str,
+    job_log: str = "",
+    terminal: Terminal | None = None,
+    follow: bool = False,
+) -> State:
+    """Show a request until it has ended, and answer the state it ended in.
+
+    Args:
+        address: host:port of the request manager.
+        request_id: the request.
+        job_log: host:port of the job log, for estimates and `follow`; empty for neither.
+        terminal: where to show it; the standard output if None. What is no terminal gets
+            one line for each job that ends.
+        follow: also print what each job has printed, as it ends.
+
+    Raises:
+        SpinCycleError: the request does not exist, or the request manager cannot be reached
+            at all. A connection that breaks later is made anew.
+    """
+    from spincycle.cli.session import open_backend
+
+    settings = Settings(addr=address, job_log=job_log or Settings().job_log)
+    backend = open_backend(settings)
+    try:
+        return await watch(
+            backend, request_id, terminal or Terminal(), follow and bool(job_log), bool(job_log)
+        )
+    finally:
+        await backend.close()
+
+
+async def watch(
+    backend: Backend,
+    request_id: str,
+    terminal: Terminal,
+    follow: bool = False,
+    estimate: bool = True,
+) -> State:
+    """Show a request until it has ended, as `watch_request` does, on services at hand."""
+    live = LiveRequest(request_id)
+    view: View = (
+        LiveView(live, terminal, time.time, estimate)
+        if terminal.is_live
+        else LineView(live, terminal)
+    )
+    return await _unwrapped(_show(backend, live, view, follow))
+
+
+async def _unwrapped(showing: Awaitable[State]) -> State:
+    """The one failure that ended a group of tasks, without the group around it."""
+    try:
+        return await showing
+    except BaseExceptionGroup as group:
+        first = group.exceptions[0]
+        raise first
+
+
+async def _show(backend: Backend, live: LiveRequest, view: View, follow: bool) -> State:
+    try:
+        async with asyncio.TaskGroup() as group:
+            beside = group.create_task(view.keep(backend))
+            tailing = (
+                group.create_task(_show_entries(backend, live.id, view.entry)) if follow else None
+            )
+            async for event in watch_events(backend, live.id, view.lost):
+                if event.WhichOneof("change") == "snapshot" and live.chain is None:
+                    await _ensure_chain(backend, live, event.snapshot)
+                changed = live.apply(event)
+                view.changed(changed)
+                if live.ended:
+                    break
+            if tailing:
+                await tailing
+            beside.cancel()
+    finally:
+        view.finish()
+    return live.state
+
+
+async def _ensure_chain(
+    backend: Backend, live: LiveRequest, snapshot: event_pb2.RequestSnapshot
+) -> None:
+    if snapshot.HasField("job_chain"):
+        return
+    try:
+        live.set_chain(await backend.job_chain(live.id))
+    except SpinCycleError:
+        # Jobs are listed as they come then, without their sequences.
+        return
+
+
+async def _show_entries(
+    backend: Backend, request_id: str, show: Callable[[job_log_pb2.JobLog], None]
+) -> None:
+    async for entry in entries_to_the_end(backend, request_id):
+        show(entry)

@@ -1,0 +1,336 @@
+"""A request manager and a job log that answer from memory, on a real socket in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import grpc
+
+from spincycle.errors import RequestNotFound, SpinCycleError, UnknownRequestType
+from spincycle.rpc.status import abort
+from spincycle.v1 import (
+    event_pb2,
+    job_chain_pb2,
+    job_log_pb2,
+    plan_pb2,
+    request_pb2,
+    state_pb2,
+    status_pb2,
+)
+from spincycle.v1 import (
+    job_log_service_pb2 as jl,
+)
+from spincycle.v1 import (
+    job_log_service_pb2_grpc as jl_grpc,
+)
+from spincycle.v1 import (
+    request_manager_service_pb2 as rm,
+)
+from spincycle.v1 import (
+    request_manager_service_pb2_grpc as rm_grpc,
+)
+
+ENDED = {state_pb2.STATE_COMPLETE, state_pb2.STATE_FAIL, state_pb2.STATE_STOPPED}
+
+
+class Memory:
+    """What both services know; tests change it through `FakeServices.tell`."""
+
+    def __init__(self) -> None:
+        self.specs: list[request_pb2.RequestSpec] = []
+        self.requests: dict[str, request_pb2.Request] = {}
+        self.chains: dict[str, job_chain_pb2.JobChain] = {}
+        self.statuses: dict[str, dict[str, status_pb2.JobStatus]] = {}
+        self.entries: dict[str, list[job_log_pb2.JobLog]] = {}
+        self.running = rm.GetRunningResponse()
+        self.explained = rm.ExplainResponse()
+        self.plan: plan_pb2.Plan | None = None
+        self.error: SpinCycleError | None = None
+        self.asked: list[Any] = []
+        self.metadata: list[tuple[tuple[str, str], ...]] = []
+        self.events: dict[str, list[event_pb2.RequestEvent]] = {}
+        self.changed = asyncio.Condition()
+        self.breaks = 0
+        self.next_id = "dc2c07b8di121n1t4i50"
+
+
+class FakeManager(rm_grpc.RequestManagerServiceServicer):
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    async def _known(self, asked: Any, context: Any, request_id: str = "") -> request_pb2.Request:
+        self.memory.asked.append(asked)
+        self.memory.metadata.append(tuple(context.invocation_metadata()))
+        if self.memory.error:
+            await abort(context, self.memory.error)
+        if request_id and request_id not in self.memory.requests:
+            await abort(context, RequestNotFound(request_id))
+        return self.memory.requests.get(request_id, request_pb2.Request())
+
+    async def Create(self, request, context):  # noqa: N802
+        await self._known(request, context)
+        for spec in self.memory.specs:
+            if spec.name == request.type:
+                break
+        else:
+            await abort(context, UnknownRequestType(f"no request {request.type}", request.type))
+        made = request_pb2.Request(
+            id=self.memory.next_id, type=request.type, state=state_pb2.STATE_PENDING
+        )
+        self.memory.requests.setdefault(made.id, made)
+        return rm.CreateResponse(request=made)
+
+    async def Plan(self, request, context):  # noqa: N802
+        await self._known(request, context)
+        if self.memory.plan is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not there")
+        return rm.PlanResponse(plan=self.memory.plan)
+
+    async def Get(self, request, context):  # noqa: N802
+        return rm.GetResponse(request=await self._known(request, context, request.request_id))
+
+    async def List(self, request, context):  # noqa: N802
+        await self._known(request, context)
+        wanted = request.filter
+        found = [
+            one
+            for one in self.memory.requests.values()
+            if (not wanted.type or one.type == wanted.type)
+            and (not wanted.states or one.state in wanted.states)
+            and (not wanted.user or one.user == wanted.user)
+        ]
+        first = int(request.page_token or wanted.offset)
+        page = found[first : first + wanted.limit]
+        rest = first + wanted.limit < len(found)
+        return rm.ListResponse(
+            requests=page, next_page_token=str(first + wanted.limit) if rest else ""
+        )
+
+    async def Start(self, request, context):  # noqa: N802
+        await self._known(request, context, request.request_id)
+        return rm.StartResponse()
+
+    async def Stop(self, request, context):  # noqa: N802
+        return rm.StopResponse(request=await self._known(request, context, request.request_id))
+
+    async def Suspend(self, request, context):  # noqa: N802
+        return rm.SuspendResponse(request=await self._known(request, context, request.request_id))
+
+    async def Resume(self, request, context):  # noqa: N802
+        return rm.ResumeResponse(request=await self._known(request, context, request.request_id))
+
+    async def _again(self, request: Any, context: Any) -> request_pb2.Request:
+        old = await self._known(request, context, request.request_id)
+        return request_pb2.Request(id=self.memory.next_id, type=old.type, rerun_of=old.id)
+
+    async def Rerun(self, request, context):  # noqa: N802
+        return rm.RerunResponse(request=await self._again(request, context))
+
+    async def Skip(self, request, context):  # noqa: N802
+        return rm.SkipResponse(request=await self._again(request, context))
+
+    async def Explain(self, request, context):  # noqa: N802
+        await self._known(request, context, request.request_id)
+        return self.memory.explained
+
+    async def GetJobChain(self, request, context):  # noqa: N802
+        await self._known(request, context, request.request_id)
+        return rm.GetJobChainResponse(job_chain=self.memory.chains[request.request_id])
+
+    async def FetchJobChain(self, request, context):  # noqa: N802
+        await self._known(request, context, request.request_id)
+        yield rm.FetchJobChainResponse(part=self.memory.chains[request.request_id])
+
+    async def ListSpecs(self, request, context):  # noqa: N802
+        await self._known(request, context)
+        return rm.ListSpecsResponse(specs=self.memory.specs)
+
+    async def GetRunning(self, request, context):  # noqa: N802
+        await self._known(request, context)
+        answer = rm.GetRunningResponse()
+        answer.CopyFrom(self.memory.running)
+        if wanted := request.filter.request_id:
+            jobs = [job for job in answer.status.jobs if job.request_id == wanted]
+            del answer.status.jobs[:]
+            answer.status.jobs.extend(jobs)
+        return answer
+
+    async def Watch(self, request, context):  # noqa: N802
+        (request_id,) = request.request_ids
+        now = await self._known(request, context, request_id)
+        events = self.memory.events.setdefault(request_id, [])
+        seen = int(request.cursor or 0)
+        if not request.cursor:
+            seen = len(events)
+            snapshot = event_pb2.RequestSnapshot(
+                request=now, jobs=list(self.memory.statuses.get(request_id, {}).values())
+            )
+            if request.include_job_chain and request_id in self.memory.chains:
+                snapshot.job_chain.CopyFrom(self.memory.chains[request_id])
+            yield rm.WatchResponse(
+                events=[
+                    event_pb2.RequestEvent(
+                        request_id=request_id, cursor=str(seen), snapshot=snapshot
+                    )
+                ]
+            )
+        breaks = self.memory.breaks
+        while True:
+            while seen < len(events):
+                event = events[seen]
+                seen += 1
+                if not (request.requests_only and event.WhichOneof("change") == "job"):
+                    yield rm.WatchResponse(events=[event])
+            if self.memory.requests[request_id].state in ENDED:
+                return
+            async with self.memory.changed:
+                while len(events) <= seen and self.memory.breaks == breaks:
+                    await self.memory.changed.wait()
+            if self.memory.breaks > breaks:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
+    async def Lint(self, request, context):  # noqa: N802
+        raise NotImplementedError
+
+    async def ReloadSpecs(self, request, context):  # noqa: N802
+        raise NotImplementedError
+
+    async def Register(self, request, context):  # noqa: N802
+        raise NotImplementedError
+
+    async def Beat(self, request, context):  # noqa: N802
+        raise NotImplementedError
+
+    async def Report(self, request, context):  # noqa: N802
+        raise NotImplementedError
+
+    async def Finish(self, request, context):  # noqa: N802
+        raise NotImplementedError
+
+
+class FakeJobLog(jl_grpc.JobLogServiceServicer):
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    async def Append(self, request_iterator, context):  # noqa: N802
+        raise NotImplementedError
+        yield
+
+    async def Fence(self, request, context):  # noqa: N802
+        raise NotImplementedError
+
+    async def GetEntry(self, request, context):  # noqa: N802
+        raise NotImplementedError
+
+    async def ListEntries(self, request, context):  # noqa: N802
+        self.memory.asked.append(request)
+        entries = self.memory.entries.get(request.request_id, [])
+        first = int(request.page_token or 0)
+        rest = first + 2 < len(entries)
+        return jl.ListEntriesResponse(
+            entries=entries[first : first + 2], next_page_token=str(first + 2) if rest else ""
+        )
+
+    async def Tail(self, request, context):  # noqa: N802
+        self.memory.asked.append(request)
+        entries = self.memory.entries.setdefault(request.request_id, [])
+        seen = request.after_position
+        while True:
+            for entry in entries:
+                if entry.position > seen:
+                    seen = entry.position
+                    yield jl.TailResponse(entry=entry)
+            if not request.follow:
+                return
+            async with self.memory.changed:
+                while not entries or entries[-1].position <= seen:
+                    await self.memory.changed.wait()
+
+
+class FakeServices:
+    """Both services on one port, in a thread of their own. Use as a context."""
+
+    def __init__(self) -> None:
+        self.memory: Memory
+        self.port = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._up: Future[int] = Future()
+        self._end: asyncio.Event
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> FakeServices:
+        self._thread.start()
+        self.port = self._up.result(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(30)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        self.memory = Memory()
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        rm_grpc.add_RequestManagerServiceServicer_to_server(FakeManager(self.memory), server)
+        jl_grpc.add_JobLogServiceServicer_to_server(FakeJobLog(self.memory), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        self._up.set_result(port)
+        await self._end.wait()
+        await server.stop(None)
+
+    def tell(self, change: Callable[[Memory], None]) -> None:
+        """Change what the services know, and wake whoever watches."""
+
+        async def changed() -> None:
+            async with self.memory.changed:
+                change(self.memory)
+                self.memory.changed.notify_all()
+
+        asyncio.run_coroutine_threadsafe(changed(), self._loop).result(30)
+
+    def job(self, status: status_pb2.JobStatus) -> None:
+        """Let a job have a new status."""
+
+        def change(memory: Memory) -> None:
+            memory.statuses.setdefault(status.request_id, {})[status.job_id] = status
+            self._event(memory, status.request_id, job=status)
+
+        self.tell(change)
+
+    def request(self, request_id: str, **fields: Any) -> None:
+        """Let a request change."""
+
+        def change(memory: Memory) -> None:
+            memory.requests[request_id].MergeFrom(request_pb2.Request(**fields))
+            self._event(memory, request_id, request=memory.requests[request_id])
+
+        self.tell(change)
+
+    def entry(self, entry: job_log_pb2.JobLog) -> None:
+        """Let a journal entry be stored."""
+        self.tell(lambda memory: memory.entries.setdefault(entry.request_id, []).append(entry))
+
+    def break_streams(self) -> None:
+        """Let every Watch stream end as if the request manager went away."""
+
+        def change(memory: Memory) -> None:
+            memory.breaks += 1
+
+        self.tell(change)
+
+    @staticmethod
+    def _event(memory: Memory, request_id: str, **change: Any) -> None:
+        events = memory.events.setdefault(request_id, [])
+        cursor = str(len(events) + 1)
+        event = event_pb2.RequestEvent(request_id=request_id, cursor=cursor, **change)
+        events.append(event)
