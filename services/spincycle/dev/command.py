@@ -1,0 +1,76 @@
+"""The command `spincycle dev`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="Where the database is kept from one start to the next.",
+)
+@click.option("--ephemeral", is_flag=True, help="Throw the database away at the end.")
+@click.option("--postgres-dsn", metavar="DSN", help="Use this PostgreSQL, not an embedded one.")
+@click.option("--gateway-port", default=32308, show_default=True, help="0 is any free one.")
+@click.option("--request-manager-port", default=32310, show_default=True)
+@click.option("--job-runner-port", default=32311, show_default=True)
+@click.option("--job-log-port", default=32312, show_default=True)
+@click.option("--free-ports", is_flag=True, help="Take whatever ports are free.")
+@click.option("--job-runners", default=1, show_default=True, type=click.IntRange(1, 16))
+@click.option("--specs", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Spec files.")
+@click.option("--jobs", multiple=True, metavar="MODULE:ATTRIBUTE", help="Job factory; repeatable.")
+def dev(
+    data: Path | None,
+    ephemeral: bool,
+    postgres_dsn: str | None,
+    gateway_port: int,
+    request_manager_port: int,
+    job_runner_port: int,
+    job_log_port: int,
+    free_ports: bool,
+    job_runners: int,
+    specs: Path | None,
+    jobs: tuple[str, ...],
+) -> None:
+    """Start all services and a PostgreSQL on this machine; Ctrl-C stops them.
+
+    The database is kept for the next start. Specs and jobs are those of the examples unless
+    others are named. What dies is started again.
+    """
+    from spincycle.dev.console import Console
+    from spincycle.dev.content import find_content
+    from spincycle.dev.errors import StackError
+    from spincycle.dev.home import default_home
+    from spincycle.dev.running import run_with_stack, until_cancelled
+    from spincycle.dev.services import FREE_PORTS, Ports
+    from spincycle.dev.stack import Stack, StackConfig
+    from spincycle.dev.welcome import welcome
+
+    if ephemeral and data is not None:
+        raise click.UsageError("--data keeps the database, --ephemeral throws it away: give one")
+    ports = Ports(gateway_port, request_manager_port, job_runner_port, job_log_port)
+    console = Console()
+    try:
+        content = find_content(specs, jobs)
+    except StackError as error:
+        raise click.ClickException(str(error))
+    config = StackConfig(
+        content,
+        home=None if ephemeral else data or default_home(),
+        ports=FREE_PORTS if free_ports else ports,
+        postgres_dsn=postgres_dsn,
+        job_runners=job_runners,
+    )
+
+    async def work(stack: Stack) -> int:
+        console.say(f"\n{welcome(stack)}\nCtrl-C stops everything.\n")
+        return await until_cancelled()
+
+    sys.exit(asyncio.run(run_with_stack(config, console, console.show, work)))

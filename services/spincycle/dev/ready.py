@@ -1,0 +1,65 @@
+"""Whether a service of a stack is ready to work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from spincycle.dev.services import Service
+
+_TIMEOUT = 2.0
+
+
+async def is_ready(service: Service) -> bool:
+    """Ask a service by its own protocol; False if it does not answer, for whatever reason."""
+    if service.protocol == "http":
+        return await _answers_http(service.port)
+    if not await _listens(service.port):
+        # Spares the channel its growing waits between attempts.
+        return False
+    return await _serves(service.address)
+
+
+async def _listens(port: int) -> bool:
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def _serves(address: str) -> bool:
+    async with grpc.aio.insecure_channel(address) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT)
+        except grpc.aio.AioRpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _answers_http(port: int) -> bool:
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /version HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+                status = await reader.readline()
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return False
+    return b" 200 " in status

@@ -1,0 +1,65 @@
+"""What a person is told once a stack is up: where everything is, and what to try."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from pathlib import Path
+
+from spincycle.dev.services import Ports
+from spincycle.dev.stack import Stack
+
+_LIST = "spincycle.v1.RequestManagerService/ListSpecs"
+
+
+def addresses(stack: Stack) -> list[tuple[str, str]]:
+    """What listens where."""
+    grpc = [name for name in stack.names() if name != "gateway"]
+    return [
+        ("REST", f"{stack.gateway}/api/v1/"),
+        *((name, f"{stack.address(name)}  (gRPC)") for name in grpc),
+        ("PostgreSQL", stack.dsn if stack.postgres else "the one that was given"),
+    ]
+
+
+def examples(stack: Stack) -> list[str]:
+    """Commands that work while the stack is up, from the working directory of now."""
+    manager = stack.request_manager
+    return [
+        f"{_spinc(stack)} start test",
+        f"{_spinc(stack)} start rolling-restart hosts=web1,web2,web3",
+        f"curl -s {stack.gateway}/api/v1/request-list",
+        f"{program('grpcurl')} -plaintext {manager} list",
+        f"{program('buf')} curl --protocol grpc --http2-prior-knowledge http://{manager}/{_LIST}",
+    ]
+
+
+def program(name: str) -> str:
+    """How to call a program of this installation from the working directory."""
+    scripts = Path(sysconfig.get_path("scripts"))
+    try:
+        return str((scripts / name).relative_to(Path.cwd()))
+    except ValueError:
+        on_path = shutil.which(name)
+        return name if on_path and Path(on_path).parent == scripts else str(scripts / name)
+
+
+def _spinc(stack: Stack) -> str:
+    usual = Ports()
+    told = []
+    if stack.ports.request_manager != usual.request_manager:
+        told.append(f"SPINC_ADDR={stack.request_manager}")
+    if stack.ports.job_log != usual.job_log:
+        told.append(f"SPINC_JOB_LOG={stack.job_log}")
+    return " ".join([*told, program("spinc")])
+
+
+def welcome(stack: Stack) -> str:
+    """The addresses and the examples, as text."""
+    listed = "\n".join(f"  {name:<16} {address}" for name, address in addresses(stack))
+    tries = "\n".join(f"  {line}" for line in examples(stack))
+    return (
+        f"Spin Cycle is up: process {os.getpid()}, files in {stack.home}\n\n"
+        f"{listed}\n\nTry:\n{tries}\n"
+    )

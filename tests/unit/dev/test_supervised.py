@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from spincycle.dev.child import until_gone
+from spincycle.dev.errors import StackError
+from spincycle.dev.services import Service
+from spincycle.dev.supervised import Supervised
+
+MakeService = Callable[[str], Service]
+
+
+class Lines:
+    """What was shown, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+        self._more = asyncio.Event()
+
+    def show(self, name: str, line: str) -> None:
+        self.all.append(f"{name}: {line}")
+        self._more.set()
+
+    async def until(self, part: str) -> None:
+        async with asyncio.timeout(20):
+            while not any(part in line for line in self.all):
+                self._more.clear()
+                await self._more.wait()
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+def supervise(service: Service, lines: Lines, *, again: bool = True) -> Supervised:
+    supervised = Supervised(service, dict(os.environ), lines.show, again=again)
+    supervised.start()
+    return supervised
+
+
+async def test_what_a_service_writes_is_shown_under_its_name(
+    service: MakeService, lines: Lines
+) -> None:
+    supervised = supervise(service("sys.stderr.write('caution\\nunfinished')"), lines)
+    await supervised.until_ready(20)
+    await supervised.stop(5)
+
+    assert "small: caution" in lines.all
+    assert "small: unfinishedlistening" in lines.all
+
+
+async def test_a_service_that_dies_is_reported_and_started_again(
+    service: MakeService, lines: Lines
+) -> None:
+    supervised = supervise(service(""), lines)
+    await supervised.until_ready(20)
+    first = supervised.pid
+
+    os.kill(first, signal.SIGKILL)
+    await lines.until("was ended by SIGKILL; starting it again in 0.5 s")
+    await supervised.until_ready(20)
+
+    assert supervised.pid != first
+    await supervised.stop(5)
+
+
+async def test_a_service_that_was_killed_on_purpose_stays_down_until_it_is_started(
+    service: MakeService, lines: Lines
+) -> None:
+    supervised = supervise(service(""), lines)
+    await supervised.until_ready(20)
+
+    await supervised.kill()
+
+    assert lines.all == ["small: listening"]
+    supervised.start()
+    await supervised.until_ready(20)
+    await supervised.stop(5)
+
+
+async def test_a_service_that_dies_before_it_was_ready_is_not_started_again(
+    service: MakeService, lines: Lines
+) -> None:
+    supervised = supervise(service("print('no such file'); sys.exit(3)"), lines)
+
+    with pytest.raises(StackError, match=r"small ended with exit code 3.*\n  no such file"):
+        await supervised.until_ready(20)
+
+    await supervised.stop(5)
+    assert lines.all == ["small: no such file", "small: ended with exit code 3"]
+
+
+async def test_a_service_that_is_stopped_while_it_waits_for_its_next_life_stays_down(
+    service: MakeService, lines: Lines
+) -> None:
+    supervised = supervise(service(""), lines)
+    await supervised.until_ready(20)
+    os.kill(supervised.pid, signal.SIGKILL)
+    await lines.until("starting it again")
+
+    await supervised.stop(5)
+
+    await until_gone(supervised.pid)
+
+
+async def test_a_service_that_ignores_the_wish_to_end_is_killed(
+    service: MakeService, lines: Lines
+) -> None:
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal = print"
+    supervised = supervise(service(ignore), lines)
+    await lines.until("listening")
+
+    await supervised.stop(0.1)
+
+    await until_gone(supervised.pid)
+
+
+async def test_a_line_without_end_does_not_fill_the_memory(
+    service: MakeService, lines: Lines
+) -> None:
+    supervised = supervise(service("sys.stdout.write('x' * 1_000_000)"), lines)
+    await supervised.until_ready(20)
+    await lines.until("listening")
+
+    assert max(map(len, lines.all)) < 300_000
+    await supervised.stop(5)
