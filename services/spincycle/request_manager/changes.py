@@ -52,7 +52,7 @@ class Changes:
             for listener in (*self._of_one.get(request_id, ()), *self._of_all):
                 listener(request_id)
 
-    def heard_nothing_for_a_while(self) -> None:
+    def nothing_heard(self) -> None:
         """Changes of other processes may have been missed: every request may have changed."""
         for listener in self._of_all:
             listener("")

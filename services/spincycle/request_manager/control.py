@@ -30,31 +30,31 @@ class Control:
         self._dispatcher = dispatcher
         self._changes = changes
 
-    async def stop(self, request_id: str, reason: str) -> Request:
+    async def stop(self, request_id: str, user: str, reason: str) -> Request:
         """End a request for good; one that is STOPPED or COMPLETE is answered as it is.
 
         Raises:
             InvalidState: it has failed.
         """
         return await self._wish(
-            request_id, State.STOPPED, reason or "stopped", {State.STOPPED, State.COMPLETE}
+            request_id, State.STOPPED, user, reason or "stopped", {State.STOPPED, State.COMPLETE}
         )
 
-    async def suspend(self, request_id: str, reason: str) -> Request:
+    async def suspend(self, request_id: str, user: str, reason: str) -> Request:
         """Halt a request until somebody resumes it.
 
         Raises:
             InvalidState: it has ended.
         """
-        return await self._wish(request_id, State.SUSPENDED, reason or "suspended", set())
+        return await self._wish(request_id, State.SUSPENDED, user, reason or "suspended", set())
 
-    async def resume(self, request_id: str) -> Request:
+    async def resume(self, request_id: str, user: str) -> Request:
         """Let a suspended request go on; one that is not held is answered as it is.
 
         Raises:
             InvalidState: it has ended.
         """
-        let = await self._store.let_go_on(request_id)
+        let = await self._store.let_go_on(request_id, user)
         request = await self.get(request_id)
         if request.state not in LIVE:
             raise InvalidState(request_id, request.state.name, _names(LIVE))
@@ -82,9 +82,9 @@ class Control:
         return request
 
     async def _wish(
-        self, request_id: str, wish: State, reason: str, as_it_is: set[State]
+        self, request_id: str, wish: State, user: str, reason: str, as_it_is: set[State]
     ) -> Request:
-        request = await self._store.ask_for(request_id, wish, reason)
+        request = await self._store.ask_for(request_id, wish, user, reason)
         if request is None:
             request = await self.get(request_id)
             if request.state in as_it_is:

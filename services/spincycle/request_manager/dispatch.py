@@ -57,6 +57,7 @@ class Dispatcher:
         self._recover = recover
         self._policy = policy
         self._offered: deque[str] = deque()
+        self._limited: set[str] = set()
         self._chains: dict[str, bytes] = {}
         self._something = asyncio.Event()
         self._look = asyncio.Event()
@@ -86,6 +87,7 @@ class Dispatcher:
                     waiting = await self._store.waiting(self._policy.batch)
                     known = set(self._offered)
                     self._offered.extend(id_ for id_ in waiting if id_ not in known)
+                    self._limited.update(id_ for id_, limited in waiting.items() if limited)
                     self._something.set()
             except DatabaseUnavailable:
                 structlog.get_logger().debug("cannot look for waiting requests")
@@ -116,7 +118,12 @@ class Dispatcher:
             return
         # The assignment is committed before the chain is sent: a runner that crashes after
         # accepting is then found by recovery, and one that never got it is too.
-        assigned = await self._store.assign(dict(zip(batch, chosen, strict=False)))
+        pairs = dict(zip(batch, chosen, strict=False))
+        limited = {id_: pairs.pop(id_) for id_ in batch if id_ in self._limited and id_ in pairs}
+        self._limited.difference_update(batch)
+        assigned = await self._store.assign(pairs) if pairs else []
+        if limited:
+            assigned += await self._store.assign_limited(limited)
         by_runner: dict[str, list[Assigned]] = {}
         for one in assigned:
             by_runner.setdefault(one.runner_id, []).append(one)

@@ -6,22 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from spincycle.job_chain import Value
+from spincycle.request_arg import RequestArg
 from spincycle.state import State
-
-
-@dataclass(frozen=True, slots=True)
-class RequestArg:
-    """One argument of a request as it was understood; see spincycle.v1.RequestArg."""
-
-    pos: int
-    name: str
-    desc: str
-    type: str
-    given: bool
-    default: Value
-    value: Value
-    secret: bool = False
-    value_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +19,7 @@ class NewRequest:
         create_request: the call as it was made.
         content_hash: what tells two calls with one idempotency key apart.
         job_chain: the chain, serialized.
+        max_running: most requests of the type that run at once; None means no limit.
     """
 
     request_id: str
@@ -49,6 +36,7 @@ class NewRequest:
     args: list[RequestArg]
     job_chain: bytes
     idempotency_key: str = ""
+    max_running: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,10 @@ class Reports:
 
     async def _finish(self, reports: Sequence[Finished]) -> list[BaseException | None]:
         newest = list({report.request_id: report for report in reports}.values())
-        taken = await self._store.finish(newest)
+        taken, room = await self._store.finish(newest)
         self._changes.changed(taken)
+        if room:
+            self._dispatcher.look()
         log = structlog.get_logger()
         for report in newest:
             if report.request_id in taken:

@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 
 from spincycle.database.database import Database
+from spincycle.request_arg import RequestArg
 from spincycle.request_manager.model import (
     Assigned,
     Finished,
@@ -19,7 +20,6 @@ from spincycle.request_manager.model import (
     Position,
     Progressed,
     Request,
-    RequestArg,
     RequestFilter,
     Suspended,
 )
@@ -61,6 +61,7 @@ class RequestStore:
             create_requests=[_json(request.create_request) for request in requests],
             args=[_json([asdict(arg) for arg in request.args]) for request in requests],
             job_chains=[request.job_chain for request in requests],
+            max_runnings=[request.max_running for request in requests],
         )
         return {row["request_id"] for row in rows}
 
@@ -105,43 +106,45 @@ class RequestStore:
         )
         return [_request(row) for row in rows]
 
-    async def ask_for(self, request_id: str, wish: State, reason: str) -> Request | None:
+    async def ask_for(self, request_id: str, wish: State, user: str, reason: str) -> Request | None:
         """Keep the wish to stop or suspend a request; None if it has ended or does not exist."""
         row = await self._database.fetch_one(
-            "ask_for", request_id=request_id, wish=int(wish), reason=reason
+            "ask_for", request_id=request_id, wish=int(wish), user=user, reason=reason
         )
         return (await self.get([request_id])).get(request_id) if row else None
 
-    async def let_go_on(self, request_id: str) -> bool:
+    async def let_go_on(self, request_id: str, user: str) -> bool:
         """Take back the wish to suspend a request; False if there was none."""
-        return await self._database.fetch_one("let_go_on", request_id=request_id) is not None
+        row = await self._database.fetch_one("let_go_on", request_id=request_id, user=user)
+        return row is not None
 
     async def any_running(self) -> bool:
         """Whether some request is RUNNING."""
         row = await self._database.fetch_one("any_running")
         return bool(row and row["running"])
 
-    async def waiting(self, batch: int) -> list[str]:
-        """Requests that a runner may have, in the order in which they get one."""
+    async def waiting(self, batch: int) -> dict[str, bool]:
+        """Requests that a runner may have, in the order in which they get one.
+
+        True stands for those whose type has a limit.
+        """
         rows = await self._database.fetch("waiting_requests", batch=batch)
-        return [row["request_id"] for row in rows]
+        return {row["request_id"]: row["limited"] for row in rows}
 
     async def assign(self, runner_by_request: dict[str, str]) -> list[Assigned]:
-        """Give requests to runners under new epochs; those that no longer wait are left out."""
-        rows = await self._database.fetch(
-            "assign_requests",
-            request_ids=list(runner_by_request),
-            runner_ids=list(runner_by_request.values()),
-        )
-        return [
-            Assigned(
-                row["request_id"],
-                row["runner_id"],
-                row["epoch"],
-                State(row["state"]) is State.SUSPENDED,
-            )
-            for row in rows
-        ]
+        """Give requests to runners under new epochs.
+
+        Those that no longer wait are left out, and those whose type has a limit.
+        """
+        rows = await self._database.fetch("assign_requests", **_pairs(runner_by_request))
+        return [_assigned(row) for row in rows]
+
+    async def assign_limited(self, runner_by_request: dict[str, str]) -> list[Assigned]:
+        """Give requests whose type has a limit to runners, as far as it leaves room."""
+        async with self._database.transaction() as session:
+            await session.execute("lock_limits")
+            rows = await session.fetch("assign_limited_requests", **_pairs(runner_by_request))
+        return [_assigned(row) for row in rows]
 
     async def unassign(self, assigned: Sequence[Assigned]) -> dict[str, State]:
         """Take requests back from runners that refused them; answer their states by id."""
@@ -165,8 +168,11 @@ class RequestStore:
         rows = await self._database.fetch("get_suspended_job_chains", request_ids=list(request_ids))
         return {row["request_id"]: row["suspended_job_chain"] for row in rows}
 
-    async def finish(self, reports: Sequence[Finished]) -> set[str]:
-        """Store ends of requests; answer the ids of those that were taken."""
+    async def finish(self, reports: Sequence[Finished]) -> tuple[set[str], bool]:
+        """Store ends of requests.
+
+        Answers the ids of those that were taken, and whether a limited type has room now.
+        """
         rows = await self._database.fetch(
             "finish_requests",
             **_identities(reports),
@@ -175,7 +181,7 @@ class RequestStore:
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
         )
-        return {row["request_id"] for row in rows}
+        return {row["request_id"] for row in rows}, any(row["limited"] for row in rows)
 
     async def progress(self, reports: Sequence[Progressed]) -> set[str]:
         """Move counts of requests; answer the ids of those that were taken."""
@@ -228,6 +234,17 @@ def _identities(
         "request_ids": [item.request_id for item in of],
         "epochs": [item.epoch for item in of],
     }
+
+
+def _pairs(runner_by_request: dict[str, str]) -> dict[str, list[str]]:
+    return {
+        "request_ids": list(runner_by_request),
+        "runner_ids": list(runner_by_request.values()),
+    }
+
+
+def _assigned(row: asyncpg.Record) -> Assigned:
+    return Assigned(row["request_id"], row["runner_id"], row["epoch"], row["resumed"])
 
 
 def _json(value: object) -> str:

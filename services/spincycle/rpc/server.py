@@ -13,6 +13,7 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from spincycle.config import ConfigError
 from spincycle.errors import Internal, SpinCycleError
 from spincycle.rpc.channel import LIMITS
 from spincycle.rpc.status import abort
@@ -61,19 +62,21 @@ class RpcServer:
             self.server,
         )
 
-    async def start(self) -> int:
-        """Listen; answer the port, which the system chose if the configured one is 0.
+    def bind(self) -> int:
+        """Take the port to listen on; answer it, since the system chooses it if it is to be 0.
 
         Raises:
-            OSError: the address is taken or cannot be used.
+            ConfigError: the address is taken or cannot be used.
         """
         try:
-            port = self.server.add_insecure_port(self._listen)
+            return self.server.add_insecure_port(self._listen)
         except RuntimeError:
-            raise OSError(f"cannot listen on {self._listen}: is another process using it?")
+            raise ConfigError(f"cannot listen on {self._listen}: is another process using it?")
+
+    async def start(self) -> None:
+        """Begin to answer calls."""
         await self.set_serving(False)
         await self.server.start()
-        return port
 
     async def set_serving(self, serving: bool) -> None:
         """Tell health checks whether the work path is alive."""

@@ -71,7 +71,7 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
             await abort(context, RequestNotFound(request_id))
         return self.memory.requests.get(request_id, request_pb2.Request())
 
-    async def Create(self, request, context):  # noqa: N802
+    async def Create(self, request, context):
         await self._known(request, context)
         for spec in self.memory.specs:
             if spec.name == request.type:
@@ -84,16 +84,16 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
         self.memory.requests.setdefault(made.id, made)
         return rm.CreateResponse(request=made)
 
-    async def Plan(self, request, context):  # noqa: N802
+    async def Plan(self, request, context):
         await self._known(request, context)
         if self.memory.plan is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not there")
         return rm.PlanResponse(plan=self.memory.plan)
 
-    async def Get(self, request, context):  # noqa: N802
+    async def Get(self, request, context):
         return rm.GetResponse(request=await self._known(request, context, request.request_id))
 
-    async def List(self, request, context):  # noqa: N802
+    async def List(self, request, context):
         await self._known(request, context)
         wanted = request.filter
         found = [
@@ -110,46 +110,46 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
             requests=page, next_page_token=str(first + wanted.limit) if rest else ""
         )
 
-    async def Start(self, request, context):  # noqa: N802
+    async def Start(self, request, context):
         await self._known(request, context, request.request_id)
         return rm.StartResponse()
 
-    async def Stop(self, request, context):  # noqa: N802
+    async def Stop(self, request, context):
         return rm.StopResponse(request=await self._known(request, context, request.request_id))
 
-    async def Suspend(self, request, context):  # noqa: N802
+    async def Suspend(self, request, context):
         return rm.SuspendResponse(request=await self._known(request, context, request.request_id))
 
-    async def Resume(self, request, context):  # noqa: N802
+    async def Resume(self, request, context):
         return rm.ResumeResponse(request=await self._known(request, context, request.request_id))
 
     async def _again(self, request: Any, context: Any) -> request_pb2.Request:
         old = await self._known(request, context, request.request_id)
         return request_pb2.Request(id=self.memory.next_id, type=old.type, rerun_of=old.id)
 
-    async def Rerun(self, request, context):  # noqa: N802
+    async def Rerun(self, request, context):
         return rm.RerunResponse(request=await self._again(request, context))
 
-    async def Skip(self, request, context):  # noqa: N802
+    async def Skip(self, request, context):
         return rm.SkipResponse(request=await self._again(request, context))
 
-    async def Explain(self, request, context):  # noqa: N802
+    async def Explain(self, request, context):
         await self._known(request, context, request.request_id)
         return self.memory.explained
 
-    async def GetJobChain(self, request, context):  # noqa: N802
+    async def GetJobChain(self, request, context):
         await self._known(request, context, request.request_id)
         return rm.GetJobChainResponse(job_chain=self.memory.chains[request.request_id])
 
-    async def FetchJobChain(self, request, context):  # noqa: N802
+    async def FetchJobChain(self, request, context):
         await self._known(request, context, request.request_id)
         yield rm.FetchJobChainResponse(part=self.memory.chains[request.request_id])
 
-    async def ListSpecs(self, request, context):  # noqa: N802
+    async def ListSpecs(self, request, context):
         await self._known(request, context)
         return rm.ListSpecsResponse(specs=self.memory.specs)
 
-    async def GetRunning(self, request, context):  # noqa: N802
+    async def GetRunning(self, request, context):
         await self._known(request, context)
         answer = rm.GetRunningResponse()
         answer.CopyFrom(self.memory.running)
@@ -159,7 +159,7 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
             answer.status.jobs.extend(jobs)
         return answer
 
-    async def Watch(self, request, context):  # noqa: N802
+    async def Watch(self, request, context):
         (request_id,) = request.request_ids
         now = await self._known(request, context, request_id)
         events = self.memory.events.setdefault(request_id, [])
@@ -193,22 +193,22 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
             if self.memory.breaks > breaks:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
 
-    async def Lint(self, request, context):  # noqa: N802
+    async def Lint(self, request, context):
         raise NotImplementedError
 
-    async def ReloadSpecs(self, request, context):  # noqa: N802
+    async def ReloadSpecs(self, request, context):
         raise NotImplementedError
 
-    async def Register(self, request, context):  # noqa: N802
+    async def Register(self, request, context):
         raise NotImplementedError
 
-    async def Beat(self, request, context):  # noqa: N802
+    async def Beat(self, request, context):
         raise NotImplementedError
 
-    async def Report(self, request, context):  # noqa: N802
+    async def Report(self, request, context):
         raise NotImplementedError
 
-    async def Finish(self, request, context):  # noqa: N802
+    async def Finish(self, request, context):
         raise NotImplementedError
 
 
@@ -216,17 +216,17 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
 
-    async def Append(self, request_iterator, context):  # noqa: N802
+    async def Append(self, request_iterator, context):
         raise NotImplementedError
         yield
 
-    async def Fence(self, request, context):  # noqa: N802
+    async def Fence(self, request, context):
         raise NotImplementedError
 
-    async def GetEntry(self, request, context):  # noqa: N802
+    async def GetEntry(self, request, context):
         raise NotImplementedError
 
-    async def ListEntries(self, request, context):  # noqa: N802
+    async def ListEntries(self, request, context):
         self.memory.asked.append(request)
         entries = self.memory.entries.get(request.request_id, [])
         first = int(request.page_token or 0)
@@ -235,7 +235,7 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
             entries=entries[first : first + 2], next_page_token=str(first + 2) if rest else ""
         )
 
-    async def Tail(self, request, context):  # noqa: N802
+    async def Tail(self, request, context):
         self.memory.asked.append(request)
         entries = self.memory.entries.setdefault(request.request_id, [])
         seen = request.after_position

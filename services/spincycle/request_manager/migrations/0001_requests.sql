@@ -11,6 +11,8 @@ CREATE TABLE request_manager.requests (
     finished_jobs    integer NOT NULL DEFAULT 0,
     rolled_back_jobs integer NOT NULL DEFAULT 0,
     priority         smallint NOT NULL DEFAULT 0,
+    -- Most requests of the type that run at once; null means no limit.
+    max_running      integer CHECK (max_running > 0),
     reason           text NOT NULL DEFAULT '',
     spec_revision    text NOT NULL,
     plan_hash        text NOT NULL,
@@ -49,6 +51,10 @@ CREATE INDEX requests_by_given_args
 CREATE INDEX requests_that_wait
     ON request_manager.requests (priority DESC, created_at, request_id)
     WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL;
+
+CREATE INDEX requests_that_count_against_a_limit
+    ON request_manager.requests (type)
+    WHERE max_running IS NOT NULL AND runner_id IS NOT NULL;
 
 CREATE INDEX requests_by_runner
     ON request_manager.requests (runner_id) WHERE runner_id IS NOT NULL;
@@ -94,3 +100,16 @@ CREATE TABLE request_manager.suspended_job_chains (
     suspended_job_chain bytea NOT NULL,
     suspended_at        timestamptz NOT NULL DEFAULT now()
 );
+
+-- Who did what to which request, and why: never changed.
+CREATE TABLE request_manager.audit (
+    audit_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT now(),
+    user_name  text NOT NULL,
+    action     text NOT NULL,
+    request_id text COLLATE "C" NOT NULL,
+    job_id     text NOT NULL DEFAULT '',
+    reason     text NOT NULL DEFAULT ''
+);
+
+CREATE INDEX audit_by_request ON request_manager.audit (request_id, audit_id);

@@ -1,19 +1,53 @@
 -- name: waiting_requests
--- Requests that a runner may have, in the order in which they get one.
-SELECT request_id, state, created_at
-  FROM request_manager.requests
- WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL
- ORDER BY priority DESC, created_at, request_id
+-- Requests that a runner may have, in the order in which they get one. Of a type with a limit
+-- only as many are named as the limit leaves room for.
+SELECT w.request_id, w.max_running IS NOT NULL AS limited
+  FROM (SELECT request_id, type, max_running, priority, created_at,
+               row_number() OVER (PARTITION BY type, max_running
+                                  ORDER BY priority DESC, created_at, request_id) AS place
+          FROM request_manager.requests
+         WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL) AS w
+ WHERE w.max_running IS NULL
+    OR w.place <= w.max_running - (SELECT count(*)
+                                     FROM request_manager.requests AS a
+                                    WHERE a.type = w.type AND a.max_running IS NOT NULL
+                                      AND a.runner_id IS NOT NULL)
+ ORDER BY w.priority DESC, w.created_at, w.request_id
  LIMIT :batch;
 
 -- name: assign_requests
--- Gives each request that still waits to a runner, under its next epoch.
+-- Gives each request that still waits, and whose type has no limit, to a runner, under its next
+-- epoch.
 UPDATE request_manager.requests AS r
    SET runner_id = g.runner_id, epoch = r.epoch + 1
   FROM unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
  WHERE r.request_id = g.request_id
-   AND r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL
-RETURNING r.request_id, r.runner_id, r.epoch, r.state;
+   AND r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL AND r.max_running IS NULL
+RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
+
+-- name: lock_limits
+-- Lets one request manager at a time count against the limits.
+SELECT pg_advisory_xact_lock(hashtext('spincycle.request_manager.limits'));
+
+-- name: assign_limited_requests
+-- The same for requests whose type has a limit, as far as it leaves room. The counting is right
+-- only while nobody else counts: see lock_limits.
+UPDATE request_manager.requests AS r
+   SET runner_id = c.runner_id, epoch = r.epoch + 1
+  FROM (SELECT w.request_id, g.runner_id, w.max_running, w.type,
+               row_number() OVER (PARTITION BY w.type
+                                  ORDER BY w.priority DESC, w.created_at, w.request_id) AS place
+          FROM request_manager.requests AS w
+          JOIN unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
+               USING (request_id)
+         WHERE w.state IN (1, 7) AND w.runner_id IS NULL AND w.wish IS NULL
+           AND w.max_running IS NOT NULL) AS c
+ WHERE r.request_id = c.request_id
+   AND c.place <= c.max_running - (SELECT count(*)
+                                     FROM request_manager.requests AS a
+                                    WHERE a.type = c.type AND a.max_running IS NOT NULL
+                                      AND a.runner_id IS NOT NULL)
+RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
 -- name: unassign_requests
 -- Takes back requests that their runner refused, so that another one can have them.

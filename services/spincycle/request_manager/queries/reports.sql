@@ -17,7 +17,7 @@ UPDATE request_manager.requests AS r
     AS g (request_id, epoch, state, finished_at, finished_jobs, reason)
  WHERE r.request_id = g.request_id
    AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) OR g.epoch = 0 AND r.state = 2)
-RETURNING r.request_id;
+RETURNING r.request_id, r.max_running IS NOT NULL AS limited;
 
 -- name: progress_requests
 -- Moves the counts of running requests; a count never goes down.

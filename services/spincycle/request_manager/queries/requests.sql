@@ -7,15 +7,16 @@ WITH given AS (
                   :total_jobs::integer[], :priorities::smallint[], :spec_revisions::text[],
                   :plan_hashes::text[], :given_args::jsonb[], :idempotency_keys::text[],
                   :content_hashes::text[], :create_requests::jsonb[], :args::jsonb[],
-                  :job_chains::bytea[])
+                  :job_chains::bytea[], :max_runnings::integer[])
         AS g (request_id, type, user_name, created_at, total_jobs, priority, spec_revision,
-              plan_hash, given_args, idempotency_key, content_hash, create_request, args, job_chain)
+              plan_hash, given_args, idempotency_key, content_hash, create_request, args,
+              job_chain, max_running)
 ), stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, priority, spec_revision,
-            plan_hash, given_args, idempotency_key, content_hash)
+            plan_hash, given_args, idempotency_key, content_hash, max_running)
     SELECT request_id, type, 1, user_name, created_at, total_jobs, priority, spec_revision,
-           plan_hash, given_args, idempotency_key, content_hash
+           plan_hash, given_args, idempotency_key, content_hash, max_running
       FROM given
         ON CONFLICT DO NOTHING
  RETURNING request_id
@@ -23,6 +24,9 @@ WITH given AS (
     INSERT INTO request_manager.request_archives (request_id, create_request, args, job_chain)
     SELECT request_id, create_request, args, job_chain
       FROM given JOIN stored USING (request_id)
+), audited AS (
+    INSERT INTO request_manager.audit (user_name, action, request_id)
+    SELECT user_name, 'create', request_id FROM given JOIN stored USING (request_id)
 )
 SELECT request_id FROM stored;
 
@@ -66,15 +70,25 @@ WITH asked AS (
     DELETE FROM request_manager.suspended_job_chains AS s
      USING asked AS a
      WHERE s.request_id = a.request_id AND a.state = 6
+), audited AS (
+    INSERT INTO request_manager.audit (user_name, action, request_id, reason)
+    SELECT :user, CASE :wish::smallint WHEN 6 THEN 'stop' ELSE 'suspend' END, request_id, :reason
+      FROM asked
 )
 SELECT state, epoch, runner_id FROM asked;
 
 -- name: let_go_on
 -- Takes back the wish to suspend a request.
-UPDATE request_manager.requests
-   SET wish = NULL, reason = ''
- WHERE request_id = :request_id AND state IN (1, 2, 7) AND wish = 7
-RETURNING state;
+WITH let AS (
+    UPDATE request_manager.requests
+       SET wish = NULL, reason = ''
+     WHERE request_id = :request_id AND state IN (1, 2, 7) AND wish = 7
+ RETURNING request_id
+), audited AS (
+    INSERT INTO request_manager.audit (user_name, action, request_id)
+    SELECT :user, 'resume', request_id FROM let
+)
+SELECT request_id FROM let;
 
 -- name: any_running
 -- Whether some request is running.
@@ -95,3 +109,7 @@ SELECT r.*, n.address AS runner_address
    AND (r.created_at < :after_time OR r.request_id > :after_id)
  ORDER BY r.created_at DESC, r.request_id
  LIMIT :limit OFFSET :offset;
+
+-- name: notify
+-- Tells the other processes something.
+SELECT pg_notify(:channel, :payload);

@@ -1,0 +1,183 @@
+"""The way of entries into the job log: one stream, batches up, acknowledgements down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+import grpc
+import structlog
+
+from spincycle.errors import EntryConflict, InvalidEntry, SpinCycleError, StaleEpoch
+from spincycle.journal_entry import JournalEntry
+from spincycle.rpc.channel import open_channel
+from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc
+from spincycle.wire.journal import encode_entry
+
+MAX_BATCH = 500
+"""Most entries in one batch."""
+
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+"""Size after which a batch takes no further entry."""
+
+IN_FLIGHT = 2
+"""Batches that are sent before the first of them is acknowledged."""
+
+FIRST_RETRY = 0.1
+LAST_RETRY = 2.0
+"""Seconds before a broken stream is opened again: doubled from the first to the last."""
+
+Identity = tuple[str, str, int]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An entry that is not acknowledged."""
+
+    entry: job_log_pb2.JobLog
+    done: asyncio.Future[None]
+    since: float
+
+    @property
+    def identity(self) -> Identity:
+        return self.entry.request_id, self.entry.job_id, getattr(self.entry, "try")
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One life of the stream."""
+
+    batches: int = 0
+    sent: dict[int, list[_Waiting]] = field(default_factory=dict)
+
+
+class JournalStream:
+    """Appends entries, in order, for as long as it takes.
+
+    What is sent and not acknowledged when the stream breaks is sent again on the next one;
+    the job log takes an entry only once.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel = open_channel(address)
+        self._stub = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
+        self._waiting: deque[_Waiting] = deque()
+        self._stream = _Stream()
+        self._something = asyncio.Event()
+
+    def append(self, entry: JournalEntry) -> asyncio.Future[None]:
+        """A future that is done when the entry is committed.
+
+        It raises StaleEpoch if another runner has the request now, and EntryConflict or
+        InvalidEntry if the job log will never take the entry.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(encode_entry(entry), loop.create_future(), loop.time())
+        self._waiting.append(waiting)
+        self._something.set()
+        return waiting.done
+
+    @property
+    def oldest_unacknowledged(self) -> float:
+        """Seconds that the oldest entry has been waiting; 0 if none does."""
+        since = [batch[0].since for batch in self._stream.sent.values()]
+        since += [self._waiting[0].since] if self._waiting else []
+        return asyncio.get_running_loop().time() - min(since) if since else 0.0
+
+    async def run(self) -> None:
+        """Keep a stream open and send what is appended, until cancelled."""
+        log = structlog.get_logger()
+        wait = FIRST_RETRY
+        while True:
+            call = self._stub.Append(wait_for_ready=True)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._send(call))
+                    group.create_task(self._receive(call))
+            except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, ConnectionError) as failures:
+                log.warning("journal stream broke", cause=_cause(failures.exceptions[0]))
+            finally:
+                call.cancel()
+            wait = FIRST_RETRY if self._stream.batches else min(2 * wait, LAST_RETRY)
+            self._take_back()
+            await asyncio.sleep(wait)
+
+    async def close(self) -> None:
+        """Close the channel; what is not acknowledged stays so."""
+        await self._channel.close()
+
+    async def _send(
+        self,
+        call: grpc.aio.StreamStreamCall[
+            job_log_service_pb2.AppendRequest, job_log_service_pb2.AppendResponse
+        ],
+    ) -> None:
+        while True:
+            await self._something.wait()
+            if not self._waiting or len(self._stream.sent) >= IN_FLIGHT:
+                self._something.clear()
+                continue
+            batch = self._next_batch()
+            self._stream.batches += 1
+            number = self._stream.batches
+            self._stream.sent[number] = batch
+            await call.write(
+                job_log_service_pb2.AppendRequest(
+                    batch=number, entries=[waiting.entry for waiting in batch]
+                )
+            )
+
+    async def _receive(
+        self,
+        call: grpc.aio.StreamStreamCall[
+            job_log_service_pb2.AppendRequest, job_log_service_pb2.AppendResponse
+        ],
+    ) -> None:
+        async for response in call:
+            refused = {
+                (refusal.request_id, refusal.job_id, getattr(refusal, "try")): refusal
+                for refusal in response.refused
+            }
+            for number in [number for number in self._stream.sent if number <= response.batch]:
+                for waiting in self._stream.sent.pop(number):
+                    if waiting.done.done():
+                        continue
+                    refusal = refused.get(waiting.identity)
+                    if refusal is None:
+                        waiting.done.set_result(None)
+                    else:
+                        waiting.done.set_exception(_error(refusal, waiting.entry.epoch))
+            self._something.set()
+        raise ConnectionError("the job log ended the stream")
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            waiting = self._waiting.popleft()
+            batch.append(waiting)
+            size += waiting.entry.ByteSize()
+        return batch
+
+    def _take_back(self) -> None:
+        sent = [waiting for batch in self._stream.sent.values() for waiting in batch]
+        self._waiting.extendleft(reversed(sent))
+        self._stream = _Stream()
+        self._something.set()
+
+
+def _error(refusal: job_log_service_pb2.RefusedEntry, epoch: int) -> SpinCycleError:
+    try_number = getattr(refusal, "try")
+    if refusal.error.reason == "STALE_EPOCH":
+        return StaleEpoch(refusal.request_id, epoch, refusal.current_epoch)
+    if refusal.error.reason == "ENTRY_CONFLICT":
+        return EntryConflict(refusal.request_id, refusal.job_id, try_number)
+    return InvalidEntry(refusal.request_id, refusal.job_id, refusal.error.message)
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.details() or error.code().name
+    return str(error)

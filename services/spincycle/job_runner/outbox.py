@@ -1,0 +1,129 @@
+"""Reports to the request manager: kept until they are taken, however long that takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import islice
+
+import grpc
+import structlog
+
+from spincycle.rpc.channel import open_channel
+from spincycle.v1 import request_manager_service_pb2, request_manager_service_pb2_grpc
+
+MAX_BATCH = 500
+"""Most reports in one call."""
+
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+"""Size after which a call takes no further report."""
+
+TIMEOUT = 15.0
+"""Seconds for one call."""
+
+FIRST_RETRY = 0.1
+LAST_RETRY = 2.0
+"""Seconds before a failed call is made again: doubled from the first to the last."""
+
+Report = request_manager_service_pb2.RunnerReport
+
+ABANDON = frozenset({"STALE_EPOCH"})
+"""Refusals after which the chain belongs to another runner."""
+
+
+class Outbox:
+    """Holds the last report of each request, which says all that the earlier ones said."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = open_channel(address)
+        self._stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(self._channel)
+        self._reports: dict[str, Report] = {}
+        self._something = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def put(self, request_id: str, report: Report) -> None:
+        """Report something; progress never takes the place of an end."""
+        kept = self._reports.get(request_id)
+        if kept is not None and report.HasField("progress") and not kept.HasField("progress"):
+            return
+        self._reports[request_id] = report
+        self._empty.clear()
+        self._something.set()
+
+    async def emptied(self) -> None:
+        """Return when everything that was put is taken or refused."""
+        await self._empty.wait()
+
+    async def run(self, runner_id: Callable[[], str], abandon: Callable[[str, int], None]) -> None:
+        """Send what is put, until cancelled.
+
+        `abandon` is called with the request and epoch of a chain that belongs to another
+        runner by now.
+        """
+        wait = FIRST_RETRY
+        while True:
+            await self._something.wait()
+            if not self._reports:
+                self._something.clear()
+                self._empty.set()
+                continue
+            batch = self._next_batch()
+            try:
+                response = await self._stub.Report(
+                    request_manager_service_pb2.ReportRequest(
+                        runner_id=runner_id(), reports=batch.values()
+                    ),
+                    timeout=TIMEOUT,
+                )
+            except grpc.aio.AioRpcError as failure:
+                structlog.get_logger().warning(
+                    "reports wait", reports=len(self._reports), cause=failure.details()
+                )
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, LAST_RETRY)
+                continue
+            wait = FIRST_RETRY
+            self._settle(batch, response, abandon)
+
+    async def close(self) -> None:
+        """Close the channel; what was not taken stays so."""
+        await self._channel.close()
+
+    def _next_batch(self) -> dict[str, Report]:
+        batch: dict[str, Report] = {}
+        size = 0
+        for request_id, report in islice(self._reports.items(), MAX_BATCH):
+            batch[request_id] = report
+            size += report.ByteSize()
+            if size > MAX_BATCH_BYTES:
+                break
+        return batch
+
+    def _settle(
+        self,
+        batch: dict[str, Report],
+        response: request_manager_service_pb2.ReportResponse,
+        abandon: Callable[[str, int], None],
+    ) -> None:
+        for (request_id, report), result in zip(batch.items(), response.results, strict=True):
+            # A later report may have taken its place while this one was on its way.
+            if self._reports.get(request_id) is report:
+                del self._reports[request_id]
+            if not result.HasField("refused"):
+                continue
+            refused = result.refused
+            structlog.get_logger().warning(
+                "report refused", request_id=request_id, reason=refused.reason, why=refused.message
+            )
+            if refused.reason in ABANDON:
+                abandon(request_id, _epoch(report))
+
+
+def _epoch(report: Report) -> int:
+    match report.WhichOneof("report"):
+        case "progress":
+            return report.progress.epoch
+        case "finish":
+            return report.finish.epoch
+    return report.suspended.epoch

@@ -1,0 +1,157 @@
+"""Being known to the request managers: registering, and a beat for all chains at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+import grpc
+import structlog
+
+from spincycle.request_id import RequestIds
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.status import from_rpc_error
+from spincycle.v1 import request_manager_service_pb2, request_manager_service_pb2_grpc
+from spincycle.version import VERSION
+
+TIMEOUT = 3.0
+"""Seconds for one call."""
+
+RETRY_INTERVAL = 0.5
+"""Seconds before a call that failed is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a runner says of itself at boot; limits of 0 mean none."""
+
+    address: str
+    max_chains: int
+    max_jobs: int
+    job_types: tuple[str, ...]
+
+
+class Chains(Protocol):
+    """What a beat tells of the chains, and what it can bring."""
+
+    @property
+    def chain_count(self) -> int: ...
+
+    @property
+    def job_count(self) -> int: ...
+
+    def stop(self, request_id: str, reason: str) -> bool: ...
+
+    def suspend(self, request_id: str, reason: str) -> bool: ...
+
+    def abandon_all(self, why: str) -> None: ...
+
+
+class Presence:
+    """Registers, beats, and registers anew when the runner was given up."""
+
+    def __init__(
+        self,
+        request_manager: str,
+        identity: Identity,
+        chains: Chains,
+        oldest_unacknowledged: Callable[[], float],
+    ) -> None:
+        self._address = request_manager
+        self._identity = identity
+        self._chains = chains
+        self._oldest_unacknowledged = oldest_unacknowledged
+        self._channel = open_channel(request_manager)
+        self._stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(self._channel)
+        self._ids = RequestIds()
+        self.runner_id = self._ids.new()
+        self.known = False
+        self.draining = False
+        self._interval = 2.0
+
+    async def run(self) -> None:
+        """Be present until cancelled."""
+        while True:
+            await self._register()
+            await self._beat_until_given_up()
+            self.known = False
+            structlog.get_logger().error(
+                "given up by the request manager", runner_id=self.runner_id
+            )
+            self._chains.abandon_all("the request manager gave this runner up")
+            self.runner_id = self._ids.new()
+
+    async def leave(self) -> None:
+        """Say that this runner ends; its chains, if any are left, are then taken over."""
+        beat = self._sign_of_life(0.0)
+        beat.leaving = True
+        try:
+            await self._stub.Beat(beat, timeout=TIMEOUT)
+        except grpc.aio.AioRpcError as failure:
+            structlog.get_logger().warning("left without a word", cause=failure.details())
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    async def _register(self) -> None:
+        request = request_manager_service_pb2.RegisterRequest(
+            runner_id=self.runner_id,
+            address=self._identity.address,
+            max_chains=self._identity.max_chains,
+            max_jobs=self._identity.max_jobs,
+            job_types=self._identity.job_types,
+            version=VERSION,
+        )
+        told = False
+        while True:
+            try:
+                response = await self._stub.Register(request, timeout=TIMEOUT)
+            except grpc.aio.AioRpcError as failure:
+                if not told:
+                    structlog.get_logger().warning(
+                        "cannot register yet",
+                        request_manager=self._address,
+                        cause=failure.details(),
+                    )
+                told = True
+                await asyncio.sleep(RETRY_INTERVAL)
+                continue
+            self._interval = response.beat_interval.ToTimedelta().total_seconds()
+            self.known = True
+            structlog.get_logger().info("registered", runner_id=self.runner_id)
+            return
+
+    async def _beat_until_given_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            asleep = loop.time()
+            await asyncio.sleep(self._interval)
+            lag = max(0.0, loop.time() - asleep - self._interval)
+            try:
+                wishes = await self._stub.Beat(self._sign_of_life(lag), timeout=TIMEOUT)
+            except grpc.aio.AioRpcError as failure:
+                error = from_rpc_error(failure, "request manager", self._address)
+                if error.reason == "RUNNER_UNKNOWN":
+                    return
+                structlog.get_logger().warning("beat not answered", why=error.message)
+                continue
+            for request_id in wishes.stop_request_ids:
+                self._chains.stop(request_id, "")
+            for request_id in wishes.suspend_request_ids:
+                self._chains.suspend(request_id, "")
+
+    def _sign_of_life(self, lag: float) -> request_manager_service_pb2.BeatRequest:
+        beat = request_manager_service_pb2.BeatRequest(
+            runner_id=self.runner_id,
+            chains=self._chains.chain_count,
+            jobs=self._chains.job_count,
+            draining=self.draining,
+        )
+        beat.loop_lag.FromTimedelta(timedelta(seconds=lag))
+        if oldest := self._oldest_unacknowledged():
+            beat.oldest_unacknowledged.FromTimedelta(timedelta(seconds=oldest))
+        return beat

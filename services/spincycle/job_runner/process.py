@@ -1,0 +1,119 @@
+"""The process of the job runner: its parts, put together once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import structlog
+
+from spincycle.config import ConfigError
+from spincycle.job.errors import JobsNotLoaded
+from spincycle.job.loading import load_jobs
+from spincycle.job_runner.config import JobRunnerConfig
+from spincycle.job_runner.journal_stream import JournalStream
+from spincycle.job_runner.outbox import Outbox
+from spincycle.job_runner.places import Places
+from spincycle.job_runner.ports import Surroundings
+from spincycle.job_runner.presence import Identity, Presence
+from spincycle.job_runner.reporter import OutboxReporter
+from spincycle.job_runner.runner import JobRunner
+from spincycle.job_runner.running_try import StopPolicy, Workshop
+from spincycle.job_runner.service import JobRunnerService
+from spincycle.job_runner.threads import Threads
+from spincycle.job_runner.watchers import Watchers
+from spincycle.process import Shutdown, service_command
+from spincycle.rpc.server import RpcServer, keep_health
+from spincycle.v1 import job_runner_service_pb2_grpc
+
+SERVICE = "spincycle.v1.JobRunnerService"
+
+STUCK_AFTER = 30.0
+"""Seconds that a journal entry may wait before the runner no longer calls itself healthy."""
+
+LAST_WORDS = 5.0
+"""Seconds to hand over the last reports after all chains have ended."""
+
+
+async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
+    """Serve until asked to end; then suspend all chains and hand them over."""
+    try:
+        jobs = load_jobs(config.jobs)
+    except JobsNotLoaded as error:
+        raise ConfigError(str(error))
+    server = RpcServer(SERVICE, config.listen)
+    host = config.listen.rpartition(":")[0]
+    port = server.bind()
+    address = config.advertise or f"{host}:{port}"
+
+    journal = JournalStream(config.job_log)
+    watchers = Watchers()
+    outbox = Outbox(config.request_manager)
+    around = Surroundings(
+        journal=journal,
+        reporter=OutboxReporter(outbox),
+        events=watchers,
+        jobs=jobs,
+        places=Places(config.max_jobs or None),
+        workshop=Workshop(
+            threads=Threads(config.max_threads),
+            stop_policy=StopPolicy(config.stop_limit),
+        ),
+        draw=random.random,
+    )
+    runner = JobRunner(around, config.max_chains or None)
+    identity = Identity(address, config.max_chains, config.max_jobs, tuple(sorted(jobs.types())))
+    presence = Presence(
+        config.request_manager, identity, runner, lambda: journal.oldest_unacknowledged
+    )
+    job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(
+        JobRunnerService(runner, watchers, lambda: presence.runner_id, address), server.server
+    )
+    await server.start()
+    structlog.get_logger().info("listening", address=address, runner_id=presence.runner_id)
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(journal.run()),
+                group.create_task(outbox.run(lambda: presence.runner_id, runner.abandon)),
+                group.create_task(presence.run()),
+                group.create_task(
+                    keep_health(
+                        server,
+                        [
+                            lambda: presence.known,
+                            lambda: not runner.draining,
+                            lambda: journal.oldest_unacknowledged < STUCK_AFTER,
+                        ],
+                    )
+                ),
+            ]
+            await shutdown.wait()
+            await _drain(config, runner, presence, outbox)
+            for task in tasks:
+                task.cancel()
+    finally:
+        await server.stop(0.5)
+        await journal.close()
+        await outbox.close()
+        await presence.close()
+
+
+async def _drain(
+    config: JobRunnerConfig, runner: JobRunner, presence: Presence, outbox: Outbox
+) -> None:
+    log = structlog.get_logger()
+    log.info("draining", chains=runner.chain_count)
+    presence.draining = True
+    left = await runner.drain(config.grace)
+    try:
+        async with asyncio.timeout(LAST_WORDS):
+            await outbox.emptied()
+    except TimeoutError:
+        log.warning("reports left behind")
+    for request_id in left:
+        log.warning("left behind; another runner will take it over", request_id=request_id)
+    await presence.leave()
+
+
+main = service_command("job-runner", JobRunnerConfig, serve)

@@ -1,0 +1,223 @@
+"""Making requests: from a wish to a stored request with its chain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+import orjson
+import structlog
+
+from spincycle.coalescing import Coalescer
+from spincycle.errors import (
+    FieldViolation,
+    IdempotencyConflict,
+    InvalidArgs,
+    InvalidInput,
+    PlanChanged,
+)
+from spincycle.job_chain import JobChain, Value
+from spincycle.request_arg import RequestArg
+from spincycle.request_id import RequestIds
+from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.dispatch import Dispatcher
+from spincycle.request_manager.model import NewRequest, Request
+from spincycle.request_manager.store import RequestStore
+from spincycle.state import State
+
+MAX_KEY = 128
+"""Most characters of an idempotency key."""
+
+MAX_PRIORITY = 100
+"""Highest priority; the lowest is its negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for; see spincycle.v1.CreateRequest."""
+
+    type: str
+    args: dict[str, Value] = field(default_factory=dict)
+    user: str = ""
+    idempotency_key: str = ""
+    expected_plan_hash: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a wish comes to: the chain, the arguments as understood, and where from.
+
+    Attributes:
+        max_running: most requests of the type that run at once; None means no limit.
+    """
+
+    chain: JobChain
+    args: list[RequestArg]
+    plan_hash: str
+    spec_revision: str
+    max_running: int | None = None
+
+
+class Planner(Protocol):
+    """Builds the chain of a request, and stores nothing.
+
+    Raises UnknownRequestType, InvalidArgs and ChainNotBuilt.
+    """
+
+    async def build(self, type_: str, args: dict[str, Value], request_id: str) -> Built: ...
+
+
+Encode = Callable[[JobChain], bytes]
+"""Serializes a chain as it is archived and sent."""
+
+
+class Creation:
+    """Creates requests; each is answered after it is stored, and is dispatched then."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        encode: Encode,
+        store: RequestStore,
+        dispatcher: Dispatcher,
+        changes: Changes,
+    ) -> None:
+        self._planner = planner
+        self._encode = encode
+        self._store = store
+        self._dispatcher = dispatcher
+        self._changes = changes
+        self._ids = RequestIds()
+        self._writes = Coalescer[NewRequest, bool](self._write, in_flight=2)
+
+    async def create(self, wish: Wish) -> tuple[Request, list[RequestArg], bool]:
+        """The request, its arguments, and whether an earlier call had made it.
+
+        Raises:
+            UnknownRequestType, InvalidArgs, ChainNotBuilt, InvalidInput: the wish is wrong.
+            IdempotencyConflict: the key was used with other content.
+            PlanChanged: what was built is not what the caller expects.
+            DatabaseUnavailable: it may or may not be stored.
+        """
+        _check(wish)
+        if wish.idempotency_key and (existing := await self._existing(wish)):
+            return *existing, True
+        request_id = self._ids.new()
+        built = await self._planner.build(wish.type, wish.args, request_id)
+        if wish.expected_plan_hash and wish.expected_plan_hash != built.plan_hash:
+            raise PlanChanged(wish.expected_plan_hash, built.plan_hash)
+        new = self._new(wish, built, request_id)
+        if not await self._writes.submit(new):
+            existing = await self._existing(wish)
+            assert existing is not None, "only a known idempotency key keeps a request out"
+            return *existing, True
+        structlog.get_logger().info(
+            "created", request_id=request_id, type=wish.type, jobs=new.total_jobs, user=wish.user
+        )
+        if new.max_running is None:
+            self._dispatcher.offer(request_id, new.job_chain)
+        else:
+            self._dispatcher.look()
+        self._changes.changed([request_id])
+        return _stored(new), new.args, False
+
+    async def plan(self, wish: Wish) -> Built:
+        """What `create` would store. Raises as it does."""
+        _check(wish)
+        return await self._planner.build(wish.type, wish.args, "")
+
+    async def _existing(self, wish: Wish) -> tuple[Request, list[RequestArg]] | None:
+        found = await self._store.find_by_idempotency_key(wish.user, wish.idempotency_key)
+        if found is None:
+            return None
+        request_id, content_hash = found
+        if content_hash != _content_hash(wish):
+            raise IdempotencyConflict(wish.idempotency_key, request_id)
+        request = (await self._store.get([request_id]))[request_id]
+        return request, await self._store.args(request_id)
+
+    def _new(self, wish: Wish, built: Built, request_id: str) -> NewRequest:
+        return NewRequest(
+            request_id=request_id,
+            type=wish.type,
+            user=wish.user,
+            created_at=datetime.now(UTC),
+            total_jobs=len(built.chain.jobs),
+            priority=wish.priority,
+            spec_revision=built.spec_revision,
+            plan_hash=built.plan_hash,
+            given_args=_searchable(wish, built.args),
+            create_request={"Type": wish.type, "Args": wish.args, "User": wish.user},
+            content_hash=_content_hash(wish) if wish.idempotency_key else "",
+            args=built.args,
+            job_chain=self._encode(built.chain),
+            idempotency_key=wish.idempotency_key,
+            max_running=built.max_running,
+        )
+
+    async def _write(self, requests: list[NewRequest]) -> list[bool]:
+        new = await self._store.create(requests)
+        return [request.request_id in new for request in requests]
+
+
+def _check(wish: Wish) -> None:
+    if not wish.type:
+        raise InvalidInput("Type is empty, must be a request name", "type")
+    if len(wish.idempotency_key) > MAX_KEY:
+        raise InvalidInput(
+            f"an idempotency key has at most {MAX_KEY} characters", "idempotency_key"
+        )
+    if abs(wish.priority) > MAX_PRIORITY:
+        raise InvalidInput(
+            f"a priority lies between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority"
+        )
+    unstorable = [
+        FieldViolation(f"args.{name}", f'argument "{name}" holds the character NUL')
+        for name, value in wish.args.items()
+        if b"\\u0000" in orjson.dumps([name, value])
+    ]
+    if unstorable:
+        raise InvalidArgs(unstorable[0].description, wish.type, tuple(unstorable))
+
+
+def _content_hash(wish: Wish) -> str:
+    content = [wish.type, wish.args, wish.expected_plan_hash, wish.priority]
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _searchable(wish: Wish, args: list[RequestArg]) -> dict[str, str]:
+    """The given arguments as text. A secret one cannot be searched for."""
+    secret = {arg.name for arg in args if arg.secret}
+    return {
+        name: value if isinstance(value, str) else orjson.dumps(value).decode()
+        for name, value in wish.args.items()
+        if name not in secret
+    }
+
+
+def _stored(new: NewRequest) -> Request:
+    return Request(
+        request_id=new.request_id,
+        type=new.type,
+        state=State.PENDING,
+        user=new.user,
+        created_at=new.created_at,
+        started_at=None,
+        finished_at=None,
+        total_jobs=new.total_jobs,
+        finished_jobs=0,
+        rolled_back_jobs=0,
+        epoch=0,
+        runner_id="",
+        runner_address="",
+        priority=new.priority,
+        reason="",
+        spec_revision=new.spec_revision,
+        plan_hash=new.plan_hash,
+        rerun_of="",
+        wish=None,
+    )

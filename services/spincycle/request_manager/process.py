@@ -1,0 +1,212 @@
+"""The process of the request manager: its parts, put together once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from spincycle.config import ConfigError
+from spincycle.database.database import Database
+from spincycle.database.migrations import migrate_when_reachable
+from spincycle.database.notifications import listen
+from spincycle.database.queries import load_queries
+from spincycle.errors import DatabaseUnavailable
+from spincycle.graph import Expander, Limits
+from spincycle.job.errors import JobsNotLoaded
+from spincycle.job.loading import load_jobs
+from spincycle.process import Shutdown, service_command
+from spincycle.rebuild import rebuild
+from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.request_manager.control import Control
+from spincycle.request_manager.creation import Creation
+from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
+from spincycle.request_manager.job_log_client import JobLogClient
+from spincycle.request_manager.planner import SpecPlanner
+from spincycle.request_manager.recovery import Recovery, RecoveryPolicy
+from spincycle.request_manager.reports import Presence, Reports
+from spincycle.request_manager.runner_store import RunnerStore
+from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.running import RunningJobs
+from spincycle.request_manager.service import RequestManagerService, UseCases
+from spincycle.request_manager.snapshots import Snapshots
+from spincycle.request_manager.spec_keeper import SpecKeeper
+from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.translate import encode_request
+from spincycle.request_manager.watch import Watch
+from spincycle.rpc.server import RpcServer, keep_health
+from spincycle.v1 import request_manager_service_pb2_grpc
+from spincycle.wire.chain import encode_chain
+
+PACKAGE = "spincycle.request_manager"
+SCHEMA = "request_manager"
+SERVICE = "spincycle.v1.RequestManagerService"
+CHANNEL = "spincycle_requests"
+"""Notifications that tell the other request managers which requests changed."""
+
+
+class RequestManager:
+    """All parts of one request manager."""
+
+    def __init__(
+        self,
+        config: RequestManagerConfig,
+        database: Database,
+        specs: SpecKeeper,
+        expander: Expander,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._expander = expander
+        self.specs = specs
+        store = RequestStore(database)
+        runner_store = RunnerStore(database)
+        self._job_log = JobLogClient(config.job_log)
+        snapshots = Snapshots(store, self._job_log, rebuild)
+        self.changes = Changes()
+        self._runners = RunnerDirectory(
+            runner_store, config.dispatch_timeout, doubtful_after=2 * config.beat_interval + 1
+        )
+        self.recovery = Recovery(
+            store,
+            runner_store,
+            self._runners,
+            self.changes,
+            snapshots.rebuild,
+            self._look,
+            RecoveryPolicy(
+                interval=min(2.0, config.silence_limit / 4), silence=config.silence_limit
+            ),
+        )
+        self.dispatcher = Dispatcher(
+            store, self._runners, self.changes, self.recovery.recover_unanswered, DispatchPolicy()
+        )
+        self.use_cases = UseCases(
+            creation=Creation(
+                SpecPlanner(specs, expander),
+                lambda chain: encode_chain(chain).SerializeToString(),
+                store,
+                self.dispatcher,
+                self.changes,
+            ),
+            control=Control(store, self._runners, self.dispatcher, self.changes),
+            reports=Reports(store, self.changes, self.dispatcher),
+            presence=Presence(runner_store, self._runners, self.dispatcher.look),
+            running=RunningJobs(store, self._runners),
+            watch=Watch(store, self._runners, self.changes, snapshots.whole, encode_request),
+            snapshots=snapshots,
+            specs=specs,
+            store=store,
+        )
+
+    def _look(self) -> None:
+        self.dispatcher.look()
+
+    async def tell_others(self) -> None:
+        """Tell the other request managers what this one changes, until cancelled."""
+        pending: set[str] = set()
+        something = asyncio.Event()
+
+        def outward(request_ids: list[str]) -> None:
+            pending.update(request_ids)
+            something.set()
+
+        self.changes.tell_others(outward)
+        while True:
+            await something.wait()
+            something.clear()
+            request_ids = list(pending)
+            pending.clear()
+            try:
+                # A notification holds less than 8000 bytes, and an id has 20.
+                for start in range(0, len(request_ids), 300):
+                    told = ",".join(request_ids[start : start + 300])
+                    await self._database.execute("notify", channel=CHANNEL, payload=told)
+            except DatabaseUnavailable:
+                # The others look for themselves when they hear the database again.
+                continue
+
+    async def close(self) -> None:
+        """Let go of channels, threads and connections."""
+        await self._runners.close()
+        await self._job_log.close()
+        self._expander.close()
+        await self._database.close()
+
+
+async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
+    """Serve until asked to end."""
+    try:
+        jobs = load_jobs(config.jobs)
+    except JobsNotLoaded as error:
+        raise ConfigError(str(error))
+    specs = await SpecKeeper.open(config.specs_dir, jobs.types())
+    database = await Database.open(config.database, load_queries(PACKAGE), "request-manager")
+    expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
+    manager = RequestManager(config, database, specs, expander)
+    server = RpcServer(SERVICE, config.listen)
+    request_manager_service_pb2_grpc.add_RequestManagerServiceServicer_to_server(
+        RequestManagerService(manager.use_cases, config.beat_interval, config.silence_limit),
+        server.server,
+    )
+    port = server.bind()
+    await server.start()
+    structlog.get_logger().info("listening", address=config.listen, port=port)
+    try:
+        await _work(config, manager, database, server, shutdown)
+    finally:
+        await server.stop(config.grace)
+        await manager.close()
+
+
+async def _work(
+    config: RequestManagerConfig,
+    manager: RequestManager,
+    database: Database,
+    server: RpcServer,
+    shutdown: Shutdown,
+) -> None:
+    """Do what goes on beside the calls, until asked to end."""
+
+    def hear(payload: str) -> None:
+        manager.changes.heard(payload.split(","))
+        manager.dispatcher.look()
+
+    async with asyncio.TaskGroup() as group:
+        ended = asyncio.create_task(shutdown.wait())
+        migrating = group.create_task(_migrate(config))
+        await asyncio.wait({ended, migrating}, return_when=asyncio.FIRST_COMPLETED)
+        tasks = [migrating]
+        if not shutdown.asked:
+            reloads = asyncio.Event()
+            shutdown.on_reload(reloads.set)
+            tasks += [
+                group.create_task(manager.dispatcher.run()),
+                group.create_task(manager.recovery.run()),
+                group.create_task(manager.tell_others()),
+                group.create_task(
+                    listen(config.database, CHANNEL, hear, manager.changes.nothing_heard)
+                ),
+                group.create_task(keep_health(server, [lambda: database.reachable])),
+                group.create_task(_reload(manager.specs, reloads)),
+            ]
+            await ended
+        await server.set_serving(False)
+        for task in tasks:
+            task.cancel()
+
+
+async def _migrate(config: RequestManagerConfig) -> None:
+    if config.database.migrate:
+        await migrate_when_reachable(config.database, SCHEMA, PACKAGE)
+
+
+async def _reload(specs: SpecKeeper, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await specs.reload()
+
+
+main = service_command("request-manager", RequestManagerConfig, serve)

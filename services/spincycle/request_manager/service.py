@@ -1,0 +1,311 @@
+"""RequestManagerService: wire types in, wire types out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import grpc
+
+from spincycle.errors import (
+    ChainTooLarge,
+    DatabaseUnavailable,
+    InvalidInput,
+    NotYetThere,
+    RequestNotFound,
+    SpinCycleError,
+)
+from spincycle.graph import declared_args
+from spincycle.request_manager.control import Control
+from spincycle.request_manager.creation import Creation, Wish
+from spincycle.request_manager.model import Request
+from spincycle.request_manager.paging import decode_page_token, encode_page_token
+from spincycle.request_manager.reports import Presence, Reports
+from spincycle.request_manager.runner_store import Registration, SignOfLife
+from spincycle.request_manager.running import RunningJobs
+from spincycle.request_manager.snapshots import Snapshots
+from spincycle.request_manager.spec_keeper import SpecKeeper
+from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.translate import (
+    decode_filter,
+    decode_finish,
+    decode_report,
+    encode_arg,
+    encode_finding,
+    encode_request,
+    report_request_id,
+)
+from spincycle.request_manager.watch import Watch, WatchOptions
+from spincycle.rpc.channel import MAX_MESSAGE_BYTES
+from spincycle.rpc.status import to_message
+from spincycle.spec import Source, check_sources
+from spincycle.spec.call_checks import JobTypeRule
+from spincycle.v1 import (
+    job_chain_pb2,
+    request_manager_service_pb2_grpc,
+    request_pb2,
+    status_pb2,
+)
+from spincycle.v1 import (
+    request_manager_service_pb2 as rpc,
+)
+from spincycle.wire.chain import encode_chain
+from spincycle.wire.values import from_struct
+
+DEFAULT_PAGE = 100
+"""Requests in a page of List when the caller sets no limit."""
+
+MAX_PAGE = 1000
+"""Most requests in a page of List."""
+
+CHAIN_PART = 2000
+"""Jobs in one part of FetchJobChain."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the service calls."""
+
+    creation: Creation
+    control: Control
+    reports: Reports
+    presence: Presence
+    running: RunningJobs
+    watch: Watch
+    snapshots: Snapshots
+    specs: SpecKeeper
+    store: RequestStore
+
+
+class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServiceServicer):
+    """Translates calls for the use cases; see the contract for what each does."""
+
+    def __init__(self, use: UseCases, beat_interval: float, silence_limit: float) -> None:
+        self._use = use
+        self._beat_interval = beat_interval
+        self._silence_limit = silence_limit
+
+    async def Create(self, request: rpc.CreateRequest, context: Context) -> rpc.CreateResponse:
+        wish = Wish(
+            type=request.type,
+            args=from_struct(request.args),
+            user=_user(context),
+            idempotency_key=request.idempotency_key,
+            expected_plan_hash=request.expected_plan_hash,
+            priority=request.priority,
+        )
+        stored, args, existed = await self._use.creation.create(wish)
+        message = encode_request(stored)
+        message.args.extend(encode_arg(arg) for arg in args)
+        return rpc.CreateResponse(request=message, existed=existed)
+
+    async def Plan(self, request: rpc.PlanRequest, context: Context) -> rpc.PlanResponse:
+        built = await self._use.creation.plan(Wish(request.type, from_struct(request.args)))
+        response = rpc.PlanResponse()
+        plan = response.plan
+        plan.type = request.type
+        plan.args.extend(encode_arg(arg) for arg in built.args)
+        plan.job_chain.CopyFrom(encode_chain(built.chain))
+        plan.hash = built.plan_hash
+        plan.spec_revision = built.spec_revision
+        plan.total_jobs = len(built.chain.jobs)
+        plan.work_jobs = sum(not job.structural for job in built.chain.jobs.values())
+        return response
+
+    async def Get(self, request: rpc.GetRequest, context: Context) -> rpc.GetResponse:
+        stored = await self._get(request.request_id)
+        message = await self._use.snapshots.request(stored, with_chain=request.include_job_chain)
+        return rpc.GetResponse(request=message)
+
+    async def List(self, request: rpc.ListRequest, context: Context) -> rpc.ListResponse:
+        limit = min(request.filter.limit or DEFAULT_PAGE, MAX_PAGE)
+        after = decode_page_token(request.page_token, request.filter)
+        offset = 0 if after else request.filter.offset
+        found = await self._use.store.find(decode_filter(request.filter), limit + 1, offset, after)
+        response = rpc.ListResponse(requests=[encode_request(one) for one in found[:limit]])
+        if len(found) > limit:
+            response.next_page_token = encode_page_token(found[limit - 1], request.filter)
+        return response
+
+    async def Start(self, request: rpc.StartRequest, context: Context) -> rpc.StartResponse:
+        await self._use.control.start(request.request_id)
+        return rpc.StartResponse()
+
+    async def Stop(self, request: rpc.StopRequest, context: Context) -> rpc.StopResponse:
+        stored = await self._use.control.stop(request.request_id, _user(context), request.reason)
+        return rpc.StopResponse(request=encode_request(stored))
+
+    async def Suspend(self, request: rpc.SuspendRequest, context: Context) -> rpc.SuspendResponse:
+        stored = await self._use.control.suspend(request.request_id, _user(context), request.reason)
+        return rpc.SuspendResponse(request=encode_request(stored))
+
+    async def Resume(self, request: rpc.ResumeRequest, context: Context) -> rpc.ResumeResponse:
+        stored = await self._use.control.resume(request.request_id, _user(context))
+        return rpc.ResumeResponse(request=encode_request(stored))
+
+    async def Rerun(self, request: rpc.RerunRequest, context: Context) -> rpc.RerunResponse:
+        raise NotYetThere("Rerun")
+
+    async def Skip(self, request: rpc.SkipRequest, context: Context) -> rpc.SkipResponse:
+        raise NotYetThere("Skip")
+
+    async def Explain(self, request: rpc.ExplainRequest, context: Context) -> rpc.ExplainResponse:
+        raise NotYetThere("Explain")
+
+    async def GetJobChain(
+        self, request: rpc.GetJobChainRequest, context: Context
+    ) -> rpc.GetJobChainResponse:
+        chain = await self._use.snapshots.chain(request.request_id)
+        response = rpc.GetJobChainResponse(job_chain=chain)
+        if response.ByteSize() > MAX_MESSAGE_BYTES:
+            raise ChainTooLarge(request.request_id, len(chain.jobs))
+        return response
+
+    async def FetchJobChain(
+        self, request: rpc.FetchJobChainRequest, context: Context
+    ) -> AsyncIterator[rpc.FetchJobChainResponse]:
+        chain = await self._use.snapshots.chain(request.request_id)
+        edges = {adjacent.job_id: adjacent for adjacent in chain.adjacency_list}
+        for start in range(0, max(len(chain.jobs), 1), CHAIN_PART):
+            jobs = chain.jobs[start : start + CHAIN_PART]
+            part = job_chain_pb2.JobChain(
+                request_id=chain.request_id,
+                jobs=jobs,
+                adjacency_list=[edges[job.id] for job in jobs if job.id in edges],
+            )
+            if start + CHAIN_PART >= len(chain.jobs):
+                part.state = chain.state
+                part.finished_jobs = chain.finished_jobs
+                part.parallel_limits.extend(chain.parallel_limits)
+                if chain.HasField("timeout"):
+                    part.timeout.CopyFrom(chain.timeout)
+            yield rpc.FetchJobChainResponse(part=part)
+
+    async def ListSpecs(
+        self, request: rpc.ListSpecsRequest, context: Context
+    ) -> rpc.ListSpecsResponse:
+        specs = self._use.specs.specs
+        return rpc.ListSpecsResponse(
+            specs=[
+                request_pb2.RequestSpec(
+                    name=sequence.name,
+                    args=[encode_arg(arg) for arg in declared_args(sequence)],
+                )
+                for sequence in specs.requests()
+            ],
+            spec_revision=specs.revision,
+        )
+
+    async def Lint(self, request: rpc.LintRequest, context: Context) -> rpc.LintResponse:
+        sources = [Source(file.path, file.content) for file in request.files]
+        rule = JobTypeRule(self._use.specs.job_types)
+        result = await asyncio.to_thread(check_sources, sources, rule)
+        return rpc.LintResponse(findings=[encode_finding(found) for found in result.findings])
+
+    async def ReloadSpecs(
+        self, request: rpc.ReloadSpecsRequest, context: Context
+    ) -> rpc.ReloadSpecsResponse:
+        reloaded = await self._use.specs.reload()
+        return rpc.ReloadSpecsResponse(
+            spec_revision=reloaded.revision,
+            changed=reloaded.changed,
+            findings=[encode_finding(found) for found in reloaded.findings],
+        )
+
+    async def GetRunning(
+        self, request: rpc.GetRunningRequest, context: Context
+    ) -> rpc.GetRunningResponse:
+        running = await self._use.running.find(request.filter.request_id, request.filter.limit)
+        return rpc.GetRunningResponse(
+            status=status_pb2.RunningStatus(
+                jobs=running.jobs,
+                requests={one.request_id: encode_request(one) for one in running.requests},
+            ),
+            silent_runner_ids=running.silent_runner_ids,
+            has_running_requests=running.any_request,
+        )
+
+    async def Watch(
+        self, request: rpc.WatchRequest, context: Context
+    ) -> AsyncIterator[rpc.WatchResponse]:
+        options = WatchOptions(request.include_job_chain, request.requests_only)
+        if not request.request_ids:
+            async for event in self._use.watch.many(decode_filter(request.filter), options):
+                yield rpc.WatchResponse(events=[event])
+            return
+        if len(request.request_ids) > 1:
+            raise InvalidInput("one request can be watched by id at a time", "request_ids")
+        if request.cursor and not request.cursor.isdecimal():
+            raise InvalidInput("the cursor is not one of this service", "cursor")
+        seen = int(request.cursor or 0)
+        async for event in self._use.watch.one(request.request_ids[0], options, seen):
+            yield rpc.WatchResponse(events=[event])
+
+    async def Register(
+        self, request: rpc.RegisterRequest, context: Context
+    ) -> rpc.RegisterResponse:
+        await self._use.presence.register(
+            Registration(
+                runner_id=request.runner_id,
+                address=request.address,
+                max_chains=request.max_chains,
+                max_jobs=request.max_jobs,
+                job_types=tuple(request.job_types),
+                version=request.version,
+            )
+        )
+        response = rpc.RegisterResponse()
+        response.beat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
+        response.silence_limit.FromTimedelta(timedelta(seconds=self._silence_limit))
+        return response
+
+    async def Beat(self, request: rpc.BeatRequest, context: Context) -> rpc.BeatResponse:
+        wishes = await self._use.presence.beat(
+            SignOfLife(
+                runner_id=request.runner_id,
+                chains=request.chains,
+                jobs=request.jobs,
+                draining=request.draining,
+                leaving=request.leaving,
+            )
+        )
+        return rpc.BeatResponse(stop_request_ids=wishes.stop, suspend_request_ids=wishes.suspend)
+
+    async def Report(self, request: rpc.ReportRequest, context: Context) -> rpc.ReportResponse:
+        response = rpc.ReportResponse()
+        outcomes = await asyncio.gather(*(self._take(report) for report in request.reports))
+        for report, refused in zip(request.reports, outcomes, strict=True):
+            result = response.results.add(request_id=report_request_id(report))
+            if refused:
+                result.refused.CopyFrom(to_message(refused))
+        return response
+
+    async def Finish(self, request: rpc.FinishRequest, context: Context) -> rpc.FinishResponse:
+        await self._use.reports.take(decode_finish(request))
+        return rpc.FinishResponse()
+
+    async def _take(self, report: rpc.RunnerReport) -> SpinCycleError | None:
+        """Why a report was refused; that the database is away is told of the whole call."""
+        try:
+            await self._use.reports.take(decode_report(report))
+        except DatabaseUnavailable:
+            raise
+        except SpinCycleError as refused:
+            return refused
+        return None
+
+    async def _get(self, request_id: str) -> Request:
+        found = await self._use.store.get([request_id])
+        if request_id not in found:
+            raise RequestNotFound(request_id)
+        return found[request_id]
+
+
+def _user(context: Context) -> str:
+    """Whom authentication told; nobody is authenticated yet."""
+    return str(getattr(context, "user", ""))

@@ -1,0 +1,99 @@
+"""What the archive and the journal know of a request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from spincycle.errors import RequestNotFound
+from spincycle.job_chain import JobChain, SuspendedJobChain
+from spincycle.journal_entry import JournalEntry
+from spincycle.request_manager.job_log_client import JobLogClient
+from spincycle.request_manager.model import Orphan, Request, Suspended
+from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.translate import encode_arg, encode_request
+from spincycle.v1 import event_pb2, job_chain_pb2, job_log_pb2, request_pb2, status_pb2
+from spincycle.wire.chain import decode_chain, encode_suspended_chain
+from spincycle.wire.journal import decode_entry
+
+Rebuild = Callable[[JobChain, list[JournalEntry]], SuspendedJobChain]
+"""The state of a chain after the entries of its journal."""
+
+
+class Snapshots:
+    """Puts requests together from what is stored of them."""
+
+    def __init__(self, store: RequestStore, job_log: JobLogClient, rebuild: Rebuild) -> None:
+        self._store = store
+        self._job_log = job_log
+        self._rebuild = rebuild
+
+    async def request(self, request: Request, *, with_chain: bool) -> request_pb2.Request:
+        """A request with its arguments, and its chain if that is asked for."""
+        message = encode_request(request)
+        message.args.extend(encode_arg(arg) for arg in await self._store.args(request.request_id))
+        if with_chain:
+            message.job_chain.CopyFrom(await self.chain(request.request_id))
+        return message
+
+    async def chain(self, request_id: str) -> job_chain_pb2.JobChain:
+        """The chain of a request as it was created.
+
+        Raises:
+            RequestNotFound: there is no such request.
+        """
+        chains = await self._store.job_chains([request_id])
+        if request_id not in chains:
+            raise RequestNotFound(request_id)
+        return job_chain_pb2.JobChain.FromString(chains[request_id])
+
+    async def whole(self, request: Request, with_chain: bool) -> event_pb2.RequestSnapshot:
+        """A request with what the journal says of its jobs."""
+        snapshot = event_pb2.RequestSnapshot(request=await self.request(request, with_chain=False))
+        if with_chain:
+            snapshot.job_chain.CopyFrom(await self.chain(request.request_id))
+        if request.epoch:
+            latest: dict[str, status_pb2.JobStatus] = {}
+            async for entry in self._entries(request.request_id):
+                latest[entry.job_id] = _status(entry)
+            snapshot.jobs.extend(latest.values())
+        return snapshot
+
+    async def rebuild(self, orphan: Orphan, archived: bytes) -> Suspended:
+        """The state in which a request can go on after its runner was lost."""
+        # Whatever the old runner still has on its way is refused from here on, so the journal
+        # that is read next is all there will ever be of its epoch.
+        await self._job_log.fence(orphan.request_id, orphan.epoch)
+        chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
+        entries = [
+            decode_entry(entry)
+            async for entry in self._job_log.entries(orphan.request_id, without_output=False)
+        ]
+        state = self._rebuild(chain, entries)
+        return Suspended(
+            request_id=orphan.request_id,
+            epoch=orphan.epoch,
+            finished_jobs=state.job_chain.finished_jobs,
+            reason=f"runner {orphan.runner_id} was lost",
+            suspended_job_chain=encode_suspended_chain(state).SerializeToString(),
+        )
+
+    def _entries(self, request_id: str) -> AsyncIterator[job_log_pb2.JobLog]:
+        return self._job_log.entries(request_id, without_output=True)
+
+
+def _status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:
+    status = status_pb2.JobStatus(
+        request_id=entry.request_id,
+        job_id=entry.job_id,
+        type=entry.type,
+        name=entry.name,
+        state=entry.state,
+        sequence_id=entry.sequence_id,
+        error=entry.error,
+    )
+    setattr(status, "try", getattr(entry, "try"))
+    if entry.HasField("started_at"):
+        status.started_at.CopyFrom(entry.started_at)
+    if entry.HasField("finished_at"):
+        status.finished_at.CopyFrom(entry.finished_at)
+    return status

@@ -1,0 +1,87 @@
+"""The spec set in force, and putting another one in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from spincycle.config import ConfigError
+from spincycle.spec import Finding, Severity, SpecSet, load_specs
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What came of reading the specs again."""
+
+    revision: str
+    changed: bool
+    findings: list[Finding]
+
+
+class SpecKeeper:
+    """Holds the specs; a broken set never replaces a good one."""
+
+    def __init__(self, directory: Path, job_types: frozenset[str], specs: SpecSet) -> None:
+        self._directory = directory
+        self._job_types = job_types
+        self._specs = specs
+        self._loading = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, directory: Path, job_types: frozenset[str]) -> SpecKeeper:
+        """Read the specs for the first time.
+
+        Raises:
+            ConfigError: they cannot be used; every finding is named.
+        """
+        result = await asyncio.to_thread(load_specs, directory, job_types)
+        _log(result.findings)
+        if result.specs is None:
+            errors = [
+                f"{found.place}: {found.text}"
+                for found in result.findings
+                if found.severity is Severity.ERROR
+            ]
+            raise ConfigError("the specs cannot be used:\n" + "\n".join(errors))
+        structlog.get_logger().info(
+            "specs loaded",
+            directory=str(directory),
+            revision=result.specs.revision,
+            requests=len(result.specs.requests()),
+        )
+        return cls(directory, job_types, result.specs)
+
+    @property
+    def specs(self) -> SpecSet:
+        """The set in force."""
+        return self._specs
+
+    @property
+    def job_types(self) -> frozenset[str]:
+        """Job types that specs may name."""
+        return self._job_types
+
+    async def reload(self) -> Reloaded:
+        """Read the specs again; with an error among the findings the old set stays in force."""
+        async with self._loading:
+            result = await asyncio.to_thread(load_specs, self._directory, self._job_types)
+            old = self._specs.revision
+            if result.specs is not None:
+                self._specs = result.specs
+        _log(result.findings)
+        structlog.get_logger().info(
+            "specs reloaded" if result.specs else "specs kept",
+            revision=self._specs.revision,
+            findings=len(result.findings),
+        )
+        return Reloaded(self._specs.revision, self._specs.revision != old, result.findings)
+
+
+def _log(findings: list[Finding]) -> None:
+    log = structlog.get_logger()
+    for found in findings:
+        level = log.error if found.severity is Severity.ERROR else log.warning
+        level("spec finding", code=found.code, place=found.place, finding=found.text)

@@ -1,0 +1,164 @@
+"""Requests as the contract carries them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import cast
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from spincycle.errors import InvalidInput
+from spincycle.request_arg import REDACTED, RequestArg
+from spincycle.request_manager.model import (
+    Finished,
+    Progressed,
+    Report,
+    Request,
+    RequestFilter,
+    Suspended,
+)
+from spincycle.spec import Finding, Severity
+from spincycle.state import State
+from spincycle.v1 import finding_pb2, request_manager_service_pb2, request_pb2, state_pb2
+from spincycle.wire.states import decode_state
+from spincycle.wire.times import from_timestamp
+from spincycle.wire.values import to_value
+
+
+def encode_request(request: Request) -> request_pb2.Request:
+    """A request without arguments and chain."""
+    message = request_pb2.Request(
+        id=request.request_id,
+        type=request.type,
+        state=encode_state(request.state),
+        user=request.user,
+        total_jobs=request.total_jobs,
+        finished_jobs=request.finished_jobs,
+        runner_address=request.runner_address,
+        runner_id=request.runner_id,
+        epoch=request.epoch,
+        spec_revision=request.spec_revision,
+        plan_hash=request.plan_hash,
+        priority=request.priority,
+        reason=request.reason,
+        rerun_of=request.rerun_of,
+        rolled_back_jobs=request.rolled_back_jobs,
+    )
+    _set_time(message.created_at, request.created_at)
+    if request.started_at:
+        _set_time(message.started_at, request.started_at)
+    if request.finished_at:
+        _set_time(message.finished_at, request.finished_at)
+    return message
+
+
+def encode_state(state: State) -> state_pb2.State.ValueType:
+    """A state as the contract's enum."""
+    return cast(state_pb2.State.ValueType, int(state))
+
+
+def encode_arg(arg: RequestArg) -> request_pb2.RequestArg:
+    """An argument; a secret value is not shown."""
+    message = request_pb2.RequestArg(
+        pos=arg.pos,
+        name=arg.name,
+        desc=arg.desc,
+        type=arg.type,
+        given=arg.given,
+        secret=arg.secret,
+        value_type=arg.value_type,
+    )
+    if arg.default is not None:
+        message.default.CopyFrom(to_value(REDACTED if arg.secret else arg.default))
+    if arg.value is not None:
+        message.value.CopyFrom(to_value(REDACTED if arg.secret else arg.value))
+    return message
+
+
+def decode_filter(message: request_pb2.RequestFilter) -> RequestFilter:
+    """Which requests to list."""
+    return RequestFilter(
+        type=message.type,
+        states=tuple(decode_state(number) for number in message.states),
+        user=message.user,
+        args=dict(message.args),
+        since=from_timestamp(message.since) if message.HasField("since") else None,
+        until=from_timestamp(message.until) if message.HasField("until") else None,
+    )
+
+
+def decode_finish(message: request_manager_service_pb2.FinishRequest) -> Finished:
+    """The end of a request.
+
+    Raises:
+        InvalidInput: it does not say when the request ended.
+    """
+    if not message.HasField("finished_at"):
+        raise InvalidInput("a finished request must say when it ended", "finished_at")
+    return Finished(
+        request_id=message.request_id,
+        epoch=message.epoch,
+        state=decode_state(message.state),
+        finished_at=from_timestamp(message.finished_at),
+        finished_jobs=message.finished_jobs,
+        reason=message.reason,
+    )
+
+
+def decode_report(message: request_manager_service_pb2.RunnerReport) -> Report:
+    """News of one request.
+
+    Raises:
+        InvalidInput: it holds none, or an impossible one.
+    """
+    match message.WhichOneof("report"):
+        case "finish":
+            return decode_finish(message.finish)
+        case "progress":
+            progress = message.progress
+            return Progressed(
+                progress.request_id,
+                progress.epoch,
+                progress.finished_jobs,
+                progress.rolled_back_jobs,
+            )
+        case "suspended":
+            suspended = message.suspended
+            return Suspended(
+                suspended.request_id,
+                suspended.epoch,
+                suspended.job_chain.finished_jobs,
+                "",
+                suspended.SerializeToString(),
+            )
+    raise InvalidInput("a report must hold progress, an end or a saved state", "report")
+
+
+def report_request_id(message: request_manager_service_pb2.RunnerReport) -> str:
+    """Request that a report is about."""
+    which = message.WhichOneof("report")
+    return str(getattr(message, which).request_id) if which else ""
+
+
+def encode_finding(finding: Finding) -> finding_pb2.Finding:
+    """What a check of the specs has found."""
+    return finding_pb2.Finding(
+        code=finding.code,
+        severity=(
+            finding_pb2.SEVERITY_ERROR
+            if finding.severity is Severity.ERROR
+            else finding_pb2.SEVERITY_WARNING
+        ),
+        message=finding.text,
+        file=finding.file,
+        line=finding.line,
+        column=finding.column,
+        sequence=finding.sequence,
+        node=finding.node,
+        field=finding.field,
+        values=list(finding.values),
+    )
+
+
+def _set_time(field: Timestamp, time: datetime) -> None:
+    field.FromDatetime(time)

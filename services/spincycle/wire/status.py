@@ -1,0 +1,45 @@
+"""Job statuses and job events as the contract carries them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from spincycle.job_status import JobEvent, JobStatus
+from spincycle.v1 import event_pb2, state_pb2, status_pb2
+from spincycle.wire.times import set_nanoseconds
+
+
+def encode_status(status: JobStatus) -> status_pb2.JobStatus:
+    """The status as a message."""
+    message = status_pb2.JobStatus(
+        request_id=status.request_id,
+        job_id=status.job_id,
+        type=status.type,
+        name=status.name,
+        state=cast(state_pb2.State.ValueType, int(status.state)),
+        status=status.status,
+        percent=status.percent,
+        sequence_id=status.sequence_id,
+        error=status.error,
+    )
+    setattr(message, "try", status.try_)
+    if status.started_at:
+        set_nanoseconds(message.started_at, status.started_at)
+    if status.finished_at:
+        set_nanoseconds(message.finished_at, status.finished_at)
+    if status.retry_at:
+        set_nanoseconds(message.retry_at, status.retry_at)
+    return message
+
+
+def encode_event(event: JobEvent) -> event_pb2.JobEvent:
+    """The event as a message."""
+    message = event_pb2.JobEvent(
+        job=encode_status(event.job),
+        epoch=event.epoch,
+        sequence_number=event.sequence_number,
+        finished_jobs=event.finished_jobs,
+        rolled_back_jobs=event.rolled_back_jobs,
+    )
+    set_nanoseconds(message.occurred_at, event.occurred_at)
+    return message

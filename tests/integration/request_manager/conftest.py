@@ -1,0 +1,269 @@
+"""A request manager on a real socket and a real database, with a runner that tests steer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+from pydantic import SecretStr
+from tests.ports import free_port
+from tests.postgres_fixtures import *  # noqa: F403
+
+from spincycle.config import DatabaseConfig
+from spincycle.process import Shutdown
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.request_manager.process import serve
+from spincycle.rpc.channel import open_channel
+from spincycle.v1 import (
+    error_pb2,
+    job_log_pb2,
+    job_log_service_pb2,
+    job_log_service_pb2_grpc,
+    job_runner_service_pb2,
+    job_runner_service_pb2_grpc,
+    request_manager_service_pb2_grpc,
+    state_pb2,
+)
+from spincycle.v1 import (
+    request_manager_service_pb2 as rpc,
+)
+
+SPECS = """
+sequences:
+  nap:
+    request: true
+    args:
+      required:
+        - name: ms
+      optional:
+        - name: why
+          desc: "Why to sleep"
+          default: "tired"
+    nodes:
+      rest:
+        category: job
+        type: sleep
+        args:
+          - expected: duration
+            given: ms
+"""
+
+Stub = request_manager_service_pb2_grpc.RequestManagerServiceStub
+
+
+async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
+    """Return when the condition holds; the test's own time limit bounds the wait."""
+    async with asyncio.timeout(20):
+        while True:
+            holds = condition()
+            if isinstance(holds, Awaitable):
+                holds = await holds
+            if holds:
+                return
+            await asyncio.sleep(0.01)
+
+
+class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
+    """A runner that keeps what it is given and does only what the test says."""
+
+    def __init__(self, runner_id: str) -> None:
+        self.runner_id = runner_id
+        self.chains: dict[str, int] = {}
+        self.resumed: dict[str, job_runner_service_pb2.ResumeChainsRequest] = {}
+        self.stopped: list[str] = []
+        self.suspended: list[str] = []
+        self.refuse_with: str = ""
+        self.silent = False
+
+    async def RunChains(self, request, context):  # type: ignore[no-untyped-def]
+        if self.silent:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "silent")
+        if self.refuse_with:
+            return job_runner_service_pb2.RunChainsResponse(
+                refusals=[
+                    job_runner_service_pb2.Refusal(
+                        request_id=one.job_chain.request_id,
+                        error=error_pb2.Error(reason=self.refuse_with, message="as the test says"),
+                    )
+                    for one in request.assignments
+                ]
+            )
+        for one in request.assignments:
+            self.chains[one.job_chain.request_id] = one.epoch
+        return job_runner_service_pb2.RunChainsResponse()
+
+    async def ResumeChains(self, request, context):  # type: ignore[no-untyped-def]
+        for one in request.suspended_job_chains:
+            self.chains[one.request_id] = one.epoch
+            self.resumed[one.request_id] = one
+        return job_runner_service_pb2.ResumeChainsResponse()
+
+    async def StopChains(self, request, context):  # type: ignore[no-untyped-def]
+        self.stopped.extend(request.request_ids)
+        return job_runner_service_pb2.StopChainsResponse()
+
+    async def SuspendChains(self, request, context):  # type: ignore[no-untyped-def]
+        self.suspended.extend(request.request_ids)
+        return job_runner_service_pb2.SuspendChainsResponse()
+
+    async def ListRunning(self, request, context):  # type: ignore[no-untyped-def]
+        return job_runner_service_pb2.ListRunningResponse()
+
+    async def WatchJobs(self, request, context):  # type: ignore[no-untyped-def]
+        yield job_runner_service_pb2.WatchJobsResponse()
+        await asyncio.Event().wait()
+
+
+class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
+    """A job log whose entries the test puts in place."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, list[job_log_pb2.JobLog]] = {}
+        self.fences: dict[str, int] = {}
+
+    async def Append(self, request_iterator, context):  # type: ignore[no-untyped-def]
+        async for _ in request_iterator:
+            yield job_log_service_pb2.AppendResponse()
+
+    async def Fence(self, request, context):  # type: ignore[no-untyped-def]
+        for fence in request.fences:
+            self.fences[fence.request_id] = fence.epoch
+        return job_log_service_pb2.FenceResponse()
+
+    async def GetEntry(self, request, context):  # type: ignore[no-untyped-def]
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not here")
+
+    async def ListEntries(self, request, context):  # type: ignore[no-untyped-def]
+        return job_log_service_pb2.ListEntriesResponse(
+            entries=self.entries.get(request.request_id, [])
+        )
+
+    async def Tail(self, request, context):  # type: ignore[no-untyped-def]
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not here")
+        yield job_log_service_pb2.TailResponse()
+
+
+@dataclass
+class Manager:
+    """A request manager that runs, and what stands around it."""
+
+    config: RequestManagerConfig
+    stub: Stub
+    job_log: ShelvedJobLog
+    runners: list[SteeredRunner] = field(default_factory=list)
+
+    async def register(self, runner: SteeredRunner, **limits: int) -> SteeredRunner:
+        """Serve as a runner and make it known."""
+        server = grpc.aio.server()
+        job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(runner, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        runner.server = server  # type: ignore[attr-defined]
+        self.runners.append(runner)
+        await self.stub.Register(
+            rpc.RegisterRequest(runner_id=runner.runner_id, address=f"127.0.0.1:{port}", **limits)
+        )
+        return runner
+
+    async def create(self, **changes: object) -> rpc.CreateResponse:
+        """Create a nap."""
+        request = rpc.CreateRequest(type="nap", **changes)  # type: ignore[arg-type]
+        request.args.update({"ms": "1"})
+        return await self.stub.Create(request)
+
+    async def state(self, request_id: str) -> int:
+        """State of a request."""
+        response = await self.stub.Get(rpc.GetRequest(request_id=request_id))
+        return response.request.state
+
+    async def until_state(self, request_id: str, state: int) -> None:
+        """Return when a request is in a state."""
+
+        async def reached() -> bool:
+            return await self.state(request_id) == state
+
+        await until(reached)
+
+    async def finish(
+        self, request_id: str, epoch: int, state: int = state_pb2.STATE_COMPLETE
+    ) -> rpc.ReportResult:
+        """Report the end of a request as its runner."""
+        finish = rpc.FinishRequest(
+            request_id=request_id,
+            state=state,  # type: ignore[arg-type]
+            epoch=epoch,
+            finished_jobs=3,
+        )
+        finish.finished_at.GetCurrentTime()
+        report = rpc.RunnerReport(finish=finish)
+        return (await self.stub.Report(rpc.ReportRequest(reports=[report]))).results[0]
+
+
+@asynccontextmanager
+async def running_manager(
+    config: RequestManagerConfig, job_log: ShelvedJobLog
+) -> AsyncIterator[Manager]:
+    """Run a request manager within this process, on a real socket."""
+    shutdown = Shutdown()
+    serving = asyncio.create_task(serve(config, shutdown))
+    channel = open_channel(config.listen)
+    manager = Manager(config, Stub(channel), job_log)
+    try:
+        await manager.stub.ListSpecs(rpc.ListSpecsRequest(), wait_for_ready=True, timeout=20)
+        await until(lambda: database_is_ready(manager))
+        yield manager
+    finally:
+        await channel.close()
+        shutdown.ask()
+        await serving
+        for runner in manager.runners:
+            await runner.server.stop(0)  # type: ignore[attr-defined]
+
+
+async def database_is_ready(manager: Manager) -> bool:
+    """Whether the schema is there."""
+    try:
+        await manager.stub.List(rpc.ListRequest())
+    except grpc.aio.AioRpcError:
+        return False
+    return True
+
+
+@pytest.fixture
+async def job_log() -> AsyncIterator[tuple[ShelvedJobLog, str]]:
+    servicer = ShelvedJobLog()
+    server = grpc.aio.server()
+    job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield servicer, f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+@pytest.fixture
+def config(
+    database: str, tmp_path: Path, job_log: tuple[ShelvedJobLog, str]
+) -> RequestManagerConfig:
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    (specs / "nap.yaml").write_text(SPECS)
+    return RequestManagerConfig(
+        listen=f"127.0.0.1:{free_port()}",
+        database=DatabaseConfig(dsn=SecretStr(database)),
+        specs_dir=specs,
+        job_log=job_log[1],
+        grace=0.2,
+    )
+
+
+@pytest.fixture
+async def manager(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> AsyncIterator[Manager]:
+    async with running_manager(config, job_log[0]) as running:
+        yield running

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+
+import asyncpg
+import grpc
+import pytest
+from tests.integration.request_manager.conftest import (
+    Manager,
+    ShelvedJobLog,
+    SteeredRunner,
+    running_manager,
+    until,
+)
+from tests.ports import free_port
+from tests.postgres_fixtures import PostgresServer
+
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.rpc.status import from_rpc_error
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import state_pb2
+
+RUNNING = state_pb2.STATE_RUNNING
+STOPPED = state_pb2.STATE_STOPPED
+
+
+@pytest.fixture
+async def manager(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> AsyncIterator[Manager]:
+    """A request manager that gives silent runners up quickly."""
+    hasty = config.model_copy(update={"silence_limit": 0.4})
+    async with running_manager(hasty, job_log[0]) as running:
+        yield running
+
+
+async def test_requests_of_a_silent_runner_go_on_elsewhere_under_a_new_epoch(
+    manager: Manager,
+) -> None:
+    await manager.register(SteeredRunner("silent"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+
+    other = await registered_when_given_up(manager, "silent")
+
+    await until(lambda: request_id in other.resumed)
+    assert other.chains[request_id] > 1
+    assert manager.job_log.fences[request_id] < other.chains[request_id]
+
+
+async def test_a_late_report_of_a_runner_that_was_given_up_is_refused(manager: Manager) -> None:
+    await manager.register(SteeredRunner("silent"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+    await registered_when_given_up(manager, "silent")
+    await manager.until_state(request_id, RUNNING)
+
+    assert (await manager.finish(request_id, 1)).refused.reason == "STALE_EPOCH"
+
+
+async def test_a_request_that_was_to_be_stopped_is_stopped_when_its_runner_dies(
+    manager: Manager,
+) -> None:
+    await manager.register(SteeredRunner("silent"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+    await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
+
+    await manager.until_state(request_id, STOPPED)
+
+
+async def test_a_runner_that_leaves_is_not_waited_for(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> None:
+    patient = config.model_copy(update={"silence_limit": 3600.0})
+    async with running_manager(patient, job_log[0]) as manager:
+        await manager.register(SteeredRunner("leaving"))
+        request_id = (await manager.create()).request.id
+        await manager.until_state(request_id, RUNNING)
+        other = await manager.register(SteeredRunner("other"))
+
+        await manager.stub.Beat(rpc.BeatRequest(runner_id="leaving", leaving=True))
+
+        await until(lambda: request_id in other.resumed)
+
+
+async def test_without_the_database_creates_fail_at_once_and_work_again_with_it(
+    manager: Manager, postgres: PostgresServer
+) -> None:
+    await manager.create()
+
+    await postgres.embedded.kill(signal.SIGQUIT)
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await manager.create()
+        assert from_rpc_error(failure.value, "", "").reason == "DATABASE_UNAVAILABLE"
+    finally:
+        await postgres.embedded.start()
+
+    await until_created(manager)
+
+
+async def test_a_request_manager_hears_what_another_one_changes(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], manager: Manager
+) -> None:
+    second = config.model_copy(update={"listen": f"127.0.0.1:{free_port()}"})
+    request_id = (await manager.create()).request.id
+    async with running_manager(second, job_log[0]) as other:
+        told = aiter(other.stub.Watch(rpc.WatchRequest(request_ids=[request_id])))
+        assert (await anext(told)).events[0].snapshot.request.state == state_pb2.STATE_PENDING
+
+        await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
+
+        assert (await anext(told)).events[0].snapshot.request.state == STOPPED
+
+
+async def registered_when_given_up(manager: Manager, silent: str) -> SteeredRunner:
+    """A second runner, registered after the silent one was given up."""
+    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+
+    async def given_up() -> bool:
+        return bool(
+            await connection.fetchval(
+                "SELECT gone_at FROM request_manager.runners WHERE runner_id = $1", silent
+            )
+        )
+
+    try:
+        await until(given_up)
+    finally:
+        await connection.close()
+    return await manager.register(SteeredRunner("other"))
+
+
+async def until_created(manager: Manager) -> None:
+    async def created() -> bool:
+        try:
+            await manager.create()
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
+    await until(created)

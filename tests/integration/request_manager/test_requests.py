@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+from google.protobuf.struct_pb2 import Struct
+from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
+
+from spincycle.rpc.status import from_rpc_error
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import request_pb2, state_pb2
+
+PENDING = state_pb2.STATE_PENDING
+RUNNING = state_pb2.STATE_RUNNING
+COMPLETE = state_pb2.STATE_COMPLETE
+FAIL = state_pb2.STATE_FAIL
+STOPPED = state_pb2.STATE_STOPPED
+SUSPENDED = state_pb2.STATE_SUSPENDED
+
+
+def reason(failure: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> str:
+    return from_rpc_error(failure.value, "", "").reason
+
+
+async def test_a_created_request_waits_until_a_runner_comes_and_then_runs(
+    manager: Manager,
+) -> None:
+    created = (await manager.create()).request
+    assert created.state == PENDING
+    assert created.total_jobs == 3
+
+    runner = await manager.register(SteeredRunner("one"))
+    await manager.until_state(created.id, RUNNING)
+
+    assert runner.chains == {created.id: 1}
+
+
+async def test_a_finished_request_keeps_its_end_and_frees_its_runner(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await until(lambda: request_id in runner.chains)
+
+    assert not (await manager.finish(request_id, 1)).HasField("refused")
+
+    request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
+    assert (request.state, request.finished_jobs, request.runner_id) == (COMPLETE, 3, "")
+    assert request.HasField("started_at")
+    assert request.HasField("finished_at")
+
+
+async def test_the_same_end_reported_again_is_taken_again(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await until(lambda: request_id in runner.chains)
+    await manager.finish(request_id, 1)
+
+    assert not (await manager.finish(request_id, 1)).HasField("refused")
+
+
+async def test_another_end_of_a_finished_request_is_refused(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await until(lambda: request_id in runner.chains)
+    await manager.finish(request_id, 1)
+
+    assert (await manager.finish(request_id, 1, FAIL)).refused.reason == "INVALID_STATE"
+
+
+async def test_a_report_with_an_old_epoch_is_refused(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await until(lambda: request_id in runner.chains)
+
+    assert (await manager.finish(request_id, 7)).refused.reason == "STALE_EPOCH"
+    assert await manager.state(request_id) in (PENDING, RUNNING)
+
+
+async def test_a_key_makes_a_second_create_answer_the_first_request(manager: Manager) -> None:
+    first = await manager.create(idempotency_key="monday")
+    second = await manager.create(idempotency_key="monday")
+
+    assert second.request.id == first.request.id
+    assert (first.existed, second.existed) == (False, True)
+
+
+async def test_a_key_with_other_content_is_a_conflict(manager: Manager) -> None:
+    await manager.create(idempotency_key="monday")
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.create(idempotency_key="monday", priority=3)
+
+    assert failure.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert reason(failure) == "IDEMPOTENCY_CONFLICT"
+
+
+async def test_every_wrong_argument_is_named_at_once(manager: Manager) -> None:
+    args = Struct()
+    args.update({"sm": "1", "wy": "?"})
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.stub.Create(rpc.CreateRequest(type="nap", args=args))
+
+    error = from_rpc_error(failure.value, "", "")
+    assert error.reason == "INVALID_ARGS"
+    assert [violation.field for violation in error.violations] == [
+        "args.sm",
+        "args.wy",
+        "args.ms",
+    ]
+
+
+async def test_a_plan_stores_nothing_and_its_hash_can_be_held_to(manager: Manager) -> None:
+    args = Struct()
+    args.update({"ms": "1"})
+    plan = (await manager.stub.Plan(rpc.PlanRequest(type="nap", args=args))).plan
+
+    assert plan.total_jobs == 3
+    assert not (await manager.stub.List(rpc.ListRequest())).requests
+    assert (await manager.create(expected_plan_hash=plan.hash)).request.plan_hash == plan.hash
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.create(expected_plan_hash="another")
+    assert reason(failure) == "PLAN_CHANGED"
+
+
+async def test_a_waiting_request_is_stopped_at_once(manager: Manager) -> None:
+    request_id = (await manager.create()).request.id
+
+    stopped = (await manager.stub.Stop(rpc.StopRequest(request_id=request_id))).request
+
+    assert stopped.state == STOPPED
+    assert stopped.HasField("finished_at")
+
+
+async def test_stopping_a_running_request_tells_its_runner(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+
+    await manager.stub.Stop(rpc.StopRequest(request_id=request_id, reason="enough"))
+
+    assert runner.stopped == [request_id]
+    await manager.finish(request_id, 1, STOPPED)
+    request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
+    assert (request.state, request.reason) == (STOPPED, "enough")
+
+
+async def test_a_wish_that_the_runner_did_not_hear_comes_with_its_next_beat(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+    await runner.server.stop(0)  # type: ignore[attr-defined]
+
+    await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
+
+    beat = await manager.stub.Beat(rpc.BeatRequest(runner_id="one"))
+    assert list(beat.stop_request_ids) == [request_id]
+
+
+async def test_a_failed_request_cannot_be_stopped(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await until(lambda: request_id in runner.chains)
+    await manager.finish(request_id, 1, FAIL)
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
+
+    assert reason(failure) == "INVALID_STATE"
+
+
+async def test_a_suspended_request_waits_until_it_is_resumed(manager: Manager) -> None:
+    await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+    await manager.stub.Suspend(rpc.SuspendRequest(request_id=request_id))
+    await report_suspended(manager, request_id, epoch=1)
+    assert await manager.state(request_id) == SUSPENDED
+
+    await manager.stub.Resume(rpc.ResumeRequest(request_id=request_id))
+
+    await manager.until_state(request_id, RUNNING)
+    assert manager.runners[0].resumed[request_id].epoch == 2
+
+
+async def test_what_a_draining_runner_suspends_goes_on_elsewhere_by_itself(
+    manager: Manager,
+) -> None:
+    await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+    await manager.stub.Beat(rpc.BeatRequest(runner_id="one", draining=True))
+    two = await manager.register(SteeredRunner("two"))
+
+    await report_suspended(manager, request_id, epoch=1)
+
+    await until(lambda: request_id in two.resumed)
+    assert two.chains[request_id] == 2
+
+
+async def test_a_stop_wish_is_met_when_the_runner_suspends_instead(manager: Manager) -> None:
+    await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+    await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
+
+    await report_suspended(manager, request_id, epoch=1)
+
+    assert await manager.state(request_id) == STOPPED
+
+
+async def test_a_runner_that_refuses_passes_the_request_on(manager: Manager) -> None:
+    full = await manager.register(SteeredRunner("full"))
+    full.refuse_with = "RUNNER_FULL"
+    request_id = (await manager.create()).request.id
+
+    free = await manager.register(SteeredRunner("free"))
+
+    await until(lambda: request_id in free.chains)
+    assert request_id not in full.chains
+
+
+async def test_a_chain_that_no_runner_can_run_fails_its_request(manager: Manager) -> None:
+    runner = SteeredRunner("one")
+    runner.refuse_with = "INVALID_CHAIN"
+    await manager.register(runner)
+
+    request_id = (await manager.create()).request.id
+
+    await manager.until_state(request_id, FAIL)
+    request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
+    assert request.reason == "as the test says"
+
+
+async def test_a_runner_that_does_not_answer_loses_the_request_to_another(
+    manager: Manager,
+) -> None:
+    mute = await manager.register(SteeredRunner("mute"))
+    mute.silent = True
+    request_id = (await manager.create()).request.id
+
+    other = await manager.register(SteeredRunner("other"))
+
+    await until(lambda: request_id in other.chains)
+    assert manager.job_log.fences[request_id] > 1, "the journal was fenced before going on"
+
+
+async def test_an_unknown_runner_is_told_to_register_anew(manager: Manager) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.stub.Beat(rpc.BeatRequest(runner_id="nobody"))
+
+    assert reason(failure) == "RUNNER_UNKNOWN"
+
+
+async def test_lists_are_paged_newest_first_and_filtered(manager: Manager) -> None:
+    ids = [(await manager.create()).request.id for _ in range(5)]
+    await manager.stub.Stop(rpc.StopRequest(request_id=ids[0]))
+
+    seen: list[str] = []
+    request = rpc.ListRequest(filter=request_pb2.RequestFilter(states=[PENDING], limit=3))
+    while True:
+        page = await manager.stub.List(request)
+        seen += [one.id for one in page.requests]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+
+    assert seen == list(reversed(ids[1:]))
+    by_arg = request_pb2.RequestFilter(args={"ms": "1"}, limit=1, offset=1)
+    assert [
+        one.id for one in (await manager.stub.List(rpc.ListRequest(filter=by_arg))).requests
+    ] == [ids[3]]
+    by_other = request_pb2.RequestFilter(args={"ms": "2"})
+    assert not (await manager.stub.List(rpc.ListRequest(filter=by_other))).requests
+
+
+async def test_a_page_token_of_another_filter_is_refused(manager: Manager) -> None:
+    for _ in range(2):
+        await manager.create()
+    page = await manager.stub.List(rpc.ListRequest(filter=request_pb2.RequestFilter(limit=1)))
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.stub.List(
+            rpc.ListRequest(
+                filter=request_pb2.RequestFilter(limit=1, type="nap"),
+                page_token=page.next_page_token,
+            )
+        )
+
+    assert reason(failure) == "INVALID_PAGE_TOKEN"
+
+
+async def test_a_watcher_sees_a_request_from_its_beginning_to_its_end(manager: Manager) -> None:
+    request_id = (await manager.create()).request.id
+    watch = manager.stub.Watch(rpc.WatchRequest(request_ids=[request_id], include_job_chain=True))
+    told = aiter(watch)
+    first = (await anext(told)).events[0]
+    assert first.snapshot.request.state == PENDING
+    assert len(first.snapshot.job_chain.jobs) == 3
+
+    await manager.register(SteeredRunner("one"))
+    second = (await anext(told)).events[0]
+    assert second.snapshot.request.state == RUNNING
+    await manager.finish(request_id, 1)
+    states = [event.snapshot.request.state async for more in told for event in more.events]
+
+    assert states[-1] == COMPLETE
+    assert first.revision < second.revision
+
+
+async def test_a_job_chain_can_be_fetched_in_parts(manager: Manager) -> None:
+    request_id = (await manager.create()).request.id
+
+    whole = (
+        await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
+    ).job_chain
+    parts = [
+        part.part
+        async for part in manager.stub.FetchJobChain(
+            rpc.FetchJobChainRequest(request_id=request_id)
+        )
+    ]
+
+    joined = parts[0]
+    for part in parts[1:]:
+        joined.MergeFrom(part)
+    assert joined == whole
+
+
+async def report_suspended(manager: Manager, request_id: str, epoch: int) -> None:
+    chain = (
+        await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
+    ).job_chain
+    report = rpc.RunnerReport()
+    report.suspended.request_id = request_id
+    report.suspended.job_chain.CopyFrom(chain)
+    report.suspended.epoch = epoch
+    response = await manager.stub.Report(rpc.ReportRequest(reports=[report]))
+    assert not response.results[0].HasField("refused")
