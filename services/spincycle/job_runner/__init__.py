@@ -1,0 +1,1 @@
+"""The job runner: walks job chains, tries jobs, journals every try."""

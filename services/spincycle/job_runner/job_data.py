@@ -1,0 +1,103 @@
+"""Job data: each job gets its own copy of what its parents left, and only what JSON can say."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from spincycle.job_runner.errors import UnfitJobData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from spincycle.job_chain import Value
+
+DATA_LIMIT = 256 * 1024
+"""Bytes of job data, as JSON, that a job may leave, unless told otherwise."""
+
+_DEPTH_LIMIT = 64
+
+
+def merged(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
+    """One mapping of all parts' keys; of equal keys the last one wins. Values are shared."""
+    held = [part for part in parts if part]
+    if len(held) == 1:
+        return held[0]
+    whole: dict[str, Value] = {}
+    for part in held:
+        whole.update(part)
+    return whole
+
+
+def own_copy(data: object, limit: int = DATA_LIMIT) -> dict[str, Value]:
+    """A copy that shares nothing with `data`; tuples become lists.
+
+    Raises:
+        UnfitJobData: `data` is no mapping of names to what JSON can say, or too large.
+    """
+    if not isinstance(data, dict):
+        raise UnfitJobData(f"job data is type {type(data).__name__}, expected type dict")
+    copier = _Copier(limit)
+    whole: dict[str, Value] = {}
+    for name, value in data.items():
+        copier.take(len(_key(name, "job data")) + 4)
+        whole[name] = copier.copy(value, name, 0)
+    return whole
+
+
+class _Copier:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left = limit
+
+    def copy(self, value: object, name: str, depth: int) -> Value:
+        if value is None or value is True or value is False:
+            self.take(5)
+            return value
+        if isinstance(value, str):
+            self.take(len(_sound(value, name).encode()) + 2)
+            return str(value)
+        if isinstance(value, int):
+            self.take(value.bit_length() // 3 + 2)
+            return int(value)
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise UnfitJobData(f"job data {name}: {value} is not a number that JSON has")
+            self.take(24)
+            return float(value)
+        if depth >= _DEPTH_LIMIT:
+            raise UnfitJobData(f"job data {name} is nested deeper than {_DEPTH_LIMIT} levels")
+        if isinstance(value, list | tuple):
+            self.take(2)
+            return [self.copy(item, name, depth + 1) for item in value]
+        if isinstance(value, dict):
+            self.take(2)
+            whole: dict[str, Value] = {}
+            for key, item in value.items():
+                self.take(len(_key(key, name)) + 4)
+                whole[key] = self.copy(item, name, depth + 1)
+            return whole
+        raise UnfitJobData(f"job data {name} holds a {type(value).__name__}, which JSON cannot say")
+
+    def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise UnfitJobData(f"job data is larger than {self._limit} bytes")
+
+
+def _key(key: object, name: str) -> str:
+    if not isinstance(key, str):
+        raise UnfitJobData(f"a key in {name} is type {type(key).__name__}, expected type str")
+    return _sound(key, name)
+
+
+def _sound(text: str, name: str) -> str:
+    if text.isascii() and "\0" not in text:
+        return text
+    if "\0" in text:
+        raise UnfitJobData(f"job data {name} holds a NUL character, which cannot be stored")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UnfitJobData(f"job data {name} holds text that is not valid Unicode") from None
+    return text

@@ -1,0 +1,76 @@
+"""What a chain's traverser is given: where entries, reports and events go."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from spincycle.job import JobTypes
+    from spincycle.job_chain import SuspendedJobChain
+    from spincycle.job_runner.commands import FinishReport
+    from spincycle.job_runner.places import Places
+    from spincycle.job_runner.running_try import Workshop
+    from spincycle.job_status import JobEvent
+    from spincycle.journal_entry import JournalEntry
+
+
+class Journal(Protocol):
+    """The job log, as a runner sees it."""
+
+    def append(self, entry: JournalEntry) -> asyncio.Future[None]:
+        """Take an entry; the future is done once it, and all before it, are committed.
+
+        Entries of one chain come in order of position. However long the job log is away,
+        the future stays pending. It fails with StaleEpoch if another runner owns the
+        request, and with anything else if the entry can never be stored.
+        """
+        ...
+
+
+class Reporter(Protocol):
+    """The request manager, as a runner sees it. What is handed over is sent until it is taken."""
+
+    def finished(self, report: FinishReport) -> None:
+        """The chain has ended. Every entry of it is committed."""
+        ...
+
+    def suspended(self, suspended: SuspendedJobChain) -> None:
+        """The chain has been suspended. Every entry of it is committed."""
+        ...
+
+    def progress(self, request_id: str, epoch: int, finished: int, rolled_back: int) -> None:
+        """Counts of a chain have moved; only the last ones need to arrive."""
+        ...
+
+
+class Events(Protocol):
+    """Whoever watches jobs."""
+
+    def publish(self, event: JobEvent) -> None:
+        """Pass a change on. Must not block and must not raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """All that the chains of one runner share.
+
+    Attributes:
+        places: room for running jobs.
+        draw: random numbers from 0 up to, but not including, 1.
+        clock: nanoseconds since 1970, UTC.
+    """
+
+    journal: Journal
+    reporter: Reporter
+    events: Events
+    jobs: JobTypes
+    places: Places
+    workshop: Workshop
+    draw: Callable[[], float]
+    clock: Callable[[], int] = time.time_ns

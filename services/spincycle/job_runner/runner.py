@@ -1,0 +1,207 @@
+"""The chains of one runner: what it takes, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from heapq import nsmallest
+from typing import TYPE_CHECKING
+
+from spincycle.job_runner.chain_state import ChainState
+from spincycle.job_runner.errors import InvalidChain, RunnerDraining, RunnerFull, StaleEpoch
+from spincycle.job_runner.traverser import Traverser
+from spincycle.job_runner.validation import check_new, check_resumed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spincycle.job_chain import JobChain, SuspendedJobChain
+    from spincycle.job_runner.ports import Surroundings
+    from spincycle.job_status import JobStatus
+
+_REMEMBERED = 10_000
+_NEVER = 2**63
+
+
+@dataclass(slots=True)
+class _Held:
+    """A chain that is here, and the one that takes its place once its jobs have ended."""
+
+    current: Traverser
+    successor: Traverser | None = None
+
+    @property
+    def epoch(self) -> int:
+        return (self.successor or self.current).epoch
+
+
+class JobRunner:
+    """Runs chains, each under the epoch with which it was given.
+
+    Every method is to be called on the event loop. `max_chains` is how many chains it takes;
+    how many jobs run at once is up to `around.places`.
+    """
+
+    def __init__(self, around: Surroundings, max_chains: int | None = None) -> None:
+        self._around = around
+        self._max_chains = max_chains
+        self._chains: dict[str, _Held] = {}
+        self._ended: OrderedDict[str, int] = OrderedDict()
+        self._draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def draining(self) -> bool:
+        """True once it takes no more chains."""
+        return self._draining
+
+    @property
+    def chains(self) -> int:
+        """Chains that are here."""
+        return len(self._chains)
+
+    @property
+    def jobs(self) -> int:
+        """Jobs that run."""
+        return self._around.places.taken
+
+    def run(self, chain: JobChain, epoch: int) -> None:
+        """Start a chain that never ran.
+
+        Idempotent: a chain that runs here, or ran here, under the same epoch is accepted
+        again and nothing changes. Under a higher epoch it takes the place of the one that
+        runs, as soon as that one's jobs have ended.
+
+        Raises:
+            InvalidChain: the chain can never be run.
+            StaleEpoch: the chain was given to this runner under a higher epoch before.
+            RunnerFull: there are `max_chains` chains.
+            RunnerDraining: the runner is about to end.
+        """
+        if self._is_known(chain.request_id, epoch):
+            return
+        check_new(chain)
+        state = ChainState.new(chain, epoch, self._around.draw)
+        self._take(Traverser(chain, epoch, state, self._around, self._gone))
+
+    def resume(self, suspended: SuspendedJobChain, epoch: int) -> None:
+        """Go on with a chain that ran before, as `run` starts a new one.
+
+        Raises:
+            InvalidChain, StaleEpoch, RunnerFull, RunnerDraining: as in `run`.
+        """
+        if self._is_known(suspended.request_id, epoch):
+            return
+        chain = suspended.job_chain
+        if chain.request_id != suspended.request_id:
+            raise InvalidChain(
+                f"the suspended chain of request {suspended.request_id} holds a chain of"
+                f' "{chain.request_id}"'
+            )
+        check_resumed(chain)
+        state = ChainState.resumed(suspended, epoch, self._around.draw)
+        self._take(Traverser(chain, epoch, state, self._around, self._gone))
+
+    def stop(self, request_id: str, reason: str) -> bool:
+        """Stop a chain for good; False if it is not here. `reason` goes into its report."""
+        return self._tell(request_id, partial(Traverser.stop, reason=reason))
+
+    def suspend(self, request_id: str) -> bool:
+        """Stop a chain so that it can be resumed; False if it is not here."""
+        return self._tell(request_id, Traverser.suspend)
+
+    def abandon_all(self) -> None:
+        """Stop every chain without a report: the runner was given up, or ends hard."""
+        for held in list(self._chains.values()):
+            held.successor = None
+            held.current.abandon()
+
+    async def drain(self, grace: float) -> list[str]:
+        """Take no more chains and suspend those that are here.
+
+        Answers the requests whose chains are still here after `grace` seconds; they will
+        have to be recovered from the journal.
+        """
+        self._draining = True
+        for request_id in list(self._chains):
+            self.suspend(request_id)
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            return list(self._chains)
+        return []
+
+    def epoch(self, request_id: str) -> int | None:
+        """Epoch of a chain that is here."""
+        held = self._chains.get(request_id)
+        return held.epoch if held else None
+
+    def running(self, request_id: str = "", limit: int = 1000) -> list[JobStatus]:
+        """Jobs that run or wait between tries, by the start of their try, at most `limit`."""
+        held = self._chains.get(request_id)
+        some = [held] if held else []
+        found = (
+            (started_at or _NEVER, number, job_id, held.current)
+            for number, held in enumerate(some if request_id else self._chains.values())
+            for started_at, job_id in held.current.under_way()
+        )
+        return [chain.status(job_id) for _, _, job_id, chain in nsmallest(limit, found)]
+
+    def started(self, request_id: str) -> list[JobStatus]:
+        """Every job of a chain that has started at least once; none if it is not here."""
+        held = self._chains.get(request_id)
+        return held.current.started() if held else []
+
+    def _is_known(self, request_id: str, epoch: int) -> bool:
+        """Whether a chain was taken before under this very epoch."""
+        held = self._chains.get(request_id)
+        known = held.epoch if held else self._ended.get(request_id)
+        if known is None or known < epoch:
+            return False
+        if known > epoch:
+            raise StaleEpoch(request_id, epoch, known)
+        return True
+
+    def _take(self, traverser: Traverser) -> None:
+        if self._draining:
+            raise RunnerDraining
+        held = self._chains.get(traverser.request_id)
+        if held is not None:
+            held.successor = traverser
+            held.current.abandon()
+            return
+        if self._max_chains is not None and len(self._chains) >= self._max_chains:
+            raise RunnerFull(self._max_chains)
+        self._chains[traverser.request_id] = _Held(traverser)
+        self._empty.clear()
+        traverser.start()
+
+    def _tell(self, request_id: str, wish: Callable[[Traverser], None]) -> bool:
+        held = self._chains.get(request_id)
+        if held is None:
+            return False
+        wish(held.successor or held.current)
+        return True
+
+    def _gone(self, traverser: Traverser) -> None:
+        held = self._chains[traverser.request_id]
+        self._remember(traverser)
+        if traverser is held.successor:
+            held.successor = None
+        elif held.successor is not None:
+            held.current, held.successor = held.successor, None
+            held.current.start()
+        else:
+            del self._chains[traverser.request_id]
+            if not self._chains:
+                self._empty.set()
+
+    def _remember(self, traverser: Traverser) -> None:
+        self._ended[traverser.request_id] = traverser.epoch
+        self._ended.move_to_end(traverser.request_id)
+        if len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)

@@ -1,0 +1,127 @@
+"""What the failure of a job does to the sequences around it: one roll-back a failed try."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spincycle.job_runner.chain_graph import retriable
+from spincycle.job_runner.verdict import Order, Verdict
+from spincycle.job_runner.walk import Mode
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from spincycle.job_runner.chain_graph import JobNode, SequenceNode
+    from spincycle.job_runner.walk import Walk
+
+_RETRYING = (Mode.RUNNING, Mode.SUSPENDING)
+
+
+def failed_for_good(walk: Walk, node: JobNode) -> None:
+    """Let the job's sequence fail, or the first one around it that can still be retried.
+
+    Without any, the job stays failed and other branches go on.
+    """
+    if node.sequence is None or node.sequence.blocked or walk.mode not in _RETRYING:
+        return
+    sequence = retriable(node.sequence)
+    if sequence is not None:
+        _fail(walk, sequence)
+
+
+def cut_off(walk: Walk, sequence: SequenceNode, cause: str) -> None:
+    """Stop the jobs of a sequence that has used up its time; it has failed."""
+    sequence.overdue = cause
+    sequence.failing = True
+    for node in sequence.all_jobs():
+        walk.release(node)
+        if node.state is State.RUNNING:
+            walk.tell_to_stop(node, Order.OVERDUE, cause)
+    quiet(walk, sequence)
+
+
+def quiet(walk: Walk, sequence: SequenceNode | None) -> None:
+    """Roll back what has failed and has no running job any more, outermost sequence first."""
+    if sequence is None or walk.mode not in _RETRYING:
+        return
+    failing = [outer for outer in sequence.lineage if outer.failing]
+    if not failing or failing[-1].running:
+        return
+    outermost = failing[-1]
+    if not outermost.overdue:
+        _roll_back(walk, outermost)
+        return
+    retried = retriable(outermost)
+    if retried is None or all(node.state is not State.FAIL for node in outermost.all_jobs()):
+        _fail_frontier(walk, outermost)
+    outermost.failing = False
+    outermost.overdue = ""
+    if outermost.remaining and retried is not None:
+        _fail(walk, retried)
+
+
+def fail_unstarted(walk: Walk, node: JobNode, cause: str) -> None:
+    """A job fails without being started. It has an entry, so that this survives the runner."""
+    node.total += 1
+    node.state = State.FAIL
+    node.error = cause
+    walk.record.enter(node, Verdict(State.FAIL, cause, hopeless=True))
+    walk.record.publish(node)
+
+
+def _fail(walk: Walk, sequence: SequenceNode) -> None:
+    sequence.failing = True
+    for node in sequence.all_jobs():
+        walk.release(node)
+        if node.state is State.RUNNING:
+            walk.withdraw(node)
+    quiet(walk, sequence)
+
+
+def _fail_frontier(walk: Walk, sequence: SequenceNode) -> None:
+    for node in sequence.all_jobs():
+        if node.state is State.PENDING and all(
+            parent.state is State.COMPLETE for parent in node.parents
+        ):
+            fail_unstarted(walk, node, sequence.overdue)
+
+
+def _roll_back(walk: Walk, sequence: SequenceNode) -> None:
+    """Make every job of the sequence as if it had never run, and give back nested tries."""
+    within = sequence.all_within()
+    inside = set(map(id, within))
+    nodes = [node for inner in within for node in inner.members]
+    for inner in within:
+        walk.unlimit(inner)
+        inner.failing = False
+        inner.overdue = ""
+        inner.waited = False
+        if inner is not sequence:
+            inner.tries = 0
+    for node in nodes:
+        if node.settled:
+            node.settled = False
+            for child in node.children:
+                if child.state is State.PENDING and id(child.sequence) not in inside:
+                    child.waiting += 1
+        reset(walk, node)
+        if node.element is not None and node is not sequence.first:
+            node.element.leave()
+    for node in nodes:
+        node.waiting = sum(not parent.settled for parent in node.parents)
+    sequence.first.after = walk.record.position
+    walk.queue.append(sequence.first)
+
+
+def reset(walk: Walk, node: JobNode) -> None:
+    """Make a job as if it had never run, its try numbers apart."""
+    walk.release(node)
+    changed = node.state is not State.PENDING
+    if node.state is State.COMPLETE:
+        walk.record.taken_back(node)
+    node.state = State.PENDING
+    node.latest = 0
+    node.position = 0
+    node.output = None
+    node.percent = 0
+    if changed:
+        walk.record.publish(node)

@@ -1,0 +1,116 @@
+"""From a chain under way to its saved state, and back."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from spincycle.job_chain import JobChain, SuspendedJobChain
+from spincycle.job_runner.job_data import merged
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from spincycle.job_chain import Job, Value
+    from spincycle.job_runner.chain_graph import ChainGraph, JobNode
+    from spincycle.job_runner.chain_record import ChainRecord
+
+
+def inputs_of(node: JobNode) -> dict[str, Value]:
+    """What a job is given: its parents' data in order of creation. Values are shared."""
+    return merged([node.job.data, *(parent.output or {} for parent in node.parents)])
+
+
+def save(graph: ChainGraph, record: ChainRecord) -> SuspendedJobChain:
+    """The saved state of a chain of which nothing runs any more."""
+    nodes = graph.jobs.values()
+    return SuspendedJobChain(
+        request_id=record.request_id,
+        job_chain=JobChain(
+            request_id=record.request_id,
+            jobs={node.job.id: _saved(node) for node in nodes},
+            next_jobs=graph.chain.next_jobs,
+            state=State.SUSPENDED,
+            finished_jobs=record.complete,
+            parallel_limits=graph.chain.parallel_limits,
+            timeout=graph.chain.timeout,
+        ),
+        total_job_tries={node.job.id: node.total for node in nodes if node.total},
+        latest_run_job_tries={node.job.id: node.latest for node in nodes if node.total},
+        sequence_tries={
+            sequence_id: sequence.tries
+            for sequence_id, sequence in graph.sequences.items()
+            if sequence.tries
+        },
+        epoch=record.epoch,
+        journal_position=record.position,
+    )
+
+
+def load(suspended: SuspendedJobChain, graph: ChainGraph, record: ChainRecord) -> list[JobNode]:
+    """Bring a fresh graph into a saved state.
+
+    Answers the jobs whose try was cut off and must not be repeated. Any other try that was
+    stopped or cut off is given back.
+    """
+    for sequence_id, tries in suspended.sequence_tries.items():
+        if sequence_id in graph.sequences:
+            graph.sequences[sequence_id].tries = tries
+    interrupted = []
+    for node in graph.jobs.values():
+        node.total = suspended.total_job_tries.get(node.job.id, 0)
+        node.latest = suspended.latest_run_job_tries.get(node.job.id, 0)
+        state = node.job.state
+        if state is State.COMPLETE:
+            record.completed(node)
+            node.settled = True
+        elif state is State.FAIL:
+            node.state = State.FAIL
+        elif state is State.RUNNING and node.job.fail_if_interrupted:
+            interrupted.append(node)
+        elif state in (State.STOPPED, State.RUNNING):
+            give_back_try(node)
+    for node in graph.jobs.values():
+        node.waiting = sum(not parent.settled for parent in node.parents)
+    _load_data(graph)
+    _load_windows(graph)
+    return interrupted
+
+
+def give_back_try(node: JobNode) -> None:
+    """Let the latest try not count against the limits; its number stays used."""
+    node.latest = max(0, node.latest - 1)
+    if node.opens and not node.latest and node.sequence is not None:
+        node.sequence.tries = max(0, node.sequence.tries - 1)
+
+
+def _saved(node: JobNode) -> Job:
+    data = node.job.data
+    if node.state is State.COMPLETE:
+        data = {} if node.job.structural else (node.output or {})
+    return replace(node.job, state=node.state, data=data)
+
+
+def _load_data(graph: ChainGraph) -> None:
+    missing = {node.job.id: len(node.parents) for node in graph.jobs.values()}
+    free = deque(node for node in graph.jobs.values() if not node.parents)
+    while free:
+        node = free.popleft()
+        if node.state is State.COMPLETE:
+            node.output = inputs_of(node) if node.job.structural else node.job.data
+        for child in node.children:
+            missing[child.job.id] -= 1
+            if not missing[child.job.id]:
+                free.append(child)
+
+
+def _load_windows(graph: ChainGraph) -> None:
+    for window in graph.windows:
+        for element in window.elements:
+            first = element.first
+            begun = first.opens and first.sequence is not None and first.sequence.tries > 0
+            if begun or first.latest or first.state is not State.PENDING:
+                element.take_place()
+    for node in graph.jobs.values():
+        if node.closes is not None and node.state is State.COMPLETE:
+            node.closes.close()

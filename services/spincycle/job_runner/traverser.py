@@ -1,0 +1,290 @@
+"""Carries out what a chain's state asks for: the only place where rules meet the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import structlog
+
+from spincycle.job import JobId
+from spincycle.job_runner.commands import (
+    NOT_BEGUN,
+    Append,
+    CancelWait,
+    Finish,
+    FinishReport,
+    Publish,
+    StartTry,
+    StopTry,
+    Suspend,
+    Wait,
+    WithdrawTry,
+)
+from spincycle.job_runner.errors import StaleEpoch, UnfitJobData
+from spincycle.job_runner.job_data import own_copy
+from spincycle.job_runner.outcome import failed
+from spincycle.job_runner.running_try import RunningTry
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from spincycle.job import Job, Progress
+    from spincycle.job_chain import JobChain
+    from spincycle.job_runner.chain_state import ChainState
+    from spincycle.job_runner.commands import Command, TryEnd
+    from spincycle.job_runner.ports import Surroundings
+    from spincycle.job_status import JobStatus
+    from spincycle.journal_entry import JournalEntry
+
+    Event: TypeAlias = Callable[[int], list[Command]]
+
+
+class Traverser:
+    """Runs one chain. It has no task of its own: it acts when something happens.
+
+    `gone` is called once, when nothing of the chain is left here. An error in a chain ends
+    that chain, as failed, and no other.
+    """
+
+    def __init__(
+        self,
+        chain: JobChain,
+        epoch: int,
+        state: ChainState,
+        around: Surroundings,
+        gone: Callable[[Traverser], None],
+    ) -> None:
+        self.request_id = chain.request_id
+        self.epoch = epoch
+        self._jobs = chain.jobs
+        self._state = state
+        self._around = around
+        self._gone = gone
+        self._tries: dict[str, RunningTry] = {}
+        self._in_line: set[str] = set()
+        self._objects: dict[str, Job] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._events: deque[Event] = deque()
+        self._handling = False
+        self._dismissed = False
+        self._left = False
+        self._last_words: FinishReport | None = None
+        self._counts = state.counts
+        self._log = structlog.get_logger(__name__).bind(request_id=self.request_id, epoch=epoch)
+
+    def start(self) -> None:
+        """Begin, once."""
+        self._handle(self._state.start)
+
+    def stop(self, reason: str) -> None:
+        """Stop the chain for good; its end is reported when its jobs have ended."""
+        self._handle(partial(self._state.stop, reason))
+
+    def suspend(self) -> None:
+        """Stop the chain so that it can be resumed; its state is reported when that is done."""
+        self._handle(self._state.suspend)
+
+    def abandon(self) -> None:
+        """Stop the chain without a report: it is no longer this runner's."""
+        self._dismiss(None)
+
+    def under_way(self) -> Iterator[tuple[int, str]]:
+        """Jobs that run or wait between tries: when their try began, and their id."""
+        return self._state.under_way()
+
+    def status(self, job_id: str) -> JobStatus:
+        """One job, with what it says of itself."""
+        status = self._state.status(job_id)
+        running = self._tries.get(job_id)
+        if running is None or status.state is not State.RUNNING:
+            return status
+        return replace(status, status=running.status() or status.status)
+
+    def started(self) -> list[JobStatus]:
+        """Every job that has started at least once, or waits between tries."""
+        return self._state.started()
+
+    # As observer of tries
+
+    def began(self, running: RunningTry) -> None:
+        """A job's run is called."""
+        self._handle(partial(self._state.began, running.job.id.id))
+
+    def reported(self, running: RunningTry, progress: Progress) -> None:
+        """A job told how far it is."""
+        self._handle(partial(self._state.reported, running.job.id.id, progress))
+
+    def ended(self, running: RunningTry, end: TryEnd) -> None:
+        """A try has ended."""
+        job_id = running.job.id.id
+        del self._tries[job_id]
+        if running.was_told_to_stop or end.state is not State.FAIL:
+            self._objects.pop(job_id, None)
+        self._around.places.give_back()
+        self._handle(partial(self._state.ended, job_id, end))
+
+    def _handle(self, event: Event) -> None:
+        self._events.append(event)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._events and not self._dismissed:
+                for command in self._events.popleft()(self._around.clock()):
+                    self._carry_out(command)
+        except StaleEpoch as error:
+            self._fenced(error)
+        except Exception as error:  # noqa: BLE001 - one chain's trouble must not reach another
+            self._log.exception("the chain broke its runner's rules")
+            self._break(f"internal error: {type(error).__name__}: {error}")
+        finally:
+            self._handling = False
+        self._tell_progress()
+        self._leave_if_done()
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Publish(event):
+                self._around.events.publish(event)
+            case Append(entry):
+                self._append(entry)
+            case StartTry(job_id):
+                self._in_line.add(job_id)
+                begin = partial(self._begin, command)
+                self._around.places.ask(self.request_id, job_id, begin)
+            case StopTry(job_id):
+                self._leave_line(job_id)
+                if job_id in self._tries:
+                    self._tries[job_id].stop()
+            case WithdrawTry(job_id):
+                self._leave_line(job_id)
+                if job_id in self._tries:
+                    self._tries[job_id].withdraw()
+            case Wait(token, seconds):
+                loop = asyncio.get_running_loop()
+                self._timers[token] = loop.call_later(seconds, self._elapsed, token)
+            case CancelWait(token):
+                if token in self._timers:
+                    self._timers.pop(token).cancel()
+            case Finish(report):
+                self._dismissed = True
+                self._around.reporter.finished(report)
+            case Suspend(suspended):
+                self._dismissed = True
+                self._around.reporter.suspended(suspended)
+
+    def _begin(self, command: StartTry) -> None:
+        """There is a place: make the job, copy its data, and run it."""
+        job_id = command.job_id
+        self._in_line.discard(job_id)
+        planned = self._jobs[job_id]
+        try:
+            job = self._object(command)
+            data = own_copy(self._state.inputs(job_id), self._around.workshop.limits.data)
+        except UnfitJobData as error:
+            self._not_started(job_id, str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the factory's and the job's code
+            self._not_started(job_id, f"problem creating job runner: {error}")
+        else:
+            running = RunningTry(job, data, self._around.workshop, self)
+            self._tries[job_id] = running
+            running.begin(planned.timeout)
+
+    def _object(self, command: StartTry) -> Job:
+        known = self._objects.get(command.job_id)
+        if command.again and known is not None:
+            return known
+        planned = self._jobs[command.job_id]
+        job_id = JobId(planned.type, planned.name, planned.id, self.request_id)
+        job = self._around.jobs.make(job_id)
+        job.deserialize(planned.bytes)
+        if planned.retry:
+            self._objects[command.job_id] = job
+        return job
+
+    def _not_started(self, job_id: str, error: str) -> None:
+        self._around.places.give_back()
+        self._handle(partial(self._state.ended, job_id, failed(error)))
+
+    def _leave_line(self, job_id: str) -> None:
+        if job_id in self._in_line and self._around.places.withdraw(self.request_id, job_id):
+            self._in_line.discard(job_id)
+            self._events.append(partial(self._state.ended, job_id, NOT_BEGUN))
+
+    def _elapsed(self, token: int) -> None:
+        self._timers.pop(token, None)
+        self._handle(partial(self._state.elapsed, token))
+
+    def _append(self, entry: JournalEntry) -> None:
+        future = self._around.journal.append(entry)
+        future.add_done_callback(partial(self._appended, entry.position))
+
+    def _appended(self, position: int, future: asyncio.Future[None]) -> None:
+        if self._dismissed:
+            if not future.cancelled():
+                future.exception()
+            return
+        if future.cancelled():
+            self.abandon()
+            return
+        error = future.exception()
+        if error is None:
+            self._handle(partial(self._state.committed, position))
+        elif isinstance(error, StaleEpoch):
+            self._fenced(error)
+        else:
+            self._log.error("the journal does not take an entry", error=str(error))
+            self._break(f"the journal does not take an entry: {error}")
+
+    def _fenced(self, error: StaleEpoch) -> None:
+        self._log.warning("another runner owns the request now", current=error.current)
+        self._dismiss(None)
+
+    def _break(self, reason: str) -> None:
+        finished, rolled_back = self._counts
+        self._dismiss(
+            FinishReport(
+                request_id=self.request_id,
+                epoch=self.epoch,
+                state=State.FAIL,
+                finished_at=self._around.clock(),
+                finished_jobs=finished,
+                rolled_back_jobs=rolled_back,
+                reason=reason,
+            )
+        )
+
+    def _dismiss(self, last_words: FinishReport | None) -> None:
+        """Ask the state nothing more; stop what runs, and then go, with a report or without."""
+        if self._dismissed:
+            return
+        self._dismissed = True
+        self._last_words = last_words
+        self._events.clear()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for job_id in list(self._in_line):
+            self._around.places.withdraw(self.request_id, job_id)
+        self._in_line.clear()
+        for running in list(self._tries.values()):
+            running.stop()
+        self._leave_if_done()
+
+    def _tell_progress(self) -> None:
+        if not self._dismissed and self._state.counts != self._counts:
+            self._counts = self._state.counts
+            self._around.reporter.progress(self.request_id, self.epoch, *self._counts)
+
+    def _leave_if_done(self) -> None:
+        if not self._dismissed or self._tries or self._left:
+            return
+        self._left = True
+        if self._last_words is not None:
+            self._around.reporter.finished(self._last_words)
+        self._gone(self)

@@ -1,0 +1,70 @@
+"""What a try's end means, given whether, and why, the job was told to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from spincycle.duration import format_duration
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from spincycle.job_chain import Job
+    from spincycle.job_runner.commands import TryEnd
+
+
+class Order(Enum):
+    """Why a running job was told to stop."""
+
+    NONE = "none"
+    STOP = "stop"
+    SUSPEND = "suspend"
+    OVERDUE = "overdue"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a try has come to.
+
+    Attributes:
+        state: COMPLETE, FAIL or STOPPED.
+        error: why, if it is not COMPLETE.
+        hopeless: the job must not be tried again in this try of its sequence.
+    """
+
+    state: State
+    error: str = ""
+    hopeless: bool = False
+
+
+def judge(job: Job, end: TryEnd, order: Order, cause: str) -> Verdict:
+    """Apply the rules to the end of a try.
+
+    What is complete is complete; a limit that passed is a failure; a job that was told to
+    stop has stopped; anything else is as the job said. `cause` says why an overdue job was
+    told to stop.
+    """
+    if end.state is State.COMPLETE:
+        return Verdict(State.COMPLETE)
+    if order is Order.OVERDUE:
+        return Verdict(State.FAIL, _with(cause, end), hopeless=True)
+    if end.timed_out:
+        limit = f"run timeout: the try took longer than {seconds_text(job.timeout or 0)}"
+        return Verdict(State.FAIL, _with(limit, end))
+    if order is Order.NONE:
+        return Verdict(State.FAIL, end.error)
+    if end.do_not_resume:
+        return Verdict(State.FAIL, _with("do not resume", end), hopeless=True)
+    if end.ignored_stop and (order is Order.STOP or job.fail_if_interrupted):
+        return Verdict(State.FAIL, end.error, hopeless=order is Order.STOP)
+    return Verdict(State.STOPPED, end.error)
+
+
+def _with(cause: str, end: TryEnd) -> str:
+    return f"{cause}: {end.error}" if end.error else cause
+
+
+def seconds_text(seconds: float) -> str:
+    """A time limit as a person would write it."""
+    return format_duration(seconds) if seconds == int(seconds) else f"{seconds:g}s"

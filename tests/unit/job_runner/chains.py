@@ -1,0 +1,52 @@
+"""Chains written as a person would draw them: "a > b c > d"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spincycle.job_chain import Job, JobChain, ParallelLimit
+
+
+def chain(
+    drawing: str,
+    *,
+    request_id: str = "request",
+    sequences: dict[str, str] | None = None,
+    within: dict[str, str] | None = None,
+    limits: list[tuple[int, list[tuple[str, str]]]] | None = None,
+    timeout: float | None = None,
+    jobs: dict[str, dict[str, Any]] | None = None,
+) -> JobChain:
+    """A chain out of paths: "a > b c > d; b > e" links a to b and c, both to d, and b to e.
+
+    Jobs whose name is in upper case are structural. `sequences` names the jobs of each
+    sequence by its first job ("b": "b c d"); the rest belongs to the one of the first job
+    drawn. `within` gives the sequence around a sequence, if not the outermost one. `jobs`
+    holds further fields.
+    """
+    made = JobChain(request_id=request_id, timeout=timeout)
+    for path in drawing.split(";"):
+        before: list[str] = []
+        for step in path.split(">"):
+            names = step.split()
+            for name in names:
+                made.jobs.setdefault(name, _job(name, (jobs or {}).get(name, {})))
+                for earlier in before:
+                    made.next_jobs.setdefault(earlier, []).append(name)
+            before = names
+    outermost = next(iter(made.jobs))
+    for job in made.jobs.values():
+        job.sequence_id = outermost
+    for first, members in (sequences or {}).items():
+        for name in members.split():
+            made.jobs[name].sequence_id = first
+        if first != outermost:
+            made.jobs[first].parent_sequence_id = (within or {}).get(first, outermost)
+    made.parallel_limits = [
+        ParallelLimit(limit, tuple(elements)) for limit, elements in limits or []
+    ]
+    return made
+
+
+def _job(name: str, more: dict[str, Any]) -> Job:
+    return Job(**{"id": name, "name": name, "type": "test", "structural": name.isupper()} | more)
