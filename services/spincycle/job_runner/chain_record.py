@@ -114,17 +114,17 @@ class ChainRecord:
     def publish(self, node: JobNode) -> None:
         """Tell watchers how a job is now."""
         self._events += 1
-        self.order(
-            Publish(
-                JobEvent(
-                    job=status_of(node, self.request_id),
-                    epoch=self.epoch,
-                    sequence_number=self._events,
-                    finished_jobs=self.ever_complete,
-                    rolled_back_jobs=self.rolled_back,
-                    occurred_at=self.now,
-                )
-            )
+        self.order(Publish(self.last_event(node)))
+
+    def last_event(self, node: JobNode) -> JobEvent:
+        """How a job is now, under the number of the last event that was published."""
+        return JobEvent(
+            job=status_of(node, self.request_id),
+            epoch=self.epoch,
+            sequence_number=self._events,
+            finished_jobs=self.ever_complete,
+            rolled_back_jobs=self.rolled_back,
+            occurred_at=self.now,
         )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spincycle.job.job import Progress
     from spincycle.job_chain import JobChain, SuspendedJobChain, Value
     from spincycle.job_runner.commands import Command
-    from spincycle.job_status import JobStatus
+    from spincycle.job_status import JobEvent, JobStatus
 
 INTERRUPTED = "interrupted: the runner ended during this try, which must not be run again"
 
@@ -184,12 +184,10 @@ class ChainState:
         """What is known of a job now."""
         return status_of(self._graph.jobs[job_id], self._record.request_id)
 
-    def started(self) -> list[JobStatus]:
-        """Every job that has started at least once, or waits between tries."""
+    def started(self) -> list[JobEvent]:
+        """How every job is that has started at least once, or waits between tries."""
         return [
-            status_of(node, self._record.request_id)
-            for node in self._by_index
-            if node.total or node.retry_at
+            self._record.last_event(node) for node in self._by_index if node.total or node.retry_at
         ]
 
     def _go_on(self) -> list[Command]:

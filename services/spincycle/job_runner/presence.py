@@ -38,16 +38,16 @@ class Chains(Protocol):
     """What a beat tells of the chains, and what it can bring."""
 
     @property
-    def chain_count(self) -> int: ...
+    def chains(self) -> int: ...
 
     @property
-    def job_count(self) -> int: ...
+    def jobs(self) -> int: ...
 
     def stop(self, request_id: str, reason: str) -> bool: ...
 
-    def suspend(self, request_id: str, reason: str) -> bool: ...
+    def suspend(self, request_id: str) -> bool: ...
 
-    def abandon_all(self, why: str) -> None: ...
+    def abandon_all(self) -> None: ...
 
 
 class Presence:
@@ -81,7 +81,7 @@ class Presence:
             structlog.get_logger().error(
                 "given up by the request manager", runner_id=self.runner_id
             )
-            self._chains.abandon_all("the request manager gave this runner up")
+            self._chains.abandon_all()
             self.runner_id = self._ids.new()
 
     async def leave(self) -> None:
@@ -142,13 +142,13 @@ class Presence:
             for request_id in wishes.stop_request_ids:
                 self._chains.stop(request_id, "")
             for request_id in wishes.suspend_request_ids:
-                self._chains.suspend(request_id, "")
+                self._chains.suspend(request_id)
 
     def _sign_of_life(self, lag: float) -> request_manager_service_pb2.BeatRequest:
         beat = request_manager_service_pb2.BeatRequest(
             runner_id=self.runner_id,
-            chains=self._chains.chain_count,
-            jobs=self._chains.job_count,
+            chains=self._chains.chains,
+            jobs=self._chains.jobs,
             draining=self.draining,
         )
         beat.loop_lag.FromTimedelta(timedelta(seconds=lag))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import structlog
 
@@ -57,6 +58,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         places=Places(config.max_jobs or None),
         workshop=Workshop(
             threads=Threads(config.max_threads),
+            clock=time.time_ns,
             stop_policy=StopPolicy(config.stop_limit),
         ),
         draw=random.random,
@@ -103,7 +105,7 @@ async def _drain(
     config: JobRunnerConfig, runner: JobRunner, presence: Presence, outbox: Outbox
 ) -> None:
     log = structlog.get_logger()
-    log.info("draining", chains=runner.chain_count)
+    log.info("draining", chains=runner.chains)
     presence.draining = True
     left = await runner.drain(config.grace)
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from spincycle.job_chain import JobChain, SuspendedJobChain
     from spincycle.job_runner.ports import Surroundings
-    from spincycle.job_status import JobStatus
+    from spincycle.job_status import JobEvent, JobStatus
 
 _REMEMBERED = 10_000
 _NEVER = 2**63
@@ -113,6 +113,12 @@ class JobRunner:
         """Stop a chain so that it can be resumed; False if it is not here."""
         return self._tell(request_id, Traverser.suspend)
 
+    def abandon(self, request_id: str, epoch: int) -> None:
+        """Stop a chain that another runner owns by now, unless it is here under a later epoch."""
+        held = self._chains.get(request_id)
+        if held is not None and held.current.epoch <= epoch:
+            held.current.abandon()
+
     def abandon_all(self) -> None:
         """Stop every chain without a report: the runner was given up, or ends hard."""
         for held in list(self._chains.values()):
@@ -151,8 +157,8 @@ class JobRunner:
         )
         return [chain.status(job_id) for _, _, job_id, chain in nsmallest(limit, found)]
 
-    def started(self, request_id: str) -> list[JobStatus]:
-        """Every job of a chain that has started at least once; none if it is not here."""
+    def started(self, request_id: str) -> list[JobEvent]:
+        """How every job of a chain is that has started; none if the chain is not here."""
         held = self._chains.get(request_id)
         return held.current.started() if held else []
 

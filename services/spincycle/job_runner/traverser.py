@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from spincycle.job_runner.chain_state import ChainState
     from spincycle.job_runner.commands import Command, TryEnd
     from spincycle.job_runner.ports import Surroundings
-    from spincycle.job_status import JobStatus
+    from spincycle.job_status import JobEvent, JobStatus
     from spincycle.journal_entry import JournalEntry
 
     Event: TypeAlias = Callable[[int], list[Command]]
@@ -99,15 +99,17 @@ class Traverser:
 
     def status(self, job_id: str) -> JobStatus:
         """One job, with what it says of itself."""
-        status = self._state.status(job_id)
-        running = self._tries.get(job_id)
+        return self._as_it_says(self._state.status(job_id))
+
+    def started(self) -> list[JobEvent]:
+        """How every job is that has started at least once, or waits between tries."""
+        return [replace(event, job=self._as_it_says(event.job)) for event in self._state.started()]
+
+    def _as_it_says(self, status: JobStatus) -> JobStatus:
+        running = self._tries.get(status.job_id)
         if running is None or status.state is not State.RUNNING:
             return status
         return replace(status, status=running.status() or status.status)
-
-    def started(self) -> list[JobStatus]:
-        """Every job that has started at least once, or waits between tries."""
-        return self._state.started()
 
     # As observer of tries
 

@@ -15,8 +15,8 @@ from spincycle.errors import DatabaseUnavailable
 from spincycle.graph import Expander, Limits
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
+from spincycle.job_runner.rebuild import rebuild
 from spincycle.process import Shutdown, service_command
-from spincycle.rebuild import rebuild
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.control import Control
