@@ -213,6 +213,7 @@ class Job(_message.Message):
     BACKOFF_FIELD_NUMBER: _builtins.int
     INTERRUPTION_FIELD_NUMBER: _builtins.int
     PARENT_SEQUENCE_ID_FIELD_NUMBER: _builtins.int
+    SECRET_ARGS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """4 characters out of a–z, A–Z and 0–9, unique within the request only."""
     name: _builtins.str
@@ -275,6 +276,12 @@ class Job(_message.Message):
     def backoff(self) -> Global___Backoff:
         """How the wait between tries grows; unset means that it stays retry_wait."""
 
+    @_builtins.property
+    def secret_args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of those args whose values are kept but never shown. In every answer to people
+        their values are replaced, and bytes is empty.
+        """
+
     def __init__(
         self,
         *,
@@ -296,10 +303,11 @@ class Job(_message.Message):
         backoff: Global___Backoff | None = ...,
         interruption: Global___Interruption.ValueType = ...,
         parent_sequence_id: _builtins.str = ...,
+        secret_args: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "backoff", b"backoff", "data", b"data", "sequence_timeout", b"sequence_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "backoff", b"backoff", "bytes", b"bytes", "data", b"data", "id", b"id", "interruption", b"interruption", "name", b"name", "parent_sequence_id", b"parent_sequence_id", "retry", b"retry", "retry_wait", b"retry_wait", "sequence_id", b"sequence_id", "sequence_retry", b"sequence_retry", "sequence_retry_wait", b"sequence_retry_wait", "sequence_timeout", b"sequence_timeout", "state", b"state", "structural", b"structural", "timeout", b"timeout", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "backoff", b"backoff", "bytes", b"bytes", "data", b"data", "id", b"id", "interruption", b"interruption", "name", b"name", "parent_sequence_id", b"parent_sequence_id", "retry", b"retry", "retry_wait", b"retry_wait", "secret_args", b"secret_args", "sequence_id", b"sequence_id", "sequence_retry", b"sequence_retry", "sequence_retry_wait", b"sequence_retry_wait", "sequence_timeout", b"sequence_timeout", "state", b"state", "structural", b"structural", "timeout", b"timeout", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

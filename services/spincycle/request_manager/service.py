@@ -26,7 +26,7 @@ from spincycle.request_manager.paging import decode_page_token, encode_page_toke
 from spincycle.request_manager.reports import Presence, Reports
 from spincycle.request_manager.runner_store import Registration, SignOfLife
 from spincycle.request_manager.running import RunningJobs
-from spincycle.request_manager.snapshots import Snapshots
+from spincycle.request_manager.snapshots import Snapshots, leave_secrets_out
 from spincycle.request_manager.spec_keeper import SpecKeeper
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import (
@@ -111,6 +111,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         plan.type = request.type
         plan.args.extend(encode_arg(arg) for arg in built.args)
         plan.job_chain.CopyFrom(encode_chain(built.chain))
+        leave_secrets_out(plan.job_chain)
         plan.hash = built.plan_hash
         plan.spec_revision = built.spec_revision
         plan.total_jobs = len(built.chain.jobs)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from spincycle.errors import RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
+from spincycle.request_arg import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Orphan, Request, Suspended
 from spincycle.request_manager.store import RequestStore
@@ -36,7 +37,7 @@ class Snapshots:
         return message
 
     async def chain(self, request_id: str) -> job_chain_pb2.JobChain:
-        """The chain of a request as it was created.
+        """The chain of a request as it was created, secrets left out.
 
         Raises:
             RequestNotFound: there is no such request.
@@ -44,7 +45,9 @@ class Snapshots:
         chains = await self._store.job_chains([request_id])
         if request_id not in chains:
             raise RequestNotFound(request_id)
-        return job_chain_pb2.JobChain.FromString(chains[request_id])
+        chain = job_chain_pb2.JobChain.FromString(chains[request_id])
+        leave_secrets_out(chain)
+        return chain
 
     async def whole(self, request: Request, with_chain: bool) -> event_pb2.RequestSnapshot:
         """A request with what the journal says of its jobs."""
@@ -79,6 +82,18 @@ class Snapshots:
 
     def _entries(self, request_id: str) -> AsyncIterator[job_log_pb2.JobLog]:
         return self._job_log.entries(request_id, without_output=True)
+
+
+def leave_secrets_out(chain: job_chain_pb2.JobChain) -> None:
+    """Replace secret arguments of a chain that people get to see.
+
+    A job may have put them into its bytes, and may tell them to its successors.
+    """
+    for job in chain.jobs:
+        if job.secret_args:
+            job.ClearField("bytes")
+            for name in job.secret_args:
+                job.args[name] = REDACTED
 
 
 def _status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:

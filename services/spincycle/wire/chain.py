@@ -168,6 +168,8 @@ def _encode_job(job: Job) -> job_chain_pb2.Job:
         message.interruption = _FAIL
     if job.parent_sequence_id:
         message.parent_sequence_id = job.parent_sequence_id
+    if job.secret_args:
+        message.secret_args.extend(job.secret_args)
     return message
 
 
@@ -194,6 +196,7 @@ def _decode_job(message: job_chain_pb2.Job) -> Job:
         backoff=_decode_backoff(message.backoff) if has("backoff") else None,
         fail_if_interrupted=message.interruption == _FAIL,
         parent_sequence_id=message.parent_sequence_id,
+        secret_args=tuple(message.secret_args),
     )
 
 
