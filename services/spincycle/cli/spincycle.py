@@ -16,7 +16,7 @@ class LateGroup(click.Group):
     places: ClassVar[dict[str, tuple[str, str]]] = {
         "dev": ("spincycle.dev.command:dev", "Start everything on this machine."),
         "demo": ("spincycle.dev.demo:demo", "Start everything, show a rolling restart, stop."),
-        "lint": ("spincycle.spec.command:lint", "Check spec files."),
+        "lint": ("spincycle.cli.lint:lint_command", "Check spec files."),
         "migrate": ("spincycle.database.command:migrate", "Bring the databases up to date."),
     }
 
