@@ -17,7 +17,7 @@ class LateGroup(click.Group):
         "dev": ("spincycle.dev.command:dev", "Start everything on this machine."),
         "demo": ("spincycle.dev.demo:demo", "Start everything, show a rolling restart, stop."),
         "lint": ("spincycle.cli.lint:lint_command", "Check spec files."),
-        "migrate": ("spincycle.database.command:migrate", "Bring the databases up to date."),
+        "migrate": ("spincycle.cli.migrate:migrate", "Bring the databases up to date."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # the signature is given

@@ -1,0 +1,65 @@
+"""spincycle migrate: bring the databases up to date before the services start."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from spincycle.config import Config, DatabaseConfig
+
+_CONFIGS = {
+    "request-manager": "spincycle.request_manager.config:RequestManagerConfig",
+    "job-log": "spincycle.job_log.config:JobLogConfig",
+}
+
+
+@click.command()
+@click.argument("services", nargs=-1, type=click.Choice(list(_CONFIGS)))
+@click.option("--dsn", metavar="DSN", help="The database, instead of the configured one.")
+def migrate(services: tuple[str, ...], dsn: str | None) -> None:
+    """Bring the database schemas of SERVICES, by default all, up to date.
+
+    Each service does it for itself at start unless its key database.migrate is false. The
+    database is that of the service's environment, SPINCYCLE_RM_DATABASE__DSN and
+    SPINCYCLE_JL_DATABASE__DSN. Running it twice changes nothing the second time.
+    """
+    from spincycle.config import ConfigError
+
+    try:
+        for service in services or tuple(_CONFIGS):
+            click.echo(f"{service}: {asyncio.run(_migrated(service, dsn))}")
+    except ConfigError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+async def _migrated(service: str, dsn: str | None) -> str:
+    import asyncpg
+
+    from spincycle.config import ConfigError, load_config
+    from spincycle.database.migrations import load_migrations, migrate
+
+    module, _, name = _CONFIGS[service].partition(":")
+    config = load_config(getattr(import_module(module), name), None)
+    package = module.rpartition(".")[0]
+    try:
+        steps = await migrate(
+            dsn or _database(config).dsn.get_secret_value(),
+            package.rpartition(".")[2],
+            load_migrations(package),
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise ConfigError(f"cannot migrate the database of the {service}: {error}")
+    if not steps:
+        return "up to date"
+    return ", ".join(f"applied {step.version} ({step.name})" for step in steps)
+
+
+def _database(config: Config) -> DatabaseConfig:
+    database: DatabaseConfig = config.database  # type: ignore[attr-defined] # both models have it
+    return database

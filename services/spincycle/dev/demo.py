@@ -1,0 +1,166 @@
+"""The command `spincycle demo`: one request, from its spec to its end, through every service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import urllib.request
+from collections import deque
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from spincycle.cli.backend import Backend
+    from spincycle.dev.console import Console
+    from spincycle.dev.stack import Stack
+    from spincycle.v1 import request_pb2
+
+REQUEST = "rolling-restart"
+ARGS = {"hosts": "web1,web2,web3,web4", "release": "2.0"}
+
+_STEPS = 4
+_EXIT_INTERRUPTED = 130
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave everything up afterwards, until Ctrl-C.")
+def demo(keep: bool) -> None:
+    """Start everything, run a rolling restart, show it live, stop everything.
+
+    All of it is real: a PostgreSQL, four services, each a process of its own, and jobs that
+    start, drain, restart and probe small HTTP servers. Nothing is left behind.
+    """
+    from spincycle.dev.console import Console
+    from spincycle.dev.content import find_content
+    from spincycle.dev.errors import StackError
+    from spincycle.dev.running import run_with_stack
+    from spincycle.dev.services import FREE_PORTS
+    from spincycle.dev.stack import StackConfig
+
+    console = Console()
+    try:
+        content = find_content(None, ())
+    except StackError as error:
+        raise click.ClickException(str(error))
+    began = time.monotonic()
+    told: deque[tuple[str, str]] = deque(maxlen=100)
+
+    async def work(stack: Stack) -> int:
+        story = _Story(stack, console)
+        story.say_where(time.monotonic() - began)
+        code = await story.tell()
+        if keep:
+            console.say("\nAll of it stays up until Ctrl-C.")
+            await asyncio.Event().wait()
+        return code
+
+    console.say(
+        _step(console, 1, "Start PostgreSQL, request manager, job runner, job log, gateway")
+    )
+    config = StackConfig(content, ports=FREE_PORTS)
+    code = asyncio.run(
+        run_with_stack(
+            config, console, lambda *line: told.append(line), work, lambda: _interrupted(keep)
+        )
+    )
+    if code == 0:
+        console.say(f"\nEverything is stopped. All of that took {time.monotonic() - began:.1f} s.")
+    elif code != _EXIT_INTERRUPTED:
+        console.say("\nWhat the services said last:")
+        for name, line in told:
+            console.show(name, line)
+    sys.exit(code)
+
+
+def _interrupted(keep: bool) -> int:
+    return 0 if keep else _EXIT_INTERRUPTED
+
+
+def _step(console: Console, number: int, title: str) -> str:
+    return console.style(f"[{number}/{_STEPS}] {title}", bold=True)
+
+
+class _Story:
+    """What the demonstration shows once the stack is up."""
+
+    def __init__(self, stack: Stack, console: Console) -> None:
+        self._stack = stack
+        self._console = console
+
+    def say_where(self, took: float) -> None:
+        """Say what has been started."""
+        from spincycle.dev.welcome import addresses
+
+        for name, address in addresses(self._stack):
+            self._console.say(f"      {name:<16} {address}")
+        self._console.say(f"      up after {took:.1f} s, with specs and jobs from examples/")
+
+    async def tell(self) -> int:
+        """Create the request, follow it to its end, look at what is left; 0 if all went well."""
+        from spincycle.cli.session import open_backend
+        from spincycle.cli.settings import Settings
+        from spincycle.errors import SpinCycleError
+
+        settings = Settings(addr=self._stack.request_manager, job_log=self._stack.job_log)
+        backend = open_backend(settings)
+        try:
+            return await self._tell(backend)
+        except SpinCycleError as error:
+            click.echo(f"error: {error.message}", err=True)
+            return 1
+        finally:
+            await backend.close()
+
+    async def _tell(self, backend: Backend) -> int:
+        from spincycle.cli.watch import watch_request
+        from spincycle.state import State
+
+        words = " ".join(f"{name}={value}" for name, value in ARGS.items())
+        self._say(2, f"Restart four hosts, two at a time: spinc start {REQUEST} {words}")
+        request = await _create(backend)
+        state = await watch_request(self._stack.request_manager, request.id, self._stack.job_log)
+        self._say(3, f"Read the journal, every try of every job: spinc log {request.id}")
+        await self._journal(backend, request.id)
+        url = f"{self._stack.gateway}/api/v1/requests/{request.id}"
+        self._say(4, f"Ask for the same request over REST: curl {url}")
+        self._console.say(await asyncio.to_thread(_fetch, url))
+        self._console.say(
+            "\nTo look around by yourself: make dev, which leaves all of this up, at fixed\n"
+            "addresses (REST on port 32308), and prints what to try."
+        )
+        return 0 if state == State.COMPLETE else 1
+
+    async def _journal(self, backend: Backend, request_id: str) -> None:
+        from spincycle.cli.backend import EntryFilter
+        from spincycle.cli.terminal import Terminal
+        from spincycle.dev.journal_table import journal_table
+
+        chain = await backend.job_chain(request_id)
+        jobs = {job.id: job for job in chain.jobs}
+        entries = [entry async for entry in backend.entries(request_id, EntryFilter())]
+        entries.sort(key=lambda entry: entry.position)
+        for line in journal_table(entries, jobs, Terminal().table_width):
+            self._console.say(line)
+
+    def _say(self, number: int, title: str) -> None:
+        self._console.say("\n" + _step(self._console, number, title))
+
+
+async def _create(backend: Backend) -> request_pb2.Request:
+    from google.protobuf.struct_pb2 import Struct
+
+    from spincycle.v1 import request_manager_service_pb2
+
+    args = Struct()
+    args.update(ARGS)
+    return await backend.create(request_manager_service_pb2.CreateRequest(type=REQUEST, args=args))
+
+
+def _fetch(url: str) -> str:
+    import orjson
+
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 # the gateway that we started
+        said = orjson.loads(answer.read())
+    return orjson.dumps(said, option=orjson.OPT_INDENT_2).decode()

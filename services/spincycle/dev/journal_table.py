@@ -1,0 +1,58 @@
+"""The journal of a request as a table: every try of every job that does something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from spincycle.cli.table import Column, table
+from spincycle.cli.text import cut, one_line
+from spincycle.cli.times import short_span
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from spincycle.v1 import job_chain_pb2, job_log_pb2
+
+_COLUMNS = (
+    Column("AFTER", 6, right=True),
+    Column("TOOK", 6, right=True, gap=2),
+    Column("JOB", 16),
+    Column("HOST", 6),
+    Column("TRY", 3, right=True, gap=2),
+    Column("STATE", 8),
+    Column("WHAT IT SAID"),
+)
+_SAID = 60
+
+
+def journal_table(
+    entries: Sequence[job_log_pb2.JobLog], jobs: Mapping[str, job_chain_pb2.Job], width: int | None
+) -> list[str]:
+    """The entries of jobs that are not structural, in the order given, as lines."""
+    shown = [entry for entry in entries if not jobs[entry.job_id].structural]
+    if not shown:
+        return []
+    begin = min(_nanoseconds(entry) for entry in shown)
+    rows = [
+        [
+            short_span((_nanoseconds(entry) - begin) / 1e9),
+            short_span((entry.finished_at.ToNanoseconds() - _nanoseconds(entry)) / 1e9),
+            entry.name,
+            _host(jobs[entry.job_id]),
+            str(getattr(entry, "try")),
+            State(entry.state).name,
+            cut(one_line((entry.error or entry.stdout).strip()), _SAID),
+        ]
+        for entry in shown
+    ]
+    return table(_COLUMNS, rows, width)
+
+
+def _nanoseconds(entry: job_log_pb2.JobLog) -> int:
+    """When the try began; one that never began has its end only."""
+    stamp = entry.started_at if entry.HasField("started_at") else entry.finished_at
+    return stamp.ToNanoseconds()
+
+
+def _host(job: job_chain_pb2.Job) -> str:
+    return job.args["host"] if "host" in job.args and isinstance(job.args["host"], str) else ""
