@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Settings:
     env: str = ""
     debug: bool = False
     context: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
     tls: Tls | None = None
     given: tuple[tuple[str, str], ...] = ()
 

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from tests.cli_samples import greet_spec, spec_arg
+
+from spincycle.cli.arguments import (
+    check_names,
+    full_command,
+    missing,
+    parse_args,
+    without_defaults,
+)
+from spincycle.cli.problem import Problem
+
+
+def test_an_argument_is_split_at_its_first_equals_sign() -> None:
+    assert parse_args(["foo=a=b", "empty="]) == {"foo": "a=b", "empty": ""}
+
+
+def test_a_colon_announces_json() -> None:
+    assert parse_args(['hosts:=["web1", 2]']) == {"hosts": ["web1", 2]}
+
+
+@pytest.mark.parametrize("word", ["foo", "=x", ":=1", "foo:=[", "foo="])
+def test_an_argument_that_cannot_be_understood_is_refused(word: str) -> None:
+    words = ["foo=1", word] if word == "foo=" else [word]
+
+    with pytest.raises(Problem):
+        parse_args(words)
+
+
+def test_a_mistyped_name_is_met_with_the_one_that_was_perhaps_meant() -> None:
+    with pytest.raises(Problem) as refused:
+        check_names(greet_spec(), {"greting": "hi"})
+
+    assert refused.value.message == (
+        'request greet has no argument "greting" (did you mean "greeting"?)'
+    )
+    assert refused.value.hint == "spinc help greet lists its arguments"
+
+
+def test_several_unknown_arguments_are_all_named() -> None:
+    with pytest.raises(Problem, match="unknown request args: a, b"):
+        check_names(greet_spec(), {"a": "1", "b": "2"})
+
+
+def test_missing_arguments_are_the_required_ones() -> None:
+    assert [arg.name for arg in missing(greet_spec(), {})] == ["name"]
+
+
+def test_the_full_command_leaves_defaults_out_and_follows_the_spec() -> None:
+    args = without_defaults(greet_spec(), {"greeting": "hello", "name": "zoe"})
+
+    assert full_command(greet_spec(), args, ()) == "spinc start greet name=zoe"
+
+
+def test_the_full_command_repeats_options_and_quotes_what_needs_it() -> None:
+    args = without_defaults(greet_spec(), {"greeting": "good day", "name": 'a "b"'})
+
+    command = full_command(greet_spec(), args, [("env", "my env"), ("addr", "rm:1")])
+
+    assert command == (
+        'spinc --env "my env" --addr rm:1 start greet name="a \\"b\\"" greeting="good day"'
+    )
+
+
+def test_the_full_command_tells_no_secret() -> None:
+    spec = greet_spec()
+    spec.args.append(spec_arg("password", "", secret=True))
+
+    assert "hunter2" not in full_command(spec, {"name": "x", "password": "hunter2"}, ())

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from tests.cli_samples import START
+
+from spincycle.cli.filters import parse_filters
+from spincycle.cli.problem import Problem
+from spincycle.state import State
+
+
+def test_all_filters_together() -> None:
+    search = parse_filters(
+        [
+            "type=greet",
+            "states=running,Fail",
+            "user=dana",
+            "args=a=1,b=x=y",
+            "since=2026-11-23 22:34:52 UTC",
+            "until=2026-11-23 22:34:52 UTC",
+            "limit=5",
+            "offset=10",
+            "timezone=LOCAL",
+        ]
+    )
+
+    assert search.type == "greet"
+    assert search.states == (State.RUNNING, State.FAIL)
+    assert search.args == (("a", "1"), ("b", "x=y"))
+    assert search.since == search.until == START
+    assert (search.limit, search.offset, search.zone) == (5, 10, None)
+    message = search.message()
+    assert message.since.seconds == START
+    assert dict(message.args) == {"a": "1", "b": "x=y"}
+
+
+def test_without_filters_the_ten_newest_are_wanted() -> None:
+    assert parse_filters([]).limit == 10
+
+
+def test_a_span_counts_back_from_now() -> None:
+    assert parse_filters(["since=90m"], now=START).since == START - 5400
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "type",
+        "since=2026-11-23",
+        "since=2026-11-23 22:34:52",
+        "since=2026-11-23 22:34:52 CET",
+        "states=bogus",
+        "timezone=mars",
+        "colour=red",
+        "args=host",
+        "args==x",
+        "limit=-1",
+        "limit=ten",
+        "offset=1.5",
+    ],
+)
+def test_a_filter_that_cannot_be_understood_is_refused(word: str) -> None:
+    with pytest.raises(Problem) as refused:
+        parse_filters([word])
+
+    assert refused.value.hint
+
+
+def test_a_filter_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(Problem, match="twice"):
+        parse_filters(["type=a", "type=b"])
+
+
+def test_the_states_that_there_are_are_named_when_one_is_wrong() -> None:
+    with pytest.raises(Problem) as refused:
+        parse_filters(["states=bogus"])
+
+    assert "SUSPENDED" in refused.value.hint

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from tests.cli_samples import spec_arg
+
+from spincycle.cli.problem import Problem
+from spincycle.cli.prompt import Prompt
+from spincycle.cli.remembered import Remembered
+from spincycle.cli.terminal import Terminal
+
+
+class Person:
+    """Enters prepared lines, and sees what is printed."""
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = list(lines)
+        self._seen = io.StringIO()
+
+    def read(self, prompt: str) -> str:
+        self._seen.write(prompt)
+        if not self._lines:
+            raise EOFError
+        line = self._lines.pop(0)
+        self._seen.write(line + "\n")
+        return line
+
+    @property
+    def seen(self) -> str:
+        return self._seen.getvalue()
+
+    def prompt(self) -> Prompt:
+        return Prompt(Terminal(out=self._seen), self.read, self.read)
+
+
+def test_a_required_value_is_asked_for_until_it_is_given() -> None:
+    person = Person("", " zed ")
+
+    assert person.prompt().value(spec_arg("name", "Who to greet")) == "zed"
+    assert person.seen == "\n# Who to greet\nname=\n# Value required for name\nname= zed \n"
+
+
+def test_nothing_entered_means_the_default() -> None:
+    person = Person("")
+
+    assert person.prompt().value(spec_arg("greeting", "Word to greet with", "hello")) == "hello"
+    assert person.seen == ("\n# Word to greet with (default: hello)\ngreeting=\ngreeting=hello\n")
+
+
+def test_a_value_that_is_not_of_its_type_is_asked_for_again() -> None:
+    person = Person("many", "3")
+
+    assert person.prompt().value(spec_arg("n", "How many", "1", value_type="int")) == "3"
+    assert "# How many (int) (default: 1)" in person.seen
+    assert "# many is not a whole number" in person.seen
+
+
+def test_only_ok_is_ok() -> None:
+    person = Person("yes", "OK", "ok")
+
+    person.prompt().confirm()
+
+    assert person.seen.count("Enter 'ok' to start, or ctrl-c to abort: ") == 3
+
+
+def test_the_end_of_the_input_ends_the_questions() -> None:
+    with pytest.raises(Problem, match="the input has ended"):
+        Person().prompt().value(spec_arg("name", "Who"))
+    with pytest.raises(Problem, match="nothing was started"):
+        Person("no").prompt().confirm()
+
+
+def test_earlier_values_come_back_newest_first(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "values.json"
+    Remembered(path).keep("greet", {"name": "ann"})
+    Remembered(path).keep("wave", {"name": "cem"})
+    Remembered(path).keep("greet", {"name": "bob"})
+
+    assert Remembered(path).of("greet", "name") == ["bob", "ann", "cem"]
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_spoilt_file_of_earlier_values_is_as_good_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "values.json"
+    path.write_text("{[")
+
+    assert Remembered(path).of("greet", "name") == []

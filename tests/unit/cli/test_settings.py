@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spincycle.cli.problem import Problem
+from spincycle.cli.settings import resolve
+
+NOWHERE = {"SPINC_CONFIG": "/nonexistent/spinc.yaml"}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "spinc.yaml"
+    path.write_text(
+        "addr: file:1\n"
+        "timeout: 1000\n"
+        "env: staging\n"
+        "contexts:\n"
+        "  prod:\n"
+        "    addr: prod:1\n"
+        "    job-log: prod:2\n"
+        "    tls: {ca: /ca.pem, server-name: rm.example.com}\n"
+        f"    token-file: {tmp_path / 'token'}\n"
+    )
+    (tmp_path / "token").write_text("s3cret\n")
+    return path
+
+
+def test_without_anything_the_services_are_here() -> None:
+    settings = resolve({}, NOWHERE)
+
+    assert (settings.addr, settings.job_log) == ("127.0.0.1:32310", "127.0.0.1:32312")
+    assert settings.timeout == 5.0
+
+
+def test_the_command_line_wins_over_environment_context_and_file(config: Path) -> None:
+    environment = {"SPINC_CONFIG": str(config)}
+    assert resolve({}, environment).addr == "file:1"
+    assert resolve({"context": "prod"}, environment).addr == "prod:1"
+    environment["SPINC_ADDR"] = "environment:1"
+    assert resolve({"context": "prod"}, environment).addr == "environment:1"
+    assert resolve({"context": "prod", "addr": "flag:1"}, environment).addr == "flag:1"
+
+
+def test_all_keys_of_a_file_count(config: Path) -> None:
+    settings = resolve({"config": str(config)}, {})
+
+    assert (settings.timeout, settings.env) == (1.0, "staging")
+
+
+def test_later_files_win_over_earlier_ones(config: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later.yaml"
+    later.write_text("addr: later:1\n")
+
+    settings = resolve({"config": f"{config},{later}"}, {})
+
+    assert (settings.addr, settings.timeout) == ("later:1", 1.0)
+
+
+def test_a_context_brings_tls_and_a_token(config: Path) -> None:
+    settings = resolve({"config": str(config)}, {"SPINC_CONTEXT": "prod"})
+
+    assert settings.tls is not None
+    assert (settings.tls.ca, settings.tls.server_name) == ("/ca.pem", "rm.example.com")
+    assert settings.token == "s3cret"
+    assert "s3cret" not in repr(settings)
+
+
+def test_a_url_as_address_means_the_gateway() -> None:
+    settings = resolve({"addr": "http://127.0.0.1:32308/"}, NOWHERE)
+
+    assert settings.rest == settings.target == "http://127.0.0.1:32308"
+
+
+def test_files_that_are_not_there_are_left_out(tmp_path: Path) -> None:
+    assert resolve({"config": f"{tmp_path}/a.yaml,x"}, {}).addr == "127.0.0.1:32310"
+
+
+@pytest.mark.parametrize(
+    "text", ["addr: [", "- a\n", "adr: x\n", "contexts: 3\n", "contexts: {a: {b: 1}}\n", "tls: 1\n"]
+)
+def test_a_file_that_cannot_be_understood_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "spinc.yaml"
+    path.write_text(text)
+
+    with pytest.raises(Problem, match=r"spinc\.yaml"):
+        resolve({"config": str(path)}, {})
+
+
+def test_an_unknown_context_is_refused() -> None:
+    with pytest.raises(Problem, match='there is no context "prod"'):
+        resolve({"context": "prod"}, NOWHERE)
+
+
+@pytest.mark.parametrize("timeout", ["0", "-5", "soon"])
+def test_a_timeout_that_is_none_is_refused(timeout: str) -> None:
+    with pytest.raises(Problem, match="timeout"):
+        resolve({"timeout": timeout}, NOWHERE)
