@@ -47,6 +47,7 @@ jobs = st.builds(
     backoff=st.none() | backoffs,
     fail_if_interrupted=st.booleans(),
     parent_sequence_id=st.just("") | ids,
+    secret_args=st.lists(st.text(), max_size=2).map(tuple),
 )
 
 chains = st.builds(
