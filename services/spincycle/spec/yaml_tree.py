@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _MERGE = "tag:yaml.org,2002:merge"
+_DEEPEST = 200
+_LEADING = re.compile(r"^[ \-?:]+", re.MULTILINE)
+_BRACKETS = re.compile(r"[\[\]{}]")
 _NULL = "tag:yaml.org,2002:null"
 
 
@@ -35,6 +39,8 @@ def parse(text: str) -> tuple[yaml.Node | None, Position | None]:
     Raises:
         NotYaml: the text cannot be parsed.
     """
+    if _may_be_deep(text):
+        _check_depth(text)
     loader = _Loader(text)
     try:
         root = loader.get_node() if loader.check_node() else None
@@ -69,7 +75,7 @@ def collector_paused() -> Iterator[None]:
 def position(node: yaml.Node) -> Position:
     """Where a node stands; a map in block style by its first key."""
     if isinstance(node, yaml.MappingNode) and node.value and not node.flow_style:
-        return position(node.value[0][0])
+        node = node.value[0][0]
     start, end = node.start_mark, node.end_mark
     column = start.column + 1
     last = end.column + 1 if end.line == start.line else 0
@@ -93,6 +99,31 @@ def pairs(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
     own = [(key, value) for key, value in node.value if key.tag != _MERGE]
     taken = {key.value for key, _ in own if isinstance(key, yaml.ScalarNode)}
     return _merged(node, taken) + own
+
+
+def _may_be_deep(text: str) -> bool:
+    if any(len(run) > _DEEPEST for run in _LEADING.findall(text)):
+        return True
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest > _DEEPEST
+
+
+def _check_depth(text: str) -> None:
+    # The loader composes by recursion in C, where too deep a tree ends the whole process.
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > _DEEPEST:
+                raise NotYaml(f"nested deeper than {_DEEPEST}", _position(event.start_mark))
+    except yaml.YAMLError:
+        return  # The loader finds the same fault and says where it is.
 
 
 def _merged(node: yaml.MappingNode, taken: set[str]) -> list[tuple[yaml.Node, yaml.Node]]:
