@@ -154,13 +154,12 @@ class Application:
         await send(_start(answer))
         parts = _Parts(answer.body, send)
         try:
-            if answer.live:
-                await _until_gone(parts.write(), receive)
-            else:
-                await parts.write()
+            await (_until_gone(parts.write(), receive) if answer.live else parts.write())
         except SpinCycleError as error:
             # The status is out; all that can be done is not to end the body properly.
             log.warning("answer cut short", problem=str(error))
+        finally:
+            await parts.close()
         return parts.sent
 
     async def _compress(self, answer: Answer, headers: dict[str, str]) -> None:
@@ -188,15 +187,16 @@ class _Parts:
 
     async def write(self) -> None:
         """Write all parts and the end."""
-        try:
-            async for part in self._parts:
-                await self._send({"type": "http.response.body", "body": part, "more_body": True})
-                self.sent += len(part)
-        finally:
-            close = getattr(self._parts, "aclose", None)
-            if close:
-                await close()
+        async for part in self._parts:
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
+            self.sent += len(part)
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def close(self) -> None:
+        """Let go of where the parts come from."""
+        close = getattr(self._parts, "aclose", None)
+        if close:
+            await close()
 
 
 async def _until_gone(writing: Awaitable[None], receive: Receive) -> None:

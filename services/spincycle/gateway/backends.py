@@ -72,9 +72,10 @@ class Backend(Generic[Stub]):
         try:
             yield
         except grpc.aio.AioRpcError as failure:
-            raise self._named(failure)
+            raise self.named(failure)
 
-    def _named(self, failure: grpc.aio.AioRpcError) -> errors.SpinCycleError:
+    def named(self, failure: grpc.aio.AioRpcError) -> errors.SpinCycleError:
+        """What a failed call says, as an entry of the catalogue."""
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.DeadlineExceeded(self.name, self.timeout)
         error = from_rpc_error(failure, self.name, self.address)

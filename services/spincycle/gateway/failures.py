@@ -33,3 +33,8 @@ def bare(status: int, message: str, headers: dict[str, str] | None = None) -> An
 def told(error: SpinCycleError) -> Answer:
     """The answer of the original's request manager: the Error message."""
     return Answer(to_text(ERROR.encode(to_message(error))), error.http)
+
+
+def refused(error: SpinCycleError) -> Answer:
+    """The answer of the original's job runner to a failure: its message alone."""
+    return bare(error.http, error.message)

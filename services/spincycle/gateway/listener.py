@@ -25,19 +25,13 @@ class _Server(uvicorn.Server):
 
 
 class Listener:
-    """One address with one application behind it.
-
-    Raises:
-        ConfigError: the address is no host:port.
-        OSError: the address is taken or cannot be used.
-    """
+    """One listening socket with one application behind it."""
 
     def __init__(
-        self, application: Application, listen: str, limits: LimitsConfig, grace: float
+        self, application: Application, bound: socket.socket, limits: LimitsConfig, grace: float
     ) -> None:
-        self._socket = _bind(listen)
-        host, port = self._socket.getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._socket = bound
+        self.address = address_of(bound)
         self._server = _Server(
             uvicorn.Config(
                 application,
@@ -62,7 +56,19 @@ class Listener:
         self._server.should_exit = True
 
 
-def _bind(listen: str) -> socket.socket:
+def address_of(bound: socket.socket) -> str:
+    """The socket's own address, host:port."""
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def bind(listen: str) -> socket.socket:
+    """A socket that listens at host:port.
+
+    Raises:
+        ConfigError: the address is no host:port.
+        OSError: the address is taken or cannot be used.
+    """
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal():
         raise ConfigError(f'listen: "{listen}" must be host:port')

@@ -9,11 +9,17 @@ import structlog
 from spincycle.gateway.app import Application
 from spincycle.gateway.backends import Backends, open_backends
 from spincycle.gateway.config import GatewayConfig
-from spincycle.gateway.failures import told
-from spincycle.gateway.listener import Listener
+from spincycle.gateway.failures import refused, told
+from spincycle.gateway.listener import Listener, address_of, bind
+from spincycle.gateway.openapi import openapi_route
 from spincycle.gateway.router import Router
+from spincycle.gateway.routes.actions import ActionRoutes
+from spincycle.gateway.routes.events import EventRoutes
+from spincycle.gateway.routes.health import HealthRoutes
+from spincycle.gateway.routes.job_runner import JobRunnerRoutes
 from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
+from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
 from spincycle.process import Shutdown, service_command
 
@@ -27,28 +33,53 @@ class Gateway:
     """
 
     def __init__(self, config: GatewayConfig, backends: Backends) -> None:
-        router = Router(
-            [
-                *RequestRoutes(backends.request_manager, config.page_size).routes(),
-                *JournalRoutes(backends.job_log).routes(),
-                *RunningRoutes(backends.request_manager).routes(),
-            ]
-        )
-        api = Application(router, told, config.limits, config.gzip_bytes)
-        self._listeners = [Listener(api, config.listen, config.limits, config.grace)]
-        self.address = self._listeners[0].address
-        self.runner_address = ""
+        manager = backends.request_manager
+        self._events = EventRoutes(manager, config.keepalive, config.max_event_streams)
+        routes = [
+            *RequestRoutes(manager, config.page_size).routes(),
+            *JournalRoutes(backends.job_log).routes(),
+            *RunningRoutes(manager).routes(),
+            *RunnerCallRoutes(manager).routes(),
+            *ActionRoutes(manager).routes(),
+            *self._events.routes(),
+            *HealthRoutes(backends).routes(),
+        ]
+        self.router = Router([*routes, openapi_route(routes)])
+        api = Application(self.router, told, config.limits, config.gzip_bytes)
+        self._api = Listener(api, bind(config.listen), config.limits, config.grace)
+        self._runner = _runner_listener(config, backends) if config.job_runner_listen else None
+
+    @property
+    def address(self) -> str:
+        """Where the API is, host:port."""
+        return self._api.address
+
+    @property
+    def runner_address(self) -> str:
+        """Where the routes of a job runner are, host:port; empty if nowhere."""
+        return self._runner.address if self._runner else ""
 
     async def serve(self) -> None:
         """Answer calls until told to end."""
         async with asyncio.TaskGroup() as tasks:
-            for listener in self._listeners:
-                tasks.create_task(listener.serve())
+            tasks.create_task(self._api.serve())
+            if self._runner:
+                tasks.create_task(self._runner.serve())
 
     def end(self) -> None:
         """Take no more calls, and let `serve` return when those in flight have ended."""
-        for listener in self._listeners:
-            listener.end()
+        self._events.end()
+        self._api.end()
+        if self._runner:
+            self._runner.end()
+
+
+def _runner_listener(config: GatewayConfig, backends: Backends) -> Listener:
+    bound = bind(config.job_runner_listen)
+    base_url = config.job_runner_advertise or f"http://{address_of(bound)}"
+    router = Router(JobRunnerRoutes(backends.job_runner, base_url).routes())
+    application = Application(router, refused, config.limits, config.gzip_bytes)
+    return Listener(application, bound, config.limits, config.grace)
 
 
 async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
@@ -58,7 +89,9 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
     )
     try:
         gateway = Gateway(config, backends)
-        structlog.get_logger().info("listening", address=gateway.address)
+        structlog.get_logger().info(
+            "listening", address=gateway.address, job_runner_address=gateway.runner_address
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(gateway.serve())
             await shutdown.wait()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from spincycle.errors import ChainTooLarge, InvalidInput, SpinCycleError
 from spincycle.gateway.backends import Backend
 from spincycle.gateway.decode import decode
@@ -32,7 +34,7 @@ IDEMPOTENCY_KEY = Parameter(
     "names this wish: the same key with the same content answers the same request",
     where="header",
 )
-_FILTERS = (
+FILTERS = (
     Parameter("type", "only requests of this type"),
     Parameter("user", "only requests of this user"),
     Parameter("state", "only requests in this state, for example RUNNING", repeated=True),
@@ -62,7 +64,7 @@ class RequestRoutes:
             ),
             Route(
                 "GET", BASE, self.find, "find requests, newest first",
-                answer=ListOf(LISTED_REQUEST, null=True), failures=(400,), parameters=_FILTERS,
+                answer=ListOf(LISTED_REQUEST, null=True), failures=(400,), parameters=FILTERS,
             ),
             Route(
                 "GET", ONE, self.get, "a request with its arguments and its chain",
@@ -72,7 +74,10 @@ class RequestRoutes:
                 "PUT", ONE + "/start", self.start, "start a request that is PENDING",
                 failures=(404, 409),
             ),
-            Route("PUT", ONE + "/stop", self.stop, "stop a request", failures=(404, 409)),
+            Route(
+                "PUT", ONE + "/stop", self.stop, "stop a request for good",
+                failures=(404, 409), parameters=(Parameter("reason", "why; kept on record"),),
+            ),
             Route(
                 "GET", ONE + "/job-chain", self.job_chain, "the chain of a request as created",
                 answer=JOB_CHAIN, failures=(404,),
@@ -89,7 +94,7 @@ class RequestRoutes:
         if not asked.type:
             raise InvalidInput("Type is empty, must be a request name", "type")
         asked.user = ""
-        asked.idempotency_key = call.headers.get("idempotency-key", "")
+        asked.idempotency_key = call.headers.get("idempotency-key", asked.idempotency_key)
         answer = await self._manager.ask(self._manager.stub.Create, asked)
         return created(answer.request)
 
@@ -139,7 +144,7 @@ class RequestRoutes:
 
     async def stop(self, call: Call) -> Answer:
         """200 and nothing."""
-        asked = rm.StopRequest(request_id=call.params["request_id"])
+        asked = rm.StopRequest(request_id=call.params["request_id"], reason=call.first("reason"))
         await self._manager.ask(self._manager.stub.Stop, asked)
         return nothing()
 
@@ -183,5 +188,5 @@ def with_url(request: request_pb2.Request) -> request_pb2.Request:
 
 def created(request: request_pb2.Request) -> Answer:
     """201 for a request that was just made."""
-    location = f"{BASE}/{request.id}"
+    location = f"{BASE}/{quote(request.id, safe='')}"
     return Answer(to_text(CREATED_REQUEST.encode(request)), 201, headers={"Location": location})

@@ -123,6 +123,9 @@ CREATE_REQUEST = Table(
         Field("Type", "type", TEXT, doc="name of the request in the specs"),
         Field("Args", "args", ANY_MAP, presence=True),
         Field("User", "user", TEXT, doc="ignored: the user is whom authentication tells"),
+        Field("IdempotencyKey", "idempotency_key", TEXT, omitted=True),
+        Field("ExpectedPlanHash", "expected_plan_hash", TEXT, omitted=True),
+        Field("Priority", "priority", INT, omitted=True, doc="from -100 to 100, higher first"),
     ],
 )
 

@@ -1,0 +1,135 @@
+"""The description of the API, made from the tables that serve it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from spincycle.gateway.exchange import JSON_TYPE, Answer, Call
+from spincycle.gateway.router import Parameter, Route
+from spincycle.gateway.translate.encoding import Json, to_text
+from spincycle.gateway.translate.kinds import Kind
+from spincycle.gateway.translate.messages import ERROR
+from spincycle.gateway.translate.tables import KeyedBy, ListOf, MapOf, Table
+from spincycle.version import VERSION
+
+_MESSAGE = {
+    "type": "object",
+    "properties": {
+        "message": {"type": "string"},
+        "requestId": {"type": "string"},
+        "httpStatus": {"type": "integer"},
+    },
+    "required": ["message"],
+}
+_FAILURES = {
+    400: "the call is wrong; the message says where",
+    404: "there is no such thing",
+    408: "the body did not come in time",
+    409: "the state of the request does not allow it, or it was done otherwise before",
+    410: "the cursor is too old: begin without one",
+    413: "the body, or the answer, is too large",
+    415: "the body must be application/json",
+    500: "a defect; the log has it",
+    501: "not part of this version",
+    503: "a service behind the gateway cannot be reached, or is busy",
+    504: "a service behind the gateway did not answer in time",
+}
+_ALWAYS = (400, 500, 501, 503, 504)
+_WITH_BODY = (408, 413)
+
+
+def openapi_route(routes: Iterable[Route]) -> Route:
+    """The route of the description; it describes itself too."""
+
+    async def answer(_: Call) -> Answer:
+        return Answer(text)
+
+    own = Route("GET", "/openapi.json", answer, "this description", answer_type="application/json")
+    text = to_text(describe([*routes, own]))
+    return own
+
+
+def describe(routes: Iterable[Route]) -> dict[str, Json]:
+    """An OpenAPI 3.1 document."""
+    paths: dict[str, dict[str, Json]] = {}
+    schemas: dict[str, Json] = {"Failure": _MESSAGE}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        for kind in (route.body, route.answer):
+            if kind:
+                _collect(kind, schemas)
+    _collect(ERROR, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Spin Cycle",
+            "version": VERSION,
+            "description": "Requests as graphs of jobs: create them, watch them, stop them.",
+        },
+        "paths": paths,
+        "components": {"schemas": dict(sorted(schemas.items()))},
+    }
+
+
+def _operation(route: Route) -> dict[str, Json]:
+    operation: dict[str, Json] = {
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"{(\w+)}", route.path)
+        ]
+        + [_parameter(parameter) for parameter in route.parameters],
+        "responses": _responses(route),
+    }
+    if route.body:
+        operation["requestBody"] = {"content": {JSON_TYPE: {"schema": route.body.schema()}}}
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    words = [word.strip("{}") for word in route.path.removeprefix("/api/v1").split("/") if word]
+    joined = "_".join([route.method.lower(), *words])
+    return re.sub(r"\W+", "_", joined)
+
+
+def _parameter(parameter: Parameter) -> dict[str, Json]:
+    shape: dict[str, Json] = {"type": parameter.type}
+    if parameter.type == "integer":
+        shape["minimum"] = 0
+    if parameter.repeated:
+        shape = {"type": "array", "items": shape}
+    return {
+        "name": parameter.name,
+        "in": parameter.where,
+        "description": parameter.doc,
+        "schema": shape,
+    }
+
+
+def _responses(route: Route) -> dict[str, Json]:
+    good: dict[str, Json] = {"description": "done"}
+    if route.answer:
+        good["content"] = {JSON_TYPE: {"schema": route.answer.schema()}}
+    elif route.answer_type:
+        good["content"] = {route.answer_type: {}}
+    failures = {*route.failures, *_ALWAYS, *(_WITH_BODY if route.body else ())}
+    shape = {"schema": {"$ref": "#/components/schemas/Failure"}}
+    return {
+        str(route.status): good,
+        **{
+            str(status): {"description": _FAILURES[status], "content": {JSON_TYPE: shape}}
+            for status in sorted(failures)
+        },
+    }
+
+
+def _collect(kind: Kind, schemas: dict[str, Any]) -> None:
+    if isinstance(kind, ListOf | MapOf | KeyedBy):
+        _collect(kind.element, schemas)
+    elif isinstance(kind, Table) and kind.name not in schemas:
+        schemas[kind.name] = kind.described()
+        for field in kind.fields:
+            _collect(field.kind, schemas)

@@ -1,0 +1,135 @@
+"""What the original cannot do: plan, explain, suspend, resume, rerun, skip, check specs."""
+
+from __future__ import annotations
+
+from spincycle.errors import InvalidInput
+from spincycle.gateway.backends import Backend
+from spincycle.gateway.decode import decode
+from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.router import Route
+from spincycle.gateway.routes.requests import IDEMPOTENCY_KEY, ONE, created, with_url
+from spincycle.gateway.translate.encoding import to_text
+from spincycle.gateway.translate.extras import (
+    EXPLANATION,
+    LINT_REQUEST,
+    LINTED,
+    PLAN,
+    PLAN_REQUEST,
+    REASON,
+    RELOADED,
+    RERUN_REQUEST,
+    SKIP_REQUEST,
+    WATCHED_REQUEST,
+)
+from spincycle.gateway.translate.messages import CREATED_REQUEST
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1 import request_pb2
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+
+
+class ActionRoutes:
+    """What gRPC has beyond the original, as REST."""
+
+    def __init__(self, request_manager: Backend[RequestManagerServiceStub]) -> None:
+        self._manager = request_manager
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            Route(
+                "POST", "/api/v1/plans", self.plan, "what a create would do, without doing it",
+                body=PLAN_REQUEST, answer=PLAN, failures=(400, 415),
+            ),
+            Route(
+                "GET", ONE + "/explain", self.explain, "what a request and its jobs wait for",
+                answer=EXPLANATION, failures=(404,),
+            ),
+            Route(
+                "POST", ONE + "/suspend", self.suspend, "halt a request so that it can go on",
+                body=REASON, answer=WATCHED_REQUEST, failures=(400, 404, 409, 415),
+            ),
+            Route(
+                "POST", ONE + "/resume", self.resume, "let a suspended request go on",
+                answer=WATCHED_REQUEST, failures=(404, 409),
+            ),
+            Route(
+                "POST", ONE + "/rerun", self.rerun, "run what did not complete, as a new request",
+                body=RERUN_REQUEST, answer=CREATED_REQUEST, status=201,
+                failures=(400, 404, 409, 415), parameters=(IDEMPOTENCY_KEY,),
+            ),
+            Route(
+                "POST", ONE + "/skip", self.skip, "take a failed job as done, as a new request",
+                body=SKIP_REQUEST, answer=CREATED_REQUEST, status=201,
+                failures=(400, 404, 409, 415), parameters=(IDEMPOTENCY_KEY,),
+            ),
+            Route(
+                "POST", "/api/v1/lint", self.lint, "check spec files",
+                body=LINT_REQUEST, answer=LINTED, failures=(400, 415),
+            ),
+            Route(
+                "POST", "/api/v1/specs/reload", self.reload, "read the specs directory again",
+                answer=RELOADED,
+            ),
+        ]  # fmt: skip
+
+    async def plan(self, call: Call) -> Answer:
+        """The plan."""
+        asked = await decode(call, PLAN_REQUEST)
+        if not asked.type:
+            raise InvalidInput("Type is empty, must be a request name", "type")
+        answer = await self._manager.ask(self._manager.stub.Plan, asked)
+        return Answer(to_text(PLAN.encode(answer.plan)))
+
+    async def explain(self, call: Call) -> Answer:
+        """The waits."""
+        asked = rm.ExplainRequest(request_id=call.params["request_id"])
+        answer = await self._manager.ask(self._manager.stub.Explain, asked)
+        return Answer(to_text(EXPLANATION.encode(answer)))
+
+    async def suspend(self, call: Call) -> Answer:
+        """The request as it is now."""
+        asked = await decode(call, REASON)
+        asked.request_id = call.params["request_id"]
+        answer = await self._manager.ask(self._manager.stub.Suspend, asked)
+        return _shown(answer.request)
+
+    async def resume(self, call: Call) -> Answer:
+        """The request as it is now."""
+        asked = rm.ResumeRequest(request_id=call.params["request_id"])
+        answer = await self._manager.ask(self._manager.stub.Resume, asked)
+        return _shown(answer.request)
+
+    async def rerun(self, call: Call) -> Answer:
+        """201 with the new request and where it is."""
+        asked = await decode(call, RERUN_REQUEST)
+        asked.request_id = call.params["request_id"]
+        asked.idempotency_key = call.headers.get("idempotency-key", "")
+        answer = await self._manager.ask(self._manager.stub.Rerun, asked)
+        return created(answer.request)
+
+    async def skip(self, call: Call) -> Answer:
+        """201 with the new request and where it is."""
+        asked = await decode(call, SKIP_REQUEST)
+        if not asked.job_id or not asked.reason:
+            raise InvalidInput(
+                "jobId and reason must be given", "jobId" if asked.reason else "reason"
+            )
+        asked.request_id = call.params["request_id"]
+        asked.idempotency_key = call.headers.get("idempotency-key", "")
+        answer = await self._manager.ask(self._manager.stub.Skip, asked)
+        return created(answer.request)
+
+    async def lint(self, call: Call) -> Answer:
+        """The findings."""
+        asked = await decode(call, LINT_REQUEST)
+        answer = await self._manager.ask(self._manager.stub.Lint, asked)
+        return Answer(to_text(LINTED.encode(answer)))
+
+    async def reload(self, _: Call) -> Answer:
+        """What is in force now."""
+        answer = await self._manager.ask(self._manager.stub.ReloadSpecs, rm.ReloadSpecsRequest())
+        return Answer(to_text(RELOADED.encode(answer)))
+
+
+def _shown(request: request_pb2.Request) -> Answer:
+    return Answer(to_text(WATCHED_REQUEST.encode(with_url(request))))

@@ -1,0 +1,91 @@
+"""What the original's runners tell about the requests that they run."""
+
+from __future__ import annotations
+
+from spincycle.errors import InvalidInput, InvalidState, RequestNotFound
+from spincycle.gateway.backends import Backend
+from spincycle.gateway.decode import decode
+from spincycle.gateway.exchange import Answer, Call, nothing
+from spincycle.gateway.router import Route
+from spincycle.gateway.routes.requests import ONE
+from spincycle.gateway.translate.encoding import to_text
+from spincycle.gateway.translate.messages import (
+    FINISH_REQUEST,
+    REQUEST_PROGRESS,
+    SUSPENDED_JOB_CHAIN,
+)
+from spincycle.rpc.status import from_message
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+
+_IGNORED = frozenset({RequestNotFound.reason, InvalidState.reason})
+"""Progress that comes too late, or of a request that nobody knows, harms nothing."""
+
+
+class RunnerCallRoutes:
+    """Ends, saved states and progress; their senders know no epoch."""
+
+    def __init__(self, request_manager: Backend[RequestManagerServiceStub]) -> None:
+        self._manager = request_manager
+
+    def routes(self) -> list[Route]:
+        """The routes."""
+        return [
+            Route(
+                "PUT", ONE + "/finish", self.finish, "a request has ended; runners call this",
+                body=FINISH_REQUEST, failures=(400, 404, 409, 415),
+            ),
+            Route(
+                "PUT", ONE + "/suspend", self.suspend, "a request was halted and this is its "
+                "state; runners call this",
+                body=SUSPENDED_JOB_CHAIN, failures=(400, 404, 409, 415),
+            ),
+            Route(
+                "PUT", ONE + "/progress", self.progress, "a request goes on; runners call this",
+                body=REQUEST_PROGRESS, failures=(400, 415),
+            ),
+        ]  # fmt: skip
+
+    async def finish(self, call: Call) -> Answer:
+        """200 and nothing; the request is the one of the path."""
+        asked = await decode(call, FINISH_REQUEST)
+        asked.request_id = call.params["request_id"]
+        await self._manager.ask(self._manager.stub.Finish, asked)
+        return nothing()
+
+    async def suspend(self, call: Call) -> Answer:
+        """200 and nothing."""
+        saved = await decode(call, SUSPENDED_JOB_CHAIN)
+        request_id = call.params["request_id"]
+        saved.request_id = saved.request_id or request_id
+        _check_id("proto.SuspendedJobChain", saved.request_id, request_id)
+        if not saved.HasField("job_chain"):
+            raise InvalidInput("invalid proto.SuspendedJobChain: jobChain must be set", "jobChain")
+        await self._report(rm.RunnerReport(suspended=saved))
+        return nothing()
+
+    async def progress(self, call: Call) -> Answer:
+        """200 and null, whether or not the request is there and RUNNING."""
+        progress = await decode(call, REQUEST_PROGRESS)
+        if not progress.request_id:
+            raise InvalidInput(
+                "invalid proto.StatusProgress: RequestId is empty, must be set", "requestId"
+            )
+        _check_id("proto.StatusProgress", progress.request_id, call.params["request_id"])
+        await self._report(rm.RunnerReport(progress=progress), _IGNORED)
+        return Answer(to_text(None))
+
+    async def _report(self, report: rm.RunnerReport, ignored: frozenset[str] = frozenset()) -> None:
+        asked = rm.ReportRequest(reports=[report])
+        answer = await self._manager.ask(self._manager.stub.Report, asked)
+        for result in answer.results:
+            if result.HasField("refused") and result.refused.reason not in ignored:
+                raise from_message(result.refused)
+
+
+def _check_id(message: str, given: str, expected: str) -> None:
+    if given != expected:
+        raise InvalidInput(
+            f"invalid {message}: RequestId={given} does not match request ID in URL: {expected}",
+            "requestId",
+        )

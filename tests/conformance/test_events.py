@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from tests.conformance import samples
+from tests.conformance.conftest import Stack
+from tests.conformance.samples import ID
+
+from spincycle import errors
+from spincycle.v1 import event_pb2, state_pb2
+from spincycle.v1 import request_manager_service_pb2 as rm
+
+EVENTS = f"/api/v1/requests/{ID}/events"
+
+
+def an_event(revision: int, **change: Any) -> event_pb2.RequestEvent:
+    return event_pb2.RequestEvent(
+        request_id=ID,
+        revision=revision,
+        cursor=f"c{revision}",
+        occurred_at=samples.CREATED,
+        **change,
+    )
+
+
+def the_changes() -> list[rm.WatchResponse]:
+    running = samples.a_request(state_pb2.STATE_RUNNING)
+    snapshot = event_pb2.RequestSnapshot(request=running, jobs=[samples.a_status()])
+    return [
+        rm.WatchResponse(events=[an_event(1, snapshot=snapshot)]),
+        rm.WatchResponse(
+            events=[an_event(2, job=samples.a_status()), an_event(3, request=samples.a_request())]
+        ),
+    ]
+
+
+def events_of(text: str) -> list[dict[str, str]]:
+    blocks = [block for block in text.split("\n\n") if block and not block.startswith(":")]
+    return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]  # type: ignore[misc] # two parts
+
+
+async def test_changes_come_as_events_whose_id_is_the_cursor(stack: Stack) -> None:
+    stack.manager.says(Watch=the_changes())
+
+    answer = await stack.http.get(EVENTS)
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["cache-control"] == "no-store"
+    events = events_of(answer.text)
+    assert [(event.get("id"), event["event"]) for event in events] == [
+        ("c1", "snapshot"),
+        ("c2", "job"),
+        ("c3", "request"),
+        (None, "end"),
+    ]
+    first, second, third = (json.loads(event["data"]) for event in events[:3])
+    assert first["requestId"] == ID
+    assert first["revision"] == 1
+    assert first["snapshot"]["request"]["jrURL"] == "http://10.0.0.7:32311"
+    assert first["snapshot"]["jobs"] == [json.loads(samples.STATUS)]
+    assert second["job"] == json.loads(samples.STATUS)
+    assert third["request"]["state"] == 3
+    assert stack.manager.last("Watch") == rm.WatchRequest(request_ids=[ID])
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"), [({"Last-Event-ID": "c7"}, {}), ({}, {"cursor": "c7"})]
+)
+async def test_a_caller_that_comes_again_goes_on_after_what_it_saw(
+    stack: Stack, headers: dict[str, str], query: dict[str, str]
+) -> None:
+    stack.manager.says(Watch=[])
+
+    answer = await stack.http.get(EVENTS, headers=headers, params=query)
+
+    assert events_of(answer.text) == [{"event": "end", "data": "{}"}]
+    assert stack.manager.last("Watch").cursor == "c7"
+
+
+async def test_the_events_of_all_requests_can_be_filtered(stack: Stack) -> None:
+    stack.manager.says(Watch=the_changes())
+
+    answer = await stack.http.get(
+        "/api/v1/events?type=drain&state=RUNNING&user=dana&arg=host=a&requestsOnly=true"
+    )
+
+    assert answer.status_code == 200
+    asked = stack.manager.last("Watch")
+    assert asked.requests_only
+    assert asked.filter.type == "drain"
+    assert asked.filter.user == "dana"
+    assert list(asked.filter.states) == [state_pb2.STATE_RUNNING]
+    assert dict(asked.filter.args) == {"host": "a"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(errors.RequestNotFound(ID), 404), (errors.CursorTooOld("c1"), 410)]
+)
+async def test_a_refused_stream_is_a_plain_failure(
+    stack: Stack, error: errors.SpinCycleError, status: int
+) -> None:
+    stack.manager.says(Watch=error)
+
+    answer = await stack.http.get(EVENTS)
+
+    assert answer.status_code == status
+    assert answer.json()["message"] == error.message
+
+
+async def test_a_stream_that_breaks_off_says_why(stack: Stack) -> None:
+    stack.manager.says(Watch=[the_changes()[0], errors.WatcherTooSlow(1000)])
+
+    answer = await stack.http.get(EVENTS)
+
+    last = events_of(answer.text)[-1]
+    assert last["event"] == "error"
+    assert json.loads(last["data"])["httpStatus"] == 503
+
+
+async def test_silence_is_broken_by_comments(stack: Stack) -> None:
+    more = asyncio.Event()
+
+    async def changes() -> AsyncIterator[rm.WatchResponse]:
+        yield the_changes()[0]
+        await more.wait()
+
+    stack.manager.says(Watch=lambda _: changes())
+
+    async with stack.http.stream("GET", EVENTS) as answer:
+        parts = answer.aiter_text()
+        while not (await anext(parts)).startswith(":"):
+            pass
+        more.set()
+        rest = "".join([part async for part in parts])
+
+    assert rest.endswith("event: end\ndata: {}\n\n")
+
+
+async def test_a_caller_that_goes_away_ends_the_watch(stack: Stack) -> None:
+    gone = asyncio.Event()
+
+    async def changes() -> AsyncIterator[rm.WatchResponse]:
+        try:
+            yield the_changes()[0]
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    stack.manager.says(Watch=lambda _: changes())
+
+    async with stack.http.stream("GET", EVENTS) as answer:
+        await anext(answer.aiter_text())
+
+    await asyncio.wait_for(gone.wait(), 10)
+
+
+async def test_the_end_of_the_gateway_ends_the_streams_without_an_end_event(
+    stack: Stack,
+) -> None:
+    async def changes() -> AsyncIterator[rm.WatchResponse]:
+        yield the_changes()[0]
+        await asyncio.Event().wait()
+
+    stack.manager.says(Watch=lambda _: changes())
+
+    async with stack.http.stream("GET", EVENTS) as answer:
+        parts = answer.aiter_text()
+        await anext(parts)
+        stack.gateway.end()
+        rest = "".join([part async for part in parts])
+
+    assert "event: end" not in rest
+
+
+class TestWithOneStream:
+    @pytest.fixture
+    def config(self, config: Any) -> Any:
+        return config.model_copy(update={"max_event_streams": 1})
+
+    async def test_one_stream_too_many_is_refused(self, stack: Stack) -> None:
+        async def changes() -> AsyncIterator[rm.WatchResponse]:
+            yield the_changes()[0]
+            await asyncio.Event().wait()
+
+        stack.manager.says(Watch=lambda _: changes())
+
+        async with stack.http.stream("GET", EVENTS):
+            second = await stack.http.get(EVENTS)
+
+        assert second.status_code == 503
+        assert second.json()["httpStatus"] == 503
+
+
+async def test_events_are_never_compressed(stack: Stack) -> None:
+    stack.manager.says(Watch=the_changes())
+
+    answer: httpx.Response = await stack.http.get(EVENTS, headers={"Accept-Encoding": "gzip"})
+
+    assert "content-encoding" not in answer.headers
