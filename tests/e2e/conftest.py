@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sysconfig
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from spincycle.dev.marked import end_marked
+
+REPOSITORY = Path(__file__).parents[2]
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+_PATIENCE = 60.0
+
+
+class Command:
+    """A command of ours that runs in the checkout, as a person would start it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.output = ""
+
+    @classmethod
+    async def start(cls, *words: str | Path, home: Path) -> Command:
+        """Start it with an empty home directory; its two streams are one."""
+        environment = {name: os.environ[name] for name in os.environ if name != "XDG_DATA_HOME"}
+        process = await asyncio.create_subprocess_exec(
+            SCRIPTS / "spincycle",
+            *words,
+            cwd=REPOSITORY,
+            env={**environment, "HOME": str(home)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def until(self, text: str) -> None:
+        """Wait until it has written `text`."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(_PATIENCE):
+            while text not in self.output:
+                line = await self._process.stdout.readline()
+                assert line, f"ended without saying {text!r}:\n{self.output}"
+                self.output += line.decode()
+
+    def address(self, name: str) -> str:
+        """host:port of what it has said to have started."""
+        found = re.search(rf"^ +{name} +(?:http://)?([\d.]+:\d+)", self.output, re.MULTILINE)
+        assert found, self.output
+        return found[1]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end; answer its exit code."""
+        async with asyncio.timeout(_PATIENCE):
+            rest, _ = await self._process.communicate()
+        self.output += rest.decode()
+        code = self._process.returncode
+        assert code is not None
+        return code
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty directory that any account may enter; processes of a stack there are ended."""
+    directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
+    yield directory
+    end_marked(directory / "data", 0.0)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+async def dev(home: Path) -> AsyncIterator[Command]:
+    """`spincycle dev` on free ports, up, with its data in `home / "data"`."""
+    command = await start_dev(home)
+    yield command
+    if command._process.returncode is None:
+        command.signal(signal.SIGTERM)
+        await command.ended()
+
+
+async def start_dev(home: Path, *options: str) -> Command:
+    command = await Command.start(
+        "dev", "--data", home / "data", "--free-ports", *options, home=home
+    )
+    await command.until("Ctrl-C stops everything")
+    return command
