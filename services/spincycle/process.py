@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,9 +55,14 @@ class Shutdown:
 
 
 def service_command(
-    name: str, model: type[C], serve: Callable[[C, Shutdown], Awaitable[None]]
+    name: str,
+    model: type[C],
+    serve: Callable[[C, Shutdown], Awaitable[None]],
+    run: Callable[[Coroutine[None, None, int]], int] = uvloop.run,
 ) -> click.Command:
     """The console script of a service, which runs `serve` until a signal asks it to end.
+
+    `run` runs it on an event loop of its kind.
 
     Exit codes: 0 after a clean end, 1 if serving failed, 2 if the configuration is wrong.
     """
@@ -84,7 +89,7 @@ def service_command(
             click.echo(print_config(config), nl=False)
             return
         configure_logs(config.log, name)
-        sys.exit(uvloop.run(_run(config, serve)))
+        sys.exit(run(_run(config, serve)))
 
     return command
 

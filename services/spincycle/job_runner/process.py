@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
+from collections.abc import Coroutine
 
 import structlog
 
@@ -118,4 +120,16 @@ async def _drain(
     await presence.leave()
 
 
-main = service_command("job-runner", JobRunnerConfig, serve)
+def _run(work: Coroutine[None, None, int]) -> int:
+    """Run on the standard event loop.
+
+    Jobs start processes. uvloop forks for that, so that a child inherits what its siblings
+    were given, and gRPC's fork handlers run in it; the standard loop does neither.
+    """
+    if sys.version_info < (3, 12):
+        # Its default watches each process with a thread.
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+    return asyncio.run(work)
+
+
+main = service_command("job-runner", JobRunnerConfig, serve, _run)
