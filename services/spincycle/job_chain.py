@@ -10,6 +10,13 @@ from spincycle.state import State
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 """Anything JSON can say: the values of job arguments and job data."""
 
+VALUE_DEPTH = 24
+"""Levels of lists and objects that a value may have. Parsers of protobuf stop at 100 levels of
+messages; an object takes three, and the messages around it some."""
+
+LARGEST_INT = 2**53
+"""Whole numbers up to this, either side of 0, travel to the last digit; others must be text."""
+
 NOOP = "noop"
 """Type of structural jobs, and of the job that does nothing."""
 

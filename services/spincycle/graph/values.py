@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from spincycle.job_chain import LARGEST_INT, VALUE_DEPTH
 from spincycle.request_arg import REDACTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from spincycle.job_chain import Value
-
-_DEEPEST = 64
-_INT_LIMIT = 1 << 63
 
 
 def plain(value: object, depth: int = 0) -> Value:
@@ -27,15 +25,15 @@ def plain(value: object, depth: int = 0) -> Value:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, int):
-        if not -_INT_LIMIT <= value < _INT_LIMIT:
-            raise ValueError("a whole number does not fit 64 bits")
+        if not -LARGEST_INT <= value <= LARGEST_INT:
+            raise ValueError("a whole number beyond 2^53 must be written as text")
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("a number is not finite")
         return float(value)
-    if depth >= _DEEPEST:
-        raise ValueError(f"lists and maps are nested deeper than {_DEEPEST}")
+    if depth >= VALUE_DEPTH:
+        raise ValueError(f"lists and maps are nested deeper than {VALUE_DEPTH}")
     if isinstance(value, list | tuple):
         return [plain(element, depth + 1) for element in value]
     if isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from spincycle.job_chain import LARGEST_INT, VALUE_DEPTH
 from spincycle.job_runner.errors import UnfitJobData
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 DATA_LIMIT = 256 * 1024
 """Bytes of job data, as JSON, that a job may leave, unless told otherwise."""
-
-_DEPTH_LIMIT = 64
 
 
 def merged(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
@@ -58,15 +57,17 @@ class _Copier:
             self.take(len(_sound(value, name).encode()) + 2)
             return str(value)
         if isinstance(value, int):
-            self.take(value.bit_length() // 3 + 2)
+            if not -LARGEST_INT <= value <= LARGEST_INT:
+                raise UnfitJobData(f"job data {name}: a whole number beyond 2^53 must be text")
+            self.take(18)
             return int(value)
         if isinstance(value, float):
             if not math.isfinite(value):
                 raise UnfitJobData(f"job data {name}: {value} is not a number that JSON has")
             self.take(24)
             return float(value)
-        if depth >= _DEPTH_LIMIT:
-            raise UnfitJobData(f"job data {name} is nested deeper than {_DEPTH_LIMIT} levels")
+        if depth >= VALUE_DEPTH:
+            raise UnfitJobData(f"job data {name} is nested deeper than {VALUE_DEPTH} levels")
         if isinstance(value, list | tuple):
             self.take(2)
             return [self.copy(item, name, depth + 1) for item in value]

@@ -12,16 +12,10 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import struct_pb2
 
-from spincycle.job_chain import Value
+from spincycle.job_chain import LARGEST_INT, VALUE_DEPTH, Value
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import MessageMap
-
-MAX_DEPTH = 40
-"""Levels of lists and objects that a value may have; protobuf's own parsers stop at 100 messages,
-and a level takes two."""
-
-_LARGEST_INT = 2**63
 
 
 def to_struct(values: Mapping[str, Value]) -> struct_pb2.Struct:
@@ -46,7 +40,7 @@ def fill_struct(struct: struct_pb2.Struct, values: Mapping[str, Value]) -> None:
         struct.SetInParent()
         return
     try:
-        _fill(struct.fields, values, MAX_DEPTH)
+        _fill(struct.fields, values, VALUE_DEPTH)
     except _Unfit as unfit:
         raise ValueError(f"{unfit.path}: {unfit.problem}")
 
@@ -64,7 +58,7 @@ def to_value(plain: Value) -> struct_pb2.Value:
     """
     value = struct_pb2.Value()
     try:
-        _put(value, plain, MAX_DEPTH)
+        _put(value, plain, VALUE_DEPTH)
     except _Unfit as unfit:
         raise ValueError(f"{unfit.path}: {unfit.problem}" if unfit.path else unfit.problem)
     return value
@@ -77,7 +71,7 @@ def from_value(value: struct_pb2.Value) -> Value:
         return value.string_value
     if kind == "number_value":
         number = value.number_value
-        if number.is_integer() and -_LARGEST_INT <= number < _LARGEST_INT:
+        if number.is_integer() and -LARGEST_INT <= number <= LARGEST_INT:
             return int(number)
         return number
     if kind == "bool_value":
@@ -129,7 +123,7 @@ def _put(value: struct_pb2.Value, plain: Value, depth: int) -> None:
     elif isinstance(plain, int | float):
         _put_number(value, plain)
     elif depth == 0:
-        raise _Unfit(f"nests more than {MAX_DEPTH} levels deep")
+        raise _Unfit(f"nests more than {VALUE_DEPTH} levels deep")
     elif isinstance(plain, list | tuple):
         items = value.list_value
         items.SetInParent()

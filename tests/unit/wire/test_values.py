@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.wire.plain import values
 
-from spincycle.job_chain import Value
-from spincycle.wire.values import MAX_DEPTH, from_struct, from_value, to_struct, to_value
+from spincycle.job_chain import VALUE_DEPTH, Value
+from spincycle.v1.request_manager_service_pb2 import ReportRequest
+from spincycle.wire.values import from_struct, from_value, to_struct, to_value
 
 
 @given(st.dictionaries(st.text(), values))
@@ -73,12 +74,16 @@ def test_what_json_cannot_say_is_refused_with_its_path(plain: Any, problem: str)
     assert str(refused.value).startswith(problem)
 
 
-def test_a_value_that_nests_too_deeply_is_refused_and_one_level_less_can_be_parsed() -> None:
+def test_the_deepest_value_that_is_taken_can_be_parsed_in_the_deepest_message() -> None:
     deep: Value = "bottom"
-    for _ in range(MAX_DEPTH):
-        deep = [deep]
-    struct = to_struct({"a": deep})
+    for _ in range(VALUE_DEPTH):
+        deep = {"k": deep}
+    request = ReportRequest()
+    job = request.reports.add().suspended.job_chain.jobs.add()
+    job.data.CopyFrom(to_struct({"a": deep}))
 
-    assert from_struct(type(struct).FromString(struct.SerializeToString())) == {"a": deep}
-    with pytest.raises(ValueError, match=f"nests more than {MAX_DEPTH} levels"):
+    parsed = ReportRequest.FromString(request.SerializeToString())
+
+    assert from_struct(parsed.reports[0].suspended.job_chain.jobs[0].data) == {"a": deep}
+    with pytest.raises(ValueError, match=f"nests more than {VALUE_DEPTH} levels"):
         to_struct({"a": [deep]})
