@@ -36,18 +36,34 @@ class Coalescer(Generic[Item, Answer]):
 
         A caller that is cancelled before its batch is written takes its item back.
         """
+        return await self.enqueue(item)
+
+    def enqueue(self, item: Item) -> asyncio.Future[Answer]:
+        """A future of what `write` answers for the item; cancelling it is as with `submit`."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._writers) < self._in_flight:
             writer = asyncio.create_task(self._drain())
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
-        return await future
+        return future
 
-    async def close(self) -> None:
-        """Wait until everything that was submitted is written."""
-        while self._writers:
-            await asyncio.wait(self._writers)
+    async def close(self, grace: float | None = None) -> None:
+        """Wait until everything that was submitted is written.
+
+        What is not written within `grace` seconds is given up: its callers are cancelled.
+        """
+        try:
+            async with asyncio.timeout(grace):
+                while self._writers:
+                    await asyncio.wait(self._writers)
+        except TimeoutError:
+            for writer in self._writers:
+                writer.cancel()
+            await asyncio.gather(*self._writers, return_exceptions=True)
+            for _, future in self._waiting:
+                future.cancel()
+            self._waiting.clear()
 
     async def _drain(self) -> None:
         while self._waiting:

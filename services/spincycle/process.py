@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 import structlog
@@ -92,6 +92,25 @@ def service_command(
         sys.exit(run(_run(config, serve)))
 
     return command
+
+
+async def run_beside(shutdown: Shutdown, *duties: Coroutine[Any, Any, None]) -> None:
+    """Run the duties until somebody wishes for the end, which ends them all.
+
+    A duty that fails ends the others too, and its exception is raised as it is.
+    """
+    tasks = {asyncio.create_task(duty) for duty in duties}
+    asked = asyncio.create_task(shutdown.wait())
+    running = tasks | {asked}
+    try:
+        while not asked.done():
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in (*tasks, asked):
+            task.cancel()
+        await asyncio.gather(*tasks, asked, return_exceptions=True)
 
 
 async def _run(config: C, serve: Callable[[C, Shutdown], Awaitable[None]]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -148,8 +149,10 @@ def _answering(handler: Callable[..., Any], method: str) -> Callable[..., Any]:
 def _streaming(handler: Callable[..., Any], method: str) -> Callable[..., Any]:
     async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
-            async for response in handler(request, context):
-                yield response
+            # Closed here, where its tasks end with it, and not whenever it is collected.
+            async with aclosing(handler(request, context)) as responses:
+                async for response in responses:
+                    yield response
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
