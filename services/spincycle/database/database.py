@@ -17,6 +17,9 @@ from spincycle.errors import DatabaseUnavailable
 ACQUIRE_TIMEOUT = 3.0
 """Seconds that a caller waits for a free connection."""
 
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to reach a server that was lost."""
+
 UNREACHABLE = (
     OSError,
     TimeoutError,
@@ -26,10 +29,18 @@ UNREACHABLE = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,
 )
 """What a statement raises when the server is away, starting, ending or a standby."""
+
+
+async def _hand_back(connection: Any) -> None:
+    # No query of ours leaves anything behind on its connection but a transaction that was cut
+    # off, so the round trip that would look for it is saved.
+    if connection.is_in_transaction():
+        await connection.reset()
 
 
 class Session:
@@ -68,6 +79,7 @@ class Database:
         self._pool = pool
         self._queries = queries
         self._reachable = True
+        self._lost = asyncio.Event()
 
     @classmethod
     async def open(
@@ -80,6 +92,7 @@ class Database:
             max_size=config.max_connections,
             command_timeout=config.statement_timeout,
             timeout=ACQUIRE_TIMEOUT,
+            reset=_hand_back,
             server_settings={"application_name": f"spincycle-{application}", "jit": "off"},
         )
         return cls(pool, queries)
@@ -88,6 +101,23 @@ class Database:
     def reachable(self) -> bool:
         """Whether the last statement reached the server."""
         return self._reachable
+
+    async def keep_reachable(self) -> None:
+        """After the server was lost, look whether it is back, until cancelled.
+
+        Whoever hides this process from callers while it is not reachable needs that: no call
+        would find out.
+        """
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
+            while not self._reachable:
+                await asyncio.sleep(RETRY_INTERVAL)
+                try:
+                    async with self._session() as session:
+                        await session._connection.execute("")  # noqa: SLF001 # as in transaction
+                except DatabaseUnavailable:
+                    continue
 
     async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """All rows of a query."""
@@ -127,6 +157,7 @@ class Database:
             if self._reachable:
                 structlog.get_logger().warning("database unavailable", cause=repr(error))
             self._reachable = False
+            self._lost.set()
             raise DatabaseUnavailable
         if not self._reachable:
             structlog.get_logger().info("database available again")

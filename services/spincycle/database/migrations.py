@@ -72,7 +72,7 @@ async def migrate(dsn: str, schema: str, steps: list[Migration]) -> list[Migrati
         await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"spincycle.{schema}")
         return await _apply(connection, schema, steps)
     finally:
-        await connection.close()
+        await connection.close(timeout=5.0)
 
 
 async def _apply(
@@ -112,7 +112,7 @@ async def migrate_when_reachable(config: DatabaseConfig, schema: str, package: s
     """Bring a schema up to date as soon as the server can be reached, however long that takes.
 
     Raises:
-        ConfigError: as `migrate`.
+        ConfigError: as `migrate`, or the address or the rights are wrong.
     """
     log = structlog.get_logger()
     steps = load_migrations(package)
@@ -122,8 +122,12 @@ async def migrate_when_reachable(config: DatabaseConfig, schema: str, package: s
             for step in await migrate(config.dsn.get_secret_value(), schema, steps):
                 log.info("migrated", schema=schema, version=step.version, name=step.name)
             return
+        except ValueError as error:
+            raise ConfigError(f"database.dsn: {error}")
         except UNREACHABLE as error:
             if not waiting:
                 log.warning("waiting for the database", cause=str(error) or repr(error))
             waiting = True
             await asyncio.sleep(RETRY_INTERVAL)
+        except asyncpg.PostgresError as error:
+            raise ConfigError(f"schema {schema} cannot be brought up to date: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import asyncpg
 import structlog
@@ -14,6 +15,9 @@ from spincycle.database.database import UNREACHABLE
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to listen again."""
 
+STATEMENT_TIMEOUT = 5.0
+"""Seconds that a statement on the listening session may take."""
+
 PROBE_INTERVAL = 30.0
 """Seconds between two probes that tell a half-open connection from a quiet one."""
 
@@ -23,11 +27,15 @@ async def listen(
     channel: str,
     hear: Callable[[str], None],
     connected: Callable[[], None],
+    *,
+    enter: str = "",
+    leave: str = "",
 ) -> None:
     """Call `hear` with the payload of every notification, until cancelled.
 
     `connected` is called each time listening begins: whatever was told before that was not
-    heard, so the listener must look for itself.
+    heard, so the listener must look for itself. `enter` is a statement that the session runs
+    before, and `leave` one that it runs when this is cancelled.
     """
     log = structlog.get_logger()
     while True:
@@ -44,13 +52,21 @@ async def listen(
             lost = asyncio.Event()
             connection.add_termination_listener(lambda _, lost=lost: lost.set())
             await connection.add_listener(channel, lambda *told: hear(str(told[3])))
+            if enter:
+                await connection.execute(enter, timeout=STATEMENT_TIMEOUT)
             connected()
             while not lost.is_set():
                 try:
                     await asyncio.wait_for(lost.wait(), PROBE_INTERVAL)
                 except TimeoutError:
-                    await connection.execute("SELECT 1", timeout=5.0)
-        except UNREACHABLE as error:
+                    await connection.execute("SELECT 1", timeout=STATEMENT_TIMEOUT)
+        except (*UNREACHABLE, asyncpg.PostgresError) as error:
             log.warning("lost the notifications of the database", cause=repr(error))
+        except asyncio.CancelledError:
+            if leave:
+                with suppress(*UNREACHABLE, asyncpg.PostgresError):
+                    await connection.execute(leave, timeout=STATEMENT_TIMEOUT)
+            raise
         finally:
             connection.terminate()
+        await asyncio.sleep(RETRY_INTERVAL)

@@ -65,7 +65,7 @@ async def describe_schema(connection: asyncpg.Connection, schema: str) -> str:
         for index in await connection.fetch(_INDEXES, table["oid"]):
             lines.append(f"  index: {index['text']}")
         if table["is_view"]:
-            lines.append(await connection.fetchval("SELECT pg_get_viewdef($1)", table["oid"]))
+            lines.append(await connection.fetchval("SELECT pg_get_viewdef($1::oid)", table["oid"]))
         parts.append("\n".join(lines))
     functions = await connection.fetch(_FUNCTIONS, schema)
     parts += [function["text"].rstrip() for function in functions]
