@@ -1,0 +1,1 @@
+"""The job log: the durable journal of every try of every job."""

@@ -1,0 +1,105 @@
+"""What is checked and mended in an entry before the database gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from spincycle.errors import InvalidEntry
+from spincycle.job.bounded_output import bounded_text
+from spincycle.job_log.model import Row
+from spincycle.journal_entry import JournalEntry
+from spincycle.state import State
+
+MAX_ID_LENGTH = 128
+"""Characters of a request's or a job's id; an index row holds both and must stay small."""
+
+_INT64 = 2**63
+_ENDED = frozenset({State.COMPLETE, State.FAIL, State.STOPPED})
+_NUL_MARK = "\N{SYMBOL FOR NULL}"
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Makes rows of entries.
+
+    Attributes:
+        text_limit: bytes that are kept of each text; a longer one loses its middle to a mark.
+        data_limit: most bytes of job data as JSON.
+    """
+
+    text_limit: int
+    data_limit: int
+
+    def row(self, entry: JournalEntry) -> Row:
+        """The entry as the database takes it.
+
+        Raises:
+            InvalidEntry: the journal can never take it.
+        """
+        problem = _problem(entry)
+        if problem:
+            raise InvalidEntry(_short(entry.request_id), _short(entry.job_id), problem)
+        return Row(
+            entry.request_id,
+            entry.job_id,
+            entry.try_,
+            entry.position,
+            entry.epoch,
+            entry.started_at,
+            entry.finished_at,
+            entry.exit,
+            entry.sequence_try,
+            entry.state,
+            entry.final,
+            self._text(entry.name),
+            self._text(entry.type),
+            self._text(entry.sequence_id),
+            self._text(entry.error),
+            self._text(entry.stdout),
+            self._text(entry.stderr),
+            self._data(entry),
+        )
+
+    def _text(self, text: str) -> str:
+        # PostgreSQL's texts cannot hold NUL.
+        return bounded_text(text.replace("\0", _NUL_MARK), self.text_limit)
+
+    def _data(self, entry: JournalEntry) -> str | None:
+        if entry.data is None:
+            return None
+        # Sorted, so that the same data give the same text when the entry is sent again.
+        encoded = orjson.dumps(entry.data, option=orjson.OPT_SORT_KEYS)
+        if len(encoded) > self.data_limit:
+            raise InvalidEntry(
+                entry.request_id,
+                entry.job_id,
+                f"the job data take {len(encoded)} bytes; {self.data_limit} may be kept",
+            )
+        return encoded.decode()
+
+
+def _problem(entry: JournalEntry) -> str:
+    for what, name in (("request_id", entry.request_id), ("job_id", entry.job_id)):
+        if not name:
+            return f"{what} is empty"
+        if len(name) > MAX_ID_LENGTH:
+            return f"{what} has {len(name)} characters; {MAX_ID_LENGTH} may be kept"
+        if "\0" in name:
+            return f"{what} holds a NUL character"
+    if entry.position >= _INT64 or entry.epoch >= _INT64:
+        return "position or epoch is 2^63 or more"
+    if not (-_INT64 <= entry.started_at < _INT64 and -_INT64 <= entry.finished_at < _INT64):
+        return "started_at or finished_at is not within the years 1678 to 2262"
+    if entry.state in _ENDED and entry.try_:
+        return ""
+    if entry.position:
+        return "try is 0" if entry.state in _ENDED else "state must be COMPLETE, FAIL or STOPPED"
+    if entry.state in _ENDED or entry.state is State.UNKNOWN:
+        return ""
+    return "state must be COMPLETE, FAIL or STOPPED"
+
+
+def _short(name: str) -> str:
+    return name[:MAX_ID_LENGTH]

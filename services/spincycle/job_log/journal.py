@@ -1,0 +1,152 @@
+"""What the job log does with entries: take them together, fence, answer, list."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+
+from spincycle.coalescing import Coalescer
+from spincycle.errors import DatabaseUnavailable, InvalidEntry, JobNotFound, SpinCycleError
+from spincycle.job_log.intake import Intake
+from spincycle.job_log.model import Page, Refused, Row, Selection
+from spincycle.job_log.store import JournalStore, UnfitRows
+from spincycle.journal_entry import JournalEntry
+
+MAX_STATEMENT_ROWS = 2000
+"""Most entries that one statement stores."""
+
+MAX_STATEMENT_SIZE = 16 * 1024 * 1024
+"""Bytes after which a statement takes no further entry."""
+
+RETRY_INTERVALS = (0.1, 0.2, 0.5, 1.0)
+"""Seconds between attempts to store while the database is away; the last one repeats."""
+
+
+class Journal:
+    """The use cases of the job log.
+
+    Entries of all callers that arrive while one statement is under way are stored by the next
+    one. There is never more than one under way, so what a caller appends first is committed
+    first.
+    """
+
+    def __init__(self, store: JournalStore, intake: Intake) -> None:
+        self._store = store
+        self._intake = intake
+        self._appends: Coalescer[list[Row], list[Refused]] = Coalescer(self._append_batches)
+
+    def append(self, entries: Sequence[JournalEntry]) -> asyncio.Future[list[Refused]]:
+        """Store a batch; the future ends after its commit, with what was refused.
+
+        While the database is away it does not end.
+        """
+        rows: list[Row] = []
+        refused: list[Refused] = []
+        for entry in entries:
+            try:
+                rows.append(self._intake.row(entry))
+            except InvalidEntry as error:
+                refused.append(Refused(entry.request_id, entry.job_id, entry.try_, error))
+        stored = self._appends.enqueue(rows)
+        if not refused:
+            return stored
+        return asyncio.ensure_future(_with(refused, stored))
+
+    async def fence(self, epochs: Mapping[str, int]) -> None:
+        """Refuse, from the return on, entries of requests with lower epochs than those given.
+
+        Raises:
+            DatabaseUnavailable: nothing has changed, or all has; call again.
+        """
+        await self._store.fence(epochs)
+
+    async def get(self, request_id: str, job_id: str, try_number: int) -> JournalEntry:
+        """One try of a job, or its last one for try 0.
+
+        Raises:
+            JobNotFound: the job has no entry, or none with that try.
+            DatabaseUnavailable: nobody knows now.
+        """
+        entry = await self._store.get(request_id, job_id, try_number)
+        if entry is None:
+            raise JobNotFound(request_id, job_id)
+        return entry
+
+    async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> Page:
+        """A page of entries by job and try, from after those given."""
+        return await self._store.list_by_job(which, after_job_id, after_try)
+
+    async def list_by_position(self, which: Selection, after: int) -> Page:
+        """A page of entries by position, from after the one given."""
+        return await self._store.list_by_position(which, after)
+
+    async def read_on(self, which: Selection, after: int) -> tuple[Page, int]:
+        """A page by position, and the position to go on from.
+
+        That is beyond what the selection leaves out, so that it is not read again and again.
+        """
+        last = await self._store.last_position(which.request_id)
+        if last <= after:
+            return Page([], more=False), after
+        page = await self._store.list_by_position(which, after, last)
+        return page, page.entries[-1].position if page.more else last
+
+    async def close(self, grace: float) -> None:
+        """Store what was taken, within `grace` seconds."""
+        await self._appends.close(grace)
+
+    async def _append_batches(self, batches: list[list[Row]]) -> list[list[Refused]]:
+        rows = [row for batch in batches for row in batch]
+        errors: dict[int, SpinCycleError] = {}
+        for start, part in _statements(rows):
+            for place, error in (await self._store_rows(part)).items():
+                errors[start + place] = error
+        if not errors:
+            return [[] for _ in batches]
+        answers = []
+        start = 0
+        for batch in batches:
+            answers.append(
+                [
+                    Refused(row.request_id, row.job_id, row.try_, errors[place])
+                    for place, row in enumerate(batch, start)
+                    if place in errors
+                ]
+            )
+            start += len(batch)
+        return answers
+
+    async def _store_rows(self, rows: Sequence[Row]) -> dict[int, SpinCycleError]:
+        """Store rows, however long that takes; answer, by place, why others are refused."""
+        attempts = 0
+        while True:
+            try:
+                return await self._store.append(rows)
+            except DatabaseUnavailable:
+                await asyncio.sleep(RETRY_INTERVALS[min(attempts, len(RETRY_INTERVALS) - 1)])
+                attempts += 1
+            except UnfitRows as unfit:
+                if len(rows) == 1:
+                    return {0: InvalidEntry(rows[0].request_id, rows[0].job_id, str(unfit))}
+                break
+        # One entry must not keep those of others out: find it by halves.
+        middle = len(rows) // 2
+        errors = await self._store_rows(rows[:middle])
+        rest = await self._store_rows(rows[middle:])
+        return errors | {middle + place: error for place, error in rest.items()}
+
+
+def _statements(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
+    """Rows in parts that fit a statement, each with the place of its first."""
+    start = size = 0
+    for place, row in enumerate(rows):
+        if place - start >= MAX_STATEMENT_ROWS or size >= MAX_STATEMENT_SIZE:
+            yield start, rows[start:place]
+            start, size = place, 0
+        size += row.size
+    if start < len(rows):
+        yield start, rows[start:]
+
+
+async def _with(refused: list[Refused], stored: asyncio.Future[list[Refused]]) -> list[Refused]:
+    return refused + await stored

@@ -1,0 +1,73 @@
+"""The process of the job log: its parts, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from spincycle.database.database import Database
+from spincycle.database.migrations import migrate_when_reachable
+from spincycle.database.notifications import listen
+from spincycle.database.queries import load_queries
+from spincycle.job_log.config import JobLogConfig
+from spincycle.job_log.followers import Followers
+from spincycle.job_log.intake import Intake
+from spincycle.job_log.journal import Journal
+from spincycle.job_log.service import SERVICE_NAME, JobLogService
+from spincycle.job_log.store import JournalStore
+from spincycle.job_log.tail import Tail
+from spincycle.process import Shutdown, run_beside, service_command
+from spincycle.rpc.server import RpcServer, keep_health
+from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
+
+PACKAGE = "spincycle.job_log"
+SCHEMA = "job_log"
+CHANNEL = "spincycle_job_log"
+
+
+async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
+    """Serve until the end is wished for."""
+    queries = load_queries(PACKAGE)
+    database = await Database.open(config.database, queries, "job-log")
+    journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
+    followers = Followers(
+        partial(
+            listen,
+            config.database,
+            CHANNEL,
+            enter=queries["follow"].sql,
+            leave=queries["unfollow"].sql,
+        )
+    )
+    service = JobLogService(journal, Tail(journal, followers))
+    server = RpcServer(SERVICE_NAME, config.listen)
+    add_JobLogServiceServicer_to_server(service, server.server)
+    migrated = asyncio.Event()
+    port = server.bind()
+    await server.start()
+    structlog.get_logger().info("listening", address=config.listen, port=port)
+    try:
+        await run_beside(
+            shutdown,
+            _prepare(config, server, migrated),
+            database.keep_reachable(),
+            keep_health(server, [migrated.is_set, lambda: database.reachable]),
+        )
+    finally:
+        service.end()
+        await server.stop(config.grace)
+        await journal.close(config.grace)
+        await followers.close()
+        await database.close()
+
+
+async def _prepare(config: JobLogConfig, server: RpcServer, migrated: asyncio.Event) -> None:
+    if config.database.migrate:
+        await migrate_when_reachable(config.database, SCHEMA, PACKAGE)
+    migrated.set()
+    await server.set_serving(True)
+
+
+main = service_command("job-log", JobLogConfig, serve)

@@ -1,0 +1,35 @@
+-- name: append
+-- Stores entries; answers how many were new and not fenced.
+SELECT job_log.append(:request_ids, :job_ids, :tries, :positions, :epochs, :started_ats,
+                      :finished_ats, :exits, :sequence_tries, :states, :finals, :names, :types,
+                      :sequence_ids, :errors, :stdouts, :stderrs, :datas) AS stored;
+
+-- name: examine
+-- Of entries that were given, those that do not stand in the journal as they were given, with
+-- what stands in their way: the epoch in force, their identity, or the entry at their position.
+SELECT e.ordinal, f.epoch AS current_epoch, s.request_id IS NOT NULL AS known,
+       p.job_id AS holder_job_id, p.try AS holder_try
+  FROM unnest(:request_ids::text[], :job_ids::text[], :tries::bigint[], :positions::bigint[],
+              :epochs::bigint[], :started_ats::bigint[], :finished_ats::bigint[],
+              :exits::bigint[], :sequence_tries::bigint[], :states::smallint[],
+              :finals::boolean[], :names::text[], :types::text[], :sequence_ids::text[],
+              :errors::text[], :stdouts::text[], :stderrs::text[], :datas::text[])
+       WITH ORDINALITY
+       AS e (request_id, job_id, try, position, epoch, started_at, finished_at, exit,
+             sequence_try, state, final, name, type, sequence_id, error, stdout, stderr, data,
+             ordinal)
+  LEFT JOIN job_log.entries AS s USING (request_id, job_id, try)
+  LEFT JOIN job_log.fences AS f USING (request_id)
+  LEFT JOIN job_log.entries AS p
+         ON p.request_id = e.request_id AND p.position = e.position AND s.request_id IS NULL
+ WHERE (s.position, s.epoch, s.started_at, s.finished_at, s.exit, s.sequence_try, s.state, s.final,
+        s.name, s.type, s.sequence_id, s.error, s.stdout, s.stderr, s.data::text)
+       IS DISTINCT FROM
+       (CASE WHEN e.position = 0 THEN s.position ELSE e.position END, e.epoch, e.started_at,
+        e.finished_at, e.exit, e.sequence_try, e.state, e.final, e.name, e.type, e.sequence_id,
+        e.error, e.stdout, e.stderr, e.data)
+ ORDER BY e.ordinal;
+
+-- name: fence
+-- Raises the epoch from which on entries are taken.
+SELECT job_log.fence(:request_ids::text[], :epochs::bigint[]);

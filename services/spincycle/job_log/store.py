@@ -1,0 +1,168 @@
+"""The journal in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import orjson
+import structlog
+
+from spincycle.database.database import Database
+from spincycle.errors import (
+    DatabaseUnavailable,
+    EntryConflict,
+    InvalidEntry,
+    SpinCycleError,
+    StaleEpoch,
+)
+from spincycle.job_log.model import Page, Row, Selection
+from spincycle.journal_entry import JournalEntry
+from spincycle.state import State
+
+MAX_PAGE_SIZE = 2 * 1024 * 1024
+"""Bytes that a page holds at most, unless its first entry alone is larger."""
+
+_PARAMETERS = (
+    "request_ids", "job_ids", "tries", "positions", "epochs", "started_ats", "finished_ats",
+    "exits", "sequence_tries", "states", "finals", "names", "types", "sequence_ids", "errors",
+    "stdouts", "stderrs", "datas",
+)  # fmt: skip
+_UNFIT = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+_AFTER_ALL_IDS = "\U0010ffff"
+
+
+class UnfitRows(Exception):
+    """Some of the rows cannot be stored, and the database does not say which."""
+
+
+class JournalStore:
+    """What the use cases ask of the schema job_log.
+
+    Every method raises DatabaseUnavailable while the database is away.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def append(self, rows: Sequence[Row]) -> dict[int, SpinCycleError]:
+        """Commit rows that are new; answer, by place, why others do not stand in the journal.
+
+        A row that stands there already as it was given is not in the answer.
+
+        Raises:
+            UnfitRows: nothing was stored.
+        """
+        columns = dict(zip(_PARAMETERS, map(list, zip(*rows, strict=True)), strict=True))
+        try:
+            answer = await self._database.fetch_one("append", **columns)
+            if answer is not None and answer["stored"] == len(rows):
+                return {}
+            differing = await self._database.fetch("examine", **columns)
+        except _UNFIT as error:
+            raise UnfitRows(str(error))
+        except asyncpg.PostgresError as error:
+            structlog.get_logger().warning("cannot append", cause=repr(error))
+            raise DatabaseUnavailable
+        return {row["ordinal"] - 1: _refusal(rows[row["ordinal"] - 1], row) for row in differing}
+
+    async def fence(self, epochs: Mapping[str, int]) -> None:
+        """Refuse, from now on, entries of requests with lower epochs than those given."""
+        await self._database.execute(
+            "fence", request_ids=list(epochs), epochs=list(epochs.values())
+        )
+
+    async def get(self, request_id: str, job_id: str, try_number: int) -> JournalEntry | None:
+        """One try of a job, or its last one for try 0."""
+        row = await self._database.fetch_one(
+            "get_entry", request_id=request_id, job_id=job_id, **{"try": try_number}
+        )
+        return _entry(row) if row else None
+
+    async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> Page:
+        """Entries by job and try, after a job and try."""
+        after = (after_job_id, after_try)
+        if which.job_id:
+            after = max(after, (which.job_id, -1))
+        rows = await self._database.fetch(
+            "list_by_job",
+            request_id=which.request_id,
+            after_job_id=after[0],
+            after_try=after[1],
+            last_job_id=which.job_id or _AFTER_ALL_IDS,
+            failed_only=which.failed_only,
+            with_output=which.with_output,
+            limit=which.limit + 1,
+            max_size=MAX_PAGE_SIZE,
+        )
+        return _page(rows, which.limit)
+
+    async def list_by_position(self, which: Selection, after: int, last: int = 2**63 - 1) -> Page:
+        """Entries by position, after one and up to another."""
+        rows = await self._database.fetch(
+            "list_by_position",
+            request_id=which.request_id,
+            after_position=after,
+            last_position=last,
+            job_id=which.job_id,
+            failed_only=which.failed_only,
+            ended_after=which.ended_after,
+            with_output=which.with_output,
+            limit=which.limit + 1,
+            max_size=MAX_PAGE_SIZE,
+        )
+        return _page(rows, which.limit)
+
+    async def last_position(self, request_id: str) -> int:
+        """Position of the last entry of a request; 0 if it has none."""
+        row = await self._database.fetch_one("last_position", request_id=request_id)
+        return (row["position"] or 0) if row else 0
+
+
+def _refusal(row: Row, found: asyncpg.Record) -> SpinCycleError:
+    current = found["current_epoch"]
+    if current is not None and row.epoch < current:
+        return StaleEpoch(row.request_id, row.epoch, current)
+    if found["known"]:
+        return EntryConflict(row.request_id, row.job_id, row.try_)
+    if found["holder_job_id"] is not None:
+        return InvalidEntry(
+            row.request_id,
+            row.job_id,
+            f"position {row.position} of request {row.request_id} is that of try "
+            f"{found['holder_try']} of job {found['holder_job_id']} already",
+        )
+    # Whatever stood in its way when it was appended is gone.
+    raise DatabaseUnavailable
+
+
+def _page(rows: Sequence[asyncpg.Record], limit: int) -> Page:
+    entries = [_entry(row) for row in rows[:limit]]
+    return Page(entries, more=bool(rows) and len(entries) < rows[0]["found"])
+
+
+def _entry(row: asyncpg.Record) -> JournalEntry:
+    return JournalEntry(
+        request_id=row["request_id"],
+        job_id=row["job_id"],
+        try_=row["try"],
+        name=row["name"],
+        type=row["type"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        state=State(row["state"]),
+        exit=row["exit"],
+        error=row["error"],
+        stdout=row["stdout"],
+        stderr=row["stderr"],
+        sequence_id=row["sequence_id"],
+        sequence_try=row["sequence_try"],
+        position=row["position"],
+        epoch=row["epoch"],
+        data=None if row["data"] is None else orjson.loads(row["data"]),
+        final=row["final"],
+    )

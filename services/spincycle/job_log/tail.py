@@ -1,0 +1,76 @@
+"""Reading a journal to its end, and on as it grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from spincycle.errors import DatabaseUnavailable, ShuttingDown
+from spincycle.job_log.followers import Followers
+from spincycle.job_log.journal import Journal
+from spincycle.job_log.model import Selection
+from spincycle.journal_entry import JournalEntry
+
+RETRY_INTERVAL = 1.0
+"""Seconds after which a follower looks again while the database is away."""
+
+
+class Tail:
+    """Streams of entries by position."""
+
+    def __init__(self, journal: Journal, followers: Followers) -> None:
+        self._journal = journal
+        self._followers = followers
+        self._ending = False
+
+    async def read(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
+        """The stored entries after a position.
+
+        Raises:
+            DatabaseUnavailable: not all could be read; those that came are in order.
+        """
+        more = True
+        while more:
+            page, after = await self._journal.read_on(which, after)
+            for entry in page.entries:
+                yield entry
+            more = page.more
+
+    async def follow(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
+        """The stored entries after a position, and then those to come.
+
+        Raises:
+            DatabaseUnavailable: the database is away from the beginning. When it goes away
+                later, the stream waits.
+            ShuttingDown: `end` was called.
+        """
+        with self._followers.following(which.request_id) as news:
+            begun = False
+            while not self._ending:
+                news.clear()
+                try:
+                    page, after = await self._journal.read_on(which, after)
+                except DatabaseUnavailable:
+                    if not begun:
+                        raise
+                    await _either(news, RETRY_INTERVAL)
+                    continue
+                begun = True
+                for entry in page.entries:
+                    yield entry
+                if not page.more:
+                    await news.wait()
+        raise ShuttingDown("the job log")
+
+    def end(self) -> None:
+        """End the streams that follow."""
+        self._ending = True
+        self._followers.wake_all()
+
+
+async def _either(news: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,187 @@
+"""Job logs on real sockets and a real database, and a runner's end of their streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic import SecretStr
+from tests.ports import free_port
+from tests.postgres_fixtures import *  # noqa: F403
+
+from spincycle.config import DatabaseConfig
+from spincycle.database.migrations import load_migrations, migrate
+from spincycle.job_log.config import JobLogConfig
+from spincycle.job_log.process import PACKAGE, SCHEMA, SERVICE_NAME, serve
+from spincycle.journal_entry import JournalEntry
+from spincycle.process import Shutdown
+from spincycle.rpc.channel import open_channel
+from spincycle.state import State
+from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
+from spincycle.wire.journal import encode_entry
+
+REQUEST = "c0n4t8k9o5vg0a1b2c3d"
+
+
+def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> JournalEntry:
+    """The entry of job `j<number>` at position `number`, but for what is changed."""
+    told: dict[str, object] = {
+        "request_id": request_id,
+        "job_id": f"j{number:03}",
+        "try_": 1,
+        "name": f"job-{number}",
+        "type": "shell-command",
+        "started_at": 1_790_000_000_123_456_789 + number,
+        "finished_at": 1_790_000_001_987_654_321 + number,
+        "state": State.COMPLETE,
+        "stdout": f"output of {number}\n",
+        "sequence_id": "seq1",
+        "sequence_try": 1,
+        "position": number,
+        "epoch": 1,
+    }
+    return JournalEntry(**(told | changed))  # type: ignore[arg-type] # whatever the test says
+
+
+async def until(condition: Callable[[], Awaitable[object]] | Callable[[], object]) -> None:
+    """Return when the condition holds."""
+    async with asyncio.timeout(30):
+        while True:
+            holds = condition()
+            if isinstance(holds, Awaitable):
+                holds = await holds
+            if holds:
+                return
+            await asyncio.sleep(0.01)
+
+
+class RunnerStream:
+    """A runner's end of an Append stream."""
+
+    def __init__(self, stub: JobLogServiceStub) -> None:
+        self.call = stub.Append()
+        self.batches = 0
+        self.acknowledged = 0
+        self.refused: list[pb.RefusedEntry] = []
+
+    async def send(self, *entries: JournalEntry) -> None:
+        """Send one batch."""
+        self.batches += 1
+        await self.call.write(
+            pb.AppendRequest(batch=self.batches, entries=map(encode_entry, entries))
+        )
+
+    async def settle(self) -> list[pb.RefusedEntry]:
+        """Wait until everything that was sent is acknowledged; answer what was refused."""
+        while self.acknowledged < self.batches:
+            answer = await self.call.read()
+            assert isinstance(answer, pb.AppendResponse), "the stream ended"
+            assert answer.batch > self.acknowledged
+            self.acknowledged = answer.batch
+            self.refused += answer.refused
+        return self.refused
+
+    async def append(self, *entries: JournalEntry) -> list[pb.RefusedEntry]:
+        """Send one batch and wait for its commit."""
+        await self.send(*entries)
+        return await self.settle()
+
+
+@dataclass
+class RunningJobLog:
+    """One copy of the service."""
+
+    address: str
+    stub: JobLogServiceStub
+    channel: grpc.aio.Channel
+    shutdown: Shutdown
+    serving: asyncio.Task[None]
+
+    def stream(self) -> RunnerStream:
+        """A new Append stream."""
+        return RunnerStream(self.stub)
+
+    async def healthy(self) -> bool:
+        """Whether health says SERVING."""
+        asked = health_pb2.HealthCheckRequest(service=SERVICE_NAME)
+        try:
+            answer = await health_pb2_grpc.HealthStub(self.channel).Check(asked)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def entries(self, request_id: str = REQUEST) -> list[tuple[str, int]]:
+        """(job, try) of all stored entries of a request, by position."""
+        asked = pb.TailRequest(request_id=request_id)
+        return [
+            (answer.entry.job_id, getattr(answer.entry, "try"))
+            async for answer in self.stub.Tail(asked)
+        ]
+
+    async def end(self) -> None:
+        """End it as a signal would."""
+        self.shutdown.ask()
+        await self.serving
+
+
+StartJobLog = Callable[[], Awaitable[RunningJobLog]]
+
+
+@asynccontextmanager
+async def running_job_log(dsn: str) -> AsyncIterator[RunningJobLog]:
+    """One copy of the service on a free port."""
+    config = JobLogConfig(
+        listen=f"127.0.0.1:{free_port()}",
+        database=DatabaseConfig(dsn=SecretStr(dsn), max_connections=4),
+        grace=2.0,
+    )
+    shutdown = Shutdown()
+    serving = asyncio.create_task(serve(config, shutdown))
+    channel = open_channel(config.listen)
+    try:
+        yield RunningJobLog(config.listen, JobLogServiceStub(channel), channel, shutdown, serving)
+    finally:
+        await channel.close()
+        shutdown.ask()
+        await serving
+
+
+@pytest.fixture
+async def migrated(database: str) -> str:
+    """The address of a database with the schema."""
+    await migrate(database, SCHEMA, load_migrations(PACKAGE))
+    return database
+
+
+@pytest.fixture
+async def start(database: str) -> AsyncIterator[StartJobLog]:
+    """Starts copies of the service on one database, and waits until each is healthy."""
+    async with AsyncExitStack() as stack:
+
+        async def started() -> RunningJobLog:
+            job_log = await stack.enter_async_context(running_job_log(database))
+            await until(job_log.healthy)
+            return job_log
+
+        yield started
+
+
+@pytest.fixture
+async def job_log(start: StartJobLog) -> RunningJobLog:
+    """One copy of the service."""
+    return await start()
+
+
+@pytest.fixture
+async def connection(migrated: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session of its own on the service's database."""
+    connection = await asyncpg.connect(migrated)
+    yield connection
+    await connection.close()
