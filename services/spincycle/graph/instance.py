@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from spincycle.graph.chain_builder import joined
 from spincycle.graph.job_maker import Place
 from spincycle.graph.values import type_name
+from spincycle.redaction import REDACTED
 from spincycle.spec.arg_type import text_of
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Instance:
             raise place.error(f"'if: {name}' must be a text, not {type_name(raw)}", argument=name)
         chosen = node.branches.get(value) or node.branches.get("default")
         if chosen is None:
-            shown = "(secret)" if node.if_slot in self._secret else value
+            shown = REDACTED if node.if_slot in self._secret else value
             options = ", ".join(sorted(node.branches))
             raise place.error(
                 f"'if: {name}' value '{shown}' does not match any options: {options}",

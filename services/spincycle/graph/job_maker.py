@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from spincycle.errors import ChainNotBuilt
-from spincycle.graph.values import copied, scrubbed
+from spincycle.graph.values import copied
 from spincycle.job import JobId
+from spincycle.redaction import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

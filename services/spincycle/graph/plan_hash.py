@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from spincycle.graph.values import redacted
+from spincycle.redaction import redacted
 
 if TYPE_CHECKING:
     from spincycle.job_chain import Job, JobChain

@@ -1,4 +1,4 @@
-"""Argument values: which ones can be stored, copies, and what is shown of secret ones."""
+"""Argument values: which ones can be stored, and copies that nobody else can change."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from spincycle.job_chain import LARGEST_INT, VALUE_DEPTH
-from spincycle.request_arg import REDACTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from spincycle.job_chain import Value
 
 
@@ -50,20 +47,6 @@ def copied(value: Value) -> Value:
     return value
 
 
-def redacted(args: Mapping[str, Value], secret: Iterable[str]) -> dict[str, Value]:
-    """Arguments as they may be shown."""
-    hidden = frozenset(secret)
-    return {name: REDACTED if name in hidden else value for name, value in args.items()}
-
-
-def scrubbed(text: str, args: Mapping[str, Value], secret: Iterable[str]) -> str:
-    """A text in which no secret value occurs literally."""
-    words = {word for name in secret if name in args for word in _words(args[name])}
-    for word in sorted(words, key=len, reverse=True):
-        text = text.replace(word, REDACTED)
-    return text
-
-
 def type_name(value: Value) -> str:
     """What a value is, in the words of JSON, with an article."""
     if value is None:
@@ -75,16 +58,6 @@ def type_name(value: Value) -> str:
     if isinstance(value, str):
         return "a text"
     return "a list" if isinstance(value, list) else "a map"
-
-
-def _words(value: Value) -> Iterable[str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for element in value:
-            yield from _words(element)
-    elif value is not None and not isinstance(value, bool) and str(value):
-        yield str(value)
 
 
 def _key(key: object) -> str:

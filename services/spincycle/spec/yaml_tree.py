@@ -46,7 +46,8 @@ def parse(text: str) -> tuple[yaml.Node | None, Position | None]:
         root = loader.get_node() if loader.check_node() else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise NotYaml(_problem(error), _position(mark)) from None
+        at = _position(mark.line, mark.column) if mark else None
+        raise NotYaml(_problem(error), at) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise NotYaml(str(error).splitlines()[0], None) from None
     else:
@@ -121,7 +122,9 @@ def _check_depth(text: str) -> None:
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             if depth > _DEEPEST:
-                raise NotYaml(f"nested deeper than {_DEEPEST}", _position(event.start_mark))
+                mark = event.start_mark
+                at = _position(mark.line, mark.column) if mark else None
+                raise NotYaml(f"nested deeper than {_DEEPEST}", at)
     except yaml.YAMLError:
         return  # The loader finds the same fault and says where it is.
 
@@ -166,7 +169,5 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     return ": ".join(part for part in parts if part) or "the text cannot be parsed"
 
 
-def _position(mark: yaml.Mark | None) -> Position | None:
-    if mark is None:
-        return None
-    return Position(mark.line + 1, mark.column + 1, mark.column + 2)
+def _position(line: int, column: int) -> Position:
+    return Position(line + 1, column + 1, column + 2)

@@ -1,0 +1,130 @@
+"""What differs between two plans, told by node rather than by job id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from spincycle.graph.plan_text import rules, show_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spincycle.graph.plan import Plan, PlanNode
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference.
+
+    Attributes:
+        path: names of the nodes from the request down, joined by " / ".
+        field: what of a changed node differs, for example "args.host"; empty otherwise.
+        before: how it was; empty if it was not.
+        after: how it is; empty if it is not.
+    """
+
+    kind: Literal["added", "removed", "changed"]
+    path: str
+    field: str = ""
+    before: str = ""
+    after: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "changed":
+            return f"~ {self.path}: {self.field}: {self.before or '–'} -> {self.after or '–'}"
+        return f"{'+' if self.kind == 'added' else '-'} {self.path}{self.after}{self.before}"
+
+
+def diff(before: Plan, after: Plan) -> list[Change]:
+    """Every difference in what runs, in the order of the plans; ids mean nothing.
+
+    Elements of a repeated node that are wholly alike belong together, wherever they stand;
+    the others are paired in order. What is within an added or a removed node is not listed.
+    """
+    fingerprints = _fingerprints(before.root) | _fingerprints(after.root)
+    changes: list[Change] = []
+    waiting = [(before.root, after.root, before.root.name)]
+    while waiting:
+        old, new, path = waiting.pop()
+        changes += _fields(old, new, path)
+        inner = []
+        for one, other in _pairs(old, new, fingerprints):
+            node = other or one
+            assert node is not None
+            place = f"{path} / {node.label}"
+            if one is None:
+                changes.append(Change("added", place, after=_what(node)))
+            elif other is None:
+                changes.append(Change("removed", place, before=_what(node)))
+            elif fingerprints[id(one)] != fingerprints[id(other)]:
+                inner.append((one, other, place))
+        waiting += reversed(inner)
+    return changes
+
+
+def _pairs(
+    old: PlanNode, new: PlanNode, fingerprints: dict[int, bytes]
+) -> Iterator[tuple[PlanNode | None, PlanNode | None]]:
+    before, after = _by_name(old), _by_name(new)
+    for name in dict.fromkeys([*after, *before]):
+        alike: dict[bytes, deque[PlanNode]] = defaultdict(deque)
+        for node in before.get(name, ()):
+            alike[fingerprints[id(node)]].append(node)
+        unmatched = []
+        for node in after.get(name, ()):
+            same = alike[fingerprints[id(node)]]
+            if same:
+                same.popleft()
+            else:
+                unmatched.append(node)
+        left = {id(node) for nodes in alike.values() for node in nodes}
+        rest = deque(node for node in before.get(name, ()) if id(node) in left)
+        for node in unmatched:
+            yield (rest.popleft() if rest else None), node
+        for node in rest:
+            yield node, None
+
+
+def _by_name(node: PlanNode) -> dict[str, list[PlanNode]]:
+    groups: dict[str, list[PlanNode]] = {}
+    for child in node.children:
+        groups.setdefault(child.name, []).append(child)
+    return groups
+
+
+def _fields(old: PlanNode, new: PlanNode, path: str) -> Iterator[Change]:
+    one, other = _content(old), _content(new)
+    for field in sorted(one.keys() | other.keys()):
+        before, after = one.get(field, ""), other.get(field, "")
+        if before != after:
+            yield Change("changed", path, field, before, after)
+
+
+def _content(node: PlanNode) -> dict[str, str]:
+    content = {"kind": node.kind, "type": node.job.type if node.kind == "job" else ""}
+    content |= {f"args.{name}": show_value(value) for name, value in node.args.items()}
+    content["rules"] = "; ".join(rules(node.job))
+    content["after"] = ", ".join(sorted(node.after))
+    content["parallel"] = str(node.parallel or "")
+    return content
+
+
+def _what(node: PlanNode) -> str:
+    return f" ({node.job.type if node.kind == 'job' else node.kind})"
+
+
+def _fingerprints(root: PlanNode) -> dict[int, bytes]:
+    """Hash of all that is in each node, children first."""
+    order = [root]
+    for node in order:
+        order += node.children
+    found: dict[int, bytes] = {}
+    for node in reversed(order):
+        digest = hashlib.sha256(repr((node.name, sorted(_content(node).items()))).encode())
+        for child in node.children:
+            digest.update(found[id(child)])
+        found[id(node)] = digest.digest()
+    return found
