@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from spincycle.errors import ChainNotBuilt
 from spincycle.graph.values import copied
+from spincycle.graph.worker_threads import GivenUp
 from spincycle.job import JobId
 from spincycle.redaction import scrubbed
 
@@ -114,7 +115,9 @@ def _step(
 ) -> T:
     try:
         return act()
-    except Exception as error:  # noqa: BLE001 - a job author's code may raise anything
+    except GivenUp:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a job author's code may raise anything
         cause = str(error) or type(error).__name__
         raise _refusal(doing, place, scrubbed(cause, args, secret)) from None
 

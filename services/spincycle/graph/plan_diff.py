@@ -50,6 +50,7 @@ def diff(before: Plan, after: Plan) -> list[Change]:
     while waiting:
         old, new, path = waiting.pop()
         changes += _fields(old, new, path)
+        changes += _limits(old, new, path)
         inner = []
         for one, other in _pairs(old, new, fingerprints):
             node = other or one
@@ -103,12 +104,21 @@ def _fields(old: PlanNode, new: PlanNode, path: str) -> Iterator[Change]:
             yield Change("changed", path, field, before, after)
 
 
+def _limits(old: PlanNode, new: PlanNode, path: str) -> Iterator[Change]:
+    """Changed limits of repeated nodes; a chain does not carry one that cannot bind."""
+    before = {node.name: node.parallel for node in old.children}
+    after = {node.name: node.parallel for node in new.children}
+    for name, other in after.items():
+        one = before.get(name)
+        if one and other and one != other:
+            yield Change("changed", f"{path} / {name}", "parallel", str(one), str(other))
+
+
 def _content(node: PlanNode) -> dict[str, str]:
     content = {"kind": node.kind, "type": node.job.type if node.kind == "job" else ""}
     content |= {f"args.{name}": show_value(value) for name, value in node.args.items()}
     content["rules"] = "; ".join(rules(node.job))
     content["after"] = ", ".join(sorted(node.after))
-    content["parallel"] = str(node.parallel or "")
     return content
 
 

@@ -92,12 +92,15 @@ class WorkerThreads:
 
     A hanging thread cannot be ended from outside. It is left behind, and another takes its
     place, up to a limit.
+
+    Attributes:
+        left_behind: threads that have not come back so far.
     """
 
     def __init__(self, limit: int = 32, left_behind_limit: int = 64) -> None:
         self._turns = asyncio.Semaphore(limit)
         self._left_behind_limit = left_behind_limit
-        self._left_behind = 0
+        self.left_behind = 0
         self._idle: list[_Worker] = []
 
     async def run(self, work: Callable[[Watch], T], step_limit: float) -> T:
@@ -107,8 +110,8 @@ class WorkerThreads:
             TookTooLong: a step that the work named took more than `step_limit` seconds.
             CreateStuck: too many threads were left behind.
         """
-        if self._left_behind >= self._left_behind_limit:
-            raise CreateStuck(self._left_behind)
+        if self.left_behind >= self._left_behind_limit:
+            raise CreateStuck(self.left_behind)
         loop = asyncio.get_running_loop()
         async with self._turns:
             worker = self._idle.pop() if self._idle else _Worker()
@@ -131,11 +134,11 @@ class WorkerThreads:
     def _leave(self, worker: _Worker, task: _Task[T]) -> None:
         task.watch.give_up()
         worker.queue.put(None)
-        self._left_behind += 1
+        self.left_behind += 1
         task.done.add_done_callback(self._came_back)
 
     def _came_back(self, done: asyncio.Future[Any]) -> None:
-        self._left_behind -= 1
+        self.left_behind -= 1
         if not done.cancelled():
             done.exception()
 
