@@ -10,7 +10,6 @@ from spincycle.gateway.exchange import JSON_TYPE, Answer, Call
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.translate.encoding import Json, to_text
 from spincycle.gateway.translate.kinds import Kind
-from spincycle.gateway.translate.messages import ERROR
 from spincycle.gateway.translate.tables import KeyedBy, ListOf, MapOf, Table
 from spincycle.version import VERSION
 
@@ -60,7 +59,6 @@ def describe(routes: Iterable[Route]) -> dict[str, Json]:
         for kind in (route.body, route.answer):
             if kind:
                 _collect(kind, schemas)
-    _collect(ERROR, schemas)
     return {
         "openapi": "3.1.0",
         "info": {

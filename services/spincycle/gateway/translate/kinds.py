@@ -301,7 +301,9 @@ class Anything(Kind):
         if not depth:
             raise Unreadable(f"{place.field}: nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, list):
-            elements = [self._decode(element, place, depth - 1) for element in value]
+            elements = [
+                self._decode(element, place.at(at), depth - 1) for at, element in enumerate(value)
+            ]
             return Value(list_value=ListValue(values=elements))
         return Value(struct_value=self.decode_map(value, place, depth - 1))
 
@@ -309,7 +311,7 @@ class Anything(Kind):
         """The members of an object."""
         return Struct(
             fields={
-                TEXT.decode(key, place): self._decode(member, place, depth)
+                TEXT.decode(key, place): self._decode(member, place.at(key), depth)
                 for key, member in value.items()
             }
         )

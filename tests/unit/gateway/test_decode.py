@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spincycle.gateway.decode import decode_body
+from spincycle.gateway.failures import HttpError
+from spincycle.gateway.scanner import MAX_NESTING, SyntaxProblem, first_value, locate
+from spincycle.gateway.translate.messages import CREATE_REQUEST, JOB_LOG
+from spincycle.gateway.translate.tables import Table
+
+JSON = "application/json"
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)  # fmt: skip
+
+
+def status_of(body: bytes, table: Table[Any]) -> int:
+    try:
+        decode_body(body, JSON, table)
+    except HttpError as refused:
+        return refused.status
+    return 200
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "EOF"),
+        ("{", "unexpected EOF"),
+        ('{"a"', "unexpected EOF"),
+        ('"\\u12', "unexpected EOF"),
+        ("{a}", "offset=2, error=invalid character 'a' looking for beginning of object key string"),
+        ('{"a":1,}', ("offset=8, error=invalid character '}' looking for beginning of object key "
+         "string")),
+        ('{"a" 1}', "offset=6, error=invalid character '1' after object key"),
+        ('{"a":1 2}', "offset=8, error=invalid character '2' after object key:value pair"),
+        ("[1 2]", "offset=4, error=invalid character '2' after array element"),
+        ("[1,]", "offset=4, error=invalid character ']' looking for beginning of value"),
+        ("x", "offset=1, error=invalid character 'x' looking for beginning of value"),
+        ("nul!", "offset=4, error=invalid character '!' in literal null (expecting 'l')"),
+        ("[-]", "offset=3, error=invalid character ']' in numeric literal"),
+        ("[1.x]", "offset=4, error=invalid character 'x' after decimal point in numeric literal"),
+        ("[1e+]", "offset=5, error=invalid character ']' in exponent of numeric literal"),
+        ("[01]", "offset=3, error=invalid character '1' after array element"),
+        ('"\n"', "offset=2, error=invalid character '\\n' in string literal"),
+        ('"\\q"', "offset=3, error=invalid character 'q' in string escape code"),
+        ('"\\u1x"', "offset=5, error=invalid character 'x' in \\u hexadecimal character escape"),
+        ("'", "offset=1, error=invalid character '\\'' looking for beginning of value"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_refused_in_gos_words(body: str, message: str) -> None:
+    with pytest.raises(SyntaxProblem) as refused:
+        first_value(body.encode())
+
+    assert str(refused.value).removeprefix("Syntax error: ") == message
+
+
+@given(VALUES, st.sampled_from(["", " ", " trailing", "}", ' {"b":2}']))
+def test_the_first_value_is_found_whatever_follows_it(value: Any, rest: str) -> None:
+    text = " " + json.dumps(value)
+    separated = rest if not rest or rest[0] in " }" else " " + rest
+
+    assert json.loads(first_value((text + separated).encode())) == value
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_break_the_decoder(body: bytes) -> None:
+    assert status_of(body, CREATE_REQUEST) in {200, 400}
+
+
+@given(VALUES)
+def test_no_value_breaks_the_decoder(value: Any) -> None:
+    body = json.dumps({"Type": value, "args": value, "state": value, "bytes": value}).encode()
+
+    for table in (CREATE_REQUEST, JOB_LOG):
+        assert status_of(body, table) in {200, 400}
+
+
+@pytest.mark.parametrize("nesting", [MAX_NESTING + 1, 100_000])
+def test_endless_nesting_is_refused(nesting: int) -> None:
+    with pytest.raises(HttpError, match="exceeded max depth"):
+        decode_body(b"[" * nesting, JSON, CREATE_REQUEST)
+
+
+def test_deep_nesting_under_a_key_that_is_ignored_is_no_matter() -> None:
+    body = b'{"type":"t","other":' + b"[" * 400 + b"]" * 400 + b"}"
+
+    assert decode_body(body, JSON, CREATE_REQUEST).type == "t"
+
+
+def test_arguments_that_nest_too_deep_are_refused() -> None:
+    body = b'{"args":{"a":' + b"[" * 40 + b"]" * 40 + b"}}"
+
+    with pytest.raises(HttpError, match="Args: nested deeper than 30 levels"):
+        decode_body(body, JSON, CREATE_REQUEST)
+
+
+def test_what_is_no_utf8_becomes_a_replacement_character() -> None:
+    assert decode_body(b'{"type":"a\xffb"}', JSON, CREATE_REQUEST).type == "a\ufffdb"
+
+
+def test_a_lone_surrogate_becomes_a_replacement_character() -> None:
+    body = b'{"type":"a\\ud800b","args":{"\\udc00":"\\ud83d\\ude00"}}'
+
+    decoded = decode_body(body, JSON, CREATE_REQUEST)
+
+    assert decoded.type == "a\ufffdb"
+    assert dict(decoded.args) == {"\ufffd": "\U0001f600"}
+
+
+@pytest.mark.parametrize("number", ["1e400", "1" * 400, "-" + "9" * 5000])
+def test_a_number_that_no_double_holds_is_refused(number: str) -> None:
+    with pytest.raises(HttpError, match=rf"got=number {number}, field=Args"):
+        decode_body(f'{{"args":{{"a":{number}}}}}'.encode(), JSON, CREATE_REQUEST)
+
+
+def test_a_large_whole_argument_becomes_a_double() -> None:
+    body = b'{"args":{"a":123456789012345678901234567890}}'
+
+    assert decode_body(body, JSON, CREATE_REQUEST).args["a"] == 123456789012345678901234567890.0
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
+def test_json_is_known_by_its_media_type(content_type: str) -> None:
+    assert decode_body(b'{"type":"t"}', content_type, CREATE_REQUEST).type == "t"
+
+
+@pytest.mark.parametrize("content_type", ["application/xml", "application/x-www-form-urlencoded"])
+def test_forms_and_xml_leave_everything_empty(content_type: str) -> None:
+    assert decode_body(b"type=t", content_type, CREATE_REQUEST).type == ""
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/octet-stream"])
+def test_other_bodies_are_refused_unless_they_are_empty(content_type: str) -> None:
+    with pytest.raises(HttpError) as refused:
+        decode_body(b"{}", content_type, CREATE_REQUEST)
+
+    assert refused.value.status == 415
+    assert decode_body(b"", content_type, CREATE_REQUEST).type == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ((), (1, "")),
+        (("a",), (7, "1")),
+        (("b",), (15, "")),
+        (("b", 1), (21, '"x"')),
+        (("c\u00e9", "d"), (41, "null")),
+    ],
+)
+def test_the_place_of_a_value_is_where_go_says(
+    path: tuple[str | int, ...], found: tuple[int, str]
+) -> None:
+    text = b'{"a" :1, "b": [2, "x"], "c\\u00e9":{"d":null}}'
+
+    offset, literal = locate(text, path)
+
+    assert literal == found[1]
+    assert text[:offset].endswith(literal.encode() or b"{" if path != ("b",) else b"[")
