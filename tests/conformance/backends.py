@@ -30,16 +30,8 @@ class Backend:
     def __init__(self, service: ServiceDescriptor, stubs: Any) -> None:
         self.asked: dict[str, list[Any]] = defaultdict(list)
         self._says: dict[str, Answering] = {}
-        self._server = RpcServer(service.full_name, "127.0.0.1:0")
-        base = getattr(stubs, f"{service.name}Servicer")
-        methods = {
-            method.name: self._streaming(method.name, method.client_streaming)
-            if method.server_streaming
-            else self._answering(method.name)
-            for method in service.methods
-        }
-        servicer = type("Servicer", (base,), methods)()
-        getattr(stubs, f"add_{service.name}Servicer_to_server")(servicer, self._server.server)
+        self._service = service
+        self._stubs = stubs
         self.address = ""
 
     def says(self, **answers: Answering) -> None:
@@ -50,7 +42,18 @@ class Backend:
         """What the method was asked last."""
         return self.asked[method][-1]
 
-    async def start(self) -> None:
+    async def start(self, address: str = "127.0.0.1:0") -> None:
+        service = self._service
+        self._server = RpcServer(service.full_name, address)
+        base = getattr(self._stubs, f"{service.name}Servicer")
+        methods = {
+            method.name: self._streaming(method.name, method.client_streaming)
+            if method.server_streaming
+            else self._answering(method.name)
+            for method in service.methods
+        }
+        servicer = type("Servicer", (base,), methods)()
+        getattr(self._stubs, f"add_{service.name}Servicer_to_server")(servicer, self._server.server)
         port = await self._server.start()
         await self._server.set_serving(True)
         self.address = f"127.0.0.1:{port}"

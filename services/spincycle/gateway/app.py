@@ -102,7 +102,7 @@ class Application:
     def _query(self, raw: bytes) -> dict[str, list[str]]:
         try:
             return parse_qs(
-                raw.decode("latin-1"),
+                raw.decode("utf-8", "replace"),
                 keep_blank_values=True,
                 errors="replace",
                 max_num_fields=self._limits.query_parameters,

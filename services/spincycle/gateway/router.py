@@ -98,7 +98,7 @@ class Router:
         """
         node = self._root
         params: dict[str, str] = {}
-        for segment in raw_path.decode("latin-1").split("/")[1:]:
+        for segment in raw_path.decode("utf-8", "replace").split("/")[1:]:
             following = node.inner.get(segment)
             if following is None and node.placeholder and segment:
                 following = node.placeholder

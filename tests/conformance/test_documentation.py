@@ -1,0 +1,174 @@
+"""Every example in docs/rest.md, made as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+from tests.conformance import samples
+from tests.conformance.conftest import Stack
+from tests.conformance.samples import ID
+
+from spincycle import errors
+from spincycle.v1 import event_pb2, finding_pb2, plan_pb2, request_pb2, state_pb2, status_pb2
+from spincycle.v1 import job_log_service_pb2 as jl
+from spincycle.v1 import job_runner_service_pb2 as jr
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.version import VERSION
+
+PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
+UNKNOWN = "d000000000000000zzzz"
+
+
+class Example(NamedTuple):
+    asked: str
+    answered: str
+
+    @property
+    def method(self) -> str:
+        return self.asked.split(" ", 1)[0]
+
+    @property
+    def path(self) -> str:
+        return self.asked.splitlines()[0].split(" ", 1)[1]
+
+
+def examples() -> list[Example]:
+    blocks = re.findall(r"```http\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    return [Example(*pair) for pair in zip(blocks[::2], blocks[1::2], strict=True)]
+
+
+def headers_and_body(block: str) -> tuple[dict[str, str], str]:
+    head, _, body = block.partition("\n\n")
+    return dict(line.split(": ", 1) for line in head.splitlines()[1:]), body  # type: ignore[misc] # two parts
+
+
+def answers_of(stack: Stack) -> None:
+    """What the services behind the examples answer."""
+    pending = samples.with_args(samples.a_request(state_pb2.STATE_PENDING))
+    running = samples.a_request(state_pb2.STATE_RUNNING)
+    complete = samples.with_args(samples.a_request())
+    complete.job_chain.CopyFrom(samples.a_chain())
+    suspended = samples.a_request(state_pb2.STATE_SUSPENDED)
+    suspended.reason = "suspended by dana: lunch"
+    again = samples.a_request(state_pb2.STATE_PENDING, "d0000000000000000002")
+    spec = request_pb2.RequestSpec(name="drain")
+    spec.args.add(name="host", desc="which one", type="required")
+    finding = finding_pb2.Finding(
+        code="unknown-dep",
+        severity=finding_pb2.SEVERITY_ERROR,
+        message='no node "restrat" in this sequence; did you mean "restart"?',
+        file="restart.yaml",
+        line=41,
+        column=14,
+        sequence="restart-host",
+        node="wait-healthy",
+        field="deps",
+        values=["restrat"],
+    )
+    waiting = rm.WaitingJob(
+        job_id="aaaa",
+        name="drain",
+        reason=rm.WAIT_REASON_PARENTS,
+        message="waits for request_drain_begin",
+        waits_for_job_ids=["zzzz"],
+    )
+    plan = plan_pb2.Plan(
+        type="drain",
+        args=pending.args,
+        job_chain=samples.a_chain(),
+        hash="5f0c",
+        spec_revision="a91e",
+        total_jobs=2,
+        work_jobs=1,
+        widest=1,
+        depth=2,
+    )
+    event = event_pb2.RequestEvent(
+        request_id=ID,
+        revision=9,
+        cursor="9",
+        occurred_at=samples.FINISHED,
+        request=samples.a_request(),
+    )
+
+    def get(asked: rm.GetRequest) -> rm.GetResponse | errors.RequestNotFound:
+        if asked.request_id == UNKNOWN:
+            return errors.RequestNotFound(UNKNOWN)
+        return rm.GetResponse(request=complete)
+
+    stack.manager.says(
+        Create=rm.CreateResponse(request=pending),
+        List=rm.ListResponse(requests=[running], next_page_token="b2Zmc2V0"),
+        Get=get,
+        GetJobChain=rm.GetJobChainResponse(job_chain=samples.a_chain()),
+        Start=errors.InvalidState(ID, "RUNNING", "PENDING"),
+        Stop=rm.StopResponse(request=running),
+        ListSpecs=rm.ListSpecsResponse(specs=[spec]),
+        GetRunning=rm.GetRunningResponse(
+            status=status_pb2.RunningStatus(jobs=[samples.a_status()], requests={ID: running}),
+            has_running_requests=True,
+        ),
+        Finish=rm.FinishResponse(),
+        Report=rm.ReportResponse(results=[rm.ReportResult(request_id=ID)]),
+        Plan=rm.PlanResponse(plan=plan),
+        Explain=rm.ExplainResponse(state=state_pb2.STATE_RUNNING, jobs=[waiting]),
+        Suspend=rm.SuspendResponse(request=suspended),
+        Resume=rm.ResumeResponse(request=running),
+        Rerun=rm.RerunResponse(request=again),
+        Skip=rm.SkipResponse(request=again),
+        Lint=rm.LintResponse(findings=[finding]),
+        ReloadSpecs=rm.ReloadSpecsResponse(spec_revision="a91e"),
+        Watch=[rm.WatchResponse(events=[event])],
+    )
+    stack.log.says(
+        ListEntries=jl.ListEntriesResponse(entries=[samples.an_entry()]),
+        GetEntry=jl.GetEntryResponse(entry=samples.an_entry()),
+        Append=jl.AppendResponse(batch=1),
+    )
+    stack.runner.says(
+        RunChains=jr.RunChainsResponse(),
+        ResumeChains=jr.ResumeChainsResponse(),
+        StopChains=jr.StopChainsResponse(),
+        ListRunning=jr.ListRunningResponse(jobs=[samples.a_status()]),
+    )
+
+
+async def ask(stack: Stack, example: Example) -> httpx.Response:
+    headers, body = headers_and_body(example.asked)
+    to_runner = example.path.startswith("/api/v1/job-chains")
+    client = stack.runner_http if to_runner else stack.http
+    return await client.request(example.method, example.path, headers=headers, content=body.strip())
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.asked.splitlines()[0])
+async def test_an_example_is_answered_as_the_page_says(stack: Stack, example: Example) -> None:
+    answers_of(stack)
+
+    answer = await ask(stack, example)
+
+    headers, body = headers_and_body(example.answered)
+    status = example.answered.splitlines()[0]
+    assert f"{answer.status_code} {answer.reason_phrase}" == status
+    for name, value in headers.items():
+        value = value.replace("127.0.0.1:32307", stack.gateway.runner_address)
+        assert answer.headers[name] == value
+    if answer.headers.get("content-type") == "application/json" and "…" not in body:
+        assert answer.json() == json.loads(body)
+    elif "…" in body:
+        assert set(re.findall(r'^  "(\w+)"', body, re.MULTILINE)) == answer.json().keys()
+    else:
+        assert answer.text.strip() == body.strip().replace("VERSION", VERSION)
+
+
+async def test_every_route_has_an_example(stack: Stack) -> None:
+    shown = {(example.method, example.path.partition("?")[0]) for example in examples()}
+    for route in stack.gateway.router.routes:
+        pattern = re.sub(r"{\w+}", "[^/]+", route.path)
+        assert any(
+            method == route.method and re.fullmatch(pattern, path) for method, path in shown
+        ), f"{route.method} {route.path}"

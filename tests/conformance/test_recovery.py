@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.conformance import backends, samples
+from tests.conformance.conftest import Stack
+from tests.conformance.samples import ID
+
+from spincycle.gateway.backends import open_backends
+from spincycle.gateway.config import GatewayConfig
+from spincycle.v1 import request_manager_service_pb2 as rm
+
+ONE = f"/api/v1/requests/{ID}"
+
+
+@pytest.fixture
+def config(config: GatewayConfig) -> GatewayConfig:
+    return config.model_copy(update={"backend_timeout": 2})
+
+
+async def test_a_service_that_comes_back_is_used_again(stack: Stack) -> None:
+    stack.manager.says(Get=rm.GetResponse(request=samples.a_request()))
+    assert (await stack.http.get(ONE)).status_code == 200
+
+    await stack.manager.stop()
+    assert (await stack.http.get(ONE)).status_code == 503
+    again = backends.request_manager()
+    again.says(Get=rm.GetResponse(request=samples.a_request()))
+    await again.start(stack.manager.address)
+    try:
+        answer = await stack.http.get(ONE)
+        while answer.status_code == 503:
+            answer = await stack.http.get(ONE)
+    finally:
+        await again.stop()
+
+    assert answer.status_code == 200
+
+
+async def test_calls_that_hang_harm_no_others(stack: Stack) -> None:
+    async def never(_: object) -> object:
+        return await asyncio.Event().wait()
+
+    stack.manager.says(Get=never, List=rm.ListResponse())
+
+    hanging = [asyncio.create_task(stack.http.get(ONE)) for _ in range(50)]
+    others = [await stack.http.get("/api/v1/requests") for _ in range(5)]
+
+    assert {answer.status_code for answer in others} == {200}
+    assert {(await call).status_code for call in hanging} == {504}
+
+
+async def test_connections_can_be_made_before_the_services_are_there() -> None:
+    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+
+    assert not await opened.request_manager.is_serving()
+
+    await opened.close()

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from spincycle.gateway.backends import Backend, Backends
+from spincycle.v1 import (
+    job_log_service_pb2,
+    job_runner_service_pb2,
+    request_manager_service_pb2,
+)
+
+
+class Stub:
+    """A stub whose methods answer empty messages, after sending what they are asked."""
+
+    def __init__(self, module: Any, service: str) -> None:
+        for method in module.DESCRIPTOR.services_by_name[service].methods:
+            answer = getattr(module, method.output_type.name)
+            make = _answering
+            if method.server_streaming:
+                make = _appending if method.client_streaming else _streaming
+            setattr(self, method.name, make(answer))
+
+
+def _answering(answer: type[Message]) -> Callable[..., Any]:
+    async def call(request: Message, *, timeout: float | None = None) -> Message:
+        request.SerializeToString()
+        return answer()
+
+    return call
+
+
+class _Stream:
+    def __init__(self) -> None:
+        self._over = False
+
+    async def read(self) -> None:
+        return None
+
+    def cancel(self) -> None:
+        pass
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        raise StopAsyncIteration
+
+
+def _streaming(answer: type[Message]) -> Callable[..., Any]:
+    def call(request: Message, *, timeout: float | None = None) -> _Stream:
+        request.SerializeToString()
+        return _Stream()
+
+    return call
+
+
+def _appending(answer: type[Message]) -> Callable[..., Any]:
+    async def call(
+        requests: AsyncIterator[Message], *, timeout: float | None = None
+    ) -> AsyncIterator[Message]:
+        async for request in requests:
+            request.SerializeToString()
+            yield answer(batch=1)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def empty_backends() -> Backends:
+    """Services that answer everything, and nothing of interest."""
+
+    def backend(module: Any, service: str) -> Backend[Any]:
+        return Backend(service, "nowhere:1", None, Stub(module, service), 1.0)  # type: ignore[arg-type] # no channel is used
+
+    return Backends(
+        backend(request_manager_service_pb2, "RequestManagerService"),
+        backend(job_log_service_pb2, "JobLogService"),
+        backend(job_runner_service_pb2, "JobRunnerService"),
+    )

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spincycle.gateway.app import Application
+from spincycle.gateway.backends import Backends
+from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.failures import told
+from spincycle.gateway.router import Route, Router
+from spincycle.gateway.routes.actions import ActionRoutes
+from spincycle.gateway.routes.events import EventRoutes
+from spincycle.gateway.routes.job_runner import JobRunnerRoutes
+from spincycle.gateway.routes.journal import JournalRoutes
+from spincycle.gateway.routes.requests import RequestRoutes
+from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
+from spincycle.gateway.routes.running import RunningRoutes
+
+
+def application(routes: list[Route]) -> Application:
+    return Application(Router(routes), told, LimitsConfig(), 100)
+
+
+async def ask(
+    app: Application,
+    method: str,
+    path: bytes,
+    query: bytes = b"",
+    headers: dict[bytes, bytes] | None = None,
+    body: bytes = b"",
+) -> tuple[int, dict[str, str], bytes]:
+    sent: list[Any] = []
+    received = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        if received:
+            await asyncio.Event().wait()
+        received = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": method, "path": path.decode("latin-1"), "raw_path": path,
+        "query_string": query, "headers": list((headers or {}).items()),
+    }  # fmt: skip
+    await app(scope, receive, send)
+    answered = {name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]}
+    return sent[0]["status"], answered, b"".join(part["body"] for part in sent[1:])
+
+
+@pytest.fixture(scope="session")
+def api(empty_backends: Backends) -> Application:
+    manager = empty_backends.request_manager
+    return application(
+        [
+            *RequestRoutes(manager, 10).routes(),
+            *JournalRoutes(empty_backends.job_log).routes(),
+            *RunningRoutes(manager).routes(),
+            *RunnerCallRoutes(manager).routes(),
+            *ActionRoutes(manager).routes(),
+            *EventRoutes(manager, 1, 10).routes(),
+            *JobRunnerRoutes(empty_backends.job_runner, "http://x").routes()[:3],
+        ]
+    )
+
+
+SEGMENTS = st.sampled_from(
+    [b"api", b"v1", b"requests", b"log", b"stop", b"suspend", b"finish", b"progress", b"events",
+     b"job-chains", b"resume", b"plans", b"lint", b"skip", b"rerun", b"explain", b"x", b""]
+) | st.binary(max_size=5).map(lambda raw: quote_from_bytes(raw).encode())  # fmt: skip
+PATHS = st.one_of(
+    st.lists(SEGMENTS, max_size=6).map(lambda parts: b"/" + b"/".join(parts)),
+    st.tuples(SEGMENTS, SEGMENTS).map(lambda parts: b"/api/v1/requests/" + b"/".join(parts)),
+    st.sampled_from([b"/api/v1/requests", b"/api/v1/job-chains", b"/api/v1/plans"]),
+)
+QUERIES = st.lists(
+    st.tuples(
+        st.sampled_from([b"type", b"state", b"arg", b"since", b"until", b"limit", b"offset",
+                         b"page_token", b"requestId", b"cursor"]),
+        st.sampled_from([b"", b"RUNNING", b"a=b", b"=", b"2020-01-01T00:00:00Z", b"5",
+                         b"99999999999999999999999", b"0001-01-01T00:00:00Z"])
+        | st.binary(max_size=6).map(lambda raw: quote_from_bytes(raw).encode()),
+    ),
+    max_size=4,
+).map(lambda pairs: b"&".join(b"=".join(pair) for pair in pairs))  # fmt: skip
+KEYS = st.sampled_from(
+    ["type", "Args", "requestId", "jobChain", "jobs", "adjacencyList", "state", "finishedAt",
+     "startedAt", "try", "bytes", "args", "data", "jobIds", "jobId", "reason", "files", "retry"]
+)  # fmt: skip
+BODIES = st.binary(max_size=20) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=12,
+).map(lambda value: json.dumps(value).encode())
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD"]),
+    path=PATHS,
+    query=QUERIES,
+    content_type=st.sampled_from([b"application/json"] * 5 + [b"", b"text/xml", b"\xff"]),
+    body=BODIES,
+)
+def test_no_input_makes_a_defect(
+    api: Application, method: str, path: bytes, query: bytes, content_type: bytes, body: bytes
+) -> None:
+    headers = {b"content-type": content_type, b"accept-encoding": b"gzip"}
+
+    status, answered, _ = asyncio.run(ask(api, method, path, query, headers, body))
+
+    assert status < 500 or status == 503
+    assert "X-Spincycle-Version" in answered
+
+
+async def test_a_defect_is_told_as_nothing_but_one() -> None:
+    async def broken(_: Call) -> Answer:
+        raise RuntimeError("secret")
+
+    app = application([Route("GET", "/x", broken, "")])
+
+    status, headers, body = await ask(app, "GET", b"/x")
+
+    assert status == 500
+    assert body == b'{"message":"Internal Server Error"}\n'
+    assert headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("*", True),
+        ("", False),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.0, br", False),
+    ],
+)
+async def test_an_answer_is_compressed_only_for_those_who_want_it(
+    accepted: str, packed: bool
+) -> None:
+    async def long(_: Call) -> Answer:
+        return Answer(b"x" * 1000)
+
+    app = application([Route("GET", "/x", long, "")])
+
+    _, headers, _ = await ask(app, "GET", b"/x", headers={b"accept-encoding": accepted.encode()})
+
+    assert ("Content-Encoding" in headers) is packed
+
+
+async def test_what_an_answer_comes_from_is_closed_if_its_caller_goes() -> None:
+    closed = asyncio.Event()
+
+    class Endless:
+        def __aiter__(self) -> Endless:
+            return self
+
+        async def __anext__(self) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+        async def aclose(self) -> None:
+            closed.set()
+
+    async def endless(_: Call) -> Answer:
+        return Answer(Endless(), live=True)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        pass
+
+    app = application([Route("GET", "/x", endless, "")])
+    scope = {
+        "type": "http", "method": "GET", "path": "/x", "raw_path": b"/x", "query_string": b"",
+        "headers": [],
+    }  # fmt: skip
+    await app(scope, receive, send)
+
+    assert closed.is_set()
