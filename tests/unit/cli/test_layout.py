@@ -154,16 +154,16 @@ def test_find_lists_requests_in_the_columns_of_the_original() -> None:
 
     assert find_lines(found) == [
         (
-            "ID                   REQUEST                                  USER             STATE     "
-            "CREATED                 STARTED                 FINISHED                JOBS"
+            "ID                   REQUEST                                  USER             "
+            "STATE     CREATED                 STARTED                 FINISHED                JOBS"
         ),
         (
-            "dc2c0938di121n1t4i90 greet                                                     COMPLETE  "
-            "2026-11-23 22:34:52 UTC 2026-11-23 22:34:52 UTC 2026-11-23 22:34:53 UTC 18 / 18"
+            "dc2c0938di121n1t4i90 greet                                                     "
+            "COMPLETE  2026-11-23 22:34:52 UTC 2026-11-23 22:34:52 UTC 2026-11-23 22:34:53 UTC 18 / 18"
         ),
         (
-            "x                    y                                                         UNKNOWN   "
-            "2026-11-23 22:34:52 UTC N/A                     N/A                     0 / 0"
+            "x                    y                                                         "
+            "UNKNOWN   2026-11-23 22:34:52 UTC N/A                     N/A                     0 / 0"
         ),
     ]
 
