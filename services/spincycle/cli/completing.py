@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from click.shell_completion import CompletionItem
 
+from spincycle.cli.commands import COMMANDS
 from spincycle.cli.options import given_options
 from spincycle.cli.problem import Problem
 
@@ -31,6 +32,20 @@ def complete_request(
     """Names of requests that can be started."""
     specs = _asked(context, lambda services: services.specs()) or []
     return [CompletionItem(spec.name) for spec in specs if spec.name.startswith(incomplete)]
+
+
+def complete_topic(
+    context: click.Context,
+    parameter: click.Parameter,
+    incomplete: str,
+) -> list[CompletionItem[str]]:
+    """Names of commands, then of requests."""
+    commands = [
+        CompletionItem(name, help=entry.summary)
+        for name, entry in COMMANDS.items()
+        if name.startswith(incomplete)
+    ]
+    return commands + complete_request(context, parameter, incomplete)
 
 
 def complete_args(

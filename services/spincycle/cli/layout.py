@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
-from spincycle.cli.table import Column, table
+from spincycle.cli.table import Column, fits, table
 from spincycle.cli.text import one_line
 from spincycle.cli.times import clock, clock_and_age, local_nanoseconds, runtime, seconds
 from spincycle.cli.values import args_text, plain, shown
@@ -29,11 +29,21 @@ FIND = (
     Column("REQUEST", 40, squeezed=True, least=8),
     Column("USER", 16, squeezed=True, least=4),
     Column("STATE", 9, squeezed=True),
-    Column("CREATED", 23, least=8),
-    Column("STARTED", 23, least=8),
-    Column("FINISHED", 23, least=8),
+    Column("CREATED", 23),
+    Column("STARTED", 23),
+    Column("FINISHED", 23),
     Column("JOBS"),
 )
+
+FIND_NARROW = (
+    Column("ID", 20, squeezed=True),
+    Column("REQUEST", 40, squeezed=True, least=8),
+    Column("USER", 16, squeezed=True, least=4),
+    Column("STATE", 9, squeezed=True),
+    Column("CREATED", 14),
+    Column("JOBS"),
+)
+"""What is left of FIND where the whole does not fit."""
 
 PS = (
     Column("REQUEST", 20, squeezed=True, least=8),
@@ -106,7 +116,7 @@ def find_lines(
     zone: tzinfo | None = UTC,
     width: int | None = None,
 ) -> list[str]:
-    """What `spinc find` prints."""
+    """What `spinc find` prints; some columns give way where the terminal is narrow."""
 
     def moment(request: request_pb2.Request, field: str) -> str:
         found = seconds(request, field)
@@ -125,7 +135,10 @@ def find_lines(
         ]
         for request in requests
     ]
-    return table(FIND, rows, width)
+    if width is None or fits(FIND, rows, width):
+        return table(FIND, rows, width)
+    brief = [[*row[:4], row[4].partition("-")[2].rpartition(" ")[0], row[7]] for row in rows]
+    return table(FIND_NARROW, brief, width)
 
 
 def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = None) -> list[str]:

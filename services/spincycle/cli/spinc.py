@@ -115,6 +115,10 @@ def _complain(problem: Problem) -> int:
 def _usage_problem(error: click.UsageError) -> Problem:
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
+    if isinstance(error, click.NoSuchOption):
+        close = get_close_matches(error.option_name, error.possibilities or (), 1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        message = f"no such option: {error.option_name}{meant}"
     context = error.ctx
     hint = "run 'spinc help' for the usage"
     if context is not None and context.parent is not None:

@@ -54,6 +54,12 @@ def table(
     return [cut(line, width) for line in lines] if width is not None else lines
 
 
+def fits(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether the table fits `width` once its columns have given way."""
+    fitted = _fitted(columns, [list(row) for row in rows], width) if rows else columns
+    return all(cell_width(_line(fitted, row)) <= width for row in rows)
+
+
 def _line(columns: Sequence[Column], row: Sequence[str]) -> str:
     parts: list[str] = []
     for column, text in zip(columns, row, strict=True):

@@ -148,8 +148,8 @@ def _heading(request: LiveRequest, now: float, picture: Picture) -> list[Line]:
     signs = picture.signs
     title: Line = [
         (request.type or "request", "bold"),
-        (f" {request.id} ", "dim"),
-        (request.state.name, _STYLES.get(request.state, "")),
+        (f" {request.state.name} ", _STYLES.get(request.state, "")),
+        (request.id, "dim"),
     ]
     if picture.note:
         title.append((signs.dot + picture.note, "yellow"))

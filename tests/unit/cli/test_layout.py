@@ -159,11 +159,13 @@ def test_find_lists_requests_in_the_columns_of_the_original() -> None:
         ),
         (
             "dc2c0938di121n1t4i90 greet                                                     "
-            "COMPLETE  2026-11-23 22:34:52 UTC 2026-11-23 22:34:52 UTC 2026-11-23 22:34:53 UTC 18 / 18"
+            "COMPLETE  2026-11-23 22:34:52 UTC 2026-11-23 22:34:52 UTC "
+            "2026-11-23 22:34:53 UTC 18 / 18"
         ),
         (
             "x                    y                                                         "
-            "UNKNOWN   2026-11-23 22:34:52 UTC N/A                     N/A                     0 / 0"
+            "UNKNOWN   2026-11-23 22:34:52 UTC N/A                     "
+            "N/A                     0 / 0"
         ),
     ]
 

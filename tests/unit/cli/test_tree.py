@@ -50,7 +50,7 @@ def test_the_whole_tree_of_a_request_that_is_half_done() -> None:
     picture = Picture(width=100, height=40, left=14.0)
 
     assert plain_text(draw(live, START + 75, picture)) == (
-        "rolling-restart dc2c0938di121n1t4i90 RUNNING\n"
+        "rolling-restart RUNNING dc2c0938di121n1t4i90\n"
         "━━━━━━━━━━━━────────────  50%  9/18 jobs · 1m15s · about 14s left\n"
         "├─ ✔ plan-order  0.4s\n"
         "├─ ✔ restart-host web1  3.5s\n"
@@ -161,4 +161,4 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
 def test_a_broken_stream_is_told_in_the_heading() -> None:
     text = plain_text(draw(live_with(), START, Picture(note="reconnecting")))
 
-    assert text.splitlines()[0].endswith("RUNNING · reconnecting")
+    assert text.splitlines()[0].endswith(f"{ID} · reconnecting")

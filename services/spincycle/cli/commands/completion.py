@@ -31,5 +31,13 @@ def completion_command(context: click.Context, shell: str) -> None:
 
 
 def _whole_words(script: str) -> str:
-    """The script for bash, in which `name=` counts as one word."""
-    return script
+    """The script for bash, so that `name=` is followed by its value.
+
+    To bash, = is a word of its own; nothing is known about what stands behind it.
+    """
+    before, after = script.split("    local response\n", 1)
+    is_value = '[[ ${COMP_WORDS[COMP_CWORD]} == "=" || ${COMP_WORDS[COMP_CWORD-1]} == "=" ]]'
+    script = f"{before}    local response\n    {is_value} && return 0\n{after}"
+    before, after = script.split("    return 0\n}\n", 1)
+    no_blank = "[[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace"
+    return f"{before}    {no_blank}\n    return 0\n}}\n{after}"

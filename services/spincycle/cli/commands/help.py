@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spincycle.cli.commands import COMMANDS
+from spincycle.cli.completing import complete_topic
 from spincycle.cli.options import HELP, SpincCommand
 from spincycle.cli.problem import Problem
 from spincycle.cli.session import Session, with_session
@@ -74,7 +75,7 @@ def listing_command(session: Session) -> None:
     cls=SpincCommand,
     short_help=COMMANDS["help"].summary,
 )
-@click.argument("topic", required=False, metavar="[COMMAND|REQUEST]")
+@click.argument("topic", required=False, metavar="[COMMAND|REQUEST]", shell_complete=complete_topic)
 @click.pass_context
 def help_command(context: click.Context, topic: str | None) -> None:
     """Print the usage, the help of a command, or the args of a request.

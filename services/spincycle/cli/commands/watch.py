@@ -7,7 +7,7 @@ import click
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completing import complete_id
 from spincycle.cli.options import SpincCommand
-from spincycle.cli.problem import NO_ANSWER
+from spincycle.cli.problem import INTERRUPTED, NO_ANSWER
 from spincycle.cli.session import Session, answering, with_session
 
 
@@ -35,9 +35,6 @@ def show_until_ended(session: Session, request_id: str, follow: bool = False) ->
     try:
         state = session.ask(lambda services: watch(services, request_id, session.terminal, follow))
     except KeyboardInterrupt:
-        session.terminal.complain(
-            f"\n{request_id} goes on; spinc watch {request_id} shows it again, "
-            f"spinc stop {request_id} stops it"
-        )
-        raise
+        session.terminal.complain(f"\nThe request goes on; spinc stop {request_id} stops it.")
+        return INTERRUPTED
     return EXIT_CODES[state]

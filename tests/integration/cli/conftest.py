@@ -1,0 +1,146 @@
+"""Services that answer from memory, and spinc beside them: as a process, and on a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import pytest
+from tests.cli_samples import ID, greet_spec, request, rolling_restart_chain, rolling_restart_spec
+from tests.integration.cli.fake_services import FakeServices, Memory
+from tests.integration.cli.screen import Screen
+
+SPINC = str(Path(sys.executable).parent / "spinc")
+SCREENS = Path(__file__).parent / "screens"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a spinc process did."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Tty:
+    """spinc on a terminal, with a screen that shows what stands there."""
+
+    def __init__(self, args: list[str], environment: dict[str, str], size: tuple[int, int]) -> None:
+        self.child = pexpect.spawn(
+            SPINC,
+            args,
+            env=environment,  # type: ignore[arg-type] # pexpect's stubs ask for os._Environ
+            dimensions=size,
+            encoding="utf-8",
+            timeout=30,
+        )
+        self.screen = Screen(size[1])
+        self.written = ""
+
+    def see(self, text: str) -> None:
+        """Wait until `text` was written."""
+        self.child.expect_exact(text)
+        self._take()
+
+    def type(self, text: str) -> None:
+        self.child.sendline(text)
+
+    def end(self) -> int:
+        """Wait until spinc ends; answer its exit code."""
+        self.child.expect_exact(pexpect.EOF)
+        self._take()
+        self.child.close()
+        code = self.child.exitstatus
+        return code if code is not None else -(self.child.signalstatus or 0)
+
+    def _take(self) -> None:
+        written = self.child.before or ""
+        if isinstance(self.child.after, str):
+            written += self.child.after
+        self.written += written
+        self.screen.feed(written)
+
+
+@pytest.fixture
+def services() -> Iterator[FakeServices]:
+    with FakeServices() as fake:
+
+        def fill(memory: Memory) -> None:
+            memory.specs = [greet_spec(), rolling_restart_spec()]
+            memory.requests[ID] = request()
+            memory.chains[ID] = rolling_restart_chain()
+
+        fake.tell(fill)
+        yield fake
+
+
+@pytest.fixture
+def environment(services: FakeServices, tmp_path: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return kept | {
+        "HOME": str(tmp_path),
+        "TZ": "UTC",
+        "TERM": "xterm",
+        "PYTHONIOENCODING": "utf-8",
+        "SPINC_ADDR": services.address,
+        "SPINC_JOB_LOG": services.address,
+        "SPINC_CONFIG": str(tmp_path / "spinc.yaml"),
+    }
+
+
+@pytest.fixture
+def spinc(environment: dict[str, str]) -> Callable[..., Ran]:
+    """Run spinc without a terminal."""
+
+    def run(*args: str, **more: str) -> Ran:
+        done = subprocess.run(
+            [SPINC, *args],
+            env=environment | more,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def tty(environment: dict[str, str]) -> Iterator[Callable[..., Tty]]:
+    """Run spinc on a terminal of 24 lines and 80 columns, or another size."""
+    started: list[Tty] = []
+
+    def run(*args: str, size: tuple[int, int] = (24, 80), **more: str) -> Tty:
+        started.append(Tty(list(args), environment | more, size))
+        return started[-1]
+
+    yield run
+    for one in started:
+        one.child.close(force=True)
+
+
+@pytest.fixture
+def screen_is(services: FakeServices) -> Callable[[str, str], None]:
+    """Compare with the screen that is checked in; addresses and spans of time are made alike.
+
+    SPINC_SCREENS=write writes them anew.
+    """
+
+    def compare(name: str, text: str) -> None:
+        text = text.replace(services.address, "127.0.0.1:32310").replace("\r\n", "\n")
+        text = re.sub(r"\b(\d+h\d+m\d+s|\d+m\d+s|\d+\.\d+s|\d+s)\b", "<span>", text)
+        path = SCREENS / f"{name}.txt"
+        if os.environ.get("SPINC_SCREENS") == "write":
+            path.write_text(text)
+        assert text == path.read_text()
+
+    return compare

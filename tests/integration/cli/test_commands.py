@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from tests.cli_samples import (
+    COMPLETE,
+    FAIL,
+    ID,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    at,
+    entry,
+    request,
+    spec_arg,
+    status,
+    text_arg,
+)
+from tests.integration.cli.conftest import Ran
+from tests.integration.cli.fake_services import FakeServices, Memory
+
+from spincycle.errors import FieldViolation, InvalidArgs, PlanChanged
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1 import request_pb2
+
+Spinc = Callable[..., Ran]
+ScreenIs = Callable[[str, str], None]
+
+NOT_THERE = "vvvvvvvvvvvvvvvvvvvv"
+
+
+def asked(services: FakeServices, kind: type) -> list[object]:
+    return [one for one in services.memory.asked if isinstance(one, kind)]
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("listing", []),
+        ("help", ["help"]),
+        ("help-start", ["help", "start"]),
+        ("help-request", ["help", "greet"]),
+        ("start", ["start", "greet", "name=zoe"]),
+        ("status", ["status", ID]),
+        ("info", ["info", ID]),
+        ("find", ["find"]),
+        ("stop", ["stop", ID]),
+        ("plan-json", ["status", ID, "-o", "json"]),
+    ],
+)
+def test_what_a_command_prints_is_what_is_checked_in(
+    spinc: Spinc, screen_is: ScreenIs, name: str, args: list[str]
+) -> None:
+    ran = spinc(*args)
+
+    assert (ran.code, ran.err) == (0, "")
+    screen_is(name, ran.out)
+
+
+@pytest.mark.parametrize("args", [["help"], ["--help"], ["-h"]])
+def test_help_comes_in_every_way_it_is_asked_for(
+    spinc: Spinc, screen_is: ScreenIs, args: list[str]
+) -> None:
+    screen_is("help", spinc(*args).out)
+
+
+def test_the_listing_ends_well_even_if_nobody_answers(spinc: Spinc) -> None:
+    ran = spinc("--addr", "127.0.0.1:1")
+
+    assert ran.code == 0
+    assert ran.out.splitlines()[:4] == [
+        "Request Manager address: 127.0.0.1:1",
+        "",
+        "Requests:",
+        "  error: the request manager at 127.0.0.1:1 cannot be reached; try again in a moment",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "line"),
+    [
+        (["bogus"], 1, "error: unknown command: bogus"),
+        (["stauts", ID], 1, "error: unknown command: stauts (did you mean status?)"),
+        (["status"], 1, "error: missing argument 'ID'"),
+        (["status", NOT_THERE], 1, f"error: request {NOT_THERE} not found"),
+        (["stop", NOT_THERE], 1, f"error: request {NOT_THERE} not found"),
+        (["log", NOT_THERE], 1, f"error: request {NOT_THERE} not found"),
+        (["watch", NOT_THERE], 2, f"error: request {NOT_THERE} not found"),
+        (["running", NOT_THERE], 2, f"error: request {NOT_THERE} not found"),
+        (["help", "gret"], 1, 'error: there is no request "gret" (did you mean "greet"?)'),
+        (["start"], 1, "error: missing argument 'REQUEST'"),
+        (["start", "nothing"], 1, 'error: there is no request "nothing"'),
+        (["start", "greet"], 1, "error: request greet lacks name"),
+        (["find", "states=bogus"], 1, "error: invalid state 'bogus'"),
+        (["ps", ID, ID], 1, f"error: got unexpected extra argument ({ID})"),
+        (["--timeout", "soon"], 1, 'error: timeout "soon" is not a number of milliseconds above 0'),
+        (["--adr", "x"], 1, "error: no such option: --adr (did you mean --addr?)"),
+        (
+            ["--addr", "127.0.0.1:1", "status", ID],
+            1,
+            "error: the request manager at 127.0.0.1:1 cannot be reached; try again in a moment",
+        ),
+    ],
+)
+def test_an_error_is_one_line_and_what_to_do_next(
+    spinc: Spinc, args: list[str], code: int, line: str
+) -> None:
+    ran = spinc(*args)
+
+    first, *rest = ran.err.splitlines()
+    if args[0] != "--timeout":
+        assert ran.out == ""
+        assert rest
+    assert ran.code == code
+    assert first.lower() == line.lower()
+    assert all(one.startswith("       ") for one in rest)
+
+
+def test_each_wrong_argument_is_named_on_a_line_of_its_own(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    wrong = InvalidArgs(
+        "2 args of greet cannot be used",
+        "greet",
+        (FieldViolation("args.name", "is too long"), FieldViolation("args.greeting", "is rude")),
+    )
+
+    def fail(memory: Memory) -> None:
+        memory.error = wrong
+
+    services.tell(fail)
+
+    assert spinc("status", ID).err.splitlines() == [
+        "error: 2 args of greet cannot be used",
+        "       args.name: is too long",
+        "       args.greeting: is rude",
+        "       spinc help <request> lists its arguments",
+    ]
+
+
+def test_a_start_sends_all_as_text_without_defaults_and_under_a_key(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    ran = spinc("start", "rolling-restart", "parallel=1", "hosts=web1,web2", "--plan-hash", "abc")
+
+    assert ran.code == 0
+    (wish,) = asked(services, rm.CreateRequest)
+    assert isinstance(wish, rm.CreateRequest)
+    assert dict(wish.args) == {"hosts": "web1,web2"}
+    assert wish.expected_plan_hash == "abc"
+    assert len(wish.idempotency_key) == 36
+
+
+def test_a_plan_that_has_changed_is_not_started(services: FakeServices, spinc: Spinc) -> None:
+    def fail(memory: Memory) -> None:
+        memory.error = PlanChanged("abc", "def")
+
+    services.tell(fail)
+
+    ran = spinc("start", "greet", "name=x", "--plan-hash", "abc")
+
+    assert ran.code == 1
+    assert "the plan is def now, not abc" in ran.err
+
+
+def test_options_stand_before_or_after_the_command(spinc: Spinc) -> None:
+    assert spinc("-o", "name", "status", ID).out == f"{ID}\n"
+    assert spinc("status", "-o", "name", ID).out == f"{ID}\n"
+
+
+def test_a_start_repeats_the_options_that_were_given(spinc: Spinc) -> None:
+    out = spinc("start", "--env", "my env", "greet", "name=a b").out
+
+    assert '# spinc --env "my env" start greet name="a b"' in out
+    assert "spinc status --env" in out
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [(PENDING, 0), (RUNNING, 0), (COMPLETE, 1), (FAIL, 1), (STOPPED, 1)]
+)
+def test_running_prints_nothing_and_answers_by_its_exit_code(
+    services: FakeServices, spinc: Spinc, state: request_pb2.State.ValueType, code: int
+) -> None:
+    services.request(ID, state=state)
+
+    assert spinc("running", ID) == Ran(code, "", "")
+
+
+@pytest.mark.parametrize(("state", "code"), [(COMPLETE, 0), (FAIL, 1), (STOPPED, 3)])
+def test_waiting_for_a_request_tells_by_the_exit_code_how_it_ended(
+    services: FakeServices, spinc: Spinc, state: request_pb2.State.ValueType, code: int
+) -> None:
+    def prepare(memory: Memory) -> None:
+        memory.requests[memory.next_id] = request(id=memory.next_id, state=state)
+
+    services.tell(prepare)
+
+    assert spinc("start", "greet", "name=x", "--wait").code == code
+    assert spinc("watch", services.memory.next_id).code == code
+
+
+def test_ps_prints_nothing_when_nothing_runs(spinc: Spinc) -> None:
+    assert spinc("ps") == Ran(0, "", "")
+
+
+def test_ps_shows_what_runs_and_warns_of_runners_that_are_silent(
+    services: FakeServices, spinc: Spinc, screen_is: ScreenIs
+) -> None:
+    def run(memory: Memory) -> None:
+        jobs = memory.running.status.jobs
+        jobs.append(status("D000", "drain", RUNNING, status="3 connections left"))
+        memory.running.status.requests[ID].CopyFrom(request(finished_jobs=2))
+        memory.running.silent_runner_ids.append("runner-7")
+
+    services.tell(run)
+
+    ran = spinc("ps")
+
+    screen_is("ps", ran.out)
+    assert ran.err == "warning: runner runner-7 did not answer; its jobs are missing\n"
+    assert spinc("ps", "another").out == ""
+
+
+def test_find_goes_through_the_pages_until_it_has_enough(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    def fill(memory: Memory) -> None:
+        for number in range(250):
+            memory.requests[f"{number:020}"] = request(id=f"{number:020}", type="many")
+
+    services.tell(fill)
+
+    assert len(spinc("find", "type=many", "limit=120", "-o", "name").out.splitlines()) == 120
+    assert len(spinc("find", "type=many", "limit=0", "-o", "name").out.splitlines()) == 250
+    assert spinc("find", "type=many", "offset=3", "limit=1", "-o", "name").out == f"{3:020}\n"
+    assert spinc("find", "type=none").out == ""
+
+
+def test_the_log_is_sorted_by_the_end_of_each_try_and_separated(
+    services: FakeServices, spinc: Spinc, screen_is: ScreenIs
+) -> None:
+    services.entry(entry("B000", "restart", position=1, finished_at=at(9)))
+    services.entry(entry("A000", "drain", FAIL, position=2, finished_at=at(3), error="no route"))
+    services.entry(entry("A000", "drain", COMPLETE, 2, position=3, finished_at=at(5)))
+
+    screen_is("log", spinc("log", ID).out)
+    assert spinc("log", ID, "-o", "name").out.split() == ["A000/1", "A000/2", "B000/1"]
+    assert spinc("log", ID, "-o", "name", "--failed").out.split() == ["A000/1"]
+    assert spinc("log", ID, "-o", "name", "--job", "drain").out.split() == ["A000/1", "A000/2"]
+    assert spinc("log", ID, "-o", "name", "--job", "B000").out.split() == ["B000/1"]
+
+
+def test_a_log_that_is_followed_ends_with_its_request(services: FakeServices, spinc: Spinc) -> None:
+    services.entry(entry("A000", "drain", position=1))
+    services.entry(entry("B000", "restart", position=2))
+    services.request(ID, state=COMPLETE)
+
+    assert spinc("log", ID, "--follow", "-o", "name").out.split() == ["A000/1", "B000/1"]
+
+
+def test_json_and_names_are_for_programs(services: FakeServices, spinc: Spinc) -> None:
+    services.entry(entry("A000", "drain", position=1))
+
+    assert spinc("-o", "name").out.split() == ["greet", "rolling-restart"]
+    assert json.loads(spinc("find", "-o", "json").out)[0]["state"] == "RUNNING"
+    assert json.loads(spinc("log", ID, "-o", "json").out)[0]["jobId"] == "A000"
+    assert json.loads(spinc("start", "greet", "name=x", "-o", "json").out)["type"] == "greet"
+
+
+def test_a_secret_argument_stays_secret(services: FakeServices, spinc: Spinc) -> None:
+    def fill(memory: Memory) -> None:
+        memory.specs[0].args.append(spec_arg("password", "", "", secret=True))
+        memory.requests[ID].args.append(text_arg("password", "hunter2", secret=True))
+
+    services.tell(fill)
+
+    outputs = [
+        spinc("start", "greet", "name=x", "password=hunter2").out,
+        spinc("status", ID).out,
+        spinc("info", ID, "-o", "json").out,
+    ]
+    assert not any("hunter2" in out for out in outputs)
+
+
+def test_stop_suspend_resume_rerun_and_skip_pass_on_what_they_are_told(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    assert spinc("stop", ID, "--reason", "wrong cluster").out == f"OK, stopped {ID}\n"
+    assert spinc("suspend", ID).out == f"OK, suspended {ID}\n"
+    assert spinc("resume", ID).out == f"OK, resumed {ID}\n"
+    assert spinc("rerun", ID, "--job", "D000", "--job", "D001").code == 0
+    assert spinc("skip", ID, "D000", "--reason", "done by hand").code == 0
+
+    (stop,) = asked(services, rm.StopRequest)
+    (rerun,) = asked(services, rm.RerunRequest)
+    (skip,) = asked(services, rm.SkipRequest)
+    assert isinstance(stop, rm.StopRequest)
+    assert isinstance(rerun, rm.RerunRequest)
+    assert isinstance(skip, rm.SkipRequest)
+    assert stop.reason == "wrong cluster"
+    assert list(rerun.job_ids) == ["D000", "D001"]
+    assert (skip.job_id, skip.reason) == ("D000", "done by hand")
+
+
+def test_explain_tells_what_each_job_waits_for(
+    services: FakeServices, spinc: Spinc, screen_is: ScreenIs
+) -> None:
+    def fill(memory: Memory) -> None:
+        memory.explained.state = RUNNING
+        memory.explained.waits_for = "a live runner"
+        memory.explained.jobs.add(job_id="D001", name="drain", message="2 of 2 hosts in flight")
+
+    services.tell(fill)
+
+    screen_is("explain", spinc("explain", ID).out)
+
+
+def test_a_plan_is_an_outline_with_its_hash(
+    services: FakeServices, spinc: Spinc, screen_is: ScreenIs
+) -> None:
+    with_plan(services)
+
+    screen_is("plan", spinc("plan", "rolling-restart", "hosts=web1,web2").out)
+    assert spinc("plan", "rolling-restart", "hosts=web1,web2", "-o", "name").out == "ab12\n"
+
+
+def with_plan(services: FakeServices) -> None:
+    def fill(memory: Memory) -> None:
+        plan = rm.PlanResponse().plan
+        plan.type = "rolling-restart"
+        plan.hash = "ab12"
+        plan.work_jobs = 8
+        plan.widest = 2
+        plan.job_chain.CopyFrom(memory.chains[ID])
+        memory.plan = plan
+
+    services.tell(fill)
+
+
+def test_a_context_is_kept_used_and_forgotten(
+    services: FakeServices, spinc: Spinc, environment: dict[str, str]
+) -> None:
+    del environment["SPINC_ADDR"], environment["SPINC_JOB_LOG"]
+    address = services.address
+
+    assert spinc("context", "set", "here", "--addr", address, "--job-log", address).code == 0
+    assert spinc("--context", "here", "status", ID).code == 0
+    assert spinc("context", "use", "here").out == "OK, using context here\n"
+    assert spinc("status", ID).code == 0
+    assert spinc("context", "list", "-o", "name").out == "here\n"
+    assert spinc("context", "delete", "here").code == 0
+    assert spinc("context", "list").out == ""
+    assert spinc("context", "use", "here").code == 1
+
+
+def test_a_token_travels_with_every_call(services: FakeServices, spinc: Spinc) -> None:
+    spinc("status", ID, SPINC_TOKEN="s3cret")
+
+    assert ("authorization", "Bearer s3cret") in services.memory.metadata[-1]
+
+
+def test_nobody_listening_any_more_is_no_error_message(
+    environment: dict[str, str], spinc: Spinc
+) -> None:
+    import subprocess
+
+    from tests.integration.cli.conftest import SPINC
+
+    ran = subprocess.run(
+        ["bash", "-c", f"{SPINC} help | true; exit ${{PIPESTATUS[0]}}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.stderr == ""
+    assert ran.returncode in {0, 1, 141}
+
+
+def test_debug_tells_on_standard_error_what_is_called(spinc: Spinc) -> None:
+    ran = spinc("--debug", "status", ID)
+
+    assert ran.out.startswith("   state: RUNNING")
+    assert ran.err.startswith("DEBUG GetRequest to the request manager at ")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("spinc sta", ["start", "status"]),
+        ("spinc start gr", ["greet"]),
+        ("spinc start greet na", ["name="]),
+        ("spinc status dc2", [ID]),
+        ("spinc find st", ["states="]),
+        ("spinc help gre", ["greet"]),
+        ("spinc help sta", ["start", "status"]),
+    ],
+)
+def test_the_shell_completes_commands_requests_args_and_ids(
+    spinc: Spinc, words: str, offered: list[str]
+) -> None:
+    listed = words.split(" ")
+    ran = spinc(_SPINC_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(listed) - 1))
+
+    found = [line.split(",", 1)[1] for line in ran.out.splitlines()]
+    assert set(offered) <= set(found)
+
+
+def test_completion_is_silent_when_nobody_answers(spinc: Spinc) -> None:
+    ran = spinc(
+        SPINC_ADDR="127.0.0.1:1",
+        _SPINC_COMPLETE="bash_complete",
+        COMP_WORDS="spinc status ",
+        COMP_CWORD="2",
+    )
+
+    assert (ran.out.strip(), ran.err) == ("", "")

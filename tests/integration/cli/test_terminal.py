@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli_samples import (
+    COMPLETE,
+    FAIL,
+    ID,
+    RUNNING,
+    STOPPED,
+    at,
+    entry,
+    request,
+    status,
+)
+from tests.integration.cli.conftest import Ran, Tty
+from tests.integration.cli.fake_services import FakeServices, Memory
+from tests.integration.cli.test_commands import with_plan
+
+from spincycle.v1 import request_manager_service_pb2 as rm
+
+OnTty = Callable[..., Tty]
+ScreenIs = Callable[[str, str], None]
+
+
+def wishes(services: FakeServices) -> list[rm.CreateRequest]:
+    return [one for one in services.memory.asked if isinstance(one, rm.CreateRequest)]
+
+
+def test_a_start_asks_for_each_argument_and_for_the_ok(
+    services: FakeServices, tty: OnTty, screen_is: ScreenIs
+) -> None:
+    spinc = tty("start", "greet")
+
+    spinc.see("name=")
+    spinc.type("zed")
+    spinc.see("greeting=")
+    spinc.type("")
+    spinc.see("to abort: ")
+    assert wishes(services) == []
+    spinc.type("ok")
+
+    assert spinc.end() == 0
+    assert dict(wishes(services)[0].args) == {"name": "zed"}
+    screen_is("start-prompts", spinc.screen.text)
+
+
+def test_the_plan_is_shown_before_the_ok_and_is_what_is_started(
+    services: FakeServices, tty: OnTty, screen_is: ScreenIs
+) -> None:
+    with_plan(services)
+    spinc = tty("start", "rolling-restart", "hosts=web1,web2", NO_COLOR="1")
+
+    spinc.see("to abort: ")
+    spinc.type("ok")
+
+    assert spinc.end() == 0
+    assert wishes(services)[0].expected_plan_hash == "ab12"
+    screen_is("start-plan", spinc.screen.text)
+
+
+def test_only_what_is_missing_is_asked_for_when_something_is_given(tty: OnTty) -> None:
+    spinc = tty("start", "greet", "greeting=hi", "--yes")
+
+    spinc.see("name=")
+    spinc.type("zed")
+
+    assert spinc.end() == 0
+    assert "spinc start greet name=zed greeting=hi" in spinc.screen.text
+
+
+def test_earlier_values_are_offered_with_tab(services: FakeServices, tty: OnTty) -> None:
+    first = tty("start", "greet", "name=zaphod", "--yes")
+    assert first.end() == 0
+
+    spinc = tty("start", "greet")
+    spinc.see("name=")
+    spinc.child.send("za\t")
+    spinc.see("zaphod")
+    spinc.type("")
+    spinc.see("greeting=")
+    spinc.type("")
+    spinc.see("to abort: ")
+    spinc.type("ok")
+
+    assert spinc.end() == 0
+    assert dict(wishes(services)[-1].args) == {"name": "zaphod"}
+
+
+@pytest.mark.parametrize("place", ["name=", "to abort: "])
+def test_the_end_of_the_input_at_a_question_starts_nothing(
+    services: FakeServices, tty: OnTty, place: str
+) -> None:
+    spinc = tty("start", "greet", *([] if place == "name=" else ["name=x"]))
+
+    spinc.see(place)
+    spinc.child.sendeof()
+
+    assert spinc.end() == 1
+    assert "error: the input has ended; nothing was started" in spinc.screen.text
+    assert wishes(services) == []
+
+
+def test_ctrl_c_at_a_question_starts_nothing(services: FakeServices, tty: OnTty) -> None:
+    spinc = tty("start", "greet")
+
+    spinc.see("name=")
+    spinc.child.sendintr()
+
+    assert spinc.end() == 130
+    assert wishes(services) == []
+
+
+def begin(services: FakeServices) -> None:
+    """A rolling restart of which the first host is done and the second one under way."""
+    for job in (
+        status("Plan", "plan-order", COMPLETE, started_at=at(0), finished_at=at(0.4)),
+        status("D000", "drain", COMPLETE, started_at=at(1), finished_at=at(2)),
+        status("R000", "restart", COMPLETE, started_at=at(2), finished_at=at(4)),
+        status("E000", "enable", COMPLETE, started_at=at(4), finished_at=at(4.5)),
+        status("D001", "drain", RUNNING, started_at=at(5), status="3 connections left"),
+    ):
+        services.job(job)
+    services.request(ID, finished_jobs=9)
+
+
+def end(services: FakeServices) -> None:
+    for job in (
+        status("D001", "drain", COMPLETE, started_at=at(5), finished_at=at(6)),
+        status("R001", "restart", COMPLETE, 2, started_at=at(6), finished_at=at(7)),
+        status("E001", "enable", COMPLETE, started_at=at(7), finished_at=at(8)),
+        status("Rept", "report", COMPLETE, started_at=at(8), finished_at=at(8)),
+    ):
+        services.job(job)
+    services.request(ID, state=COMPLETE, finished_jobs=18, finished_at=at(9))
+
+
+def test_a_request_is_painted_until_it_has_ended(
+    services: FakeServices, tty: OnTty, screen_is: ScreenIs
+) -> None:
+    begin(services)
+    spinc = tty("watch", ID)
+    spinc.see("3 connections left")
+    spinc.see("report")
+    screen_is("watch-running", spinc.screen.text)
+
+    end(services)
+
+    assert spinc.end() == 0
+    screen_is("watch-complete", spinc.screen.text)
+    assert spinc.screen.coloured
+    assert not spinc.screen.cursor_hidden
+
+
+def test_no_color_means_none(services: FakeServices, tty: OnTty) -> None:
+    begin(services)
+    end(services)
+
+    spinc = tty("watch", ID, NO_COLOR="1")
+
+    assert spinc.end() == 0
+    assert not spinc.screen.coloured
+    assert "✔ plan-order" in spinc.screen.text
+
+
+def test_a_narrow_and_low_terminal_shows_what_matters(
+    services: FakeServices, tty: OnTty, screen_is: ScreenIs
+) -> None:
+    begin(services)
+    services.job(status("D001", "drain", FAIL, finished_at=at(6), error="日本語のとても長い説明"))
+    services.request(ID, state=FAIL, finished_at=at(9))
+
+    spinc = tty("watch", ID, size=(10, 30))
+
+    assert spinc.end() == 1
+    screen_is("watch-narrow", spinc.screen.text)
+
+
+def test_a_resized_terminal_is_painted_anew(services: FakeServices, tty: OnTty) -> None:
+    begin(services)
+    spinc = tty("watch", ID)
+    spinc.see("report")
+
+    spinc.child.setwinsize(24, 40)
+    spinc.see("\x1b[H\x1b[2J")
+    end(services)
+
+    assert spinc.end() == 0
+    assert spinc.screen.text.count("rolling-restart") == 1
+
+
+def test_a_broken_stream_is_taken_up_where_it_was(services: FakeServices, tty: OnTty) -> None:
+    begin(services)
+    spinc = tty("watch", ID)
+    spinc.see("3 connections left")
+
+    services.break_streams()
+    services.job(status("D001", "drain", RUNNING, started_at=at(5), status="2 connections left"))
+    spinc.see("2 connections left")
+    end(services)
+
+    assert spinc.end() == 0
+    asked = [one for one in services.memory.asked if isinstance(one, rm.WatchRequest)]
+    assert [one.cursor for one in asked] == ["", "6"]
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_request(services: FakeServices, tty: OnTty) -> None:
+    begin(services)
+    spinc = tty("watch", ID)
+    spinc.see("3 connections left")
+
+    spinc.child.sendintr()
+
+    assert spinc.end() == 130
+    assert f"spinc stop {ID} stops it" in spinc.screen.text
+    assert "Traceback" not in spinc.screen.text
+    assert not spinc.screen.cursor_hidden
+    assert not [one for one in services.memory.asked if isinstance(one, rm.StopRequest)]
+
+
+def test_a_terminated_watch_leaves_the_cursor_visible(services: FakeServices, tty: OnTty) -> None:
+    begin(services)
+    spinc = tty("watch", ID)
+    spinc.see("3 connections left")
+
+    spinc.child.kill(signal.SIGTERM)
+
+    assert spinc.end() == 143
+    assert not spinc.screen.cursor_hidden
+    assert "Traceback" not in spinc.screen.text
+
+
+def test_what_jobs_print_stays_above_the_picture(
+    services: FakeServices, tty: OnTty, screen_is: ScreenIs
+) -> None:
+    begin(services)
+    services.entry(entry("D000", "drain", position=1, stdout="draining\x1b[2J web1\ndone\n"))
+    spinc = tty("watch", ID, "--follow", NO_COLOR="1")
+    spinc.see("done")
+
+    end(services)
+
+    assert spinc.end() == 0
+    screen_is("watch-follow", spinc.screen.text)
+
+
+def test_an_estimate_comes_from_earlier_requests_of_the_type(
+    services: FakeServices, tty: OnTty
+) -> None:
+    def remember(memory: Memory) -> None:
+        memory.requests["earlier"] = request(id="earlier", state=COMPLETE)
+        memory.entries["earlier"] = [
+            entry("x", name, position=place, started_at=at(0), finished_at=at(3600))
+            for place, name in enumerate(("restart", "enable", "report"), 1)
+        ]
+
+    services.tell(remember)
+    begin(services)
+    spinc = tty("watch", ID)
+
+    spinc.see("about 3h0m")
+    end(services)
+
+    assert spinc.end() == 0
+
+
+def test_a_terminal_that_cannot_paint_gets_lines(
+    services: FakeServices, tty: OnTty, screen_is: ScreenIs
+) -> None:
+    begin(services)
+    services.request(ID, state=STOPPED, reason="stopped by dana", finished_at=at(9))
+
+    spinc = tty("watch", ID, TERM="dumb")
+
+    assert spinc.end() == 3
+    assert "\x1b" not in spinc.written
+    screen_is("watch-lines", spinc.screen.text)
+
+
+def test_a_pipe_gets_one_line_for_each_job_that_ends(
+    services: FakeServices, spinc: Callable[..., Ran], screen_is: ScreenIs
+) -> None:
+    begin(services)
+    services.job(status("D001", "drain", FAIL, 3, finished_at=at(6), error="no route"))
+    services.request(ID, state=FAIL, finished_at=at(9))
+
+    ran = spinc("watch", ID)
+
+    assert ran.code == 1
+    screen_is("watch-pipe", ran.out)
+
+
+def test_running_jobs_are_shown_anew_until_ctrl_c(services: FakeServices, tty: OnTty) -> None:
+    spinc = tty("ps", "--watch", "--interval", "0.1", size=(24, 100))
+    spinc.see("nothing runs")
+
+    def run(memory: Memory) -> None:
+        memory.running.status.jobs.append(status("D000", "drain", RUNNING, status="3 left"))
+
+    services.tell(run)
+    spinc.see("3 left")
+    spinc.child.sendintr()
+
+    assert spinc.end() == 130
+
+
+def test_tables_fit_a_narrow_terminal(tty: OnTty, screen_is: ScreenIs) -> None:
+    spinc = tty("find", size=(24, 80))
+
+    assert spinc.end() == 0
+    screen_is("find-narrow", spinc.screen.text)
+
+
+def test_bash_completes_at_the_terminal(
+    services: FakeServices, environment: dict[str, str], tmp_path: Path
+) -> None:
+    import pexpect
+    from tests.integration.cli.conftest import SPINC
+
+    bin_dir = Path(SPINC).parent
+    bash = pexpect.spawn(
+        "bash",
+        ["--norc", "--noprofile", "-i"],
+        env=environment | {"PATH": f"{bin_dir}:{environment['PATH']}", "PS1": "$ "},  # type: ignore[arg-type] # as above
+        encoding="utf-8",
+        timeout=30,
+    )
+    try:
+        bash.sendline('eval "$(spinc completion bash)"; echo rea""dy')
+        bash.expect_exact("ready")
+        bash.send("spinc start gre\t")
+        bash.expect_exact("greet ")
+        bash.send("na\t")
+        bash.expect_exact("name=")
+        bash.send("zoe --ye\t")
+        bash.expect_exact("--yes ")
+        bash.sendline("")
+        bash.expect_exact("OK, started greet request")
+    finally:
+        bash.close(force=True)
+
+    assert dict(wishes(services)[0].args) == {"name": "zoe"}
