@@ -19,6 +19,9 @@ NO_ANSWER = 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it for SIGINT."""
 
+TERMINATED = 143
+"""Exit code after SIGTERM, likewise."""
+
 _HINTS = {
     "SERVICE_UNAVAILABLE": (
         "is it running? --addr and --job-log name other addresses; spincycle dev starts all here"

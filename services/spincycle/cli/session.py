@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 import click
 
 from spincycle.cli.options import given_options
-from spincycle.cli.problem import Problem, from_catalogue
+from spincycle.cli.problem import TERMINATED, Problem, from_catalogue
 from spincycle.cli.settings import Settings, resolve
 from spincycle.cli.terminal import Terminal
 from spincycle.errors import SpinCycleError
@@ -38,18 +40,28 @@ class Session:
     def ask(self, question: Callable[[Backend], Awaitable[Answer]]) -> Answer:
         """The answer of the services to a question.
 
+        SIGTERM ends it as Ctrl-C does, so that the terminal is left as it was.
+
         Raises:
             Problem: a call failed.
         """
-        return self._runner.run(self._answer(question))
+        try:
+            return self._runner.run(self._answer(question))
+        except asyncio.CancelledError:
+            sys.exit(TERMINATED)
 
     async def _answer(self, question: Callable[[Backend], Awaitable[Answer]]) -> Answer:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
         if self._backend is None:
             self._backend = open_backend(self.settings)
         try:
             return await question(self._backend)
         except SpinCycleError as error:
             raise from_catalogue(error)
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
 
     def show(
         self,

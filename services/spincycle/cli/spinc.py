@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -17,7 +16,6 @@ from spincycle.cli.options import global_options
 from spincycle.cli.problem import FAILED, INTERRUPTED, Problem
 
 _BROKEN_PIPE = 141
-_TERMINATED = 143
 
 
 class Spinc(click.Group):
@@ -79,7 +77,6 @@ def spinc(context: click.Context, version: bool) -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run spinc and end the process with its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = _run(args)
         sys.stdout.flush()
@@ -125,7 +122,3 @@ def _usage_problem(error: click.UsageError) -> Problem:
         pieces = " ".join(context.command.collect_usage_pieces(context))
         hint = f"usage: {context.command_path} {pieces}"
     return Problem(message, hint, exit_code=FAILED)
-
-
-def _terminated(*_: object) -> NoReturn:
-    sys.exit(_TERMINATED)
