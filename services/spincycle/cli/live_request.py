@@ -102,6 +102,12 @@ class LiveRequest:
         self.root = LiveSequence(LiveJob("", ""))
 
     @property
+    def complete_jobs(self) -> int:
+        """Jobs that are COMPLETE: what the request says, or what is known of its jobs if more."""
+        known = sum(job.state is State.COMPLETE for job in self.jobs.values())
+        return max(self.finished_jobs, known)
+
+    @property
     def ended(self) -> bool:
         """Whether the request is in a state that it never leaves."""
         return self.state in FINAL

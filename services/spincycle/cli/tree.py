@@ -161,10 +161,11 @@ def _heading(request: LiveRequest, now: float, picture: Picture) -> list[Line]:
 def _progress(request: LiveRequest, now: float, picture: Picture) -> Line:
     signs = picture.signs
     total = max(request.total_jobs, 1)
-    share = min(request.finished_jobs / total, 1.0)
+    complete = request.complete_jobs
+    share = min(complete / total, 1.0)
     width = min(_BAR_WIDTH, max(picture.width - 40, 4))
     full = int(share * width)
-    facts = [f"{request.finished_jobs}/{request.total_jobs} jobs"]
+    facts = [f"{complete}/{request.total_jobs} jobs"]
     if request.started is not None:
         end = request.finished if request.finished is not None else now
         facts.append(short_span(end - request.started))

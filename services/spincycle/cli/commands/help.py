@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from spincycle.cli.commands import COMMANDS
@@ -11,9 +9,6 @@ from spincycle.cli.completing import complete_topic
 from spincycle.cli.options import HELP, SpincCommand
 from spincycle.cli.problem import Problem
 from spincycle.cli.session import Session, with_session
-
-if TYPE_CHECKING:
-    from spincycle.v1 import request_pb2
 
 _FLAGS = {
     "--addr": HELP["addr"],
@@ -46,28 +41,20 @@ def usage_lines() -> list[str]:
 @with_session
 def listing_command(session: Session) -> None:
     """List the requests that can be started."""
-    specs: list[request_pb2.RequestSpec] = []
-    try:
+    if session.output != "table":
         specs = session.ask(lambda services: services.specs())
+        session.show(specs, [spec.name for spec in specs], list)
+        return
+    out = session.terminal
+    out.lines([f"Request Manager address: {session.settings.target}", "", "Requests:"])
+    # Something to read while the rest is fetched.
+    out.out.flush()
+    try:
+        names = [spec.name for spec in session.ask(lambda services: services.specs())]
     except Problem as problem:
-        if session.output != "table":
-            raise
         names = problem.lines()
-    else:
-        names = [spec.name for spec in specs]
-
-    def lines() -> list[str]:
-        return [
-            f"Request Manager address: {session.settings.target}",
-            "",
-            "Requests:",
-            *(f"  {name}" for name in names),
-            "",
-            "spinc help  <request>",
-            "spinc start <request>",
-        ]
-
-    session.show(specs, names, lines)
+    out.lines(f"  {name}" for name in names)
+    out.lines(["", "spinc help  <request>", "spinc start <request>"])
 
 
 @click.command(
