@@ -21,7 +21,7 @@ from spincycle.job import JobTypes, Return, State, Value
 
 jobs = JobTypes()
 
-_PATIENCE = 5.0
+_PATIENCE = 10.0
 
 
 class HostJob(TextArgsJob):
@@ -63,7 +63,12 @@ class StartHost(HostJob):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        stdout, stderr = await process.communicate()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                stdout, stderr = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            return Return(State.FAIL, error=f"does not start within {_PATIENCE:g} s")
         state = State.FAIL if process.returncode else State.COMPLETE
         return Return(state, process.returncode or 0, "", stdout.decode(), stderr.decode())
 

@@ -72,6 +72,9 @@ def main(directory: Path) -> None:
     log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
+    # Whoever reads the command's output waits until nobody can write there any more.
+    os.closerange(3, host.fileno())
+    os.closerange(host.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     host.serve_forever(poll_interval=0.5)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 from examples.jobs.hosts import running_pid, stop_server
 
 from spincycle.errors import ChainNotBuilt, InvalidArgs
@@ -159,6 +160,16 @@ async def test_starting_a_host_that_runs_already_starts_no_second_one(fleet: Pat
 
     assert running_pid(fleet / "web1") == pid
     assert again.tries["start web1"][-1].stdout == "is running already"
+
+
+def test_a_host_is_started_from_uvloop_too(fleet: Path) -> None:
+    async def start() -> None:
+        walk = Walk(await expand("rolling-restart", hosts="web1", settle="0"))
+        await walk.until("start web1")
+
+    uvloop.run(start())
+
+    assert running_pid(fleet / "web1") is not None
 
 
 @pytest.mark.parametrize(
