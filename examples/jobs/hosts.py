@@ -69,8 +69,9 @@ class StartHost(HostJob):
         except TimeoutError:
             process.kill()
             return Return(State.FAIL, error=f"does not start within {_PATIENCE:g} s")
-        state = State.FAIL if process.returncode else State.COMPLETE
-        return Return(state, process.returncode or 0, "", stdout.decode(), stderr.decode())
+        code = process.returncode or 0
+        state, error = (State.FAIL, f"exit code {code}") if code else (State.COMPLETE, "")
+        return Return(state, code, error, stdout.decode(), stderr.decode())
 
 
 @jobs.register("stop-host")
