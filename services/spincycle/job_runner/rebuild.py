@@ -35,6 +35,24 @@ def rebuild(chain: JobChain, entries: Iterable[JournalEntry]) -> SuspendedJobCha
     Raises:
         InvalidChain: an entry is of a job that the chain does not have.
     """
+    graph, suspended = _replayed(chain, entries)
+    for job_id in _startable(suspended):
+        _interrupt(suspended, graph.jobs[job_id])
+    return suspended
+
+
+def replay(chain: JobChain, entries: Iterable[JournalEntry]) -> SuspendedJobChain:
+    """What the journal says of a chain that no runner has: nothing of it can be running.
+
+    Raises:
+        InvalidChain: as `rebuild`.
+    """
+    return _replayed(chain, entries)[1]
+
+
+def _replayed(
+    chain: JobChain, entries: Iterable[JournalEntry]
+) -> tuple[ChainGraph, SuspendedJobChain]:
     graph = ChainGraph(chain)
     record = ChainRecord(chain.request_id, 0, 0)
     for entry in sorted(entries, key=attrgetter("position")):
@@ -48,10 +66,7 @@ def rebuild(chain: JobChain, entries: Iterable[JournalEntry]) -> SuspendedJobCha
     for node in graph.jobs.values():
         if node.state is State.FAIL:
             failed_for_good(walk, node)
-    suspended = save(graph, record)
-    for job_id in _startable(suspended):
-        _interrupt(suspended, graph.jobs[job_id])
-    return suspended
+    return graph, save(graph, record)
 
 
 def _replay(walk: Walk, node: JobNode, entry: JournalEntry) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import grpc
 
-from spincycle.errors import SpinCycleError
+from spincycle.errors import ServiceUnavailable, SpinCycleError
+from spincycle.journal_entry import JournalEntry
 from spincycle.rpc.channel import open_channel
-from spincycle.rpc.status import from_rpc_error
+from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc
+from spincycle.wire.journal import decode_entry, encode_entry
 
 SERVICE = "job log"
+
+BATCH = 500
+"""Entries that are appended at once."""
 
 
 class JobLogClient:
@@ -52,6 +57,41 @@ class JobLogClient:
             if not response.next_page_token:
                 return
             request.page_token = response.next_page_token
+
+    async def read(self, request_id: str) -> list[JournalEntry]:
+        """The whole journal of a request in order of position."""
+        return [
+            decode_entry(entry) async for entry in self.entries(request_id, without_output=False)
+        ]
+
+    async def append(self, entries: Sequence[JournalEntry]) -> None:
+        """Store entries of one request; they are committed when this returns.
+
+        Raises:
+            RemoteError: the job log refused one.
+        """
+        starts = range(0, len(entries), BATCH)
+        batches = [
+            job_log_service_pb2.AppendRequest(
+                batch=number,
+                entries=[encode_entry(entry) for entry in entries[start : start + BATCH]],
+            )
+            for number, start in enumerate(starts, start=1)
+        ]
+        if not batches:
+            return
+        call = self._stub.Append(iter(batches), timeout=self._timeout)
+        try:
+            async for response in call:
+                if response.refused:
+                    raise from_message(response.refused[0].error)
+                if response.batch >= len(batches):
+                    return
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure)
+        finally:
+            call.cancel()
+        raise ServiceUnavailable(SERVICE, self._address)
 
     async def close(self) -> None:
         """Close the channel."""

@@ -40,6 +40,32 @@ class NewRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Rerun:
+    """A request that runs another one again, about to be stored.
+
+    Attributes:
+        finished_jobs: jobs that are kept from the other request.
+        action: what the audit calls it: rerun or skip.
+        job_id: job that is skipped; empty if none is.
+        job_chain: the chain, serialized.
+        suspended_job_chain: the state in which it goes on, serialized.
+    """
+
+    request_id: str
+    rerun_of: str
+    user: str
+    created_at: datetime
+    finished_jobs: int
+    action: str
+    job_id: str
+    reason: str
+    idempotency_key: str
+    content_hash: str
+    job_chain: bytes
+    suspended_job_chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A stored request; see spincycle.v1.Request for what each field means."""
 

@@ -15,8 +15,9 @@ from spincycle.errors import DatabaseUnavailable
 from spincycle.graph import Expander, Limits
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
-from spincycle.job_runner.rebuild import rebuild
+from spincycle.job_runner.rebuild import rebuild, replay
 from spincycle.process import Shutdown, service_command
+from spincycle.request_manager.again import Again, ChainCode
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.control import Control
@@ -36,8 +37,8 @@ from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_request
 from spincycle.request_manager.watch import Watch
 from spincycle.rpc.server import RpcServer, keep_health
-from spincycle.v1 import request_manager_service_pb2_grpc
-from spincycle.wire.chain import encode_chain
+from spincycle.v1 import job_chain_pb2, request_manager_service_pb2_grpc
+from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_chain
 
 PACKAGE = "spincycle.request_manager"
 SCHEMA = "request_manager"
@@ -82,15 +83,23 @@ class RequestManager:
         self.dispatcher = Dispatcher(
             store, self._runners, self.changes, self.recovery.recover_unanswered, DispatchPolicy()
         )
+        control = Control(store, self._runners, self.dispatcher, self.changes)
+        code = ChainCode(
+            decode=lambda chain: decode_chain(job_chain_pb2.JobChain.FromString(chain)),
+            encode=lambda chain: encode_chain(chain).SerializeToString(),
+            encode_suspended=lambda chain: encode_suspended_chain(chain).SerializeToString(),
+            replay=replay,
+        )
         self.use_cases = UseCases(
             creation=Creation(
                 SpecPlanner(specs, expander),
-                lambda chain: encode_chain(chain).SerializeToString(),
+                code.encode,
                 store,
                 self.dispatcher,
                 self.changes,
             ),
-            control=Control(store, self._runners, self.dispatcher, self.changes),
+            again=Again(store, control, self._job_log, code, self.dispatcher, self.changes),
+            control=control,
             reports=Reports(store, self.changes, self.dispatcher),
             presence=Presence(runner_store, self._runners, self.dispatcher.look),
             running=RunningJobs(store, self._runners),

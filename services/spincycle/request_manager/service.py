@@ -19,6 +19,9 @@ from spincycle.errors import (
     SpinCycleError,
 )
 from spincycle.graph import declared_args
+from spincycle.graph.plan import make_plan
+from spincycle.redaction import redacted_chain
+from spincycle.request_manager import again
 from spincycle.request_manager.control import Control
 from spincycle.request_manager.creation import Creation, Wish
 from spincycle.request_manager.model import Request
@@ -26,7 +29,7 @@ from spincycle.request_manager.paging import decode_page_token, encode_page_toke
 from spincycle.request_manager.reports import Presence, Reports
 from spincycle.request_manager.runner_store import Registration, SignOfLife
 from spincycle.request_manager.running import RunningJobs
-from spincycle.request_manager.snapshots import Snapshots, leave_secrets_out
+from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.spec_keeper import SpecKeeper
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import (
@@ -45,6 +48,7 @@ from spincycle.spec import Source, check_sources
 from spincycle.spec.call_checks import JobTypeRule
 from spincycle.v1 import (
     job_chain_pb2,
+    plan_pb2,
     request_manager_service_pb2_grpc,
     request_pb2,
     status_pb2,
@@ -72,6 +76,7 @@ class UseCases:
     """What the service calls."""
 
     creation: Creation
+    again: again.Again
     control: Control
     reports: Reports
     presence: Presence
@@ -106,17 +111,20 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
 
     async def Plan(self, request: rpc.PlanRequest, context: Context) -> rpc.PlanResponse:
         built = await self._use.creation.plan(Wish(request.type, from_struct(request.args)))
-        response = rpc.PlanResponse()
-        plan = response.plan
-        plan.type = request.type
-        plan.args.extend(encode_arg(arg) for arg in built.args)
-        plan.job_chain.CopyFrom(encode_chain(built.chain))
-        leave_secrets_out(plan.job_chain)
-        plan.hash = built.plan_hash
-        plan.spec_revision = built.spec_revision
-        plan.total_jobs = len(built.chain.jobs)
-        plan.work_jobs = sum(not job.structural for job in built.chain.jobs.values())
-        return response
+        plan = make_plan(redacted_chain(built.chain), built.args, built.spec_revision)
+        return rpc.PlanResponse(
+            plan=plan_pb2.Plan(
+                type=request.type,
+                args=[encode_arg(arg) for arg in plan.args],
+                job_chain=encode_chain(plan.chain),
+                hash=built.plan_hash,
+                spec_revision=plan.spec_revision,
+                total_jobs=plan.total_jobs,
+                work_jobs=plan.work_jobs,
+                widest=plan.widest,
+                depth=plan.depth,
+            )
+        )
 
     async def Get(self, request: rpc.GetRequest, context: Context) -> rpc.GetResponse:
         stored = await self._get(request.request_id)
@@ -150,10 +158,25 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return rpc.ResumeResponse(request=encode_request(stored))
 
     async def Rerun(self, request: rpc.RerunRequest, context: Context) -> rpc.RerunResponse:
-        raise NotYetThere("Rerun")
+        wish = again.Wish(
+            request_id=request.request_id,
+            user=_user(context),
+            job_ids=tuple(request.job_ids),
+            idempotency_key=request.idempotency_key,
+        )
+        return rpc.RerunResponse(request=encode_request(await self._use.again.run(wish)))
 
     async def Skip(self, request: rpc.SkipRequest, context: Context) -> rpc.SkipResponse:
-        raise NotYetThere("Skip")
+        if not request.job_id:
+            raise InvalidInput("name the job to skip", "job_id")
+        wish = again.Wish(
+            request_id=request.request_id,
+            user=_user(context),
+            skip=request.job_id,
+            reason=request.reason,
+            idempotency_key=request.idempotency_key,
+        )
+        return rpc.SkipResponse(request=encode_request(await self._use.again.run(wish)))
 
     async def Explain(self, request: rpc.ExplainRequest, context: Context) -> rpc.ExplainResponse:
         raise NotYetThere("Explain")

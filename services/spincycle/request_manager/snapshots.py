@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from spincycle.errors import RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
-from spincycle.request_arg import REDACTED
+from spincycle.redaction import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Orphan, Request, Suspended
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_arg, encode_request
 from spincycle.v1 import event_pb2, job_chain_pb2, job_log_pb2, request_pb2, status_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
-from spincycle.wire.journal import decode_entry
 
 Rebuild = Callable[[JobChain, list[JournalEntry]], SuspendedJobChain]
 """The state of a chain after the entries of its journal."""
@@ -67,11 +66,7 @@ class Snapshots:
         # that is read next is all there will ever be of its epoch.
         await self._job_log.fence(orphan.request_id, orphan.epoch)
         chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
-        entries = [
-            decode_entry(entry)
-            async for entry in self._job_log.entries(orphan.request_id, without_output=False)
-        ]
-        state = self._rebuild(chain, entries)
+        state = self._rebuild(chain, await self._job_log.read(orphan.request_id))
         return Suspended(
             request_id=orphan.request_id,
             epoch=orphan.epoch,

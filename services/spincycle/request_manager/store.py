@@ -21,6 +21,7 @@ from spincycle.request_manager.model import (
     Progressed,
     Request,
     RequestFilter,
+    Rerun,
     Suspended,
 )
 from spincycle.state import State
@@ -64,6 +65,12 @@ class RequestStore:
             max_runnings=[request.max_running for request in requests],
         )
         return {row["request_id"] for row in rows}
+
+    async def create_again(self, rerun: Rerun) -> None:
+        """Store a request that runs another one again, in one transaction."""
+        values = asdict(rerun)
+        values["idempotency_key"] = rerun.idempotency_key or None
+        await self._database.execute("create_again", **values)
 
     async def find_by_idempotency_key(self, user: str, key: str) -> tuple[str, str] | None:
         """(request id, content hash) of the request that was made with a key."""

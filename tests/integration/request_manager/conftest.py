@@ -127,8 +127,10 @@ class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
         self.fences: dict[str, int] = {}
 
     async def Append(self, request_iterator, context):  # type: ignore[no-untyped-def]
-        async for _ in request_iterator:
-            yield job_log_service_pb2.AppendResponse()
+        async for request in request_iterator:
+            for entry in request.entries:
+                self.entries.setdefault(entry.request_id, []).append(entry)
+            yield job_log_service_pb2.AppendResponse(batch=request.batch)
 
     async def Fence(self, request, context):  # type: ignore[no-untyped-def]
         for fence in request.fences:

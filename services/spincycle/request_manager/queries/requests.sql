@@ -30,6 +30,31 @@ WITH given AS (
 )
 SELECT request_id FROM stored;
 
+-- name: create_again
+-- Stores a request that runs another one again, with what it keeps of it.
+WITH stored AS (
+    INSERT INTO request_manager.requests
+           (request_id, type, state, user_name, created_at, total_jobs, finished_jobs, priority,
+            max_running, spec_revision, plan_hash, given_args, idempotency_key, content_hash,
+            rerun_of)
+    SELECT :request_id, type, 1, :user, :created_at::timestamptz, total_jobs,
+           :finished_jobs::integer, priority, max_running, spec_revision, plan_hash, given_args,
+           :idempotency_key, :content_hash, request_id
+      FROM request_manager.requests
+     WHERE request_id = :rerun_of
+ RETURNING request_id, rerun_of
+), archived AS (
+    INSERT INTO request_manager.request_archives (request_id, create_request, args, job_chain)
+    SELECT s.request_id, a.create_request, a.args, :job_chain
+      FROM stored AS s
+      JOIN request_manager.request_archives AS a ON a.request_id = s.rerun_of
+), kept AS (
+    INSERT INTO request_manager.suspended_job_chains (request_id, suspended_job_chain)
+    SELECT request_id, :suspended_job_chain FROM stored
+)
+INSERT INTO request_manager.audit (user_name, action, request_id, job_id, reason)
+SELECT :user, :action, rerun_of, :job_id, :reason FROM stored;
+
 -- name: request_with_idempotency_key
 -- The request that an earlier call with the key made.
 SELECT request_id, content_hash
