@@ -58,8 +58,7 @@ def test_an_error_is_shown_with_its_line_and_a_caret_and_exits_with_1(specs: Pat
     assert result.output.splitlines() == [
         "error[unknown-dep] specs/restart.yaml:9:16  restart-host / wait-healthy",
         "    9 |         deps: [restrat]",
-        "      |                ^^^^^^^ "
-        + 'no node "restrat" in this sequence (did you mean "restart"?)',
+        f"      |                ^^^^^^^ {found}",
         "",
         "1 error in 1 file",
     ]
