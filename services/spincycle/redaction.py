@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from spincycle.request_arg import REDACTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from spincycle.job_chain import JobChain, Value
     from spincycle.request_arg import RequestArg
-
-REDACTED = "(secret)"
-"""What is shown in place of a secret value."""
 
 
 def redacted_chain(chain: JobChain) -> JobChain:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spincycle.job_chain import Value
 
+REDACTED = "(secret)"
+"""What is shown in place of a secret value."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestArg:

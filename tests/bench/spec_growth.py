@@ -149,6 +149,10 @@ def measure(shape: str, size: int, runs: int) -> Figure:
     )
 
 
+def _per_job(figure: Figure, name: str) -> float:
+    return float(getattr(figure, name)) / figure.jobs
+
+
 def _best(act: Callable[[], object], runs: int) -> float:
     times = []
     for _ in range(runs):
@@ -176,6 +180,12 @@ def main() -> None:
             columns = "".join(f"{figure_:>14.1f}" for figure_ in per_job)
             print(f"{shape:12}{figure.jobs:>8}{columns}")  # noqa: T201 - a report
             sys.stdout.flush()
+    for shape in SHAPES:
+        taken = {figure.jobs: figure for figure in figures if figure.shape == shape}
+        small = min(taken, key=lambda jobs_: abs(jobs_ - 1_000))
+        for name in ("lint", "expand"):
+            ratio = _per_job(taken[max(taken)], name) / _per_job(taken[small], name)
+            print(f"{shape}: {name} time a job, {max(taken)} to {small} jobs: {ratio:.2f}")  # noqa: T201 - a report
     if options.out:
         options.out.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from spincycle.graph.chain_builder import joined
 from spincycle.graph.job_maker import Place
 from spincycle.graph.values import type_name
-from spincycle.redaction import REDACTED
+from spincycle.request_arg import REDACTED
 from spincycle.spec.arg_type import text_of
 
 if TYPE_CHECKING:

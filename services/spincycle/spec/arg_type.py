@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spincycle.duration import parse_duration
+from spincycle.job_chain import LARGEST_INT
 
 if TYPE_CHECKING:
     from spincycle.job_chain import Value
@@ -129,13 +130,16 @@ def _string(value: Value) -> Value:
 
 
 def _int(value: Value) -> Value:
+    number: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and len(value) <= 40 and _INT.fullmatch(value.strip()):
-        return int(value)
-    raise ValueError("must be a whole number")
+        number = value
+    elif (isinstance(value, float) and value.is_integer()) or (
+        isinstance(value, str) and len(value) <= 40 and _INT.fullmatch(value.strip())
+    ):
+        number = int(value)
+    if number is None or abs(number) > LARGEST_INT:
+        raise ValueError("must be a whole number of at most 2^53")
+    return number
 
 
 def _bool(value: Value) -> Value:

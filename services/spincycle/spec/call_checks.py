@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spincycle.job_chain import NOOP
-from spincycle.nearest import did_you_mean
 from spincycle.spec.arg_type import text_of
 from spincycle.spec.check import Severity
 from spincycle.spec.model import Branch
@@ -35,9 +34,10 @@ def check_job_type(sequence: Sequence, node: Node, rule: JobTypeRule, report: Re
     """Find a job type that no factory knows."""
     if node.category != "job" or not node.type or node.type == NOOP or node.type in rule.known:
         return
+    meant = report.did_you_mean(node.type, sorted(rule.known))
     report.on(
         "unknown-job-type", sequence, node, "type",
-        f'no job factory knows the type "{node.type}"{did_you_mean(node.type, sorted(rule.known))}',
+        f'no job factory knows the type "{node.type}"{meant}',
         values=(node.type,), severity=rule.severity, advice="name its factory with --jobs",
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ def check_call(
     for branch in _targets(node):
         if branch.sequence not in sequences:
             field = "eq" if node.category == "conditional" else "type"
-            meant = did_you_mean(branch.sequence, sequences)
+            meant = report.did_you_mean(branch.sequence, sequences)
             report.on(
                 "unknown-sequence", sequence, node, field,
                 f'no sequence "{branch.sequence}"{meant}', at=branch.at,
@@ -100,7 +100,7 @@ def _extra_args(sequence: Sequence, node: Node, called: list[Sequence], report: 
     for name, field, at in passed:
         if name not in taken:
             why = "is static in" if name in static else "is not an argument of"
-            meant = "" if name in static else did_you_mean(name, sorted(taken))
+            meant = "" if name in static else report.did_you_mean(name, sorted(taken))
             report.on(
                 "extra-arg", sequence, node, field, f'"{name}" {why} {names}{meant}', at=at,
                 values=(name,), advice="it is not passed on",

@@ -25,11 +25,19 @@ _MIXED_CASE = re.compile(r"[a-z]+|[A-Z]+|[A-Z][a-z]+", re.ASCII)
 _LARGEST = 2**31 - 1
 
 
-class Context:
-    """Where in the specs the reader is; every finding says so."""
+class TooMuch(Exception):
+    """Aliases make a file stand for far more than its text."""
 
-    def __init__(self, file: str, report: Report) -> None:
+
+class Context:
+    """Where in the specs the reader is; every finding says so.
+
+    `entries_left` is how many entries of lists and maps the file may still have.
+    """
+
+    def __init__(self, file: str, report: Report, entries_left: int) -> None:
         self.file = file
+        self._entries_left = entries_left
         self.sequence = ""
         self.node = ""
         self._report = report
@@ -48,6 +56,16 @@ class Context:
             code, message, file=self.file, at=at, sequence=self.sequence, node=self.node,
             field=field, values=values, advice=advice,
         )  # fmt: skip
+
+    def spend(self, entries: int) -> None:
+        """Count entries that are read.
+
+        Raises:
+            TooMuch: there are more than the file may have.
+        """
+        self._entries_left -= entries
+        if self._entries_left < 0:
+            raise TooMuch
 
 
 class Fields:
@@ -165,6 +183,7 @@ class Fields:
         if not isinstance(node, yaml.SequenceNode):
             self._wrong(node, self._path + name, f"{name} must be a list")
             return None
+        self._context.spend(len(node.value))
         elements = []
         for element in node.value:
             if is_null(element):
@@ -214,7 +233,9 @@ def keyed(
     """Name, key and value of each pair; doubled keys and keys that are no text are findings."""
     found: list[tuple[str, yaml.Node, yaml.Node]] = []
     seen: set[str] = set()
-    for key, value in pairs(node):
+    entries = pairs(node)
+    context.spend(len(entries))
+    for key, value in entries:
         if not isinstance(key, yaml.ScalarNode):
             context.add("wrong-type", f"a key in {what} must be a text", position(key), path[:-1])
             continue

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spincycle.nearest import did_you_mean
 from spincycle.spec.check import CHECKS, Kind, Severity
 from spincycle.spec.model import NOWHERE, Position
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spincycle.spec.model import Node, Sequence
+
+_SUGGESTIONS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class Report:
     def __init__(self) -> None:
         self._findings: list[Finding] = []
         self._failed: set[str] = set()
+        self._suggested = 0
 
     def add(
         self,
@@ -123,6 +129,14 @@ class Report:
             advice=advice,
             severity=severity,
         )
+
+    def did_you_mean(self, name: str, known: Iterable[str]) -> str:
+        """As spincycle.nearest has it, but for the first few hundred names only.
+
+        Beyond that nobody reads them, and they would cost more than all the checks.
+        """
+        self._suggested += 1
+        return did_you_mean(name, known) if self._suggested <= _SUGGESTIONS else ""
 
     def has_errors(self) -> bool:
         """Whether an error was noted about anything."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from spincycle.spec.arg_reader import read_args
-from spincycle.spec.fields import Context, Fields
+from spincycle.spec.fields import Context, Fields, TooMuch
 from spincycle.spec.model import Acl, Args, Position, Sequence
 from spincycle.spec.node_reader import read_node
 from spincycle.spec.yaml_tree import NotYaml, is_null, parse, position
@@ -20,12 +20,14 @@ _SEQUENCE = (
     "request", "args", "acl", "nodes", "timeout", "max_running", "allow_extra",
 )  # fmt: skip
 _ACL = ("role", "admin", "ops")
+_SPARE_ENTRIES = 100_000
 _START = Position(1, 1, 2)
 
 
 def read_file(file: str, text: str, report: Report) -> list[Sequence]:
     """The sequences of one file; what cannot be understood is a finding and left out."""
-    context = Context(file, report)
+    # Without aliases a file has fewer entries than characters.
+    context = Context(file, report, entries_left=_SPARE_ENTRIES + len(text))
     try:
         root, second = parse(text)
     except NotYaml as error:
@@ -38,6 +40,17 @@ def read_file(file: str, text: str, report: Report) -> list[Sequence]:
         )  # fmt: skip
     if root is None or is_null(root):
         return []
+    try:
+        return _read_sequences(root, context)
+    except TooMuch:
+        context.add(
+            "yaml-syntax", "aliases make this file stand for too many entries", _START, "",
+            advice="use fewer aliases of long lists",
+        )  # fmt: skip
+        return []
+
+
+def _read_sequences(root: yaml.Node, context: Context) -> list[Sequence]:
     top = Fields(root, context, "a spec file", ("sequences",))
     sequences = []
     for name, key, body in top.pairs("sequences"):

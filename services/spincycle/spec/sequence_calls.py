@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spincycle.job_chain import NOOP
-from spincycle.nearest import did_you_mean
 from spincycle.spec.cycles import circles
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _guaranteed(
             report.on(
                 "sets-not-guaranteed", sequence, node, "sets",
                 f'{" and ".join(lacking)} does not set "{entry.arg}"'
-                f"{did_you_mean(entry.arg, known)}", at=entry.at, values=(entry.arg,),
+                f"{report.did_you_mean(entry.arg, known)}", at=entry.at, values=(entry.arg,),
             )  # fmt: skip
 
 

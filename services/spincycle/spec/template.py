@@ -6,7 +6,6 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.nearest import did_you_mean
 from spincycle.spec.cycles import circles
 from spincycle.spec.sources import Sources
 
@@ -106,9 +105,10 @@ def _known_deps(sequence: Sequence, node: Node, report: Report) -> list[str]:
         if dep.name in sequence.nodes:
             known[dep.name] = None
         else:
+            meant = report.did_you_mean(dep.name, sequence.nodes)
             report.on(
                 "unknown-dep", sequence, node, "deps",
-                f'no node "{dep.name}" in this sequence{did_you_mean(dep.name, sequence.nodes)}',
+                f'no node "{dep.name}" in this sequence{meant}',
                 at=dep.at, values=(dep.name,),
             )  # fmt: skip
     return list(known)
@@ -209,6 +209,6 @@ def _report_missing(
         advice = f'add "{setters[0]}" to deps'
     else:
         known = sources.visible(index)
-        message = f'"{name}" is not set before this node{did_you_mean(name, known)}'
+        message = f'"{name}" is not set before this node{report.did_you_mean(name, known)}'
         advice = "declare it in the sequence's args, or let a node set it that this one depends on"
     report.on("arg-not-set", sequence, node, field, message, at=at, values=(name,), advice=advice)

@@ -91,6 +91,7 @@ def test_a_value_becomes_what_its_type_says(name: str, given: Value, value: Valu
         ("count", "many", "must be a whole number"),
         ("count", 1.5, "must be a whole number"),
         ("count", True, "must be a whole number"),
+        ("count", "99999999999999999999", "at most 2^53"),
         ("count", 11, "must be at most 10"),
         ("mode", "slow", "must be one of fast, safe"),
         ("mode", None, "must be a text or a number"),

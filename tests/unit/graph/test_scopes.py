@@ -11,7 +11,8 @@ from spincycle.errors import ChainNotBuilt
 from spincycle.graph import make_plan, plan_hash
 from spincycle.graph.plan_drawing import as_dot, as_mermaid
 from spincycle.graph.plan_text import as_json, as_text
-from spincycle.redaction import REDACTED, redacted_args, redacted_chain
+from spincycle.redaction import redacted_args, redacted_chain
+from spincycle.request_arg import REDACTED
 
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench

@@ -53,12 +53,12 @@ def test_an_error_is_shown_with_its_line_and_a_caret_and_exits_with_1(specs: Pat
 
     result = lint("specs")
 
+    text = 'no node "restrat" in this sequence (did you mean "restart"?)'
     assert result.exit_code == 1
-    found = 'no node "restrat" in this sequence (did you mean "restart"?)'
     assert result.output.splitlines() == [
         "error[unknown-dep] specs/restart.yaml:9:16  restart-host / wait-healthy",
         "    9 |         deps: [restrat]",
-        f"      |                ^^^^^^^ {found}",
+        f"      |                ^^^^^^^ {text}",
         "",
         "1 error in 1 file",
     ]

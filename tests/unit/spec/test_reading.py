@@ -203,6 +203,27 @@ def test_many_brackets_that_are_not_nested_are_no_depth(check: Check) -> None:
     )
 
 
+def test_aliases_cannot_blow_a_small_file_up(check: Check) -> None:
+    deps = ", ".join(["n0"] * 2_000)
+    nodes = "".join(f"      n{i}: {{category: job, type: t, deps: *all}}\n" for i in range(2_000))
+    text = f"sequences:\n  s:\n    nodes:\n      a: {{deps: &all [{deps}]}}\n{nodes}"
+
+    codes = {finding.code for finding in check(text)}
+
+    assert codes == {"yaml-syntax"}
+
+
+def test_very_many_faults_are_all_told_in_good_time(check: Check) -> None:
+    nodes = "".join(
+        f"      n{i}: {{category: job, type: t, deps: [m{i}], args: [{{expected: x{i}}}]}}\n"
+        for i in range(3_000)
+    )
+
+    findings = check(f"sequences:\n  s:\n    nodes:\n{nodes}")
+
+    assert len(findings) == 6_000
+
+
 YAML_PIECES = st.sampled_from(
     ["sequences:", "nodes:", "s:", "n:", "category: job", "type: noop", "args:", "- ", "  ", "\n",
      "\n  ", "\n    ", "\n      ", "each: [a:b]", "deps: [n]", "&a ", "*a", "<<: *a", "{", "}", "[",
