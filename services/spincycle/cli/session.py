@@ -91,6 +91,10 @@ class Session:
 
 def open_backend(settings: Settings) -> Backend:
     """The services where the settings say they are."""
+    if settings.rest:
+        from spincycle.cli.rest_backend import RestBackend
+
+        return RestBackend(settings)
     from spincycle.cli.grpc_backend import GrpcBackend
 
     return GrpcBackend(settings)

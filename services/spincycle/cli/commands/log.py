@@ -50,7 +50,12 @@ async def _stored(
     if not entries and not job and not failed:
         # A request that nobody knows has no entries either: tell the two apart.
         await services.get(request_id)
-    return sorted(entries, key=lambda entry: entry.finished_at.ToNanoseconds())
+    return sorted(entries, key=_by_end)
+
+
+def _by_end(entry: job_log_pb2.JobLog) -> tuple[int, int, str, int]:
+    ended, began = entry.finished_at.ToNanoseconds(), entry.started_at.ToNanoseconds()
+    return ended, began, entry.job_id, getattr(entry, "try")
 
 
 async def _followed(
