@@ -79,6 +79,7 @@ class Command:
 def home() -> Iterator[Path]:
     """An empty directory that any account may enter; processes of a stack there are ended."""
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
+    directory.chmod(0o755)
     yield directory
     end_marked(directory / "data", 0.0)
     shutil.rmtree(directory)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spincycle.v1 import request_pb2
 
 REQUEST = "rolling-restart"
-ARGS = {"hosts": "web1,web2,web3,web4", "release": "2.0"}
+ARGS = {"hosts": "web1,web2,web3,web4", "release": "2.0", "settle": "1000"}
 
 _STEPS = 4
 _EXIT_INTERRUPTED = 130

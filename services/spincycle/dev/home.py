@@ -89,7 +89,7 @@ class StackHome:
 
     def _make(self) -> None:
         if self._kept is None:
-            self.path = Path(tempfile.mkdtemp(prefix="spincycle-"))
+            self.path = Path(tempfile.mkdtemp(prefix="spincycle-", dir=_open_to_all()))
         else:
             self.path = self._kept.absolute()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,6 +116,16 @@ class StackHome:
                     else:
                         return lock
         raise StackError(f"{path} stays locked although the process that locked it is gone")
+
+
+def _open_to_all() -> Path | None:
+    """For root, a directory for throw-away ones that PostgreSQL's account can enter, too."""
+    if os.geteuid() != 0:
+        return None
+    for path in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108 # for mkdtemp
+        if all(each.stat().st_mode & 0o001 for each in (path, *path.parents)):
+            return path
+    return None
 
 
 def _read_note(note: str) -> dict[str, str]:
