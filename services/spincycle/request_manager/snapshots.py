@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from spincycle.errors import RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
-from spincycle.redaction import REDACTED
+from spincycle.request_arg import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Orphan, Request, Suspended
 from spincycle.request_manager.store import RequestStore

@@ -8,8 +8,7 @@ from typing import cast
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from spincycle.errors import InvalidInput
-from spincycle.redaction import REDACTED
-from spincycle.request_arg import RequestArg
+from spincycle.request_arg import REDACTED, RequestArg
 from spincycle.request_manager.model import (
     Finished,
     Progressed,
