@@ -303,27 +303,24 @@ class WrongRunner(SpinCycleError):
 
 @dataclass(eq=False)
 class RunnerFull(SpinCycleError):
-    """runner {runner_id} runs as many chains as it may ({limit})"""
+    """the runner has {limit} chains, as many as it may"""
 
     reason = "RUNNER_FULL"
     code = "RESOURCE_EXHAUSTED"
     http = 503
     retryable = True
 
-    runner_id: str
     limit: int
 
 
 @dataclass(eq=False)
 class RunnerDraining(SpinCycleError):
-    """runner {runner_id} is about to end and takes no new chains"""
+    """the Job Runner is shutting down and takes no new chains"""
 
     reason = "RUNNER_DRAINING"
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-
-    runner_id: str
 
 
 @dataclass(eq=False)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import grpc
 import structlog
 
-from spincycle.errors import EntryConflict, InvalidEntry
-from spincycle.job_runner.errors import StaleEpoch
+from spincycle.errors import EntryConflict, InvalidEntry, SpinCycleError, StaleEpoch
 from spincycle.journal_entry import JournalEntry
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc
@@ -169,7 +168,7 @@ class JournalStream:
         self._something.set()
 
 
-def _error(refusal: job_log_service_pb2.RefusedEntry, epoch: int) -> Exception:
+def _error(refusal: job_log_service_pb2.RefusedEntry, epoch: int) -> SpinCycleError:
     try_number = getattr(refusal, "try")
     if refusal.error.reason == "STALE_EPOCH":
         return StaleEpoch(refusal.request_id, epoch, refusal.current_epoch)

@@ -6,11 +6,10 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spincycle.chain.commands import TryEnd
+from spincycle.chain.job_data import DATA_LIMIT, UnfitJobData, own_copy
 from spincycle.job import JobError, Return
 from spincycle.job.bounded_output import OUTPUT_LIMIT, bounded_text
-from spincycle.job_runner.commands import TryEnd
-from spincycle.job_runner.errors import UnfitJobData
-from spincycle.job_runner.job_data import DATA_LIMIT, own_copy
 from spincycle.state import State
 
 if TYPE_CHECKING:

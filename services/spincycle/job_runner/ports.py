@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from spincycle.chain.commands import FinishReport
     from spincycle.job import JobTypes
     from spincycle.job_chain import SuspendedJobChain
-    from spincycle.job_runner.commands import FinishReport
     from spincycle.job_runner.places import Places
     from spincycle.job_runner.running_try import Workshop
     from spincycle.job_status import JobEvent

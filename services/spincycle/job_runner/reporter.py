@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
+from spincycle.chain.commands import FinishReport
 from spincycle.job_chain import SuspendedJobChain
-from spincycle.job_runner.commands import FinishReport
 from spincycle.job_runner.outbox import Outbox
 from spincycle.v1 import request_manager_service_pb2, state_pb2
 from spincycle.wire.chain import encode_suspended_chain

@@ -9,10 +9,10 @@ from functools import partial
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
-from spincycle.job_runner.chain_state import ChainState
-from spincycle.job_runner.errors import InvalidChain, RunnerDraining, RunnerFull, StaleEpoch
+from spincycle.chain.chain_state import ChainState
+from spincycle.chain.validation import check_new, check_resumed
+from spincycle.errors import InvalidChain, RunnerDraining, RunnerFull, StaleEpoch
 from spincycle.job_runner.traverser import Traverser
-from spincycle.job_runner.validation import check_new, check_resumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,8 +98,9 @@ class JobRunner:
         chain = suspended.job_chain
         if chain.request_id != suspended.request_id:
             raise InvalidChain(
+                suspended.request_id,
                 f"the suspended chain of request {suspended.request_id} holds a chain of"
-                f' "{chain.request_id}"'
+                f' "{chain.request_id}"',
             )
         check_resumed(chain)
         state = ChainState.resumed(suspended, epoch, self._around.draw)

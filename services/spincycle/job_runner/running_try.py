@@ -9,17 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
-from spincycle.job_runner.commands import NOT_BEGUN
+from spincycle.chain.commands import NOT_BEGUN
+from spincycle.chain.verdict import seconds_text
 from spincycle.job_runner.outcome import OutputLimits, failed, raised, returned
-from spincycle.job_runner.verdict import seconds_text
 from spincycle.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spincycle.chain.commands import TryEnd
     from spincycle.job import Job, Progress
     from spincycle.job_chain import Value
-    from spincycle.job_runner.commands import TryEnd
     from spincycle.job_runner.threads import Threads
 
 REPORT_INTERVAL = 0.1

@@ -6,13 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
-from google.protobuf.internal.containers import (
-    RepeatedCompositeFieldContainer as RepeatedCompositeContainer,
-)
 
-from spincycle import errors as catalogue
 from spincycle.errors import SpinCycleError, WrongRunner
-from spincycle.job_runner import errors
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.watchers import Watcher, Watchers
 from spincycle.rpc.status import to_message
@@ -27,7 +22,6 @@ MAX_RUNNING = 1000
 EVENTS_PER_RESPONSE = 500
 """Most events in one message of WatchJobs."""
 
-Refusals = RepeatedCompositeContainer[rpc.Refusal]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -50,8 +44,10 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         for assignment in request.assignments:
             try:
                 self._runner.run(decode_chain(assignment.job_chain), assignment.epoch)
-            except errors.RunnerError as refused:
-                self._refuse(response.refusals, assignment.job_chain.request_id, refused)
+            except SpinCycleError as refused:
+                response.refusals.add(
+                    request_id=assignment.job_chain.request_id, error=to_message(refused)
+                )
         return response
 
     async def ResumeChains(
@@ -63,8 +59,8 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             suspended = decode_suspended_chain(message)
             try:
                 self._runner.resume(suspended, message.epoch)
-            except errors.RunnerError as refused:
-                self._refuse(response.refusals, message.request_id, refused)
+            except SpinCycleError as refused:
+                response.refusals.add(request_id=message.request_id, error=to_message(refused))
         return response
 
     async def StopChains(
@@ -113,19 +109,6 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
                     yield rpc.WatchJobsResponse(events=[encode_event(event) for event in part])
         finally:
             self._watchers.remove(watcher, request_ids)
-
-    def _refuse(self, refusals: Refusals, request_id: str, refused: errors.RunnerError) -> None:
-        refusals.add(request_id=request_id, error=to_message(self._named(request_id, refused)))
-
-    def _named(self, request_id: str, refused: errors.RunnerError) -> SpinCycleError:
-        match refused:
-            case errors.StaleEpoch():
-                return catalogue.StaleEpoch(request_id, refused.epoch, refused.current)
-            case errors.RunnerFull():
-                return catalogue.RunnerFull(self._runner_id(), refused.max_chains)
-            case errors.RunnerDraining():
-                return catalogue.RunnerDraining(self._runner_id())
-        return catalogue.InvalidChain(request_id, str(refused))
 
     def _check_addressee(self, runner_id: str) -> None:
         if runner_id not in ("", self._runner_id()):

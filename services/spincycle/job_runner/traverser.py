@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
-from spincycle.job import JobId
-from spincycle.job_runner.commands import (
+from spincycle.chain.commands import (
     NOT_BEGUN,
     Append,
     CancelWait,
@@ -24,8 +23,9 @@ from spincycle.job_runner.commands import (
     Wait,
     WithdrawTry,
 )
-from spincycle.job_runner.errors import StaleEpoch, UnfitJobData
-from spincycle.job_runner.job_data import own_copy
+from spincycle.chain.job_data import UnfitJobData, own_copy
+from spincycle.errors import StaleEpoch
+from spincycle.job import JobId
 from spincycle.job_runner.outcome import failed
 from spincycle.job_runner.running_try import RunningTry
 from spincycle.state import State
@@ -33,10 +33,10 @@ from spincycle.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from spincycle.chain.chain_state import ChainState
+    from spincycle.chain.commands import Command, TryEnd
     from spincycle.job import Job, Progress
     from spincycle.job_chain import JobChain
-    from spincycle.job_runner.chain_state import ChainState
-    from spincycle.job_runner.commands import Command, TryEnd
     from spincycle.job_runner.ports import Surroundings
     from spincycle.job_status import JobEvent, JobStatus
     from spincycle.journal_entry import JournalEntry

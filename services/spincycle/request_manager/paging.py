@@ -1,26 +1,23 @@
-"""Page tokens of lists: opaque, bound to their filter, and no secret."""
+"""Page tokens of the list of requests."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-import orjson
-
-from spincycle.errors import InvalidPageToken
+from spincycle.page_token import decode_page_token, encode_page_token
 from spincycle.request_manager.model import Position, Request
 from spincycle.v1 import request_pb2
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-def encode_page_token(last: Request, which: request_pb2.RequestFilter) -> str:
+
+def token_after(last: Request, which: request_pb2.RequestFilter) -> str:
     """The token of the page that begins after a request."""
-    content = [last.created_at.isoformat(), last.request_id, _digest(which)]
-    return base64.urlsafe_b64encode(orjson.dumps(content)).decode()
+    microseconds = (last.created_at - _EPOCH) // timedelta(microseconds=1)
+    return encode_page_token(_listed(which), [microseconds, last.request_id])
 
 
-def decode_page_token(token: str, which: request_pb2.RequestFilter) -> Position | None:
+def position_of(token: str, which: request_pb2.RequestFilter) -> Position | None:
     """Where the page of a token begins; None for the empty token of the first page.
 
     Raises:
@@ -28,19 +25,15 @@ def decode_page_token(token: str, which: request_pb2.RequestFilter) -> Position 
     """
     if not token:
         return None
-    try:
-        created_at, request_id, digest = orjson.loads(base64.urlsafe_b64decode(token))
-        position = Position(datetime.fromisoformat(created_at), str(request_id))
-    except (ValueError, TypeError, binascii.Error):
-        raise InvalidPageToken
-    if digest != _digest(which):
-        raise InvalidPageToken
-    return position
+    microseconds, request_id = decode_page_token(_listed(which), token, int, str)
+    created_at = _EPOCH + timedelta(microseconds=int(microseconds))
+    return Position(created_at, str(request_id))
 
 
-def _digest(which: request_pb2.RequestFilter) -> str:
-    filtered = request_pb2.RequestFilter()
-    filtered.CopyFrom(which)
-    filtered.ClearField("limit")
-    filtered.ClearField("offset")
-    return hashlib.sha256(filtered.SerializeToString(deterministic=True)).hexdigest()[:16]
+def _listed(which: request_pb2.RequestFilter) -> list[str]:
+    """What the list is of; how long its pages are may change from one to the next."""
+    listed = request_pb2.RequestFilter()
+    listed.CopyFrom(which)
+    listed.ClearField("limit")
+    listed.ClearField("offset")
+    return [listed.SerializeToString(deterministic=True).hex()]

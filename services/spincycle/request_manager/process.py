@@ -6,6 +6,7 @@ import asyncio
 
 import structlog
 
+from spincycle.chain.rebuild import rebuild, replay
 from spincycle.config import ConfigError
 from spincycle.database.database import Database
 from spincycle.database.migrations import migrate_when_reachable
@@ -15,7 +16,6 @@ from spincycle.errors import DatabaseUnavailable
 from spincycle.graph import Expander, Limits
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
-from spincycle.job_runner.rebuild import rebuild, replay
 from spincycle.process import Shutdown, service_command
 from spincycle.request_manager.again import Again, ChainCode
 from spincycle.request_manager.changes import Changes

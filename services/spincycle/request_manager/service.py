@@ -25,7 +25,7 @@ from spincycle.request_manager import again
 from spincycle.request_manager.control import Control
 from spincycle.request_manager.creation import Creation, Wish
 from spincycle.request_manager.model import Request
-from spincycle.request_manager.paging import decode_page_token, encode_page_token
+from spincycle.request_manager.paging import position_of, token_after
 from spincycle.request_manager.reports import Presence, Reports
 from spincycle.request_manager.runner_store import Registration, SignOfLife
 from spincycle.request_manager.running import RunningJobs
@@ -133,12 +133,12 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
 
     async def List(self, request: rpc.ListRequest, context: Context) -> rpc.ListResponse:
         limit = min(request.filter.limit or DEFAULT_PAGE, MAX_PAGE)
-        after = decode_page_token(request.page_token, request.filter)
+        after = position_of(request.page_token, request.filter)
         offset = 0 if after else request.filter.offset
         found = await self._use.store.find(decode_filter(request.filter), limit + 1, offset, after)
         response = rpc.ListResponse(requests=[encode_request(one) for one in found[:limit]])
         if len(found) > limit:
-            response.next_page_token = encode_page_token(found[limit - 1], request.filter)
+            response.next_page_token = token_after(found[limit - 1], request.filter)
         return response
 
     async def Start(self, request: rpc.StartRequest, context: Context) -> rpc.StartResponse:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from spincycle.chain.retry_wait import LONGEST, wait_before_retry
 from spincycle.job_chain import Backoff
-from spincycle.job_runner.retry_wait import LONGEST, wait_before_retry
 
 
 def waits(wait: str, backoff: Backoff | None, count: int, draw: float = 0.0) -> list[float]:

@@ -6,21 +6,21 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from spincycle.job_runner.chain_graph import ChainGraph
-from spincycle.job_runner.chain_record import ChainRecord
-from spincycle.job_runner.chain_state import ChainState
-from spincycle.job_runner.commands import StartTry
-from spincycle.job_runner.errors import InvalidChain
-from spincycle.job_runner.sequence_rules import failed_for_good, reset
-from spincycle.job_runner.suspension import save
-from spincycle.job_runner.walk import Walk
+from spincycle.chain.chain_graph import ChainGraph
+from spincycle.chain.chain_record import ChainRecord
+from spincycle.chain.chain_state import ChainState
+from spincycle.chain.commands import StartTry
+from spincycle.chain.sequence_rules import failed_for_good, reset
+from spincycle.chain.suspension import save
+from spincycle.chain.walk import Walk
+from spincycle.errors import InvalidChain
 from spincycle.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from spincycle.chain.chain_graph import JobNode
     from spincycle.job_chain import JobChain, SuspendedJobChain
-    from spincycle.job_runner.chain_graph import JobNode
     from spincycle.journal_entry import JournalEntry
 
 
@@ -58,7 +58,10 @@ def _replayed(
     for entry in sorted(entries, key=attrgetter("position")):
         node = graph.jobs.get(entry.job_id)
         if node is None:
-            raise InvalidChain(f"the journal has an entry of job {entry.job_id}, the chain has not")
+            raise InvalidChain(
+                chain.request_id,
+                f"the journal has an entry of job {entry.job_id}, the chain has not",
+            )
         _replay(Walk(graph, record, float), node, entry)
     walk = Walk(graph, record, float)
     for node in graph.jobs.values():

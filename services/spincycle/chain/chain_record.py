@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.job_runner.commands import Append, Publish
+from spincycle.chain.commands import Append, Publish
 from spincycle.job_status import JobEvent, JobStatus
 from spincycle.journal_entry import JournalEntry
 from spincycle.state import State
 
 if TYPE_CHECKING:
+    from spincycle.chain.chain_graph import JobNode
+    from spincycle.chain.commands import Command, TryEnd
+    from spincycle.chain.verdict import Verdict
     from spincycle.job_chain import Value
-    from spincycle.job_runner.chain_graph import JobNode
-    from spincycle.job_runner.commands import Command, TryEnd
-    from spincycle.job_runner.verdict import Verdict
 
 
 class ChainRecord:

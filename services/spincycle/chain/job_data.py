@@ -6,12 +6,16 @@ import math
 from typing import TYPE_CHECKING
 
 from spincycle.job_chain import LARGEST_INT, VALUE_DEPTH
-from spincycle.job_runner.errors import UnfitJobData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from spincycle.job_chain import Value
+
+
+class UnfitJobData(Exception):
+    """Job data cannot be handed to the next job."""
+
 
 DATA_LIMIT = 256 * 1024
 """Bytes of job data, as JSON, that a job may leave, unless told otherwise."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from spincycle.job_runner.verdict import Order
+from spincycle.chain.verdict import Order
 from spincycle.state import State
 
 if TYPE_CHECKING:

@@ -6,22 +6,22 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from spincycle.job_runner.chain_graph import ChainGraph, JobNode, SequenceNode
-from spincycle.job_runner.chain_record import ChainRecord, status_of
-from spincycle.job_runner.commands import Finish, FinishReport, StartTry, Suspend, TryEnd
-from spincycle.job_runner.retry_wait import wait_before_retry
-from spincycle.job_runner.sequence_rules import cut_off, fail_unstarted, failed_for_good, quiet
-from spincycle.job_runner.suspension import give_back_try, inputs_of, load, save
-from spincycle.job_runner.verdict import Order, Verdict, judge, seconds_text
-from spincycle.job_runner.walk import Mode, Walk
+from spincycle.chain.chain_graph import ChainGraph, JobNode, SequenceNode
+from spincycle.chain.chain_record import ChainRecord, status_of
+from spincycle.chain.commands import Finish, FinishReport, StartTry, Suspend, TryEnd
+from spincycle.chain.retry_wait import wait_before_retry
+from spincycle.chain.sequence_rules import cut_off, fail_unstarted, failed_for_good, quiet
+from spincycle.chain.suspension import give_back_try, inputs_of, load, save
+from spincycle.chain.verdict import Order, Verdict, judge, seconds_text
+from spincycle.chain.walk import Mode, Walk
 from spincycle.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from spincycle.chain.commands import Command
     from spincycle.job.job import Progress
     from spincycle.job_chain import JobChain, SuspendedJobChain, Value
-    from spincycle.job_runner.commands import Command
     from spincycle.job_status import JobEvent, JobStatus
 
 INTERRUPTED = "interrupted: the runner ended during this try, which must not be run again"

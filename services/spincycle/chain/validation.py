@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from spincycle.job_runner.errors import InvalidChain
+from spincycle.errors import InvalidChain
 from spincycle.state import State
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def check_new(chain: JobChain) -> None:
     check_structure(chain)
     _check_states(chain, (State.PENDING,), "new")
     if chain.finished_jobs:
-        raise InvalidChain(f"FinishedJobs = {chain.finished_jobs}, expected 0 for new job chain")
+        raise InvalidChain(
+            chain.request_id, f"FinishedJobs = {chain.finished_jobs}, expected 0 for new job chain"
+        )
 
 
 def check_resumed(chain: JobChain) -> None:
@@ -38,8 +40,9 @@ def check_resumed(chain: JobChain) -> None:
     complete = sum(job.state is State.COMPLETE for job in chain.jobs.values())
     if chain.finished_jobs != complete:
         raise InvalidChain(
+            chain.request_id,
             f"FinishedJobs = {chain.finished_jobs} but there are {complete} jobs"
-            " with state = COMPLETE"
+            " with state = COMPLETE",
         )
 
 
@@ -50,12 +53,14 @@ def check_structure(chain: JobChain) -> None:
         InvalidChain: it is not.
     """
     if not chain.request_id:
-        raise InvalidChain("the job chain has no request id")
+        raise InvalidChain(chain.request_id, "the job chain has no request id")
     if not chain.jobs:
-        raise InvalidChain("the job chain has no jobs")
+        raise InvalidChain(chain.request_id, "the job chain has no jobs")
     for job_id, job in chain.jobs.items():
         if not job_id or job.id != job_id:
-            raise InvalidChain(f'invalid job id: job {job.name} is "{job.id}" under "{job_id}"')
+            raise InvalidChain(
+                chain.request_id, f'invalid job id: job {job.name} is "{job.id}" under "{job_id}"'
+            )
     _check_edges(chain)
     _check_ends(chain)
     _check_acyclic(chain)
@@ -68,22 +73,29 @@ def _check_states(chain: JobChain, allowed: tuple[State, ...], kind: str) -> Non
         if job.state not in allowed:
             expected = ", ".join(state.name for state in allowed)
             raise InvalidChain(
+                chain.request_id,
                 f"invalid job state for {kind} job chain: {State(job.state).name}"
-                f" ({int(job.state)}), job {job.name} (ID {job.id}); expected {expected}"
+                f" ({int(job.state)}), job {job.name} (ID {job.id}); expected {expected}",
             )
 
 
 def _check_edges(chain: JobChain) -> None:
     for job_id, following in chain.next_jobs.items():
         if job_id not in chain.jobs:
-            raise InvalidChain(f"invalid adjacency list: job {job_id} is not in the chain")
+            raise InvalidChain(
+                chain.request_id, f"invalid adjacency list: job {job_id} is not in the chain"
+            )
         if len(set(following)) != len(following):
-            raise InvalidChain(f"invalid adjacency list: {_name(chain, job_id)} names a job twice")
+            raise InvalidChain(
+                chain.request_id,
+                f"invalid adjacency list: {_name(chain, job_id)} names a job twice",
+            )
         for next_id in following:
             if next_id not in chain.jobs:
                 raise InvalidChain(
+                    chain.request_id,
                     f"invalid adjacency list: job {next_id}, after {_name(chain, job_id)},"
-                    " is not in the chain"
+                    " is not in the chain",
                 )
 
 
@@ -91,10 +103,14 @@ def _check_ends(chain: JobChain) -> None:
     with_parents = {next_id for following in chain.next_jobs.values() for next_id in following}
     sources = [job_id for job_id in chain.jobs if job_id not in with_parents]
     if len(sources) > 1:
-        raise InvalidChain(f"job chain has more than one start job: {_names(chain, sources)}")
+        raise InvalidChain(
+            chain.request_id, f"job chain has more than one start job: {_names(chain, sources)}"
+        )
     sinks = [job_id for job_id in chain.jobs if not chain.next_jobs.get(job_id)]
     if len(sinks) > 1:
-        raise InvalidChain(f"job chain has more than one end job: {_names(chain, sinks)}")
+        raise InvalidChain(
+            chain.request_id, f"job chain has more than one end job: {_names(chain, sinks)}"
+        )
 
 
 def _check_acyclic(chain: JobChain) -> None:
@@ -111,7 +127,7 @@ def _check_acyclic(chain: JobChain) -> None:
             if not waiting[next_id]:
                 free.append(next_id)
     if walked < len(chain.jobs):
-        raise InvalidChain("chain is cyclic")
+        raise InvalidChain(chain.request_id, "chain is cyclic")
 
 
 def _check_sequences(chain: JobChain) -> None:
@@ -119,8 +135,9 @@ def _check_sequences(chain: JobChain) -> None:
         first = chain.jobs.get(job.sequence_id)
         if job.sequence_id and (first is None or first.sequence_id != first.id):
             raise InvalidChain(
+                chain.request_id,
                 f"invalid sequence id: {_name(chain, job.id)} names {job.sequence_id},"
-                " which is not the first job of a sequence"
+                " which is not the first job of a sequence",
             )
     clear: set[str] = set()
     for job in chain.jobs.values():
@@ -128,7 +145,9 @@ def _check_sequences(chain: JobChain) -> None:
         sequence_id = job.sequence_id
         while sequence_id and sequence_id not in clear:
             if sequence_id in path:
-                raise InvalidChain(f"sequence {_name(chain, sequence_id)} lies within itself")
+                raise InvalidChain(
+                    chain.request_id, f"sequence {_name(chain, sequence_id)} lies within itself"
+                )
             path.append(sequence_id)
             sequence_id = _parent(chain, chain.jobs[sequence_id])
         clear.update(path)
@@ -138,8 +157,9 @@ def _parent(chain: JobChain, first: Job) -> str:
     parent = chain.jobs.get(first.parent_sequence_id)
     if first.parent_sequence_id and (parent is None or parent.sequence_id != parent.id):
         raise InvalidChain(
+            chain.request_id,
             f"invalid parent sequence id: {_name(chain, first.id)} names"
-            f" {first.parent_sequence_id}, which is not the first job of a sequence"
+            f" {first.parent_sequence_id}, which is not the first job of a sequence",
         )
     return first.parent_sequence_id
 
@@ -149,14 +169,20 @@ def _check_parallel_limits(chain: JobChain) -> None:
     closing: set[str] = set()
     for window in chain.parallel_limits:
         if window.limit < 1:
-            raise InvalidChain(f"invalid parallel limit: {window.limit}, must be 1 or more")
+            raise InvalidChain(
+                chain.request_id, f"invalid parallel limit: {window.limit}, must be 1 or more"
+            )
         for first_id, last_id in window.elements:
             for job_id in (first_id, last_id):
                 if job_id not in chain.jobs:
-                    raise InvalidChain(f"invalid parallel limit: job {job_id} is not in the chain")
+                    raise InvalidChain(
+                        chain.request_id,
+                        f"invalid parallel limit: job {job_id} is not in the chain",
+                    )
             if first_id in opening or last_id in closing:
                 raise InvalidChain(
-                    f"invalid parallel limit: {_name(chain, first_id)} is in two elements"
+                    chain.request_id,
+                    f"invalid parallel limit: {_name(chain, first_id)} is in two elements",
                 )
             opening.add(first_id)
             closing.add(last_id)

@@ -10,8 +10,8 @@ from spincycle.duration import format_duration
 from spincycle.state import State
 
 if TYPE_CHECKING:
+    from spincycle.chain.commands import TryEnd
     from spincycle.job_chain import Job
-    from spincycle.job_runner.commands import TryEnd
 
 
 class Order(Enum):

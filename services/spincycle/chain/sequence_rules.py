@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.job_runner.chain_graph import retriable
-from spincycle.job_runner.verdict import Order, Verdict
-from spincycle.job_runner.walk import Mode
+from spincycle.chain.chain_graph import retriable
+from spincycle.chain.verdict import Order, Verdict
+from spincycle.chain.walk import Mode
 from spincycle.state import State
 
 if TYPE_CHECKING:
-    from spincycle.job_runner.chain_graph import JobNode, SequenceNode
-    from spincycle.job_runner.walk import Walk
+    from spincycle.chain.chain_graph import JobNode, SequenceNode
+    from spincycle.chain.walk import Walk
 
 _RETRYING = (Mode.RUNNING, Mode.SUSPENDING)
 

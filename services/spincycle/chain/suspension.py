@@ -6,14 +6,14 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from spincycle.chain.job_data import merged
 from spincycle.job_chain import JobChain, SuspendedJobChain
-from spincycle.job_runner.job_data import merged
 from spincycle.state import State
 
 if TYPE_CHECKING:
+    from spincycle.chain.chain_graph import ChainGraph, JobNode
+    from spincycle.chain.chain_record import ChainRecord
     from spincycle.job_chain import Job, Value
-    from spincycle.job_runner.chain_graph import ChainGraph, JobNode
-    from spincycle.job_runner.chain_record import ChainRecord
 
 
 def inputs_of(node: JobNode) -> dict[str, Value]:

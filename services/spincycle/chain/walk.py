@@ -6,16 +6,16 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from spincycle.job_runner.chain_graph import JobNode, SequenceNode
-from spincycle.job_runner.commands import CancelWait, StopTry, Wait, WithdrawTry
-from spincycle.job_runner.verdict import Order
+from spincycle.chain.chain_graph import JobNode, SequenceNode
+from spincycle.chain.commands import CancelWait, StopTry, Wait, WithdrawTry
+from spincycle.chain.verdict import Order
 from spincycle.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.job_runner.chain_graph import ChainGraph
-    from spincycle.job_runner.chain_record import ChainRecord
+    from spincycle.chain.chain_graph import ChainGraph
+    from spincycle.chain.chain_record import ChainRecord
 
 
 class Mode(Enum):
