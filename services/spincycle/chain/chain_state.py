@@ -77,11 +77,9 @@ class ChainState:
             if sequence.tries and sequence.remaining:
                 self._walk.limit(sequence)
         for node in self._interrupted:
-            self._walk.set_running(node)
+            self._enter_failure(node, Verdict(State.FAIL, INTERRUPTED), None)
         for node in self._interrupted:
-            self._walk.take_running(node.job.id)
-            self._failed(node, Verdict(State.FAIL, INTERRUPTED), None)
-            quiet(self._walk, node.sequence)
+            self._follow_failure(node)
         for node in self._by_index:
             if not node.waiting and node.state is State.PENDING:
                 self._walk.queue.append(node)
@@ -121,7 +119,8 @@ class ChainState:
             node.state = State.STOPPED
             self._enter(node, verdict, end)
         else:
-            self._failed(node, verdict, end)
+            self._enter_failure(node, verdict, end)
+            self._follow_failure(node)
         quiet(self._walk, node.sequence)
         return self._go_on()
 
@@ -293,17 +292,21 @@ class ChainState:
                 if not child.waiting:
                     self._walk.queue.append(child)
 
-    def _failed(self, node: JobNode, verdict: Verdict, end: TryEnd | None) -> None:
+    def _enter_failure(self, node: JobNode, verdict: Verdict, end: TryEnd | None) -> None:
         hopeless = verdict.hopeless or node.latest > node.job.retry
-        node.state = State.FAIL
-        node.error = verdict.error
+        node.state = State.FAIL if hopeless else self._given_up
         self._enter(node, Verdict(State.FAIL, verdict.error, hopeless), end)
         node.after = node.position
-        if hopeless:
+
+    def _follow_failure(self, node: JobNode) -> None:
+        if node.state is State.FAIL:
             failed_for_good(self._walk, node)
-            return
-        node.state = self._given_up
-        if self._walk.mode is Mode.RUNNING and not (node.sequence and node.sequence.blocked):
+        elif (
+            self._walk.mode is Mode.RUNNING
+            and node.state is State.PENDING
+            and node.latest
+            and not (node.sequence and node.sequence.blocked)
+        ):
             self._wait_for_retry(node)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from spincycle.chain.chain_graph import ChainGraph
+from spincycle.chain.chain_graph import ChainGraph, retriable
 from spincycle.chain.chain_record import ChainRecord
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.commands import StartTry
@@ -24,20 +24,39 @@ if TYPE_CHECKING:
     from spincycle.journal_entry import JournalEntry
 
 
-def rebuild(chain: JobChain, entries: Iterable[JournalEntry]) -> SuspendedJobChain:
+def rebuild(chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0) -> SuspendedJobChain:
     """What a runner needs to go on with a chain, as far as the journal tells.
 
     The journal must be fenced first, so that nothing is added to it any more. Every job
-    that may have been running is taken to have been: the number of that try stays unused,
-    and a job that must not be run again is RUNNING in the answer, upon which its next
-    runner journals the try as failed.
+    that may have been running is taken to have been, under `epoch`, that of the runner that
+    died, and under each one before it that left nothing in the journal: the numbers of
+    those tries are not used again. A job that must not be run again is RUNNING in the
+    answer, upon which its next runner journals the try as failed.
 
     Raises:
         InvalidChain: an entry is of a job that the chain does not have.
     """
-    graph, suspended = _replayed(chain, entries)
-    for job_id in _startable(suspended):
-        _interrupt(suspended, graph.jobs[job_id])
+    graph, record = _replayed(chain, entries)
+    walk = Walk(graph, record, float)
+    for node in graph.jobs.values():
+        node.settled = node.state is State.COMPLETE
+    lost = max(0, epoch - max(record.epoch, 1)) + 1
+    record.epoch = max(record.epoch, epoch)
+    suspended = save(graph, record)
+    interrupted = _startable(suspended)
+    begun = set(interrupted)
+    for failures in _failures_by_depth(graph):
+        for node in failures:
+            failed_for_good(walk, node)
+        suspended = save(graph, record)
+        interrupted = _startable(suspended)
+        begun |= interrupted
+    for job_id in begun:
+        suspended.total_job_tries[job_id] = graph.jobs[job_id].total + lost
+        suspended.latest_run_job_tries[job_id] = graph.jobs[job_id].latest
+    for job_id in interrupted:
+        if graph.jobs[job_id].job.fail_if_interrupted:
+            _count(suspended, graph.jobs[job_id])
     return suspended
 
 
@@ -47,12 +66,10 @@ def replay(chain: JobChain, entries: Iterable[JournalEntry]) -> SuspendedJobChai
     Raises:
         InvalidChain: as `rebuild`.
     """
-    return _replayed(chain, entries)[1]
+    return save(*_replayed(chain, entries))
 
 
-def _replayed(
-    chain: JobChain, entries: Iterable[JournalEntry]
-) -> tuple[ChainGraph, SuspendedJobChain]:
+def _replayed(chain: JobChain, entries: Iterable[JournalEntry]) -> tuple[ChainGraph, ChainRecord]:
     graph = ChainGraph(chain)
     record = ChainRecord(chain.request_id, 0, 0)
     for entry in sorted(entries, key=attrgetter("position")):
@@ -63,13 +80,7 @@ def _replayed(
                 f"the journal has an entry of job {entry.job_id}, the chain has not",
             )
         _replay(Walk(graph, record, float), node, entry)
-    walk = Walk(graph, record, float)
-    for node in graph.jobs.values():
-        node.settled = node.state is State.COMPLETE
-    for node in graph.jobs.values():
-        if node.state is State.FAIL:
-            failed_for_good(walk, node)
-    return graph, save(graph, record)
+    return graph, record
 
 
 def _replay(walk: Walk, node: JobNode, entry: JournalEntry) -> None:
@@ -96,7 +107,20 @@ def _replay(walk: Walk, node: JobNode, entry: JournalEntry) -> None:
         sequence.tries -= 1
 
 
-def _startable(suspended: SuspendedJobChain) -> list[str]:
+def _failures_by_depth(graph: ChainGraph) -> list[list[JobNode]]:
+    """Jobs whose failure makes a sequence begin again, those of the innermost ones first.
+
+    While an outer sequence waited for its jobs to end, an inner one may have begun again.
+    """
+    by_depth: dict[int, list[JobNode]] = {}
+    for node in graph.jobs.values():
+        sequence = retriable(node.sequence) if node.state is State.FAIL else None
+        if sequence is not None:
+            by_depth.setdefault(len(sequence.lineage), []).append(node)
+    return [by_depth[depth] for depth in sorted(by_depth, reverse=True)]
+
+
+def _startable(suspended: SuspendedJobChain) -> set[str]:
     """Jobs that a runner in this state, with no patience, would have running."""
     chain = suspended.job_chain
     jobs = {
@@ -105,15 +129,12 @@ def _startable(suspended: SuspendedJobChain) -> list[str]:
     }
     impatient = replace(suspended, job_chain=replace(chain, jobs=jobs, timeout=None))
     commands = ChainState.resumed(impatient, suspended.epoch, float).start(0)
-    return [command.job_id for command in commands if isinstance(command, StartTry)]
+    return {command.job_id for command in commands if isinstance(command, StartTry)}
 
 
-def _interrupt(suspended: SuspendedJobChain, node: JobNode) -> None:
+def _count(suspended: SuspendedJobChain, node: JobNode) -> None:
+    """Let an interrupted try count against the limits."""
     job_id = node.job.id
-    suspended.total_job_tries[job_id] = node.total + 1
-    suspended.latest_run_job_tries[job_id] = node.latest
-    if not node.job.fail_if_interrupted:
-        return
     suspended.job_chain.jobs[job_id].state = State.RUNNING
     suspended.latest_run_job_tries[job_id] = node.latest + 1
     if node.opens and not node.latest:

@@ -15,8 +15,8 @@ from spincycle.request_manager.translate import encode_arg, encode_request
 from spincycle.v1 import event_pb2, job_chain_pb2, job_log_pb2, request_pb2, status_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
 
-Rebuild = Callable[[JobChain, list[JournalEntry]], SuspendedJobChain]
-"""The state of a chain after the entries of its journal."""
+Rebuild = Callable[[JobChain, list[JournalEntry], int], SuspendedJobChain]
+"""The state of a chain after the entries of its journal, lost by a runner under an epoch."""
 
 
 class Snapshots:
@@ -66,7 +66,8 @@ class Snapshots:
         # that is read next is all there will ever be of its epoch.
         await self._job_log.fence(orphan.request_id, orphan.epoch)
         chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
-        state = self._rebuild(chain, await self._job_log.read(orphan.request_id))
+        entries = await self._job_log.read(orphan.request_id)
+        state = self._rebuild(chain, entries, orphan.epoch - 1)
         return Suspended(
             request_id=orphan.request_id,
             epoch=orphan.epoch,

@@ -1,0 +1,253 @@
+"""Every way that a chain can go, or one of them at random."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tests.unit.job_runner.model import Model, NotAllowed
+
+from spincycle.chain.chain_graph import JobNode, SequenceNode
+from spincycle.chain.chain_state import ChainState
+from spincycle.chain.commands import NOT_BEGUN, Command, TryEnd
+from spincycle.chain.rebuild import rebuild
+from spincycle.chain.validation import check_resumed
+from spincycle.chain.verdict import Order
+from spincycle.chain.walk import Mode
+from spincycle.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.journal_entry import JournalEntry
+from spincycle.state import State
+
+Event = tuple[str, str | int]
+
+_ENDS = {
+    "completes": TryEnd(State.COMPLETE, started_at=1, finished_at=2),
+    "fails": TryEnd(State.FAIL, error="no", started_at=1, finished_at=2),
+    "ignores stop": TryEnd(State.FAIL, ignored_stop=True, started_at=1, finished_at=2),
+    "refuses": TryEnd(State.FAIL, do_not_resume=True, started_at=1, finished_at=2),
+    "stops": TryEnd(State.STOPPED, started_at=1, finished_at=2),
+    "never began": NOT_BEGUN,
+}
+
+
+@dataclass(slots=True)
+class World:
+    """A chain, the code that runs it and the model that watches, at one moment."""
+
+    state: ChainState
+    model: Model
+    once: frozenset[str]
+    epoch: int = 1
+    happened: list[Event] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, chain: JobChain, once: frozenset[str]) -> World:
+        """The beginning. `once` holds what may happen one time: stop, suspend, crash."""
+        world = cls(ChainState.new(chain, 1, float), Model(chain), once)
+        world._tell(world.state.start(1))
+        return world
+
+    def events(self) -> Iterator[Event]:
+        """What can happen next."""
+        model = self.model
+        if model.report is not None:
+            return
+        if model.saved is not None:
+            yield ("resume", "")
+            return
+        for job_id in model.running:
+            yield ("completes", job_id)
+            yield ("fails", job_id)
+            order = self.state._graph.jobs[job_id].order.value
+            if order != "none":
+                yield ("stops", job_id)
+                if "stubborn" in self.once:
+                    yield ("ignores stop", job_id)
+                    yield ("refuses", job_id)
+            if job_id in model.told:
+                yield ("never began", job_id)
+        waiting = [entry for entry in model.entries if entry.position > model.committed]
+        real = [e.position for e in waiting if not model.chain.jobs[e.job_id].structural]
+        if waiting:
+            yield ("commit", real[0] if real else waiting[-1].position)
+        for token, timed in list(self.state._walk._timers.items()):
+            if isinstance(timed, JobNode) or "overdue" in self.once:
+                yield ("elapse", token)
+        for event in ("stop", "suspend", "crash"):
+            if event in self.once:
+                yield (event, "")
+
+    def go(self, event: Event) -> None:
+        """Let something happen, and have the model look at what comes of it."""
+        self.happened.append(event)
+        name, subject = event
+        if name in _ENDS:
+            self.model.ends(str(subject), _ENDS[name])
+            self._tell(self.state.ended(str(subject), _ENDS[name], 3))
+        elif name == "commit":
+            self.model.committed = int(subject)
+            self._tell(self.state.committed(int(subject), 3))
+        elif name == "elapse":
+            self._elapse(int(subject))
+        elif name == "resume":
+            suspended = self.model.saved
+            assert suspended is not None
+            self._resume(suspended, self.model.resumes)
+        elif name == "crash":
+            self.once -= {name}
+            self.model.crashes()
+            self._resume(rebuild(self.model.chain, self.model.entries, self.epoch), None)
+        else:
+            self.once -= {name}
+            self.model.happens(name)
+            answer = self.state.stop("why", 3) if name == "stop" else self.state.suspend(3)
+            self._tell(answer)
+
+    def _elapse(self, token: int) -> None:
+        timed = self.state._walk._timers[token]
+        self.model.waits.discard(token)
+        if isinstance(timed, SequenceNode):
+            self.once -= {"overdue"}
+            self.model.overdue.add(timed.first.job.id)
+        elif not isinstance(timed, JobNode):
+            self.once -= {"overdue"}
+            self.model.happens("overdue")
+        self._tell(self.state.elapsed(token, 3))
+
+    def _resume(self, suspended: SuspendedJobChain, tell: Callable[[], None] | None) -> None:
+        saved = pickle.loads(pickle.dumps(suspended))
+        check_resumed(saved.job_chain)
+        if tell is not None:
+            tell()
+        self.epoch += 1
+        self.state = ChainState.resumed(saved, self.epoch, float)
+        if tell is None:
+            try:
+                self._count_on(saved)
+            except NotAllowed as error:
+                raise NotAllowed(f"{error}\nafter {self.happened}") from None
+        self._tell(self.state.start(3))
+
+    def _tell(self, commands: list[Command]) -> None:
+        try:
+            self.model.sees(commands)
+            self._must_not_hang()
+        except NotAllowed as error:
+            raise NotAllowed(f"{error}\nafter {self.happened}") from None
+
+    def _count_on(self, rebuilt: SuspendedJobChain) -> None:
+        """What the dead runner may have used is not used again."""
+        model = self.model
+        for job_id, job in model.chain.jobs.items():
+            total = rebuilt.total_job_tries.get(job_id, 0)
+            if total < model.numbers.get(job_id, 0) and not job.structural:
+                raise NotAllowed(f"{job_id}: {total} tries after a crash, were {model.numbers}")
+            model.numbers[job_id] = total
+            cut_off = rebuilt.job_chain.jobs[job_id].state is State.RUNNING
+            if cut_off and job_id in rebuilt.sequence_tries:
+                model.begins[job_id] = rebuilt.sequence_tries[job_id]
+
+    def _must_not_hang(self) -> None:
+        model = self.model
+        if (
+            model.report is None
+            and model.saved is None
+            and not (
+                model.running
+                or any(isinstance(t, JobNode) for t in self.state._walk._timers.values())
+                or any(entry.position > model.committed for entry in model.entries)
+            )
+        ):
+            raise NotAllowed("the chain hangs")
+
+    def key(self) -> object:
+        """What the future depends on, and nothing else."""
+        walk, graph = self.state._walk, self.state._graph
+        record = walk.record
+        return (
+            self.model.key(),
+            self.once,
+            walk.mode,
+            record.complete,
+            record.ever_complete,
+            tuple(
+                (
+                    node.state, node.waiting, node.settled, node.latest, node.wait is None,
+                    node.after > record.committed, node.position > record.committed, node.order,
+                )
+                for node in graph.jobs.values()
+            ),
+            tuple(
+                (s.tries, s.waited, s.failing, s.overdue, s.remaining, s.running, s.timer is None)
+                for s in graph.sequences.values()
+            ),
+            tuple(
+                (w.in_flight, tuple(w.queue), tuple((e.admitted, e.closed) for e in w.elements))
+                for w in graph.windows
+            ),
+        )  # fmt: skip
+
+
+class Snapshots:
+    """Copies of a world, cheap because what never changes is shared by all of them."""
+
+    def __init__(self) -> None:
+        self._shared: dict[int, object] = {}
+        kinds = (Job, JobChain, JournalEntry, TryEnd, State, Order, Mode)
+        self._table = copyreg.dispatch_table | dict.fromkeys(kinds, self._share)
+
+    def take(self, world: World) -> bytes:
+        """The world as it is now."""
+        buffer = io.BytesIO()
+        pickler = pickle.Pickler(buffer, protocol=5)
+        pickler.dispatch_table = self._table
+        pickler.dump(world)
+        return buffer.getvalue()
+
+    def restore(self, snapshot: bytes) -> World:
+        """A world of its own, as it was then."""
+        global _current
+        _current = self._shared
+        world = pickle.loads(snapshot)
+        assert isinstance(world, World)
+        return world
+
+    def _share(self, thing: object) -> tuple[Callable[[int], object], tuple[int]]:
+        self._shared[id(thing)] = thing
+        return _shared_thing, (id(thing),)
+
+
+_current: dict[int, object] = {}
+
+
+def _shared_thing(number: int) -> object:
+    return _current[number]
+
+
+def explore(chain: JobChain, once: frozenset[str], most: int = 200_000) -> int:
+    """Go every way; answers how many different moments there are.
+
+    Raises:
+        NotAllowed: some way leads to a history that the rules forbid.
+    """
+    snapshots = Snapshots()
+    first = World.of(chain, once)
+    seen = {first.key()}
+    todo = [snapshots.take(first)]
+    while todo:
+        here = todo.pop()
+        world = snapshots.restore(here)
+        for number, event in enumerate(list(world.events())):
+            if number:
+                world = snapshots.restore(here)
+            world.go(event)
+            key = world.key()
+            if key not in seen:
+                seen.add(key)
+                todo.append(snapshots.take(world))
+        if len(seen) > most:
+            raise AssertionError(f"more than {most} moments")
+    return len(seen)
