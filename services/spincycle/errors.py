@@ -420,17 +420,6 @@ class InvalidPageToken(SpinCycleError):
 
 
 @dataclass(eq=False)
-class NotYetThere(SpinCycleError):
-    """{what} is part of the contract but not of this version"""
-
-    reason = "NOT_YET_THERE"
-    code = "UNIMPLEMENTED"
-    http = 501
-
-    what: str
-
-
-@dataclass(eq=False)
 class Internal(SpinCycleError):
     """something went wrong inside; the log has it under incident {incident}"""
 

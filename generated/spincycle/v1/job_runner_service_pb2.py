@@ -27,43 +27,48 @@ from spincycle.v1 import error_pb2 as spincycle_dot_v1_dot_error__pb2
 from spincycle.v1 import event_pb2 as spincycle_dot_v1_dot_event__pb2
 from spincycle.v1 import job_chain_pb2 as spincycle_dot_v1_dot_job__chain__pb2
 from spincycle.v1 import status_pb2 as spincycle_dot_v1_dot_status__pb2
+from spincycle.v1 import waiting_pb2 as spincycle_dot_v1_dot_waiting__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%spincycle/v1/job_runner_service.proto\x12\x0cspincycle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18spincycle/v1/error.proto\x1a\x18spincycle/v1/event.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x19spincycle/v1/status.proto\"W\n\nAssignment\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"S\n\x07Refusal\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\"k\n\x10RunChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12:\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x18.spincycle.v1.AssignmentR\x0b\x61ssignments\"m\n\x11RunChainsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\x85\x01\n\x13ResumeChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12Q\n\x14suspended_job_chains\x18\x02 \x03(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x12suspendedJobChains\"p\n\x14ResumeChainsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"L\n\x11StopChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12StopChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"O\n\x14SuspendChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"G\n\x15SuspendChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"H\n\x12ListRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\"B\n\x13ListRunningResponse\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\"3\n\x10WatchJobsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\"|\n\x11WatchJobsResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.spincycle.v1.JobEventR\x06\x65vents\x12\x37\n\tkeepalive\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\tkeepalive2\x86\x04\n\x10JobRunnerService\x12L\n\tRunChains\x12\x1e.spincycle.v1.RunChainsRequest\x1a\x1f.spincycle.v1.RunChainsResponse\x12U\n\x0cResumeChains\x12!.spincycle.v1.ResumeChainsRequest\x1a\".spincycle.v1.ResumeChainsResponse\x12O\n\nStopChains\x12\x1f.spincycle.v1.StopChainsRequest\x1a .spincycle.v1.StopChainsResponse\x12X\n\rSuspendChains\x12\".spincycle.v1.SuspendChainsRequest\x1a#.spincycle.v1.SuspendChainsResponse\x12R\n\x0bListRunning\x12 .spincycle.v1.ListRunningRequest\x1a!.spincycle.v1.ListRunningResponse\x12N\n\tWatchJobs\x12\x1e.spincycle.v1.WatchJobsRequest\x1a\x1f.spincycle.v1.WatchJobsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%spincycle/v1/job_runner_service.proto\x12\x0cspincycle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18spincycle/v1/error.proto\x1a\x18spincycle/v1/event.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x19spincycle/v1/status.proto\x1a\x1aspincycle/v1/waiting.proto\"W\n\nAssignment\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"S\n\x07Refusal\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\"k\n\x10RunChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12:\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x18.spincycle.v1.AssignmentR\x0b\x61ssignments\"m\n\x11RunChainsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\x85\x01\n\x13ResumeChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12Q\n\x14suspended_job_chains\x18\x02 \x03(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x12suspendedJobChains\"p\n\x14ResumeChainsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"L\n\x11StopChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12StopChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"O\n\x14SuspendChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"G\n\x15SuspendChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"H\n\x12ListRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\"B\n\x13ListRunningResponse\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\"4\n\x13\x45xplainChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"D\n\x14\x45xplainChainResponse\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\"3\n\x10WatchJobsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\"|\n\x11WatchJobsResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.spincycle.v1.JobEventR\x06\x65vents\x12\x37\n\tkeepalive\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\tkeepalive2\xdd\x04\n\x10JobRunnerService\x12L\n\tRunChains\x12\x1e.spincycle.v1.RunChainsRequest\x1a\x1f.spincycle.v1.RunChainsResponse\x12U\n\x0cResumeChains\x12!.spincycle.v1.ResumeChainsRequest\x1a\".spincycle.v1.ResumeChainsResponse\x12O\n\nStopChains\x12\x1f.spincycle.v1.StopChainsRequest\x1a .spincycle.v1.StopChainsResponse\x12X\n\rSuspendChains\x12\".spincycle.v1.SuspendChainsRequest\x1a#.spincycle.v1.SuspendChainsResponse\x12R\n\x0bListRunning\x12 .spincycle.v1.ListRunningRequest\x1a!.spincycle.v1.ListRunningResponse\x12U\n\x0c\x45xplainChain\x12!.spincycle.v1.ExplainChainRequest\x1a\".spincycle.v1.ExplainChainResponse\x12N\n\tWatchJobs\x12\x1e.spincycle.v1.WatchJobsRequest\x1a\x1f.spincycle.v1.WatchJobsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.job_runner_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ASSIGNMENT']._serialized_start=196
-  _globals['_ASSIGNMENT']._serialized_end=283
-  _globals['_REFUSAL']._serialized_start=285
-  _globals['_REFUSAL']._serialized_end=368
-  _globals['_RUNCHAINSREQUEST']._serialized_start=370
-  _globals['_RUNCHAINSREQUEST']._serialized_end=477
-  _globals['_RUNCHAINSRESPONSE']._serialized_start=479
-  _globals['_RUNCHAINSRESPONSE']._serialized_end=588
-  _globals['_RESUMECHAINSREQUEST']._serialized_start=591
-  _globals['_RESUMECHAINSREQUEST']._serialized_end=724
-  _globals['_RESUMECHAINSRESPONSE']._serialized_start=726
-  _globals['_RESUMECHAINSRESPONSE']._serialized_end=838
-  _globals['_STOPCHAINSREQUEST']._serialized_start=840
-  _globals['_STOPCHAINSREQUEST']._serialized_end=916
-  _globals['_STOPCHAINSRESPONSE']._serialized_start=918
-  _globals['_STOPCHAINSRESPONSE']._serialized_end=986
-  _globals['_SUSPENDCHAINSREQUEST']._serialized_start=988
-  _globals['_SUSPENDCHAINSREQUEST']._serialized_end=1067
-  _globals['_SUSPENDCHAINSRESPONSE']._serialized_start=1069
-  _globals['_SUSPENDCHAINSRESPONSE']._serialized_end=1140
-  _globals['_LISTRUNNINGREQUEST']._serialized_start=1142
-  _globals['_LISTRUNNINGREQUEST']._serialized_end=1214
-  _globals['_LISTRUNNINGRESPONSE']._serialized_start=1216
-  _globals['_LISTRUNNINGRESPONSE']._serialized_end=1282
-  _globals['_WATCHJOBSREQUEST']._serialized_start=1284
-  _globals['_WATCHJOBSREQUEST']._serialized_end=1335
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=1337
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=1461
-  _globals['_JOBRUNNERSERVICE']._serialized_start=1464
-  _globals['_JOBRUNNERSERVICE']._serialized_end=1982
+  _globals['_ASSIGNMENT']._serialized_start=224
+  _globals['_ASSIGNMENT']._serialized_end=311
+  _globals['_REFUSAL']._serialized_start=313
+  _globals['_REFUSAL']._serialized_end=396
+  _globals['_RUNCHAINSREQUEST']._serialized_start=398
+  _globals['_RUNCHAINSREQUEST']._serialized_end=505
+  _globals['_RUNCHAINSRESPONSE']._serialized_start=507
+  _globals['_RUNCHAINSRESPONSE']._serialized_end=616
+  _globals['_RESUMECHAINSREQUEST']._serialized_start=619
+  _globals['_RESUMECHAINSREQUEST']._serialized_end=752
+  _globals['_RESUMECHAINSRESPONSE']._serialized_start=754
+  _globals['_RESUMECHAINSRESPONSE']._serialized_end=866
+  _globals['_STOPCHAINSREQUEST']._serialized_start=868
+  _globals['_STOPCHAINSREQUEST']._serialized_end=944
+  _globals['_STOPCHAINSRESPONSE']._serialized_start=946
+  _globals['_STOPCHAINSRESPONSE']._serialized_end=1014
+  _globals['_SUSPENDCHAINSREQUEST']._serialized_start=1016
+  _globals['_SUSPENDCHAINSREQUEST']._serialized_end=1095
+  _globals['_SUSPENDCHAINSRESPONSE']._serialized_start=1097
+  _globals['_SUSPENDCHAINSRESPONSE']._serialized_end=1168
+  _globals['_LISTRUNNINGREQUEST']._serialized_start=1170
+  _globals['_LISTRUNNINGREQUEST']._serialized_end=1242
+  _globals['_LISTRUNNINGRESPONSE']._serialized_start=1244
+  _globals['_LISTRUNNINGRESPONSE']._serialized_end=1310
+  _globals['_EXPLAINCHAINREQUEST']._serialized_start=1312
+  _globals['_EXPLAINCHAINREQUEST']._serialized_end=1364
+  _globals['_EXPLAINCHAINRESPONSE']._serialized_start=1366
+  _globals['_EXPLAINCHAINRESPONSE']._serialized_end=1434
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1436
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1487
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=1489
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=1613
+  _globals['_JOBRUNNERSERVICE']._serialized_start=1616
+  _globals['_JOBRUNNERSERVICE']._serialized_end=2221
 # @@protoc_insertion_point(module_scope)

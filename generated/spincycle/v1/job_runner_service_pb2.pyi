@@ -12,6 +12,7 @@ from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import event_pb2 as _event_pb2
 from spincycle.v1 import job_chain_pb2 as _job_chain_pb2
 from spincycle.v1 import status_pb2 as _status_pb2
+from spincycle.v1 import waiting_pb2 as _waiting_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -342,6 +343,52 @@ class ListRunningResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunningResponse: _TypeAlias = ListRunningResponse  # noqa: Y015
+
+@_typing.final
+class ExplainChainRequest(_message.Message):
+    """ExplainChainRequest names a chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Request of the chain."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainChainRequest: _TypeAlias = ExplainChainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainChainResponse(_message.Message):
+    """ExplainChainResponse tells what jobs wait for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_waiting_pb2.WaitingJob]:
+        """Jobs that do not run, in creation order; at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[_waiting_pb2.WaitingJob] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainChainResponse: _TypeAlias = ExplainChainResponse  # noqa: Y015
 
 @_typing.final
 class WatchJobsRequest(_message.Message):

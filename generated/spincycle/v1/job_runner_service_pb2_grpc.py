@@ -63,6 +63,11 @@ class JobRunnerServiceStub:
                 request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.FromString,
                 _registered_method=True)
+        self.ExplainChain = channel.unary_unary(
+                '/spincycle.v1.JobRunnerService/ExplainChain',
+                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.SerializeToString,
+                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.FromString,
+                _registered_method=True)
         self.WatchJobs = channel.unary_stream(
                 '/spincycle.v1.JobRunnerService/WatchJobs',
                 request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.SerializeToString,
@@ -125,6 +130,14 @@ class JobRunnerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainChain(self, request, context):
+        """ExplainChain tells, for each job of a chain that does not run, what it waits for.
+        NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJobs(self, request, context):
         """WatchJobs streams the changes of jobs from now on, of all chains or of named ones;
         first, for each named chain, every job that has started. Ends with RESOURCE_EXHAUSTED
@@ -161,6 +174,11 @@ def add_JobRunnerServiceServicer_to_server(servicer, server):
                     servicer.ListRunning,
                     request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.SerializeToString,
+            ),
+            'ExplainChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainChain,
+                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.FromString,
+                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.SerializeToString,
             ),
             'WatchJobs': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJobs,
@@ -307,6 +325,33 @@ class JobRunnerService:
             '/spincycle.v1.JobRunnerService/ListRunning',
             spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.SerializeToString,
             spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spincycle.v1.JobRunnerService/ExplainChain',
+            spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.SerializeToString,
+            spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class JobRunnerServiceStub:
     """ListRunning answers the jobs that are being run, or that wait between tries. A request
     that is not here has none.
     """
+    ExplainChain: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.ExplainChainRequest, _job_runner_service_pb2.ExplainChainResponse]
+    """ExplainChain tells, for each job of a chain that does not run, what it waits for.
+    NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here.
+    """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_runner_service_pb2.WatchJobsRequest, _job_runner_service_pb2.WatchJobsResponse]
     """WatchJobs streams the changes of jobs from now on, of all chains or of named ones;
     first, for each named chain, every job that has started. Ends with RESOURCE_EXHAUSTED
@@ -117,6 +121,16 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_job_runner_service_pb2.ListRunningResponse]:
         """ListRunning answers the jobs that are being run, or that wait between tries. A request
         that is not here has none.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainChain(
+        self,
+        request: _job_runner_service_pb2.ExplainChainRequest,
+        context: _aio.ServicerContext[_job_runner_service_pb2.ExplainChainRequest, _abc.Awaitable[_job_runner_service_pb2.ExplainChainResponse]],
+    ) -> _abc.Awaitable[_job_runner_service_pb2.ExplainChainResponse]:
+        """ExplainChain tells, for each job of a chain that does not run, what it waits for.
+        NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here.
         """
 
     @_abc_1.abstractmethod

@@ -10,7 +10,6 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import event_pb2 as _event_pb2
 from spincycle.v1 import finding_pb2 as _finding_pb2
@@ -19,6 +18,7 @@ from spincycle.v1 import plan_pb2 as _plan_pb2
 from spincycle.v1 import request_pb2 as _request_pb2
 from spincycle.v1 import state_pb2 as _state_pb2
 from spincycle.v1 import status_pb2 as _status_pb2
+from spincycle.v1 import waiting_pb2 as _waiting_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -29,58 +29,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _WaitReason:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _WaitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitReason.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    WAIT_REASON_UNSPECIFIED: _WaitReason.ValueType  # 0
-    """Never sent."""
-    WAIT_REASON_PARENTS: _WaitReason.ValueType  # 1
-    """Not all parents are COMPLETE."""
-    WAIT_REASON_RETRY_WAIT: _WaitReason.ValueType  # 2
-    """The wait between two tries of the job has not passed."""
-    WAIT_REASON_SEQUENCE_RETRY_WAIT: _WaitReason.ValueType  # 3
-    """The wait between two tries of its sequence has not passed."""
-    WAIT_REASON_PARALLEL_LIMIT: _WaitReason.ValueType  # 4
-    """As many elements of its node are in flight as may be."""
-    WAIT_REASON_RUNNER_FULL: _WaitReason.ValueType  # 5
-    """The runner runs as many jobs as it may."""
-    WAIT_REASON_SUSPENDED: _WaitReason.ValueType  # 6
-    """The request is suspended."""
-    WAIT_REASON_NO_RUNNER: _WaitReason.ValueType  # 7
-    """No live runner takes the request."""
-    WAIT_REASON_REQUEST_LIMIT: _WaitReason.ValueType  # 8
-    """As many requests of the type run as may."""
-    WAIT_REASON_JOURNAL: _WaitReason.ValueType  # 9
-    """A parent's journal entry is not committed yet."""
-
-class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper):
-    """WaitReason is what a job can wait for."""
-
-WAIT_REASON_UNSPECIFIED: WaitReason.ValueType  # 0
-"""Never sent."""
-WAIT_REASON_PARENTS: WaitReason.ValueType  # 1
-"""Not all parents are COMPLETE."""
-WAIT_REASON_RETRY_WAIT: WaitReason.ValueType  # 2
-"""The wait between two tries of the job has not passed."""
-WAIT_REASON_SEQUENCE_RETRY_WAIT: WaitReason.ValueType  # 3
-"""The wait between two tries of its sequence has not passed."""
-WAIT_REASON_PARALLEL_LIMIT: WaitReason.ValueType  # 4
-"""As many elements of its node are in flight as may be."""
-WAIT_REASON_RUNNER_FULL: WaitReason.ValueType  # 5
-"""The runner runs as many jobs as it may."""
-WAIT_REASON_SUSPENDED: WaitReason.ValueType  # 6
-"""The request is suspended."""
-WAIT_REASON_NO_RUNNER: WaitReason.ValueType  # 7
-"""No live runner takes the request."""
-WAIT_REASON_REQUEST_LIMIT: WaitReason.ValueType  # 8
-"""As many requests of the type run as may."""
-WAIT_REASON_JOURNAL: WaitReason.ValueType  # 9
-"""A parent's journal entry is not committed yet."""
-Global___WaitReason: _TypeAlias = WaitReason  # noqa: Y015
 
 @_typing.final
 class CreateRequest(_message.Message):
@@ -651,15 +599,15 @@ class ExplainResponse(_message.Message):
     waits_for: _builtins.str
     """What the request as a whole waits for; empty if for nothing."""
     @_builtins.property
-    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitingJob]:
-        """Jobs that do not run, each with its reason."""
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_waiting_pb2.WaitingJob]:
+        """Jobs that do not run, each with its reason, in creation order; at most 1000."""
 
     def __init__(
         self,
         *,
         state: _state_pb2.State.ValueType = ...,
         waits_for: _builtins.str = ...,
-        jobs: _abc.Iterable[Global___WaitingJob] | None = ...,
+        jobs: _abc.Iterable[_waiting_pb2.WaitingJob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -668,52 +616,6 @@ class ExplainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
-
-@_typing.final
-class WaitingJob(_message.Message):
-    """WaitingJob is a job that does not run, and why."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    WAITS_FOR_JOB_IDS_FIELD_NUMBER: _builtins.int
-    UNTIL_FIELD_NUMBER: _builtins.int
-    job_id: _builtins.str
-    """The job."""
-    name: _builtins.str
-    """Its name."""
-    reason: Global___WaitReason.ValueType
-    """What it waits for."""
-    message: _builtins.str
-    """The same for a person."""
-    @_builtins.property
-    def waits_for_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Jobs it waits for, where the reason is that parents are not COMPLETE."""
-
-    @_builtins.property
-    def until(self) -> _timestamp_pb2.Timestamp:
-        """When the wait ends by itself; unset if it does not."""
-
-    def __init__(
-        self,
-        *,
-        job_id: _builtins.str = ...,
-        name: _builtins.str = ...,
-        reason: Global___WaitReason.ValueType = ...,
-        message: _builtins.str = ...,
-        waits_for_job_ids: _abc.Iterable[_builtins.str] | None = ...,
-        until: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "message", b"message", "name", b"name", "reason", b"reason", "until", b"until", "waits_for_job_ids", b"waits_for_job_ids"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WaitingJob: _TypeAlias = WaitingJob  # noqa: Y015
 
 @_typing.final
 class GetJobChainRequest(_message.Message):

@@ -13,6 +13,7 @@ from spincycle.chain.retry_wait import wait_before_retry
 from spincycle.chain.sequence_rules import cut_off, fail_unstarted, failed_for_good, quiet
 from spincycle.chain.suspension import give_back_try, inputs_of, load, save
 from spincycle.chain.verdict import Order, Verdict, judge, seconds_text
+from spincycle.chain.waiting import waits_under_way
 from spincycle.chain.walk import Mode, Walk
 from spincycle.state import State
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from spincycle.chain.commands import Command
+    from spincycle.chain.waiting import WaitingJob
     from spincycle.job.job import Progress
     from spincycle.job_chain import JobChain, SuspendedJobChain, Value
     from spincycle.job_status import JobEvent, JobStatus
@@ -188,6 +190,10 @@ class ChainState:
         return [
             self._record.last_event(node) for node in self._by_index if node.total or node.retry_at
         ]
+
+    def waits(self) -> Iterator[WaitingJob]:
+        """Why each job that does not run does not."""
+        return waits_under_way(self._graph)
 
     def _go_on(self) -> list[Command]:
         """Do everything that can be done now, and end the chain if nothing ever can be again."""

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 from heapq import nsmallest
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from spincycle.chain.chain_state import ChainState
@@ -17,6 +18,7 @@ from spincycle.job_runner.traverser import Traverser
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spincycle.chain.waiting import WaitingJob
     from spincycle.job_chain import JobChain, SuspendedJobChain
     from spincycle.job_runner.ports import Surroundings
     from spincycle.job_status import JobEvent, JobStatus
@@ -157,6 +159,11 @@ class JobRunner:
             for started_at, job_id in held.current.under_way()
         )
         return [chain.status(job_id) for _, _, job_id, chain in nsmallest(limit, found)]
+
+    def waits(self, request_id: str, limit: int) -> list[WaitingJob] | None:
+        """Why jobs of a chain do not run, at most `limit` of them; None if it is not here."""
+        held = self._chains.get(request_id)
+        return list(islice(held.current.waits(), limit)) if held else None
 
     def started(self, request_id: str) -> list[JobEvent]:
         """How every job of a chain is that has started; none if the chain is not here."""

@@ -7,17 +7,20 @@ from typing import Any
 
 import grpc
 
-from spincycle.errors import SpinCycleError, WrongRunner
+from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.watchers import Watcher, Watchers
 from spincycle.rpc.status import to_message
 from spincycle.v1 import job_runner_service_pb2 as rpc
 from spincycle.v1 import job_runner_service_pb2_grpc
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
-from spincycle.wire.status import encode_event, encode_status
+from spincycle.wire.status import encode_event, encode_status, encode_wait
 
 MAX_RUNNING = 1000
 """Most jobs that ListRunning answers when the caller sets no limit."""
+
+MAX_WAITS = 1000
+"""Most jobs that ExplainChain answers."""
 
 EVENTS_PER_RESPONSE = 500
 """Most events in one message of WatchJobs."""
@@ -88,6 +91,14 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             request.filter.request_id, request.filter.limit or MAX_RUNNING
         )
         return rpc.ListRunningResponse(jobs=[encode_status(status) for status in running])
+
+    async def ExplainChain(
+        self, request: rpc.ExplainChainRequest, context: Context
+    ) -> rpc.ExplainChainResponse:
+        waits = self._runner.waits(request.request_id, MAX_WAITS)
+        if waits is None:
+            raise RequestNotFound(request.request_id)
+        return rpc.ExplainChainResponse(jobs=[encode_wait(wait) for wait in waits])
 
     async def WatchJobs(
         self, request: rpc.WatchJobsRequest, context: Context

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from spincycle.chain.chain_state import ChainState
     from spincycle.chain.commands import Command, TryEnd
+    from spincycle.chain.waiting import WaitingJob
     from spincycle.job import Job, Progress
     from spincycle.job_chain import JobChain
     from spincycle.job_runner.ports import Surroundings
@@ -100,6 +101,10 @@ class Traverser:
     def status(self, job_id: str) -> JobStatus:
         """One job, with what it says of itself."""
         return self._as_it_says(self._state.status(job_id))
+
+    def waits(self) -> Iterator[WaitingJob]:
+        """Why each job that does not run does not."""
+        return self._state.waits()
 
     def started(self) -> list[JobEvent]:
         """How every job is that has started at least once, or waits between tries."""

@@ -88,6 +88,7 @@ class Request:
     plan_hash: str
     rerun_of: str
     wish: State | None
+    max_running: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

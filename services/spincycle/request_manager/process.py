@@ -23,6 +23,7 @@ from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.control import Control
 from spincycle.request_manager.creation import Creation
 from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
+from spincycle.request_manager.explaining import Explaining
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.planner import SpecPlanner
 from spincycle.request_manager.recovery import Recovery, RecoveryPolicy
@@ -100,6 +101,7 @@ class RequestManager:
             ),
             again=Again(store, control, self._job_log, code, self.dispatcher, self.changes),
             control=control,
+            explaining=Explaining(store, self._runners, self._job_log),
             reports=Reports(store, self.changes, self.dispatcher),
             presence=Presence(runner_store, self._runners, self.dispatcher.look),
             running=RunningJobs(store, self._runners),

@@ -16,6 +16,7 @@ from spincycle.v1 import (
     job_runner_service_pb2,
     job_runner_service_pb2_grpc,
     status_pb2,
+    waiting_pb2,
 )
 
 
@@ -111,6 +112,20 @@ class RunnerClient:
         try:
             return list((await self.stub.ListRunning(request, timeout=self._timeout)).jobs)
         except grpc.aio.AioRpcError as failure:
+            raise self._unreachable(failure)
+
+    async def explain(self, request_id: str) -> list[waiting_pb2.WaitingJob]:
+        """Why jobs of a chain do not run; none if the runner does not have it.
+
+        Raises:
+            RunnerUnreachable: it did not answer.
+        """
+        request = job_runner_service_pb2.ExplainChainRequest(request_id=request_id)
+        try:
+            return list((await self.stub.ExplainChain(request, timeout=self._timeout)).jobs)
+        except grpc.aio.AioRpcError as failure:
+            if failure.code() is grpc.StatusCode.NOT_FOUND:
+                return []
             raise self._unreachable(failure)
 
     async def close(self) -> None:

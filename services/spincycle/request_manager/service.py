@@ -14,7 +14,6 @@ from spincycle.errors import (
     ChainTooLarge,
     DatabaseUnavailable,
     InvalidInput,
-    NotYetThere,
     RequestNotFound,
     SpinCycleError,
 )
@@ -24,6 +23,7 @@ from spincycle.redaction import redacted_chain
 from spincycle.request_manager import again
 from spincycle.request_manager.control import Control
 from spincycle.request_manager.creation import Creation, Wish
+from spincycle.request_manager.explaining import Explaining
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.paging import position_of, token_after
 from spincycle.request_manager.reports import Presence, Reports
@@ -78,6 +78,7 @@ class UseCases:
     creation: Creation
     again: again.Again
     control: Control
+    explaining: Explaining
     reports: Reports
     presence: Presence
     running: RunningJobs
@@ -179,7 +180,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return rpc.SkipResponse(request=encode_request(await self._use.again.run(wish)))
 
     async def Explain(self, request: rpc.ExplainRequest, context: Context) -> rpc.ExplainResponse:
-        raise NotYetThere("Explain")
+        return await self._use.explaining.explain(await self._get(request.request_id))
 
     async def GetJobChain(
         self, request: rpc.GetJobChainRequest, context: Context

@@ -279,4 +279,5 @@ def _request(row: asyncpg.Record) -> Request:
         plan_hash=row["plan_hash"],
         rerun_of=row["rerun_of"] or "",
         wish=State(row["wish"]) if row["wish"] else None,
+        max_running=row["max_running"],
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
+from spincycle.chain.waiting import WaitingJob
 from spincycle.job_status import JobEvent, JobStatus
-from spincycle.v1 import event_pb2, state_pb2, status_pb2
+from spincycle.v1 import event_pb2, state_pb2, status_pb2, waiting_pb2
 from spincycle.wire.times import set_nanoseconds
 
 
@@ -42,4 +43,18 @@ def encode_event(event: JobEvent) -> event_pb2.JobEvent:
         rolled_back_jobs=event.rolled_back_jobs,
     )
     set_nanoseconds(message.occurred_at, event.occurred_at)
+    return message
+
+
+def encode_wait(wait: WaitingJob) -> waiting_pb2.WaitingJob:
+    """Why a job does not run, as a message."""
+    message = waiting_pb2.WaitingJob(
+        job_id=wait.job_id,
+        name=wait.name,
+        reason=cast(waiting_pb2.WaitReason.ValueType, int(wait.reason)),
+        message=wait.message,
+        waits_for_job_ids=wait.waits_for,
+    )
+    if wait.until:
+        set_nanoseconds(message.until, wait.until)
     return message

@@ -51,6 +51,19 @@ sequences:
         args:
           - expected: duration
             given: ms
+  one-nap:
+    request: true
+    max_running: 1
+    args:
+      required:
+        - name: ms
+    nodes:
+      rest:
+        category: job
+        type: sleep
+        args:
+          - expected: duration
+            given: ms
 """
 
 Stub = request_manager_service_pb2_grpc.RequestManagerServiceStub
@@ -174,7 +187,7 @@ class Manager:
 
     async def create(self, **changes: object) -> rpc.CreateResponse:
         """Create a nap."""
-        request = rpc.CreateRequest(type="nap", **changes)  # type: ignore[arg-type]
+        request = rpc.CreateRequest(**({"type": "nap"} | changes))  # type: ignore[arg-type]
         request.args.update({"ms": "1"})
         return await self.stub.Create(request)
 

@@ -7,7 +7,7 @@ from tests.integration.request_manager.conftest import Manager, SteeredRunner, u
 
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1 import request_manager_service_pb2 as rpc
-from spincycle.v1 import request_pb2, state_pb2
+from spincycle.v1 import request_pb2, state_pb2, waiting_pb2
 
 PENDING = state_pb2.STATE_PENDING
 RUNNING = state_pb2.STATE_RUNNING
@@ -337,3 +337,43 @@ async def report_suspended(manager: Manager, request_id: str, epoch: int) -> Non
     report.suspended.epoch = epoch
     response = await manager.stub.Report(rpc.ReportRequest(reports=[report]))
     assert not response.results[0].HasField("refused")
+
+
+async def test_a_request_without_a_runner_is_explained_as_such(manager: Manager) -> None:
+    request_id = (await manager.create()).request.id
+
+    told = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
+
+    assert told.waits_for == "no job runner is there to take the request"
+    assert [job.reason for job in told.jobs] == [
+        waiting_pb2.WAIT_REASON_NO_RUNNER,
+        waiting_pb2.WAIT_REASON_PARENTS,
+        waiting_pb2.WAIT_REASON_PARENTS,
+    ]
+
+
+async def test_no_more_requests_of_a_type_run_than_its_limit(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    first, second = [(await manager.create(type="one-nap")).request.id for _ in range(2)]
+    await manager.until_state(first, RUNNING)
+
+    told = await manager.stub.Explain(rpc.ExplainRequest(request_id=second))
+    assert told.waits_for == "no more than 1 requests of type one-nap run at once"
+    assert await manager.state(second) == PENDING
+
+    await manager.finish(first, 1)
+    await manager.until_state(second, RUNNING)
+    assert set(runner.chains) == {first, second}
+
+
+async def test_a_higher_priority_goes_first(manager: Manager) -> None:
+    await manager.register(SteeredRunner("one"))
+    running = (await manager.create(type="one-nap")).request.id
+    await manager.until_state(running, RUNNING)
+    low = (await manager.create(type="one-nap")).request.id
+    high = (await manager.create(type="one-nap", priority=5)).request.id
+
+    await manager.finish(running, 1)
+
+    await manager.until_state(high, RUNNING)
+    assert await manager.state(low) == PENDING

@@ -209,7 +209,7 @@ class Snapshots:
 
     def restore(self, snapshot: bytes) -> World:
         """A world of its own, as it was then."""
-        global _current
+        global _current  # noqa: PLW0603 # the unpickler calls a function of this module
         _current = self._shared
         world = pickle.loads(snapshot)
         assert isinstance(world, World)

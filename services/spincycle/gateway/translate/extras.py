@@ -27,7 +27,7 @@ from spincycle.gateway.translate.messages import (
     REQUEST_ARG,
 )
 from spincycle.gateway.translate.tables import Field, ListOf, Table
-from spincycle.v1 import event_pb2, finding_pb2, plan_pb2
+from spincycle.v1 import event_pb2, finding_pb2, plan_pb2, waiting_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 
@@ -110,11 +110,11 @@ EVENT = Table(
 
 WAITING_JOB = Table(
     "proto.WaitingJob",
-    rm.WaitingJob,
+    waiting_pb2.WaitingJob,
     [
         Field("jobId", "job_id", TEXT),
         Field("name", "name", TEXT),
-        Field("reason", "reason", Named(rm.WaitReason.items(), "WAIT_REASON_")),
+        Field("reason", "reason", Named(waiting_pb2.WaitReason.items(), "WAIT_REASON_")),
         Field("message", "message", TEXT),
         Field("waitsForJobIds", "waits_for_job_ids", ListOf(TEXT)),
         Field("until", "until", OPTIONAL_TIME),

@@ -1,0 +1,115 @@
+"""Why a job does not run: what stands in its way, and until when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from spincycle.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spincycle.chain.chain_graph import ChainGraph, JobNode
+    from spincycle.job_chain import JobChain
+
+
+class WaitReason(IntEnum):
+    """What a job can wait for; the numbers are those of the contract."""
+
+    PARENTS = 1
+    RETRY_WAIT = 2
+    SEQUENCE_RETRY_WAIT = 3
+    PARALLEL_LIMIT = 4
+    RUNNER_FULL = 5
+    SUSPENDED = 6
+    NO_RUNNER = 7
+    REQUEST_LIMIT = 8
+    JOURNAL = 9
+    ROLL_BACK = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """A job that does not run, and why; see spincycle.v1.WaitingJob.
+
+    Attributes:
+        until: nanoseconds since 1970 at which the wait ends by itself; 0 if it does not.
+    """
+
+    job_id: str
+    name: str
+    reason: WaitReason
+    message: str
+    waits_for: tuple[str, ...] = ()
+    until: int = 0
+
+
+def waits_under_way(graph: ChainGraph) -> Iterator[WaitingJob]:
+    """Jobs of a chain that a runner has, in creation order."""
+    for node in graph.jobs.values():
+        if node.state is State.RUNNING and not node.started_at:
+            yield _waiting(node, WaitReason.RUNNER_FULL, "waits for a free place on the runner")
+        elif node.state is State.PENDING:
+            yield _wait_of(node)
+
+
+def waits_at_rest(chain: JobChain, reason: WaitReason, message: str) -> Iterator[WaitingJob]:
+    """Jobs of a chain that no runner has: what could run waits for what the request waits for."""
+    parents: dict[str, list[str]] = {}
+    for job_id, following in chain.next_jobs.items():
+        for next_id in following:
+            parents.setdefault(next_id, []).append(job_id)
+    for job in chain.jobs.values():
+        if job.state is State.COMPLETE:
+            continue
+        unfinished = [
+            parent
+            for parent in parents.get(job.id, ())
+            if chain.jobs[parent].state is not State.COMPLETE
+        ]
+        if unfinished:
+            names = ", ".join(f"{chain.jobs[parent].name} ({parent})" for parent in unfinished)
+            yield WaitingJob(
+                job.id, job.name, WaitReason.PARENTS, f"waits for {names}", tuple(unfinished)
+            )
+        else:
+            yield WaitingJob(job.id, job.name, reason, message)
+
+
+def _wait_of(node: JobNode) -> WaitingJob:
+    if node.sequence is not None and node.sequence.blocked:
+        return _waiting(
+            node, WaitReason.ROLL_BACK, "its sequence has failed and waits for its jobs to end"
+        )
+    unfinished = [parent for parent in node.parents if parent.state is not State.COMPLETE]
+    if unfinished:
+        names = ", ".join(_named(parent) for parent in unfinished)
+        return _waiting(
+            node, WaitReason.PARENTS, f"waits for {names}", tuple(p.job.id for p in unfinished)
+        )
+    if node.wait is not None and node.opens and not node.latest:
+        return _waiting(
+            node, WaitReason.SEQUENCE_RETRY_WAIT, "waits before its sequence is tried again"
+        )
+    if node.wait is not None:
+        return _waiting(node, WaitReason.RETRY_WAIT, "waits before it is tried again")
+    if node.element is not None and not node.element.admitted and not node.waiting:
+        limit = node.element.window.limit
+        return _waiting(
+            node, WaitReason.PARALLEL_LIMIT, f"{limit} elements of its node are in flight already"
+        )
+    return _waiting(
+        node, WaitReason.JOURNAL, "waits until what it depends on is committed in the job log"
+    )
+
+
+def _waiting(
+    node: JobNode, reason: WaitReason, message: str, waits_for: tuple[str, ...] = ()
+) -> WaitingJob:
+    return WaitingJob(node.job.id, node.job.name, reason, message, waits_for, node.retry_at)
+
+
+def _named(node: JobNode) -> str:
+    return f"{node.job.name} ({node.job.id}, {node.state.name})"

@@ -1,0 +1,80 @@
+"""Why a request, or a job of it, does not go on."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from spincycle.chain.rebuild import replay
+from spincycle.chain.waiting import WaitReason, waits_at_rest
+from spincycle.request_manager.job_log_client import JobLogClient
+from spincycle.request_manager.model import Request
+from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.translate import encode_state
+from spincycle.state import FINAL, State
+from spincycle.v1 import job_chain_pb2, request_manager_service_pb2
+from spincycle.wire.chain import decode_chain
+from spincycle.wire.status import encode_wait
+
+MAX_JOBS = 1000
+"""Most jobs that are explained in one answer."""
+
+
+class Explaining:
+    """Asks the runner that has the request, or else the archive and the journal."""
+
+    def __init__(
+        self, store: RequestStore, runners: RunnerDirectory, job_log: JobLogClient
+    ) -> None:
+        self._store = store
+        self._runners = runners
+        self._job_log = job_log
+
+    async def explain(self, request: Request) -> request_manager_service_pb2.ExplainResponse:
+        """What a request waits for, and what each of its jobs waits for.
+
+        Raises:
+            RunnerUnreachable: the runner that has it does not answer.
+        """
+        response = request_manager_service_pb2.ExplainResponse(state=encode_state(request.state))
+        if request.state in FINAL:
+            return response
+        client = (await self._runners.live()).get(request.runner_id)
+        if request.state is State.RUNNING and client is not None:
+            response.jobs.extend(await client.explain(request.request_id))
+            return response
+        reason, text = await self._at_rest(request)
+        response.waits_for = text
+        archived = (await self._store.job_chains([request.request_id]))[request.request_id]
+        chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
+        entries = await self._job_log.read(request.request_id)
+        waits = waits_at_rest(replay(chain, entries).job_chain, reason, text)
+        response.jobs.extend(encode_wait(wait) for wait in islice(waits, MAX_JOBS))
+        return response
+
+    async def _at_rest(self, request: Request) -> tuple[WaitReason, str]:
+        if request.wish is State.SUSPENDED:
+            return (
+                WaitReason.SUSPENDED,
+                f"the request is held ({request.reason}) until somebody resumes it",
+            )
+        if request.runner_id and request.state is State.RUNNING:
+            return (
+                WaitReason.NO_RUNNER,
+                f"runner {request.runner_id} is lost; the request is about to go on elsewhere",
+            )
+        takers = [
+            client.runner
+            for client in (await self._runners.live()).values()
+            if not client.runner.draining
+        ]
+        if not takers:
+            return WaitReason.NO_RUNNER, "no job runner is there to take the request"
+        if request.max_running is not None:
+            return (
+                WaitReason.REQUEST_LIMIT,
+                f"no more than {request.max_running} requests of type {request.type} run at once",
+            )
+        if all(runner.max_chains and runner.chains >= runner.max_chains for runner in takers):
+            return WaitReason.RUNNER_FULL, "every job runner has as many chains as it may"
+        return WaitReason.NO_RUNNER, "the request is about to be given to a job runner"
