@@ -338,3 +338,16 @@ async def test_nothing_is_made_when_the_args_are_wrong(bench: Workbench) -> None
         await bench.expand(ONE, y="1")
 
     assert bench.jobs.made == []
+
+
+async def test_one_thread_serves_one_request_after_another(bench: Workbench) -> None:
+    threads: set[int] = set()
+    bench.jobs.creates["t"] = lambda _: threads.add(threading.get_ident())
+    expander = bench.expander()
+    specs = bench.specs(ONE)
+
+    for _ in range(5):
+        await expander.expand(specs, "r", {}, "id")
+
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads

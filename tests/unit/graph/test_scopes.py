@@ -230,3 +230,37 @@ async def test_two_expansions_of_one_request_differ_in_ids_only(bench: Workbench
     assert one.jobs.keys() != two.jobs.keys()
     assert plan_hash(one) == plan_hash(two)
     assert [job.name for job in one.jobs.values()] == [job.name for job in two.jobs.values()]
+
+
+async def test_a_secret_that_an_empty_each_left_as_it_was_stays_one(bench: Workbench) -> None:
+    chain = await bench.chain(
+        """
+        sequences:
+          r:
+            request: true
+            args: {required: [{name: x, secret: true}, {name: list}]}
+            nodes:
+              a: {category: job, type: t, each: ["list:y"], sets: [x]}
+              b: {category: job, type: u, args: [{expected: x}], deps: [a]}
+        """,
+        x="hunter2",
+        list=[],
+    )
+
+    assert named(chain, "b").args == {"x": "hunter2"}
+    assert named(chain, "b").secret_args == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("node", "sequence", "timeout"), [("1m", "2m", 60), ("2m", "1m", 60), ("", "2m", 120)]
+)
+async def test_of_two_timeouts_of_a_sequence_the_shorter_one_holds(
+    bench: Workbench, node: str, sequence: str, timeout: float
+) -> None:
+    chain = await bench.chain(f"""
+    sequences:
+      r: {{request: true, nodes: {{n: {{category: sequence, type: s, timeout: {node}}}}}}}
+      s: {{timeout: {sequence}, nodes: {{m: {{category: job, type: t}}}}}}
+    """)
+
+    assert named(chain, "sequence_n_begin").sequence_timeout == timeout
