@@ -106,14 +106,15 @@ async def _show(backend: Backend, live: LiveRequest, view: View, follow: bool) -
     try:
         async with asyncio.TaskGroup() as group:
             beside = group.create_task(view.keep(backend))
-            tailing = (
-                group.create_task(_show_entries(backend, live.id, view.entry)) if follow else None
-            )
+            tailing: asyncio.Task[None] | None = None
             async for event in watch_events(backend, live.id, view.lost):
                 if event.WhichOneof("change") == "snapshot" and live.chain is None:
                     await _ensure_chain(backend, live, event.snapshot)
                 changed = live.apply(event)
                 view.changed(changed)
+                if follow and tailing is None:
+                    # Not before: an entry is shown by the place of its job.
+                    tailing = group.create_task(_show_entries(backend, live.id, view.entry))
                 if live.ended:
                     break
             if tailing:

@@ -11,6 +11,9 @@ from typing import Any
 import grpc
 
 from spincycle.errors import RequestNotFound, SpinCycleError, UnknownRequestType
+from spincycle.gateway.backends import open_backends
+from spincycle.gateway.config import GatewayConfig
+from spincycle.gateway.process import Gateway
 from spincycle.rpc.status import abort
 from spincycle.v1 import (
     event_pb2,
@@ -252,9 +255,10 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
 
 
 class FakeServices:
-    """Both services on one port, in a thread of their own. Use as a context."""
+    """Both services on one port and a gateway before them, in a thread. Use as a context."""
 
     def __init__(self) -> None:
+        self.gateway = ""
         self.memory: Memory
         self.port = 0
         self._loop: asyncio.AbstractEventLoop
@@ -284,8 +288,16 @@ class FakeServices:
         jl_grpc.add_JobLogServiceServicer_to_server(FakeJobLog(self.memory), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
+        address = f"127.0.0.1:{port}"
+        opened = open_backends(address, address, address, 5)
+        gateway = Gateway(GatewayConfig(listen="127.0.0.1:0", grace=0.1), opened)
+        serving = asyncio.create_task(gateway.serve())
+        self.gateway = f"http://{gateway.address}"
         self._up.set_result(port)
         await self._end.wait()
+        gateway.end()
+        await serving
+        await opened.close()
         await server.stop(None)
 
     def tell(self, change: Callable[[Memory], None]) -> None:

@@ -30,12 +30,10 @@ COMMANDS = {
     "log": Entry("log", "<ID>", "Print job log (tip: pipe output to less)"),
     "plan": Entry("plan", "<request>", "Print what a request would do, and do nothing"),
     "ps": Entry("ps", "[ID]", "Show running requests and jobs (request ID optional)"),
-    "rerun": Entry("again", "<ID>", "Run a failed or stopped request again, what is done left out"),
+    "rerun": Entry("again", "<ID>", "Run what a failed or stopped request left undone"),
     "resume": Entry("control", "<ID>", "Let a suspended request go on"),
     "running": Entry("show", "<ID>", "Exit 0 if request is pending or running, else exit 1"),
-    "skip": Entry(
-        "again", "<ID> <job>", "Run a failed request again as if the failed job were done"
-    ),
+    "skip": Entry("again", "<ID> <job>", "Run a failed request again, its failed job left out"),
     "start": Entry("start", "<request>", "Start new request"),
     "status": Entry("show", "<ID>", "Print request status and basic information"),
     "stop": Entry("control", "<ID>", "Stop request"),

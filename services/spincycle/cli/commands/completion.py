@@ -15,7 +15,7 @@ def completion_command(context: click.Context, shell: str) -> None:
     """Print a script that completes commands, request names, args and ids.
 
     \b
-    bash:  spinc completion bash > ~/.local/share/bash-completion/completions/spinc
+    bash:  eval "$(spinc completion bash)", for example in ~/.bashrc
     zsh:   spinc completion zsh > "${fpath[1]}/_spinc"
     fish:  spinc completion fish > ~/.config/fish/completions/spinc.fish
 

@@ -68,6 +68,8 @@ def help_command(context: click.Context, topic: str | None) -> None:
     """Print the usage, the help of a command, or the args of a request.
 
     Names of commands win over names of requests.
+
+    Example: spinc help rolling-restart
     """
     if topic is None:
         click.echo("\n".join(usage_lines()))
@@ -107,7 +109,10 @@ def _request_help(session: Session, name: str) -> None:
 
 @click.command("version", cls=SpincCommand, short_help=COMMANDS["version"].summary)
 def version_command() -> None:
-    """Print the version of spinc."""
+    """Print the version of spinc.
+
+    Example: spinc version
+    """
     from spincycle.version import VERSION
 
     click.echo(f"spinc {VERSION}")

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 def log_command(session: Session, request_id: str, job: str, failed: bool, follow: bool) -> None:
     """Print the journal of a request: one entry for each try of each job, by their end.
 
-    Examples: spinc log dc2c0938di121n1t4i90 | less;
-    spinc log dc2c0938di121n1t4i90 --failed --job restart
+    Example: spinc log dc2c0938di121n1t4i90 | more
+
+    Example: spinc log dc2c0938di121n1t4i90 --failed --job restart
     """
     if follow:
         session.ask(lambda services: _followed(session, services, request_id, job, failed))

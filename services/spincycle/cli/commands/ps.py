@@ -36,7 +36,7 @@ def ps_command(session: Session, request_id: str, watch: bool, interval: float) 
 
     Prints nothing if nothing runs.
 
-    Example: spinc ps --watch
+    Example: spinc ps dc2c0938di121n1t4i90
     """
     if watch:
         session.ask(lambda services: _again_and_again(session, services, request_id, interval))
