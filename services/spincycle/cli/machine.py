@@ -81,3 +81,10 @@ def dump(data: Value, form: str) -> str:
 
     text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
     return text.removesuffix("\n")
+
+
+def dump_next(data: Value, form: str) -> str:
+    """`data` as one of many: one line of JSON, or one document of YAML."""
+    if form == "json":
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return "---\n" + dump(data, form)

@@ -82,6 +82,16 @@ class Session:
             )
             self.terminal.line(dump(plain, self.output))
 
+    def show_next(self, data: Message, name: str, lines: Callable[[], Iterable[str]]) -> None:
+        """Print one of many, as it comes: a line of JSON, a YAML document, or as `show` does."""
+        if self.output in {"table", "name"}:
+            self.show(data, [name] if name else [], lines)
+        else:
+            from spincycle.cli.machine import dump_next, to_plain
+
+            self.terminal.line(dump_next(to_plain(data), self.output))
+        self.terminal.out.flush()
+
     def close(self) -> None:
         """Let go of connections and of the event loop."""
         if self._backend is not None:

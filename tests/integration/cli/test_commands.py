@@ -269,6 +269,21 @@ def test_json_and_names_are_for_programs(services: FakeServices, spinc: Spinc) -
     assert json.loads(spinc("start", "greet", "name=x", "-o", "json").out)["type"] == "greet"
 
 
+def test_what_goes_on_and_on_is_one_line_of_json_at_a_time(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    services.entry(entry("A000", "drain", position=1))
+    services.entry(entry("B000", "restart", position=2))
+    services.request(ID, state=FAIL)
+
+    entries = spinc("log", ID, "--follow", "-o", "json").out.splitlines()
+    events = spinc("watch", ID, "-o", "json")
+
+    assert [json.loads(line)["jobId"] for line in entries] == ["A000", "B000"]
+    assert json.loads(events.out)["snapshot"]["request"]["state"] == "FAIL"
+    assert events.code == 1
+
+
 def test_a_secret_argument_stays_secret(services: FakeServices, spinc: Spinc) -> None:
     def fill(memory: Memory) -> None:
         memory.specs[0].args.append(spec_arg("password", "", "", secret=True))

@@ -68,8 +68,8 @@ async def _followed(
             continue
         if session.output == "table" and not is_first:
             session.terminal.line("--")
-        session.show([entry], [_name(entry)], lambda entry=entry: _blocks(session, [entry]))  # type: ignore[misc] # mypy cannot type a default of a lambda
-        session.terminal.out.flush()
+        block = _blocks(session, [entry])
+        session.show_next(entry, _name(entry), block.copy)
         is_first = False
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
 import click
 
 from spincycle.cli.commands import COMMANDS
@@ -9,6 +12,10 @@ from spincycle.cli.completing import complete_id
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import INTERRUPTED, NO_ANSWER
 from spincycle.cli.session import Session, answering, with_session
+
+if TYPE_CHECKING:
+    from spincycle.cli.backend import Backend
+    from spincycle.state import State
 
 
 @click.command("watch", cls=SpincCommand, short_help=COMMANDS["watch"].summary)
@@ -19,9 +26,9 @@ from spincycle.cli.session import Session, answering, with_session
 def watch_command(session: Session, request_id: str, follow: bool) -> int:
     """Show the sequences and jobs of a request live until it has ended.
 
-    Without a terminal, prints one line for each job that ends. Exits 0 if the request ended
-    COMPLETE, 1 if FAIL, 3 if STOPPED, and 2 if there is no telling. Ctrl-C ends only the
-    watching.
+    Without a terminal, prints one line for each job that ends; with -o json, one event a line.
+    Exits 0 if the request ended COMPLETE, 1 if FAIL, 3 if STOPPED, and 2 if there is no telling.
+    Ctrl-C ends only the watching.
 
     Example: spinc watch dc2c0938di121n1t4i90
     """
@@ -32,9 +39,27 @@ def show_until_ended(session: Session, request_id: str, follow: bool = False) ->
     """Show a request until it has ended; answer the exit code that tells how."""
     from spincycle.cli.watch import EXIT_CODES, watch
 
+    def question(services: Backend) -> Awaitable[State]:
+        if session.output == "table":
+            return watch(services, request_id, session.terminal, follow)
+        return _print_events(session, services, request_id)
+
     try:
-        state = session.ask(lambda services: watch(services, request_id, session.terminal, follow))
+        state = session.ask(question)
     except KeyboardInterrupt:
         session.terminal.complain(f"\nThe request goes on; spinc stop {request_id} stops it.")
         return INTERRUPTED
     return EXIT_CODES[state]
+
+
+async def _print_events(session: Session, services: Backend, request_id: str) -> State:
+    from spincycle.cli.following import watch_events
+    from spincycle.cli.live_request import LiveRequest
+
+    live = LiveRequest(request_id)
+    async for event in watch_events(services, request_id):
+        live.apply(event)
+        session.show_next(event, "", list)
+        if live.ended:
+            break
+    return live.state
