@@ -11,8 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.postgres_fixtures import database, postgres
 
 from spincycle.dev.marked import end_marked
+
+__all__ = ["database", "postgres"]
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))

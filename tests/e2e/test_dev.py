@@ -7,9 +7,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from tests.e2e.conftest import REPOSITORY, SCRIPTS, Command, start_dev
+from tests.postgres_fixtures import PostgresServer
 
 from spincycle.dev.child import Process, until_ended, until_gone
 from spincycle.dev.marked import find_marked
@@ -117,6 +119,46 @@ async def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(
     again.signal(signal.SIGTERM)
     assert await again.ended() == 0
     assert locks(home) == []
+
+
+async def test_what_nobody_could_clean_up_is_cleaned_up_by_the_next_start(
+    dev: Command, home: Path
+) -> None:
+    left = find_marked(home / "data")
+
+    os.kill(keeper(dev), signal.SIGKILL)
+    dev.signal(signal.SIGKILL)
+    await dev.ended()
+    again = await start_dev(home)
+
+    assert "processes that an earlier run had left" in again.output
+    assert not set(find_marked(home / "data")) & set(left)
+    again.signal(signal.SIGTERM)
+    assert await again.ended() == 0
+
+
+def keeper(dev: Command) -> int:
+    for pid in Path(f"/proc/{dev.pid}/task/{dev.pid}/children").read_text().split():
+        if b"spincycle.dev.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return int(pid)
+    raise AssertionError("no keeper")
+
+
+async def test_a_database_of_ones_own_is_used_and_left_running(
+    home: Path, postgres: PostgresServer, database: str
+) -> None:
+    dev = await start_dev(home, "--postgres-dsn", database)
+    request_id = await create(dev, "test", sleepTime="0")
+
+    dev.signal(signal.SIGTERM)
+    assert await dev.ended() == 0
+
+    connection = await asyncpg.connect(database)
+    stored = await connection.fetchval("SELECT count(*) FROM request_manager.requests")
+    await connection.close()
+    assert (stored, request_id != "") == (1, True)
+    assert not (home / "data" / "postgres").exists()
+    assert database not in dev.output
 
 
 async def test_a_service_that_dies_is_reported_and_started_again(dev: Command, home: Path) -> None:

@@ -55,6 +55,6 @@ class Console:
             if self._gone is not None:
                 self._gone()
 
-    def style(self, text: str, *, fg: str | None = None, bold: bool = False) -> str:
+    def style(self, text: str, *, fg: str | None = None, bold: bool | None = None) -> str:
         """Colour a text if this is a terminal that shows colours."""
         return click.style(text, fg=fg, bold=bold) if self.colour else text

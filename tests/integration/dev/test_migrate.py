@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+from tests.postgres_fixtures import PostgresServer
+
+from spincycle.cli.spincycle import main
+
+
+@pytest.fixture
+def dsn(postgres: PostgresServer) -> Iterator[str]:
+    name = asyncio.run(postgres.create_database())
+    yield postgres.embedded.dsn(name)
+    asyncio.run(postgres.drop_database(name))
+
+
+def test_migrating_twice_changes_nothing_the_second_time(dsn: str) -> None:
+    first = CliRunner().invoke(main, ["migrate", "--dsn", dsn])
+    second = CliRunner().invoke(main, ["migrate", "--dsn", dsn])
+
+    assert first.exit_code == 0, first.output
+    assert [line.partition(": applied 1 ")[0] for line in first.output.splitlines()] == [
+        "request-manager",
+        "job-log",
+    ]
+    assert second.output == "request-manager: up to date\njob-log: up to date\n"
+
+
+def test_one_service_can_be_migrated_alone(dsn: str) -> None:
+    CliRunner().invoke(main, ["migrate", "job-log", "--dsn", dsn])
+
+    both = CliRunner().invoke(main, ["migrate", "--dsn", dsn])
+
+    assert "request-manager: applied 1" in both.output
+    assert "job-log: up to date" in both.output
+
+
+def test_a_database_that_is_not_there_is_one_line(dsn: str) -> None:
+    result = CliRunner().invoke(main, ["migrate", "--dsn", "postgresql://127.0.0.1:1/none"])
+
+    assert result.exit_code == 2
+    assert result.output.startswith("error: cannot migrate the database of the request-manager: ")
+    assert result.output.count("\n") == 1

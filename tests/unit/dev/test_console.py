@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from spincycle.dev.console import Console
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+def test_lines_are_marked_with_the_service_that_they_come_from() -> None:
+    stream = io.StringIO()
+
+    Console(stream).show("job-log", "listening")
+
+    assert stream.getvalue() == "job-log         │ listening\n"
+
+
+def test_a_terminal_gets_colours_unless_it_does_not_want_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured, plain = Terminal(), Terminal()
+
+    Console(coloured).show("job-runner-2", "x")
+    monkeypatch.setenv("NO_COLOR", "1")
+    Console(plain).show("job-runner-2", "x")
+
+    assert coloured.getvalue() == "\x1b[33mjob-runner-2    │\x1b[0m x\n"
+    assert plain.getvalue() == "job-runner-2    │ x\n"
+
+
+def test_a_service_cannot_send_commands_to_the_terminal() -> None:
+    stream = io.StringIO()
+
+    Console(stream).show("gateway", "\x1b[31mred\x1b[0m\x07 \x1b]0;title\x07")
+
+    assert "\x1b" not in stream.getvalue()
+    assert "\x07" not in stream.getvalue()
+
+
+def test_a_terminal_that_is_gone_is_told_once_and_is_no_failure() -> None:
+    told: list[str] = []
+    console = Console(Gone())
+    console.on_gone(lambda: told.append("gone"))
+
+    console.say("one")
+    console.show("gateway", "two")
+
+    assert told == ["gone"]

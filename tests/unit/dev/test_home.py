@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from spincycle.dev.errors import AlreadyRunning, StackError
+from spincycle.dev.home import StackHome, default_home
+
+
+def become(monkeypatch: pytest.MonkeyPatch, uid: int, **environment: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_stack_is_kept_with_the_data_of_its_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    become(monkeypatch, 1000, HOME=str(tmp_path))
+    assert default_home() == tmp_path / ".local" / "share" / "spincycle"
+
+    become(monkeypatch, 1000, HOME=str(tmp_path), XDG_DATA_HOME="/data")
+    assert default_home() == Path("/data/spincycle")
+
+
+@pytest.mark.parametrize("home", ["", "/nonexistent", "relative"])
+def test_a_user_without_a_home_has_a_place_too(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    become(monkeypatch, 1000, HOME=home)
+
+    assert default_home() == Path("/var/tmp/spincycle-1000")
+
+
+def test_the_data_of_root_are_where_another_account_can_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    become(monkeypatch, 0, HOME="/root")
+
+    assert default_home() == Path("/var/lib/spincycle")
+
+
+async def test_a_home_that_is_taken_names_who_has_it(tmp_path: Path) -> None:
+    first, second = StackHome(tmp_path / "home"), StackHome(tmp_path / "home")
+    await first.take()
+    first.write_note({"since": "noon"})
+
+    with pytest.raises(AlreadyRunning) as refused:
+        await second.take()
+
+    assert refused.value.note == {"pid": str(os.getpid()), "since": "noon"}
+    await first.leave()
+    await second.take()
+    await second.leave()
+
+
+async def test_a_throw_away_home_is_gone_afterwards_and_a_kept_one_is_not(tmp_path: Path) -> None:
+    thrown_away, kept = StackHome(None), StackHome(tmp_path / "kept")
+    for home in (thrown_away, kept):
+        await home.take()
+        (home.path / "file").touch()
+        await home.leave()
+
+    assert not thrown_away.path.exists()
+    assert [path.name for path in kept.path.iterdir()] == ["file"]
+
+
+async def test_a_home_of_another_account_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+
+    with pytest.raises(StackError, match="belongs to another account"):
+        await StackHome(tmp_path).take()
