@@ -115,7 +115,7 @@ class Database:
                 await asyncio.sleep(RETRY_INTERVAL)
                 try:
                     async with self._session() as session:
-                        await session._connection.execute("")  # noqa: SLF001 # as in transaction
+                        await session._connection.execute("SELECT")  # noqa: SLF001 # as in transaction
                 except DatabaseUnavailable:
                     continue
 

@@ -9,7 +9,9 @@ from importlib.resources import files
 from typing import Any
 
 _NAME = re.compile(r"^-- name: *(\w+) *$", re.MULTILINE)
-_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
+_PARAMETER = re.compile(
+    r"""'(?:[^']|'')*' | "[^"]*" | --[^\n]* | (?<![:\w]):([a-z_]\w*)""", re.VERBOSE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def parse_queries(text: str) -> Iterable[Query]:
         parameters: list[str] = []
 
         def number(match: re.Match[str], known: list[str] = parameters) -> str:
+            if match[1] is None:
+                return match[0]
             if match[1] not in known:
                 known.append(match[1])
             return f"${known.index(match[1]) + 1}"

@@ -48,6 +48,7 @@ class JournalStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._troubled = False
 
     async def append(self, rows: Sequence[Row]) -> dict[int, SpinCycleError]:
         """Commit rows that are new; answer, by place, why others do not stand in the journal.
@@ -60,13 +61,17 @@ class JournalStore:
         columns = dict(zip(_PARAMETERS, map(list, zip(*rows, strict=True)), strict=True))
         try:
             answer = await self._database.fetch_one("append", **columns)
+            self._troubled = False
             if answer is not None and answer["stored"] == len(rows):
                 return {}
             differing = await self._database.fetch("examine", **columns)
         except _UNFIT as error:
             raise UnfitRows(str(error))
         except asyncpg.PostgresError as error:
-            structlog.get_logger().warning("cannot append", cause=repr(error))
+            # Whatever it is (no schema yet, a full disk, a deadlock), the entries are kept.
+            if not self._troubled:
+                structlog.get_logger().warning("cannot append for now", cause=repr(error))
+            self._troubled = True
             raise DatabaseUnavailable
         return {row["ordinal"] - 1: _refusal(rows[row["ordinal"] - 1], row) for row in differing}
 

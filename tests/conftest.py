@@ -1,0 +1,10 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+import os
+
+# Tests start servers, under another account, from processes in which gRPC runs: Python must
+# fork for that, and gRPC's own preparations for a fork crash the child now and then. They are
+# for children that go on with gRPC, which ours never do.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable
+
+import asyncpg
+import grpc
+import pytest
+from tests.integration.job_log.conftest import (
+    REQUEST,
+    RunningJobLog,
+    StartJobLog,
+    entry,
+    until,
+)
+
+from spincycle.database.queries import load_queries
+from spincycle.job_log.intake import Intake
+from spincycle.job_log.process import PACKAGE
+from spincycle.job_log.store import _PARAMETERS
+from spincycle.v1 import job_log_service_pb2 as pb
+
+QUERIES = load_queries(PACKAGE)
+OTHER = "c0n4t8k9o5vg0a1b2c3e"
+
+
+async def fence(job_log: RunningJobLog, epoch: int, request_id: str = REQUEST) -> None:
+    await job_log.stub.Fence(
+        pb.FenceRequest(fences=[pb.EpochFence(request_id=request_id, epoch=epoch)])
+    )
+
+
+def append(connection: asyncpg.Connection, number: int, epoch: int) -> Awaitable[int]:
+    """The append statement itself, in whatever transaction the session is."""
+    row = Intake(1024, 1024).row(entry(number, epoch=epoch))
+    values = {name: [value] for name, value in zip(_PARAMETERS, row, strict=True)}
+    query = QUERIES["append"]
+    stored: Awaitable[int] = connection.fetchval(query.sql, *query.bind(values))
+    return stored
+
+
+async def waits_for_a_lock(observer: asyncpg.Connection, pid: int) -> bool:
+    return bool(
+        await observer.fetchval(
+            "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1", pid
+        )
+    )
+
+
+async def test_an_entry_of_a_lower_epoch_is_refused_with_the_epoch_in_force(
+    job_log: RunningJobLog,
+) -> None:
+    await fence(job_log, 3)
+
+    refused = await job_log.stream().append(
+        entry(1, epoch=2), entry(2, epoch=3), entry(3, epoch=4), entry(4, OTHER, epoch=1)
+    )
+
+    assert [(one.job_id, one.error.reason, one.current_epoch) for one in refused] == [
+        ("j001", "STALE_EPOCH", 3)
+    ]
+    assert await job_log.entries() == [("j002", 1), ("j003", 1)]
+    assert await job_log.entries(OTHER) == [("j004", 1)]
+
+
+async def test_a_lower_fence_changes_nothing_and_the_same_one_neither(
+    job_log: RunningJobLog,
+) -> None:
+    for epoch in (5, 2, 5):
+        await fence(job_log, epoch)
+
+    assert len(await job_log.stream().append(entry(1, epoch=4))) == 1
+    assert len(await job_log.stream().append(entry(1, epoch=5))) == 0
+
+
+async def test_the_highest_of_several_fences_of_one_request_counts(job_log: RunningJobLog) -> None:
+    fences = [pb.EpochFence(request_id=REQUEST, epoch=epoch) for epoch in (2, 7, 3)]
+    await job_log.stub.Fence(pb.FenceRequest(fences=fences))
+
+    assert (await job_log.stream().append(entry(1, epoch=6)))[0].current_epoch == 7
+
+
+async def test_what_was_stored_before_the_fence_can_still_be_sent_again(
+    job_log: RunningJobLog,
+) -> None:
+    await job_log.stream().append(entry(1))
+    await fence(job_log, 2)
+
+    refused = await job_log.stream().append(entry(1), entry(2))
+
+    assert [one.job_id for one in refused] == ["j002"]
+
+
+async def test_a_fence_waits_for_the_append_in_flight(
+    job_log: RunningJobLog, connection: asyncpg.Connection, migrated: str
+) -> None:
+    slow = await asyncpg.connect(migrated)
+    try:
+        async with slow.transaction():
+            assert await append(slow, 1, epoch=1) == 1
+            fencing = asyncio.create_task(fence(job_log, 2))
+            await until(lambda: _anybody_waits(connection))
+            assert not fencing.done()
+        await fencing
+    finally:
+        await slow.close()
+
+    assert await job_log.entries() == [("j001", 1)]
+
+
+async def test_an_append_that_began_while_a_fence_was_made_is_refused(
+    job_log: RunningJobLog, connection: asyncpg.Connection, migrated: str
+) -> None:
+    fencing = await asyncpg.connect(migrated)
+    stream = job_log.stream()
+    try:
+        async with fencing.transaction():
+            await fencing.execute("SELECT job_log.fence($1, $2)", [REQUEST], [2])
+            await stream.send(entry(1, epoch=1), entry(2, epoch=2))
+            await until(lambda: _anybody_waits(connection))
+    finally:
+        await fencing.close()
+
+    assert [one.job_id for one in await stream.settle()] == ["j001"]
+    assert await job_log.entries() == [("j002", 1)]
+
+
+async def test_appends_do_not_wait_for_one_another(
+    migrated: str, connection: asyncpg.Connection
+) -> None:
+    other = await asyncpg.connect(migrated)
+    try:
+        async with connection.transaction(), other.transaction():
+            assert await append(connection, 1, epoch=1) == 1
+            assert await append(other, 2, epoch=1) == 1
+    finally:
+        await other.close()
+
+
+async def test_nothing_of_the_old_epoch_appears_after_the_fence_whoever_appends(
+    start: StartJobLog,
+) -> None:
+    copies = [await start(), await start()]
+    requests = [f"request{number:013}" for number in range(20)]
+    streams = [copy.stream() for copy in copies]
+    fenced = asyncio.Event()
+
+    async def zombie(which: int) -> None:
+        numbers = itertools.count(1 + which, 2)
+        while not fenced.is_set():
+            number = next(numbers)
+            await streams[which].append(*(entry(number, of, epoch=1) for of in requests))
+
+    zombies = [asyncio.create_task(zombie(which)) for which in range(2)]
+    seen = {}
+    for request_id in requests:
+        await until(lambda of=request_id: copies[0].entries(of))
+        await fence(copies[1], 2, request_id)
+        seen[request_id] = await copies[0].entries(request_id)
+    fenced.set()
+    await asyncio.gather(*zombies)
+
+    assert {one.error.reason for stream in streams for one in stream.refused} == {"STALE_EPOCH"}
+    assert {request_id: await copies[0].entries(request_id) for request_id in seen} == seen
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (pb.EpochFence(epoch=1), "fences[1].request_id"),
+        (pb.EpochFence(request_id="a\0", epoch=1), "fences[1].request_id"),
+        (pb.EpochFence(request_id="a", epoch=2**63), "fences[1].epoch"),
+    ],
+)
+async def test_a_fence_that_means_nothing_is_refused_by_field(
+    job_log: RunningJobLog, wrong: pb.EpochFence, field: str
+) -> None:
+    right = pb.EpochFence(request_id=REQUEST, epoch=9)
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await job_log.stub.Fence(pb.FenceRequest(fences=[right, wrong]))
+
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert field in str(refused.value.trailing_metadata())
+    assert await job_log.stream().append(entry(1, epoch=1)) == []
+
+
+async def _anybody_waits(observer: asyncpg.Connection) -> bool:
+    waiting: bool = await observer.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL "
+        "AND relation = 'job_log.fences'::regclass)"
+    )
+    return waiting

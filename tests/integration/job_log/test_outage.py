@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import asyncpg
+import grpc
+import pytest
+from tests.integration.job_log.conftest import (
+    REQUEST,
+    RunningJobLog,
+    entry,
+    running_job_log,
+    until,
+)
+from tests.postgres_fixtures import PostgresServer
+
+from spincycle.v1 import job_log_service_pb2 as pb
+
+
+async def test_without_the_database_nothing_is_acknowledged_and_all_recovers_by_itself(
+    job_log: RunningJobLog, postgres: PostgresServer
+) -> None:
+    stream = job_log.stream()
+    await stream.append(entry(1))
+    following = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    assert (await _next(following)).entry.position == 1
+
+    await postgres.embedded.kill(signal.SIGQUIT)
+    try:
+        await stream.send(entry(2))
+        settling = asyncio.create_task(stream.settle())
+        await until(lambda: _unavailable(job_log))
+        await until(lambda: _unhealthy(job_log))
+        assert not settling.done()
+    finally:
+        await postgres.embedded.start()
+
+    assert await settling == []
+    assert await stream.append(entry(3)) == []
+    assert [(await _next(following)).entry.position for _ in range(2)] == [2, 3]
+    await until(job_log.healthy)
+    assert len(await job_log.entries()) == 3
+
+
+async def test_every_call_but_append_says_at_once_that_the_database_is_away(
+    job_log: RunningJobLog, postgres: PostgresServer
+) -> None:
+    stub = job_log.stub
+    await postgres.embedded.kill(signal.SIGQUIT)
+    try:
+        fence = pb.FenceRequest(fences=[pb.EpochFence(request_id=REQUEST, epoch=1)])
+        for call in (
+            stub.Fence(fence),
+            stub.GetEntry(pb.GetEntryRequest(request_id=REQUEST, job_id="j001")),
+            stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST)),
+            _next(stub.Tail(pb.TailRequest(request_id=REQUEST))),
+            _next(stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as away:
+                await call
+            assert away.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert "DATABASE_UNAVAILABLE" in str(away.value.trailing_metadata())
+    finally:
+        await postgres.embedded.start()
+
+
+async def test_what_was_read_before_its_runner_went_away_is_stored_all_the_same(
+    job_log: RunningJobLog, connection: asyncpg.Connection
+) -> None:
+    stream = job_log.stream()
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE job_log.entries")
+        await stream.send(entry(1))
+        await until(lambda: _append_is_held_up(connection))
+        await stream.send(entry(2))
+        await stream.send(entry(3))
+        await job_log.stub.Fence(pb.FenceRequest())
+        stream.call.cancel()
+
+    await until(lambda: _has(job_log, ("j001", 1)))
+
+
+async def test_a_stream_is_not_read_on_when_too_much_waits_for_its_commit(
+    job_log: RunningJobLog, connection: asyncpg.Connection
+) -> None:
+    stream = job_log.stream()
+    output = "x" * (1000 * 1000)
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        for number in range(1, 31):
+            await stream.send(entry(number, stdout=output))
+            sent += 1
+
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE job_log.entries")
+        sending = asyncio.create_task(send())
+        await until(lambda: sent >= 4)
+        done, _ = await asyncio.wait([sending], timeout=1)
+        assert not done
+        assert sent < 20
+    await sending
+
+    assert await stream.settle() == []
+    assert len(await job_log.entries()) == 30
+
+
+async def test_a_job_log_that_ends_acknowledges_what_it_has_read(
+    job_log: RunningJobLog, connection: asyncpg.Connection
+) -> None:
+    stream = job_log.stream()
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE job_log.entries")
+        await stream.send(entry(1))
+        await until(lambda: _append_is_held_up(connection))
+        ending = asyncio.create_task(job_log.end())
+        await job_log.shutdown.wait()
+
+    assert await stream.settle() == []
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await stream.call.read()
+    await ending
+
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "SHUTTING_DOWN" in str(ended.value.trailing_metadata())
+
+
+async def test_a_job_log_that_starts_without_the_database_serves_when_it_comes(
+    database: str, postgres: PostgresServer
+) -> None:
+    await postgres.embedded.kill(signal.SIGQUIT)
+    try:
+        async with running_job_log(database) as job_log:
+            stream = job_log.stream()
+            await stream.send(entry(1))
+            await until(lambda: _unavailable(job_log))
+            assert not await job_log.healthy()
+
+            await postgres.embedded.start()
+            await until(job_log.healthy)
+            assert await stream.settle() == []
+    finally:
+        if postgres.embedded._process is None:
+            await postgres.embedded.start()
+
+
+async def _next(call: grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]) -> pb.TailResponse:
+    answer = await call.read()
+    assert isinstance(answer, pb.TailResponse)
+    return answer
+
+
+async def _unavailable(job_log: RunningJobLog) -> bool:
+    try:
+        await job_log.stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST))
+    except grpc.aio.AioRpcError as error:
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    return False
+
+
+async def _unhealthy(job_log: RunningJobLog) -> bool:
+    return not await job_log.healthy()
+
+
+async def _has(job_log: RunningJobLog, identity: tuple[str, int]) -> bool:
+    return identity in await job_log.entries()
+
+
+async def _append_is_held_up(connection: asyncpg.Connection) -> bool:
+    waiting: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL "
+        "AND relation = 'job_log.entries'::regclass)"
+    )
+    return waiting

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import grpc
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from tests.integration.job_log.conftest import (
+    REQUEST,
+    RunningJobLog,
+    StartJobLog,
+    entry,
+    until,
+)
+
+from spincycle.v1 import job_log_service_pb2 as pb
+
+Call = grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]
+
+
+async def take(call: Call, count: int) -> list[int]:
+    """Positions of the next entries."""
+    found = []
+    for _ in range(count):
+        answer = await call.read()
+        assert isinstance(answer, pb.TailResponse)
+        found.append(answer.entry.position)
+    return found
+
+
+async def followers(connection: asyncpg.Connection) -> int:
+    count: int = await connection.fetchval("SELECT count(*) FROM job_log.followers")
+    return count
+
+
+@asynccontextmanager
+async def told(connection: asyncpg.Connection) -> AsyncIterator[list[str]]:
+    """What job logs tell one another meanwhile."""
+    heard: list[str] = []
+
+    def hear(*what: object) -> None:
+        heard.append(str(what[3]))
+
+    await connection.add_listener("spincycle_job_log", hear)
+    yield heard
+    await connection.remove_listener("spincycle_job_log", hear)
+
+
+async def test_a_tail_without_follow_ends_after_the_last_stored_entry(
+    job_log: RunningJobLog,
+) -> None:
+    await job_log.stream().append(*(entry(number) for number in range(1, 1203)))
+
+    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, after_position=2))
+
+    assert await take(call, 1200) == list(range(3, 1203))
+    assert await call.read() is grpc.aio.EOF
+
+
+async def test_a_follower_is_given_what_is_stored_and_then_what_comes_in_order(
+    job_log: RunningJobLog,
+) -> None:
+    stream = job_log.stream()
+    await stream.append(entry(1), entry(2))
+    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    assert await take(call, 2) == [1, 2]
+
+    for number in range(3, 300):
+        await stream.send(entry(number), entry(number, "another-request"))
+
+    assert await take(call, 297) == list(range(3, 300))
+    call.cancel()
+    await stream.settle()
+
+
+async def test_a_follower_at_one_copy_hears_of_what_another_copy_appends(
+    start: StartJobLog,
+) -> None:
+    here, there = await start(), await start()
+    call = here.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    stream = there.stream()
+
+    for number in range(1, 20):
+        await stream.append(entry(number))
+        assert await take(call, 1) == [number]
+
+
+async def test_nothing_is_missed_between_the_stored_entries_and_those_to_come(
+    start: StartJobLog,
+) -> None:
+    here, there = await start(), await start()
+    stream = there.stream()
+    calls = []
+    for number in range(1, 150):
+        await stream.send(entry(number))
+        if number % 10 == 0:
+            asked = pb.TailRequest(request_id=REQUEST, follow=True, after_position=number - 5)
+            calls.append((number - 4, here.stub.Tail(asked)))
+    await stream.settle()
+
+    for first, call in calls:
+        assert await take(call, 150 - first) == list(range(first, 150))
+
+
+async def test_a_tail_can_be_narrowed_to_a_job_and_to_a_time(job_log: RunningJobLog) -> None:
+    stream = job_log.stream()
+    await stream.append(
+        entry(1), entry(2, finished_at=5), entry(3), entry(4, job_id="j001", try_=2)
+    )
+    of_job = pb.TailRequest(request_id=REQUEST, job_id="j001", follow=True)
+    of_time = pb.TailRequest(request_id=REQUEST, since=Timestamp(seconds=1))
+
+    call = job_log.stub.Tail(of_job)
+    assert await take(call, 2) == [1, 4]
+    await stream.append(entry(5), entry(6, job_id="j001", try_=3))
+    assert await take(call, 1) == [6]
+    call.cancel()
+
+    assert [answer.entry.position async for answer in job_log.stub.Tail(of_time)] == [1, 3, 4, 5, 6]
+
+
+async def test_nobody_is_told_of_anything_unless_somebody_follows(
+    job_log: RunningJobLog, connection: asyncpg.Connection
+) -> None:
+    async with told(connection) as heard:
+        await job_log.stream().append(entry(1))
+        call = job_log.stub.Tail(pb.TailRequest(request_id="another", follow=True))
+        await until(lambda: _follows(connection))
+        await job_log.stream().append(entry(2), entry(3))
+        await until(lambda: heard)
+        call.cancel()
+        await until(lambda: _nobody_follows(connection))
+        await job_log.stream().append(entry(4))
+        await connection.execute("SELECT pg_notify('spincycle_job_log', 'last')")
+        await until(lambda: "last" in heard)
+
+    assert heard == [REQUEST, "last"]
+
+
+async def test_a_flight_with_very_many_requests_tells_that_anything_may_be_new(
+    job_log: RunningJobLog, connection: asyncpg.Connection
+) -> None:
+    call = job_log.stub.Tail(pb.TailRequest(request_id="request-0400", follow=True))
+    await until(lambda: _follows(connection))
+
+    async with told(connection) as heard:
+        await job_log.stream().append(*(entry(1, f"request-{n:04}") for n in range(1000)))
+        assert await take(call, 1) == [1]
+
+    assert heard == [""]
+
+
+async def test_a_copy_that_died_while_somebody_followed_is_forgotten(
+    job_log: RunningJobLog, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("INSERT INTO job_log.followers VALUES (1, '2020-01-01')")
+
+    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    await until(lambda: _pid_is_not(connection, 1))
+
+    assert await followers(connection) == 1
+    call.cancel()
+
+
+async def test_a_follower_goes_on_after_its_listening_session_was_cut_off(
+    job_log: RunningJobLog, connection: asyncpg.Connection
+) -> None:
+    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    await until(lambda: _follows(connection))
+
+    await connection.execute("SELECT pg_terminate_backend(pid) FROM job_log.followers")
+    await job_log.stream().append(entry(1))
+
+    assert await take(call, 1) == [1]
+
+
+async def test_a_follower_is_told_to_go_elsewhere_when_the_job_log_ends(
+    job_log: RunningJobLog, connection: asyncpg.Connection
+) -> None:
+    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    await until(lambda: _follows(connection))
+
+    ending = asyncio.create_task(job_log.end())
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await call.read()
+    await ending
+
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "SHUTTING_DOWN" in str(ended.value.trailing_metadata())
+    assert await followers(connection) == 0
+
+
+async def _follows(connection: asyncpg.Connection) -> bool:
+    return await followers(connection) == 1
+
+
+async def _nobody_follows(connection: asyncpg.Connection) -> bool:
+    return await followers(connection) == 0
+
+
+async def _pid_is_not(connection: asyncpg.Connection, pid: int) -> bool:
+    return bool(await connection.fetchval("SELECT min(pid) <> $1 FROM job_log.followers", pid))
