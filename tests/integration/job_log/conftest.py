@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 from tests.ports import free_port
 from tests.postgres_fixtures import *  # noqa: F403
+from tests.waiting import until
 
 from spincycle.config import DatabaseConfig
 from spincycle.database.migrations import load_migrations, migrate
@@ -48,18 +49,6 @@ def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> Jour
         "epoch": 1,
     }
     return JournalEntry(**(told | changed))  # type: ignore[arg-type] # whatever the test says
-
-
-async def until(condition: Callable[[], Awaitable[object]] | Callable[[], object]) -> None:
-    """Return when the condition holds."""
-    async with asyncio.timeout(30):
-        while True:
-            holds = condition()
-            if isinstance(holds, Awaitable):
-                holds = await holds
-            if holds:
-                return
-            await asyncio.sleep(0.01)
 
 
 class RunnerStream:

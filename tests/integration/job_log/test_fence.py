@@ -12,8 +12,8 @@ from tests.integration.job_log.conftest import (
     RunningJobLog,
     StartJobLog,
     entry,
-    until,
 )
+from tests.waiting import until
 
 from spincycle.database.queries import load_queries
 from spincycle.job_log.intake import Intake

@@ -11,9 +11,9 @@ from tests.integration.job_log.conftest import (
     RunningJobLog,
     entry,
     running_job_log,
-    until,
 )
 from tests.postgres_fixtures import PostgresServer
+from tests.waiting import until
 
 from spincycle.v1 import job_log_service_pb2 as pb
 

@@ -13,8 +13,8 @@ from tests.integration.job_log.conftest import (
     RunningJobLog,
     StartJobLog,
     entry,
-    until,
 )
+from tests.waiting import until
 
 from spincycle.v1 import job_log_service_pb2 as pb
 

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from tests.postgres_fixtures import PostgresServer
+from tests.waiting import until
+
+from spincycle.config import DatabaseConfig
+from spincycle.database.database import Database
+from spincycle.database.queries import parse_queries
+from spincycle.errors import DatabaseUnavailable
+
+QUERIES = {
+    query.name: query
+    for query in parse_queries(
+        """
+-- name: pid
+SELECT pg_backend_pid() AS pid;
+-- name: kill
+SELECT pg_terminate_backend(:pid::int);
+-- name: sleep
+SELECT pg_sleep(:seconds::float8);
+-- name: sleeping
+SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND wait_event = 'PgSleep';
+-- name: create
+CREATE TABLE wares (name text PRIMARY KEY);
+-- name: add
+INSERT INTO wares VALUES (:name);
+-- name: all
+SELECT name FROM wares ORDER BY name;
+"""
+    )
+}
+
+
+@pytest.fixture
+async def opened(database: str) -> AsyncIterator[Database]:
+    config = DatabaseConfig(dsn=SecretStr(database), max_connections=2, statement_timeout=5)
+    opened = await Database.open(config, QUERIES, "test")
+    yield opened
+    await opened.close()
+
+
+async def pid(opened: Database) -> int:
+    row = await opened.fetch_one("pid")
+    assert row is not None
+    return int(row["pid"])
+
+
+async def add(opened: Database, *names: str) -> None:
+    async with opened.transaction() as session:
+        for name in names:
+            await session.execute("add", name=name)
+
+
+async def test_queries_are_called_by_name_with_named_values(opened: Database) -> None:
+    await opened.execute("create")
+    for name in ("tea", "salt"):
+        await opened.execute("add", name=name)
+
+    assert [row["name"] for row in await opened.fetch("all")] == ["salt", "tea"]
+
+
+async def test_a_transaction_is_kept_whole_or_not_at_all(opened: Database) -> None:
+    await opened.execute("create")
+    await add(opened, "tea", "salt")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await add(opened, "rice", "tea")
+
+    assert [row["name"] for row in await opened.fetch("all")] == ["salt", "tea"]
+
+
+async def test_a_mistake_in_a_query_is_not_taken_for_an_absent_server(opened: Database) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await opened.fetch("all")
+
+    assert opened.reachable
+
+
+async def test_a_statement_that_takes_too_long_is_given_up(
+    database: str,
+) -> None:
+    config = DatabaseConfig(dsn=SecretStr(database), statement_timeout=0.1)
+    impatient = await Database.open(config, QUERIES, "test")
+    with pytest.raises(DatabaseUnavailable):
+        await impatient.execute("sleep", seconds=60)
+
+    assert await pid(impatient)
+    await impatient.close()
+
+
+async def test_a_session_that_the_server_ends_is_replaced(opened: Database) -> None:
+    first = await pid(opened)
+    with pytest.raises(DatabaseUnavailable):
+        await opened.execute("kill", pid=first)
+
+    assert await pid(opened) != first
+    assert opened.reachable
+
+
+async def test_a_caller_that_gives_up_leaves_a_session_that_can_be_used(opened: Database) -> None:
+    async def add_slowly() -> None:
+        async with opened.transaction() as session:
+            await session.execute("add", name="tea")
+            await session.execute("sleep", seconds=60)
+
+    await opened.execute("create")
+    caller = asyncio.create_task(add_slowly())
+    await until(lambda: opened.fetch("sleeping"))
+    caller.cancel()
+    await asyncio.wait([caller])
+
+    assert caller.cancelled()
+    assert await opened.fetch("all") == []
+    assert len({await pid(opened) for _ in range(4)}) == 1
+
+
+async def test_the_server_can_go_and_come_back(opened: Database, postgres: PostgresServer) -> None:
+    watching = asyncio.create_task(opened.keep_reachable())
+    await pid(opened)
+
+    await postgres.embedded.kill(signal.SIGQUIT)
+    try:
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailable):
+                await pid(opened)
+        assert not opened.reachable
+    finally:
+        await postgres.embedded.start()
+    await until(lambda: opened.reachable)
+
+    assert await pid(opened)
+    watching.cancel()
+
+
+async def test_wrong_rights_are_told_as_an_absent_server(database: str) -> None:
+    user, _, place = database.partition("@")
+    wrong = f"{user[: user.rindex(':')]}:wrong@{place}"
+    opened = await Database.open(DatabaseConfig(dsn=SecretStr(wrong)), QUERIES, "test")
+
+    with pytest.raises(DatabaseUnavailable):
+        await pid(opened)
+    await opened.close()

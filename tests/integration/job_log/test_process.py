@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from tests.integration.job_log.conftest import entry
+from tests.ports import free_port
+
+from spincycle.rpc.channel import open_channel
+from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
+from spincycle.wire.journal import encode_entry
+
+COMMAND = [sys.executable, "-c", "from spincycle.job_log.process import main; main()"]
+
+
+async def test_the_process_serves_and_a_signal_ends_it_cleanly_with_a_stream_open(
+    database: str,
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    told = {"SPINCYCLE_JL_LISTEN": address, "SPINCYCLE_JL_DATABASE__DSN": database}
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, env=os.environ | told, stderr=asyncio.subprocess.PIPE
+    )
+    async with open_channel(address) as channel:
+        call = JobLogServiceStub(channel).Append(wait_for_ready=True)
+        await call.write(pb.AppendRequest(batch=1, entries=[encode_entry(entry(1))]))
+        answer = await call.read()
+        assert isinstance(answer, pb.AppendResponse)
+
+        process.send_signal(signal.SIGTERM)
+        _, log = await process.communicate()
+
+    assert process.returncode == 0, log.decode()
+    assert b'"event":"ended"' in log
+    assert b"Traceback" not in log
+
+
+async def test_an_address_in_use_is_told_in_one_line(database: str) -> None:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    async with server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        told = {"SPINCYCLE_JL_LISTEN": address, "SPINCYCLE_JL_DATABASE__DSN": database}
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, env=os.environ | told, stderr=asyncio.subprocess.PIPE
+        )
+        _, log = await process.communicate()
+
+    assert process.returncode == 2
+    assert f"cannot listen on {address}" in log.decode()
+    assert b"Traceback" not in log
+
+
+async def test_a_wrong_database_address_is_told_in_one_line() -> None:
+    told = {
+        "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
+        "SPINCYCLE_JL_DATABASE__DSN": "mysql://nowhere",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, env=os.environ | told, stderr=asyncio.subprocess.PIPE
+    )
+    _, log = await process.communicate()
+
+    assert process.returncode == 2
+    assert "database.dsn: " in log.decode()
+    assert b"Traceback" not in log

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import asyncio
+
+from spincycle.job_log.window import Window
+
+
+def take(window: Window, *sizes: int) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(window.take(size)) for size in sizes]
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_what_fits_is_let_in_and_the_rest_waits_its_turn() -> None:
+    window = Window(10)
+    takers = take(window, 6, 4, 3, 1)
+    await settle()
+    assert [taker.done() for taker in takers] == [True, True, False, False]
+
+    window.give_back(4)
+    await settle()
+    assert [taker.done() for taker in takers] == [True, True, True, True]
+
+
+async def test_a_small_one_does_not_overtake_a_large_one() -> None:
+    window = Window(10)
+    takers = take(window, 6, 8, 1)
+    await settle()
+    assert [taker.done() for taker in takers] == [True, False, False]
+
+    window.give_back(6)
+    await settle()
+    assert [taker.done() for taker in takers] == [True, True, True]
+
+
+async def test_something_larger_than_the_window_goes_through_alone() -> None:
+    window = Window(10)
+    takers = take(window, 1, 50, 1)
+    await settle()
+    assert [taker.done() for taker in takers] == [True, False, False]
+
+    window.give_back(1)
+    await settle()
+    assert [taker.done() for taker in takers] == [True, True, False]
+    window.give_back(50)
+    await settle()
+    assert takers[2].done()
+
+
+async def test_one_that_gives_up_waiting_makes_way() -> None:
+    window = Window(10)
+    takers = take(window, 6, 8, 4)
+    await settle()
+
+    takers[1].cancel()
+    await settle()
+
+    assert takers[1].cancelled()
+    assert takers[2].done()
+
+
+async def test_one_that_gives_up_when_it_was_just_let_in_leaves_no_hole() -> None:
+    window = Window(10)
+    first, second = take(window, 10, 10)
+    await settle()
+
+    window.give_back(10)
+    second.cancel()
+    await settle()
+
+    assert first.done()
+    assert second.cancelled()
+    await asyncio.wait_for(window.take(10), 1)
+
+
+async def test_room_that_is_given_back_while_one_gives_up_goes_to_the_next() -> None:
+    window = Window(10)
+    _, second, third = take(window, 10, 10, 10)
+    await settle()
+
+    second.cancel()
+    window.give_back(10)
+    await settle()
+
+    assert second.cancelled()
+    assert third.done()

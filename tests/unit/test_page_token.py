@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spincycle.errors import InvalidPageToken
+from spincycle.page_token import decode_page_token, encode_page_token
+
+keys = st.text() | st.integers(-(2**63), 2**63 - 1)
+
+
+@given(st.lists(keys), st.text(), st.integers(-(2**63), 2**63 - 1))
+def test_a_token_holds_its_position(listed: list[str | int], name: str, number: int) -> None:
+    token = encode_page_token(listed, (name, number))
+
+    assert decode_page_token(listed, token, str, int) == (name, number)
+    assert token.replace("-", "").replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "x", "====", "é", urlsafe_b64encode(b"[]").decode(), urlsafe_b64encode(b"{}").decode()],
+)
+def test_what_was_not_made_here_is_refused(token: str) -> None:
+    with pytest.raises(InvalidPageToken):
+        decode_page_token(["list"], token, int)
+
+
+def test_a_token_of_another_list_is_refused() -> None:
+    with pytest.raises(InvalidPageToken):
+        decode_page_token(["other"], encode_page_token(["list"], (1,)), int)
+
+
+def test_a_token_of_another_kind_of_position_is_refused() -> None:
+    token = encode_page_token(["list"], ("1",))
+
+    for kinds in ((int,), (str, str), ()):
+        with pytest.raises(InvalidPageToken):
+            decode_page_token(["list"], token, *kinds)
