@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from tests.cli_samples import ID
+from tests.integration.cli.conftest import SPINC, Ran
+from tests.integration.cli.fake_services import FakeServices
+
+Spinc = Callable[..., Ran]
+
+
+def test_a_context_is_kept_used_and_forgotten(
+    services: FakeServices, spinc: Spinc, environment: dict[str, str]
+) -> None:
+    del environment["SPINC_ADDR"], environment["SPINC_JOB_LOG"]
+    address = services.address
+
+    assert spinc("context", "set", "here", "--addr", address, "--job-log", address).code == 0
+    assert spinc("--context", "here", "status", ID).code == 0
+    assert spinc("context", "use", "here").out == "OK, using context here\n"
+    assert spinc("status", ID).code == 0
+    assert spinc("context", "list", "-o", "name").out == "here\n"
+    assert spinc("context", "delete", "here").code == 0
+    assert spinc("context", "list").out == ""
+    assert spinc("context", "use", "here").code == 1
+
+
+def test_a_token_travels_with_every_call(services: FakeServices, spinc: Spinc) -> None:
+    spinc("status", ID, SPINC_TOKEN="s3cret")
+
+    assert ("authorization", "Bearer s3cret") in services.memory.metadata[-1]
+
+
+def test_nobody_listening_any_more_is_no_error_message(
+    environment: dict[str, str], spinc: Spinc
+) -> None:
+    ran = subprocess.run(
+        ["bash", "-c", f"{SPINC} help | true; exit ${{PIPESTATUS[0]}}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.stderr == ""
+    assert ran.returncode in {0, 1, 141}
+
+
+def test_debug_tells_on_standard_error_what_is_called(spinc: Spinc) -> None:
+    ran = spinc("--debug", "status", ID)
+
+    assert ran.out.startswith("   state: RUNNING")
+    assert ran.err.startswith("DEBUG GetRequest to the request manager at ")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("spinc sta", ["start", "status"]),
+        ("spinc start gr", ["greet"]),
+        ("spinc start greet na", ["name="]),
+        ("spinc status dc2", [ID]),
+        ("spinc find st", ["states="]),
+        ("spinc help gre", ["greet"]),
+        ("spinc help sta", ["start", "status"]),
+    ],
+)
+def test_the_shell_completes_commands_requests_args_and_ids(
+    spinc: Spinc, words: str, offered: list[str]
+) -> None:
+    listed = words.split(" ")
+    ran = spinc(_SPINC_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(listed) - 1))
+
+    found = [line.split(",", 1)[1] for line in ran.out.splitlines()]
+    assert set(offered) <= set(found)
+
+
+def test_completion_is_silent_when_nobody_answers(spinc: Spinc) -> None:
+    ran = spinc(
+        SPINC_ADDR="127.0.0.1:1",
+        _SPINC_COMPLETE="bash_complete",
+        COMP_WORDS="spinc status ",
+        COMP_CWORD="2",
+    )
+
+    assert (ran.out.strip(), ran.err) == ("", "")
