@@ -105,6 +105,9 @@ def open_backend(settings: Settings) -> Backend:
         from spincycle.cli.rest_backend import RestBackend
 
         return RestBackend(settings)
+    if not settings.debug:
+        # What gRPC says of broken connections is told in the words of the catalogue.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from spincycle.cli.grpc_backend import GrpcBackend
 
     return GrpcBackend(settings)

@@ -124,7 +124,7 @@ def _settings(merged: Mapping[str, Any], context: str, options: Mapping[str, Any
         debug=_truth(merged.get("debug", False)),
         context=context,
         token=_token(merged),
-        tls=_tls(tls) if tls else None,
+        tls=None if tls is None else _tls(tls),
         given=tuple((name, str(options[name])) for name in _ECHOED if name in options),
     )
 

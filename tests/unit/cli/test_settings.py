@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spincycle.cli.problem import Problem
-from spincycle.cli.settings import resolve
+from spincycle.cli.settings import Tls, resolve
 
 NOWHERE = {"SPINC_CONFIG": "/nonexistent/spinc.yaml"}
 
@@ -98,3 +98,11 @@ def test_an_unknown_context_is_refused() -> None:
 def test_a_timeout_that_is_none_is_refused(timeout: str) -> None:
     with pytest.raises(Problem, match="timeout"):
         resolve({"timeout": timeout}, NOWHERE)
+
+
+def test_tls_without_files_is_still_tls(tmp_path: Path) -> None:
+    path = tmp_path / "spinc.yaml"
+    path.write_text("context: a\ncontexts: {a: {tls: {}}, b: {}}\n")
+
+    assert resolve({"config": str(path)}, {}).tls == Tls()
+    assert resolve({"config": str(path), "context": "b"}, {}).tls is None
