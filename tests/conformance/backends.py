@@ -54,7 +54,8 @@ class Backend:
         }
         servicer = type("Servicer", (base,), methods)()
         getattr(self._stubs, f"add_{service.name}Servicer_to_server")(servicer, self._server.server)
-        port = await self._server.start()
+        port = self._server.bind()
+        await self._server.start()
         await self._server.set_serving(True)
         self.address = f"127.0.0.1:{port}"
 

@@ -50,8 +50,8 @@ async def test_a_half_run_chain_goes_on(stack: Stack) -> None:
     ("error", "status"),
     [
         (errors.InvalidChain(ID, "chain is cyclic"), 400),
-        (errors.RunnerDraining("r1"), 503),
-        (errors.RunnerFull("r1", 3), 503),
+        (errors.RunnerDraining(), 503),
+        (errors.RunnerFull(3), 503),
         (errors.StaleEpoch(ID, 0, 2), 409),
     ],
 )
