@@ -100,5 +100,5 @@ async def test_an_address_that_is_taken_ends_the_process() -> None:
         async with process(SPINCYCLE_GATEWAY_LISTEN=address) as second:
             line = await next_line(second)
 
-            assert await second.wait() == 1
-    assert f"cannot listen on {address}" in str(line)
+            assert await second.wait() == 2
+    assert f"cannot listen on {address}" in str(line["problem"])

@@ -66,8 +66,7 @@ def bind(listen: str) -> socket.socket:
     """A socket that listens at host:port.
 
     Raises:
-        ConfigError: the address is no host:port.
-        OSError: the address is taken or cannot be used.
+        ConfigError: the address is no host:port, is taken or cannot be used.
     """
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal():
@@ -81,6 +80,6 @@ def bind(listen: str) -> socket.socket:
         bound.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         bound.close()
-        raise OSError(f"cannot listen on {listen}: {error}")
+        raise ConfigError(f"cannot listen on {listen}: {error}")
     bound.setblocking(False)
     return bound

@@ -28,8 +28,7 @@ class Gateway:
     """The listeners and what is behind them.
 
     Raises:
-        ConfigError: an address is no host:port.
-        OSError: an address is taken or cannot be used.
+        ConfigError: an address is no host:port, is taken or cannot be used.
     """
 
     def __init__(self, config: GatewayConfig, backends: Backends) -> None:
