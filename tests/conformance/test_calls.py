@@ -41,6 +41,14 @@ async def test_an_escaped_slash_stays_within_its_segment(stack: Stack) -> None:
     assert stack.manager.last("Get").request_id == "a/log"
 
 
+@pytest.mark.parametrize("target", ["/api/v1/requests/a%00", "/api/v1/requests?type=%00"])
+async def test_the_character_nul_is_refused(stack: Stack, target: str) -> None:
+    answer = await stack.http.get(target)
+
+    assert answer.status_code == 400
+    assert answer.json() == {"message": "the path or the query holds the character NUL"}
+
+
 async def test_the_callers_id_of_a_call_comes_back(stack: Stack) -> None:
     answer = await stack.http.get("/version", headers={"X-Request-Id": "call-7"})
 

@@ -54,6 +54,8 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
         began = time.perf_counter()
+        # A call that waited behind another one on its connection begins in its context.
+        structlog.contextvars.unbind_contextvars("request_id", "job_id")
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
@@ -79,7 +81,7 @@ class Application:
         log: structlog.typing.FilteringBoundLogger,
     ) -> Answer:
         try:
-            route, params = self._router.match(scope["method"], scope["raw_path"])
+            route, params = self._match(scope)
             structlog.contextvars.bind_contextvars(**params)
             call = Call(
                 method=scope["method"],
@@ -98,6 +100,12 @@ class Application:
         except Exception:
             log.exception("call failed")
             return bare(500, "Internal Server Error")
+
+    def _match(self, scope: Scope) -> tuple[Route, dict[str, str]]:
+        if b"%00" in scope["raw_path"] or b"%00" in scope["query_string"]:
+            # No name, id or value has it, and PostgreSQL cannot even compare with it.
+            raise HttpError(400, "the path or the query holds the character NUL")
+        return self._router.match(scope["method"], scope["raw_path"])
 
     def _query(self, raw: bytes) -> dict[str, list[str]]:
         try:
