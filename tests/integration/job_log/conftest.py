@@ -18,8 +18,11 @@ from tests.waiting import until
 
 from spincycle.config import DatabaseConfig
 from spincycle.database.migrations import load_migrations, migrate
+from spincycle.database.queries import load_queries
 from spincycle.job_log.config import JobLogConfig
+from spincycle.job_log.intake import Intake
 from spincycle.job_log.process import PACKAGE, SCHEMA, SERVICE_NAME, serve
+from spincycle.job_log.store import _PARAMETERS
 from spincycle.journal_entry import JournalEntry
 from spincycle.process import Shutdown
 from spincycle.rpc.channel import open_channel
@@ -28,6 +31,7 @@ from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.wire.journal import encode_entry
 
+QUERIES = load_queries(PACKAGE)
 REQUEST = "c0n4t8k9o5vg0a1b2c3d"
 
 
@@ -49,6 +53,24 @@ def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> Jour
         "epoch": 1,
     }
     return JournalEntry(**(told | changed))  # type: ignore[arg-type] # whatever the test says
+
+
+def append(connection: asyncpg.Connection, number: int, epoch: int) -> Awaitable[int]:
+    """The append statement itself, in whatever transaction the session is."""
+    row = Intake(1024, 1024).row(entry(number, epoch=epoch))
+    values = {name: [value] for name, value in zip(_PARAMETERS, row, strict=True)}
+    query = QUERIES["append"]
+    stored: Awaitable[int] = connection.fetchval(query.sql, *query.bind(values))
+    return stored
+
+
+async def a_lock_is_waited_for(observer: asyncpg.Connection) -> bool:
+    """Whether somebody waits for the lock that fences and followers take."""
+    waiting: bool = await observer.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL "
+        "AND relation = 'job_log.fences'::regclass)"
+    )
+    return waiting
 
 
 class RunnerStream:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable
 
 import asyncpg
 import grpc
@@ -11,40 +10,20 @@ from tests.integration.job_log.conftest import (
     REQUEST,
     RunningJobLog,
     StartJobLog,
+    a_lock_is_waited_for,
+    append,
     entry,
 )
 from tests.waiting import until
 
-from spincycle.database.queries import load_queries
-from spincycle.job_log.intake import Intake
-from spincycle.job_log.process import PACKAGE
-from spincycle.job_log.store import _PARAMETERS
 from spincycle.v1 import job_log_service_pb2 as pb
 
-QUERIES = load_queries(PACKAGE)
 OTHER = "c0n4t8k9o5vg0a1b2c3e"
 
 
 async def fence(job_log: RunningJobLog, epoch: int, request_id: str = REQUEST) -> None:
     await job_log.stub.Fence(
         pb.FenceRequest(fences=[pb.EpochFence(request_id=request_id, epoch=epoch)])
-    )
-
-
-def append(connection: asyncpg.Connection, number: int, epoch: int) -> Awaitable[int]:
-    """The append statement itself, in whatever transaction the session is."""
-    row = Intake(1024, 1024).row(entry(number, epoch=epoch))
-    values = {name: [value] for name, value in zip(_PARAMETERS, row, strict=True)}
-    query = QUERIES["append"]
-    stored: Awaitable[int] = connection.fetchval(query.sql, *query.bind(values))
-    return stored
-
-
-async def waits_for_a_lock(observer: asyncpg.Connection, pid: int) -> bool:
-    return bool(
-        await observer.fetchval(
-            "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1", pid
-        )
     )
 
 
@@ -100,7 +79,7 @@ async def test_a_fence_waits_for_the_append_in_flight(
         async with slow.transaction():
             assert await append(slow, 1, epoch=1) == 1
             fencing = asyncio.create_task(fence(job_log, 2))
-            await until(lambda: _anybody_waits(connection))
+            await until(lambda: a_lock_is_waited_for(connection))
             assert not fencing.done()
         await fencing
     finally:
@@ -118,7 +97,7 @@ async def test_an_append_that_began_while_a_fence_was_made_is_refused(
         async with fencing.transaction():
             await fencing.execute("SELECT job_log.fence($1, $2)", [REQUEST], [2])
             await stream.send(entry(1, epoch=1), entry(2, epoch=2))
-            await until(lambda: _anybody_waits(connection))
+            await until(lambda: a_lock_is_waited_for(connection))
     finally:
         await fencing.close()
 
@@ -184,11 +163,3 @@ async def test_a_fence_that_means_nothing_is_refused_by_field(
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert field in str(refused.value.trailing_metadata())
     assert await job_log.stream().append(entry(1, epoch=1)) == []
-
-
-async def _anybody_waits(observer: asyncpg.Connection) -> bool:
-    waiting: bool = await observer.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL "
-        "AND relation = 'job_log.fences'::regclass)"
-    )
-    return waiting

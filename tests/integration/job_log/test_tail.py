@@ -12,6 +12,8 @@ from tests.integration.job_log.conftest import (
     REQUEST,
     RunningJobLog,
     StartJobLog,
+    a_lock_is_waited_for,
+    append,
     entry,
 )
 from tests.waiting import until
@@ -103,6 +105,22 @@ async def test_nothing_is_missed_between_the_stored_entries_and_those_to_come(
 
     for first, call in calls:
         assert await take(call, 150 - first) == list(range(first, 150))
+
+
+async def test_an_append_in_flight_when_a_follower_comes_is_not_missed(
+    job_log: RunningJobLog, connection: asyncpg.Connection, migrated: str
+) -> None:
+    slow = await asyncpg.connect(migrated)
+    try:
+        async with slow.transaction():
+            assert await append(slow, 1, epoch=1) == 1
+            call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+            await until(lambda: a_lock_is_waited_for(connection))
+    finally:
+        await slow.close()
+
+    assert await take(call, 1) == [1]
+    call.cancel()
 
 
 async def test_a_tail_can_be_narrowed_to_a_job_and_to_a_time(job_log: RunningJobLog) -> None:
