@@ -68,6 +68,8 @@ class JobLog(_message.Message):
     position: _builtins.int
     """Place of the entry in the request's journal: rises with every entry of the request,
     over all epochs. A sequence's begin entry makes all earlier entries of its jobs void.
+    0 in an append of a caller that keeps no positions, as the original's runners do: the
+    journal gives the entry the next one, and takes try 0 and an unspecified state as well.
     """
     epoch: _builtins.int
     """Epoch of the request under which the try ran; see FinishRequest.epoch."""

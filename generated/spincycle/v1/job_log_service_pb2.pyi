@@ -121,7 +121,7 @@ class RefusedEntry(_message.Message):
     """Epoch in force for the request, if the reason is STALE_EPOCH."""
     @_builtins.property
     def error(self) -> _error_pb2.Error:
-        """Why: reason ENTRY_CONFLICT or STALE_EPOCH."""
+        """Why: reason ENTRY_CONFLICT, INVALID_ENTRY or STALE_EPOCH."""
 
     def __init__(
         self,

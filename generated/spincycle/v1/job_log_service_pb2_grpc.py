@@ -78,10 +78,13 @@ class JobLogServiceServicer:
         Idempotent: an entry is identified by (request_id, job_id, try); storing the same entry
         again is acknowledged and changes nothing. Single entries can be refused while the rest
         of their batch is stored: ENTRY_CONFLICT if another entry stands under the same
-        identity, STALE_EPOCH if the request has been fenced under a higher epoch, after which
-        the caller must stop the chain. While the database is away nothing is acknowledged; the
+        identity, INVALID_ENTRY if the journal can never take it or its position is that of
+        another entry, STALE_EPOCH if the request has been fenced under a higher epoch, after
+        which the caller must stop the chain. While the database is away nothing is acknowledged; the
         stream stays open, and the caller keeps what is not acknowledged and sends it again if
-        the stream ends. Batches in flight are bounded by HTTP/2 flow control.
+        the stream ends. Batches in flight are bounded by HTTP/2 flow control. UNAVAILABLE (reason
+        SHUTTING_DOWN): what had been read is acknowledged; go on with another copy.
+        INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +110,8 @@ class JobLogServiceServicer:
 
     def ListEntries(self, request, context):
         """ListEntries answers the entries of one request, a page at a time, by job id and try, or
-        by position. A request that nobody knows has no entries.
+        by position. A request that nobody knows has no entries. INVALID_ARGUMENT (reason
+        INVALID_PAGE_TOKEN): the token was made for another list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +120,10 @@ class JobLogServiceServicer:
     def Tail(self, request, context):
         """Tail streams the entries of one request in journal order, from a position on: first
         those that are stored, then, with follow, those to come. The stream ends after the last
-        stored entry without follow, and when the caller ends it with follow.
+        stored entry without follow, and when the caller ends it with follow. UNAVAILABLE: the
+        database was away from the beginning (reason DATABASE_UNAVAILABLE), or the job log ends
+        (reason SHUTTING_DOWN); go on after the last position seen. When the database goes away
+        under a follower, the stream waits for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,10 +26,13 @@ class JobLogServiceStub:
     Idempotent: an entry is identified by (request_id, job_id, try); storing the same entry
     again is acknowledged and changes nothing. Single entries can be refused while the rest
     of their batch is stored: ENTRY_CONFLICT if another entry stands under the same
-    identity, STALE_EPOCH if the request has been fenced under a higher epoch, after which
-    the caller must stop the chain. While the database is away nothing is acknowledged; the
+    identity, INVALID_ENTRY if the journal can never take it or its position is that of
+    another entry, STALE_EPOCH if the request has been fenced under a higher epoch, after
+    which the caller must stop the chain. While the database is away nothing is acknowledged; the
     stream stays open, and the caller keeps what is not acknowledged and sends it again if
-    the stream ends. Batches in flight are bounded by HTTP/2 flow control.
+    the stream ends. Batches in flight are bounded by HTTP/2 flow control. UNAVAILABLE (reason
+    SHUTTING_DOWN): what had been read is acknowledged; go on with another copy.
+    INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
     """
     Fence: _aio.UnaryUnaryMultiCallable[_job_log_service_pb2.FenceRequest, _job_log_service_pb2.FenceResponse]
     """Fence refuses, from its answer on, every entry of the named requests with a lower epoch
@@ -43,12 +46,16 @@ class JobLogServiceStub:
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_job_log_service_pb2.ListEntriesRequest, _job_log_service_pb2.ListEntriesResponse]
     """ListEntries answers the entries of one request, a page at a time, by job id and try, or
-    by position. A request that nobody knows has no entries.
+    by position. A request that nobody knows has no entries. INVALID_ARGUMENT (reason
+    INVALID_PAGE_TOKEN): the token was made for another list.
     """
     Tail: _aio.UnaryStreamMultiCallable[_job_log_service_pb2.TailRequest, _job_log_service_pb2.TailResponse]
     """Tail streams the entries of one request in journal order, from a position on: first
     those that are stored, then, with follow, those to come. The stream ends after the last
-    stored entry without follow, and when the caller ends it with follow.
+    stored entry without follow, and when the caller ends it with follow. UNAVAILABLE: the
+    database was away from the beginning (reason DATABASE_UNAVAILABLE), or the job log ends
+    (reason SHUTTING_DOWN); go on after the last position seen. When the database goes away
+    under a follower, the stream waits for it.
     """
 
 class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -69,10 +76,13 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent: an entry is identified by (request_id, job_id, try); storing the same entry
         again is acknowledged and changes nothing. Single entries can be refused while the rest
         of their batch is stored: ENTRY_CONFLICT if another entry stands under the same
-        identity, STALE_EPOCH if the request has been fenced under a higher epoch, after which
-        the caller must stop the chain. While the database is away nothing is acknowledged; the
+        identity, INVALID_ENTRY if the journal can never take it or its position is that of
+        another entry, STALE_EPOCH if the request has been fenced under a higher epoch, after
+        which the caller must stop the chain. While the database is away nothing is acknowledged; the
         stream stays open, and the caller keeps what is not acknowledged and sends it again if
-        the stream ends. Batches in flight are bounded by HTTP/2 flow control.
+        the stream ends. Batches in flight are bounded by HTTP/2 flow control. UNAVAILABLE (reason
+        SHUTTING_DOWN): what had been read is acknowledged; go on with another copy.
+        INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
         """
 
     @_abc_1.abstractmethod
@@ -104,7 +114,8 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_job_log_service_pb2.ListEntriesRequest, _abc.Awaitable[_job_log_service_pb2.ListEntriesResponse]],
     ) -> _abc.Awaitable[_job_log_service_pb2.ListEntriesResponse]:
         """ListEntries answers the entries of one request, a page at a time, by job id and try, or
-        by position. A request that nobody knows has no entries.
+        by position. A request that nobody knows has no entries. INVALID_ARGUMENT (reason
+        INVALID_PAGE_TOKEN): the token was made for another list.
         """
 
     @_abc_1.abstractmethod
@@ -115,7 +126,10 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_job_log_service_pb2.TailResponse]:
         """Tail streams the entries of one request in journal order, from a position on: first
         those that are stored, then, with follow, those to come. The stream ends after the last
-        stored entry without follow, and when the caller ends it with follow.
+        stored entry without follow, and when the caller ends it with follow. UNAVAILABLE: the
+        database was away from the beginning (reason DATABASE_UNAVAILABLE), or the job log ends
+        (reason SHUTTING_DOWN); go on after the last position seen. When the database goes away
+        under a follower, the stream waits for it.
         """
 
 def add_JobLogServiceServicer_to_server(servicer: JobLogServiceServicer, server: _aio.Server) -> None: ...

@@ -58,13 +58,16 @@ CREATE UNLOGGED TABLE job_log.followers (
 -- A function, because the lock must be held before the snapshot is taken that reads the fences,
 -- and in a function each statement takes its own. One round trip all the same. The lock does not
 -- conflict with itself; fence() and follow() take one that does, and so wait for the appends in
--- flight and hold back later ones until they have committed.
+-- flight and hold back later ones until they have committed. Its plan does not depend on what is
+-- appended, and making one takes longer than running it.
 CREATE FUNCTION job_log.append(
     request_ids text[], job_ids text[], tries bigint[], positions bigint[], epochs bigint[],
     started_ats bigint[], finished_ats bigint[], exits bigint[], sequence_tries bigint[],
     states smallint[], finals boolean[], names text[], types text[], sequence_ids text[],
     errors text[], stdouts text[], stderrs text[], datas text[]
-) RETURNS bigint LANGUAGE plpgsql AS $$
+) RETURNS bigint LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+AS $$
 DECLARE
     stored bigint;
 BEGIN
