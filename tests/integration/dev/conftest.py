@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from tests.postgres_fixtures import database, postgres
 
+from spincycle.dev.marked import end_marked
+
 __all__ = ["database", "postgres"]
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A directory that any account may enter, unlike pytest's own."""
+    """A directory that any account may enter; processes that are marked with it are ended."""
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
     yield directory
+    end_marked(directory, 0.0)
     shutil.rmtree(directory)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from spincycle.dev.marked import MARK, end_marked
 from spincycle.dev.ports import free_port
 from spincycle.dev.services import Service
 
@@ -29,7 +30,7 @@ server.serve_forever()
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Callable[[str], Service]:
+def service(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
     """Makes a service out of a small program that does `before` and then answers requests."""
 
     def make(before: str) -> Service:
@@ -37,6 +38,7 @@ def service(tmp_path: Path) -> Callable[[str], Service]:
         program = tmp_path / "program"
         program.write_text(PROGRAM.format(python=sys.executable, before=before, port=port))
         program.chmod(0o755)
-        return Service("small", str(program), port, "http")
+        return Service("small", str(program), port, "http", {MARK: str(tmp_path)})
 
-    return make
+    yield make
+    end_marked(tmp_path, 0.0)
