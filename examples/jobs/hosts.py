@@ -137,9 +137,11 @@ def stop_server(directory: Path) -> str:
     if pid is None:
         return "was not running"
     process = os.pidfd_open(pid)
+    wait = select.poll()
+    wait.register(process, select.POLLIN)
     try:
         signal.pidfd_send_signal(process, signal.SIGTERM)
-        ended, _, _ = select.select([process], [], [], _PATIENCE)
+        ended = wait.poll(1000 * _PATIENCE)
         if not ended:
             signal.pidfd_send_signal(process, signal.SIGKILL)
     finally:

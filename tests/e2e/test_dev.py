@@ -170,7 +170,20 @@ async def test_a_service_that_dies_is_reported_and_started_again(dev: Command, h
 
     os.kill(runner, signal.SIGKILL)
 
+    await dev.until("was ended by SIGKILL; starting it again in 0.5 s")
+
+
+async def test_a_database_that_dies_comes_back_with_what_it_had(dev: Command, home: Path) -> None:
+    request_id = await create(dev, "test", sleepTime="0")
+    pid_file = home / "data" / "postgres" / "data" / "postmaster.pid"
+
+    os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
     await dev.until("was ended by SIGKILL; starting it again")
+
+    async with asyncio.timeout(30):
+        while (answer := await get(dev, request_id)).status_code == 503:  # noqa: ASYNC110 # asks others
+            await asyncio.sleep(0.05)
+    assert answer.json()["id"] == request_id
 
 
 async def test_processes_that_jobs_have_started_end_with_the_stack(

@@ -16,6 +16,7 @@ _COLOURS = {
     "request-manager": "green",
     "job-runner": "yellow",
     "job-log": "magenta",
+    "postgresql": "blue",
 }
 _WIDTH = max(map(len, _COLOURS))
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")

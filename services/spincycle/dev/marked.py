@@ -58,14 +58,17 @@ def _end(find: Callable[[], list[int]], signals: Sequence[tuple[int, float]]) ->
 
 def _wait_for_any(pids: Iterable[int], seconds: float) -> None:
     watches = []
+    ended = select.poll()
     for pid in pids:
         try:
             watches.append(os.pidfd_open(pid))
         except ProcessLookupError:
             seconds = 0
+        else:
+            ended.register(watches[-1], select.POLLIN)
     try:
         # Wakes early to find those that were started meanwhile.
-        select.select(watches, [], [], min(seconds, 0.2))
+        ended.poll(1000 * min(seconds, 0.2))
     finally:
         for watch in watches:
             os.close(watch)

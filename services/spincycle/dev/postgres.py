@@ -63,14 +63,25 @@ class EmbeddedPostgres:
         self._environment = dict(os.environ if environment is None else environment)
         self._lock = FileLock(self._home / "postgres.lock")
         self._process: Process | None = None
+        self._wanted = False
         self._port = 0
         self._password = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a server process."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
         """The server's process id; only while it runs."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def died(self) -> bool:
+        """Whether the server has ended although nobody here wanted it to; `start` helps."""
+        return self._wanted and self._process is not None and self._process.poll() is not None
 
     @property
     def log(self) -> Path:
@@ -102,6 +113,8 @@ class EmbeddedPostgres:
             PostgresError: there is no PostgreSQL, the directory cannot be used, or the server
                 ended at once; the message holds the end of its log.
         """
+        if self.died:
+            self._lock.release()
         account = choose_account()
         self._prepare_home(account)
         try:
@@ -114,6 +127,7 @@ class EmbeddedPostgres:
             await self._stop_orphan()
             await self._ensure_data(account, binaries)
             await self._launch(account, binaries)
+            self._wanted = True
         except BaseException:
             await self.stop()
             raise
@@ -138,13 +152,18 @@ class EmbeddedPostgres:
         await self.start()
 
     async def until_ended(self) -> int:
-        """Wait for the server's end, whoever brings it about; answer its exit code."""
+        """Wait for the end of a server that runs, whoever brings it about.
+
+        Answers its exit code, or -N for signal N.
+        """
         assert self._process is not None
         return await until_ended(self._process)
 
     async def _end(self, signals: Sequence[tuple[int, float]]) -> None:
+        self._wanted = False
         assert self._process is not None
-        await send_until_gone(self._process.pid, signals)
+        if self._process.poll() is None:
+            await send_until_gone(self._process.pid, signals)
         self._process.wait()
         self._process = None
 

@@ -15,12 +15,16 @@ from spincycle.dev.ports import is_free
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.postgres_binaries import PostgresError
 from spincycle.dev.services import Content, Ports, child_environment, services
-from spincycle.dev.supervised import Show, Supervised
+from spincycle.dev.supervised import Show, Supervised, ending
 
 OWN_NAME = "spincycle"
 """Under which the stack itself shows lines."""
 
+DATABASE_NAME = "postgresql"
+"""Under which the stack tells what becomes of its database."""
+
 _START_TIMEOUT = 60.0
+_POLL = 0.5
 _PATIENCE = 15.0
 
 
@@ -58,6 +62,7 @@ class Stack:
         self._show = show
         self._supervised: dict[str, Supervised] = {}
         self._home = StackHome(config.home)
+        self._database: asyncio.Task[None] | None = None
         self.ports = config.ports
         self.postgres: EmbeddedPostgres | None = None
 
@@ -103,6 +108,9 @@ class Stack:
             for name in ("request-manager", "job-log"):
                 if name in self._supervised:
                     await self._supervised[name].stop(_PATIENCE)
+            if self._database is not None:
+                self._database.cancel()
+                await asyncio.wait([self._database])
             if self.postgres is not None:
                 await self.postgres.stop()
         finally:
@@ -180,6 +188,8 @@ class Stack:
         if self._config.postgres_dsn is None:
             self.postgres = EmbeddedPostgres(self.home / "postgres", environment)
             await self.postgres.start()
+            if self._config.again:
+                self._database = asyncio.create_task(self._keep_database(self.postgres))
         behind, gateway = services(
             self.ports, self._config.content, self.dsn, self._config.job_runners
         )
@@ -194,6 +204,25 @@ class Stack:
             supervised.start()
         for supervised in self._supervised.values():
             await supervised.until_ready(_START_TIMEOUT)
+
+    async def _keep_database(self, postgres: EmbeddedPostgres) -> None:
+        """Start the database again when it dies, unless it was taken away on purpose."""
+        while True:
+            if postgres.running:
+                code = await postgres.until_ended()
+                if postgres.died:
+                    self._show(DATABASE_NAME, f"{ending(code)}; starting it again")
+                    while not await self._started(postgres):  # noqa: ASYNC110 # a retry, no wait
+                        await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL)
+
+    async def _started(self, postgres: EmbeddedPostgres) -> bool:
+        try:
+            await postgres.start()
+        except PostgresError as error:
+            self._show(DATABASE_NAME, f"does not start: {error}")
+            return False
+        return True
 
     def _check_ports(self) -> None:
         ports = {

@@ -112,10 +112,10 @@ class Supervised:
             if not self._wanted:
                 return
             if not (self._again and self._ready):
-                self._show(self.service.name, _ending(code))
+                self._show(self.service.name, ending(code))
                 return
             wait = _FIRST_WAIT if time.monotonic() - started > _STEADY else wait
-            self._show(self.service.name, f"{_ending(code)}; starting it again in {wait:g} s")
+            self._show(self.service.name, f"{ending(code)}; starting it again in {wait:g} s")
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
             self._process = process = self._spawn()
@@ -175,10 +175,11 @@ class Supervised:
 
     def _ending(self) -> str:
         assert self._process is not None
-        return f"{self.service.name} {_ending(self._process.wait())}"
+        return f"{self.service.name} {ending(self._process.wait())}"
 
 
-def _ending(code: int) -> str:
+def ending(code: int) -> str:
+    """How a process ended, for people: by its exit code, or by a signal."""
     if code >= 0:
         return f"ended with exit code {code}"
     return f"was ended by {signal.Signals(-code).name}"

@@ -39,6 +39,23 @@ async def test_what_was_committed_is_there_after_a_crash_of_the_server(
     await postgres.drop_database(name)
 
 
+async def test_a_server_that_died_is_told_from_one_that_was_taken_away(
+    postgres: PostgresServer,
+) -> None:
+    embedded = postgres.embedded
+    assert embedded.running
+
+    os.kill(embedded.pid, signal.SIGKILL)
+    assert await embedded.until_ended() == -signal.SIGKILL
+    assert embedded.died
+    await embedded.start()
+    assert await query(embedded.dsn(), "SELECT 1") == 1
+
+    await embedded.kill()
+    assert not embedded.died
+    await embedded.start()
+
+
 async def test_the_data_are_as_safe_as_in_production(database: str) -> None:
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
         assert await query(database, f"SHOW {setting}") == "on"
