@@ -9,7 +9,7 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
-from spincycle.v1 import finding_pb2, plan_pb2, state_pb2
+from spincycle.v1 import finding_pb2, plan_pb2, state_pb2, waiting_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 JSON = {"Content-Type": "application/json"}
@@ -63,10 +63,10 @@ async def test_a_create_can_insist_on_a_plan(stack: Stack) -> None:
 
 
 async def test_an_explanation_names_what_each_job_waits_for(stack: Stack) -> None:
-    waiting = rm.WaitingJob(
+    waiting = waiting_pb2.WaitingJob(
         job_id="aaaa",
         name="drain",
-        reason=rm.WAIT_REASON_RETRY_WAIT,
+        reason=waiting_pb2.WAIT_REASON_RETRY_WAIT,
         message="waits for its next try",
         waits_for_job_ids=["zzzz"],
         until=samples.FINISHED,
@@ -200,7 +200,8 @@ async def test_findings_of_specs_say_where(stack: Stack) -> None:
 
 
 async def test_what_a_service_does_not_have_yet_is_501(stack: Stack) -> None:
-    stack.manager.says(Explain=errors.NotYetThere("Explain"))
+    missing = errors.RemoteError("not here", reason="X", code="UNIMPLEMENTED", http=501)
+    stack.manager.says(Explain=missing)
 
     answer = await stack.http.get(ONE + "/explain")
 

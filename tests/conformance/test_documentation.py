@@ -14,7 +14,15 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
-from spincycle.v1 import event_pb2, finding_pb2, plan_pb2, request_pb2, state_pb2, status_pb2
+from spincycle.v1 import (
+    event_pb2,
+    finding_pb2,
+    plan_pb2,
+    request_pb2,
+    state_pb2,
+    status_pb2,
+    waiting_pb2,
+)
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import job_runner_service_pb2 as jr
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -70,10 +78,10 @@ def answers_of(stack: Stack) -> None:
         field="deps",
         values=["restrat"],
     )
-    waiting = rm.WaitingJob(
+    waiting = waiting_pb2.WaitingJob(
         job_id="aaaa",
         name="drain",
-        reason=rm.WAIT_REASON_PARENTS,
+        reason=waiting_pb2.WAIT_REASON_PARENTS,
         message="waits for request_drain_begin",
         waits_for_job_ids=["zzzz"],
     )
