@@ -9,7 +9,7 @@ from spincycle.chain.verdict import Order
 from spincycle.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from spincycle.job_chain import Job, JobChain, ParallelLimit, Value
 
@@ -39,8 +39,8 @@ class JobNode:
     def __init__(self, job: Job, index: int) -> None:
         self.job = job
         self.index = index
-        self.parents: list[JobNode] = []
-        self.children: list[JobNode] = []
+        self.parents: Sequence[JobNode] = ()
+        self.children: Sequence[JobNode] = ()
         self.sequence: SequenceNode | None = None
         self.element: Element | None = None
         self.closes: Element | None = None
@@ -67,6 +67,16 @@ class JobNode:
     def opens(self) -> bool:
         """True if it is the first job of a sequence."""
         return self.sequence is not None and self.sequence.first is self
+
+    @property
+    def could_go_on(self) -> bool:
+        """True if it would run, were the chain not halted."""
+        if self.state is State.STOPPED:
+            return True
+        if self.state is not State.PENDING or self.waiting:
+            return False
+        element = self.element
+        return element is None or element.admitted or element.window.has_room
 
 
 class SequenceNode:
@@ -195,19 +205,20 @@ class Window:
 class ChainGraph:
     """The nodes of one chain. Building it costs O(jobs + edges); the chain must be valid."""
 
+    __slots__ = ("chain", "jobs", "sequences", "windows")
+
     def __init__(self, chain: JobChain) -> None:
         self.chain = chain
         self.jobs = {job.id: JobNode(job, index) for index, job in enumerate(chain.jobs.values())}
-        for job_id, following in chain.next_jobs.items():
-            node = self.jobs[job_id]
-            for next_id in following:
-                child = self.jobs[next_id]
-                node.children.append(child)
-                child.parents.append(node)
+        parents: dict[str, list[JobNode]] = {}
         for node in self.jobs.values():
-            node.parents.sort(key=_index)
-            node.children.sort(key=_index)
-            node.waiting = len(node.parents)
+            following = [self.jobs[next_id] for next_id in chain.next_jobs.get(node.job.id, ())]
+            node.children = tuple(sorted(following, key=_index))
+            for child in following:
+                parents.setdefault(child.job.id, []).append(node)
+        for job_id, before in parents.items():
+            self.jobs[job_id].parents = tuple(before)
+            self.jobs[job_id].waiting = len(before)
         self.sequences = self._sequences()
         self.windows = [self._window(limit) for limit in chain.parallel_limits]
 

@@ -26,6 +26,11 @@ class ChainRecord:
         ever_complete: jobs that have been COMPLETE at any time in this run.
     """
 
+    __slots__ = (
+        "_commands", "_events", "committed", "complete", "epoch", "ever_complete", "now",
+        "position", "request_id",
+    )  # fmt: skip
+
     def __init__(self, request_id: str, epoch: int, position: int) -> None:
         self.request_id = request_id
         self.epoch = epoch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -41,6 +40,11 @@ class ChainState:
     Commands are to be carried out in order. `now` is nanoseconds since 1970.
     """
 
+    __slots__ = (
+        "_by_index", "_gated", "_graph", "_interrupted", "_reason", "_record", "_uncommitted",
+        "_walk",
+    )  # fmt: skip
+
     def __init__(self, graph: ChainGraph, record: ChainRecord, draw: Callable[[], float]) -> None:
         self._graph = graph
         self._record = record
@@ -48,7 +52,7 @@ class ChainState:
         self._reason = ""
         self._gated: list[tuple[int, int]] = []
         self._by_index = list(graph.jobs.values())
-        self._uncommitted: deque[tuple[int, JobNode]] = deque()
+        self._uncommitted: list[tuple[int, int]] = []
         self._interrupted: list[JobNode] = []
 
     @classmethod
@@ -199,13 +203,15 @@ class ChainState:
         """Do everything that can be done now, and end the chain if nothing ever can be again."""
         committed, queue = self._record.committed, self._walk.queue
         while self._uncommitted and self._uncommitted[0][0] <= committed:
-            position, node = self._uncommitted.popleft()
+            position, index = heappop(self._uncommitted)
+            node = self._by_index[index]
             if node.position == position:
                 self._settle(node)
         while self._gated and self._gated[0][0] <= committed:
             queue.append(self._by_index[heappop(self._gated)[1]])
-        while queue:
-            self._consider(queue.popleft())
+        for node in queue:  # Grows while it is walked.
+            self._consider(node)
+        queue.clear()
         self._conclude()
         return self._record.take()
 
@@ -282,7 +288,7 @@ class ChainState:
         if structural:
             self._settle(node)
         else:
-            self._uncommitted.append((node.position, node))
+            heappush(self._uncommitted, (node.position, node.index))
 
     def _settle(self, node: JobNode) -> None:
         """Let a completion count: it is committed, or need not be."""
@@ -307,12 +313,7 @@ class ChainState:
     def _follow_failure(self, node: JobNode) -> None:
         if node.state is State.FAIL:
             failed_for_good(self._walk, node)
-        elif (
-            self._walk.mode is Mode.RUNNING
-            and node.state is State.PENDING
-            and node.latest
-            and not (node.sequence and node.sequence.blocked)
-        ):
+        elif self._walk.mode is Mode.RUNNING and node.state is State.PENDING and node.latest:
             self._wait_for_retry(node)
 
     @property
@@ -323,6 +324,8 @@ class ChainState:
         return State.FAIL if self._walk.mode is Mode.OVERDUE else State.PENDING
 
     def _wait_for_retry(self, node: JobNode) -> None:
+        if node.sequence is not None and node.sequence.blocked:
+            return
         job = node.job
         seconds = wait_before_retry(job.retry_wait, job.backoff, node.latest, self._walk.draw)
         if seconds > 0:
@@ -363,21 +366,13 @@ class ChainState:
         states = {node.state for node in self._by_index}
         if states == {State.COMPLETE}:
             self._finish(State.COMPLETE, "")
-        elif walk.mode is Mode.SUSPENDING and any(map(self._could_go_on, self._by_index)):
+        elif walk.mode is Mode.SUSPENDING and any(node.could_go_on for node in self._by_index):
             walk.mode = Mode.ENDED
             self._record.order(Suspend(save(self._graph, self._record)))
         elif walk.mode is Mode.STOPPING and State.FAIL not in states:
             self._finish(State.STOPPED, self._reason)
         else:
             self._finish(State.FAIL, self._reason or self._first_failure())
-
-    def _could_go_on(self, node: JobNode) -> bool:
-        if node.state is State.STOPPED:
-            return True
-        if node.state is not State.PENDING or node.waiting:
-            return False
-        element = node.element
-        return element is None or element.admitted or element.window.has_room
 
     def _first_failure(self) -> str:
         for node in self._by_index:

@@ -58,7 +58,7 @@ class _Copier:
             self.take(5)
             return value
         if isinstance(value, str):
-            self.take(len(_sound(value, name).encode()) + 2)
+            self.take(len(_sound(value, f"job data {name}").encode()) + 2)
             return str(value)
         if isinstance(value, int):
             if not -LARGEST_INT <= value <= LARGEST_INT:
@@ -93,16 +93,16 @@ class _Copier:
 def _key(key: object, name: str) -> str:
     if not isinstance(key, str):
         raise UnfitJobData(f"a key in {name} is type {type(key).__name__}, expected type str")
-    return _sound(key, name)
+    return _sound(key, f"a key in {name}")
 
 
-def _sound(text: str, name: str) -> str:
+def _sound(text: str, where: str) -> str:
     if text.isascii() and "\0" not in text:
         return text
     if "\0" in text:
-        raise UnfitJobData(f"job data {name} holds a NUL character, which cannot be stored")
+        raise UnfitJobData(f"{where} holds a NUL character, which cannot be stored")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UnfitJobData(f"job data {name} holds text that is not valid Unicode") from None
+        raise UnfitJobData(f"{where} holds text that is not valid Unicode") from None
     return text

@@ -19,7 +19,7 @@ from spincycle.state import State
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from spincycle.chain.chain_graph import JobNode
+    from spincycle.chain.chain_graph import JobNode, SequenceNode
     from spincycle.job_chain import JobChain, SuspendedJobChain
     from spincycle.journal_entry import JournalEntry
 
@@ -29,18 +29,19 @@ def rebuild(chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0) ->
 
     The journal must be fenced first, so that nothing is added to it any more. Every job
     that may have been running is taken to have been, under `epoch`, that of the runner that
-    died, and under each one before it that left nothing in the journal: the numbers of
-    those tries are not used again. A job that must not be run again is RUNNING in the
-    answer, upon which its next runner journals the try as failed.
+    died, and under each one since the job's last entry: the numbers of those tries are not
+    used again. A job that must not be run again is RUNNING in the answer, upon which its
+    next runner journals the try as failed.
 
     Raises:
         InvalidChain: an entry is of a job that the chain does not have.
     """
+    entries = sorted(entries, key=attrgetter("position"))
     graph, record = _replayed(chain, entries)
+    heard_under = {entry.job_id: entry.epoch for entry in entries}
     walk = Walk(graph, record, float)
     for node in graph.jobs.values():
         node.settled = node.state is State.COMPLETE
-    lost = max(0, epoch - max(record.epoch, 1)) + 1
     record.epoch = max(record.epoch, epoch)
     suspended = save(graph, record)
     interrupted = _startable(suspended)
@@ -52,6 +53,7 @@ def rebuild(chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0) ->
         interrupted = _startable(suspended)
         begun |= interrupted
     for job_id in begun:
+        lost = max(0, epoch - heard_under.get(job_id, 1)) + 1
         suspended.total_job_tries[job_id] = graph.jobs[job_id].total + lost
         suspended.latest_run_job_tries[job_id] = graph.jobs[job_id].latest
     for job_id in interrupted:
@@ -66,20 +68,21 @@ def replay(chain: JobChain, entries: Iterable[JournalEntry]) -> SuspendedJobChai
     Raises:
         InvalidChain: as `rebuild`.
     """
-    return save(*_replayed(chain, entries))
+    return save(*_replayed(chain, sorted(entries, key=attrgetter("position"))))
 
 
 def _replayed(chain: JobChain, entries: Iterable[JournalEntry]) -> tuple[ChainGraph, ChainRecord]:
     graph = ChainGraph(chain)
     record = ChainRecord(chain.request_id, 0, 0)
-    for entry in sorted(entries, key=attrgetter("position")):
+    walk = Walk(graph, record, float)
+    for entry in entries:
         node = graph.jobs.get(entry.job_id)
         if node is None:
             raise InvalidChain(
                 chain.request_id,
                 f"the journal has an entry of job {entry.job_id}, the chain has not",
             )
-        _replay(Walk(graph, record, float), node, entry)
+        _replay(walk, node, entry)
     return graph, record
 
 
@@ -87,7 +90,7 @@ def _replay(walk: Walk, node: JobNode, entry: JournalEntry) -> None:
     walk.record.position = entry.position
     walk.record.epoch = max(walk.record.epoch, entry.epoch)
     sequence = node.sequence
-    if sequence is not None and node.opens and entry.sequence_try != sequence.tries:
+    if sequence is not None and node.opens and _begins_anew(sequence, entry):
         for inner in sequence.all_within():
             inner.tries = 0
         for inside in sequence.all_jobs():
@@ -105,6 +108,11 @@ def _replay(walk: Walk, node: JobNode, entry: JournalEntry) -> None:
         node.state = State.FAIL if for_good else State.PENDING
     elif sequence is not None and node.opens and not node.latest:
         sequence.tries -= 1
+
+
+def _begins_anew(sequence: SequenceNode, entry: JournalEntry) -> bool:
+    """Whether the sequence was rolled back before this entry of its first job."""
+    return entry.sequence_try != sequence.tries or sequence.first.state is State.COMPLETE
 
 
 def _failures_by_depth(graph: ChainGraph) -> list[list[JobNode]]:

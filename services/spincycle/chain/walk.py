@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -42,12 +41,16 @@ class Walk:
         held: how many jobs wait for a time.
     """
 
+    __slots__ = (
+        "_timers", "_tokens", "draw", "graph", "held", "mode", "queue", "record", "running",
+    )  # fmt: skip
+
     def __init__(self, graph: ChainGraph, record: ChainRecord, draw: Callable[[], float]) -> None:
         self.mode = Mode.RUNNING
         self.graph = graph
         self.record = record
         self.draw = draw
-        self.queue: deque[JobNode] = deque()
+        self.queue: list[JobNode] = []
         self.running: dict[str, JobNode] = {}
         self.held = 0
         self._timers: dict[int, Timed] = {}
@@ -107,6 +110,8 @@ class Walk:
 
     def waiting_jobs(self) -> list[JobNode]:
         """Jobs that wait for a time."""
+        if not self.held:
+            return []
         return [timed for timed in self._timers.values() if isinstance(timed, JobNode)]
 
     def tell_to_stop(self, node: JobNode, order: Order, cause: str = "") -> None:

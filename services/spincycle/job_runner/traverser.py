@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -52,6 +51,11 @@ class Traverser:
     that chain, as failed, and no other.
     """
 
+    __slots__ = (
+        "_around", "_counts", "_dismissed", "_events", "_gone", "_handling", "_in_line", "_jobs",
+        "_last_words", "_left", "_objects", "_state", "_timers", "_tries", "epoch", "request_id",
+    )  # fmt: skip
+
     def __init__(
         self,
         chain: JobChain,
@@ -67,16 +71,15 @@ class Traverser:
         self._around = around
         self._gone = gone
         self._tries: dict[str, RunningTry] = {}
-        self._in_line: set[str] = set()
+        self._in_line: dict[str, None] = {}
         self._objects: dict[str, Job] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._handling = False
         self._dismissed = False
         self._left = False
         self._last_words: FinishReport | None = None
         self._counts = state.counts
-        self._log = structlog.get_logger(__name__).bind(request_id=self.request_id, epoch=epoch)
 
     def start(self) -> None:
         """Begin, once."""
@@ -141,15 +144,18 @@ class Traverser:
             return
         self._handling = True
         try:
-            while self._events and not self._dismissed:
-                for command in self._events.popleft()(self._around.clock()):
+            for event in self._events:  # Grows while it is walked.
+                if self._dismissed:
+                    break
+                for command in event(self._around.clock()):
                     self._carry_out(command)
         except StaleEpoch as error:
             self._fenced(error)
         except Exception as error:  # noqa: BLE001 - one chain's trouble must not reach another
-            self._log.exception("the chain broke its runner's rules")
+            self._log().exception("the chain broke its runner's rules")
             self._break(f"internal error: {type(error).__name__}: {error}")
         finally:
+            self._events.clear()
             self._handling = False
         self._tell_progress()
         self._leave_if_done()
@@ -161,7 +167,7 @@ class Traverser:
             case Append(entry):
                 self._append(entry)
             case StartTry(job_id):
-                self._in_line.add(job_id)
+                self._in_line[job_id] = None
                 begin = partial(self._begin, command)
                 self._around.places.ask(self.request_id, job_id, begin)
             case StopTry(job_id):
@@ -188,7 +194,7 @@ class Traverser:
     def _begin(self, command: StartTry) -> None:
         """There is a place: make the job, copy its data, and run it."""
         job_id = command.job_id
-        self._in_line.discard(job_id)
+        self._in_line.pop(job_id, None)
         planned = self._jobs[job_id]
         try:
             job = self._object(command)
@@ -220,7 +226,7 @@ class Traverser:
 
     def _leave_line(self, job_id: str) -> None:
         if job_id in self._in_line and self._around.places.withdraw(self.request_id, job_id):
-            self._in_line.discard(job_id)
+            del self._in_line[job_id]
             self._events.append(partial(self._state.ended, job_id, NOT_BEGUN))
 
     def _elapsed(self, token: int) -> None:
@@ -245,11 +251,11 @@ class Traverser:
         elif isinstance(error, StaleEpoch):
             self._fenced(error)
         else:
-            self._log.error("the journal does not take an entry", error=str(error))
+            self._log().error("the journal does not take an entry", error=str(error))
             self._break(f"the journal does not take an entry: {error}")
 
     def _fenced(self, error: StaleEpoch) -> None:
-        self._log.warning("another runner owns the request now", current=error.current)
+        self._log().warning("another runner owns the request now", current=error.current)
         self._dismiss(None)
 
     def _break(self, reason: str) -> None:
@@ -272,7 +278,6 @@ class Traverser:
             return
         self._dismissed = True
         self._last_words = last_words
-        self._events.clear()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -282,6 +287,10 @@ class Traverser:
         for running in list(self._tries.values()):
             running.stop()
         self._leave_if_done()
+
+    def _log(self) -> structlog.typing.FilteringBoundLogger:
+        log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+        return log.bind(request_id=self.request_id, epoch=self.epoch)
 
     def _tell_progress(self) -> None:
         if not self._dismissed and self._state.counts != self._counts:

@@ -8,8 +8,8 @@ from itertools import combinations, permutations
 from typing import Any
 
 import pytest
-from tests.unit.job_runner.chains import chain
-from tests.unit.job_runner.exploration import explore
+from tests.unit.chain.chains import chain
+from tests.unit.chain.exploration import explore
 
 from spincycle.job_chain import JobChain
 
@@ -56,7 +56,7 @@ def made(edges: Edges, variant: str) -> JobChain:
         "a": {"sequence_retry": 1},
         "b": {"retry": 1, "retry_wait": "1s"},
     }
-    sequences, within = {}, {}
+    sequences: dict[str, str] = {}
     if variant == "nested":
         sequences = {"b": "b"}
         jobs["b"] |= {"sequence_retry": 1, "retry": 0, "sequence_retry_wait": "1s"}
@@ -69,7 +69,14 @@ def made(edges: Edges, variant: str) -> JobChain:
         jobs["a"] = {}
     drawn = drawing(edges)
     jobs = {name: more for name, more in jobs.items() if name in drawn}
-    return chain(drawn, jobs=jobs, sequences=sequences, within=within)
+    return chain(drawn, jobs=jobs, sequences=sequences)
+
+
+@pytest.mark.parametrize("once", ["stop", "suspend", "crash"])
+def test_every_history_of_a_window_is_allowed(once: str) -> None:
+    elements = [(name, name) for name in "bcd"]
+    windowed = chain("A > b c d > E", limits=[(2, elements)], jobs={"c": {"retry": 1}})
+    assert explore(windowed, frozenset({once})) > 1
 
 
 def test_there_are_as_many_small_graphs_as_one_can_draw() -> None:

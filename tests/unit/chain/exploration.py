@@ -8,7 +8,8 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.unit.job_runner.model import Model, NotAllowed
+from tests.unit.chain.fact import NotAllowed
+from tests.unit.chain.model import Model
 
 from spincycle.chain.chain_graph import JobNode, SequenceNode
 from spincycle.chain.chain_state import ChainState
@@ -139,16 +140,18 @@ class World:
             raise NotAllowed(f"{error}\nafter {self.happened}") from None
 
     def _count_on(self, rebuilt: SuspendedJobChain) -> None:
-        """What the dead runner may have used is not used again."""
+        """What the dead runner used is not used again; those before it are fenced for long."""
         model = self.model
         for job_id, job in model.chain.jobs.items():
             total = rebuilt.total_job_tries.get(job_id, 0)
-            if total < model.numbers.get(job_id, 0) and not job.structural:
+            used = model.numbers.get(job_id, 0) if job_id in model.given else 0
+            if total < used and not job.structural:
                 raise NotAllowed(f"{job_id}: {total} tries after a crash, were {model.numbers}")
             model.numbers[job_id] = total
             cut_off = rebuilt.job_chain.jobs[job_id].state is State.RUNNING
             if cut_off and job_id in rebuilt.sequence_tries:
                 model.begins[job_id] = rebuilt.sequence_tries[job_id]
+        model.given.clear()
 
     def _must_not_hang(self) -> None:
         model = self.model
@@ -195,7 +198,7 @@ class Snapshots:
     """Copies of a world, cheap because what never changes is shared by all of them."""
 
     def __init__(self) -> None:
-        self._shared: dict[int, object] = {}
+        _SHARED.clear()
         kinds = (Job, JobChain, JournalEntry, TryEnd, State, Order, Mode)
         self._table = copyreg.dispatch_table | dict.fromkeys(kinds, self._share)
 
@@ -209,22 +212,20 @@ class Snapshots:
 
     def restore(self, snapshot: bytes) -> World:
         """A world of its own, as it was then."""
-        global _current  # noqa: PLW0603 # the unpickler calls a function of this module
-        _current = self._shared
         world = pickle.loads(snapshot)
         assert isinstance(world, World)
         return world
 
     def _share(self, thing: object) -> tuple[Callable[[int], object], tuple[int]]:
-        self._shared[id(thing)] = thing
+        _SHARED[id(thing)] = thing
         return _shared_thing, (id(thing),)
 
 
-_current: dict[int, object] = {}
+_SHARED: dict[int, object] = {}
 
 
 def _shared_thing(number: int) -> object:
-    return _current[number]
+    return _SHARED[number]
 
 
 def explore(chain: JobChain, once: frozenset[str], most: int = 200_000) -> int:

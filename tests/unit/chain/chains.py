@@ -48,5 +48,28 @@ def chain(
     return made
 
 
+def around(chain: JobChain, job: Job) -> list[str]:
+    """Sequences around a job, its own first."""
+    found = []
+    sequence = job.sequence_id
+    while sequence:
+        found.append(sequence)
+        sequence = chain.jobs[sequence].parent_sequence_id
+    return found
+
+
+def inside(chain: JobChain, sequence: str) -> list[str]:
+    """Jobs of a sequence and of all nested ones."""
+    return [job.id for job in chain.jobs.values() if sequence in around(chain, job)]
+
+
+def parents(chain: JobChain, job_id: str) -> list[str]:
+    """Direct predecessors of a job."""
+    return [first for first, following in chain.next_jobs.items() if job_id in following]
+
+
 def _job(name: str, more: dict[str, Any]) -> Job:
-    return Job(**{"id": name, "name": name, "type": "test", "structural": name.isupper()} | more)
+    fields: dict[str, Any] = {
+        "id": name, "name": name, "type": "test", "structural": name.isupper(), **more,
+    }  # fmt: skip
+    return Job(**fields)

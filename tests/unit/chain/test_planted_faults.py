@@ -1,0 +1,178 @@
+"""The model is worth something only if it catches a runner that breaks the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.unit.chain.chains import chain
+from tests.unit.chain.exploration import explore
+from tests.unit.chain.fact import NotAllowed
+
+from spincycle.chain import chain_state, sequence_rules, suspension
+from spincycle.chain.chain_graph import JobNode, SequenceNode, Window
+from spincycle.chain.chain_record import ChainRecord
+from spincycle.chain.chain_state import ChainState
+from spincycle.chain.walk import Mode, Walk
+from spincycle.state import State
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+DIAMOND = chain("a > b c > d", jobs={"a": {"sequence_retry": 1}, "b": {"retry": 1}})
+NESTED = chain(
+    "A > B > c > D > E",
+    sequences={"B": "B c D"},
+    jobs={"A": {"sequence_retry": 1}, "B": {"sequence_retry": 1}},
+)
+WAITING = chain("a > b", jobs={"a": {"retry": 1, "retry_wait": "1s"}})
+WINDOW = chain("A > b c d > E", limits=[(1, [("b", "b"), ("c", "c"), ("d", "d")])])
+
+
+def dependents_start_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    completed = ChainState._completed
+
+    def hasty(self: ChainState, node: JobNode, end: Any) -> None:
+        completed(self, node, end)
+        if not node.settled:
+            self._uncommitted.pop()
+            self._settle(node)
+
+    patch.setattr(ChainState, "_completed", hasty)
+
+
+def the_end_is_reported_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ChainRecord, "all_committed", property(lambda self: True))
+
+
+def a_sequence_is_rolled_back_under_running_jobs(patch: pytest.MonkeyPatch) -> None:
+    def hasty(walk: Walk, sequence: SequenceNode | None) -> None:
+        if sequence is not None and sequence.failing:
+            sequence_rules._roll_back(walk, sequence)
+
+    patch.setattr(sequence_rules, "quiet", hasty)
+
+
+def every_parallel_failure_rolls_back(patch: pytest.MonkeyPatch) -> None:
+    def again(walk: Walk, node: JobNode) -> None:
+        if node.sequence is not None and node.sequence.may_retry:
+            node.sequence.tries += 1
+            sequence_rules._roll_back(walk, node.sequence)
+
+    patch.setattr(chain_state, "failed_for_good", again)
+
+
+def a_sequence_is_tried_once_too_often(patch: pytest.MonkeyPatch) -> None:
+    once_more = property(lambda self: self.tries <= self.first.job.sequence_retry + 1)
+    patch.setattr(SequenceNode, "may_retry", once_more)
+
+
+def nested_tries_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
+    roll_back = sequence_rules._roll_back
+
+    def stingy(walk: Walk, sequence: SequenceNode) -> None:
+        tries = [(inner, inner.tries) for inner in sequence.all_within()]
+        roll_back(walk, sequence)
+        for inner, count in tries:
+            inner.tries = count
+
+    patch.setattr(sequence_rules, "_roll_back", stingy)
+
+
+def a_nested_failure_never_reaches_the_outer_sequence(patch: pytest.MonkeyPatch) -> None:
+    def own(sequence: SequenceNode | None) -> SequenceNode | None:
+        return sequence if sequence is not None and sequence.may_retry else None
+
+    patch.setattr(sequence_rules, "retriable", own)
+
+
+def a_stop_during_a_wait_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    halt = ChainState._halt
+
+    def forgetful(self: ChainState, mode: Mode, reason: str) -> None:
+        if not self._walk.held:
+            halt(self, mode, reason)
+
+    patch.setattr(ChainState, "_halt", forgetful)
+
+
+def a_stop_rewrites_failed_jobs(patch: pytest.MonkeyPatch) -> None:
+    halt = ChainState._halt
+
+    def rewriting(self: ChainState, mode: Mode, reason: str) -> None:
+        halt(self, mode, reason)
+        for node in self._by_index:
+            if node.state is State.FAIL:
+                node.state = State.STOPPED
+
+    patch.setattr(ChainState, "_halt", rewriting)
+
+
+def a_window_lets_everybody_in(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Window, "has_room", property(lambda self: True))
+
+
+def a_failed_element_hangs_the_chain(patch: pytest.MonkeyPatch) -> None:
+    def never(self: ChainState) -> None:
+        if all(node.state is State.COMPLETE for node in self._by_index):
+            self._finish(State.COMPLETE, "")
+
+    patch.setattr(ChainState, "_conclude", never)
+
+
+def counts_do_not_know_of_the_roll_back(patch: pytest.MonkeyPatch) -> None:
+    taken_back = ChainRecord.taken_back
+
+    def forgetful(self: ChainRecord, node: JobNode) -> None:
+        taken_back(self, node)
+        self.complete += 1
+
+    patch.setattr(ChainRecord, "taken_back", forgetful)
+
+
+def a_suspended_try_is_used_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(suspension, "give_back_try", lambda node: None)
+
+
+def a_rebuilt_chain_uses_numbers_again(patch: pytest.MonkeyPatch) -> None:
+    from spincycle.chain import rebuild
+
+    patch.setattr(rebuild, "_startable", lambda suspended: set())
+
+
+def a_rebuilt_chain_forgets_what_was_rolled_back(patch: pytest.MonkeyPatch) -> None:
+    from spincycle.chain import rebuild
+
+    patch.setattr(rebuild, "_begins_anew", lambda sequence, entry: False)
+
+
+@pytest.mark.parametrize(
+    ("plant", "where", "once"),
+    [
+        (dependents_start_before_the_commit, DIAMOND, ""),
+        (the_end_is_reported_before_the_commit, DIAMOND, ""),
+        (a_sequence_is_rolled_back_under_running_jobs, DIAMOND, ""),
+        (every_parallel_failure_rolls_back, DIAMOND, ""),
+        (a_sequence_is_tried_once_too_often, DIAMOND, ""),
+        (nested_tries_are_not_given_back, NESTED, ""),
+        (a_nested_failure_never_reaches_the_outer_sequence, NESTED, ""),
+        (a_stop_during_a_wait_is_forgotten, WAITING, "stop"),
+        (a_stop_rewrites_failed_jobs, DIAMOND, "stop"),
+        (a_window_lets_everybody_in, WINDOW, ""),
+        (a_failed_element_hangs_the_chain, WINDOW, ""),
+        (counts_do_not_know_of_the_roll_back, NESTED, ""),
+        (a_suspended_try_is_used_up, WAITING, "suspend"),
+        (a_rebuilt_chain_uses_numbers_again, WAITING, "crash"),
+        (a_rebuilt_chain_forgets_what_was_rolled_back, NESTED, "crash"),
+    ],
+    ids=lambda value: getattr(value, "__name__", "").replace("_", " ") or None,
+)
+def test_the_model_catches_a_runner_where(
+    plant: Plant, where: Any, once: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = frozenset({once} - {""})
+    assert explore(where, allowed) > 1, "without the fault all is well"
+    plant(monkeypatch)
+
+    with pytest.raises(NotAllowed):
+        explore(where, allowed)
