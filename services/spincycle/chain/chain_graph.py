@@ -75,6 +75,8 @@ class JobNode:
             return True
         if self.state is not State.PENDING or self.waiting:
             return False
+        if self.sequence is not None and self.sequence.blocked:
+            return False
         element = self.element
         return element is None or element.admitted or element.window.has_room
 
@@ -87,7 +89,7 @@ class SequenceNode:
         tries: how often it was started.
         waited: the wait before its next try is over, or under way.
         failing: it has failed; no job of it starts until it is rolled back.
-        overdue: why its current try is cut off; empty if it is not.
+        overdue: why it fails as soon as its first job, which runs, has ended.
         remaining: jobs within it that are not COMPLETE.
         running: tries within it that have not ended.
         timer: token of its time limit.
@@ -119,7 +121,7 @@ class SequenceNode:
     @property
     def blocked(self) -> bool:
         """True if no job of it may start, because it or a sequence around it has failed."""
-        return any(sequence.failing for sequence in self.lineage)
+        return any(outer.failing or outer.first.state is State.FAIL for outer in self.lineage)
 
     def all_within(self) -> list[SequenceNode]:
         """The sequence itself and all nested ones, outer ones first."""
@@ -257,11 +259,17 @@ class ChainGraph:
         return window
 
 
-def retriable(sequence: SequenceNode | None) -> SequenceNode | None:
-    """The innermost sequence, from this one outwards, that can be started once more."""
-    if sequence is None:
+def retried_for(node: JobNode) -> SequenceNode | None:
+    """The sequence that is started once more when a job fails for good; None if none can be.
+
+    That is the innermost one that has tries left, save that a sequence whose first job has
+    failed has failed as a whole, with all that is nested in it.
+    """
+    if node.sequence is None:
         return None
-    return next((outer for outer in sequence.lineage if outer.may_retry), None)
+    lineage = node.sequence.lineage
+    failed = [number for number, outer in enumerate(lineage) if outer.first.state is State.FAIL]
+    return next((outer for outer in lineage[max(failed, default=0) :] if outer.may_retry), None)
 
 
 def _index(node: JobNode) -> int:

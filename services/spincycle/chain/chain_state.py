@@ -9,7 +9,7 @@ from spincycle.chain.chain_graph import ChainGraph, JobNode, SequenceNode
 from spincycle.chain.chain_record import ChainRecord, status_of
 from spincycle.chain.commands import Finish, FinishReport, StartTry, Suspend, TryEnd
 from spincycle.chain.retry_wait import wait_before_retry
-from spincycle.chain.sequence_rules import cut_off, fail_unstarted, failed_for_good, quiet
+from spincycle.chain.sequence_rules import cut_off, fail_unstarted, failed_for_good, try_ended
 from spincycle.chain.suspension import give_back_try, inputs_of, load, save
 from spincycle.chain.verdict import Order, Verdict, judge, seconds_text
 from spincycle.chain.waiting import waits_under_way
@@ -127,7 +127,7 @@ class ChainState:
         else:
             self._enter_failure(node, verdict, end)
             self._follow_failure(node)
-        quiet(self._walk, node.sequence)
+        try_ended(self._walk, node)
         return self._go_on()
 
     def committed(self, position: int, now: int) -> list[Command]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from spincycle.chain.chain_graph import ChainGraph, retriable
+from spincycle.chain.chain_graph import ChainGraph, retried_for
 from spincycle.chain.chain_record import ChainRecord
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.commands import StartTry
@@ -19,7 +19,7 @@ from spincycle.state import State
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from spincycle.chain.chain_graph import JobNode, SequenceNode
+    from spincycle.chain.chain_graph import JobNode
     from spincycle.job_chain import JobChain, SuspendedJobChain
     from spincycle.journal_entry import JournalEntry
 
@@ -45,7 +45,7 @@ def rebuild(chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0) ->
     record.epoch = max(record.epoch, epoch)
     suspended = save(graph, record)
     interrupted = _startable(suspended)
-    begun = set(interrupted)
+    begun = interrupted | _startable(_before_its_time_was_up(suspended, graph))
     for failures in _failures_by_depth(graph):
         for node in failures:
             failed_for_good(walk, node)
@@ -90,7 +90,7 @@ def _replay(walk: Walk, node: JobNode, entry: JournalEntry) -> None:
     walk.record.position = entry.position
     walk.record.epoch = max(walk.record.epoch, entry.epoch)
     sequence = node.sequence
-    if sequence is not None and node.opens and _begins_anew(sequence, entry):
+    if sequence is not None and node.opens and entry.sequence_try != sequence.tries:
         for inner in sequence.all_within():
             inner.tries = 0
         for inside in sequence.all_jobs():
@@ -104,15 +104,26 @@ def _replay(walk: Walk, node: JobNode, entry: JournalEntry) -> None:
             walk.record.completed(node)
     elif entry.state is State.FAIL:
         node.latest += 1
+        if node.state is State.COMPLETE:
+            walk.record.taken_back(node)
         for_good = entry.final or node.latest > node.job.retry
         node.state = State.FAIL if for_good else State.PENDING
     elif sequence is not None and node.opens and not node.latest:
         sequence.tries -= 1
 
 
-def _begins_anew(sequence: SequenceNode, entry: JournalEntry) -> bool:
-    """Whether the sequence was rolled back before this entry of its first job."""
-    return entry.sequence_try != sequence.tries or sequence.first.state is State.COMPLETE
+def _before_its_time_was_up(suspended: SuspendedJobChain, graph: ChainGraph) -> SuspendedJobChain:
+    """The chain as it was when sequences that ran out of time had not failed yet."""
+    jobs = {
+        job_id: replace(job, state=State.COMPLETE) if _had_completed(graph.jobs[job_id]) else job
+        for job_id, job in suspended.job_chain.jobs.items()
+    }
+    return replace(suspended, job_chain=replace(suspended.job_chain, jobs=jobs))
+
+
+def _had_completed(node: JobNode) -> bool:
+    failed_since = node.state is State.FAIL and node.opens
+    return failed_since and (node.job.structural or node.output is not None)
 
 
 def _failures_by_depth(graph: ChainGraph) -> list[list[JobNode]]:
@@ -122,7 +133,7 @@ def _failures_by_depth(graph: ChainGraph) -> list[list[JobNode]]:
     """
     by_depth: dict[int, list[JobNode]] = {}
     for node in graph.jobs.values():
-        sequence = retriable(node.sequence) if node.state is State.FAIL else None
+        sequence = retried_for(node) if node.state is State.FAIL else None
         if sequence is not None:
             by_depth.setdefault(len(sequence.lineage), []).append(node)
     return [by_depth[depth] for depth in sorted(by_depth, reverse=True)]

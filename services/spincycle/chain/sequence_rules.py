@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.chain.chain_graph import retriable
+from spincycle.chain.chain_graph import retried_for
 from spincycle.chain.verdict import Order, Verdict
 from spincycle.chain.walk import Mode
 from spincycle.state import State
@@ -21,46 +21,54 @@ def failed_for_good(walk: Walk, node: JobNode) -> None:
 
     Without any, the job stays failed and other branches go on.
     """
-    if node.sequence is None or node.sequence.blocked or walk.mode not in _RETRYING:
+    if node.sequence is None or walk.mode not in _RETRYING:
         return
-    sequence = retriable(node.sequence)
-    if sequence is not None:
+    sequence = retried_for(node)
+    if sequence is not None and not any(outer.failing for outer in node.sequence.lineage):
         _fail(walk, sequence)
 
 
 def cut_off(walk: Walk, sequence: SequenceNode, cause: str) -> None:
-    """Stop the jobs of a sequence that has used up its time; it has failed."""
-    sequence.overdue = cause
-    sequence.failing = True
+    """Let a sequence fail that has used up its time, and stop its jobs.
+
+    What fails is its first job, complete or not. If that one runs, it is stopped first.
+    """
+    if sequence.first.state is State.RUNNING:
+        sequence.overdue = cause
+        walk.tell_to_stop(sequence.first, Order.OVERDUE, cause)
+        return
+    for inner in sequence.all_within():
+        inner.failing = False
     for node in sequence.all_jobs():
         walk.release(node)
         if node.state is State.RUNNING:
             walk.tell_to_stop(node, Order.OVERDUE, cause)
-    quiet(walk, sequence)
+    fail_unstarted(walk, sequence.first, cause)
+    failed_for_good(walk, sequence.first)
 
 
-def quiet(walk: Walk, sequence: SequenceNode | None) -> None:
-    """Roll back what has failed and has no running job any more, outermost sequence first."""
+def try_ended(walk: Walk, node: JobNode) -> None:
+    """Do what waited for a try to end: fail what is overdue, roll back what has failed."""
+    sequence = node.sequence
     if sequence is None or walk.mode not in _RETRYING:
         return
+    if node.opens and sequence.overdue and node.state is not State.FAIL:
+        cut_off(walk, sequence, sequence.overdue)
+    _roll_back_if_quiet(walk, sequence)
+
+
+def _roll_back_if_quiet(walk: Walk, sequence: SequenceNode) -> None:
+    """Roll back the outermost sequence that has failed, if no job of it runs any more."""
     failing = [outer for outer in sequence.lineage if outer.failing]
-    if not failing or failing[-1].running:
-        return
-    outermost = failing[-1]
-    if not outermost.overdue:
-        _roll_back(walk, outermost)
-        return
-    retried = retriable(outermost)
-    if retried is None or all(node.state is not State.FAIL for node in outermost.all_jobs()):
-        _fail_frontier(walk, outermost)
-    outermost.failing = False
-    outermost.overdue = ""
-    if outermost.remaining and retried is not None:
-        _fail(walk, retried)
+    if failing and not failing[-1].running:
+        _roll_back(walk, failing[-1])
 
 
 def fail_unstarted(walk: Walk, node: JobNode, cause: str) -> None:
     """A job fails without being started. It has an entry, so that this survives the runner."""
+    if node.state is State.COMPLETE:
+        walk.record.taken_back(node)
+        node.settled = False
     node.total += 1
     node.state = State.FAIL
     node.error = cause
@@ -74,15 +82,7 @@ def _fail(walk: Walk, sequence: SequenceNode) -> None:
         walk.release(node)
         if node.state is State.RUNNING:
             walk.withdraw(node)
-    quiet(walk, sequence)
-
-
-def _fail_frontier(walk: Walk, sequence: SequenceNode) -> None:
-    for node in sequence.all_jobs():
-        if node.state is State.PENDING and all(
-            parent.state is State.COMPLETE for parent in node.parents
-        ):
-            fail_unstarted(walk, node, sequence.overdue)
+    _roll_back_if_quiet(walk, sequence)
 
 
 def _roll_back(walk: Walk, sequence: SequenceNode) -> None:

@@ -70,6 +70,7 @@ class Model:
             self.ended.add(job_id)
             return
         self.numbers[job_id] = number - 1
+        self.given.discard(job_id)
         self._give_back_begin(job_id)
 
     def _give_back_begin(self, job_id: str) -> None:
@@ -165,6 +166,8 @@ class Model:
             raise NotAllowed(f"{job_id} begins while the chain is {self.mode}")
         if job_id in self.running:
             raise NotAllowed(f"{job_id} begins while it runs")
+        if self._is_cut_off(job_id):
+            raise NotAllowed(f"{job_id} begins in a sequence that is over")
         self._may_begin_sequence(job)
         fact = self.facts[job_id]
         if fact.state not in (State.PENDING, State.STOPPED):
@@ -230,7 +233,7 @@ class Model:
             self._start(job.id, entry.try_)
             del self.running[job.id]
         elif entry.started_at == 0 and entry.try_ > self.numbers.get(job.id, 0):
-            if not self.overdue & set(around(self.chain, job)):
+            if job.id not in self.overdue:
                 raise NotAllowed(f"{job.id} fails without being started")
             self.numbers[job.id] = entry.try_
         self.ended.discard(job.id)
@@ -247,8 +250,7 @@ class Model:
 
     def _learn(self, entry: JournalEntry) -> None:
         job, sequence = self.chain.jobs[entry.job_id], entry.sequence_id
-        again = self.facts[job.id].state is State.COMPLETE
-        if job.id == sequence and (again or entry.sequence_try != self.begins.get(sequence, 0)):
+        if job.id == sequence and entry.sequence_try != self.begins.get(sequence, 0):
             self._void(sequence)
             self.begins[sequence] = entry.sequence_try
         fact = self.facts[job.id]
@@ -321,11 +323,17 @@ class Model:
             job_id
             for job_id, fact in self.facts.items()
             if fact.state in (State.PENDING, State.STOPPED)
+            and not self._is_cut_off(job_id)
             and all(
                 self.facts[parent].state is State.COMPLETE for parent in parents(self.chain, job_id)
             )
             and self._has_room(job_id)
         ]
+
+    def _is_cut_off(self, job_id: str) -> bool:
+        """Whether a sequence around it has failed as a whole: its first job stands as failed."""
+        sequences = around(self.chain, self.chain.jobs[job_id])
+        return any(self.facts[sequence].state is State.FAIL for sequence in sequences)
 
     def _has_room(self, job_id: str) -> bool:
         if self.facts[job_id].begun:
@@ -343,7 +351,9 @@ class Model:
             if fact.state is not State.FAIL:
                 continue
             sequences = around(self.chain, self.chain.jobs[job_id])
-            cut_off = [sequence for sequence in sequences if sequence in self.overdue]
+            cut_off = [
+                sequence for sequence in sequences if self.facts[sequence].state is State.FAIL
+            ]
             if cut_off:
                 sequences = sequences[sequences.index(cut_off[-1]) :]
             for sequence in sequences:

@@ -95,6 +95,7 @@ def test_there_are_as_many_small_graphs_as_one_can_draw() -> None:
         ("nested", {"crash"}),
         ("at most once", {"crash"}),
         ("limited", {"overdue"}),
+        ("limited", {"overdue", "crash"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "+".join(sorted(value)),
 )

@@ -50,7 +50,7 @@ def a_sequence_is_rolled_back_under_running_jobs(patch: pytest.MonkeyPatch) -> N
         if sequence is not None and sequence.failing:
             sequence_rules._roll_back(walk, sequence)
 
-    patch.setattr(sequence_rules, "quiet", hasty)
+    patch.setattr(sequence_rules, "_roll_back_if_quiet", hasty)
 
 
 def every_parallel_failure_rolls_back(patch: pytest.MonkeyPatch) -> None:
@@ -80,10 +80,11 @@ def nested_tries_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_nested_failure_never_reaches_the_outer_sequence(patch: pytest.MonkeyPatch) -> None:
-    def own(sequence: SequenceNode | None) -> SequenceNode | None:
+    def own(node: JobNode) -> SequenceNode | None:
+        sequence = node.sequence
         return sequence if sequence is not None and sequence.may_retry else None
 
-    patch.setattr(sequence_rules, "retriable", own)
+    patch.setattr(sequence_rules, "retried_for", own)
 
 
 def a_stop_during_a_wait_is_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -143,7 +144,7 @@ def a_rebuilt_chain_uses_numbers_again(patch: pytest.MonkeyPatch) -> None:
 def a_rebuilt_chain_forgets_what_was_rolled_back(patch: pytest.MonkeyPatch) -> None:
     from spincycle.chain import rebuild
 
-    patch.setattr(rebuild, "_begins_anew", lambda sequence, entry: False)
+    patch.setattr(rebuild, "failed_for_good", lambda walk, node: None)
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ async def test_a_sequence_over_its_time_is_stopped_and_tried_again(stage: Stage)
     assert stage.journal.errors("c")[0] == "sequence B took longer than 0.01s"
 
 
-async def test_a_sequence_over_its_time_for_good_fails_what_has_not_begun(stage: Stage) -> None:
+async def test_a_sequence_over_its_time_for_good_fails_in_its_first_job(stage: Stage) -> None:
     stage.plays["b"] = [fails()]
     limited = chain(
         "A > b > c",
@@ -245,8 +245,11 @@ async def test_a_sequence_over_its_time_for_good_fails_what_has_not_begun(stage:
     report = await stage.run(limited)
 
     assert report.state is FAIL
-    assert stage.journal.errors("b") == ["no", "sequence A took longer than 0.01s"]
+    assert stage.journal.errors("b") == ["no"]
+    assert stage.journal.log("A") == [("A", 1, COMPLETE), ("A", 2, FAIL)]
+    assert stage.journal.errors("A") == ["", "sequence A took longer than 0.01s"]
     assert stage.journal.entries[-1].started_at == 0
+    assert (report.complete_jobs, report.rolled_back_jobs) == (0, 1)
 
 
 async def test_a_request_over_its_time_is_stopped_and_has_failed(stage: Stage) -> None:
