@@ -225,7 +225,10 @@ class Job(_message.Message):
     bytes: _builtins.bytes
     """What the job's serialize returned; handed to deserialize before each run."""
     state: _state_pb2.State.ValueType
-    """PENDING in an archived chain. In a SuspendedJobChain also COMPLETE or STOPPED."""
+    """PENDING in an archived chain. In a SuspendedJobChain also COMPLETE, STOPPED, FAIL (for
+    good), or RUNNING: its runner died during a try that must not be run again, and the
+    next runner journals that try as failed.
+    """
     retry: _builtins.int
     """Tries after the first one."""
     retry_wait: _builtins.str
@@ -258,7 +261,9 @@ class Job(_message.Message):
 
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """Job data: values that the job's parents left for it. Empty in an archived chain."""
+        """Job data that the job left for its successors, if it is COMPLETE and not structural.
+        Empty in an archived chain.
+        """
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
@@ -268,8 +273,8 @@ class Job(_message.Message):
 
     @_builtins.property
     def sequence_timeout(self) -> _duration_pb2.Duration:
-        """Longest time for one try of the whole sequence. Set only on a sequence's first job;
-        unset means no limit.
+        """Longest time for one try of the whole sequence. Its running jobs are then stopped, and
+        its first job has failed. Set only on a sequence's first job; unset means no limit.
         """
 
     @_builtins.property

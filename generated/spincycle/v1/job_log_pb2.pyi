@@ -67,7 +67,9 @@ class JobLog(_message.Message):
     """Which try of that sequence the job ran in, from 1."""
     position: _builtins.int
     """Place of the entry in the request's journal: rises with every entry of the request,
-    over all epochs. A sequence's begin entry makes all earlier entries of its jobs void.
+    over all epochs. An entry of a sequence's first job under another sequence_try than
+    before makes all earlier entries of the sequence's jobs, nested ones included, void. If
+    that job has failed, the sequence has failed as a whole.
     0 in an append of a caller that keeps no positions, as the original's runners do: the
     journal gives the entry the next one, and takes try 0 and an unspecified state as well.
     """
