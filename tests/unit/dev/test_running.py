@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from spincycle.dev.running import Interrupted, Interruption
+
+
+class Told:
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.interruption = Interruption(
+            lambda: self.words.append("stopping"), lambda: self.words.append("hurry")
+        )
+
+
+async def for_ever() -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+async def test_work_that_is_not_interrupted_gives_its_answer() -> None:
+    async def work() -> int:
+        return 7
+
+    assert await Told().interruption.run(work()) == 7
+
+
+async def test_the_first_wish_cancels_the_work_and_the_second_one_hurries() -> None:
+    told = Told()
+    work = asyncio.create_task(told.interruption.run(for_ever()))
+    await asyncio.sleep(0)
+
+    told.interruption.ask()
+    with pytest.raises(Interrupted):
+        await work
+    told.interruption.ask()
+
+    assert told.words == ["stopping", "hurry"]
+
+
+async def test_after_a_wish_no_further_work_is_begun() -> None:
+    told = Told()
+    told.interruption.ask()
+
+    with pytest.raises(Interrupted):
+        await told.interruption.run(for_ever())
+
+
+async def test_a_cancellation_from_elsewhere_is_no_wish() -> None:
+    work = asyncio.create_task(Told().interruption.run(for_ever()))
+    await asyncio.sleep(0)
+
+    work.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await work
