@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import ClassVar
 
 import click
@@ -43,3 +45,5 @@ class LateGroup(click.Group):
 @click.version_option(VERSION, prog_name="spincycle")
 def main() -> None:
     """Run Spin Cycle on this machine, and look after its specs and databases."""
+    # Where people expect the modules that they name by --jobs.
+    sys.path.append(str(Path.cwd()))
