@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -53,8 +54,16 @@ class Console:
             self._stream.flush()
         except (OSError, ValueError):
             self._is_gone = True
+            self._silence()
             if self._gone is not None:
                 self._gone()
+
+    def _silence(self) -> None:
+        """Let what is still buffered go nowhere, or Python would fail over it at its end."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
     def style(self, text: str, *, fg: str | None = None, bold: bool | None = None) -> str:
         """Colour a text if this is a terminal that shows colours."""

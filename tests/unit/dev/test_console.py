@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +60,24 @@ def test_a_terminal_that_is_gone_is_told_once_and_is_no_failure() -> None:
     console.show("gateway", "two")
 
     assert told == ["gone"]
+
+
+def test_a_process_whose_reader_is_gone_still_ends_with_the_code_of_its_choice() -> None:
+    script = (
+        "import sys; from spincycle.dev.console import Console; console = Console();"
+        "console.say('one'); sys.stdin.read(); console.say('two'); console.say('three')"
+    )
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdin.close()
+
+        assert process.wait() == 0
