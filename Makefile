@@ -8,7 +8,7 @@ BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check format generate generate-check lock clean
+.PHONY: help setup demo dev test chaos check format generate generate-check lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ dev: $(READY) ## Start everything on this machine and leave it up until Ctrl-C.
 
 test: $(READY) ## Run the unit, integration and end-to-end tests.
 	$(BIN)/pytest $(TESTS)
+
+chaos: $(READY) ## Kill, freeze and cut off everything for some minutes; nothing must be lost.
+	$(BIN)/pytest tests/chaos -m '' -rP $(TESTS)
 
 check: $(READY) generate-check ## Lint, types, import boundaries and the protos' own checks.
 	$(BIN)/ruff format --check .

@@ -1,0 +1,182 @@
+"""All services as real processes on a real PostgreSQL, several copies of each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+from tests.chaos.marks import FILE, Mark, read_marks
+from tests.chaos.member import Member
+
+from spincycle.dev.marked import MARK
+from spincycle.dev.ports import free_port
+from spincycle.dev.postgres import EmbeddedPostgres
+from spincycle.dev.services import Service, child_environment, local
+
+REPOSITORY = Path(__file__).parents[2]
+SPECS = Path(__file__).parent / "specs"
+JOBS = json.dumps(["tests.chaos.jobs:jobs"])
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many copies of each service there are, and what they are told beside addresses.
+
+    Attributes:
+        settings: configuration by prefix (RM, JR, JL, GATEWAY).
+        planted: faults of tests.chaos.planted by kind of service (RM, JR).
+    """
+
+    request_managers: int = 2
+    job_runners: int = 2
+    job_logs: int = 2
+    gateway: bool = True
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    planted: Mapping[str, str] = field(default_factory=dict)
+
+
+class Cluster:
+    """The services, their database, and what their jobs left.
+
+    `between` may put something between two kinds of service: it is asked for the address at
+    which `caller` is to reach `callee`, and answers another one.
+    """
+
+    def __init__(self, home: Path, shape: Shape) -> None:
+        self.home = home
+        self.shape = shape
+        self.database = EmbeddedPostgres(home / "postgres", {**os.environ, MARK: str(home)})
+        self.marks_file = home / "marks"
+        self.request_managers: list[Member] = []
+        self.job_runners: list[Member] = []
+        self.job_logs: list[Member] = []
+        self.gateways: list[Member] = []
+        self._ports = {
+            "RM": [free_port() for _ in range(shape.request_managers)],
+            "JL": [free_port() for _ in range(shape.job_logs)],
+            "JR": [free_port() for _ in range(shape.job_runners)],
+        }
+
+    @property
+    def members(self) -> list[Member]:
+        """All processes but the database."""
+        return [*self.request_managers, *self.job_runners, *self.job_logs, *self.gateways]
+
+    @property
+    def request_manager(self) -> str:
+        """Address of all request managers."""
+        return self.address("RM")
+
+    @property
+    def gateway(self) -> str:
+        """Base URL of the gateway."""
+        return f"http://{self.gateways[0].service.address}"
+
+    def ports(self, kind: str) -> Sequence[int]:
+        """Where the services of a kind listen."""
+        return self._ports[kind]
+
+    def address(self, kind: str) -> str:
+        """Address of all copies of a service, as gRPC resolves it."""
+        return "ipv4:" + ",".join(local(port) for port in self._ports[kind])
+
+    async def start(self, reach: Mapping[tuple[str, str], str] | None = None) -> None:
+        """Start everything and wait until it serves.
+
+        `reach` tells at which address one kind of service is to reach another, where that is
+        not the true one: (caller, callee) to address. ("", "JR") is what runners advertise.
+        """
+        await self.database.start()
+        await self._note_commit_times()
+        self._build(dict(reach or {}))
+        for member in self.members:
+            member.start()
+        await asyncio.gather(*(member.until_ready() for member in self.members))
+
+    async def stop(self) -> None:
+        """End everything, frozen or not."""
+        for member in self.members:
+            if member.exit_code is None:
+                member.send(signal.SIGCONT)
+                member.send(signal.SIGKILL)
+                await member.kill()
+        await self.database.stop()
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection to the database, for looking on."""
+        return await asyncpg.connect(self.database.dsn())
+
+    def marks(self) -> list[Mark]:
+        """What jobs left so far."""
+        return read_marks(self.marks_file)
+
+    async def _note_commit_times(self) -> None:
+        connection = await asyncpg.connect(self.database.dsn("postgres"))
+        try:
+            await connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+        finally:
+            await connection.close()
+        await self.database.restart()
+
+    def _build(self, reach: dict[tuple[str, str], str]) -> None:
+        environment = child_environment(self.home, [REPOSITORY]) | {FILE: str(self.marks_file)}
+        dsn = self.database.dsn()
+
+        def at(caller: str, callee: str) -> str:
+            return reach.get((caller, callee)) or self.address(callee)
+
+        def member(kind: str, name: str, number: int, port: int, **values: str) -> Member:
+            prefix = f"SPINCYCLE_{kind}_"
+            said = {"LISTEN": local(port), **values, **self.shape.settings.get(kind, {})}
+            variables = {prefix + key: value for key, value in said.items()}
+            protocol = "http" if kind == "GATEWAY" else "grpc"
+            service = Service(f"{name}-{number}", f"spincycle-{name}", port, protocol, variables)
+            log = self.home / f"{name}-{number}.log"
+            return Member(service, environment, log, self.shape.planted.get(kind, ""))
+
+        for number, port in enumerate(self._ports["JL"]):
+            self.job_logs.append(member("JL", "job-log", number, port, DATABASE__DSN=dsn))
+        for number, port in enumerate(self._ports["RM"]):
+            self.request_managers.append(
+                member(
+                    "RM",
+                    "request-manager",
+                    number,
+                    port,
+                    DATABASE__DSN=dsn,
+                    SPECS_DIR=str(SPECS),
+                    JOBS=JOBS,
+                    JOB_LOG=at("RM", "JL"),
+                )
+            )
+        for number, port in enumerate(self._ports["JR"]):
+            self.job_runners.append(
+                member(
+                    "JR",
+                    "job-runner",
+                    number,
+                    port,
+                    REQUEST_MANAGER=at("JR", "RM"),
+                    JOB_LOG=at("JR", "JL"),
+                    JOBS=JOBS,
+                    ADVERTISE=reach.get((str(number), "JR"), ""),
+                )
+            )
+        if self.shape.gateway:
+            self.gateways.append(
+                member(
+                    "GATEWAY",
+                    "gateway",
+                    0,
+                    free_port(),
+                    REQUEST_MANAGER=self.address("RM"),
+                    JOB_LOG=self.address("JL"),
+                    JOB_RUNNER=local(self._ports["JR"][0]),
+                )
+            )

@@ -1,0 +1,104 @@
+"""Jobs that leave a mark when they start and when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+
+from tests.chaos.marks import END, START, STOPPED, leave_mark
+
+from spincycle.job import Job, JobTypes, Return, State, Value
+
+jobs = JobTypes()
+
+_FAILS = 0.25
+
+
+class _Marking(Job):
+    def create(self, args: dict[str, Value]) -> None:
+        self._ms = int(str(args["ms"]))
+
+    def serialize(self) -> bytes:
+        return str(self._ms).encode()
+
+    def deserialize(self, data: bytes) -> None:
+        self._ms = int(data)
+        self._told_to_stop = asyncio.Event()
+
+    async def run(self, data: dict[str, Value]) -> Return:
+        leave_mark(START, self.id)
+        try:
+            async with asyncio.timeout(self._seconds()):
+                await self._told_to_stop.wait()
+        except TimeoutError:
+            leave_mark(END, self.id)
+            return self._end(data)
+        leave_mark(STOPPED, self.id)
+        return Return(State.STOPPED)
+
+    async def stop(self) -> None:
+        self._told_to_stop.set()
+
+    def _seconds(self) -> float:
+        return self._ms / 1000 * random.uniform(0.2, 1.8)
+
+    def _end(self, data: dict[str, Value]) -> Return:
+        data[self.id.name] = self.id.id
+        return Return(State.COMPLETE, stdout=self.id.name)
+
+
+@jobs.register("mark")
+class MarkJob(_Marking):
+    """Takes its time and completes."""
+
+
+@jobs.register("mark-once", interruption="fail")
+class MarkOnceJob(_Marking):
+    """A job that must not run a second time if nobody knows whether the first one ended."""
+
+
+@jobs.register("mark-flaky")
+class MarkFlakyJob(_Marking):
+    """Fails now and then."""
+
+    def _end(self, data: dict[str, Value]) -> Return:
+        if random.random() < _FAILS:
+            return Return(State.FAIL, exit=1, error="as it does now and then")
+        return super()._end(data)
+
+
+@jobs.register("mark-deaf")
+class MarkDeafJob(_Marking):
+    """Ignores that it is to stop."""
+
+    async def stop(self) -> None:
+        return
+
+
+@jobs.register("mark-on-thread")
+class MarkOnThreadJob(Job):
+    """Blocks."""
+
+    def create(self, args: dict[str, Value]) -> None:
+        self._ms = int(str(args["ms"]))
+
+    def serialize(self) -> bytes:
+        return str(self._ms).encode()
+
+    def deserialize(self, data: bytes) -> None:
+        self._ms = int(data)
+        self._told_to_stop = threading.Event()
+
+    def run(self, data: dict[str, Value]) -> Return:
+        leave_mark(START, self.id)
+        until = time.monotonic() + self._ms / 1000
+        if self._told_to_stop.wait(until - time.monotonic()):
+            leave_mark(STOPPED, self.id)
+            return Return(State.STOPPED)
+        leave_mark(END, self.id)
+        return Return(State.COMPLETE)
+
+    def stop(self) -> None:
+        self._told_to_stop.set()

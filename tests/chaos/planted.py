@@ -1,0 +1,46 @@
+"""Services with a fault on purpose: the tests must see what these do wrong.
+
+Run as `python -m tests.chaos.planted FAULT`, in place of the service's own console script.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from spincycle.job_runner import journal_stream
+from spincycle.job_runner import process as runner_process
+from spincycle.request_manager import process as manager_process
+
+
+def acknowledge_before_the_commit() -> None:
+    """A runner that goes on as soon as it has queued an entry."""
+    keep = journal_stream.JournalStream.append
+
+    def append(self: journal_stream.JournalStream, entry: Any) -> asyncio.Future[None]:
+        keep(self, entry)
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    journal_stream.JournalStream.append = append  # type: ignore[method-assign] # on purpose
+    runner_process.main()
+
+
+def forget_the_journal() -> None:
+    """A request manager that lets requests of dead runners begin from the beginning."""
+    rebuild = manager_process.rebuild
+    manager_process.rebuild = lambda chain, _, epoch=0: rebuild(chain, [], epoch)
+    manager_process.main()
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    fault.__name__.replace("_", "-"): fault
+    for fault in (acknowledge_before_the_commit, forget_the_journal)
+}
+
+if __name__ == "__main__":
+    fault = FAULTS[sys.argv.pop(1)]
+    fault()

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+from tests.chaos.cluster import Cluster
+from tests.chaos.load import Load
+from tests.chaos.storm import Storm
+
+KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
+
+
+async def test_nothing_is_lost_when_each_kind_of_process_is_killed_under_load(
+    cluster: Cluster, load: Load
+) -> None:
+    storm = Storm(cluster, load)
+
+    async def faults() -> None:
+        for member in (
+            cluster.job_runners[0],
+            cluster.request_managers[0],
+            cluster.job_logs[0],
+            cluster.gateways[0],
+        ):
+            await asyncio.sleep(1.5)
+            await storm.kill(member)
+        await asyncio.sleep(1.5)
+
+    await storm.blow(faults, rate=6, ms=150)
+
+    verdict = await storm.verdict()
+    print(verdict.figures(), dict(storm.kills), dict(load.answers))
+    assert verdict.wrong == []
+    assert verdict.slow == []
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [1])
+async def test_nothing_is_lost_in_many_kills_at_random(
+    cluster: Cluster, load: Load, seed: int
+) -> None:
+    storm = Storm(cluster, load)
+
+    await storm.blow(lambda: storm.kill_at_random(KILLS, seed, pause=(0.5, 2.0)), rate=4, ms=250)
+
+    verdict = await storm.verdict()
+    print(verdict.figures(), dict(storm.kills), dict(load.answers))
+    assert verdict.wrong == []
+    assert verdict.slow == []
