@@ -23,6 +23,9 @@ C = TypeVar("C", bound=Config)
 EXIT_CONFIG = 2
 """Exit code of a process that cannot be configured."""
 
+BEGIN_AGAIN_AFTER = 1.0
+"""Seconds between the failure of a duty and its next beginning."""
+
 
 class Shutdown:
     """The wish to end, which a signal makes and which every part of a process can await."""
@@ -92,6 +95,27 @@ def service_command(
         sys.exit(run(_run(config, serve)))
 
     return command
+
+
+async def keep_up(duty: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do what goes on for as long as a process lives; if it fails, begin it again.
+
+    For what nobody has thought of: one such failure must not end a process, silently or not,
+    with everything else that it does. It is logged in full each time.
+
+    Raises:
+        ConfigError: as the work raised it; beginning again would not help.
+    """
+    while True:
+        try:
+            await work()
+        except ConfigError:
+            raise
+        except Exception:  # noqa: BLE001 # whatever it is, what else the process does goes on
+            structlog.get_logger().exception("failed and begins again", duty=duty)
+            await asyncio.sleep(BEGIN_AGAIN_AFTER)
+        else:
+            return
 
 
 async def run_beside(shutdown: Shutdown, *duties: Coroutine[Any, Any, None]) -> None:

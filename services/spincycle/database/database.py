@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
@@ -14,11 +14,19 @@ from spincycle.config import DatabaseConfig
 from spincycle.database.queries import Query
 from spincycle.errors import DatabaseUnavailable
 
+R = TypeVar("R")
+
 ACQUIRE_TIMEOUT = 3.0
 """Seconds that a caller waits for a free connection."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to reach a server that was lost."""
+
+ATTEMPTS = 5
+"""How often a statement is run that loses to others."""
+
+LOST_TO_ANOTHER = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""What a statement raises that was undone so that another one could go on."""
 
 UNREACHABLE = (
     OSError,
@@ -121,18 +129,26 @@ class Database:
 
     async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """All rows of a query."""
-        async with self._session() as session:
-            return await session.fetch(name, **values)
+        return await self._alone(lambda session: session.fetch(name, **values))
 
     async def fetch_one(self, name: str, /, **values: Any) -> asyncpg.Record | None:
         """The first row of a query, or None."""
-        async with self._session() as session:
-            return await session.fetch_one(name, **values)
+        return await self._alone(lambda session: session.fetch_one(name, **values))
 
     async def execute(self, name: str, /, **values: Any) -> None:
         """Run a query that answers nothing."""
+        await self._alone(lambda session: session.execute(name, **values))
+
+    async def _alone(self, run: Callable[[Session], Awaitable[R]]) -> R:
+        """Run one statement, again if it lost to another one: then it did nothing at all."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                async with self._session() as session:
+                    return await run(session)
+            except LOST_TO_ANOTHER as error:
+                structlog.get_logger().warning("statement runs again", cause=repr(error))
         async with self._session() as session:
-            await session.execute(name, **values)
+            return await run(session)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
