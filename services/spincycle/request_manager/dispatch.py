@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -13,9 +13,15 @@ from spincycle.errors import DatabaseUnavailable, RunnerUnreachable, SpinCycleEr
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.model import Assigned
 from spincycle.request_manager.runner_client import Answer, RunnerClient
-from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.runners import FULL_FOR, UNREACHABLE_FOR, RunnerDirectory
 from spincycle.request_manager.store import RequestStore
 from spincycle.state import State
+
+MAX_BATCH_BYTES = 16 * 1024 * 1024
+"""Size after which a call to a runner takes no further chain."""
+
+NOT_THERE = frozenset({"WRONG_RUNNER", "RUNNER_UNREACHABLE"})
+"""Refusals that say nothing of what the runner was sent before."""
 
 NEVER_RUNS = frozenset({"INVALID_CHAIN"})
 """Refusals after which no other runner need be asked."""
@@ -29,11 +35,14 @@ class DispatchPolicy:
         flights: batches under way at once.
         batch: most requests in one of them.
         sweep_interval: seconds between two looks for requests that wait.
+        lease: seconds in which a request that was given to a runner must be accepted, or it is
+            sent again; longer than a runner has to answer.
     """
 
     flights: int = 4
     batch: int = 200
     sweep_interval: float = 2.0
+    lease: float = 8.0
 
 
 class Dispatcher:
@@ -59,6 +68,7 @@ class Dispatcher:
         self._offered: deque[str] = deque()
         self._limited: set[str] = set()
         self._chains: dict[str, bytes] = {}
+        self._more = False
         self._something = asyncio.Event()
         self._look = asyncio.Event()
 
@@ -79,6 +89,7 @@ class Dispatcher:
             for _ in range(self._policy.flights):
                 group.create_task(self._fly())
             group.create_task(self._sweep())
+            group.create_task(self._send_again())
 
     async def _sweep(self) -> None:
         while True:
@@ -88,6 +99,7 @@ class Dispatcher:
                     known = set(self._offered)
                     self._offered.extend(id_ for id_ in waiting if id_ not in known)
                     self._limited.update(id_ for id_, limited in waiting.items() if limited)
+                    self._more = len(waiting) == self._policy.batch
                     self._something.set()
             except DatabaseUnavailable:
                 structlog.get_logger().debug("cannot look for waiting requests")
@@ -98,12 +110,33 @@ class Dispatcher:
             except TimeoutError:
                 continue
 
+    async def _send_again(self) -> None:
+        """Send what was given to a runner that never said that it has it.
+
+        A runner that has it says so again. So this may follow on anything that went wrong
+        with the first sending, the death of the request manager included.
+        """
+        while True:
+            await asyncio.sleep(self._policy.sweep_interval)
+            try:
+                forgotten = await self._store.claim_unaccepted(
+                    self._policy.lease, self._policy.batch
+                )
+                if forgotten:
+                    structlog.get_logger().warning("sent again", requests=len(forgotten))
+                    await self._give_all(forgotten, {}, again=True)
+            except DatabaseUnavailable:
+                structlog.get_logger().debug("cannot look for requests to send again")
+
     async def _fly(self) -> None:
         while True:
             await self._something.wait()
             count = min(len(self._offered), self._policy.batch)
             if not count:
                 self._something.clear()
+                if self._more:
+                    self._more = False
+                    self.look()
                 continue
             batch = list(dict.fromkeys(self._offered.popleft() for _ in range(count)))
             chains = {id_: self._chains.pop(id_) for id_ in batch if id_ in self._chains}
@@ -111,6 +144,8 @@ class Dispatcher:
                 await self._dispatch(batch, chains)
             except DatabaseUnavailable:
                 structlog.get_logger().warning("cannot dispatch", requests=len(batch))
+            except Exception:  # noqa: BLE001 # what is wrong with one batch must not end the others
+                structlog.get_logger().exception("cannot dispatch", request_ids=batch)
 
     async def _dispatch(self, batch: list[str], chains: dict[str, bytes]) -> None:
         chosen = await self._runners.choose(len(batch))
@@ -121,28 +156,40 @@ class Dispatcher:
         pairs = dict(zip(batch, chosen, strict=False))
         limited = {id_: pairs.pop(id_) for id_ in batch if id_ in self._limited and id_ in pairs}
         self._limited.difference_update(batch)
-        assigned = await self._store.assign(pairs) if pairs else []
+        assigned = await self._store.assign(pairs, self._policy.lease) if pairs else []
         if limited:
-            assigned += await self._store.assign_limited(limited)
+            assigned += await self._store.assign_limited(limited, self._policy.lease)
+        await self._give_all(assigned, chains)
+
+    async def _give_all(
+        self, assigned: list[Assigned], chains: dict[str, bytes], *, again: bool = False
+    ) -> None:
         by_runner: dict[str, list[Assigned]] = {}
         for one in assigned:
             by_runner.setdefault(one.runner_id, []).append(one)
         clients = await self._runners.live()
         async with asyncio.TaskGroup() as group:
             for runner_id, its in by_runner.items():
-                group.create_task(self._give(clients.get(runner_id), its, chains))
+                group.create_task(self._give(clients.get(runner_id), its, chains, again))
 
     async def _give(
-        self, client: RunnerClient | None, assigned: list[Assigned], chains: dict[str, bytes]
+        self,
+        client: RunnerClient | None,
+        assigned: list[Assigned],
+        chains: dict[str, bytes],
+        again: bool,
     ) -> None:
         try:
             if client is None:
-                await self._recover(assigned)
+                # It is gone since it was chosen, so nothing was sent, or not by this process.
+                await (self._recover(assigned) if again else self._take_back(assigned))
                 return
             for answer in await self._send(client, assigned, chains):
+                if again:
+                    answer.doubt(NOT_THERE)
                 await self._settle(client, answer)
         except DatabaseUnavailable:
-            # What was not settled is still assigned; the runner reports, or recovery finds it.
+            # What was not settled is still assigned, and is sent again.
             structlog.get_logger().warning("cannot settle a dispatch", requests=len(assigned))
 
     async def _send(
@@ -159,11 +206,8 @@ class Dispatcher:
             chains = chains | await self._store.job_chains(missing)
         new = {one: chains[one.request_id] for one in assigned if one.request_id not in saved}
         old = {one: saved[one.request_id] for one in assigned if one.request_id in saved}
-        answers = []
-        if new:
-            answers.append(await client.run(new))
-        if old:
-            answers.append(await client.resume(old))
+        answers = [await client.run(part) for part in _parts(new)]
+        answers += [await client.resume(part) for part in _parts(old)]
         return answers
 
     async def _settle(self, client: RunnerClient, answer: Answer) -> None:
@@ -176,10 +220,14 @@ class Dispatcher:
                 log.info("dispatched", request_id=one.request_id, epoch=one.epoch)
         if answer.unanswered:
             log.warning("runner did not answer", requests=len(answer.unanswered))
-            self._runners.avoid(client.runner.runner_id)
+            self._runners.avoid(client.runner.runner_id, UNREACHABLE_FOR)
             await self._recover(answer.unanswered)
         if answer.refused:
             await self._refused(client.runner.runner_id, answer.refused)
+
+    async def _take_back(self, assigned: list[Assigned]) -> None:
+        self._changes.changed(await self._store.unassign(assigned))
+        self.look()
 
     async def _refused(self, runner_id: str, refused: dict[Assigned, SpinCycleError]) -> None:
         log = structlog.get_logger().bind(runner_id=runner_id)
@@ -190,13 +238,27 @@ class Dispatcher:
             self._changes.changed(await self._store.fail(hopeless))
         elsewhere = [one for one in refused if one not in hopeless]
         if elsewhere:
-            self._runners.avoid(runner_id)
-            self._changes.changed(await self._store.unassign(elsewhere))
-            self.look()
+            unreachable = any(error.reason in NOT_THERE for error in refused.values())
+            self._runners.avoid(runner_id, UNREACHABLE_FOR if unreachable else FULL_FOR)
+            await self._take_back(elsewhere)
         for one, error in refused.items():
             log.warning(
                 "refused", request_id=one.request_id, reason=error.reason, why=error.message
             )
+
+
+def _parts(chains: dict[Assigned, bytes]) -> Iterator[dict[Assigned, bytes]]:
+    """Chains in parts that fit a message."""
+    part: dict[Assigned, bytes] = {}
+    size = 0
+    for assigned, chain in chains.items():
+        if part and size + len(chain) > MAX_BATCH_BYTES:
+            yield part
+            part, size = {}, 0
+        part[assigned] = chain
+        size += len(chain)
+    if part:
+        yield part
 
 
 async def pass_on(client: RunnerClient, wishes: dict[str, State], reason: str = "") -> None:

@@ -136,7 +136,11 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A job runner that is not gone; limits of 0 mean none."""
+    """A job runner that is not gone; limits of 0 mean none.
+
+    Attributes:
+        behind: seconds for which its oldest journal entry was waiting at its last beat.
+    """
 
     runner_id: str
     address: str
@@ -145,6 +149,7 @@ class Runner:
     chains: int
     jobs: int
     draining: bool
+    behind: float
     silence: timedelta
 
 

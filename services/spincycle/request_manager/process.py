@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -16,7 +18,7 @@ from spincycle.errors import DatabaseUnavailable
 from spincycle.graph import Expander, Limits
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
-from spincycle.process import Shutdown, service_command
+from spincycle.process import Shutdown, keep_up, run_beside, service_command
 from spincycle.request_manager.again import Again, ChainCode
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.config import RequestManagerConfig
@@ -44,6 +46,9 @@ from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_ch
 PACKAGE = "spincycle.request_manager"
 SCHEMA = "request_manager"
 SERVICE = "spincycle.v1.RequestManagerService"
+RETRY_INTERVAL = 1.0
+"""Seconds before changes that could not be told are told again."""
+
 CHANNEL = "spincycle_requests"
 """Notifications that tell the other request managers which requests changed."""
 
@@ -78,7 +83,7 @@ class RequestManager:
             snapshots.rebuild,
             self._look,
             RecoveryPolicy(
-                interval=min(2.0, config.silence_limit / 4), silence=config.silence_limit
+                interval=min(1.0, config.silence_limit / 4), silence=config.silence_limit
             ),
         )
         self.dispatcher = Dispatcher(
@@ -135,8 +140,11 @@ class RequestManager:
                     told = ",".join(request_ids[start : start + 300])
                     await self._database.execute("notify", channel=CHANNEL, payload=told)
             except DatabaseUnavailable:
-                # The others look for themselves when they hear the database again.
-                continue
+                # The others look for themselves when they hear the database again, unless it
+                # was only this process that did not reach it.
+                pending.update(request_ids)
+                await asyncio.sleep(RETRY_INTERVAL)
+                something.set()
 
     async def close(self) -> None:
         """Let go of channels, threads and connections."""
@@ -184,28 +192,27 @@ async def _work(
         manager.changes.heard(payload.split(","))
         manager.dispatcher.look()
 
-    async with asyncio.TaskGroup() as group:
-        ended = asyncio.create_task(shutdown.wait())
-        migrating = group.create_task(_migrate(config))
-        await asyncio.wait({ended, migrating}, return_when=asyncio.FIRST_COMPLETED)
-        tasks = [migrating]
-        if not shutdown.asked:
-            reloads = asyncio.Event()
-            shutdown.on_reload(reloads.set)
-            tasks += [
-                group.create_task(manager.dispatcher.run()),
-                group.create_task(manager.recovery.run()),
-                group.create_task(manager.tell_others()),
-                group.create_task(
-                    listen(config.database, CHANNEL, hear, manager.changes.nothing_heard)
-                ),
-                group.create_task(keep_health(server, [lambda: database.reachable])),
-                group.create_task(_reload(manager.specs, reloads)),
-            ]
-            await ended
-        await server.set_serving(False)
-        for task in tasks:
-            task.cancel()
+    reloads = asyncio.Event()
+    shutdown.on_reload(reloads.set)
+
+    async def tend() -> None:
+        await _migrate(config)
+        duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "dispatch": manager.dispatcher.run,
+            "recovery": manager.recovery.run,
+            "telling others": manager.tell_others,
+            "hearing others": lambda: listen(
+                config.database, CHANNEL, hear, manager.changes.nothing_heard
+            ),
+            "health": lambda: keep_health(server, [lambda: database.reachable]),
+            "reload": lambda: _reload(manager.specs, reloads),
+        }
+        async with asyncio.TaskGroup() as group:
+            for name, work in duties.items():
+                group.create_task(keep_up(name, work))
+
+    await run_beside(shutdown, tend())
+    await server.set_serving(False)
 
 
 async def _migrate(config: RequestManagerConfig) -> None:

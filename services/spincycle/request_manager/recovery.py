@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
-from spincycle.errors import SpinCycleError
+from spincycle.coalescing import Coalescer
+from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.model import Assigned, Orphan, Suspended
 from spincycle.request_manager.runner_store import RunnerStore
@@ -26,16 +28,24 @@ class RecoveryPolicy:
     Attributes:
         interval: seconds between two looks.
         silence: seconds without a beat after which a runner is given up.
-        lease: seconds for which a claimed request is left to the one who claimed it.
+        lease: seconds for which a claimed request is left to the one who claimed it, counted
+            anew as long as that one is at work.
+        again: seconds after which a request that cannot be rebuilt now is tried again.
         batch: most requests that are claimed at once.
         parallel: most requests that are rebuilt at once.
     """
 
-    interval: float = 2.0
+    interval: float = 1.0
     silence: float = 8.0
-    lease: float = 30.0
+    lease: float = 4.0
+    again: float = 1.0
     batch: int = 100
     parallel: int = 16
+
+    @property
+    def gap(self) -> float:
+        """Seconds without a look of any request manager after which silence counts anew."""
+        return max(self.silence / 2, 3 * self.interval)
 
 
 class Recovery:
@@ -63,27 +73,17 @@ class Recovery:
         self._look = look
         self._policy = policy
         self._rebuilding = asyncio.Semaphore(policy.parallel)
+        self._ready = Coalescer[Suspended, None](self._suspend)
 
     async def run(self) -> None:
-        """Recover until cancelled.
-
-        Silence is counted only while this process could have heard: after a start, and after
-        the database was away, runners first get the whole limit to beat again.
-        """
-        loop = asyncio.get_running_loop()
-        hearing_since: float | None = None
+        """Recover until cancelled."""
         while True:
-            await asyncio.sleep(self._policy.interval)
             try:
-                if hearing_since is None:
-                    hearing_since = loop.time()
-                    await self._runner_store.live()
-                elif loop.time() - hearing_since > self._policy.silence:
-                    await self._give_up()
+                await self._give_up()
                 await self._recover_orphans()
             except SpinCycleError as error:
                 structlog.get_logger().warning("cannot recover", why=error.message)
-                hearing_since = None
+            await asyncio.sleep(self._policy.interval)
 
     async def recover_unanswered(self, assigned: Sequence[Assigned]) -> None:
         """Take requests back from a runner that may or may not have got them.
@@ -94,7 +94,7 @@ class Recovery:
         await self._recover(await self._store.claim_unanswered(assigned, self._policy.lease))
 
     async def _give_up(self) -> None:
-        given_up = await self._runner_store.give_up(self._policy.silence)
+        given_up = await self._runner_store.give_up(self._policy.silence, self._policy.gap)
         for runner_id in given_up:
             structlog.get_logger().error("runner given up", runner_id=runner_id)
         if given_up:
@@ -109,22 +109,51 @@ class Recovery:
     async def _recover(self, orphans: Sequence[Orphan]) -> None:
         if not orphans:
             return
-        chains = await self._store.job_chains([orphan.request_id for orphan in orphans])
-        rebuilt = await asyncio.gather(
-            *(self._rebuild_one(orphan, chains[orphan.request_id]) for orphan in orphans)
-        )
-        ready = [state for state in rebuilt if state]
-        self._changes.changed(await self._store.suspend(ready))
+        at_work = {orphan.request_id: orphan for orphan in orphans}
+        holding = asyncio.create_task(self._hold(at_work))
+        try:
+            chains = await self._store.job_chains(list(at_work))
+            async with asyncio.TaskGroup() as group:
+                for orphan in orphans:
+                    chain = chains.get(orphan.request_id, b"")
+                    group.create_task(self._recover_one(orphan, chain, at_work))
+        finally:
+            holding.cancel()
         self._look()
 
-    async def _rebuild_one(self, orphan: Orphan, chain: bytes) -> Suspended | None:
+    async def _hold(self, at_work: dict[str, Orphan]) -> None:
+        """Keep the claims on what is still being worked at."""
+        while True:
+            await asyncio.sleep(self._policy.lease / 4)
+            with suppress(DatabaseUnavailable):
+                await self._store.hold_claims(list(at_work.values()), self._policy.lease)
+
+    async def _recover_one(self, orphan: Orphan, chain: bytes, at_work: dict[str, Orphan]) -> None:
         log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)
-        async with self._rebuilding:
-            try:
+        try:
+            async with self._rebuilding:
                 state = await self._rebuild(orphan, chain)
-            except SpinCycleError as error:
-                # The claim runs out, and the next one tries again.
-                log.warning("cannot rebuild yet", why=error.message)
-                return None
-        log.info("recovered", runner_id=orphan.runner_id, finished_jobs=state.finished_jobs)
-        return state
+            await self._ready.submit(state)
+        except InvalidChain as error:
+            log.error("can never go on", why=error.message)  # noqa: TRY400 # the data's fault, not the code's
+            lost = Assigned(orphan.request_id, orphan.runner_id, orphan.epoch, resumed=True)
+            with suppress(DatabaseUnavailable):
+                self._changes.changed(await self._store.fail({lost: error.message}))
+        except SpinCycleError as error:
+            log.warning("cannot rebuild yet", why=error.message)
+            await self._leave_for_later(orphan)
+        except Exception:  # one request's trouble must not keep the others
+            log.exception("cannot rebuild")
+            await self._leave_for_later(orphan)
+        else:
+            log.info("recovered", runner_id=orphan.runner_id, finished_jobs=state.finished_jobs)
+        finally:
+            del at_work[orphan.request_id]
+
+    async def _leave_for_later(self, orphan: Orphan) -> None:
+        with suppress(DatabaseUnavailable):
+            await self._store.hold_claims([orphan], self._policy.again)
+
+    async def _suspend(self, states: Sequence[Suspended]) -> list[BaseException | None]:
+        self._changes.changed(await self._store.suspend(states))
+        return [None for _ in states]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 import grpc
@@ -26,13 +27,20 @@ class Answer:
 
     Attributes:
         accepted: the runner has them.
-        refused: the runner said that it does not take them, and why.
+        refused: the runner does not have them, and why: it said so, or it cannot be reached.
         unanswered: nothing is known; the runner may have them.
     """
 
     accepted: list[Assigned] = field(default_factory=list)
     refused: dict[Assigned, SpinCycleError] = field(default_factory=dict)
     unanswered: list[Assigned] = field(default_factory=list)
+
+    def doubt(self, reasons: Set[str]) -> None:
+        """Take refusals for these reasons as no answer: what was sent before may be there."""
+        for assigned, error in list(self.refused.items()):
+            if error.reason in reasons:
+                del self.refused[assigned]
+                self.unanswered.append(assigned)
 
 
 class RunnerClient:
@@ -55,6 +63,8 @@ class RunnerClient:
                 for assigned, chain in chains.items()
             ],
         )
+        if not await self._is_there():
+            return self._not_sent(list(chains))
         try:
             response = await self.stub.RunChains(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as failure:
@@ -68,6 +78,8 @@ class RunnerClient:
             chain = request.suspended_job_chains.add()
             chain.ParseFromString(state)
             chain.epoch = assigned.epoch
+        if not await self._is_there():
+            return self._not_sent(list(suspended))
         try:
             response = await self.stub.ResumeChains(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as failure:
@@ -131,6 +143,27 @@ class RunnerClient:
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close()
+
+    async def _is_there(self) -> bool:
+        """Whether there is a connection, so that a call is sent at all.
+
+        A call that fails may have been taken all the same; one that was never sent was not.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                state = self._channel.get_state(try_to_connect=True)
+                while state is not grpc.ChannelConnectivity.READY:
+                    if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                        return False
+                    await self._channel.wait_for_state_change(state)
+                    state = self._channel.get_state(try_to_connect=True)
+        except TimeoutError:
+            return False
+        return True
+
+    def _not_sent(self, assigned: list[Assigned]) -> Answer:
+        error = RunnerUnreachable(self.runner.runner_id, self.runner.address, "no connection")
+        return Answer(refused=dict.fromkeys(assigned, error))
 
     def _unreachable(self, failure: grpc.aio.AioRpcError) -> RunnerUnreachable:
         cause = failure.details() or failure.code().name

@@ -24,13 +24,18 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class SignOfLife:
-    """What a runner says with each beat."""
+    """What a runner says with each beat.
+
+    Attributes:
+        behind: seconds for which its oldest journal entry has been waiting.
+    """
 
     runner_id: str
     chains: int
     jobs: int
     draining: bool
     leaving: bool
+    behind: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class RunnerStore:
             jobs=sign.jobs,
             draining=sign.draining,
             leaving=sign.leaving,
+            behind=sign.behind,
         )
         return Wishes(tuple(row["stop"]), tuple(row["suspend"])) if row else None
 
@@ -79,7 +85,15 @@ class RunnerStore:
         """Runners that are not gone."""
         return [Runner(**dict(row)) for row in await self._database.fetch("live_runners")]
 
-    async def give_up(self, silence: float) -> list[str]:
-        """Give up runners that were silent for so many seconds; answer their ids."""
-        rows = await self._database.fetch("give_up_runners", silence=timedelta(seconds=silence))
+    async def give_up(self, silence: float, gap: float) -> list[str]:
+        """Give up runners that were silent for so many seconds; answer their ids.
+
+        That is also a look of this request manager: if none looked for `gap` seconds, silence
+        is counted anew.
+        """
+        rows = await self._database.fetch(
+            "give_up_runners",
+            silence=timedelta(seconds=silence),
+            gap=timedelta(seconds=gap),
+        )
         return [row["runner_id"] for row in rows]

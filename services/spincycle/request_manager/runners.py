@@ -16,6 +16,12 @@ REFRESH_INTERVAL = 1.0
 FULL_FOR = 1.0
 """Seconds for which a runner that refused a chain is not asked again."""
 
+UNREACHABLE_FOR = 5.0
+"""Seconds for which a runner that did not answer is not asked again."""
+
+TOO_FAR_BEHIND = 5.0
+"""Seconds that a runner's journal may be behind before it gets nothing more to do."""
+
 
 class RunnerDirectory:
     """The live runners as the database knows them, read again when somebody asks."""
@@ -45,9 +51,9 @@ class RunnerDirectory:
         """Read the runners anew when somebody asks next."""
         self._read_at = float("-inf")
 
-    def avoid(self, runner_id: str) -> None:
+    def avoid(self, runner_id: str, seconds: float = FULL_FOR) -> None:
         """Do not choose a runner for a moment: it has just refused a chain."""
-        self._avoided[runner_id] = asyncio.get_running_loop().time() + FULL_FOR
+        self._avoided[runner_id] = asyncio.get_running_loop().time() + seconds
 
     async def choose(self, count: int) -> list[str]:
         """Runners for so many chains, least loaded first, one id a chain; fewer if all are full."""
@@ -56,6 +62,7 @@ class RunnerDirectory:
             (runner.chains + self._given.get(runner.runner_id, 0), runner.runner_id)
             for runner in (client.runner for client in (await self.live()).values())
             if not runner.draining
+            and runner.behind < TOO_FAR_BEHIND
             and runner.silence.total_seconds() < self._doubtful_after
             and self._avoided.get(runner.runner_id, 0) < now
         ]
@@ -87,6 +94,7 @@ class RunnerDirectory:
                 self._clients[runner.runner_id] = RunnerClient(runner, self._timeout)
             else:
                 client.runner = runner
+        self._avoided = {id_: until for id_, until in self._avoided.items() if id_ in known}
         # What was given since the last beat is counted by the runner itself by now.
         self._given.clear()
         self._read_at = asyncio.get_running_loop().time()

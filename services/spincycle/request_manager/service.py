@@ -297,6 +297,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
                 jobs=request.jobs,
                 draining=request.draining,
                 leaving=request.leaving,
+                behind=request.oldest_unacknowledged.ToTimedelta().total_seconds(),
             )
         )
         return rpc.BeatResponse(stop_request_ids=wishes.stop, suspend_request_ids=wishes.suspend)

@@ -138,19 +138,28 @@ class RequestStore:
         rows = await self._database.fetch("waiting_requests", batch=batch)
         return {row["request_id"]: row["limited"] for row in rows}
 
-    async def assign(self, runner_by_request: dict[str, str]) -> list[Assigned]:
-        """Give requests to runners under new epochs.
+    async def assign(self, runner_by_request: dict[str, str], lease: float) -> list[Assigned]:
+        """Give requests to runners under new epochs; the caller has `lease` seconds to send them.
 
         Those that no longer wait are left out, and those whose type has a limit.
         """
-        rows = await self._database.fetch("assign_requests", **_pairs(runner_by_request))
+        pairs = _pairs(runner_by_request)
+        rows = await self._database.fetch("assign_requests", **pairs, lease=_seconds(lease))
         return [_assigned(row) for row in rows]
 
-    async def assign_limited(self, runner_by_request: dict[str, str]) -> list[Assigned]:
+    async def assign_limited(
+        self, runner_by_request: dict[str, str], lease: float
+    ) -> list[Assigned]:
         """Give requests whose type has a limit to runners, as far as it leaves room."""
+        pairs = _pairs(runner_by_request)
         async with self._database.transaction() as session:
             await session.execute("lock_limits")
-            rows = await session.fetch("assign_limited_requests", **_pairs(runner_by_request))
+            rows = await session.fetch("assign_limited_requests", **pairs, lease=_seconds(lease))
+        return [_assigned(row) for row in rows]
+
+    async def claim_unaccepted(self, lease: float, batch: int) -> list[Assigned]:
+        """Claim requests that a live runner was given and has not accepted for a while."""
+        rows = await self._database.fetch("claim_unaccepted", lease=_seconds(lease), batch=batch)
         return [_assigned(row) for row in rows]
 
     async def unassign(self, assigned: Sequence[Assigned]) -> dict[str, State]:
@@ -221,21 +230,31 @@ class RequestStore:
 
     async def claim_orphans(self, lease: float, batch: int) -> list[Orphan]:
         """Claim requests of runners that are gone, for `lease` seconds."""
-        rows = await self._database.fetch(
-            "claim_orphans", lease=timedelta(seconds=lease), batch=batch
-        )
+        rows = await self._database.fetch("claim_orphans", lease=_seconds(lease), batch=batch)
         return [Orphan(row["request_id"], row["epoch"], row["runner_id"] or "") for row in rows]
 
     async def claim_unanswered(self, assigned: Sequence[Assigned], lease: float) -> list[Orphan]:
         """Claim requests whose runner did not say whether it took them, for `lease` seconds."""
         rows = await self._database.fetch(
-            "claim_unanswered", **_identities(assigned), lease=timedelta(seconds=lease)
+            "claim_unanswered", **_identities(assigned), lease=_seconds(lease)
         )
         return [Orphan(row["request_id"], row["epoch"], row["runner_id"] or "") for row in rows]
 
+    async def hold_claims(self, orphans: Sequence[Orphan], lease: float) -> None:
+        """Let claims end `lease` seconds from now."""
+        await self._database.execute("hold_claims", **_identities(orphans), lease=_seconds(lease))
+
+
+def _seconds(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
 
 def _identities(
-    of: Sequence[Assigned] | Sequence[Finished] | Sequence[Progressed] | Sequence[Suspended],
+    of: Sequence[Assigned]
+    | Sequence[Orphan]
+    | Sequence[Finished]
+    | Sequence[Progressed]
+    | Sequence[Suspended],
 ) -> dict[str, list[str] | list[int]]:
     return {
         "request_ids": [item.request_id for item in of],

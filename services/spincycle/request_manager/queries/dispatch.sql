@@ -17,9 +17,9 @@ SELECT w.request_id, w.max_running IS NOT NULL AS limited
 
 -- name: assign_requests
 -- Gives each request that still waits, and whose type has no limit, to a runner, under its next
--- epoch.
+-- epoch. Whoever does that has a while to hear from the runner that it has it.
 UPDATE request_manager.requests AS r
-   SET runner_id = g.runner_id, epoch = r.epoch + 1
+   SET runner_id = g.runner_id, epoch = r.epoch + 1, claimed_until = now() + :lease::interval
   FROM unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
  WHERE r.request_id = g.request_id
    AND r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL AND r.max_running IS NULL
@@ -33,7 +33,7 @@ SELECT pg_advisory_xact_lock(hashtext('spincycle.request_manager.limits'));
 -- The same for requests whose type has a limit, as far as it leaves room. The counting is right
 -- only while nobody else counts: see lock_limits.
 UPDATE request_manager.requests AS r
-   SET runner_id = c.runner_id, epoch = r.epoch + 1
+   SET runner_id = c.runner_id, epoch = r.epoch + 1, claimed_until = now() + :lease::interval
   FROM (SELECT w.request_id, g.runner_id, w.max_running, w.type,
                row_number() OVER (PARTITION BY w.type
                                   ORDER BY w.priority DESC, w.created_at, w.request_id) AS place
@@ -49,25 +49,46 @@ UPDATE request_manager.requests AS r
                                       AND a.runner_id IS NOT NULL)
 RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
+-- name: claim_unaccepted
+-- Requests that were given to a runner which lives and has not said that it has them: whoever
+-- gave them to it died, or could not note the answer. They stay as they are given.
+UPDATE request_manager.requests AS r
+   SET claimed_until = now() + :lease::interval
+  FROM (SELECT o.request_id
+          FROM request_manager.requests AS o
+          JOIN request_manager.runners AS n USING (runner_id)
+         WHERE o.state IN (1, 7) AND n.gone_at IS NULL AND NOT o.orphaned
+           AND (o.claimed_until IS NULL OR o.claimed_until < now())
+         ORDER BY o.priority DESC, o.request_id
+         LIMIT :batch
+           FOR UPDATE OF o SKIP LOCKED) AS forgotten
+ WHERE r.request_id = forgotten.request_id
+   AND r.state IN (1, 7) AND r.runner_id IS NOT NULL
+RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
+
 -- name: unassign_requests
 -- Takes back requests that their runner refused, so that another one can have them.
 UPDATE request_manager.requests AS r
    SET runner_id = NULL,
+       claimed_until = NULL,
        -- A wish that came in the meantime is met now that no runner has the request.
        state = COALESCE(r.wish, r.state),
        finished_at = CASE WHEN r.wish = 6 THEN now() END,
        wish = NULLIF(r.wish, 6)
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
+   AND NOT r.orphaned
 RETURNING r.request_id, r.state;
 
 -- name: accept_requests
 -- Notes that the runners took what they were given. What has ended since is left alone.
 WITH accepted AS (
     UPDATE request_manager.requests AS r
-       SET state = 2, started_at = COALESCE(r.started_at, now()), reason = ''
+       SET state = 2, started_at = COALESCE(r.started_at, now()), reason = '',
+           claimed_until = NULL
       FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
      WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
+       AND NOT r.orphaned
  RETURNING r.request_id, r.wish
 ), resumed AS (
     DELETE FROM request_manager.suspended_job_chains AS s
@@ -79,7 +100,8 @@ SELECT request_id, wish FROM accepted;
 -- name: fail_requests
 -- Ends requests that no runner can ever run.
 UPDATE request_manager.requests AS r
-   SET state = 4, finished_at = now(), runner_id = NULL, wish = NULL, reason = g.reason
+   SET state = 4, finished_at = now(), runner_id = NULL, wish = NULL, reason = g.reason,
+       claimed_until = NULL, orphaned = false
   FROM unnest(:request_ids::text[], :epochs::bigint[], :reasons::text[])
     AS g (request_id, epoch, reason)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 2, 7)

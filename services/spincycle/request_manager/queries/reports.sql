@@ -11,6 +11,7 @@ UPDATE request_manager.requests AS r
        reason = CASE WHEN g.reason = '' AND g.state = 6 THEN r.reason ELSE g.reason END,
        runner_id = NULL,
        claimed_until = NULL,
+       orphaned = false,
        wish = NULL
   FROM unnest(:request_ids::text[], :epochs::bigint[], :states::smallint[],
               :finished_ats::timestamptz[], :finished_jobs::integer[], :reasons::text[])
@@ -47,7 +48,8 @@ WITH given AS (
            reason = CASE WHEN r.wish IS NULL THEN g.reason ELSE r.reason END,
            wish = NULLIF(r.wish, 6),
            runner_id = NULL,
-           claimed_until = NULL
+           claimed_until = NULL,
+           orphaned = false
       FROM given AS g
      WHERE r.request_id = g.request_id
        AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) AND r.runner_id IS NOT NULL

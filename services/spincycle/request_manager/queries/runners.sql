@@ -12,7 +12,7 @@ RETURNING runner_id;
 -- Notes a sign of life, and answers what is wished of the runner's requests. A runner that was
 -- given up is not answered.
 UPDATE request_manager.runners
-   SET beat_at = now(), chains = :chains, jobs = :jobs, draining = :draining,
+   SET beat_at = now(), chains = :chains, jobs = :jobs, draining = :draining, behind = :behind,
        gone_at = CASE WHEN :leaving THEN now() END
  WHERE runner_id = :runner_id AND gone_at IS NULL
 RETURNING ARRAY(SELECT r.request_id FROM request_manager.requests AS r
@@ -22,14 +22,26 @@ RETURNING ARRAY(SELECT r.request_id FROM request_manager.requests AS r
 
 -- name: live_runners
 -- Runners that are not gone.
-SELECT runner_id, address, max_chains, max_jobs, chains, jobs, draining,
+SELECT runner_id, address, max_chains, max_jobs, chains, jobs, draining, behind,
        now() - beat_at AS silence
   FROM request_manager.runners
  WHERE gone_at IS NULL;
 
 -- name: give_up_runners
 -- Runners that were silent for too long. They are gone for good, even if they beat again.
-UPDATE request_manager.runners
+-- Silence counts only while some request manager has been looking without a gap, this look
+-- included: nobody could have heard them otherwise.
+WITH heard AS (
+    INSERT INTO request_manager.hearing AS h (since, last_at) VALUES (now(), now())
+        ON CONFLICT (only_row) DO UPDATE
+       SET since = CASE WHEN h.last_at < now() - :gap::interval THEN now() ELSE h.since END,
+           last_at = now()
+ RETURNING since
+)
+UPDATE request_manager.runners AS n
    SET gone_at = now()
- WHERE gone_at IS NULL AND beat_at < now() - :silence::interval
-RETURNING runner_id, address;
+  FROM heard
+ WHERE n.gone_at IS NULL
+   AND n.beat_at < now() - :silence::interval
+   AND heard.since < now() - :silence::interval
+RETURNING n.runner_id, n.address;
