@@ -324,6 +324,16 @@ class RunnerDraining(SpinCycleError):
 
 
 @dataclass(eq=False)
+class JournalBehind(SpinCycleError):
+    """the Job Runner takes no new chains: too much of what it ran waits for the job log"""
+
+    reason = "JOURNAL_BEHIND"
+    code = "UNAVAILABLE"
+    http = 503
+    retryable = True
+
+
+@dataclass(eq=False)
 class RunnerUnreachable(SpinCycleError):
     """runner {runner_id} at {address} does not answer: {cause}"""
 

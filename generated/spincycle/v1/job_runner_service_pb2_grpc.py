@@ -89,8 +89,9 @@ class JobRunnerServiceServicer:
         Idempotent: a chain that runs here under the same epoch is accepted again and changes
         nothing; under a higher epoch it takes the place of the one that runs; under a lower
         one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-        RUNNER_FULL and RUNNER_DRAINING (try another runner). FAILED_PRECONDITION (reason
-        WRONG_RUNNER) for the whole call: the process at this address has another runner id.
+        RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another runner).
+        FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
+        address has another runner id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

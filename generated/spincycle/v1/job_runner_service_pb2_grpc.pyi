@@ -27,8 +27,9 @@ class JobRunnerServiceStub:
     Idempotent: a chain that runs here under the same epoch is accepted again and changes
     nothing; under a higher epoch it takes the place of the one that runs; under a lower
     one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-    RUNNER_FULL and RUNNER_DRAINING (try another runner). FAILED_PRECONDITION (reason
-    WRONG_RUNNER) for the whole call: the process at this address has another runner id.
+    RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another runner).
+    FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
+    address has another runner id.
     """
     ResumeChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.ResumeChainsRequest, _job_runner_service_pb2.ResumeChainsResponse]
     """ResumeChains goes on with chains that ran before, as RunChains starts new ones, with
@@ -77,8 +78,9 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent: a chain that runs here under the same epoch is accepted again and changes
         nothing; under a higher epoch it takes the place of the one that runs; under a lower
         one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-        RUNNER_FULL and RUNNER_DRAINING (try another runner). FAILED_PRECONDITION (reason
-        WRONG_RUNNER) for the whole call: the process at this address has another runner id.
+        RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another runner).
+        FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
+        address has another runner id.
         """
 
     @_abc_1.abstractmethod

@@ -21,6 +21,9 @@ MAX_BATCH = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 """Size after which a batch takes no further entry."""
 
+MAX_BACKLOG_BYTES = 64 * 1024 * 1024
+"""Size of what waits at which no further chain should be begun."""
+
 IN_FLIGHT = 2
 """Batches that are sent before the first of them is acknowledged."""
 
@@ -38,6 +41,7 @@ class _Waiting:
     entry: job_log_pb2.JobLog
     done: asyncio.Future[None]
     since: float
+    size: int
 
     @property
     def identity(self) -> Identity:
@@ -64,6 +68,7 @@ class JournalStream:
         self._channel = open_channel(address)
         self._stub = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
         self._waiting: deque[_Waiting] = deque()
+        self._backlog = 0
         self._stream = _Stream()
         self._something = asyncio.Event()
 
@@ -74,10 +79,17 @@ class JournalStream:
         InvalidEntry if the job log will never take the entry.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(encode_entry(entry), loop.create_future(), loop.time())
+        message = encode_entry(entry)
+        waiting = _Waiting(message, loop.create_future(), loop.time(), message.ByteSize())
         self._waiting.append(waiting)
+        self._backlog += waiting.size
         self._something.set()
         return waiting.done
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that nothing should be begun that adds to it."""
+        return self._backlog >= MAX_BACKLOG_BYTES
 
     @property
     def oldest_unacknowledged(self) -> float:
@@ -100,8 +112,8 @@ class JournalStream:
                 log.warning("journal stream broke", cause=_cause(failures.exceptions[0]))
             finally:
                 call.cancel()
-            wait = FIRST_RETRY if self._stream.batches else min(2 * wait, LAST_RETRY)
-            self._take_back()
+                wait = FIRST_RETRY if self._stream.batches else min(2 * wait, LAST_RETRY)
+                self._take_back()
             await asyncio.sleep(wait)
 
     async def close(self) -> None:
@@ -142,6 +154,7 @@ class JournalStream:
             }
             for number in [number for number in self._stream.sent if number <= response.batch]:
                 for waiting in self._stream.sent.pop(number):
+                    self._backlog -= waiting.size
                     if waiting.done.done():
                         continue
                     refusal = refused.get(waiting.identity)
@@ -158,7 +171,7 @@ class JournalStream:
         while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
             waiting = self._waiting.popleft()
             batch.append(waiting)
-            size += waiting.entry.ByteSize()
+            size += waiting.size
         return batch
 
     def _take_back(self) -> None:

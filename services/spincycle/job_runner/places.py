@@ -15,11 +15,15 @@ PER_TURN = 100
 class Places:
     """Lets at most `limit` begin at once; who waits is served owner by owner, in order.
 
-    Nothing polls: a place that is given back goes to the next in line at once.
+    Nothing polls: a place that is given back goes to the next in line at once. None is given
+    while `may_begin` says no; `serve` is to be called when it says yes again.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(
+        self, limit: int | None = None, may_begin: Callable[[], bool] = lambda: True
+    ) -> None:
         self._limit = limit
+        self._may_begin = may_begin
         self._taken = 0
         self._lines: dict[str, dict[str, Callable[[], None]]] = {}
         self._begun_this_turn = 0
@@ -38,7 +42,7 @@ class Places:
     def ask(self, owner: str, key: str, begin: Callable[[], None]) -> None:
         """Have `begin` called, maybe before this returns, once there is a place."""
         self._lines.setdefault(owner, {})[key] = begin
-        self._serve()
+        self.serve()
 
     def withdraw(self, owner: str, key: str) -> bool:
         """Leave the line; False if it was not waiting there."""
@@ -53,14 +57,15 @@ class Places:
     def give_back(self) -> None:
         """Free a place."""
         self._taken -= 1
-        self._serve()
+        self.serve()
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Let those in line begin for whom there is a place."""
         if self._serving:
             return
         self._serving = True
         try:
-            while self._lines and (self._limit is None or self._taken < self._limit):
+            while self._lines and self._has_place() and self._may_begin():
                 if self._begun_this_turn >= PER_TURN:
                     return
                 if not self._begun_this_turn:
@@ -73,7 +78,10 @@ class Places:
 
     def _next_turn(self) -> None:
         self._begun_this_turn = 0
-        self._serve()
+        self.serve()
+
+    def _has_place(self) -> bool:
+        return self._limit is None or self._taken < self._limit
 
     def _next_in_line(self) -> Callable[[], None]:
         owner = next(iter(self._lines))

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 class Journal(Protocol):
     """The job log, as a runner sees it."""
 
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for its commit that no further chain should be taken."""
+        ...
+
     def append(self, entry: JournalEntry) -> asyncio.Future[None]:
         """Take an entry; the future is done once it, and all before it, are committed.
 

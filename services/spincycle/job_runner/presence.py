@@ -11,6 +11,7 @@ from typing import Protocol
 import grpc
 import structlog
 
+from spincycle.job_runner.lease import Lease
 from spincycle.request_id import RequestIds
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.status import from_rpc_error
@@ -59,25 +60,32 @@ class Presence:
         identity: Identity,
         chains: Chains,
         oldest_unacknowledged: Callable[[], float],
+        lease: Lease,
     ) -> None:
         self._address = request_manager
         self._identity = identity
         self._chains = chains
         self._oldest_unacknowledged = oldest_unacknowledged
+        self._lease = lease
         self._channel = open_channel(request_manager)
         self._stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(self._channel)
         self._ids = RequestIds()
         self.runner_id = self._ids.new()
         self.known = False
         self.draining = False
+        self._leaving = False
         self._interval = 2.0
+        self._silence_limit = 8.0
 
     async def run(self) -> None:
-        """Be present until cancelled."""
+        """Be present until cancelled, or until this runner has left."""
         while True:
             await self._register()
             await self._beat_until_given_up()
+            self._lease.end()
             self.known = False
+            if self._leaving:
+                return
             structlog.get_logger().error(
                 "given up by the request manager", runner_id=self.runner_id
             )
@@ -86,6 +94,7 @@ class Presence:
 
     async def leave(self) -> None:
         """Say that this runner ends; its chains, if any are left, are then taken over."""
+        self._leaving = True
         beat = self._sign_of_life(0.0)
         beat.leaving = True
         try:
@@ -108,6 +117,7 @@ class Presence:
         )
         told = False
         while True:
+            asked_at = self._lease.now()
             try:
                 response = await self._stub.Register(request, timeout=TIMEOUT)
             except grpc.aio.AioRpcError as failure:
@@ -121,16 +131,20 @@ class Presence:
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
             self._interval = response.beat_interval.ToTimedelta().total_seconds()
+            self._silence_limit = response.silence_limit.ToTimedelta().total_seconds()
+            self._lease.renew(asked_at, self._silence_limit)
             self.known = True
             structlog.get_logger().info("registered", runner_id=self.runner_id)
             return
 
     async def _beat_until_given_up(self) -> None:
         loop = asyncio.get_running_loop()
+        wait = self._interval
         while True:
             asleep = loop.time()
-            await asyncio.sleep(self._interval)
-            lag = max(0.0, loop.time() - asleep - self._interval)
+            await asyncio.sleep(wait)
+            lag = max(0.0, loop.time() - asleep - wait)
+            beaten_at = self._lease.now()
             try:
                 wishes = await self._stub.Beat(self._sign_of_life(lag), timeout=TIMEOUT)
             except grpc.aio.AioRpcError as failure:
@@ -138,7 +152,11 @@ class Presence:
                 if error.reason == "RUNNER_UNKNOWN":
                     return
                 structlog.get_logger().warning("beat not answered", why=error.message)
+                # Soon again: the next one goes to another request manager, if there is one.
+                wait = min(RETRY_INTERVAL, self._interval)
                 continue
+            self._lease.renew(beaten_at, self._silence_limit)
+            wait = self._interval
             for request_id in wishes.stop_request_ids:
                 self._chains.stop(request_id, "")
             for request_id in wishes.suspend_request_ids:

@@ -15,6 +15,7 @@ from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.journal_stream import JournalStream
+from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.places import Places
 from spincycle.job_runner.ports import Surroundings
@@ -25,7 +26,7 @@ from spincycle.job_runner.running_try import StopPolicy, Workshop
 from spincycle.job_runner.service import JobRunnerService
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.watchers import Watchers
-from spincycle.process import Shutdown, service_command
+from spincycle.process import Shutdown, keep_up, service_command
 from spincycle.rpc.server import RpcServer, keep_health
 from spincycle.v1 import job_runner_service_pb2_grpc
 
@@ -50,6 +51,11 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     address = config.advertise or f"{host}:{port}"
 
     journal = JournalStream(config.job_log)
+    lease = Lease()
+    places = Places(config.max_jobs or None, lease.holds)
+    threads = Threads(config.max_threads, lease.holds)
+    lease.on_renewal(places.serve)
+    lease.on_renewal(threads.serve)
     watchers = Watchers()
     outbox = Outbox(config.request_manager)
     around = Surroundings(
@@ -57,9 +63,9 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         reporter=OutboxReporter(outbox),
         events=watchers,
         jobs=jobs,
-        places=Places(config.max_jobs or None),
+        places=places,
         workshop=Workshop(
-            threads=Threads(config.max_threads),
+            threads=threads,
             clock=time.time_ns,
             stop_policy=StopPolicy(config.stop_limit),
         ),
@@ -68,7 +74,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     runner = JobRunner(around, config.max_chains or None)
     identity = Identity(address, config.max_chains, config.max_jobs, tuple(sorted(jobs.types())))
     presence = Presence(
-        config.request_manager, identity, runner, lambda: journal.oldest_unacknowledged
+        config.request_manager, identity, runner, lambda: journal.oldest_unacknowledged, lease
     )
     job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(
         JobRunnerService(runner, watchers, lambda: presence.runner_id, address), server.server
@@ -78,19 +84,23 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(journal.run()),
-                group.create_task(outbox.run(lambda: presence.runner_id, runner.abandon)),
-                group.create_task(presence.run()),
-                group.create_task(
-                    keep_health(
-                        server,
-                        [
-                            lambda: presence.known,
-                            lambda: not runner.draining,
-                            lambda: journal.oldest_unacknowledged < STUCK_AFTER,
-                        ],
-                    )
-                ),
+                group.create_task(keep_up(duty, work))
+                for duty, work in (
+                    ("journal", journal.run),
+                    ("reports", lambda: outbox.run(lambda: presence.runner_id, runner.abandon)),
+                    ("presence", presence.run),
+                    (
+                        "health",
+                        lambda: keep_health(
+                            server,
+                            [
+                                lambda: presence.known,
+                                lambda: not runner.draining,
+                                lambda: journal.oldest_unacknowledged < STUCK_AFTER,
+                            ],
+                        ),
+                    ),
+                )
             ]
             await shutdown.wait()
             await _drain(config, runner, presence, outbox)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.validation import check_new, check_resumed
-from spincycle.errors import InvalidChain, RunnerDraining, RunnerFull, StaleEpoch
+from spincycle.errors import InvalidChain, JournalBehind, RunnerDraining, RunnerFull, StaleEpoch
 from spincycle.job_runner.traverser import Traverser
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class JobRunner:
             StaleEpoch: the chain was given to this runner under a higher epoch before.
             RunnerFull: there are `max_chains` chains.
             RunnerDraining: the runner is about to end.
+            JournalBehind: too much waits for the job log.
         """
         if self._is_known(chain.request_id, epoch):
             return
@@ -93,7 +94,7 @@ class JobRunner:
         """Go on with a chain that ran before, as `run` starts a new one.
 
         Raises:
-            InvalidChain, StaleEpoch, RunnerFull, RunnerDraining: as in `run`.
+            InvalidChain, StaleEpoch, RunnerFull, RunnerDraining, JournalBehind: as in `run`.
         """
         if self._is_known(suspended.request_id, epoch):
             return
@@ -188,6 +189,8 @@ class JobRunner:
             held.successor = traverser
             held.current.abandon()
             return
+        if self._around.journal.full:
+            raise JournalBehind
         if self._max_chains is not None and len(self._chains) >= self._max_chains:
             raise RunnerFull(self._max_chains)
         self._chains[traverser.request_id] = _Held(traverser)

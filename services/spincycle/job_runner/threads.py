@@ -23,8 +23,10 @@ class Threads:
     there are never more threads than `limit`.
     """
 
-    def __init__(self, limit: int | None = 64) -> None:
-        self._places = Places(limit)
+    def __init__(
+        self, limit: int | None = 64, may_begin: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._places = Places(limit, may_begin)
 
     @property
     def taken(self) -> int:
@@ -50,6 +52,10 @@ class Threads:
             self.call(work, give_back_and_tell)
 
         self._places.ask(owner, key, begin)
+
+    def serve(self) -> None:
+        """Let work in line begin, if it may again."""
+        self._places.serve()
 
     def withdraw(self, owner: str, key: str) -> bool:
         """Take work out of the line; False if it is not waiting there."""

@@ -61,7 +61,7 @@ def open_channel(
         *LIMITS,
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.enable_retries", 1),
-        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
