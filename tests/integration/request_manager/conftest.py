@@ -138,6 +138,7 @@ class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
     def __init__(self) -> None:
         self.entries: dict[str, list[job_log_pb2.JobLog]] = {}
         self.fences: dict[str, int] = {}
+        self.away = False
 
     async def Append(self, request_iterator, context):  # type: ignore[no-untyped-def]
         async for request in request_iterator:
@@ -146,6 +147,8 @@ class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
             yield job_log_service_pb2.AppendResponse(batch=request.batch)
 
     async def Fence(self, request, context):  # type: ignore[no-untyped-def]
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         for fence in request.fences:
             self.fences[fence.request_id] = fence.epoch
         return job_log_service_pb2.FenceResponse()

@@ -1,0 +1,236 @@
+"""Requests that something went wrong with between a request manager and a runner."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from tests.integration.request_manager.conftest import (
+    Manager,
+    ShelvedJobLog,
+    SteeredRunner,
+    running_manager,
+    until,
+)
+from tests.ports import free_port
+
+from spincycle.chain.rebuild import rebuild
+from spincycle.database.database import Database
+from spincycle.database.queries import load_queries
+from spincycle.request_manager import process
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.request_manager.runner_store import RunnerStore
+from spincycle.v1 import job_log_pb2, state_pb2
+from spincycle.v1 import request_manager_service_pb2 as rpc
+
+RUNNING = state_pb2.STATE_RUNNING
+COMPLETE = state_pb2.STATE_COMPLETE
+FAIL = state_pb2.STATE_FAIL
+
+GIVEN = """
+UPDATE request_manager.requests
+   SET runner_id = $2, epoch = 1, claimed_until = now() + $3 WHERE request_id = $1
+"""
+LISTENED = """
+UPDATE request_manager.hearing SET since = now() - $1::interval, last_at = now() - $2::interval
+"""
+CLAIMED = """
+UPDATE request_manager.requests
+   SET runner_id = 'dead', epoch = 7, orphaned = true, claimed_until = now() + $2
+ WHERE request_id = $1
+"""
+
+
+@pytest.fixture
+async def manager(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> AsyncIterator[Manager]:
+    """A request manager that gives up no runner for its silence."""
+    patient = config.model_copy(update={"silence_limit": 3600.0})
+    async with running_manager(patient, job_log[0]) as running:
+        yield running
+
+
+@pytest.fixture
+async def database_session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    yield connection
+    await connection.close()
+
+
+async def test_what_a_dead_request_manager_assigned_and_never_sent_is_sent(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id = (await manager.create()).request.id
+    await database_session.execute(GIVEN, request_id, "runner", timedelta(0))
+
+    runner = await manager.register(SteeredRunner("runner"))
+
+    await until(lambda: request_id in runner.chains)
+    assert runner.chains[request_id] == 1
+    await manager.until_state(request_id, RUNNING)
+
+
+async def test_what_another_request_manager_is_just_sending_is_left_to_it(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    held = (await manager.create()).request.id
+    await database_session.execute(GIVEN, held, "runner", timedelta(hours=1))
+    free = (await manager.create()).request.id
+    await database_session.execute(GIVEN, free, "runner", timedelta(0))
+
+    runner = await manager.register(SteeredRunner("runner"))
+
+    await until(lambda: free in runner.chains)
+    assert held not in runner.chains
+
+
+async def test_what_may_have_run_before_its_runner_was_restarted_goes_on_from_the_journal(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id = (await manager.create()).request.id
+    await database_session.execute(GIVEN, request_id, "runner", timedelta(0))
+    restarted = SteeredRunner("runner")
+    restarted.refuse_with = "WRONG_RUNNER"
+    await manager.register(restarted)
+    other = await manager.register(SteeredRunner("other"))
+
+    await until(lambda: request_id in other.resumed)
+
+    assert manager.job_log.fences[request_id] == 2
+    assert other.chains[request_id] == 3
+
+
+async def test_what_never_reached_a_runner_goes_to_the_next_one_without_its_journal(
+    manager: Manager,
+) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    await manager.stub.Register(rpc.RegisterRequest(runner_id="dead", address=nobody))
+    request_id = (await manager.create()).request.id
+
+    other = await manager.register(SteeredRunner("other"))
+
+    await until(lambda: request_id in other.chains)
+    assert request_id not in other.resumed
+    assert request_id not in manager.job_log.fences
+
+
+async def test_what_a_request_manager_died_rebuilding_is_rebuilt_by_another_one(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id = (await manager.create()).request.id
+    await database_session.execute(CLAIMED, request_id, timedelta(seconds=0.1))
+
+    runner = await manager.register(SteeredRunner("runner"))
+
+    await until(lambda: request_id in runner.resumed)
+    assert manager.job_log.fences[request_id] == 7, "no runner had the epoch, so it need not rise"
+
+
+async def test_requests_that_cannot_be_rebuilt_while_the_job_log_is_away_are_tried_again_soon(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    manager.job_log.away = True
+    request_id = (await manager.create()).request.id
+    await database_session.execute(CLAIMED, request_id, timedelta(0))
+    runner = await manager.register(SteeredRunner("runner"))
+    await until_claimed(database_session, request_id)
+
+    manager.job_log.away = False
+
+    await until(lambda: request_id in runner.resumed)
+
+
+async def test_a_request_whose_journal_fits_no_chain_fails_with_the_reason(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id = (await manager.create()).request.id
+    manager.job_log.entries[request_id] = [
+        job_log_pb2.JobLog(request_id=request_id, job_id="odd", position=1, state=COMPLETE)
+    ]
+    await database_session.execute(CLAIMED, request_id, timedelta(0))
+
+    await manager.until_state(request_id, FAIL)
+
+    request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
+    assert "entry of job odd, the chain has not" in request.reason
+
+
+async def test_a_request_that_breaks_the_rebuilding_keeps_no_others(
+    config: RequestManagerConfig,
+    job_log: tuple[ShelvedJobLog, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken: list[str] = []
+
+    def breaking(chain: Any, entries: Any, epoch: int) -> Any:
+        if chain.request_id in broken:
+            raise ZeroDivisionError("as the test says")
+        return rebuild(chain, entries, epoch)
+
+    monkeypatch.setattr(process, "rebuild", breaking)
+    async with running_manager(config, job_log[0]) as manager:
+        broken.append((await manager.create()).request.id)
+        sound = (await manager.create()).request.id
+        session = await asyncpg.connect(config.database.dsn.get_secret_value())
+        for request_id in (*broken, sound):
+            await session.execute(CLAIMED, request_id, timedelta(0))
+        await session.close()
+
+        runner = await manager.register(SteeredRunner("runner"))
+
+        await until(lambda: sound in runner.resumed)
+
+
+async def test_a_runner_far_behind_with_the_journal_gets_nothing_more(manager: Manager) -> None:
+    await manager.register(SteeredRunner("behind"))
+    beat = rpc.BeatRequest(runner_id="behind")
+    beat.oldest_unacknowledged.FromSeconds(60)
+    await manager.stub.Beat(beat)
+    other = await manager.register(SteeredRunner("other"))
+
+    created = [(await manager.create()).request.id for _ in range(5)]
+
+    for request_id in created:
+        await manager.until_state(request_id, RUNNING)
+    assert set(created) <= other.chains.keys()
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "given_up"),
+    [
+        pytest.param(60, 1, ["silent"], id="somebody-listened-all-the-time"),
+        pytest.param(60, 20, [], id="nobody-listened-for-a-while"),
+        pytest.param(3, 1, [], id="somebody-listens-since-a-moment-ago"),
+    ],
+)
+async def test_silence_counts_only_while_some_request_manager_listens(
+    config: RequestManagerConfig,
+    job_log: tuple[ShelvedJobLog, str],
+    since: int,
+    last: int,
+    given_up: list[str],
+) -> None:
+    async with running_manager(config, job_log[0]) as manager:
+        await manager.stub.Register(rpc.RegisterRequest(runner_id="silent", address="nowhere:1"))
+    session = await asyncpg.connect(config.database.dsn.get_secret_value())
+    await session.execute("UPDATE request_manager.runners SET beat_at = now() - interval '30 s'")
+    await session.execute(LISTENED, timedelta(seconds=since), timedelta(seconds=last))
+    await session.close()
+    queries = load_queries("spincycle.request_manager")
+    database = await Database.open(config.database, queries, "test")
+
+    assert await RunnerStore(database).give_up(silence=8, gap=4) == given_up
+
+    await database.close()
+
+
+async def until_claimed(session: asyncpg.Connection, request_id: str) -> None:
+    async def claimed() -> bool:
+        left = "SELECT claimed_until > now() FROM request_manager.requests WHERE request_id = $1"
+        return bool(await session.fetchval(left, request_id))
+
+    await until(claimed)
