@@ -56,6 +56,8 @@ class Storm:
             ended.set()
         await loading
         await self.load.until_final(SETTLED_WITHIN)
+        for member in self.cluster.members:
+            await member.until_ready()
 
     async def verdict(self) -> Verdict:
         """Look at everything from outside."""

@@ -15,6 +15,18 @@ from spincycle.database.database import Database
 from spincycle.database.queries import parse_queries
 from spincycle.errors import DatabaseUnavailable
 
+LOSING = """
+CREATE SEQUENCE attempts;
+CREATE FUNCTION attempt() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    -- A sequence remembers what the rest of the transaction forgets.
+    IF nextval('attempts') < 3 THEN
+        RAISE EXCEPTION 'lost' USING ERRCODE = 'deadlock_detected';
+    END IF;
+    RETURN currval('attempts');
+END $$;
+"""
+
 QUERIES = {
     query.name: query
     for query in parse_queries(
@@ -31,6 +43,8 @@ SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND wait_event = 'PgS
 CREATE TABLE wares (name text PRIMARY KEY);
 -- name: add
 INSERT INTO wares VALUES (:name);
+-- name: attempt
+SELECT attempt();
 -- name: all
 SELECT name FROM wares ORDER BY name;
 """
@@ -146,3 +160,13 @@ async def test_wrong_rights_are_told_as_an_absent_server(database: str) -> None:
     with pytest.raises(DatabaseUnavailable):
         await pid(opened)
     await opened.close()
+
+
+async def test_a_statement_that_lost_to_another_one_is_run_again(
+    opened: Database, database: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    await connection.execute(LOSING)
+    await connection.close()
+
+    assert await opened.fetch_one("attempt") == (3,)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from tests.waiting import until
+
+from spincycle.errors import RunnerUnknown
+from spincycle.job_runner.lease import Lease
+from spincycle.job_runner.presence import Identity, Presence
+from spincycle.rpc.status import abort
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import request_manager_service_pb2_grpc
+
+
+class Chains:
+    chains = 0
+    jobs = 0
+
+    def __init__(self) -> None:
+        self.abandoned = 0
+
+    def stop(self, request_id: str, reason: str) -> bool:
+        return True
+
+    def suspend(self, request_id: str) -> bool:
+        return True
+
+    def abandon_all(self) -> None:
+        self.abandoned += 1
+
+
+class Manager(request_manager_service_pb2_grpc.RequestManagerServiceServicer):
+    """Knows runners until the test says that they are given up."""
+
+    def __init__(self) -> None:
+        self.registered: list[str] = []
+        self.beats: list[rpc.BeatRequest] = []
+        self.fails = False
+        self.gone: set[str] = set()
+        self.interval = 0.01
+
+    async def Register(self, request, context):  # type: ignore[no-untyped-def]
+        self.registered.append(request.runner_id)
+        response = rpc.RegisterResponse()
+        response.beat_interval.FromNanoseconds(int(self.interval * 1e9))
+        response.silence_limit.FromSeconds(3600)
+        return response
+
+    async def Beat(self, request, context):  # type: ignore[no-untyped-def]
+        self.beats.append(request)
+        if request.runner_id in self.gone:
+            await abort(context, RunnerUnknown(request.runner_id))
+        if self.fails:
+            await context.abort(grpc.StatusCode.INTERNAL, "as the test says")
+        return rpc.BeatResponse()
+
+
+@pytest.fixture
+async def manager() -> AsyncIterator[tuple[Manager, str]]:
+    manager = Manager()
+    server = grpc.aio.server()
+    request_manager_service_pb2_grpc.add_RequestManagerServiceServicer_to_server(manager, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield manager, f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+def presence(address: str, chains: Chains, lease: Lease) -> Presence:
+    return Presence(address, Identity("here:1", 0, 0, ()), chains, lambda: 0.0, lease)
+
+
+async def test_an_answered_beat_renews_the_lease(manager: tuple[Manager, str]) -> None:
+    lease = Lease()
+    present = presence(manager[1], Chains(), lease)
+    running = asyncio.create_task(present.run())
+
+    await until(lambda: manager[0].beats)
+
+    assert lease.holds()
+    running.cancel()
+    await present.close()
+
+
+async def test_a_beat_that_is_not_answered_is_soon_sent_again(
+    manager: tuple[Manager, str],
+) -> None:
+    manager[0].fails = True
+    chains = Chains()
+    present = presence(manager[1], chains, Lease())
+    running = asyncio.create_task(present.run())
+
+    await until(lambda: len(manager[0].beats) > 2)
+
+    assert chains.abandoned == 0
+    assert len(manager[0].registered) == 1
+    running.cancel()
+    await present.close()
+
+
+async def test_a_runner_that_was_given_up_abandons_its_chains_and_comes_back_as_another(
+    manager: tuple[Manager, str],
+) -> None:
+    chains, lease = Chains(), Lease()
+    present = presence(manager[1], chains, lease)
+    running = asyncio.create_task(present.run())
+    await until(lambda: manager[0].beats)
+
+    manager[0].gone.update(manager[0].registered)
+
+    await until(lambda: len(set(manager[0].registered)) == 2)
+    assert chains.abandoned == 1
+    await until(lease.holds)
+    running.cancel()
+    await present.close()
+
+
+async def test_a_runner_that_has_left_does_not_register_again(
+    manager: tuple[Manager, str],
+) -> None:
+    present = presence(manager[1], Chains(), Lease())
+    running = asyncio.create_task(present.run())
+    await until(lambda: manager[0].beats)
+
+    await present.leave()
+    manager[0].gone.update(manager[0].registered)
+
+    await running
+    assert len(manager[0].registered) == 1
+    await present.close()
