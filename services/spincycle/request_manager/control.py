@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from spincycle.coalescing import Coalescer
 from spincycle.errors import InvalidState, RequestNotFound
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.dispatch import Dispatcher, pass_on
-from spincycle.request_manager.model import Request
+from spincycle.request_manager.model import Request, Wish
 from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.store import RequestStore
 from spincycle.state import LIVE, State
@@ -29,6 +32,7 @@ class Control:
         self._runners = runners
         self._dispatcher = dispatcher
         self._changes = changes
+        self._wishes = Coalescer[Wish, tuple[Request | None, bool]](self._ask)
 
     async def stop(self, request_id: str, user: str, reason: str) -> Request:
         """End a request for good; one that is STOPPED or COMPLETE is answered as it is.
@@ -36,9 +40,8 @@ class Control:
         Raises:
             InvalidState: it has failed.
         """
-        return await self._wish(
-            request_id, State.STOPPED, user, reason or "stopped", {State.STOPPED, State.COMPLETE}
-        )
+        wish = Wish(request_id, State.STOPPED, user, reason or "stopped")
+        return await self._wish(wish, {State.STOPPED, State.COMPLETE})
 
     async def suspend(self, request_id: str, user: str, reason: str) -> Request:
         """Halt a request until somebody resumes it.
@@ -46,7 +49,8 @@ class Control:
         Raises:
             InvalidState: it has ended.
         """
-        return await self._wish(request_id, State.SUSPENDED, user, reason or "suspended", set())
+        wish = Wish(request_id, State.SUSPENDED, user, reason or "suspended")
+        return await self._wish(wish, set())
 
     async def resume(self, request_id: str, user: str) -> Request:
         """Let a suspended request go on; one that is not held is answered as it is.
@@ -81,21 +85,34 @@ class Control:
             raise RequestNotFound(request_id)
         return request
 
-    async def _wish(
-        self, request_id: str, wish: State, user: str, reason: str, as_it_is: set[State]
-    ) -> Request:
-        request = await self._store.ask_for(request_id, wish, user, reason)
+    async def _wish(self, wish: Wish, as_it_is: set[State]) -> Request:
+        request, kept = await self._wishes.submit(wish)
         if request is None:
-            request = await self.get(request_id)
+            raise RequestNotFound(wish.request_id)
+        if not kept:
             if request.state in as_it_is:
                 return request
-            raise InvalidState(request_id, request.state.name, _names(LIVE | as_it_is))
-        self._changes.changed([request_id])
+            raise InvalidState(wish.request_id, request.state.name, _names(LIVE | as_it_is))
         if request.runner_id:
             client = (await self._runners.live()).get(request.runner_id)
             if client:
-                await pass_on(client, {request_id: wish}, reason)
+                await pass_on(client, {wish.request_id: wish.state}, wish.reason)
         return request
+
+    async def _ask(
+        self, wishes: Sequence[Wish]
+    ) -> list[tuple[Request | None, bool] | BaseException]:
+        """For each wish the request as it is then, and whether the wish was kept."""
+        kept: set[str] = set()
+        left = list(wishes)
+        while left:
+            # The latest of two wishes for one request wins, so they must not share a statement.
+            now = {wish.request_id: wish for wish in reversed(left)}
+            left = [wish for wish in left if now[wish.request_id] is not wish]
+            kept |= await self._store.ask_for(list(now.values()))
+        self._changes.changed(kept)
+        found = await self._store.get(list({wish.request_id for wish in wishes}))
+        return [(found.get(wish.request_id), wish.request_id in kept) for wish in wishes]
 
 
 def _names(states: frozenset[State] | set[State]) -> str:

@@ -112,6 +112,16 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants of a request: that it is STOPPED or SUSPENDED, and why."""
+
+    request_id: str
+    state: State
+    user: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assigned:
     """A request that was just given to a runner.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from spincycle.coalescing import Coalescer
 from spincycle.errors import RunnerUnreachable, SpinCycleError
 from spincycle.request_manager.model import Assigned, Runner
 from spincycle.rpc.channel import open_channel
@@ -19,6 +20,9 @@ from spincycle.v1 import (
     status_pb2,
     waiting_pb2,
 )
+
+Told = tuple[Sequence[str], str]
+"""Requests, and the reason for which they are to end or to wait."""
 
 
 @dataclass(slots=True)
@@ -51,6 +55,8 @@ class RunnerClient:
         self._timeout = timeout
         self._channel = open_channel(runner.address)
         self.stub = job_runner_service_pb2_grpc.JobRunnerServiceStub(self._channel)
+        self._stops = Coalescer[Told, None](self._stop)
+        self._suspends = Coalescer[Told, None](self._suspend)
 
     async def run(self, chains: dict[Assigned, bytes]) -> Answer:
         """Give new chains, serialized, to the runner."""
@@ -92,11 +98,7 @@ class RunnerClient:
         Raises:
             RunnerUnreachable: it did not answer.
         """
-        request = job_runner_service_pb2.StopChainsRequest(request_ids=request_ids, reason=reason)
-        try:
-            await self.stub.StopChains(request, timeout=self._timeout)
-        except grpc.aio.AioRpcError as failure:
-            raise self._unreachable(failure)
+        await self._stops.submit((request_ids, reason))
 
     async def suspend(self, request_ids: Sequence[str], reason: str) -> None:
         """Tell the runner to suspend chains.
@@ -104,13 +106,29 @@ class RunnerClient:
         Raises:
             RunnerUnreachable: it did not answer.
         """
-        request = job_runner_service_pb2.SuspendChainsRequest(
-            request_ids=request_ids, reason=reason
-        )
-        try:
-            await self.stub.SuspendChains(request, timeout=self._timeout)
-        except grpc.aio.AioRpcError as failure:
-            raise self._unreachable(failure)
+        await self._suspends.submit((request_ids, reason))
+
+    async def _stop(self, wishes: Sequence[Told]) -> Sequence[None]:
+        for reason, request_ids in _by_reason(wishes).items():
+            request = job_runner_service_pb2.StopChainsRequest(
+                request_ids=request_ids, reason=reason
+            )
+            try:
+                await self.stub.StopChains(request, timeout=self._timeout)
+            except grpc.aio.AioRpcError as failure:
+                raise self._unreachable(failure)
+        return [None] * len(wishes)
+
+    async def _suspend(self, wishes: Sequence[Told]) -> Sequence[None]:
+        for reason, request_ids in _by_reason(wishes).items():
+            request = job_runner_service_pb2.SuspendChainsRequest(
+                request_ids=request_ids, reason=reason
+            )
+            try:
+                await self.stub.SuspendChains(request, timeout=self._timeout)
+            except grpc.aio.AioRpcError as failure:
+                raise self._unreachable(failure)
+        return [None] * len(wishes)
 
     async def running(self, request_id: str, limit: int) -> list[status_pb2.JobStatus]:
         """Jobs that the runner runs, of one request or of all.
@@ -174,6 +192,13 @@ class RunnerClient:
         if error.reason == "WRONG_RUNNER":
             return Answer(refused=dict.fromkeys(assigned, error))
         return Answer(unanswered=assigned)
+
+
+def _by_reason(wishes: Sequence[Told]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for request_ids, reason in wishes:
+        found.setdefault(reason, []).extend(request_ids)
+    return found
 
 
 def _answered(

@@ -23,6 +23,7 @@ from spincycle.request_manager.model import (
     RequestFilter,
     Rerun,
     Suspended,
+    Wish,
 )
 from spincycle.state import State
 
@@ -113,12 +114,16 @@ class RequestStore:
         )
         return [_request(row) for row in rows]
 
-    async def ask_for(self, request_id: str, wish: State, user: str, reason: str) -> Request | None:
-        """Keep the wish to stop or suspend a request; None if it has ended or does not exist."""
-        row = await self._database.fetch_one(
-            "ask_for", request_id=request_id, wish=int(wish), user=user, reason=reason
+    async def ask_for(self, wishes: Sequence[Wish]) -> set[str]:
+        """Keep wishes, at most one a request; answer the ids of those that have not ended."""
+        rows = await self._database.fetch(
+            "ask_for",
+            request_ids=[wish.request_id for wish in wishes],
+            wishes=[int(wish.state) for wish in wishes],
+            users=[wish.user for wish in wishes],
+            reasons=[wish.reason for wish in wishes],
         )
-        return (await self.get([request_id])).get(request_id) if row else None
+        return {row["request_id"] for row in rows}
 
     async def let_go_on(self, request_id: str, user: str) -> bool:
         """Take back the wish to suspend a request; False if there was none."""

@@ -79,28 +79,33 @@ SELECT request_id, job_chain
  WHERE request_id = ANY (:request_ids::text[]);
 
 -- name: ask_for
--- Keeps the wish to stop or suspend a request; what no runner has is there at once. A wish to
--- stop is never taken back by one to suspend.
-WITH asked AS (
+-- Keeps wishes to stop or suspend requests; what no runner has is there at once. A wish to stop
+-- is never taken back by one to suspend. Answers those that have not ended.
+WITH given AS (
+    SELECT *
+      FROM unnest(:request_ids::text[], :wishes::smallint[], :users::text[], :reasons::text[])
+        AS g (request_id, wish, user_name, reason)
+), asked AS (
     UPDATE request_manager.requests AS r
-       SET wish = CASE WHEN r.runner_id IS NULL AND :wish::smallint = 6 THEN NULL
-                       WHEN r.wish = 6 THEN 6 ELSE :wish::smallint END,
-           state = CASE WHEN r.runner_id IS NULL THEN :wish::smallint ELSE r.state END,
-           finished_at = CASE WHEN r.runner_id IS NULL AND :wish::smallint = 6 THEN now() END,
-           reason = :reason
-     WHERE r.request_id = :request_id
+       SET wish = CASE WHEN r.runner_id IS NULL AND g.wish = 6 THEN NULL
+                       WHEN r.wish = 6 THEN 6 ELSE g.wish END,
+           state = CASE WHEN r.runner_id IS NULL THEN g.wish ELSE r.state END,
+           finished_at = CASE WHEN r.runner_id IS NULL AND g.wish = 6 THEN now() END,
+           reason = g.reason
+      FROM given AS g
+     WHERE r.request_id = g.request_id
        AND r.state IN (1, 2, 7)
- RETURNING r.request_id, r.state, r.epoch, r.runner_id
+ RETURNING r.request_id, r.state, g.wish, g.user_name, g.reason
 ), dropped AS (
     DELETE FROM request_manager.suspended_job_chains AS s
      USING asked AS a
      WHERE s.request_id = a.request_id AND a.state = 6
 ), audited AS (
     INSERT INTO request_manager.audit (user_name, action, request_id, reason)
-    SELECT :user, CASE :wish::smallint WHEN 6 THEN 'stop' ELSE 'suspend' END, request_id, :reason
+    SELECT user_name, CASE wish WHEN 6 THEN 'stop' ELSE 'suspend' END, request_id, reason
       FROM asked
 )
-SELECT state, epoch, runner_id FROM asked;
+SELECT request_id FROM asked;
 
 -- name: let_go_on
 -- Takes back the wish to suspend a request.
