@@ -43,6 +43,11 @@ class RecoveryPolicy:
     parallel: int = 16
 
     @property
+    def silence_if_replaced(self) -> float:
+        """Seconds that will do if another runner has come at the same address: over one beat."""
+        return self.silence * 3 / 8
+
+    @property
     def gap(self) -> float:
         """Seconds without a look of any request manager after which silence counts anew."""
         return max(self.silence / 2, 3 * self.interval)
@@ -94,7 +99,10 @@ class Recovery:
         await self._recover(await self._store.claim_unanswered(assigned, self._policy.lease))
 
     async def _give_up(self) -> None:
-        given_up = await self._runner_store.give_up(self._policy.silence, self._policy.gap)
+        policy = self._policy
+        given_up = await self._runner_store.give_up(
+            policy.silence, policy.silence_if_replaced, policy.gap
+        )
         for runner_id in given_up:
             structlog.get_logger().error("runner given up", runner_id=runner_id)
         if given_up:

@@ -85,7 +85,7 @@ class RunnerStore:
         """Runners that are not gone."""
         return [Runner(**dict(row)) for row in await self._database.fetch("live_runners")]
 
-    async def give_up(self, silence: float, gap: float) -> list[str]:
+    async def give_up(self, silence: float, silence_if_replaced: float, gap: float) -> list[str]:
         """Give up runners that were silent for so many seconds; answer their ids.
 
         That is also a look of this request manager: if none looked for `gap` seconds, silence
@@ -94,6 +94,7 @@ class RunnerStore:
         rows = await self._database.fetch(
             "give_up_runners",
             silence=timedelta(seconds=silence),
+            silence_if_replaced=timedelta(seconds=silence_if_replaced),
             gap=timedelta(seconds=gap),
         )
         return [row["runner_id"] for row in rows]

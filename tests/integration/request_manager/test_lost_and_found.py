@@ -34,6 +34,9 @@ GIVEN = """
 UPDATE request_manager.requests
    SET runner_id = $2, epoch = 1, claimed_until = now() + $3 WHERE request_id = $1
 """
+SILENT = """
+UPDATE request_manager.runners SET beat_at = now() - $1::interval WHERE runner_id = 'silent'
+"""
 LISTENED = """
 UPDATE request_manager.hearing SET since = now() - $1::interval, last_at = now() - $2::interval
 """
@@ -200,32 +203,62 @@ async def test_a_runner_far_behind_with_the_journal_gets_nothing_more(manager: M
 
 
 @pytest.mark.parametrize(
-    ("since", "last", "given_up"),
+    ("silent", "since", "last", "given_up"),
     [
-        pytest.param(60, 1, ["silent"], id="somebody-listened-all-the-time"),
-        pytest.param(60, 20, [], id="nobody-listened-for-a-while"),
-        pytest.param(3, 1, [], id="somebody-listens-since-a-moment-ago"),
+        pytest.param(30, 60, 1, ["silent"], id="somebody-listened-all-the-time"),
+        pytest.param(30, 60, 20, [], id="nobody-listened-for-a-while"),
+        pytest.param(30, 5, 1, [], id="somebody-listens-since-a-moment-ago"),
+        pytest.param(5, 60, 1, [], id="it-was-not-silent-for-long"),
     ],
 )
 async def test_silence_counts_only_while_some_request_manager_listens(
     config: RequestManagerConfig,
     job_log: tuple[ShelvedJobLog, str],
+    silent: int,
     since: int,
     last: int,
     given_up: list[str],
 ) -> None:
     async with running_manager(config, job_log[0]) as manager:
         await manager.stub.Register(rpc.RegisterRequest(runner_id="silent", address="nowhere:1"))
+
+    assert await gives_up(config, silent, since, last) == given_up
+
+
+@pytest.mark.parametrize(
+    ("silent", "given_up"),
+    [
+        pytest.param(5, ["silent"], id="silent-for-longer-than-a-beat"),
+        pytest.param(1, [], id="may-be-about-to-beat"),
+    ],
+)
+async def test_a_runner_that_was_replaced_at_its_address_is_given_up_sooner(
+    config: RequestManagerConfig,
+    job_log: tuple[ShelvedJobLog, str],
+    silent: int,
+    given_up: list[str],
+) -> None:
+    async with running_manager(config, job_log[0]) as manager:
+        for runner_id in ("silent", "replacement"):
+            await manager.stub.Register(
+                rpc.RegisterRequest(runner_id=runner_id, address="nowhere:1")
+            )
+
+    assert await gives_up(config, silent, since=60, last=1) == given_up
+
+
+async def gives_up(config: RequestManagerConfig, silent: int, since: int, last: int) -> list[str]:
+    """Whom a request manager gives up after these seconds."""
     session = await asyncpg.connect(config.database.dsn.get_secret_value())
-    await session.execute("UPDATE request_manager.runners SET beat_at = now() - interval '30 s'")
+    await session.execute(SILENT, timedelta(seconds=silent))
     await session.execute(LISTENED, timedelta(seconds=since), timedelta(seconds=last))
     await session.close()
     queries = load_queries("spincycle.request_manager")
     database = await Database.open(config.database, queries, "test")
-
-    assert await RunnerStore(database).give_up(silence=8, gap=4) == given_up
-
-    await database.close()
+    try:
+        return await RunnerStore(database).give_up(silence=8, silence_if_replaced=3, gap=4)
+    finally:
+        await database.close()
 
 
 async def until_claimed(session: asyncpg.Connection, request_id: str) -> None:

@@ -30,18 +30,30 @@ SELECT runner_id, address, max_chains, max_jobs, chains, jobs, draining, behind,
 -- name: give_up_runners
 -- Runners that were silent for too long. They are gone for good, even if they beat again.
 -- Silence counts only while some request manager has been looking without a gap, this look
--- included: nobody could have heard them otherwise.
+-- included: nobody could have heard them otherwise. Less of it will do if another runner has
+-- come since at the very address: a process that lives does not give its address away.
 WITH heard AS (
     INSERT INTO request_manager.hearing AS h (since, last_at) VALUES (now(), now())
         ON CONFLICT (only_row) DO UPDATE
        SET since = CASE WHEN h.last_at < now() - :gap::interval THEN now() ELSE h.since END,
            last_at = now()
  RETURNING since
+), silent AS (
+    SELECT n.runner_id, GREATEST(n.beat_at, heard.since) AS silent_since,
+           CASE WHEN EXISTS (SELECT
+                               FROM request_manager.runners AS m
+                              WHERE m.address = n.address AND m.runner_id <> n.runner_id
+                                AND m.registered_at > n.beat_at
+                                AND m.gone_at IS NULL)
+                THEN :silence_if_replaced::interval
+                ELSE :silence::interval END AS silence_limit
+      FROM request_manager.runners AS n, heard
+     WHERE n.gone_at IS NULL
 )
 UPDATE request_manager.runners AS n
    SET gone_at = now()
-  FROM heard
- WHERE n.gone_at IS NULL
-   AND n.beat_at < now() - :silence::interval
-   AND heard.since < now() - :silence::interval
+  FROM silent AS s
+ WHERE n.runner_id = s.runner_id AND n.gone_at IS NULL
+   AND n.beat_at <= s.silent_since
+   AND s.silent_since < now() - s.silence_limit
 RETURNING n.runner_id, n.address;
