@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 import grpc
 
@@ -48,7 +49,9 @@ class Load:
         async with asyncio.TaskGroup() as group:
             while not ended.is_set():
                 group.create_task(self.create(self._random.choice(self._types), ms))
-                await asyncio.sleep(self._random.expovariate(rate))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._random.expovariate(rate)):
+                        await ended.wait()
 
     async def create(self, type_: str, ms: int) -> str:
         """Create one request, calling again until it is acknowledged; answer its id."""

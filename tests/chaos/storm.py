@@ -55,6 +55,10 @@ class Storm:
         finally:
             ended.set()
         await loading
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until all that was acknowledged has ended, and every process serves."""
         await self.load.until_final(SETTLED_WITHIN)
         for member in self.cluster.members:
             await member.until_ready()

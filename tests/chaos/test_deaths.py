@@ -7,6 +7,10 @@ import pytest
 from tests.chaos.cluster import Cluster
 from tests.chaos.load import Load
 from tests.chaos.storm import Storm
+from tests.waiting import until
+
+from spincycle.chain.chain_state import INTERRUPTED
+from spincycle.state import State
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
 
@@ -49,3 +53,25 @@ async def test_nothing_is_lost_in_many_kills_at_random(
     print(verdict.figures(), dict(storm.kills), dict(load.answers))
     assert verdict.wrong == []
     assert verdict.slow == []
+
+
+@pytest.mark.chaos
+async def test_a_job_that_must_not_be_repeated_fails_when_its_runner_dies(
+    cluster: Cluster, load: Load
+) -> None:
+    storm = Storm(cluster, load)
+
+    await load.create("once", 4000)
+    await until(lambda: [mark for mark in cluster.marks() if mark.name == "once"])
+    pid = cluster.marks()[-1].pid
+    for member in cluster.job_runners:
+        if member.pid == pid:
+            await storm.kill(member)
+    await storm.settled()
+
+    verdict = await storm.verdict()
+    (request,) = verdict.testimony.requests.values()
+    errors = [entry.error for entry in verdict.testimony.entries if entry.final]
+    assert verdict.wrong == []
+    assert request.state is State.FAIL
+    assert errors == [INTERRUPTED]

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from tests.unit.job_runner.chains import chain
+
+from spincycle.errors import JournalBehind
+from spincycle.job_runner.journal_stream import MAX_BACKLOG_BYTES, JournalStream
+from spincycle.job_runner.ports import Surroundings
+from spincycle.job_runner.runner import JobRunner
+from spincycle.journal_entry import JournalEntry
+from spincycle.state import State
+
+MEBIBYTE = "x" * 2**20
+
+
+def entry(number: int) -> JournalEntry:
+    return JournalEntry(
+        request_id="request",
+        job_id="job",
+        try_=number,
+        position=number,
+        epoch=1,
+        name="job",
+        type="test",
+        started_at=1,
+        finished_at=2,
+        state=State.COMPLETE,
+        exit=0,
+        error="",
+        stdout=MEBIBYTE,
+        stderr="",
+        sequence_id="job",
+        sequence_try=1,
+        final=False,
+        data=None,
+    )
+
+
+async def test_a_runner_takes_no_chain_while_too_much_waits_for_the_job_log() -> None:
+    journal = JournalStream("127.0.0.1:1")
+    around = Surroundings(journal, *cast(Any, [None] * 6))
+    runner = JobRunner(around)
+    number = 0
+    while not journal.full:
+        number += 1
+        journal.append(entry(number))
+
+    with pytest.raises(JournalBehind):
+        runner.run(chain("a"), epoch=1)
+
+    assert number == MAX_BACKLOG_BYTES // 2**20
+    assert runner.chains == 0
+    await journal.close()
