@@ -30,14 +30,15 @@ class Storm:
     deaths: list[tuple[int, float]] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
 
-    async def kill(self, member: Member) -> None:
-        """Take a process away and start it again."""
+    async def kill(self, member: Member, *, again: bool = True) -> None:
+        """Take a process away, and start it again unless that is not wanted."""
         pid = member.pid
         await member.kill()
         if member in self.cluster.job_runners:
             self.deaths.append((pid, time.time()))
         self.kills[member.service.name] += 1
-        member.start()
+        if again:
+            member.start()
 
     async def kill_at_random(self, number: int, seed: int, pause: tuple[float, float]) -> None:
         """Take processes away one after another, each being started again at once."""
@@ -82,7 +83,13 @@ class Storm:
             for member in self.cluster.members
             if member.exit_code is not None
         ]
-        wrong = [*self.load.wrong, *lost, *died, *contradictions(testimony)]
+        surprises = [
+            f"{member.service.name} was surprised: {line}"
+            for member in self.cluster.members
+            for line in member.log.read_text(errors="replace").splitlines()
+            if "Traceback" in line
+        ]
+        wrong = [*self.load.wrong, *lost, *died, *surprises, *contradictions(testimony)]
         return Verdict(testimony, wrong, recovery_times(testimony, self.deaths))
 
 

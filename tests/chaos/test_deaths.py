@@ -6,7 +6,7 @@ import os
 import pytest
 from tests.chaos.cluster import Cluster
 from tests.chaos.load import Load
-from tests.chaos.storm import Storm
+from tests.chaos.storm import SETTLED_WITHIN, Storm
 from tests.waiting import until
 
 from spincycle.chain.chain_state import INTERRUPTED
@@ -52,6 +52,27 @@ async def test_nothing_is_lost_in_many_kills_at_random(
     verdict = await storm.verdict()
     print(verdict.figures(), dict(storm.kills), dict(load.answers))
     assert verdict.wrong == []
+    assert verdict.slow == []
+
+
+@pytest.mark.chaos
+async def test_requests_of_a_runner_that_never_comes_back_go_on_elsewhere_in_time(
+    cluster: Cluster, load: Load
+) -> None:
+    storm = Storm(cluster, load)
+    for _ in range(20):
+        await load.create("busy", 1000)
+    await until(lambda: len(cluster.marks()) > 50)
+
+    await storm.kill(cluster.job_runners[0], again=False)
+    await load.until_final(SETTLED_WITHIN)
+    cluster.job_runners[0].start()
+    await storm.settled()
+
+    verdict = await storm.verdict()
+    print(verdict.figures())
+    assert verdict.wrong == []
+    assert verdict.recoveries
     assert verdict.slow == []
 
 

@@ -11,7 +11,7 @@ from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
 from spincycle.config import DatabaseConfig
-from spincycle.database.database import Database
+from spincycle.database.database import Database, Session
 from spincycle.database.queries import parse_queries
 from spincycle.errors import DatabaseUnavailable
 
@@ -170,3 +170,17 @@ async def test_a_statement_that_lost_to_another_one_is_run_again(
     await connection.close()
 
     assert await opened.fetch_one("attempt") == (3,)
+
+
+async def test_a_connection_that_breaks_in_the_drivers_own_words_counts_as_lost(
+    opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise asyncpg.InternalClientError("cannot switch to state 12")
+
+    monkeypatch.setattr(Session, "fetch_one", broken)
+    with pytest.raises(DatabaseUnavailable):
+        await opened.fetch_one("pid")
+
+    monkeypatch.undo()
+    assert await pid(opened)
