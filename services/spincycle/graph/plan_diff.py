@@ -63,7 +63,15 @@ def diff(before: Plan, after: Plan) -> list[Change]:
             elif fingerprints[id(one)] != fingerprints[id(other)]:
                 inner.append((one, other, place))
         waiting += reversed(inner)
-    return changes
+    return [change for change in changes if not _only_ids(change, before, after)]
+
+
+def _only_ids(change: Change, before: Plan, after: Plan) -> bool:
+    """Whether a value differs only in the id of the request that it belongs to."""
+    old, new = before.chain.request_id, after.chain.request_id
+    return (
+        bool(old) and change.kind == "changed" and change.before.replace(old, new) == change.after
+    )
 
 
 def _pairs(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from tests.unit.job_runner.chains import chain
+from tests.unit.chain.chains import chain
 
 from spincycle.errors import JournalBehind
 from spincycle.job_runner.journal_stream import MAX_BACKLOG_BYTES, JournalStream

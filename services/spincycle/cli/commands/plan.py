@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import click
 
 from spincycle.cli.arguments import check_names, fill, parse_args
@@ -11,6 +14,9 @@ from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import Session, with_session
 from spincycle.cli.specs import spec_named
 
+if TYPE_CHECKING:
+    from spincycle.v1 import job_chain_pb2
+
 _ALL = 1_000_000
 """More lines than any plan has."""
 
@@ -18,8 +24,25 @@ _ALL = 1_000_000
 @click.command("plan", cls=SpincCommand, short_help=COMMANDS["plan"].summary)
 @click.argument("request", shell_complete=complete_request)
 @click.argument("args", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=complete_args)
+@click.option(
+    "--format",
+    "drawing",
+    type=click.Choice(["tree", "dot", "mermaid"]),
+    default="tree",
+    show_default=True,
+    help="How to draw it; -o json gives all of it as data.",
+)
+@click.option(
+    "--diff",
+    "earlier",
+    metavar="ID",
+    default="",
+    help="Print only what differs from what the request ID did.",
+)
 @with_session
-def plan_command(session: Session, request: str, args: tuple[str, ...]) -> None:
+def plan_command(
+    session: Session, request: str, args: tuple[str, ...], drawing: str, earlier: str
+) -> None:
     """Print the sequences and jobs that a request would run, and the hash of that plan.
 
     'spinc start --plan-hash HASH' then starts exactly that, or nothing.
@@ -35,4 +58,27 @@ def plan_command(session: Session, request: str, args: tuple[str, ...]) -> None:
     asked = request_manager_service_pb2.PlanRequest(type=spec.name)
     fill(asked.args, given)
     plan = session.ask(lambda services: services.plan(asked))
-    session.show(plan, [plan.hash], lambda: plan_lines(plan, session.terminal, _ALL))
+    if earlier:
+        chain = session.ask(lambda services: services.job_chain(earlier))
+        session.terminal.lines(_differences(chain, plan.job_chain))
+    elif drawing != "tree":
+        session.terminal.lines(_drawn(plan.job_chain, drawing))
+    else:
+        session.show(plan, [plan.hash], lambda: plan_lines(plan, session.terminal, _ALL))
+
+
+def _drawn(chain: job_chain_pb2.JobChain, drawing: str) -> Iterable[str]:
+    from spincycle.graph.plan import make_plan
+    from spincycle.graph.plan_drawing import as_dot, as_mermaid
+    from spincycle.wire.chain import decode_chain
+
+    return (as_dot if drawing == "dot" else as_mermaid)(make_plan(decode_chain(chain)))
+
+
+def _differences(before: job_chain_pb2.JobChain, after: job_chain_pb2.JobChain) -> Iterable[str]:
+    from spincycle.graph.plan import make_plan
+    from spincycle.graph.plan_diff import diff
+    from spincycle.wire.chain import decode_chain
+
+    changes = diff(make_plan(decode_chain(before)), make_plan(decode_chain(after)))
+    return [str(change) for change in changes] or ["nothing differs"]

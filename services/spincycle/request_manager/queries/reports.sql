@@ -6,7 +6,7 @@ UPDATE request_manager.requests AS r
    SET state = g.state,
        started_at = COALESCE(r.started_at, LEAST(g.finished_at, now())),
        finished_at = g.finished_at,
-       finished_jobs = g.finished_jobs,
+       finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
        rolled_back_jobs = 0,
        reason = CASE WHEN g.reason = '' AND g.state = 6 THEN r.reason ELSE g.reason END,
        runner_id = NULL,
