@@ -42,3 +42,12 @@ LIVE = frozenset(TRANSITIONS) - FINAL
 def may_become(state: State) -> list[State]:
     """States from which a request may move to `state`, by number."""
     return sorted(source for source, following in TRANSITIONS.items() if state in following)
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, as docs/semantics.md shows it."""
+    lines = ["stateDiagram-v2", "    [*] --> PENDING"]
+    for state, following in TRANSITIONS.items():
+        lines += [f"    {state.name} --> {after.name}" for after in sorted(following)]
+    lines += [f"    {state.name} --> [*]" for state in sorted(FINAL)]
+    return "\n".join(lines)
