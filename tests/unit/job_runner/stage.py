@@ -77,6 +77,8 @@ class Scripted(Job):
 class HeldJournal:
     """Commits at once, or when it is told to."""
 
+    full = False
+
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []
         self.away = False
