@@ -61,7 +61,7 @@ generate-check: $(READY) ## Fail when the committed stubs are not what protos/ g
 lock: ## Resolve the newest dependencies into requirements.lock.
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/pip install --quiet uv
-	.lock-venv/bin/uv pip compile pyproject.toml --group dev --extra postgres --python-version 3.11 \
+	.lock-venv/bin/uv pip compile pyproject.toml --group dev --extra postgres --extra kubernetes --python-version 3.11 \
 	  --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
 	rm -rf .lock-venv
 
