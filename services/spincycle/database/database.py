@@ -82,20 +82,32 @@ class Database:
     """A pool of connections and the named queries of one service.
 
     The pool connects when it is used, so a process starts, and goes on, without the
-    server. Every method raises DatabaseUnavailable while the server is away.
+    server. Every method raises DatabaseUnavailable while the server is away, and while the
+    schema is not there that the queries were written for.
     """
 
-    def __init__(self, pool: asyncpg.Pool, queries: Mapping[str, Query]) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, queries: Mapping[str, Query], *, held_back: bool = False
+    ) -> None:
         self._pool = pool
         self._queries = queries
+        self._held_back = held_back
         self._reachable = True
         self._lost = asyncio.Event()
 
     @classmethod
     async def open(
-        cls, config: DatabaseConfig, queries: Mapping[str, Query], application: str
+        cls,
+        config: DatabaseConfig,
+        queries: Mapping[str, Query],
+        application: str,
+        *,
+        held_back: bool = False,
     ) -> Database:
-        """Make the pool; no connection is opened yet."""
+        """Make the pool; no connection is opened yet.
+
+        `held_back`: run nothing before `let_through` is called.
+        """
         pool = await asyncpg.create_pool(
             config.dsn.get_secret_value(),
             min_size=0,
@@ -105,12 +117,16 @@ class Database:
             reset=_hand_back,
             server_settings={"application_name": f"spincycle-{application}", "jit": "off"},
         )
-        return cls(pool, queries)
+        return cls(pool, queries, held_back=held_back)
+
+    def let_through(self) -> None:
+        """Run statements from now on: the schema is there."""
+        self._held_back = False
 
     @property
     def reachable(self) -> bool:
-        """Whether the last statement reached the server."""
-        return self._reachable
+        """Whether statements are let through, and the last one reached the server."""
+        return self._reachable and not self._held_back
 
     async def keep_reachable(self) -> None:
         """After the server was lost, look whether it is back, until cancelled.
@@ -168,6 +184,8 @@ class Database:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
+        if self._held_back:
+            raise DatabaseUnavailable
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
                 yield Session(connection, self._queries)

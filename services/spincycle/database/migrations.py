@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -12,7 +13,7 @@ import asyncpg
 import structlog
 
 from spincycle.config import ConfigError, DatabaseConfig
-from spincycle.database.database import UNREACHABLE
+from spincycle.database.database import UNREACHABLE, Database
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to reach the server at start."""
@@ -108,26 +109,96 @@ async def _apply(
     return missing
 
 
-async def migrate_when_reachable(config: DatabaseConfig, schema: str, package: str) -> None:
+async def prepare_schema(
+    database: Database, config: DatabaseConfig, schema: str, package: str
+) -> None:
+    """See to the schema that this code needs, however long that takes; then let statements through.
+
+    The schema is brought up to date, or, if `config.migrate` is false, waited for.
+
+    Raises:
+        ConfigError: an applied step is not the one in the file, or the address or the rights
+            are wrong.
+    """
+    steps = load_migrations(package)
+    if config.migrate:
+        await migrate_when_reachable(config, schema, steps)
+    else:
+        await _wait_for(config, schema, steps[-1].version)
+    database.let_through()
+
+
+async def migrate_when_reachable(
+    config: DatabaseConfig, schema: str, steps: list[Migration]
+) -> None:
     """Bring a schema up to date as soon as the server can be reached, however long that takes.
 
     Raises:
         ConfigError: as `migrate`, or the address or the rights are wrong.
     """
+
+    async def apply() -> bool:
+        for step in await migrate(config.dsn.get_secret_value(), schema, steps):
+            structlog.get_logger().info(
+                "migrated", schema=schema, version=step.version, name=step.name
+            )
+        return True
+
+    await _until(apply, schema)
+
+
+async def _wait_for(config: DatabaseConfig, schema: str, version: int) -> None:
+    told: int | None = None
+
+    async def there() -> bool:
+        nonlocal told
+        found = await applied_version(config.dsn.get_secret_value(), schema)
+        if found < version and found != told:
+            told = found
+            structlog.get_logger().warning(
+                "waiting for migrations; run `spincycle migrate`",
+                schema=schema,
+                version=found,
+                needed=version,
+            )
+        return found >= version
+
+    await _until(there, schema)
+
+
+async def applied_version(dsn: str, schema: str) -> int:
+    """The number of the last step that was applied to a schema; 0 if there is no schema.
+
+    Raises:
+        OSError, asyncpg.PostgresError: the server cannot be reached or refuses.
+    """
+    connection = await asyncpg.connect(dsn, timeout=5.0)
+    try:
+        return int(
+            await connection.fetchval(
+                f'SELECT coalesce(max(version), 0) FROM "{schema}".migrations',  # noqa: S608 # a name from our code
+                timeout=5.0,
+            )
+        )
+    except asyncpg.UndefinedTableError:
+        return 0
+    finally:
+        await connection.close(timeout=5.0)
+
+
+async def _until(done: Callable[[], Awaitable[bool]], schema: str) -> None:
     log = structlog.get_logger()
-    steps = load_migrations(package)
     waiting = False
     while True:
         try:
-            for step in await migrate(config.dsn.get_secret_value(), schema, steps):
-                log.info("migrated", schema=schema, version=step.version, name=step.name)
-            return
+            if await done():
+                return
         except ValueError as error:
             raise ConfigError(f"database.dsn: {error}")
         except UNREACHABLE as error:
             if not waiting:
                 log.warning("waiting for the database", cause=str(error) or repr(error))
             waiting = True
-            await asyncio.sleep(RETRY_INTERVAL)
         except asyncpg.PostgresError as error:
             raise ConfigError(f"schema {schema} cannot be brought up to date: {error}")
+        await asyncio.sleep(RETRY_INTERVAL)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 import structlog
 
 from spincycle.database.database import Database
-from spincycle.database.migrations import migrate_when_reachable
+from spincycle.database.migrations import prepare_schema
 from spincycle.database.notifications import listen
 from spincycle.database.queries import load_queries
 from spincycle.job_log.config import JobLogConfig
@@ -30,7 +29,7 @@ CHANNEL = "spincycle_job_log"
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     """Serve until the end is wished for."""
     queries = load_queries(PACKAGE)
-    database = await Database.open(config.database, queries, "job-log")
+    database = await Database.open(config.database, queries, "job-log", held_back=True)
     journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
     followers = Followers(
         partial(
@@ -44,16 +43,15 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     service = JobLogService(journal, Tail(journal, followers))
     server = RpcServer(SERVICE_NAME, config.listen)
     add_JobLogServiceServicer_to_server(service, server.server)
-    migrated = asyncio.Event()
     port = server.bind()
     await server.start()
     structlog.get_logger().info("listening", address=config.listen, port=port)
     try:
         await run_beside(
             shutdown,
-            _prepare(config, server, migrated),
+            _prepare(config, database, server),
             database.keep_reachable(),
-            keep_health(server, [migrated.is_set, lambda: database.reachable]),
+            keep_health(server, [lambda: database.reachable]),
         )
     finally:
         service.end()
@@ -63,11 +61,9 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         await database.close()
 
 
-async def _prepare(config: JobLogConfig, server: RpcServer, migrated: asyncio.Event) -> None:
-    if config.database.migrate:
-        await migrate_when_reachable(config.database, SCHEMA, PACKAGE)
-    migrated.set()
-    await server.set_serving(True)
+async def _prepare(config: JobLogConfig, database: Database, server: RpcServer) -> None:
+    await prepare_schema(database, config.database, SCHEMA, PACKAGE)
+    await server.set_serving(database.reachable)
 
 
 main = service_command("job-log", JobLogConfig, serve)

@@ -11,7 +11,7 @@ import structlog
 from spincycle.chain.rebuild import rebuild, replay
 from spincycle.config import ConfigError
 from spincycle.database.database import Database
-from spincycle.database.migrations import migrate_when_reachable
+from spincycle.database.migrations import prepare_schema
 from spincycle.database.notifications import listen
 from spincycle.database.queries import load_queries
 from spincycle.errors import DatabaseUnavailable
@@ -161,7 +161,9 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     except JobsNotLoaded as error:
         raise ConfigError(str(error))
     specs = await SpecKeeper.open(config.specs_dir, jobs.types())
-    database = await Database.open(config.database, load_queries(PACKAGE), "request-manager")
+    database = await Database.open(
+        config.database, load_queries(PACKAGE), "request-manager", held_back=True
+    )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
     server = RpcServer(SERVICE, config.listen)
@@ -196,7 +198,7 @@ async def _work(
     shutdown.on_reload(reloads.set)
 
     async def tend() -> None:
-        await _migrate(config)
+        await prepare_schema(database, config.database, SCHEMA, PACKAGE)
         duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "dispatch": manager.dispatcher.run,
             "recovery": manager.recovery.run,
@@ -213,11 +215,6 @@ async def _work(
 
     await run_beside(shutdown, tend())
     await server.set_serving(False)
-
-
-async def _migrate(config: RequestManagerConfig) -> None:
-    if config.database.migrate:
-        await migrate_when_reachable(config.database, SCHEMA, PACKAGE)
 
 
 async def _reload(specs: SpecKeeper, asked: asyncio.Event) -> None:

@@ -67,4 +67,4 @@ async def test_an_address_that_is_none_is_a_mistake_in_the_configuration() -> No
     config = DatabaseConfig(dsn=SecretStr("mysql://nowhere"))
 
     with pytest.raises(ConfigError, match=r"database\.dsn: "):
-        await migrate_when_reachable(config, "job_log", "spincycle.job_log")
+        await migrate_when_reachable(config, "job_log", [BEGIN])

@@ -1,0 +1,175 @@
+"""Nothing is asked of a database that does not have the schema which the code was written for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sysconfig
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncpg
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic import SecretStr
+from tests.ports import free_port
+from tests.waiting import until
+
+from spincycle.config import DatabaseConfig
+from spincycle.database.database import Database
+from spincycle.database.migrations import load_migrations, migrate, prepare_schema
+from spincycle.database.queries import load_queries
+from spincycle.errors import DatabaseUnavailable
+from spincycle.rpc.channel import open_channel
+from spincycle.v1 import job_log_service_pb2, request_manager_service_pb2
+from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+REPOSITORY = Path(__file__).parents[3]
+PACKAGE = "spincycle.request_manager"
+SCHEMA = "request_manager"
+
+Start = Callable[..., asyncio.subprocess.Process]
+
+
+def configured(dsn: str, *, migrating: bool) -> DatabaseConfig:
+    return DatabaseConfig(dsn=SecretStr(dsn), migrate=migrating)
+
+
+@pytest.fixture
+async def held_back(database: str) -> AsyncIterator[Database]:
+    config = configured(database, migrating=False)
+    opened = await Database.open(config, load_queries(PACKAGE), "test", held_back=True)
+    yield opened
+    await opened.close()
+
+
+async def test_every_statement_is_held_back_until_the_schema_is_there(
+    held_back: Database, database: str
+) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        await held_back.fetch("live_runners")
+    with pytest.raises(DatabaseUnavailable):
+        async with held_back.transaction():
+            pass
+    assert not held_back.reachable
+
+    await prepare_schema(held_back, configured(database, migrating=True), SCHEMA, PACKAGE)
+
+    assert held_back.reachable
+    assert await held_back.fetch("live_runners") == []
+
+
+async def test_whoever_may_not_migrate_waits_for_the_last_step_that_it_needs(
+    held_back: Database, database: str
+) -> None:
+    steps = load_migrations(PACKAGE)
+    preparing = asyncio.create_task(
+        prepare_schema(held_back, configured(database, migrating=False), SCHEMA, PACKAGE)
+    )
+    await migrate(database, SCHEMA, steps[:-1])
+    await _looked(database, twice=True)
+    with pytest.raises(DatabaseUnavailable):
+        await held_back.fetch("live_runners")
+    assert not preparing.done()
+
+    await migrate(database, SCHEMA, steps)
+    await preparing
+
+    assert await held_back.fetch("live_runners") == []
+
+
+async def test_a_newer_schema_will_do(held_back: Database, database: str) -> None:
+    await migrate(database, SCHEMA, load_migrations(PACKAGE))
+    connection = await asyncpg.connect(database)
+    await connection.execute("INSERT INTO request_manager.migrations VALUES (999, 'later', '')")
+    await connection.close()
+
+    await prepare_schema(held_back, configured(database, migrating=False), SCHEMA, PACKAGE)
+
+    assert held_back.reachable
+
+
+async def _looked(dsn: str, *, twice: bool) -> None:
+    """Return when others have opened a session and gone again, and that once more."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        count = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+        before = await connection.fetchval(count)
+
+        async def more() -> bool:
+            return bool(await connection.fetchval(count) >= before + 1 + twice)
+
+        await until(more)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def start(database: str) -> AsyncIterator[Start]:
+    processes: list[asyncio.subprocess.Process] = []
+
+    async def begin(program: str, **told: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            SCRIPTS / program, env=os.environ | told, stderr=asyncio.subprocess.DEVNULL
+        )
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            await process.wait()
+
+
+async def _ask_job_log(channel: grpc.aio.Channel) -> None:
+    await JobLogServiceStub(channel).ListEntries(
+        job_log_service_pb2.ListEntriesRequest(request_id="c3jm2rk0000000000000")
+    )
+
+
+async def _ask_request_manager(channel: grpc.aio.Channel) -> None:
+    await RequestManagerServiceStub(channel).List(request_manager_service_pb2.ListRequest())
+
+
+@pytest.mark.parametrize(
+    ("program", "prefix", "ask"),
+    [
+        ("spincycle-job-log", "SPINCYCLE_JL_", _ask_job_log),
+        ("spincycle-request-manager", "SPINCYCLE_RM_", _ask_request_manager),
+    ],
+)
+async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_migrated(
+    database: str, start: Start, program: str, prefix: str, ask: Callable
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    told = {"LISTEN": address, "DATABASE__DSN": database, "DATABASE__MIGRATE": "false"}
+    if prefix == "SPINCYCLE_RM_":
+        told["SPECS_DIR"] = str(REPOSITORY / "k8s/base/specs")
+    await start(program, **{prefix + key: value for key, value in told.items()})
+    async with open_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+
+        async def serving() -> bool:
+            asked = health_pb2.HealthCheckRequest()
+            answer = await health.Check(asked, timeout=20, wait_for_ready=True)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+        assert not await serving()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask(channel)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "database" in (refused.value.details() or "")
+        assert not await serving()
+
+        command = [SCRIPTS / "spincycle", "migrate", "--dsn", database]
+        done = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+        assert b"applied 1" in done.stdout
+
+        await until(serving)
+        await ask(channel)
