@@ -11,6 +11,10 @@ import click
 
 if TYPE_CHECKING:
     from spincycle.config import Config, DatabaseConfig
+    from spincycle.database.migrations import Migration
+
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to reach a database."""
 
 _CONFIGS = {
     "request-manager": "spincycle.request_manager.config:RequestManagerConfig",
@@ -21,7 +25,14 @@ _CONFIGS = {
 @click.command()
 @click.argument("services", nargs=-1, type=click.Choice(list(_CONFIGS)))
 @click.option("--dsn", metavar="DSN", help="The database, instead of the configured one.")
-def migrate(services: tuple[str, ...], dsn: str | None) -> None:
+@click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="How long to wait for a database that cannot be reached.",
+)
+def migrate(services: tuple[str, ...], dsn: str | None, wait: float) -> None:
     """Bring the database schemas of SERVICES, by default all, up to date.
 
     Each service does it for itself at start unless its key database.migrate is false. The
@@ -32,32 +43,55 @@ def migrate(services: tuple[str, ...], dsn: str | None) -> None:
 
     try:
         for service in services or tuple(_CONFIGS):
-            click.echo(f"{service}: {asyncio.run(_migrated(service, dsn))}")
+            click.echo(f"{service}: {asyncio.run(_migrated(service, dsn, wait))}")
     except ConfigError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
 
 
-async def _migrated(service: str, dsn: str | None) -> str:
-    import asyncpg
-
-    from spincycle.config import ConfigError, load_config
-    from spincycle.database.migrations import load_migrations, migrate
+async def _migrated(service: str, dsn: str | None, wait: float) -> str:
+    from spincycle.config import load_config
+    from spincycle.database.migrations import load_migrations
 
     module, _, name = _CONFIGS[service].partition(":")
     config = load_config(getattr(import_module(module), name), None)
     package = module.rpartition(".")[0]
-    try:
-        steps = await migrate(
-            dsn or _database(config).dsn.get_secret_value(),
-            package.rpartition(".")[2],
-            load_migrations(package),
-        )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise ConfigError(f"cannot migrate the database of the {service}: {error}")
+    steps = await _applied(
+        service,
+        dsn or _database(config).dsn.get_secret_value(),
+        package.rpartition(".")[2],
+        load_migrations(package),
+        wait,
+    )
     if not steps:
         return "up to date"
     return ", ".join(f"applied {step.version} ({step.name})" for step in steps)
+
+
+async def _applied(
+    service: str, dsn: str, schema: str, steps: list[Migration], wait: float
+) -> list[Migration]:
+    import asyncpg
+
+    from spincycle.config import ConfigError
+    from spincycle.database.database import UNREACHABLE
+    from spincycle.database.migrations import migrate
+
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait
+    told = False
+    while True:
+        try:
+            return await migrate(dsn, schema, steps)
+        except (*UNREACHABLE, asyncpg.PostgresError) as error:
+            if not isinstance(error, UNREACHABLE) or loop.time() >= until:
+                raise ConfigError(f"cannot migrate the database of the {service}: {error}")
+        except ValueError as error:
+            raise ConfigError(f"the address of the database of the {service} is wrong: {error}")
+        if not told:
+            click.echo(f"{service}: waiting for the database", err=True)
+            told = True
+        await asyncio.sleep(RETRY_INTERVAL)
 
 
 def _database(config: Config) -> DatabaseConfig:

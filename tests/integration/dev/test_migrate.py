@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -44,3 +47,20 @@ def test_a_database_that_is_not_there_is_one_line(dsn: str) -> None:
     assert result.exit_code == 2
     assert result.output.startswith("error: cannot migrate the database of the request-manager: ")
     assert result.output.count("\n") == 1
+
+
+def test_a_database_that_comes_later_can_be_waited_for(postgres: PostgresServer) -> None:
+    address = postgres.embedded.dsn("comes_later")
+    command = [Path(sysconfig.get_path("scripts"), "spincycle"), "migrate", "--wait", "60"]
+    with subprocess.Popen(
+        [*command, "--dsn", address], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr.readline() == "request-manager: waiting for the database\n"
+        asyncio.run(postgres.execute("CREATE DATABASE comes_later"))
+        output = process.stdout.read()
+
+    asyncio.run(postgres.drop_database("comes_later"))
+    assert process.returncode == 0
+    assert "job-log: applied 1" in output
