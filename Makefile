@@ -8,7 +8,7 @@ BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos check format generate generate-check lock clean
+.PHONY: help setup demo dev test chaos check manifests format generate generate-check lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ test: $(READY) ## Run the unit, integration and end-to-end tests.
 chaos: $(READY) ## Kill, freeze and cut off everything for some minutes; nothing must be lost.
 	$(BIN)/pytest tests/chaos -m '' -rP $(TESTS)
 
-check: $(READY) generate-check ## Lint, types, import boundaries and the protos' own checks.
+check: $(READY) generate-check manifests ## Lint, types, import boundaries, manifests and the protos' own checks.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -43,6 +43,17 @@ check: $(READY) generate-check ## Lint, types, import boundaries and the protos'
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
+
+# The oldest release of Kubernetes that the manifests are for, and the newest one known. Whatever
+# the validator says counts: it only warns of a kind that it does not know.
+manifests: $(READY) ## Render every overlay for Kubernetes and validate it, offline.
+	$(BIN)/yamllint --strict k8s
+	@for overlay in k8s/overlays/*; do \
+	  $(BIN)/kubectl kustomize $$overlay >.rendered.yaml && for release in 1.30 1.37; do \
+	    test -z "$$($(BIN)/kubernetes-validate --strict --quiet -k $$release .rendered.yaml 2>&1 | tee /dev/stderr)" \
+	      || { echo "error: $$overlay is not valid on Kubernetes $$release"; exit 1; }; \
+	  done || { rm -f .rendered.yaml; exit 1; }; \
+	done; rm -f .rendered.yaml
 
 format: $(READY) ## Rewrite Python and protos in the house format.
 	$(BIN)/ruff format .

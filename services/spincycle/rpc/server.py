@@ -21,6 +21,9 @@ from spincycle.rpc.status import abort
 
 CHANNELZ = "grpc.channelz.v1.Channelz"
 
+LIVENESS = "liveness"
+"""What health checks ask about to learn whether the process answers, whatever it lacks."""
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -32,7 +35,8 @@ class RpcServer:
     """A server for one service of ours, named in full, with what operators expect beside it.
 
     Health is reported for the server as a whole ("") and for the service; both begin as
-    NOT_SERVING, and `set_serving` tells what is true.
+    NOT_SERVING, and `set_serving` tells what is true. The name "liveness" is SERVING from start
+    to stop: a process that waits for another one must not be killed for that.
     """
 
     def __init__(self, service_name: str, listen: str) -> None:
@@ -77,6 +81,7 @@ class RpcServer:
     async def start(self) -> None:
         """Begin to answer calls."""
         await self.set_serving(False)
+        await self._health.set(LIVENESS, _SERVING)
         await self.server.start()
 
     async def set_serving(self, serving: bool) -> None:

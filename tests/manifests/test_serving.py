@@ -1,0 +1,99 @@
+"""What the probes ask is what the processes answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.manifests.rendered import PREFIXES, SCRIPTS, Manifests
+from tests.ports import free_port
+from tests.waiting import until
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def mounted(directory: Path, data: dict[str, str]) -> None:
+    """Lay files out as a kubelet does those of a ConfigMap."""
+    content = directory / "..2026_11_25"
+    content.mkdir(parents=True)
+    (directory / "..data").symlink_to(content.name)
+    for name, text in data.items():
+        (content / name).write_text(text)
+        (directory / name).symlink_to(f"..data/{name}")
+
+
+@pytest.fixture
+async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[object]:
+    """Starts a service as its manifest says, but on a loopback port, with nothing to call."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(name: str) -> str:
+        address = f"127.0.0.1:{free_port()}"
+        said = manifests.environment(name) | {f"{PREFIXES[name]}LISTEN": address}
+        if name == "request-manager":
+            mounted(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
+            said["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
+        with (tmp_path / f"{name}.log").open("wb") as log:
+            processes.append(
+                subprocess.Popen(
+                    [SCRIPTS / manifests.container(name)["command"][0]],
+                    env={"PATH": os.environ["PATH"], **said},
+                    stderr=log,
+                )
+            )
+        return address
+
+    yield begin
+    for process in processes:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("name", ["request-manager", "job-runner", "job-log"])
+async def test_a_grpc_service_without_its_database_lives_and_is_not_ready(
+    manifests: Manifests, start, name: str
+) -> None:
+    address = start(name)
+    container = manifests.container(name)
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+
+        async def says(probe: str) -> int:
+            asked = health_pb2.HealthCheckRequest(service=container[probe]["grpc"].get("service"))
+            answer = await health.Check(asked, timeout=20, wait_for_ready=True)
+            return int(answer.status)
+
+        await until(lambda: _is(says("startupProbe"), SERVING))
+        assert await says("livenessProbe") == SERVING
+        assert await says("readinessProbe") == NOT_SERVING
+
+
+async def _is(answer, wanted: int) -> bool:
+    return await answer == wanted
+
+
+async def test_the_gateway_without_services_lives_and_is_not_ready(
+    manifests: Manifests, start
+) -> None:
+    address = start("gateway")
+    container = manifests.container("gateway")
+
+    async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+
+        async def status(probe: str) -> int:
+            try:
+                return (await client.get(container[probe]["httpGet"]["path"])).status_code
+            except httpx.ConnectError:
+                return 0
+
+        await until(lambda: _is(status("startupProbe"), 200))
+        assert await status("livenessProbe") == 200
+        assert await status("readinessProbe") == 503
