@@ -40,6 +40,7 @@ from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_request
 from spincycle.request_manager.watch import Watch
 from spincycle.rpc.server import RpcServer, keep_health
+from spincycle.rpc.texts import check_texts
 from spincycle.v1 import job_chain_pb2, request_manager_service_pb2_grpc
 from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_chain
 
@@ -166,7 +167,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
-    server = RpcServer(SERVICE, config.listen)
+    server = RpcServer(SERVICE, config.listen, check_texts)
     request_manager_service_pb2_grpc.add_RequestManagerServiceServicer_to_server(
         RequestManagerService(manager.use_cases, config.beat_interval, config.silence_limit),
         server.server,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -27,6 +28,8 @@ LIVENESS = "liveness"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
+Check = Callable[[Message], None]
+
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
@@ -37,15 +40,20 @@ class RpcServer:
     Health is reported for the server as a whole ("") and for the service; both begin as
     NOT_SERVING, and `set_serving` tells what is true. The name "liveness" is SERVING from start
     to stop: a process that waits for another one must not be killed for that.
+
+    Args:
+        service_name: the service, in full.
+        listen: host:port.
+        check: looks at the request of every call that has one before its handler does.
     """
 
-    def __init__(self, service_name: str, listen: str) -> None:
+    def __init__(self, service_name: str, listen: str, check: Check | None = None) -> None:
         self._service_name = service_name
         self._listen = listen
         self._health = health.aio.HealthServicer()
         self._serving: bool | None = None
         self.server = grpc.aio.server(
-            interceptors=[CatalogueInterceptor()],
+            interceptors=[CatalogueInterceptor(check)],
             options=[
                 *LIMITS,
                 ("grpc.so_reuseport", 0),
@@ -103,8 +111,11 @@ class CatalogueInterceptor(grpc.aio.ServerInterceptor):
     """Sends every failure of a handler as an entry of the catalogue.
 
     What is not in the catalogue is logged whole under an incident number, which is all
-    that the caller is told.
+    that the caller is told. `check` refuses a request by raising such an entry.
     """
+
+    def __init__(self, check: Check | None = None) -> None:
+        self._check = check or _unchecked
 
     async def intercept_service(
         self,
@@ -120,28 +131,33 @@ class CatalogueInterceptor(grpc.aio.ServerInterceptor):
             return handler
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
-                _answering(handler.unary_unary, method),
+                _answering(handler.unary_unary, method, self._check),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(
-                _streaming(handler.unary_stream, method),
+                _streaming(handler.unary_stream, method, self._check),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         if handler.stream_stream:
             return grpc.stream_stream_rpc_method_handler(
-                _streaming(handler.stream_stream, method),
+                _streaming(handler.stream_stream, method, _unchecked),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         return handler
 
 
-def _answering(handler: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _unchecked(_: Message) -> None:
+    """Take any request."""
+
+
+def _answering(handler: Callable[..., Any], method: str, check: Check) -> Callable[..., Any]:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
+            check(request)
             return await handler(request, context)
         except grpc.aio.AbortError:
             raise
@@ -151,9 +167,10 @@ def _answering(handler: Callable[..., Any], method: str) -> Callable[..., Any]:
     return answer
 
 
-def _streaming(handler: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _streaming(handler: Callable[..., Any], method: str, check: Check) -> Callable[..., Any]:
     async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
+            check(request)
             # Closed here, where its tasks end with it, and not whenever it is collected.
             async with aclosing(handler(request, context)) as responses:
                 async for response in responses:

@@ -14,5 +14,9 @@ def encode_state(state: State) -> state_pb2.State.ValueType:
 
 
 def decode_state(number: int) -> State:
-    """The state with a number; UNKNOWN for a number that has none."""
-    return _BY_NUMBER.get(number, State.UNKNOWN)
+    """The state with a number; RESERVED, in which nothing ever is, for a number that has none.
+
+    Whoever checks states then refuses it, which UNKNOWN, the state of a try that could not
+    begin, would not make sure of.
+    """
+    return _BY_NUMBER.get(number, State.RESERVED)

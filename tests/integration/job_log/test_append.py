@@ -115,6 +115,20 @@ async def test_a_position_that_another_entry_has_is_refused(job_log: RunningJobL
     )
 
 
+async def test_a_state_that_is_none_is_refused(job_log: RunningJobLog) -> None:
+    unplaced = encode_entry(entry(1, position=0, epoch=0))
+    unplaced.state = 200  # type: ignore[assignment] # what a caller of REST may send
+    runner = job_log.stream()
+    runner.batches = 1
+
+    await runner.call.write(pb.AppendRequest(batch=1, entries=[unplaced]))
+    refused = await runner.settle()
+
+    assert [(one.error.reason, one.error.message) for one in refused] == [
+        ("INVALID_ENTRY", "state must be COMPLETE, FAIL or STOPPED")
+    ]
+
+
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
@@ -106,6 +107,27 @@ async def test_every_wrong_argument_is_named_at_once(manager: Manager) -> None:
         "args.wy",
         "args.ms",
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "field"),
+    [
+        ("Create", rpc.CreateRequest(type="nap", idempotency_key="a\0"), "idempotency_key"),
+        ("Stop", rpc.StopRequest(request_id="r", reason="a\0"), "reason"),
+        ("Get", rpc.GetRequest(request_id="a\0"), "request_id"),
+        ("Skip", rpc.SkipRequest(request_id="r", job_id="aaaa", reason="a\0"), "reason"),
+        ("List", rpc.ListRequest(filter={"type": "a\0"}), "filter.type"),
+    ],
+)
+async def test_the_character_nul_is_refused_with_the_name_of_its_field(
+    manager: Manager, method: str, asked: Message, field: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await getattr(manager.stub, method)(asked)
+
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    told = from_rpc_error(refused.value, "request manager", "")
+    assert [violation.field for violation in told.violations] == [field]
 
 
 async def test_a_plan_stores_nothing_and_its_hash_can_be_held_to(manager: Manager) -> None:

@@ -99,7 +99,7 @@ def test_deep_nesting_under_a_key_that_is_ignored_is_no_matter() -> None:
 def test_arguments_that_nest_too_deep_are_refused() -> None:
     body = b'{"args":{"a":' + b"[" * 40 + b"]" * 40 + b"}}"
 
-    with pytest.raises(HttpError, match="Args: nested deeper than 30 levels"):
+    with pytest.raises(HttpError, match="Args: nested deeper than 24 levels"):
         decode_body(body, JSON, CREATE_REQUEST)
 
 

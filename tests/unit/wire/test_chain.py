@@ -83,11 +83,11 @@ def test_two_jobs_with_one_id_are_refused() -> None:
         decode_chain(message)
 
 
-def test_a_state_of_a_newer_version_is_unknown() -> None:
+def test_a_state_of_a_newer_version_is_one_that_nothing_takes() -> None:
     message = job_chain_pb2.JobChain()
     message.MergeFromString(b"\x20\x63")
 
-    assert decode_chain(message).state is State.UNKNOWN
+    assert decode_chain(message).state is State.RESERVED
 
 
 def test_every_field_of_the_contract_has_its_plain_counterpart() -> None:

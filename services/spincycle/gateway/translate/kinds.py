@@ -24,13 +24,10 @@ from spincycle.gateway.translate.times import (
     parse_time,
     to_nanoseconds,
 )
+from spincycle.job_chain import VALUE_DEPTH
 
 Path = tuple[str | int, ...]
 """Where a value stands in a JSON text: keys as they are written there, and indexes."""
-
-MAX_DEPTH = 30
-"""Deepest nesting of free-form values: what gRPC decodes is bounded, and each level counts
-three times there."""
 
 _UINT32_END = 2**32
 _INT64_END = 2**63
@@ -287,7 +284,7 @@ class Anything(Kind):
 
     def decode(self, value: Json, place: Place) -> Value:
         """The value."""
-        return self._decode(value, place, MAX_DEPTH)
+        return self._decode(value, place, VALUE_DEPTH)
 
     def _decode(self, value: Json, place: Place, depth: int) -> Value:
         if value is None:
@@ -299,7 +296,7 @@ class Anything(Kind):
         if isinstance(value, int | float):
             return Value(number_value=_float64(value, place))
         if not depth:
-            raise Unreadable(f"{place.field}: nested deeper than {MAX_DEPTH} levels")
+            raise Unreadable(f"{place.field}: nested deeper than {VALUE_DEPTH} levels")
         if isinstance(value, list):
             elements = [
                 self._decode(element, place.at(at), depth - 1) for at, element in enumerate(value)
@@ -307,7 +304,7 @@ class Anything(Kind):
             return Value(list_value=ListValue(values=elements))
         return Value(struct_value=self.decode_map(value, place, depth - 1))
 
-    def decode_map(self, value: dict[str, Json], place: Place, depth: int = MAX_DEPTH) -> Struct:
+    def decode_map(self, value: dict[str, Json], place: Place, depth: int = VALUE_DEPTH) -> Struct:
         """The members of an object."""
         return Struct(
             fields={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spincycle.gateway.translate.encoding import Json
 from spincycle.gateway.translate.kinds import (
     ANY,
     ANY_MAP,
@@ -15,6 +16,7 @@ from spincycle.gateway.translate.kinds import (
     TEXT,
     TIME,
     UINT,
+    Text,
 )
 from spincycle.gateway.translate.tables import Field, KeyedBy, ListOf, MapOf, Table
 from spincycle.v1 import (
@@ -25,6 +27,18 @@ from spincycle.v1 import (
     request_pb2,
     status_pb2,
 )
+
+
+class Unsaid(Text):
+    """A text that is never shown here.
+
+    What an argument is for, the original tells with the spec and not with each request.
+    """
+
+    def encode(self, value: str) -> Json:  # noqa: ARG002 # whatever it is
+        """Empty."""
+        return ""
+
 
 ERROR = Table(
     "proto.Error",
@@ -90,6 +104,8 @@ REQUEST_ARG = Table(
     ],
 )
 
+GIVEN_ARG = REQUEST_ARG.with_field("GivenArg", Field("Desc", "desc", Unsaid(), doc="always empty"))
+
 REQUEST_SPEC = Table(
     "proto.RequestSpec",
     request_pb2.RequestSpec,
@@ -105,7 +121,7 @@ REQUEST = Table(
         Field("type", "type", TEXT),
         Field("state", "state", STATE),
         Field("user", "user", TEXT),
-        Field("args", "args", ListOf(REQUEST_ARG), omitted=True),
+        Field("args", "args", ListOf(GIVEN_ARG), omitted=True),
         Field("createdAt", "created_at", TIME),
         Field("startedAt", "started_at", OPTIONAL_TIME),
         Field("finishedAt", "finished_at", OPTIONAL_TIME),

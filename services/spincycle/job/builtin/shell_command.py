@@ -45,7 +45,8 @@ class ShellCommand(Job):
     def serialize(self) -> bytes:
         """The command line."""
         command, *arguments = self._command
-        return json.dumps({"cmd": command, **({"args": arguments} if arguments else {})}).encode()
+        line = {"cmd": command, **({"args": arguments} if arguments else {})}
+        return json.dumps(line, separators=(",", ":")).encode()
 
     def deserialize(self, data: bytes) -> None:
         """Read the command line back."""

@@ -39,7 +39,7 @@ class Sleep(Job):
 
     def serialize(self) -> bytes:
         """The duration in nanoseconds."""
-        return json.dumps({"duration": self._nanoseconds}).encode()
+        return json.dumps({"duration": self._nanoseconds}, separators=(",", ":")).encode()
 
     def deserialize(self, data: bytes) -> None:
         """Read the duration back."""
