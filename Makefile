@@ -8,7 +8,7 @@ BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos check manifests format generate generate-check lock clean
+.PHONY: help setup demo dev test chaos bench bench-compare check manifests format generate generate-check lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ test: $(READY) ## Run the unit, integration and end-to-end tests.
 
 chaos: $(READY) ## Kill, freeze and cut off everything for some minutes; nothing must be lost.
 	$(BIN)/pytest tests/chaos -m '' -rP $(TESTS)
+
+bench: $(READY) ## Time everything from end to end, beside what the machine can do (15 minutes).
+	$(BIN)/python -m tests.bench $(BENCH)
+
+bench-compare: $(READY) ## Time another state of the code (BASE=ref) and this one in turn; print the ratios.
+	$(BIN)/python -m tests.bench.compare $(BENCH) $(BASE)
 
 check: $(READY) generate-check manifests ## Lint, types, import boundaries, manifests and the protos' own checks.
 	$(BIN)/ruff format --check .
@@ -63,7 +69,13 @@ format: $(READY) ## Rewrite Python and protos in the house format.
 generate: $(READY) ## Make the Python stubs under generated/ from protos/.
 	$(BIN)/buf generate
 
-generate-check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
+generate-bench: $(READY) ## Time everything from end to end, beside what the machine can do (15 minutes).
+	$(BIN)/python -m tests.bench $(BENCH)
+
+bench-compare: $(READY) ## Time another state of the code (BASE=ref) and this one in turn; print the ratios.
+	$(BIN)/python -m tests.bench.compare $(BENCH) $(BASE)
+
+check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
 	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check
 	@diff -r -x __pycache__ generated .generated-check/generated \
 	  || { echo "error: generated/ is stale; run make generate and commit it"; rm -rf .generated-check; exit 1; }

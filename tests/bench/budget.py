@@ -1,0 +1,168 @@
+"""What must hold and what is aimed at, each line with the figure that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.bench.load import Figures
+from tests.bench.results import Results
+
+SERVICES = ("job-log", "request-manager", "job-runner", "gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the budget table.
+
+    Attributes:
+        ok: whether what must hold does; None if it was not measured.
+    """
+
+    what: str
+    must: str
+    aim: str
+    measured: str
+    ok: bool | None
+    aimed: bool | None = None
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        if self.ok is None:
+            return "not measured"
+        if not self.ok:
+            return "**missed**"
+        return "aim met" if self.aimed else "must met"
+
+
+def budget(results: Results) -> list[Line]:
+    """All lines, in the order of the table."""
+    return [*_closed_loops(results), *_large(results), *_single(results), *_reads(results),
+            *_stretches(results)]  # fmt: skip
+
+
+def _most(
+    what: str, unit: str, must: float, aim: float | None, value: float | None, spread: str = ""
+) -> Line:
+    told = "" if aim is None else f"≤ {aim:g} {unit}"
+    if value is None:
+        return Line(what, f"≤ {must:g} {unit}", told, "–", None)
+    measured = f"{value:.3g} {unit}{spread}"
+    return Line(
+        what, f"≤ {must:g} {unit}", told, measured, value <= must,
+        aim is not None and value <= aim,
+    )  # fmt: skip
+
+
+def _closed_loops(results: Results) -> Iterator[Line]:
+    def line(
+        shape: str, in_flight: int, figure: Callable[[Figures], float], what: str, unit: str,
+        must: float, aim: float,
+    ) -> Line:  # fmt: skip
+        found = results.of(shape, in_flight, figure)
+        spread = f" ({found[1]:.3g}–{found[2]:.3g})" if found else ""
+        return _most(
+            f"{shape}, {in_flight} in flight: {what}", unit, must, aim,
+            found[0] if found else None, spread,
+        )  # fmt: skip
+
+    def request(one: Figures) -> float:
+        return one.cpu_ms_a_request
+
+    def job(one: Figures) -> float:
+        return one.cpu_ms_a_job
+
+    def p50(one: Figures) -> float:
+        return one.end_to_end.p50
+
+    yield line("one no-op", 64, request, "CPU a request", "ms", 3.2, 2.0)
+    yield line("test, sleep 0", 64, request, "CPU a request", "ms", 4.5, 3.0)
+    yield line("chain of 100", 8, job, "CPU a job", "ms", 0.20, 0.10)
+    yield line("fan of 100", 8, job, "CPU a job", "ms", 0.15, 0.08)
+    yield line("chain of 1000", 1, p50, "end to end", "ms", 800, 400)
+    yield line("fan of 1000", 1, p50, "end to end", "ms", 500, 250)
+    yield line("one no-op", 1, p50, "end to end p50", "ms", 6, 4)
+
+
+def _large(results: Results) -> Iterator[Line]:
+    must = "≤ 1.5 × ms a job of 1,000; below 150 MB (10,000) and 1.2 GB (100,000)"
+    base = {
+        one.shape.rpartition(" ")[0]: one.ms_a_job
+        for one in results.large
+        if one.shape.endswith(" 1000")
+    }
+    for one in results.large:
+        if one.shape.endswith(" 1000"):
+            continue
+        if one.problem:
+            yield Line(one.shape, must, "", one.problem[:120], ok=False)
+            continue
+        most = 1200.0 if one.shape.endswith(" 100000") else 150.0
+        small = base.get(one.shape.rpartition(" ")[0])
+        growth = one.ms_a_job / small if small else 0.0
+        manager, runner = one.peak_mb["request-manager"], one.peak_mb["job-runner"]
+        measured = (
+            f"{one.seconds:.3g} s, {one.ms_a_job:.3g} ms a job, {growth:.2f} ×; request manager "
+            f"{manager:.0f} MB, runner {runner:.0f} MB"
+        )
+        yield Line(one.shape, must, "", measured, growth <= 1.5 and max(manager, runner) < most)
+    if not results.large:
+        yield Line("requests of 10,000 and 100,000 jobs", must, "", "–", None)
+
+
+def _single(results: Results) -> Iterator[Line]:
+    create = results.grpc_create.p50 if results.grpc_create else None
+    yield _most("one no-op by gRPC, 1 in flight: create p50", "ms", 3, 2, create)
+
+
+def _reads(results: Results) -> Iterator[Line]:
+    names = (
+        "GET one request, 16 connections", "list limit=10 at 200,000 rows",
+        "list by argument at 200,000 rows", "log of a 100-job request",
+    )  # fmt: skip
+    musts = ("≥ 0.6 × echo", "≥ 1,200/s", "≥ 800/s", "≥ 0.4 × echo")
+    aims = ("≥ 4,200/s", "≥ 0.8 × echo", "≥ 0.8 × echo", "≥ 0.6 × echo")
+    if not results.reads:
+        for what, must, aim in zip(names, musts, aims, strict=True):
+            yield Line(what, must, aim, "–", None)
+        return
+    echo = results.limit(lambda one: one.echo_rate)
+    rates = (
+        results.read(lambda one: one.one), results.read(lambda one: one.listed),
+        results.read(lambda one: one.by_argument), results.read(lambda one: one.log),
+    )  # fmt: skip
+    least = (0.6 * echo, 1200.0, 800.0, 0.4 * echo)
+    aimed = (4200.0, 0.8 * echo, 0.8 * echo, 0.6 * echo)
+    for number, rate in enumerate(rates):
+        yield Line(
+            names[number], musts[number], aims[number],
+            f"{rate:.0f}/s, {rate / echo:.2f} × echo ({echo:.0f}/s)",
+            rate >= least[number], rate >= aimed[number],
+        )  # fmt: skip
+
+
+def _stretches(results: Results) -> Iterator[Line]:
+    what = "10,000 sleeping requests on one runner"
+    must = "< 12 kB a running job; beat on time; status/running limit=100 < 50 ms"
+    if (sleepers := results.sleepers) is None:
+        yield Line(what, must, "", "–", None)
+    else:
+        yield Line(
+            what, must, "",
+            f"{sleepers.running} running: {sleepers.kb_a_job:.1f} kB a job; beat at most "
+            f"{sleepers.beat_age:.1f} s old; list {sleepers.list_ms:.0f} ms",
+            sleepers.kb_a_job < 12 and sleepers.beat_age < 8 and sleepers.list_ms < 50,
+        )  # fmt: skip
+    what, must, aim = "idle stack", "< 1 % of one core, < 5 statements/s", "< 0.3 %"
+    if (idle := results.idle) is None:
+        yield Line(what, must, aim, "–", None)
+    else:
+        yield Line(
+            what, must, aim, f"{100 * idle.cores:.2f} %, {idle.statements:.1f} statements/s",
+            idle.cores < 0.01 and idle.statements < 5, idle.cores < 0.003,
+        )  # fmt: skip
+    most = max((idle.memory_mb[name] for name in SERVICES), default=0.0) if idle else None
+    yield _most("memory of an idle service process, the largest", "MB", 70, 50, most)
+    yield _most("spinc listing, from exec to exit", "ms", 250, 150, results.spinc_ms)
+    yield _most("spincycle dev to first answer, warm", "s", 2.5, 1.5, results.dev_seconds)

@@ -1,0 +1,128 @@
+"""What this machine can do at most, taken in the same run as what is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import asyncpg
+from tests.bench.http_client import HttpConnection, get_head
+from tests.bench.stand import REPOSITORY, Stand
+
+from spincycle.dev.ports import free_port
+
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Ceilings, each measured alone.
+
+    Attributes:
+        echo_rate: GET a second through an ASGI application and a gRPC echo, 16 connections.
+        commits: INSERT and commit a second on one connection.
+        batch_rows: rows a second that one connection inserts by unnest, 200 a commit.
+        python_ms: milliseconds of one CPU for a fixed loop of Python.
+    """
+
+    echo_rate: float
+    commits: float
+    batch_rows: float
+    python_ms: float
+
+
+async def take_limits(stand: Stand, seconds: float) -> Limits:
+    """Measure each for some seconds."""
+    rate = await _echo(seconds)
+    connection = await asyncpg.connect(stand.database.dsn())
+    try:
+        await connection.execute("CREATE TABLE IF NOT EXISTS limit_rows (id bigint, words text)")
+        one = await connection.prepare("INSERT INTO limit_rows VALUES ($1, $2)")
+        many = await connection.prepare(
+            "INSERT INTO limit_rows SELECT * FROM unnest($1::bigint[], $2::text[])"
+        )
+        commits = await _rate(seconds, lambda: one.fetch(1, "some words"))
+        numbers, texts = list(range(_BATCH)), ["some words"] * _BATCH
+        batches = await _rate(seconds, lambda: many.fetch(numbers, texts))
+        await connection.execute("DROP TABLE limit_rows")
+    finally:
+        await connection.close()
+    return Limits(rate, commits, batches * _BATCH, 1000 * _python())
+
+
+async def get_rate(host: str, port: int, path: str, connections: int, seconds: float) -> float:
+    """GET of one path a second, each answered 200, with so many connections."""
+    clients = [await HttpConnection.open(host, port) for _ in range(connections)]
+    head = get_head(path)
+    count = 0
+    until = time.perf_counter() + seconds
+
+    async def work(client: HttpConnection) -> None:
+        nonlocal count
+        while time.perf_counter() < until:
+            status, body = await client.ask(head)
+            if status != 200:  # a status
+                raise RuntimeError(f"{path} answered {status}: {body[:200]!r}")
+            count += 1
+
+    began = time.perf_counter()
+    await asyncio.gather(*(work(client) for client in clients))
+    took = time.perf_counter() - began
+    for client in clients:
+        client.close()
+    return count / took
+
+
+async def _echo(seconds: float) -> float:
+    grpc_port, port = free_port(), free_port()
+    commands = (["grpc", str(grpc_port)], ["http", str(port), str(grpc_port)])
+    children = [
+        subprocess.Popen([sys.executable, "-m", "tests.bench.echo", *command], cwd=REPOSITORY)
+        for command in commands
+    ]
+    try:
+        await _until_answered(port)
+        await get_rate("127.0.0.1", port, "/warm", 16, seconds / 4)
+        return await get_rate("127.0.0.1", port, "/echo", 16, seconds)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+async def _until_answered(port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                client = await HttpConnection.open("127.0.0.1", port)
+                status, _ = await client.ask(get_head("/"))
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            client.close()
+            if status == 200:  # a status
+                return
+
+
+async def _rate(seconds: float, do: object) -> float:
+    count = 0
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        await do()  # type: ignore[operator]
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def _python() -> float:
+    """CPU seconds, the best of some, that a fixed piece of plain Python takes."""
+    best = 60.0
+    for _ in range(5):
+        began = time.process_time()
+        kept: dict[int, list[int]] = {}
+        for number in range(200_000):
+            kept.setdefault(number & 1023, []).append(number * 3 % 7)
+        best = min(best, time.process_time() - began)
+    return best

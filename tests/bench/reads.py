@@ -1,0 +1,92 @@
+"""Reading back: one request, lists among very many, logs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import orjson
+from tests.bench.http_client import HttpConnection
+from tests.bench.limits import get_rate
+from tests.bench.shapes import Shape
+from tests.bench.stand import Stand
+
+ROWS = 200_000
+LOG_ROWS = 10_000_000
+_CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRates:
+    """GET a second with 16 connections.
+
+    Attributes:
+        log_at_10m: the log again, once the journal holds ten million entries; 0 if not taken.
+    """
+
+    one: float
+    listed: float
+    by_argument: float
+    log: float
+    log_at_10m: float = 0.0
+
+
+async def take_reads(stand: Stand, seconds: float, *, large_journal: bool) -> ReadRates:
+    """Fill the database and measure each for some seconds."""
+    connection = await HttpConnection.open(*stand.gateway)
+    small = await run_to_end(connection, Shape("", "one-noop"))
+    long = await run_to_end(connection, Shape("", "chain-100"))
+    connection.close()
+    await stand.connection.execute(_FILL, ROWS)
+    await stand.connection.execute("VACUUM ANALYZE request_manager.requests")
+
+    async def rate(path: str) -> float:
+        await get_rate(*stand.gateway, path, _CONNECTIONS, seconds / 5)
+        return await get_rate(*stand.gateway, path, _CONNECTIONS, seconds)
+
+    one = await rate(f"/api/v1/requests/{small}")
+    listed = await rate("/api/v1/requests?limit=10")
+    by_argument = await rate("/api/v1/requests?arg=host%3Dhost-77&limit=10")
+    log = await rate(f"/api/v1/requests/{long}/log")
+    if not large_journal:
+        return ReadRates(one, listed, by_argument, log)
+    await fill_journal(stand)
+    return ReadRates(one, listed, by_argument, log, await rate(f"/api/v1/requests/{long}/log"))
+
+
+async def run_to_end(connection: HttpConnection, shape: Shape, patience: float = 600) -> str:
+    """Create a request through the gateway and wait until it is COMPLETE; answer its id."""
+    request = await connection.post("/api/v1/requests", {"type": shape.type, "args": shape.args})
+    path = f"/api/v1/requests?state=PENDING&state=RUNNING&type={shape.type}"
+    async with asyncio.timeout(patience):
+        while any(
+            one["id"] == request["id"] for one in orjson.loads(await connection.get(path)) or ()
+        ):
+            await asyncio.sleep(0.02)
+    return str(request["id"])
+
+
+async def fill_journal(stand: Stand) -> None:
+    """Put ten million entries of ended requests into the journal."""
+    await stand.connection.execute(_FILL_JOURNAL, LOG_ROWS // 100, timeout=1200)
+    await stand.connection.execute("ANALYZE job_log.entries")
+
+
+# Every hundredth has the argument that is looked for.
+_FILL = """
+INSERT INTO request_manager.requests
+       (request_id, type, state, created_at, started_at, finished_at, total_jobs, finished_jobs,
+        spec_revision, plan_hash, given_args)
+SELECT 'bench' || lpad(n::text, 15, '0'), 'with-argument', 3, at, at, at, 5, 5, '', '',
+       jsonb_build_object('host', 'host-' || n % 100)
+  FROM (SELECT n, now() - n * interval '1 second' AS at FROM generate_series(1, $1::integer) AS n)
+       AS old
+    ON CONFLICT DO NOTHING
+"""
+
+_FILL_JOURNAL = """
+INSERT INTO job_log.entries
+SELECT 'bench' || lpad(n::text, 15, '0'), 'j' || lpad(j::text, 3, '0'), 1, j, 1, n, n + 1, 0, 1, 3,
+       false, 'job', 'noop', 's1', '', '', '', NULL
+  FROM generate_series(1, $1::integer) AS n, generate_series(1, 100) AS j
+"""

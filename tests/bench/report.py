@@ -1,0 +1,136 @@
+"""A run as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from statistics import median
+
+from tests.bench.budget import budget
+from tests.bench.load import Figures
+from tests.bench.results import Results
+
+
+def markdown(results: Results) -> str:
+    """The whole report."""
+    return "\n".join(_lines(results)) + "\n"
+
+
+def _lines(results: Results) -> Iterator[str]:
+    yield f"Commit {results.commit}, {results.started_at}, {results.hardware}."
+    yield ""
+    yield from _table(
+        ("what", "must", "aim", "measured", "verdict"),
+        ([one.what, one.must, one.aim, one.measured, one.verdict] for one in budget(results)),
+    )
+    if results.limits:
+        yield from _limits(results)
+    yield from _shapes(results)
+    yield from _processes(results)
+    yield from _database(results)
+    if results.reads and (rate := results.reads[-1].log_at_10m):
+        yield ""
+        yield f"Log of a 100-job request in a journal of 10,000,000 entries: {rate:.0f}/s."
+    for problem in results.problems:
+        yield ""
+        yield f"Problem: {problem}"
+
+
+def _limits(results: Results) -> Iterator[str]:
+    yield ""
+    yield from _table(
+        ("limit of the machine", "figure"),
+        (
+            [
+                "gateway to gRPC echo, 16 connections",
+                f"{results.limit(lambda o: o.echo_rate):.0f}/s",
+            ],
+            ["INSERT and commit, one connection", f"{results.limit(lambda o: o.commits):.0f}/s"],
+            [
+                "unnest of 200 rows and commit",
+                f"{results.limit(lambda o: o.batch_rows):.0f} rows/s",
+            ],
+            ["a loop of Python, one CPU", f"{results.limit(lambda o: o.python_ms):.1f} ms"],
+        ),
+    )
+
+
+def _shapes(results: Results) -> Iterator[str]:
+    yield ""
+    yield from _table(
+        (
+            "shape", "in flight", "requests/s", "jobs/s", "create p50/p95/p99 ms",
+            "end to end p50/p95/p99 ms", "CPU-ms a request", "CPU-ms a job",
+        ),
+        (
+            [
+                runs[0].shape, str(runs[0].in_flight),
+                _told(runs, lambda one: one.requests / one.seconds),
+                _told(runs, lambda one: one.jobs / one.seconds),
+                " / ".join(_told(runs, get) for get in _quantiles("create")),
+                " / ".join(_told(runs, get) for get in _quantiles("end_to_end")),
+                _told(runs, lambda one: one.cpu_ms_a_request),
+                _told(runs, lambda one: one.cpu_ms_a_job),
+            ]
+            for runs in results.shapes.values()
+        ),
+    )  # fmt: skip
+
+
+def _quantiles(of: str) -> list[Callable[[Figures], float]]:
+    return [
+        lambda one, name=name: getattr(getattr(one, of), name)  # type: ignore[misc]
+        for name in ("p50", "p95", "p99")
+    ]
+
+
+def _processes(results: Results) -> Iterator[str]:
+    names = list(dict.fromkeys(n for runs in results.shapes.values() for n in runs[0].cpu_ms))
+    yield ""
+    yield from _table(
+        ("CPU-ms a request (peak MB)", "in flight", *names),
+        (
+            [
+                runs[0].shape, str(runs[0].in_flight),
+                *(
+                    f"{_told(runs, lambda one, n=name: one.cpu_ms[n])} "
+                    f"({_told(runs, lambda one, n=name: one.peak_mb[n])})"
+                    for name in names
+                ),
+            ]
+            for runs in results.shapes.values()
+        ),
+    )  # fmt: skip
+
+
+def _database(results: Results) -> Iterator[str]:
+    yield ""
+    yield from _table(
+        (
+            "database", "in flight", "statements a request", "commits a request",
+            "statements a job", "entries an append", "requests a create", "requests a finish",
+        ),
+        (
+            [
+                runs[0].shape, str(runs[0].in_flight),
+                _told(runs, lambda one: one.statements / one.requests),
+                _told(runs, lambda one: one.commits / one.requests),
+                _told(runs, lambda one: one.statements / one.jobs),
+                _told(runs, lambda one: one.jobs / max(1, one.calls.get("append", 0))),
+                _told(runs, lambda one: one.requests / max(1, one.calls.get("create_requests", 0))),
+                _told(runs, lambda one: one.requests / max(1, one.calls.get("finish_requests", 0))),
+            ]
+            for runs in results.shapes.values()
+        ),
+    )  # fmt: skip
+
+
+def _told(runs: Iterable[Figures], figure: Callable[[Figures], float]) -> str:
+    return f"{median(figure(one) for one in runs):.3g}"
+
+
+def _table(heads: Iterable[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    heads = list(heads)
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + " --- |" * len(heads)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"

@@ -1,0 +1,123 @@
+"""The stack that is timed: real processes in production settings on an embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import asyncpg
+from tests.bench.shapes import write_specs
+from tests.chaos.member import Member
+
+from spincycle.dev.keeper import Keeper
+from spincycle.dev.marked import MARK
+from spincycle.dev.postgres import EmbeddedPostgres
+from spincycle.dev.services import FREE_PORTS, Content, Service, child_environment, services
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Stand:
+    """All services, one of each, and their database, from nothing.
+
+    `sizes` are those of the chains and fans that can be asked for.
+    """
+
+    def __init__(self, sizes: tuple[int, ...] = (100, 1000)) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="spincycle-bench-"))
+        self.home.chmod(0o755)
+        self._keeper = Keeper(self.home, remove=[self.home])
+        self._sizes = sizes
+        self.ports = FREE_PORTS.chosen()
+        self.database = EmbeddedPostgres(
+            self.home / "postgres", {**os.environ, MARK: str(self.home)}
+        )
+        self.members: dict[str, Member] = {}
+        self.start_seconds = 0.0
+        self._connection: asyncpg.Connection | None = None
+
+    async def __aenter__(self) -> Stand:
+        """Start everything and wait until it serves."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """As `close`."""
+        await self.close()
+
+    @property
+    def gateway(self) -> tuple[str, int]:
+        """Host and port of the gateway."""
+        return "127.0.0.1", self.ports.gateway
+
+    @property
+    def request_manager(self) -> str:
+        """Address of the request manager."""
+        return f"127.0.0.1:{self.ports.request_manager}"
+
+    @property
+    def connection(self) -> asyncpg.Connection:
+        """A connection for looking on."""
+        assert self._connection is not None
+        return self._connection
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process by name, the database's first one included."""
+        return {
+            **{name: member.pid for name, member in self.members.items()},
+            "postgresql": self.database.pid,
+        }
+
+    async def close(self) -> None:
+        """End everything and leave nothing."""
+        if self._connection is not None:
+            await self._connection.close()
+        for member in reversed(self.members.values()):
+            if member.exit_code is None:
+                await member.end(signal.SIGKILL)
+        if self.database.running:
+            await self.database.stop()
+        self._keeper.dismiss()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    async def _start(self) -> None:
+        specs = self.home / "specs"
+        write_specs(specs, self._sizes)
+        await self.database.start()
+        await self._count_statements()
+        environment = child_environment(self.home, [REPOSITORY])
+        behind, gateway = services(self.ports, Content(specs), self.database.dsn(), 1)
+        for service in (*behind, gateway):
+            plain = {
+                key: value
+                for key, value in service.environment.items()
+                if not key.endswith("LOG__FORMAT")
+            }
+            service = Service(service.name, service.program, service.port, service.protocol, plain)
+            log = self.home / f"{service.name}.log"
+            self.members[service.name] = Member(service, environment, log)
+        began = time.perf_counter()
+        for member in self.members.values():
+            member.start()
+        await asyncio.gather(*(member.until_ready() for member in self.members.values()))
+        self.start_seconds = time.perf_counter() - began
+        self._connection = await asyncpg.connect(self.database.dsn())
+
+    async def _count_statements(self) -> None:
+        connection = await asyncpg.connect(self.database.dsn("postgres"))
+        await connection.execute("ALTER SYSTEM SET shared_preload_libraries = pg_stat_statements")
+        await connection.close()
+        await self.database.restart()
+        connection = await asyncpg.connect(self.database.dsn())
+        await connection.execute("CREATE EXTENSION pg_stat_statements")
+        await connection.close()
