@@ -170,3 +170,4 @@ def test_the_specs_are_where_the_request_managers_look(
     name = volumes[mounts[directory]["name"]]["configMap"]["name"]
     assert name == "specs"
     assert manifests.of_kind("ConfigMap")[name]["data"]
+    assert config(manifests, "request-manager", monkeypatch).specs_interval > 0

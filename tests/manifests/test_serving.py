@@ -12,21 +12,12 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.manifests.rendered import PREFIXES, SCRIPTS, Manifests
+from tests.mounted import mount
 from tests.ports import free_port
 from tests.waiting import until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-def mounted(directory: Path, data: dict[str, str]) -> None:
-    """Lay files out as a kubelet does those of a ConfigMap."""
-    content = directory / "..2026_11_25"
-    content.mkdir(parents=True)
-    (directory / "..data").symlink_to(content.name)
-    for name, text in data.items():
-        (content / name).write_text(text)
-        (directory / name).symlink_to(f"..data/{name}")
 
 
 @pytest.fixture
@@ -38,7 +29,7 @@ async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[object]:
         address = f"127.0.0.1:{free_port()}"
         said = manifests.environment(name) | {f"{PREFIXES[name]}LISTEN": address}
         if name == "request-manager":
-            mounted(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
+            mount(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
             said["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
         with (tmp_path / f"{name}.log").open("wb") as log:
             processes.append(

@@ -24,6 +24,10 @@ class RequestManagerConfig(Config):
     specs_dir: Path = Path("specs")
     """Folder with the request specs."""
 
+    specs_interval: float = Field(0, ge=0)
+    """Seconds between two looks whether files in it changed, so that they are read again; 0 for
+    none. SIGHUP and the call ReloadSpecs have them read at once."""
+
     jobs: tuple[str, ...] = ()
     """Job factories besides the installed ones, each as module:attribute."""
 

@@ -210,6 +210,8 @@ async def _work(
             "health": lambda: keep_health(server, [lambda: database.reachable]),
             "reload": lambda: _reload(manager.specs, reloads),
         }
+        if config.specs_interval:
+            duties["changed specs"] = lambda: manager.specs.reload_at_changes(config.specs_interval)
         async with asyncio.TaskGroup() as group:
             for name, work in duties.items():
                 group.create_task(keep_up(name, work))

@@ -9,7 +9,10 @@ from pathlib import Path
 import structlog
 
 from spincycle.config import ConfigError
-from spincycle.spec import Finding, Severity, SpecSet, load_specs
+from spincycle.spec import Finding, LoadResult, Severity, SpecSet, load_specs, look_of
+
+Look = tuple[tuple[str, int, int, int], ...]
+"""What `look_of` answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,13 @@ class Reloaded:
 class SpecKeeper:
     """Holds the specs; a broken set never replaces a good one."""
 
-    def __init__(self, directory: Path, job_types: frozenset[str], specs: SpecSet) -> None:
+    def __init__(
+        self, directory: Path, job_types: frozenset[str], specs: SpecSet, look: Look
+    ) -> None:
         self._directory = directory
         self._job_types = job_types
         self._specs = specs
+        self._look = look
         self._loading = asyncio.Lock()
 
     @classmethod
@@ -37,7 +43,7 @@ class SpecKeeper:
         Raises:
             ConfigError: they cannot be used; every finding is named.
         """
-        result = await asyncio.to_thread(load_specs, directory, job_types)
+        look, result = await asyncio.to_thread(_read, directory, job_types)
         _log(result.findings)
         if result.specs is None:
             errors = [
@@ -52,7 +58,7 @@ class SpecKeeper:
             revision=result.specs.revision,
             requests=len(result.specs.requests()),
         )
-        return cls(directory, job_types, result.specs)
+        return cls(directory, job_types, result.specs, look)
 
     @property
     def specs(self) -> SpecSet:
@@ -67,7 +73,7 @@ class SpecKeeper:
     async def reload(self) -> Reloaded:
         """Read the specs again; with an error among the findings the old set stays in force."""
         async with self._loading:
-            result = await asyncio.to_thread(load_specs, self._directory, self._job_types)
+            self._look, result = await asyncio.to_thread(_read, self._directory, self._job_types)
             old = self._specs.revision
             if result.specs is not None:
                 self._specs = result.specs
@@ -78,6 +84,23 @@ class SpecKeeper:
             findings=len(result.findings),
         )
         return Reloaded(self._specs.revision, self._specs.revision != old, result.findings)
+
+    async def reload_at_changes(self, interval: float) -> None:
+        """Look every `interval` seconds whether files changed, and read them then; never ends.
+
+        A change that is not complete when it is seen leaves the old set in force, and is seen
+        again when it is.
+        """
+        while True:
+            await asyncio.sleep(interval)
+            if await asyncio.to_thread(look_of, self._directory) != self._look:
+                await self.reload()
+
+
+def _read(directory: Path, job_types: frozenset[str]) -> tuple[Look, LoadResult]:
+    # In this order: what changes while the files are read is then seen at the next look.
+    look = look_of(directory)
+    return look, load_specs(directory, job_types)
 
 
 def _log(findings: list[Finding]) -> None:

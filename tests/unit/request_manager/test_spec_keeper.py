@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.mounted import mount
+from tests.waiting import until
+
+from spincycle.request_manager.spec_keeper import SpecKeeper
+
+INTERVAL = 0.01
+JOB_TYPES = frozenset({"noop"})
+
+
+def spec(*names: str) -> str:
+    sequences = "".join(
+        f"  {name}:\n    request: true\n    nodes:\n      only: {{category: job, type: noop}}\n"
+        for name in names
+    )
+    return f"sequences:\n{sequences}"
+
+
+def requests(keeper: SpecKeeper) -> list[str]:
+    return sorted(sequence.name for sequence in keeper.specs.requests())
+
+
+@pytest.fixture
+async def keeper(tmp_path: Path) -> AsyncIterator[SpecKeeper]:
+    """A keeper that looks at a mounted ConfigMap again and again."""
+    mount(tmp_path, {"a.yaml": spec("drain")})
+    keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    looking = asyncio.create_task(keeper.reload_at_changes(INTERVAL))
+    yield keeper
+    looking.cancel()
+
+
+async def test_a_config_map_that_is_replaced_is_read_again(
+    keeper: SpecKeeper, tmp_path: Path
+) -> None:
+    assert requests(keeper) == ["drain"]
+    mount(tmp_path, {"a.yaml": spec("drain", "stop")})
+    await until(lambda: requests(keeper) == ["drain", "stop"])
+
+    mount(tmp_path, {"b.yaml": spec("start")})
+    await until(lambda: requests(keeper) == ["start"])
+
+
+async def test_a_file_that_is_edited_in_place_is_read_again(
+    keeper: SpecKeeper, tmp_path: Path
+) -> None:
+    (tmp_path / "plain.yaml").write_text(spec("add"))
+    await until(lambda: requests(keeper) == ["add", "drain"])
+
+    (tmp_path / "plain.yaml").write_text(spec("put"))
+    await until(lambda: requests(keeper) == ["drain", "put"])
+
+
+async def test_a_broken_change_leaves_the_old_specs_in_force_until_it_is_mended(
+    keeper: SpecKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = 0
+    reload = keeper.reload
+
+    async def counted() -> object:
+        nonlocal findings
+        reloaded = await reload()
+        findings += len(reloaded.findings)
+        return reloaded
+
+    monkeypatch.setattr(keeper, "reload", counted)
+    mount(tmp_path, {"a.yaml": "sequences: [}"})
+    await until(lambda: findings)
+    assert requests(keeper) == ["drain"]
+
+    mount(tmp_path, {"a.yaml": spec("mended")})
+    await until(lambda: requests(keeper) == ["mended"])
+    assert findings == 1, "what is wrong is told once a change, not at each look"
+
+
+async def test_specs_that_did_not_change_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount(tmp_path, {"a.yaml": spec("drain")})
+    keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    looks = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 3:
+            raise asyncio.CancelledError
+
+    async def read() -> object:
+        raise AssertionError("read again without need")
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(keeper, "reload", read)
+    with pytest.raises(asyncio.CancelledError):
+        await keeper.reload_at_changes(INTERVAL)
+
+    assert looks == 4
+
+
+async def test_what_changed_since_the_first_reading_is_seen_at_the_first_look(
+    tmp_path: Path,
+) -> None:
+    mount(tmp_path, {"a.yaml": spec("drain")})
+    keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    mount(tmp_path, {"a.yaml": spec("stop")})
+
+    looking = asyncio.create_task(keeper.reload_at_changes(INTERVAL))
+    await until(lambda: requests(keeper) == ["stop"])
+    looking.cancel()
