@@ -81,11 +81,14 @@ check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
 	  || { echo "error: generated/ is stale; run make generate and commit it"; rm -rf .generated-check; exit 1; }
 	@rm -rf .generated-check
 
-lock: ## Resolve the newest dependencies into requirements.lock.
+lock: ## Resolve the newest dependencies into requirements.lock and image.lock.
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/pip install --quiet uv
 	.lock-venv/bin/uv pip compile pyproject.toml --group dev --extra postgres --extra kubernetes --python-version 3.11 \
 	  --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+	.lock-venv/bin/uv pip compile pyproject.toml --group image --extra kubernetes --python-version 3.11 \
+	  --constraint requirements.lock \
+	  --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o image.lock
 	rm -rf .lock-venv
 
 clean: ## Remove what setup and the tools made.
