@@ -10,9 +10,13 @@ import orjson
 
 
 class HttpConnection(asyncio.Protocol):
-    """One connection that is kept, with one call at a time on it."""
+    """One connection that is kept, with one call at a time on it.
 
-    def __init__(self) -> None:
+    One that the server has closed, since it was not used for a while, is opened again.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
         self._parts: list[bytes] = []
@@ -21,8 +25,13 @@ class HttpConnection(asyncio.Protocol):
     @classmethod
     async def open(cls, host: str, port: int) -> HttpConnection:
         """Connect."""
-        _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
+        connection = cls(host, port)
+        await connection._connect()
         return connection
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self, self._host, self._port)
 
     def ask(self, head: bytes, body: bytes = b"") -> asyncio.Future[tuple[int, bytes]]:
         """Send a call; the future has its status and body."""
@@ -35,6 +44,7 @@ class HttpConnection(asyncio.Protocol):
 
     async def get(self, path: str) -> bytes:
         """Body of the answer to GET, which must be 200."""
+        await self._reopen()
         return _expect(200, *await self.ask(get_head(path)))
 
     async def post(self, path: str, content: object) -> Any:
@@ -44,7 +54,13 @@ class HttpConnection(asyncio.Protocol):
             f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
+        await self._reopen()
         return orjson.loads(_expect(201, *await self.ask(head.encode(), body)))
+
+    async def _reopen(self) -> None:
+        assert self._transport is not None
+        if self._transport.is_closing():
+            await self._connect()
 
     def close(self) -> None:
         """Close."""

@@ -24,8 +24,10 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 MAX_BACKLOG_BYTES = 64 * 1024 * 1024
 """Size of what waits at which no further chain should be begun."""
 
-IN_FLIGHT = 2
-"""Batches that are sent before the first of them is acknowledged."""
+SETTLE = 4
+"""Turns of the event loop from the wish to send to the sending. What an acknowledgement sets in
+motion (a dependent job starts, does next to nothing, and has an entry of its own) takes two or
+three; so the entries of all chains travel together, not those of each behind those of another."""
 
 FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
@@ -128,9 +130,11 @@ class JournalStream:
     ) -> None:
         while True:
             await self._something.wait()
-            if not self._waiting or len(self._stream.sent) >= IN_FLIGHT:
+            if not self._waiting or self._stream.sent:
                 self._something.clear()
                 continue
+            for _ in range(SETTLE):
+                await asyncio.sleep(0)
             batch = self._next_batch()
             self._stream.batches += 1
             number = self._stream.batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from spincycle.chain.commands import FinishReport
@@ -13,15 +14,22 @@ from spincycle.wire.times import set_nanoseconds
 
 Message = request_manager_service_pb2.RunnerReport
 
+PROGRESS_INTERVAL = 0.2
+"""Seconds for which counts that move are kept back, so that the last ones only are told."""
+
 
 class OutboxReporter:
-    """Puts what chains report into the outbox."""
+    """Puts what chains report into the outbox, ends at once and progress now and then."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, interval: float = PROGRESS_INTERVAL) -> None:
         self._outbox = outbox
+        self._interval = interval
+        self._moved: dict[str, tuple[int, int, int]] = {}
+        self._due = False
 
     def finished(self, report: FinishReport) -> None:
         """A chain has ended."""
+        self._moved.pop(report.request_id, None)
         message = Message()
         finish = message.finish
         finish.request_id = report.request_id
@@ -34,15 +42,25 @@ class OutboxReporter:
 
     def suspended(self, suspended: SuspendedJobChain) -> None:
         """A chain has been suspended."""
+        self._moved.pop(suspended.request_id, None)
         message = Message(suspended=encode_suspended_chain(suspended))
         self._outbox.put(suspended.request_id, message)
 
     def progress(self, request_id: str, epoch: int, finished: int, rolled_back: int) -> None:
         """Counts of a chain have moved."""
-        message = Message()
-        progress = message.progress
-        progress.request_id = request_id
-        progress.epoch = epoch
-        progress.finished_jobs = finished
-        progress.rolled_back_jobs = rolled_back
-        self._outbox.put(request_id, message)
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(self._interval, self._tell_progress)
+        self._moved[request_id] = epoch, finished, rolled_back
+
+    def _tell_progress(self) -> None:
+        self._due = False
+        moved, self._moved = self._moved, {}
+        for request_id, (epoch, finished, rolled_back) in moved.items():
+            message = Message()
+            progress = message.progress
+            progress.request_id = request_id
+            progress.epoch = epoch
+            progress.finished_jobs = finished
+            progress.rolled_back_jobs = rolled_back
+            self._outbox.put(request_id, message)

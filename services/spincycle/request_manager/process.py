@@ -12,9 +12,7 @@ from spincycle.chain.rebuild import rebuild, replay
 from spincycle.config import ConfigError
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
-from spincycle.database.notifications import listen
 from spincycle.database.queries import load_queries
-from spincycle.errors import DatabaseUnavailable
 from spincycle.graph import Expander, Limits
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
@@ -37,6 +35,7 @@ from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.spec_keeper import SpecKeeper
 from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.telling import Telling
 from spincycle.request_manager.translate import encode_request
 from spincycle.request_manager.watch import Watch
 from spincycle.rpc.server import RpcServer, keep_health
@@ -47,11 +46,6 @@ from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_ch
 PACKAGE = "spincycle.request_manager"
 SCHEMA = "request_manager"
 SERVICE = "spincycle.v1.RequestManagerService"
-RETRY_INTERVAL = 1.0
-"""Seconds before changes that could not be told are told again."""
-
-CHANNEL = "spincycle_requests"
-"""Notifications that tell the other request managers which requests changed."""
 
 
 class RequestManager:
@@ -73,6 +67,7 @@ class RequestManager:
         self._job_log = JobLogClient(config.job_log)
         snapshots = Snapshots(store, self._job_log, rebuild)
         self.changes = Changes()
+        self.telling = Telling(database, self.changes)
         self._runners = RunnerDirectory(
             runner_store, config.dispatch_timeout, doubtful_after=2 * config.beat_interval + 1
         )
@@ -120,33 +115,6 @@ class RequestManager:
     def _look(self) -> None:
         self.dispatcher.look()
 
-    async def tell_others(self) -> None:
-        """Tell the other request managers what this one changes, until cancelled."""
-        pending: set[str] = set()
-        something = asyncio.Event()
-
-        def outward(request_ids: list[str]) -> None:
-            pending.update(request_ids)
-            something.set()
-
-        self.changes.tell_others(outward)
-        while True:
-            await something.wait()
-            something.clear()
-            request_ids = list(pending)
-            pending.clear()
-            try:
-                # A notification holds less than 8000 bytes, and an id has 20.
-                for start in range(0, len(request_ids), 300):
-                    told = ",".join(request_ids[start : start + 300])
-                    await self._database.execute("notify", channel=CHANNEL, payload=told)
-            except DatabaseUnavailable:
-                # The others look for themselves when they hear the database again, unless it
-                # was only this process that did not reach it.
-                pending.update(request_ids)
-                await asyncio.sleep(RETRY_INTERVAL)
-                something.set()
-
     async def close(self) -> None:
         """Let go of channels, threads and connections."""
         await self._runners.close()
@@ -190,11 +158,6 @@ async def _work(
     shutdown: Shutdown,
 ) -> None:
     """Do what goes on beside the calls, until asked to end."""
-
-    def hear(payload: str) -> None:
-        manager.changes.heard(payload.split(","))
-        manager.dispatcher.look()
-
     reloads = asyncio.Event()
     shutdown.on_reload(reloads.set)
 
@@ -203,10 +166,8 @@ async def _work(
         duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "dispatch": manager.dispatcher.run,
             "recovery": manager.recovery.run,
-            "telling others": manager.tell_others,
-            "hearing others": lambda: listen(
-                config.database, CHANNEL, hear, manager.changes.nothing_heard
-            ),
+            "telling others": manager.telling.tell,
+            "hearing others": lambda: manager.telling.hear(config.database),
             "health": lambda: keep_health(server, [lambda: database.reachable]),
             "reload": lambda: _reload(manager.specs, reloads),
         }

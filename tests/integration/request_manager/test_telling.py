@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from pydantic import SecretStr
+from tests.waiting import until
+
+from spincycle.config import DatabaseConfig
+from spincycle.database.database import Database
+from spincycle.database.queries import load_queries
+from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.telling import Telling
+
+
+async def test_changes_are_heard_by_the_others_and_not_by_oneself(database: str) -> None:
+    config = DatabaseConfig(dsn=SecretStr(database))
+    queries = load_queries("spincycle.request_manager")
+    heard: list[list[str]] = [[], []]
+    changes = [Changes(), Changes()]
+    pools = [await Database.open(config, queries, "test") for _ in changes]
+    tellings = [Telling(pool, own) for pool, own in zip(pools, changes, strict=True)]
+    for own, into in zip(changes, heard, strict=True):
+        own.listen(into.append)
+    tasks = [
+        asyncio.create_task(work)
+        for telling in tellings
+        for work in (telling.tell(), telling.hear(config))
+    ]
+    try:
+        # "" is what a listener is told when listening begins.
+        await until(lambda: heard == [[""], [""]])
+        changes[0].changed([f"request-{number}" for number in range(700)])
+        await until(lambda: len(heard[1]) == 701)
+        assert set(heard[1][1:]) == {f"request-{number}" for number in range(700)}
+        # What the first one changed it knows; a second time would be an echo.
+        changes[1].changed(["answer"])
+        await until(lambda: heard[0][-1] == "answer")
+        assert len(heard[0]) == 702
+        assert len(heard[1]) == 702
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        for pool in pools:
+            await pool.close()
