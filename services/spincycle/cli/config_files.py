@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +92,8 @@ def save_file(path: Path, contexts: Contexts) -> None:
     Raises:
         Problem: it cannot be written.
     """
+    import tempfile
+
     import yaml
 
     document: dict[str, Any] = dict(contexts.plain)

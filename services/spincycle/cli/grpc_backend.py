@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
@@ -15,19 +15,18 @@ from spincycle.cli.problem import Problem
 from spincycle.cli.settings import Settings, Tls
 from spincycle.errors import DeadlineExceeded, ServiceUnavailable, SpinCycleError
 from spincycle.rpc.channel import open_channel
-from spincycle.v1 import (
-    event_pb2,
-    job_chain_pb2,
-    job_log_pb2,
-    job_log_service_pb2,
-    job_log_service_pb2_grpc,
-    plan_pb2,
-    request_manager_service_pb2_grpc,
-    request_pb2,
-)
-from spincycle.v1 import (
-    request_manager_service_pb2 as rm,
-)
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1 import request_manager_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from spincycle.v1 import (
+        event_pb2,
+        job_chain_pb2,
+        job_log_pb2,
+        job_log_service_pb2_grpc,
+        plan_pb2,
+        request_pb2,
+    )
 
 REQUEST_MANAGER = "the request manager"
 JOB_LOG = "the job log"
@@ -137,6 +136,8 @@ class GrpcBackend:
 
     async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """See Backend."""
+        from spincycle.v1 import job_chain_pb2
+
         chain = job_chain_pb2.JobChain()
         asked = rm.FetchJobChainRequest(request_id=request_id)
         async for answer in self._stream(self._manager.FetchJobChain, asked):
@@ -161,6 +162,8 @@ class GrpcBackend:
         self, request_id: str, wanted: EntryFilter
     ) -> AsyncIterator[job_log_pb2.JobLog]:
         """See Backend."""
+        from spincycle.v1 import job_log_service_pb2
+
         asked = job_log_service_pb2.ListEntriesRequest(
             request_id=request_id,
             order=job_log_service_pb2.ENTRY_ORDER_POSITION,
@@ -180,6 +183,8 @@ class GrpcBackend:
         self, request_id: str, after_position: int, follow: bool
     ) -> AsyncIterator[job_log_pb2.JobLog]:
         """See Backend."""
+        from spincycle.v1 import job_log_service_pb2
+
         asked = job_log_service_pb2.TailRequest(
             request_id=request_id, after_position=after_position, follow=follow
         )
@@ -193,6 +198,8 @@ class GrpcBackend:
             await self._job_log_channel.close()
 
     def _job_log(self) -> job_log_service_pb2_grpc.JobLogServiceStub:
+        from spincycle.v1 import job_log_service_pb2_grpc
+
         if self._job_log_channel is None:
             self._job_log_channel = self._open(self._settings.job_log)
         return job_log_service_pb2_grpc.JobLogServiceStub(self._job_log_channel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TextIO
@@ -56,12 +55,12 @@ class Terminal:
     @property
     def columns(self) -> int:
         """Width of the terminal."""
-        return max(shutil.get_terminal_size().columns, 1)
+        return max(_size().columns, 1)
 
     @property
     def rows(self) -> int:
         """Height of the terminal."""
-        return max(shutil.get_terminal_size().lines, 1)
+        return max(_size().lines, 1)
 
     @property
     def table_width(self) -> int | None:
@@ -86,3 +85,10 @@ class Terminal:
             return text
         codes = ";".join(_STYLES[name] for name in style.split())
         return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+def _size() -> os.terminal_size:
+    # What is no terminal need not wait for this import.
+    from shutil import get_terminal_size
+
+    return get_terminal_size()
