@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import wraps
@@ -34,6 +32,9 @@ class Session:
         self.settings = settings
         self.terminal = terminal
         self.output = output
+        # Help, versions and completion of commands do without: a third of their time.
+        import asyncio
+
         self._runner = asyncio.Runner()
         self._backend: Backend | None = None
 
@@ -45,12 +46,17 @@ class Session:
         Raises:
             Problem: a call failed.
         """
+        import asyncio
+
         try:
             return self._runner.run(self._answer(question))
         except asyncio.CancelledError:
             sys.exit(TERMINATED)
 
     async def _answer(self, question: Callable[[Backend], Awaitable[Answer]]) -> Answer:
+        import asyncio
+        import signal
+
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         loop.add_signal_handler(signal.SIGTERM, task.cancel)
