@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spincycle.cli.estimate import Typical, learn, seconds_left
@@ -77,10 +78,10 @@ class LiveView:
                     self._paint()
                     # A large picture is painted less often, so that it costs a fifth of a core.
                     await asyncio.sleep(max(_PAUSE, 4 * (time.perf_counter() - began)))
-                    try:
-                        await asyncio.wait_for(self._dirty.wait(), _TICK)
-                    except TimeoutError:
-                        continue
+                    # Not wait_for: Python 3.11's loses a cancellation that comes with the event.
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_TICK):
+                            await self._dirty.wait()
 
     async def _learn(self, backend: Backend) -> None:
         await self._known.wait()
