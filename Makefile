@@ -41,6 +41,9 @@ bench: $(READY) ## Time everything from end to end, beside what the machine can 
 bench-compare: $(READY) ## Time another state of the code (BASE=ref) and this one in turn; print the ratios.
 	$(BIN)/python -m tests.bench.compare $(BENCH) $(BASE)
 
+fuzz: $(READY) ## Call the REST API tens of thousands of times with what nobody would send.
+	SPINCYCLE_FUZZ_EXAMPLES=$(or $(EXAMPLES),1500) $(BIN)/pytest tests/conformance/test_fuzz.py -rP
+
 check: $(READY) generate-check manifests ## Lint, types, import boundaries, manifests and the protos' own checks.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "recordings"
-SPECS = FOLDER / "specs"
 
 _REQUEST_ID = re.compile(r"\b[0-9a-v]{20}\b")
 _JOB_ID = re.compile(r"[0-9A-Za-z]{4}")

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
-import signal
-import subprocess
-import sysconfig
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from tests.conformance.recorded import SPECS, Recording, likeness, recordings
+from tests.conformance.recorded import Recording, likeness, recordings
+from tests.conformance.whole import started, until
 
 from spincycle.version import VERSION
 
-REPOSITORY = Path(__file__).parents[2]
 ALL = {recording.case: recording for recording in recordings()}
 GREET, NOOP = "dc2bv338di11rbbsg6rg", "dc2bv338di11rbbsg6q0"
 EACH, FAIL, TEST = "dc2bv338di11rbbsg710", "dc2bv338di11rbbsg70g", "dc2bv338di11rbbsg74g"
 SLEEPER, SUSPENDED = "dc2bv3r8di11rbbsg7b0", "dc2bv4b8di11rbbsg7bg"
-PATIENCE = 60
 
 OTHERWISE: dict[str, tuple[int, str, str]] = {
     "create-err-arg-missing": (400, "", "500 for a client's fault"),
@@ -89,16 +81,9 @@ class System:
         answer = self.clients["rm"].get(f"/api/v1/requests/{self.names[recorded_id]}{more}")
         return answer.json()
 
-    def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for it."""
-        end = time.monotonic() + PATIENCE
-        while not holds():
-            assert time.monotonic() < end, "not in time"
-            time.sleep(0.02)
-
     def until_state(self, recorded_id: str, state: int) -> None:
         """Wait until a request is in a state."""
-        self.until(lambda: self.get(recorded_id)["state"] == state)
+        until(lambda: self.get(recorded_id)["state"] == state)
 
     def _named(self, text: str) -> str:
         for recorded, here in self.names.items():
@@ -107,43 +92,11 @@ class System:
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system() -> Iterator[System]:
     """Everything on one machine with the specs of the recordings, after all their calls."""
-    log = tmp_path_factory.mktemp("recordings") / "log"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(REPOSITORY),
-        "SPINCYCLE_GATEWAY_JOB_RUNNER_LISTEN": "127.0.0.1:0",
-    }
-    command = (
-        Path(sysconfig.get_path("scripts")) / "spincycle", "dev", "--ephemeral", "--free-ports",
-        "--specs", SPECS, "--jobs", "tests.conformance.jobs:jobs",
-    )  # fmt: skip
-    with log.open("wb") as told:
-        process = subprocess.Popen(command, env=environment, stdout=told, stderr=told)
-    try:
-        with contextlib.closing(System(*addresses(process, log))) as system:
-            play_all(system)
-            yield system
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
-
-
-def addresses(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
-    """Where the API and the routes of the runner are, once all is up."""
-    end = time.monotonic() + PATIENCE
-    while "Ctrl-C stops everything" not in (text := log.read_text()):
-        assert process.poll() is None, text
-        assert time.monotonic() < end, text
-        time.sleep(0.05)
-    api, runner = (
-        re.search(rf"\b{name}=(127\.0\.0\.1:\d+) ?.*service=gateway", text)
-        for name in ("address", "job_runner_address")
-    )
-    assert api, text
-    assert runner, text
-    return f"http://{api[1]}", f"http://{runner[1]}"
+    with started() as whole, contextlib.closing(System(whole.api, whole.runner)) as system:
+        play_all(system)
+        yield system
 
 
 def play_all(system: System) -> None:
@@ -186,8 +139,8 @@ def requests_that_end(system: System) -> None:
 def a_request_that_runs(system: System) -> None:
     system.create(SLEEPER, type="sleeper", args={"duration": "60000"})
     running = system.clients["jr"]
-    system.until(lambda: len(running.get("/api/v1/status/running").json()) == 2)
-    system.until(lambda: len(system.get(SLEEPER, "/log")) == 2)
+    until(lambda: len(running.get("/api/v1/status/running").json()) == 2)
+    until(lambda: len(system.get(SLEEPER, "/log")) == 2)
     system.play(
         "get-running", "list-all", "list-limit-1", "list-since", "list-state-two", "list-type",
         "log-running", "jr-status-running", "status-running", "start-err-running",

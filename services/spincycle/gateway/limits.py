@@ -60,12 +60,12 @@ class _Limited(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._incomplete = False
         self._stop_waiting()
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if len(self.headers) > self.limits.headers or size > self.limits.header_bytes:
             self._refuse(431, "Request Header Fields Too Large")
             return
+        self._incomplete = False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -95,8 +95,7 @@ class _Limited(HttpToolsProtocol):
         self._stop_waiting()
         if self.transport.is_closing():
             return
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
+        if self._may_answer():
             body = to_text({"message": message})
             headers = (
                 f"Content-Type: application/json\r\nX-Spincycle-Version: {VERSION}\r\n"
@@ -104,3 +103,11 @@ class _Limited(HttpToolsProtocol):
             )
             self.transport.write(STATUS_LINE[status] + headers.encode() + body)
         self.transport.close()
+
+    def _may_answer(self) -> bool:
+        """Whether what is written now is taken for the answer to what is being read."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            return True
+        reading_its_body = not self._incomplete and not self.pipeline
+        return reading_its_body and not cycle.response_started

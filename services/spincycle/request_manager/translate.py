@@ -24,6 +24,9 @@ from spincycle.wire.states import decode_state
 from spincycle.wire.times import from_timestamp
 from spincycle.wire.values import to_value
 
+_MOST_JOBS = 2**31 - 1
+_LAST_EPOCH = 2**63 - 1
+
 
 def encode_request(request: Request) -> request_pb2.Request:
     """A request without arguments and chain."""
@@ -76,14 +79,18 @@ def encode_arg(arg: RequestArg) -> request_pb2.RequestArg:
 
 
 def decode_filter(message: request_pb2.RequestFilter) -> RequestFilter:
-    """Which requests to list."""
+    """Which requests to list.
+
+    Raises:
+        InvalidInput: a time is none that a calendar has.
+    """
     return RequestFilter(
         type=message.type,
         states=tuple(decode_state(number) for number in message.states),
         user=message.user,
         args=dict(message.args),
-        since=from_timestamp(message.since) if message.HasField("since") else None,
-        until=from_timestamp(message.until) if message.HasField("until") else None,
+        since=_time(message.since, "since") if message.HasField("since") else None,
+        until=_time(message.until, "until") if message.HasField("until") else None,
     )
 
 
@@ -91,16 +98,16 @@ def decode_finish(message: request_manager_service_pb2.FinishRequest) -> Finishe
     """The end of a request.
 
     Raises:
-        InvalidInput: it does not say when the request ended.
+        InvalidInput: it does not say when the request ended, or holds an impossible number.
     """
     if not message.HasField("finished_at"):
         raise InvalidInput("a finished request must say when it ended", "finished_at")
     return Finished(
         request_id=message.request_id,
-        epoch=message.epoch,
+        epoch=_epoch(message.epoch),
         state=decode_state(message.state),
-        finished_at=from_timestamp(message.finished_at),
-        finished_jobs=message.finished_jobs,
+        finished_at=_time(message.finished_at, "finished_at"),
+        finished_jobs=_count(message.finished_jobs, "finished_jobs"),
         reason=message.reason,
     )
 
@@ -118,16 +125,16 @@ def decode_report(message: request_manager_service_pb2.RunnerReport) -> Report:
             progress = message.progress
             return Progressed(
                 progress.request_id,
-                progress.epoch,
-                progress.finished_jobs,
-                progress.rolled_back_jobs,
+                _epoch(progress.epoch),
+                _count(progress.finished_jobs, "finished_jobs"),
+                _count(progress.rolled_back_jobs, "rolled_back_jobs"),
             )
         case "suspended":
             suspended = message.suspended
             return Suspended(
                 suspended.request_id,
-                suspended.epoch,
-                suspended.job_chain.finished_jobs,
+                _epoch(suspended.epoch),
+                _count(suspended.job_chain.finished_jobs, "job_chain.finished_jobs"),
                 "",
                 suspended.SerializeToString(),
             )
@@ -138,6 +145,26 @@ def report_request_id(message: request_manager_service_pb2.RunnerReport) -> str:
     """Request that a report is about."""
     which = message.WhichOneof("report")
     return str(getattr(message, which).request_id) if which else ""
+
+
+def _time(message: Timestamp, field: str) -> datetime:
+    try:
+        return from_timestamp(message)
+    except ValueError:
+        raise InvalidInput(f"{field} is not within the years 1 to 9999", field)
+
+
+def _count(jobs: int, field: str) -> int:
+    # Reports of many requests share a statement, which one such number would make fail.
+    if jobs > _MOST_JOBS:
+        raise InvalidInput(f"{field} is {jobs}; no chain has so many jobs", field)
+    return jobs
+
+
+def _epoch(epoch: int) -> int:
+    if epoch > _LAST_EPOCH:
+        raise InvalidInput(f"{epoch} is no epoch", "epoch")
+    return epoch
 
 
 def encode_finding(finding: Finding) -> finding_pb2.Finding:

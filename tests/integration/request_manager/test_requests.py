@@ -130,6 +130,32 @@ async def test_the_character_nul_is_refused_with_the_name_of_its_field(
     assert [violation.field for violation in told.violations] == [field]
 
 
+@pytest.mark.parametrize(
+    ("report", "field"),
+    [
+        ({"progress": {"finished_jobs": 2**31}}, "finished_jobs"),
+        ({"progress": {"rolled_back_jobs": 2**31}}, "rolled_back_jobs"),
+        ({"progress": {"epoch": 2**63}}, "epoch"),
+        ({"finish": {"finished_at": {"seconds": 10**12}}}, "finished_at"),
+        ({"suspended": {"job_chain": {"finished_jobs": 2**31}}}, "job_chain.finished_jobs"),
+    ],
+)
+async def test_an_impossible_number_in_a_report_harms_no_other_report(
+    manager: Manager, report: dict[str, object], field: str
+) -> None:
+    unknown = rpc.RunnerReport(progress={"request_id": "nobody"})
+
+    impossible, fine = (
+        await manager.stub.Report(rpc.ReportRequest(reports=[rpc.RunnerReport(**report), unknown]))  # type: ignore[arg-type] # as the test says
+    ).results
+
+    assert (impossible.refused.reason, fine.refused.reason) == (
+        "INVALID_INPUT",
+        "REQUEST_NOT_FOUND",
+    )
+    assert field in impossible.refused.message
+
+
 async def test_a_plan_stores_nothing_and_its_hash_can_be_held_to(manager: Manager) -> None:
     args = Struct()
     args.update({"ms": "1"})

@@ -135,6 +135,7 @@ PLAN_REQUEST = Table(
     "proto.PlanRequest",
     rm.PlanRequest,
     [field for field in CREATE_REQUEST.fields if field.name in {"type", "args"}],
+    required=["Type"],
 )
 
 PLAN = Table(
@@ -153,12 +154,13 @@ PLAN = Table(
     ],
 )
 
-REASON = Table("proto.Reason", rm.SuspendRequest, [Field("reason", "reason", TEXT)])
+REASON = Table("proto.Reason", rm.SuspendRequest, [Field("reason", "reason", TEXT)], required=[])
 
 RERUN_REQUEST = Table(
     "proto.RerunRequest",
     rm.RerunRequest,
     [Field("jobIds", "job_ids", ListOf(TEXT), doc="jobs to run again with all that follows")],
+    required=[],
 )
 
 SKIP_REQUEST = Table(

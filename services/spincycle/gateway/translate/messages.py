@@ -143,6 +143,7 @@ CREATE_REQUEST = Table(
         Field("ExpectedPlanHash", "expected_plan_hash", TEXT, omitted=True),
         Field("Priority", "priority", INT, omitted=True, doc="from -100 to 100, higher first"),
     ],
+    required=["Type"],
 )
 
 SUSPENDED_JOB_CHAIN = Table(

@@ -46,15 +46,23 @@ class Table(Kind, Generic[M]):
         message: class of the message.
         fields: the keys, in the order in which they are written.
         name: name of the shape in the API's description; by default the type's.
+        required: keys that must be there; by default those that are always written.
     """
 
     def __init__(
-        self, go: str, message: type[M], fields: Sequence[Field], name: str | None = None
+        self,
+        go: str,
+        message: type[M],
+        fields: Sequence[Field],
+        name: str | None = None,
+        required: Sequence[str] | None = None,
     ) -> None:
         self.go = go
         self.message = message
         self.fields = tuple(fields)
         self.name = name or go.rpartition(".")[2]
+        always = [field.key for field in fields if not field.omitted]
+        self._required = always if required is None else list(required)
         self._by_key = {field.key.casefold(): field for field in fields}
 
     def without(self, name: str, *keys: str) -> Table[M]:
@@ -110,8 +118,10 @@ class Table(Kind, Generic[M]):
             if field.doc:
                 shape = {**shape, "description": field.doc}
             properties[field.key] = shape
-        required = [field.key for field in self.fields if not field.omitted]
-        return {"type": "object", "properties": properties, "required": required}
+        described: dict[str, Json] = {"type": "object", "properties": properties}
+        if self._required:
+            described["required"] = self._required
+        return described
 
 
 class ListOf(Kind):

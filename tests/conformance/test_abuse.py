@@ -1,0 +1,364 @@
+"""Bytes that no client should send, on raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import NamedTuple
+
+import pytest
+from tests.conformance import samples
+from tests.conformance.conftest import Stack
+from tests.conformance.samples import ID
+from tests.waiting import until
+
+from spincycle.gateway.config import GatewayConfig, LimitsConfig
+from spincycle.v1 import request_manager_service_pb2 as rm
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /api/v1/requests HTTP/1.1\r\nHost: x\r\n"
+PATIENCE = 20
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Socket:
+    """A connection on which anything can be sent."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send it; that the other side has had enough is no matter."""
+        with suppress(ConnectionError):
+            self.writer.write(data)
+            await self.writer.drain()
+
+    async def reply(self) -> Reply:
+        """The next answer."""
+        async with asyncio.timeout(PATIENCE):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        return Reply(int(head[0].split(" ")[1]), headers, body)
+
+    async def is_closed(self) -> bool:
+        """Wait for the end of what the other side sends; whether it said no more."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.reader.read() == b""
+        except ConnectionError:
+            return True
+
+
+@asynccontextmanager
+async def connected(stack: Stack) -> AsyncIterator[Socket]:
+    socket = Socket(*await asyncio.open_connection(*stack.address))
+    try:
+        yield socket
+    finally:
+        socket.writer.close()
+        with suppress(ConnectionError):
+            await socket.writer.wait_closed()
+
+
+@pytest.fixture
+def config(config: GatewayConfig) -> GatewayConfig:
+    limits = LimitsConfig(header_timeout=0.2, body_timeout=0.2, connections=20)
+    return config.model_copy(update={"limits": limits})
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left(stack: Stack) -> AsyncIterator[None]:
+    """After each of these the gateway answers, and holds no connection and no task of it."""
+    before = len(asyncio.all_tasks())
+    yield
+    async with connected(stack) as socket:
+        await socket.send(HEALTH)
+        assert (await socket.reply()).status == 200
+    await until(lambda: not stack.gateway._api._server.server_state.connections)
+    await until(lambda: len(asyncio.all_tasks()) <= before)
+
+
+def post(body: bytes, path: bytes = b"/api/v1/requests", length: int | None = None) -> bytes:
+    return (
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (path, len(body) if length is None else length, body)
+    )
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /healthz HT", HEALTH[:-2], HEALTH[:-2] + b"X-Half: a", b"\r\n\r\n"]
+)
+async def test_half_a_header_is_waited_for_only_so_long(stack: Stack, sent: bytes) -> None:
+    async with connected(stack) as socket:
+        await socket.send(sent)
+
+        assert (await socket.reply())[:1] == (408,)
+        assert await socket.is_closed()
+
+
+async def test_a_header_that_trickles_in_is_given_up(stack: Stack) -> None:
+    async with connected(stack) as socket:
+        replied = asyncio.create_task(socket.reply())
+        for byte in (HEALTH[:-2] + b"X: " + b"y" * 10_000) * 100:
+            if replied.done():
+                break
+            await socket.send(bytes([byte]))
+            await asyncio.sleep(0.005)
+
+        assert (await replied).status == 408
+        assert await socket.is_closed()
+
+
+async def test_a_slow_body_is_given_up_with_the_reason(stack: Stack) -> None:
+    async with connected(stack) as socket:
+        await socket.send(post(b'{"type":', length=100))
+
+        reply = await socket.reply()
+
+        assert (reply.status, reply.body) == (408, b'{"message":"Request Timeout"}\n')
+        assert await socket.is_closed()
+
+
+async def test_a_body_of_100_mb_is_refused_before_it_is_sent(stack: Stack) -> None:
+    async with connected(stack) as socket:
+        await socket.send(post(b"", length=100 * 2**20))
+
+        reply = await socket.reply()
+
+        assert (reply.status, reply.body) == (413, b'{"message":"Request Entity Too Large"}\n')
+        assert reply.headers["connection"] == "close"
+        assert await socket.is_closed()
+
+
+async def test_a_body_of_unknown_length_is_read_up_to_its_limit(stack: Stack) -> None:
+    chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+    async with connected(stack) as socket:
+        await socket.send(
+            b"POST /api/v1/requests HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        replied = asyncio.create_task(socket.reply())
+        sent = 0
+        while not replied.done() and sent < 100 * 2**20:
+            await socket.send(chunk)
+            sent += 0x10000
+            await asyncio.sleep(0)
+
+        assert (await replied).status == 413
+        assert sent < 100 * 2**20
+
+
+async def test_a_body_that_a_route_does_not_take_is_not_read_into_the_next_call(
+    stack: Stack,
+) -> None:
+    async with connected(stack) as socket:
+        body = HEALTH.replace(b"healthz", b"openapi.json")
+        await socket.send(
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        await socket.send(HEALTH)
+
+        assert (await socket.reply()).body == b'{"status":"ok"}\n'
+        assert (await socket.reply()).body == b'{"status":"ok"}\n'
+
+
+async def test_ten_thousand_keys_are_read(stack: Stack) -> None:
+    stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
+    many = {f"key{number}": number for number in range(10_000)}
+    async with connected(stack) as socket:
+        await socket.send(post(json.dumps({"type": "drain", "args": many, **many}).encode()))
+
+        assert (await socket.reply()).status == 201
+    assert len(stack.manager.last("Create").args.fields) == 10_000
+
+
+async def test_ten_thousand_parameters_are_refused(stack: Stack) -> None:
+    query = b"&".join(b"a=%d" % number for number in range(10_000))[:30_000]
+    async with connected(stack) as socket:
+        await socket.send(b"GET /api/v1/requests?%s HTTP/1.1\r\nHost: x\r\n\r\n" % query)
+
+        reply = await socket.reply()
+
+        assert (reply.status, reply.body) == (400, b'{"message":"too many query parameters"}\n')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 1_000_000,
+        b'{"args":' * 100_000,
+        b'{"type":"x","args":{"a":' + b"[" * 2000 + b"]" * 2000 + b"}}",
+        b'{"type":"\xff\xfe","args":[]}',
+        b"\xff\xfe{}",
+        b"\x00",
+        b'{"type":"x","args":{"a":1e999}}',
+        b'{"type":"x","args":{"a":' + b"9" * 100_000 + b"}}",
+        b'{"type":"x","priority":1e400}',
+    ],
+    ids=range(9),
+)
+async def test_a_body_that_makes_no_sense_is_a_fault_of_its_sender(
+    stack: Stack, body: bytes
+) -> None:
+    async with connected(stack) as socket:
+        await socket.send(post(body))
+
+        assert (await socket.reply()).status == 400
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/api/v1/requests/\xff\xfe", b"/api/v1/requests/%ff%fe", b"/api/v1/requests/%C3%28"],
+)
+async def test_a_path_that_is_no_utf8_names_no_request(stack: Stack, target: bytes) -> None:
+    stack.manager.says(Get=lambda asked: rm.GetResponse(request=samples.a_request()))
+    async with connected(stack) as socket:
+        await socket.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+
+        assert (await socket.reply()).status in {200, 400}
+    assert all("\ufffd" in asked.request_id for asked in stack.manager.asked["Get"])
+
+
+async def test_a_header_that_is_no_text_reaches_no_service_as_another_one(stack: Stack) -> None:
+    stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
+    async with connected(stack) as socket:
+        head = post(b'{"type":"drain"}').replace(
+            b"Host: x\r\n", b"Host: x\r\nIdempotency-Key: \xff\xfe\r\nX-Request-Id: \xff\r\n"
+        )
+        await socket.send(head)
+
+        reply = await socket.reply()
+
+    assert reply.status == 201
+    assert reply.headers["x-request-id"].isalnum()
+    assert stack.manager.last("Create").idempotency_key == "\xff\xfe"
+
+
+async def test_calls_that_are_sent_together_are_answered_in_their_order(stack: Stack) -> None:
+    stack.manager.says(
+        Get=lambda asked: rm.GetResponse(request=samples.a_request(request_id=asked.request_id))
+    )
+    async with connected(stack) as socket:
+        await socket.send(
+            b"".join(
+                b"GET /api/v1/requests/r%d HTTP/1.1\r\nHost: x\r\n\r\n" % number
+                for number in range(200)
+            )
+        )
+        replies = [await socket.reply() for _ in range(200)]
+
+    assert [json.loads(reply.body)["id"] for reply in replies] == [f"r{n}" for n in range(200)]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /healthz HTTP/9.9\r\n\r\n",
+        b"GET  HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nA\x00B: x\r\n\r\n",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: 9999999999999999999999\r\n\r\n",
+        POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=range(12),
+)
+async def test_what_is_no_http_is_refused_and_the_connection_ends(
+    stack: Stack, sent: bytes
+) -> None:
+    async with connected(stack) as socket:
+        await socket.send(sent)
+
+        assert (await socket.reply()).status == 400
+        assert await socket.is_closed()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"X: " + b"y" * 40_000,
+        b"\r\n".join(b"X-%d: y" % number for number in range(200)),
+        b"Cookie: " + b"z" * 2**20,
+    ],
+    ids=range(3),
+)
+async def test_headers_that_are_too_many_or_too_large_are_refused(
+    stack: Stack, header: bytes
+) -> None:
+    async with connected(stack) as socket:
+        await socket.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
+
+        assert (await socket.reply()).status == 431
+        assert await socket.is_closed()
+
+
+async def test_a_path_that_is_too_long_is_refused(stack: Stack) -> None:
+    async with connected(stack) as socket:
+        await socket.send(b"GET /" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert (await socket.reply()).status == 431
+
+
+async def test_too_many_connections_are_told_so(stack: Stack) -> None:
+    async with AsyncExitStack() as opened:
+        sockets = [await opened.enter_async_context(connected(stack)) for _ in range(30)]
+        for socket in sockets:
+            await socket.send(HEALTH)
+        statuses = [(await socket.reply()).status for socket in sockets]
+
+    assert sorted(statuses) == [200] * 20 + [503] * 10
+
+
+async def test_a_caller_that_goes_in_the_middle_of_its_body_is_let_go(stack: Stack) -> None:
+    async with connected(stack) as socket:
+        await socket.send(post(b'{"type":', length=100))
+    async with connected(stack) as socket:
+        await socket.send(post(b'{"type":', length=100))
+        socket.writer.transport.abort()
+
+
+async def test_a_caller_that_goes_before_its_answer_is_let_go(stack: Stack) -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def never(_: object) -> object:
+        asked.set()
+        try:
+            return await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    stack.manager.says(Get=never)
+    async with connected(stack) as socket:
+        await socket.send(b"GET /api/v1/requests/%s HTTP/1.1\r\nHost: x\r\n\r\n" % ID.encode())
+        await asked.wait()
+        socket.writer.transport.abort()
+    async with asyncio.timeout(PATIENCE):
+        await ended.wait()
+
+
+async def test_a_call_that_asks_for_leave_to_send_its_body_gets_it(stack: Stack) -> None:
+    stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
+    body = b'{"type":"drain"}'
+    async with connected(stack) as socket:
+        head = post(b"", length=len(body)).replace(
+            b"Host: x\r\n", b"Host: x\r\nExpect: 100-continue\r\n"
+        )
+        await socket.send(head)
+        async with asyncio.timeout(PATIENCE):
+            assert await socket.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await socket.send(body)
+
+        assert (await socket.reply()).status == 201

@@ -1,0 +1,127 @@
+"""Services behind the gateway that die or stand still while many callers wait."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from tests.conformance.whole import Whole, started
+from tests.waiting import until
+
+LIMIT = 2
+"""Seconds that the gateway gives a service."""
+
+CALLERS = 16
+REQUESTS = "/api/v1/requests"
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Whole]:
+    with started(SPINCYCLE_GATEWAY_BACKEND_TIMEOUT=str(LIMIT)) as whole:
+        yield whole
+
+
+class Load:
+    """Callers that call again and again, and what they were answered."""
+
+    def __init__(self, http: httpx.AsyncClient, known: str) -> None:
+        self.http = http
+        self._known = known
+        self.statuses: Counter[int] = Counter()
+        self.unlike: list[str] = []
+        self.created: list[str] = []
+
+    async def call(self, number: int) -> None:
+        """Call until cancelled; each caller has a call of its own that it repeats."""
+        calls = (
+            ("POST", REQUESTS),
+            ("GET", REQUESTS + "?limit=5"),
+            ("GET", f"{REQUESTS}/{self._known}"),
+            ("GET", f"{REQUESTS}/{self._known}/log"),
+        )
+        method, path = calls[number % len(calls)]
+        content = b'{"type":"one-noop"}' if method == "POST" else None
+        while True:
+            answer = await self.http.request(
+                method, path, content=content, headers={"Content-Type": "application/json"}
+            )
+            self._judge(answer)
+            await asyncio.sleep(0.01)
+
+    async def until_seen(self, *statuses: int) -> None:
+        """Wait until a call from now on is answered with one of these."""
+        before = self.statuses.copy()
+        await until(lambda: any(self.statuses[one] > before[one] for one in statuses))
+
+    async def until_well(self) -> None:
+        """Wait until as many calls in a row as there are callers, and more, went well."""
+        while not set(await self._next_answers()) <= {200, 201}:
+            pass
+
+    async def _next_answers(self) -> Counter[int]:
+        before = self.statuses.copy()
+        await until(lambda: (self.statuses - before).total() >= 4 * CALLERS)
+        return self.statuses - before
+
+    def _judge(self, answer: httpx.Response) -> None:
+        self.statuses[answer.status_code] += 1
+        if answer.status_code == 201:
+            self.created.append(answer.json()["id"])
+        elif answer.status_code != 200:
+            body = answer.json()
+            if list(body) != ["message", "requestId", "httpStatus"] or (
+                body["httpStatus"] != answer.status_code
+            ):
+                self.unlike.append(answer.text)
+
+
+@asynccontextmanager
+async def load(whole: Whole) -> AsyncIterator[Load]:
+    # Twice the limit: what is not answered by then hangs.
+    async with httpx.AsyncClient(base_url=whole.api, timeout=LIMIT * 2 + 6) as http:
+        made = await http.post(REQUESTS, json={"type": "greet", "args": {"name": "ann"}})
+        running = Load(http, made.json()["id"])
+        async with asyncio.TaskGroup() as tasks:
+            callers = [tasks.create_task(running.call(number)) for number in range(CALLERS)]
+            await running.until_well()
+            yield running
+            await running.until_well()
+            for caller in callers:
+                caller.cancel()
+        for request_id in running.created:
+            assert (await http.get(f"{REQUESTS}/{request_id}")).status_code == 200
+
+
+@pytest.mark.parametrize("service", ["request-manager", "job-log"])
+async def test_a_service_that_is_killed_is_503_until_it_is_back(whole: Whole, service: str) -> None:
+    async with load(whole) as running:
+        os.kill(whole.pid(service), signal.SIGKILL)
+        await running.until_seen(503)
+
+    assert running.unlike == []
+    assert set(running.statuses) <= {200, 201, 503, 504}
+
+
+@pytest.mark.parametrize("service", ["request-manager", "job-log"])
+async def test_a_service_that_stands_still_is_504_until_it_goes_on(
+    whole: Whole, service: str
+) -> None:
+    pid = whole.pid(service)
+    async with load(whole) as running:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await running.until_seen(504)
+            ready = await running.http.get("/readyz")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    assert running.unlike == []
+    assert set(running.statuses) <= {200, 201, 503, 504}
+    assert ready.status_code == 503
+    assert ready.json()["services"][service.replace("-", " ")] == "not serving"

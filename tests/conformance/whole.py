@@ -1,0 +1,78 @@
+"""All services on one machine, as `spincycle dev` starts them, with the recordings' specs."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+SPECS = Path(__file__).parent / "recordings" / "specs"
+PATIENCE = 60
+
+
+class Whole:
+    """The stack, once it is up."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._log = log
+        until(lambda: "Ctrl-C stops everything" in self.told())
+        self.api = self._address("address")
+        self.runner = self._address("job_runner_address")
+
+    def told(self) -> str:
+        """What it has written so far."""
+        text = self._log.read_text("utf-8", "replace")
+        assert self._process.poll() is None, text
+        return text
+
+    def pid(self, name: str) -> int:
+        """Process id of one of its services."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        for child in children.read_text().split():
+            if f"spincycle-{name}" in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+        raise AssertionError(f"no {name} among {children.read_text()}")
+
+    def _address(self, name: str) -> str:
+        found = re.search(rf"\b{name}=(127\.0\.0\.1:\d+) ?.*service=gateway", self.told())
+        assert found, self.told()
+        return f"http://{found[1]}"
+
+
+@contextmanager
+def started(**environment: str) -> Iterator[Whole]:
+    """A stack of its own on free ports, with a gateway that plays a job runner too."""
+    command = (
+        Path(sysconfig.get_path("scripts")) / "spincycle", "dev", "--ephemeral", "--free-ports",
+        "--specs", SPECS, "--jobs", "tests.conformance.jobs:jobs",
+    )  # fmt: skip
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "SPINCYCLE_GATEWAY_JOB_RUNNER_LISTEN": "127.0.0.1:0",
+        **environment,
+    }
+    with tempfile.NamedTemporaryFile() as log:
+        process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
+        try:
+            yield Whole(process, Path(log.name))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(PATIENCE)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Return when it holds; the wait is bounded."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.02)
