@@ -69,8 +69,9 @@ format: $(READY) ## Rewrite Python and protos in the house format.
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format --write
 
-generate: $(READY) ## Make the Python stubs under generated/ from protos/.
+generate: $(READY) ## Make the Python stubs from protos/, and the pages and files that code gives.
 	$(BIN)/buf generate
+	$(BIN)/python -m spincycle.error_page > docs/errors.md
 
 generate-bench: $(READY) ## Time everything from end to end, beside what the machine can do (15 minutes).
 	$(BIN)/python -m tests.bench $(BENCH)
@@ -82,6 +83,8 @@ check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
 	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check
 	@diff -r -x __pycache__ generated .generated-check/generated \
 	  || { echo "error: generated/ is stale; run make generate and commit it"; rm -rf .generated-check; exit 1; }
+	@$(BIN)/python -m spincycle.error_page | diff docs/errors.md - \
+	  || { echo "error: docs/errors.md is stale; run make generate and commit it"; exit 1; }
 	@rm -rf .generated-check
 
 lock: ## Resolve the newest dependencies into requirements.lock and image.lock.

@@ -6,8 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from spincycle import deadline
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+_Waiting = tuple[Item, asyncio.Future[Answer], float | None]
+"""An item, whom its answer is for, and until when."""
 
 
 class Coalescer(Generic[Item, Answer]):
@@ -16,6 +21,7 @@ class Coalescer(Generic[Item, Answer]):
     `write` gets the items in order of arrival and answers one result an item; an exception
     in place of a result is raised to that item's caller, and an exception raised by `write`
     is raised to all of them. Each caller is answered after its own batch only.
+    A batch has until the last of its callers must be answered.
     """
 
     def __init__(
@@ -28,7 +34,7 @@ class Coalescer(Generic[Item, Answer]):
         self._write = write
         self._max_batch = max_batch
         self._in_flight = in_flight
-        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._waiting: list[_Waiting[Item, Answer]] = []
         self._writers: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: Item) -> Answer:
@@ -41,9 +47,9 @@ class Coalescer(Generic[Item, Answer]):
     def enqueue(self, item: Item) -> asyncio.Future[Answer]:
         """A future of what `write` answers for the item; cancelling it is as with `submit`."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, deadline.ends_at()))
         if len(self._writers) < self._in_flight:
-            writer = asyncio.create_task(self._drain())
+            writer = asyncio.create_task(self._drain(), context=deadline.outlasting())
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
         return future
@@ -61,7 +67,7 @@ class Coalescer(Generic[Item, Answer]):
             for writer in self._writers:
                 writer.cancel()
             await asyncio.gather(*self._writers, return_exceptions=True)
-            for _, future in self._waiting:
+            for _, future, _ in self._waiting:
                 future.cancel()
             self._waiting.clear()
 
@@ -72,12 +78,14 @@ class Coalescer(Generic[Item, Answer]):
             if batch:
                 await self._write_batch(batch)
 
-    async def _write_batch(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _write_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
         answers: Sequence[Answer | BaseException]
+        ends = [moment for _, _, moment in batch if moment is not None]
+        deadline.end_at(max(ends) if len(ends) == len(batch) else None)
         try:
-            answers = await self._write([item for item, _ in batch])
+            answers = await self._write([item for item, _, _ in batch])
         except asyncio.CancelledError:
-            for _, future in batch:
+            for _, future, _ in batch:
                 future.cancel()
             raise
         except Exception as error:  # noqa: BLE001 # whatever it is belongs to the callers
@@ -85,7 +93,7 @@ class Coalescer(Generic[Item, Answer]):
         if len(answers) != len(batch):
             wrong = RuntimeError(f"{len(batch)} items were written, {len(answers)} answered")
             answers = [wrong] * len(batch)
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future, _), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue
             if isinstance(answer, BaseException):

@@ -31,12 +31,16 @@ class SpinCycleError(Exception):
         code: name of the gRPC status code.
         http: HTTP status under which the gateway answers it.
         retryable: whether the same call can be made again without harm and with hope.
+        retry_after: seconds that a caller had better wait before that.
+        remedy: what to do about it, for the table in docs/errors.md.
     """
 
     reason: str
     code: str
     http: int
     retryable: bool = False
+    retry_after: float = 1.0
+    remedy: str
 
     @property
     def message(self) -> str:
@@ -75,6 +79,7 @@ class RequestNotFound(SpinCycleError):
     reason = "REQUEST_NOT_FOUND"
     code = "NOT_FOUND"
     http = 404
+    remedy = "Check the request id; List finds requests."
 
     request_id: str
 
@@ -86,6 +91,7 @@ class JobNotFound(SpinCycleError):
     reason = "JOB_NOT_FOUND"
     code = "NOT_FOUND"
     http = 404
+    remedy = "Check the job id; GetJobChain and ListEntries name the jobs."
 
     request_id: str
     job_id: str
@@ -98,6 +104,7 @@ class InvalidInput(SpinCycleError):
     reason = "INVALID_INPUT"
     code = "INVALID_ARGUMENT"
     http = 400
+    remedy = "Mend the field that is named."
 
     problem: str
     field: str = ""
@@ -115,6 +122,7 @@ class UnknownRequestType(SpinCycleError):
     reason = "UNKNOWN_REQUEST_TYPE"
     code = "INVALID_ARGUMENT"
     http = 400
+    remedy = "ListSpecs names what can be created."
 
     problem: str
     type: str
@@ -132,6 +140,7 @@ class InvalidArgs(SpinCycleError):
     reason = "INVALID_ARGS"
     code = "INVALID_ARGUMENT"
     http = 400
+    remedy = "Mend the arguments that are named; ListSpecs describes them."
 
     problem: str
     type: str
@@ -150,6 +159,7 @@ class ChainNotBuilt(SpinCycleError):
     reason = "CHAIN_NOT_BUILT"
     code = "INVALID_ARGUMENT"
     http = 400
+    remedy = "Mend the argument or the spec that the message names."
 
     problem: str
     type: str
@@ -169,6 +179,7 @@ class CreateStuck(SpinCycleError):
     code = "RESOURCE_EXHAUSTED"
     http = 503
     retryable = True
+    remedy = "Find out what the job types named in the log wait for when they are created."
 
     threads: int
 
@@ -181,6 +192,7 @@ class IdempotencyConflict(SpinCycleError):
     reason = "IDEMPOTENCY_CONFLICT"
     code = "ALREADY_EXISTS"
     http = 409
+    remedy = "Use a new key for a new request."
 
     idempotency_key: str
     request_id: str
@@ -193,6 +205,7 @@ class PlanChanged(SpinCycleError):
     reason = "PLAN_CHANGED"
     code = "FAILED_PRECONDITION"
     http = 409
+    remedy = "Look at the plan again, and start it with its new hash."
 
     expected: str
     actual: str
@@ -205,6 +218,7 @@ class InvalidState(SpinCycleError):
     reason = "INVALID_STATE"
     code = "FAILED_PRECONDITION"
     http = 409
+    remedy = "Get the request; it has moved on since you looked."
 
     request_id: str
     state: str
@@ -219,6 +233,7 @@ class StaleEpoch(SpinCycleError):
     reason = "STALE_EPOCH"
     code = "FAILED_PRECONDITION"
     http = 409
+    remedy = "Nothing, for people: the runner lets go of the chain by itself."
 
     request_id: str
     epoch: int
@@ -233,6 +248,7 @@ class EntryConflict(SpinCycleError):
     reason = "ENTRY_CONFLICT"
     code = "ALREADY_EXISTS"
     http = 409
+    remedy = "Nothing, for people: two runners had the job, and the first entry stands."
 
     request_id: str
     job_id: str
@@ -246,6 +262,7 @@ class InvalidEntry(SpinCycleError):
     reason = "INVALID_ENTRY"
     code = "INVALID_ARGUMENT"
     http = 400
+    remedy = "Mend the runner that sent the entry."
 
     request_id: str
     job_id: str
@@ -259,6 +276,7 @@ class InvalidChain(SpinCycleError):
     reason = "INVALID_CHAIN"
     code = "INVALID_ARGUMENT"
     http = 400
+    remedy = "Create the request again; a chain that is made anew is valid."
 
     request_id: str
     problem: str
@@ -272,6 +290,7 @@ class ChainTooLarge(SpinCycleError):
     reason = "CHAIN_TOO_LARGE"
     code = "RESOURCE_EXHAUSTED"
     http = 413
+    remedy = "Call FetchJobChain, and leave include_job_chain out elsewhere."
 
     request_id: str
     jobs: int
@@ -285,6 +304,7 @@ class RunnerUnknown(SpinCycleError):
     reason = "RUNNER_UNKNOWN"
     code = "FAILED_PRECONDITION"
     http = 409
+    remedy = "Nothing, for people: the runner registers again by itself."
 
     runner_id: str
 
@@ -296,6 +316,7 @@ class WrongRunner(SpinCycleError):
     reason = "WRONG_RUNNER"
     code = "FAILED_PRECONDITION"
     http = 409
+    remedy = "Nothing, for people: the request goes to another runner."
 
     expected: str
     actual: str
@@ -309,6 +330,7 @@ class RunnerFull(SpinCycleError):
     code = "RESOURCE_EXHAUSTED"
     http = 503
     retryable = True
+    remedy = "Start another runner, or raise max_chains; the request waits meanwhile."
 
     limit: int
 
@@ -321,6 +343,7 @@ class RunnerDraining(SpinCycleError):
     code = "UNAVAILABLE"
     http = 503
     retryable = True
+    remedy = "Nothing: the request goes to another runner."
 
 
 @dataclass(eq=False)
@@ -331,6 +354,7 @@ class JournalBehind(SpinCycleError):
     code = "UNAVAILABLE"
     http = 503
     retryable = True
+    remedy = "See why the job log is slow or away; the request waits meanwhile."
 
 
 @dataclass(eq=False)
@@ -341,6 +365,7 @@ class RunnerUnreachable(SpinCycleError):
     code = "UNAVAILABLE"
     http = 503
     retryable = True
+    remedy = "See whether that runner lives and can be reached from the request manager."
 
     runner_id: str
     address: str
@@ -356,6 +381,7 @@ class DatabaseUnavailable(SpinCycleError):
     code = "UNAVAILABLE"
     http = 503
     retryable = True
+    remedy = "Try again; if it lasts, see whether PostgreSQL lives and can be reached."
 
 
 @dataclass(eq=False)
@@ -366,6 +392,7 @@ class ServiceUnavailable(SpinCycleError):
     code = "UNAVAILABLE"
     http = 503
     retryable = True
+    remedy = "Try again; if it lasts, see whether that service lives and can be reached."
 
     service: str
     address: str
@@ -379,6 +406,7 @@ class DeadlineExceeded(SpinCycleError):
     code = "DEADLINE_EXCEEDED"
     http = 504
     retryable = True
+    remedy = "Give the call more time; if the service is slow for all, see its log."
 
     service: str
     seconds: float
@@ -392,6 +420,7 @@ class ShuttingDown(SpinCycleError):
     code = "UNAVAILABLE"
     http = 503
     retryable = True
+    remedy = "Call again; a load balancer leads to another copy."
 
     service: str
 
@@ -404,6 +433,8 @@ class WatcherTooSlow(SpinCycleError):
     code = "RESOURCE_EXHAUSTED"
     http = 503
     retryable = True
+    retry_after = 0.0
+    remedy = "Watch again from the last cursor, and read faster or watch less."
 
     limit: int
 
@@ -416,6 +447,7 @@ class CursorTooOld(SpinCycleError):
     reason = "CURSOR_TOO_OLD"
     code = "OUT_OF_RANGE"
     http = 410
+    remedy = "Watch again without a cursor."
 
     cursor: str
 
@@ -427,6 +459,46 @@ class InvalidPageToken(SpinCycleError):
     reason = "INVALID_PAGE_TOKEN"
     code = "INVALID_ARGUMENT"
     http = 400
+    remedy = "Begin with the first page, and keep the filter from page to page."
+
+
+@dataclass(eq=False)
+class UnknownMethod(SpinCycleError):
+    """there is no method {method} here; reflection lists those that there are"""
+
+    reason = "UNKNOWN_METHOD"
+    code = "UNIMPLEMENTED"
+    http = 501
+    remedy = "Check the method's name, the service's address, and the version of both ends."
+
+    method: str
+
+
+@dataclass(eq=False)
+class UnreadableMessage(SpinCycleError):
+    """the message for {method} cannot be read: {cause}"""
+
+    reason = "UNREADABLE_MESSAGE"
+    code = "INVALID_ARGUMENT"
+    http = 400
+    remedy = "Make the client's stubs from the protos of this version."
+
+    method: str
+    cause: str
+
+
+@dataclass(eq=False)
+class MessageTooLarge(SpinCycleError):
+    """a message of {call} takes {size} bytes; one may take {limit}"""
+
+    reason = "MESSAGE_TOO_LARGE"
+    code = "RESOURCE_EXHAUSTED"
+    http = 413
+    remedy = "Ask for less: a page, a filter, FetchJobChain in place of include_job_chain."
+
+    call: str
+    size: int
+    limit: int
 
 
 @dataclass(eq=False)
@@ -436,6 +508,7 @@ class Internal(SpinCycleError):
     reason = "INTERNAL"
     code = "INTERNAL"
     http = 500
+    remedy = "Look for the incident in the service's log, and report what stands there."
 
     incident: str
 
@@ -443,6 +516,8 @@ class Internal(SpinCycleError):
 @dataclass(eq=False)
 class RemoteError(SpinCycleError):
     """{problem}"""
+
+    remedy = ""
 
     problem: str
     request_id: str = ""

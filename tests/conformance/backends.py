@@ -56,11 +56,11 @@ class Backend:
         getattr(self._stubs, f"add_{service.name}Servicer_to_server")(servicer, self._server.server)
         port = self._server.bind()
         await self._server.start()
-        await self._server.set_serving(True)
+        await self.set_serving(True)
         self.address = f"127.0.0.1:{port}"
 
     async def set_serving(self, serving: bool) -> None:
-        await self._server.set_serving(serving)
+        await self._server.health.tell(ready=serving)
 
     async def stop(self) -> None:
         await self._server.stop(0)

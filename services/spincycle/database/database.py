@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
 import structlog
 
+from spincycle import deadline
 from spincycle.config import DatabaseConfig
 from spincycle.database.queries import Query
 from spincycle.errors import DatabaseUnavailable
@@ -19,8 +21,11 @@ R = TypeVar("R")
 ACQUIRE_TIMEOUT = 3.0
 """Seconds that a caller waits for a free connection."""
 
-RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to reach a server that was lost."""
+LOOK_INTERVAL = 1.0
+"""Seconds without a statement after which a look is taken whether the server is there."""
+
+LOOK_TIMEOUT = 2.0
+"""Seconds that the server has to answer that."""
 
 ATTEMPTS = 5
 """How often a statement is run that loses to others."""
@@ -54,28 +59,39 @@ async def _hand_back(connection: Any) -> None:
 
 
 class Session:
-    """Runs named queries on one connection, within a transaction."""
+    """Runs named queries on one connection, within a transaction.
 
-    def __init__(self, connection: Any, queries: Mapping[str, Query]) -> None:
+    A statement may take `timeout` seconds, or what is left of the call that needs it; the server
+    is told to give it up then, as it is when its task is cancelled.
+    """
+
+    def __init__(self, connection: Any, queries: Mapping[str, Query], timeout: float) -> None:
         self._connection = connection
         self._queries = queries
+        self._timeout = timeout
 
     async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """All rows."""
         query = self._queries[name]
-        rows: list[asyncpg.Record] = await self._connection.fetch(query.sql, *query.bind(values))
+        rows: list[asyncpg.Record] = await self._connection.fetch(
+            query.sql, *query.bind(values), timeout=deadline.left(self._timeout)
+        )
         return rows
 
     async def fetch_one(self, name: str, /, **values: Any) -> asyncpg.Record | None:
         """The first row, or None."""
         query = self._queries[name]
-        row: asyncpg.Record | None = await self._connection.fetchrow(query.sql, *query.bind(values))
+        row: asyncpg.Record | None = await self._connection.fetchrow(
+            query.sql, *query.bind(values), timeout=deadline.left(self._timeout)
+        )
         return row
 
     async def execute(self, name: str, /, **values: Any) -> None:
         """Run a query that answers nothing."""
         query = self._queries[name]
-        await self._connection.execute(query.sql, *query.bind(values))
+        await self._connection.execute(
+            query.sql, *query.bind(values), timeout=deadline.left(self._timeout)
+        )
 
 
 class Database:
@@ -87,13 +103,19 @@ class Database:
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, queries: Mapping[str, Query], *, held_back: bool = False
+        self,
+        pool: asyncpg.Pool,
+        queries: Mapping[str, Query],
+        statement_timeout: float,
+        *,
+        held_back: bool = False,
     ) -> None:
         self._pool = pool
         self._queries = queries
+        self._statement_timeout = statement_timeout
         self._held_back = held_back
         self._reachable = True
-        self._lost = asyncio.Event()
+        self._answered_at = float("-inf")
 
     @classmethod
     async def open(
@@ -117,7 +139,7 @@ class Database:
             reset=_hand_back,
             server_settings={"application_name": f"spincycle-{application}", "jit": "off"},
         )
-        return cls(pool, queries, held_back=held_back)
+        return cls(pool, queries, config.statement_timeout, held_back=held_back)
 
     def let_through(self) -> None:
         """Run statements from now on: the schema is there."""
@@ -129,21 +151,17 @@ class Database:
         return self._reachable and not self._held_back
 
     async def keep_reachable(self) -> None:
-        """After the server was lost, look whether it is back, until cancelled.
+        """Look whether the server is there whenever no statement has, until cancelled.
 
-        Whoever hides this process from callers while it is not reachable needs that: no call
-        would find out.
+        Whoever hides this process from callers by that needs it: no call would find out.
         """
         while True:
-            await self._lost.wait()
-            self._lost.clear()
-            while not self._reachable:
-                await asyncio.sleep(RETRY_INTERVAL)
-                try:
-                    async with self._session() as session:
-                        await session._connection.execute("SELECT")  # noqa: SLF001 # as in transaction
-                except DatabaseUnavailable:
-                    continue
+            await asyncio.sleep(LOOK_INTERVAL)
+            if self._reachable and time.monotonic() - self._answered_at < LOOK_INTERVAL:
+                continue
+            with suppress(DatabaseUnavailable):
+                async with self._session() as session:
+                    await session._connection.execute("SELECT", timeout=LOOK_TIMEOUT)  # noqa: SLF001 # as in transaction
 
     async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """All rows of a query."""
@@ -187,14 +205,17 @@ class Database:
         if self._held_back:
             raise DatabaseUnavailable
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
-                yield Session(connection, self._queries)
+            async with self._pool.acquire(timeout=deadline.left(ACQUIRE_TIMEOUT)) as connection:
+                yield Session(connection, self._queries, self._statement_timeout)
         except UNREACHABLE as error:
+            if isinstance(error, TimeoutError) and deadline.is_over():
+                # That says nothing of the server: the caller was in too much of a hurry.
+                raise DatabaseUnavailable
             if self._reachable:
                 structlog.get_logger().warning("database unavailable", cause=repr(error))
             self._reachable = False
-            self._lost.set()
             raise DatabaseUnavailable
         if not self._reachable:
             structlog.get_logger().info("database available again")
         self._reachable = True
+        self._answered_at = time.monotonic()

@@ -18,7 +18,7 @@ RETRY_INTERVAL = 1.0
 STATEMENT_TIMEOUT = 5.0
 """Seconds that a statement on the listening session may take."""
 
-PROBE_INTERVAL = 30.0
+PROBE_INTERVAL = 5.0
 """Seconds between two probes that tell a half-open connection from a quiet one."""
 
 
@@ -27,6 +27,7 @@ async def listen(
     channel: str,
     hear: Callable[[str], None],
     connected: Callable[[], None],
+    lost: Callable[[], None] = lambda: None,
     *,
     enter: str = "",
     leave: str = "",
@@ -34,8 +35,8 @@ async def listen(
     """Call `hear` with the payload of every notification, until cancelled.
 
     `connected` is called each time listening begins: whatever was told before that was not
-    heard, so the listener must look for itself. `enter` is a statement that the session runs
-    before, and `leave` one that it runs when this is cancelled.
+    heard, so the listener must look for itself. `lost` is called when listening ends. `enter` is
+    a statement that the session runs before, and `leave` one that it runs when this is cancelled.
     """
     log = structlog.get_logger()
     while True:
@@ -49,15 +50,15 @@ async def listen(
             await asyncio.sleep(RETRY_INTERVAL)
             continue
         try:
-            lost = asyncio.Event()
-            connection.add_termination_listener(lambda _, lost=lost: lost.set())
+            ended = asyncio.Event()
+            connection.add_termination_listener(lambda _, ended=ended: ended.set())
             await connection.add_listener(channel, lambda *told: hear(str(told[3])))
             if enter:
                 await connection.execute(enter, timeout=STATEMENT_TIMEOUT)
             connected()
-            while not lost.is_set():
+            while not ended.is_set():
                 try:
-                    await asyncio.wait_for(lost.wait(), PROBE_INTERVAL)
+                    await asyncio.wait_for(ended.wait(), PROBE_INTERVAL)
                 except TimeoutError:
                     await connection.execute("SELECT 1", timeout=STATEMENT_TIMEOUT)
         except (*UNREACHABLE, asyncpg.PostgresError) as error:
@@ -68,5 +69,6 @@ async def listen(
                     await connection.execute(leave, timeout=STATEMENT_TIMEOUT)
             raise
         finally:
+            lost()
             connection.terminate()
         await asyncio.sleep(RETRY_INTERVAL)

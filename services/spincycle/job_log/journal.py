@@ -11,6 +11,7 @@ from spincycle.job_log.intake import Intake
 from spincycle.job_log.model import Page, Refused, Row, Selection
 from spincycle.job_log.store import JournalStore, UnfitRows
 from spincycle.journal_entry import JournalEntry
+from spincycle.pulse import Pulse
 
 MAX_STATEMENT_ROWS = 2000
 """Most entries that one statement stores."""
@@ -28,12 +29,18 @@ class Journal:
     Entries of all callers that arrive while one statement is under way are stored by the next
     one. There is never more than one under way, so what a caller appends first is committed
     first.
+
+    Attributes:
+        write: beats while entries are being stored, from their first attempt on.
+        attempt: beats at each attempt of that.
     """
 
     def __init__(self, store: JournalStore, intake: Intake) -> None:
         self._store = store
         self._intake = intake
         self._appends: Coalescer[list[Row], list[Refused]] = Coalescer(self._append_batches)
+        self.write = Pulse()
+        self.attempt = Pulse()
 
     def append(self, entries: Sequence[JournalEntry]) -> asyncio.Future[list[Refused]]:
         """Store a batch; the future ends after its commit, with what was refused.
@@ -96,6 +103,15 @@ class Journal:
         await self._appends.close(grace)
 
     async def _append_batches(self, batches: list[list[Row]]) -> list[list[Refused]]:
+        self.write.begin()
+        self.attempt.begin()
+        try:
+            return await self._write_batches(batches)
+        finally:
+            self.write.rest()
+            self.attempt.rest()
+
+    async def _write_batches(self, batches: list[list[Row]]) -> list[list[Refused]]:
         rows = [row for batch in batches for row in batch]
         errors: dict[int, SpinCycleError] = {}
         for start, part in _statements(rows):
@@ -123,6 +139,7 @@ class Journal:
             try:
                 return await self._store.append(rows)
             except DatabaseUnavailable:
+                self.attempt.beat()
                 await asyncio.sleep(RETRY_INTERVALS[min(attempts, len(RETRY_INTERVALS) - 1)])
                 attempts += 1
             except UnfitRows as unfit:

@@ -18,7 +18,8 @@ from spincycle.job_log.service import SERVICE_NAME, JobLogService
 from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
 from spincycle.process import Shutdown, run_beside, service_command
-from spincycle.rpc.server import RpcServer, keep_health
+from spincycle.rpc.health import Vitals
+from spincycle.rpc.server import RpcServer
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
 PACKAGE = "spincycle.job_log"
@@ -49,21 +50,22 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     try:
         await run_beside(
             shutdown,
-            _prepare(config, database, server),
+            prepare_schema(database, config.database, SCHEMA, PACKAGE),
             database.keep_reachable(),
-            keep_health(server, [lambda: database.reachable]),
+            server.health.keep(
+                Vitals(
+                    ready=[lambda: database.reachable, journal.write.is_quick],
+                    live=[journal.attempt.is_alive],
+                )
+            ),
         )
     finally:
+        await server.health.end()
         service.end()
         await server.stop(config.grace)
         await journal.close(config.grace)
         await followers.close()
         await database.close()
-
-
-async def _prepare(config: JobLogConfig, database: Database, server: RpcServer) -> None:
-    await prepare_schema(database, config.database, SCHEMA, PACKAGE)
-    await server.set_serving(database.reachable)
 
 
 main = service_command("job-log", JobLogConfig, serve)

@@ -9,6 +9,7 @@ from itertools import islice
 import grpc
 import structlog
 
+from spincycle.pulse import Pulse
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2, request_manager_service_pb2_grpc
 
@@ -41,6 +42,7 @@ class Outbox:
         self._something = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
+        self.pulse = Pulse()
 
     def put(self, request_id: str, report: Report) -> None:
         """Report something; progress never takes the place of an end."""
@@ -67,7 +69,9 @@ class Outbox:
             if not self._reports:
                 self._something.clear()
                 self._empty.set()
+                self.pulse.rest()
                 continue
+            self.pulse.begin()
             batch = self._next_batch()
             try:
                 response = await self._stub.Report(
@@ -80,10 +84,12 @@ class Outbox:
                 structlog.get_logger().warning(
                     "reports wait", reports=len(self._reports), cause=failure.details()
                 )
+                self.pulse.beat()
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LAST_RETRY)
                 continue
             wait = FIRST_RETRY
+            self.pulse.beat()
             self._settle(batch, response, abandon)
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ import grpc
 import structlog
 
 from spincycle.job_runner.lease import Lease
+from spincycle.pulse import Pulse
 from spincycle.request_id import RequestIds
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.status import from_rpc_error
@@ -76,9 +77,17 @@ class Presence:
         self._leaving = False
         self._interval = 2.0
         self._silence_limit = 8.0
+        self._answered_at = float("-inf")
+        self.pulse = Pulse()
+
+    def is_heard(self) -> bool:
+        """Whether this runner is known and hardly more than one beat of it went unanswered."""
+        silence = asyncio.get_running_loop().time() - self._answered_at
+        return self.known and silence < 2 * self._interval + 1
 
     async def run(self) -> None:
         """Be present until cancelled, or until this runner has left."""
+        self.pulse.begin()
         while True:
             await self._register()
             await self._beat_until_given_up()
@@ -128,11 +137,13 @@ class Presence:
                         cause=failure.details(),
                     )
                 told = True
+                self.pulse.beat()
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
             self._interval = response.beat_interval.ToTimedelta().total_seconds()
             self._silence_limit = response.silence_limit.ToTimedelta().total_seconds()
             self._lease.renew(asked_at, self._silence_limit)
+            self._answered_at = asyncio.get_running_loop().time()
             self.known = True
             structlog.get_logger().info("registered", runner_id=self.runner_id)
             return
@@ -142,7 +153,9 @@ class Presence:
         wait = self._interval
         while True:
             asleep = loop.time()
+            self.pulse.rest()
             await asyncio.sleep(wait)
+            self.pulse.begin()
             lag = max(0.0, loop.time() - asleep - wait)
             beaten_at = self._lease.now()
             try:
@@ -156,6 +169,7 @@ class Presence:
                 wait = min(RETRY_INTERVAL, self._interval)
                 continue
             self._lease.renew(beaten_at, self._silence_limit)
+            self._answered_at = loop.time()
             wait = self._interval
             for request_id in wishes.stop_request_ids:
                 self._chains.stop(request_id, "")

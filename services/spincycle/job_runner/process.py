@@ -27,13 +27,12 @@ from spincycle.job_runner.service import JobRunnerService
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.watchers import Watchers
 from spincycle.process import Shutdown, keep_up, service_command
-from spincycle.rpc.server import RpcServer, keep_health
+from spincycle.pulse import SLOW_AFTER
+from spincycle.rpc.health import Vitals
+from spincycle.rpc.server import RpcServer
 from spincycle.v1 import job_runner_service_pb2_grpc
 
 SERVICE = "spincycle.v1.JobRunnerService"
-
-STUCK_AFTER = 30.0
-"""Seconds that a journal entry may wait before the runner no longer calls itself healthy."""
 
 LAST_WORDS = 5.0
 """Seconds to hand over the last reports after all chains have ended."""
@@ -79,6 +78,14 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(
         JobRunnerService(runner, watchers, lambda: presence.runner_id, address), server.server
     )
+    vitals = Vitals(
+        ready=[
+            presence.is_heard,
+            lambda: not runner.draining,
+            lambda: journal.oldest_unacknowledged < SLOW_AFTER,
+        ],
+        live=[presence.pulse.is_alive, outbox.pulse.is_alive],
+    )
     await server.start()
     structlog.get_logger().info("listening", address=address, runner_id=presence.runner_id)
     try:
@@ -89,20 +96,11 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                     ("journal", journal.run),
                     ("reports", lambda: outbox.run(lambda: presence.runner_id, runner.abandon)),
                     ("presence", presence.run),
-                    (
-                        "health",
-                        lambda: keep_health(
-                            server,
-                            [
-                                lambda: presence.known,
-                                lambda: not runner.draining,
-                                lambda: journal.oldest_unacknowledged < STUCK_AFTER,
-                            ],
-                        ),
-                    ),
+                    ("health", lambda: server.health.keep(vitals)),
                 )
             ]
             await shutdown.wait()
+            await server.health.end()
             await _drain(config, runner, presence, outbox)
             for task in tasks:
                 task.cancel()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from spincycle.errors import DatabaseUnavailable, RunnerUnreachable, SpinCycleError
+from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.model import Assigned
 from spincycle.request_manager.runner_client import Answer, RunnerClient
@@ -71,6 +72,7 @@ class Dispatcher:
         self._more = False
         self._something = asyncio.Event()
         self._look = asyncio.Event()
+        self.pulse = Pulse()
 
     def offer(self, request_id: str, job_chain: bytes) -> None:
         """Dispatch a request that was just stored, whose serialized chain is at hand."""
@@ -92,6 +94,7 @@ class Dispatcher:
             group.create_task(self._send_again())
 
     async def _sweep(self) -> None:
+        self.pulse.begin()
         while True:
             try:
                 if await self._runners.live():
@@ -103,6 +106,7 @@ class Dispatcher:
                     self._something.set()
             except DatabaseUnavailable:
                 structlog.get_logger().debug("cannot look for waiting requests")
+            self.pulse.beat()
             try:
                 async with asyncio.timeout(self._policy.sweep_interval):
                     await self._look.wait()

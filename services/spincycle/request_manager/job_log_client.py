@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import grpc
 
+from spincycle import deadline
 from spincycle.errors import ServiceUnavailable, SpinCycleError
 from spincycle.journal_entry import JournalEntry
 from spincycle.rpc.channel import open_channel
@@ -34,7 +35,7 @@ class JobLogClient:
             fences=[job_log_service_pb2.EpochFence(request_id=request_id, epoch=epoch)]
         )
         try:
-            await self._stub.Fence(request, timeout=self._timeout)
+            await self._stub.Fence(request, timeout=deadline.left(self._timeout))
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
 
@@ -49,7 +50,9 @@ class JobLogClient:
         )
         while True:
             try:
-                response = await self._stub.ListEntries(request, timeout=self._timeout)
+                response = await self._stub.ListEntries(
+                    request, timeout=deadline.left(self._timeout)
+                )
             except grpc.aio.AioRpcError as failure:
                 raise self._error(failure)
             for entry in response.entries:
@@ -80,7 +83,7 @@ class JobLogClient:
         ]
         if not batches:
             return
-        call = self._stub.Append(iter(batches), timeout=self._timeout)
+        call = self._stub.Append(iter(batches), timeout=deadline.left(self._timeout))
         try:
             async for response in call:
                 if response.refused:

@@ -38,7 +38,8 @@ from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.telling import Telling
 from spincycle.request_manager.translate import encode_request
 from spincycle.request_manager.watch import Watch
-from spincycle.rpc.server import RpcServer, keep_health
+from spincycle.rpc.health import Vitals
+from spincycle.rpc.server import RpcServer
 from spincycle.rpc.texts import check_texts
 from spincycle.v1 import job_chain_pb2, request_manager_service_pb2_grpc
 from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_chain
@@ -158,6 +159,15 @@ async def _work(
     shutdown: Shutdown,
 ) -> None:
     """Do what goes on beside the calls, until asked to end."""
+    loops = (manager.dispatcher.pulse, manager.recovery.pulse)
+    vitals = Vitals(
+        ready=[
+            lambda: database.reachable,
+            lambda: manager.telling.hears,
+            *(loop.is_quick for loop in loops),
+        ],
+        live=[loop.is_alive for loop in loops],
+    )
     reloads = asyncio.Event()
     shutdown.on_reload(reloads.set)
 
@@ -168,7 +178,7 @@ async def _work(
             "recovery": manager.recovery.run,
             "telling others": manager.telling.tell,
             "hearing others": lambda: manager.telling.hear(config.database),
-            "health": lambda: keep_health(server, [lambda: database.reachable]),
+            "health": lambda: server.health.keep(vitals),
             "reload": lambda: _reload(manager.specs, reloads),
         }
         if config.specs_interval:
@@ -178,7 +188,7 @@ async def _work(
                 group.create_task(keep_up(name, work))
 
     await run_beside(shutdown, tend())
-    await server.set_serving(False)
+    await server.health.end()
 
 
 async def _reload(specs: SpecKeeper, asked: asyncio.Event) -> None:

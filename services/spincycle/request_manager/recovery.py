@@ -11,6 +11,7 @@ import structlog
 
 from spincycle.coalescing import Coalescer
 from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
+from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.model import Assigned, Orphan, Suspended
 from spincycle.request_manager.runner_store import RunnerStore
@@ -79,15 +80,18 @@ class Recovery:
         self._policy = policy
         self._rebuilding = asyncio.Semaphore(policy.parallel)
         self._ready = Coalescer[Suspended, None](self._suspend)
+        self.pulse = Pulse()
 
     async def run(self) -> None:
         """Recover until cancelled."""
+        self.pulse.begin()
         while True:
             try:
                 await self._give_up()
                 await self._recover_orphans()
             except SpinCycleError as error:
                 structlog.get_logger().warning("cannot recover", why=error.message)
+            self.pulse.beat()
             await asyncio.sleep(self._policy.interval)
 
     async def recover_unanswered(self, assigned: Sequence[Assigned]) -> None:
@@ -135,6 +139,7 @@ class Recovery:
             await asyncio.sleep(self._policy.lease / 4)
             with suppress(DatabaseUnavailable):
                 await self._store.hold_claims(list(at_work.values()), self._policy.lease)
+            self.pulse.beat()
 
     async def _recover_one(self, orphan: Orphan, chain: bytes, at_work: dict[str, Orphan]) -> None:
         log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)

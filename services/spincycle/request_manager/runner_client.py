@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from spincycle import deadline
 from spincycle.coalescing import Coalescer
 from spincycle.errors import RunnerUnreachable, SpinCycleError
 from spincycle.request_manager.model import Assigned, Runner
@@ -114,7 +115,7 @@ class RunnerClient:
                 request_ids=request_ids, reason=reason
             )
             try:
-                await self.stub.StopChains(request, timeout=self._timeout)
+                await self.stub.StopChains(request, timeout=deadline.left(self._timeout))
             except grpc.aio.AioRpcError as failure:
                 raise self._unreachable(failure)
         return [None] * len(wishes)
@@ -125,7 +126,7 @@ class RunnerClient:
                 request_ids=request_ids, reason=reason
             )
             try:
-                await self.stub.SuspendChains(request, timeout=self._timeout)
+                await self.stub.SuspendChains(request, timeout=deadline.left(self._timeout))
             except grpc.aio.AioRpcError as failure:
                 raise self._unreachable(failure)
         return [None] * len(wishes)
@@ -140,7 +141,9 @@ class RunnerClient:
             filter=status_pb2.StatusFilter(request_id=request_id, limit=limit)
         )
         try:
-            return list((await self.stub.ListRunning(request, timeout=self._timeout)).jobs)
+            return list(
+                (await self.stub.ListRunning(request, timeout=deadline.left(self._timeout))).jobs
+            )
         except grpc.aio.AioRpcError as failure:
             raise self._unreachable(failure)
 
@@ -152,7 +155,9 @@ class RunnerClient:
         """
         request = job_runner_service_pb2.ExplainChainRequest(request_id=request_id)
         try:
-            return list((await self.stub.ExplainChain(request, timeout=self._timeout)).jobs)
+            return list(
+                (await self.stub.ExplainChain(request, timeout=deadline.left(self._timeout))).jobs
+            )
         except grpc.aio.AioRpcError as failure:
             if failure.code() is grpc.StatusCode.NOT_FOUND:
                 return []

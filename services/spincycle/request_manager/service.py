@@ -42,7 +42,7 @@ from spincycle.request_manager.translate import (
     report_request_id,
 )
 from spincycle.request_manager.watch import Watch, WatchOptions
-from spincycle.rpc.channel import MAX_MESSAGE_BYTES
+from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 from spincycle.rpc.status import to_message
 from spincycle.spec import Source, check_sources
 from spincycle.spec.call_checks import JobTypeRule

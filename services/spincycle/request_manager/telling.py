@@ -25,7 +25,11 @@ _IDS_AT_ONCE = 300
 
 
 class Telling:
-    """Notifications between request managers. What this process told itself it does not hear."""
+    """Notifications between request managers. What this process told itself it does not hear.
+
+    Attributes:
+        hears: whether what the others tell arrives here.
+    """
 
     def __init__(self, database: Database, changes: Changes) -> None:
         self._database = database
@@ -33,6 +37,7 @@ class Telling:
         self._name = secrets.token_hex(8)
         self._pending: set[str] = set()
         self._something = asyncio.Event()
+        self.hears = False
         changes.tell_others(self._tell)
 
     async def tell(self) -> None:
@@ -58,11 +63,18 @@ class Telling:
 
     async def hear(self, config: DatabaseConfig) -> None:
         """Hear the others, until cancelled."""
-        await listen(config, CHANNEL, self._heard, self._changes.nothing_heard)
+        await listen(config, CHANNEL, self._heard, self._began, self._lost)
 
     def _tell(self, request_ids: list[str]) -> None:
         self._pending.update(request_ids)
         self._something.set()
+
+    def _began(self) -> None:
+        self.hears = True
+        self._changes.nothing_heard()
+
+    def _lost(self) -> None:
+        self.hears = False
 
     def _heard(self, payload: str) -> None:
         name, _, request_ids = payload.partition(" ")

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import grpc
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Largest message that a service takes or sends; larger chains travel in parts."""
-
-LIMITS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+from spincycle.rpc.limits import (
+    KEEPALIVE_OF_CLIENTS,
+    KEEPALIVE_PATIENCE,
+    LIMITS,
+    milliseconds,
 )
 
 SERVICE_CONFIG = json.dumps(
@@ -61,8 +60,8 @@ def open_channel(
         *LIMITS,
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.enable_retries", 1),
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_time_ms", milliseconds(KEEPALIVE_OF_CLIENTS)),
+        ("grpc.keepalive_timeout_ms", milliseconds(KEEPALIVE_PATIENCE)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -15,6 +17,8 @@ from spincycle.v1 import error_pb2
 
 DOMAIN = "spincycle"
 """Domain of every ErrorInfo that these services send."""
+
+_TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
 
 
 def to_message(error: SpinCycleError) -> error_pb2.Error:
@@ -28,7 +32,11 @@ def to_message(error: SpinCycleError) -> error_pb2.Error:
 
 
 def to_status(error: SpinCycleError) -> status_pb2.Status:
-    """The failure as a status with ErrorInfo, BadRequest if fields are at fault, and Error."""
+    """The failure as a status with details.
+
+    ErrorInfo first, BadRequest if fields are at fault, RetryInfo if the call can be made again,
+    and Error last.
+    """
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
     _add(
         status,
@@ -39,14 +47,15 @@ def to_status(error: SpinCycleError) -> status_pb2.Status:
         for violation in error.violations:
             bad.field_violations.add(field=violation.field, description=violation.description)
         _add(status, bad)
+    if error.retryable:
+        again = error_details_pb2.RetryInfo()
+        again.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
+        _add(status, again)
     _add(status, to_message(error))
     return status
 
 
-def _add(
-    status: status_pb2.Status,
-    detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_pb2.Error,
-) -> None:
+def _add(status: status_pb2.Status, detail: Message) -> None:
     packed = Any()
     packed.Pack(detail)
     status.details.append(packed)
@@ -65,7 +74,7 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, service: str, address: str) ->
     """What a failed call to one of our services says, as an entry of the catalogue.
 
     A failure that the service itself did not name becomes ServiceUnavailable,
-    DeadlineExceeded or RemoteError, by its code.
+    DeadlineExceeded, MessageTooLarge or RemoteError, by its code.
     """
     for key, value in failure.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
@@ -75,6 +84,11 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, service: str, address: str) ->
         return errors.ServiceUnavailable(service, address)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(service, 0)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # gRPC counts the bytes before any of our code sees them.
+        sizes = _TOO_LARGE.search(failure.details() or "")
+        if sizes:
+            return errors.MessageTooLarge(service, int(sizes[1]), int(sizes[2]))
     return errors.RemoteError(failure.details() or code.name, reason=code.name, code=code.name)
 
 

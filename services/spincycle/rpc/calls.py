@@ -1,0 +1,216 @@
+"""What happens around every call: deadlines, compression, and errors of the catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeAlias, TypeVar, cast
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+
+from spincycle import deadline
+from spincycle.errors import (
+    DeadlineExceeded,
+    Internal,
+    MessageTooLarge,
+    SpinCycleError,
+    UnknownMethod,
+    UnreadableMessage,
+)
+from spincycle.rpc.limits import (
+    COMPRESSED_FROM,
+    COMPRESSED_UP_TO,
+    COMPRESSION,
+    MAX_MESSAGE_BYTES,
+    UNARY_DEADLINE,
+)
+from spincycle.rpc.status import abort
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context = grpc.aio.ServicerContext[Any, Any]
+Check = Callable[[Message], None]
+
+NOT_WRITTEN = "Method not implemented!"
+"""What the generated code says of a method that a service does not have."""
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Sends every failure of a call as an entry of the catalogue, and keeps its deadline.
+
+    What is not in the catalogue is logged whole under an incident number, which is all
+    that the caller is told. `check` refuses a request by raising such an entry.
+    """
+
+    def __init__(self, check: Check | None = None) -> None:
+        self._check = check or _unchecked
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Asked, Answered] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the handler of the call."""
+        method = str(handler_call_details.method)
+        wrapped = self._wrapped.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return _refusing(UnknownMethod(method))
+        if not method.startswith("/spincycle."):
+            return handler
+        wrapped = self._wrapped[method] = _wrap(handler, _Call(method, handler, self._check))
+        return wrapped
+
+
+class _Call:
+    """One method, as its messages are read and written."""
+
+    def __init__(self, method: str, handler: Handler, check: Check) -> None:
+        self.method = method
+        self._check = check
+        self._parse = handler.request_deserializer or bytes
+        self._serialize = handler.response_serializer or bytes
+
+    def read(self, raw: bytes) -> Any:
+        """The one message that the caller sent, if nothing speaks against it."""
+        request = self.read_next(raw)
+        self._check(request)
+        return request
+
+    def read_next(self, raw: bytes) -> Any:
+        """A message of a stream that the caller sends."""
+        try:
+            return self._parse(raw)
+        except Exception as error:  # noqa: BLE001 # parsers raise what they like at what they cannot read
+            raise UnreadableMessage(self.method, str(error))
+
+    def write(self, answer: Any) -> bytes:
+        """The message as it is sent."""
+        raw = self._serialize(answer)
+        if len(raw) > MAX_MESSAGE_BYTES:
+            raise MessageTooLarge(self.method, len(raw), MAX_MESSAGE_BYTES)
+        return raw
+
+    def named(self, error: Exception) -> SpinCycleError:
+        """A failure as an entry of the catalogue."""
+        if isinstance(error, SpinCycleError):
+            return error
+        if isinstance(error, NotImplementedError) and str(error) == NOT_WRITTEN:
+            return UnknownMethod(self.method)
+        incident = secrets.token_hex(4)
+        structlog.get_logger().error(
+            "call failed", method=self.method, incident=incident, exc_info=error
+        )
+        return Internal(incident)
+
+
+def _unchecked(_: Message) -> None:
+    """Take any request."""
+
+
+def _wrap(handler: Any, call: _Call) -> Handler:
+    if handler.unary_unary:
+        return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, call))
+    if handler.stream_unary:
+        return grpc.stream_unary_rpc_method_handler(
+            _collecting(handler.stream_unary, call), call.read_next
+        )
+    if handler.unary_stream:
+        return grpc.unary_stream_rpc_method_handler(
+            _streaming(handler.unary_stream, call, call.read)
+        )
+    return grpc.stream_stream_rpc_method_handler(
+        _streaming(handler.stream_stream, call, lambda requests: requests), call.read_next
+    )
+
+
+def _answering(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
+    async def answer(request: bytes, context: Context) -> bytes:
+        left = cast("float | None", context.time_remaining())  # None without a deadline
+        deadline.begin(UNARY_DEADLINE if left is None else left)
+        try:
+            if left is None:
+                answered = await _within(UNARY_DEADLINE, handler(call.read(request), context), call)
+            else:
+                # When it is over, gRPC cancels this task, and that whatever it waits for.
+                answered = await handler(call.read(request), context)
+            raw = call.write(answered)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
+            await abort(context, call.named(error))
+        if COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO and _wants_compression(context):
+            context.set_compression(grpc.Compression.Gzip)
+            # What is sent together with a unary answer does not say how that is written.
+            await context.send_initial_metadata(())
+        return raw
+
+    return answer
+
+
+async def _within(seconds: float, answer: Awaitable[Any], call: _Call) -> Any:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await answer
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineExceeded(call.method, seconds)
+        raise
+
+
+def _collecting(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
+    async def answer(requests: AsyncIterator[Any], context: Context) -> bytes:
+        try:
+            return call.write(await handler(requests, context))
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
+            await abort(context, call.named(error))
+
+    return answer
+
+
+def _streaming(
+    handler: Callable[..., Any], call: _Call, read: Callable[[Any], Any]
+) -> Callable[..., Any]:
+    async def stream(request: Any, context: Context) -> AsyncIterator[bytes]:
+        compressing = _wants_compression(context)
+        if compressing:
+            context.set_compression(grpc.Compression.Gzip)
+        try:
+            # Closed here, where its tasks end with it, and not whenever it is collected.
+            async with aclosing(handler(read(request), context)) as responses:
+                async for response in responses:
+                    raw = call.write(response)
+                    if compressing and not COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO:
+                        context.disable_next_message_compression()
+                    yield raw
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
+            await abort(context, call.named(error))
+
+    return stream
+
+
+def _refusing(error: SpinCycleError) -> Handler:
+    async def refuse(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        await abort(context, error)
+        yield b""
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _wants_compression(context: Context) -> bool:
+    metadata = context.invocation_metadata() or ()
+    return any(key == COMPRESSION and value == "gzip" for key, value in metadata)

@@ -1,0 +1,40 @@
+"""What connections and calls are held to. docs/grpc.md tells the same to people."""
+
+from __future__ import annotations
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest message that a service takes or sends; larger chains travel in parts."""
+
+LIMITS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+
+UNARY_DEADLINE = 60.0
+"""Seconds that a unary call may take if its caller sets no deadline."""
+
+KEEPALIVE_OF_CLIENTS = 10.0
+"""Seconds of silence after which a client asks whether the connection lives."""
+
+KEEPALIVE_OF_SERVERS = 20.0
+"""Seconds of silence after which a server asks whether the connection lives."""
+
+KEEPALIVE_PATIENCE = 5.0
+"""Seconds to answer that, or the connection is given up."""
+
+LEAST_PING_INTERVAL = 5.0
+"""Seconds between two such questions of a client; one that asks more often is sent away."""
+
+COMPRESSION = "spincycle-compression"
+"""Metadata with which a caller asks for large answers to be compressed: gzip."""
+
+COMPRESSED_FROM = 16 * 1024
+"""Bytes from which an answer is compressed for who asks; smaller ones gain little."""
+
+COMPRESSED_UP_TO = 4 * 1024 * 1024
+"""Bytes up to which it is. Compressing holds up every other call: some 10 ms a megabyte."""
+
+
+def milliseconds(seconds: float) -> int:
+    """As gRPC's options want it."""
+    return round(seconds * 1000)

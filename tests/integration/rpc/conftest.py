@@ -1,0 +1,73 @@
+"""A server of ours with a job log behind it that does what the test says, on a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.server import RpcServer
+from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1.job_log_service_pb2_grpc import (
+    JobLogServiceServicer,
+    JobLogServiceStub,
+    add_JobLogServiceServicer_to_server,
+)
+
+SERVICE = "spincycle.v1.JobLogService"
+
+
+class SaidJobLog(JobLogServiceServicer):
+    """Answers GetEntry and Tail as the test says; has no other method."""
+
+    get: Callable[[], Awaitable[pb.GetEntryResponse]]
+    tail: list[pb.TailResponse]
+    failure: Exception | None = None
+    batches: list[int]
+
+    def __init__(self) -> None:
+        self.batches = []
+
+    async def GetEntry(self, request: Any, context: Any) -> pb.GetEntryResponse:
+        if self.failure:
+            raise self.failure
+        return await self.get()
+
+    async def Tail(self, request: Any, context: Any) -> AsyncIterator[pb.TailResponse]:
+        for answer in self.tail:
+            yield answer
+        if self.failure:
+            raise self.failure
+
+    async def Append(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.AppendResponse]:
+        async for request in request_iterator:
+            self.batches.append(request.batch)
+            yield pb.AppendResponse(batch=request.batch)
+
+
+@dataclass
+class Served:
+    server: RpcServer
+    address: str
+    channel: grpc.aio.Channel
+    job_log: SaidJobLog
+    stub: JobLogServiceStub = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stub = JobLogServiceStub(self.channel)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    server = RpcServer(SERVICE, "127.0.0.1:0")
+    job_log = SaidJobLog()
+    add_JobLogServiceServicer_to_server(job_log, server.server)
+    address = f"127.0.0.1:{server.bind()}"
+    await server.start()
+    async with open_channel(address) as channel:
+        yield Served(server, address, channel, job_log)
+    await server.stop(0)

@@ -1,0 +1,181 @@
+"""Whatever goes wrong with a call is told in the words of the catalogue, with details."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from tests.integration.rpc.conftest import Served
+
+from spincycle import errors
+from spincycle.rpc import calls
+from spincycle.rpc.limits import MAX_MESSAGE_BYTES
+from spincycle.rpc.status import from_rpc_error
+from spincycle.v1 import error_pb2
+from spincycle.v1 import job_log_service_pb2 as pb
+
+
+async def failure(call: Any) -> grpc.aio.AioRpcError:
+    try:
+        if hasattr(call, "__aiter__"):
+            async for _ in call:
+                pass
+        else:
+            await call
+    except grpc.aio.AioRpcError as failed:
+        return failed
+    raise AssertionError("it did not fail")
+
+
+def details(failed: grpc.aio.AioRpcError) -> dict[str, Any]:
+    told = dict(failed.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(told["grpc-status-details-bin"])
+    kinds = {
+        kind.DESCRIPTOR.full_name: kind
+        for kind in (
+            error_details_pb2.ErrorInfo,
+            error_details_pb2.BadRequest,
+            error_details_pb2.RetryInfo,
+            error_pb2.Error,
+        )
+    }
+    found = {}
+    for detail in status.details:
+        kind = kinds[detail.TypeName()]
+        found[kind.DESCRIPTOR.name] = kind.FromString(detail.value)
+    return found
+
+
+@pytest.mark.parametrize(
+    "method", ["/spincycle.v1.JobLogService/Nothing", "/other.Service/Call", "/x"]
+)
+async def test_a_method_that_nobody_knows_is_named(served: Served, method: str) -> None:
+    failed = await failure(served.channel.unary_unary(method)(b""))
+
+    assert failed.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert details(failed)["ErrorInfo"].reason == "UNKNOWN_METHOD"
+    assert details(failed)["Error"].http_status == 501
+    assert method in str(failed.details())
+
+
+@pytest.mark.parametrize("kind", ["unary_stream", "stream_unary", "stream_stream"])
+async def test_so_is_one_that_was_called_as_a_stream(served: Served, kind: str) -> None:
+    method = getattr(served.channel, kind)("/spincycle.v1.JobLogService/Nothing")
+    call = method(b"" if kind == "unary_stream" else iter([b"", b""]))
+
+    failed = await failure(call)
+
+    assert details(failed)["ErrorInfo"].reason == "UNKNOWN_METHOD"
+
+
+async def test_a_method_of_the_contract_that_is_not_written_is_named(served: Served) -> None:
+    failed = await failure(served.stub.ListEntries(pb.ListEntriesRequest()))
+
+    assert failed.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert details(failed)["ErrorInfo"].reason == "UNKNOWN_METHOD"
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("unary_unary", "GetEntry"), ("unary_stream", "Tail"), ("stream_stream", "Append")],
+)
+async def test_bytes_that_are_no_message_are_the_callers_fault(
+    served: Served, kind: str, method: str
+) -> None:
+    call = getattr(served.channel, kind)(f"/spincycle.v1.JobLogService/{method}")
+    nonsense = b"\xff\xff\xff"
+
+    failed = await failure(call(iter([nonsense]) if kind == "stream_stream" else nonsense))
+
+    assert failed.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details(failed)["ErrorInfo"].reason == "UNREADABLE_MESSAGE"
+    assert method in str(failed.details())
+
+
+async def test_an_answer_that_is_too_large_is_told_with_its_size(served: Served) -> None:
+    answer = pb.GetEntryResponse()
+    answer.entry.stdout = "x" * (MAX_MESSAGE_BYTES + 1)
+
+    async def get() -> pb.GetEntryResponse:
+        return answer
+
+    served.job_log.get = get
+    served.job_log.tail = [pb.TailResponse(entry=answer.entry)]
+
+    for call in (
+        served.stub.GetEntry(pb.GetEntryRequest()),
+        served.stub.Tail(pb.TailRequest()),
+    ):
+        failed = await failure(call)
+        assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert details(failed)["ErrorInfo"].reason == "MESSAGE_TOO_LARGE"
+        assert int(details(failed)["ErrorInfo"].metadata["size"]) > MAX_MESSAGE_BYTES
+
+
+async def test_a_question_that_is_too_large_is_refused_unread_and_clients_name_it(
+    served: Served,
+) -> None:
+    method = "/spincycle.v1.JobLogService/GetEntry"
+    async with grpc.aio.insecure_channel(
+        served.address, [("grpc.max_send_message_length", -1)]
+    ) as channel:
+        failed = await failure(channel.unary_unary(method)(bytes(MAX_MESSAGE_BYTES + 1)))
+
+    error = from_rpc_error(failed, "job log", served.address)
+    assert isinstance(error, errors.MessageTooLarge)
+    assert (error.size, error.limit) == (MAX_MESSAGE_BYTES + 1, MAX_MESSAGE_BYTES)
+
+
+async def test_what_can_be_tried_again_says_after_how_long(served: Served) -> None:
+    served.job_log.failure = errors.RunnerFull(3)
+
+    told = details(await failure(served.stub.GetEntry(pb.GetEntryRequest())))
+
+    assert list(told) == ["ErrorInfo", "RetryInfo", "Error"]
+    assert told["RetryInfo"].retry_delay.seconds == 1
+
+
+async def test_what_is_wrong_for_good_says_nothing_of_trying_again(served: Served) -> None:
+    served.job_log.failure = errors.InvalidInput("it is wrong", "request_id")
+
+    told = details(await failure(served.stub.GetEntry(pb.GetEntryRequest())))
+
+    assert list(told) == ["ErrorInfo", "BadRequest", "Error"]
+    assert told["BadRequest"].field_violations[0].field == "request_id"
+
+
+async def test_a_stream_fails_with_the_same_details(served: Served) -> None:
+    served.job_log.tail = [pb.TailResponse()]
+    served.job_log.failure = errors.ShuttingDown("the job log")
+
+    told = details(await failure(served.stub.Tail(pb.TailRequest())))
+
+    assert told["ErrorInfo"].reason == "SHUTTING_DOWN"
+    assert "RetryInfo" in told
+
+
+async def test_a_surprise_is_told_as_an_incident_only(served: Served) -> None:
+    served.job_log.failure = ZeroDivisionError("secret things")
+
+    failed = await failure(served.stub.GetEntry(pb.GetEntryRequest()))
+
+    assert details(failed)["ErrorInfo"].reason == "INTERNAL"
+    assert "secret" not in str(failed.details())
+
+
+async def test_a_call_without_a_deadline_ends_after_the_default_one(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def get() -> pb.GetEntryResponse:
+        await grpc.aio.insecure_channel("127.0.0.1:1").channel_ready()
+        raise AssertionError("nobody is there")
+
+    served.job_log.get = get
+    monkeypatch.setattr(calls, "UNARY_DEADLINE", 0.05)
+
+    failed = await failure(served.stub.GetEntry(pb.GetEntryRequest()))
+
+    assert failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert details(failed)["ErrorInfo"].reason == "DEADLINE_EXCEEDED"
