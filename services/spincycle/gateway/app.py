@@ -15,6 +15,7 @@ import structlog
 from spincycle.errors import SpinCycleError
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
 from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.failures import HttpError, bare
 from spincycle.gateway.router import Route, Router
@@ -36,6 +37,7 @@ class Application:
         refused: how a failure that a service named is answered.
         limits: what one call may cost.
         gzip_bytes: smallest body that is compressed; 0 compresses none.
+        cross_origin: which pages of other origins may call.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class Application:
         refused: Callable[[SpinCycleError], Answer],
         limits: LimitsConfig,
         gzip_bytes: int,
+        cross_origin: CrossOrigin,
     ) -> None:
         self._router = router
         self._refused = refused
         self._limits = limits
         self._gzip_bytes = gzip_bytes
+        self._cross_origin = cross_origin
         self._log = structlog.get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +98,9 @@ class Application:
             )
             return await route.handle(call)
         except HttpError as error:
-            return bare(error.status, error.message, error.headers)
+            known = [method for method in error.headers.get("Allow", "").split(", ") if method]
+            preflight = self._cross_origin.preflight(scope["method"], headers, known)
+            return preflight or bare(error.status, error.message, error.headers)
         except SpinCycleError as error:
             return self._refused(error)
         except Exception:
@@ -153,6 +159,7 @@ class Application:
         answer.headers["X-Spincycle-Version"] = VERSION
         if answer.content_type:
             answer.headers["Content-Type"] = answer.content_type
+        self._cross_origin.mark(answer, headers)
         await self._compress(answer, headers)
         if isinstance(answer.body, bytes):
             answer.headers["Content-Length"] = str(len(answer.body))
@@ -182,7 +189,8 @@ class Application:
         else:
             return
         answer.headers["Content-Encoding"] = "gzip"
-        answer.headers["Vary"] = "Accept-Encoding"
+        varies = answer.headers.get("Vary")
+        answer.headers["Vary"] = f"{varies}, Accept-Encoding" if varies else "Accept-Encoding"
 
 
 class _Parts:

@@ -77,5 +77,9 @@ class GatewayConfig(Config):
     grace: Seconds = 5.0
     """Seconds that calls in flight have to end at shutdown."""
 
+    cross_origins: tuple[str, ...] = ()
+    """Origins, such as https://ops.example.com, whose pages may call the API from a browser;
+    "*" means any. By default none."""
+
     limits: LimitsConfig = LimitsConfig()
     """What one HTTP call may cost."""

@@ -9,6 +9,7 @@ import structlog
 from spincycle.gateway.app import Application
 from spincycle.gateway.backends import Backends, open_backends
 from spincycle.gateway.config import GatewayConfig
+from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.failures import refused, told
 from spincycle.gateway.listener import Listener, address_of, bind
 from spincycle.gateway.openapi import openapi_route
@@ -44,7 +45,8 @@ class Gateway:
             *HealthRoutes(backends).routes(),
         ]
         self.router = Router([*routes, openapi_route(routes)])
-        api = Application(self.router, told, config.limits, config.gzip_bytes)
+        origins = CrossOrigin(config.cross_origins)
+        api = Application(self.router, told, config.limits, config.gzip_bytes, origins)
         self._api = Listener(api, bind(config.listen), config.limits, config.grace)
         self._runner = _runner_listener(config, backends) if config.job_runner_listen else None
 
@@ -77,7 +79,7 @@ def _runner_listener(config: GatewayConfig, backends: Backends) -> Listener:
     bound = bind(config.job_runner_listen)
     base_url = config.job_runner_advertise or f"http://{address_of(bound)}"
     router = Router(JobRunnerRoutes(backends.job_runner, base_url).routes())
-    application = Application(router, refused, config.limits, config.gzip_bytes)
+    application = Application(router, refused, config.limits, config.gzip_bytes, CrossOrigin(()))
     return Listener(application, bound, config.limits, config.grace)
 
 

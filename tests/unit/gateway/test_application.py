@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from spincycle.gateway.app import Application
 from spincycle.gateway.backends import Backends
 from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.failures import told
 from spincycle.gateway.router import Route, Router
@@ -25,7 +26,7 @@ from spincycle.gateway.routes.running import RunningRoutes
 
 
 def application(routes: list[Route]) -> Application:
-    return Application(Router(routes), told, LimitsConfig(), 100)
+    return Application(Router(routes), told, LimitsConfig(), 100, CrossOrigin(()))
 
 
 async def ask(

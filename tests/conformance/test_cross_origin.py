@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from tests.conformance.conftest import Stack
+
+from spincycle.gateway.config import GatewayConfig
+
+PAGE = {"Origin": "https://ops.example.com"}
+ASKED = {**PAGE, "Access-Control-Request-Method": "POST"}
+
+
+@pytest.fixture
+def allowed() -> tuple[str, ...]:
+    return ("https://ops.example.com",)
+
+
+@pytest.fixture
+def config(config: GatewayConfig, allowed: tuple[str, ...]) -> GatewayConfig:
+    return config.model_copy(update={"cross_origins": allowed})
+
+
+@pytest.mark.parametrize("allowed", [("https://ops.example.com",), ("*",)])
+async def test_a_page_of_an_allowed_origin_may_call(stack: Stack) -> None:
+    asked = await stack.http.options("/api/v1/requests", headers=ASKED)
+    called = await stack.http.get("/healthz", headers=PAGE)
+
+    assert (asked.status_code, asked.content) == (204, b"")
+    assert asked.headers["access-control-allow-methods"] == "GET, POST"
+    assert "Idempotency-Key" in asked.headers["access-control-allow-headers"]
+    for answer in (asked, called):
+        assert answer.headers["access-control-allow-origin"] == PAGE["Origin"]
+        assert answer.headers["vary"] == "Origin"
+
+
+async def test_a_page_may_read_why_its_call_failed(stack: Stack) -> None:
+    answer = await stack.http.get("/api/v1/nope", headers=PAGE)
+
+    assert answer.status_code == 404
+    assert answer.headers["access-control-allow-origin"] == PAGE["Origin"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/nope", "/api/v1/requests/"])
+async def test_a_path_that_is_not_there_is_not_promised(stack: Stack, path: str) -> None:
+    answer = await stack.http.options(path, headers=ASKED)
+
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("allowed", [(), ("https://other.example.com",)])
+async def test_a_page_of_another_origin_may_not(stack: Stack) -> None:
+    asked = await stack.http.options("/api/v1/requests", headers=ASKED)
+    called = await stack.http.get("/healthz", headers=PAGE)
+
+    assert (asked.status_code, called.status_code) == (405, 200)
+    for answer in (asked, called):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+async def test_a_call_that_no_page_makes_is_answered_as_ever(stack: Stack) -> None:
+    answer = await stack.http.options("/api/v1/requests")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
