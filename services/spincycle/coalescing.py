@@ -22,6 +22,10 @@ class Coalescer(Generic[Item, Answer]):
     in place of a result is raised to that item's caller, and an exception raised by `write`
     is raised to all of them. Each caller is answered after its own batch only.
     A batch has until the last of its callers must be answered.
+
+    Attributes:
+        batches: how many were written.
+        items: how many there were in them.
     """
 
     def __init__(
@@ -36,6 +40,8 @@ class Coalescer(Generic[Item, Answer]):
         self._in_flight = in_flight
         self._waiting: list[_Waiting[Item, Answer]] = []
         self._writers: set[asyncio.Task[None]] = set()
+        self.batches = 0
+        self.items = 0
 
     async def submit(self, item: Item) -> Answer:
         """Answer what `write` answers for the item.
@@ -82,6 +88,8 @@ class Coalescer(Generic[Item, Answer]):
         answers: Sequence[Answer | BaseException]
         ends = [moment for _, _, moment in batch if moment is not None]
         deadline.end_at(max(ends) if len(ends) == len(batch) else None)
+        self.batches += 1
+        self.items += len(batch)
         try:
             answers = await self._write([item for item, _, _ in batch])
         except asyncio.CancelledError:

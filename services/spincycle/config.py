@@ -61,6 +61,13 @@ class DatabaseConfig(Section):
     """Bring the schema up to date at start."""
 
 
+class MetricsConfig(Section):
+    """Figures for operators and autoscalers, in the format of Prometheus."""
+
+    listen: str = ""
+    """Address to serve /metrics on, host:port; empty for none."""
+
+
 class Config(BaseSettings):
     """What every process is told."""
 
@@ -70,6 +77,9 @@ class Config(BaseSettings):
 
     log: LogConfig = LogConfig()
     """What is written to standard error."""
+
+    metrics: MetricsConfig = MetricsConfig()
+    """Figures for operators and autoscalers."""
 
     @classmethod
     def settings_customise_sources(

@@ -62,6 +62,21 @@ def test_the_port_is_the_one_that_the_service_listens_on(
         assert (port["port"], ports[port["targetPort"]]) == (port_of(listen), port_of(listen))
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_figures_are_served_where_they_are_scraped(
+    manifests: Manifests, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listen = config(manifests, name, monkeypatch).metrics.listen
+    annotations = manifests.pods()[name]["metadata"]["annotations"]
+    ports = {port["name"]: port["containerPort"] for port in manifests.container(name)["ports"]}
+    (rule,) = manifests.of_kind("NetworkPolicy")["metrics"]["spec"]["ingress"]
+
+    assert listen.startswith("0.0.0.0:")
+    assert ports["metrics"] == port_of(listen)
+    assert int(annotations["prometheus.io/port"]) == port_of(listen)
+    assert rule["ports"] == [{"port": port_of(listen)}]
+
+
 def test_clients_of_grpc_services_know_every_copy(
     manifests: Manifests, monkeypatch: pytest.MonkeyPatch
 ) -> None:

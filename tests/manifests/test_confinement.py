@@ -10,6 +10,7 @@ from tests.manifests.rendered import MODELS, PREFIXES, Manifests
 NAME = "app.kubernetes.io/name"
 
 ARROWS = {
+    *(("scraper", name) for name in MODELS),
     ("people", "request-manager"),
     ("people", "gateway"),
     ("gateway", "request-manager"),
@@ -42,6 +43,8 @@ def peers(rule: list[dict[str, Any]]) -> set[str]:
         space = peer.get("namespaceSelector", {}).get("matchLabels", {})
         if space.get("spincycle/clients"):
             found.add("people")
+        elif space.get("spincycle/metrics"):
+            found.add("scraper")
         elif "cnpg.io/cluster" in labels or labels.get(NAME) == "postgres":
             found.add("database")
         elif labels.get("k8s-app") != "kube-dns":
@@ -65,7 +68,7 @@ def test_nothing_may_be_called_but_what_the_architecture_has_an_arrow_for(
 
     inside = {arrow for arrow in ARROWS if "database" not in arrow}
     assert {arrow for arrow in incoming if "database" not in arrow} == inside
-    assert outgoing == {arrow for arrow in ARROWS if "people" not in arrow}
+    assert outgoing == {arrow for arrow in ARROWS if arrow[0] not in {"people", "scraper"}}
 
 
 def test_what_no_policy_names_is_forbidden(manifests: Manifests) -> None:

@@ -11,7 +11,8 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.manifests.rendered import PREFIXES, SCRIPTS, Manifests
+from prometheus_client.parser import text_string_to_metric_families
+from tests.manifests.rendered import PREFIXES, SCRIPTS, Manifests, rendered
 from tests.mounted import mount
 from tests.ports import free_port
 from tests.waiting import until
@@ -21,13 +22,24 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @pytest.fixture
+def manifests() -> Manifests:
+    """Of the overlay that has most; what the processes are told is the same in all of them."""
+    return rendered("prod-queue-wait")
+
+
+@pytest.fixture
 async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[object]:
     """Starts a service as its manifest says, but on a loopback port, with nothing to call."""
     processes: list[subprocess.Popen[bytes]] = []
+    figures: dict[str, str] = {}
 
     def begin(name: str) -> str:
         address = f"127.0.0.1:{free_port()}"
-        said = manifests.environment(name) | {f"{PREFIXES[name]}LISTEN": address}
+        said = manifests.environment(name) | {
+            f"{PREFIXES[name]}LISTEN": address,
+            f"{PREFIXES[name]}METRICS__LISTEN": f"127.0.0.1:{free_port()}",
+        }
+        figures[name] = f"http://{said[f'{PREFIXES[name]}METRICS__LISTEN']}/metrics"
         if name == "request-manager":
             mount(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
             said["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
@@ -41,6 +53,7 @@ async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[object]:
             )
         return address
 
+    begin.figures = figures  # type: ignore[attr-defined]
     yield begin
     for process in processes:
         process.terminate()
@@ -88,3 +101,37 @@ async def test_the_gateway_without_services_lives_and_is_not_ready(
         await until(lambda: _is(status("startupProbe"), 200))
         assert await status("livenessProbe") == 200
         assert await status("readinessProbe") == 503
+
+
+SCALED_BY = "spincycle_queue_wait_seconds"
+
+FIGURES = {
+    "request-manager": {"spincycle_requests_created", SCALED_BY},
+    "job-runner": {"spincycle_running_jobs", "spincycle_journal_backlog_seconds"},
+    "job-log": {"spincycle_batches", "spincycle_event_loop_lag_seconds"},
+    "gateway": {"spincycle_http_calls", "spincycle_event_loop_lag_seconds"},
+}
+"""Some figures of each process; docs/operations.md has all of them."""
+
+
+@pytest.mark.parametrize("name", FIGURES)
+async def test_a_process_tells_its_figures(start, name: str) -> None:
+    start(name)
+    async with httpx.AsyncClient() as client:
+
+        async def told() -> set[str]:
+            try:
+                text = (await client.get(start.figures[name])).text
+            except httpx.ConnectError:
+                return set()
+            return {family.name for family in text_string_to_metric_families(text)}
+
+        await until(told)
+        assert await told() >= FIGURES[name]
+
+
+def test_runners_are_scaled_by_a_figure_that_is_told(manifests: Manifests) -> None:
+    metrics = manifests.of_kind("HorizontalPodAutoscaler")["job-runner"]["spec"]["metrics"]
+    external = {one["external"]["metric"]["name"] for one in metrics if one["type"] == "External"}
+
+    assert external <= FIGURES["request-manager"]

@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -38,6 +39,9 @@ class Application:
         limits: what one call may cost.
         gzip_bytes: smallest body that is compressed; 0 compresses none.
         cross_origin: which pages of other origins may call.
+
+    Attributes:
+        calls: how many were answered, by method and status.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Application:
         self._gzip_bytes = gzip_bytes
         self._cross_origin = cross_origin
         self._log = structlog.get_logger()
+        self.calls: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
@@ -68,6 +73,7 @@ class Application:
         log = self._log.bind(call=call_id, method=scope["method"], path=scope["path"])
         answer = await self._answer(scope, headers, call_id, receive, log)
         answer.headers["X-Request-Id"] = call_id
+        self.calls[scope["method"], str(answer.status)] += 1
         sent = await self._send(answer, headers, receive, send, log)
         log.info(
             "call",

@@ -22,6 +22,8 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
+from spincycle.metrics.figures import Figures
+from spincycle.metrics.listener import served
 from spincycle.process import Shutdown, service_command
 
 
@@ -49,6 +51,13 @@ class Gateway:
         api = Application(self.router, told, config.limits, config.gzip_bytes, origins)
         self._api = Listener(api, bind(config.listen), config.limits, config.grace)
         self._runner = _runner_listener(config, backends) if config.job_runner_listen else None
+        self.figures = Figures()
+        self.figures.counter(
+            "spincycle_http_calls",
+            "HTTP calls that were answered, by method and status",
+            lambda: {key: float(count) for key, count in api.calls.items()},
+            labels=("method", "status"),
+        )
 
     @property
     def address(self) -> str:
@@ -93,7 +102,7 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
         structlog.get_logger().info(
             "listening", address=gateway.address, job_runner_address=gateway.runner_address
         )
-        async with asyncio.TaskGroup() as tasks:
+        async with served(gateway.figures, config.metrics), asyncio.TaskGroup() as tasks:
             tasks.create_task(gateway.serve())
             await shutdown.wait()
             gateway.end()

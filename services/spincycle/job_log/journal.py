@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from spincycle.coalescing import Coalescer
 from spincycle.errors import DatabaseUnavailable, InvalidEntry, JobNotFound, SpinCycleError
@@ -41,6 +42,11 @@ class Journal:
         self._appends: Coalescer[list[Row], list[Refused]] = Coalescer(self._append_batches)
         self.write = Pulse()
         self.attempt = Pulse()
+
+    @property
+    def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
+        """What is written together, by kind."""
+        return {"append": self._appends}
 
     def append(self, entries: Sequence[JournalEntry]) -> asyncio.Future[list[Refused]]:
         """Store a batch; the future ends after its commit, with what was refused.

@@ -17,6 +17,8 @@ from spincycle.job_log.journal import Journal
 from spincycle.job_log.service import SERVICE_NAME, JobLogService
 from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
+from spincycle.metrics.figures import Figures
+from spincycle.metrics.listener import served
 from spincycle.process import Shutdown, run_beside, service_command
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.server import RpcServer
@@ -47,18 +49,22 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     port = server.bind()
     await server.start()
     structlog.get_logger().info("listening", address=config.listen, port=port)
+    figures = Figures()
+    figures.batches(journal.coalescers)
+    figures.calls(server.calls)
     try:
-        await run_beside(
-            shutdown,
-            prepare_schema(database, config.database, SCHEMA, PACKAGE),
-            database.keep_reachable(),
-            server.health.keep(
-                Vitals(
-                    ready=[lambda: database.reachable, journal.write.is_quick],
-                    live=[journal.attempt.is_alive],
-                )
-            ),
-        )
+        async with served(figures, config.metrics):
+            await run_beside(
+                shutdown,
+                prepare_schema(database, config.database, SCHEMA, PACKAGE),
+                database.keep_reachable(),
+                server.health.keep(
+                    Vitals(
+                        ready=[lambda: database.reachable, journal.write.is_quick],
+                        live=[journal.attempt.is_alive],
+                    )
+                ),
+            )
     finally:
         await server.health.end()
         service.end()

@@ -26,6 +26,8 @@ from spincycle.job_runner.running_try import StopPolicy, Workshop
 from spincycle.job_runner.service import JobRunnerService
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.watchers import Watchers
+from spincycle.metrics.figures import Figures
+from spincycle.metrics.listener import served
 from spincycle.process import Shutdown, keep_up, service_command
 from spincycle.pulse import SLOW_AFTER
 from spincycle.rpc.health import Vitals
@@ -89,7 +91,10 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     await server.start()
     structlog.get_logger().info("listening", address=address, runner_id=presence.runner_id)
     try:
-        async with asyncio.TaskGroup() as group:
+        async with (
+            served(_figures(runner, journal, server), config.metrics),
+            asyncio.TaskGroup() as group,
+        ):
             tasks = [
                 group.create_task(keep_up(duty, work))
                 for duty, work in (
@@ -109,6 +114,24 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         await journal.close()
         await outbox.close()
         await presence.close()
+
+
+def _figures(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Figures:
+    figures = Figures()
+    figures.gauge("spincycle_chains", "Chains that are here", lambda: float(runner.chains))
+    figures.gauge("spincycle_running_jobs", "Jobs that run", lambda: float(runner.jobs))
+    figures.gauge(
+        "spincycle_journal_backlog_seconds",
+        "Age of the oldest journal entry that the job log has not acknowledged",
+        lambda: journal.oldest_unacknowledged,
+    )
+    figures.gauge(
+        "spincycle_draining",
+        "1 once the runner takes nothing more, since it is to end",
+        lambda: float(runner.draining),
+    )
+    figures.calls(server.calls)
+    return figures
 
 
 async def _drain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from spincycle.coalescing import Coalescer
 from spincycle.errors import InvalidState, RequestNotFound
@@ -33,6 +34,11 @@ class Control:
         self._dispatcher = dispatcher
         self._changes = changes
         self._wishes = Coalescer[Wish, tuple[Request | None, bool]](self._ask)
+
+    @property
+    def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
+        """What is written together, by kind."""
+        return {"wish": self._wishes}
 
     async def stop(self, request_id: str, user: str, reason: str) -> Request:
         """End a request for good; one that is STOPPED or COMPLETE is answered as it is.

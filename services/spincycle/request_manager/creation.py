@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -93,6 +93,11 @@ class Creation:
         self._changes = changes
         self._ids = RequestIds()
         self._writes = Coalescer[NewRequest, bool](self._write, in_flight=2)
+
+    @property
+    def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
+        """What is written together, by kind."""
+        return {"create": self._writes}
 
     async def create(self, wish: Wish) -> tuple[Request, list[RequestArg], bool]:
         """The request, its arguments, and whether an earlier call had made it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -51,6 +51,9 @@ class Dispatcher:
 
     The database knows what waits; what is offered here only saves the time until the next
     look. A request that no runner takes stays as it is and is tried again.
+
+    Attributes:
+        answers: how often requests were accepted, refused, unanswered, and sent again.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Dispatcher:
         self._something = asyncio.Event()
         self._look = asyncio.Event()
         self.pulse = Pulse()
+        self.answers: Counter[str] = Counter()
 
     def offer(self, request_id: str, job_chain: bytes) -> None:
         """Dispatch a request that was just stored, whose serialized chain is at hand."""
@@ -128,6 +132,7 @@ class Dispatcher:
                 )
                 if forgotten:
                     structlog.get_logger().warning("sent again", requests=len(forgotten))
+                    self.answers["sent again"] += len(forgotten)
                     await self._give_all(forgotten, {}, again=True)
             except DatabaseUnavailable:
                 structlog.get_logger().debug("cannot look for requests to send again")
@@ -216,6 +221,9 @@ class Dispatcher:
 
     async def _settle(self, client: RunnerClient, answer: Answer) -> None:
         log = structlog.get_logger().bind(runner_id=client.runner.runner_id)
+        self.answers["accepted"] += len(answer.accepted)
+        self.answers["unanswered"] += len(answer.unanswered)
+        self.answers["refused"] += len(answer.refused)
         if answer.accepted:
             wishes = await self._store.accept(answer.accepted)
             self._changes.changed(wishes)

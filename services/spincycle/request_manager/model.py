@@ -164,6 +164,21 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits for a runner, but for what waits for the limit of its type.
+
+    Attributes:
+        pending: new requests.
+        suspended: requests to be resumed.
+        oldest: seconds since the oldest new one was made; 0 if there is none.
+    """
+
+    pending: int
+    suspended: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of a request as its runner reports it; epoch 0 means that none is known."""
 

@@ -16,6 +16,8 @@ from spincycle.database.queries import load_queries
 from spincycle.graph import Expander, Limits
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
+from spincycle.metrics.figures import Figures
+from spincycle.metrics.listener import served
 from spincycle.process import Shutdown, keep_up, run_beside, service_command
 from spincycle.request_manager.again import Again, ChainCode
 from spincycle.request_manager.changes import Changes
@@ -24,6 +26,7 @@ from spincycle.request_manager.control import Control
 from spincycle.request_manager.creation import Creation
 from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
 from spincycle.request_manager.explaining import Explaining
+from spincycle.request_manager.figures import name_figures
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.planner import SpecPlanner
 from spincycle.request_manager.recovery import Recovery, RecoveryPolicy
@@ -93,18 +96,19 @@ class RequestManager:
             encode_suspended=lambda chain: encode_suspended_chain(chain).SerializeToString(),
             replay=replay,
         )
+        creation = Creation(
+            SpecPlanner(specs, expander), code.encode, store, self.dispatcher, self.changes
+        )
+        reports = Reports(store, self.changes, self.dispatcher)
+        self.figures = Figures()
+        name_figures(self.figures, store, self.dispatcher, self.recovery)
+        self.figures.batches(creation.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
-            creation=Creation(
-                SpecPlanner(specs, expander),
-                code.encode,
-                store,
-                self.dispatcher,
-                self.changes,
-            ),
+            creation=creation,
             again=Again(store, control, self._job_log, code, self.dispatcher, self.changes),
             control=control,
             explaining=Explaining(store, self._runners, self._job_log),
-            reports=Reports(store, self.changes, self.dispatcher),
+            reports=reports,
             presence=Presence(runner_store, self._runners, self.dispatcher.look),
             running=RunningJobs(store, self._runners),
             watch=Watch(store, self._runners, self.changes, snapshots.whole, encode_request),
@@ -144,8 +148,10 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     port = server.bind()
     await server.start()
     structlog.get_logger().info("listening", address=config.listen, port=port)
+    manager.figures.calls(server.calls)
     try:
-        await _work(config, manager, database, server, shutdown)
+        async with served(manager.figures, config.metrics):
+            await _work(config, manager, database, server, shutdown)
     finally:
         await server.stop(config.grace)
         await manager.close()

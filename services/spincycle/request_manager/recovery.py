@@ -59,6 +59,10 @@ class Recovery:
 
     A request goes on from what its journal says: the epoch is raised and the journal fenced
     before it is read, so nothing that the old runner may still do counts.
+
+    Attributes:
+        recovered: requests that this process gave back.
+        given_up: runners that it gave up.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class Recovery:
         self._rebuilding = asyncio.Semaphore(policy.parallel)
         self._ready = Coalescer[Suspended, None](self._suspend)
         self.pulse = Pulse()
+        self.recovered = 0
+        self.given_up = 0
 
     async def run(self) -> None:
         """Recover until cancelled."""
@@ -109,6 +115,7 @@ class Recovery:
         )
         for runner_id in given_up:
             structlog.get_logger().error("runner given up", runner_id=runner_id)
+        self.given_up += len(given_up)
         if given_up:
             self._runners.forget()
 
@@ -159,6 +166,7 @@ class Recovery:
             log.exception("cannot rebuild")
             await self._leave_for_later(orphan)
         else:
+            self.recovered += 1
             log.info("recovered", runner_id=orphan.runner_id, finished_jobs=state.finished_jobs)
         finally:
             del at_work[orphan.request_id]

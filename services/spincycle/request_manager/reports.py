@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -40,6 +40,15 @@ class Reports:
         self._finishes = Coalescer[Finished, None](self._finish)
         self._progresses = Coalescer[Progressed, None](self._progress)
         self._suspensions = Coalescer[Suspended, None](self._suspend)
+
+    @property
+    def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
+        """What is written together, by kind."""
+        return {
+            "finish": self._finishes,
+            "progress": self._progresses,
+            "suspend": self._suspensions,
+        }
 
     async def take(self, report: Report) -> None:
         """Store one report; it is stored when this returns. The same report again is fine.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from spincycle.request_manager.model import (
     Orphan,
     Position,
     Progressed,
+    Queue,
     Request,
     RequestFilter,
     Rerun,
@@ -37,10 +39,16 @@ class RequestStore:
     """What the use cases ask of the schema request_manager, but for the runners.
 
     Every method raises DatabaseUnavailable while the database is away.
+
+    Attributes:
+        created: how many requests this process stored.
+        ended: how many it ended, by state.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.created = 0
+        self.ended: Counter[State] = Counter()
 
     async def create(self, requests: Sequence[NewRequest]) -> set[str]:
         """Store requests with their archives in one transaction; answer the ids of the new ones.
@@ -65,6 +73,7 @@ class RequestStore:
             job_chains=[request.job_chain for request in requests],
             max_runnings=[request.max_running for request in requests],
         )
+        self.created += len(rows)
         return {row["request_id"] for row in rows}
 
     async def create_again(self, rerun: Rerun) -> None:
@@ -72,6 +81,7 @@ class RequestStore:
         values = asdict(rerun)
         values["idempotency_key"] = rerun.idempotency_key or None
         await self._database.execute("create_again", **values)
+        self.created += 1
 
     async def find_by_idempotency_key(self, user: str, key: str) -> tuple[str, str] | None:
         """(request id, content hash) of the request that was made with a key."""
@@ -123,7 +133,7 @@ class RequestStore:
             users=[wish.user for wish in wishes],
             reasons=[wish.reason for wish in wishes],
         )
-        return {row["request_id"] for row in rows}
+        return set(self._moved(rows))
 
     async def let_go_on(self, request_id: str, user: str) -> bool:
         """Take back the wish to suspend a request; False if there was none."""
@@ -170,7 +180,7 @@ class RequestStore:
     async def unassign(self, assigned: Sequence[Assigned]) -> dict[str, State]:
         """Take requests back from runners that refused them; answer their states by id."""
         rows = await self._database.fetch("unassign_requests", **_identities(assigned))
-        return {row["request_id"]: State(row["state"]) for row in rows}
+        return self._moved(rows)
 
     async def accept(self, assigned: Sequence[Assigned]) -> dict[str, State | None]:
         """Note that runners took requests; answer, by id, what somebody wishes of each."""
@@ -182,6 +192,7 @@ class RequestStore:
         rows = await self._database.fetch(
             "fail_requests", **_identities(list(reasons)), reasons=list(reasons.values())
         )
+        self.ended[State.FAIL] += len(rows)
         return {row["request_id"] for row in rows}
 
     async def suspended_job_chains(self, request_ids: Sequence[str]) -> dict[str, bytes]:
@@ -202,6 +213,8 @@ class RequestStore:
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
         )
+        states = {report.request_id: report.state for report in reports}
+        self.ended.update(states[row["request_id"]] for row in rows)
         return {row["request_id"] for row in rows}, any(row["limited"] for row in rows)
 
     async def progress(self, reports: Sequence[Progressed]) -> set[str]:
@@ -226,7 +239,7 @@ class RequestStore:
             reasons=[report.reason for report in reports],
             suspended_job_chains=[report.suspended_job_chain for report in reports],
         )
-        return {row["request_id"]: State(row["state"]) for row in rows}
+        return self._moved(rows)
 
     async def states(self, request_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
         """(state, epoch) of the requests that exist, by id."""
@@ -248,6 +261,17 @@ class RequestStore:
     async def hold_claims(self, orphans: Sequence[Orphan], lease: float) -> None:
         """Let claims end `lease` seconds from now."""
         await self._database.execute("hold_claims", **_identities(orphans), lease=_seconds(lease))
+
+    async def queue(self) -> Queue:
+        """What waits for a runner."""
+        row = await self._database.fetch_one("queue")
+        return Queue(**dict(row)) if row else Queue(0, 0, 0.0)
+
+    def _moved(self, rows: Sequence[asyncpg.Record]) -> dict[str, State]:
+        """Where requests are now, by id; those that ended are counted."""
+        states = {row["request_id"]: State(row["state"]) for row in rows}
+        self.ended.update(state for state in states.values() if state is State.STOPPED)
+        return states
 
 
 def _seconds(seconds: float) -> timedelta:

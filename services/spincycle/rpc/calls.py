@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias, TypeVar, cast
 
 import grpc
@@ -36,6 +37,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = grpc.aio.ServicerContext[Any, Any]
 Check = Callable[[Message], None]
 
+CANCELLED = grpc.StatusCode.CANCELLED.name
+
 NOT_WRITTEN = "Method not implemented!"
 """What the generated code says of a method that a service does not have."""
 
@@ -44,10 +47,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Sends every failure of a call as an entry of the catalogue, and keeps its deadline.
 
     What is not in the catalogue is logged whole under an incident number, which is all
-    that the caller is told. `check` refuses a request by raising such an entry.
+    that the caller is told. `check` refuses a request by raising such an entry. Each call is
+    counted in `calls`, by method and code, when it ends.
     """
 
-    def __init__(self, check: Check | None = None) -> None:
+    def __init__(self, calls: Counter[tuple[str, str]], check: Check | None = None) -> None:
+        self._calls = calls
         self._check = check or _unchecked
         self._wrapped: dict[str, Handler] = {}
 
@@ -68,15 +73,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return _refusing(UnknownMethod(method))
         if not method.startswith("/spincycle."):
             return handler
-        wrapped = self._wrapped[method] = _wrap(handler, _Call(method, handler, self._check))
+        wrapped = self._wrapped[method] = _wrap(
+            handler, _Call(method, handler, self._check, self._calls)
+        )
         return wrapped
 
 
 class _Call:
     """One method, as its messages are read and written."""
 
-    def __init__(self, method: str, handler: Handler, check: Check) -> None:
+    def __init__(
+        self, method: str, handler: Handler, check: Check, calls: Counter[tuple[str, str]]
+    ) -> None:
         self.method = method
+        self._name = method.removeprefix("/")
+        self._calls = calls
         self._check = check
         self._parse = handler.request_deserializer or bytes
         self._serialize = handler.response_serializer or bytes
@@ -100,6 +111,19 @@ class _Call:
         if len(raw) > MAX_MESSAGE_BYTES:
             raise MessageTooLarge(self.method, len(raw), MAX_MESSAGE_BYTES)
         return raw
+
+    @contextmanager
+    def counted(self, context: Context) -> Iterator[None]:
+        """Count the call when it ends, under the code that its caller is told."""
+        code = CANCELLED
+        try:
+            yield
+            code = grpc.StatusCode.OK.name
+        except grpc.aio.AbortError:
+            code = context.code().name
+            raise
+        finally:
+            self._calls[self._name, code] += 1
 
     def named(self, error: Exception) -> SpinCycleError:
         """A failure as an entry of the catalogue."""
@@ -138,17 +162,20 @@ def _answering(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
     async def answer(request: bytes, context: Context) -> bytes:
         left = cast("float | None", context.time_remaining())  # None without a deadline
         deadline.begin(UNARY_DEADLINE if left is None else left)
-        try:
-            if left is None:
-                answered = await _within(UNARY_DEADLINE, handler(call.read(request), context), call)
-            else:
-                # When it is over, gRPC cancels this task, and that whatever it waits for.
-                answered = await handler(call.read(request), context)
-            raw = call.write(answered)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
-            await abort(context, call.named(error))
+        with call.counted(context):
+            try:
+                if left is None:
+                    answered = await _within(
+                        UNARY_DEADLINE, handler(call.read(request), context), call
+                    )
+                else:
+                    # When it is over, gRPC cancels this task, and that whatever it waits for.
+                    answered = await handler(call.read(request), context)
+                raw = call.write(answered)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
+                await abort(context, call.named(error))
         if COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO and _wants_compression(context):
             context.set_compression(grpc.Compression.Gzip)
             # What is sent together with a unary answer does not say how that is written.
@@ -170,12 +197,13 @@ async def _within(seconds: float, answer: Awaitable[Any], call: _Call) -> Any:
 
 def _collecting(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
     async def answer(requests: AsyncIterator[Any], context: Context) -> bytes:
-        try:
-            return call.write(await handler(requests, context))
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
-            await abort(context, call.named(error))
+        with call.counted(context):
+            try:
+                return call.write(await handler(requests, context))
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
+                await abort(context, call.named(error))
 
     return answer
 
@@ -187,18 +215,19 @@ def _streaming(
         compressing = _wants_compression(context)
         if compressing:
             context.set_compression(grpc.Compression.Gzip)
-        try:
-            # Closed here, where its tasks end with it, and not whenever it is collected.
-            async with aclosing(handler(read(request), context)) as responses:
-                async for response in responses:
-                    raw = call.write(response)
-                    if compressing and not COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO:
-                        context.disable_next_message_compression()
-                    yield raw
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
-            await abort(context, call.named(error))
+        with call.counted(context):
+            try:
+                # Closed here, where its tasks end with it, and not whenever it is collected.
+                async with aclosing(handler(read(request), context)) as responses:
+                    async for response in responses:
+                        raw = call.write(response)
+                        if compressing and not COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO:
+                            context.disable_next_message_compression()
+                        yield raw
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
+                await abort(context, call.named(error))
 
     return stream
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import grpc
 from grpc_channelz.v1 import channelz
 
@@ -28,12 +30,16 @@ class RpcServer:
         service_name: the service, in full.
         listen: host:port.
         check: looks at the request of every call that has one before its handler does.
+
+    Attributes:
+        calls: how many calls ended, by method and gRPC code.
     """
 
     def __init__(self, service_name: str, listen: str, check: Check | None = None) -> None:
         self._listen = listen
+        self.calls: Counter[tuple[str, str]] = Counter()
         self.server = grpc.aio.server(
-            interceptors=[CallInterceptor(check)],
+            interceptors=[CallInterceptor(self.calls, check)],
             options=[
                 *LIMITS,
                 ("grpc.so_reuseport", 0),

@@ -112,3 +112,13 @@ RETURNING r.request_id;
 SELECT request_id, suspended_job_chain
   FROM request_manager.suspended_job_chains
  WHERE request_id = ANY (:request_ids::text[]);
+
+-- name: queue
+-- What waits for a runner: new requests, requests to be resumed, and the seconds since the oldest
+-- new one was made. What waits for its type's limit is left out: more runners would not help it.
+SELECT count(*) FILTER (WHERE state = 1) AS pending,
+       count(*) FILTER (WHERE state = 7) AS suspended,
+       coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE state = 1)), 0)::float8
+           AS oldest
+  FROM request_manager.requests
+ WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL AND max_running IS NULL;

@@ -105,7 +105,7 @@ WITH given AS (
     SELECT user_name, CASE wish WHEN 6 THEN 'stop' ELSE 'suspend' END, request_id, reason
       FROM asked
 )
-SELECT request_id FROM asked;
+SELECT request_id, state FROM asked;
 
 -- name: let_go_on
 -- Takes back the wish to suspend a request.

@@ -1,0 +1,1 @@
+"""What a process tells operators and autoscalers, in the format of Prometheus."""

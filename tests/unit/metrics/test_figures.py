@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.waiting import until
+
+from spincycle.coalescing import Coalescer
+from spincycle.config import ConfigError, MetricsConfig
+from spincycle.errors import DatabaseUnavailable
+from spincycle.metrics.figures import Figures
+from spincycle.metrics.listener import served
+
+
+def read(text: bytes) -> dict[tuple[str, ...], float]:
+    """Every sample by its name and its label values."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+async def test_figures_are_read_when_they_are_asked_for() -> None:
+    figures = Figures()
+    chains = 1.0
+    figures.gauge("chains", "Chains", lambda: chains)
+    assert read(await figures.text())["chains",] == 1
+
+    chains = 2.0
+    assert read(await figures.text())["chains",] == 2
+
+
+async def test_batches_tell_how_many_waited_together() -> None:
+    async def write(items: list[object]) -> list[object]:
+        return items
+
+    coalescer = Coalescer[object, object](write)
+    figures = Figures()
+    figures.batches({"finish": coalescer})
+    await asyncio.gather(*(coalescer.submit(item) for item in range(5)))
+    await coalescer.submit(5)
+
+    told = read(await figures.text())
+    assert told["spincycle_batches_total", "finish"] == 2
+    assert told["spincycle_batch_items_total", "finish"] == 6
+
+
+async def test_a_figure_that_cannot_be_asked_for_leaves_the_others() -> None:
+    figures = Figures()
+    figures.gauge("chains", "Chains", lambda: 1.0)
+
+    async def ask() -> None:
+        raise DatabaseUnavailable
+
+    figures.ask_first(ask)
+
+    assert read(await figures.text())["chains",] == 1
+
+
+async def test_a_loop_that_is_held_up_shows_in_its_lag() -> None:
+    figures = Figures()
+    loop = asyncio.get_running_loop()
+    measuring = asyncio.create_task(figures.measure_lag())
+    await asyncio.sleep(0)
+    held_up_until = loop.time() + 0.8
+    while loop.time() < held_up_until:
+        pass
+
+    async def seen() -> bool:
+        return read(await figures.text())["spincycle_event_loop_lag_seconds_count",] > 0
+
+    await until(seen)
+    measuring.cancel()
+
+    told = read(await figures.text())
+    assert told["spincycle_event_loop_lag_seconds_bucket", "0.25"] == 0
+    assert told["spincycle_event_loop_lag_seconds_sum",] > 0.25
+
+
+async def test_figures_are_served_at_one_path_on_a_port_of_their_own() -> None:
+    figures = Figures()
+    async with (
+        served(figures, MetricsConfig(listen="127.0.0.1:0")) as address,
+        httpx.AsyncClient(base_url=f"http://{address}") as client,
+    ):
+        answer = await client.get("/metrics")
+        elsewhere = await client.get("/")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert read(answer.content)["process_cpu_seconds_total",] > 0
+    assert elsewhere.status_code == 404
+    with pytest.raises(OSError, match="Connect call failed"):
+        await asyncio.open_connection(*address.split(":"))
+
+
+async def test_nothing_is_served_unless_it_is_configured() -> None:
+    async with served(Figures(), MetricsConfig()) as address:
+        assert address == ""
+        assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("listen", ["nowhere", "127.0.0.1:http", "192.0.2.1:9464"])
+async def test_an_address_that_cannot_be_used_is_a_mistake_in_the_configuration(
+    listen: str,
+) -> None:
+    with pytest.raises(ConfigError, match="metrics"):
+        async with served(Figures(), MetricsConfig(listen=listen)):
+            pass
