@@ -73,13 +73,7 @@ generate: $(READY) ## Make the Python stubs from protos/, and the pages and file
 	$(BIN)/buf generate
 	$(BIN)/python -m spincycle.error_page > docs/errors.md
 
-generate-bench: $(READY) ## Time everything from end to end, beside what the machine can do (15 minutes).
-	$(BIN)/python -m tests.bench $(BENCH)
-
-bench-compare: $(READY) ## Time another state of the code (BASE=ref) and this one in turn; print the ratios.
-	$(BIN)/python -m tests.bench.compare $(BENCH) $(BASE)
-
-check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
+generate-check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
 	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check
 	@diff -r -x __pycache__ generated .generated-check/generated \
 	  || { echo "error: generated/ is stale; run make generate and commit it"; rm -rf .generated-check; exit 1; }

@@ -36,7 +36,7 @@ class Scraped:
         text = (await self.client.get("/metrics")).text
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if (sample.name, *sample.labels.values()) == (name, *labels):
+                if (sample.name, set(sample.labels.values())) == (name, set(labels)):
                     return sample.value
         return 0.0
 
