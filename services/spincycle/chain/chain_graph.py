@@ -69,6 +69,17 @@ class JobNode:
         return self.sequence is not None and self.sequence.first is self
 
     @property
+    def key(self) -> str:
+        """The try by what counts: the tries of each sequence around the job, then its own.
+
+        A try that is interrupted or stopped is given back, so the next one has its key.
+        """
+        lineage = self.sequence.lineage if self.sequence is not None else ()
+        return ".".join(
+            str(tries) for tries in (*(s.tries for s in reversed(lineage)), self.latest)
+        )
+
+    @property
     def could_go_on(self) -> bool:
         """True if it would run, were the chain not halted."""
         if self.state is State.STOPPED:

@@ -274,7 +274,7 @@ class ChainState:
             return
         node.started_at = 0
         self._walk.set_running(node)
-        self._record.order(StartTry(node.job.id, node.total, again=node.latest > 1))
+        self._record.order(StartTry(node.job.id, node.total, again=node.latest > 1, key=node.key))
 
     def _completed(self, node: JobNode, end: TryEnd) -> None:
         structural = node.job.structural

@@ -21,11 +21,14 @@ class StartTry:
         try_: number of the try.
         again: the try follows another one of the same run, so that the job's object can be
             used again.
+        key: what the try has in common with the one whose place it takes; see
+            spincycle.job.Attempt.
     """
 
     job_id: str
     try_: int
     again: bool
+    key: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from spincycle.job.errors import (
     WrongDataType,
     WrongJobId,
 )
-from spincycle.job.job import Job, JobId, Progress, Return
+from spincycle.job.job import Attempt, Job, JobId, Progress, Return
 from spincycle.job.job_types import Interruption, JobTypes
 from spincycle.job.loading import load_jobs
 from spincycle.job_chain import Value
@@ -20,6 +20,7 @@ from spincycle.state import State
 
 __all__ = [
     "ArgNotSet",
+    "Attempt",
     "DataNotSet",
     "DuplicateJobType",
     "Interruption",

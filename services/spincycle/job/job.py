@@ -66,13 +66,28 @@ class Progress:
     percent: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which try of a job is made.
+
+    Attributes:
+        number: number of the try; it rises over the whole life of the request.
+        key: the same for a try and for the one that takes its place when its runner dies or
+            its request is suspended; another one for each retry, be it of the job or of a
+            sequence around it. So it names work outside that a later try can find again.
+    """
+
+    number: int = 0
+    key: str = ""
+
+
 class Job(ABC):
     """One job of one request.
 
     The request manager makes an object, calls `create` and `serialize`, and drops it.
     The runner makes another one for each attempt at the job, calls `deserialize`, and then
     `run` once for every try, retries included. Nothing but the serialized bytes passes
-    between the two.
+    between the two. Before each `run` the runner sets `attempt`.
 
     `run` may be `async def`, or a plain `def` that blocks: that one is run on a thread.
     `stop` is called on a thread if `run` is plain, and otherwise on the event loop, where
@@ -80,6 +95,7 @@ class Job(ABC):
     """
 
     id: JobId
+    attempt: Attempt = Attempt()
     progress: Progress = Progress()
     _listener: Callable[[Progress], None] | None = None
 

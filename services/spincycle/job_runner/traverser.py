@@ -24,7 +24,7 @@ from spincycle.chain.commands import (
 )
 from spincycle.chain.job_data import UnfitJobData, own_copy
 from spincycle.errors import StaleEpoch
-from spincycle.job import JobId
+from spincycle.job import Attempt, JobId
 from spincycle.job_runner.outcome import failed
 from spincycle.job_runner.running_try import RunningTry
 from spincycle.state import State
@@ -204,6 +204,7 @@ class Traverser:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the factory's and the job's code
             self._not_started(job_id, f"problem creating job runner: {error}")
         else:
+            job.attempt = Attempt(command.try_, command.key)
             running = RunningTry(job, data, self._around.workshop, self)
             self._tries[job_id] = running
             running.begin(planned.timeout)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.unit.chain.chains import around, inside, parents
 from tests.unit.chain.fact import Fact, NotAllowed
+from tests.unit.chain.keys import Keys
 
 from spincycle.chain.commands import (
     Append,
@@ -41,6 +42,7 @@ class Model:
     told: set[str] = field(default_factory=set)
     waits: set[int] = field(default_factory=set)
     numbers: dict[str, int] = field(default_factory=dict)
+    keys: Keys = field(default_factory=Keys)
     given: set[str] = field(default_factory=set)
     facts: dict[str, Fact] = field(default_factory=dict)
     begins: dict[str, int] = field(default_factory=dict)
@@ -125,6 +127,7 @@ class Model:
             match command:
                 case StartTry(job_id, number):
                     self._start(job_id, number)
+                    self.keys.begins(job_id, number, command.key, self.entries)
                 case Append(entry):
                     self._enter(entry)
                 case StopTry(job_id) | WithdrawTry(job_id):

@@ -147,6 +147,15 @@ def a_rebuilt_chain_forgets_what_was_rolled_back(patch: pytest.MonkeyPatch) -> N
     patch.setattr(rebuild, "failed_for_good", lambda walk, node: None)
 
 
+def a_retried_sequence_gives_its_jobs_the_keys_of_before(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(JobNode, "key", property(lambda self: str(self.latest)))
+
+
+def a_retry_has_the_key_of_the_failed_try(patch: pytest.MonkeyPatch) -> None:
+    sequence_only = property(lambda self: str(self.sequence.tries))
+    patch.setattr(JobNode, "key", sequence_only)
+
+
 @pytest.mark.parametrize(
     ("plant", "where", "once"),
     [
@@ -164,6 +173,8 @@ def a_rebuilt_chain_forgets_what_was_rolled_back(patch: pytest.MonkeyPatch) -> N
         (counts_do_not_know_of_the_roll_back, NESTED, ""),
         (a_suspended_try_is_used_up, WAITING, "suspend"),
         (a_rebuilt_chain_uses_numbers_again, WAITING, "crash"),
+        (a_retried_sequence_gives_its_jobs_the_keys_of_before, DIAMOND, ""),
+        (a_retry_has_the_key_of_the_failed_try, DIAMOND, ""),
         (a_rebuilt_chain_forgets_what_was_rolled_back, NESTED, "crash"),
     ],
     ids=lambda value: getattr(value, "__name__", "").replace("_", " ") or None,

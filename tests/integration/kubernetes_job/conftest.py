@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.kubernetes_api.server import FakeApiServer
+
+from spincycle.job import Attempt, JobId, Return, Value
+from spincycle.job.kubernetes import kubernetes_jobs
+from spincycle.job.kubernetes.kubernetes_job import KubernetesJobFactory
+
+REQUEST = "bsd4h2ab5ku0lml7v3b0"
+
+
+class Try:
+    """One try of one job, as a runner makes it, and what it says of itself."""
+
+    def __init__(self, factory: KubernetesJobFactory, number: int, key: str, **args: Value) -> None:
+        job_id = JobId("kubernetes/job", "Build It", "aB3d", REQUEST)
+        created = factory.make(job_id)
+        created.create({"image": "builder:1", **args})
+        self.job = factory.make(job_id)
+        self.job.deserialize(created.serialize())
+        self.job.attempt = Attempt(number, key)
+        self.data: dict[str, Value] = {}
+        self.texts: list[str] = []
+        self._news = asyncio.Condition()
+        self.job.on_report(lambda progress: self._heard(progress.text))
+        self.running = asyncio.create_task(self.job.run(self.data))
+
+    async def says(self, text: str) -> None:
+        """Return when a status has had this in it."""
+        await self._until(lambda: any(text in said for said in self.texts))
+
+    async def says_last(self, text: str) -> None:
+        """Return when the status has this in it."""
+        await self._until(lambda: text in self.job.status())
+
+    async def end(self) -> Return:
+        return await self.running
+
+    async def stop(self) -> Return:
+        await self.job.stop()
+        return await self.running
+
+    async def die(self) -> None:
+        """The runner is gone, without a word to the cluster."""
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+
+    def _heard(self, text: str) -> None:
+        self.texts.append(text)
+        self._telling = asyncio.ensure_future(self._tell())
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def _until(self, happened: Callable[[], bool]) -> None:
+        async with self._news:
+            await self._news.wait_for(happened)
+
+
+class Runner:
+    """Starts tries in one process."""
+
+    def __init__(self) -> None:
+        self.factory = KubernetesJobFactory()
+        self.tries: list[Try] = []
+
+    def begin(self, number: int = 1, key: str = "1.1", **args: Value) -> Try:
+        made = Try(self.factory, number, key, **args)
+        self.tries.append(made)
+        return made
+
+
+@pytest.fixture
+async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeApiServer]:
+    server = FakeApiServer()
+    await server.start()
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
+    monkeypatch.setattr(kubernetes_jobs, "POLL", 0.01)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def runner(api: FakeApiServer) -> AsyncIterator[Runner]:
+    made = Runner()
+    yield made
+    for begun in made.tries:
+        await begun.die()

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+from tests.integration.kubernetes_job.conftest import Runner
+from tests.kubernetes_api.server import FakeApiServer
+
+from spincycle.job import State
+from spincycle.job.kubernetes import container_run
+
+
+async def test_a_stop_deletes_the_job_with_its_pod_and_waits_until_they_are_gone(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    made = runner.begin()
+    await made.says("Pending")
+    api.cluster.run()
+    api.cluster.write("so far\n")
+    await made.says("Running")
+    job = api.cluster.job()["metadata"]
+
+    returned = await made.stop()
+
+    assert (returned.state, returned.error, returned.stdout) == (State.STOPPED, "", "so far\n")
+    [asked] = api.cluster.deletions
+    assert asked["propagationPolicy"] == "Foreground"
+    assert asked["preconditions"]["uid"] == job["uid"]
+    assert api.cluster.things["jobs"] == api.cluster.things["pods"] == {}
+
+
+async def test_a_stop_before_anything_was_created_creates_nothing(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    api.fails("GET .*/jobs$", 503, times=10**6)
+    made = runner.begin()
+    await made.says("the API server does not answer")
+
+    returned = await made.stop()
+
+    assert returned.state is State.STOPPED
+    assert api.cluster.created == []
+
+
+async def test_a_container_that_ignores_its_stop_is_left_to_the_cluster(
+    api: FakeApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_run, "STOP_PATIENCE", 0.2)
+    api.cluster.obeys = False
+    made = runner.begin()
+    await made.says("Pending")
+    api.cluster.run()
+    await made.says("Running")
+
+    returned = await made.stop()
+
+    assert returned.state is State.STOPPED
+    assert "is being deleted, its container may not have ended" in returned.error
+
+
+async def test_a_stop_that_the_api_server_does_not_hear_says_what_may_be_running(
+    api: FakeApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_run, "STOP_PATIENCE", 0.2)
+    made = runner.begin()
+    await made.says("Pending")
+    api.cluster.run()
+    await made.says("Running")
+    api.fails("GET .*/jobs/", 503, times=10**6, message="restarting")
+
+    returned = await made.stop()
+
+    assert returned.state is State.FAIL
+    assert "could not be deleted in time and may be running" in returned.error
+    assert "503: restarting" in returned.error
+
+
+async def test_a_stop_that_is_forbidden_says_what_may_be_running(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    made = runner.begin()
+    await made.says("Pending")
+    api.cluster.run()
+    await made.says("Running")
+    api.fails("DELETE", 403, message='User "runner" cannot delete "jobs"')
+
+    returned = await made.stop()
+
+    assert returned.state is State.FAIL
+    assert 'User "runner" cannot delete "jobs"' in returned.error
+    assert returned.error.endswith("it may be running")
+
+
+async def test_a_stop_that_meets_a_change_of_the_job_looks_again(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    made = runner.begin()
+    await made.says("Pending")
+    api.cluster.run()
+    await made.says("Running")
+    api.fails("DELETE", 409, message="the resourceVersion in the precondition does not match")
+
+    returned = await made.stop()
+
+    assert (returned.state, returned.error) == (State.STOPPED, "")
+    assert api.cluster.things["jobs"] == {}
