@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tests.integration.cli.fake_services import FakeServices, Memory
 from tests.integration.cli.screen import Screen
 
 SPINC = str(Path(sys.executable).parent / "spinc")
+PATIENCE = 30
 SCREENS = Path(__file__).parent / "screens"
 
 
@@ -31,20 +34,27 @@ class Ran:
 
 
 class Tty:
-    """spinc on a terminal, with a screen that shows what stands there."""
+    """A program on a terminal, spinc if no other is named, and the screen of that terminal."""
 
-    def __init__(self, args: list[str], environment: dict[str, str], size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        environment: dict[str, str],
+        size: tuple[int, int],
+        program: str = SPINC,
+    ) -> None:
         self.child = pexpect.spawn(
-            SPINC,
+            program,
             args,
             env=environment,  # type: ignore[arg-type] # pexpect's stubs ask for os._Environ
             dimensions=size,
             encoding="utf-8",
-            timeout=30,
+            timeout=PATIENCE,
             # A shell that starts the tests in the background lets them ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        self.screen = Screen(size[1])
+        self.child.delaybeforesend = None
+        self.screen = Screen(size[1], size[0])
         self.written = ""
 
     def see(self, text: str) -> None:
@@ -52,11 +62,26 @@ class Tty:
         self.child.expect_exact(text)
         self._take()
 
+    def show(self, text: str) -> None:
+        """Wait until `text` stands on the screen, however it came there."""
+        end = time.monotonic() + PATIENCE
+        while text not in self.screen.text:
+            assert time.monotonic() < end, self.screen.text
+            with suppress(pexpect.TIMEOUT):
+                written = self.child.read_nonblocking(65536, timeout=0.2)
+                self.written += written
+                self.screen.feed(written)
+
     def type(self, text: str) -> None:
         self.child.sendline(text)
 
+    def resize(self, lines: int, columns: int) -> None:
+        """Change the size of the terminal, of which the program is told."""
+        self.screen.resize(columns, lines)
+        self.child.setwinsize(lines, columns)
+
     def end(self) -> int:
-        """Wait until spinc ends; answer its exit code."""
+        """Wait until it ends; answer its exit code."""
         self.child.expect_exact(pexpect.EOF)
         self._take()
         self.child.close()

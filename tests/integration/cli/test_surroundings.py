@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
-import pytest
 from tests.cli_samples import ID
 from tests.integration.cli.conftest import SPINC, Ran
 from tests.integration.cli.fake_services import FakeServices
@@ -53,36 +52,3 @@ def test_debug_tells_on_standard_error_what_is_called(spinc: Spinc) -> None:
 
     assert ran.out.startswith("   state: RUNNING")
     assert ran.err.startswith("DEBUG GetRequest to the request manager at ")
-
-
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        ("spinc sta", ["start", "status"]),
-        ("spinc start gr", ["greet"]),
-        ("spinc start greet na", ["name="]),
-        ("spinc status dc2", [ID]),
-        ("spinc find st", ["states="]),
-        ("spinc help gre", ["greet"]),
-        ("spinc help sta", ["start", "status"]),
-    ],
-)
-def test_the_shell_completes_commands_requests_args_and_ids(
-    spinc: Spinc, words: str, offered: list[str]
-) -> None:
-    listed = words.split(" ")
-    ran = spinc(_SPINC_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(listed) - 1))
-
-    found = [line.split(",", 1)[1] for line in ran.out.splitlines()]
-    assert set(offered) <= set(found)
-
-
-def test_completion_is_silent_when_nobody_answers(spinc: Spinc) -> None:
-    ran = spinc(
-        SPINC_ADDR="127.0.0.1:1",
-        _SPINC_COMPLETE="bash_complete",
-        COMP_WORDS="spinc status ",
-        COMP_CWORD="2",
-    )
-
-    assert (ran.out.strip(), ran.err) == ("", "")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from tests.cli_samples import (
@@ -184,7 +183,7 @@ def test_a_resized_terminal_is_painted_anew(services: FakeServices, tty: OnTty) 
     spinc = tty("watch", ID)
     spinc.see("report")
 
-    spinc.child.setwinsize(24, 40)
+    spinc.resize(24, 40)
     spinc.see("\x1b[H\x1b[2J")
     end(services)
 
@@ -312,34 +311,3 @@ def test_tables_fit_a_narrow_terminal(tty: OnTty, screen_is: ScreenIs) -> None:
 
     assert spinc.end() == 0
     screen_is("find-narrow", spinc.screen.text)
-
-
-def test_bash_completes_at_the_terminal(
-    services: FakeServices, environment: dict[str, str], tmp_path: Path
-) -> None:
-    import pexpect
-    from tests.integration.cli.conftest import SPINC
-
-    bin_dir = Path(SPINC).parent
-    bash = pexpect.spawn(
-        "bash",
-        ["--norc", "--noprofile", "-i"],
-        env=environment | {"PATH": f"{bin_dir}:{environment['PATH']}", "PS1": "$ "},  # type: ignore[arg-type] # as above
-        encoding="utf-8",
-        timeout=30,
-    )
-    try:
-        bash.sendline('eval "$(spinc completion bash)"; echo rea""dy')
-        bash.expect_exact("ready")
-        bash.send("spinc start gre\t")
-        bash.expect_exact("greet ")
-        bash.send("na\t")
-        bash.expect_exact("name=")
-        bash.send("zoe --ye\t")
-        bash.expect_exact("--yes ")
-        bash.sendline("")
-        bash.expect_exact("OK, started greet request")
-    finally:
-        bash.close(force=True)
-
-    assert dict(wishes(services)[0].args) == {"name": "zoe"}

@@ -27,10 +27,10 @@ def completion_command(context: click.Context, shell: str) -> None:
     assert completion is not None
     root = context.find_root()
     script = completion(root.command, {}, "spinc", "_SPINC_COMPLETE").source()
-    click.echo(_whole_words(script) if shell == "bash" else script, nl=False)
+    click.echo(_FITTED[shell](script), nl=False)
 
 
-def _whole_words(script: str) -> str:
+def _fit_bash(script: str) -> str:
     """The script for bash, so that `name=` is followed by its value.
 
     To bash, = is a word of its own; nothing is known about what stands behind it.
@@ -41,3 +41,29 @@ def _whole_words(script: str) -> str:
     before, after = script.split("    return 0\n}\n", 1)
     no_blank = "[[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace"
     return f"{before}    {no_blank}\n    return 0\n}}\n{after}"
+
+
+def _fit_zsh(script: str) -> str:
+    """The script for zsh, so that no blank follows `name=`."""
+    script = script.replace(
+        "    local -a response\n", "    local -a response\n    local -a suffix\n", 1
+    )
+    script = script.replace(
+        "    for type key descr in ${response}; do\n",
+        "    for type key descr in ${response}; do\n"
+        "        [[ \"$key\" == *= ]] && suffix=(-S '')\n",
+        1,
+    )
+    script = script.replace("completions_with_descriptions -U\n", _WITH_SUFFIX, 1)
+    return script.replace("compadd -U -V", 'compadd "${suffix[@]}" -U -V', 1)
+
+
+_WITH_SUFFIX = 'completions_with_descriptions -U "${suffix[@]}"\n'
+
+
+def _fit_fish(script: str) -> str:
+    """The script for fish, so that a description goes on behind its first comma."""
+    return script.replace('string split ","', 'string split --max 1 ","', 1)
+
+
+_FITTED = {"bash": _fit_bash, "zsh": _fit_zsh, "fish": _fit_fish}
