@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
 from spincycle.cli.backend import EntryFilter
-from spincycle.cli.problem import Problem
-from spincycle.cli.settings import Settings, Tls
+from spincycle.cli.settings import Settings
+from spincycle.cli.tls import channel_credentials, failure_told_by_grpc
 from spincycle.errors import DeadlineExceeded, ServiceUnavailable, SpinCycleError
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -46,7 +45,7 @@ class GrpcBackend:
         self._metadata: tuple[tuple[str, str], ...] = (
             (("authorization", f"Bearer {settings.token}"),) if settings.token else ()
         )
-        credentials, override = _credentials(settings.tls)
+        credentials, override = channel_credentials(settings.tls)
         self._open: Callable[[str], grpc.aio.Channel] = lambda address: open_channel(
             address, credentials=credentials, server_name=override
         )
@@ -234,6 +233,11 @@ class GrpcBackend:
 
         if self._settings.debug:
             sys.stderr.write(f"DEBUG {failure.code().name}: {failure.details()}\n")
+        if failure.code() is grpc.StatusCode.UNAVAILABLE:
+            address = self._address(service)
+            told = failure_told_by_grpc(failure.details() or "", service, address)
+            if told is not None:
+                return told
         error = from_rpc_error(failure, service, self._address(service))
         if isinstance(error, DeadlineExceeded):
             return DeadlineExceeded(service, self._settings.timeout)
@@ -245,21 +249,3 @@ class GrpcBackend:
 
     def _address(self, service: str) -> str:
         return self._settings.job_log if service == JOB_LOG else self._settings.addr
-
-
-def _credentials(tls: Tls | None) -> tuple[grpc.ChannelCredentials | None, str]:
-    if tls is None:
-        return None, ""
-    return (
-        grpc.ssl_channel_credentials(_pem(tls.ca), _pem(tls.key), _pem(tls.cert)),
-        tls.server_name,
-    )
-
-
-def _pem(path: str) -> bytes | None:
-    if not path:
-        return None
-    try:
-        return Path(path).expanduser().read_bytes()
-    except OSError as error:
-        raise Problem(f"cannot read {path}: {error.strerror}")

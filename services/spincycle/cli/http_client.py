@@ -10,12 +10,13 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPS_PORT, HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from spincycle.cli.problem import Problem
 from spincycle.cli.settings import Settings, Tls
+from spincycle.cli.tls import failure_of_ssl, ssl_context
 from spincycle.errors import (
     DeadlineExceeded,
     RemoteError,
@@ -146,6 +147,8 @@ class GatewayClient:
             return connection.getresponse()
         except TimeoutError:
             raise DeadlineExceeded(GATEWAY, self._settings.timeout)
+        except ssl.SSLError as error:
+            raise failure_of_ssl(error, GATEWAY, self._settings.rest)
         except (OSError, HTTPException):
             raise self._unavailable()
 
@@ -156,8 +159,7 @@ class GatewayClient:
         host = self._url.hostname or ""
         if self._url.scheme == "http":
             return HTTPConnection(host, self._url.port, timeout=timeout)
-        context = _tls_context(self._settings.tls)
-        return HTTPSConnection(host, self._url.port, timeout=timeout, context=context)
+        return TlsConnection(host, self._url.port, timeout, self._settings.tls)
 
 
 def _answer(response: HTTPResponse) -> Any:
@@ -176,14 +178,20 @@ def _answer(response: HTTPResponse) -> Any:
     )
 
 
-def _tls_context(tls: Tls | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca if tls and tls.ca else None)
-        if tls and tls.cert:
-            context.load_cert_chain(tls.cert, tls.key or None)
-    except OSError as error:
-        raise Problem(f"the TLS files cannot be used: {error}")
-    return context
+class TlsConnection(HTTPConnection):
+    """An HTTPS connection that may expect another name than that of the URL."""
+
+    default_port = HTTPS_PORT
+
+    def __init__(self, host: str, port: int | None, timeout: float, tls: Tls | None) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._tls = ssl_context(tls)
+        self._name = (tls.server_name if tls else "") or host
+
+    def connect(self) -> None:
+        """Connect, and speak TLS from then on."""
+        super().connect()
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
 
 
 def _hang_up(connection: HTTPConnection) -> None:

@@ -34,6 +34,9 @@ _HINTS = {
     "PLAN_CHANGED": "spinc plan <request> shows what it would do now",
     "JOB_NOT_FOUND": "spinc log <ID> lists the jobs that ran",
     "UNIMPLEMENTED": "the request manager is older than this spinc",
+    "TLS_NOT_TRUSTED": "spinc context set <name> --ca FILE names the certificates to trust",
+    "TLS_OTHER_NAME": "spinc context set <name> --server-name NAME tells which name to expect",
+    "TLS_NOT_SPOKEN": "spinc context set <name> --no-tls speaks to it without",
     "UNAUTHENTICATED": "spinc context set <name> --token-file keeps a token",
 }
 

@@ -255,10 +255,15 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
 
 
 class FakeServices:
-    """Both services on one port and a gateway before them, in a thread. Use as a context."""
+    """Both services on one port and a gateway before them, in a thread. Use as a context.
 
-    def __init__(self) -> None:
+    With `tls` they answer at `tls_address`, too.
+    """
+
+    def __init__(self, tls: grpc.ServerCredentials | None = None) -> None:
         self.gateway = ""
+        self.tls_address = ""
+        self._tls = tls
         self.memory: Memory
         self.port = 0
         self._loop: asyncio.AbstractEventLoop
@@ -287,6 +292,8 @@ class FakeServices:
         rm_grpc.add_RequestManagerServiceServicer_to_server(FakeManager(self.memory), server)
         jl_grpc.add_JobLogServiceServicer_to_server(FakeJobLog(self.memory), server)
         port = server.add_insecure_port("127.0.0.1:0")
+        if self._tls:
+            self.tls_address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', self._tls)}"
         await server.start()
         address = f"127.0.0.1:{port}"
         opened = open_backends(address, address, address, 5)
