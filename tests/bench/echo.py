@@ -36,7 +36,7 @@ async def serve_http(port: int, grpc_port: int) -> None:
     ask: Any = channel.unary_unary(METHOD)
 
     async def app(scope: Any, _receive: Any, send: Any) -> None:
-        body = await ask(scope["path"].encode())
+        body = await ask(scope["path"].encode(), wait_for_ready=True)
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

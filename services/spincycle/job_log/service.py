@@ -15,6 +15,8 @@ from spincycle.job_log.model import Page, Selection
 from spincycle.job_log.tail import Tail
 from spincycle.job_log.window import Window
 from spincycle.page_token import decode_page_token, encode_page_token
+from spincycle.rpc.calls import encoded
+from spincycle.shared_reads import SharedReads
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceServicer
 from spincycle.wire.journal import encode_entry
@@ -40,6 +42,7 @@ class JobLogService(JobLogServiceServicer):
         self._tail = tail
         self._window = Window(ALL_STREAMS_WINDOW)
         self._streams: set[AppendStream] = set()
+        self._lists = SharedReads(self._list)
         self._ending = False
 
     async def Append(
@@ -83,6 +86,11 @@ class JobLogService(JobLogServiceServicer):
         _check_id(request.request_id, "request_id")
         if request.job_id:
             _check_id(request.job_id, "job_id")
+        found = await self._lists.get(request.SerializeToString(deterministic=True))
+        return encoded(pb.ListEntriesResponse, (found,))
+
+    async def _list(self, key: bytes) -> bytes:
+        request = pb.ListEntriesRequest.FromString(key)
         which = Selection(
             request_id=request.request_id,
             job_id=request.job_id,
@@ -96,9 +104,8 @@ class JobLogService(JobLogServiceServicer):
             page, token = await self._list_by_job(which, request.page_token)
         else:
             raise InvalidInput(f"{request.order} is no order of entries", "order")
-        return pb.ListEntriesResponse(
-            entries=map(encode_entry, page.entries), next_page_token=token
-        )
+        entries = map(encode_entry, page.entries)
+        return pb.ListEntriesResponse(entries=entries, next_page_token=token).SerializeToString()
 
     async def Tail(self, request: pb.TailRequest, context: Any) -> AsyncIterator[pb.TailResponse]:
         """See the proto."""

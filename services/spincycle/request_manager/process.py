@@ -29,6 +29,7 @@ from spincycle.request_manager.explaining import Explaining
 from spincycle.request_manager.figures import name_figures
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.planner import SpecPlanner
+from spincycle.request_manager.reading import Reading
 from spincycle.request_manager.recovery import Recovery, RecoveryPolicy
 from spincycle.request_manager.reports import Presence, Reports
 from spincycle.request_manager.runner_store import RunnerStore
@@ -110,6 +111,7 @@ class RequestManager:
             explaining=Explaining(store, self._runners, self._job_log),
             reports=reports,
             presence=Presence(runner_store, self._runners, self.dispatcher.look),
+            reading=Reading(store, snapshots),
             running=RunningJobs(store, self._runners),
             watch=Watch(store, self._runners, self.changes, snapshots.whole, encode_request),
             snapshots=snapshots,

@@ -25,7 +25,7 @@ from spincycle.request_manager.control import Control
 from spincycle.request_manager.creation import Creation, Wish
 from spincycle.request_manager.explaining import Explaining
 from spincycle.request_manager.model import Request
-from spincycle.request_manager.paging import position_of, token_after
+from spincycle.request_manager.reading import Reading
 from spincycle.request_manager.reports import Presence, Reports
 from spincycle.request_manager.runner_store import Registration, SignOfLife
 from spincycle.request_manager.running import RunningJobs
@@ -42,6 +42,7 @@ from spincycle.request_manager.translate import (
     report_request_id,
 )
 from spincycle.request_manager.watch import Watch, WatchOptions
+from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 from spincycle.rpc.status import to_message
 from spincycle.spec import Source, check_sources
@@ -59,12 +60,6 @@ from spincycle.v1 import (
 from spincycle.wire.chain import encode_chain
 from spincycle.wire.values import from_struct
 
-DEFAULT_PAGE = 100
-"""Requests in a page of List when the caller sets no limit."""
-
-MAX_PAGE = 1000
-"""Most requests in a page of List."""
-
 CHAIN_PART = 2000
 """Jobs in one part of FetchJobChain."""
 
@@ -81,6 +76,7 @@ class UseCases:
     explaining: Explaining
     reports: Reports
     presence: Presence
+    reading: Reading
     running: RunningJobs
     watch: Watch
     snapshots: Snapshots
@@ -128,19 +124,13 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
 
     async def Get(self, request: rpc.GetRequest, context: Context) -> rpc.GetResponse:
-        stored = await self._get(request.request_id)
-        message = await self._use.snapshots.request(stored, with_chain=request.include_job_chain)
-        return rpc.GetResponse(request=message)
+        found = await self._use.reading.get(
+            request.request_id, with_chain=request.include_job_chain
+        )
+        return encoded(rpc.GetResponse, (found,))
 
     async def List(self, request: rpc.ListRequest, context: Context) -> rpc.ListResponse:
-        limit = min(request.filter.limit or DEFAULT_PAGE, MAX_PAGE)
-        after = position_of(request.page_token, request.filter)
-        offset = 0 if after else request.filter.offset
-        found = await self._use.store.find(decode_filter(request.filter), limit + 1, offset, after)
-        response = rpc.ListResponse(requests=[encode_request(one) for one in found[:limit]])
-        if len(found) > limit:
-            response.next_page_token = token_after(found[limit - 1], request.filter)
-        return response
+        return encoded(rpc.ListResponse, (await self._use.reading.find(request),))
 
     async def Start(self, request: rpc.StartRequest, context: Context) -> rpc.StartResponse:
         await self._use.control.start(request.request_id)

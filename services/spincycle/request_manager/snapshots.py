@@ -35,6 +35,14 @@ class Snapshots:
             message.job_chain.CopyFrom(await self.chain(request.request_id))
         return message
 
+    async def archive(self, request_id: str, *, with_chain: bool) -> bytes:
+        """What never changes of a request, as a serialized Request with nothing else in it."""
+        args = [encode_arg(arg) for arg in await self._store.args(request_id)]
+        message = request_pb2.Request(args=args)
+        if with_chain:
+            message.job_chain.CopyFrom(await self.chain(request_id))
+        return message.SerializeToString()
+
     async def chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """The chain of a request as it was created, secrets left out.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -107,7 +107,7 @@ class _Call:
 
     def write(self, answer: Any) -> bytes:
         """The message as it is sent."""
-        raw = self._serialize(answer)
+        raw: bytes = answer if isinstance(answer, bytes) else self._serialize(answer)
         if len(raw) > MAX_MESSAGE_BYTES:
             raise MessageTooLarge(self.method, len(raw), MAX_MESSAGE_BYTES)
         return raw
@@ -136,6 +136,15 @@ class _Call:
             "call failed", method=self.method, incident=incident, exc_info=error
         )
         return Internal(incident)
+
+
+def encoded(_message: type[Answered], parts: Iterable[bytes]) -> Answered:
+    """The bytes of a message, which a handler may answer in its place.
+
+    What many callers are told is encoded once. Parts of a message that repeat a field, put one
+    after the other, are a message with all of them.
+    """
+    return cast(Answered, b"".join(parts))
 
 
 def _unchecked(_: Message) -> None:

@@ -34,6 +34,17 @@ def _answering(answer: type[Message]) -> Callable[..., Any]:
     return call
 
 
+class Channel:
+    """A channel whose methods answer no bytes, which are an empty message."""
+
+    def unary_unary(self, method: str, *, request_serializer: Callable[..., bytes]) -> Any:
+        async def call(request: Message, *, timeout: float | None = None) -> bytes:
+            request_serializer(request)
+            return b""
+
+        return call
+
+
 class _Stream:
     def __init__(self) -> None:
         self._over = False
@@ -75,7 +86,7 @@ def empty_backends() -> Backends:
     """Services that answer everything, and nothing of interest."""
 
     def backend(module: Any, service: str) -> Backend[Any]:
-        return Backend(service, "nowhere:1", None, Stub(module, service), 1.0)  # type: ignore[arg-type] # no channel is used
+        return Backend(service, "nowhere:1", Channel(), Stub(module, service), 1.0)  # type: ignore[arg-type] # as far as it is used
 
     return Backends(
         backend(request_manager_service_pb2, "RequestManagerService"),

@@ -10,10 +10,11 @@ from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.paging import Page, joined
 from spincycle.gateway.router import Route
-from spincycle.gateway.routes.requests import ONE
+from spincycle.gateway.routes.requests import ONE, TEXT_BYTES
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.messages import JOB_LOG
 from spincycle.gateway.translate.tables import ListOf
+from spincycle.recent import RecentBytes
 from spincycle.rpc.status import from_message
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
@@ -24,6 +25,8 @@ class JournalRoutes:
 
     def __init__(self, job_log: Backend[JobLogServiceStub]) -> None:
         self._log = job_log
+        self._list = job_log.raw("spincycle.v1.JobLogService", "ListEntries", jl.ListEntriesRequest)
+        self._texts: RecentBytes[bytes] = RecentBytes(TEXT_BYTES, TEXT_BYTES // 16)
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -45,13 +48,23 @@ class JournalRoutes:
     async def entries(self, call: Call) -> Answer:
         """All entries by job id and try, as they come."""
         request_id = call.params["request_id"]
-        first = await self._page(request_id, "")
+        raw = await self._raw_page(request_id, "")
+        text = self._texts.get(raw)
+        if text is not None:
+            return Answer(text)
+        first = _page(raw)
+        if not first.following and first.elements:
+            text = to_text(list(first.elements))
+            self._texts.keep(raw, text, len(raw))
+            return Answer(text)
         return await joined(first, lambda token: self._page(request_id, token), b"[]")
 
     async def _page(self, request_id: str, token: str) -> Page:
+        return _page(await self._raw_page(request_id, token))
+
+    async def _raw_page(self, request_id: str, token: str) -> bytes:
         asked = jl.ListEntriesRequest(request_id=request_id, page_token=token)
-        answer = await self._log.ask(self._log.stub.ListEntries, asked)
-        return Page([JOB_LOG.encode(entry) for entry in answer.entries], answer.next_page_token)
+        return await self._log.ask_raw(self._list, asked)
 
     async def entry(self, call: Call) -> Answer:
         """The entry with the highest try."""
@@ -79,3 +92,8 @@ class JournalRoutes:
                 if answer.batch >= batch.batch:
                     return
         raise ServiceUnavailable(self._log.name, self._log.address)
+
+
+def _page(raw: bytes) -> Page:
+    answer = jl.ListEntriesResponse.FromString(raw)
+    return Page([JOB_LOG.encode(entry) for entry in answer.entries], answer.next_page_token)

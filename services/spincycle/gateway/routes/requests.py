@@ -21,6 +21,7 @@ from spincycle.gateway.translate.messages import (
     REQUEST_SPEC,
 )
 from spincycle.gateway.translate.tables import ListOf
+from spincycle.recent import RecentBytes
 from spincycle.v1 import job_chain_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
@@ -28,6 +29,12 @@ from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceS
 BASE = "/api/v1/requests"
 ONE = BASE + "/{request_id}"
 NEXT_PAGE = "X-Next-Page-Token"
+REQUEST_MANAGER = "spincycle.v1.RequestManagerService"
+
+TEXT_BYTES = 16 * 1024 * 1024
+"""Bytes of answers that are kept beside their JSON: the same answer gives the same text."""
+
+_ONE = -1
 
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
@@ -53,6 +60,9 @@ class RequestRoutes:
     def __init__(self, request_manager: Backend[RequestManagerServiceStub], page_size: int) -> None:
         self._manager = request_manager
         self._page_size = page_size
+        self._get = request_manager.raw(REQUEST_MANAGER, "Get", rm.GetRequest)
+        self._list = request_manager.raw(REQUEST_MANAGER, "List", rm.ListRequest)
+        self._texts: RecentBytes[tuple[bytes, int]] = RecentBytes(TEXT_BYTES, TEXT_BYTES // 16)
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -105,7 +115,15 @@ class RequestRoutes:
             return await self._one_page(wanted, call.first("page_token"))
         most = parse_number(call.query, "limit")
         wanted.limit = min(most or self._page_size, self._page_size)
-        first = await self._page(wanted, "")
+        raw = await self._raw_page(wanted, "")
+        text = self._texts.get((raw, most))
+        if text is not None:
+            return Answer(text)
+        first = _page(raw)
+        if first.elements and (not first.following or len(first.elements) >= most > 0):
+            text = to_text(list(first.elements[: most or None]))
+            self._texts.keep((raw, most), text, len(raw))
+            return Answer(text)
         return await joined(first, lambda token: self._page(wanted, token), b"null", most)
 
     async def _one_page(self, wanted: request_pb2.RequestFilter, token: str) -> Answer:
@@ -115,26 +133,31 @@ class RequestRoutes:
         return Answer(body, headers={NEXT_PAGE: page.following} if page.following else {})
 
     async def _page(self, wanted: request_pb2.RequestFilter, token: str) -> Page:
+        return _page(await self._raw_page(wanted, token))
+
+    async def _raw_page(self, wanted: request_pb2.RequestFilter, token: str) -> bytes:
         asked = rm.ListRequest(filter=wanted, page_token=token)
-        answer = await self._manager.ask(self._manager.stub.List, asked)
-        return Page(
-            [LISTED_REQUEST.encode(with_url(request)) for request in answer.requests],
-            answer.next_page_token,
-        )
+        return await self._manager.ask_raw(self._list, asked)
 
     async def get(self, call: Call) -> Answer:
         """The request with its chain."""
         request_id = call.params["request_id"]
         asked = rm.GetRequest(request_id=request_id, include_job_chain=True)
         try:
-            answer = await self._manager.ask(self._manager.stub.Get, asked)
+            raw = await self._manager.ask_raw(self._get, asked)
         except SpinCycleError as error:
             if error.reason != ChainTooLarge.reason:
                 raise
             asked.include_job_chain = False
             answer = await self._manager.ask(self._manager.stub.Get, asked)
             answer.request.job_chain.CopyFrom(await self._whole_chain(request_id))
-        return Answer(to_text(REQUEST.encode(with_url(answer.request))))
+            return Answer(to_text(REQUEST.encode(with_url(answer.request))))
+        text = self._texts.get((raw, _ONE))
+        if text is None:
+            request = rm.GetResponse.FromString(raw).request
+            text = to_text(REQUEST.encode(with_url(request)))
+            self._texts.keep((raw, _ONE), text, len(raw))
+        return Answer(text)
 
     async def start(self, call: Call) -> Answer:
         """200 and nothing."""
@@ -175,6 +198,14 @@ class RequestRoutes:
         """The specs by name."""
         answer = await self._manager.ask(self._manager.stub.ListSpecs, rm.ListSpecsRequest())
         return Answer(to_text([REQUEST_SPEC.encode(spec) for spec in answer.specs]))
+
+
+def _page(raw: bytes) -> Page:
+    answer = rm.ListResponse.FromString(raw)
+    return Page(
+        [LISTED_REQUEST.encode(with_url(request)) for request in answer.requests],
+        answer.next_page_token,
+    )
 
 
 def with_url(request: request_pb2.Request) -> request_pb2.Request:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from spincycle.shared_reads import SharedReads
+
+
+class Slow:
+    """A read that goes on until it is let."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.may_end = asyncio.Event()
+        self.problem: Exception | None = None
+
+    async def read(self, key: str) -> str:
+        self.began.append(key)
+        number = len(self.began)
+        await self.may_end.wait()
+        if self.problem:
+            raise self.problem
+        return f"{key} {number}"
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_who_asks_during_a_read_shares_the_next_one_and_never_the_one_under_way() -> None:
+    slow = Slow()
+    reads = SharedReads(slow.read)
+    first = asyncio.create_task(reads.get("a"))
+    await _turns()
+    later = [asyncio.create_task(reads.get("a")) for _ in range(10)]
+    await _turns()
+    assert slow.began == ["a"]
+
+    slow.may_end.set()
+    assert await first == "a 1"
+    assert await asyncio.gather(*later) == ["a 2"] * 10
+    assert slow.began == ["a", "a"]
+
+
+async def test_different_keys_do_not_wait_for_one_another() -> None:
+    slow = Slow()
+    reads = SharedReads(slow.read)
+    tasks = [asyncio.create_task(reads.get(key)) for key in "abc"]
+    await _turns()
+    assert slow.began == ["a", "b", "c"]
+    slow.may_end.set()
+    assert await asyncio.gather(*tasks) == ["a 1", "b 2", "c 3"]
+
+
+async def test_a_failure_is_told_to_all_who_share_the_read_and_the_next_one_begins_anew() -> None:
+    slow = Slow()
+    reads = SharedReads(slow.read)
+    slow.problem = ValueError("broken")
+    tasks = [asyncio.create_task(reads.get("a")) for _ in range(3)]
+    await _turns()
+    slow.may_end.set()
+    assert [str(error) for error in await asyncio.gather(*tasks, return_exceptions=True)] == [
+        "broken"
+    ] * 3
+
+    slow.problem = None
+    assert await reads.get("a") == "a 2"
+
+
+async def test_a_caller_that_is_cancelled_leaves_the_others_alone() -> None:
+    slow = Slow()
+    reads = SharedReads(slow.read)
+    one, other = asyncio.create_task(reads.get("a")), asyncio.create_task(reads.get("a"))
+    await _turns()
+    one.cancel()
+    with suppress(asyncio.CancelledError):
+        await one
+    slow.may_end.set()
+    assert await other == "a 1"
+
+
+async def test_whoever_asks_again_as_soon_as_he_is_answered_is_answered_again() -> None:
+    slow = Slow()
+    slow.may_end.set()
+    reads = SharedReads(slow.read)
+
+    async def ask_and_ask() -> None:
+        for _ in range(50):
+            await reads.get("a")
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(ask_and_ask() for _ in range(16)))
+
+
+async def test_nothing_is_kept_of_what_was_read() -> None:
+    slow = Slow()
+    slow.may_end.set()
+    reads = SharedReads(slow.read)
+    with pytest.raises(AssertionError):
+        assert await reads.get("a") == await reads.get("a")
+    await _turns()
+    assert not reads._readers
+    assert not reads._next
