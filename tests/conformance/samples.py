@@ -39,7 +39,12 @@ def a_request(
 
 def with_args(request: request_pb2.Request) -> request_pb2.Request:
     request.args.add(
-        pos=0, name="host", type="required", given=True, value=Value(string_value="a<b")
+        pos=0,
+        name="host",
+        desc="which one",
+        type="required",
+        given=True,
+        value=Value(string_value="a<b"),
     )
     request.args.add(
         pos=0,

@@ -353,7 +353,7 @@ async def test_the_request_list_shows_what_can_be_created(stack: Stack) -> None:
     noop = request_pb2.RequestSpec(name="noop")
     drain = request_pb2.RequestSpec(name="drain")
     drain.args.add(name="host", desc="which one", type="required")
-    drain.args.add(name="seconds", type="optional").default.string_value = "5"
+    drain.args.add(pos=1, name="seconds", type="optional").default.string_value = "5"
     stack.manager.says(ListSpecs=rm.ListSpecsResponse(specs=[drain, noop]))
 
     answer = await stack.http.get("/api/v1/request-list")

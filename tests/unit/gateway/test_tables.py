@@ -82,8 +82,8 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:
             return messages_of(kind)
         case extras.Named():
             return st.sampled_from(list(kind._names))
-        case messages.Unsaid():
-            return st.just("")
+        case messages.Always():
+            return st.just(kind.value)
         case Text():
             return TEXTS
         case Flag():

@@ -63,7 +63,11 @@ def test_a_moment_that_has_no_name_is_written_as_the_nearest_that_has(
         ("2020-1-1T00:00:00Z", 'cannot parse "1-1T00:00:00Z" as "01"'),
         ("2020-01-01 00:00:00", 'cannot parse " 00:00:00" as "T"'),
         ("2020-01-01T00:00:00", 'cannot parse "" as "Z07:00"'),
-        ("2020-02-30T00:00:00Z", "out of range"),
+        ("2020-13-32T25:00:00Z", ": month out of range"),
+        ("2020-02-30T00:00:00Z", ": day out of range"),
+        ("2020-02-30T24:00:00Z", ": hour out of range"),
+        ("2020-02-30T23:60:00Z", ": minute out of range"),
+        ("2020-02-30T23:59:60Z", ": second out of range"),
         ("0001-01-01T00:00:00+00:01", "year is outside of range"),
     ],
 )

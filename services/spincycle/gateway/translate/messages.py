@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from spincycle.gateway.translate.encoding import Json
 from spincycle.gateway.translate.kinds import (
     ANY,
@@ -16,7 +18,8 @@ from spincycle.gateway.translate.kinds import (
     TEXT,
     TIME,
     UINT,
-    Text,
+    Kind,
+    Place,
 )
 from spincycle.gateway.translate.tables import Field, KeyedBy, ListOf, MapOf, Table
 from spincycle.v1 import (
@@ -29,15 +32,30 @@ from spincycle.v1 import (
 )
 
 
-class Unsaid(Text):
-    """A text that is never shown here.
+class Always(Kind):
+    """A value that is shown whatever the message holds.
 
-    What an argument is for, the original tells with the spec and not with each request.
+    What an argument is for, the original tells with the spec and not with each request; its
+    place, the other way round.
     """
 
-    def encode(self, value: str) -> Json:  # noqa: ARG002 # whatever it is
-        """Empty."""
-        return ""
+    def __init__(self, kind: Kind, value: Json) -> None:
+        self._kind = kind
+        self.go = kind.go
+        self.zero = kind.zero
+        self.value = value
+
+    def encode(self, value: Any) -> Json:  # noqa: ARG002 # whatever it is
+        """The one value."""
+        return self.value
+
+    def decode(self, value: Json, place: Place) -> Any:
+        """As the kind does."""
+        return self._kind.decode(value, place)
+
+    def schema(self) -> dict[str, Json]:
+        """As of the kind."""
+        return self._kind.schema()
 
 
 ERROR = Table(
@@ -104,12 +122,16 @@ REQUEST_ARG = Table(
     ],
 )
 
-GIVEN_ARG = REQUEST_ARG.with_field("GivenArg", Field("Desc", "desc", Unsaid(), doc="always empty"))
+GIVEN_ARG = REQUEST_ARG.with_field(
+    "GivenArg", Field("Desc", "desc", Always(TEXT, ""), doc="always empty")
+)
+
+SPEC_ARG = REQUEST_ARG.with_field("SpecArg", Field("Pos", "pos", Always(INT, 0), doc="always 0"))
 
 REQUEST_SPEC = Table(
     "proto.RequestSpec",
     request_pb2.RequestSpec,
-    [Field("Name", "name", TEXT), Field("Args", "args", ListOf(REQUEST_ARG))],
+    [Field("Name", "name", TEXT), Field("Args", "args", ListOf(SPEC_ARG))],
 )
 
 

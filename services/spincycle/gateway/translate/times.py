@@ -20,6 +20,7 @@ _NANOS = 1_000_000_000
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
+_RANGES = (("month", 5, 1, 12), ("hour", 11, 0, 23), ("minute", 14, 0, 59), ("second", 17, 0, 59))
 _PARTS = [
     (part, r"\d" * len(part) if part.isdigit() else part)
     for part in ("2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05")
@@ -50,12 +51,20 @@ def parse_time(text: str) -> Timestamp:
     try:
         moment = datetime.fromisoformat(clock + ("+00:00" if offset == "Z" else offset))
     except ValueError:
-        raise ValueError(f'parsing time "{text}": a part of it is out of range')
+        raise ValueError(f'parsing time "{text}": {_out_of_range(clock)} out of range')
     since = moment - _EPOCH
     seconds = since.days * 86_400 + since.seconds
     if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
         raise ValueError(f'parsing time "{text}": year is outside of range [1,9999]')
     return Timestamp(seconds=seconds, nanos=int((fraction or "0")[:9].ljust(9, "0")))
+
+
+def _out_of_range(clock: str) -> str:
+    """The part that Go names: the day last, since it hangs on the month."""
+    for name, at, least, most in _RANGES:
+        if not least <= int(clock[at : at + 2]) <= most:
+            return name
+    return "day"
 
 
 def _refusal(text: str) -> str:
