@@ -53,11 +53,14 @@ class Manifests:
 
     def pods(self) -> dict[str, Manifest]:
         """Every pod template by the name of what makes pods of it."""
-        return {
+        templates = {
             one["metadata"]["name"]: one["spec"]["template"]
             for one in self.all
             if one["kind"] in {"Deployment", "StatefulSet", "Job"}
         }
+        for name, one in self.of_kind("CronJob").items():
+            templates[name] = one["spec"]["jobTemplate"]["spec"]["template"]
+        return templates
 
     def container(self, name: str) -> Manifest:
         """The only container of a workload."""

@@ -126,15 +126,21 @@ def test_the_migration_job_is_named_for_the_image_so_that_the_next_one_is_anothe
     assert {manifests.container(service)["image"] for service in SERVICES} == {image}
 
 
-def test_the_migration_command_exists(manifests: Manifests) -> None:
-    container = manifests.container(next(iter(manifests.of_kind("Job"))))
-    program, *words = container["command"]
-    ended = subprocess.run(
-        [SCRIPTS / program, *words, "--help"], check=False, capture_output=True, text=True
-    )
+def test_commands_for_operators_take_the_options_that_they_are_given(manifests: Manifests) -> None:
+    for name in (*manifests.of_kind("Job"), *manifests.of_kind("CronJob")):
+        program, *words = manifests.container(name)["command"]
+        ended = subprocess.run(
+            # Options are read from left to right, and the last of these ends the command.
+            [SCRIPTS / program, *words, "--help"],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
 
-    assert ended.returncode == 0, ended.stderr
-    assert "schema" in ended.stdout
+        assert ended.returncode == 0, ended.stderr
+        assert program == "spincycle"
+        for option in (word for word in words if word.startswith("--")):
+            assert option in ended.stdout
 
 
 def test_a_service_has_the_time_to_end_that_it_may_take(

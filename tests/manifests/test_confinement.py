@@ -22,6 +22,7 @@ ARROWS = {
     ("request-manager", "database"),
     ("job-log", "database"),
     ("migrate", "database"),
+    ("prune", "database"),
 }
 """Who calls whom."""
 

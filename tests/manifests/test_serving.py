@@ -24,7 +24,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 @pytest.fixture
 def manifests() -> Manifests:
     """Of the overlay that has most; what the processes are told is the same in all of them."""
-    return rendered("prod-queue-wait")
+    return rendered("prod-with-options")
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class JobLogServiceStub:
-    """JobLogService keeps the journal: one entry for every finished try of every job, for ever.
+    """JobLogService keeps the journal: one entry for every finished try of every job
+    until an operator prunes its request.
 
     The journal is the truth about what ran. A runner starts a job only after the entries of
     the job's parents are acknowledged here.
@@ -66,7 +67,8 @@ class JobLogServiceStub:
 
 
 class JobLogServiceServicer:
-    """JobLogService keeps the journal: one entry for every finished try of every job, for ever.
+    """JobLogService keeps the journal: one entry for every finished try of every job
+    until an operator prunes its request.
 
     The journal is the truth about what ran. A runner starts a job only after the entries of
     the job's parents are acknowledged here.
@@ -166,7 +168,8 @@ def add_JobLogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobLogService:
-    """JobLogService keeps the journal: one entry for every finished try of every job, for ever.
+    """JobLogService keeps the journal: one entry for every finished try of every job
+    until an operator prunes its request.
 
     The journal is the truth about what ran. A runner starts a job only after the entries of
     the job's parents are acknowledged here.

@@ -13,7 +13,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JobLogServiceStub:
-    """JobLogService keeps the journal: one entry for every finished try of every job, for ever.
+    """JobLogService keeps the journal: one entry for every finished try of every job
+    until an operator prunes its request.
 
     The journal is the truth about what ran. A runner starts a job only after the entries of
     the job's parents are acknowledged here.
@@ -59,7 +60,8 @@ class JobLogServiceStub:
     """
 
 class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """JobLogService keeps the journal: one entry for every finished try of every job, for ever.
+    """JobLogService keeps the journal: one entry for every finished try of every job
+    until an operator prunes its request.
 
     The journal is the truth about what ran. A runner starts a job only after the entries of
     the job's parents are acknowledged here.

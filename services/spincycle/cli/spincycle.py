@@ -20,6 +20,7 @@ class LateGroup(click.Group):
         "demo": ("spincycle.dev.demo:demo", "Start everything, show a rolling restart, stop."),
         "lint": ("spincycle.cli.lint:lint_command", "Check spec files."),
         "migrate": ("spincycle.cli.migrate:migrate", "Bring the databases up to date."),
+        "prune": ("spincycle.cli.prune:prune", "Delete requests that ended long ago."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # the signature is given

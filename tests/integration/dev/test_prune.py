@@ -1,0 +1,226 @@
+"""What `spincycle prune` deletes, and what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+from click.testing import CliRunner, Result
+from tests.postgres_fixtures import PostgresServer
+
+from spincycle.cli.spincycle import main
+from spincycle.database.migrations import load_migrations, migrate
+from spincycle.database.queries import load_queries
+
+RUNNING, COMPLETE, FAIL, STOPPED, SUSPENDED = 2, 3, 4, 6, 7
+ENDED = {COMPLETE, FAIL, STOPPED}
+SERVICES = ("request_manager", "job_log")
+
+
+class Kept:
+    """The databases, filled and looked at by hand."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+
+    def add(self, request_id: str, state: int, made: int, ended: int | None = None) -> None:
+        """A request that was made and ended so many days ago, with a journal of two entries."""
+        asyncio.run(self._add(request_id, state, made, ended))
+
+    def of(self, table: str) -> list[str]:
+        """Requests that a table has rows of."""
+        query = f"SELECT DISTINCT request_id FROM {table} ORDER BY 1"
+        return [row[0] for row in asyncio.run(self._fetch(query))]
+
+    def prune(self, *options: str) -> Result:
+        """Run the command."""
+        return CliRunner().invoke(main, ["prune", "--dsn", self.dsn, *options])
+
+    async def _add(self, request_id: str, state: int, made: int, ended: int | None) -> None:
+        now = datetime.now(UTC)
+        finished_at = None
+        if state in ENDED:
+            finished_at = now - timedelta(days=made if ended is None else ended)
+        runner_id = "r1" if state == RUNNING else None
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute(
+                "INSERT INTO request_manager.requests (request_id, type, state, created_at,"
+                " finished_at, total_jobs, spec_revision, plan_hash, runner_id)"
+                " VALUES ($1, 'nap', $2, $3, $4, 2, '', '', $5)",
+                request_id, state, now - timedelta(days=made), finished_at, runner_id,
+            )  # fmt: skip
+            await connection.execute(
+                "INSERT INTO request_manager.request_archives VALUES ($1, '{}', '[]', '')",
+                request_id,
+            )
+            await connection.execute(
+                "INSERT INTO request_manager.suspended_job_chains VALUES ($1, '')", request_id
+            )
+            await connection.execute(
+                "INSERT INTO request_manager.audit (user_name, action, request_id)"
+                " VALUES ('ann', 'create', $1)",
+                request_id,
+            )
+            await connection.execute("INSERT INTO job_log.fences VALUES ($1, 1)", request_id)
+            for number in (1, 2):
+                await connection.execute(
+                    "INSERT INTO job_log.entries VALUES"
+                    " ($1, $2, 1, $3, 1, 1, 2, 0, 1, 3, true, 'n', 't', 's', '', '', '', NULL)",
+                    request_id, f"job{number}", number,
+                )  # fmt: skip
+        finally:
+            await connection.close()
+
+    async def _fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(query, *values)
+        finally:
+            await connection.close()
+        return rows
+
+    def rows(self, query: str, *values: object) -> list[asyncpg.Record]:
+        return asyncio.run(self._fetch(query, *values))
+
+
+@pytest.fixture
+def kept(postgres: PostgresServer) -> Iterator[Kept]:
+    name = asyncio.run(postgres.create_database())
+    dsn = postgres.embedded.dsn(name)
+    for schema in SERVICES:
+        asyncio.run(migrate(dsn, schema, load_migrations(f"spincycle.{schema}")))
+    yield Kept(dsn)
+    asyncio.run(postgres.drop_database(name))
+
+
+TABLES = (
+    "request_manager.requests",
+    "request_manager.request_archives",
+    "request_manager.suspended_job_chains",
+    "request_manager.audit",
+    "job_log.entries",
+    "job_log.fences",
+)
+
+
+def test_requests_that_ended_before_the_age_go_with_all_that_is_kept_of_them(kept: Kept) -> None:
+    for state in sorted(ENDED):
+        kept.add(f"old-{state}", state, made=100)
+        kept.add(f"new-{state}", state, made=10)
+
+    result = kept.prune("--older-than", "90d")
+
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("deleted 3 requests that ended before ")
+    assert "with 6 journal entries" in result.output
+    for table in TABLES:
+        assert kept.of(table) == ["new-3", "new-4", "new-6"], table
+
+
+def test_what_has_not_ended_stays_however_old_it_is(kept: Kept) -> None:
+    kept.add("running", RUNNING, made=400)
+    kept.add("suspended", SUSPENDED, made=400)
+    kept.add("ran-long", COMPLETE, made=400, ended=1)
+
+    kept.prune("--older-than", "90d")
+
+    for table in TABLES:
+        assert kept.of(table) == ["ran-long", "running", "suspended"], table
+
+
+def test_many_go_in_small_batches(kept: Kept) -> None:
+    for number in range(7):
+        kept.add(f"r{number}", COMPLETE, made=100 + number)
+
+    result = kept.prune("--older-than", "2160h", "--batch", "2")
+
+    assert result.output.startswith("deleted 7 requests")
+    assert kept.of("job_log.entries") == []
+
+
+def test_what_was_interrupted_between_journal_and_request_is_finished_by_the_next_run(
+    kept: Kept,
+) -> None:
+    kept.add("half", FAIL, made=100)
+    kept.rows("DELETE FROM job_log.entries WHERE request_id = 'half'")
+
+    result = kept.prune("--older-than", "90d")
+
+    assert result.output.startswith("deleted 1 requests")
+    assert kept.of("request_manager.requests") == []
+
+
+def test_the_audit_can_be_kept(kept: Kept) -> None:
+    kept.add("old", COMPLETE, made=100)
+
+    kept.prune("--older-than", "90d", "--keep-audit")
+
+    assert kept.of("request_manager.requests") == []
+    assert kept.of("request_manager.audit") == ["old"]
+
+
+def test_a_dry_run_counts_and_deletes_nothing(kept: Kept) -> None:
+    kept.add("old", COMPLETE, made=100)
+    kept.add("new", COMPLETE, made=1)
+
+    result = kept.prune("--older-than", "90d", "--dry-run")
+
+    assert result.output.startswith("1 requests ended before ")
+    assert kept.of("request_manager.requests") == ["new", "old"]
+
+
+def test_runners_that_are_long_gone_are_forgotten_unless_they_have_a_request(kept: Kept) -> None:
+    kept.add("running", RUNNING, made=1)
+    for runner_id, days in (("r1", 100), ("r2", 100), ("r3", 1), ("r4", None)):
+        kept.rows(
+            "INSERT INTO request_manager.runners"
+            " (runner_id, address, max_chains, max_jobs, job_types, version, gone_at)"
+            " VALUES ($1, '', 0, 0, '{}', '', now() - make_interval(days => $2::int))",
+            runner_id,
+            days,
+        )
+
+    kept.prune("--older-than", "90d")
+
+    left = kept.rows("SELECT runner_id FROM request_manager.runners ORDER BY 1")
+    assert [row[0] for row in left] == ["r1", "r3", "r4"]
+
+
+@pytest.mark.parametrize("age", ["90", "yesterday", "0d", "-5h", "99999d", ""])
+def test_an_age_that_is_none_is_refused(age: str) -> None:
+    result = CliRunner().invoke(main, ["prune", "--older-than", age])
+
+    assert result.exit_code == 2
+    assert "write it as 90d" in result.output
+
+
+def test_a_database_that_is_away_is_one_line() -> None:
+    result = CliRunner().invoke(
+        main, ["prune", "--older-than", "90d", "--dsn", "postgresql://127.0.0.1:1/none"]
+    )
+
+    assert result.exit_code == 1
+    assert "error: not finished, run it again: the database cannot be reached" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_finding_old_requests_reads_the_old_end_of_an_index_only(kept: Kept) -> None:
+    kept.rows(
+        "INSERT INTO request_manager.requests (request_id, type, state, created_at, finished_at,"
+        " total_jobs, spec_revision, plan_hash)"
+        " SELECT 'r' || n, 'nap', 3, now() - n * interval '1 minute', now() - n * interval"
+        " '1 minute', 1, '', '' FROM generate_series(1, 20000) AS n"
+    )
+    kept.rows("ANALYZE request_manager.requests")
+    query = load_queries("spincycle.request_manager")["ended_before"]
+    values = query.bind(
+        {"state": COMPLETE, "moment": datetime.now(UTC) - timedelta(days=1), "batch": 100}
+    )
+    plan = "\n".join(row[0] for row in kept.rows(f"EXPLAIN ANALYZE {query.sql}", *values))
+
+    assert "Index Scan Backward using requests_by_" in plan
+    assert "Sort" not in plan
