@@ -57,7 +57,7 @@ check: $(READY) generate-check manifests ## Lint, types, import boundaries, mani
 # the validator says counts: it only warns of a kind that it does not know.
 manifests: $(READY) ## Render every overlay for Kubernetes and validate it, offline.
 	$(BIN)/yamllint --strict k8s
-	@for overlay in k8s/overlays/*; do \
+	@for overlay in k8s/overlays/* k8s/kubernetes-job; do \
 	  $(BIN)/kubectl kustomize $$overlay >.rendered.yaml && for release in 1.30 1.37; do \
 	    test -z "$$($(BIN)/kubernetes-validate --strict --quiet -k $$release .rendered.yaml 2>&1 | tee /dev/stderr)" \
 	      || { echo "error: $$overlay is not valid on Kubernetes $$release"; exit 1; }; \

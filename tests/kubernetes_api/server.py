@@ -33,7 +33,7 @@ class FakeApiServer:
     """Serves a cluster; can be taken away and come back at its address.
 
     Attributes:
-        calls: method and path of every call.
+        calls: method and path of every call, with ?watch for a watch.
         token: what callers must show.
     """
 
@@ -103,7 +103,7 @@ class FakeApiServer:
     @web.middleware
     async def _gate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         call = f"{request.method} {request.path}"
-        self.calls.append(call)
+        self.calls.append(call + "?watch" * ("watch" in request.query))
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return refusal(401, "Unauthorized", "Unauthorized")
         for fault in self.faults:

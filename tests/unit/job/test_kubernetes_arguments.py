@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 
 from spincycle.job import ArgNotSet, Attempt, JobError, JobId, Value, WrongArgType
-from spincycle.job.kubernetes.arguments import read_container
+from spincycle.job.kubernetes.arguments import KNOWN, read_container
 from spincycle.job.kubernetes.container import Container
 from spincycle.job.kubernetes.manifest import job_name, manifest
 
@@ -169,3 +171,9 @@ def test_an_argument_that_will_not_do_is_named(args: dict[str, Value], error: st
 def test_an_argument_of_the_wrong_type_is_named(args: dict[str, Value]) -> None:
     with pytest.raises(WrongArgType, match=next(iter(args))):
         read_container({"image": "i", **args})
+
+
+def test_the_page_has_every_argument_and_no_other() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "kubernetes-job.md").read_text()
+    table = page.partition("## Arguments")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` ", table, re.MULTILINE) == list(KNOWN)
