@@ -8,7 +8,7 @@ BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test chaos bench bench-compare fuzz check manifests format generate generate-check lock clean
+.PHONY: help setup demo dev test test-clients chaos bench bench-compare fuzz check manifests format generate generate-check lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ dev: $(READY) ## Start everything on this machine and leave it up until Ctrl-C.
 
 test: $(READY) ## Run the unit, integration and end-to-end tests.
 	$(BIN)/pytest $(TESTS)
+
+test-clients: $(READY) ## Build the clients in other languages and run them all.
+	examples/clients/build
+	$(BIN)/pytest tests/clients -m '' $(TESTS)
 
 chaos: $(READY) ## Kill, freeze and cut off everything for some minutes; nothing must be lost.
 	$(BIN)/pytest tests/chaos -m '' -rP $(TESTS)
@@ -93,3 +97,4 @@ lock: ## Resolve the newest dependencies into requirements.lock and image.lock.
 
 clean: ## Remove what setup and the tools made.
 	rm -rf $(VENV) .lock-venv .generated-check .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	cd examples/clients && rm -rf go/build node/build node/node_modules node/src/generated

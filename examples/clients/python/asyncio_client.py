@@ -1,0 +1,179 @@
+"""A client of Spin Cycle on asyncio.
+
+    asyncio_client.py run TYPE [NAME=VALUE ...] [--key=KEY]   create, watch, print the log
+    asyncio_client.py watch REQUEST [CURSOR]
+    asyncio_client.py log REQUEST
+    asyncio_client.py stop|suspend|resume REQUEST
+
+Exit code: 0 done, 1 the request has not ended well, 2 refused, 3 nobody answers, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from typing import Any
+
+import grpc
+from channel import JOB_LOGS, OPTIONS, REQUEST_MANAGERS, target
+from failure import Failure
+from patience import CALL_TIMEOUT, Patience
+from progress import FINAL, Progress, short, show_entry
+
+from spincycle.v1 import job_log_service_pb2 as jl
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+from spincycle.v1.request_pb2 import Request
+
+
+class Client:
+    """What can be asked of the request managers and the job logs."""
+
+    def __init__(self, managers: grpc.aio.Channel, job_logs: grpc.aio.Channel) -> None:
+        self._manager = RequestManagerServiceStub(managers)
+        self._job_log = JobLogServiceStub(job_logs)
+        self.cursor = ""
+
+    async def create(self, type_: str, args: dict[str, str], key: str) -> Request:
+        """Make a request, or find the one that an earlier call with this key has made."""
+        wish = rm.CreateRequest(type=type_, args=args, idempotency_key=key)
+        return (await self._ask(self._manager.Create, wish)).request
+
+    async def get(self, request_id: str) -> Request:
+        """A request as it is now."""
+        return (await self._ask(self._manager.Get, rm.GetRequest(request_id=request_id))).request
+
+    async def stop(self, request_id: str) -> Request:
+        """End a request for good."""
+        wish = rm.StopRequest(request_id=request_id, reason="stopped by the example")
+        return (await self._ask(self._manager.Stop, wish)).request
+
+    async def suspend(self, request_id: str) -> Request:
+        """Halt a request, with all that it has done saved."""
+        wish = rm.SuspendRequest(request_id=request_id, reason="suspended by the example")
+        return (await self._ask(self._manager.Suspend, wish)).request
+
+    async def resume(self, request_id: str) -> Request:
+        """Let a suspended request go on."""
+        return (
+            await self._ask(self._manager.Resume, rm.ResumeRequest(request_id=request_id))
+        ).request
+
+    async def watch(self, request_id: str, cursor: str = "") -> Request:
+        """Show every change of a request until it has ended, over as many streams as it takes."""
+        self.cursor = cursor
+        progress, patience = Progress(), Patience()
+        while True:
+            # A stream may be silent for days, so it has no deadline; keepalive guards it.
+            call = self._manager.Watch(
+                rm.WatchRequest(request_ids=[request_id], cursor=self.cursor)
+            )
+            try:
+                async for answer in call:
+                    for event in answer.events:
+                        progress.show(event)
+                        self.cursor = event.cursor
+                        patience.renew()
+                request = await self.get(request_id)
+                if request.state in FINAL:
+                    return request
+            except grpc.aio.AioRpcError as error:
+                failure = Failure.of(error)
+                if failure.reason == "CURSOR_TOO_OLD":
+                    self.cursor = ""  # What lies between is lost: begin with a snapshot.
+                elif failure.reason != "WATCHER_TOO_SLOW" and not failure.is_passing:
+                    raise failure
+                if patience.is_over:
+                    raise failure
+                print(f"lost: {failure.reason}: {failure.message}", file=sys.stderr)
+            finally:
+                call.cancel()
+            await asyncio.sleep(patience.pause())
+
+    async def log(self, request_id: str) -> None:
+        """Show all finished tries of a request's jobs."""
+        position, patience = 0, Patience()
+        while True:
+            wish = jl.TailRequest(request_id=request_id, after_position=position)
+            try:
+                async for answer in self._job_log.Tail(wish, timeout=60):
+                    show_entry(answer.entry)
+                    position = answer.entry.position
+                    patience.renew()
+                return
+            except grpc.aio.AioRpcError as error:
+                failure = Failure.of(error)
+                if not failure.is_passing or patience.is_over:
+                    raise failure
+            await asyncio.sleep(patience.pause())
+
+    async def _ask(self, call: Any, wish: Any) -> Any:
+        """Call until somebody answers. All that is asked here may be asked twice."""
+        patience = Patience()
+        while True:
+            try:
+                return await call(wish, timeout=CALL_TIMEOUT)
+            except grpc.aio.AioRpcError as error:
+                failure = Failure.of(error)
+                if not failure.is_passing or patience.is_over:
+                    raise failure
+            await asyncio.sleep(patience.pause())
+
+
+async def run(words: list[str]) -> int:
+    """Do what the command line says; answer the exit code."""
+    async with (
+        grpc.aio.insecure_channel(target(REQUEST_MANAGERS), OPTIONS) as managers,
+        grpc.aio.insecure_channel(target(JOB_LOGS), OPTIONS) as job_logs,
+    ):
+        client = Client(managers, job_logs)
+        match words:
+            case ["run", type_, *rest]:
+                keys = [word.removeprefix("--key=") for word in rest if word.startswith("--key=")]
+                args = dict(word.split("=", 1) for word in rest if not word.startswith("--"))
+                key = keys[0] if keys else uuid.uuid4().hex
+                print(f"key {key}", flush=True)
+                request = await client.create(type_, args, key)
+                print(f"request {request.id}", flush=True)
+                request = await watch(client, request.id)
+                await client.log(request.id)
+            case ["watch", request_id, *cursor]:
+                request = await watch(client, request_id, *cursor[:1])
+            case ["log", request_id]:
+                await client.log(request_id)
+                return 0
+            case ["stop" | "suspend" | "resume" as verb, request_id]:
+                request = await getattr(client, verb)(request_id)
+                print(request.id, short(request.state))
+                return 0
+            case _:
+                print(__doc__, file=sys.stderr)
+                return 2
+    print(f"ended {short(request.state)} {request.finished_jobs}/{request.total_jobs}")
+    return 0 if short(request.state) == "COMPLETE" else 1
+
+
+async def watch(client: Client, request_id: str, cursor: str = "") -> Request:
+    """Watch; at Ctrl-C, which cancels, say how to go on."""
+    try:
+        return await client.watch(request_id, cursor)
+    except asyncio.CancelledError:
+        print(f"left; go on with: watch {request_id} {client.cursor}", file=sys.stderr)
+        raise
+
+
+def main() -> int:
+    """Run; say what went wrong."""
+    try:
+        return asyncio.run(run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        return 130
+    except Failure as failure:
+        print(failure.explained, file=sys.stderr)
+        return 3 if failure.is_passing else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
