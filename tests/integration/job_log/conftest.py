@@ -119,9 +119,9 @@ class RunningJobLog:
         """A new Append stream."""
         return RunnerStream(self.stub)
 
-    async def healthy(self) -> bool:
+    async def healthy(self, name: str = SERVICE_NAME) -> bool:
         """Whether health says SERVING."""
-        asked = health_pb2.HealthCheckRequest(service=SERVICE_NAME)
+        asked = health_pb2.HealthCheckRequest(service=name)
         try:
             answer = await health_pb2_grpc.HealthStub(self.channel).Check(asked)
         except grpc.aio.AioRpcError:

@@ -15,6 +15,7 @@ from tests.integration.job_log.conftest import (
 from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
+from spincycle import pulse
 from spincycle.v1 import job_log_service_pb2 as pb
 
 
@@ -174,3 +175,36 @@ async def _append_is_held_up(connection: asyncpg.Connection) -> bool:
         "AND relation = 'job_log.entries'::regclass)"
     )
     return waiting
+
+
+async def test_an_idle_job_log_notices_by_itself_that_the_database_is_away(
+    job_log: RunningJobLog, postgres: PostgresServer
+) -> None:
+    await until(job_log.healthy)
+    await postgres.embedded.kill(signal.SIGQUIT)
+    try:
+        await until(lambda: _unhealthy(job_log))
+        assert await job_log.healthy("liveness")
+    finally:
+        await postgres.embedded.start()
+
+    await until(job_log.healthy)
+
+
+async def test_a_job_log_that_cannot_store_is_not_ready_and_still_alive(
+    job_log: RunningJobLog, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "SLOW_AFTER", 0.2)
+    await until(job_log.healthy)
+    session = await asyncpg.connect(database)
+    async with session.transaction():
+        await session.execute("LOCK TABLE job_log.entries IN ACCESS EXCLUSIVE MODE")
+        stream = job_log.stream()
+        await stream.send(entry(1))
+
+        await until(lambda: _unhealthy(job_log))
+        assert await job_log.healthy("liveness")
+    await session.close()
+
+    assert await stream.settle() == []
+    await until(job_log.healthy)

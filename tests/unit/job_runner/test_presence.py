@@ -131,3 +131,21 @@ async def test_a_runner_that_has_left_does_not_register_again(
     await running
     assert len(manager[0].registered) == 1
     await present.close()
+
+
+async def test_a_runner_whose_beats_are_not_answered_is_not_heard_until_one_is(
+    manager: tuple[Manager, str],
+) -> None:
+    present = presence(manager[1], Chains(), Lease())
+    assert not present.is_heard()
+    running = asyncio.create_task(present.run())
+    await until(present.is_heard)
+
+    manager[0].fails = True
+    await until(lambda: not present.is_heard())
+    manager[0].fails = False
+
+    await until(present.is_heard)
+    assert present.pulse.is_alive()
+    running.cancel()
+    await present.close()
