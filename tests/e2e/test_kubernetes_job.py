@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -173,3 +174,28 @@ async def test_a_runner_without_the_extra_starts_and_says_what_is_missing(
 
     assert "the Python module kubernetes_asyncio is missing" in request.reason
     assert "pip install 'spincycle[kubernetes]'" in request.reason
+
+
+async def test_a_runner_that_is_asked_to_end_leaves_its_container_to_the_next_one(
+    cluster: Cluster, api: FakeApiServer, manager: RequestManagerServiceStub
+) -> None:
+    request_id = await started(manager, regions="eu")
+    await api.cluster.until(lambda: len(api.cluster.created) == 1)
+    api.cluster.run()
+    api.cluster.write("before the end\n")
+    await until(lambda: any(call.endswith("/log") for call in api.calls))
+
+    assert await cluster.job_runners[0].end(signal.SIGTERM) == 0
+    api.cluster.write("while nobody looked\n")
+    cluster.job_runners[0].start()
+    await cluster.job_runners[0].until_ready()
+    api.cluster.end()
+    await api.cluster.until(lambda: len(api.cluster.created) == 2)
+    api.cluster.run()
+    api.cluster.end()
+
+    assert await ended(manager, request_id) == state_pb2.STATE_COMPLETE
+    assert len(set(api.cluster.created)) == 2, "one for each job of the request"
+    assert api.cluster.deletions == []
+    printed = await output(cluster, request_id)
+    assert printed["collect"] == "before the end\nwhile nobody looked\n"

@@ -124,6 +124,14 @@ class Job(ABC):
     def stop(self) -> Awaitable[None] | None:  # noqa: B027 - optional
         """Make `run` return soon. May come before `run` does, and comes at most once."""
 
+    def hand_over(self) -> Awaitable[None] | None:
+        """Make `run` return STOPPED soon, and leave what it began to the try that follows.
+
+        Called in place of `stop` when the runner ends and another one goes on. A job whose
+        work is done elsewhere, under a name made of `attempt.key`, can leave it running.
+        """
+        return self.stop()
+
     def status(self) -> str:
         """A few words on what the job is doing. May be called at any time, from any thread."""
         return self.progress.text

@@ -137,7 +137,7 @@ class JobRunner:
         """
         self._draining = True
         for request_id in list(self._chains):
-            self.suspend(request_id)
+            self._tell(request_id, partial(Traverser.suspend, hand_over=True))
         try:
             async with asyncio.timeout(grace):
                 await self._empty.wait()
@@ -187,7 +187,7 @@ class JobRunner:
         held = self._chains.get(traverser.request_id)
         if held is not None:
             held.successor = traverser
-            held.current.abandon()
+            held.current.abandon(hand_over=True)
             return
         if self._around.journal.full:
             raise JournalBehind

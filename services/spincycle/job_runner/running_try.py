@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from spincycle.chain.commands import NOT_BEGUN
 from spincycle.chain.verdict import seconds_text
+from spincycle.job import Job
 from spincycle.job_runner.outcome import OutputLimits, failed, raised, returned
 from spincycle.state import State
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spincycle.chain.commands import TryEnd
-    from spincycle.job import Job, Progress
+    from spincycle.job import Progress
     from spincycle.job_chain import Value
     from spincycle.job_runner.threads import Threads
 
@@ -125,18 +126,23 @@ class RunningTry:
             self._ended = True
             self._observer.ended(self, NOT_BEGUN)
 
-    def stop(self) -> None:
-        """Tell the job to stop, once; cancel it if it does not, and then give it up."""
+    def stop(self, *, hand_over: bool = False) -> None:
+        """Tell the job to stop, once; cancel it if it does not, and then give it up.
+
+        With `hand_over` it may leave what it does to the try that follows elsewhere.
+        """
         self.withdraw()
         if self._stopping or self._ended:
             return
         self._stopping = True
         self._later(self._workshop.stop_policy.grace, self._lose_patience)
-        if self._task is None and not inspect.iscoroutinefunction(self.job.stop):
-            self._workshop.threads.call(self.job.stop, self._stop_called)
+        can_hand_over = type(self.job).hand_over is not Job.hand_over
+        stop = self.job.hand_over if hand_over and can_hand_over else self.job.stop
+        if self._task is None and not inspect.iscoroutinefunction(stop):
+            self._workshop.threads.call(stop, self._stop_called)
             return
         try:
-            stopping = self.job.stop()
+            stopping = stop()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the job's code; stopping goes on without it
             self._stop_called(None, error)
         else:

@@ -52,8 +52,9 @@ class Traverser:
     """
 
     __slots__ = (
-        "_around", "_counts", "_dismissed", "_events", "_gone", "_handling", "_in_line", "_jobs",
-        "_last_words", "_left", "_objects", "_state", "_timers", "_tries", "epoch", "request_id",
+        "_around", "_counts", "_dismissed", "_events", "_gone", "_handling", "_hands_over",
+        "_in_line", "_jobs", "_last_words", "_left", "_objects", "_state", "_timers", "_tries",
+        "epoch", "request_id",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class Traverser:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._events: list[Event] = []
         self._handling = False
+        self._hands_over = False
         self._dismissed = False
         self._left = False
         self._last_words: FinishReport | None = None
@@ -87,14 +89,20 @@ class Traverser:
 
     def stop(self, reason: str) -> None:
         """Stop the chain for good; its end is reported when its jobs have ended."""
+        self._hands_over = False
         self._handle(partial(self._state.stop, reason))
 
-    def suspend(self) -> None:
-        """Stop the chain so that it can be resumed; its state is reported when that is done."""
+    def suspend(self, *, hand_over: bool = False) -> None:
+        """Stop the chain so that it can be resumed; its state is reported when that is done.
+
+        With `hand_over` it is resumed at once, elsewhere: jobs may leave their work to that.
+        """
+        self._hands_over = hand_over
         self._handle(self._state.suspend)
 
-    def abandon(self) -> None:
-        """Stop the chain without a report: it is no longer this runner's."""
+    def abandon(self, *, hand_over: bool = False) -> None:
+        """Stop the chain without a report: it is no longer this runner's, or not this one's."""
+        self._hands_over = hand_over
         self._dismiss(None)
 
     def under_way(self) -> Iterator[tuple[int, str]]:
@@ -173,7 +181,7 @@ class Traverser:
             case StopTry(job_id):
                 self._leave_line(job_id)
                 if job_id in self._tries:
-                    self._tries[job_id].stop()
+                    self._tries[job_id].stop(hand_over=self._hands_over)
             case WithdrawTry(job_id):
                 self._leave_line(job_id)
                 if job_id in self._tries:
@@ -260,6 +268,7 @@ class Traverser:
         self._dismiss(None)
 
     def _break(self, reason: str) -> None:
+        self._hands_over = False
         finished, rolled_back = self._counts
         self._dismiss(
             FinishReport(
@@ -286,7 +295,7 @@ class Traverser:
             self._around.places.withdraw(self.request_id, job_id)
         self._in_line.clear()
         for running in list(self._tries.values()):
-            running.stop()
+            running.stop(hand_over=self._hands_over)
         self._leave_if_done()
 
     def _log(self) -> structlog.typing.FilteringBoundLogger:

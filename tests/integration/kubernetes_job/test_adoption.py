@@ -156,3 +156,25 @@ async def test_a_job_of_that_name_that_somebody_else_made_is_left_alone(
     assert returned.state is State.FAIL
     assert "that Spin Cycle did not create" in returned.error
     assert api.cluster.deletions == []
+
+
+async def test_a_try_that_is_handed_over_leaves_its_job_to_the_next_one(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    first = runner.begin(1, "1.1")
+    await first.says("Pending")
+    api.cluster.run()
+    api.cluster.write("before\n")
+    await first.says("Running")
+    await first.job.hand_over()
+
+    returned = await first.end()
+    assert (returned.state, returned.stdout) == (State.STOPPED, "")
+    assert "is left to the runner that goes on" in returned.error
+
+    second = runner.begin(2, "1.1")
+    await second.says("Running")
+    api.cluster.end()
+
+    assert (await second.end()).stdout == "before\n"
+    assert (len(api.cluster.created), api.cluster.deletions) == (1, [])

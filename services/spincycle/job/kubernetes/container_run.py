@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from spincycle.job.job import Job
     from spincycle.job.kubernetes.connection import Cluster
     from spincycle.job.kubernetes.container import Container
+    from spincycle.job.kubernetes.wish import Wish
     from spincycle.job_chain import Value
 
 STOP_PATIENCE = 8.0
@@ -41,16 +42,14 @@ LOG_GRACE = 10.0
 
 
 class ContainerRun:
-    """Sees a container to its end; `stop` is set when the try is to end early."""
+    """Sees a container to its end; `wish` tells when it is to end early."""
 
-    def __init__(
-        self, cluster: Cluster, container: Container, job: Job, stop: asyncio.Event
-    ) -> None:
+    def __init__(self, cluster: Cluster, container: Container, job: Job, wish: Wish) -> None:
         self._cluster = cluster
         self._namespace = container.namespace or cluster.namespace
         self._container = container
         self._job = job
-        self._stop = stop
+        self._wish = wish
         self._jobs = KubernetesJobs(cluster.api, self._namespace, job.id, job.attempt, self._tell)
         self._output = BoundedOutput()
         self._changed = asyncio.Event()
@@ -79,7 +78,7 @@ class ContainerRun:
     async def _obtained(self, data: dict[str, Value]) -> Manifest | None:
         """The Kubernetes Job; None if the try was stopped before there was one."""
         obtaining = asyncio.create_task(self._jobs.obtain(self._container, data))
-        stopping = asyncio.create_task(self._stop.wait())
+        stopping = asyncio.create_task(self._wish.told.wait())
         try:
             await asyncio.wait({obtaining, stopping}, return_when=asyncio.FIRST_COMPLETED)
             # What is just being created is better known before it is deleted.
@@ -118,7 +117,7 @@ class ContainerRun:
             self._look_at(newest_pod(job, pods.objects), pods)
             if has_ended(job):
                 return await self._ended(job, data)
-            if self._stop.is_set():
+            if self._wish.told.is_set():
                 return await self._stopped(uid)
             if jobs.known and not jobs.has(uid):
                 return await self._lost(f"the Kubernetes Job {self._jobs.name} was deleted")
@@ -167,9 +166,12 @@ class ContainerRun:
         said = "" if left is not None else end.message
         return self._end(State.COMPLETE, end.exit, "", stderr=said)
 
-    async def _stopped(self, uid: str | None) -> Return:
+    async def _stopped(self, uid: str | None, *, failed: bool = False) -> Return:
         """Have it deleted, and tell what is not known to be over."""
         name = f"the Kubernetes Job {self._jobs.name} in namespace {self._namespace}"
+        if self._wish.leave and not failed:
+            # The next try reads all of the log, so none of it is journalled twice.
+            return Return(State.STOPPED, 0, f"{name} is left to the runner that goes on")
         error, accepted = "", False
         try:
             async with asyncio.timeout(STOP_PATIENCE):
@@ -195,7 +197,7 @@ class ContainerRun:
         warning = await self._jobs.warning()
         if warning and warning not in error:
             error = f"{error} ({warning})"
-        stopped = await self._stopped(None)
+        stopped = await self._stopped(None, failed=True)
         if stopped.error:
             error = f"{error}; {stopped.error}"
         return self._end(State.FAIL, 1, error)
@@ -217,7 +219,7 @@ class ContainerRun:
             self._output.write(b"[the log breaks off: the API server does not give the rest]\n")
 
     async def _pass_on_stop(self) -> None:
-        await self._stop.wait()
+        await self._wish.told.wait()
         self._changed.set()
 
     def _tell(self, text: str) -> None:

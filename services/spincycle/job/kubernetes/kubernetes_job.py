@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from spincycle.job.job import Job, JobId, Return
 from spincycle.job.kubernetes.arguments import read_container
 from spincycle.job.kubernetes.connection import Connection
 from spincycle.job.kubernetes.container import Container
+from spincycle.job.kubernetes.wish import Wish
 
 if TYPE_CHECKING:
     from spincycle.job_chain import Value
@@ -21,7 +21,7 @@ class KubernetesJob(Job):
         self.id = job_id
         self._connection = connection
         self._container = Container("")
-        self._stop = asyncio.Event()
+        self._wish = Wish()
 
     def create(self, args: dict[str, Value]) -> None:
         """Read the arguments; see docs/kubernetes-job.md."""
@@ -41,12 +41,17 @@ class KubernetesJob(Job):
             # What it imports is there by now.
             from spincycle.job.kubernetes.container_run import ContainerRun
 
-            run = ContainerRun(cluster, self._container, self, self._stop)
+            run = ContainerRun(cluster, self._container, self, self._wish)
             return await run.to_end(data)
 
     async def stop(self) -> None:
         """Have the cluster stop the container and delete the Kubernetes Job."""
-        self._stop.set()
+        self._wish.told.set()
+
+    async def hand_over(self) -> None:
+        """Leave the Kubernetes Job as it is: the next try will find it."""
+        self._wish.leave = True
+        self._wish.told.set()
 
 
 class KubernetesJobFactory:
