@@ -13,6 +13,7 @@ import structlog
 
 from spincycle import deadline
 from spincycle.config import DatabaseConfig
+from spincycle.database.lender import Lender
 from spincycle.database.queries import Query
 from spincycle.errors import DatabaseUnavailable
 
@@ -111,6 +112,7 @@ class Database:
         held_back: bool = False,
     ) -> None:
         self._pool = pool
+        self._lender = Lender(pool)
         self._queries = queries
         self._statement_timeout = statement_timeout
         self._held_back = held_back
@@ -179,12 +181,27 @@ class Database:
         """Run one statement, again if it lost to another one: then it did nothing at all."""
         for _ in range(ATTEMPTS - 1):
             try:
-                async with self._session() as session:
-                    return await run(session)
+                return await self._once(run)
             except LOST_TO_ANOTHER as error:
                 structlog.get_logger().warning("statement runs again", cause=repr(error))
-        async with self._session() as session:
-            return await run(session)
+        return await self._once(run)
+
+    async def _once(self, run: Callable[[Session], Awaitable[R]]) -> R:
+        # As `_session`, without the cost of a context manager: every statement comes this way.
+        if self._held_back:
+            raise DatabaseUnavailable
+        try:
+            connection = await self._lender.take(deadline.left(ACQUIRE_TIMEOUT))
+            try:
+                answer = await run(Session(connection, self._queries, self._statement_timeout))
+            except BaseException:
+                await self._lender.mend(connection)
+                raise
+            await self._lender.give_back(connection)
+        except UNREACHABLE as error:
+            raise self._missed(error)
+        self._reached()
+        return answer
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -196,7 +213,7 @@ class Database:
         """Close the pool within a few seconds, forcibly if statements still run."""
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT):
-                await self._pool.close()
+                await self._lender.close()
         except TimeoutError:
             self._pool.terminate()
 
@@ -205,16 +222,27 @@ class Database:
         if self._held_back:
             raise DatabaseUnavailable
         try:
-            async with self._pool.acquire(timeout=deadline.left(ACQUIRE_TIMEOUT)) as connection:
+            connection = await self._lender.take(deadline.left(ACQUIRE_TIMEOUT))
+            try:
                 yield Session(connection, self._queries, self._statement_timeout)
+            except BaseException:
+                await self._lender.mend(connection)
+                raise
+            await self._lender.give_back(connection)
         except UNREACHABLE as error:
-            if isinstance(error, TimeoutError) and deadline.is_over():
-                # That says nothing of the server: the caller was in too much of a hurry.
-                raise DatabaseUnavailable
-            if self._reachable:
-                structlog.get_logger().warning("database unavailable", cause=repr(error))
-            self._reachable = False
-            raise DatabaseUnavailable
+            raise self._missed(error)
+        self._reached()
+
+    def _missed(self, error: Exception) -> DatabaseUnavailable:
+        if isinstance(error, TimeoutError) and deadline.is_over():
+            # That says nothing of the server: the caller was in too much of a hurry.
+            return DatabaseUnavailable()
+        if self._reachable:
+            structlog.get_logger().warning("database unavailable", cause=repr(error))
+        self._reachable = False
+        return DatabaseUnavailable()
+
+    def _reached(self) -> None:
         if not self._reachable:
             structlog.get_logger().info("database available again")
         self._reachable = True
