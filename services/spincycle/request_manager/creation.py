@@ -24,7 +24,7 @@ from spincycle.request_arg import RequestArg
 from spincycle.request_id import RequestIds
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.dispatch import Dispatcher
-from spincycle.request_manager.model import NewRequest, Request
+from spincycle.request_manager.model import FIRST_EPOCH, Assigned, NewRequest, Request
 from spincycle.request_manager.store import RequestStore
 from spincycle.state import State
 
@@ -123,10 +123,6 @@ class Creation:
         structlog.get_logger().info(
             "created", request_id=request_id, type=wish.type, jobs=new.total_jobs, user=wish.user
         )
-        if new.max_running is None:
-            self._dispatcher.offer(request_id, new.job_chain)
-        else:
-            self._dispatcher.look()
         self._changes.changed([request_id])
         return _stored(new), new.args, False
 
@@ -165,7 +161,19 @@ class Creation:
         )
 
     async def _write(self, requests: list[NewRequest]) -> list[bool]:
-        new = await self._store.create(requests)
+        # Given to a runner as they are stored, requests need no second transaction for that.
+        free = [request.request_id for request in requests if request.max_running is None]
+        chosen, lease = await self._dispatcher.choose(len(free))
+        runners = dict(zip(free, chosen, strict=False))
+        new = await self._store.create(requests, runners, lease)
+        for request in requests:
+            if request.request_id not in new:
+                continue
+            if runner_id := runners.get(request.request_id):
+                assigned = Assigned(request.request_id, runner_id, FIRST_EPOCH, resumed=False)
+                self._dispatcher.send(assigned, request.job_chain)
+            else:
+                self._dispatcher.look()
         return [request.request_id in new for request in requests]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import structlog
 
@@ -49,8 +51,9 @@ class DispatchPolicy:
 class Dispatcher:
     """Hands waiting requests to live runners, least loaded first.
 
-    The database knows what waits; what is offered here only saves the time until the next
-    look. A request that no runner takes stays as it is and is tried again.
+    The database knows what waits. A new request is given to a runner as it is stored, if one
+    has room, and only needs to be sent. A request that no runner takes stays as it is and is
+    tried again.
 
     Attributes:
         answers: how often requests were accepted, refused, unanswered, and sent again.
@@ -71,19 +74,27 @@ class Dispatcher:
         self._policy = policy
         self._offered: deque[str] = deque()
         self._limited: set[str] = set()
-        self._chains: dict[str, bytes] = {}
+        self._stored: dict[Assigned, bytes] = {}
         self._more = False
         self._something = asyncio.Event()
         self._look = asyncio.Event()
         self.pulse = Pulse()
         self.answers: Counter[str] = Counter()
 
-    def offer(self, request_id: str, job_chain: bytes) -> None:
-        """Dispatch a request that was just stored, whose serialized chain is at hand."""
-        if len(self._offered) < self._policy.batch * self._policy.flights * 4:
-            self._offered.append(request_id)
-            self._chains[request_id] = job_chain
-            self._something.set()
+    async def choose(self, count: int) -> tuple[list[str], float]:
+        """Runners for so many requests that are about to be stored, and until when to have them.
+
+        Fewer, if there are no more places, or if too much waits to be sent already. Each request
+        is then stored as given to its runner, for so many seconds, and handed to `send`.
+        """
+        if len(self._stored) >= self._policy.batch * self._policy.flights * 4:
+            return [], self._policy.lease
+        return await self._runners.choose(count), self._policy.lease
+
+    def send(self, assigned: Assigned, job_chain: bytes) -> None:
+        """Send a request that was just stored as given to a runner, whose chain is at hand."""
+        self._stored[assigned] = job_chain
+        self._something.set()
 
     def look(self) -> None:
         """Look for waiting requests now: one was let go on, or a runner has come."""
@@ -140,6 +151,13 @@ class Dispatcher:
     async def _fly(self) -> None:
         while True:
             await self._something.wait()
+            if self._stored:
+                stored = dict(islice(self._stored.items(), self._policy.batch))
+                for one in stored:
+                    del self._stored[one]
+                chains = {one.request_id: chain for one, chain in stored.items()}
+                await self._attempt(list(chains), self._give_all(list(stored), chains))
+                continue
             count = min(len(self._offered), self._policy.batch)
             if not count:
                 self._something.clear()
@@ -148,15 +166,17 @@ class Dispatcher:
                     self.look()
                 continue
             batch = list(dict.fromkeys(self._offered.popleft() for _ in range(count)))
-            chains = {id_: self._chains.pop(id_) for id_ in batch if id_ in self._chains}
-            try:
-                await self._dispatch(batch, chains)
-            except DatabaseUnavailable:
-                structlog.get_logger().warning("cannot dispatch", requests=len(batch))
-            except Exception:  # noqa: BLE001 # what is wrong with one batch must not end the others
-                structlog.get_logger().exception("cannot dispatch", request_ids=batch)
+            await self._attempt(batch, self._dispatch(batch))
 
-    async def _dispatch(self, batch: list[str], chains: dict[str, bytes]) -> None:
+    async def _attempt(self, batch: list[str], work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except DatabaseUnavailable:
+            structlog.get_logger().warning("cannot dispatch", requests=len(batch))
+        except Exception:  # noqa: BLE001 # what is wrong with one batch must not end the others
+            structlog.get_logger().exception("cannot dispatch", request_ids=batch)
+
+    async def _dispatch(self, batch: list[str]) -> None:
         chosen = await self._runners.choose(len(batch))
         if not chosen:
             return
@@ -168,7 +188,7 @@ class Dispatcher:
         assigned = await self._store.assign(pairs, self._policy.lease) if pairs else []
         if limited:
             assigned += await self._store.assign_limited(limited, self._policy.lease)
-        await self._give_all(assigned, chains)
+        await self._give_all(assigned, {})
 
     async def _give_all(
         self, assigned: list[Assigned], chains: dict[str, bytes], *, again: bool = False

@@ -9,6 +9,9 @@ from spincycle.job_chain import Value
 from spincycle.request_arg import RequestArg
 from spincycle.state import State
 
+FIRST_EPOCH = 1
+"""Epoch of a request that was given to a runner for the first time."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import grpc
 
@@ -15,12 +16,12 @@ from spincycle.request_manager.model import Assigned, Runner
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.v1 import (
-    job_chain_pb2,
     job_runner_service_pb2,
     job_runner_service_pb2_grpc,
     status_pb2,
     waiting_pb2,
 )
+from spincycle.wire.parts import embedded
 
 Told = tuple[Sequence[str], str]
 """Requests, and the reason for which they are to end or to wait."""
@@ -48,6 +49,13 @@ class Answer:
                 self.unanswered.append(assigned)
 
 
+_Run = job_runner_service_pb2.RunChainsRequest
+_Assignment = job_runner_service_pb2.Assignment
+_RunChains: TypeAlias = (
+    "grpc.aio.UnaryUnaryMultiCallable[bytes, job_runner_service_pb2.RunChainsResponse]"
+)
+
+
 class RunnerClient:
     """Speaks with one runner."""
 
@@ -56,24 +64,25 @@ class RunnerClient:
         self._timeout = timeout
         self._channel = open_channel(runner.address)
         self.stub = job_runner_service_pb2_grpc.JobRunnerServiceStub(self._channel)
+        self._run_chains: _RunChains = self._channel.unary_unary(
+            "/spincycle.v1.JobRunnerService/RunChains",
+            response_deserializer=job_runner_service_pb2.RunChainsResponse.FromString,
+        )
         self._stops = Coalescer[Told, None](self._stop)
         self._suspends = Coalescer[Told, None](self._suspend)
 
     async def run(self, chains: dict[Assigned, bytes]) -> Answer:
         """Give new chains, serialized, to the runner."""
-        request = job_runner_service_pb2.RunChainsRequest(
-            runner_id=self.runner.runner_id,
-            assignments=[
-                job_runner_service_pb2.Assignment(
-                    job_chain=job_chain_pb2.JobChain.FromString(chain), epoch=assigned.epoch
-                )
-                for assigned, chain in chains.items()
-            ],
-        )
+        # Chains go as they are archived; nobody here reads them.
+        parts = [_Run(runner_id=self.runner.runner_id).SerializeToString()]
+        for assigned, chain in chains.items():
+            assignment = _Assignment(epoch=assigned.epoch).SerializeToString()
+            assignment += embedded(_Assignment.JOB_CHAIN_FIELD_NUMBER, chain)
+            parts.append(embedded(_Run.ASSIGNMENTS_FIELD_NUMBER, assignment))
         if not await self._is_there():
             return self._not_sent(list(chains))
         try:
-            response = await self.stub.RunChains(request, timeout=self._timeout)
+            response = await self._run_chains(b"".join(parts), timeout=self._timeout)
         except grpc.aio.AioRpcError as failure:
             return self._failed(list(chains), failure)
         return _answered(list(chains), response.refusals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -50,10 +50,14 @@ class RequestStore:
         self.created = 0
         self.ended: Counter[State] = Counter()
 
-    async def create(self, requests: Sequence[NewRequest]) -> set[str]:
+    async def create(
+        self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
+    ) -> set[str]:
         """Store requests with their archives in one transaction; answer the ids of the new ones.
 
-        One that is missing in the answer has an idempotency key that is known already.
+        Those that `runners` has a runner for are given to it, under the first epoch; it has
+        `lease` seconds to accept them. One that is missing in the answer has an idempotency key
+        that is known already.
         """
         rows = await self._database.fetch(
             "create_requests",
@@ -72,6 +76,8 @@ class RequestStore:
             args=[_json([asdict(arg) for arg in request.args]) for request in requests],
             job_chains=[request.job_chain for request in requests],
             max_runnings=[request.max_running for request in requests],
+            runner_ids=[runners.get(request.request_id) for request in requests],
+            lease=_seconds(lease),
         )
         self.created += len(rows)
         return {row["request_id"] for row in rows}

@@ -81,7 +81,8 @@ UPDATE request_manager.requests AS r
 RETURNING r.request_id, r.state;
 
 -- name: accept_requests
--- Notes that the runners took what they were given. What has ended since is left alone.
+-- Notes that the runners took what they were given. What has ended since is left alone. The note
+-- need not outlive a crash of the server: the request would be sent again, and accepted again.
 WITH accepted AS (
     UPDATE request_manager.requests AS r
        SET state = 2, started_at = COALESCE(r.started_at, now()), reason = '',
@@ -95,7 +96,7 @@ WITH accepted AS (
      USING accepted AS a
      WHERE s.request_id = a.request_id
 )
-SELECT request_id, wish FROM accepted;
+SELECT request_id, wish, set_config('synchronous_commit', 'off', true) FROM accepted;
 
 -- name: fail_requests
 -- Ends requests that no runner can ever run.

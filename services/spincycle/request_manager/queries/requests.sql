@@ -1,22 +1,26 @@
 -- name: create_requests
 -- Stores requests with their archives; answers those that were new. A request whose
--- idempotency key is known already is not stored.
+-- idempotency key is known already is not stored. One that comes with a runner is given to it,
+-- as assign_requests does.
 WITH given AS (
     SELECT *
       FROM unnest(:request_ids::text[], :types::text[], :users::text[], :created_ats::timestamptz[],
                   :total_jobs::integer[], :priorities::smallint[], :spec_revisions::text[],
                   :plan_hashes::text[], :given_args::jsonb[], :idempotency_keys::text[],
                   :content_hashes::text[], :create_requests::jsonb[], :args::jsonb[],
-                  :job_chains::bytea[], :max_runnings::integer[])
+                  :job_chains::bytea[], :max_runnings::integer[], :runner_ids::text[])
         AS g (request_id, type, user_name, created_at, total_jobs, priority, spec_revision,
               plan_hash, given_args, idempotency_key, content_hash, create_request, args,
-              job_chain, max_running)
+              job_chain, max_running, runner_id)
 ), stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, priority, spec_revision,
-            plan_hash, given_args, idempotency_key, content_hash, max_running)
+            plan_hash, given_args, idempotency_key, content_hash, max_running, runner_id, epoch,
+            claimed_until)
     SELECT request_id, type, 1, user_name, created_at, total_jobs, priority, spec_revision,
-           plan_hash, given_args, idempotency_key, content_hash, max_running
+           plan_hash, given_args, idempotency_key, content_hash, max_running, runner_id,
+           CASE WHEN runner_id IS NULL THEN 0 ELSE 1 END,
+           CASE WHEN runner_id IS NOT NULL THEN now() + :lease::interval END
       FROM given
         ON CONFLICT DO NOTHING
  RETURNING request_id
@@ -141,5 +145,5 @@ SELECT r.*, n.address AS runner_address
  LIMIT :limit OFFSET :offset;
 
 -- name: notify
--- Tells the other processes something.
-SELECT pg_notify(:channel, :payload);
+-- Tells the other processes something. Nothing of that need be on disk.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(:channel, :payload);
