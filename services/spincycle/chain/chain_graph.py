@@ -9,7 +9,7 @@ from spincycle.chain.verdict import Order
 from spincycle.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from spincycle.job_chain import Job, JobChain, ParallelLimit, Value
 
@@ -19,6 +19,7 @@ class JobNode:
 
     Attributes:
         waiting: parents whose completion does not count yet.
+        incomplete: parents that are not COMPLETE.
         settled: its completion counts for its successors.
         latest: tries in the current try of its sequence.
         total: tries over the life of the request.
@@ -31,9 +32,9 @@ class JobNode:
 
     __slots__ = (
         "after", "cause", "children", "closes", "element", "error", "ever_complete",
-        "finished_at", "index", "job", "latest", "order", "output", "parents", "percent",
-        "position", "retry_at", "sequence", "settled", "started_at", "state", "text", "total",
-        "wait", "waiting",
+        "finished_at", "incomplete", "index", "job", "latest", "order", "output", "parents",
+        "percent", "position", "retry_at", "sequence", "settled", "started_at", "state", "text",
+        "total", "wait", "waiting",
     )  # fmt: skip
 
     def __init__(self, job: Job, index: int) -> None:
@@ -46,6 +47,7 @@ class JobNode:
         self.closes: Element | None = None
         self.state = State.PENDING
         self.waiting = 0
+        self.incomplete = 0
         self.settled = False
         self.ever_complete = False
         self.latest = 0
@@ -231,7 +233,7 @@ class ChainGraph:
                 parents.setdefault(child.job.id, []).append(node)
         for job_id, before in parents.items():
             self.jobs[job_id].parents = tuple(before)
-            self.jobs[job_id].waiting = len(before)
+            self.jobs[job_id].waiting = self.jobs[job_id].incomplete = len(before)
         self.sequences = self._sequences()
         self.windows = [self._window(limit) for limit in chain.parallel_limits]
 
@@ -268,6 +270,14 @@ class ChainGraph:
             self.jobs[first_id].element = element
             self.jobs[last_id].closes = element
         return window
+
+
+def first_failure(nodes: Iterable[JobNode]) -> str:
+    """What the first job that has failed has failed of; empty if none has."""
+    for node in nodes:
+        if node.state is State.FAIL:
+            return f"job {node.job.name} ({node.job.id}) failed: {node.error}"[:500]
+    return ""
 
 
 def retried_for(node: JobNode) -> SequenceNode | None:

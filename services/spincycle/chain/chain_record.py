@@ -65,6 +65,8 @@ class ChainRecord:
         """Count a job as complete."""
         node.state = State.COMPLETE
         self.complete += 1
+        for child in node.children:
+            child.incomplete -= 1
         if node.sequence is not None:
             for sequence in node.sequence.lineage:
                 sequence.remaining -= 1
@@ -76,6 +78,8 @@ class ChainRecord:
         """Count a job as no longer complete."""
         node.state = State.PENDING
         self.complete -= 1
+        for child in node.children:
+            child.incomplete += 1
         if node.sequence is not None:
             for sequence in node.sequence.lineage:
                 sequence.remaining += 1

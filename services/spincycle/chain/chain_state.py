@@ -5,11 +5,17 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from spincycle.chain.chain_graph import ChainGraph, JobNode, SequenceNode
+from spincycle.chain.chain_graph import ChainGraph, JobNode, SequenceNode, first_failure
 from spincycle.chain.chain_record import ChainRecord, status_of
 from spincycle.chain.commands import Finish, FinishReport, StartTry, Suspend, TryEnd
 from spincycle.chain.retry_wait import wait_before_retry
-from spincycle.chain.sequence_rules import cut_off, fail_unstarted, failed_for_good, try_ended
+from spincycle.chain.sequence_rules import (
+    cut_off,
+    fail_unstarted,
+    failed_for_good,
+    may_close,
+    try_ended,
+)
 from spincycle.chain.suspension import give_back_try, inputs_of, load, save
 from spincycle.chain.verdict import Order, Verdict, judge, seconds_text
 from spincycle.chain.waiting import waits_under_way
@@ -165,11 +171,6 @@ class ChainState:
         return self._go_on()
 
     @property
-    def mode(self) -> Mode:
-        """What is being done with the chain."""
-        return self._walk.mode
-
-    @property
     def counts(self) -> tuple[int, int]:
         """Jobs that ever completed in this run, and those of them that were rolled back."""
         return self._record.ever_complete, self._record.rolled_back
@@ -285,10 +286,13 @@ class ChainState:
                 if not sequence.remaining:
                     self._walk.unlimit(sequence)
         self._enter(node, Verdict(State.COMPLETE), end, None if structural else end.data)
-        if structural:
+        if structural and not node.waiting:
             self._settle(node)
-        else:
-            heappush(self._uncommitted, (node.position, node.index))
+            return
+        heappush(self._uncommitted, (node.position, node.index))
+        for child in node.children:
+            if not child.incomplete and may_close(self._walk, child):
+                self._begin(child)
 
     def _settle(self, node: JobNode) -> None:
         """Let a completion count: it is committed, or need not be."""
@@ -372,13 +376,7 @@ class ChainState:
         elif walk.mode is Mode.STOPPING and State.FAIL not in states:
             self._finish(State.STOPPED, self._reason)
         else:
-            self._finish(State.FAIL, self._reason or self._first_failure())
-
-    def _first_failure(self) -> str:
-        for node in self._by_index:
-            if node.state is State.FAIL:
-                return f"job {node.job.name} ({node.job.id}) failed: {node.error}"[:500]
-        return ""
+            self._finish(State.FAIL, self._reason or first_failure(self._by_index))
 
     def _finish(self, state: State, reason: str) -> None:
         record = self._record

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 _RETRYING = (Mode.RUNNING, Mode.SUSPENDING)
 
 
+def may_close(walk: Walk, node: JobNode) -> bool:
+    """Whether a job, whose parents are complete, is an end whose entry can follow theirs at once.
+
+    An end does nothing, and its entry stands behind those of its parents in the journal: it is
+    never there without them. So only what comes after it has to wait for their commit, and for
+    its own with them.
+    """
+    if not node.job.structural or node.opens or node.element is not None:
+        return False
+    if node.state is not State.PENDING or node.latest or node.after > walk.record.committed:
+        return False
+    blocked = node.sequence is not None and node.sequence.blocked
+    return walk.mode is Mode.RUNNING and not blocked
+
+
 def failed_for_good(walk: Walk, node: JobNode) -> None:
     """Let the job's sequence fail, or the first one around it that can still be retried.
 

@@ -188,9 +188,21 @@ class Model:
         fact = self.facts[parent]
         if fact.state is not State.COMPLETE:
             raise NotAllowed(f"{job_id} begins before {parent} is complete")
-        patient = self.chain.jobs[job_id].fail_if_interrupted
-        if (patient or not self.chain.jobs[parent].structural) and fact.position > self.committed:
+        job = self.chain.jobs[job_id]
+        if job.structural and job_id != job.sequence_id:
+            # An end does nothing, and its entry stands behind its parents' in the journal.
+            return
+        if job.fail_if_interrupted and fact.position > self.committed:
+            raise NotAllowed(f"{job_id} begins before the entry of {parent} is committed")
+        if not self._counts(parent):
             raise NotAllowed(f"{job_id} begins before the completion of {parent} is committed")
+
+    def _counts(self, job_id: str) -> bool:
+        """Whether a completion is committed; of a structural job, that of all before it."""
+        if self.facts[job_id].position <= self.committed:
+            return True
+        structural = self.chain.jobs[job_id].structural
+        return structural and all(map(self._counts, parents(self.chain, job_id)))
 
     def _may_begin_sequence(self, job: Job) -> None:
         if self._failed_sequences() & set(around(self.chain, job)):
