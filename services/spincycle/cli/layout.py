@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
 from spincycle.cli.table import Column, fits, table
-from spincycle.cli.text import one_line
+from spincycle.cli.text import hanging, head, one_line
 from spincycle.cli.times import clock, clock_and_age, local_nanoseconds, runtime, seconds
 from spincycle.cli.values import args_text, plain, shown
 from spincycle.duration import format_duration
@@ -45,6 +45,13 @@ FIND_NARROW = (
 )
 """What is left of FIND where the whole does not fit."""
 
+FIND_SMALL = (
+    Column("ID", 20),
+    Column("REQUEST", 40, squeezed=True, least=8),
+    Column("STATE"),
+)
+"""What is left of it where that does not fit, either."""
+
 PS = (
     Column("REQUEST", 20, squeezed=True, least=8),
     Column("ID", 20),
@@ -55,6 +62,20 @@ PS = (
     Column("JOB", 22, squeezed=True, least=10),
     Column("STATUS"),
 )
+
+PS_SMALL = (
+    Column("ID", 20),
+    Column("PRG", 4, right=True),
+    Column("JOB", 22, squeezed=True, least=8),
+    Column("STATUS"),
+)
+"""What is left of PS where the whole does not fit."""
+
+_LABELS = 10
+"""Columns of the labels of `status` and `info`."""
+
+_LEAST_STATUS = 12
+"""Columns for what a job says of itself without which PS counts as too wide."""
 
 
 def state_name(number: int) -> str:
@@ -70,7 +91,7 @@ def percent(request: request_pb2.Request) -> str:
     return f"{100 * request.finished_jobs / max(request.total_jobs, 1):.0f}%"
 
 
-def status_lines(request: request_pb2.Request, now: float) -> list[str]:
+def status_lines(request: request_pb2.Request, now: float, width: int | None = None) -> list[str]:
     """What `spinc status` prints."""
     lines = [
         _labelled("state", state_name(request.state)),
@@ -82,10 +103,10 @@ def status_lines(request: request_pb2.Request, now: float) -> list[str]:
     ]
     if request.reason:
         lines.append(_labelled("reason", one_line(request.reason)))
-    return lines
+    return _within(lines, width)
 
 
-def info_lines(request: request_pb2.Request, now: float) -> list[str]:
+def info_lines(request: request_pb2.Request, now: float, width: int | None = None) -> list[str]:
     """What `spinc info` prints."""
     lines = [
         _labelled("id", request.id),
@@ -104,11 +125,16 @@ def info_lines(request: request_pb2.Request, now: float) -> list[str]:
         "rerun of": request.rerun_of,
         "reason": one_line(request.reason),
     }
-    return lines + [_labelled(label, text) for label, text in further.items() if text]
+    lines += [_labelled(label, text) for label, text in further.items() if text]
+    return _within(lines, width)
+
+
+def _within(lines: Iterable[str], width: int | None) -> list[str]:
+    return [part for line in lines for part in hanging(line, _LABELS, width)]
 
 
 def _labelled(label: str, text: str) -> str:
-    return f"{label:>8}: {text}"
+    return f"{label:>{_LABELS - 2}}: {text}"
 
 
 def find_lines(
@@ -138,7 +164,9 @@ def find_lines(
     if width is None or fits(FIND, rows, width):
         return table(FIND, rows, width)
     brief = [[*row[:4], row[4].partition("-")[2].rpartition(" ")[0], row[7]] for row in rows]
-    return table(FIND_NARROW, brief, width)
+    if fits(FIND_NARROW, brief, width):
+        return table(FIND_NARROW, brief, width)
+    return table(FIND_SMALL, [[row[0], row[1], row[3]] for row in rows], width)
 
 
 def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = None) -> list[str]:
@@ -153,13 +181,23 @@ def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = N
                 job.request_id,
                 percent(request) if request and request.total_jobs else "0",
                 request.user if request else "",
-                format_duration(now - started) if started is not None else "",
+                _ran(now - started, width) if started is not None else "",
                 str(getattr(job, "try")),
                 job.name,
                 job.status,
             ]
         )
-    return table(PS, rows, width)
+    if width is None or fits(
+        PS, [[*row[:-1], head(row[-1], _LEAST_STATUS)] for row in rows], width
+    ):
+        return table(PS, rows, width)
+    return table(PS_SMALL, [[row[1], row[2], row[6], row[7]] for row in rows], width)
+
+
+def _ran(span: float, width: int | None) -> str:
+    whole = format_duration(span)
+    # On a terminal hours and minutes fit the column, and are enough.
+    return whole if width is None or "h" not in whole else whole.partition("m")[0] + "m"
 
 
 def entry_lines(entry: job_log_pb2.JobLog) -> list[str]:
@@ -183,10 +221,11 @@ def entry_lines(entry: job_log_pb2.JobLog) -> list[str]:
     return [f"{label + ':':<10}{text}" for label, text in pairs.items()]
 
 
-def arg_lines(spec: request_pb2.RequestSpec) -> list[str]:
-    """The arguments of a request, one a line, as `spinc help` lists them."""
+def arg_lines(spec: request_pb2.RequestSpec, width: int | None = None) -> list[str]:
+    """The arguments of a request as `spinc help` lists them: one a line, if there is room."""
     longest = max((len(arg.name) for arg in spec.args), default=0)
-    return [_arg_line(arg, longest) for arg in spec.args]
+    lines = [_arg_line(arg, longest) for arg in spec.args]
+    return [part for line in lines for part in hanging(line, longest + 6, width)]
 
 
 def _arg_line(arg: request_pb2.RequestArg, longest: int) -> str:

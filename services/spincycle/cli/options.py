@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from spincycle.cli.terminal import Terminal
+
 KEY = "spinc.options"
 
 HELP = {
@@ -84,3 +86,10 @@ class SpincCommand(click.Command):
         )
         super().__init__(*args, **kwargs)
         self.params += global_options(hidden=True)
+
+    def get_help(self, ctx: click.Context) -> str:
+        """As click does, but also for terminals that click thinks too narrow."""
+        columns = Terminal().table_width
+        if columns is not None:
+            ctx.terminal_width = max(min(columns, 80) - 2, 20)
+        return super().get_help(ctx)

@@ -13,6 +13,7 @@ import click
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.options import global_options
 from spincycle.cli.problem import FAILED, INTERRUPTED, Problem
+from spincycle.cli.terminal import Terminal
 
 _BROKEN_PIPE = 141
 
@@ -51,7 +52,7 @@ class Spinc(click.Group):
         """The whole usage, as `spinc help` prints it."""
         from spincycle.cli.commands.help import usage_lines
 
-        formatter.write("\n".join(usage_lines()) + "\n")
+        formatter.write("\n".join(usage_lines(Terminal().table_width)) + "\n")
 
 
 @click.group(

@@ -6,6 +6,9 @@ import re
 import unicodedata
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_READABLE = 20
+"""Columns that a text must at least have below what stands before it."""
+
 _CONTROL_IN_BLOCK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -82,6 +85,27 @@ def one_line(text: str) -> str:
 def harmless(text: str) -> str:
     """`text` without control characters other than line feed and tab, for a terminal."""
     return _CONTROL_IN_BLOCK.sub("", text)
+
+
+def hanging(line: str, indent: int, width: int | None) -> list[str]:
+    """`line` in lines of at most `width` columns; those after the first begin with `indent` blanks.
+
+    Where that leaves too little room, they begin with a few blanks only. Words stay whole.
+    """
+    if width is None or cell_width(line) <= width:
+        return [line]
+    from textwrap import wrap
+
+    indent = indent if width - indent >= _READABLE else min(4, width // 4)
+    text = line.lstrip(" ")
+    return wrap(
+        text,
+        width,
+        initial_indent=line[: len(line) - len(text)],
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def quote(text: str) -> str:

@@ -21,6 +21,7 @@ from tests.integration.cli.screen import Screen
 
 SPINC = str(Path(sys.executable).parent / "spinc")
 PATIENCE = 30
+SPAN = re.compile(r"\b(\d+h\d+m(\d+s)?|\d+m\d+s|\d+(\.\d+)?s)\b")
 SCREENS = Path(__file__).parent / "screens"
 
 
@@ -165,8 +166,7 @@ def screen_is(services: FakeServices) -> Callable[[str, str], None]:
 
     def compare(name: str, text: str) -> None:
         text = text.replace(services.address, "127.0.0.1:32310").replace("\r\n", "\n")
-        text = re.sub(r"\b(\d+h\d+m\d+s|\d+m\d+s|\d+\.\d+s|\d+s)\b +", "<span> ", text)
-        text = re.sub(r"\b(\d+h\d+m\d+s|\d+m\d+s|\d+\.\d+s|\d+s)\b", "<span>", text)
+        text = re.sub(r"<span> +", "<span> ", SPAN.sub("<span>", text))
         path = SCREENS / f"{name}.txt"
         if os.environ.get("SPINC_SCREENS") == "write":
             path.write_text(text)

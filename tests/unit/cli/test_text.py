@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spincycle.cli.text import cell_width, cut, one_line, pad, quote, squeeze
+from spincycle.cli.text import cell_width, cut, hanging, one_line, pad, quote, squeeze
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,16 @@ def test_values_with_white_space_or_quotes_are_quoted(value: str, quoted: str) -
 
 def test_control_characters_cannot_leave_their_cell() -> None:
     assert one_line("a\nb\x1b[2Jc") == "a b [2Jc"
+
+
+def test_a_long_line_goes_on_below_its_text() -> None:
+    line = "  name  What it is and what it does"
+
+    assert hanging(line, 8, None) == [line]
+    assert hanging(line, 8, 80) == [line]
+    assert hanging(line, 8, 28) == ["  name  What it is and what", "        it does"]
+
+
+def test_a_line_goes_on_further_left_where_there_is_no_room_below_its_text() -> None:
+    assert hanging("  name  What it is", 8, 14) == ["  name  What", "   it is"]
+    assert hanging("  a-word-that-is-too-long", 8, 10) == ["  a-word-that-is-too-long"]

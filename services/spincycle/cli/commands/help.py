@@ -9,6 +9,8 @@ from spincycle.cli.completing import complete_topic
 from spincycle.cli.options import HELP, SpincCommand
 from spincycle.cli.problem import Problem
 from spincycle.cli.session import Session, with_session
+from spincycle.cli.terminal import Terminal
+from spincycle.cli.text import hanging
 
 _FLAGS = {
     "--addr": HELP["addr"],
@@ -25,15 +27,16 @@ _FLAGS = {
 }
 
 
-def usage_lines() -> list[str]:
+def usage_lines(width: int | None = None) -> list[str]:
     """The whole usage."""
-    lines = ["Usage: spinc [flags] command [request|id] [args]", "", "Flags:"]
-    lines += [f"  {flag:<12}  {text}" for flag, text in _FLAGS.items()]
+    lines = hanging("Usage: spinc [flags] command [request|id] [args]", 7, width)
+    lines += ["", "Flags:"]
+    for flag, text in _FLAGS.items():
+        lines += hanging(f"  {flag:<12}  {text}", 16, width)
     lines.append("Commands:")
-    lines += [
-        f"  {name:<10} {entry.args:<10}  {entry.summary}".rstrip()
-        for name, entry in COMMANDS.items()
-    ]
+    for name, entry in COMMANDS.items():
+        line = f"  {name:<10} {entry.args:<10}  {entry.summary}"
+        lines += hanging(line.rstrip(), 25, width)
     return [*lines, "", "Run spinc (no command) to list requests"]
 
 
@@ -72,7 +75,7 @@ def help_command(context: click.Context, topic: str | None) -> None:
     Example: spinc help rolling-restart
     """
     if topic is None:
-        click.echo("\n".join(usage_lines()))
+        click.echo("\n".join(usage_lines(Terminal().table_width)))
     elif topic in COMMANDS:
         group = context.find_root().command
         assert isinstance(group, click.Group)
@@ -100,7 +103,7 @@ def _request_help(session: Session, name: str) -> None:
             "",
             f"{spec.name} request args (* required)",
             "",
-            *arg_lines(spec),
+            *arg_lines(spec, session.terminal.table_width),
             "",
             f"To start a {spec.name} request, run 'spinc start {spec.name}'",
         ],

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     "--interval",
     type=click.FloatRange(min=0.1),
     default=1.0,
-    show_default=True,
-    help="Seconds between two prints with --watch.",
+    metavar="SECONDS",
+    show_default="1",
+    help="Time between two prints with --watch.",
 )
 @with_session
 def ps_command(session: Session, request_id: str, watch: bool, interval: float) -> None:

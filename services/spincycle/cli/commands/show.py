@@ -25,7 +25,11 @@ def status_command(session: Session, request_id: str) -> None:
     from spincycle.cli.layout import status_lines
 
     request = session.ask(lambda services: services.get(request_id))
-    session.show(request, [request.id], lambda: status_lines(request, time.time()))
+    session.show(
+        request,
+        [request.id],
+        lambda: status_lines(request, time.time(), session.terminal.table_width),
+    )
 
 
 @click.command("info", cls=SpincCommand, short_help=COMMANDS["info"].summary)
@@ -39,7 +43,11 @@ def info_command(session: Session, request_id: str) -> None:
     from spincycle.cli.layout import info_lines
 
     request = session.ask(lambda services: services.get(request_id))
-    session.show(request, [request.id], lambda: info_lines(request, time.time()))
+    session.show(
+        request,
+        [request.id],
+        lambda: info_lines(request, time.time(), session.terminal.table_width),
+    )
 
 
 @click.command("running", cls=SpincCommand, short_help=COMMANDS["running"].summary)

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 @click.option("--wait", is_flag=True, help="Return when the request has ended.")
 @click.option("--watch", is_flag=True, help="Show the request live until it has ended.")
 @click.option("--plan-hash", default="", metavar="HASH", help="Start only if the plan is this one.")
-@click.option("--priority", type=click.IntRange(-100, 100), default=0, help="Higher goes first.")
+@click.option(
+    "--priority",
+    type=click.IntRange(-100, 100),
+    default=0,
+    metavar="N",
+    help="From -100 to 100; higher goes first.",
+)
 @click.option(
     "--idempotency-key", default="", metavar="KEY", help="Start only once under this key."
 )
