@@ -31,7 +31,7 @@ _HINTS = {
     "REQUEST_NOT_FOUND": "spinc find lists requests",
     "UNKNOWN_REQUEST_TYPE": "spinc lists the requests that can be started",
     "INVALID_STATE": "spinc status <ID> tells its state",
-    "PLAN_CHANGED": "spinc plan <request> shows what it would do now",
+    "PLAN_CHANGED": "spinc plan <request> shows the one of now; --yes alone takes any",
     "JOB_NOT_FOUND": "spinc log <ID> lists the jobs that ran",
     "UNIMPLEMENTED": "the request manager is older than this spinc",
     "TLS_NOT_TRUSTED": "spinc context set <name> --ca FILE names the certificates to trust",

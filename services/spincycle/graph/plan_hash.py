@@ -18,14 +18,15 @@ def plan_hash(chain: JobChain) -> str:
 
     It covers every job with its final arguments, its serialized form, its retries and its
     place in the graph. Ids, drawn anew for each request, are left out, also where a job put
-    its own into its serialized form. Secret arguments are left out too: a hash that can be
-    seen would let them be guessed.
+    its own into its serialized form, or that of the request into an argument. Secret arguments
+    are left out too: a hash that can be seen would let them be guessed.
     """
     place = {job_id: number for number, job_id in enumerate(chain.jobs)}
     digest = hashlib.sha256()
     for job in chain.jobs.values():
         following = sorted(place[other] for other in chain.next_jobs.get(job.id, ()))
-        digest.update(_canonical([_content(job, chain.request_id, place), following]))
+        content = _canonical([_content(job, chain.request_id, place), following])
+        digest.update(_without_request_id(content, chain.request_id))
     limits = [
         [limit.limit, [[place[first], place[last]] for first, last in limit.elements]]
         for limit in chain.parallel_limits
@@ -59,6 +60,11 @@ def _without_ids(job: Job, request_id: str) -> bytes:
     # Four characters alone may occur by chance; as a whole JSON text they hardly do.
     quoted = b'"%s"' % job.id.encode()
     data = job.bytes.replace(quoted, b'""')
+    return _without_request_id(data, request_id)
+
+
+def _without_request_id(data: bytes, request_id: str) -> bytes:
+    # A plan is made for no request, and so has an empty id in its place.
     return data.replace(request_id.encode(), b"") if request_id else data
 
 

@@ -232,6 +232,24 @@ async def test_two_expansions_of_one_request_differ_in_ids_only(bench: Workbench
     assert [job.name for job in one.jobs.values()] == [job.name for job in two.jobs.values()]
 
 
+async def test_the_plan_hash_is_that_of_the_request_made_though_a_job_puts_its_id_in_a_path(
+    bench: Workbench,
+) -> None:
+    chains = []
+    for request_id in ("", "dc2c0938di121n1t4i90"):
+        chain = await bench.chain(SECRET, password="x", user="y")
+        chain.request_id = request_id
+        for job in chain.jobs.values():
+            job.args = {"directory": f"/var/fleet-{request_id}", "user": "y"}
+        chains.append(chain)
+
+    plan, made = chains
+
+    assert plan_hash(plan) == plan_hash(made)
+    next(iter(made.jobs.values())).args = {"directory": "/var/fleet-another"}
+    assert plan_hash(plan) != plan_hash(made)
+
+
 async def test_a_secret_that_an_empty_each_left_as_it_was_stays_one(bench: Workbench) -> None:
     chain = await bench.chain(
         """
