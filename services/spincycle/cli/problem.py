@@ -24,8 +24,8 @@ TERMINATED = 143
 
 _HINTS = {
     "SERVICE_UNAVAILABLE": (
-        "is it running? spincycle dev starts all here; --addr and --job-log name other addresses; "
-        "--debug tells more"
+        "is it running? spincycle dev starts all here; --addr, --job-log and --rest name other "
+        "addresses; --debug tells more"
     ),
     "DEADLINE_EXCEEDED": "--timeout gives it more milliseconds",
     "REQUEST_NOT_FOUND": "spinc find lists requests",

@@ -319,6 +319,32 @@ def test_stop_suspend_resume_rerun_and_skip_pass_on_what_they_are_told(
     assert (skip.job_id, skip.reason) == ("D000", "done by hand")
 
 
+def test_a_job_to_run_again_or_to_skip_is_known_by_its_name_too(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    assert spinc("rerun", ID, "--job", "drain", "--job", "Rept").code == 0
+    assert spinc("skip", ID, "report", "--reason", "nobody reads it").code == 0
+
+    (rerun,) = asked(services, rm.RerunRequest)
+    (skip,) = asked(services, rm.SkipRequest)
+    assert isinstance(rerun, rm.RerunRequest)
+    assert isinstance(skip, rm.SkipRequest)
+    assert list(rerun.job_ids) == ["D000", "D001", "Rept"]
+    assert skip.job_id == "Rept"
+
+
+def test_a_job_that_cannot_be_told_is_not_skipped(services: FakeServices, spinc: Spinc) -> None:
+    assert spinc("skip", ID, "drain", "--reason", "x").err.splitlines() == [
+        f"error: 2 jobs of request {ID} are named drain",
+        "       name one by its id: D000, D001",
+    ]
+    assert spinc("skip", ID, "drian", "--reason", "x").err.splitlines() == [
+        f"error: request {ID} has no job drian",
+        f"       spinc log {ID} lists the jobs that ran",
+    ]
+    assert asked(services, rm.SkipRequest) == []
+
+
 def test_explain_tells_what_each_job_waits_for(
     services: FakeServices, spinc: Spinc, screen_is: ScreenIs
 ) -> None:

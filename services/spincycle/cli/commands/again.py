@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -10,9 +11,11 @@ import click
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completing import complete_id
 from spincycle.cli.options import SpincCommand
+from spincycle.cli.problem import Problem
 from spincycle.cli.session import Session, with_session
 
 if TYPE_CHECKING:
+    from spincycle.cli.backend import Backend
     from spincycle.v1 import request_pb2
 
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     "jobs",
     multiple=True,
     metavar="JOB",
-    help="Run this job and all that follow it again; may be given more than once.",
+    help="Run this job, by id or by name, and all that follow it again; repeatable.",
 )
 @click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
 @with_session
@@ -33,7 +36,12 @@ def rerun_command(session: Session, request_id: str, jobs: tuple[str, ...], watc
     Example: spinc rerun dc2c0938di121n1t4i90 --watch
     """
     key = str(uuid.uuid4())
-    request = session.ask(lambda services: services.rerun(request_id, list(jobs), key))
+
+    async def question(services: Backend) -> request_pb2.Request:
+        wanted = await job_ids(services, request_id, jobs) if jobs else []
+        return await services.rerun(request_id, wanted, key)
+
+    request = session.ask(question)
     return _made(session, request, request_id, watch)
 
 
@@ -44,13 +52,45 @@ def rerun_command(session: Session, request_id: str, jobs: tuple[str, ...], watc
 @click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
 @with_session
 def skip_command(session: Session, request_id: str, job: str, reason: str, watch: bool) -> int:
-    """Make a new request that goes on as if a failed job, named by its id, were done.
+    """Make a new request that goes on as if a failed job were done.
 
-    Example: spinc skip dc2c0938di121n1t4i90 QCSV --reason "done by hand"
+    JOB is the id of the job, or its name if no other job of the request has that name.
+
+    Example: spinc skip dc2c0938di121n1t4i90 report --reason "done by hand"
     """
     key = str(uuid.uuid4())
-    request = session.ask(lambda services: services.skip(request_id, job, reason, key))
+
+    async def question(services: Backend) -> request_pb2.Request:
+        found = await job_ids(services, request_id, [job])
+        if len(found) > 1:
+            raise Problem(
+                f"{len(found)} jobs of request {request_id} are named {job}",
+                f"name one by its id: {', '.join(found)}",
+            )
+        return await services.skip(request_id, found[0], reason, key)
+
+    request = session.ask(question)
     return _made(session, request, request_id, watch)
+
+
+async def job_ids(services: Backend, request_id: str, words: Iterable[str]) -> list[str]:
+    """Ids of the jobs that are meant by ids or by names.
+
+    Raises:
+        Problem: the request has no such job.
+    """
+    chain = await services.job_chain(request_id)
+    found: list[str] = []
+    for word in words:
+        named = [job.id for job in chain.jobs if job.name == word]
+        meant = [job.id for job in chain.jobs if job.id == word] or named
+        if not meant:
+            raise Problem(
+                f"request {request_id} has no job {word}",
+                f"spinc log {request_id} lists the jobs that ran",
+            )
+        found += meant
+    return found
 
 
 def _made(session: Session, request: request_pb2.Request, old: str, watch: bool) -> int:
