@@ -123,7 +123,13 @@ def test_the_migration_job_is_named_for_the_image_so_that_the_next_one_is_anothe
     image = job["spec"]["template"]["spec"]["containers"][0]["image"]
 
     assert name == f"migrate-{image.rpartition(':')[2]}"
-    assert {manifests.container(service)["image"] for service in SERVICES} == {image}
+
+
+def test_all_pods_have_the_same_image_with_a_tag(manifests: Manifests) -> None:
+    images = {manifests.container(name)["image"] for name in manifests.pods() if name != "postgres"}
+
+    assert len(images) == 1, images
+    assert ":" in images.pop()
 
 
 def test_commands_for_operators_take_the_options_that_they_are_given(manifests: Manifests) -> None:
