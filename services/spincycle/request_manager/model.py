@@ -153,6 +153,7 @@ class Runner:
 
     Attributes:
         behind: seconds for which its oldest journal entry was waiting at its last beat.
+        requests: how many it has, or was given just now.
     """
 
     runner_id: str
@@ -164,6 +165,7 @@ class Runner:
     draining: bool
     behind: float
     silence: timedelta
+    requests: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ class RunnerDirectory:
         self._doubtful_after = doubtful_after
         self._clients: dict[str, RunnerClient] = {}
         self._given: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
+        self._turn = 0
         self._avoided: dict[str, float] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -56,10 +58,17 @@ class RunnerDirectory:
         self._avoided[runner_id] = asyncio.get_running_loop().time() + seconds
 
     async def choose(self, count: int) -> list[str]:
-        """Runners for so many chains, least loaded first, one id a chain; fewer if all are full."""
+        """Runners for so many chains, least loaded first, one id a chain; fewer if all are full.
+
+        Among those that have as many, the one whose last turn is longest ago.
+        """
         now = asyncio.get_running_loop().time()
         heap = [
-            (runner.chains + self._given.get(runner.runner_id, 0), runner.runner_id)
+            (
+                runner.requests + self._given.get(runner.runner_id, 0),
+                self._turns.get(runner.runner_id, 0),
+                runner.runner_id,
+            )
             for runner in (client.runner for client in (await self.live()).values())
             if not runner.draining
             and runner.behind < TOO_FAR_BEHIND
@@ -69,12 +78,14 @@ class RunnerDirectory:
         heapq.heapify(heap)
         chosen: list[str] = []
         while heap and len(chosen) < count:
-            load, runner_id = heapq.heappop(heap)
+            load, _, runner_id = heapq.heappop(heap)
             limit = self._clients[runner_id].runner.max_chains
             if limit and load >= limit:
                 continue
             chosen.append(runner_id)
-            heapq.heappush(heap, (load + 1, runner_id))
+            self._turn += 1
+            self._turns[runner_id] = self._turn
+            heapq.heappush(heap, (load + 1, self._turn, runner_id))
         for runner_id in chosen:
             self._given[runner_id] = self._given.get(runner_id, 0) + 1
         return chosen
@@ -95,7 +106,8 @@ class RunnerDirectory:
             else:
                 client.runner = runner
         self._avoided = {id_: until for id_, until in self._avoided.items() if id_ in known}
-        # What was given since the last beat is counted by the runner itself by now.
+        self._turns = {id_: turn for id_, turn in self._turns.items() if id_ in known}
+        # What was given before is counted by the database by now, but for what is on its way.
         self._given.clear()
         self._read_at = asyncio.get_running_loop().time()
         await asyncio.gather(*(client.close() for client in gone))

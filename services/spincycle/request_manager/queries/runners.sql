@@ -21,11 +21,15 @@ RETURNING ARRAY(SELECT r.request_id FROM request_manager.requests AS r
                  WHERE r.runner_id = :runner_id AND r.wish = 7) AS suspend;
 
 -- name: live_runners
--- Runners that are not gone.
-SELECT runner_id, address, max_chains, max_jobs, chains, jobs, draining, behind,
-       now() - beat_at AS silence
-  FROM request_manager.runners
- WHERE gone_at IS NULL;
+-- Runners that are not gone, with how many requests each was given by whichever request manager;
+-- what a runner says of itself is as old as its last beat.
+SELECT n.runner_id, n.address, n.max_chains, n.max_jobs, n.chains, n.jobs, n.draining, n.behind,
+       now() - n.beat_at AS silence,
+       (SELECT count(*)
+          FROM request_manager.requests AS r
+         WHERE r.runner_id = n.runner_id) AS requests
+  FROM request_manager.runners AS n
+ WHERE n.gone_at IS NULL;
 
 -- name: give_up_runners
 -- Runners that were silent for too long. They are gone for good, even if they beat again.

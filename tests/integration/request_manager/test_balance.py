@@ -1,0 +1,76 @@
+"""Requests are spread evenly over runners, whichever request manager gives them away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.integration.request_manager.conftest import (
+    Manager,
+    ShelvedJobLog,
+    SteeredRunner,
+    running_manager,
+    until,
+)
+from tests.ports import free_port
+
+from spincycle.request_manager.config import RequestManagerConfig
+
+TOLERANCE = 0.2
+"""How far from the mean a runner's share may be."""
+
+
+@pytest.fixture
+async def managers(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> AsyncIterator[list[Manager]]:
+    other = config.model_copy(update={"listen": f"127.0.0.1:{free_port()}"})
+    async with (
+        running_manager(config, job_log[0]) as first,
+        running_manager(other, job_log[0]) as second,
+    ):
+        yield [first, second]
+
+
+async def give(managers: list[Manager], count: int, runners: list[SteeredRunner]) -> None:
+    """Create requests at all request managers and wait until runners have all of them."""
+    before = sum(len(runner.chains) for runner in runners)
+    await asyncio.gather(*(managers[i % len(managers)].create() for i in range(count)))
+    await until(lambda: sum(len(runner.chains) for runner in runners) == before + count)
+
+
+def assert_balanced(runners: list[SteeredRunner]) -> None:
+    """Whether each has about as many as the others."""
+    shares = {runner.runner_id: len(runner.chains) for runner in runners}
+    mean = sum(shares.values()) / len(shares)
+    assert all(abs(share - mean) <= TOLERANCE * mean for share in shares.values()), shares
+
+
+async def test_a_burst_is_spread_evenly_over_runners(managers: list[Manager]) -> None:
+    runners = [await managers[0].register(SteeredRunner(f"r{number}")) for number in range(4)]
+
+    await give(managers, 200, runners)
+
+    assert_balanced(runners)
+
+
+async def test_a_runner_that_comes_later_gets_what_comes_next(manager: Manager) -> None:
+    runners = [await manager.register(SteeredRunner(f"r{number}")) for number in range(2)]
+    await give([manager], 60, runners)
+
+    runners.append(await manager.register(SteeredRunner("late")))
+    await give([manager], 30, runners)
+
+    assert_balanced(runners)
+
+
+async def test_runners_that_have_nothing_take_turns(manager: Manager) -> None:
+    runners = [await manager.register(SteeredRunner(f"r{number}")) for number in range(4)]
+    for _ in range(20):
+        await give([manager], 1, runners)
+        for runner in runners:
+            for request_id, epoch in runner.chains.items():
+                await manager.finish(request_id, epoch)
+
+    assert_balanced(runners)

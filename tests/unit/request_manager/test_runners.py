@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+import pytest
+
+from spincycle.request_manager.model import Runner
+from spincycle.request_manager.runners import RunnerDirectory
+
+
+class Known:
+    """The runners as the database knows them."""
+
+    def __init__(self, **requests: int) -> None:
+        self.requests = requests
+        self.limits: dict[str, int] = {}
+
+    async def live(self) -> Sequence[Runner]:
+        return [
+            Runner(
+                runner_id=runner_id,
+                address="127.0.0.1:1",
+                max_chains=self.limits.get(runner_id, 0),
+                max_jobs=0,
+                chains=0,
+                jobs=0,
+                draining=False,
+                behind=0.0,
+                silence=timedelta(0),
+                requests=requests,
+            )
+            for runner_id, requests in self.requests.items()
+        ]
+
+
+@pytest.fixture
+def known() -> Known:
+    return Known(a=0, b=0, c=0)
+
+
+@pytest.fixture
+async def directory(known: Known) -> AsyncIterator[RunnerDirectory]:
+    directory = RunnerDirectory(known, 1.0, doubtful_after=5.0)  # type: ignore[arg-type]
+    yield directory
+    await directory.close()
+
+
+async def test_runners_that_have_as_many_take_turns_however_often_they_are_read(
+    directory: RunnerDirectory,
+) -> None:
+    chosen: Counter[str] = Counter()
+    for _ in range(30):
+        directory.forget()
+        chosen.update(await directory.choose(1))
+
+    assert chosen == {"a": 10, "b": 10, "c": 10}
+
+
+async def test_what_other_request_managers_gave_counts_at_once(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.requests.update(a=20, b=10, c=0)
+
+    assert Counter(await directory.choose(30)) == {"b": 10, "c": 20}
+
+
+async def test_what_was_just_given_counts_until_the_database_counts_it(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.requests.update(a=0, b=0, c=6)
+
+    assert sorted(await directory.choose(4)) == ["a", "a", "b", "b"]
+    assert sorted(await directory.choose(4)) == ["a", "a", "b", "b"]
+
+
+async def test_a_runner_gets_no_more_than_it_may_have(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.limits = {"a": 2, "b": 3, "c": 1}
+
+    assert Counter(await directory.choose(30)) == {"a": 2, "b": 3, "c": 1}
