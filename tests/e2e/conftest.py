@@ -31,13 +31,13 @@ class Command:
         self.output = ""
 
     @classmethod
-    async def start(cls, *words: str | Path, home: Path) -> Command:
+    async def start(cls, *words: str | Path, home: Path, cwd: Path = REPOSITORY) -> Command:
         """Start it with an empty home directory; its two streams are one."""
         environment = {name: os.environ[name] for name in os.environ if name != "XDG_DATA_HOME"}
         process = await asyncio.create_subprocess_exec(
             SCRIPTS / "spincycle",
             *words,
-            cwd=REPOSITORY,
+            cwd=cwd,
             env={**environment, "HOME": str(home)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -68,6 +68,12 @@ class Command:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    async def end(self) -> None:
+        """Ask it to end, and wait until it has."""
+        if self._process.returncode is None:
+            self.signal(signal.SIGTERM)
+        await self.ended()
+
     async def ended(self) -> int:
         """Wait for its end; answer its exit code."""
         async with asyncio.timeout(_PATIENCE):
@@ -93,14 +99,12 @@ async def dev(home: Path) -> AsyncIterator[Command]:
     """`spincycle dev` on free ports, up, with its data in `home / "data"`."""
     command = await start_dev(home)
     yield command
-    if command._process.returncode is None:
-        command.signal(signal.SIGTERM)
-        await command.ended()
+    await command.end()
 
 
-async def start_dev(home: Path, *options: str) -> Command:
+async def start_dev(home: Path, *options: str, cwd: Path = REPOSITORY) -> Command:
     command = await Command.start(
-        "dev", "--data", home / "data", "--free-ports", *options, home=home
+        "dev", "--data", home / "data", "--free-ports", *options, home=home, cwd=cwd
     )
     await command.until("Ctrl-C stops everything")
     return command

@@ -24,6 +24,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def blocks(language: str) -> list[str]:
     """The code of the chapter that says how to call it."""
     chapter = (REPOSITORY / "README.md").read_text().partition("\n## Call it\n")[2]
+    chapter = chapter.partition("\n## ")[0]
     return [code for name, code in _BLOCK.findall(chapter) if name == language]
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from spincycle.dev.content import EXAMPLE_JOBS
 from spincycle.dev.errors import StackError
 from spincycle.dev.home import StackHome
 from spincycle.dev.ports import is_free
@@ -120,6 +121,11 @@ class Stack:
     def home(self) -> Path:
         """Where the stack keeps its files."""
         return self._home.path
+
+    @property
+    def has_examples(self) -> bool:
+        """Whether it runs the specs and jobs of the examples."""
+        return EXAMPLE_JOBS in self._config.content.jobs
 
     @property
     def dsn(self) -> str:

@@ -26,9 +26,11 @@ def addresses(stack: Stack) -> list[tuple[str, str]]:
 def examples(stack: Stack) -> list[str]:
     """Commands that work while the stack is up, from the working directory of now."""
     manager = stack.request_manager
+    spinc = _spinc(stack)
+    examples = ["start test", "start rolling-restart hosts=web1,web2,web3"]
     return [
-        f"{_spinc(stack)} start test",
-        f"{_spinc(stack)} start rolling-restart hosts=web1,web2,web3",
+        *(f"{spinc} {words}" for words in examples if stack.has_examples),
+        *([] if stack.has_examples else [spinc]),
         f"curl -s {stack.gateway}/api/v1/request-list",
         f"{program('grpcurl')} -plaintext {manager} list",
         f"{program('buf')} curl --protocol grpc --http2-prior-knowledge http://{manager}/{_LIST}",

@@ -1,0 +1,32 @@
+"""docs/specs.md tells of every field that can stand in a spec, and of no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from spincycle.spec import arg_reader, node_reader, reader
+
+_PAGE = (Path(__file__).parents[3] / "docs" / "specs.md").read_text()
+
+
+def told_in(chapter: str) -> list[str]:
+    """The names in the first column of a chapter's table."""
+    text = _PAGE.partition(f"\n## {chapter}\n")[2].partition("\n## ")[0]
+    firsts = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    return [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
+
+
+@pytest.mark.parametrize(
+    ("chapter", "known", "told_above"),
+    [
+        ("A sequence", reader._SEQUENCE, set()),
+        ("An argument", arg_reader._ARG, set()),
+        # These two are told by the example above the table.
+        ("A node", node_reader._NODE, {"category", "type"}),
+    ],
+)
+def test_every_field_is_told(chapter: str, known: tuple[str, ...], told_above: set[str]) -> None:
+    assert sorted(told_in(chapter)) == sorted(set(known) - told_above)
