@@ -305,6 +305,17 @@ async def test_headers_that_are_too_many_or_too_large_are_refused(
         assert await socket.is_closed()
 
 
+@pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nX: "])
+async def test_a_line_without_an_end_is_refused_before_its_time_is_over(
+    stack: Stack, start: bytes
+) -> None:
+    async with connected(stack) as socket:
+        await socket.send(start + b"a" * 40_000)
+
+        assert (await socket.reply()).status == 431
+        assert await socket.is_closed()
+
+
 async def test_a_path_that_is_too_long_is_refused(stack: Stack) -> None:
     async with connected(stack) as socket:
         await socket.send(b"GET /" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -19,6 +19,8 @@ LIMIT = 2
 
 CALLERS = 16
 REQUESTS = "/api/v1/requests"
+SERVICES = [("request-manager", {"create", "list", "get"}), ("job-log", {"log"})]
+"""What can be taken away, and the calls that cannot be answered then."""
 
 
 @pytest.fixture(scope="module")
@@ -34,30 +36,32 @@ class Load:
         self.http = http
         self._known = known
         self.statuses: Counter[int] = Counter()
+        self.answered: Counter[tuple[str, int]] = Counter()
         self.unlike: list[str] = []
         self.created: list[str] = []
 
     async def call(self, number: int) -> None:
         """Call until cancelled; each caller has a call of its own that it repeats."""
-        calls = (
-            ("POST", REQUESTS),
-            ("GET", REQUESTS + "?limit=5"),
-            ("GET", f"{REQUESTS}/{self._known}"),
-            ("GET", f"{REQUESTS}/{self._known}/log"),
-        )
-        method, path = calls[number % len(calls)]
+        kind, method, path = (
+            ("create", "POST", REQUESTS),
+            ("list", "GET", REQUESTS + "?limit=5"),
+            ("get", "GET", f"{REQUESTS}/{self._known}"),
+            ("log", "GET", f"{REQUESTS}/{self._known}/log"),
+        )[number % 4]
         content = b'{"type":"one-noop"}' if method == "POST" else None
         while True:
             answer = await self.http.request(
                 method, path, content=content, headers={"Content-Type": "application/json"}
             )
+            self.answered[kind, answer.status_code] += 1
             self._judge(answer)
             await asyncio.sleep(0.01)
 
-    async def until_seen(self, *statuses: int) -> None:
-        """Wait until a call from now on is answered with one of these."""
-        before = self.statuses.copy()
-        await until(lambda: any(self.statuses[one] > before[one] for one in statuses))
+    async def until_seen(self, status: int, kinds: set[str]) -> None:
+        """Wait until a call of each of these kinds is answered so from now on."""
+        before = self.answered.copy()
+        wanted = [(kind, status) for kind in kinds]
+        await until(lambda: all(self.answered[one] > before[one] for one in wanted))
 
     async def until_well(self) -> None:
         """Wait until as many calls in a row as there are callers, and more, went well."""
@@ -98,25 +102,27 @@ async def load(whole: Whole) -> AsyncIterator[Load]:
             assert (await http.get(f"{REQUESTS}/{request_id}")).status_code == 200
 
 
-@pytest.mark.parametrize("service", ["request-manager", "job-log"])
-async def test_a_service_that_is_killed_is_503_until_it_is_back(whole: Whole, service: str) -> None:
+@pytest.mark.parametrize(("service", "kinds"), SERVICES)
+async def test_a_service_that_is_killed_is_503_until_it_is_back(
+    whole: Whole, service: str, kinds: set[str]
+) -> None:
     async with load(whole) as running:
         os.kill(whole.pid(service), signal.SIGKILL)
-        await running.until_seen(503)
+        await running.until_seen(503, kinds)
 
     assert running.unlike == []
     assert set(running.statuses) <= {200, 201, 503, 504}
 
 
-@pytest.mark.parametrize("service", ["request-manager", "job-log"])
+@pytest.mark.parametrize(("service", "kinds"), SERVICES)
 async def test_a_service_that_stands_still_is_504_until_it_goes_on(
-    whole: Whole, service: str
+    whole: Whole, service: str, kinds: set[str]
 ) -> None:
     pid = whole.pid(service)
     async with load(whole) as running:
         os.kill(pid, signal.SIGSTOP)
         try:
-            await running.until_seen(504)
+            await running.until_seen(504, kinds)
             ready = await running.http.get("/readyz")
         finally:
             os.kill(pid, signal.SIGCONT)
