@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import NamedTuple
 
 import pytest
+from google.protobuf.struct_pb2 import Value
 from tests.conformance import samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
@@ -28,7 +30,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
-class Socket:
+class Caller:
     """A connection on which anything can be sent."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,19 +61,19 @@ class Socket:
 
 
 @asynccontextmanager
-async def connected(stack: Stack) -> AsyncIterator[Socket]:
-    socket = Socket(*await asyncio.open_connection(*stack.address))
+async def connected(stack: Stack) -> AsyncIterator[Caller]:
+    caller = Caller(*await asyncio.open_connection(*stack.address))
     try:
-        yield socket
+        yield caller
     finally:
-        socket.writer.close()
+        caller.writer.close()
         with suppress(ConnectionError):
-            await socket.writer.wait_closed()
+            await caller.writer.wait_closed()
 
 
 @pytest.fixture
 def config(config: GatewayConfig) -> GatewayConfig:
-    limits = LimitsConfig(header_timeout=0.2, body_timeout=0.2, connections=20)
+    limits = LimitsConfig(header_timeout=0.2, body_timeout=0.2, answer_timeout=0.5, connections=20)
     return config.model_copy(update={"limits": limits})
 
 
@@ -80,9 +82,9 @@ async def nothing_is_left(stack: Stack) -> AsyncIterator[None]:
     """After each of these the gateway answers, and holds no connection and no task of it."""
     before = len(asyncio.all_tasks())
     yield
-    async with connected(stack) as socket:
-        await socket.send(HEALTH)
-        assert (await socket.reply()).status == 200
+    async with connected(stack) as caller:
+        await caller.send(HEALTH)
+        assert (await caller.reply()).status == 200
     await until(lambda: not stack.gateway._api._server.server_state.connections)
     await until(lambda: len(asyncio.all_tasks()) <= before)
 
@@ -98,57 +100,57 @@ def post(body: bytes, path: bytes = b"/api/v1/requests", length: int | None = No
     "sent", [b"", b"GET /healthz HT", HEALTH[:-2], HEALTH[:-2] + b"X-Half: a", b"\r\n\r\n"]
 )
 async def test_half_a_header_is_waited_for_only_so_long(stack: Stack, sent: bytes) -> None:
-    async with connected(stack) as socket:
-        await socket.send(sent)
+    async with connected(stack) as caller:
+        await caller.send(sent)
 
-        assert (await socket.reply())[:1] == (408,)
-        assert await socket.is_closed()
+        assert (await caller.reply())[:1] == (408,)
+        assert await caller.is_closed()
 
 
 async def test_a_header_that_trickles_in_is_given_up(stack: Stack) -> None:
-    async with connected(stack) as socket:
-        replied = asyncio.create_task(socket.reply())
+    async with connected(stack) as caller:
+        replied = asyncio.create_task(caller.reply())
         for byte in (HEALTH[:-2] + b"X: " + b"y" * 10_000) * 100:
             if replied.done():
                 break
-            await socket.send(bytes([byte]))
+            await caller.send(bytes([byte]))
             await asyncio.sleep(0.005)
 
         assert (await replied).status == 408
-        assert await socket.is_closed()
+        assert await caller.is_closed()
 
 
 async def test_a_slow_body_is_given_up_with_the_reason(stack: Stack) -> None:
-    async with connected(stack) as socket:
-        await socket.send(post(b'{"type":', length=100))
+    async with connected(stack) as caller:
+        await caller.send(post(b'{"type":', length=100))
 
-        reply = await socket.reply()
+        reply = await caller.reply()
 
         assert (reply.status, reply.body) == (408, b'{"message":"Request Timeout"}\n')
-        assert await socket.is_closed()
+        assert await caller.is_closed()
 
 
 async def test_a_body_of_100_mb_is_refused_before_it_is_sent(stack: Stack) -> None:
-    async with connected(stack) as socket:
-        await socket.send(post(b"", length=100 * 2**20))
+    async with connected(stack) as caller:
+        await caller.send(post(b"", length=100 * 2**20))
 
-        reply = await socket.reply()
+        reply = await caller.reply()
 
         assert (reply.status, reply.body) == (413, b'{"message":"Request Entity Too Large"}\n')
         assert reply.headers["connection"] == "close"
-        assert await socket.is_closed()
+        assert await caller.is_closed()
 
 
 async def test_a_body_of_unknown_length_is_read_up_to_its_limit(stack: Stack) -> None:
     chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
-    async with connected(stack) as socket:
-        await socket.send(
+    async with connected(stack) as caller:
+        await caller.send(
             b"POST /api/v1/requests HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
-        replied = asyncio.create_task(socket.reply())
+        replied = asyncio.create_task(caller.reply())
         sent = 0
         while not replied.done() and sent < 100 * 2**20:
-            await socket.send(chunk)
+            await caller.send(chunk)
             sent += 0x10000
             await asyncio.sleep(0)
 
@@ -159,33 +161,33 @@ async def test_a_body_of_unknown_length_is_read_up_to_its_limit(stack: Stack) ->
 async def test_a_body_that_a_route_does_not_take_is_not_read_into_the_next_call(
     stack: Stack,
 ) -> None:
-    async with connected(stack) as socket:
+    async with connected(stack) as caller:
         body = HEALTH.replace(b"healthz", b"openapi.json")
-        await socket.send(
+        await caller.send(
             b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         )
-        await socket.send(HEALTH)
+        await caller.send(HEALTH)
 
-        assert (await socket.reply()).body == b'{"status":"ok"}\n'
-        assert (await socket.reply()).body == b'{"status":"ok"}\n'
+        assert (await caller.reply()).body == b'{"status":"ok"}\n'
+        assert (await caller.reply()).body == b'{"status":"ok"}\n'
 
 
 async def test_ten_thousand_keys_are_read(stack: Stack) -> None:
     stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
     many = {f"key{number}": number for number in range(10_000)}
-    async with connected(stack) as socket:
-        await socket.send(post(json.dumps({"type": "drain", "args": many, **many}).encode()))
+    async with connected(stack) as caller:
+        await caller.send(post(json.dumps({"type": "drain", "args": many, **many}).encode()))
 
-        assert (await socket.reply()).status == 201
+        assert (await caller.reply()).status == 201
     assert len(stack.manager.last("Create").args.fields) == 10_000
 
 
 async def test_ten_thousand_parameters_are_refused(stack: Stack) -> None:
     query = b"&".join(b"a=%d" % number for number in range(10_000))[:30_000]
-    async with connected(stack) as socket:
-        await socket.send(b"GET /api/v1/requests?%s HTTP/1.1\r\nHost: x\r\n\r\n" % query)
+    async with connected(stack) as caller:
+        await caller.send(b"GET /api/v1/requests?%s HTTP/1.1\r\nHost: x\r\n\r\n" % query)
 
-        reply = await socket.reply()
+        reply = await caller.reply()
 
         assert (reply.status, reply.body) == (400, b'{"message":"too many query parameters"}\n')
 
@@ -208,10 +210,10 @@ async def test_ten_thousand_parameters_are_refused(stack: Stack) -> None:
 async def test_a_body_that_makes_no_sense_is_a_fault_of_its_sender(
     stack: Stack, body: bytes
 ) -> None:
-    async with connected(stack) as socket:
-        await socket.send(post(body))
+    async with connected(stack) as caller:
+        await caller.send(post(body))
 
-        assert (await socket.reply()).status == 400
+        assert (await caller.reply()).status == 400
 
 
 @pytest.mark.parametrize(
@@ -220,22 +222,22 @@ async def test_a_body_that_makes_no_sense_is_a_fault_of_its_sender(
 )
 async def test_a_path_that_is_no_utf8_names_no_request(stack: Stack, target: bytes) -> None:
     stack.manager.says(Get=lambda asked: rm.GetResponse(request=samples.a_request()))
-    async with connected(stack) as socket:
-        await socket.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    async with connected(stack) as caller:
+        await caller.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
 
-        assert (await socket.reply()).status in {200, 400}
+        assert (await caller.reply()).status in {200, 400}
     assert all("\ufffd" in asked.request_id for asked in stack.manager.asked["Get"])
 
 
 async def test_a_header_that_is_no_text_reaches_no_service_as_another_one(stack: Stack) -> None:
     stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
-    async with connected(stack) as socket:
+    async with connected(stack) as caller:
         head = post(b'{"type":"drain"}').replace(
             b"Host: x\r\n", b"Host: x\r\nIdempotency-Key: \xff\xfe\r\nX-Request-Id: \xff\r\n"
         )
-        await socket.send(head)
+        await caller.send(head)
 
-        reply = await socket.reply()
+        reply = await caller.reply()
 
     assert reply.status == 201
     assert reply.headers["x-request-id"].isalnum()
@@ -246,14 +248,14 @@ async def test_calls_that_are_sent_together_are_answered_in_their_order(stack: S
     stack.manager.says(
         Get=lambda asked: rm.GetResponse(request=samples.a_request(request_id=asked.request_id))
     )
-    async with connected(stack) as socket:
-        await socket.send(
+    async with connected(stack) as caller:
+        await caller.send(
             b"".join(
                 b"GET /api/v1/requests/r%d HTTP/1.1\r\nHost: x\r\n\r\n" % number
                 for number in range(200)
             )
         )
-        replies = [await socket.reply() for _ in range(200)]
+        replies = [await caller.reply() for _ in range(200)]
 
     assert [json.loads(reply.body)["id"] for reply in replies] == [f"r{n}" for n in range(200)]
 
@@ -279,11 +281,11 @@ async def test_calls_that_are_sent_together_are_answered_in_their_order(stack: S
 async def test_what_is_no_http_is_refused_and_the_connection_ends(
     stack: Stack, sent: bytes
 ) -> None:
-    async with connected(stack) as socket:
-        await socket.send(sent)
+    async with connected(stack) as caller:
+        await caller.send(sent)
 
-        assert (await socket.reply()).status == 400
-        assert await socket.is_closed()
+        assert (await caller.reply()).status == 400
+        assert await caller.is_closed()
 
 
 @pytest.mark.parametrize(
@@ -298,47 +300,47 @@ async def test_what_is_no_http_is_refused_and_the_connection_ends(
 async def test_headers_that_are_too_many_or_too_large_are_refused(
     stack: Stack, header: bytes
 ) -> None:
-    async with connected(stack) as socket:
-        await socket.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
+    async with connected(stack) as caller:
+        await caller.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
 
-        assert (await socket.reply()).status == 431
-        assert await socket.is_closed()
+        assert (await caller.reply()).status == 431
+        assert await caller.is_closed()
 
 
 @pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nX: "])
 async def test_a_line_without_an_end_is_refused_before_its_time_is_over(
     stack: Stack, start: bytes
 ) -> None:
-    async with connected(stack) as socket:
-        await socket.send(start + b"a" * 40_000)
+    async with connected(stack) as caller:
+        await caller.send(start + b"a" * 40_000)
 
-        assert (await socket.reply()).status == 431
-        assert await socket.is_closed()
+        assert (await caller.reply()).status == 431
+        assert await caller.is_closed()
 
 
 async def test_a_path_that_is_too_long_is_refused(stack: Stack) -> None:
-    async with connected(stack) as socket:
-        await socket.send(b"GET /" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with connected(stack) as caller:
+        await caller.send(b"GET /" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
 
-        assert (await socket.reply()).status == 431
+        assert (await caller.reply()).status == 431
 
 
 async def test_too_many_connections_are_told_so(stack: Stack) -> None:
     async with AsyncExitStack() as opened:
-        sockets = [await opened.enter_async_context(connected(stack)) for _ in range(30)]
-        for socket in sockets:
-            await socket.send(HEALTH)
-        statuses = [(await socket.reply()).status for socket in sockets]
+        callers = [await opened.enter_async_context(connected(stack)) for _ in range(30)]
+        for caller in callers:
+            await caller.send(HEALTH)
+        statuses = [(await caller.reply()).status for caller in callers]
 
     assert sorted(statuses) == [200] * 20 + [503] * 10
 
 
 async def test_a_caller_that_goes_in_the_middle_of_its_body_is_let_go(stack: Stack) -> None:
-    async with connected(stack) as socket:
-        await socket.send(post(b'{"type":', length=100))
-    async with connected(stack) as socket:
-        await socket.send(post(b'{"type":', length=100))
-        socket.writer.transport.abort()
+    async with connected(stack) as caller:
+        await caller.send(post(b'{"type":', length=100))
+    async with connected(stack) as caller:
+        await caller.send(post(b'{"type":', length=100))
+        caller.writer.transport.abort()
 
 
 async def test_a_caller_that_goes_before_its_answer_is_let_go(stack: Stack) -> None:
@@ -352,24 +354,65 @@ async def test_a_caller_that_goes_before_its_answer_is_let_go(stack: Stack) -> N
             ended.set()
 
     stack.manager.says(Get=never)
-    async with connected(stack) as socket:
-        await socket.send(b"GET /api/v1/requests/%s HTTP/1.1\r\nHost: x\r\n\r\n" % ID.encode())
+    async with connected(stack) as caller:
+        await caller.send(b"GET /api/v1/requests/%s HTTP/1.1\r\nHost: x\r\n\r\n" % ID.encode())
         await asked.wait()
-        socket.writer.transport.abort()
+        caller.writer.transport.abort()
     async with asyncio.timeout(PATIENCE):
         await ended.wait()
+
+
+@pytest.mark.parametrize("size", [2**18, 2**23])
+async def test_a_caller_that_takes_nothing_of_its_answers_is_let_go(
+    stack: Stack, size: int
+) -> None:
+    request = samples.a_request()
+    request.args.add(name="large", value=Value(string_value="x" * size))
+    stack.manager.says(Get=rm.GetResponse(request=request))
+    ask = b"GET /api/v1/requests/%s HTTP/1.1\r\nHost: x\r\n\r\n" % ID.encode()
+
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(raw, stack.address)
+        await loop.sock_sendall(raw, ask * 50)
+
+        await until(lambda: stack.manager.asked["Get"])
+        await until(lambda: not stack.gateway._api._server.server_state.connections)
+
+
+async def test_a_caller_that_takes_its_answer_slowly_gets_all_of_it(stack: Stack) -> None:
+    request = samples.a_request()
+    request.args.add(name="large", value=Value(string_value="x" * 2**20))
+    stack.manager.says(Get=rm.GetResponse(request=request))
+
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        raw.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(raw, stack.address)
+        await loop.sock_sendall(
+            raw, b"GET /api/v1/requests/%s HTTP/1.0\r\nHost: x\r\n\r\n" % ID.encode()
+        )
+        taken = 0
+        while part := await loop.sock_recv(raw, 65_536):
+            taken += len(part)
+            await asyncio.sleep(0.05)
+
+    assert taken > 2**20
 
 
 async def test_a_call_that_asks_for_leave_to_send_its_body_gets_it(stack: Stack) -> None:
     stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
     body = b'{"type":"drain"}'
-    async with connected(stack) as socket:
+    async with connected(stack) as caller:
         head = post(b"", length=len(body)).replace(
             b"Host: x\r\n", b"Host: x\r\nExpect: 100-continue\r\n"
         )
-        await socket.send(head)
+        await caller.send(head)
         async with asyncio.timeout(PATIENCE):
-            assert await socket.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-        await socket.send(body)
+            assert await caller.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        await caller.send(body)
 
-        assert (await socket.reply()).status == 201
+        assert (await caller.reply()).status == 201

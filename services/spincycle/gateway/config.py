@@ -31,6 +31,9 @@ class LimitsConfig(Section):
     body_timeout: Seconds = 30.0
     """Seconds within which its body must have arrived."""
 
+    answer_timeout: Seconds = 30.0
+    """Seconds within which a caller must take some more of an answer that waits for it."""
+
     connections: int = Field(2000, ge=1)
     """Most connections at once; further ones are answered 503."""
 

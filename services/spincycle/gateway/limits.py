@@ -1,4 +1,4 @@
-"""What a connection may cost before a call of it is known: bytes of header, and time."""
+"""What a connection may cost: bytes of header, time for them, and for taking the answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from spincycle.version import VERSION
 
 
 def limited(limits: LimitsConfig) -> type[asyncio.Protocol]:
-    """HTTP/1.1 that gives up on headers which are too large, too many or too slow."""
+    """HTTP/1.1 that gives up on headers which are too large, too many or too slow.
+
+    It gives up on callers, too, that do not take their answers.
+    """
     return type("LimitedProtocol", (_Limited,), {"limits": limits})
 
 
@@ -29,9 +32,12 @@ class _Limited(HttpToolsProtocol):
         self._incomplete = True
         self._size = 0
         self._patience: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        # So that what the caller has not taken is heard of from its first byte on.
+        transport.set_write_buffer_limits(0)
         if len(self.connections) > self.limits.connections:
             self._refuse(503, "too many connections; try again in a moment")
         else:
@@ -39,6 +45,7 @@ class _Limited(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stop_watching()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -78,6 +85,14 @@ class _Limited(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._stop_watching()
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 # the parser's words tell nobody anything
         self._refuse(400, "Bad Request")
 
@@ -90,6 +105,22 @@ class _Limited(HttpToolsProtocol):
         if self._patience:
             self._patience.cancel()
             self._patience = None
+
+    def _watch(self, left: int) -> None:
+        self._stalled = self.loop.call_later(self.limits.answer_timeout, self._check_taken, left)
+
+    def _check_taken(self, left: int) -> None:
+        """Give up a caller that has taken nothing of its answer since `left` bytes were left."""
+        now = self.transport.get_write_buffer_size()
+        if now < left:
+            self._watch(now)
+        else:
+            self.transport.abort()
+
+    def _stop_watching(self) -> None:
+        if self._stalled:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _refuse(self, status: int, message: str) -> None:
         self._stop_waiting()
