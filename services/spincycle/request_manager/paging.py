@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from spincycle.errors import InvalidPageToken
 from spincycle.page_token import decode_page_token, encode_page_token
 from spincycle.request_manager.model import Position, Request
 from spincycle.v1 import request_pb2
@@ -26,7 +27,10 @@ def position_of(token: str, which: request_pb2.RequestFilter) -> Position | None
     if not token:
         return None
     microseconds, request_id = decode_page_token(_listed(which), token, int, str)
-    created_at = _EPOCH + timedelta(microseconds=int(microseconds))
+    try:
+        created_at = _EPOCH + timedelta(microseconds=int(microseconds))
+    except OverflowError:
+        raise InvalidPageToken
     return Position(created_at, str(request_id))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,6 +65,8 @@ CHAIN_PART = 2000
 """Jobs in one part of FetchJobChain."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_CURSOR = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +258,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             return
         if len(request.request_ids) > 1:
             raise InvalidInput("one request can be watched by id at a time", "request_ids")
-        if request.cursor and not request.cursor.isdecimal():
+        if request.cursor and not _CURSOR.fullmatch(request.cursor):
             raise InvalidInput("the cursor is not one of this service", "cursor")
         seen = int(request.cursor or 0)
         async for event in self._use.watch.one(request.request_ids[0], options, seen):

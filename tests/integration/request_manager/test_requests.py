@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
 import grpc
+import orjson
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
@@ -336,6 +339,31 @@ async def test_a_page_token_of_another_filter_is_refused(manager: Manager) -> No
         )
 
     assert reason(failure) == "INVALID_PAGE_TOKEN"
+
+
+@pytest.mark.parametrize("microseconds", [2**62, -(2**62), 10**18])
+async def test_a_page_token_of_no_time_is_refused(manager: Manager, microseconds: int) -> None:
+    for _ in range(2):
+        await manager.create()
+    first = await manager.stub.List(rpc.ListRequest(filter=request_pb2.RequestFilter(limit=1)))
+    made = orjson.loads(urlsafe_b64decode(first.next_page_token + "=="))
+    made[1] = microseconds
+    token = urlsafe_b64encode(orjson.dumps(made)).decode()
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await manager.stub.List(
+            rpc.ListRequest(filter=request_pb2.RequestFilter(limit=1), page_token=token)
+        )
+
+    assert reason(refused) == "INVALID_PAGE_TOKEN"
+
+
+@pytest.mark.parametrize("cursor", ["9" * 5000, "-1", "1.5", "x"])
+async def test_a_cursor_that_is_none_is_refused(manager: Manager, cursor: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await manager.stub.Watch(rpc.WatchRequest(request_ids=["r"], cursor=cursor)).read()
+
+    assert reason(refused) == "INVALID_INPUT"
 
 
 async def test_a_watcher_sees_a_request_from_its_beginning_to_its_end(manager: Manager) -> None:
