@@ -18,6 +18,12 @@ class BoundedOutput:
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         self._dropped = 0
+        self._counted = True
+
+    def skip(self, least: int, *, exact: bool) -> None:
+        """Take note of bytes that are not written: `least`, or that many at least."""
+        self._dropped += least
+        self._counted = self._counted and exact
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -45,7 +51,7 @@ class BoundedOutput:
             return (head + tail).decode(errors="replace")
         return (
             head.decode(errors="replace")
-            + f"\n[... {self._dropped} bytes cut ...]\n"
+            + f"\n[... {'' if self._counted else 'at least '}{self._dropped} bytes cut ...]\n"
             + tail.decode(errors="replace")
         )
 
@@ -54,9 +60,15 @@ def bounded_text(text: str, limit: int = OUTPUT_LIMIT) -> str:
     """`text`, or its head and tail with a mark between if it is longer than `limit` bytes."""
     if len(text) * 4 <= limit:
         return text
+    output = BoundedOutput(limit)
+    if len(text) > 2 * limit:
+        # Only what may be kept is looked at: a gigabyte takes seconds.
+        output.write(text[:limit].encode(errors="replace"))
+        output.skip(len(text) - 2 * limit, exact=text.isascii())
+        output.write(text[-limit:].encode(errors="replace"))
+        return output.text()
     encoded = text.encode(errors="replace")
     if len(encoded) <= limit:
         return text
-    output = BoundedOutput(limit)
     output.write(encoded)
     return output.text()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spincycle.job_chain import Value
 
 _ERROR_LIMIT = 16 * 1024
+_TOLD_LIMIT = 2 * 1024
 _EXIT_RANGE = range(-(2**63), 2**63)
 
 
@@ -37,8 +38,33 @@ def returned(
 ) -> TryEnd:
     """The end of a try whose `run` returned `value` and left `data`.
 
-    A state that a job cannot be in, or STOPPED when nobody stopped it, is a failure.
+    A state that a job cannot be in, or STOPPED when nobody stopped it, is a failure. So is
+    a value that cannot even be looked at.
     """
+    try:
+        return _returned(value, data, stopped=stopped, limits=limits)
+    except Exception as error:  # noqa: BLE001 - what the value's own methods do is the job's code
+        return failed(f"run returned what cannot be read: {type(error).__name__}: {_said(error)}")
+
+
+def raised(error: BaseException, limits: OutputLimits) -> TryEnd:
+    """The end of a try whose `run` raised."""
+    if isinstance(error, JobError):
+        return failed(_said(error))
+    trace = "".join(traceback.format_exception(error))
+    return failed(
+        f"panic from job.Run: {type(error).__name__}: {_said(error)}", stderr=_text(trace, limits)
+    )
+
+
+def told(text: object) -> str:
+    """What a job says of itself, as it can be shown to others."""
+    return _kept(_said(text), _TOLD_LIMIT)
+
+
+def _returned(
+    value: object, data: dict[str, Value], *, stopped: bool, limits: OutputLimits
+) -> TryEnd:
     if not isinstance(value, Return):
         return failed(f"run returned {_shown(value)}, which is not a Return")
     state, error = value.state, _said(value.error)
@@ -69,16 +95,6 @@ def returned(
     )
 
 
-def raised(error: BaseException, limits: OutputLimits) -> TryEnd:
-    """The end of a try whose `run` raised."""
-    if isinstance(error, JobError):
-        return failed(str(error))
-    trace = "".join(traceback.format_exception(error))
-    return failed(
-        f"panic from job.Run: {type(error).__name__}: {error}", stderr=_text(trace, limits)
-    )
-
-
 def failed(error: str, *, stderr: str = "", ignored_stop: bool = False) -> TryEnd:
     """The end of a try that failed without a Return."""
     return TryEnd(
@@ -97,9 +113,10 @@ def _text(value: object, limits: OutputLimits) -> str:
 
 def _kept(text: str, limit: int) -> str:
     """`text` as it can be stored: valid Unicode, no NUL, and not longer than the limit."""
+    text = bounded_text(text, limit)
     if not text.isascii():
         text = text.encode(errors="replace").decode()
-    return bounded_text(text.replace("\0", "\ufffd"), limit)
+    return text.replace("\0", "\ufffd")
 
 
 def _exit(value: object) -> int | None:
@@ -107,7 +124,10 @@ def _exit(value: object) -> int | None:
 
 
 def _said(error: object) -> str:
-    return str(error) if error else ""
+    try:
+        return str(error) if error else ""
+    except Exception:  # noqa: BLE001 - a job's object; that it has no text is all there is to say
+        return f"({type(error).__name__} without a text)"
 
 
 def _also(first: str, then: str) -> str:

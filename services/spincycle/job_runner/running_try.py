@@ -9,22 +9,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
+import structlog
+
 from spincycle.chain.commands import NOT_BEGUN
 from spincycle.chain.verdict import seconds_text
-from spincycle.job import Job
-from spincycle.job_runner.outcome import OutputLimits, failed, raised, returned
+from spincycle.job import Job, Progress
+from spincycle.job_runner.outcome import OutputLimits, failed, raised, returned, told
 from spincycle.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spincycle.chain.commands import TryEnd
-    from spincycle.job import Progress
     from spincycle.job_chain import Value
     from spincycle.job_runner.threads import Threads
 
 REPORT_INTERVAL = 0.1
 """Seconds between two reports of a job that are passed on; the last one always is."""
+
+
+_PERCENT = range(101)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,12 @@ class RunningTry:
         """Call the job's run; `timeout` is seconds from when it is really called."""
         if inspect.iscoroutinefunction(self.job.run):
             self._begun(timeout)
-            working = cast(Awaitable[object], self.job.run(self._data))
-            self._task = self._loop.create_task(self._work(working))
+            try:
+                working = cast(Awaitable[object], self.job.run(self._data))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the job's code: it takes no data, say
+                self._end(raised(error, self._workshop.limits))
+            else:
+                self._task = self._loop.create_task(self._work(working))
         else:
             self._workshop.threads.run(
                 owner=self.job.id.request_id,
@@ -151,15 +159,15 @@ class RunningTry:
     def status(self) -> str:
         """What the job says of itself."""
         try:
-            return str(self.job.status() or "")
+            return told(self.job.status())
         except Exception as error:  # noqa: BLE001 - the job's code; a status is no reason to fail
-            return f"status failed: {type(error).__name__}: {error}"
+            return told(f"status failed: {type(error).__name__}: {told(error)}")
 
     def _begun(self, timeout: float | None) -> None:
         self._started_at = self._workshop.clock()
         if timeout is not None:
             self._later(timeout, self._time_out)
-        self.job.on_report(self._heard)
+        self._listen(self._heard)
         self._observer.began(self)
 
     async def _work(self, working: Awaitable[object]) -> None:
@@ -173,10 +181,19 @@ class RunningTry:
             if task is not None and task.cancelling():
                 raise
             self._end(raised(error, self._workshop.limits))
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the job's code
+        except BaseException as error:
+            # Whatever the job raises, unless it is thrown in because the loop is no more.
+            if isinstance(error, GeneratorExit) and not self._is_current():
+                raise
             self._end(raised(error, self._workshop.limits))
         else:
             self._returned(value)
+
+    def _is_current(self) -> bool:
+        try:
+            return asyncio.current_task() is self._task
+        except RuntimeError:
+            return False
 
     def _left_thread(self, value: object, error: BaseException | None) -> None:
         if error is not None:
@@ -197,7 +214,7 @@ class RunningTry:
         self._ended = True
         for timer in self._timers:
             timer.cancel()
-        self.job.on_report(None)
+        self._listen(None)
         error = end.error
         if self._stop_error and end.state is not State.COMPLETE:
             error = f"{error}; {self._stop_error}" if error else self._stop_error
@@ -254,6 +271,12 @@ class RunningTry:
         self._workshop.leftovers.add(task)
         task.add_done_callback(self._workshop.leftovers.discard)
 
+    def _listen(self, listener: Callable[[Progress], None] | None) -> None:
+        try:
+            self.job.on_report(listener)
+        except Exception as error:  # noqa: BLE001 - the job's code; it then tells nothing of itself
+            structlog.get_logger(__name__).warning("a job cannot be heard", error=told(error))
+
     def _heard(self, _progress: Progress) -> None:
         if not self._report_due:
             self._report_due = True
@@ -267,4 +290,12 @@ class RunningTry:
     def _report(self) -> None:
         self._report_due = False
         if not self._ended:
-            self._observer.reported(self, self.job.progress)
+            self._observer.reported(self, _fit(self.job.progress))
+
+
+def _fit(progress: object) -> Progress:
+    """A report as it can be shown to others, whatever the job made of it."""
+    if not isinstance(progress, Progress):
+        return Progress(told(progress))
+    percent = progress.percent if progress.percent in _PERCENT else 0
+    return Progress(told(progress.text), percent)

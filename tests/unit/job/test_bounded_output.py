@@ -18,6 +18,13 @@ def test_a_character_cut_in_two_does_not_break_the_text() -> None:
     assert "\ufffd" in bounded_text("ä" * 10, limit=6)
 
 
+def test_a_text_that_is_far_too_long_is_cut_without_a_look_at_its_middle() -> None:
+    assert bounded_text("ab" + "x" * 100 + "yz", limit=4) == "ab\n[... 100 bytes cut ...]\nyz"
+    cut = bounded_text("ab" + "ä" * 100 + "yz", limit=4)
+    assert cut.startswith("ab\n[... at least 1")
+    assert cut.endswith(" bytes cut ...]\nyz")
+
+
 @given(st.lists(st.binary(max_size=40)), st.integers(min_value=2, max_value=50))
 def test_however_it_is_written_the_same_is_kept(chunks: list[bytes], limit: int) -> None:
     piecewise, whole = BoundedOutput(limit), BoundedOutput(limit)
