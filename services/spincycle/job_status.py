@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from spincycle.state import State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobStatus:
     """One job at one moment; see spincycle.v1.JobStatus.
 
@@ -31,7 +31,7 @@ class JobStatus:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobEvent:
     """One change of a job, as its runner tells it; see spincycle.v1.JobEvent.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from spincycle.state import State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JournalEntry:
     """A finished try; see spincycle.v1.JobLog for what each field means.
 

@@ -17,7 +17,7 @@ from spincycle.chain.sequence_rules import (
     try_ended,
 )
 from spincycle.chain.suspension import give_back_try, inputs_of, load, save
-from spincycle.chain.verdict import Order, Verdict, judge, seconds_text
+from spincycle.chain.verdict import COMPLETE, Order, Verdict, judge, seconds_text
 from spincycle.chain.waiting import waits_under_way
 from spincycle.chain.walk import Mode, Walk
 from spincycle.state import State
@@ -285,7 +285,7 @@ class ChainState:
             for sequence in node.sequence.lineage:
                 if not sequence.remaining:
                     self._walk.unlimit(sequence)
-        self._enter(node, Verdict(State.COMPLETE), end, None if structural else end.data)
+        self._enter(node, COMPLETE, end, None if structural else end.data)
         if structural and not node.waiting:
             self._settle(node)
             return

@@ -38,6 +38,10 @@ class Verdict:
     hopeless: bool = False
 
 
+COMPLETE = Verdict(State.COMPLETE)
+"""The verdict on what went well."""
+
+
 def judge(job: Job, end: TryEnd, order: Order, cause: str) -> Verdict:
     """Apply the rules to the end of a try.
 
@@ -46,7 +50,7 @@ def judge(job: Job, end: TryEnd, order: Order, cause: str) -> Verdict:
     told to stop.
     """
     if end.state is State.COMPLETE:
-        return Verdict(State.COMPLETE)
+        return COMPLETE
     if order is Order.OVERDUE:
         return Verdict(State.FAIL, _with(cause, end), hopeless=True)
     if end.timed_out:

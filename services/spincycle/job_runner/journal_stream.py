@@ -73,6 +73,7 @@ class JournalStream:
         self._backlog = 0
         self._stream = _Stream()
         self._something = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def append(self, entry: JournalEntry) -> asyncio.Future[None]:
         """A future that is done when the entry is committed.
@@ -80,9 +81,12 @@ class JournalStream:
         It raises StaleEpoch if another runner has the request now, and EntryConflict or
         InvalidEntry if the job log will never take the entry.
         """
-        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            # Asking which loop runs is a system call, and this is done for every job.
+            self._loop = asyncio.get_running_loop()
         message = encode_entry(entry)
-        waiting = _Waiting(message, loop.create_future(), loop.time(), message.ByteSize())
+        done = self._loop.create_future()
+        waiting = _Waiting(message, done, self._loop.time(), message.ByteSize())
         self._waiting.append(waiting)
         self._backlog += waiting.size
         self._something.set()
@@ -161,7 +165,7 @@ class JournalStream:
                     self._backlog -= waiting.size
                     if waiting.done.done():
                         continue
-                    refusal = refused.get(waiting.identity)
+                    refusal = refused.get(waiting.identity) if refused else None
                     if refusal is None:
                         waiting.done.set_result(None)
                     else:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
@@ -218,16 +218,11 @@ class RunningTry:
         error = end.error
         if self._stop_error and end.state is not State.COMPLETE:
             error = f"{error}; {self._stop_error}" if error else self._stop_error
-        self._observer.ended(
-            self,
-            replace(
-                end,
-                error=error,
-                started_at=self._started_at,
-                finished_at=self._workshop.clock(),
-                timed_out=self._timed_out,
-            ),
-        )
+        end.error = error
+        end.started_at = self._started_at
+        end.finished_at = self._workshop.clock()
+        end.timed_out = self._timed_out
+        self._observer.ended(self, end)
 
     def _time_out(self) -> None:
         self._timed_out = not self._stopping

@@ -52,9 +52,9 @@ class Traverser:
     """
 
     __slots__ = (
-        "_around", "_counts", "_dismissed", "_events", "_gone", "_handling", "_hands_over",
-        "_in_line", "_jobs", "_last_words", "_left", "_objects", "_state", "_timers", "_tries",
-        "epoch", "request_id",
+        "_acknowledged", "_around", "_counts", "_dismissed", "_events", "_gone", "_handling",
+        "_hands_over", "_in_line", "_jobs", "_last_words", "_left", "_objects", "_state",
+        "_telling", "_timers", "_tries", "epoch", "request_id",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +79,8 @@ class Traverser:
         self._handling = False
         self._hands_over = False
         self._dismissed = False
+        self._acknowledged = 0
+        self._telling = False
         self._left = False
         self._last_words: FinishReport | None = None
         self._counts = state.counts
@@ -256,12 +258,21 @@ class Traverser:
             return
         error = future.exception()
         if error is None:
-            self._handle(partial(self._state.committed, position))
+            # Many entries are acknowledged at a time, and in order: the last one says it all.
+            self._acknowledged = position
+            if not self._telling:
+                self._telling = True
+                future.get_loop().call_soon(self._tell_committed)
         elif isinstance(error, StaleEpoch):
             self._fenced(error)
         else:
             self._log().error("the journal does not take an entry", error=str(error))
             self._break(f"the journal does not take an entry: {error}")
+
+    def _tell_committed(self) -> None:
+        self._telling = False
+        if not self._dismissed:
+            self._handle(partial(self._state.committed, self._acknowledged))
 
     def _fenced(self, error: StaleEpoch) -> None:
         self._log().warning("another runner owns the request now", current=error.current)
