@@ -22,7 +22,7 @@ R = TypeVar("R")
 ACQUIRE_TIMEOUT = 3.0
 """Seconds that a caller waits for a free connection."""
 
-LOOK_INTERVAL = 1.0
+LOOK_INTERVAL = 2.0
 """Seconds without a statement after which a look is taken whether the server is there."""
 
 LOOK_TIMEOUT = 2.0
@@ -158,7 +158,7 @@ class Database:
         Whoever hides this process from callers by that needs it: no call would find out.
         """
         while True:
-            await asyncio.sleep(LOOK_INTERVAL)
+            await asyncio.sleep(LOOK_INTERVAL if self._reachable else LOOK_INTERVAL / 2)
             if self._reachable and time.monotonic() - self._answered_at < LOOK_INTERVAL:
                 continue
             with suppress(DatabaseUnavailable):

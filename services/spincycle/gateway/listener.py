@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -16,12 +17,33 @@ from spincycle.gateway.limits import limited
 _BACKLOG = 1024
 
 
+_TICK = 1.0
+"""Seconds between two looks at the clock for the Date header."""
+
+
 class _Server(uvicorn.Server):
-    """Leaves the signals to the process."""
+    """Leaves the signals to the process, and wakes up once a second, not ten times."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        """Keep the Date header right until told to end."""
+        # Of every tenth tick uvicorn makes a new header; this makes tenth ticks only.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK):
+                    await self._told.wait()
+
+    def tell_to_end(self) -> None:
+        """End, once the calls in flight have."""
+        self.should_exit = True
+        self._told.set()
 
 
 class Listener:
@@ -53,7 +75,7 @@ class Listener:
 
     def end(self) -> None:
         """Take no more calls, and let `serve` return."""
-        self._server.should_exit = True
+        self._server.tell_to_end()
 
 
 def address_of(bound: socket.socket) -> str:

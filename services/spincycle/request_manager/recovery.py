@@ -91,10 +91,13 @@ class Recovery:
     async def run(self) -> None:
         """Recover until cancelled."""
         self.pulse.begin()
+        looking = True
         while True:
             try:
-                await self._give_up()
-                await self._recover_orphans()
+                # Others may have given runners up and died; that is looked for half as often.
+                if await self._give_up() or looking:
+                    await self._recover_orphans()
+                looking = not looking
             except SpinCycleError as error:
                 structlog.get_logger().warning("cannot recover", why=error.message)
             self.pulse.beat()
@@ -108,7 +111,7 @@ class Recovery:
         """
         await self._recover(await self._store.claim_unanswered(assigned, self._policy.lease))
 
-    async def _give_up(self) -> None:
+    async def _give_up(self) -> bool:
         policy = self._policy
         given_up = await self._runner_store.give_up(
             policy.silence, policy.silence_if_replaced, policy.gap
@@ -118,6 +121,7 @@ class Recovery:
         self.given_up += len(given_up)
         if given_up:
             self._runners.forget()
+        return bool(given_up)
 
     async def _recover_orphans(self) -> None:
         while orphans := await self._store.claim_orphans(self._policy.lease, self._policy.batch):
