@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.gateway.decode import decode_body
+from spincycle.gateway.decode import MOST_VALUES, decode_body
 from spincycle.gateway.failures import HttpError
+from spincycle.gateway.parsing import LARGE
 from spincycle.gateway.scanner import MAX_NESTING, SyntaxProblem, first_value, locate
-from spincycle.gateway.translate.messages import CREATE_REQUEST, JOB_LOG
+from spincycle.gateway.translate.messages import CREATE_REQUEST, FINISH_REQUEST, JOB_LOG
 from spincycle.gateway.translate.tables import Table
 
 JSON = "application/json"
@@ -166,3 +167,53 @@ def test_the_place_of_a_value_is_where_go_says(
 
     assert literal == found[1]
     assert text[:offset].endswith(literal.encode() or b"{" if path != ("b",) else b"[")
+
+
+PAD = b'"pad":"' + b"x" * LARGE + b'",'
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{" + PAD, "unexpected EOF"),
+        (b" " * (LARGE + 1), "unexpected EOF"),
+        (
+            b"{" + PAD + b'"type":3}',
+            "Unmarshal type error: expected=string, got=number, field=Type",
+        ),
+        (b"{" + PAD + b"type", "Syntax error: offset="),
+        (b"{" + PAD + b'"a":"\\ud800","b":NaN}', "Syntax error: error=NaN is no number"),
+        (b"{" + PAD + b'"args":{"a":1e999}}', "Unmarshal type error: expected=float64"),
+        (b"[" * (LARGE + 1), "Syntax error: offset=1026, error=depth limit exceeded"),
+        (b'{"a":[' + b"1," * MOST_VALUES + b"1]}", "the body holds more than 250000 values"),
+    ],
+    ids=range(8),
+)
+def test_what_is_wrong_with_a_large_body_is_told_in_fewer_words(body: bytes, message: str) -> None:
+    with pytest.raises(HttpError) as refused:
+        decode_body(body, JSON, CREATE_REQUEST)
+
+    assert refused.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b'"type":"t"}',
+        b'"type":"t"} trailing',
+        b'"a":"\xff","type":"t"}',
+        b'"a":"\\ud800","type":"t"} x',
+    ],
+    ids=range(4),
+)
+def test_a_large_body_is_read_as_leniently_as_a_small_one(end: bytes) -> None:
+    assert decode_body(b"{" + PAD + end, JSON, CREATE_REQUEST).type == "t"
+
+
+def test_a_long_text_is_not_sent_back_whole() -> None:
+    body = b'{"finishedAt":"' + b"1" * 100_000 + b'"}'
+
+    with pytest.raises(HttpError) as refused:
+        decode_body(body, JSON, FINISH_REQUEST)
+
+    assert len(refused.value.message) < 1100
