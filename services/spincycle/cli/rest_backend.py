@@ -21,14 +21,8 @@ from spincycle.gateway.translate.extras import (
     PLAN_REQUEST,
     WATCHED_REQUEST,
 )
-from spincycle.gateway.translate.messages import (
-    CREATE_REQUEST,
-    JOB_CHAIN,
-    JOB_LOG,
-    REQUEST,
-    REQUEST_SPEC,
-    RUNNING_STATUS,
-)
+from spincycle.gateway.translate.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
+from spincycle.gateway.translate.messages import CREATE_REQUEST, JOB_CHAIN, REQUEST
 from spincycle.state import State
 from spincycle.v1 import (
     event_pb2,
@@ -43,7 +37,8 @@ from spincycle.v1 import request_manager_service_pb2 as rm
 _POLL = 1.0
 """Seconds between two looks at a journal that is followed."""
 
-_REQUESTS = "/api/v1/requests"
+_API = "/api/v1"
+_FULL = _API + "/full"
 
 
 class RestBackend:
@@ -51,30 +46,27 @@ class RestBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._gateway = GatewayClient(settings)
-        self._arrived: dict[str, dict[tuple[str, int], int]] = {}
 
     async def specs(self) -> list[request_pb2.RequestSpec]:
         """See Backend."""
-        found = await self._gateway.call("GET", "/api/v1/request-list")
-        return [REQUEST_SPEC.decode(one) for one in found or []]
+        found = await self._gateway.call("GET", _FULL + "/request-list")
+        return [FULL_SPEC.decode(one) for one in found]
 
     async def create(self, wish: rm.CreateRequest) -> request_pb2.Request:
         """See Backend."""
         body = to_text(CREATE_REQUEST.encode(wish))
-        return _request(await self._gateway.call("POST", _REQUESTS, body=body))
+        return _request(await self._gateway.call("POST", _API + "/requests", body=body))
 
     async def plan(self, wish: rm.PlanRequest) -> plan_pb2.Plan:
         """See Backend."""
         body = to_text(PLAN_REQUEST.encode(wish))
-        plan = PLAN.decode(await self._gateway.call("POST", "/api/v1/plans", body=body))
+        plan = PLAN.decode(await self._gateway.call("POST", _API + "/plans", body=body))
         plan.job_chain.CopyFrom(completed(plan.job_chain))
         return plan
 
     async def get(self, request_id: str) -> request_pb2.Request:
         """See Backend."""
-        request = _request(await self._gateway.call("GET", _one(request_id)))
-        request.ClearField("job_chain")
-        return request
+        return FULL_REQUEST.decode(await self._gateway.call("GET", _one(request_id, _FULL)))
 
     async def find(
         self, wanted: request_pb2.RequestFilter, limit: int
@@ -87,8 +79,8 @@ class RestBackend:
                 query.append((name, getattr(wanted, name).ToJsonString()))
         plain = {"type": wanted.type, "user": wanted.user, "limit": limit, "offset": wanted.offset}
         query += [(name, str(value)) for name, value in plain.items() if value]
-        found = await self._gateway.call("GET", _REQUESTS, query)
-        return [_request(one) for one in found or []]
+        found = await self._gateway.call("GET", _FULL + "/requests", query)
+        return [FULL_REQUEST.decode(one) for one in found]
 
     async def stop(self, request_id: str, reason: str) -> request_pb2.Request:
         """See Backend."""
@@ -129,11 +121,11 @@ class RestBackend:
     async def running(self, request_id: str) -> rm.GetRunningResponse:
         """See Backend."""
         query = [("requestId", request_id)] if request_id else []
-        told = await self._gateway.call("GET", "/api/v1/status/running", query)
-        status = RUNNING_STATUS.decode(told)
-        for job in status.jobs:
+        told = await self._gateway.call("GET", _FULL + "/status/running", query)
+        running = FULL_RUNNING.decode(told)
+        for job in running.status.jobs:
             _forget_zero_times(job)
-        return rm.GetRunningResponse(status=status)
+        return running
 
     async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """See Backend."""
@@ -163,39 +155,33 @@ class RestBackend:
         self, request_id: str, wanted: EntryFilter
     ) -> AsyncIterator[job_log_pb2.JobLog]:
         """See Backend."""
-        for told in await self._gateway.call("GET", _one(request_id) + "/log") or []:
-            entry = JOB_LOG.decode(told)
+        query = [("jobId", wanted.job_id)] if wanted.job_id else []
+        flags = {"failed": wanted.failed_only, "withoutOutput": wanted.without_output}
+        query += [(name, "true") for name, wish in flags.items() if wish]
+        for told in await self._gateway.call("GET", _one(request_id, _FULL) + "/log", query):
+            entry = FULL_ENTRY.decode(told)
             _forget_zero_times(entry)
-            is_failed = State(entry.state) is State.FAIL
-            if wanted.job_id in {"", entry.job_id} and (is_failed or not wanted.failed_only):
-                yield entry
+            yield entry
 
     async def tail(
         self, request_id: str, after_position: int, follow: bool
     ) -> AsyncIterator[job_log_pb2.JobLog]:
-        """See Backend; the gateway has no stream of entries, so it is asked again and again.
-
-        Entries have no position there: they are numbered as they arrive.
-        """
-        arrived = self._arrived.setdefault(request_id, {})
+        """See Backend; the gateway has no stream of entries, so it is asked again and again."""
         while True:
-            stored = [entry async for entry in self.entries(request_id, EntryFilter())]
-            for entry in sorted(stored, key=lambda entry: entry.finished_at.ToNanoseconds()):
-                key = (entry.job_id, getattr(entry, "try"))
-                entry.position = arrived.setdefault(key, len(arrived) + 1)
+            async for entry in self.entries(request_id, EntryFilter()):
                 if entry.position > after_position:
+                    after_position = entry.position
                     yield entry
             if not follow:
                 return
-            after_position = len(arrived)
             await asyncio.sleep(_POLL)
 
     async def close(self) -> None:
         """See Backend; each call has a connection of its own."""
 
 
-def _one(request_id: str) -> str:
-    return f"{_REQUESTS}/{quote(request_id, safe='')}"
+def _one(request_id: str, base: str = _API) -> str:
+    return f"{base}/requests/{quote(request_id, safe='')}"
 
 
 def _request(told: Any) -> request_pb2.Request:

@@ -16,6 +16,7 @@ from spincycle.gateway.openapi import openapi_route
 from spincycle.gateway.router import Router
 from spincycle.gateway.routes.actions import ActionRoutes
 from spincycle.gateway.routes.events import EventRoutes
+from spincycle.gateway.routes.full import FullRoutes
 from spincycle.gateway.routes.health import HealthRoutes
 from spincycle.gateway.routes.job_runner import JobRunnerRoutes
 from spincycle.gateway.routes.journal import JournalRoutes
@@ -41,6 +42,7 @@ class Gateway:
             *RequestRoutes(manager, config.page_size).routes(),
             *JournalRoutes(backends.job_log).routes(),
             *RunningRoutes(manager).routes(),
+            *FullRoutes(manager, backends.job_log, config.page_size).routes(),
             *RunnerCallRoutes(manager).routes(),
             *ActionRoutes(manager).routes(),
             *self._events.routes(),

@@ -231,7 +231,12 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
 
     async def ListEntries(self, request, context):
         self.memory.asked.append(request)
-        entries = self.memory.entries.get(request.request_id, [])
+        entries = [
+            one
+            for one in self.memory.entries.get(request.request_id, [])
+            if request.job_id in {"", one.job_id}
+            and (one.state == state_pb2.STATE_FAIL or not request.failed_only)
+        ]
         first = int(request.page_token or 0)
         rest = first + 2 < len(entries)
         return jl.ListEntriesResponse(

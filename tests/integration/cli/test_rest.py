@@ -3,7 +3,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.cli_samples import COMPLETE, FAIL, ID, RUNNING, at, entry, status, text_arg
+from tests.cli_samples import (
+    COMPLETE,
+    FAIL,
+    ID,
+    RUNNING,
+    at,
+    entry,
+    spec_arg,
+    status,
+    text_arg,
+)
 from tests.integration.cli.conftest import Ran, Tty
 from tests.integration.cli.fake_services import FakeServices, Memory
 from tests.integration.cli.test_commands import with_plan
@@ -23,6 +33,10 @@ def full(services: FakeServices) -> FakeServices:
         known = memory.requests[ID]
         known.args.append(text_arg("hosts", "web1,web 2"))
         known.runner_address = "127.0.0.1:32311"
+        known.reason = "waits for a person"
+        known.plan_hash, known.spec_revision, known.epoch = "ab12", "r1", 3
+        memory.specs[0].args.append(spec_arg("password", "", "", secret=True))
+        memory.running.silent_runner_ids.append("runner-7")
         memory.running.status.jobs.append(
             status("D000", "drain", RUNNING, status="3 left", started_at=at(1))
         )
@@ -39,7 +53,14 @@ def full(services: FakeServices) -> FakeServices:
     "args",
     [
         ["-o", "name"],
+        ["-o", "json"],
+        ["help", "greet", "-o", "json"],
         ["status", ID, "-o", "name"],
+        ["info", ID, "-o", "json"],
+        ["find", "-o", "yaml"],
+        ["log", ID, "-o", "json"],
+        ["log", ID, "--failed", "-o", "json"],
+        ["ps", "-o", "json"],
         ["find"],
         ["find", "states=running", "args=hosts=web1", "since=2026-11-23 00:00:00 UTC"],
         ["log", ID],
