@@ -67,6 +67,20 @@ def missing(
     return [arg for arg in spec.args if arg.type == "required" and arg.name not in args]
 
 
+def ensure_complete(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
+    """Refuse arguments among which a required one is missing.
+
+    Raises:
+        Problem: one is.
+    """
+    if lacking := missing(spec, args):
+        names = " ".join(f"{arg.name}=<value>" for arg in lacking)
+        raise Problem(
+            f"request {spec.name} lacks {', '.join(arg.name for arg in lacking)}",
+            f"add {names}; spinc help {spec.name} tells what they are",
+        )
+
+
 def without_defaults(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -> dict[str, Value]:
     """The arguments in spec order, without optional ones that only repeat their default."""
     return {

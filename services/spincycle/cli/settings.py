@@ -79,7 +79,7 @@ def resolve(options: Mapping[str, Any], environment: Mapping[str, str]) -> Setti
     from_environment = {
         name: environment[variable]
         for name in ("addr", "job-log", "rest", "timeout", "env", "debug", "config", "context")
-        if (variable := "SPINC_" + name.upper().replace("-", "_")) in environment
+        if environment.get(variable := "SPINC_" + name.upper().replace("-", "_"))
     }
     if token := environment.get("SPINC_TOKEN"):
         from_environment["token"] = token

@@ -97,6 +97,10 @@ def _run(args: list[str] | None) -> int:
         answer: Any = spinc.main(args, prog_name="spinc", standalone_mode=False)
     except Problem as problem:
         return _complain(problem)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # What only groups others shows them.
+        sys.stdout.write(error.format_message() + "\n")
+        return 0
     except click.UsageError as error:
         return _complain(_usage_problem(error))
     except click.ClickException as error:

@@ -57,6 +57,7 @@ class Memory:
         self.metadata: list[tuple[tuple[str, str], ...]] = []
         self.events: dict[str, list[event_pb2.RequestEvent]] = {}
         self.changed = asyncio.Condition()
+        self.watching = asyncio.Event()
         self.breaks = 0
         self.next_id = "dc2c07b8di121n1t4i50"
 
@@ -165,6 +166,7 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
     async def Watch(self, request, context):
         (request_id,) = request.request_ids
         now = await self._known(request, context, request_id)
+        self.memory.watching.set()
         events = self.memory.events.setdefault(request_id, [])
         seen = int(request.cursor or 0)
         if not request.cursor:
@@ -343,6 +345,11 @@ class FakeServices:
     def entry(self, entry: job_log_pb2.JobLog) -> None:
         """Let a journal entry be stored."""
         self.tell(lambda memory: memory.entries.setdefault(entry.request_id, []).append(entry))
+
+    def watched(self) -> None:
+        """Wait until somebody watches."""
+        watching = self.memory.watching.wait()
+        asyncio.run_coroutine_threadsafe(watching, self._loop).result(30)
 
     def break_streams(self) -> None:
         """Let every Watch stream end as if the request manager went away."""

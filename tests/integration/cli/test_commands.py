@@ -93,6 +93,9 @@ def test_the_listing_ends_well_even_if_nobody_answers(spinc: Spinc) -> None:
         (["start"], 1, "error: missing argument 'REQUEST'"),
         (["start", "nothing"], 1, 'error: there is no request "nothing"'),
         (["start", "greet"], 1, "error: request greet lacks name"),
+        (["plan", "greet"], 1, "error: request greet lacks name"),
+        (["log", ID, "--job", "nope"], 1, f"error: request {ID} has no job nope"),
+        (["log", ID, "--job", "nope", "-f"], 1, f"error: request {ID} has no job nope"),
         (["find", "states=bogus"], 1, "error: invalid state 'bogus'"),
         (["ps", ID, ID], 1, f"error: got unexpected extra argument ({ID})"),
         (["--timeout", "soon"], 1, 'error: timeout "soon" is not a number of milliseconds above 0'),
@@ -199,6 +202,37 @@ def test_waiting_for_a_request_tells_by_the_exit_code_how_it_ended(
 
     assert spinc("start", "greet", "name=x", "--wait").code == code
     assert spinc("watch", services.memory.next_id).code == code
+
+
+def test_a_group_of_commands_shows_them(spinc: Spinc) -> None:
+    ran = spinc("context")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert "Use a context from now on." in ran.out
+
+
+def test_the_version_is_for_programs_too(spinc: Spinc) -> None:
+    version = spinc("version", "-o", "name").out.strip()
+
+    assert json.loads(spinc("version", "-o", "json").out) == {"version": version}
+    assert spinc("version").out == f"spinc {version}\n"
+
+
+def test_an_environment_variable_that_is_empty_counts_as_unset(
+    spinc: Spinc, environment: dict[str, str]
+) -> None:
+    address = environment["SPINC_ADDR"]
+
+    assert spinc("--addr", address, "status", ID, SPINC_ADDR="", SPINC_TIMEOUT="").code == 0
+
+
+def test_a_stop_that_stops_nothing_says_so(services: FakeServices, spinc: Spinc) -> None:
+    services.request(ID, state=COMPLETE)
+
+    ran = spinc("stop", ID)
+
+    assert (ran.code, ran.out) == (0, f"OK, stopped {ID}\n")
+    assert ran.err == "warning: it was COMPLETE already; nothing was stopped\n"
 
 
 def test_ps_prints_nothing_when_nothing_runs(spinc: Spinc) -> None:

@@ -52,4 +52,6 @@ def test_every_example_does_what_it_says(
         check=False,
     )
 
-    assert (ran.returncode, ran.stderr) == (0, "")
+    # The request of the examples has ended, which a stop warns of.
+    complaints = [line for line in ran.stderr.splitlines() if not line.startswith("warning: ")]
+    assert (ran.returncode, complaints) == (0, [])

@@ -220,6 +220,17 @@ def test_ctrl_c_ends_the_watching_and_not_the_request(services: FakeServices, tt
     assert not [one for one in services.memory.asked if isinstance(one, rm.StopRequest)]
 
 
+def test_ctrl_c_ends_the_waiting_and_not_the_request(services: FakeServices, tty: OnTty) -> None:
+    spinc = tty("start", "greet", "name=x", "--yes", "--wait")
+    spinc.see("spinc status")
+    services.watched()
+
+    spinc.child.sendintr()
+
+    assert spinc.end() == 130
+    assert f"spinc stop {services.memory.next_id} stops it" in spinc.screen.text
+
+
 def test_a_terminated_watch_leaves_the_cursor_visible(services: FakeServices, tty: OnTty) -> None:
     begin(services)
     spinc = tty("watch", ID)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completing import complete_id
+from spincycle.cli.jobs import job_ids
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import Problem
 from spincycle.cli.session import Session, with_session
@@ -71,26 +71,6 @@ def skip_command(session: Session, request_id: str, job: str, reason: str, watch
 
     request = session.ask(question)
     return _made(session, request, request_id, watch)
-
-
-async def job_ids(services: Backend, request_id: str, words: Iterable[str]) -> list[str]:
-    """Ids of the jobs that are meant by ids or by names.
-
-    Raises:
-        Problem: the request has no such job.
-    """
-    chain = await services.job_chain(request_id)
-    found: list[str] = []
-    for word in words:
-        named = [job.id for job in chain.jobs if job.name == word]
-        meant = [job.id for job in chain.jobs if job.id == word] or named
-        if not meant:
-            raise Problem(
-                f"request {request_id} has no job {word}",
-                f"spinc log {request_id} lists the jobs that ran",
-            )
-        found += meant
-    return found
 
 
 def _made(session: Session, request: request_pb2.Request, old: str, watch: bool) -> int:

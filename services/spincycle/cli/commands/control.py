@@ -10,6 +10,7 @@ from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completing import complete_id
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import Session, with_session
+from spincycle.state import State
 
 if TYPE_CHECKING:
     from spincycle.v1 import request_manager_service_pb2, request_pb2
@@ -26,6 +27,8 @@ def stop_command(session: Session, request_id: str, reason: str) -> None:
     """
     request = session.ask(lambda services: services.stop(request_id, reason))
     _done(session, request, "stopped")
+    if State(request.state) is State.COMPLETE:
+        session.terminal.complain("warning: it was COMPLETE already; nothing was stopped")
 
 
 @click.command("suspend", cls=SpincCommand, short_help=COMMANDS["suspend"].summary)

@@ -6,7 +6,7 @@ import click
 
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completing import complete_topic
-from spincycle.cli.options import HELP, SpincCommand
+from spincycle.cli.options import HELP, SpincCommand, given_options
 from spincycle.cli.problem import Problem
 from spincycle.cli.session import Session, with_session
 from spincycle.cli.terminal import Terminal
@@ -111,11 +111,20 @@ def _request_help(session: Session, name: str) -> None:
 
 
 @click.command("version", cls=SpincCommand, short_help=COMMANDS["version"].summary)
-def version_command() -> None:
+@click.pass_context
+def version_command(context: click.Context) -> None:
     """Print the version of spinc.
 
     Example: spinc version
     """
     from spincycle.version import VERSION
 
-    click.echo(f"spinc {VERSION}")
+    output = given_options(context).get("output", "table")
+    if output == "table":
+        click.echo(f"spinc {VERSION}")
+    elif output == "name":
+        click.echo(VERSION)
+    else:
+        from spincycle.cli.machine import dump
+
+        click.echo(dump({"version": VERSION}, output))

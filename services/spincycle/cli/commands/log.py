@@ -10,6 +10,7 @@ import click
 from spincycle.cli.backend import EntryFilter
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completing import complete_id
+from spincycle.cli.jobs import job_ids
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import Session, with_session
 from spincycle.state import State
@@ -48,10 +49,17 @@ async def _stored(
         async for entry in services.entries(request_id, wanted)
         if _is_wanted(entry, job, failed)
     ]
-    if not entries and not job and not failed:
-        # A request that nobody knows has no entries either: tell the two apart.
-        await services.get(request_id)
+    if not entries:
+        # A request or a job that nobody knows has no entries either: tell the two apart.
+        await _ensure_known(services, request_id, job)
     return sorted(entries, key=_by_end)
+
+
+async def _ensure_known(services: Backend, request_id: str, job: str) -> None:
+    if job:
+        await job_ids(services, request_id, [job])
+    else:
+        await services.get(request_id)
 
 
 def _by_end(entry: job_log_pb2.JobLog) -> tuple[int, int, str, int]:
@@ -62,6 +70,8 @@ def _by_end(entry: job_log_pb2.JobLog) -> tuple[int, int, str, int]:
 async def _followed(
     session: Session, services: Backend, request_id: str, job: str, failed: bool
 ) -> None:
+    if job:
+        await _ensure_known(services, request_id, job)
     is_first = True
     async for entry in _until_ended(services, request_id):
         if not _is_wanted(entry, job, failed):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spincycle.cli.arguments import check_names, fill, parse_args
+from spincycle.cli.arguments import check_names, ensure_complete, fill, parse_args
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completing import complete_args, complete_request
 from spincycle.cli.options import SpincCommand
@@ -55,6 +55,7 @@ def plan_command(
     given = parse_args(args)
     spec = spec_named(session.ask(lambda services: services.specs()), request)
     check_names(spec, given)
+    ensure_complete(spec, given)
     asked = request_manager_service_pb2.PlanRequest(type=spec.name)
     fill(asked.args, given)
     plan = session.ask(lambda services: services.plan(asked))

@@ -10,6 +10,7 @@ import click
 
 from spincycle.cli.arguments import (
     check_names,
+    ensure_complete,
     fill,
     full_command,
     missing,
@@ -103,12 +104,7 @@ def _completed(
     """The arguments with the answers to the questions that are still open."""
     lacking = missing(spec, given)
     if not session.terminal.interactive or (lacking and session.output != "table"):
-        if lacking:
-            names = " ".join(f"{arg.name}=<value>" for arg in lacking)
-            raise Problem(
-                f"request {spec.name} lacks {', '.join(arg.name for arg in lacking)}",
-                f"add {names}; spinc help {spec.name} tells what they are",
-            )
+        ensure_complete(spec, given)
         return given
     open_questions = lacking if given or not asks else list(spec.args)
     if not open_questions:
@@ -172,10 +168,14 @@ def _started(session: Session, made: request_pb2.Request) -> list[str]:
 
 
 def _waited(session: Session, request_id: str) -> int:
+    from spincycle.cli.commands.watch import goes_on
     from spincycle.cli.following import wait_until_ended
     from spincycle.cli.watch import EXIT_CODES
 
-    state = session.ask(lambda services: wait_until_ended(services, request_id))
+    try:
+        state = session.ask(lambda services: wait_until_ended(services, request_id))
+    except KeyboardInterrupt:
+        return goes_on(session, request_id)
     if session.output == "table":
         session.terminal.line(f"{request_id} ended {state.name}")
     return EXIT_CODES[state]

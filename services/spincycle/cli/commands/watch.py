@@ -47,9 +47,14 @@ def show_until_ended(session: Session, request_id: str, follow: bool = False) ->
     try:
         state = session.ask(question)
     except KeyboardInterrupt:
-        session.terminal.complain(f"\nThe request goes on; spinc stop {request_id} stops it.")
-        return INTERRUPTED
+        return goes_on(session, request_id)
     return EXIT_CODES[state]
+
+
+def goes_on(session: Session, request_id: str) -> int:
+    """Say that Ctrl-C has ended only the waiting; answer the exit code for it."""
+    session.terminal.complain(f"\nThe request goes on; spinc stop {request_id} stops it.")
+    return INTERRUPTED
 
 
 async def _print_events(session: Session, services: Backend, request_id: str) -> State:
