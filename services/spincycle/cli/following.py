@@ -49,10 +49,14 @@ async def watch_events(
     caller wants. `on_lost` is told why a stream broke, and an empty text once it is back.
     """
     patience = patience or Patience()
-    cursor, wait, is_known = "", patience.shortest, False
+    cursor, wait, is_known, is_lost = "", patience.shortest, False, False
     while True:
         lost = "the stream ended"
         try:
+            if is_lost:
+                # A stream that is taken up again is silent until something changes.
+                await backend.get(request_id)
+                on_lost("")
             async for event in backend.watch(request_id, cursor, requests_only):
                 on_lost("")
                 cursor, wait, is_known = event.cursor or cursor, patience.shortest, True
@@ -63,6 +67,7 @@ async def watch_events(
             elif not is_known or error.reason not in _PASSING:
                 raise
             lost = error.message
+        is_lost = True
         on_lost(lost)
         await asyncio.sleep(wait)
         wait = min(wait * 2, patience.longest)

@@ -68,10 +68,20 @@ class Tty:
         end = time.monotonic() + PATIENCE
         while text not in self.screen.text:
             assert time.monotonic() < end, self.screen.text
-            with suppress(pexpect.TIMEOUT):
-                written = self.child.read_nonblocking(65536, timeout=0.2)
-                self.written += written
-                self.screen.feed(written)
+            self._read()
+
+    def lose(self, text: str) -> None:
+        """Wait until `text` stands on the screen no more."""
+        end = time.monotonic() + PATIENCE
+        while text in self.screen.text:
+            assert time.monotonic() < end, self.screen.text
+            self._read()
+
+    def _read(self) -> None:
+        with suppress(pexpect.TIMEOUT):
+            written = self.child.read_nonblocking(65536, timeout=0.2)
+            self.written += written
+            self.screen.feed(written)
 
     def type(self, text: str) -> None:
         self.child.sendline(text)

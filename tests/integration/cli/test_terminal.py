@@ -206,6 +206,20 @@ def test_a_broken_stream_is_taken_up_where_it_was(services: FakeServices, tty: O
     assert [one.cursor for one in asked] == ["", "6"]
 
 
+def test_a_stream_that_is_back_is_told_though_nothing_changes(
+    services: FakeServices, tty: OnTty
+) -> None:
+    begin(services)
+    spinc = tty("watch", ID)
+    spinc.show("3 connections left")
+
+    services.break_streams()
+
+    spinc.show("reconnecting")
+    spinc.lose("reconnecting")
+    assert spinc.child.isalive()
+
+
 def test_ctrl_c_ends_the_watching_and_not_the_request(services: FakeServices, tty: OnTty) -> None:
     begin(services)
     spinc = tty("watch", ID)
