@@ -36,7 +36,8 @@ class JobEvent:
     """One change of a job, as its runner tells it; see spincycle.v1.JobEvent.
 
     Attributes:
-        sequence_number: rises with every event of the request within the epoch, from 1.
+        sequence_number: rises with every event of the request within the epoch; see
+            spincycle.revision.number_of.
         finished_jobs: jobs that have ever completed in this run of the chain; never falls.
         rolled_back_jobs: those of them that are not COMPLETE now.
         occurred_at: nanoseconds since 1970, UTC.

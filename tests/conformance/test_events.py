@@ -203,3 +203,15 @@ async def test_events_are_never_compressed(stack: Stack) -> None:
     answer: httpx.Response = await stack.http.get(EVENTS, headers={"Accept-Encoding": "gzip"})
 
     assert "content-encoding" not in answer.headers
+
+
+async def test_a_place_without_an_event_is_told_as_an_id_alone(stack: Stack) -> None:
+    first = an_event(1, snapshot=event_pb2.RequestSnapshot(request=samples.a_request()))
+    first.cursor = ""
+    stack.manager.says(Watch=[rm.WatchResponse(events=[first]), rm.WatchResponse(cursor="c9")])
+
+    answer = await stack.http.get("/api/v1/events")
+
+    text = answer.text
+    assert text.startswith("event: snapshot\n")
+    assert "\n\nid: c9\n\n" in text

@@ -46,6 +46,30 @@ ENTRY_ORDER_POSITION: EntryOrder.ValueType  # 2
 """By position: the order in which they were journalled."""
 Global___EntryOrder: _TypeAlias = EntryOrder  # noqa: Y015
 
+class _OutputStream:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutputStreamEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputStream.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTPUT_STREAM_UNSPECIFIED: _OutputStream.ValueType  # 0
+    """Never sent."""
+    OUTPUT_STREAM_STDOUT: _OutputStream.ValueType  # 1
+    """Standard output."""
+    OUTPUT_STREAM_STDERR: _OutputStream.ValueType  # 2
+    """Standard error."""
+
+class OutputStream(_OutputStream, metaclass=_OutputStreamEnumTypeWrapper):
+    """OutputStream is one of the two streams that a job prints to."""
+
+OUTPUT_STREAM_UNSPECIFIED: OutputStream.ValueType  # 0
+"""Never sent."""
+OUTPUT_STREAM_STDOUT: OutputStream.ValueType  # 1
+"""Standard output."""
+OUTPUT_STREAM_STDERR: OutputStream.ValueType  # 2
+"""Standard error."""
+Global___OutputStream: _TypeAlias = OutputStream  # noqa: Y015
+
 @_typing.final
 class AppendRequest(_message.Message):
     """AppendRequest is one batch of entries."""
@@ -344,6 +368,8 @@ class TailRequest(_message.Message):
     FOLLOW_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    WITHOUT_OUTPUT_FIELD_NUMBER: _builtins.int
+    LIVE_OUTPUT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request."""
     after_position: _builtins.int
@@ -352,6 +378,12 @@ class TailRequest(_message.Message):
     """Go on with entries that are journalled from now on."""
     job_id: _builtins.str
     """Only entries of this job; empty means of all."""
+    without_output: _builtins.bool
+    """Leave standard output, standard error and job data out."""
+    live_output: _builtins.bool
+    """Tell what running tries print, too; only with follow. It begins with the last 64 KiB of
+    each stream.
+    """
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Only entries of tries that ended after this time; unset means of all."""
@@ -364,10 +396,12 @@ class TailRequest(_message.Message):
         follow: _builtins.bool = ...,
         job_id: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
+        without_output: _builtins.bool = ...,
+        live_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "follow", b"follow", "job_id", b"job_id", "request_id", b"request_id", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "follow", b"follow", "job_id", b"job_id", "live_output", b"live_output", "request_id", b"request_id", "since", b"since", "without_output", b"without_output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,24 +409,130 @@ Global___TailRequest: _TypeAlias = TailRequest  # noqa: Y015
 
 @_typing.final
 class TailResponse(_message.Message):
-    """TailResponse is the next part of the journal."""
+    """TailResponse is the next part of the journal, or of what a running try prints."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRY_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entry(self) -> _job_log_pb2.JobLog:
-        """The entry."""
+        """The entry; unset if this is output."""
+
+    @_builtins.property
+    def output(self) -> Global___JobOutput:
+        """A piece of output; unset if this is an entry. It always comes before the entry of its try."""
 
     def __init__(
         self,
         *,
         entry: _job_log_pb2.JobLog | None = ...,
+        output: Global___JobOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "output", b"output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TailResponse: _TypeAlias = TailResponse  # noqa: Y015
+
+@_typing.final
+class JobOutput(_message.Message):
+    """JobOutput is a piece of what a running try prints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    TRY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Request of the job."""
+    job_id: _builtins.str
+    """The job."""
+    name: _builtins.str
+    """Name of the job."""
+    stream: Global___OutputStream.ValueType
+    """Which stream it was printed to."""
+    offset: _builtins.int
+    """How many bytes of the stream the try had printed before. If that is more than has been
+    told, what stands between is lost here: it was more than is kept for those who tail. The
+    journal entry of the try has its head and tail.
+    """
+    data: _builtins.bytes
+    """The bytes."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        stream: Global___OutputStream.ValueType = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "job_id", b"job_id", "name", b"name", "offset", b"offset", "request_id", b"request_id", "stream", b"stream", "try", b"try"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobOutput: _TypeAlias = JobOutput  # noqa: Y015
+
+@_typing.final
+class OfferOutputRequest(_message.Message):
+    """OfferOutputRequest holds what running jobs have printed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIECES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobOutput]:
+        """The pieces; those of one stream of one try in order."""
+
+    def __init__(
+        self,
+        *,
+        pieces: _abc.Iterable[Global___JobOutput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pieces", b"pieces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfferOutputRequest: _TypeAlias = OfferOutputRequest  # noqa: Y015
+
+@_typing.final
+class OfferOutputResponse(_message.Message):
+    """OfferOutputResponse tells of which requests output is wanted from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    AGAIN_REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All of them."""
+
+    @_builtins.property
+    def again_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of which it is wanted from the beginning of what is kept, even if it was sent."""
+
+    def __init__(
+        self,
+        *,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
+        again_request_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_request_ids", b"again_request_ids", "request_ids", b"request_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfferOutputResponse: _TypeAlias = OfferOutputResponse  # noqa: Y015

@@ -64,6 +64,11 @@ class JobLogServiceStub:
                 request_serializer=spincycle_dot_v1_dot_job__log__service__pb2.TailRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.TailResponse.FromString,
                 _registered_method=True)
+        self.OfferOutput = channel.stream_stream(
+                '/spincycle.v1.JobLogService/OfferOutput',
+                request_serializer=spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputRequest.SerializeToString,
+                response_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputResponse.FromString,
+                _registered_method=True)
 
 
 class JobLogServiceServicer:
@@ -121,11 +126,22 @@ class JobLogServiceServicer:
 
     def Tail(self, request, context):
         """Tail streams the entries of one request in journal order, from a position on: first
-        those that are stored, then, with follow, those to come. The stream ends after the last
-        stored entry without follow, and when the caller ends it with follow. UNAVAILABLE: the
-        database was away from the beginning (reason DATABASE_UNAVAILABLE), or the job log ends
-        (reason SHUTTING_DOWN); go on after the last position seen. When the database goes away
-        under a follower, the stream waits for it.
+        those that are stored, then, with follow, those to come; with live_output also what
+        running tries print meanwhile. The stream ends after the last stored entry without
+        follow, and when the caller ends it with follow. UNAVAILABLE: the database was away from
+        the beginning (reason DATABASE_UNAVAILABLE), or the job log ends (reason SHUTTING_DOWN);
+        go on after the last position seen. When the database goes away under a follower, the
+        stream waits for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OfferOutput(self, request_iterator, context):
+        """OfferOutput takes what running jobs print, from a runner, while somebody tails it. The
+        answers tell of which requests it is wanted; nothing is to be sent of others. Nothing is
+        kept here: what a try has printed stands in its journal entry when it has ended. A runner
+        keeps one such stream open; UNAVAILABLE (reason SHUTTING_DOWN): open it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +174,11 @@ def add_JobLogServiceServicer_to_server(servicer, server):
                     servicer.Tail,
                     request_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.TailRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_job__log__service__pb2.TailResponse.SerializeToString,
+            ),
+            'OfferOutput': grpc.stream_stream_rpc_method_handler(
+                    servicer.OfferOutput,
+                    request_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputRequest.FromString,
+                    response_serializer=spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -300,6 +321,33 @@ class JobLogService:
             '/spincycle.v1.JobLogService/Tail',
             spincycle_dot_v1_dot_job__log__service__pb2.TailRequest.SerializeToString,
             spincycle_dot_v1_dot_job__log__service__pb2.TailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OfferOutput(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/spincycle.v1.JobLogService/OfferOutput',
+            spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputRequest.SerializeToString,
+            spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,11 +52,18 @@ class JobLogServiceStub:
     """
     Tail: _aio.UnaryStreamMultiCallable[_job_log_service_pb2.TailRequest, _job_log_service_pb2.TailResponse]
     """Tail streams the entries of one request in journal order, from a position on: first
-    those that are stored, then, with follow, those to come. The stream ends after the last
-    stored entry without follow, and when the caller ends it with follow. UNAVAILABLE: the
-    database was away from the beginning (reason DATABASE_UNAVAILABLE), or the job log ends
-    (reason SHUTTING_DOWN); go on after the last position seen. When the database goes away
-    under a follower, the stream waits for it.
+    those that are stored, then, with follow, those to come; with live_output also what
+    running tries print meanwhile. The stream ends after the last stored entry without
+    follow, and when the caller ends it with follow. UNAVAILABLE: the database was away from
+    the beginning (reason DATABASE_UNAVAILABLE), or the job log ends (reason SHUTTING_DOWN);
+    go on after the last position seen. When the database goes away under a follower, the
+    stream waits for it.
+    """
+    OfferOutput: _aio.StreamStreamMultiCallable[_job_log_service_pb2.OfferOutputRequest, _job_log_service_pb2.OfferOutputResponse]
+    """OfferOutput takes what running jobs print, from a runner, while somebody tails it. The
+    answers tell of which requests it is wanted; nothing is to be sent of others. Nothing is
+    kept here: what a try has printed stands in its journal entry when it has ended. A runner
+    keeps one such stream open; UNAVAILABLE (reason SHUTTING_DOWN): open it again.
     """
 
 class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -127,11 +134,24 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_job_log_service_pb2.TailRequest, _abc.AsyncIterator[_job_log_service_pb2.TailResponse]],
     ) -> _abc.AsyncIterator[_job_log_service_pb2.TailResponse]:
         """Tail streams the entries of one request in journal order, from a position on: first
-        those that are stored, then, with follow, those to come. The stream ends after the last
-        stored entry without follow, and when the caller ends it with follow. UNAVAILABLE: the
-        database was away from the beginning (reason DATABASE_UNAVAILABLE), or the job log ends
-        (reason SHUTTING_DOWN); go on after the last position seen. When the database goes away
-        under a follower, the stream waits for it.
+        those that are stored, then, with follow, those to come; with live_output also what
+        running tries print meanwhile. The stream ends after the last stored entry without
+        follow, and when the caller ends it with follow. UNAVAILABLE: the database was away from
+        the beginning (reason DATABASE_UNAVAILABLE), or the job log ends (reason SHUTTING_DOWN);
+        go on after the last position seen. When the database goes away under a follower, the
+        stream waits for it.
+        """
+
+    @_abc_1.abstractmethod
+    def OfferOutput(
+        self,
+        request_iterator: _abc.AsyncIterator[_job_log_service_pb2.OfferOutputRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_job_log_service_pb2.OfferOutputRequest], _abc.AsyncIterator[_job_log_service_pb2.OfferOutputResponse]],
+    ) -> _abc.AsyncIterator[_job_log_service_pb2.OfferOutputResponse]:
+        """OfferOutput takes what running jobs print, from a runner, while somebody tails it. The
+        answers tell of which requests it is wanted; nothing is to be sent of others. Nothing is
+        kept here: what a try has printed stands in its journal entry when it has ended. A runner
+        keeps one such stream open; UNAVAILABLE (reason SHUTTING_DOWN): open it again.
         """
 
 def add_JobLogServiceServicer_to_server(servicer: JobLogServiceServicer, server: _aio.Server) -> None: ...

@@ -397,6 +397,15 @@ class WatchJobsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    RUNNER_ID_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    AFTER_ORDER_FIELD_NUMBER: _builtins.int
+    runner_id: _builtins.str
+    """Runner it is meant for; empty to take whichever serves at the address."""
+    resume: _builtins.bool
+    """Go on after an event that was seen rather than with what happens from now on."""
+    after_order: _builtins.int
+    """JobEvent.order of that event; 0 to begin with the runner's first one."""
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests to watch; none means all."""
@@ -405,10 +414,13 @@ class WatchJobsRequest(_message.Message):
         self,
         *,
         request_ids: _abc.Iterable[_builtins.str] | None = ...,
+        runner_id: _builtins.str = ...,
+        resume: _builtins.bool = ...,
+        after_order: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_ids", b"request_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_order", b"after_order", "request_ids", b"request_ids", "resume", b"resume", "runner_id", b"runner_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,32 +428,173 @@ Global___WatchJobsRequest: _TypeAlias = WatchJobsRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobsResponse(_message.Message):
-    """WatchJobsResponse carries what changed since the last one."""
+    """WatchJobsResponse carries what happened since the last one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
     KEEPALIVE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    order: _builtins.int
+    """In the first message: JobEvent.order of the last event before the stream."""
+    gap: _builtins.bool
+    """In the first message: events after after_order are no longer kept, so that the stream
+    begins with a gap. A runner keeps the last 20,000 events, while somebody watches and for
+    a minute after.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """Changes in the order in which they happened; those of one request are never reordered."""
+        """Events in the order in which they happened."""
 
     @_builtins.property
     def keepalive(self) -> _duration_pb2.Duration:
-        """Sent when nothing changed for so long that the caller might doubt the stream: the time
-        between two of them.
-        """
+        """Not sent: HTTP/2 pings keep the connection alive and tell a dead one."""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
         keepalive: _duration_pb2.Duration | None = ...,
+        order: _builtins.int = ...,
+        gap: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["keepalive", b"keepalive"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "keepalive", b"keepalive"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "gap", b"gap", "keepalive", b"keepalive", "order", b"order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchJobsResponse: _TypeAlias = WatchJobsResponse  # noqa: Y015
+
+@_typing.final
+class DescribeChainsRequest(_message.Message):
+    """DescribeChainsRequest names chains."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAINS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownChain]:
+        """The chains."""
+
+    def __init__(
+        self,
+        *,
+        chains: _abc.Iterable[Global___KnownChain] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeChainsRequest: _TypeAlias = DescribeChainsRequest  # noqa: Y015
+
+@_typing.final
+class KnownChain(_message.Message):
+    """KnownChain is a chain and what the caller knows of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Request of the chain."""
+    epoch: _builtins.int
+    """Epoch of the last event that the caller knows; 0 if it knows none."""
+    sequence_number: _builtins.int
+    """JobEvent.sequence_number of that event."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        sequence_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "request_id", b"request_id", "sequence_number", b"sequence_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownChain: _TypeAlias = KnownChain  # noqa: Y015
+
+@_typing.final
+class DescribeChainsResponse(_message.Message):
+    """DescribeChainsResponse tells how chains are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAINS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainStatus]:
+        """Chains that are here, in the order in which they were named."""
+
+    def __init__(
+        self,
+        *,
+        chains: _abc.Iterable[Global___ChainStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeChainsResponse: _TypeAlias = DescribeChainsResponse  # noqa: Y015
+
+@_typing.final
+class ChainStatus(_message.Message):
+    """ChainStatus is how one chain is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    JOBS_FIELD_NUMBER: _builtins.int
+    FINISHED_JOBS_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Request of the chain."""
+    epoch: _builtins.int
+    """Epoch under which it is here."""
+    sequence_number: _builtins.int
+    """JobEvent.sequence_number of the last event that is part of this."""
+    complete: _builtins.bool
+    """Whether missed is complete, so that jobs is left out."""
+    finished_jobs: _builtins.int
+    """See Request.finished_jobs."""
+    rolled_back_jobs: _builtins.int
+    """See Request.rolled_back_jobs."""
+    @_builtins.property
+    def missed(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
+        """Every event after the one that the caller knew, if all of them are kept; see complete."""
+
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.JobStatus]:
+        """Jobs that have started at least once, or that wait between tries."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        sequence_number: _builtins.int = ...,
+        missed: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
+        complete: _builtins.bool = ...,
+        jobs: _abc.Iterable[_status_pb2.JobStatus] | None = ...,
+        finished_jobs: _builtins.int = ...,
+        rolled_back_jobs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "epoch", b"epoch", "finished_jobs", b"finished_jobs", "jobs", b"jobs", "missed", b"missed", "request_id", b"request_id", "rolled_back_jobs", b"rolled_back_jobs", "sequence_number", b"sequence_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChainStatus: _TypeAlias = ChainStatus  # noqa: Y015

@@ -73,6 +73,11 @@ class JobRunnerServiceStub:
                 request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.FromString,
                 _registered_method=True)
+        self.DescribeChains = channel.unary_unary(
+                '/spincycle.v1.JobRunnerService/DescribeChains',
+                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.SerializeToString,
+                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.FromString,
+                _registered_method=True)
 
 
 class JobRunnerServiceServicer:
@@ -140,9 +145,22 @@ class JobRunnerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """WatchJobs streams the changes of jobs from now on, of all chains or of named ones;
-        first, for each named chain, every job that has started. Ends with RESOURCE_EXHAUSTED
-        (reason WATCHER_TOO_SLOW) if the caller does not keep up; the caller then starts again.
+        """WatchJobs streams what happens to chains and their jobs, of all chains or of named ones,
+        in the order in which it happens; an end of a try once its journal entry is committed.
+        The first message comes at once and tells where the stream begins. A request manager
+        keeps one such stream a runner for all its watchers, while it has any. RESOURCE_EXHAUSTED
+        (reason WATCHER_TOO_SLOW): the caller did not keep up; go on after the last order seen.
+        FAILED_PRECONDITION (reason WRONG_RUNNER): another runner serves at the address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeChains(self, request, context):
+        """DescribeChains answers how chains are now, as far as the journal is committed; or, if the
+        caller knows how they were, what has changed since. Waits for the commit of what has
+        happened; a chain of which that takes longer than two seconds is left out, and so is one
+        that is not here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +203,11 @@ def add_JobRunnerServiceServicer_to_server(servicer, server):
                     servicer.WatchJobs,
                     request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.SerializeToString,
+            ),
+            'DescribeChains': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeChains,
+                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.FromString,
+                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -380,6 +403,33 @@ class JobRunnerService:
             '/spincycle.v1.JobRunnerService/WatchJobs',
             spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.SerializeToString,
             spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeChains(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spincycle.v1.JobRunnerService/DescribeChains',
+            spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.SerializeToString,
+            spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,9 +54,18 @@ class JobRunnerServiceStub:
     NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_runner_service_pb2.WatchJobsRequest, _job_runner_service_pb2.WatchJobsResponse]
-    """WatchJobs streams the changes of jobs from now on, of all chains or of named ones;
-    first, for each named chain, every job that has started. Ends with RESOURCE_EXHAUSTED
-    (reason WATCHER_TOO_SLOW) if the caller does not keep up; the caller then starts again.
+    """WatchJobs streams what happens to chains and their jobs, of all chains or of named ones,
+    in the order in which it happens; an end of a try once its journal entry is committed.
+    The first message comes at once and tells where the stream begins. A request manager
+    keeps one such stream a runner for all its watchers, while it has any. RESOURCE_EXHAUSTED
+    (reason WATCHER_TOO_SLOW): the caller did not keep up; go on after the last order seen.
+    FAILED_PRECONDITION (reason WRONG_RUNNER): another runner serves at the address.
+    """
+    DescribeChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.DescribeChainsRequest, _job_runner_service_pb2.DescribeChainsResponse]
+    """DescribeChains answers how chains are now, as far as the journal is committed; or, if the
+    caller knows how they were, what has changed since. Waits for the commit of what has
+    happened; a chain of which that takes longer than two seconds is left out, and so is one
+    that is not here.
     """
 
 class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -141,9 +150,24 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.WatchJobsRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.WatchJobsRequest, _abc.AsyncIterator[_job_runner_service_pb2.WatchJobsResponse]],
     ) -> _abc.AsyncIterator[_job_runner_service_pb2.WatchJobsResponse]:
-        """WatchJobs streams the changes of jobs from now on, of all chains or of named ones;
-        first, for each named chain, every job that has started. Ends with RESOURCE_EXHAUSTED
-        (reason WATCHER_TOO_SLOW) if the caller does not keep up; the caller then starts again.
+        """WatchJobs streams what happens to chains and their jobs, of all chains or of named ones,
+        in the order in which it happens; an end of a try once its journal entry is committed.
+        The first message comes at once and tells where the stream begins. A request manager
+        keeps one such stream a runner for all its watchers, while it has any. RESOURCE_EXHAUSTED
+        (reason WATCHER_TOO_SLOW): the caller did not keep up; go on after the last order seen.
+        FAILED_PRECONDITION (reason WRONG_RUNNER): another runner serves at the address.
+        """
+
+    @_abc_1.abstractmethod
+    def DescribeChains(
+        self,
+        request: _job_runner_service_pb2.DescribeChainsRequest,
+        context: _aio.ServicerContext[_job_runner_service_pb2.DescribeChainsRequest, _abc.Awaitable[_job_runner_service_pb2.DescribeChainsResponse]],
+    ) -> _abc.Awaitable[_job_runner_service_pb2.DescribeChainsResponse]:
+        """DescribeChains answers how chains are now, as far as the journal is committed; or, if the
+        caller knows how they were, what has changed since. Waits for the commit of what has
+        happened; a chain of which that takes longer than two seconds is left out, and so is one
+        that is not here.
         """
 
 def add_JobRunnerServiceServicer_to_server(servicer: JobRunnerServiceServicer, server: _aio.Server) -> None: ...

@@ -949,18 +949,22 @@ class WatchRequest(_message.Message):
     INCLUDE_JOB_CHAIN_FIELD_NUMBER: _builtins.int
     REQUESTS_ONLY_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Cursor of the last event that was seen; empty to begin with snapshots."""
+    """Cursor of the last event that was seen, with the same requests or the same filter; empty
+    to begin with snapshots.
+    """
     include_job_chain: _builtins.bool
     """Answer the chain in each snapshot."""
     requests_only: _builtins.bool
     """Leave the changes of jobs out: only requests."""
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Requests to watch. None means all that match the filter, also those to come."""
+        """Requests to watch, at most 100. None means all that match the filter, also those to come."""
 
     @_builtins.property
     def filter(self) -> _request_pb2.RequestFilter:
-        """Which requests to watch if none is named: type, user, args and states count."""
+        """Which requests to watch if none is named: type, user, args and states count. With states,
+        a change is told if the request is in one of them before or after it.
+        """
 
     def __init__(
         self,
@@ -986,6 +990,11 @@ class WatchResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where the stream can be taken up again, told where no event tells it: after the first
+    snapshots of a stream of many requests.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.RequestEvent]:
         """Events in order; those of one request with rising revisions."""
@@ -994,10 +1003,11 @@ class WatchResponse(_message.Message):
         self,
         *,
         events: _abc.Iterable[_event_pb2.RequestEvent] | None = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -306,11 +306,14 @@ class RequestManagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Watch streams requests and their jobs: for each request a snapshot, then every change.
-        For named requests the stream ends after the last of them has ended. NOT_FOUND (reason
+        """Watch streams requests and their jobs: for each request a snapshot, then every change, or
+        with a cursor every change since. Any request manager takes a cursor of any other. For
+        named requests the stream ends after the last of them has ended. NOT_FOUND (reason
         REQUEST_NOT_FOUND) if a named request does not exist. OUT_OF_RANGE (reason
         CURSOR_TOO_OLD): watch again without a cursor. RESOURCE_EXHAUSTED (reason
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
+        INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
+        docs/streams.md says what is promised.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -94,11 +94,14 @@ class RequestManagerServiceStub:
     answer within its time is left out and named.
     """
     Watch: _aio.UnaryStreamMultiCallable[_request_manager_service_pb2.WatchRequest, _request_manager_service_pb2.WatchResponse]
-    """Watch streams requests and their jobs: for each request a snapshot, then every change.
-    For named requests the stream ends after the last of them has ended. NOT_FOUND (reason
+    """Watch streams requests and their jobs: for each request a snapshot, then every change, or
+    with a cursor every change since. Any request manager takes a cursor of any other. For
+    named requests the stream ends after the last of them has ended. NOT_FOUND (reason
     REQUEST_NOT_FOUND) if a named request does not exist. OUT_OF_RANGE (reason
     CURSOR_TOO_OLD): watch again without a cursor. RESOURCE_EXHAUSTED (reason
     WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
+    INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
+    docs/streams.md says what is promised.
     """
     Register: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.RegisterRequest, _request_manager_service_pb2.RegisterResponse]
     """Register makes a job runner known. A runner calls it at boot under a fresh id.
@@ -308,11 +311,14 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _request_manager_service_pb2.WatchRequest,
         context: _aio.ServicerContext[_request_manager_service_pb2.WatchRequest, _abc.AsyncIterator[_request_manager_service_pb2.WatchResponse]],
     ) -> _abc.AsyncIterator[_request_manager_service_pb2.WatchResponse]:
-        """Watch streams requests and their jobs: for each request a snapshot, then every change.
-        For named requests the stream ends after the last of them has ended. NOT_FOUND (reason
+        """Watch streams requests and their jobs: for each request a snapshot, then every change, or
+        with a cursor every change since. Any request manager takes a cursor of any other. For
+        named requests the stream ends after the last of them has ended. NOT_FOUND (reason
         REQUEST_NOT_FOUND) if a named request does not exist. OUT_OF_RANGE (reason
         CURSOR_TOO_OLD): watch again without a cursor. RESOURCE_EXHAUSTED (reason
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
+        INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
+        docs/streams.md says what is promised.
         """
 
     @_abc_1.abstractmethod

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from spincycle.chain.commands import Append, Publish
 from spincycle.job_status import JobEvent, JobStatus
 from spincycle.journal_entry import JournalEntry
+from spincycle.revision import BEGUN_STEP, number_of
 from spincycle.state import State
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ class ChainRecord:
         committed: place up to which entries are known to be committed.
         complete: jobs that are COMPLETE now.
         ever_complete: jobs that have been COMPLETE at any time in this run.
+        watched: whether changes are told at all; they are counted in any case.
     """
 
     __slots__ = (
-        "_commands", "_events", "committed", "complete", "epoch", "ever_complete", "now",
-        "position", "request_id",
+        "_commands", "_step", "committed", "complete", "epoch", "ever_complete", "now",
+        "position", "request_id", "watched",
     )  # fmt: skip
 
     def __init__(self, request_id: str, epoch: int, position: int) -> None:
@@ -39,7 +41,8 @@ class ChainRecord:
         self.complete = 0
         self.ever_complete = 0
         self.now = 0
-        self._events = 0
+        self.watched = True
+        self._step = BEGUN_STEP
         self._commands: list[Command] = []
 
     @property
@@ -93,6 +96,8 @@ class ChainRecord:
     ) -> None:
         """Append the entry of a try. Without `end` the job was not started at all."""
         self.position += 1
+        # The change that is published next is the end of this entry's try.
+        self._step = -1
         node.position = self.position
         job = node.job
         self.order(
@@ -122,15 +127,21 @@ class ChainRecord:
 
     def publish(self, node: JobNode) -> None:
         """Tell watchers how a job is now."""
-        self._events += 1
-        self.order(Publish(self.last_event(node)))
+        self._step += 1
+        if self.watched:
+            self.order(Publish(self.last_event(node), self.position))
+
+    @property
+    def number(self) -> int:
+        """Number of the last change; see JobEvent.sequence_number."""
+        return number_of(self.position, self._step)
 
     def last_event(self, node: JobNode) -> JobEvent:
         """How a job is now, under the number of the last event that was published."""
         return JobEvent(
             job=status_of(node, self.request_id),
             epoch=self.epoch,
-            sequence_number=self._events,
+            sequence_number=self.number,
             finished_jobs=self.ever_complete,
             rolled_back_jobs=self.rolled_back,
             occurred_at=self.now,

@@ -175,6 +175,11 @@ class ChainState:
         """Jobs that ever completed in this run, and those of them that were rolled back."""
         return self._record.ever_complete, self._record.rolled_back
 
+    @property
+    def record(self) -> ChainRecord:
+        """What has been journalled and published, and how much of it is committed."""
+        return self._record
+
     def inputs(self, job_id: str) -> dict[str, Value]:
         """Job data for a try. Shared with other jobs: to be copied, never changed."""
         return inputs_of(self._graph.jobs[job_id])

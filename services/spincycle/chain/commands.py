@@ -73,9 +73,10 @@ class CancelWait:
 
 @dataclass(slots=True)
 class Publish:
-    """Tell watchers that a job changed."""
+    """Tell watchers that a job changed, once the journal is committed up to `position`."""
 
     event: JobEvent
+    position: int
 
 
 @dataclass(frozen=True, slots=True)

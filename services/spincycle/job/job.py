@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spincycle.job.live_output import STDERR, STDOUT, LiveOutput
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -97,6 +99,7 @@ class Job(ABC):
     id: JobId
     attempt: Attempt = Attempt()
     progress: Progress = Progress()
+    output: LiveOutput | None = None
     _listener: Callable[[Progress], None] | None = None
 
     def create(self, args: dict[str, Value]) -> Awaitable[None] | None:  # noqa: B027 - optional
@@ -141,6 +144,18 @@ class Job(ABC):
         self.progress = Progress(text, max(0, min(100, int(percent))))
         if self._listener is not None:
             self._listener(self.progress)
+
+    def prints(self, stdout: bytes | str = b"", stderr: bytes | str = b"") -> None:
+        """Show output while it comes; whoever tails the journal sees it. From any thread.
+
+        The end of it is kept while the try runs. For the journal it belongs into Return.
+        """
+        if self.output is None:
+            self.output = LiveOutput()
+        for stream, data in ((STDOUT, stdout), (STDERR, stderr)):
+            if data:
+                raw = data.encode(errors="replace") if isinstance(data, str) else data
+                self.output.write(stream, raw)
 
     def on_report(self, listener: Callable[[Progress], None] | None) -> None:
         """Have `listener` called, on the reporting thread, at each report. For the runner."""

@@ -14,6 +14,7 @@ from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.followers import Followers
 from spincycle.job_log.intake import Intake
 from spincycle.job_log.journal import Journal
+from spincycle.job_log.live_output import LiveOutput
 from spincycle.job_log.service import SERVICE_NAME, JobLogService
 from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
@@ -27,6 +28,8 @@ from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_s
 PACKAGE = "spincycle.job_log"
 SCHEMA = "job_log"
 CHANNEL = "spincycle_job_log"
+OUTPUT_CHANNEL = "spincycle_job_log_output"
+"""Notifications among job logs: whose output is wanted, and the output."""
 
 
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
@@ -43,7 +46,8 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
             leave=queries["unfollow"].sql,
         )
     )
-    service = JobLogService(journal, Tail(journal, followers))
+    output = LiveOutput(lambda said: database.execute("tell", channel=OUTPUT_CHANNEL, payload=said))
+    service = JobLogService(journal, Tail(journal, followers, output), output)
     server = RpcServer(SERVICE_NAME, config.listen)
     add_JobLogServiceServicer_to_server(service, server.server)
     port = server.bind()
@@ -58,6 +62,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 shutdown,
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),
                 database.keep_reachable(),
+                listen(config.database, OUTPUT_CHANNEL, output.hear, lambda: None),
                 server.health.keep(
                     Vitals(
                         ready=[lambda: database.reachable, journal.write.is_quick],
@@ -69,6 +74,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         await server.health.end()
         service.end()
         await server.stop(config.grace)
+        await output.close()
         await journal.close(config.grace)
         await followers.close()
         await database.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -11,9 +11,11 @@ from spincycle.errors import InvalidInput
 from spincycle.job_log.append_stream import AppendStream
 from spincycle.job_log.intake import MAX_ID_LENGTH
 from spincycle.job_log.journal import Journal
+from spincycle.job_log.live_output import LiveOutput
 from spincycle.job_log.model import Page, Selection
 from spincycle.job_log.tail import Tail
 from spincycle.job_log.window import Window
+from spincycle.journal_entry import JournalEntry
 from spincycle.page_token import decode_page_token, encode_page_token
 from spincycle.rpc.calls import encoded
 from spincycle.shared_reads import SharedReads
@@ -37,9 +39,10 @@ _INT64_MAX = 2**63 - 1
 class JobLogService(JobLogServiceServicer):
     """Serves the contract; see its proto for what each call promises."""
 
-    def __init__(self, journal: Journal, tail: Tail) -> None:
+    def __init__(self, journal: Journal, tail: Tail, output: LiveOutput) -> None:
         self._journal = journal
         self._tail = tail
+        self._output = output
         self._window = Window(ALL_STREAMS_WINDOW)
         self._streams: set[AppendStream] = set()
         self._lists = SharedReads(self._list)
@@ -112,15 +115,35 @@ class JobLogService(JobLogServiceServicer):
         _check_id(request.request_id, "request_id")
         if request.job_id:
             _check_id(request.job_id, "job_id")
-        which = Selection(request_id=request.request_id, job_id=request.job_id, limit=TAIL_PAGE)
+        which = Selection(
+            request_id=request.request_id,
+            job_id=request.job_id,
+            with_output=not request.without_output,
+            limit=TAIL_PAGE,
+        )
         if request.HasField("since"):
             since = min(max(get_nanoseconds(request.since), -_INT64_MAX), _INT64_MAX)
             which = replace(which, ended_after=since)
         after = min(request.after_position, _INT64_MAX)
-        read = self._tail.follow if request.follow else self._tail.read
-        async with aclosing(read(which, after)) as entries:
-            async for entry in entries:
-                yield pb.TailResponse(entry=encode_entry(entry))
+        read: Callable[[Selection, int], AsyncGenerator[JournalEntry | pb.JobOutput, None]]
+        if request.follow and request.live_output:
+            read = self._tail.follow_live
+        else:
+            read = self._tail.follow if request.follow else self._tail.read
+        async with aclosing(read(which, after)) as parts:
+            async for part in parts:
+                if isinstance(part, JournalEntry):
+                    yield pb.TailResponse(entry=encode_entry(part))
+                else:
+                    yield pb.TailResponse(output=part)
+
+    async def OfferOutput(
+        self, request_iterator: AsyncIterator[pb.OfferOutputRequest], context: Any
+    ) -> AsyncIterator[pb.OfferOutputResponse]:
+        """See the proto."""
+        async with aclosing(self._output.offered(request_iterator)) as responses:
+            async for response in responses:
+                yield response
 
     def end(self) -> None:
         """End the streams: what was read is acknowledged, callers are told to go elsewhere."""
@@ -128,6 +151,7 @@ class JobLogService(JobLogServiceServicer):
         for stream in self._streams:
             stream.end()
         self._tail.end()
+        self._output.end()
 
     async def _list_by_job(self, which: Selection, token: str) -> tuple[Page, str]:
         listed = ("job", which.request_id, which.job_id, which.failed_only)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from spincycle.errors import DatabaseUnavailable, ShuttingDown
 from spincycle.job_log.followers import Followers
 from spincycle.job_log.journal import Journal
+from spincycle.job_log.live_output import LiveOutput
 from spincycle.job_log.model import Selection
 from spincycle.journal_entry import JournalEntry
+from spincycle.v1.job_log_service_pb2 import JobOutput
 
 RETRY_INTERVAL = 1.0
 """Seconds after which a follower looks again while the database is away."""
 
 
 class Tail:
-    """Streams of entries by position."""
+    """Streams of entries by position, and of live output between them."""
 
-    def __init__(self, journal: Journal, followers: Followers) -> None:
+    def __init__(self, journal: Journal, followers: Followers, output: LiveOutput) -> None:
         self._journal = journal
         self._followers = followers
+        self._output = output
         self._ending = False
 
     async def read(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
@@ -61,6 +65,33 @@ class Tail:
                 if not page.more:
                     await news.wait()
         raise ShuttingDown("the job log")
+
+    async def follow_live(
+        self, which: Selection, after: int
+    ) -> AsyncGenerator[JournalEntry | JobOutput, None]:
+        """As `follow`, and what running tries print, each before the entry of its try."""
+        ended: set[tuple[str, int]] = set()
+        with self._output.tailing(which.request_id, which.job_id) as tailer:
+            async with aclosing(self.follow(which, after)) as entries:
+                entry = asyncio.ensure_future(anext(entries))
+                news = asyncio.ensure_future(tailer.news.wait())
+                try:
+                    while True:
+                        await asyncio.wait({entry, news}, return_when=asyncio.FIRST_COMPLETED)
+                        for piece in tailer.take():
+                            if (piece.job_id, getattr(piece, "try")) not in ended:
+                                yield piece
+                        if entry.done():
+                            told = entry.result()
+                            ended.add((told.job_id, told.try_))
+                            yield told
+                            entry = asyncio.ensure_future(anext(entries))
+                        if news.done():
+                            news = asyncio.ensure_future(tailer.news.wait())
+                finally:
+                    for task in (entry, news):
+                        task.cancel()
+                    await asyncio.gather(entry, news, return_exceptions=True)
 
     def end(self) -> None:
         """End the streams that follow."""

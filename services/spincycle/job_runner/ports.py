@@ -53,11 +53,49 @@ class Reporter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ChainBegun:
+    """A chain begins, under an epoch; times are nanoseconds since 1970, UTC."""
+
+    request_id: str
+    epoch: int
+    sequence_number: int
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLeft:
+    """A chain is no longer here.
+
+    Attributes:
+        all_told: it ended or was suspended, and every event of it was published.
+    """
+
+    request_id: str
+    epoch: int
+    sequence_number: int
+    occurred_at: int
+    all_told: bool
+
+
 class Events(Protocol):
-    """Whoever watches jobs."""
+    """Whoever watches jobs. No method blocks or raises."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody watches, or has watched a moment ago."""
+        ...
 
     def publish(self, event: JobEvent) -> None:
-        """Pass a change on. Must not block and must not raise."""
+        """Pass a change of a job on."""
+        ...
+
+    def begun(self, chain: ChainBegun) -> None:
+        """Tell that a chain begins, before all its events."""
+        ...
+
+    def left(self, chain: ChainLeft) -> None:
+        """Tell that a chain is gone, after all its events."""
         ...
 
 

@@ -17,13 +17,14 @@ from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
+from spincycle.job_runner.output_stream import OutputStream
 from spincycle.job_runner.places import Places
 from spincycle.job_runner.ports import Surroundings
 from spincycle.job_runner.presence import Identity, Presence
 from spincycle.job_runner.reporter import OutboxReporter
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.running_try import StopPolicy, Workshop
-from spincycle.job_runner.service import JobRunnerService
+from spincycle.job_runner.service import JobRunnerService, encode_happening
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.watchers import Watchers
 from spincycle.metrics.figures import Figures
@@ -57,7 +58,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     threads = Threads(config.max_threads, lease.holds)
     lease.on_renewal(places.serve)
     lease.on_renewal(threads.serve)
-    watchers = Watchers()
+    watchers = Watchers(encode_happening)
     outbox = Outbox(config.request_manager)
     around = Surroundings(
         journal=journal,
@@ -74,6 +75,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     runner = JobRunner(around, config.max_chains or None)
     identity = Identity(address, config.max_chains, config.max_jobs, tuple(sorted(jobs.types())))
+    output = OutputStream(config.job_log, runner.printing)
     presence = Presence(
         config.request_manager, identity, runner, lambda: journal.oldest_unacknowledged, lease
     )
@@ -101,6 +103,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                     ("journal", journal.run),
                     ("reports", lambda: outbox.run(lambda: presence.runner_id, runner.abandon)),
                     ("presence", presence.run),
+                    ("live output", output.run),
                     ("health", lambda: server.health.keep(vitals)),
                 )
             ]
@@ -112,6 +115,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     finally:
         await server.stop(0.5)
         await journal.close()
+        await output.close()
         await outbox.close()
         await presence.close()
 

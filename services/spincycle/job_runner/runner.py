@@ -16,12 +16,14 @@ from spincycle.errors import InvalidChain, JournalBehind, RunnerDraining, Runner
 from spincycle.job_runner.traverser import Traverser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from spincycle.chain.waiting import WaitingJob
+    from spincycle.job import Job
     from spincycle.job_chain import JobChain, SuspendedJobChain
     from spincycle.job_runner.ports import Surroundings
-    from spincycle.job_status import JobEvent, JobStatus
+    from spincycle.job_runner.traverser import ChainView
+    from spincycle.job_status import JobStatus
 
 _REMEMBERED = 10_000
 _NEVER = 2**63
@@ -166,10 +168,17 @@ class JobRunner:
         held = self._chains.get(request_id)
         return list(islice(held.current.waits(), limit)) if held else None
 
-    def started(self, request_id: str) -> list[JobEvent]:
-        """How every job of a chain is that has started; none if the chain is not here."""
+    def describe(self, request_id: str, tell: Callable[[ChainView], None]) -> bool:
+        """Tell how a chain is, as Traverser.describe does; False if it is not here."""
         held = self._chains.get(request_id)
-        return held.current.started() if held else []
+        if held is not None:
+            held.current.describe(tell)
+        return held is not None
+
+    def printing(self, request_id: str) -> Iterator[Job]:
+        """Jobs of a chain that run and have printed something."""
+        held = self._chains.get(request_id)
+        return held.current.printing() if held else iter(())
 
     def _is_known(self, request_id: str, epoch: int) -> bool:
         """Whether a chain was taken before under this very epoch."""

@@ -167,6 +167,7 @@ class RunningTry:
         self._started_at = self._workshop.clock()
         if timeout is not None:
             self._later(timeout, self._time_out)
+        self.job.output = None
         self._listen(self._heard)
         self._observer.began(self)
 

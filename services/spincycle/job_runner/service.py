@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
 
 from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
+from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.runner import JobRunner
-from spincycle.job_runner.watchers import Watcher, Watchers
+from spincycle.job_runner.traverser import ChainView
+from spincycle.job_runner.watchers import Happening, Told, Watcher, Watchers
+from spincycle.job_status import JobEvent
+from spincycle.rpc.calls import encoded
 from spincycle.rpc.status import to_message
+from spincycle.v1 import event_pb2, job_runner_service_pb2_grpc
 from spincycle.v1 import job_runner_service_pb2 as rpc
-from spincycle.v1 import job_runner_service_pb2_grpc
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.status import encode_event, encode_status, encode_wait
+from spincycle.wire.times import set_nanoseconds
 
 MAX_RUNNING = 1000
 """Most jobs that ListRunning answers when the caller sets no limit."""
@@ -24,6 +31,9 @@ MAX_WAITS = 1000
 
 EVENTS_PER_RESPONSE = 500
 """Most events in one message of WatchJobs."""
+
+DESCRIBE_TIMEOUT = 2.0
+"""Seconds that DescribeChains waits for commits."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -103,24 +113,91 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     async def WatchJobs(
         self, request: rpc.WatchJobsRequest, context: Context
     ) -> AsyncIterator[rpc.WatchJobsResponse]:
-        request_ids = list(request.request_ids)
-        watcher = Watcher()
-        self._watchers.add(watcher, request_ids)
+        self._check_addressee(request.runner_id)
+        watcher = Watcher(request.request_ids)
+        self._watchers.add(watcher)
         try:
+            missed = self._watchers.after(request.after_order) if request.resume else []
             yield rpc.WatchJobsResponse(
-                events=[
-                    encode_event(event)
-                    for request_id in request_ids
-                    for event in self._runner.started(request_id)
-                ]
+                order=request.after_order if missed else self._watchers.order,
+                gap=missed is None,
             )
+            if missed:
+                yield encoded(rpc.WatchJobsResponse, (told.encoded for told in missed))
             async for events in watcher.batches():
                 for start in range(0, len(events), EVENTS_PER_RESPONSE):
                     part = events[start : start + EVENTS_PER_RESPONSE]
-                    yield rpc.WatchJobsResponse(events=[encode_event(event) for event in part])
+                    yield encoded(rpc.WatchJobsResponse, (told.encoded for told in part))
         finally:
-            self._watchers.remove(watcher, request_ids)
+            self._watchers.remove(watcher)
+
+    async def DescribeChains(
+        self, request: rpc.DescribeChainsRequest, context: Context
+    ) -> rpc.DescribeChainsResponse:
+        views: dict[str, rpc.ChainStatus] = {}
+        waiting: dict[str, asyncio.Future[None]] = {}
+        for known in request.chains:
+            missed = self._watchers.of_chain_after(
+                known.request_id, known.epoch, known.sequence_number
+            )
+            if known.epoch and missed is not None:
+                views[known.request_id] = _missed(known, missed)
+                continue
+            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if self._runner.describe(known.request_id, partial(self._described, views, told)):
+                waiting[known.request_id] = told
+        if waiting:
+            await asyncio.wait(waiting.values(), timeout=DESCRIBE_TIMEOUT)
+        named = (known.request_id for known in request.chains)
+        return rpc.DescribeChainsResponse(chains=[views[id_] for id_ in named if id_ in views])
+
+    def _described(
+        self, views: dict[str, rpc.ChainStatus], told: asyncio.Future[None], view: ChainView
+    ) -> None:
+        if told.done():
+            return
+        self._watchers.described(view.request_id, view.epoch, view.sequence_number)
+        views[view.request_id] = rpc.ChainStatus(
+            request_id=view.request_id,
+            epoch=view.epoch,
+            sequence_number=view.sequence_number,
+            jobs=[encode_status(job) for job in view.jobs],
+            finished_jobs=view.finished_jobs,
+            rolled_back_jobs=view.rolled_back_jobs,
+        )
+        told.set_result(None)
 
     def _check_addressee(self, runner_id: str) -> None:
         if runner_id not in ("", self._runner_id()):
             raise WrongRunner(runner_id, self._runner_id())
+
+
+def encode_happening(happening: Happening, order: int) -> bytes:
+    """An event as the bytes of a WatchJobsResponse that holds nothing else."""
+    if isinstance(happening, JobEvent):
+        event = encode_event(happening)
+        event.request_id = happening.job.request_id
+    else:
+        begun = isinstance(happening, ChainBegun)
+        event = event_pb2.JobEvent(
+            request_id=happening.request_id,
+            epoch=happening.epoch,
+            sequence_number=happening.sequence_number,
+            moment=event_pb2.CHAIN_MOMENT_BEGUN if begun else event_pb2.CHAIN_MOMENT_LEFT,
+            all_told=isinstance(happening, ChainLeft) and happening.all_told,
+        )
+        set_nanoseconds(event.occurred_at, happening.occurred_at)
+    event.order = order
+    return rpc.WatchJobsResponse(events=[event]).SerializeToString()
+
+
+def _missed(known: rpc.KnownChain, missed: Sequence[Told]) -> rpc.ChainStatus:
+    events = rpc.WatchJobsResponse.FromString(b"".join(told.encoded for told in missed)).events
+    last = missed[-1].number if missed else known.sequence_number
+    return rpc.ChainStatus(
+        request_id=known.request_id,
+        epoch=known.epoch,
+        sequence_number=last,
+        missed=events,
+        complete=True,
+    )

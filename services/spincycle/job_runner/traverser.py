@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,7 +25,9 @@ from spincycle.chain.commands import (
 from spincycle.chain.job_data import UnfitJobData, own_copy
 from spincycle.errors import StaleEpoch
 from spincycle.job import Attempt, JobId
+from spincycle.job_runner.held_back import HeldBack
 from spincycle.job_runner.outcome import failed
+from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.running_try import RunningTry
 from spincycle.state import State
 
@@ -38,10 +40,26 @@ if TYPE_CHECKING:
     from spincycle.job import Job, Progress
     from spincycle.job_chain import JobChain
     from spincycle.job_runner.ports import Surroundings
-    from spincycle.job_status import JobEvent, JobStatus
+    from spincycle.job_status import JobStatus
     from spincycle.journal_entry import JournalEntry
 
     Event: TypeAlias = Callable[[int], list[Command]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """How a chain is at one number of its events; see JobEvent.
+
+    Attributes:
+        jobs: those that have started at least once, or that wait between tries.
+    """
+
+    request_id: str
+    epoch: int
+    sequence_number: int
+    jobs: list[JobStatus]
+    finished_jobs: int
+    rolled_back_jobs: int
 
 
 class Traverser:
@@ -53,8 +71,8 @@ class Traverser:
 
     __slots__ = (
         "_acknowledged", "_around", "_counts", "_dismissed", "_events", "_gone", "_handling",
-        "_hands_over", "_in_line", "_jobs", "_last_words", "_left", "_objects", "_state",
-        "_telling", "_timers", "_tries", "epoch", "request_id",
+        "_hands_over", "_held", "_in_line", "_jobs", "_last_words", "_left", "_objects", "_over",
+        "_state", "_telling", "_timers", "_tries", "epoch", "request_id",
     )  # fmt: skip
 
     def __init__(
@@ -82,11 +100,15 @@ class Traverser:
         self._acknowledged = 0
         self._telling = False
         self._left = False
+        self._over = False
+        self._held = HeldBack()
         self._last_words: FinishReport | None = None
         self._counts = state.counts
 
     def start(self) -> None:
         """Begin, once."""
+        number, now = self._state.record.number, self._around.clock()
+        self._around.events.begun(ChainBegun(self.request_id, self.epoch, number, now))
         self._handle(self._state.start)
 
     def stop(self, reason: str) -> None:
@@ -119,9 +141,25 @@ class Traverser:
         """Why each job that does not run does not."""
         return self._state.waits()
 
-    def started(self) -> list[JobEvent]:
-        """How every job is that has started at least once, or waits between tries."""
-        return [replace(event, job=self._as_it_says(event.job)) for event in self._state.started()]
+    def describe(self, tell: Callable[[ChainView], None]) -> None:
+        """Tell how the chain is now, once all that has happened is committed.
+
+        That may be at once, and it may be never.
+        """
+        record = self._state.record
+        started = self._state.started()
+        view = ChainView(
+            self.request_id,
+            self.epoch,
+            record.number,
+            [self._as_it_says(event.job) for event in started],
+            *self._state.counts,
+        )
+        self._held.call(record.position, record.committed, partial(tell, view))
+
+    def printing(self) -> Iterator[Job]:
+        """Jobs that run and have printed something."""
+        return (running.job for running in self._tries.values() if running.job.output is not None)
 
     def _as_it_says(self, status: JobStatus) -> JobStatus:
         running = self._tries.get(status.job_id)
@@ -153,6 +191,8 @@ class Traverser:
         if self._handling:
             return
         self._handling = True
+        record = self._state.record
+        record.watched = self._around.events.wanted
         try:
             for event in self._events:  # Grows while it is walked.
                 if self._dismissed:
@@ -172,8 +212,9 @@ class Traverser:
 
     def _carry_out(self, command: Command) -> None:
         match command:
-            case Publish(event):
-                self._around.events.publish(event)
+            case Publish(event, position):
+                publish = partial(self._around.events.publish, event)
+                self._held.call(position, self._state.record.committed, publish)
             case Append(entry):
                 self._append(entry)
             case StartTry(job_id):
@@ -195,10 +236,10 @@ class Traverser:
                 if token in self._timers:
                     self._timers.pop(token).cancel()
             case Finish(report):
-                self._dismissed = True
+                self._dismissed = self._over = True
                 self._around.reporter.finished(report)
             case Suspend(suspended):
-                self._dismissed = True
+                self._dismissed = self._over = True
                 self._around.reporter.suspended(suspended)
 
     def _begin(self, command: StartTry) -> None:
@@ -272,7 +313,11 @@ class Traverser:
     def _tell_committed(self) -> None:
         self._telling = False
         if not self._dismissed:
-            self._handle(partial(self._state.committed, self._acknowledged))
+            self._handle(partial(self._committed, self._acknowledged))
+
+    def _committed(self, position: int, now: int) -> list[Command]:
+        self._held.committed(position)
+        return self._state.committed(position, now)
 
     def _fenced(self, error: StaleEpoch) -> None:
         self._log().warning("another runner owns the request now", current=error.current)
@@ -322,6 +367,18 @@ class Traverser:
         if not self._dismissed or self._tries or self._left:
             return
         self._left = True
+        self._tell_that_it_left()
         if self._last_words is not None:
             self._around.reporter.finished(self._last_words)
         self._gone(self)
+
+    def _tell_that_it_left(self) -> None:
+        left = ChainLeft(
+            self.request_id,
+            self.epoch,
+            self._state.record.number,
+            self._around.clock(),
+            all_told=self._over and not self._held,
+        )
+        self._held.drop()
+        self._around.events.left(left)

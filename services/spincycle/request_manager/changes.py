@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 Listener = Callable[[str], None]
 """Called with the id of a request that changed; must not block."""
 
+ANYTHING = ""
+"""In place of a request: look for what changed."""
+
 
 class Changes:
     """Who wants to know of which request."""
@@ -55,5 +58,5 @@ class Changes:
     def nothing_heard(self) -> None:
         """Changes of other processes may have been missed: every request may have changed."""
         for listener in self._of_all:
-            listener("")
+            listener(ANYTHING)
         self.heard(list(self._of_one))

@@ -61,6 +61,17 @@ class JobLogClient:
                 return
             request.page_token = response.next_page_token
 
+    async def tail(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
+        """The journal of a request after a position, without output and data."""
+        request = job_log_service_pb2.TailRequest(
+            request_id=request_id, after_position=after, without_output=True
+        )
+        try:
+            async for response in self._stub.Tail(request, timeout=self._timeout):
+                yield response.entry
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure)
+
     async def read(self, request_id: str) -> list[JournalEntry]:
         """The whole journal of a request in order of position."""
         return [

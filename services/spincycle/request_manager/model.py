@@ -70,7 +70,11 @@ class Rerun:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A stored request; see spincycle.v1.Request for what each field means."""
+    """A stored request; see spincycle.v1.Request for what each field means.
+
+    Attributes:
+        given_args: arguments that were given, each as text, as a JSON object.
+    """
 
     request_id: str
     type: str
@@ -92,6 +96,7 @@ class Request:
     rerun_of: str
     wish: State | None
     max_running: int | None = None
+    given_args: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,17 @@ from spincycle.metrics.figures import Figures
 from spincycle.metrics.listener import served
 from spincycle.process import Shutdown, keep_up, run_beside, service_command
 from spincycle.request_manager.again import Again, ChainCode
+from spincycle.request_manager.catching_up import CatchingUp, Stores
+from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.control import Control
 from spincycle.request_manager.creation import Creation
 from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
 from spincycle.request_manager.explaining import Explaining
+from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.figures import name_figures
+from spincycle.request_manager.hub import Hub
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.planner import SpecPlanner
 from spincycle.request_manager.reading import Reading
@@ -40,7 +44,7 @@ from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.spec_keeper import SpecKeeper
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.telling import Telling
-from spincycle.request_manager.translate import encode_request
+from spincycle.request_manager.views import Views
 from spincycle.request_manager.watch import Watch
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.server import RpcServer
@@ -76,6 +80,10 @@ class RequestManager:
         self._runners = RunnerDirectory(
             runner_store, config.dispatch_timeout, doubtful_after=2 * config.beat_interval + 1
         )
+        changes = ChangeStore(database)
+        feeds = Feeds(self._runners)
+        views = Views(store, changes, feeds, snapshots, self._job_log)
+        self.hub = Hub(changes, feeds, self.changes, views)
         self.recovery = Recovery(
             store,
             runner_store,
@@ -110,10 +118,12 @@ class RequestManager:
             control=control,
             explaining=Explaining(store, self._runners, self._job_log),
             reports=reports,
-            presence=Presence(runner_store, self._runners, self.dispatcher.look),
+            presence=Presence(runner_store, self._runners, self.changes, self.dispatcher.look),
             reading=Reading(store, snapshots),
             running=RunningJobs(store, self._runners),
-            watch=Watch(store, self._runners, self.changes, snapshots.whole, encode_request),
+            watch=Watch(
+                store, self.hub, CatchingUp(self.hub, Stores(store, changes), feeds, views), views
+            ),
             snapshots=snapshots,
             specs=specs,
             store=store,
@@ -155,6 +165,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         async with served(manager.figures, config.metrics):
             await _work(config, manager, database, server, shutdown)
     finally:
+        await manager.hub.close()
         await server.stop(config.grace)
         await manager.close()
 

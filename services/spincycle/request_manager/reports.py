@@ -16,7 +16,7 @@ from spincycle.errors import (
     SpinCycleError,
     StaleEpoch,
 )
-from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.changes import ANYTHING, Changes
 from spincycle.request_manager.dispatch import Dispatcher
 from spincycle.request_manager.model import Finished, Progressed, Report, Suspended
 from spincycle.request_manager.runner_store import Registration, RunnerStore, SignOfLife, Wishes
@@ -137,9 +137,14 @@ class Presence:
     """Knows runners by what they say of themselves."""
 
     def __init__(
-        self, store: RunnerStore, runners: RunnerDirectory, came: Callable[[], None]
+        self,
+        store: RunnerStore,
+        runners: RunnerDirectory,
+        changes: Changes,
+        came: Callable[[], None],
     ) -> None:
         self._store = store
+        self._changes = changes
         self._runners = runners
         self._came = came
 
@@ -161,6 +166,8 @@ class Presence:
         )
         self._runners.forget()
         self._came()
+        # Who watches, here or at another request manager, hears the runner from its beginning.
+        self._changes.changed([ANYTHING])
 
     async def beat(self, sign: SignOfLife) -> Wishes:
         """Note a sign of life; answer what is wished of the runner's requests.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -65,8 +65,6 @@ CHAIN_PART = 2000
 """Jobs in one part of FetchJobChain."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-_CURSOR = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,17 +250,15 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         self, request: rpc.WatchRequest, context: Context
     ) -> AsyncIterator[rpc.WatchResponse]:
         options = WatchOptions(request.include_job_chain, request.requests_only)
-        if not request.request_ids:
-            async for event in self._use.watch.many(decode_filter(request.filter), options):
-                yield rpc.WatchResponse(events=[event])
-            return
-        if len(request.request_ids) > 1:
-            raise InvalidInput("one request can be watched by id at a time", "request_ids")
-        if request.cursor and not _CURSOR.fullmatch(request.cursor):
-            raise InvalidInput("the cursor is not one of this service", "cursor")
-        seen = int(request.cursor or 0)
-        async for event in self._use.watch.one(request.request_ids[0], options, seen):
-            yield rpc.WatchResponse(events=[event])
+        watch = self._use.watch
+        parts = (
+            watch.named(list(request.request_ids), options, request.cursor)
+            if request.request_ids
+            else watch.many(decode_filter(request.filter), options, request.cursor)
+        )
+        async with aclosing(parts):
+            async for part in parts:
+                yield encoded(rpc.WatchResponse, [part])
 
     async def Register(
         self, request: rpc.RegisterRequest, context: Context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from spincycle.errors import RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
@@ -12,7 +12,7 @@ from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Orphan, Request, Suspended
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_arg, encode_request
-from spincycle.v1 import event_pb2, job_chain_pb2, job_log_pb2, request_pb2, status_pb2
+from spincycle.v1 import job_chain_pb2, request_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
 
 Rebuild = Callable[[JobChain, list[JournalEntry], int], SuspendedJobChain]
@@ -56,18 +56,6 @@ class Snapshots:
         leave_secrets_out(chain)
         return chain
 
-    async def whole(self, request: Request, with_chain: bool) -> event_pb2.RequestSnapshot:
-        """A request with what the journal says of its jobs."""
-        snapshot = event_pb2.RequestSnapshot(request=await self.request(request, with_chain=False))
-        if with_chain:
-            snapshot.job_chain.CopyFrom(await self.chain(request.request_id))
-        if request.epoch:
-            latest: dict[str, status_pb2.JobStatus] = {}
-            async for entry in self._entries(request.request_id):
-                latest[entry.job_id] = _status(entry)
-            snapshot.jobs.extend(latest.values())
-        return snapshot
-
     async def rebuild(self, orphan: Orphan, archived: bytes) -> Suspended:
         """The state in which a request can go on after its runner was lost."""
         # Whatever the old runner still has on its way is refused from here on, so the journal
@@ -84,9 +72,6 @@ class Snapshots:
             suspended_job_chain=encode_suspended_chain(state).SerializeToString(),
         )
 
-    def _entries(self, request_id: str) -> AsyncIterator[job_log_pb2.JobLog]:
-        return self._job_log.entries(request_id, without_output=True)
-
 
 def leave_secrets_out(chain: job_chain_pb2.JobChain) -> None:
     """Replace secret arguments of a chain that people get to see.
@@ -98,21 +83,3 @@ def leave_secrets_out(chain: job_chain_pb2.JobChain) -> None:
             job.ClearField("bytes")
             for name in job.secret_args:
                 job.args[name] = REDACTED
-
-
-def _status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:
-    status = status_pb2.JobStatus(
-        request_id=entry.request_id,
-        job_id=entry.job_id,
-        type=entry.type,
-        name=entry.name,
-        state=entry.state,
-        sequence_id=entry.sequence_id,
-        error=entry.error,
-    )
-    setattr(status, "try", getattr(entry, "try"))
-    if entry.HasField("started_at"):
-        status.started_at.CopyFrom(entry.started_at)
-    if entry.HasField("finished_at"):
-        status.finished_at.CopyFrom(entry.finished_at)
-    return status

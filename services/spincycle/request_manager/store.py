@@ -99,7 +99,7 @@ class RequestStore:
     async def get(self, request_ids: Sequence[str]) -> dict[str, Request]:
         """Those of the requests that exist, by id."""
         rows = await self._database.fetch("get_requests", request_ids=list(request_ids))
-        return {row["request_id"]: _request(row) for row in rows}
+        return {row["request_id"]: request_of(row) for row in rows}
 
     async def args(self, request_id: str) -> list[RequestArg]:
         """The arguments of a request as they were understood."""
@@ -128,7 +128,7 @@ class RequestStore:
             limit=limit,
             offset=offset,
         )
-        return [_request(row) for row in rows]
+        return [request_of(row) for row in rows]
 
     async def ask_for(self, wishes: Sequence[Wish]) -> set[str]:
         """Keep wishes, at most one a request; answer the ids of those that have not ended."""
@@ -312,7 +312,8 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def _request(row: asyncpg.Record) -> Request:
+def request_of(row: asyncpg.Record) -> Request:
+    """A row as a request."""
     return Request(
         request_id=row["request_id"],
         type=row["type"],
@@ -334,4 +335,5 @@ def _request(row: asyncpg.Record) -> Request:
         rerun_of=row["rerun_of"] or "",
         wish=State(row["wish"]) if row["wish"] else None,
         max_running=row["max_running"],
+        given_args=row["given_args"],
     )

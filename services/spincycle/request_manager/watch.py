@@ -1,39 +1,41 @@
-"""Following requests and their jobs: a snapshot first, then every change.
+"""Following requests and their jobs: a snapshot first, then every change; see docs/streams.md.
 
-Request changes are heard from the request managers, job changes from the runner that has the
-request. Messages pass through here as they are.
+What is answered are the bytes of WatchResponses: an event is encoded once for all its watchers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
-import grpc
-
-from spincycle.errors import RequestNotFound
-from spincycle.request_manager.changes import Changes
+from spincycle import revision
+from spincycle.errors import CursorTooOld, InvalidInput, RequestNotFound
+from spincycle.request_manager.catching_up import CatchingUp
+from spincycle.request_manager.cursor import read_cursor, read_named_cursor
+from spincycle.request_manager.hub import Hub
 from spincycle.request_manager.model import Request, RequestFilter
-from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.store import RequestStore
-from spincycle.state import FINAL, LIVE, State
-from spincycle.v1 import event_pb2, job_runner_service_pb2, request_pb2
+from spincycle.request_manager.told import (
+    Change,
+    cursor_alone,
+    entry_change,
+    matches,
+    request_change,
+    runner_changes,
+)
+from spincycle.request_manager.views import View, Views
+from spincycle.request_manager.watcher import Mark, Watcher
+from spincycle.state import FINAL, State
 
-EPOCH_BITS = 32
-"""A revision is the epoch above the number of the event within the epoch."""
+MAX_NAMED = 100
+"""Most requests that one stream names."""
 
-LAST_OF_EPOCH = (1 << EPOCH_BITS) - 1
-"""Number of the event that ends an epoch: the request has ended, or lost its runner."""
+BEGINS_AT_ONCE = 8
+"""Streams of named requests that begin at once; the others wait, however many come together."""
 
-RETRY_INTERVAL = 0.5
-"""Seconds before a runner whose stream ended is asked again."""
-
-Snapshot = Callable[[Request, bool], Awaitable[event_pb2.RequestSnapshot]]
-"""The request with its arguments, its jobs as journalled, and its chain if that is asked for."""
-
-Encode = Callable[[Request], request_pb2.Request]
-"""A request as a message, without arguments and chain."""
+SNAPSHOTS_AT_ONCE = 100
+"""Requests whose snapshots are made at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,205 +47,204 @@ class WatchOptions:
 
 
 class Watch:
-    """Follows requests for one caller after another."""
+    """Follows requests for many callers."""
 
     def __init__(
-        self,
-        store: RequestStore,
-        runners: RunnerDirectory,
-        changes: Changes,
-        snapshot: Snapshot,
-        encode: Encode,
+        self, store: RequestStore, hub: Hub, catching_up: CatchingUp, views: Views
     ) -> None:
         self._store = store
-        self._runners = runners
-        self._changes = changes
-        self._snapshot = snapshot
-        self._encode = encode
+        self._hub = hub
+        self._catching_up = catching_up
+        self._views = views
+        self._begins = asyncio.Semaphore(BEGINS_AT_ONCE)
 
-    async def one(
-        self, request_id: str, options: WatchOptions, seen: int = 0
-    ) -> AsyncIterator[event_pb2.RequestEvent]:
-        """Every event of one request after revision `seen`, until it has ended.
+    async def named(
+        self, request_ids: Sequence[str], options: WatchOptions, cursor: str = ""
+    ) -> AsyncGenerator[bytes, None]:
+        """Every event of requests after a cursor, until all of them have ended.
 
         Raises:
             RequestNotFound: there is no such request.
-            DatabaseUnavailable: it cannot be followed now.
+            InvalidInput: the cursor is of another stream, or there are too many requests.
+            CursorTooOld: the request is not as far as the cursor says.
+            WatcherTooSlow: the caller did not keep up.
+            DatabaseUnavailable, ServiceUnavailable: they cannot be followed now.
         """
-        changed = asyncio.Event()
-        self._changes.listen(listener := lambda _: changed.set(), [request_id])
-        try:
-            first = True
-            while True:
-                changed.clear()
-                request = (await self._store.get([request_id])).get(request_id)
-                if request is None:
-                    raise RequestNotFound(request_id)
-                if request.state is State.RUNNING and not options.requests_only:
-                    async for event in self._running(request, options, first, changed):
-                        if event.revision > seen:
-                            seen = event.revision
-                            first = False
-                            yield event
-                else:
-                    revision = _revision(request)
-                    if revision > seen or (first and not seen):
-                        seen = revision
-                        yield await self._whole(request, options, first, revision)
-                    if request.state in FINAL:
-                        return
-                    first = False
-                    await changed.wait()
-        finally:
-            self._changes.forget(listener, [request_id])
+        if len(request_ids) > MAX_NAMED or len(set(request_ids)) < len(request_ids):
+            raise InvalidInput(
+                f"up to {MAX_NAMED} requests can be watched by id at a time, each named once; "
+                "watch by a filter instead",
+                "request_ids",
+            )
+        named = _Named(self._views, options, read_named_cursor(cursor, request_ids))
+        watcher = Watcher()
+        async with self._hub.watching():
+            try:
+                async with self._begins:
+                    first = await self._begin(watcher, named, request_ids, cursor)
+                for part in first:
+                    yield part
+                if named.open:
+                    async for changes in watcher.batches():
+                        parts = [
+                            await named.told(one) for one in changes if isinstance(one, Change)
+                        ]
+                        if any(parts):
+                            yield b"".join(parts)
+                        if not named.open:
+                            return
+            finally:
+                self._hub.forget(watcher, request_ids)
+
+    async def _begin(
+        self, watcher: Watcher, named: _Named, request_ids: Sequence[str], cursor: str
+    ) -> list[bytes]:
+        """Track requests for a watcher; answer what leads to how they are."""
+        for row in await self._rows(request_ids):
+            if row.state not in FINAL:
+                self._hub.track(watcher, row)
+        # Read again: from here on nothing that changes escapes the watcher.
+        rows = await self._rows(request_ids)
+        for row in rows:
+            if named.expect(row.request_id) > revision.ended(row.epoch):
+                raise CursorTooOld(cursor)
+        first: list[bytes] = []
+        for view in await self._views.now_all(rows, named.revisions):
+            parts = [await named.told(change) async for change in named.first(view)]
+            await self._hub.known(view.row, view.revision)
+            if any(parts):
+                first.append(b"".join(parts))
+        return first
 
     async def many(
-        self, which: RequestFilter, options: WatchOptions
-    ) -> AsyncIterator[event_pb2.RequestEvent]:
-        """Changes of all live requests that match, also of those to come, until cancelled."""
-        changed: set[str] = set()
-        something = asyncio.Event()
+        self, which: RequestFilter, options: WatchOptions, cursor: str = ""
+    ) -> AsyncGenerator[bytes, None]:
+        """Changes of all requests that match, also of those to come, until cancelled.
 
-        def listener(request_id: str) -> None:
-            changed.add(request_id)
-            something.set()
+        Raises:
+            InvalidInput: the cursor is of another kind of stream.
+            CursorTooOld: not all that came after the cursor is known any more.
+            WatcherTooSlow: the caller did not keep up.
+            DatabaseUnavailable, ServiceUnavailable: they cannot be followed now.
+        """
+        after = read_cursor(cursor) if cursor else None
+        watcher = Watcher()
+        async with self._hub.watching():
+            try:
+                await self._hub.track_all(watcher)
+                told: dict[str, int] = {}
+                beginning = (
+                    self._snapshots(which)
+                    if after is None
+                    else self._catching_up.run(watcher, after, cursor)
+                )
+                async for first in beginning:
+                    if first.is_snapshot:
+                        told[first.request.request_id] = first.revision
+                    if part := await self._to_all(first, which, options, first.cursor):
+                        yield part
+                if after is None:
+                    await self._hub.mark(watcher)
+                marked = False
+                async for changes in watcher.batches():
+                    parts: list[bytes] = []
+                    for change in changes:
+                        if isinstance(change, Mark):
+                            marked = True
+                            parts.append(cursor_alone(change.cursor))
+                            # What comes now is after every snapshot that was told first.
+                            told = told if after else {}
+                            continue
+                        if not marked and after:
+                            continue  # It was told while catching up.
+                        if change.revision <= told.get(change.request.request_id, 0):
+                            continue
+                        told.pop(change.request.request_id, None)
+                        place = change.cursor if marked else ""
+                        parts.append(await self._to_all(change, which, options, place))
+                    if any(parts):
+                        yield b"".join(parts)
+            finally:
+                self._hub.forget_all(watcher)
 
-        self._changes.listen(listener)
-        try:
-            told: dict[str, int] = {}
-            states = which.states or tuple(sorted(LIVE))
-            live = RequestFilter(which.type, states, which.user, which.args)
-            for request in await self._store.find(live, limit=1000):
-                told[request.request_id] = _revision(request)
-                yield await self._whole(request, options, True, _revision(request))
-            while True:
-                await something.wait()
-                something.clear()
-                request_ids = [request_id for request_id in changed if request_id]
-                changed.clear()
-                for request in (await self._store.get(request_ids)).values():
-                    revision = _revision(request)
-                    if _matches(request, which) and told.get(request.request_id, -1) < revision:
-                        new = request.request_id not in told
-                        told[request.request_id] = revision
-                        if request.state in FINAL:
-                            del told[request.request_id]
-                        yield await self._whole(request, options, new, revision)
-        finally:
-            self._changes.forget(listener)
+    async def _snapshots(self, which: RequestFilter) -> AsyncIterator[Change]:
+        rows = [row for row in await self._views.live() if matches(row, row.state, which)]
+        for start in range(0, len(rows), SNAPSHOTS_AT_ONCE):
+            for view in await self._views.now_all(rows[start : start + SNAPSHOTS_AT_ONCE], {}):
+                yield view.snapshot_change(view.row.state, "")
 
-    async def _whole(
-        self, request: Request, options: WatchOptions, first: bool, revision: int
-    ) -> event_pb2.RequestEvent:
-        event = event_pb2.RequestEvent(
-            request_id=request.request_id, revision=revision, cursor=str(revision)
-        )
-        event.occurred_at.GetCurrentTime()
-        if first or request.state in FINAL:
-            with_chain = options.include_job_chain and first
-            event.snapshot.CopyFrom(await self._snapshot(request, with_chain))
-            event.snapshot.request.revision = revision
-        else:
-            event.request.CopyFrom(self._encode(request))
-            event.request.revision = revision
-        return event
+    async def _to_all(
+        self, change: Change, which: RequestFilter, options: WatchOptions, cursor: str
+    ) -> bytes:
+        if not matches(change.request, change.before, which):
+            return b""
+        if options.include_job_chain and change.is_snapshot:
+            chain = await self._views.chain(change.request.request_id)
+            return change.with_chain(chain, cursor)
+        return change.encoded(cursor, options.requests_only)
 
-    async def _running(
-        self, request: Request, options: WatchOptions, first: bool, changed: asyncio.Event
-    ) -> AsyncIterator[event_pb2.RequestEvent]:
-        """Events of a request from its runner, until the request changes or the runner is gone."""
-        client = (await self._runners.live()).get(request.runner_id)
-        if client is None:
-            await _within(RETRY_INTERVAL, changed)
+    async def _rows(self, request_ids: Sequence[str]) -> list[Request]:
+        found = await self._store.get(request_ids)
+        for request_id in request_ids:
+            if request_id not in found:
+                raise RequestNotFound(request_id)
+        return [found[request_id] for request_id in request_ids]
+
+
+class _Named:
+    """How far one watcher of named requests is.
+
+    Attributes:
+        revisions: what was told last of each, in the order in which they were named.
+        open: those that have not ended, as far as was told.
+    """
+
+    def __init__(self, views: Views, options: WatchOptions, seen: dict[str, int]) -> None:
+        self._views = views
+        self._options = options
+        self.revisions = seen
+        self.open: set[str] = set()
+
+    def expect(self, request_id: str) -> int:
+        """Take a request that will be told of; answers the revision that was seen of it."""
+        self.open.add(request_id)
+        return self.revisions.setdefault(request_id, 0)
+
+    async def first(self, view: View) -> AsyncIterator[Change]:
+        """What leads from what was seen of a request to how it is."""
+        row, seen = view.row, self.revisions[view.row.request_id]
+        if row.state in FINAL and seen == view.revision:
+            self.open.discard(row.request_id)
             return
-        asked = job_runner_service_pb2.WatchJobsRequest(request_ids=[request.request_id])
-        call = client.stub.WatchJobs(asked)
-        change = asyncio.ensure_future(changed.wait())
-        begun = False
-        try:
-            while True:
-                read = asyncio.ensure_future(call.read())
-                await asyncio.wait({read, change}, return_when=asyncio.FIRST_COMPLETED)
-                if not read.done():
-                    read.cancel()
-                    return
-                response = read.result()
-                if not isinstance(response, job_runner_service_pb2.WatchJobsResponse):
-                    await _within(RETRY_INTERVAL, changed)
-                    return
-                if not begun:
-                    begun = True
-                    yield await self._taken_up(request, options, first, list(response.events))
-                    continue
-                for event in response.events:
-                    yield _told(event)
-        except grpc.aio.AioRpcError:
-            await _within(RETRY_INTERVAL, changed)
-        finally:
-            change.cancel()
-            call.cancel()
+        if view.missed is not None:
+            for event in view.missed:
+                for change in runner_changes(row, event, ""):
+                    yield change
+            return
+        if not seen:
+            yield view.snapshot_change(row.state, "")
+            return
+        position = revision.parts_of(seen).position
+        after = position if position < revision.LAST_POSITION else 0
+        async for entry in self._views.entries(row.request_id, after):
+            change = entry_change(row, entry, "")
+            if change.revision > view.revision:
+                break
+            yield change
+        if row.state in FINAL or row.state is State.SUSPENDED:
+            yield request_change(row, State.RUNNING, view.revision, "")
+        else:
+            yield view.snapshot_change(row.state, "")
 
-    async def _taken_up(
-        self,
-        request: Request,
-        options: WatchOptions,
-        first: bool,
-        events: list[event_pb2.JobEvent],
-    ) -> event_pb2.RequestEvent:
-        """The snapshot with which a runner's stream begins: it knows the jobs best."""
-        number = max((event.sequence_number for event in events), default=1)
-        revision = (request.epoch << EPOCH_BITS) + number
-        event = event_pb2.RequestEvent(
-            request_id=request.request_id, revision=revision, cursor=str(revision)
-        )
-        event.occurred_at.GetCurrentTime()
-        with_chain = options.include_job_chain and first
-        snapshot = event.snapshot
-        snapshot.CopyFrom(await self._snapshot(request, with_chain))
-        snapshot.request.revision = revision
-        if events:
-            snapshot.request.finished_jobs = events[-1].finished_jobs
-            jobs = {job.job_id: job for job in snapshot.jobs}
-            jobs |= {event.job.job_id: event.job for event in events}
-            snapshot.ClearField("jobs")
-            snapshot.jobs.extend(jobs.values())
-        return event
-
-
-def _told(event: event_pb2.JobEvent) -> event_pb2.RequestEvent:
-    revision = (event.epoch << EPOCH_BITS) + event.sequence_number
-    return event_pb2.RequestEvent(
-        request_id=event.job.request_id,
-        revision=revision,
-        cursor=str(revision),
-        occurred_at=event.occurred_at,
-        job=event.job,
-    )
-
-
-def _revision(request: Request) -> int:
-    """Revision of a state that no runner tells of."""
-    if request.state in FINAL:
-        number = LAST_OF_EPOCH
-    elif request.state is State.SUSPENDED:
-        number = LAST_OF_EPOCH - 1
-    else:
-        number = 1
-    return (request.epoch << EPOCH_BITS) + number
-
-
-def _matches(request: Request, which: RequestFilter) -> bool:
-    return (
-        which.type in ("", request.type)
-        and which.user in ("", request.user)
-        and (not which.states or request.state in which.states)
-    )
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    """Wait for the event, but no longer than this."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
+    async def told(self, change: Change) -> bytes:
+        """The change as this watcher gets it; nothing if it was told before."""
+        request_id = change.request.request_id
+        if change.revision <= self.revisions[request_id]:
+            return b""
+        self.revisions[request_id] = change.revision
+        if change.is_end:
+            self.open.discard(request_id)
+        cursor = ",".join(map(str, self.revisions.values()))
+        if self._options.include_job_chain and change.is_snapshot:
+            return change.with_chain(await self._views.chain(request_id), cursor)
+        return change.encoded(cursor, self._options.requests_only)

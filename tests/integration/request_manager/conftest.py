@@ -21,6 +21,7 @@ from spincycle.request_manager.process import serve
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import (
     error_pb2,
+    event_pb2,
     job_log_pb2,
     job_log_service_pb2,
     job_log_service_pb2_grpc,
@@ -92,6 +93,31 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.suspended: list[str] = []
         self.refuse_with: str = ""
         self.silent = False
+        self.told: list[event_pb2.JobEvent] = []
+        self.cuts = 0
+        self._watched = asyncio.Condition()
+
+    async def tell(self, request_id: str, moment: int = 0, **more: object) -> None:
+        """Tell an event of a chain, under the next number of the epoch."""
+        event = event_pb2.JobEvent(
+            request_id=request_id,
+            epoch=self.chains[request_id],
+            order=len(self.told) + 1,
+            moment=moment,  # type: ignore[arg-type]
+            **({"sequence_number": 2 + len(self.told)} | more),  # type: ignore[arg-type]
+        )
+        if not moment:
+            event.job.request_id = request_id
+        event.occurred_at.GetCurrentTime()
+        self.told.append(event)
+        async with self._watched:
+            self._watched.notify_all()
+
+    async def cut(self) -> None:
+        """Break the streams of those who watch."""
+        self.cuts += 1
+        async with self._watched:
+            self._watched.notify_all()
 
     async def RunChains(self, request, context):  # type: ignore[no-untyped-def]
         if self.silent:
@@ -107,12 +133,15 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
                 ]
             )
         for one in request.assignments:
-            self.chains[one.job_chain.request_id] = one.epoch
+            if self.chains.get(one.job_chain.request_id) != one.epoch:
+                self.chains[one.job_chain.request_id] = one.epoch
+                await self.tell(one.job_chain.request_id, event_pb2.CHAIN_MOMENT_BEGUN)
         return job_runner_service_pb2.RunChainsResponse()
 
     async def ResumeChains(self, request, context):  # type: ignore[no-untyped-def]
         for one in request.suspended_job_chains:
             self.chains[one.request_id] = one.epoch
+            await self.tell(one.request_id, event_pb2.CHAIN_MOMENT_BEGUN)
             self.resumed[one.request_id] = one
         return job_runner_service_pb2.ResumeChainsResponse()
 
@@ -128,8 +157,32 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         return job_runner_service_pb2.ListRunningResponse()
 
     async def WatchJobs(self, request, context):  # type: ignore[no-untyped-def]
-        yield job_runner_service_pb2.WatchJobsResponse()
-        await asyncio.Event().wait()
+        cuts = self.cuts
+        place = request.after_order if request.resume else len(self.told)
+        yield job_runner_service_pb2.WatchJobsResponse(order=place)
+        while True:
+            if self.told[place:]:
+                events, place = self.told[place:], len(self.told)
+                yield job_runner_service_pb2.WatchJobsResponse(events=events)
+            async with self._watched:
+                await self._watched.wait_for(
+                    lambda: len(self.told) > place or self.cuts > cuts  # noqa: B023
+                )
+            if self.cuts > cuts:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+
+    async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+        response = job_runner_service_pb2.DescribeChainsResponse()
+        for known in request.chains:
+            events = [told for told in self.told if told.request_id == known.request_id]
+            if known.request_id in self.chains and events:
+                response.chains.add(
+                    request_id=known.request_id,
+                    epoch=events[-1].epoch,
+                    sequence_number=events[-1].sequence_number,
+                    jobs={told.job.job_id: told.job for told in events if told.job.job_id}.values(),
+                )
+        return response
 
 
 class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
@@ -162,8 +215,9 @@ class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
         )
 
     async def Tail(self, request, context):  # type: ignore[no-untyped-def]
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not here")
-        yield job_log_service_pb2.TailResponse()
+        for entry in self.entries.get(request.request_id, []):
+            if entry.position > request.after_position:
+                yield job_log_service_pb2.TailResponse(entry=entry)
 
 
 @dataclass
@@ -218,6 +272,10 @@ class Manager:
             finished_jobs=3,
         )
         finish.finished_at.GetCurrentTime()
+        for runner in self.runners:
+            if runner.chains.get(request_id) == epoch:
+                left = event_pb2.CHAIN_MOMENT_LEFT
+                await runner.tell(request_id, left, all_told=True)
         report = rpc.RunnerReport(finish=finish)
         return (await self.stub.Report(rpc.ReportRequest(reports=[report]))).results[0]
 

@@ -112,7 +112,7 @@ async def test_a_request_manager_hears_what_another_one_changes(
 
         await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
 
-        assert (await anext(told)).events[0].snapshot.request.state == STOPPED
+        assert (await anext(told)).events[0].request.state == STOPPED
 
 
 async def registered_when_given_up(manager: Manager, silent: str) -> SteeredRunner:

@@ -359,7 +359,9 @@ async def test_a_page_token_of_no_time_is_refused(manager: Manager, microseconds
 
 
 @pytest.mark.parametrize("cursor", ["9" * 5000, "-1", "1.5", "x"])
-async def test_a_cursor_that_is_none_is_refused(manager: Manager, cursor: str) -> None:
+async def test_a_cursor_of_named_requests_that_is_none_is_refused(
+    manager: Manager, cursor: str
+) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await manager.stub.Watch(rpc.WatchRequest(request_ids=["r"], cursor=cursor)).read()
 
@@ -376,9 +378,9 @@ async def test_a_watcher_sees_a_request_from_its_beginning_to_its_end(manager: M
 
     await manager.register(SteeredRunner("one"))
     second = (await anext(told)).events[0]
-    assert second.snapshot.request.state == RUNNING
+    assert second.request.state == RUNNING
     await manager.finish(request_id, 1)
-    states = [event.snapshot.request.state async for more in told for event in more.events]
+    states = [event.request.state async for more in told for event in more.events]
 
     assert states[-1] == COMPLETE
     assert first.revision < second.revision

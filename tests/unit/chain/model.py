@@ -138,7 +138,7 @@ class Model:
                     self.waits.add(token)
                 case CancelWait(token):
                     self.waits.discard(token)
-                case Publish(event):
+                case Publish(event, _):
                     self._published(event.finished_jobs, event.rolled_back_jobs)
                 case Finish(report):
                     self._finish(report)

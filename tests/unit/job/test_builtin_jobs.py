@@ -12,6 +12,7 @@ import pytest
 
 from spincycle.job import ArgNotSet, Job, JobError, JobId, Return, State, Value, WrongArgType
 from spincycle.job.builtin import jobs, shell_command
+from spincycle.job.live_output import STDOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,3 +249,15 @@ async def test_a_cancelled_command_leaves_no_process(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     await until_gone(int(pid))
+
+
+async def test_what_a_program_prints_is_shown_while_it_runs(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    job = created("shell-command", cmd="sh", args=["-c", f"echo hello; read go < {gate}; echo bye"])
+    running = asyncio.create_task(result(job))
+    await until(lambda: job.output is not None and job.output.after(STDOUT, 0)[1] == b"hello\n")
+
+    gate.write_text("go\n")
+
+    assert (await running).stdout == "hello\nbye\n"

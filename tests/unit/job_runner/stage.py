@@ -10,7 +10,7 @@ from spincycle.chain.commands import FinishReport
 from spincycle.job import Job, JobId, JobTypes, Return, State
 from spincycle.job_chain import JobChain, SuspendedJobChain, Value
 from spincycle.job_runner.places import Places
-from spincycle.job_runner.ports import Surroundings
+from spincycle.job_runner.ports import ChainBegun, ChainLeft, Surroundings
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.running_try import StopPolicy, Workshop
 from spincycle.job_runner.threads import Threads
@@ -148,7 +148,11 @@ class Reports:
 
 
 class Watcher:
+    wanted = True
+
     def __init__(self) -> None:
+        self.begins: list[ChainBegun] = []
+        self.leaves: list[ChainLeft] = []
         self.events: list[JobEvent] = []
         self.broken_for = ""
 
@@ -156,6 +160,12 @@ class Watcher:
         if event.job.request_id == self.broken_for:
             raise RuntimeError("this cannot happen")
         self.events.append(event)
+
+    def begun(self, chain: ChainBegun) -> None:
+        self.begins.append(chain)
+
+    def left(self, chain: ChainLeft) -> None:
+        self.leaves.append(chain)
 
     def states(self, job_id: str) -> list[State]:
         return [event.job.state for event in self.events if event.job.job_id == job_id]

@@ -15,6 +15,7 @@ from tests.unit.job_runner.stage import (
 from spincycle.errors import InvalidChain, RunnerFull, StaleEpoch
 from spincycle.job import Return, State
 from spincycle.job_chain import Value
+from spincycle.job_runner.traverser import ChainView
 
 COMPLETE = State.COMPLETE
 
@@ -113,16 +114,35 @@ async def test_what_a_job_reports_is_seen_in_status_and_events(stage: Stage) -> 
     assert [event.job.status for event in stage.watcher.events][-1] == ""
 
 
-async def test_every_job_that_has_started_can_be_listed(stage: Stage) -> None:
+async def test_a_chain_is_described_with_every_job_that_has_started(stage: Stage) -> None:
     stage.plays["b"] = [works_until_stopped]
     stage.runner.run(chain("a > b > c"), 1)
     await stage.until_begun("b")
 
-    assert [(event.job.job_id, event.job.state) for event in stage.runner.started("request")] == [
+    views: list[ChainView] = []
+    assert stage.runner.describe("request", views.append)
+    assert [(job.job_id, job.state) for job in views[0].jobs] == [
         ("a", COMPLETE),
         ("b", State.RUNNING),
     ]
-    assert stage.runner.started("unknown") == []
+    assert views[0].sequence_number == stage.watcher.events[-1].sequence_number
+    assert not stage.runner.describe("unknown", views.append)
+
+
+async def test_a_chain_is_described_when_what_it_did_is_committed(stage: Stage) -> None:
+    stage.journal.away = True
+    stage.plays["b"] = [works_until_stopped]
+    stage.runner.run(chain("a > b"), 1)
+    await stage.until_begun("a")
+    await turns()
+    views: list[ChainView] = []
+    stage.runner.describe("request", views.append)
+    assert views == []
+
+    stage.journal.come_back()
+    await stage.until_begun("b")
+
+    assert [(job.job_id, job.state) for job in views[0].jobs] == [("a", COMPLETE)]
 
 
 async def test_the_same_chain_under_the_same_epoch_is_accepted_and_runs_once(

@@ -4,10 +4,19 @@ import asyncio
 
 import pytest
 from tests.unit.chain.chains import chain
-from tests.unit.job_runner.stage import Play, Scripted, Stage, fails, returns, turns
+from tests.unit.job_runner.stage import (
+    Play,
+    Scripted,
+    Stage,
+    fails,
+    returns,
+    turns,
+    works_until_stopped,
+)
 
 from spincycle.job import Return, State
 from spincycle.job_chain import Backoff, Value
+from spincycle.revision import number_of
 
 COMPLETE, FAIL, STOPPED = State.COMPLETE, State.FAIL, State.STOPPED
 
@@ -217,7 +226,7 @@ async def test_counts_never_go_down_for_a_watcher(stage: Stage) -> None:
     assert max(event.rolled_back_jobs for event in stage.watcher.events) == 2
     assert stage.reports.counts[-1] == (4, 0)
     numbers = [event.sequence_number for event in stage.watcher.events]
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers == sorted(set(numbers))
 
 
 async def test_a_watcher_sees_each_state_of_a_job(stage: Stage) -> None:
@@ -227,3 +236,65 @@ async def test_a_watcher_sees_each_state_of_a_job(stage: Stage) -> None:
 
     running = State.RUNNING
     assert stage.watcher.states("a") == [running, FAIL, State.PENDING, running, COMPLETE]
+
+
+async def test_the_end_of_a_try_is_told_once_it_is_committed_and_under_its_position(
+    stage: Stage,
+) -> None:
+    stage.journal.away = True
+    stage.runner.run(chain("a > b"), 3)
+    await stage.until_begun("a")
+    await turns()
+    assert stage.watcher.states("a") == [State.RUNNING]
+
+    stage.journal.away = False
+    stage.journal.come_back()
+    await stage.reports.end()
+
+    ends = [event for event in stage.watcher.events if event.job.state is COMPLETE]
+    entries = [(entry.job_id, entry.position) for entry in stage.journal.entries]
+    assert [(e.job.job_id, e.sequence_number) for e in ends] == [
+        (job_id, number_of(position, 0)) for job_id, position in entries
+    ]
+
+
+async def test_a_chain_tells_that_it_begins_before_all_and_that_it_has_left_after_all(
+    stage: Stage,
+) -> None:
+    await stage.run(chain("a"))
+    await turns()
+
+    (begun,), (left,) = stage.watcher.begins, stage.watcher.leaves
+    assert begun.sequence_number < stage.watcher.events[0].sequence_number
+    assert left.sequence_number == stage.watcher.events[-1].sequence_number
+    assert left.all_told
+
+
+async def test_a_chain_that_is_abandoned_takes_what_is_not_committed_with_it(
+    stage: Stage,
+) -> None:
+    stage.journal.away = True
+    stage.runner.run(chain("a > b"), 1)
+    await stage.until_begun("a")
+    await turns()
+
+    stage.runner.abandon("request", 1)
+    stage.journal.come_back()
+    await turns()
+
+    assert stage.watcher.states("a") == [State.RUNNING]
+    assert not stage.watcher.leaves[0].all_told
+
+
+async def test_nothing_is_published_while_nobody_watches_but_it_is_counted(stage: Stage) -> None:
+    stage.watcher.wanted = False
+    stage.plays["b"] = [works_until_stopped]
+    stage.runner.run(chain("a > b"), 1)
+    await stage.until_begun("b")
+    assert stage.watcher.events == []
+
+    stage.watcher.wanted = True
+    stage.runner.stop("request", "")
+    await stage.reports.end()
+
+    assert [event.sequence_number for event in stage.watcher.events] == [number_of(2, 0)]

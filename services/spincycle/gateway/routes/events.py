@@ -160,7 +160,8 @@ class EventStream(AsyncIterator[bytes]):
             self._over = True
             return b"event: end\ndata: {}\n\n"
         self._reading = asyncio.ensure_future(self._watch.read())
-        return b"".join(event_text(event) for event in response.events) or b":\n\n"
+        events = b"".join(event_text(event) for event in response.events)
+        return events + place_text(response.cursor) or b":\n\n"
 
     def _told(self, failure: BaseException) -> bytes:
         if not isinstance(failure, grpc.aio.AioRpcError):
@@ -176,6 +177,12 @@ def event_text(event: event_pb2.RequestEvent) -> bytes:
         with_url(event.snapshot.request)
     elif change == "request":
         with_url(event.request)
-    cursor = event.cursor or str(event.revision)
-    head = f"id: {cursor}\nevent: {change}\ndata: ".encode()
+    # Among the first of many requests there is no place yet to take the stream up from.
+    place = f"id: {event.cursor}\n" if event.cursor else ""
+    head = f"{place}event: {change}\ndata: ".encode()
     return head + to_part(EVENT.encode(event)) + b"\n\n"
+
+
+def place_text(cursor: str) -> bytes:
+    """A place where a stream can be taken up again, without an event; nothing if it is empty."""
+    return f"id: {cursor}\n\n".encode() if cursor else b""

@@ -15,6 +15,8 @@ from spincycle.job.job import Job, Return
 from spincycle.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spincycle.job_chain import Value
 
 KILL_AFTER = 5.0
@@ -60,7 +62,8 @@ class ShellCommand(Job):
         """
         if self._stop.is_set():
             return Return(State.STOPPED)
-        out, err = _Capture(), _Capture()
+        out = _Capture(lambda data: self.prints(stdout=data))
+        err = _Capture(lambda data: self.prints(stderr=data))
         try:
             await out.open()
             await err.open()
@@ -130,7 +133,8 @@ class ShellCommand(Job):
 class _Capture(asyncio.Protocol):
     """Reads one output stream of the program, so that the program never waits for a reader."""
 
-    def __init__(self) -> None:
+    def __init__(self, show: Callable[[bytes], None]) -> None:
+        self._show = show
         self._output = BoundedOutput()
         self._transport: asyncio.ReadTransport | None = None
         self.write_end = -1
@@ -144,6 +148,7 @@ class _Capture(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._output.write(data)
+        self._show(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - an end is an end
         if not self.closed.done():

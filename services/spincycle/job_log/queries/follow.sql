@@ -5,3 +5,7 @@ SELECT job_log.follow();
 -- name: unfollow
 -- Has this session told nothing any more.
 DELETE FROM job_log.followers WHERE pid = pg_backend_pid();
+
+-- name: tell
+-- Tells all job logs something.
+SELECT pg_notify(:channel, :payload);

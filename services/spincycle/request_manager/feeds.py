@@ -1,0 +1,211 @@
+"""What runners tell: one stream from each of them, shared by all who watch here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
+
+import grpc
+import structlog
+
+from spincycle.errors import DatabaseUnavailable
+from spincycle.process import keep_up
+from spincycle.request_manager.runner_client import RunnerClient
+from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.v1 import event_pb2
+from spincycle.v1 import job_runner_service_pb2 as rpc
+
+FIRST_RETRY = 0.1
+LAST_RETRY = 2.0
+"""Seconds before a stream that broke is opened again: doubled from the first to the last."""
+
+BEGIN_TIMEOUT = 2.0
+"""Seconds that streams have to begin before those who watch go on without them."""
+
+DESCRIBE_TIMEOUT = 5.0
+"""Seconds for one call that asks how chains are."""
+
+DESCRIBED_AT_ONCE = 200
+"""Most chains in one such call."""
+
+
+class Hearer(Protocol):
+    """Who hears what runners tell."""
+
+    async def began(self, runner_id: str, order: int, *, gap: bool) -> None:
+        """A stream begins after an order; with `gap`, not where the last one ended."""
+        ...
+
+    async def heard(self, runner_id: str, events: Sequence[event_pb2.JobEvent]) -> None:
+        """A runner told something."""
+        ...
+
+    def gone(self, runner_id: str) -> None:
+        """A runner tells nothing more, ever."""
+        ...
+
+
+Broke = Callable[[Hearer], Awaitable[None]]
+"""Called when a stream broke, before it is opened again."""
+
+
+class Feeds:
+    """Keeps a stream open from each live runner, while somebody listens."""
+
+    def __init__(self, runners: RunnerDirectory) -> None:
+        self._runners = runners
+        self._feeds: dict[str, _Feed] = {}
+
+    async def refresh(self, hearer: Hearer, *, anew: bool = False) -> None:
+        """Open streams from runners that came, and forget those that are gone.
+
+        Raises:
+            DatabaseUnavailable: it is not known which runners there are.
+        """
+        if anew:
+            self._runners.forget()
+        live = await self._runners.live()
+        for runner_id in [known for known in self._feeds if known not in live]:
+            self._feeds.pop(runner_id).close()
+            hearer.gone(runner_id)
+        for runner_id, client in live.items():
+            if runner_id not in self._feeds:
+                self._feeds[runner_id] = _Feed(client, hearer, self._look_again)
+
+    async def begun(self) -> None:
+        """Return when every stream has begun, or after a while without those that have not."""
+        waiting = [asyncio.ensure_future(feed.connected.wait()) for feed in self._feeds.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=BEGIN_TIMEOUT)
+        for task in waiting:
+            task.cancel()
+
+    def knows(self, runner_id: str) -> bool:
+        """Whether there is a stream from a runner, or the wish for one."""
+        return runner_id in self._feeds
+
+    def hears(self, runner_id: str) -> bool:
+        """Whether a runner can tell something now; of a runner without id, whether any can."""
+        if not runner_id:
+            return any(feed.connected.is_set() for feed in self._feeds.values())
+        feed = self._feeds.get(runner_id)
+        return feed is not None and feed.connected.is_set()
+
+    def address(self, runner_id: str) -> str:
+        """Address of a runner, host:port; empty if it is gone."""
+        feed = self._feeds.get(runner_id)
+        return feed.client.runner.address if feed else ""
+
+    async def describe(
+        self, runner_id: str, chains: Iterable[rpc.KnownChain]
+    ) -> dict[str, rpc.ChainStatus]:
+        """How chains of a runner are, by request; those that it does not have are missing."""
+        feed = self._feeds.get(runner_id)
+        named = list(chains)
+        found: dict[str, rpc.ChainStatus] = {}
+        if feed is None:
+            return found
+        for start in range(0, len(named), DESCRIBED_AT_ONCE):
+            request = rpc.DescribeChainsRequest(chains=named[start : start + DESCRIBED_AT_ONCE])
+            try:
+                response = await feed.client.stub.DescribeChains(request, timeout=DESCRIBE_TIMEOUT)
+            except grpc.aio.AioRpcError as failure:
+                structlog.get_logger().warning(
+                    "chains not described", runner_id=runner_id, cause=failure.details()
+                )
+                break
+            found |= {chain.request_id: chain for chain in response.chains}
+        return found
+
+    async def missed(
+        self, runner_id: str, after: int, until: int
+    ) -> list[event_pb2.JobEvent] | None:
+        """Events of a runner between two orders; None if it no longer has them all."""
+        feed = self._feeds.get(runner_id)
+        if feed is None:
+            return None
+        events: list[event_pb2.JobEvent] = []
+        request = rpc.WatchJobsRequest(runner_id=runner_id, resume=True, after_order=after)
+        call = feed.client.stub.WatchJobs(request, timeout=DESCRIBE_TIMEOUT)
+        try:
+            first = True
+            while not events or events[-1].order < until:
+                response = await call.read()
+                if not isinstance(response, rpc.WatchJobsResponse):
+                    return None
+                if first and response.gap:
+                    return None
+                if first and response.order >= until:
+                    return []
+                first = False
+                events.extend(response.events)
+        except grpc.aio.AioRpcError:
+            return None
+        finally:
+            call.cancel()
+        return [event for event in events if event.order <= until]
+
+    async def close(self) -> None:
+        """Close all streams."""
+        tasks = [feed.close() for feed in self._feeds.values()]
+        self._feeds.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_again(self, hearer: Hearer) -> None:
+        try:
+            await self.refresh(hearer, anew=True)
+        except DatabaseUnavailable:
+            return
+
+
+class _Feed:
+    """The stream from one runner, opened again and again until it is closed."""
+
+    def __init__(self, client: RunnerClient, hearer: Hearer, broke: Broke) -> None:
+        self.client = client
+        self.connected = asyncio.Event()
+        self._hearer = hearer
+        self._broke = broke
+        self._task = asyncio.create_task(keep_up("stream of a runner", self._run))
+
+    def close(self) -> asyncio.Task[None]:
+        """End it; answers the task that ends."""
+        self.connected.clear()
+        self._task.cancel()
+        return self._task
+
+    async def _run(self) -> None:
+        order: int | None = None
+        wait = FIRST_RETRY
+        runner_id = self.client.runner.runner_id
+        while True:
+            request = rpc.WatchJobsRequest(
+                runner_id=runner_id, resume=order is not None, after_order=order or 0
+            )
+            call = self.client.stub.WatchJobs(request)
+            try:
+                first = await call.read()
+                if isinstance(first, rpc.WatchJobsResponse):
+                    gap = order is None or first.gap
+                    order = first.order if gap else order
+                    self.connected.set()
+                    await self._hearer.began(runner_id, order or 0, gap=gap)
+                    wait = FIRST_RETRY
+                while isinstance(response := await call.read(), rpc.WatchJobsResponse):
+                    await self._hearer.heard(runner_id, response.events)
+                    order = response.events[-1].order if response.events else order
+            except (grpc.aio.AioRpcError, DatabaseUnavailable) as failure:
+                structlog.get_logger().info(
+                    "stream of a runner broke", runner_id=runner_id, cause=_cause(failure)
+                )
+            finally:
+                self.connected.clear()
+                call.cancel()
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LAST_RETRY)
+            await self._broke(self._hearer)
+
+
+def _cause(failure: Exception) -> str:
+    return (failure.details() or "") if isinstance(failure, grpc.aio.AioRpcError) else str(failure)

@@ -1,0 +1,85 @@
+"""A request that somebody watches here, and how much of it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC
+
+from spincycle import revision
+from spincycle.request_arg import RequestArg
+from spincycle.request_manager.model import Request
+from spincycle.request_manager.watcher import Watcher
+from spincycle.state import FINAL, State
+from spincycle.v1 import event_pb2
+
+
+@dataclass(slots=True)
+class Tracked:
+    """One request.
+
+    Attributes:
+        row: the request as it was told last.
+        told: revision of what was told last; 0 if nothing was.
+        position: of the last journal entry whose try's end was told.
+        settled: nothing is missing that a runner might still tell, or has taken with it.
+        runner_id: runner that told last, or that should.
+        finished_jobs: as they were told last.
+        rolled_back_jobs: likewise.
+        watchers: those who watch this very request.
+        args: its arguments, for those who watch all; None if they were not needed so far.
+    """
+
+    row: Request
+    told: int = 0
+    position: int = 0
+    settled: bool = True
+    runner_id: str = ""
+    finished_jobs: int = 0
+    rolled_back_jobs: int = 0
+    watchers: set[Watcher] = field(default_factory=set)
+    args: Sequence[RequestArg] | None = None
+
+    def lacks(self, row: Request) -> bool:
+        """Whether a runner ran the request, as a new row says, and did not tell all of it."""
+        if not self.settled:
+            return True
+        ran_since = row.epoch > revision.parts_of(self.told).epoch
+        return ran_since and row.started_at is not None
+
+    def is_running(self, epoch: int) -> bool:
+        """Whether it was told that the request runs under this epoch, or a later one."""
+        return self.row.epoch > epoch or (
+            self.row.epoch == epoch and self.row.state is not State.PENDING
+        )
+
+    def counts_move(self, finished_jobs: int, rolled_back_jobs: int) -> bool:
+        """Take new counts; answers whether they are."""
+        moved = (finished_jobs, rolled_back_jobs) != (self.finished_jobs, self.rolled_back_jobs)
+        self.finished_jobs, self.rolled_back_jobs = finished_jobs, rolled_back_jobs
+        return moved
+
+
+def begun(row: Request, event: event_pb2.JobEvent, runner_id: str, address: str) -> Request:
+    """The request as it is while a runner runs it that told an event."""
+    return replace(
+        row,
+        state=State.RUNNING,
+        epoch=event.epoch,
+        runner_id=runner_id,
+        runner_address=address,
+        started_at=row.started_at or event.occurred_at.ToDatetime(UTC),
+        finished_at=None,
+        reason="",
+    )
+
+
+def row_revision(row: Request) -> int:
+    """Revision of a state that no runner tells of; 0 for RUNNING, of which one does."""
+    if row.state in FINAL:
+        return revision.ended(row.epoch)
+    # What waits may have been given to a runner already, under an epoch of which the runner tells.
+    epoch = row.epoch - bool(row.runner_id)
+    if row.state is State.SUSPENDED:
+        return revision.suspended(epoch)
+    return revision.waiting(epoch) if row.state is State.PENDING else 0

@@ -1,0 +1,183 @@
+"""How requests are at one moment, at a revision: from their runner, or from what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from spincycle.request_arg import RequestArg
+from spincycle.request_manager.change_store import ChangeStore
+from spincycle.request_manager.feeds import Feeds
+from spincycle.request_manager.job_log_client import JobLogClient
+from spincycle.request_manager.model import Position, Request, RequestFilter
+from spincycle.request_manager.snapshots import Snapshots
+from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.told import Change, entry_status, snapshot_change
+from spincycle.request_manager.tracked import row_revision
+from spincycle.request_manager.translate import encode_arg, encode_request
+from spincycle.revision import LAST_POSITION, number_of, parts_of, revision_of
+from spincycle.state import LIVE, State
+from spincycle.v1 import (
+    event_pb2,
+    job_chain_pb2,
+    job_log_pb2,
+    job_runner_service_pb2,
+    status_pb2,
+)
+
+PAGE = 1000
+"""Requests that are read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A request and its jobs at one revision.
+
+    Attributes:
+        missed: every event of its runner since the revision that was known, if they are all
+            kept; there are no jobs then.
+    """
+
+    row: Request
+    revision: int
+    args: Sequence[RequestArg] = ()
+    jobs: Sequence[status_pb2.JobStatus] = ()
+    counts: tuple[int, int] = (0, 0)
+    missed: Sequence[event_pb2.JobEvent] | None = None
+
+    def snapshot_change(self, before: State, cursor: str) -> Change:
+        """The view as an event."""
+        message = encode_request(self.row)
+        message.args.extend(encode_arg(arg) for arg in self.args)
+        message.revision = self.revision
+        if self.counts[0] > message.finished_jobs:
+            message.finished_jobs, message.rolled_back_jobs = self.counts
+        snapshot = event_pb2.RequestSnapshot(request=message, jobs=self.jobs)
+        return snapshot_change(self.row, before, snapshot, cursor)
+
+
+class Views:
+    """Looks at requests. Every method raises what the database or the job log says."""
+
+    def __init__(
+        self,
+        store: RequestStore,
+        changes: ChangeStore,
+        feeds: Feeds,
+        snapshots: Snapshots,
+        job_log: JobLogClient,
+    ) -> None:
+        self._store = store
+        self._changes = changes
+        self._feeds = feeds
+        self._snapshots = snapshots
+        self._job_log = job_log
+
+    async def now(self, row: Request, known: int = 0) -> View:
+        """How a request is; `known` is the revision that the caller has seen."""
+        (view,) = await self.now_all([row], {row.request_id: known})
+        return view
+
+    async def now_all(self, rows: Iterable[Request], known: Mapping[str, int]) -> list[View]:
+        """How requests are, in the same order."""
+        rows = list(rows)
+        described = await self._described(rows, known)
+        lost = [
+            row.request_id
+            for row in rows
+            if row.state in LIVE and row.runner_id and row.request_id not in described
+        ]
+        # Their chain has left the runner by now, or the runner is gone.
+        again = await self._store.get(lost) if lost else {}
+        args = await self._changes.args([row.request_id for row in rows])
+        views = []
+        for row in rows:
+            chain = described.get(row.request_id)
+            its_args = args.get(row.request_id, [])
+            if chain is None:
+                views.append(await self._stored(again.get(row.request_id, row), its_args))
+            else:
+                views.append(await self._from_runner(row, chain, its_args))
+        return views
+
+    async def stored(self, row: Request, revision: int) -> View:
+        """How a request was at a revision, as the database and the journal have it."""
+        args = (await self._changes.args([row.request_id])).get(row.request_id, [])
+        view = await self._stored(row, args, parts_of(revision).position)
+        return replace(view, revision=revision)
+
+    async def live(self) -> list[Request]:
+        """All requests that have not ended."""
+        which = RequestFilter(states=tuple(sorted(LIVE)))
+        rows: list[Request] = []
+        after: Position | None = None
+        while True:
+            page = await self._store.find(which, PAGE, after=after)
+            rows += page
+            if len(page) < PAGE:
+                return rows
+            after = Position(page[-1].created_at, page[-1].request_id)
+
+    async def chain(self, request_id: str) -> job_chain_pb2.JobChain:
+        """The chain of a request, without its secrets."""
+        return await self._snapshots.chain(request_id)
+
+    async def entries(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
+        """Journal entries of a request after a position, without output."""
+        async for entry in self._job_log.tail(request_id, after):
+            yield entry
+
+    async def _described(
+        self, rows: Sequence[Request], known: Mapping[str, int]
+    ) -> dict[str, job_runner_service_pb2.ChainStatus]:
+        by_runner: dict[str, list[job_runner_service_pb2.KnownChain]] = {}
+        for row in rows:
+            if row.state in LIVE and row.runner_id:
+                seen = known.get(row.request_id, 0)
+                epoch, position, step = parts_of(seen)
+                chain = job_runner_service_pb2.KnownChain(
+                    request_id=row.request_id,
+                    epoch=epoch,
+                    sequence_number=number_of(position, step),
+                )
+                by_runner.setdefault(row.runner_id, []).append(chain)
+        described: dict[str, job_runner_service_pb2.ChainStatus] = {}
+        for runner_id, chains in by_runner.items():
+            described |= await self._feeds.describe(runner_id, chains)
+        return described
+
+    async def _from_runner(
+        self,
+        row: Request,
+        chain: job_runner_service_pb2.ChainStatus,
+        args: Sequence[RequestArg],
+    ) -> View:
+        running = replace(row, state=State.RUNNING, epoch=chain.epoch, finished_at=None)
+        revision = revision_of(chain.epoch, chain.sequence_number)
+        if chain.complete:
+            return View(running, revision, args, missed=list(chain.missed))
+        jobs = {job.job_id: job for job in chain.jobs}
+        if chain.epoch > 1:
+            # A runner that goes on with a chain does not know how earlier tries went.
+            async for entry in self._job_log.entries(row.request_id, without_output=True):
+                job = jobs.get(entry.job_id)
+                if job is not None and not job.HasField("started_at"):
+                    told = entry_status(entry)
+                    told.state = job.state
+                    jobs[entry.job_id] = told
+        counts = (chain.finished_jobs, chain.rolled_back_jobs)
+        return View(running, revision, args, list(jobs.values()), counts)
+
+    async def _stored(
+        self, row: Request, args: Sequence[RequestArg], until: int = LAST_POSITION
+    ) -> View:
+        jobs: dict[str, status_pb2.JobStatus] = {}
+        position = 0
+        if row.epoch:
+            async for entry in self._job_log.entries(row.request_id, without_output=True):
+                if entry.position > until:
+                    break
+                jobs[entry.job_id] = entry_status(entry)
+                position = entry.position
+        at = row_revision(row) or revision_of(row.epoch, number_of(position, 0))
+        return View(row, at, args, list(jobs.values()))

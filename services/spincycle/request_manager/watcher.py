@@ -1,0 +1,71 @@
+"""One who watches: what was told and not taken yet, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from spincycle.errors import SpinCycleError, WatcherTooSlow
+from spincycle.request_manager.told import Change
+
+MAX_BEHIND = 5_000
+"""Events that a watcher may be behind."""
+
+MAX_BYTES_BEHIND = 4 * 1024 * 1024
+"""Bytes of events that a watcher may be behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place among the changes, put there by the watcher itself."""
+
+    cursor: str
+
+
+class Watcher:
+    """A queue of changes; who falls behind is cut, and holds nothing from then on."""
+
+    __slots__ = ("_changes", "_failure", "_size", "_something")
+
+    def __init__(self) -> None:
+        self._changes: list[Change | Mark] = []
+        self._size = 0
+        self._something = asyncio.Event()
+        self._failure: SpinCycleError | None = None
+
+    def put(self, change: Change) -> None:
+        """Add a change; beyond the limit all of them are dropped and the watcher is cut."""
+        if self._failure is not None:
+            return
+        self._changes.append(change)
+        self._size += change.size
+        if len(self._changes) > MAX_BEHIND or self._size > MAX_BYTES_BEHIND:
+            self.end(WatcherTooSlow(MAX_BEHIND))
+        self._something.set()
+
+    def mark(self, mark: Mark) -> None:
+        """Put a mark where the queue ends now."""
+        self._changes.append(mark)
+        self._something.set()
+
+    def end(self, failure: SpinCycleError) -> None:
+        """Let the stream end with a failure; what was not taken is dropped."""
+        self._failure = self._failure or failure
+        self._changes.clear()
+        self._something.set()
+
+    async def batches(self) -> AsyncIterator[list[Change | Mark]]:
+        """Changes as they come, all that wait at once.
+
+        Raises:
+            SpinCycleError: the watcher was cut, or nothing can be told any more.
+        """
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            if self._failure is not None:
+                raise self._failure
+            changes, self._changes, self._size = self._changes, [], 0
+            if changes:
+                yield changes

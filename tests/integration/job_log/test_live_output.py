@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from tests.integration.job_log.conftest import REQUEST, RunningJobLog, StartJobLog, entry
+
+from spincycle.v1 import job_log_service_pb2 as pb
+
+
+class RunnerOffer:
+    """A runner's end of an OfferOutput stream."""
+
+    def __init__(self, job_log: RunningJobLog) -> None:
+        self.call = job_log.stub.OfferOutput()
+
+    async def until_wanted(self, *, again: bool = False) -> None:
+        """Return when the output of the request is wanted, or wanted from its beginning."""
+        while True:
+            answer = await self.call.read()
+            assert isinstance(answer, pb.OfferOutputResponse)
+            if REQUEST in (answer.again_request_ids if again else answer.request_ids):
+                return
+
+    async def until_not_wanted(self) -> None:
+        while (await self.call.read()).request_ids:
+            pass
+
+    async def print(self, text: str, offset: int = 0, job_id: str = "j001") -> None:
+        piece = pb.JobOutput(
+            request_id=REQUEST,
+            job_id=job_id,
+            stream=pb.OUTPUT_STREAM_STDOUT,
+            offset=offset,
+            data=text.encode(),
+        )
+        setattr(piece, "try", 1)
+        await self.call.write(pb.OfferOutputRequest(pieces=[piece]))
+
+
+Tailing = grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]
+
+
+def tail(job_log: RunningJobLog, **more: object) -> Tailing:
+    asked = pb.TailRequest(request_id=REQUEST, follow=True, live_output=True, **more)  # type: ignore[arg-type]
+    return job_log.stub.Tail(asked)
+
+
+async def printed(call: Tailing, count: int) -> str:
+    """So many bytes of output, with a mark for each gap."""
+    text, place = "", 0
+    while len(text) < count:
+        answer = await call.read()
+        assert isinstance(answer, pb.TailResponse)
+        assert answer.HasField("output"), answer
+        text += "~" if answer.output.offset > place else ""
+        text += answer.output.data.decode()
+        place = answer.output.offset + len(answer.output.data)
+    return text
+
+
+async def test_what_a_running_try_prints_comes_before_its_entry(job_log: RunningJobLog) -> None:
+    offer = RunnerOffer(job_log)
+    stream = job_log.stream()
+    await stream.append(entry(5))
+    call = tail(job_log)
+    assert (await call.read()).entry.position == 5
+
+    await offer.until_wanted()
+    await offer.print("one ")
+    await offer.print("two", offset=4)
+    assert await printed(call, 7) == "one two"
+    await stream.append(entry(1, position=6))
+    assert (await call.read()).entry.job_id == "j001"
+    await offer.print(" late", offset=7)
+    await offer.print("other", job_id="j002")
+
+    assert (await call.read()).output.job_id == "j002"
+
+
+async def test_nobody_is_asked_for_output_that_nobody_wants(job_log: RunningJobLog) -> None:
+    offer = RunnerOffer(job_log)
+    plain = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    call = tail(job_log)
+    await offer.until_wanted()
+    call.cancel()
+
+    await offer.until_not_wanted()
+    plain.cancel()
+
+
+async def test_one_who_comes_later_gets_what_is_kept_and_the_first_gets_it_once(
+    job_log: RunningJobLog,
+) -> None:
+    offer = RunnerOffer(job_log)
+    first = tail(job_log)
+    await offer.until_wanted()
+    await offer.print("abcd")
+    assert await printed(first, 4) == "abcd"
+
+    second = tail(job_log)
+    await offer.until_wanted(again=True)
+    await offer.print("abcdef")
+
+    assert await printed(second, 6) == "abcdef"
+    assert await printed(first, 2) == "~ef"
+
+
+async def test_one_who_tails_at_another_copy_than_the_runner_speaks_to_gets_it_too(
+    start: StartJobLog,
+) -> None:
+    here, there = await start(), await start()
+    offer = RunnerOffer(there)
+    call = tail(here, job_id="j001")
+
+    await offer.until_wanted()
+    await offer.print("x" * 20_000)
+    await offer.print("of another job", job_id="j002")
+
+    assert await printed(call, 20_000) == "x" * 20_000
+
+
+async def test_one_who_does_not_read_costs_bounded_memory_and_sees_the_gap(
+    job_log: RunningJobLog,
+) -> None:
+    offer = RunnerOffer(job_log)
+    call = tail(job_log)
+    await offer.until_wanted()
+    size, count = 500_000, 30
+    for number in range(count):
+        await offer.print("x" * size, offset=number * size)
+    await offer.print("end", offset=count * size)
+    await asyncio.sleep(0)
+
+    text, place, gaps = "", 0, 0
+    while not text.endswith("end"):
+        output = (await call.read()).output
+        gaps += output.offset > place
+        place = output.offset + len(output.data)
+        text = output.data[-3:].decode()
+    assert gaps > 0

@@ -1,0 +1,136 @@
+"""What watchers are told while things die, event by event, beside the journal."""
+
+from __future__ import annotations
+
+import pytest
+from tests.chaos.cluster import Cluster
+from tests.integration.streams.follower import Follower, Stub, check_order, following, shown
+
+from spincycle.rpc.channel import open_channel
+from spincycle.state import State
+from spincycle.v1 import job_log_service_pb2, job_log_service_pb2_grpc
+from spincycle.v1 import request_manager_service_pb2 as rpc
+
+pytestmark = pytest.mark.timeout(180)
+
+
+async def create(cluster: Cluster, kind: str = "busy", ms: str = "100") -> str:
+    async with open_channel(cluster.request_manager) as channel:
+        wish = rpc.CreateRequest(type=kind)
+        wish.args.update({"ms": ms})
+        return (await Stub(channel).Create(wish, wait_for_ready=True)).request.id
+
+
+async def journal(cluster: Cluster, request_id: str) -> list[tuple[str, int]]:
+    """(job, try) of each entry by position."""
+    async with open_channel(cluster.address("JL")) as channel:
+        asked = job_log_service_pb2.TailRequest(request_id=request_id)
+        stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
+        entries = [response.entry async for response in stub.Tail(asked, wait_for_ready=True)]
+    return [(entry.job_id, getattr(entry, "try")) for entry in entries]
+
+
+async def check(cluster: Cluster, follower: Follower, request_id: str) -> None:
+    """All that was journalled was told, once, in order; and the end, once."""
+    told = shown(follower, request_id)
+    assert follower.ends(request_id) == await journal(cluster, request_id), told
+    assert len(follower.final(request_id)) == 1
+
+
+def begun(follower: Follower) -> bool:
+    return sum(event.HasField("job") for event in follower.events) > 3
+
+
+async def test_a_watcher_is_told_every_try_once(cluster: Cluster) -> None:
+    request_id = await create(cluster)
+    async with following(cluster.request_manager, request_ids=[request_id]) as follower:
+        await follower.until(lambda: follower.has_ended(request_id))
+
+    check_order(follower)
+    known = {(job.job_id, getattr(job, "try")) for job in follower.events[0].snapshot.jobs}
+    assert set(follower.ends(request_id)) | known == set(await journal(cluster, request_id))
+    states = [event.job.state for event in follower.events if event.HasField("job")]
+    assert State.RUNNING in states
+
+
+async def test_a_client_that_is_cut_again_and_again_misses_nothing_and_gets_nothing_twice(
+    cluster: Cluster,
+) -> None:
+    async with following(cluster.request_manager) as follower:
+        await follower.until(lambda: bool(follower._asked.cursor))
+        request_id = await create(cluster)
+        async with following(cluster.request_manager, request_ids=[request_id]) as one:
+            while not follower.has_ended(request_id):
+                seen = len(follower.events)
+                await follower.until(lambda seen=seen: len(follower.events) > seen)
+                follower.cut()
+                one.cut()
+            await one.until(lambda: one.has_ended(request_id))
+
+    assert follower.connections > 3
+    for told in (one, follower):
+        check_order(told)
+    await check(cluster, follower, request_id)
+
+
+async def test_the_death_of_the_watched_request_manager_loses_and_doubles_nothing(
+    cluster: Cluster,
+) -> None:
+    async with following(cluster.address("RM")) as follower:
+        await follower.until(lambda: bool(follower._asked.cursor))
+        request_ids = [await create(cluster) for _ in range(3)]
+        await follower.until(lambda: begun(follower))
+
+        for member in cluster.request_managers:
+            before = follower.connections
+            await member.kill()
+            await follower.until(lambda: all(map(follower.has_ended, request_ids)) or True)
+            member.start()
+            await member.until_ready()
+            assert before <= follower.connections
+        await follower.until(lambda: all(map(follower.has_ended, request_ids)))
+
+    assert follower.connections > 1
+    check_order(follower)
+    for request_id in request_ids:
+        await check(cluster, follower, request_id)
+
+
+async def test_the_death_of_the_runner_loses_and_doubles_no_try(cluster: Cluster) -> None:
+    async with following(cluster.request_manager) as all_of_them:
+        await all_of_them.until(lambda: bool(all_of_them._asked.cursor))
+        request_id = await create(cluster, ms="300")
+        async with following(cluster.request_manager, request_ids=[request_id]) as one:
+            await all_of_them.until(lambda: begun(all_of_them))
+            for member in cluster.job_runners:
+                await member.kill()
+            for member in cluster.job_runners:
+                member.start()
+            await one.until(lambda: one.has_ended(request_id))
+            await all_of_them.until(lambda: all_of_them.has_ended(request_id))
+
+    check_order(one)
+    check_order(all_of_them)
+    await check(cluster, all_of_them, request_id)
+    told = [event.snapshot.request.state or event.request.state for event in one.events]
+    assert State.SUSPENDED in told or told.count(State.RUNNING) > 1
+
+
+async def test_a_cursor_goes_on_at_another_request_manager_after_the_request_has_ended(
+    cluster: Cluster,
+) -> None:
+    first, second = (f"127.0.0.1:{port}" for port in cluster.ports("RM"))
+    async with following(first) as follower:
+        await follower.until(lambda: bool(follower._asked.cursor))
+        request_id = await create(cluster)
+        await follower.until(lambda: begun(follower))
+    cursor = follower._asked.cursor
+    async with following(first, request_ids=[request_id]) as other:
+        await other.until(lambda: other.has_ended(request_id))
+
+    async with following(second, cursor=cursor) as late:
+        await late.until(lambda: late.has_ended(request_id))
+
+    follower.events += late.events
+    check_order(follower)
+    await check(cluster, follower, request_id)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from spincycle.errors import InvalidInput
+from spincycle.request_manager.change_store import Seen
+from spincycle.request_manager.cursor import (
+    Cursor,
+    orders_text,
+    read_cursor,
+    read_named_cursor,
+    seen_text,
+)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Seen("10:10:"),
+        Seen("10:14:10,12"),
+        Seen("10:10:", "14:18:15,16", 12, "c0n4t8k9o5vg0a1b2c3d"),
+    ],
+)
+def test_a_cursor_is_read_as_it_was_written(seen: Seen) -> None:
+    orders = {"c0n4t8k9o5vg0a1b2c3d": 3, "a.runner=of its=own": 7}
+
+    assert read_cursor(seen_text(seen) + orders_text(orders)) == Cursor(seen, orders)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "17", "a", "a10:10", "a10:9:", "a10:12:9", "a10:12:11,10", "a0:1:", "a10:10:.x", "x10:10:",
+        "a10:10:.r=1 ", "a10:10:/11:11:/5", "a" + "9" * 5000 + ":1:", "a1:1:.r=\u0663",
+    ],
+)  # fmt: skip
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="the cursor is not one of a stream of many requests"):
+        read_cursor(text)
+
+
+def test_the_cursor_of_named_requests_has_a_revision_for_each() -> None:
+    assert read_named_cursor("5,0", ["a", "b"]) == {"a": 5, "b": 0}
+    assert read_named_cursor("", ["a"]) == {}
+
+
+@pytest.mark.parametrize("text", ["5", "5,", "5,6,7", f"5,{2**64}", "5,-1", "a10:10:"])
+def test_a_cursor_of_other_requests_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="the cursor is not one of"):
+        read_named_cursor(text, ["a", "b"])
