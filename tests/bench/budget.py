@@ -127,18 +127,18 @@ def _reads(results: Results) -> Iterator[Line]:
         for what, must, aim in zip(names, musts, aims, strict=True):
             yield Line(what, must, aim, "–", None)
         return
-    echo = results.limit(lambda one: one.echo_rate)
-    rates = (
+    found = (
         results.read(lambda one: one.one), results.read(lambda one: one.listed),
         results.read(lambda one: one.by_argument), results.read(lambda one: one.log),
     )  # fmt: skip
-    least = (0.6 * echo, 1200.0, 800.0, 0.4 * echo)
-    aimed = (4200.0, 0.8 * echo, 0.8 * echo, 0.6 * echo)
-    for number, rate in enumerate(rates):
+    for number, rate in enumerate(found):
+        least = (0.6 * rate.echo, 1200.0, 800.0, 0.4 * rate.echo)[number]
+        aimed = (4200.0, 0.8 * rate.echo, 0.8 * rate.echo, 0.6 * rate.echo)[number]
         yield Line(
             names[number], musts[number], aims[number],
-            f"{rate:.0f}/s, {rate / echo:.2f} × echo ({echo:.0f}/s)",
-            rate >= least[number], rate >= aimed[number],
+            f"{rate.per_second:.0f}/s, {rate.ratio:.2f} × echo ({rate.echo:.0f}/s); CPU "
+            f"{rate.cpu_ms:.2f} ms, of the echo {rate.echo_cpu_ms:.2f} ms",
+            rate.per_second >= least, rate.per_second >= aimed,
         )  # fmt: skip
 
 
@@ -163,6 +163,10 @@ def _stretches(results: Results) -> Iterator[Line]:
             idle.cores < 0.01 and idle.statements < 5, idle.cores < 0.003,
         )  # fmt: skip
     most = max((idle.memory_mb[name] for name in SERVICES), default=0.0) if idle else None
-    yield _most("memory of an idle service process, the largest", "MB", 70, 50, most)
+    share = max((idle.share_mb[name] for name in SERVICES), default=0.0) if idle else 0.0
+    yield _most(
+        "memory of an idle service process, the largest", "MB", 70, 50, most,
+        f" ({share:.0f} MB if shared pages count in part)",
+    )  # fmt: skip
     yield _most("spinc listing, from exec to exit", "ms", 250, 150, results.spinc_ms)
     yield _most("spincycle dev to first answer, warm", "s", 2.5, 1.5, results.dev_seconds)

@@ -59,7 +59,11 @@ def _figures(results: dict[str, Any]) -> Iterator[tuple[str, float]]:
         yield f"{name}: CPU-ms a request", median(sum(run["cpu_ms"].values()) for run in runs)
         yield f"{name}: statements", median(run["statements"] / run["requests"] for run in runs)
     for rates in results["reads"][-1:]:
-        yield from ((f"reads: {name} GET/s", rate) for name, rate in rates.items() if rate)
+        yield from (
+            (f"reads: {name} / echo", rate["per_second"] / rate["echo"])
+            for name, rate in rates.items()
+            if rate
+        )
     if idle := results["idle"]:
         yield "idle: cores", idle["cores"]
         yield "idle: statements/s", idle["statements"]

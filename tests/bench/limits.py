@@ -76,21 +76,37 @@ async def get_rate(host: str, port: int, path: str, connections: int, seconds: f
     return count / took
 
 
-async def _echo(seconds: float) -> float:
-    grpc_port, port = free_port(), free_port()
-    commands = (["grpc", str(grpc_port)], ["http", str(port), str(grpc_port)])
-    children = [
-        subprocess.Popen([sys.executable, "-m", "tests.bench.echo", *command], cwd=REPOSITORY)
-        for command in commands
-    ]
-    try:
-        await _until_answered(port)
-        await get_rate("127.0.0.1", port, "/warm", 16, seconds / 4)
-        return await get_rate("127.0.0.1", port, "/echo", 16, seconds)
-    finally:
-        for child in children:
+class Echo:
+    """A bare application and a bare gRPC server, as two processes."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    async def __aenter__(self) -> Echo:
+        grpc_port = free_port()
+        for command in (["grpc", str(grpc_port)], ["http", str(self.port), str(grpc_port)]):
+            program = [sys.executable, "-m", "tests.bench.echo", *command]
+            self._children.append(subprocess.Popen(program, cwd=REPOSITORY))
+        await _until_answered(self.port)
+        await get_rate("127.0.0.1", self.port, "/warm", 16, 0.5)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for child in self._children:
             child.kill()
             child.wait()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Both processes."""
+        server, application = self._children
+        return {"server": server.pid, "application": application.pid}
+
+
+async def _echo(seconds: float) -> float:
+    async with Echo() as echo:
+        return await get_rate("127.0.0.1", echo.port, "/echo", 16, seconds)
 
 
 async def _until_answered(port: int) -> None:

@@ -4,31 +4,55 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from statistics import mean
 
 import orjson
 from tests.bench.http_client import HttpConnection
-from tests.bench.limits import get_rate
+from tests.bench.limits import Echo, get_rate
 from tests.bench.shapes import Shape
 from tests.bench.stand import Stand
+from tests.bench.usage import Usage
 
 ROWS = 200_000
 LOG_ROWS = 10_000_000
 _CONNECTIONS = 16
+_TURNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """GET of one path with 16 connections, beside an echo that was asked in between.
+
+    Attributes:
+        cpu_ms: CPU milliseconds a call, of all processes.
+        echo: echoes a second, in turns with the path, so that both saw the same machine.
+        echo_cpu_ms: CPU milliseconds of both processes of the echo for each.
+    """
+
+    per_second: float
+    cpu_ms: float
+    echo: float
+    echo_cpu_ms: float
+
+    @property
+    def ratio(self) -> float:
+        """To the echo."""
+        return self.per_second / self.echo
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRates:
-    """GET a second with 16 connections.
+    """What was read.
 
     Attributes:
-        log_at_10m: the log again, once the journal holds ten million entries; 0 if not taken.
+        log_at_10m: the log again, once the journal holds ten million entries.
     """
 
-    one: float
-    listed: float
-    by_argument: float
-    log: float
-    log_at_10m: float = 0.0
+    one: Rate
+    listed: Rate
+    by_argument: Rate
+    log: Rate
+    log_at_10m: Rate | None = None
 
 
 async def take_reads(stand: Stand, seconds: float, *, large_journal: bool) -> ReadRates:
@@ -39,19 +63,39 @@ async def take_reads(stand: Stand, seconds: float, *, large_journal: bool) -> Re
     connection.close()
     await stand.connection.execute(_FILL, ROWS)
     await stand.connection.execute("VACUUM ANALYZE request_manager.requests")
+    async with Echo() as echo:
 
-    async def rate(path: str) -> float:
-        await get_rate(*stand.gateway, path, _CONNECTIONS, seconds / 5)
-        return await get_rate(*stand.gateway, path, _CONNECTIONS, seconds)
+        async def rate(path: str) -> Rate:
+            return await _beside(echo, stand, path, seconds)
 
-    one = await rate(f"/api/v1/requests/{small}")
-    listed = await rate("/api/v1/requests?limit=10")
-    by_argument = await rate("/api/v1/requests?arg=host%3Dhost-77&limit=10")
-    log = await rate(f"/api/v1/requests/{long}/log")
-    if not large_journal:
-        return ReadRates(one, listed, by_argument, log)
-    await fill_journal(stand)
-    return ReadRates(one, listed, by_argument, log, await rate(f"/api/v1/requests/{long}/log"))
+        one = await rate(f"/api/v1/requests/{small}")
+        listed = await rate("/api/v1/requests?limit=10")
+        by_argument = await rate("/api/v1/requests?arg=host%3Dhost-77&limit=10")
+        log = await rate(f"/api/v1/requests/{long}/log")
+        if not large_journal:
+            return ReadRates(one, listed, by_argument, log)
+        await fill_journal(stand)
+        return ReadRates(one, listed, by_argument, log, await rate(f"/api/v1/requests/{long}/log"))
+
+
+async def _beside(echo: Echo, stand: Stand, path: str, seconds: float) -> Rate:
+    """Ask for a path and for the echo in turns."""
+    await get_rate(*stand.gateway, path, _CONNECTIONS, seconds / 5)
+    turn = seconds / _TURNS
+    rates: list[float] = []
+    echoes: list[float] = []
+    cpu = echo_cpu = 0.0
+    for _ in range(_TURNS):
+        async with Usage(stand.pids, interval=60) as usage:
+            rates.append(await get_rate(*stand.gateway, path, _CONNECTIONS, turn))
+        cpu += usage.cpu_total
+        async with Usage(echo.pids, interval=60) as usage:
+            echoes.append(await get_rate("127.0.0.1", echo.port, "/e", _CONNECTIONS, turn))
+        echo_cpu += usage.cpu_total
+    return Rate(
+        mean(rates), 1000 * cpu / (sum(rates) * turn),
+        mean(echoes), 1000 * echo_cpu / (sum(echoes) * turn),
+    )  # fmt: skip
 
 
 async def run_to_end(connection: HttpConnection, shape: Shape, patience: float = 600) -> str:

@@ -29,7 +29,10 @@ def _lines(results: Results) -> Iterator[str]:
     yield from _database(results)
     if results.reads and (rate := results.reads[-1].log_at_10m):
         yield ""
-        yield f"Log of a 100-job request in a journal of 10,000,000 entries: {rate:.0f}/s."
+        yield (
+            f"Log of a 100-job request in a journal of 10,000,000 entries: "
+            f"{rate.per_second:.0f}/s, {rate.ratio:.2f} × echo."
+        )
     for problem in results.problems:
         yield ""
         yield f"Problem: {problem}"

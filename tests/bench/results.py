@@ -8,7 +8,7 @@ from statistics import median
 
 from tests.bench.limits import Limits
 from tests.bench.load import Figures, Quantiles
-from tests.bench.reads import ReadRates
+from tests.bench.reads import Rate, ReadRates
 from tests.bench.stretches import Idle, Large, Sleepers
 
 
@@ -58,9 +58,10 @@ class Results:
         """Median of one of the machine's limits."""
         return median(figure(one) for one in self.limits)
 
-    def read(self, figure: Callable[[ReadRates], float]) -> float:
-        """Median of a rate of reads."""
-        return median(figure(one) for one in self.reads)
+    def read(self, which: Callable[[ReadRates], Rate]) -> Rate:
+        """The repetition of a read that has the median ratio to the echo."""
+        found = sorted((which(one) for one in self.reads), key=lambda rate: rate.ratio)
+        return found[len(found) // 2]
 
 
 def key(shape: str, in_flight: int) -> str:

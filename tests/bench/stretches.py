@@ -20,7 +20,7 @@ from tests.bench.reads import run_to_end
 from tests.bench.shapes import Shape
 from tests.bench.stand import Stand
 from tests.bench.statements import Statements
-from tests.bench.usage import Usage, memory_mb
+from tests.bench.usage import Usage, memory_mb, proportional_mb
 
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -132,11 +132,13 @@ class Idle:
         cores: part of one core that all processes together take.
         statements: database statements a second.
         memory_mb: by process.
+        share_mb: by process, pages that several of them share counted in part.
     """
 
     cores: float
     statements: float
     memory_mb: Mapping[str, float]
+    share_mb: Mapping[str, float]
     cores_by_process: Mapping[str, float]
 
 
@@ -149,7 +151,8 @@ async def take_idle(stand: Stand, seconds: float) -> Idle:
     done = await statements.end()
     memory = {name: memory_mb(pid) for name, pid in stand.pids.items()}
     by_process = {name: cpu / seconds for name, cpu in usage.cpu_s.items()}
-    return Idle(usage.cpu_total / seconds, done.statements / seconds, memory, by_process)
+    share = {name: proportional_mb(pid) for name, pid in stand.pids.items()}
+    return Idle(usage.cpu_total / seconds, done.statements / seconds, memory, share, by_process)
 
 
 async def take_grpc_create(stand: Stand, count: int) -> Quantiles:

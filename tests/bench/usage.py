@@ -77,6 +77,11 @@ def memory_mb(pid: int) -> float:
     return sum(_proportional(one) for one in tree)
 
 
+def proportional_mb(pid: int) -> float:
+    """Memory of one process, what it shares with others counted in part."""
+    return _proportional(pid)
+
+
 def _proportional(pid: int) -> float:
     with suppress(*_GONE):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -26,6 +26,8 @@ from spincycle.wire.values import to_value
 
 _MOST_JOBS = 2**31 - 1
 _LAST_EPOCH = 2**63 - 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode_request(request: Request) -> request_pb2.Request:
@@ -188,4 +190,7 @@ def encode_finding(finding: Finding) -> finding_pb2.Finding:
 
 
 def _set_time(field: Timestamp, time: datetime) -> None:
-    field.FromDatetime(time)
+    # As FromDatetime, which asks more questions than this, three times a request.
+    since = time - _EPOCH
+    field.seconds = since.days * 86_400 + since.seconds
+    field.nanos = since.microseconds * 1000
