@@ -107,12 +107,10 @@ class Bench:
             sizes = _LARGE[:2] if self._quick else _LARGE
             for shape in (chain, fan, nested):
                 for size in sizes:
-                    # Each on a stand of its own, so that its memory is its own, too.
-                    async with Stand((size,)) as stand:
-                        await self._take("large", partial(self._large, shape(size)), stand)
+                    await self._take("large", partial(self._large, shape(size), size), None)
 
     async def _take(
-        self, part: str, take: Callable[[Stand], Coroutine[Any, Any, None]], stand: Stand
+        self, part: str, take: Callable[[Any], Coroutine[Any, Any, None]], stand: Stand | None
     ) -> None:
         if part not in self._parts:
             return
@@ -153,8 +151,10 @@ class Bench:
             if not self._results.limits:
                 self._results.limits.append(await take_limits(stand, self._seconds))
 
-    async def _large(self, shape: Shape, stand: Stand) -> None:
-        self._results.large.append(await take_large(stand, shape))
+    async def _large(self, shape: Shape, size: int, _: None) -> None:
+        # Each on a stand of its own, so that its memory is its own, too.
+        async with Stand((size,)) as stand:
+            self._results.large.append(await take_large(stand, shape))
 
     async def _sleepers(self, stand: Stand) -> None:
         self._results.sleepers = await take_sleepers(stand, 10_000)

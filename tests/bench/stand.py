@@ -17,9 +17,11 @@ from tests.chaos.member import Member
 from spincycle.dev.keeper import Keeper
 from spincycle.dev.marked import MARK
 from spincycle.dev.postgres import EmbeddedPostgres
+from spincycle.dev.ready import is_ready
 from spincycle.dev.services import FREE_PORTS, Content, Service, child_environment, services
 
 REPOSITORY = Path(__file__).parents[2]
+_PATIENCE = 300.0
 
 
 class Stand:
@@ -109,7 +111,7 @@ class Stand:
         began = time.perf_counter()
         for member in self.members.values():
             member.start()
-        await asyncio.gather(*(member.until_ready() for member in self.members.values()))
+        await asyncio.gather(*(_until_ready(member) for member in self.members.values()))
         self.start_seconds = time.perf_counter() - began
         self._connection = await asyncpg.connect(self.database.dsn())
 
@@ -121,3 +123,12 @@ class Stand:
         connection = await asyncpg.connect(self.database.dsn())
         await connection.execute("CREATE EXTENSION pg_stat_statements")
         await connection.close()
+
+
+async def _until_ready(member: Member) -> None:
+    """Wait as long as a spec of a hundred thousand nodes takes to be checked on a busy machine."""
+    async with asyncio.timeout(_PATIENCE):
+        while not await is_ready(member.service):
+            if member.exit_code is not None:
+                raise RuntimeError(member.tail())
+            await asyncio.sleep(0.05)
