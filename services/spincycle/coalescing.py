@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from spincycle import deadline
 
@@ -78,11 +78,16 @@ class Coalescer(Generic[Item, Answer]):
             self._waiting.clear()
 
     async def _drain(self) -> None:
-        while self._waiting:
-            batch = [entry for entry in self._waiting[: self._max_batch] if not entry[1].done()]
-            del self._waiting[: self._max_batch]
-            if batch:
-                await self._write_batch(batch)
+        try:
+            while self._waiting:
+                batch = [entry for entry in self._waiting[: self._max_batch] if not entry[1].done()]
+                del self._waiting[: self._max_batch]
+                if batch:
+                    await self._write_batch(batch)
+        finally:
+            # Now, and not only when this task is seen to be done: whoever comes in between would
+            # rely on a writer that has ended.
+            self._writers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _write_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
         answers: Sequence[Answer | BaseException]

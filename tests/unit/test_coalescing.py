@@ -200,3 +200,14 @@ async def test_close_gives_up_what_cannot_be_written_in_time() -> None:
     await asyncio.wait(callers)
 
     assert [caller.cancelled() for caller in callers] == [True, True]
+
+
+async def test_a_caller_that_comes_again_at_once_is_answered() -> None:
+    async def write(items: Sequence[str]) -> list[str]:
+        return list(items)
+
+    coalescer = Coalescer[str, str](write)
+    async with asyncio.timeout(10):
+        for item in ("first", "second", "third"):
+            # The writer of the one before has ended, and nobody has yet heard of that.
+            assert await coalescer.submit(item) == item
