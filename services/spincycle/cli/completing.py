@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from spincycle.cli.backend import Backend
 
 Answer = TypeVar("Answer")
+
+_ID = re.compile(r"\b[0-9a-v]{20}\b")
 
 _PATIENCE = 1.0
 """Seconds that somebody who typed Tab is kept waiting."""
@@ -84,6 +87,26 @@ def complete_id(
         CompletionItem(request.id, help=request.type)
         for request in found
         if request.id.startswith(incomplete)
+    ]
+
+
+def complete_job(
+    context: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001 # click hands it over
+    incomplete: str,
+) -> list[CompletionItem[str]]:
+    """Names of the jobs of the request that was named, each once."""
+    # An option that still lacks its value keeps click from telling what stands before it.
+    typed = _ID.search(os.environ.get("COMP_WORDS", ""))
+    request_id = context.params.get("request_id") or (typed[0] if typed else "")
+    if not request_id:
+        return []
+    chain = _asked(context, lambda services: services.job_chain(request_id))
+    kinds = {job.name: job.type for job in chain.jobs if not job.structural} if chain else {}
+    return [
+        CompletionItem(name, help=kind)
+        for name, kind in kinds.items()
+        if name.startswith(incomplete)
     ]
 
 

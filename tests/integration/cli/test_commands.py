@@ -401,6 +401,23 @@ def test_a_plan_is_an_outline_with_its_hash(
     assert spinc("plan", "rolling-restart", "hosts=web1,web2", "-o", "name").out == "ab12\n"
 
 
+def test_what_a_plan_would_do_otherwise_is_told(services: FakeServices, spinc: Spinc) -> None:
+    with_plan(services)
+    same = ("plan", "rolling-restart", "hosts=web1,web2", "--diff", ID)
+
+    assert spinc(*same).out == "nothing differs\n"
+    assert json.loads(spinc(*same, "-o", "json").out) == []
+
+    def change(memory: Memory) -> None:
+        for job in memory.chains[ID].jobs:
+            job.name = "summary" if job.name == "report" else job.name
+
+    services.tell(change)
+    changes = spinc(*same).out.splitlines()
+    assert [change.partition(" ")[0] for change in changes] == ["+", "-"]
+    assert json.loads(spinc(*same, "-o", "json").out) == changes
+
+
 def with_plan(services: FakeServices) -> None:
     def fill(memory: Memory) -> None:
         plan = rm.PlanResponse().plan

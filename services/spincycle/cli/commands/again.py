@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_id
+from spincycle.cli.completing import complete_id, complete_job
 from spincycle.cli.jobs import job_ids
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import Problem
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     "jobs",
     multiple=True,
     metavar="JOB",
+    shell_complete=complete_job,
     help="Run this job, by id or by name, and all that follow it again; repeatable.",
 )
 @click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
@@ -47,7 +48,7 @@ def rerun_command(session: Session, request_id: str, jobs: tuple[str, ...], watc
 
 @click.command("skip", cls=SpincCommand, short_help=COMMANDS["skip"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
-@click.argument("job", metavar="JOB")
+@click.argument("job", metavar="JOB", shell_complete=complete_job)
 @click.option("--reason", required=True, help="Why the job need not be done; kept on record.")
 @click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
 @with_session

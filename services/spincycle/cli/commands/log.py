@@ -9,7 +9,7 @@ import click
 
 from spincycle.cli.backend import EntryFilter
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_id
+from spincycle.cli.completing import complete_id, complete_job
 from spincycle.cli.jobs import job_ids
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import Session, with_session
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 @click.command("log", cls=SpincCommand, short_help=COMMANDS["log"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
-@click.option("--job", default="", metavar="JOB", help="Only this job, by id or by name.")
+@click.option(
+    "--job",
+    default="",
+    metavar="JOB",
+    shell_complete=complete_job,
+    help="Only this job, by id or by name.",
+)
 @click.option("--failed", is_flag=True, help="Only tries that failed.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the request has ended.")
 @with_session

@@ -61,7 +61,7 @@ def plan_command(
     plan = session.ask(lambda services: services.plan(asked))
     if earlier:
         chain = session.ask(lambda services: services.job_chain(earlier))
-        session.terminal.lines(_differences(chain, plan.job_chain))
+        _show_differences(session, _differences(chain, plan.job_chain))
     elif drawing != "tree":
         session.terminal.lines(_drawn(plan.job_chain, drawing))
     else:
@@ -76,10 +76,19 @@ def _drawn(chain: job_chain_pb2.JobChain, drawing: str) -> Iterable[str]:
     return (as_dot if drawing == "dot" else as_mermaid)(make_plan(decode_chain(chain)))
 
 
-def _differences(before: job_chain_pb2.JobChain, after: job_chain_pb2.JobChain) -> Iterable[str]:
+def _differences(before: job_chain_pb2.JobChain, after: job_chain_pb2.JobChain) -> list[str]:
     from spincycle.graph.plan import make_plan
     from spincycle.graph.plan_diff import diff
     from spincycle.wire.chain import decode_chain
 
     changes = diff(make_plan(decode_chain(before)), make_plan(decode_chain(after)))
-    return [str(change) for change in changes] or ["nothing differs"]
+    return [str(change) for change in changes]
+
+
+def _show_differences(session: Session, changes: list[str]) -> None:
+    if session.output in {"table", "name"}:
+        session.terminal.lines(changes or ["nothing differs"])
+        return
+    from spincycle.cli.machine import dump
+
+    session.terminal.line(dump([*changes], session.output))

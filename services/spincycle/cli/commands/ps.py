@@ -69,7 +69,11 @@ async def _again_and_again(
 
     if session.output != "table" or not session.terminal.is_live:
         while True:
-            _show(session, await services.running(request_id))
+            answer = await services.running(request_id)
+            if session.output in {"json", "yaml"}:
+                session.show_next(answer.status, "", list)
+            else:
+                _show(session, answer)
             session.terminal.out.flush()
             await asyncio.sleep(interval)
     painter = Painter(session.terminal)
