@@ -58,7 +58,9 @@ async def listen(
             connected()
             while not ended.is_set():
                 try:
-                    await asyncio.wait_for(ended.wait(), PROBE_INTERVAL)
+                    # Not wait_for: Python 3.11's loses a cancellation that comes with the event.
+                    async with asyncio.timeout(PROBE_INTERVAL):
+                        await ended.wait()
                 except TimeoutError:
                     await connection.execute("SELECT 1", timeout=STATEMENT_TIMEOUT)
         except (*UNREACHABLE, asyncpg.PostgresError) as error:
