@@ -55,6 +55,8 @@ def load_file(path: Path) -> Contexts:
         text = path.read_text()
     except OSError:
         return Contexts()
+    except UnicodeDecodeError:
+        raise Problem(f"{path} is not UTF-8 text")
     import yaml
 
     try:

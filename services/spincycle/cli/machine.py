@@ -73,18 +73,20 @@ def _enum_name(number: int, field: Any) -> str:
     return str(names[number].name).removeprefix(prefix + "_")
 
 
-def dump(data: Value, form: str) -> str:
-    """`data` in the form json or yaml, without the last line feed."""
+def dump(data: Value, form: str, unicode: bool = True) -> str:
+    """`data` in the form json or yaml, without the last line feed; escaped without `unicode`."""
     if form == "json":
-        return json.dumps(data, indent=2, ensure_ascii=False)
+        return json.dumps(data, indent=2, ensure_ascii=not unicode)
     import yaml
 
-    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    text: str = yaml.safe_dump(
+        data, sort_keys=False, allow_unicode=unicode, default_flow_style=False
+    )
     return text.removesuffix("\n")
 
 
-def dump_next(data: Value, form: str) -> str:
+def dump_next(data: Value, form: str, unicode: bool = True) -> str:
     """`data` as one of many: one line of JSON, or one document of YAML."""
     if form == "json":
-        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return "---\n" + dump(data, form)
+        return json.dumps(data, ensure_ascii=not unicode, separators=(",", ":"))
+    return "---\n" + dump(data, form, unicode)

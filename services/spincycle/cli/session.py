@@ -86,7 +86,7 @@ class Session:
             plain = (
                 [to_plain(one) for one in data] if isinstance(data, Sequence) else to_plain(data)
             )
-            self.terminal.line(dump(plain, self.output))
+            self.terminal.line(dump(plain, self.output, self.terminal.unicode))
 
     def show_next(self, data: Message, name: str, lines: Callable[[], Iterable[str]]) -> None:
         """Print one of many, as it comes: a line of JSON, a YAML document, or as `show` does."""
@@ -95,7 +95,8 @@ class Session:
         else:
             from spincycle.cli.machine import dump_next, to_plain
 
-            self.terminal.line(dump_next(to_plain(data), self.output))
+            text = dump_next(to_plain(data), self.output, self.terminal.unicode)
+            self.terminal.line(text)
         self.terminal.out.flush()
 
     def close(self) -> None:

@@ -159,3 +159,5 @@ def _token(merged: Mapping[str, Any]) -> str:
         return Path(str(file)).expanduser().read_text().strip()
     except OSError as error:
         raise Problem(f"cannot read the token file {file}: {error.strerror}")
+    except UnicodeDecodeError:
+        raise Problem(f"the token file {file} is not UTF-8 text")

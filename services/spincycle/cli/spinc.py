@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
@@ -78,8 +79,12 @@ def spinc(context: click.Context, version: bool) -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run spinc and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # What the terminal has no sign for must not end the command.
+            stream.reconfigure(errors="replace")
     try:
-        code = _run(args)
+        code = _run(sys.argv[1:] if args is None else args)
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
@@ -92,8 +97,9 @@ def main(args: list[str] | None = None) -> NoReturn:
     os._exit(code)
 
 
-def _run(args: list[str] | None) -> int:
+def _run(args: list[str]) -> int:
     try:
+        _ensure_text(args)
         answer: Any = spinc.main(args, prog_name="spinc", standalone_mode=False)
     except Problem as problem:
         return _complain(problem)
@@ -108,7 +114,21 @@ def _run(args: list[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("\n")
         return INTERRUPTED
+    except OSError:
+        raise
+    except Exception as error:
+        # Whatever it is, a person is told in a line.
+        if "--debug" in args or os.environ.get("SPINC_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        return _complain(Problem(f"spinc itself has failed: {what}", "--debug shows where"))
     return answer if isinstance(answer, int) else 0
+
+
+def _ensure_text(args: Iterable[str]) -> None:
+    for place, word in enumerate(args, 1):
+        if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+            raise Problem(f"word {place} of the command is not UTF-8 text")
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

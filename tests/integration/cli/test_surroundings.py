@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 
@@ -45,6 +46,28 @@ def test_nobody_listening_any_more_is_no_error_message(
 
     assert ran.stderr == ""
     assert ran.returncode in {0, 1, 141}
+
+
+def test_what_the_terminal_has_no_sign_for_is_replaced(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    services.request(ID, user="ダナ")
+
+    table = spinc("status", ID, PYTHONIOENCODING="ascii")
+    data = spinc("status", ID, "-o", "json", PYTHONIOENCODING="latin-1")
+
+    assert (table.code, table.err) == (0, "")
+    assert "caller: ??\n" in table.out
+    assert json.loads(data.out)["user"] == "ダナ"
+
+
+def test_a_word_that_is_no_text_is_refused(environment: dict[str, str]) -> None:
+    ran = subprocess.run(
+        [SPINC, "start", "greet", b"name=\xff"], env=environment, capture_output=True, check=False
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr == b"error: word 3 of the command is not UTF-8 text\n"
 
 
 def test_debug_tells_on_standard_error_what_is_called(spinc: Spinc) -> None:

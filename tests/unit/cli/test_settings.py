@@ -106,3 +106,15 @@ def test_tls_without_files_is_still_tls(tmp_path: Path) -> None:
 
     assert resolve({"config": str(path)}, {}).tls == Tls()
     assert resolve({"config": str(path), "context": "b"}, {}).tls is None
+
+
+def test_files_that_are_no_text_are_named(tmp_path: Path) -> None:
+    binary = tmp_path / "spinc.yaml"
+    binary.write_bytes(b"addr: \xff\n")
+    with pytest.raises(Problem, match="is not UTF-8 text"):
+        resolve({"config": str(binary)}, {})
+
+    own = tmp_path / "own.yaml"
+    own.write_text(f"token-file: {binary}\n")
+    with pytest.raises(Problem, match="the token file"):
+        resolve({"config": str(own)}, {})
