@@ -28,7 +28,7 @@ MOST_VALUES = 250_000
 
 _LONGEST = 1000
 
-_HELD_UP = 64 * 1024
+_HELD_UP = 8 * 1024
 """Bytes of body from which on decoding may not hold up the loop."""
 
 

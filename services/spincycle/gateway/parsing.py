@@ -9,12 +9,13 @@ import orjson
 
 from spincycle.gateway.scanner import SyntaxProblem, first_value
 
-LARGE = 256 * 1024
+LARGE = 64 * 1024
 """Bytes from which on a text is not scanned by hand to tell what is wrong in Go's words."""
 
 _MOST_DIGITS = 20
 _ENDS = frozenset({"unexpected end of data", "input data is empty"})
 _GO_READS = ("surrogate", "number is infinity")
+_GOS_WORDS = {"depth limit exceeded": "exceeded max depth"}
 _BEHIND = "unexpected content after document"
 
 
@@ -72,7 +73,8 @@ def _parse_large(text: bytes, error: orjson.JSONDecodeError) -> tuple[bytes, Any
             return mended.encode(), _LENIENT.raw_decode(mended.lstrip(" \t\r\n"))[0]
         except (ValueError, RecursionError) as other:
             raise SyntaxProblem(f"Syntax error: error={other}")
-    raise SyntaxProblem(f"Syntax error: offset={error.pos + 1}, error={error.msg}")
+    told = _GOS_WORDS.get(error.msg, error.msg)
+    raise SyntaxProblem(f"Syntax error: offset={error.pos + 1}, error={told}")
 
 
 def _whole(digits: str) -> float:

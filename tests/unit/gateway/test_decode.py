@@ -184,7 +184,7 @@ PAD = b'"pad":"' + b"x" * LARGE + b'",'
         (b"{" + PAD + b"type", "Syntax error: offset="),
         (b"{" + PAD + b'"a":"\\ud800","b":NaN}', "Syntax error: error=NaN is no number"),
         (b"{" + PAD + b'"args":{"a":1e999}}', "Unmarshal type error: expected=float64"),
-        (b"[" * (LARGE + 1), "Syntax error: offset=1026, error=depth limit exceeded"),
+        (b"[" * (LARGE + 1), "Syntax error: offset=1026, error=exceeded max depth"),
         (b'{"a":[' + b"1," * MOST_VALUES + b"1]}", "the body holds more than 250000 values"),
     ],
     ids=range(8),
