@@ -13,6 +13,7 @@ from spincycle.gateway.parsing import LARGE, holds_more, parse
 from spincycle.gateway.scanner import SyntaxProblem, locate
 from spincycle.gateway.translate.kinds import Mismatch, Place, Unreadable
 from spincycle.gateway.translate.tables import Table
+from spincycle.shortening import shortened
 
 M = TypeVar("M", bound=ProtoMessage)
 
@@ -60,15 +61,9 @@ def decode_body(body: bytes, content_type: str, table: Table[M]) -> M:
             raise HttpError(413, f"the body holds more than {MOST_VALUES} values")
         return table.message() if value is None else table.decode(value, Place())
     except (SyntaxProblem, Unreadable) as problem:
-        raise HttpError(400, _shortened(str(problem)))
+        raise HttpError(400, shortened(str(problem), _LONGEST))
     except Mismatch as mismatch:
         raise HttpError(400, _told(text, mismatch))
-
-
-def _shortened(problem: str) -> str:
-    """The problem without the middle of a text that it quotes, if that is long."""
-    half = _LONGEST // 2
-    return problem if len(problem) <= _LONGEST else f"{problem[:half]} … {problem[-half:]}"
 
 
 def _told(text: bytes, mismatch: Mismatch) -> str:

@@ -13,7 +13,15 @@ from grpc_status import rpc_status
 
 from spincycle import errors
 from spincycle.errors import FieldViolation, SpinCycleError
+from spincycle.shortening import shortened
 from spincycle.v1 import error_pb2
+
+_MESSAGE = 700
+_REQUEST_ID = 130
+_METADATA = 600
+_VIOLATIONS = 1500
+"""Bytes of a failure's parts. A status travels as trailing metadata, of which gRPC takes 8 KB
+for granted and breaks the stream at 16; the message is in it three times."""
 
 DOMAIN = "spincycle"
 """Domain of every ErrorInfo that these services send."""
@@ -24,8 +32,8 @@ _TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
 def to_message(error: SpinCycleError) -> error_pb2.Error:
     """The failure as the message of the contract."""
     return error_pb2.Error(
-        message=error.message,
-        request_id=error.request_id_or_empty,
+        message=shortened(error.message, _MESSAGE),
+        request_id=shortened(error.request_id_or_empty, _REQUEST_ID),
         http_status=error.http,
         reason=error.reason,
     )
@@ -35,24 +43,37 @@ def to_status(error: SpinCycleError) -> status_pb2.Status:
     """The failure as a status with details.
 
     ErrorInfo first, BadRequest if fields are at fault, RetryInfo if the call can be made again,
-    and Error last.
+    and Error last. Long texts lose their middle, and of many violations the first are told.
     """
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=error.message)
+    message = shortened(error.message, _MESSAGE)
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=message)
+    metadata = error.metadata
+    for key, value in metadata.items():
+        metadata[key] = shortened(value, _METADATA // len(metadata))
     _add(
         status,
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata),
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata),
     )
     if error.violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in error.violations:
-            bad.field_violations.add(field=violation.field, description=violation.description)
-        _add(status, bad)
+        _add(status, _bad_request(error.violations))
     if error.retryable:
         again = error_details_pb2.RetryInfo()
         again.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
         _add(status, again)
     _add(status, to_message(error))
     return status
+
+
+def _bad_request(violations: tuple[FieldViolation, ...]) -> error_details_pb2.BadRequest:
+    bad = error_details_pb2.BadRequest()
+    for violation in violations:
+        bad.field_violations.add(
+            field=shortened(violation.field, _VIOLATIONS // 8),
+            description=shortened(violation.description, _VIOLATIONS // 4),
+        )
+        if bad.ByteSize() > _VIOLATIONS:
+            break
+    return bad
 
 
 def _add(status: status_pb2.Status, detail: Message) -> None:

@@ -146,6 +146,22 @@ async def test_what_is_wrong_for_good_says_nothing_of_trying_again(served: Serve
     assert told["BadRequest"].field_violations[0].field == "request_id"
 
 
+async def test_a_failure_that_quotes_a_long_text_arrives(served: Served) -> None:
+    long = "é" * 20_000
+    wrong = tuple(
+        errors.FieldViolation(f"args.{long}", f"argument {long} is wrong") for _ in range(20)
+    )
+    served.job_log.failure = errors.InvalidArgs(f"no {long}!", long, wrong)
+
+    failed = await failure(served.stub.GetEntry(pb.GetEntryRequest()))
+
+    told = from_rpc_error(failed, "job log", served.address)
+    assert (failed.code(), told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGS")
+    assert told.message.startswith("no é")
+    assert told.message.endswith("é!")
+    assert told.violations[0].field.startswith("args.é")
+
+
 async def test_a_stream_fails_with_the_same_details(served: Served) -> None:
     served.job_log.tail = [pb.TailResponse()]
     served.job_log.failure = errors.ShuttingDown("the job log")
