@@ -41,3 +41,8 @@ def test_a_gap_or_a_number_that_is_given_twice_is_an_error(package: Path, names:
 def test_an_edited_step_has_another_checksum() -> None:
     assert Migration(1, "a", "SELECT 1").checksum != Migration(1, "a", "SELECT 2").checksum
     assert Migration(1, "a", "SELECT 1").checksum == Migration(1, "b", "SELECT 1").checksum
+
+
+@pytest.mark.parametrize("package", ["spincycle.request_manager", "spincycle.job_log"])
+def test_the_steps_of_the_services_are_numbered(package: str) -> None:
+    assert load_migrations(package)
