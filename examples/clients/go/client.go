@@ -113,7 +113,9 @@ func (c *Client) follow(ctx context.Context, progress Progress, patience *Patien
 		}
 		for _, event := range answer.GetEvents() {
 			progress.show(event)
-			c.cursor = event.GetCursor()
+			if event.GetCursor() != "" {
+				c.cursor = event.GetCursor()
+			}
 			patience.renew()
 		}
 	}

@@ -74,7 +74,7 @@ class Client:
                 async for answer in call:
                     for event in answer.events:
                         progress.show(event)
-                        self.cursor = event.cursor
+                        self.cursor = event.cursor or self.cursor
                         patience.renew()
                 request = await self.get(request_id)
                 if request.state in FINAL:

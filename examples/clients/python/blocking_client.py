@@ -72,7 +72,7 @@ class Client:
                 for answer in call:
                     for event in answer.events:
                         progress.show(event)
-                        self.cursor = event.cursor
+                        self.cursor = event.cursor or self.cursor
                         patience.renew()
                 request = self.get(request_id)
                 if request.state in FINAL:

@@ -96,7 +96,7 @@ export class Client {
         for await (const answer of this.read(this.manager.watch(wish))) {
           for (const event of answer.events) {
             progress.show(event);
-            this.watched.cursor = event.cursor;
+            this.watched.cursor = event.cursor || this.watched.cursor;
             patience.renew();
           }
         }
