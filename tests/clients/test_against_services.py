@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import signal
 import uuid
+from pathlib import Path
 
 import pytest
 from tests.chaos.cluster import Cluster
 from tests.chaos.member import Member
 from tests.clients.conftest import Start
 from tests.clients.programs import Run, every_program
+from tests.waiting import until
 
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -18,6 +20,7 @@ from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceS
 
 pytestmark = [every_program, pytest.mark.asyncio(loop_scope="package")]
 
+_KEEPER = Path(__file__).parent / "wait_for"
 _UNKNOWN = "00000000000000000000"
 
 
@@ -44,16 +47,17 @@ async def created(start: Start, pace: int) -> str:
 
 
 async def runner_of(cluster: Cluster, request_id: str) -> Member:
-    """The process that runs a request."""
+    """The process that runs a request, once it is known."""
+    members = {member.service.address: member for member in cluster.job_runners}
     async with open_channel(cluster.request_manager) as channel:
-        asked = rm.GetRequest(request_id=request_id)
-        answer = await RequestManagerServiceStub(channel).Get(asked, wait_for_ready=True)
-    (member,) = [
-        member
-        for member in cluster.job_runners
-        if member.service.address == answer.request.runner_address
-    ]
-    return member
+        manager = RequestManagerServiceStub(channel)
+
+        async def address() -> str:
+            asked = rm.GetRequest(request_id=request_id)
+            return (await manager.Get(asked, wait_for_ready=True)).request.runner_address
+
+        await until(address)
+        return members[await address()]
 
 
 async def restart(member: Member) -> None:
@@ -165,14 +169,17 @@ async def test_a_watcher_that_was_left_goes_on_from_its_cursor(start: Start) -> 
 
 
 async def test_a_watcher_survives_the_death_of_the_runner_and_of_every_request_manager(
-    start: Start, cluster: Cluster
+    start: Start, cluster: Cluster, tmp_path: Path
 ) -> None:
-    run = await start("run", "walk", "pace=1500", "greeting=well done")
-    await run.until_says("first-step RUNNING")
+    gate = tmp_path / "open"
+    run = await start("run", "gated-walk", f"keeper={_KEEPER}", f"gate={gate}")
+    await run.until_says("gate RUNNING try 1")
 
     await restart(await runner_of(cluster, id_in(run)))
+    await run.until_says("gate RUNNING try 2")
     for member in cluster.request_managers:
         await restart(member)
+    gate.touch()
 
     assert await run.ended() == 0, run
     assert "lost: " in run.stderr
