@@ -235,6 +235,25 @@ def test_a_stop_that_stops_nothing_says_so(services: FakeServices, spinc: Spinc)
     assert ran.err == "warning: it was COMPLETE already; nothing was stopped\n"
 
 
+def test_a_start_that_is_followed_prints_what_its_jobs_printed(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    def prepare(memory: Memory) -> None:
+        made = memory.next_id
+        memory.requests[made] = request(id=made, state=COMPLETE)
+        memory.chains[made] = memory.chains[ID]
+        memory.entries[made] = [
+            entry("D000", "drain", position=1, request_id=made, stdout="3 connections closed")
+        ]
+
+    services.tell(prepare)
+
+    ran = spinc("start", "greet", "name=x", "--follow")
+
+    assert ran.code == 0
+    assert "   3 connections closed\n" in ran.out
+
+
 def test_ps_prints_nothing_when_nothing_runs(spinc: Spinc) -> None:
     assert spinc("ps") == Ran(0, "", "")
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
-from tests.cli_samples import COMPLETE, FAIL, ID, RUNNING, at, entry, request, status
+from tests.cli_samples import (
+    COMPLETE,
+    FAIL,
+    ID,
+    RUNNING,
+    START,
+    at,
+    entry,
+    request,
+    status,
+)
 from tests.integration.cli.conftest import Tty
 from tests.integration.cli.fake_services import FakeServices, Memory
 from tests.integration.cli.test_commands import with_plan
@@ -33,9 +44,11 @@ def known(services: FakeServices) -> FakeServices:
         memory.requests[other] = request(
             id=other, type="provision-東京-cluster", user="ダナ", state=COMPLETE, finished_at=at(99)
         )
+        # The width of a column must not depend on the day on which the test runs.
+        now = at(time.time() - START)
         for job in (
-            status("D000", "drain", RUNNING, status="3 connections left", started_at=at(1)),
-            status("R000", "再起動-restart", RUNNING, 2, status="待っています", started_at=at(1)),
+            status("D000", "drain", RUNNING, status="3 connections left", started_at=now),
+            status("R000", "再起動-restart", RUNNING, 2, status="待っています", started_at=now),
         ):
             memory.running.status.jobs.append(job)
         memory.running.status.requests[ID].CopyFrom(request(finished_jobs=7))
@@ -104,6 +117,8 @@ def test_a_watched_request_stands_on_the_terminal_as_it_is_checked_in(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs, columns: int
 ) -> None:
     begin(services)
+    # Short, so that it is not cut, whatever the span of time before it takes.
+    services.job(status("D001", "drain", RUNNING, started_at=at(5), status="3 left"))
     spinc = tty("watch", ID, size=(24, columns))
     spinc.see("report")
     screen_is(f"{columns}/watch-running", spinc.screen.text)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--yes", "-y", is_flag=True, help="Start without asking for the final ok.")
 @click.option("--wait", is_flag=True, help="Return when the request has ended.")
 @click.option("--watch", is_flag=True, help="Show the request live until it has ended.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="As --watch, and also print what each job printed."
+)
 @click.option("--plan-hash", default="", metavar="HASH", help="Start only if the plan is this one.")
 @click.option(
     "--priority",
@@ -54,6 +57,7 @@ def start_command(
     yes: bool,
     wait: bool,
     watch: bool,
+    follow: bool,
     plan_hash: str,
     priority: int,
     idempotency_key: str,
@@ -91,10 +95,10 @@ def start_command(
     _remember(spec, wanted)
     session.show(made, [made.id], lambda: _started(session, made))
     session.terminal.out.flush()
-    if watch:
+    if watch or follow:
         from spincycle.cli.commands.watch import show_until_ended
 
-        return show_until_ended(session, made.id)
+        return show_until_ended(session, made.id, follow)
     return _waited(session, made.id) if wait else 0
 
 
