@@ -115,12 +115,12 @@ def fuzz(document: dict[str, Any], base_url: str, request_ids: list[str]) -> Non
 
 
 def known_values(request_ids: list[str]) -> st.SearchStrategy[dict[str, Any]]:
-    """What nobody would guess and what leads further than a 404."""
+    """What nobody would guess and what leads further than a 404, and what is far too long."""
     return st.fixed_dictionaries(
         {},
         optional={
-            "request_id": st.sampled_from(request_ids),
-            "Type": st.sampled_from(TYPES),
+            "request_id": st.sampled_from([*request_ids, "x" * 20_000]),
+            "Type": st.sampled_from([*TYPES, "é" * 100_000]),
             "Args": st.sampled_from([{"name": "ann"}, {"count": "2"}, {"duration": "1"}, {}]),
         },
     )
