@@ -18,7 +18,7 @@ from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.looking import Looking
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.told import Change, entry_change, job_change, request_change
-from spincycle.request_manager.tracked import Tracked, begun, row_revision
+from spincycle.request_manager.tracked import Tracked, begun, row_revision, unseen
 from spincycle.request_manager.views import View, Views
 from spincycle.request_manager.watcher import Mark, Watcher
 from spincycle.revision import BEGUN_STEP, NUMBER_BITS, parts_of, revision_of
@@ -85,7 +85,11 @@ class Hub:
 
     def track(self, watcher: Watcher, row: Request) -> None:
         """Let a watcher have all that is told of a request from now on."""
-        tracked = self.tracked.setdefault(row.request_id, Tracked(row, runner_id=row.runner_id))
+        tracked = self.tracked.get(row.request_id)
+        if tracked is None:
+            # Who watches all has not been told of it yet, or it would be tracked.
+            as_told = unseen(row) if self.of_all else row
+            tracked = self.tracked[row.request_id] = Tracked(as_told, runner_id=row.runner_id)
         tracked.watchers.add(watcher)
 
     def forget(self, watcher: Watcher, request_ids: Iterable[str]) -> None:
@@ -108,7 +112,7 @@ class Hub:
                     new = Tracked(row, runner_id=row.runner_id)
                     self.tracked.setdefault(row.request_id, new)
                 for view in await self._views.now_all(rows, {}):
-                    await self.known(view.row, view.revision)
+                    await self._know(view.row, view.revision)
             self._looking.soon()
 
     def forget_all(self, watcher: Watcher) -> None:
@@ -140,16 +144,19 @@ class Hub:
         return [one.row for one in self.tracked.values() if one.row.state is State.RUNNING]
 
     async def known(self, row: Request, told: int) -> None:
-        """Somebody was told how a request is, at a revision: nothing before that is missing."""
+        """The first who watches a request was told how it is, at a revision."""
+        if not self.of_all:
+            await self._know(row, told)
+
+    async def _know(self, row: Request, told: int) -> None:
         async with self._telling:
             tracked = self.tracked.get(row.request_id)
-            if tracked is not None and tracked.told < told:
-                tracked.told = told
-                tracked.row = row
+            # What others wait for must not be skipped: each watcher knows what he was told.
+            if tracked is not None and not tracked.told:
+                tracked.told, tracked.row = told, row
                 tracked.settled = row.state is not State.RUNNING
-                position = parts_of(told).position
                 if row.state is State.RUNNING:
-                    tracked.position = max(tracked.position, position)
+                    tracked.position = max(tracked.position, parts_of(told).position)
 
     # What is heard
 
@@ -290,9 +297,8 @@ class Hub:
         new = [row for row in rows if row.request_id not in self.tracked] if self.of_all else []
         args = await self._store.args([row.request_id for row in new]) if new else {}
         for row in new:
-            waits = replace(row, state=State.PENDING, finished_at=None)
-            unseen = Tracked(waits, runner_id=row.runner_id, args=args.get(row.request_id))
-            self.tracked.setdefault(row.request_id, unseen)
+            known = Tracked(unseen(row), runner_id=row.runner_id, args=args.get(row.request_id))
+            self.tracked.setdefault(row.request_id, known)
         for row in rows:
             tracked = self.tracked.get(row.request_id)
             if tracked is not None:

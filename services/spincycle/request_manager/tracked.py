@@ -60,6 +60,11 @@ class Tracked:
         return moved
 
 
+def unseen(row: Request) -> Request:
+    """The request as it was before anything of it was told."""
+    return replace(row, state=State.PENDING, finished_at=None)
+
+
 def begun(row: Request, event: event_pb2.JobEvent, runner_id: str, address: str) -> Request:
     """The request as it is while a runner runs it that told an event."""
     return replace(

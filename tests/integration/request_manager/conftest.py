@@ -95,6 +95,8 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.silent = False
         self.told: list[event_pb2.JobEvent] = []
         self.cuts = 0
+        self.held = False
+        self.streams = 0
         self._watched = asyncio.Condition()
 
     async def tell(self, request_id: str, moment: int = 0, **more: object) -> None:
@@ -110,6 +112,12 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             event.job.request_id = request_id
         event.occurred_at.GetCurrentTime()
         self.told.append(event)
+        async with self._watched:
+            self._watched.notify_all()
+
+    async def release(self) -> None:
+        """Let those who watch have what was told while `held` was set."""
+        self.held = False
         async with self._watched:
             self._watched.notify_all()
 
@@ -157,16 +165,24 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         return job_runner_service_pb2.ListRunningResponse()
 
     async def WatchJobs(self, request, context):  # type: ignore[no-untyped-def]
+        self.streams += 1
+        try:
+            async for response in self._tell_on(request, context):
+                yield response
+        finally:
+            self.streams -= 1
+
+    async def _tell_on(self, request, context):  # type: ignore[no-untyped-def]
         cuts = self.cuts
         place = request.after_order if request.resume else len(self.told)
         yield job_runner_service_pb2.WatchJobsResponse(order=place)
         while True:
-            if self.told[place:]:
+            if self.told[place:] and not self.held:
                 events, place = self.told[place:], len(self.told)
                 yield job_runner_service_pb2.WatchJobsResponse(events=events)
             async with self._watched:
                 await self._watched.wait_for(
-                    lambda: len(self.told) > place or self.cuts > cuts  # noqa: B023
+                    lambda: (len(self.told) > place and not self.held) or self.cuts > cuts  # noqa: B023
                 )
             if self.cuts > cuts:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")

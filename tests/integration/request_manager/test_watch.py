@@ -1,0 +1,221 @@
+"""Watching at one request manager whose runner does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
+
+from spincycle.revision import number_of, parts_of
+from spincycle.state import State
+from spincycle.v1 import event_pb2, job_log_pb2, request_pb2, state_pb2
+from spincycle.v1 import request_manager_service_pb2 as rpc
+
+RUNNING = state_pb2.STATE_RUNNING
+COMPLETE = state_pb2.STATE_COMPLETE
+
+
+class Told:
+    """What one watcher was told."""
+
+    def __init__(self) -> None:
+        self.events: list[event_pb2.RequestEvent] = []
+        self.cursor = ""
+
+    def of(self, request_id: str) -> list[str]:
+        """Events of a request in short."""
+        return [_short(event) for event in self.events if event.request_id == request_id]
+
+
+def _short(event: event_pb2.RequestEvent) -> str:
+    what = event.WhichOneof("change")
+    if what == "job":
+        return f"{event.job.job_id} {State(event.job.state).name}"
+    request = event.snapshot.request if what == "snapshot" else event.request
+    jobs = "".join(f" {job.job_id}" for job in event.snapshot.jobs)
+    return f"{what} {State(request.state).name}{jobs}"
+
+
+@asynccontextmanager
+async def watching(manager: Manager, **asked: object) -> AsyncIterator[Told]:
+    """A watcher that has been told how things are when this begins."""
+    told = Told()
+    began = asyncio.Event()
+
+    async def watch() -> None:
+        async for response in manager.stub.Watch(rpc.WatchRequest(**asked)):  # type: ignore[arg-type]
+            told.events += response.events
+            for cursor in (*(event.cursor for event in response.events), response.cursor):
+                told.cursor = cursor or told.cursor
+            if asked.get("request_ids") or told.cursor:
+                began.set()
+
+    task = asyncio.create_task(watch())
+    waiting = asyncio.create_task(began.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        yield told
+    finally:
+        for each in (task, waiting):
+            each.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
+
+
+async def tell(runner: SteeredRunner, request_id: str, job_id: str, state: int, place: int) -> None:
+    """A job has changed; its place is the number of the change."""
+    event = event_pb2.JobEvent()
+    event.job.request_id, event.job.job_id = request_id, job_id
+    event.job.state = state  # type: ignore[assignment]
+    await runner.tell(request_id, job=event.job, sequence_number=place)
+
+
+async def begun(manager: Manager, runner: SteeredRunner) -> str:
+    """A request that the runner runs."""
+    request_id = (await manager.create()).request.id
+    await until(lambda: request_id in runner.chains)
+    return request_id
+
+
+async def test_who_begins_to_watch_one_request_takes_nothing_from_who_watches_all(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager) as told:
+        request_id = await begun(manager, runner)
+        await until(lambda: "request RUNNING" in told.of(request_id))
+        runner.held = True
+        await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
+        async with watching(manager, request_ids=[request_id]) as one:
+            assert one.of(request_id) == ["snapshot RUNNING a"]
+            await runner.release()
+            await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
+            await until(lambda: "a COMPLETE" in told.of(request_id))
+            await until(lambda: "a COMPLETE" in one.of(request_id))
+
+    assert told.of(request_id) == [
+        "snapshot PENDING", "request RUNNING", "a RUNNING", "a COMPLETE",
+    ]  # fmt: skip
+    assert one.of(request_id) == ["snapshot RUNNING a", "a COMPLETE"]
+
+
+async def test_a_broken_stream_of_a_runner_is_taken_up_where_it_was(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager) as told:
+        request_id = await begun(manager, runner)
+        await until(lambda: "request RUNNING" in told.of(request_id))
+        runner.held = True
+        await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
+        await runner.cut()
+        await runner.release()
+        await tell(runner, request_id, "b", RUNNING, number_of(0, 4))
+        await until(lambda: "b RUNNING" in told.of(request_id))
+
+    assert told.of(request_id)[-2:] == ["a RUNNING", "b RUNNING"]
+
+
+async def test_an_end_waits_for_what_its_runner_tells_before_it(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = await begun(manager, runner)
+    async with watching(manager, request_ids=[request_id]) as told:
+        runner.held = True
+        await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
+        await manager.finish(request_id, 1)
+        await manager.until_state(request_id, COMPLETE)
+        await runner.release()
+        await until(lambda: "request COMPLETE" in told.of(request_id))
+
+    assert told.of(request_id)[-2:] == ["a COMPLETE", "request COMPLETE"]
+
+
+async def test_what_a_runner_never_told_is_told_from_the_journal_before_the_end(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = await begun(manager, runner)
+    async with watching(manager, request_ids=[request_id]) as told:
+        runner.held = True
+        entry = job_log_pb2.JobLog(
+            request_id=request_id, job_id="a", position=1, epoch=1, state=COMPLETE
+        )
+        manager.job_log.entries[request_id] = [entry]
+        await manager.finish(request_id, 1)
+        await until(lambda: "request COMPLETE" in told.of(request_id))
+
+    assert told.of(request_id)[-2:] == ["a COMPLETE", "request COMPLETE"]
+    assert parts_of(told.events[-2].revision) == (1, 1, 0)
+
+
+async def test_only_what_matches_the_filter_is_told(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    only = request_pb2.RequestFilter(type="one-nap", states=[state_pb2.STATE_RUNNING])
+    async with watching(manager, filter=only, requests_only=True) as told:
+        other = await begun(manager, runner)
+        request_id = (await manager.create(type="one-nap")).request.id
+        await until(lambda: request_id in runner.chains)
+        await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
+        await manager.finish(request_id, 1)
+        await until(lambda: "request COMPLETE" in told.of(request_id))
+
+    assert told.of(other) == []
+    assert told.of(request_id) == ["request RUNNING", "request COMPLETE"]
+
+
+async def test_several_requests_are_watched_until_the_last_has_ended(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    ids = [await begun(manager, runner) for _ in range(2)]
+    told = aiter(manager.stub.Watch(rpc.WatchRequest(request_ids=ids)))
+    assert {event.request_id for event in (await anext(told)).events} <= set(ids)
+    await manager.finish(ids[0], 1)
+    while not any(event.request.state == COMPLETE for event in (await anext(told)).events):
+        pass
+    await manager.finish(ids[1], 1)
+    rest = [event async for response in told for event in response.events]
+
+    assert [event.request_id for event in rest if event.request.state == COMPLETE] == [ids[1]]
+    again = manager.stub.Watch(rpc.WatchRequest(request_ids=ids, cursor=rest[-1].cursor))
+    assert [response async for response in again] == []
+
+
+async def test_a_cursor_ahead_of_the_request_is_too_old(manager: Manager) -> None:
+    request_id = (await manager.create()).request.id
+    asked = rpc.WatchRequest(request_ids=[request_id], cursor=str(2**60))
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.stub.Watch(asked).read()
+
+    assert failure.value.code() is grpc.StatusCode.OUT_OF_RANGE
+
+
+async def test_a_stream_of_all_goes_on_with_what_happened_while_nobody_watched(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager) as told:
+        request_id = await begun(manager, runner)
+        await until(lambda: "request RUNNING" in told.of(request_id))
+    await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
+    await manager.finish(request_id, 1)
+    other = await begun(manager, runner)
+
+    async with watching(manager, cursor=told.cursor) as late:
+        await until(lambda: "snapshot COMPLETE" in late.of(request_id))
+        await until(lambda: late.of(other) != [])
+
+    assert late.of(request_id) == ["a RUNNING", "snapshot COMPLETE"]
+    assert late.of(other) == ["snapshot RUNNING"]
+
+
+async def test_nothing_is_asked_of_runners_and_database_while_nobody_watches(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager):
+        await until(lambda: runner.streams == 1)
+
+    await until(lambda: runner.streams == 0)
