@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -74,6 +75,7 @@ class JournalStream:
         self._stream = _Stream()
         self._something = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._listeners: list[Callable[[], None]] = []
 
     def append(self, entry: JournalEntry) -> asyncio.Future[None]:
         """A future that is done when the entry is committed.
@@ -96,6 +98,10 @@ class JournalStream:
     def full(self) -> bool:
         """Whether so much waits that nothing should be begun that adds to it."""
         return self._backlog >= MAX_BACKLOG_BYTES
+
+    def on_room(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called when it is no longer full."""
+        self._listeners.append(listener)
 
     @property
     def oldest_unacknowledged(self) -> float:
@@ -160,6 +166,7 @@ class JournalStream:
                 (refusal.request_id, refusal.job_id, getattr(refusal, "try")): refusal
                 for refusal in response.refused
             }
+            was_full = self.full
             for number in [number for number in self._stream.sent if number <= response.batch]:
                 for waiting in self._stream.sent.pop(number):
                     self._backlog -= waiting.size
@@ -171,6 +178,9 @@ class JournalStream:
                     else:
                         waiting.done.set_exception(_error(refusal, waiting.entry.epoch))
             self._something.set()
+            if was_full and not self.full:
+                for listener in self._listeners:
+                    listener()
         raise ConnectionError("the job log ended the stream")
 
     def _next_batch(self) -> list[_Waiting]:

@@ -54,7 +54,9 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
 
     journal = JournalStream(config.job_log)
     lease = Lease()
-    places = Places(config.max_jobs or None, lease.holds)
+    # A chain that is here may have any number of jobs, whose ends would all have to wait.
+    places = Places(config.max_jobs or None, lambda: lease.holds() and not journal.full)
+    journal.on_room(places.serve)
     threads = Threads(config.max_threads, lease.holds)
     lease.on_renewal(places.serve)
     lease.on_renewal(threads.serve)

@@ -69,9 +69,8 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self._check_addressee(request.runner_id)
         response = rpc.ResumeChainsResponse(runner_address=self._address)
         for message in request.suspended_job_chains:
-            suspended = decode_suspended_chain(message)
             try:
-                self._runner.resume(suspended, message.epoch)
+                self._runner.resume(decode_suspended_chain(message), message.epoch)
             except SpinCycleError as refused:
                 response.refusals.add(request_id=message.request_id, error=to_message(refused))
         return response

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -7,10 +8,12 @@ from tests.unit.chain.chains import chain
 
 from spincycle.errors import JournalBehind
 from spincycle.job_runner.journal_stream import MAX_BACKLOG_BYTES, JournalStream
+from spincycle.job_runner.places import Places
 from spincycle.job_runner.ports import Surroundings
 from spincycle.job_runner.runner import JobRunner
 from spincycle.journal_entry import JournalEntry
 from spincycle.state import State
+from spincycle.v1.job_log_service_pb2 import AppendResponse
 
 MEBIBYTE = "x" * 2**20
 
@@ -36,6 +39,31 @@ def entry(number: int) -> JournalEntry:
         final=False,
         data=None,
     )
+
+
+async def test_jobs_wait_while_too_much_waits_for_the_job_log() -> None:
+    journal = JournalStream("127.0.0.1:1")
+    places = Places(None, lambda: not journal.full)
+    journal.on_room(places.serve)
+    begun: list[str] = []
+    number = 0
+    while not journal.full:
+        number += 1
+        journal.append(entry(number))
+
+    places.ask("request", "a", lambda: begun.append("a"))
+    places.ask("request", "b", lambda: begun.append("b"))
+    assert begun == []
+
+    async def acknowledges() -> AsyncIterator[AppendResponse]:
+        yield AppendResponse(batch=1)
+
+    journal._stream.sent[1] = journal._next_batch()
+    with pytest.raises(ConnectionError):
+        await journal._receive(cast(Any, acknowledges()))
+
+    assert begun == ["a", "b"]
+    await journal.close()
 
 
 async def test_a_runner_takes_no_chain_while_too_much_waits_for_the_job_log() -> None:

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+from tests.unit.chain.chains import chain
+from tests.unit.job_runner.stage import Stage
+
+from spincycle.job import State
+from spincycle.job_chain import SuspendedJobChain
+from spincycle.job_runner.service import JobRunnerService
+from spincycle.job_runner.watchers import Watchers
+from spincycle.v1 import job_runner_service_pb2 as rpc
+from spincycle.wire.chain import encode_suspended_chain
+
+
+async def test_a_chain_that_cannot_be_read_is_refused_and_the_next_one_is_run(
+    stage: Stage,
+) -> None:
+    """Both come in one call, since request managers send chains together."""
+    service = JobRunnerService(stage.runner, Watchers(), lambda: "", "address")
+    request = rpc.ResumeChainsRequest()
+    for request_id in ("broken", "sound"):
+        made = SuspendedJobChain(request_id, chain("a", request_id=request_id), epoch=2)
+        request.suspended_job_chains.append(encode_suspended_chain(made))
+    broken = request.suspended_job_chains[0].job_chain
+    broken.jobs.append(broken.jobs[0])
+
+    response = await service.ResumeChains(request, cast(Any, None))
+
+    assert [refusal.request_id for refusal in response.refusals] == ["broken"]
+    assert (await stage.reports.end("sound")).state is State.COMPLETE
