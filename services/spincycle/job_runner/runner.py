@@ -126,10 +126,10 @@ class JobRunner:
             held.current.abandon()
 
     def abandon_all(self) -> None:
-        """Stop every chain without a report: the runner was given up, or ends hard."""
+        """Stop every chain without a report: the runner was given up, and others go on."""
         for held in list(self._chains.values()):
             held.successor = None
-            held.current.abandon()
+            held.current.abandon(hand_over=True)
 
     async def drain(self, grace: float) -> list[str]:
         """Take no more chains and suspend those that are here.

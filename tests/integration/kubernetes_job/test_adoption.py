@@ -43,6 +43,22 @@ async def test_a_job_that_ended_while_nobody_looked_is_read_and_not_run_again(
     assert len(api.cluster.created) == 1
 
 
+async def test_a_job_whose_pod_is_gone_is_told_without_its_log(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    first = runner.begin(1, "1.1")
+    await first.says("Pending")
+    await first.die()
+    api.cluster.run()
+    api.cluster.end(0, '{"n": 1}')
+    api.cluster.remove_pod(api.cluster.pod())
+
+    returned = await runner.begin(2, "1.1").end()
+
+    assert returned.state is State.COMPLETE
+    assert returned.stderr.startswith("the pod is gone")
+
+
 async def test_a_retry_after_a_failed_try_has_a_job_of_its_own(
     api: FakeApiServer, runner: Runner
 ) -> None:

@@ -52,6 +52,14 @@ async def test_a_job_is_handed_over_when_its_runner_drains(stage: Stage) -> None
     assert (await stage.reports.save()).job_chain.jobs["b"].state is State.STOPPED
 
 
+async def test_a_job_is_handed_over_when_its_runner_was_given_up(stage: Stage) -> None:
+    said = await told(stage)
+    stage.runner.abandon_all()
+    await turns()
+
+    assert said == ["run", "hand over"]
+
+
 async def test_a_job_is_stopped_when_its_request_is_suspended(stage: Stage) -> None:
     said = await told(stage)
     stage.runner.suspend("request")

@@ -164,6 +164,8 @@ class ContainerRun:
             return self._end(State.FAIL, end.exit, str(error))
         data.update(left or {})
         said = "" if left is not None else end.message
+        if self._pod is None:
+            said = "the pod is gone, and with it its log and the data that it may have left"
         return self._end(State.COMPLETE, end.exit, "", stderr=said)
 
     async def _stopped(self, uid: str | None, *, failed: bool = False) -> Return:
