@@ -130,8 +130,9 @@ class Job(ABC):
     def hand_over(self) -> Awaitable[None] | None:
         """Make `run` return STOPPED soon, and leave what it began to the try that follows.
 
-        Called in place of `stop` when the runner ends, or was given up, and another goes on. A job whose
-        work is done elsewhere, under a name made of `attempt.key`, can leave it running.
+        Called in place of `stop` when the runner ends, or was given up, and another one goes
+        on. A job whose work is done elsewhere, under a name made of `attempt.key`, can leave
+        it running.
         """
         return self.stop()
 

@@ -14,6 +14,7 @@ from spincycle.config import ConfigError
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
+from spincycle.job_runner.contained import contained_task
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
@@ -166,7 +167,9 @@ def _run(work: Coroutine[None, None, int]) -> int:
     if sys.version_info < (3, 12):
         # Its default watches each process with a thread.
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
-    return asyncio.run(work)
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_task_factory(contained_task)
+        return runner.run(work)
 
 
 main = service_command("job-runner", JobRunnerConfig, serve, _run)
