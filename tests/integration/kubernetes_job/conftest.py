@@ -8,7 +8,8 @@ import pytest
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import Attempt, JobId, Return, Value
-from spincycle.job.kubernetes import kubernetes_jobs
+from spincycle.job.bounded_output import BoundedOutput
+from spincycle.job.kubernetes import container_run, kubernetes_jobs
 from spincycle.job.kubernetes.kubernetes_job import KubernetesJobFactory
 
 REQUEST = "bsd4h2ab5ku0lml7v3b0"
@@ -92,3 +93,27 @@ async def runner(api: FakeApiServer) -> AsyncIterator[Runner]:
     yield made
     for begun in made.tries:
         await begun.die()
+
+
+class Printed(BoundedOutput):
+    """Output that can be awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._news = asyncio.Event()
+
+    def write(self, chunk: bytes) -> None:
+        super().write(chunk)
+        self._news.set()
+
+    async def until(self, text: str) -> None:
+        while self.text() != text:
+            self._news.clear()
+            await self._news.wait()
+
+
+@pytest.fixture
+async def printed(monkeypatch: pytest.MonkeyPatch) -> Printed:
+    output = Printed()
+    monkeypatch.setattr(container_run, "BoundedOutput", lambda: output)
+    return output

@@ -1,42 +1,15 @@
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.kubernetes_job.conftest import Runner
+from tests.integration.kubernetes_job.conftest import Printed, Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
-from spincycle.job.bounded_output import BoundedOutput
-from spincycle.job.kubernetes import container_run
 from spincycle.job.kubernetes.kubernetes_job import KubernetesJobFactory
 from spincycle.job.kubernetes.trouble import ExtraMissing, NoCluster
-
-
-class Printed(BoundedOutput):
-    """Output that can be awaited."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._news = asyncio.Event()
-
-    def write(self, chunk: bytes) -> None:
-        super().write(chunk)
-        self._news.set()
-
-    async def until(self, text: str) -> None:
-        while self.text() != text:
-            self._news.clear()
-            await self._news.wait()
-
-
-@pytest.fixture
-async def printed(monkeypatch: pytest.MonkeyPatch) -> Printed:
-    output = Printed()
-    monkeypatch.setattr(container_run, "BoundedOutput", lambda: output)
-    return output
 
 
 async def test_an_api_server_that_is_away_is_awaited_and_nothing_is_lost(

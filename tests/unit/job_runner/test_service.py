@@ -7,7 +7,7 @@ from tests.unit.job_runner.stage import Stage
 
 from spincycle.job import State
 from spincycle.job_chain import SuspendedJobChain
-from spincycle.job_runner.service import JobRunnerService
+from spincycle.job_runner.service import JobRunnerService, encode_happening
 from spincycle.job_runner.watchers import Watchers
 from spincycle.v1 import job_runner_service_pb2 as rpc
 from spincycle.wire.chain import encode_suspended_chain
@@ -17,7 +17,7 @@ async def test_a_chain_that_cannot_be_read_is_refused_and_the_next_one_is_run(
     stage: Stage,
 ) -> None:
     """Both come in one call, since request managers send chains together."""
-    service = JobRunnerService(stage.runner, Watchers(), lambda: "", "address")
+    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "", "address")
     request = rpc.ResumeChainsRequest()
     for request_id in ("broken", "sound"):
         made = SuspendedJobChain(request_id, chain("a", request_id=request_id), epoch=2)

@@ -145,7 +145,7 @@ class ContainerRun:
         if not now.has_log:
             return
         if self._log is None:
-            self._log = PodLog(self._cluster.api, self._namespace, pod, self._output.write)
+            self._log = PodLog(self._cluster.api, self._namespace, pod, self._print)
             self._following = asyncio.create_task(self._log.follow())
         if now.ended or (pods is not None and not pods.has(pod["metadata"]["uid"])):
             self._log.container_ended()
@@ -223,6 +223,10 @@ class ContainerRun:
     async def _pass_on_stop(self) -> None:
         await self._wish.told.wait()
         self._changed.set()
+
+    def _print(self, part: bytes) -> None:
+        self._output.write(part)
+        self._job.prints(stdout=part)
 
     def _tell(self, text: str) -> None:
         if text != self._job.progress.text:
