@@ -58,15 +58,21 @@ class Backend(Generic[Stub]):
     timeout: float
 
     async def ask(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Asked, Answered], request: Asked
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Asked, Answered],
+        request: Asked,
+        times: int = 1,
     ) -> Answered:
-        """The answer to a unary call.
+        """The answer to a unary call, which may take so many times as long as others.
 
         Raises:
             SpinCycleError: as the service told, or ServiceUnavailable, DeadlineExceeded.
         """
-        with self.failures():
-            return await method(request, timeout=self.timeout)
+        timeout = times * self.timeout
+        try:
+            return await method(request, timeout=timeout)
+        except grpc.aio.AioRpcError as failure:
+            raise self.named(failure, timeout)
 
     async def ask_raw(
         self, method: grpc.aio.UnaryUnaryMultiCallable[Asked, bytes], request: Asked
@@ -96,10 +102,12 @@ class Backend(Generic[Stub]):
         except grpc.aio.AioRpcError as failure:
             raise self.named(failure)
 
-    def named(self, failure: grpc.aio.AioRpcError) -> errors.SpinCycleError:
-        """What a failed call says, as an entry of the catalogue."""
+    def named(
+        self, failure: grpc.aio.AioRpcError, timeout: float | None = None
+    ) -> errors.SpinCycleError:
+        """What a failed call says that had `timeout` seconds, as an entry of the catalogue."""
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return errors.DeadlineExceeded(self.name, self.timeout)
+            return errors.DeadlineExceeded(self.name, timeout or self.timeout)
         error = from_rpc_error(failure, self.name, self.address)
         if isinstance(error, errors.RemoteError) and error.reason == failure.code().name:
             error.http = _HTTP.get(error.reason, error.http)
