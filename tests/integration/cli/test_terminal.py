@@ -211,11 +211,11 @@ def test_a_stream_that_is_back_is_told_though_nothing_changes(
 ) -> None:
     begin(services)
     spinc = tty("watch", ID)
-    spinc.show("3 connections left")
+    spinc.see("3 connections left")
 
     services.break_streams()
 
-    spinc.show("reconnecting")
+    spinc.see("reconnecting")
     spinc.lose("reconnecting")
     assert spinc.child.isalive()
 
