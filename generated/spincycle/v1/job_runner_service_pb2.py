@@ -30,7 +30,7 @@ from spincycle.v1 import status_pb2 as spincycle_dot_v1_dot_status__pb2
 from spincycle.v1 import waiting_pb2 as spincycle_dot_v1_dot_waiting__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%spincycle/v1/job_runner_service.proto\x12\x0cspincycle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18spincycle/v1/error.proto\x1a\x18spincycle/v1/event.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x19spincycle/v1/status.proto\x1a\x1aspincycle/v1/waiting.proto\"W\n\nAssignment\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"S\n\x07Refusal\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\"k\n\x10RunChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12:\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x18.spincycle.v1.AssignmentR\x0b\x61ssignments\"m\n\x11RunChainsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\x85\x01\n\x13ResumeChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12Q\n\x14suspended_job_chains\x18\x02 \x03(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x12suspendedJobChains\"p\n\x14ResumeChainsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"L\n\x11StopChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12StopChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"O\n\x14SuspendChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"G\n\x15SuspendChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"H\n\x12ListRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\"B\n\x13ListRunningResponse\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\"4\n\x13\x45xplainChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"D\n\x14\x45xplainChainResponse\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\"\x89\x01\n\x10WatchJobsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\x12\x16\n\x06resume\x18\x03 \x01(\x08R\x06resume\x12\x1f\n\x0b\x61\x66ter_order\x18\x04 \x01(\x04R\nafterOrder\"\xa4\x01\n\x11WatchJobsResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.spincycle.v1.JobEventR\x06\x65vents\x12\x37\n\tkeepalive\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\tkeepalive\x12\x14\n\x05order\x18\x03 \x01(\x04R\x05order\x12\x10\n\x03gap\x18\x04 \x01(\x08R\x03gap\"I\n\x15\x44\x65scribeChainsRequest\x12\x30\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.KnownChainR\x06\x63hains\"j\n\nKnownChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\"K\n\x16\x44\x65scribeChainsResponse\x12\x31\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x19.spincycle.v1.ChainStatusR\x06\x63hains\"\xb3\x02\n\x0b\x43hainStatus\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12.\n\x06missed\x18\x04 \x03(\x0b\x32\x16.spincycle.v1.JobEventR\x06missed\x12\x1a\n\x08\x63omplete\x18\x05 \x01(\x08R\x08\x63omplete\x12+\n\x04jobs\x18\x06 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12#\n\rfinished_jobs\x18\x07 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\x08 \x01(\rR\x0erolledBackJobs2\xba\x05\n\x10JobRunnerService\x12L\n\tRunChains\x12\x1e.spincycle.v1.RunChainsRequest\x1a\x1f.spincycle.v1.RunChainsResponse\x12U\n\x0cResumeChains\x12!.spincycle.v1.ResumeChainsRequest\x1a\".spincycle.v1.ResumeChainsResponse\x12O\n\nStopChains\x12\x1f.spincycle.v1.StopChainsRequest\x1a .spincycle.v1.StopChainsResponse\x12X\n\rSuspendChains\x12\".spincycle.v1.SuspendChainsRequest\x1a#.spincycle.v1.SuspendChainsResponse\x12R\n\x0bListRunning\x12 .spincycle.v1.ListRunningRequest\x1a!.spincycle.v1.ListRunningResponse\x12U\n\x0c\x45xplainChain\x12!.spincycle.v1.ExplainChainRequest\x1a\".spincycle.v1.ExplainChainResponse\x12N\n\tWatchJobs\x12\x1e.spincycle.v1.WatchJobsRequest\x1a\x1f.spincycle.v1.WatchJobsResponse0\x01\x12[\n\x0e\x44\x65scribeChains\x12#.spincycle.v1.DescribeChainsRequest\x1a$.spincycle.v1.DescribeChainsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%spincycle/v1/job_runner_service.proto\x12\x0cspincycle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18spincycle/v1/error.proto\x1a\x18spincycle/v1/event.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x19spincycle/v1/status.proto\x1a\x1aspincycle/v1/waiting.proto\"W\n\nAssignment\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"S\n\x07Refusal\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\"k\n\x10RunChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12:\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x18.spincycle.v1.AssignmentR\x0b\x61ssignments\"m\n\x11RunChainsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\x85\x01\n\x13ResumeChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12Q\n\x14suspended_job_chains\x18\x02 \x03(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x12suspendedJobChains\"p\n\x14ResumeChainsResponse\x12\x31\n\x08refusals\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\xd9\x01\n\x12UploadChainRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\x35\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainH\x00R\x08jobChain\x12Q\n\x13suspended_job_chain\x18\x04 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainH\x00R\x11suspendedJobChainB\x06\n\x04part\"<\n\x13UploadChainResponse\x12%\n\x0erunner_address\x18\x01 \x01(\tR\rrunnerAddress\"L\n\x11StopChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12StopChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"O\n\x14SuspendChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"G\n\x15SuspendChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"H\n\x12ListRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\"B\n\x13ListRunningResponse\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\"4\n\x13\x45xplainChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"D\n\x14\x45xplainChainResponse\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\"\x89\x01\n\x10WatchJobsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\x12\x16\n\x06resume\x18\x03 \x01(\x08R\x06resume\x12\x1f\n\x0b\x61\x66ter_order\x18\x04 \x01(\x04R\nafterOrder\"\xa4\x01\n\x11WatchJobsResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.spincycle.v1.JobEventR\x06\x65vents\x12\x37\n\tkeepalive\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\tkeepalive\x12\x14\n\x05order\x18\x03 \x01(\x04R\x05order\x12\x10\n\x03gap\x18\x04 \x01(\x08R\x03gap\"I\n\x15\x44\x65scribeChainsRequest\x12\x30\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.KnownChainR\x06\x63hains\"j\n\nKnownChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\"K\n\x16\x44\x65scribeChainsResponse\x12\x31\n\x06\x63hains\x18\x01 \x03(\x0b\x32\x19.spincycle.v1.ChainStatusR\x06\x63hains\"\xb3\x02\n\x0b\x43hainStatus\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12.\n\x06missed\x18\x04 \x03(\x0b\x32\x16.spincycle.v1.JobEventR\x06missed\x12\x1a\n\x08\x63omplete\x18\x05 \x01(\x08R\x08\x63omplete\x12+\n\x04jobs\x18\x06 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12#\n\rfinished_jobs\x18\x07 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\x08 \x01(\rR\x0erolledBackJobs2\x90\x06\n\x10JobRunnerService\x12L\n\tRunChains\x12\x1e.spincycle.v1.RunChainsRequest\x1a\x1f.spincycle.v1.RunChainsResponse\x12U\n\x0cResumeChains\x12!.spincycle.v1.ResumeChainsRequest\x1a\".spincycle.v1.ResumeChainsResponse\x12T\n\x0bUploadChain\x12 .spincycle.v1.UploadChainRequest\x1a!.spincycle.v1.UploadChainResponse(\x01\x12O\n\nStopChains\x12\x1f.spincycle.v1.StopChainsRequest\x1a .spincycle.v1.StopChainsResponse\x12X\n\rSuspendChains\x12\".spincycle.v1.SuspendChainsRequest\x1a#.spincycle.v1.SuspendChainsResponse\x12R\n\x0bListRunning\x12 .spincycle.v1.ListRunningRequest\x1a!.spincycle.v1.ListRunningResponse\x12U\n\x0c\x45xplainChain\x12!.spincycle.v1.ExplainChainRequest\x1a\".spincycle.v1.ExplainChainResponse\x12N\n\tWatchJobs\x12\x1e.spincycle.v1.WatchJobsRequest\x1a\x1f.spincycle.v1.WatchJobsResponse0\x01\x12[\n\x0e\x44\x65scribeChains\x12#.spincycle.v1.DescribeChainsRequest\x1a$.spincycle.v1.DescribeChainsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,34 +49,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESUMECHAINSREQUEST']._serialized_end=752
   _globals['_RESUMECHAINSRESPONSE']._serialized_start=754
   _globals['_RESUMECHAINSRESPONSE']._serialized_end=866
-  _globals['_STOPCHAINSREQUEST']._serialized_start=868
-  _globals['_STOPCHAINSREQUEST']._serialized_end=944
-  _globals['_STOPCHAINSRESPONSE']._serialized_start=946
-  _globals['_STOPCHAINSRESPONSE']._serialized_end=1014
-  _globals['_SUSPENDCHAINSREQUEST']._serialized_start=1016
-  _globals['_SUSPENDCHAINSREQUEST']._serialized_end=1095
-  _globals['_SUSPENDCHAINSRESPONSE']._serialized_start=1097
-  _globals['_SUSPENDCHAINSRESPONSE']._serialized_end=1168
-  _globals['_LISTRUNNINGREQUEST']._serialized_start=1170
-  _globals['_LISTRUNNINGREQUEST']._serialized_end=1242
-  _globals['_LISTRUNNINGRESPONSE']._serialized_start=1244
-  _globals['_LISTRUNNINGRESPONSE']._serialized_end=1310
-  _globals['_EXPLAINCHAINREQUEST']._serialized_start=1312
-  _globals['_EXPLAINCHAINREQUEST']._serialized_end=1364
-  _globals['_EXPLAINCHAINRESPONSE']._serialized_start=1366
-  _globals['_EXPLAINCHAINRESPONSE']._serialized_end=1434
-  _globals['_WATCHJOBSREQUEST']._serialized_start=1437
-  _globals['_WATCHJOBSREQUEST']._serialized_end=1574
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=1577
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=1741
-  _globals['_DESCRIBECHAINSREQUEST']._serialized_start=1743
-  _globals['_DESCRIBECHAINSREQUEST']._serialized_end=1816
-  _globals['_KNOWNCHAIN']._serialized_start=1818
-  _globals['_KNOWNCHAIN']._serialized_end=1924
-  _globals['_DESCRIBECHAINSRESPONSE']._serialized_start=1926
-  _globals['_DESCRIBECHAINSRESPONSE']._serialized_end=2001
-  _globals['_CHAINSTATUS']._serialized_start=2004
-  _globals['_CHAINSTATUS']._serialized_end=2311
-  _globals['_JOBRUNNERSERVICE']._serialized_start=2314
-  _globals['_JOBRUNNERSERVICE']._serialized_end=3012
+  _globals['_UPLOADCHAINREQUEST']._serialized_start=869
+  _globals['_UPLOADCHAINREQUEST']._serialized_end=1086
+  _globals['_UPLOADCHAINRESPONSE']._serialized_start=1088
+  _globals['_UPLOADCHAINRESPONSE']._serialized_end=1148
+  _globals['_STOPCHAINSREQUEST']._serialized_start=1150
+  _globals['_STOPCHAINSREQUEST']._serialized_end=1226
+  _globals['_STOPCHAINSRESPONSE']._serialized_start=1228
+  _globals['_STOPCHAINSRESPONSE']._serialized_end=1296
+  _globals['_SUSPENDCHAINSREQUEST']._serialized_start=1298
+  _globals['_SUSPENDCHAINSREQUEST']._serialized_end=1377
+  _globals['_SUSPENDCHAINSRESPONSE']._serialized_start=1379
+  _globals['_SUSPENDCHAINSRESPONSE']._serialized_end=1450
+  _globals['_LISTRUNNINGREQUEST']._serialized_start=1452
+  _globals['_LISTRUNNINGREQUEST']._serialized_end=1524
+  _globals['_LISTRUNNINGRESPONSE']._serialized_start=1526
+  _globals['_LISTRUNNINGRESPONSE']._serialized_end=1592
+  _globals['_EXPLAINCHAINREQUEST']._serialized_start=1594
+  _globals['_EXPLAINCHAINREQUEST']._serialized_end=1646
+  _globals['_EXPLAINCHAINRESPONSE']._serialized_start=1648
+  _globals['_EXPLAINCHAINRESPONSE']._serialized_end=1716
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1719
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1856
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=1859
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=2023
+  _globals['_DESCRIBECHAINSREQUEST']._serialized_start=2025
+  _globals['_DESCRIBECHAINSREQUEST']._serialized_end=2098
+  _globals['_KNOWNCHAIN']._serialized_start=2100
+  _globals['_KNOWNCHAIN']._serialized_end=2206
+  _globals['_DESCRIBECHAINSRESPONSE']._serialized_start=2208
+  _globals['_DESCRIBECHAINSRESPONSE']._serialized_end=2283
+  _globals['_CHAINSTATUS']._serialized_start=2286
+  _globals['_CHAINSTATUS']._serialized_end=2593
+  _globals['_JOBRUNNERSERVICE']._serialized_start=2596
+  _globals['_JOBRUNNERSERVICE']._serialized_end=3380
 # @@protoc_insertion_point(module_scope)

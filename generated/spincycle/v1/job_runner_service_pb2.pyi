@@ -193,6 +193,70 @@ class ResumeChainsResponse(_message.Message):
 Global___ResumeChainsResponse: _TypeAlias = ResumeChainsResponse  # noqa: Y015
 
 @_typing.final
+class UploadChainRequest(_message.Message):
+    """UploadChainRequest is one part of a chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNER_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    JOB_CHAIN_FIELD_NUMBER: _builtins.int
+    SUSPENDED_JOB_CHAIN_FIELD_NUMBER: _builtins.int
+    runner_id: _builtins.str
+    """Runner it is meant for; empty to take whichever serves at the address. Set in the first
+    part.
+    """
+    epoch: _builtins.int
+    """Epoch of the request; see FinishRequest.epoch. Set in the first part."""
+    @_builtins.property
+    def job_chain(self) -> _job_chain_pb2.JobChain:
+        """Part of a chain that never ran."""
+
+    @_builtins.property
+    def suspended_job_chain(self) -> _job_chain_pb2.SuspendedJobChain:
+        """Part of a chain that ran before."""
+
+    def __init__(
+        self,
+        *,
+        runner_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        job_chain: _job_chain_pb2.JobChain | None = ...,
+        suspended_job_chain: _job_chain_pb2.SuspendedJobChain | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job_chain", b"job_chain", "part", b"part", "suspended_job_chain", b"suspended_job_chain"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "job_chain", b"job_chain", "part", b"part", "runner_id", b"runner_id", "suspended_job_chain", b"suspended_job_chain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["job_chain", "suspended_job_chain"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___UploadChainRequest: _TypeAlias = UploadChainRequest  # noqa: Y015
+
+@_typing.final
+class UploadChainResponse(_message.Message):
+    """UploadChainResponse says that the chain runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNER_ADDRESS_FIELD_NUMBER: _builtins.int
+    runner_address: _builtins.str
+    """Address that the runner advertises, host:port."""
+    def __init__(
+        self,
+        *,
+        runner_address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runner_address", b"runner_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadChainResponse: _TypeAlias = UploadChainResponse  # noqa: Y015
+
+@_typing.final
 class StopChainsRequest(_message.Message):
     """StopChainsRequest names chains to stop."""
 

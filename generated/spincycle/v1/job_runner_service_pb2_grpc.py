@@ -48,6 +48,11 @@ class JobRunnerServiceStub:
                 request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.FromString,
                 _registered_method=True)
+        self.UploadChain = channel.stream_unary(
+                '/spincycle.v1.JobRunnerService/UploadChain',
+                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.SerializeToString,
+                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.FromString,
+                _registered_method=True)
         self.StopChains = channel.unary_unary(
                 '/spincycle.v1.JobRunnerService/StopChains',
                 request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.StopChainsRequest.SerializeToString,
@@ -105,6 +110,20 @@ class JobRunnerServiceServicer:
     def ResumeChains(self, request, context):
         """ResumeChains goes on with chains that ran before, as RunChains starts new ones, with
         the same reasons and the same idempotency.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadChain(self, request_iterator, context):
+        """UploadChain starts one new chain, or goes on with one that ran before, which is too large
+        for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
+        to be joined as those of FetchJobChain, and is running when the call returns.
+
+        Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
+        call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER or
+        STALE_EPOCH), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE (reason RUNNER_DRAINING
+        or JOURNAL_BEHIND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +197,11 @@ def add_JobRunnerServiceServicer_to_server(servicer, server):
                     servicer.ResumeChains,
                     request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.SerializeToString,
+            ),
+            'UploadChain': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadChain,
+                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.FromString,
+                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.SerializeToString,
             ),
             'StopChains': grpc.unary_unary_rpc_method_handler(
                     servicer.StopChains,
@@ -268,6 +292,33 @@ class JobRunnerService:
             '/spincycle.v1.JobRunnerService/ResumeChains',
             spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.SerializeToString,
             spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadChain(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/spincycle.v1.JobRunnerService/UploadChain',
+            spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.SerializeToString,
+            spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,16 @@ class JobRunnerServiceStub:
     """ResumeChains goes on with chains that ran before, as RunChains starts new ones, with
     the same reasons and the same idempotency.
     """
+    UploadChain: _aio.StreamUnaryMultiCallable[_job_runner_service_pb2.UploadChainRequest, _job_runner_service_pb2.UploadChainResponse]
+    """UploadChain starts one new chain, or goes on with one that ran before, which is too large
+    for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
+    to be joined as those of FetchJobChain, and is running when the call returns.
+
+    Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
+    call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER or
+    STALE_EPOCH), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE (reason RUNNER_DRAINING
+    or JOURNAL_BEHIND).
+    """
     StopChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.StopChainsRequest, _job_runner_service_pb2.StopChainsResponse]
     """StopChains stops chains for good: running jobs are told to stop, no other starts, and
     the end is reported to the request manager. Answers when the stop is under way.
@@ -100,6 +110,22 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_job_runner_service_pb2.ResumeChainsResponse]:
         """ResumeChains goes on with chains that ran before, as RunChains starts new ones, with
         the same reasons and the same idempotency.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadChain(
+        self,
+        request_iterator: _abc.AsyncIterator[_job_runner_service_pb2.UploadChainRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_job_runner_service_pb2.UploadChainRequest], _abc.Awaitable[_job_runner_service_pb2.UploadChainResponse]],
+    ) -> _abc.Awaitable[_job_runner_service_pb2.UploadChainResponse]:
+        """UploadChain starts one new chain, or goes on with one that ran before, which is too large
+        for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
+        to be joined as those of FetchJobChain, and is running when the call returns.
+
+        Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
+        call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER or
+        STALE_EPOCH), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE (reason RUNNER_DRAINING
+        or JOURNAL_BEHIND).
         """
 
     @_abc_1.abstractmethod

@@ -1288,6 +1288,51 @@ class ReportResult(_message.Message):
 Global___ReportResult: _TypeAlias = ReportResult  # noqa: Y015
 
 @_typing.final
+class UploadSuspendedRequest(_message.Message):
+    """UploadSuspendedRequest is one part of a saved state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNER_ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    runner_id: _builtins.str
+    """The runner. Set in the first part."""
+    @_builtins.property
+    def part(self) -> _job_chain_pb2.SuspendedJobChain:
+        """The part."""
+
+    def __init__(
+        self,
+        *,
+        runner_id: _builtins.str = ...,
+        part: _job_chain_pb2.SuspendedJobChain | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "runner_id", b"runner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadSuspendedRequest: _TypeAlias = UploadSuspendedRequest  # noqa: Y015
+
+@_typing.final
+class UploadSuspendedResponse(_message.Message):
+    """UploadSuspendedResponse says that the state is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadSuspendedResponse: _TypeAlias = UploadSuspendedResponse  # noqa: Y015
+
+@_typing.final
 class FinishRequest(_message.Message):
     """FinishRequest tells that a request has ended."""
 

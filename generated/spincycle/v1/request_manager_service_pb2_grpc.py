@@ -145,6 +145,11 @@ class RequestManagerServiceStub:
                 request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReportRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.UploadSuspended = channel.stream_unary(
+                '/spincycle.v1.RequestManagerService/UploadSuspended',
+                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedRequest.SerializeToString,
+                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedResponse.FromString,
+                _registered_method=True)
         self.Finish = channel.unary_unary(
                 '/spincycle.v1.RequestManagerService/Finish',
                 request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.FinishRequest.SerializeToString,
@@ -346,6 +351,17 @@ class RequestManagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadSuspended(self, request_iterator, context):
+        """UploadSuspended takes the saved state of one suspended request that is too large for a
+        message of Report (above 16 MiB), in parts that are to be joined. It is stored when the
+        call returns. Idempotent. FAILED_PRECONDITION (reason STALE_EPOCH): the runner must abandon
+        that chain; (reason INVALID_STATE): the request has ended otherwise. NOT_FOUND (reason
+        REQUEST_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Finish(self, request, context):
         """Finish takes the end of one request, as one report. FAILED_PRECONDITION: STALE_EPOCH or
         INVALID_STATE, as in Report.
@@ -461,6 +477,11 @@ def add_RequestManagerServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReportRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReportResponse.SerializeToString,
+            ),
+            'UploadSuspended': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadSuspended,
+                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedRequest.FromString,
+                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedResponse.SerializeToString,
             ),
             'Finish': grpc.unary_unary_rpc_method_handler(
                     servicer.Finish,
@@ -1041,6 +1062,33 @@ class RequestManagerService:
             '/spincycle.v1.RequestManagerService/Report',
             spincycle_dot_v1_dot_request__manager__service__pb2.ReportRequest.SerializeToString,
             spincycle_dot_v1_dot_request__manager__service__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadSuspended(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/spincycle.v1.RequestManagerService/UploadSuspended',
+            spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedRequest.SerializeToString,
+            spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -118,6 +118,13 @@ class RequestManagerServiceStub:
     and changes nothing. Refused with STALE_EPOCH: the runner must abandon that chain.
     Refused with INVALID_STATE: the request has ended otherwise; nothing is left to do.
     """
+    UploadSuspended: _aio.StreamUnaryMultiCallable[_request_manager_service_pb2.UploadSuspendedRequest, _request_manager_service_pb2.UploadSuspendedResponse]
+    """UploadSuspended takes the saved state of one suspended request that is too large for a
+    message of Report (above 16 MiB), in parts that are to be joined. It is stored when the
+    call returns. Idempotent. FAILED_PRECONDITION (reason STALE_EPOCH): the runner must abandon
+    that chain; (reason INVALID_STATE): the request has ended otherwise. NOT_FOUND (reason
+    REQUEST_NOT_FOUND).
+    """
     Finish: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.FinishRequest, _request_manager_service_pb2.FinishResponse]
     """Finish takes the end of one request, as one report. FAILED_PRECONDITION: STALE_EPOCH or
     INVALID_STATE, as in Report.
@@ -352,6 +359,19 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         taken or refused on its own. Idempotent: a report that was taken before is taken again
         and changes nothing. Refused with STALE_EPOCH: the runner must abandon that chain.
         Refused with INVALID_STATE: the request has ended otherwise; nothing is left to do.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadSuspended(
+        self,
+        request_iterator: _abc.AsyncIterator[_request_manager_service_pb2.UploadSuspendedRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_request_manager_service_pb2.UploadSuspendedRequest], _abc.Awaitable[_request_manager_service_pb2.UploadSuspendedResponse]],
+    ) -> _abc.Awaitable[_request_manager_service_pb2.UploadSuspendedResponse]:
+        """UploadSuspended takes the saved state of one suspended request that is too large for a
+        message of Report (above 16 MiB), in parts that are to be joined. It is stored when the
+        call returns. Idempotent. FAILED_PRECONDITION (reason STALE_EPOCH): the runner must abandon
+        that chain; (reason INVALID_STATE): the request has ended otherwise. NOT_FOUND (reason
+        REQUEST_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

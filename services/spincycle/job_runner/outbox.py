@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from itertools import islice
 
 import grpc
@@ -11,7 +11,10 @@ import structlog
 
 from spincycle.pulse import Pulse
 from spincycle.rpc.channel import open_channel
+from spincycle.rpc.limits import upload_seconds
+from spincycle.rpc.status import from_rpc_error, to_message
 from spincycle.v1 import request_manager_service_pb2, request_manager_service_pb2_grpc
+from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_suspended_chain
 
 MAX_BATCH = 500
 """Most reports in one call."""
@@ -27,6 +30,9 @@ LAST_RETRY = 2.0
 """Seconds before a failed call is made again: doubled from the first to the last."""
 
 Report = request_manager_service_pb2.RunnerReport
+
+FOR_GOOD = frozenset({"STALE_EPOCH", "INVALID_STATE", "REQUEST_NOT_FOUND", "INVALID_INPUT"})
+"""Refusals after which a saved state is not sent again."""
 
 ABANDON = frozenset({"STALE_EPOCH"})
 """Refusals after which the chain belongs to another runner."""
@@ -73,6 +79,9 @@ class Outbox:
                 continue
             self.pulse.begin()
             batch = self._next_batch()
+            if _is_large(next(iter(batch.values()))):
+                wait = await self._upload(batch, runner_id(), abandon, wait)
+                continue
             try:
                 response = await self._stub.Report(
                     request_manager_service_pb2.ReportRequest(
@@ -100,11 +109,43 @@ class Outbox:
         batch: dict[str, Report] = {}
         size = 0
         for request_id, report in islice(self._reports.items(), MAX_BATCH):
+            if batch and _is_large(report):
+                break
             batch[request_id] = report
             size += report.ByteSize()
             if size > MAX_BATCH_BYTES:
                 break
         return batch
+
+    async def _upload(
+        self,
+        batch: dict[str, Report],
+        runner_id: str,
+        abandon: Callable[[str, int], None],
+        wait: float,
+    ) -> float:
+        """Send the saved state of one large chain; answer how long to wait after a failure."""
+        ((request_id, report),) = batch.items()
+        serialized = report.suspended.SerializeToString()
+        result = request_manager_service_pb2.ReportResult(request_id=request_id)
+        try:
+            await self._stub.UploadSuspended(
+                _parts(serialized, runner_id), timeout=TIMEOUT + upload_seconds(len(serialized))
+            )
+        except grpc.aio.AioRpcError as failure:
+            refused = from_rpc_error(failure, "request manager", "")
+            if refused.reason not in FOR_GOOD:
+                structlog.get_logger().warning(
+                    "a saved state waits", request_id=request_id, cause=failure.details()
+                )
+                self.pulse.beat()
+                await asyncio.sleep(wait)
+                return min(2 * wait, LAST_RETRY)
+            result.refused.CopyFrom(to_message(refused))
+        self.pulse.beat()
+        response = request_manager_service_pb2.ReportResponse(results=[result])
+        self._settle(batch, response, abandon)
+        return FIRST_RETRY
 
     def _settle(
         self,
@@ -124,6 +165,17 @@ class Outbox:
             )
             if refused.reason in ABANDON:
                 abandon(request_id, _epoch(report))
+
+
+def _is_large(report: Report) -> bool:
+    return report.HasField("suspended") and report.ByteSize() > WHOLE_UP_TO
+
+
+async def _parts(
+    serialized: bytes, runner_id: str
+) -> AsyncIterator[request_manager_service_pb2.UploadSuspendedRequest]:
+    for part in cut_suspended_chain(serialized):
+        yield request_manager_service_pb2.UploadSuspendedRequest(runner_id=runner_id, part=part)
 
 
 def _epoch(report: Report) -> int:

@@ -20,6 +20,7 @@ from spincycle.rpc.status import to_message
 from spincycle.v1 import event_pb2, job_runner_service_pb2_grpc
 from spincycle.v1 import job_runner_service_pb2 as rpc
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
+from spincycle.wire.chain_parts import ChainParts, SuspendedParts
 from spincycle.wire.status import encode_event, encode_status, encode_wait
 from spincycle.wire.times import set_nanoseconds
 
@@ -74,6 +75,28 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             except SpinCycleError as refused:
                 response.refusals.add(request_id=message.request_id, error=to_message(refused))
         return response
+
+    async def UploadChain(
+        self, request_iterator: AsyncIterator[rpc.UploadChainRequest], context: Context
+    ) -> rpc.UploadChainResponse:
+        new, suspended = ChainParts(), SuspendedParts()
+        epoch = 0
+        ran_before = False
+        async for request in request_iterator:
+            self._check_addressee(request.runner_id)
+            epoch = request.epoch or epoch
+            if request.HasField("suspended_job_chain"):
+                ran_before = True
+                suspended.add(request.suspended_job_chain)
+            else:
+                new.add(request.job_chain)
+            # Decoding takes its time, and whatever else this process does must go on.
+            await asyncio.sleep(0)
+        if ran_before:
+            self._runner.resume(suspended.suspended, epoch)
+        else:
+            self._runner.run(new.chain, epoch)
+        return rpc.UploadChainResponse(runner_address=self._address)
 
     async def StopChains(
         self, request: rpc.StopChainsRequest, context: Context

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -21,7 +22,10 @@ from spincycle.request_manager.store import RequestStore
 from spincycle.state import State
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
-"""Size after which a call to a runner takes no further chain."""
+"""Size up to which a call to a runner takes chains; a larger one travels alone, in parts."""
+
+AT_HAND_BYTES = 1024 * 1024
+"""Largest chain that is kept at hand between its creation and its dispatch."""
 
 NOT_THERE = frozenset({"WRONG_RUNNER", "RUNNER_UNREACHABLE"})
 """Refusals that say nothing of what the runner was sent before."""
@@ -93,7 +97,7 @@ class Dispatcher:
 
     def send(self, assigned: Assigned, job_chain: bytes) -> None:
         """Send a request that was just stored as given to a runner, whose chain is at hand."""
-        self._stored[assigned] = job_chain
+        self._stored[assigned] = job_chain if len(job_chain) <= AT_HAND_BYTES else b""
         self._something.set()
 
     def look(self) -> None:
@@ -155,8 +159,9 @@ class Dispatcher:
                 stored = dict(islice(self._stored.items(), self._policy.batch))
                 for one in stored:
                     del self._stored[one]
-                chains = {one.request_id: chain for one, chain in stored.items()}
-                await self._attempt(list(chains), self._give_all(list(stored), chains))
+                chains = {one.request_id: chain for one, chain in stored.items() if chain}
+                request_ids = [one.request_id for one in stored]
+                await self._attempt(request_ids, self._give_all(list(stored), chains))
                 continue
             count = min(len(self._offered), self._policy.batch)
             if not count:
@@ -213,31 +218,49 @@ class Dispatcher:
                 # It is gone since it was chosen, so nothing was sent, or not by this process.
                 await (self._recover(assigned) if again else self._take_back(assigned))
                 return
-            for answer in await self._send(client, assigned, chains):
-                if again:
-                    answer.doubt(NOT_THERE)
-                await self._settle(client, answer)
+            async with aclosing(self._send(client, assigned, chains)) as answers:
+                async for answer in answers:
+                    if again:
+                        answer.doubt(NOT_THERE)
+                    await self._settle(client, answer)
         except DatabaseUnavailable:
             # What was not settled is still assigned, and is sent again.
             structlog.get_logger().warning("cannot settle a dispatch", requests=len(assigned))
 
     async def _send(
         self, client: RunnerClient, assigned: list[Assigned], chains: dict[str, bytes]
-    ) -> list[Answer]:
+    ) -> AsyncGenerator[Answer, None]:
+        left = {one.request_id: one for one in assigned}
         resumed = [one.request_id for one in assigned if one.resumed]
-        saved = await self._store.suspended_job_chains(resumed) if resumed else {}
-        missing = [
-            one.request_id
-            for one in assigned
-            if one.request_id not in saved and one.request_id not in chains
-        ]
-        if missing:
-            chains = chains | await self._store.job_chains(missing)
-        new = {one: chains[one.request_id] for one in assigned if one.request_id not in saved}
-        old = {one: saved[one.request_id] for one in assigned if one.request_id in saved}
-        answers = [await client.run(part) for part in _parts(new)]
-        answers += [await client.resume(part) for part in _parts(old)]
-        return answers
+        async for saved in self._store.suspended_job_chains(resumed):
+            for part in _parts({left.pop(id_): state for id_, state in saved.items()}):
+                yield await self._hand_over(client.resume, part)
+        at_hand = {left.pop(id_): chain for id_, chain in chains.items() if id_ in left}
+        for part in _parts(at_hand):
+            yield await self._hand_over(client.run, part)
+        async for archived in self._store.chain_portions(list(left)):
+            for part in _parts({left.pop(id_): chain for id_, chain in archived.items()}):
+                yield await self._hand_over(client.run, part)
+
+    async def _hand_over(
+        self,
+        give: Callable[[dict[Assigned, bytes]], Awaitable[Answer]],
+        chains: dict[Assigned, bytes],
+    ) -> Answer:
+        if sum(map(len, chains.values())) <= MAX_BATCH_BYTES:
+            return await give(chains)
+        holding = asyncio.create_task(self._hold(list(chains)))
+        try:
+            return await give(chains)
+        finally:
+            holding.cancel()
+
+    async def _hold(self, assigned: Sequence[Assigned]) -> None:
+        """Keep what takes long to be sent from being sent again meanwhile."""
+        while True:
+            with suppress(DatabaseUnavailable):
+                await self._store.hold_assignments(assigned, self._policy.lease)
+            await asyncio.sleep(self._policy.lease / 4)
 
     async def _settle(self, client: RunnerClient, answer: Answer) -> None:
         log = structlog.get_logger().bind(runner_id=client.runner.runner_id)

@@ -19,6 +19,12 @@ SERVICE = "job log"
 BATCH = 500
 """Entries that are appended at once."""
 
+BATCH_BYTES = 4 * 1024 * 1024
+"""Size after which a batch takes no further entry."""
+
+ENTRIES_A_SECOND = 1000
+"""Entries that the job log takes in a second, at the very least."""
+
 
 class JobLogClient:
     """Speaks with the job log; every method raises what the job log or the way to it says."""
@@ -84,17 +90,13 @@ class JobLogClient:
         Raises:
             RemoteError: the job log refused one.
         """
-        starts = range(0, len(entries), BATCH)
-        batches = [
-            job_log_service_pb2.AppendRequest(
-                batch=number,
-                entries=[encode_entry(entry) for entry in entries[start : start + BATCH]],
-            )
-            for number, start in enumerate(starts, start=1)
-        ]
-        if not batches:
+        if not entries:
             return
-        call = self._stub.Append(iter(batches), timeout=deadline.left(self._timeout))
+        batches = _batches(entries)
+        call = self._stub.Append(
+            iter(batches),
+            timeout=deadline.left(self._timeout + len(entries) / ENTRIES_A_SECOND),
+        )
         try:
             async for response in call:
                 if response.refused:
@@ -113,3 +115,16 @@ class JobLogClient:
 
     def _error(self, failure: grpc.aio.AioRpcError) -> SpinCycleError:
         return from_rpc_error(failure, SERVICE, self._address)
+
+
+def _batches(entries: Sequence[JournalEntry]) -> list[job_log_service_pb2.AppendRequest]:
+    batches: list[job_log_service_pb2.AppendRequest] = []
+    size = BATCH_BYTES
+    for entry in entries:
+        if size >= BATCH_BYTES or len(batches[-1].entries) == BATCH:
+            batches.append(job_log_service_pb2.AppendRequest(batch=len(batches) + 1))
+            size = 0
+        message = encode_entry(entry)
+        batches[-1].entries.append(message)
+        size += message.ByteSize()
+    return batches

@@ -135,11 +135,11 @@ class Recovery:
         at_work = {orphan.request_id: orphan for orphan in orphans}
         holding = asyncio.create_task(self._hold(at_work))
         try:
-            chains = await self._store.job_chains(list(at_work))
-            async with asyncio.TaskGroup() as group:
-                for orphan in orphans:
-                    chain = chains.get(orphan.request_id, b"")
-                    group.create_task(self._recover_one(orphan, chain, at_work))
+            async for chains in self._store.chain_portions(list(at_work)):
+                async with asyncio.TaskGroup() as group:
+                    for request_id, chain in chains.items():
+                        orphan = at_work[request_id]
+                        group.create_task(self._recover_one(orphan, chain, at_work))
         finally:
             holding.cancel()
         self._look()

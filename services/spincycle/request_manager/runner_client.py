@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence, Set
+from collections.abc import AsyncIterator, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from spincycle.coalescing import Coalescer
 from spincycle.errors import RunnerUnreachable, SpinCycleError
 from spincycle.request_manager.model import Assigned, Runner
 from spincycle.rpc.channel import open_channel
+from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.v1 import (
     job_runner_service_pb2,
@@ -21,10 +22,24 @@ from spincycle.v1 import (
     status_pb2,
     waiting_pb2,
 )
+from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
 from spincycle.wire.parts import embedded
 
 Told = tuple[Sequence[str], str]
 """Requests, and the reason for which they are to end or to wait."""
+
+
+REFUSALS = frozenset(
+    {
+        "INVALID_CHAIN",
+        "JOURNAL_BEHIND",
+        "RUNNER_DRAINING",
+        "RUNNER_FULL",
+        "STALE_EPOCH",
+        "WRONG_RUNNER",
+    }
+)
+"""With what a runner says that it did not take a chain."""
 
 
 @dataclass(slots=True)
@@ -72,7 +87,16 @@ class RunnerClient:
         self._suspends = Coalescer[Told, None](self._suspend)
 
     async def run(self, chains: dict[Assigned, bytes]) -> Answer:
-        """Give new chains, serialized, to the runner."""
+        """Give new chains, serialized, to the runner; one that is too large must come alone."""
+        if (large := _large(chains)) is not None:
+            return await self._upload(
+                large,
+                len(chains[large]),
+                (
+                    job_runner_service_pb2.UploadChainRequest(job_chain=part)
+                    for part in cut_chain(chains[large])
+                ),
+            )
         # Chains go as they are archived; nobody here reads them.
         parts = [_Run(runner_id=self.runner.runner_id).SerializeToString()]
         for assigned, chain in chains.items():
@@ -88,7 +112,16 @@ class RunnerClient:
         return _answered(list(chains), response.refusals)
 
     async def resume(self, suspended: dict[Assigned, bytes]) -> Answer:
-        """Give half-run chains, serialized with their saved state, to the runner."""
+        """Give half-run chains, serialized with their saved state, likewise."""
+        if (large := _large(suspended)) is not None:
+            return await self._upload(
+                large,
+                len(suspended[large]),
+                (
+                    job_runner_service_pb2.UploadChainRequest(suspended_job_chain=part)
+                    for part in cut_suspended_chain(suspended[large])
+                ),
+            )
         request = job_runner_service_pb2.ResumeChainsRequest(runner_id=self.runner.runner_id)
         for assigned, state in suspended.items():
             chain = request.suspended_job_chains.add()
@@ -101,6 +134,29 @@ class RunnerClient:
         except grpc.aio.AioRpcError as failure:
             return self._failed(list(suspended), failure)
         return _answered(list(suspended), response.refusals)
+
+    async def _upload(
+        self,
+        assigned: Assigned,
+        size: int,
+        parts: Iterator[job_runner_service_pb2.UploadChainRequest],
+    ) -> Answer:
+        async def requests() -> AsyncIterator[job_runner_service_pb2.UploadChainRequest]:
+            for request in parts:
+                request.runner_id = self.runner.runner_id
+                request.epoch = assigned.epoch
+                yield request
+
+        if not await self._is_there():
+            return self._not_sent([assigned])
+        try:
+            await self.stub.UploadChain(requests(), timeout=self._timeout + upload_seconds(size))
+        except grpc.aio.AioRpcError as failure:
+            error = from_rpc_error(failure, "job runner", self.runner.address)
+            if error.reason in REFUSALS:
+                return Answer(refused={assigned: error})
+            return Answer(unanswered=[assigned])
+        return Answer(accepted=[assigned])
 
     async def stop(self, request_ids: Sequence[str], reason: str) -> None:
         """Tell the runner to stop chains.
@@ -206,6 +262,15 @@ class RunnerClient:
         if error.reason == "WRONG_RUNNER":
             return Answer(refused=dict.fromkeys(assigned, error))
         return Answer(unanswered=assigned)
+
+
+def _large(chains: dict[Assigned, bytes]) -> Assigned | None:
+    """The chain that is too large for a message."""
+    for assigned, chain in chains.items():
+        if len(chain) > WHOLE_UP_TO:
+            assert len(chains) == 1, "a large chain comes alone"
+            return assigned
+    return None
 
 
 def _by_reason(wishes: Sequence[Told]) -> dict[str, list[str]]:

@@ -40,6 +40,7 @@ from spincycle.request_manager.translate import (
     encode_arg,
     encode_finding,
     encode_request,
+    join_suspended,
     report_request_id,
 )
 from spincycle.request_manager.watch import Watch, WatchOptions
@@ -49,7 +50,6 @@ from spincycle.rpc.status import to_message
 from spincycle.spec import Source, check_sources
 from spincycle.spec.call_checks import JobTypeRule
 from spincycle.v1 import (
-    job_chain_pb2,
     plan_pb2,
     request_manager_service_pb2_grpc,
     request_pb2,
@@ -59,10 +59,8 @@ from spincycle.v1 import (
     request_manager_service_pb2 as rpc,
 )
 from spincycle.wire.chain import encode_chain
+from spincycle.wire.chain_parts import parts_of_chain
 from spincycle.wire.values import from_struct
-
-CHAIN_PART = 2000
-"""Jobs in one part of FetchJobChain."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -186,20 +184,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         self, request: rpc.FetchJobChainRequest, context: Context
     ) -> AsyncIterator[rpc.FetchJobChainResponse]:
         chain = await self._use.snapshots.chain(request.request_id)
-        edges = {adjacent.job_id: adjacent for adjacent in chain.adjacency_list}
-        for start in range(0, max(len(chain.jobs), 1), CHAIN_PART):
-            jobs = chain.jobs[start : start + CHAIN_PART]
-            part = job_chain_pb2.JobChain(
-                request_id=chain.request_id,
-                jobs=jobs,
-                adjacency_list=[edges[job.id] for job in jobs if job.id in edges],
-            )
-            if start + CHAIN_PART >= len(chain.jobs):
-                part.state = chain.state
-                part.finished_jobs = chain.finished_jobs
-                part.parallel_limits.extend(chain.parallel_limits)
-                if chain.HasField("timeout"):
-                    part.timeout.CopyFrom(chain.timeout)
+        for part in parts_of_chain(chain):
             yield rpc.FetchJobChainResponse(part=part)
 
     async def ListSpecs(
@@ -299,6 +284,14 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             if refused:
                 result.refused.CopyFrom(to_message(refused))
         return response
+
+    async def UploadSuspended(
+        self, request_iterator: AsyncIterator[rpc.UploadSuspendedRequest], context: Context
+    ) -> rpc.UploadSuspendedResponse:
+        await self._use.reports.take(
+            await join_suspended(request.part async for request in request_iterator)
+        )
+        return rpc.UploadSuspendedResponse()
 
     async def Finish(self, request: rpc.FinishRequest, context: Context) -> rpc.FinishResponse:
         await self._use.reports.take(decode_finish(request))

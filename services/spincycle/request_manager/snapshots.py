@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from spincycle.errors import RequestNotFound
@@ -14,6 +15,9 @@ from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_arg, encode_request
 from spincycle.v1 import job_chain_pb2, request_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
+
+IN_A_THREAD_FROM = 1024 * 1024
+"""Bytes of a chain from which rebuilding it would hold up everything else."""
 
 Rebuild = Callable[[JobChain, list[JournalEntry], int], SuspendedJobChain]
 """The state of a chain after the entries of its journal, lost by a runner under an epoch."""
@@ -61,8 +65,13 @@ class Snapshots:
         # Whatever the old runner still has on its way is refused from here on, so the journal
         # that is read next is all there will ever be of its epoch.
         await self._job_log.fence(orphan.request_id, orphan.epoch)
-        chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
         entries = await self._job_log.read(orphan.request_id)
+        if len(archived) > IN_A_THREAD_FROM:
+            return await asyncio.to_thread(self._rebuilt, orphan, archived, entries)
+        return self._rebuilt(orphan, archived, entries)
+
+    def _rebuilt(self, orphan: Orphan, archived: bytes, entries: list[JournalEntry]) -> Suspended:
+        chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
         state = self._rebuild(chain, entries, orphan.epoch - 1)
         return Suspended(
             request_id=orphan.request_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -31,6 +31,9 @@ from spincycle.state import State
 
 R = TypeVar("R", Finished, Progressed, Suspended)
 
+PORTION_BYTES = 32 * 1024 * 1024
+"""Size after which no further chain is read or written at once."""
+
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 """Later than any request."""
 
@@ -53,12 +56,21 @@ class RequestStore:
     async def create(
         self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
     ) -> set[str]:
-        """Store requests with their archives in one transaction; answer the ids of the new ones.
+        """Store requests with their archives; answer the ids of the new ones.
 
         Those that `runners` has a runner for are given to it, under the first epoch; it has
         `lease` seconds to accept them. One that is missing in the answer has an idempotency key
-        that is known already.
+        that is known already. All are stored in one transaction, but for chains that are too
+        large for that together.
         """
+        new: set[str] = set()
+        for portion in _in_portions(requests, lambda request: len(request.job_chain)):
+            new |= await self._create(portion, runners, lease)
+        return new
+
+    async def _create(
+        self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
+    ) -> set[str]:
         rows = await self._database.fetch(
             "create_requests",
             request_ids=[request.request_id for request in requests],
@@ -110,6 +122,10 @@ class RequestStore:
         """Archived chains, serialized, by request."""
         rows = await self._database.fetch("get_job_chains", request_ids=list(request_ids))
         return {row["request_id"]: row["job_chain"] for row in rows}
+
+    def chain_portions(self, request_ids: Sequence[str]) -> AsyncIterator[dict[str, bytes]]:
+        """Archived chains, as many at a time as memory should hold."""
+        return self._portions("get_chain_portion", "job_chain", request_ids)
 
     async def find(
         self, which: RequestFilter, limit: int, offset: int = 0, after: Position | None = None
@@ -201,10 +217,27 @@ class RequestStore:
         self.ended[State.FAIL] += len(rows)
         return {row["request_id"] for row in rows}
 
-    async def suspended_job_chains(self, request_ids: Sequence[str]) -> dict[str, bytes]:
-        """Saved states, serialized, by request; a request that never ran has none."""
-        rows = await self._database.fetch("get_suspended_job_chains", request_ids=list(request_ids))
-        return {row["request_id"]: row["suspended_job_chain"] for row in rows}
+    def suspended_job_chains(self, request_ids: Sequence[str]) -> AsyncIterator[dict[str, bytes]]:
+        """Saved states, likewise; a request that never ran has none."""
+        return self._portions("get_suspended_portion", "suspended_job_chain", request_ids)
+
+    async def _portions(
+        self, query: str, column: str, request_ids: Sequence[str]
+    ) -> AsyncIterator[dict[str, bytes]]:
+        left = sorted(request_ids)
+        while left:
+            rows = await self._database.fetch(query, request_ids=left, most=PORTION_BYTES)
+            if not rows:
+                return
+            yield {row["request_id"]: row[column] for row in rows}
+            last = rows[-1]["request_id"]
+            left = [request_id for request_id in left if request_id > last]
+
+    async def hold_assignments(self, assigned: Sequence[Assigned], lease: float) -> None:
+        """Give whoever sends requests to their runner `lease` seconds from now."""
+        await self._database.execute(
+            "hold_assignments", **_identities(assigned), lease=_seconds(lease)
+        )
 
     async def finish(self, reports: Sequence[Finished]) -> tuple[set[str], bool]:
         """Store ends of requests.
@@ -238,6 +271,12 @@ class RequestStore:
 
         Answers the new state, SUSPENDED or STOPPED, of those that were taken.
         """
+        states: dict[str, State] = {}
+        for portion in _in_portions(reports, lambda report: len(report.suspended_job_chain)):
+            states |= await self._suspend(portion)
+        return states
+
+    async def _suspend(self, reports: Sequence[Suspended]) -> dict[str, State]:
         rows = await self._database.fetch(
             "suspend_requests",
             **_identities(reports),
@@ -278,6 +317,22 @@ class RequestStore:
         states = {row["request_id"]: State(row["state"]) for row in rows}
         self.ended.update(state for state in states.values() if state is State.STOPPED)
         return states
+
+
+Item = TypeVar("Item")
+
+
+def _in_portions(items: Sequence[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    portion: list[Item] = []
+    size = 0
+    for item in items:
+        if portion and size + size_of(item) > PORTION_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(item)
+        size += size_of(item)
+    if portion:
+        yield portion
 
 
 def _seconds(seconds: float) -> timedelta:

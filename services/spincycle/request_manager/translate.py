@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import cast
 
@@ -19,7 +20,13 @@ from spincycle.request_manager.model import (
 )
 from spincycle.spec import Finding, Severity
 from spincycle.state import State
-from spincycle.v1 import finding_pb2, request_manager_service_pb2, request_pb2, state_pb2
+from spincycle.v1 import (
+    finding_pb2,
+    job_chain_pb2,
+    request_manager_service_pb2,
+    request_pb2,
+    state_pb2,
+)
 from spincycle.wire.states import decode_state
 from spincycle.wire.times import from_timestamp
 from spincycle.wire.values import to_value
@@ -141,6 +148,23 @@ def decode_report(message: request_manager_service_pb2.RunnerReport) -> Report:
                 suspended.SerializeToString(),
             )
     raise InvalidInput("a report must hold progress, an end or a saved state", "report")
+
+
+async def join_suspended(parts: AsyncIterator[job_chain_pb2.SuspendedJobChain]) -> Suspended:
+    """The saved state of a request that comes in parts. They are not read, only joined.
+
+    Raises:
+        InvalidInput: it holds an impossible number.
+    """
+    request_id, epoch, finished_jobs = "", 0, 0
+    joined = bytearray()
+    async for part in parts:
+        request_id = part.request_id or request_id
+        epoch = _epoch(part.epoch) or epoch
+        finished = _count(part.job_chain.finished_jobs, "part.job_chain.finished_jobs")
+        finished_jobs = finished or finished_jobs
+        joined += part.SerializeToString()
+    return Suspended(request_id, epoch, finished_jobs, "", bytes(joined))
 
 
 def report_request_id(message: request_manager_service_pb2.RunnerReport) -> str:

@@ -35,6 +35,15 @@ COMPRESSED_UP_TO = 4 * 1024 * 1024
 """Bytes up to which it is. Compressing holds up every other call: some 10 ms a megabyte."""
 
 
+UPLOAD_RATE = 1024 * 1024
+"""Bytes a second that a large chain is sent and taken at, at the very least."""
+
+
+def upload_seconds(size: int) -> float:
+    """Time to be given to the upload of a chain, on top of what any call gets."""
+    return size / UPLOAD_RATE
+
+
 def milliseconds(seconds: float) -> int:
     """As gRPC's options want it."""
     return round(seconds * 1000)

@@ -108,11 +108,24 @@ UPDATE request_manager.requests AS r
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
 RETURNING r.request_id;
 
--- name: get_suspended_job_chains
--- Saved states by request.
+-- name: get_suspended_portion
+-- Saved states by request id, until so many bytes are together.
 SELECT request_id, suspended_job_chain
-  FROM request_manager.suspended_job_chains
- WHERE request_id = ANY (:request_ids::text[]);
+  FROM (SELECT request_id, suspended_job_chain,
+               sum(octet_length(suspended_job_chain)) OVER (ORDER BY request_id COLLATE "C")
+                   - octet_length(suspended_job_chain) AS before
+          FROM request_manager.suspended_job_chains
+         WHERE request_id = ANY (:request_ids::text[])) AS found
+ WHERE before < :most::bigint
+ ORDER BY request_id COLLATE "C";
+
+-- name: hold_assignments
+-- Sets until when requests that were given to a runner are left to the one who sends them.
+UPDATE request_manager.requests AS r
+   SET claimed_until = now() + :lease::interval
+  FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
+ WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
+   AND NOT r.orphaned;
 
 -- name: queue
 -- What waits for a runner: new requests, requests to be resumed, and the seconds since the oldest

@@ -82,6 +82,17 @@ SELECT request_id, job_chain
   FROM request_manager.request_archives
  WHERE request_id = ANY (:request_ids::text[]);
 
+-- name: get_chain_portion
+-- Archived chains by request id, until so many bytes are together.
+SELECT request_id, job_chain
+  FROM (SELECT request_id, job_chain,
+               sum(octet_length(job_chain)) OVER (ORDER BY request_id COLLATE "C")
+                   - octet_length(job_chain) AS before
+          FROM request_manager.request_archives
+         WHERE request_id = ANY (:request_ids::text[])) AS found
+ WHERE before < :most::bigint
+ ORDER BY request_id COLLATE "C";
+
 -- name: ask_for
 -- Keeps wishes to stop or suspend requests; what no runner has is there at once. A wish to stop
 -- is never taken back by one to suspend. Answers those that have not ended.
