@@ -77,6 +77,7 @@ format: $(READY) ## Rewrite Python and protos in the house format.
 generate: $(READY) ## Make the Python stubs from protos/, and the pages and files that code gives.
 	$(BIN)/buf generate
 	$(BIN)/python -m spincycle.error_page > docs/errors.md
+	$(BIN)/python -m spincycle.rpc.channel > protos/spincycle/v1/grpc_service_config.json
 
 generate-check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
 	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check

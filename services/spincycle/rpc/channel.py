@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 
 import grpc
@@ -24,7 +25,8 @@ SERVICE_CONFIG = json.dumps(
                     {"service": "spincycle.v1.RequestManagerService", "method": method}
                     for method in (
                         "Get", "List", "GetJobChain", "ListSpecs", "GetRunning", "Plan", "Lint",
-                        "Stop", "Suspend", "Resume", "Register", "Explain",
+                        "Start", "Stop", "Suspend", "Resume", "Explain", "FetchJobChain",
+                        "ReloadSpecs", "Register", "Finish",
                     )
                 ]
                 + [
@@ -40,9 +42,10 @@ SERVICE_CONFIG = json.dumps(
                 },
             }
         ],
-    }
+    },
+    indent=2,
 )  # fmt: skip
-"""The retry policy that is published for clients of any language."""
+"""The retry policy, published for clients of any language as grpc_service_config.json."""
 
 
 def open_channel(
@@ -73,3 +76,7 @@ def open_channel(
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
     return grpc.aio.secure_channel(address, credentials, options, interceptors=list(interceptors))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{SERVICE_CONFIG}\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -21,7 +21,7 @@ def add_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> Non
     """
     _describe_v1()
     names = (*service_names, V1, V1ALPHA)
-    servicer = reflection.aio.ReflectionServicer(names)
+    servicer = _Reflection(names)
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
@@ -33,6 +33,26 @@ def add_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> Non
             for name in (V1, V1ALPHA)
         ]
     )
+
+
+class _Reflection(reflection.aio.ReflectionServicer):
+    """Knows methods and fields too, by what they are part of."""
+
+    def _file_containing_symbol(
+        self, request: reflection_pb2.ServerReflectionRequest, fully_qualified_name: str
+    ) -> reflection_pb2.ServerReflectionResponse:
+        answer = self._of_symbol(request, fully_qualified_name)
+        outer = fully_qualified_name.rpartition(".")[0]
+        if outer and answer.HasField("error_response"):
+            return self._of_symbol(request, outer)
+        return answer
+
+    def _of_symbol(
+        self, request: reflection_pb2.ServerReflectionRequest, name: str
+    ) -> reflection_pb2.ServerReflectionResponse:
+        find: Callable[..., reflection_pb2.ServerReflectionResponse]
+        find = super()._file_containing_symbol  # type: ignore[misc] # its types leave it out
+        return find(request, name)
 
 
 def _describe_v1() -> None:

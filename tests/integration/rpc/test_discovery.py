@@ -62,6 +62,18 @@ async def test_every_listed_service_is_described(served: Served, version: str) -
         }
 
 
+async def test_a_method_is_found_by_its_name(served: Served) -> None:
+    answer = await reflect(served, "v1", file_containing_symbol=f"{SERVICE}.Append")
+
+    assert answer.file_descriptor_response.file_descriptor_proto
+
+
+async def test_what_nobody_knows_is_not_found(served: Served) -> None:
+    answer = await reflect(served, "v1", file_containing_symbol="spincycle.v1.Nothing.Nothing")
+
+    assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
 async def health(served: Served, service: str) -> int:
     asked = health_pb2.HealthCheckRequest(service=service)
     return (await health_pb2_grpc.HealthStub(served.channel).Check(asked)).status

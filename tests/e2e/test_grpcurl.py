@@ -1,0 +1,148 @@
+"""Every line of docs/grpcurl.md is run, with both tools, in its order, on a stack of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from tests.e2e.conftest import REPOSITORY
+from tests.waiting import until
+
+from spincycle.dev.content import find_content
+from spincycle.dev.services import FREE_PORTS
+from spincycle.dev.stack import Stack, StackConfig
+from spincycle.rpc.channel import open_channel
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import request_manager_service_pb2_grpc, state_pb2
+
+PAGE = (REPOSITORY / "docs" / "grpcurl.md").read_text(encoding="utf-8")
+TASKS = {
+    title: block.splitlines()
+    for title, block in re.findall(
+        r"^## (.+?)\n.*?^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
+    )
+}
+
+SHOWN = {
+    "List the services": r"spincycle\.v1\.RequestManagerService",
+    "List the methods": r"RequestManagerService[./]Create",
+    "Describe a method, or a message": r"CreateRequest",
+    "See what can be created": r'"name": "rolling-restart"',
+    "Plan a request": r'"hash": "\w+"',
+    "Create a request": r'"id": "(?P<REQUEST>\w{20})"',
+    "Get a request": r'"value": "60000"',
+    "Find requests": r'"type": "test"',
+    "Find the next page": r'"requests"',
+    "Watch a request": r'"state": "STATE_RUNNING"',
+    "Watch all requests": r'"state": "STATE_RUNNING"',
+    "See what runs": r'"jobs"',
+    "See what one runner runs": r'"type": "sleep"',
+    "Ask why jobs do not run": r'"state": "STATE_RUNNING"',
+    "Suspend a request": r'"state": "STATE_(RUNNING|SUSPENDED)"',
+    "Resume a request": r'"id": "\w{20}"',
+    "Read the chain": r'"id": "(?P<JOB>\w{4})",\s+"name": "wait"',
+    "Stop a request": r'"id": "\w{20}"',
+    "Read the journal": r'"state": "STATE_COMPLETE"',
+    "Read the failures only": r"^{",
+    "Follow the journal": r'"entry"',
+    "Run a request again": r'"rerunOf": "\w{20}"',
+    "Skip a job": r'"rerunOf": "\w{20}"',
+    "Check a spec file": r'"code": "[\w-]+"',
+    "Read the specs again": r'"specRevision": "\w+"',
+    "Ask for health": r'"status": "SERVING"',
+    "Ask for liveness": r'"status": "SERVING"',
+    "Watch health": r'"status": "SERVING"',
+    "See connections and calls": r'"callsStarted"',
+    "See what a server calls": r'"target"',
+}
+"""What each task must show; a named group is kept as a variable for the tasks after it."""
+
+ENDLESS = {"Watch a request", "Watch all requests", "Follow the journal", "Watch health"}
+
+BEFORE = {
+    "Watch a request": state_pb2.STATE_RUNNING,
+    "Read the journal": state_pb2.STATE_STOPPED,
+}
+"""In which state the request must be before a task makes sense."""
+
+
+def shown(name: str, line: str) -> None:
+    sys.stdout.write(f"{name}: {line}\n")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    config = StackConfig(find_content(None, ()), ports=FREE_PORTS, again=False)
+    async with Stack(config, shown) as stack:
+        yield stack
+
+
+def test_every_task_is_known_here_and_told_in_both_tools() -> None:
+    assert list(TASKS) == list(SHOWN)
+    for title, lines in TASKS.items():
+        assert len(lines) == 2, title
+        assert lines[0].startswith("grpcurl "), title
+        assert lines[1].startswith("buf curl ") or title.startswith("Describe"), title
+
+
+async def in_state(stack: Stack, request_id: str, state: int) -> None:
+    async with open_channel(stack.request_manager) as channel:
+        stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(channel)
+
+        async def reached() -> bool:
+            answer = await stub.Get(rpc.GetRequest(request_id=request_id))
+            return answer.request.state == state
+
+        await until(reached)
+
+
+async def run(line: str, variables: dict[str, str], expected: str, endless: bool) -> re.Match[str]:
+    """Run a line until it has shown what it must, or has ended."""
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-c",
+        f"exec {line}",
+        cwd=REPOSITORY,
+        env={
+            **os.environ,
+            **variables,
+            "PATH": f"{REPOSITORY / '.venv' / 'bin'}:{os.environ['PATH']}",
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    output = ""
+    found = None
+    async with asyncio.timeout(60):
+        while data := await process.stdout.read(65536):
+            output += data.decode()
+            found = re.search(expected, output, re.MULTILINE)
+            if found and endless:
+                process.kill()
+        await process.wait()
+    assert found, f"{line}\n{output}"
+    assert endless or process.returncode == 0, f"{line}\n{output}"
+    return found
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("tool", [0, 1], ids=["grpcurl", "buf curl"])
+async def test_each_line_does_what_its_task_says(stack: Stack, tool: int) -> None:
+    variables = {
+        "RM": stack.request_manager,
+        "JR": stack.address("job-runner"),
+        "JL": stack.job_log,
+    }
+    for title, lines in TASKS.items():
+        if title in BEFORE:
+            await in_state(stack, variables["REQUEST"], BEFORE[title])
+        found = await run(lines[tool], variables, SHOWN[title], title in ENDLESS)
+        variables |= found.groupdict()
