@@ -45,6 +45,29 @@ class LogConfig(Section):
     """human, json, or auto: human on a terminal and json elsewhere."""
 
 
+class BackendTlsConfig(Section):
+    """TLS with the services that a process calls, in PEM files."""
+
+    certificate: Path | None = None
+    """Certificate chain of this process."""
+
+    key: Path | None = None
+    """Private key of that certificate."""
+
+    ca: Path | None = None
+    """Authorities of the services that this process calls; calls go over TLS if it is set."""
+
+    server_name: str = ""
+    """Name that the certificates of those services must have; empty: the address's own."""
+
+
+class TlsConfig(BackendTlsConfig):
+    """TLS with callers too: it is spoken if there are a certificate and its key."""
+
+    client_ca: Path | None = None
+    """Authorities of callers: one without a certificate of theirs is refused."""
+
+
 class DatabaseConfig(Section):
     """The PostgreSQL database of a service."""
 

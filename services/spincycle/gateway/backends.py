@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from spincycle import errors
-from spincycle.rpc.channel import open_channel
+from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.job_runner_service_pb2_grpc import JobRunnerServiceStub
@@ -143,17 +143,21 @@ class Backends:
             await backend.channel.close()
 
 
-def open_backends(request_manager: str, job_log: str, job_runner: str, timeout: float) -> Backends:
+def open_backends(
+    request_manager: str,
+    job_log: str,
+    job_runner: str,
+    timeout: float,
+    dial: Dial = open_channel,
+) -> Backends:
     """Connections to the services at these addresses; none need be there yet."""
+
+    def connect(name: str, address: str, stub: Callable[[grpc.aio.Channel], Stub]) -> Backend[Stub]:
+        channel = dial(address)
+        return Backend(name, address, channel, stub(channel), timeout)
+
     return Backends(
-        _open("request manager", request_manager, RequestManagerServiceStub, timeout),
-        _open("job log", job_log, JobLogServiceStub, timeout),
-        _open("job runner", job_runner, JobRunnerServiceStub, timeout),
+        connect("request manager", request_manager, RequestManagerServiceStub),
+        connect("job log", job_log, JobLogServiceStub),
+        connect("job runner", job_runner, JobRunnerServiceStub),
     )
-
-
-def _open(
-    name: str, address: str, stub: Callable[[grpc.aio.Channel], Stub], timeout: float
-) -> Backend[Stub]:
-    channel = open_channel(address)
-    return Backend(name, address, channel, stub(channel), timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 from pydantic_settings import SettingsConfigDict
 
-from spincycle.config import Config, Seconds, Section
+from spincycle.config import BackendTlsConfig, Config, Seconds, Section
 
 
 class LimitsConfig(Section):
@@ -61,6 +61,9 @@ class GatewayConfig(Config):
 
     job_runner: str = "127.0.0.1:32311"
     """The job runner behind job_runner_listen, host:port."""
+
+    tls: BackendTlsConfig = BackendTlsConfig()
+    """TLS with these services."""
 
     backend_timeout: Seconds = 10.0
     """Seconds within which a service must answer a call."""

@@ -26,6 +26,7 @@ from spincycle.gateway.routes.running import RunningRoutes
 from spincycle.metrics.figures import Figures
 from spincycle.metrics.listener import served
 from spincycle.process import Shutdown, service_command
+from spincycle.rpc.tls import dialer
 
 
 class Gateway:
@@ -97,7 +98,11 @@ def _runner_listener(config: GatewayConfig, backends: Backends) -> Listener:
 async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
     """Answer calls until `shutdown`."""
     backends = open_backends(
-        config.request_manager, config.job_log, config.job_runner, config.backend_timeout
+        config.request_manager,
+        config.job_log,
+        config.job_runner,
+        config.backend_timeout,
+        dialer(config.tls),
     )
     try:
         gateway = Gateway(config, backends)

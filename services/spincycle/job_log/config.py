@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from spincycle.config import Config, DatabaseConfig
+from spincycle.config import Config, DatabaseConfig, TlsConfig
 
 
 class JobLogConfig(Config):
@@ -15,6 +15,9 @@ class JobLogConfig(Config):
 
     listen: str = "127.0.0.1:32312"
     """Address to serve gRPC on, host:port."""
+
+    tls: TlsConfig = TlsConfig()
+    """TLS with callers and with the other services."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema job_log."""

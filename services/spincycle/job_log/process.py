@@ -23,6 +23,7 @@ from spincycle.metrics.listener import served
 from spincycle.process import Shutdown, run_beside, service_command
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.server import RpcServer
+from spincycle.rpc.tls import server_credentials
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
 PACKAGE = "spincycle.job_log"
@@ -48,7 +49,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     )
     output = LiveOutput(lambda said: database.execute("tell", channel=OUTPUT_CHANNEL, payload=said))
     service = JobLogService(journal, Tail(journal, followers, output), output)
-    server = RpcServer(SERVICE_NAME, config.listen)
+    server = RpcServer(SERVICE_NAME, config.listen, credentials=server_credentials(config.tls))
     add_JobLogServiceServicer_to_server(service, server.server)
     port = server.bind()
     await server.start()

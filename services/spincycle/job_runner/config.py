@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from spincycle.config import Config, Seconds
+from spincycle.config import Config, Seconds, TlsConfig
 
 
 class JobRunnerConfig(Config):
@@ -15,6 +15,9 @@ class JobRunnerConfig(Config):
 
     listen: str = "127.0.0.1:32311"
     """Address to serve gRPC on, host:port."""
+
+    tls: TlsConfig = TlsConfig()
+    """TLS with callers and with the other services."""
 
     advertise: str = ""
     """Address at which request managers reach this runner; empty: the one it listens on."""

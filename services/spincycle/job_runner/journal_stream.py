@@ -12,7 +12,7 @@ import structlog
 
 from spincycle.errors import EntryConflict, InvalidEntry, SpinCycleError, StaleEpoch
 from spincycle.journal_entry import JournalEntry
-from spincycle.rpc.channel import open_channel
+from spincycle.rpc.channel import Dial, open_channel
 from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc
 from spincycle.wire.journal import encode_entry
 
@@ -66,9 +66,9 @@ class JournalStream:
     the job log takes an entry only once.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, dial: Dial = open_channel) -> None:
         self._address = address
-        self._channel = open_channel(address)
+        self._channel = dial(address)
         self._stub = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
         self._waiting: deque[_Waiting] = deque()
         self._backlog = 0

@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from spincycle.pulse import Pulse
-from spincycle.rpc.channel import open_channel
+from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_rpc_error, to_message
 from spincycle.v1 import request_manager_service_pb2, request_manager_service_pb2_grpc
@@ -41,8 +41,8 @@ ABANDON = frozenset({"STALE_EPOCH"})
 class Outbox:
     """Holds the last report of each request, which says all that the earlier ones said."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = open_channel(address)
+    def __init__(self, address: str, dial: Dial = open_channel) -> None:
+        self._channel = dial(address)
         self._stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(self._channel)
         self._reports: dict[str, Report] = {}
         self._something = asyncio.Event()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from spincycle.job.live_output import STDERR, STDOUT
-from spincycle.rpc.channel import open_channel
+from spincycle.rpc.channel import Dial, open_channel
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 
@@ -33,8 +33,13 @@ class OutputStream:
     print faster than it is sent is lost on this way, and only here.
     """
 
-    def __init__(self, address: str, printing: Callable[[str], Iterator[Job]]) -> None:
-        self._channel = open_channel(address)
+    def __init__(
+        self,
+        address: str,
+        printing: Callable[[str], Iterator[Job]],
+        dial: Dial = open_channel,
+    ) -> None:
+        self._channel = dial(address)
         self._stub = JobLogServiceStub(self._channel)
         self._printing = printing
         self._wanted: frozenset[str] = frozenset()

@@ -14,7 +14,7 @@ import structlog
 from spincycle.job_runner.lease import Lease
 from spincycle.pulse import Pulse
 from spincycle.request_id import RequestIds
-from spincycle.rpc.channel import open_channel
+from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1 import request_manager_service_pb2, request_manager_service_pb2_grpc
 from spincycle.version import VERSION
@@ -62,13 +62,14 @@ class Presence:
         chains: Chains,
         oldest_unacknowledged: Callable[[], float],
         lease: Lease,
+        dial: Dial = open_channel,
     ) -> None:
         self._address = request_manager
         self._identity = identity
         self._chains = chains
         self._oldest_unacknowledged = oldest_unacknowledged
         self._lease = lease
-        self._channel = open_channel(request_manager)
+        self._channel = dial(request_manager)
         self._stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(self._channel)
         self._ids = RequestIds()
         self.runner_id = self._ids.new()

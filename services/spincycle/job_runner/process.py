@@ -34,6 +34,7 @@ from spincycle.process import Shutdown, keep_up, service_command
 from spincycle.pulse import SLOW_AFTER
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.server import RpcServer
+from spincycle.rpc.tls import dialer, server_credentials
 from spincycle.v1 import job_runner_service_pb2_grpc
 
 SERVICE = "spincycle.v1.JobRunnerService"
@@ -48,12 +49,13 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
         raise ConfigError(str(error))
-    server = RpcServer(SERVICE, config.listen)
+    server = RpcServer(SERVICE, config.listen, credentials=server_credentials(config.tls))
+    dial = dialer(config.tls)
     host = config.listen.rpartition(":")[0]
     port = server.bind()
     address = config.advertise or f"{host}:{port}"
 
-    journal = JournalStream(config.job_log)
+    journal = JournalStream(config.job_log, dial)
     lease = Lease()
     # A chain that is here may have any number of jobs, whose ends would all have to wait.
     places = Places(config.max_jobs or None, lambda: lease.holds() and not journal.full)
@@ -62,7 +64,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     lease.on_renewal(places.serve)
     lease.on_renewal(threads.serve)
     watchers = Watchers(encode_happening)
-    outbox = Outbox(config.request_manager)
+    outbox = Outbox(config.request_manager, dial)
     around = Surroundings(
         journal=journal,
         reporter=OutboxReporter(outbox),
@@ -78,9 +80,9 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     runner = JobRunner(around, config.max_chains or None)
     identity = Identity(address, config.max_chains, config.max_jobs, tuple(sorted(jobs.types())))
-    output = OutputStream(config.job_log, runner.printing)
+    output = OutputStream(config.job_log, runner.printing, dial)
     presence = Presence(
-        config.request_manager, identity, runner, lambda: journal.oldest_unacknowledged, lease
+        config.request_manager, identity, runner, lambda: journal.oldest_unacknowledged, lease, dial
     )
     job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(
         JobRunnerService(runner, watchers, lambda: presence.runner_id, address), server.server

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from spincycle.config import Config, DatabaseConfig, Seconds
+from spincycle.config import Config, DatabaseConfig, Seconds, TlsConfig
 
 
 class RequestManagerConfig(Config):
@@ -17,6 +17,9 @@ class RequestManagerConfig(Config):
 
     listen: str = "127.0.0.1:32310"
     """Address to serve gRPC on, host:port."""
+
+    tls: TlsConfig = TlsConfig()
+    """TLS with callers and with the other services."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema request_manager."""

@@ -9,7 +9,7 @@ import grpc
 from spincycle import deadline
 from spincycle.errors import ServiceUnavailable, SpinCycleError
 from spincycle.journal_entry import JournalEntry
-from spincycle.rpc.channel import open_channel
+from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc
 from spincycle.wire.journal import decode_entry, encode_entry
@@ -29,10 +29,10 @@ ENTRIES_A_SECOND = 1000
 class JobLogClient:
     """Speaks with the job log; every method raises what the job log or the way to it says."""
 
-    def __init__(self, address: str, timeout: float = 10.0) -> None:
+    def __init__(self, address: str, timeout: float = 10.0, dial: Dial = open_channel) -> None:
         self._address = address
         self._timeout = timeout
-        self._channel = open_channel(address)
+        self._channel = dial(address)
         self._stub = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
 
     async def fence(self, request_id: str, epoch: int) -> None:

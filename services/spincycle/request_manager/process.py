@@ -49,6 +49,7 @@ from spincycle.request_manager.watch import Watch
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.server import RpcServer
 from spincycle.rpc.texts import check_texts
+from spincycle.rpc.tls import dialer, server_credentials
 from spincycle.v1 import job_chain_pb2, request_manager_service_pb2_grpc
 from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_chain
 
@@ -73,12 +74,16 @@ class RequestManager:
         self.specs = specs
         store = RequestStore(database)
         runner_store = RunnerStore(database)
-        self._job_log = JobLogClient(config.job_log)
+        dial = dialer(config.tls)
+        self._job_log = JobLogClient(config.job_log, dial=dial)
         snapshots = Snapshots(store, self._job_log, rebuild)
         self.changes = Changes()
         self.telling = Telling(database, self.changes)
         self._runners = RunnerDirectory(
-            runner_store, config.dispatch_timeout, doubtful_after=2 * config.beat_interval + 1
+            runner_store,
+            config.dispatch_timeout,
+            doubtful_after=2 * config.beat_interval + 1,
+            dial=dial,
         )
         changes = ChangeStore(database)
         feeds = Feeds(self._runners)
@@ -152,7 +157,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
-    server = RpcServer(SERVICE, config.listen, check_texts)
+    server = RpcServer(SERVICE, config.listen, check_texts, server_credentials(config.tls))
     request_manager_service_pb2_grpc.add_RequestManagerServiceServicer_to_server(
         RequestManagerService(manager.use_cases, config.beat_interval, config.silence_limit),
         server.server,

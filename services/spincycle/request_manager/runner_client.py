@@ -13,7 +13,7 @@ from spincycle import deadline
 from spincycle.coalescing import Coalescer
 from spincycle.errors import RunnerUnreachable, SpinCycleError
 from spincycle.request_manager.model import Assigned, Runner
-from spincycle.rpc.channel import open_channel
+from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.v1 import (
@@ -74,10 +74,10 @@ _RunChains: TypeAlias = (
 class RunnerClient:
     """Speaks with one runner."""
 
-    def __init__(self, runner: Runner, timeout: float) -> None:
+    def __init__(self, runner: Runner, timeout: float, dial: Dial = open_channel) -> None:
         self.runner = runner
         self._timeout = timeout
-        self._channel = open_channel(runner.address)
+        self._channel = dial(runner.address)
         self.stub = job_runner_service_pb2_grpc.JobRunnerServiceStub(self._channel)
         self._run_chains: _RunChains = self._channel.unary_unary(
             "/spincycle.v1.JobRunnerService/RunChains",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from spincycle.request_manager.model import Runner
 from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runner_store import RunnerStore
+from spincycle.rpc.channel import Dial, open_channel
 
 REFRESH_INTERVAL = 1.0
 """Seconds for which the list of runners is taken as it was read."""
@@ -26,7 +27,14 @@ TOO_FAR_BEHIND = 5.0
 class RunnerDirectory:
     """The live runners as the database knows them, read again when somebody asks."""
 
-    def __init__(self, store: RunnerStore, timeout: float, doubtful_after: float) -> None:
+    def __init__(
+        self,
+        store: RunnerStore,
+        timeout: float,
+        doubtful_after: float,
+        dial: Dial = open_channel,
+    ) -> None:
+        self._dial = dial
         self._store = store
         self._timeout = timeout
         self._doubtful_after = doubtful_after
@@ -102,7 +110,7 @@ class RunnerDirectory:
         for runner in runners:
             client = self._clients.get(runner.runner_id)
             if client is None:
-                self._clients[runner.runner_id] = RunnerClient(runner, self._timeout)
+                self._clients[runner.runner_id] = RunnerClient(runner, self._timeout, self._dial)
             else:
                 client.runner = runner
         self._avoided = {id_: until for id_, until in self._avoided.items() if id_ in known}

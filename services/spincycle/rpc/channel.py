@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import grpc
 
@@ -46,6 +47,10 @@ SERVICE_CONFIG = json.dumps(
     indent=2,
 )  # fmt: skip
 """The retry policy, published for clients of any language as grpc_service_config.json."""
+
+
+Dial: TypeAlias = Callable[[str], grpc.aio.Channel]
+"""Opens a channel to a service at an address."""
 
 
 def open_channel(

@@ -30,12 +30,20 @@ class RpcServer:
         service_name: the service, in full.
         listen: host:port.
         check: looks at the request of every call that has one before its handler does.
+        credentials: for TLS; None to serve without.
 
     Attributes:
         calls: how many calls ended, by method and gRPC code.
     """
 
-    def __init__(self, service_name: str, listen: str, check: Check | None = None) -> None:
+    def __init__(
+        self,
+        service_name: str,
+        listen: str,
+        check: Check | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
+        self._credentials = credentials
         self._listen = listen
         self.calls: Counter[tuple[str, str]] = Counter()
         self.server = grpc.aio.server(
@@ -63,6 +71,8 @@ class RpcServer:
             ConfigError: the address is taken or cannot be used.
         """
         try:
+            if self._credentials is not None:
+                return self.server.add_secure_port(self._listen, self._credentials)
             return self.server.add_insecure_port(self._listen)
         except RuntimeError:
             raise ConfigError(f"cannot listen on {self._listen}: is another process using it?")

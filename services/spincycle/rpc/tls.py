@@ -1,0 +1,91 @@
+"""TLS with callers, and with the services that a process calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import structlog
+
+from spincycle.config import BackendTlsConfig, ConfigError, TlsConfig
+from spincycle.rpc.channel import Dial, open_channel
+
+
+def server_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
+    """What a server shows its callers; None to serve without TLS.
+
+    The files are read again at each new connection, so a certificate that was renewed is shown
+    from then on.
+
+    Raises:
+        ConfigError: a file cannot be read, or one of two is missing.
+    """
+    if tls.certificate is None and tls.key is None:
+        if tls.client_ca is not None:
+            raise ConfigError("tls.client_ca asks callers for certificates; give tls.certificate")
+        return None
+    if tls.certificate is None or tls.key is None:
+        raise ConfigError("tls.certificate and tls.key belong together; one of them is missing")
+    identity = _Identity(tls.certificate, tls.key, tls.client_ca)
+    return grpc.dynamic_ssl_server_credentials(
+        identity.read(),
+        identity.renewed,  # type: ignore[arg-type] # its types leave out that None means no change
+        require_client_authentication=tls.client_ca is not None,
+    )
+
+
+def dialer(tls: BackendTlsConfig) -> Dial:
+    """How to open channels to other services: with TLS if `tls.ca` says whom to trust.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    if tls.ca is None:
+        return open_channel
+    trusted = tls.ca
+
+    def dial(address: str) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(
+            _read(trusted),
+            _read(tls.key) if tls.key else None,
+            _read(tls.certificate) if tls.certificate else None,
+        )
+        return open_channel(address, credentials=credentials, server_name=tls.server_name)
+
+    # What cannot be read is better found at start than at the first call.
+    for file in (trusted, tls.key, tls.certificate):
+        if file is not None:
+            _read(file)
+    return dial
+
+
+class _Identity:
+    """The files of a server, as they were read last."""
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
+        self._files = (key, certificate, *([client_ca] if client_ca else []))
+        self._contents: tuple[bytes, ...] = ()
+
+    def read(self) -> grpc.ServerCertificateConfiguration:
+        self._contents = tuple(_read(file) for file in self._files)
+        key, certificate, *roots = self._contents
+        return grpc.ssl_server_certificate_configuration(
+            [(key, certificate)], roots[0] if roots else None
+        )
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """What to show from now on; None to go on with what was shown before."""
+        before = self._contents
+        try:
+            configuration = self.read()
+        except ConfigError as error:
+            structlog.get_logger().warning("certificates not read again", problem=str(error))
+            return None
+        return None if self._contents == before else configuration
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}")

@@ -1,0 +1,217 @@
+"""TLS on real sockets: whom a server lets in, what it shows, and that services speak it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic import SecretStr
+from tests.integration.request_manager.conftest import SPECS
+from tests.ports import free_port
+from tests.postgres_fixtures import *  # noqa: F403
+from tests.waiting import until
+
+from spincycle.config import ConfigError, DatabaseConfig, TlsConfig
+from spincycle.job_log.config import JobLogConfig
+from spincycle.job_log.process import serve as serve_job_log
+from spincycle.job_runner.config import JobRunnerConfig
+from spincycle.job_runner.process import serve as serve_job_runner
+from spincycle.process import Shutdown
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.request_manager.process import serve as serve_request_manager
+from spincycle.rpc.server import RpcServer
+from spincycle.rpc.tls import dialer, server_credentials
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import request_manager_service_pb2_grpc, state_pb2
+
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Authority:
+    """An authority, with its files and those of what it has certified."""
+
+    directory: Path
+    ca: trustme.CA
+
+    @property
+    def file(self) -> Path:
+        file = self.directory / "ca.pem"
+        self.ca.cert_pem.write_to_path(file)
+        return file
+
+    def certify(self, name: str = "process") -> tuple[Path, Path]:
+        """(certificate, key) for this host."""
+        issued = self.ca.issue_cert(HOST)
+        certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
+        certificate.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(key)
+        return certificate, key
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, trustme.CA())
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Authority:
+    directory = tmp_path / "other"
+    directory.mkdir()
+    return Authority(directory, trustme.CA())
+
+
+@asynccontextmanager
+async def served(tls: TlsConfig) -> AsyncIterator[str]:
+    credentials = server_credentials(tls)
+    server = RpcServer("spincycle.v1.JobLogService", f"{HOST}:0", credentials=credentials)
+    address = f"{HOST}:{server.bind()}"
+    await server.start()
+    yield address
+    await server.stop(0)
+
+
+async def answers(address: str, tls: TlsConfig) -> bool:
+    """Whether a caller that is told so gets an answer."""
+    async with dialer(tls)(address) as channel:
+        try:
+            asked = health_pb2.HealthCheckRequest()
+            await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=10)
+        except grpc.aio.AioRpcError as failure:
+            if failure.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return False
+    return True
+
+
+async def test_a_server_with_tls_answers_who_trusts_it_and_nobody_else(
+    authority: Authority, other: Authority
+) -> None:
+    certificate, key = authority.certify()
+    async with served(TlsConfig(certificate=certificate, key=key)) as address:
+        assert await answers(address, TlsConfig(ca=authority.file))
+        assert not await answers(address, TlsConfig(ca=other.file))
+        assert not await answers(address, TlsConfig())
+
+
+async def test_a_server_that_asks_for_certificates_lets_in_those_of_its_authority(
+    authority: Authority, other: Authority
+) -> None:
+    certificate, key = authority.certify()
+    tls = TlsConfig(certificate=certificate, key=key, client_ca=authority.file)
+    mine, my_key = authority.certify("caller")
+    theirs, their_key = other.certify("caller")
+    async with served(tls) as address:
+        trusted = authority.file
+        assert await answers(address, TlsConfig(ca=trusted, certificate=mine, key=my_key))
+        assert not await answers(address, TlsConfig(ca=trusted))
+        assert not await answers(address, TlsConfig(ca=trusted, certificate=theirs, key=their_key))
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(authority: Authority) -> None:
+    certificate, key = authority.certify()
+    tls = TlsConfig(certificate=certificate, key=key)
+    async with served(tls) as address:
+        before = await shown(address)
+        authority.certify()
+
+        assert await shown(address) != before
+        assert await answers(address, TlsConfig(ca=authority.file))
+
+        key.unlink()
+        assert await answers(address, TlsConfig(ca=authority.file))
+
+
+async def shown(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    return await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
+
+
+@pytest.mark.parametrize("given", ["certificate", "key", "client_ca"])
+def test_what_belongs_together_is_demanded_together(authority: Authority, given: str) -> None:
+    certificate, key = authority.certify()
+    files = {"certificate": certificate, "key": key, "client_ca": authority.file}
+
+    with pytest.raises(ConfigError, match=r"tls\."):
+        server_credentials(TlsConfig(**{given: files[given]}))  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere.pem"
+    for use, tls in (
+        (server_credentials, TlsConfig(certificate=nowhere, key=nowhere)),
+        (dialer, TlsConfig(ca=nowhere)),
+    ):
+        with pytest.raises(ConfigError, match=r"nowhere\.pem"):
+            use(tls)
+
+
+async def test_all_services_speak_tls_with_certificates_on_both_ends(
+    authority: Authority, database: str, tmp_path: Path
+) -> None:
+    certificate, key = authority.certify()
+    tls = TlsConfig(certificate=certificate, key=key, client_ca=authority.file, ca=authority.file)
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    (specs / "nap.yaml").write_text(SPECS)
+    manager, log, runner = (f"{HOST}:{free_port()}" for _ in range(3))
+    stored = DatabaseConfig(dsn=SecretStr(database))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            running(serve_job_log, JobLogConfig(listen=log, tls=tls, database=stored, grace=0))
+        )
+        await stack.enter_async_context(
+            running(
+                serve_request_manager,
+                RequestManagerConfig(
+                    listen=manager,
+                    tls=tls,
+                    database=stored,
+                    specs_dir=specs,
+                    job_log=log,
+                    grace=0,
+                ),
+            )
+        )
+        await stack.enter_async_context(
+            running(
+                serve_job_runner,
+                JobRunnerConfig(listen=runner, tls=tls, request_manager=manager, job_log=log),
+            )
+        )
+        channel = await stack.enter_async_context(dialer(tls)(manager))
+        stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(channel)
+        wish = rpc.CreateRequest(type="nap", idempotency_key="once")
+        wish.args.update({"ms": "1"})
+
+        async def created() -> str:
+            with suppress(grpc.aio.AioRpcError):
+                return (await stub.Create(wish, wait_for_ready=True)).request.id
+            return ""
+
+        await until(created)
+        request_id = await created()
+
+        async def complete() -> bool:
+            found = await stub.Get(rpc.GetRequest(request_id=request_id))
+            return found.request.state == state_pb2.STATE_COMPLETE
+
+        await until(complete)
+
+
+@asynccontextmanager
+async def running(serve: Any, config: Any) -> AsyncIterator[None]:
+    shutdown = Shutdown()
+    serving = asyncio.create_task(serve(config, shutdown))
+    yield
+    shutdown.ask()
+    await serving
