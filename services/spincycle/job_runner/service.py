@@ -80,11 +80,14 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self, request_iterator: AsyncIterator[rpc.UploadChainRequest], context: Context
     ) -> rpc.UploadChainResponse:
         new, suspended = ChainParts(), SuspendedParts()
-        epoch = 0
+        addressee, epoch = "", 0
         ran_before = False
         async for request in request_iterator:
-            self._check_addressee(request.runner_id)
             epoch = request.epoch or epoch
+            addressee = request.runner_id or addressee
+            if addressee not in ("", self._runner_id()):
+                # Read to its end all the same: who is still sending may not hear why it failed.
+                continue
             if request.HasField("suspended_job_chain"):
                 ran_before = True
                 suspended.add(request.suspended_job_chain)
@@ -92,6 +95,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
                 new.add(request.job_chain)
             # Decoding takes its time, and whatever else this process does must go on.
             await asyncio.sleep(0)
+        self._check_addressee(addressee)
         if ran_before:
             self._runner.resume(suspended.suspended, epoch)
         else:

@@ -63,7 +63,7 @@ async def test_a_method_that_nobody_knows_is_named(served: Served, method: str) 
 @pytest.mark.parametrize("kind", ["unary_stream", "stream_unary", "stream_stream"])
 async def test_so_is_one_that_was_called_as_a_stream(served: Served, kind: str) -> None:
     method = getattr(served.channel, kind)("/spincycle.v1.JobLogService/Nothing")
-    call = method(b"" if kind == "unary_stream" else iter([b"", b""]))
+    call = method(b"" if kind == "unary_stream" else iter([b""]))
 
     failed = await failure(call)
 
