@@ -57,7 +57,7 @@ SHOWN = {
     "Ask for health": r'"status": "SERVING"',
     "Ask for liveness": r'"status": "SERVING"',
     "Watch health": r'"status": "SERVING"',
-    "See connections and calls": r'"callsStarted"',
+    "See connections and calls": r'"calls_?[sS]tarted"',
     "See what a server calls": r'"target"',
 }
 """What each task must show; a named group is kept as a variable for the tasks after it."""
