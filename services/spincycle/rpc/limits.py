@@ -25,6 +25,10 @@ KEEPALIVE_PATIENCE = 5.0
 LEAST_PING_INTERVAL = 5.0
 """Seconds between two such questions of a client; one that asks more often is sent away."""
 
+CONNECTION_AGE = 300.0
+"""Seconds after which a server has a client open another connection. Clients look names up only
+when a connection ends, and would never find copies that came later. Calls in flight go on."""
+
 COMPRESSION = "spincycle-compression"
 """Metadata with which a caller asks for large answers to be compressed: gzip."""
 

@@ -12,6 +12,7 @@ from spincycle.rpc.calls import CallInterceptor, Check
 from spincycle.rpc.health import SERVICE_NAME as HEALTH
 from spincycle.rpc.health import Health
 from spincycle.rpc.limits import (
+    CONNECTION_AGE,
     KEEPALIVE_OF_SERVERS,
     KEEPALIVE_PATIENCE,
     LEAST_PING_INTERVAL,
@@ -31,6 +32,7 @@ class RpcServer:
         listen: host:port.
         check: looks at the request of every call that has one before its handler does.
         credentials: for TLS; None to serve without.
+        connection_age: seconds after which a client is to open another connection.
 
     Attributes:
         calls: how many calls ended, by method and gRPC code.
@@ -42,6 +44,7 @@ class RpcServer:
         listen: str,
         check: Check | None = None,
         credentials: grpc.ServerCredentials | None = None,
+        connection_age: float = CONNECTION_AGE,
     ) -> None:
         self._credentials = credentials
         self._listen = listen
@@ -58,6 +61,7 @@ class RpcServer:
                     milliseconds(LEAST_PING_INTERVAL),
                 ),
                 ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.max_connection_age_ms", milliseconds(connection_age)),
             ],
         )
         self.health = Health(self.server, service_name)

@@ -1,0 +1,57 @@
+"""Clients come back over another connection now and then, and lose nothing by it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.ports import free_port
+from tests.waiting import until
+
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.server import RpcServer
+
+SERVICE = "spincycle.v1.JobLogService"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[RpcServer, str]]:
+    """A server that soon has its clients open another connection, and tells who calls."""
+    address = f"127.0.0.1:{free_port()}"
+    server = RpcServer(SERVICE, address, connection_age=0.2)
+
+    async def tell(_: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        return context.peer().encode()
+
+    handler = grpc.unary_unary_rpc_method_handler(tell)
+    server.server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("test.Peer", {"Tell": handler}),)
+    )
+    server.bind()
+    await server.start()
+    yield server, address
+    await server.stop(0)
+
+
+async def test_a_client_is_given_another_connection_while_its_stream_goes_on(
+    server: tuple[RpcServer, str],
+) -> None:
+    served, address = server
+    async with open_channel(address) as channel:
+        tell = channel.unary_unary("/test.Peer/Tell")
+        watching = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), wait_for_ready=True
+        )
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        peers = {await tell(b"")}
+
+        async def several() -> bool:
+            peers.add(await tell(b""))
+            return len(peers) >= 3
+
+        await until(several)
+        await served.health.tell(ready=True)
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watching.cancel()
