@@ -54,7 +54,6 @@ class Tty:
             # A shell that starts the tests in the background lets them ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        self.child.delaybeforesend = None
         self.screen = Screen(size[1], size[0])
         self.written = ""
 
