@@ -85,6 +85,15 @@ class Tty:
     def type(self, text: str) -> None:
         self.child.sendline(text)
 
+    def interrupt(self) -> None:
+        """Type Ctrl-C, again if need be: one that comes just as a question is put may be lost."""
+        end = time.monotonic() + PATIENCE
+        while self.child.isalive() and time.monotonic() < end:
+            self.child.sendintr()
+            with suppress(pexpect.TIMEOUT, pexpect.EOF):
+                self.child.expect_exact(pexpect.EOF, timeout=1)
+                return
+
     def resize(self, lines: int, columns: int) -> None:
         """Change the size of the terminal, of which the program is told."""
         self.screen.resize(columns, lines)
