@@ -24,23 +24,24 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from spincycle.v1 import job_chain_pb2 as spincycle_dot_v1_dot_job__chain__pb2
+from spincycle.v1 import job_log_service_pb2 as spincycle_dot_v1_dot_job__log__service__pb2
 from spincycle.v1 import request_pb2 as spincycle_dot_v1_dot_request__pb2
 from spincycle.v1 import status_pb2 as spincycle_dot_v1_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spincycle/v1/event.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x1aspincycle/v1/request.proto\x1a\x19spincycle/v1/status.proto\"\x94\x03\n\x0cRequestEvent\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n\x08revision\x18\x02 \x01(\x04R\x08revision\x12\x16\n\x06\x63ursor\x18\x03 \x01(\tR\x06\x63ursor\x12;\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12;\n\x08snapshot\x18\x05 \x01(\x0b\x32\x1d.spincycle.v1.RequestSnapshotH\x00R\x08snapshot\x12\x31\n\x07request\x18\x06 \x01(\x0b\x32\x15.spincycle.v1.RequestH\x00R\x07request\x12+\n\x03job\x18\x07 \x01(\x0b\x32\x17.spincycle.v1.JobStatusH\x00R\x03job\x12#\n\rfinished_jobs\x18\x08 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\t \x01(\rR\x0erolledBackJobsB\x08\n\x06\x63hange\"\xa4\x01\n\x0fRequestSnapshot\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\x12+\n\x04jobs\x18\x02 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x33\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\"\x83\x03\n\x08JobEvent\x12)\n\x03job\x18\x01 \x01(\x0b\x32\x17.spincycle.v1.JobStatusR\x03job\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12#\n\rfinished_jobs\x18\x04 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\x05 \x01(\rR\x0erolledBackJobs\x12;\n\x0boccurred_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\x12\x14\n\x05order\x18\x08 \x01(\x04R\x05order\x12\x31\n\x06moment\x18\t \x01(\x0e\x32\x19.spincycle.v1.ChainMomentR\x06moment\x12\x19\n\x08\x61ll_told\x18\n \x01(\x08R\x07\x61llTold*Z\n\x0b\x43hainMoment\x12\x1c\n\x18\x43HAIN_MOMENT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HAIN_MOMENT_BEGUN\x10\x01\x12\x15\n\x11\x43HAIN_MOMENT_LEFT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spincycle/v1/event.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\"spincycle/v1/job_log_service.proto\x1a\x1aspincycle/v1/request.proto\x1a\x19spincycle/v1/status.proto\"\xc7\x03\n\x0cRequestEvent\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n\x08revision\x18\x02 \x01(\x04R\x08revision\x12\x16\n\x06\x63ursor\x18\x03 \x01(\tR\x06\x63ursor\x12;\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12;\n\x08snapshot\x18\x05 \x01(\x0b\x32\x1d.spincycle.v1.RequestSnapshotH\x00R\x08snapshot\x12\x31\n\x07request\x18\x06 \x01(\x0b\x32\x15.spincycle.v1.RequestH\x00R\x07request\x12+\n\x03job\x18\x07 \x01(\x0b\x32\x17.spincycle.v1.JobStatusH\x00R\x03job\x12\x31\n\x06output\x18\n \x01(\x0b\x32\x17.spincycle.v1.JobOutputH\x00R\x06output\x12#\n\rfinished_jobs\x18\x08 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\t \x01(\rR\x0erolledBackJobsB\x08\n\x06\x63hange\"\xa4\x01\n\x0fRequestSnapshot\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\x12+\n\x04jobs\x18\x02 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x33\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\"\x83\x03\n\x08JobEvent\x12)\n\x03job\x18\x01 \x01(\x0b\x32\x17.spincycle.v1.JobStatusR\x03job\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12#\n\rfinished_jobs\x18\x04 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\x05 \x01(\rR\x0erolledBackJobs\x12;\n\x0boccurred_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\x12\x14\n\x05order\x18\x08 \x01(\x04R\x05order\x12\x31\n\x06moment\x18\t \x01(\x0e\x32\x19.spincycle.v1.ChainMomentR\x06moment\x12\x19\n\x08\x61ll_told\x18\n \x01(\x08R\x07\x61llTold*Z\n\x0b\x43hainMoment\x12\x1c\n\x18\x43HAIN_MOMENT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HAIN_MOMENT_BEGUN\x10\x01\x12\x15\n\x11\x43HAIN_MOMENT_LEFT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHAINMOMENT']._serialized_start=1124
-  _globals['_CHAINMOMENT']._serialized_end=1214
-  _globals['_REQUESTEVENT']._serialized_start=161
-  _globals['_REQUESTEVENT']._serialized_end=565
-  _globals['_REQUESTSNAPSHOT']._serialized_start=568
-  _globals['_REQUESTSNAPSHOT']._serialized_end=732
-  _globals['_JOBEVENT']._serialized_start=735
-  _globals['_JOBEVENT']._serialized_end=1122
+  _globals['_CHAINMOMENT']._serialized_start=1211
+  _globals['_CHAINMOMENT']._serialized_end=1301
+  _globals['_REQUESTEVENT']._serialized_start=197
+  _globals['_REQUESTEVENT']._serialized_end=652
+  _globals['_REQUESTSNAPSHOT']._serialized_start=655
+  _globals['_REQUESTSNAPSHOT']._serialized_end=819
+  _globals['_JOBEVENT']._serialized_start=822
+  _globals['_JOBEVENT']._serialized_end=1209
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from spincycle.v1 import job_chain_pb2 as _job_chain_pb2
+from spincycle.v1 import job_log_service_pb2 as _job_log_service_pb2
 from spincycle.v1 import request_pb2 as _request_pb2
 from spincycle.v1 import status_pb2 as _status_pb2
 import builtins as _builtins
@@ -60,6 +61,7 @@ class RequestEvent(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     FINISHED_JOBS_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
@@ -96,6 +98,12 @@ class RequestEvent(_message.Message):
     def job(self) -> _status_pb2.JobStatus:
         """One job changed. The end of a try is told once its journal entry is committed."""
 
+    @_builtins.property
+    def output(self) -> _job_log_service_pb2.JobOutput:
+        """A running try has printed something, if WatchRequest.include_output asked for it. It can
+        come again after a reconnection: JobOutput.offset says where it belongs.
+        """
+
     def __init__(
         self,
         *,
@@ -106,14 +114,15 @@ class RequestEvent(_message.Message):
         snapshot: Global___RequestSnapshot | None = ...,
         request: _request_pb2.Request | None = ...,
         job: _status_pb2.JobStatus | None = ...,
+        output: _job_log_service_pb2.JobOutput | None = ...,
         finished_jobs: _builtins.int = ...,
         rolled_back_jobs: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "job", b"job", "occurred_at", b"occurred_at", "request", b"request", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "job", b"job", "occurred_at", b"occurred_at", "output", b"output", "request", b"request", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "cursor", b"cursor", "finished_jobs", b"finished_jobs", "job", b"job", "occurred_at", b"occurred_at", "request", b"request", "request_id", b"request_id", "revision", b"revision", "rolled_back_jobs", b"rolled_back_jobs", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "cursor", b"cursor", "finished_jobs", b"finished_jobs", "job", b"job", "occurred_at", b"occurred_at", "output", b"output", "request", b"request", "request_id", b"request_id", "revision", b"revision", "rolled_back_jobs", b"rolled_back_jobs", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["snapshot", "request", "job"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["snapshot", "request", "job", "output"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 

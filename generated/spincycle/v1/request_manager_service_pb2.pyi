@@ -948,6 +948,7 @@ class WatchRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     INCLUDE_JOB_CHAIN_FIELD_NUMBER: _builtins.int
     REQUESTS_ONLY_FIELD_NUMBER: _builtins.int
+    INCLUDE_OUTPUT_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Cursor of the last event that was seen, with the same requests or the same filter; empty
     to begin with snapshots.
@@ -956,6 +957,8 @@ class WatchRequest(_message.Message):
     """Answer the chain in each snapshot."""
     requests_only: _builtins.bool
     """Leave the changes of jobs out: only requests."""
+    include_output: _builtins.bool
+    """Tell what running jobs print, too; only for named requests."""
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests to watch, at most 100. None means all that match the filter, also those to come."""
@@ -974,10 +977,11 @@ class WatchRequest(_message.Message):
         cursor: _builtins.str = ...,
         include_job_chain: _builtins.bool = ...,
         requests_only: _builtins.bool = ...,
+        include_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "include_job_chain", b"include_job_chain", "request_ids", b"request_ids", "requests_only", b"requests_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "include_job_chain", b"include_job_chain", "include_output", b"include_output", "request_ids", b"request_ids", "requests_only", b"requests_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

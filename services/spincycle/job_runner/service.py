@@ -163,6 +163,8 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         views: dict[str, rpc.ChainStatus] = {}
         waiting: dict[str, asyncio.Future[None]] = {}
         for known in request.chains:
+            # Many large chains take a while; running jobs must not wait for that.
+            await asyncio.sleep(0)
             missed = self._watchers.of_chain_after(
                 known.request_id, known.epoch, known.sequence_number
             )

@@ -26,7 +26,7 @@ BEGIN_TIMEOUT = 2.0
 DESCRIBE_TIMEOUT = 5.0
 """Seconds for one call that asks how chains are."""
 
-DESCRIBED_AT_ONCE = 200
+DESCRIBED_AT_ONCE = 25
 """Most chains in one such call."""
 
 

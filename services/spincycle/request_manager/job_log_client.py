@@ -16,6 +16,9 @@ from spincycle.wire.journal import decode_entry, encode_entry
 
 SERVICE = "job log"
 
+NO_ENTRIES = 2**63 - 1
+"""Position after which there is no entry."""
+
 BATCH = 500
 """Entries that are appended at once."""
 
@@ -75,6 +78,17 @@ class JobLogClient:
         try:
             async for response in self._stub.Tail(request, timeout=self._timeout):
                 yield response.entry
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure)
+
+    async def output(self, request_id: str) -> AsyncIterator[job_log_service_pb2.JobOutput]:
+        """What running jobs of a request print, until cancelled."""
+        request = job_log_service_pb2.TailRequest(
+            request_id=request_id, after_position=NO_ENTRIES, follow=True, live_output=True
+        )
+        try:
+            async for response in self._stub.Tail(request):
+                yield response.output
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
 

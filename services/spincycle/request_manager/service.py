@@ -234,7 +234,9 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def Watch(
         self, request: rpc.WatchRequest, context: Context
     ) -> AsyncIterator[rpc.WatchResponse]:
-        options = WatchOptions(request.include_job_chain, request.requests_only)
+        options = WatchOptions(
+            request.include_job_chain, request.requests_only, request.include_output
+        )
         watch = self._use.watch
         parts = (
             watch.named(list(request.request_ids), options, request.cursor)

@@ -10,7 +10,14 @@ from spincycle.request_manager.model import Request, RequestFilter
 from spincycle.request_manager.translate import encode_request
 from spincycle.revision import ended, number_of, revision_of
 from spincycle.state import State
-from spincycle.v1 import event_pb2, job_chain_pb2, job_log_pb2, request_pb2, status_pb2
+from spincycle.v1 import (
+    event_pb2,
+    job_chain_pb2,
+    job_log_pb2,
+    job_log_service_pb2,
+    request_pb2,
+    status_pb2,
+)
 
 _EVENTS_TAG = b"\x0a"
 _CURSOR_TAG = b"\x1a"
@@ -85,6 +92,14 @@ def framed(event: bytes, cursor: str) -> bytes:
     if told:
         event += _CURSOR_TAG + _varint(len(told)) + told
     return _EVENTS_TAG + _varint(len(event)) + event
+
+
+def output_event(piece: job_log_service_pb2.JobOutput, revision: int, cursor: str) -> bytes:
+    """A WatchResponse that tells output, at the revision of the event before it."""
+    event = _event(piece.request_id, revision)
+    event.occurred_at.GetCurrentTime()
+    event.output.CopyFrom(piece)
+    return framed(event.SerializeToString(), cursor)
 
 
 def cursor_alone(cursor: str) -> bytes:

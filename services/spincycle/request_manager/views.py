@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from spincycle.errors import SpinCycleError
 from spincycle.request_arg import RequestArg
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.feeds import Feeds
@@ -15,6 +17,7 @@ from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.told import Change, entry_status, snapshot_change
 from spincycle.request_manager.tracked import row_revision
 from spincycle.request_manager.translate import encode_arg, encode_request
+from spincycle.request_manager.watcher import Watcher
 from spincycle.revision import LAST_POSITION, number_of, parts_of, revision_of
 from spincycle.state import LIVE, State
 from spincycle.v1 import (
@@ -24,6 +27,9 @@ from spincycle.v1 import (
     job_runner_service_pb2,
     status_pb2,
 )
+
+RETRY_INTERVAL = 1.0
+"""Seconds before a stream of output that broke is opened again."""
 
 PAGE = 1000
 """Requests that are read at once."""
@@ -126,6 +132,16 @@ class Views:
         """Journal entries of a request after a position, without output."""
         async for entry in self._job_log.tail(request_id, after):
             yield entry
+
+    async def put_output(self, request_id: str, watcher: Watcher) -> None:
+        """Let a watcher have what jobs of a request print, until cancelled."""
+        while True:
+            try:
+                async for piece in self._job_log.output(request_id):
+                    watcher.put_output(piece)
+            except SpinCycleError:
+                # Output is not kept: what is printed meanwhile is told by the next stream, or not.
+                await asyncio.sleep(RETRY_INTERVAL)
 
     async def _described(
         self, rows: Sequence[Request], known: Mapping[str, int]

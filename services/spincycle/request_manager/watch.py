@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from spincycle import revision
@@ -21,11 +22,12 @@ from spincycle.request_manager.told import (
     cursor_alone,
     entry_change,
     matches,
+    output_event,
     request_change,
     runner_changes,
 )
 from spincycle.request_manager.views import View, Views
-from spincycle.request_manager.watcher import Mark, Watcher
+from spincycle.request_manager.watcher import Mark, Printed, Watcher
 from spincycle.state import FINAL, State
 
 MAX_NAMED = 100
@@ -33,6 +35,9 @@ MAX_NAMED = 100
 
 BEGINS_AT_ONCE = 8
 """Streams of named requests that begin at once; the others wait, however many come together."""
+
+TURN = 10.0
+"""Seconds that a stream of all requests has to begin before the next one begins, too."""
 
 SNAPSHOTS_AT_ONCE = 100
 """Requests whose snapshots are made at once."""
@@ -44,6 +49,7 @@ class WatchOptions:
 
     include_job_chain: bool = False
     requests_only: bool = False
+    include_output: bool = False
 
 
 class Watch:
@@ -57,6 +63,7 @@ class Watch:
         self._catching_up = catching_up
         self._views = views
         self._begins = asyncio.Semaphore(BEGINS_AT_ONCE)
+        self._turn = asyncio.Lock()
 
     async def named(
         self, request_ids: Sequence[str], options: WatchOptions, cursor: str = ""
@@ -78,6 +85,7 @@ class Watch:
             )
         named = _Named(self._views, options, read_named_cursor(cursor, request_ids))
         watcher = Watcher()
+        printing: list[asyncio.Task[None]] = []
         async with self._hub.watching():
             try:
                 async with self._begins:
@@ -85,16 +93,22 @@ class Watch:
                 for part in first:
                     yield part
                 if named.open:
-                    async for changes in watcher.batches():
-                        parts = [
-                            await named.told(one) for one in changes if isinstance(one, Change)
+                    if options.include_output:
+                        printing = [
+                            asyncio.create_task(self._views.put_output(request_id, watcher))
+                            for request_id in named.open
                         ]
+                    async for changes in watcher.batches():
+                        parts = [await named.encoded(one) for one in changes]
                         if any(parts):
                             yield b"".join(parts)
                         if not named.open:
                             return
             finally:
                 self._hub.forget(watcher, request_ids)
+                for task in printing:
+                    task.cancel()
+                await asyncio.gather(*printing, return_exceptions=True)
 
     async def _begin(
         self, watcher: Watcher, named: _Named, request_ids: Sequence[str], cursor: str
@@ -129,8 +143,10 @@ class Watch:
         """
         after = read_cursor(cursor) if cursor else None
         watcher = Watcher()
-        async with self._hub.watching():
+        async with self._hub.watching(), AsyncExitStack() as beginning_alone:
             try:
+                # One after another, so that each has begun before much has happened meanwhile.
+                await beginning_alone.enter_async_context(self._its_turn())
                 await self._hub.track_all(watcher)
                 told: dict[str, int] = {}
                 beginning = (
@@ -145,10 +161,13 @@ class Watch:
                         yield part
                 if after is None:
                     await self._hub.mark(watcher)
+                await beginning_alone.aclose()
                 marked = False
                 async for changes in watcher.batches():
                     parts: list[bytes] = []
                     for change in changes:
+                        if isinstance(change, Printed):
+                            continue
                         if isinstance(change, Mark):
                             marked = True
                             parts.append(cursor_alone(change.cursor))
@@ -166,6 +185,25 @@ class Watch:
                         yield b"".join(parts)
             finally:
                 self._hub.forget_all(watcher)
+
+    @asynccontextmanager
+    async def _its_turn(self) -> AsyncIterator[None]:
+        """A turn of its own, which ends by itself: one who does not read holds nobody up."""
+        await self._turn.acquire()
+        over = False
+
+        def end() -> None:
+            nonlocal over
+            if not over:
+                over = True
+                self._turn.release()
+
+        limit = asyncio.get_running_loop().call_later(TURN, end)
+        try:
+            yield
+        finally:
+            limit.cancel()
+            end()
 
     async def _snapshots(self, which: RequestFilter) -> AsyncIterator[Change]:
         rows = [row for row in await self._views.live() if matches(row, row.state, which)]
@@ -236,6 +274,17 @@ class _Named:
         else:
             yield view.snapshot_change(row.state, "")
 
+    async def encoded(self, one: Change | Mark | Printed) -> bytes:
+        """What waits for this watcher, as he gets it."""
+        if isinstance(one, Printed):
+            told = self.revisions[one.piece.request_id]
+            return output_event(one.piece, told, self._cursor) if told else b""
+        return await self.told(one) if isinstance(one, Change) else b""
+
+    @property
+    def _cursor(self) -> str:
+        return ",".join(map(str, self.revisions.values()))
+
     async def told(self, change: Change) -> bytes:
         """The change as this watcher gets it; nothing if it was told before."""
         request_id = change.request.request_id
@@ -244,7 +293,7 @@ class _Named:
         self.revisions[request_id] = change.revision
         if change.is_end:
             self.open.discard(request_id)
-        cursor = ",".join(map(str, self.revisions.values()))
+        cursor = self._cursor
         if self._options.include_job_chain and change.is_snapshot:
             return change.with_chain(await self._views.chain(request_id), cursor)
         return change.encoded(cursor, self._options.requests_only)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from spincycle.errors import SpinCycleError, WatcherTooSlow
 from spincycle.request_manager.told import Change
+from spincycle.v1 import job_log_service_pb2
 
 MAX_BEHIND = 5_000
 """Events that a watcher may be behind."""
@@ -23,13 +24,20 @@ class Mark:
     cursor: str
 
 
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Output of a running job, on its way to one watcher."""
+
+    piece: job_log_service_pb2.JobOutput
+
+
 class Watcher:
     """A queue of changes; who falls behind is cut, and holds nothing from then on."""
 
     __slots__ = ("_changes", "_failure", "_size", "_something")
 
     def __init__(self) -> None:
-        self._changes: list[Change | Mark] = []
+        self._changes: list[Change | Mark | Printed] = []
         self._size = 0
         self._something = asyncio.Event()
         self._failure: SpinCycleError | None = None
@@ -44,6 +52,13 @@ class Watcher:
             self.end(WatcherTooSlow(MAX_BEHIND))
         self._something.set()
 
+    def put_output(self, piece: job_log_service_pb2.JobOutput) -> None:
+        """Add output, or drop it if the watcher is half way to being cut: its offset tells."""
+        if self._failure is None and self._size < MAX_BYTES_BEHIND // 2:
+            self._changes.append(Printed(piece))
+            self._size += len(piece.data)
+            self._something.set()
+
     def mark(self, mark: Mark) -> None:
         """Put a mark where the queue ends now."""
         self._changes.append(mark)
@@ -55,7 +70,7 @@ class Watcher:
         self._changes.clear()
         self._something.set()
 
-    async def batches(self) -> AsyncIterator[list[Change | Mark]]:
+    async def batches(self) -> AsyncIterator[list[Change | Mark | Printed]]:
         """Changes as they come, all that wait at once.
 
         Raises:

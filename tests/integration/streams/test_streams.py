@@ -134,3 +134,28 @@ async def test_a_cursor_goes_on_at_another_request_manager_after_the_request_has
     follower.events += late.events
     check_order(follower)
     await check(cluster, follower, request_id)
+
+
+async def test_what_a_running_job_prints_is_told_by_tail_and_by_watch(cluster: Cluster) -> None:
+    async with open_channel(cluster.request_manager) as channel:
+        request_id = (await Stub(channel).Create(rpc.CreateRequest(type="printing"))).request.id
+        async with (
+            open_channel(cluster.address("JL")) as log,
+            following(
+                cluster.request_manager, request_ids=[request_id], include_output=True
+            ) as follower,
+        ):
+            asked = job_log_service_pb2.TailRequest(
+                request_id=request_id, follow=True, live_output=True
+            )
+            tail = aiter(job_log_service_pb2_grpc.JobLogServiceStub(log).Tail(asked))
+            while not (told := await anext(tail)).HasField("output"):
+                pass
+            await follower.until(lambda: any(one.HasField("output") for one in follower.events))
+            await Stub(channel).Stop(rpc.StopRequest(request_id=request_id))
+            await follower.until(lambda: follower.has_ended(request_id))
+
+    assert told.output.data.startswith(b"y\ny\n")
+    output = next(event for event in follower.events if event.HasField("output"))
+    assert output.output.name == "speak"
+    assert output.cursor
