@@ -43,17 +43,18 @@ _ORDERS = {
 class ChainState:
     """One chain on its way: each event is a method that answers the commands it gives rise to.
 
-    Commands are to be carried out in order. `now` is nanoseconds since 1970.
+    Commands are to be carried out in order. `now` is nanoseconds since 1970. `record` has what
+    was journalled and published so far.
     """
 
     __slots__ = (
-        "_by_index", "_gated", "_graph", "_interrupted", "_reason", "_record", "_uncommitted",
-        "_walk",
+        "_by_index", "_gated", "_graph", "_interrupted", "_reason", "_uncommitted", "_walk",
+        "record",
     )  # fmt: skip
 
     def __init__(self, graph: ChainGraph, record: ChainRecord, draw: Callable[[], float]) -> None:
         self._graph = graph
-        self._record = record
+        self.record = record
         self._walk = Walk(graph, record, draw)
         self._reason = ""
         self._gated: list[tuple[int, int]] = []
@@ -82,7 +83,7 @@ class ChainState:
 
     def start(self, now: int) -> list[Command]:
         """Begin, once."""
-        self._record.now = now
+        self.record.now = now
         if self._graph.chain.timeout is not None:
             self._walk.limit_request(self._graph.chain.timeout)
         for sequence in self._graph.sequences.values():
@@ -99,25 +100,25 @@ class ChainState:
 
     def began(self, job_id: str, now: int) -> list[Command]:
         """A try that was started has left the runner's queue."""
-        self._record.now = now
+        self.record.now = now
         node = self._walk.running.get(job_id)
         if node is not None:
             node.started_at = now
-            self._record.publish(node)
-        return self._record.take()
+            self.record.publish(node)
+        return self.record.take()
 
     def reported(self, job_id: str, progress: Progress, now: int) -> list[Command]:
         """A running job told how far it is."""
-        self._record.now = now
+        self.record.now = now
         node = self._walk.running.get(job_id)
         if node is not None:
             node.text, node.percent = progress.text, progress.percent
-            self._record.publish(node)
-        return self._record.take()
+            self.record.publish(node)
+        return self.record.take()
 
     def ended(self, job_id: str, end: TryEnd, now: int) -> list[Command]:
         """A try that was started has ended."""
-        self._record.now = now
+        self.record.now = now
         node = self._walk.take_running(job_id)
         verdict = judge(node.job, end, node.order, node.cause)
         node.order, node.cause, node.text = Order.NONE, "", ""
@@ -138,13 +139,13 @@ class ChainState:
 
     def committed(self, position: int, now: int) -> list[Command]:
         """All entries up to a position are committed."""
-        self._record.now = now
-        self._record.committed = max(self._record.committed, position)
+        self.record.now = now
+        self.record.committed = max(self.record.committed, position)
         return self._go_on()
 
     def elapsed(self, token: int, now: int) -> list[Command]:
         """A wait is over. One that was cancelled may be told all the same."""
-        self._record.now = now
+        self.record.now = now
         timed = self._walk.elapsed(token)
         if isinstance(timed, JobNode):
             self._walk.queue.append(timed)
@@ -158,14 +159,14 @@ class ChainState:
 
     def stop(self, reason: str, now: int) -> list[Command]:
         """Run no more jobs and stop those that run, for good. May come after a suspend."""
-        self._record.now = now
+        self.record.now = now
         if self._walk.mode in (Mode.RUNNING, Mode.SUSPENDING):
             self._halt(Mode.STOPPING, reason)
         return self._go_on()
 
     def suspend(self, now: int) -> list[Command]:
         """Stop the running jobs in such a way that the chain can be resumed."""
-        self._record.now = now
+        self.record.now = now
         if self._walk.mode is Mode.RUNNING:
             self._halt(Mode.SUSPENDING, "")
         return self._go_on()
@@ -173,12 +174,7 @@ class ChainState:
     @property
     def counts(self) -> tuple[int, int]:
         """Jobs that ever completed in this run, and those of them that were rolled back."""
-        return self._record.ever_complete, self._record.rolled_back
-
-    @property
-    def record(self) -> ChainRecord:
-        """What has been journalled and published, and how much of it is committed."""
-        return self._record
+        return self.record.ever_complete, self.record.rolled_back
 
     def inputs(self, job_id: str) -> dict[str, Value]:
         """Job data for a try. Shared with other jobs: to be copied, never changed."""
@@ -193,12 +189,12 @@ class ChainState:
 
     def status(self, job_id: str) -> JobStatus:
         """What is known of a job now."""
-        return status_of(self._graph.jobs[job_id], self._record.request_id)
+        return status_of(self._graph.jobs[job_id], self.record.request_id)
 
     def started(self) -> list[JobEvent]:
         """How every job is that has started at least once, or waits between tries."""
         return [
-            self._record.last_event(node) for node in self._by_index if node.total or node.retry_at
+            self.record.last_event(node) for node in self._by_index if node.total or node.retry_at
         ]
 
     def waits(self) -> Iterator[WaitingJob]:
@@ -207,7 +203,7 @@ class ChainState:
 
     def _go_on(self) -> list[Command]:
         """Do everything that can be done now, and end the chain if nothing ever can be again."""
-        committed, queue = self._record.committed, self._walk.queue
+        committed, queue = self.record.committed, self._walk.queue
         while self._uncommitted and self._uncommitted[0][0] <= committed:
             position, index = heappop(self._uncommitted)
             node = self._by_index[index]
@@ -219,7 +215,7 @@ class ChainState:
             self._consider(node)
         queue.clear()
         self._conclude()
-        return self._record.take()
+        return self.record.take()
 
     def _consider(self, node: JobNode) -> None:
         """Start a job if nothing stands in its way; what does will have it looked at again."""
@@ -237,7 +233,7 @@ class ChainState:
                 return
             sequence.waited = True
         required = self._required(node)
-        if required > self._record.committed:
+        if required > self.record.committed:
             heappush(self._gated, (required, node.index))
         elif node.latest > node.job.retry:
             fail_unstarted(self._walk, node, "no tries left")
@@ -255,7 +251,7 @@ class ChainState:
             return False
         sequence.waited = True
         self._walk.hold(sequence.first, seconds)
-        self._record.publish(sequence.first)
+        self.record.publish(sequence.first)
         return True
 
     def _required(self, node: JobNode) -> int:
@@ -275,17 +271,17 @@ class ChainState:
         node.percent = 0
         node.finished_at = 0
         if node.job.structural:
-            now = self._record.now
+            now = self.record.now
             self._completed(node, TryEnd(State.COMPLETE, started_at=now, finished_at=now))
             return
         node.started_at = 0
         self._walk.set_running(node)
-        self._record.order(StartTry(node.job.id, node.total, again=node.latest > 1, key=node.key))
+        self.record.order(StartTry(node.job.id, node.total, again=node.latest > 1, key=node.key))
 
     def _completed(self, node: JobNode, end: TryEnd) -> None:
         structural = node.job.structural
         node.output = inputs_of(node) if structural else end.data
-        self._record.completed(node)
+        self.record.completed(node)
         if node.sequence is not None:
             for sequence in node.sequence.lineage:
                 if not sequence.remaining:
@@ -339,7 +335,7 @@ class ChainState:
         seconds = wait_before_retry(job.retry_wait, job.backoff, node.latest, self._walk.draw)
         if seconds > 0:
             self._walk.hold(node, seconds)
-            self._record.publish(node)
+            self.record.publish(node)
         else:
             self._walk.queue.append(node)
 
@@ -353,8 +349,8 @@ class ChainState:
         if end is not None:
             node.started_at, node.finished_at = end.started_at, end.finished_at
         node.error = verdict.error
-        self._record.enter(node, verdict, end, data)
-        self._record.publish(node)
+        self.record.enter(node, verdict, end, data)
+        self.record.publish(node)
 
     def _halt(self, mode: Mode, reason: str) -> None:
         """Start nothing more and stop what runs."""
@@ -364,27 +360,27 @@ class ChainState:
         for node in self._by_index:
             if node.state is State.PENDING and node.latest:
                 node.state = self._given_up
-                self._record.publish(node)
+                self.record.publish(node)
         for node in self._walk.running.values():
             self._walk.tell_to_stop(node, _ORDERS[mode], reason)
 
     def _conclude(self) -> None:
         walk = self._walk
-        if walk.mode is Mode.ENDED or walk.running or walk.held or not self._record.all_committed:
+        if walk.mode is Mode.ENDED or walk.running or walk.held or not self.record.all_committed:
             return
         states = {node.state for node in self._by_index}
         if states == {State.COMPLETE}:
             self._finish(State.COMPLETE, "")
         elif walk.mode is Mode.SUSPENDING and any(node.could_go_on for node in self._by_index):
             walk.mode = Mode.ENDED
-            self._record.order(Suspend(save(self._graph, self._record)))
+            self.record.order(Suspend(save(self._graph, self.record)))
         elif walk.mode is Mode.STOPPING and State.FAIL not in states:
             self._finish(State.STOPPED, self._reason)
         else:
             self._finish(State.FAIL, self._reason or first_failure(self._by_index))
 
     def _finish(self, state: State, reason: str) -> None:
-        record = self._record
+        record = self.record
         self._walk.mode = Mode.ENDED
         self._walk.cancel_all()
         record.order(
