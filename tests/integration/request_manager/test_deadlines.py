@@ -39,6 +39,13 @@ LIST = "r.given_args @>"
 STOP = "AS g (request_id, wish, user_name, reason)"
 
 
+@pytest.fixture
+def config(config: RequestManagerConfig) -> RequestManagerConfig:
+    """No statement ends of itself while a test looks."""
+    patient = config.database.model_copy(update={"statement_timeout": 1000.0})
+    return config.model_copy(update={"database": patient})
+
+
 class TimedJobLog(ShelvedJobLog):
     left: float | None = None
 
