@@ -11,7 +11,7 @@ from spincycle.errors import RemoteError, SpinCycleError, catalogue
 _HEAD = """\
 # Errors
 
-Made by `make generate` from [services/spincycle/errors.py](../services/spincycle/errors.py).
+Made by `make generate` from [services/spincycle/errors](../services/spincycle/errors).
 
 Every failed call of every service ends with a gRPC status that carries, as details:
 

@@ -140,6 +140,8 @@ class Recovery:
                     for request_id, chain in chains.items():
                         orphan = at_work[request_id]
                         group.create_task(self._recover_one(orphan, chain, at_work))
+            for orphan in list(at_work.values()):
+                await self._recover_one(orphan, b"", at_work)
         finally:
             holding.cancel()
         self._look()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from spincycle.errors import RequestNotFound
+from spincycle.errors import InvalidChain, RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
 from spincycle.request_arg import REDACTED
@@ -61,7 +61,13 @@ class Snapshots:
         return chain
 
     async def rebuild(self, orphan: Orphan, archived: bytes) -> Suspended:
-        """The state in which a request can go on after its runner was lost."""
+        """The state in which a request can go on after its runner was lost.
+
+        Raises:
+            InvalidChain: the archive has no chain of it, or the journal fits none.
+        """
+        if not archived:
+            raise InvalidChain(orphan.request_id, "its chain is not in the archive")
         # Whatever the old runner still has on its way is refused from here on, so the journal
         # that is read next is all there will ever be of its epoch.
         await self._job_log.fence(orphan.request_id, orphan.epoch)

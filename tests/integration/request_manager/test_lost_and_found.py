@@ -162,6 +162,21 @@ async def test_a_request_whose_journal_fits_no_chain_fails_with_the_reason(
     assert "entry of job odd, the chain has not" in request.reason
 
 
+async def test_a_request_whose_chain_is_not_in_the_archive_fails_with_the_reason(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id = (await manager.create()).request.id
+    await database_session.execute(
+        "DELETE FROM request_manager.request_archives WHERE request_id = $1", request_id
+    )
+    await database_session.execute(CLAIMED, request_id, timedelta(0))
+
+    await manager.until_state(request_id, FAIL)
+
+    request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
+    assert request.reason == "its chain is not in the archive"
+
+
 async def test_a_request_that_breaks_the_rebuilding_keeps_no_others(
     config: RequestManagerConfig,
     job_log: tuple[ShelvedJobLog, str],

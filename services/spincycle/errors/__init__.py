@@ -1,0 +1,96 @@
+"""The catalogue of everything that can go wrong and that a caller is told.
+
+Each class is one entry: its docstring is the message, with the fields in braces, and its
+fields become ErrorInfo metadata on gRPC, keys of the log line, and parts of the REST body.
+docs/errors.md is printed from these classes.
+"""
+
+from __future__ import annotations
+
+from spincycle.errors.base import (
+    FieldViolation,
+    SpinCycleError,
+)
+from spincycle.errors.requests import (
+    ChainNotBuilt,
+    CreateStuck,
+    IdempotencyConflict,
+    InvalidArgs,
+    InvalidInput,
+    InvalidState,
+    JobNotFound,
+    PlanChanged,
+    RequestNotFound,
+    UnknownRequestType,
+)
+from spincycle.errors.runners import (
+    ChainTooLarge,
+    EntryConflict,
+    InvalidChain,
+    InvalidEntry,
+    JournalBehind,
+    RunnerDraining,
+    RunnerFull,
+    RunnerUnknown,
+    RunnerUnreachable,
+    StaleEpoch,
+    WrongRunner,
+)
+from spincycle.errors.services import (
+    CursorTooOld,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    Internal,
+    InvalidPageToken,
+    MessageTooLarge,
+    RemoteError,
+    ServiceUnavailable,
+    ShuttingDown,
+    UnknownMethod,
+    UnreadableMessage,
+    WatcherTooSlow,
+)
+
+__all__ = [
+    "ChainNotBuilt",
+    "ChainTooLarge",
+    "CreateStuck",
+    "CursorTooOld",
+    "DatabaseUnavailable",
+    "DeadlineExceeded",
+    "EntryConflict",
+    "FieldViolation",
+    "IdempotencyConflict",
+    "Internal",
+    "InvalidArgs",
+    "InvalidChain",
+    "InvalidEntry",
+    "InvalidInput",
+    "InvalidPageToken",
+    "InvalidState",
+    "JobNotFound",
+    "JournalBehind",
+    "MessageTooLarge",
+    "PlanChanged",
+    "RemoteError",
+    "RequestNotFound",
+    "RunnerDraining",
+    "RunnerFull",
+    "RunnerUnknown",
+    "RunnerUnreachable",
+    "ServiceUnavailable",
+    "ShuttingDown",
+    "SpinCycleError",
+    "StaleEpoch",
+    "UnknownMethod",
+    "UnknownRequestType",
+    "UnreadableMessage",
+    "WatcherTooSlow",
+    "WrongRunner",
+    "catalogue",
+]
+
+
+def catalogue() -> dict[str, type[SpinCycleError]]:
+    """Every entry by its reason, in order of definition."""
+    return {entry.reason: entry for entry in SpinCycleError.__subclasses__()}
