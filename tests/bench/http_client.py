@@ -73,7 +73,9 @@ class HttpConnection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
+        # What comes without having been asked for says that the server gives the connection up.
+        if self._answer is not None and not self._answer.done():
+            self._parser.feed_data(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
