@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 
+from spincycle.revision import parts_of
 from spincycle.rpc.channel import open_channel
 from spincycle.state import FINAL, State
 from spincycle.v1 import event_pb2, request_manager_service_pb2_grpc
@@ -60,15 +61,23 @@ class Follower:
         async with asyncio.timeout(60), self.news:
             await self.news.wait_for(holds)
 
-    def ends(self, request_id: str) -> list[tuple[str, int]]:
-        """(job, try) of each try whose end was told, in the order in which it was."""
-        return [
-            (event.job.job_id, getattr(event.job, "try"))
-            for event in self.events
-            if event.request_id == request_id
-            and event.HasField("job")
-            and event.revision & 0xFFFFFF == 0
-        ]
+    def ends(self, request_id: str, journal: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """(job, try) of each try whose end was told, in the order in which it was.
+
+        A later snapshot at the very end of a try tells it, too: it stands among its jobs.
+        """
+        told: list[tuple[str, int]] = []
+        mine = [event for event in self.events if event.request_id == request_id]
+        for place, event in enumerate(mine):
+            _, position, step = parts_of(event.revision)
+            if step or not 0 < position <= len(journal):
+                continue
+            if event.HasField("job"):
+                told.append((event.job.job_id, getattr(event.job, "try")))
+            elif place and event.HasField("snapshot"):
+                jobs = [(job.job_id, getattr(job, "try")) for job in event.snapshot.jobs]
+                told += [end for end in jobs if end == journal[position - 1]]
+        return told
 
     def has_ended(self, request_id: str) -> bool:
         """Whether the end of a request was told."""
