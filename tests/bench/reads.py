@@ -101,7 +101,7 @@ async def _beside(echo: Echo, stand: Stand, path: str, seconds: float) -> Rate:
 async def run_to_end(connection: HttpConnection, shape: Shape, patience: float = 600) -> str:
     """Create a request through the gateway and wait until it is COMPLETE; answer its id."""
     request = await connection.post("/api/v1/requests", {"type": shape.type, "args": shape.args})
-    path = f"/api/v1/requests?state=PENDING&state=RUNNING&type={shape.type}"
+    path = f"/api/v1/requests?state=PENDING&state=RUNNING&state=SUSPENDED&type={shape.type}"
     async with asyncio.timeout(patience):
         while any(
             one["id"] == request["id"] for one in orjson.loads(await connection.get(path)) or ()

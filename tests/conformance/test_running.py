@@ -50,3 +50,14 @@ async def test_the_version_is_plain_text(stack: Stack) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/plain; charset=UTF-8"
     assert answer.text == VERSION
+
+
+async def test_a_limit_is_handed_on_and_a_wrong_one_refused(stack: Stack) -> None:
+    stack.manager.says(GetRunning=rm.GetRunningResponse())
+
+    await stack.http.get(RUNNING, params={"limit": "100"})
+    assert stack.manager.last("GetRunning").filter.limit == 100
+
+    refused = await stack.http.get(RUNNING, params={"limit": "many"})
+    assert refused.status_code == 400
+    assert "limit" in refused.json()["message"]

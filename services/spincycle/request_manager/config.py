@@ -47,7 +47,7 @@ class RequestManagerConfig(Config):
     """Seconds of silence after which a runner is given up."""
 
     dispatch_timeout: Seconds = 2.0
-    """Seconds that a runner has to accept what it is given."""
+    """Seconds that a runner has to accept what it is given, beside one for each MB of it."""
 
     grace: float = Field(5.0, ge=0)
     """Seconds that calls in flight have to end when the process is asked to."""

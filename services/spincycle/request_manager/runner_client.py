@@ -42,6 +42,10 @@ REFUSALS = frozenset(
 """With what a runner says that it did not take a chain."""
 
 
+BYTES_A_SECOND = 1_000_000
+"""Bytes of chains that a busy runner can be expected to read in a second."""
+
+
 @dataclass(slots=True)
 class Answer:
     """What became of requests that were sent to one runner.
@@ -106,7 +110,8 @@ class RunnerClient:
         if not await self._is_there():
             return self._not_sent(list(chains))
         try:
-            response = await self._run_chains(b"".join(parts), timeout=self._timeout)
+            sent = b"".join(parts)
+            response = await self._run_chains(sent, timeout=self._time_for(len(sent)))
         except grpc.aio.AioRpcError as failure:
             return self._failed(list(chains), failure)
         return _answered(list(chains), response.refusals)
@@ -130,7 +135,8 @@ class RunnerClient:
         if not await self._is_there():
             return self._not_sent(list(suspended))
         try:
-            response = await self.stub.ResumeChains(request, timeout=self._timeout)
+            timeout = self._time_for(sum(map(len, suspended.values())))
+            response = await self.stub.ResumeChains(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
             return self._failed(list(suspended), failure)
         return _answered(list(suspended), response.refusals)
@@ -231,6 +237,10 @@ class RunnerClient:
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close()
+
+    def _time_for(self, size: int) -> float:
+        """Seconds that the runner has to take so many bytes of chains, which it reads first."""
+        return self._timeout + size / BYTES_A_SECOND
 
     async def _is_there(self) -> bool:
         """Whether there is a connection, so that a call is sent at all.

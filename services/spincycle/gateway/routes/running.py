@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spincycle.gateway.backends import Backend
 from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.filters import parse_number
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.messages import RUNNING_STATUS
@@ -14,6 +15,10 @@ from spincycle.version import VERSION
 
 PLAIN_TEXT = "text/plain; charset=UTF-8"
 REQUEST_ID = Parameter("requestId", "only jobs of this request")
+LIMIT = Parameter("limit", "most jobs to answer, the longest running first", type="integer")
+
+MOST = 2**32 - 1
+"""Largest limit that a message holds."""
 
 
 class RunningRoutes:
@@ -28,14 +33,17 @@ class RunningRoutes:
             Route(
                 "GET", "/api/v1/status/running", self.running, "every job that is being run",
                 answer=RUNNING_STATUS,
-                parameters=(REQUEST_ID, Parameter("orderBy", "only startTime exists")),
+                failures=(400,),
+                parameters=(REQUEST_ID, LIMIT, Parameter("orderBy", "only startTime exists")),
             ),
             version_route(),
         ]  # fmt: skip
 
     async def running(self, call: Call) -> Answer:
         """The jobs by start; nulls if no request is RUNNING."""
-        wanted = status_pb2.StatusFilter(request_id=call.first("requestId"))
+        wanted = status_pb2.StatusFilter(
+            request_id=call.first("requestId"), limit=min(parse_number(call.query, "limit"), MOST)
+        )
         asked = rm.GetRunningRequest(filter=wanted)
         answer = await self._manager.ask(self._manager.stub.GetRunning, asked)
         body = RUNNING_STATUS.encode(answer.status)
