@@ -104,6 +104,18 @@ def answers_of(stack: Stack) -> None:
         request=samples.a_request(),
     )
 
+    piece = jl.JobOutput(
+        request_id=ID,
+        job_id="A001",
+        name="wait-drained",
+        stream=jl.OUTPUT_STREAM_STDOUT,
+        data=b"12 connections left\n",
+    )
+    setattr(piece, "try", 1)
+    printed = event_pb2.RequestEvent(
+        request_id=ID, revision=8, cursor="8", occurred_at=samples.STARTED, output=piece
+    )
+
     def get(asked: rm.GetRequest) -> rm.GetResponse | errors.RequestNotFound:
         if asked.request_id == UNKNOWN:
             return errors.RequestNotFound(UNKNOWN)
@@ -131,7 +143,9 @@ def answers_of(stack: Stack) -> None:
         Skip=rm.SkipResponse(request=again),
         Lint=rm.LintResponse(findings=[finding]),
         ReloadSpecs=rm.ReloadSpecsResponse(spec_revision="a91e"),
-        Watch=[rm.WatchResponse(events=[event])],
+        Watch=lambda asked: [
+            rm.WatchResponse(events=[printed, event] if asked.include_output else [event])
+        ],
     )
     stack.log.says(
         ListEntries=jl.ListEntriesResponse(entries=[samples.an_entry()]),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +13,7 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
-from spincycle.v1 import event_pb2, state_pb2
+from spincycle.v1 import event_pb2, job_log_service_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 EVENTS = f"/api/v1/requests/{ID}/events"
@@ -121,6 +122,34 @@ async def test_a_stream_that_breaks_off_says_why(stack: Stack) -> None:
     last = events_of(answer.text)[-1]
     assert last["event"] == "error"
     assert json.loads(last["data"])["httpStatus"] == 503
+
+
+async def test_what_jobs_print_is_told_where_it_is_wanted(stack: Stack) -> None:
+    piece = job_log_service_pb2.JobOutput(
+        request_id=ID,
+        job_id="j1",
+        name="drain",
+        stream=job_log_service_pb2.OUTPUT_STREAM_STDERR,
+        offset=7,
+        data=b"\xff left\n",
+    )
+    setattr(piece, "try", 2)
+    stack.manager.says(Watch=[rm.WatchResponse(events=[an_event(2, output=piece)])])
+
+    answer = await stack.http.get(EVENTS + "?output=true")
+
+    first = events_of(answer.text)[0]
+    assert (first["event"], first["id"]) == ("output", "c2")
+    assert json.loads(first["data"])["output"] == {
+        "requestId": ID,
+        "jobId": "j1",
+        "try": 2,
+        "name": "drain",
+        "stream": "STDERR",
+        "offset": 7,
+        "data": base64.b64encode(b"\xff left\n").decode(),
+    }
+    assert stack.manager.last("Watch") == rm.WatchRequest(request_ids=[ID], include_output=True)
 
 
 async def test_silence_is_broken_by_comments(stack: Stack) -> None:

@@ -28,6 +28,7 @@ LAST_EVENT_ID = Parameter(
 _CURSOR = Parameter("cursor", "the same, where no header can be sent")
 _CHAIN = Parameter("jobChain", "with true, snapshots show the chain")
 _REQUESTS_ONLY = Parameter("requestsOnly", "with true, changes of jobs are left out")
+_OUTPUT = Parameter("output", "with true, what running jobs print is told, too")
 _FILTERS = tuple(known for known in FILTERS if known.name in {"type", "user", "state", "arg"})
 
 Watch = grpc.aio.UnaryStreamCall[rm.WatchRequest, rm.WatchResponse]
@@ -59,7 +60,8 @@ class EventRoutes:
         return [
             Route(
                 "GET", ONE + "/events", self.of_request, "every change of a request, until it ends",
-                answer_type=EVENT_STREAM, failures=(400, 404, 410), parameters=known,
+                answer_type=EVENT_STREAM, failures=(400, 404, 410),
+                parameters=(*known, _OUTPUT),
             ),
             Route(
                 "GET", "/api/v1/events", self.of_all, "every change of all requests",
@@ -74,7 +76,10 @@ class EventRoutes:
 
     async def of_request(self, call: Call) -> Answer:
         """The events of one request; the last is named end."""
-        return await self._watch(call, rm.WatchRequest(request_ids=[call.params["request_id"]]))
+        asked = rm.WatchRequest(
+            request_ids=[call.params["request_id"]], include_output=call.first("output") == "true"
+        )
+        return await self._watch(call, asked)
 
     async def of_all(self, call: Call) -> Answer:
         """The events of all requests that match."""

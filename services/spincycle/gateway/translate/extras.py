@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from spincycle.gateway.translate.encoding import Json
 from spincycle.gateway.translate.kinds import (
+    BYTES,
     FLAG,
     INT,
     NANOSECONDS,
@@ -27,7 +28,7 @@ from spincycle.gateway.translate.messages import (
     REQUEST_ARG,
 )
 from spincycle.gateway.translate.tables import Field, ListOf, Table
-from spincycle.v1 import event_pb2, finding_pb2, plan_pb2, waiting_pb2
+from spincycle.v1 import event_pb2, finding_pb2, job_log_service_pb2, plan_pb2, waiting_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 
@@ -95,6 +96,22 @@ SNAPSHOT = Table(
     ],
 )
 
+OUTPUT = Table(
+    "proto.JobOutput",
+    job_log_service_pb2.JobOutput,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("jobId", "job_id", TEXT),
+        Field("try", "try", UINT),
+        Field("name", "name", TEXT),
+        Field(
+            "stream", "stream", Named(job_log_service_pb2.OutputStream.items(), "OUTPUT_STREAM_")
+        ),
+        Field("offset", "offset", UINT64, doc="bytes of the stream before these"),
+        Field("data", "data", BYTES),
+    ],
+)
+
 EVENT = Table(
     "proto.RequestEvent",
     event_pb2.RequestEvent,
@@ -105,6 +122,7 @@ EVENT = Table(
         Field("snapshot", "snapshot", SNAPSHOT, omitted=True, presence=True),
         Field("request", "request", WATCHED_REQUEST, omitted=True, presence=True),
         Field("job", "job", WATCHED_JOB, omitted=True, presence=True),
+        Field("output", "output", OUTPUT, omitted=True, presence=True),
     ],
 )
 
