@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         event_pb2,
         job_chain_pb2,
         job_log_pb2,
+        job_log_service_pb2,
         plan_pb2,
         request_manager_service_pb2,
         request_pb2,
@@ -87,9 +88,13 @@ class Backend(Protocol):
         """Stored journal entries of a request, in journal order."""
 
     def tail(
-        self, request_id: str, after_position: int, follow: bool
-    ) -> AsyncIterator[job_log_pb2.JobLog]:
-        """Journal entries of a request after a position, and with `follow` those to come."""
+        self, request_id: str, after_position: int, follow: bool, live_output: bool = False
+    ) -> AsyncIterator[job_log_pb2.JobLog | job_log_service_pb2.JobOutput]:
+        """Journal entries of a request after a position, and with `follow` those to come.
+
+        With `live_output` also what running tries print. Pieces overlap after a reconnection,
+        and may lack the end of what a try printed, which is in its entry.
+        """
 
     async def close(self) -> None:
         """Let go of all connections."""

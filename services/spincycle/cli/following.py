@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spincycle.cli.merging import merged
+from spincycle.cli.printed import JobOutput, Printed
 from spincycle.errors import SpinCycleError
 from spincycle.state import FINAL, State
 
@@ -73,17 +76,22 @@ async def watch_events(
         wait = min(wait * 2, patience.longest)
 
 
-async def tail_entries(
-    backend: Backend, request_id: str, patience: Patience | None = None
-) -> AsyncIterator[job_log_pb2.JobLog]:
-    """Every journal entry of a request, stored ones and those to come; the caller ends it."""
+async def tail(
+    backend: Backend, request_id: str, live_output: bool, patience: Patience | None = None
+) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
+    """Every journal entry of a request, stored ones and those to come; the caller ends it.
+
+    With `live_output` also what running tries print; after a break some of it comes again.
+    """
     patience = patience or Patience()
     position, wait, is_known = 0, patience.shortest, False
     while True:
         try:
-            async for entry in backend.tail(request_id, position, follow=True):
-                position, wait, is_known = entry.position, patience.shortest, True
-                yield entry
+            async for told in backend.tail(request_id, position, True, live_output):
+                wait, is_known = patience.shortest, True
+                if not isinstance(told, JobOutput):
+                    position = told.position
+                yield told
         except SpinCycleError as error:
             if not is_known or error.reason not in _PASSING:
                 raise
@@ -92,55 +100,45 @@ async def tail_entries(
 
 
 async def entries_to_the_end(
-    backend: Backend, request_id: str
-) -> AsyncIterator[job_log_pb2.JobLog]:
+    backend: Backend, request_id: str, live_output: bool = False, all_output: bool = False
+) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
     """Every journal entry of a request as it comes, until the request has ended.
+
+    With `live_output` also what running tries print, each byte once: what remains of it comes
+    before the entry of its try. With `all_output` so does the output of tries that had ended
+    before; without, that is in their entries only.
 
     The journal is complete when the request is reported as ended, so that what is stored
     then is all there will be.
     """
-    queue: asyncio.Queue[job_log_pb2.JobLog | None] = asyncio.Queue(maxsize=100)
+    printed = Printed()
+    async for told in _to_the_end(backend, request_id, live_output):
+        if isinstance(told, JobOutput):
+            if piece := printed.new(told):
+                yield piece
+            continue
+        for piece in printed.rest(told, whole=all_output):
+            yield piece
+        yield told
 
-    async def tail() -> None:
-        async for entry in tail_entries(backend, request_id):
-            await queue.put(entry)
 
-    async def until_ended() -> None:
+async def _to_the_end(
+    backend: Backend, request_id: str, live_output: bool
+) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
+    async def ended() -> AsyncIterator[None]:
         await wait_until_ended(backend, request_id)
-        await queue.put(None)
+        yield None
 
-    tasks = [asyncio.create_task(tail()), asyncio.create_task(until_ended())]
     position = 0
-    try:
-        while True:
-            entry = await _next(queue, tasks)
-            if entry is None:
+    async with aclosing(merged(tail(backend, request_id, live_output), ended())) as both:
+        async for told in both:
+            if told is None:
                 break
-            position = entry.position
-            yield entry
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    async for entry in backend.tail(request_id, position, follow=False):
-        yield entry
-
-
-async def _next(
-    queue: asyncio.Queue[job_log_pb2.JobLog | None], tasks: list[asyncio.Task[None]]
-) -> job_log_pb2.JobLog | None:
-    """The next entry, or the failure of a task that feeds the queue."""
-    waiting = asyncio.create_task(queue.get())
-    try:
-        while True:
-            await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                return waiting.result()
-            for task in [task for task in tasks if task.done()]:
-                task.result()
-                tasks.remove(task)
-    finally:
-        waiting.cancel()
+            if not isinstance(told, JobOutput):
+                position = told.position
+            yield told
+    async for told in backend.tail(request_id, position, follow=False):
+        yield told
 
 
 async def wait_until_ended(backend: Backend, request_id: str) -> State:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         event_pb2,
         job_chain_pb2,
         job_log_pb2,
+        job_log_service_pb2,
         job_log_service_pb2_grpc,
         plan_pb2,
         request_pb2,
@@ -179,16 +180,19 @@ class GrpcBackend:
             asked.page_token = page.next_page_token
 
     async def tail(
-        self, request_id: str, after_position: int, follow: bool
-    ) -> AsyncIterator[job_log_pb2.JobLog]:
+        self, request_id: str, after_position: int, follow: bool, live_output: bool = False
+    ) -> AsyncIterator[job_log_pb2.JobLog | job_log_service_pb2.JobOutput]:
         """See Backend."""
         from spincycle.v1 import job_log_service_pb2
 
         asked = job_log_service_pb2.TailRequest(
-            request_id=request_id, after_position=after_position, follow=follow
+            request_id=request_id,
+            after_position=after_position,
+            follow=follow,
+            live_output=follow and live_output,
         )
         async for answer in self._stream(self._job_log().Tail, asked, JOB_LOG):
-            yield answer.entry
+            yield answer.output if answer.HasField("output") else answer.entry
 
     async def close(self) -> None:
         """See Backend."""

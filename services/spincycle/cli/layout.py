@@ -200,8 +200,11 @@ def _ran(span: float, width: int | None) -> str:
     return whole if width is None or "h" not in whole else whole.partition("m")[0] + "m"
 
 
-def entry_lines(entry: job_log_pb2.JobLog) -> list[str]:
-    """One journal entry as `spinc log` prints it; the last lines hold what the job printed."""
+def entry_lines(entry: job_log_pb2.JobLog, with_output: bool = True) -> list[str]:
+    """One journal entry as `spinc log` prints it; the last lines hold what the job printed.
+
+    Those are left out without `with_output`.
+    """
     started, finished = seconds(entry, "started_at"), seconds(entry, "finished_at")
     ran = (finished - started) if started is not None and finished is not None else 0.0
     pairs = {
@@ -215,9 +218,9 @@ def entry_lines(entry: job_log_pb2.JobLog) -> list[str]:
         "runtime": f"{ran:.6f}s",
         "started": local_nanoseconds(entry.started_at) if started is not None else "N/A",
         "finished": local_nanoseconds(entry.finished_at) if finished is not None else "N/A",
-        "stdout": entry.stdout,
-        "stderr": entry.stderr,
     }
+    if with_output:
+        pairs |= {"stdout": entry.stdout, "stderr": entry.stderr}
     return [f"{label + ':':<10}{text}" for label, text in pairs.items()]
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.cli.live_request import LiveJob, LiveRequest, LiveSequence
-from spincycle.cli.text import harmless, one_line
+from spincycle.cli.followed_jobs import FollowedJobs, job_paths
+from spincycle.cli.live_request import LiveJob, LiveRequest
+from spincycle.cli.text import one_line
 from spincycle.cli.times import short_span
 from spincycle.state import FINAL, State
 
 if TYPE_CHECKING:
     from spincycle.cli.backend import Backend
+    from spincycle.cli.printed import JobOutput
     from spincycle.cli.terminal import Terminal
     from spincycle.v1 import job_log_pb2
 
@@ -26,6 +28,7 @@ class LineView:
         self._state: State | None = None
         self._told: dict[str, tuple[int, State]] = {}
         self._lost = False
+        self._followed = FollowedJobs(live, terminal)
 
     def changed(self, jobs: list[LiveJob]) -> None:
         """See View."""
@@ -61,8 +64,11 @@ class LineView:
 
     def entry(self, entry: job_log_pb2.JobLog) -> None:
         """See View."""
-        self._terminal.lines(printed_lines(self._live, entry, self._terminal))
-        self._terminal.out.flush()
+        self._print(self._followed.entry(entry))
+
+    def output(self, piece: JobOutput) -> None:
+        """See View."""
+        self._print(self._followed.output(piece))
 
     async def keep(self, backend: Backend) -> None:
         """See View; lines need no upkeep."""
@@ -70,6 +76,7 @@ class LineView:
     def finish(self) -> None:
         """See View."""
         live = self._live
+        self._print(self._followed.end())
         if live.ended:
             facts = [f"{live.type} {live.id}", f"{live.finished_jobs}/{live.total_jobs} jobs"]
             if live.started is not None and live.finished is not None:
@@ -78,36 +85,10 @@ class LineView:
                 facts.append(one_line(live.reason))
             self._say(live.state.name, "  ".join(facts))
 
+    def _print(self, lines: list[str]) -> None:
+        self._terminal.lines(lines)
+        self._terminal.out.flush()
+
     def _say(self, word: str, text: str) -> None:
         self._terminal.line(f"{word:<9}  {text}")
         self._terminal.out.flush()
-
-
-def job_paths(live: LiveRequest) -> dict[str, str]:
-    """For each job that does something, the names of its sequences and its own."""
-    paths: dict[str, str] = {}
-
-    def walk(sequence: LiveSequence, above: str) -> None:
-        for child in sequence.children:
-            job = child.begin if isinstance(child, LiveSequence) else child
-            path = above + one_line(f"{job.name} {job.label}" if job.label else job.name)
-            if isinstance(child, LiveSequence):
-                walk(child, path + " / ")
-            else:
-                paths[job.id] = path
-
-    walk(live.root, "")
-    return paths
-
-
-def printed_lines(live: LiveRequest, entry: job_log_pb2.JobLog, terminal: Terminal) -> list[str]:
-    """What a job has printed, under a line that names it; nothing if it printed nothing."""
-    path = job_paths(live).get(entry.job_id)
-    texts = [text for text in (entry.stdout, entry.stderr, entry.error) if text]
-    if path is None or not texts:
-        return []
-    heading = f"-- {path}, try {getattr(entry, 'try')}: {State(entry.state).name}"
-    body = [line for text in texts for line in text.rstrip("\n").split("\n")]
-    if terminal.is_screen:
-        body = [harmless(line) for line in body]
-    return [terminal.styled(heading, "bold"), *("   " + line for line in body)]

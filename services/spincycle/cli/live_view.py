@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spincycle.cli.estimate import Typical, learn, seconds_left
-from spincycle.cli.line_view import printed_lines
+from spincycle.cli.followed_jobs import FollowedJobs
 from spincycle.cli.painter import Painter
 from spincycle.cli.tree import ASCII, UNICODE, Picture, draw
 from spincycle.errors import SpinCycleError
@@ -17,6 +17,7 @@ from spincycle.errors import SpinCycleError
 if TYPE_CHECKING:
     from spincycle.cli.backend import Backend
     from spincycle.cli.live_request import LiveJob, LiveRequest
+    from spincycle.cli.printed import JobOutput
     from spincycle.cli.terminal import Terminal
     from spincycle.v1 import job_log_pb2
 
@@ -45,6 +46,8 @@ class LiveView:
         self._dirty = asyncio.Event()
         self._known = asyncio.Event()
         self._note = ""
+        self._followed = FollowedJobs(live, terminal)
+        self._above: list[str] = []
         self._typical = Typical()
 
     def changed(self, jobs: list[LiveJob]) -> None:  # noqa: ARG002 # all is painted anew
@@ -61,9 +64,17 @@ class LiveView:
 
     def entry(self, entry: job_log_pb2.JobLog) -> None:
         """See View."""
-        if lines := printed_lines(self._live, entry, self._terminal):
-            self._painter.above(lines)
-            self._paint()
+        self._print(self._followed.entry(entry))
+
+    def output(self, piece: JobOutput) -> None:
+        """See View."""
+        self._print(self._followed.output(piece))
+
+    def _print(self, lines: list[str]) -> None:
+        # With the next picture, so that many lines at once cost one.
+        self._above += lines
+        if lines:
+            self._dirty.set()
 
     async def keep(self, backend: Backend) -> None:
         """Paint; meanwhile learn how long such jobs take."""
@@ -95,9 +106,13 @@ class LiveView:
     def finish(self) -> None:
         """See View."""
         if self._known.is_set():
+            self._above += self._followed.end()
             self._paint()
 
     def _paint(self) -> None:
+        if self._above:
+            self._painter.above(self._above)
+            self._above = []
         now = self._clock()
         left = None
         if self._typical and self._live.chain is not None and not self._live.ended:

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from spincycle.job_chain import Value
 
 
+_OUTPUT = "spincycle.v1.JobOutput"
+
+
 def to_plain(message: Message) -> Value:
     """The message as plain values: camelCase keys, names of states, RFC 3339 times.
 
-    Every field is there, also where it is zero; what is unset is null. Bytes are left out.
+    Every field is there, also where it is zero; what is unset is null. Bytes are left out, but
+    for what a job printed, which is text.
     """
     if isinstance(message, timestamp_pb2.Timestamp):
         return message.ToJsonString()
@@ -35,6 +39,8 @@ def to_plain(message: Message) -> Value:
         if field.type != FieldDescriptor.TYPE_BYTES
         and (field.containing_oneof is None or message.HasField(field.name))
     }
+    if message.DESCRIPTOR.full_name == _OUTPUT:
+        told["data"] = message.data.decode(errors="replace")  # type: ignore[attr-defined] # by its name
     if told.get("secret") is True and "value" in told:
         told["value"] = SECRET
     return told

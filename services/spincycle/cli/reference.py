@@ -59,6 +59,26 @@ A context with `tls` speaks TLS; `cert` and `key` name the client's own certific
 `-o table` is for people: on a terminal, tables fit its width; elsewhere they have fixed columns.
 `-o json` and `-o yaml` print the messages of the API with camelCase keys, names of states and
 RFC 3339 times. `-o name` prints one id or name a line. `NO_COLOR` is honoured.
+
+## What running jobs print
+
+`log --follow`, `watch --follow` and `start --follow` print it as it comes, each line once, also
+when a connection breaks meanwhile:
+
+```text
+A001/1 drain | 12 connections left
+A001/1 drain ! web1 is slow
+A001/1 drain | [... 70000 bytes missed ...]
+```
+
+Before the line stands the job with its try (`watch` says where in the request it is), and `|` for
+standard output or `!` for standard error. Where a job prints more than is kept for those who look
+on, or had printed more before, a mark says how much was missed; the journal has head and tail of
+it. A line is printed when it ends, at the latest with its try. When the try has ended, what was
+printed of it is not printed again. With `log --failed` entries are printed whole when they come.
+
+With `-o json` and `-o yaml` each piece is a document: of `log` one with `stream`, `offset` and
+`data` where an entry has `state`, of `watch` an event with `output`. Entries are whole.
 """
 
 

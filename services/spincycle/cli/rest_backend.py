@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from spincycle.cli.backend import EntryFilter
 from spincycle.cli.http_client import GatewayClient
+from spincycle.cli.merging import merged
 from spincycle.cli.rest_chain import completed
 from spincycle.cli.settings import Settings
 from spincycle.errors import RemoteError
@@ -28,6 +29,7 @@ from spincycle.v1 import (
     event_pb2,
     job_chain_pb2,
     job_log_pb2,
+    job_log_service_pb2,
     plan_pb2,
     request_pb2,
     status_pb2,
@@ -137,8 +139,14 @@ class RestBackend:
     ) -> AsyncIterator[event_pb2.RequestEvent]:
         """See Backend."""
         wanted = "requestsOnly" if requests_only else "jobChain"
-        path = _one(request_id) + "/events"
-        async for event in self._gateway.events(path, [(wanted, "true")], cursor):
+        async for change in self._events(request_id, [wanted], cursor):
+            yield change
+
+    async def _events(
+        self, request_id: str, wanted: list[str], cursor: str = ""
+    ) -> AsyncIterator[event_pb2.RequestEvent]:
+        path, query = _one(request_id) + "/events", [(name, "true") for name in wanted]
+        async for event in self._gateway.events(path, query, cursor):
             if event.name == "end":
                 return
             if event.name == "error":
@@ -150,6 +158,7 @@ class RestBackend:
             if change.HasField("snapshot") and change.snapshot.HasField("job_chain"):
                 change.snapshot.job_chain.CopyFrom(completed(change.snapshot.job_chain))
             yield change
+        raise RemoteError("the stream ended", reason="UNAVAILABLE")
 
     async def entries(
         self, request_id: str, wanted: EntryFilter
@@ -164,9 +173,14 @@ class RestBackend:
             yield entry
 
     async def tail(
-        self, request_id: str, after_position: int, follow: bool
-    ) -> AsyncIterator[job_log_pb2.JobLog]:
-        """See Backend; the gateway has no stream of entries, so it is asked again and again."""
+        self, request_id: str, after_position: int, follow: bool, live_output: bool = False
+    ) -> AsyncIterator[job_log_pb2.JobLog | job_log_service_pb2.JobOutput]:
+        """See Backend; output is among the events, and the gateway is asked for entries."""
+        if follow and live_output:
+            entries = self.tail(request_id, after_position, follow)
+            async for told in merged(entries, self._output(request_id)):
+                yield told
+            return
         while True:
             async for entry in self.entries(request_id, EntryFilter()):
                 if entry.position > after_position:
@@ -175,6 +189,11 @@ class RestBackend:
             if not follow:
                 return
             await asyncio.sleep(_POLL)
+
+    async def _output(self, request_id: str) -> AsyncIterator[job_log_service_pb2.JobOutput]:
+        async for event in self._events(request_id, ["requestsOnly", "output"]):
+            if event.HasField("output"):
+                yield event.output
 
     async def close(self) -> None:
         """See Backend; each call has a connection of its own."""

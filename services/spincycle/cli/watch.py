@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 from spincycle.cli.following import entries_to_the_end, watch_events
@@ -18,6 +18,7 @@ from spincycle.state import State
 
 if TYPE_CHECKING:
     from spincycle.cli.backend import Backend
+    from spincycle.cli.printed import JobOutput
     from spincycle.v1 import event_pb2, job_log_pb2
 
 EXIT_CODES = {State.COMPLETE: 0, State.FAIL: 1, State.STOPPED: 3}
@@ -35,6 +36,9 @@ class View(Protocol):
 
     def entry(self, entry: job_log_pb2.JobLog) -> None:
         """A job has left a journal entry."""
+
+    def output(self, piece: JobOutput) -> None:
+        """A running try has printed something."""
 
     async def keep(self, backend: Backend) -> None:
         """Whatever must go on beside the stream; cancelled at the end."""
@@ -58,7 +62,7 @@ async def watch_request(
         job_log: host:port of the job log, for estimates and `follow`; empty for neither.
         terminal: where to show it; the standard output if None. What is no terminal gets
             one line for each job that ends.
-        follow: also print what each job has printed, as it ends.
+        follow: also print what each job prints, as it comes.
 
     Raises:
         SpinCycleError: the request does not exist, or the request manager cannot be reached
@@ -114,7 +118,7 @@ async def _show(backend: Backend, live: LiveRequest, view: View, follow: bool) -
                 view.changed(changed)
                 if follow and tailing is None:
                     # Not before: an entry is shown by the place of its job.
-                    tailing = group.create_task(_show_entries(backend, live.id, view.entry))
+                    tailing = group.create_task(_show_printed(backend, live.id, view))
                 if live.ended:
                     break
             if tailing:
@@ -137,8 +141,11 @@ async def _ensure_chain(
         return
 
 
-async def _show_entries(
-    backend: Backend, request_id: str, show: Callable[[job_log_pb2.JobLog], None]
-) -> None:
-    async for entry in entries_to_the_end(backend, request_id):
-        show(entry)
+async def _show_printed(backend: Backend, request_id: str, view: View) -> None:
+    from spincycle.cli.printed import JobOutput
+
+    async for told in entries_to_the_end(backend, request_id, live_output=True):
+        if isinstance(told, JobOutput):
+            view.output(told)
+        else:
+            view.entry(told)

@@ -56,6 +56,7 @@ class Memory:
         self.asked: list[Any] = []
         self.metadata: list[tuple[tuple[str, str], ...]] = []
         self.events: dict[str, list[event_pb2.RequestEvent]] = {}
+        self.pieces: dict[str, list[jl.JobOutput]] = {}
         self.changed = asyncio.Condition()
         self.watching = asyncio.Event()
         self.breaks = 0
@@ -184,7 +185,15 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
                 ]
             )
         breaks = self.memory.breaks
+        pieces = self.memory.pieces.setdefault(request_id, []) if request.include_output else []
+        printed = 0
         while True:
+            while printed < len(pieces):
+                event = event_pb2.RequestEvent(
+                    request_id=request_id, cursor=str(seen), output=pieces[printed]
+                )
+                printed += 1
+                yield rm.WatchResponse(events=[event])
             while seen < len(events):
                 event = events[seen]
                 seen += 1
@@ -193,7 +202,9 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
             if self.memory.requests[request_id].state in ENDED:
                 return
             async with self.memory.changed:
-                while len(events) <= seen and self.memory.breaks == breaks:
+                while (
+                    len(events) <= seen and len(pieces) <= printed and self.memory.breaks == breaks
+                ):
                     await self.memory.changed.wait()
             if self.memory.breaks > breaks:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
@@ -249,7 +260,14 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
         self.memory.asked.append(request)
         entries = self.memory.entries.setdefault(request.request_id, [])
         seen = request.after_position
+        breaks = self.memory.breaks
+        # As the job log does, it begins with what is kept, however often one comes.
+        pieces = self.memory.pieces.setdefault(request.request_id, [])
+        printed = 0
         while True:
+            while request.live_output and printed < len(pieces):
+                printed += 1
+                yield jl.TailResponse(output=pieces[printed - 1])
             for entry in entries:
                 if entry.position > seen:
                     seen = entry.position
@@ -257,8 +275,14 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
             if not request.follow:
                 return
             async with self.memory.changed:
-                while not entries or entries[-1].position <= seen:
+                while (
+                    (not entries or entries[-1].position <= seen)
+                    and (not request.live_output or len(pieces) <= printed)
+                    and self.memory.breaks == breaks
+                ):
                     await self.memory.changed.wait()
+            if self.memory.breaks > breaks:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
 
 
 class FakeServices:
@@ -346,13 +370,17 @@ class FakeServices:
         """Let a journal entry be stored."""
         self.tell(lambda memory: memory.entries.setdefault(entry.request_id, []).append(entry))
 
+    def prints(self, piece: jl.JobOutput) -> None:
+        """Let a running job print something."""
+        self.tell(lambda memory: memory.pieces.setdefault(piece.request_id, []).append(piece))
+
     def watched(self) -> None:
         """Wait until somebody watches."""
         watching = self.memory.watching.wait()
         asyncio.run_coroutine_threadsafe(watching, self._loop).result(30)
 
     def break_streams(self) -> None:
-        """Let every Watch stream end as if the request manager went away."""
+        """Let every Watch and Tail stream end as if the services went away."""
 
         def change(memory: Memory) -> None:
             memory.breaks += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +16,7 @@ from spincycle.state import State
 
 if TYPE_CHECKING:
     from spincycle.cli.backend import Backend
+    from spincycle.cli.printed import JobOutput
     from spincycle.v1 import job_log_pb2
 
 
@@ -30,10 +30,18 @@ if TYPE_CHECKING:
     help="Only this job, by id or by name.",
 )
 @click.option("--failed", is_flag=True, help="Only tries that failed.")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the request has ended.")
+@click.option(
+    "--follow",
+    "-f",
+    is_flag=True,
+    help="Go on until the request has ended, and print what running jobs print.",
+)
 @with_session
 def log_command(session: Session, request_id: str, job: str, failed: bool, follow: bool) -> None:
     """Print the journal of a request: one entry for each try of each job, by their end.
+
+    With --follow, a line of a running job begins with its id, its try and its name; then comes
+    | if it is of the standard output, ! if of the standard error. Its entry holds the rest.
 
     Example: spinc log dc2c0938di121n1t4i90 | more
 
@@ -78,21 +86,63 @@ async def _followed(
 ) -> None:
     if job:
         await _ensure_known(services, request_id, job)
-    is_first = True
-    async for entry in _until_ended(services, request_id):
-        if not _is_wanted(entry, job, failed):
-            continue
-        if session.output == "table" and not is_first:
-            session.terminal.line("--")
-        block = _blocks(session, [entry])
-        session.show_next(entry, _name(entry), block.copy)
-        is_first = False
-
-
-def _until_ended(services: Backend, request_id: str) -> AsyncIterator[job_log_pb2.JobLog]:
     from spincycle.cli.following import entries_to_the_end
+    from spincycle.cli.printed import JobOutput
 
-    return entries_to_the_end(services, request_id)
+    shown = _Followed(session)
+    # Whether a try fails is not known while it runs, and a name names what has ended.
+    live_output = not failed and session.output != "name"
+    async for told in entries_to_the_end(services, request_id, live_output):
+        if isinstance(told, JobOutput):
+            if job in {"", told.job_id, told.name}:
+                shown.output(told)
+        elif _is_wanted(told, job, failed):
+            shown.entry(told)
+    shown.end()
+
+
+class _Followed:
+    """Prints output and entries as they come, two dashes before and after each entry."""
+
+    def __init__(self, session: Session) -> None:
+        from spincycle.cli.printed_lines import PrintedLines
+        from spincycle.cli.text import one_line
+
+        self._session = session
+        self._lines = PrintedLines(
+            lambda piece: one_line(f"{_name(piece)} {piece.name}"), session.terminal
+        )
+        self._printed = ""
+
+    def output(self, piece: JobOutput) -> None:
+        """Print a piece of output: the lines that it ends."""
+        if self._session.output == "table":
+            self._print("output", self._lines.add(piece))
+        else:
+            self._session.show_next(piece, "", list)
+
+    def entry(self, entry: job_log_pb2.JobLog) -> None:
+        """Print an entry; without what was printed before, where a person reads it."""
+        if self._session.output == "table":
+            lines, told = self._lines.end(entry.job_id, getattr(entry, "try"))
+            self._print("output", lines)
+            self._print("entry", _blocks(self._session, [entry], not told))
+        else:
+            self._session.show_next(entry, _name(entry), list)
+
+    def end(self) -> None:
+        """Print what tries without an entry have begun to print."""
+        self._print("output", self._lines.end_all())
+
+    def _print(self, what: str, lines: list[str]) -> None:
+        if not lines:
+            return
+        terminal = self._session.terminal
+        if self._printed and "entry" in {what, self._printed}:
+            terminal.line("--")
+        terminal.lines(lines)
+        terminal.out.flush()
+        self._printed = what
 
 
 def _is_wanted(entry: job_log_pb2.JobLog, job: str, failed: bool) -> bool:
@@ -101,15 +151,17 @@ def _is_wanted(entry: job_log_pb2.JobLog, job: str, failed: bool) -> bool:
     return not job or job in {entry.job_id, entry.name}
 
 
-def _name(entry: job_log_pb2.JobLog) -> str:
+def _name(entry: job_log_pb2.JobLog | JobOutput) -> str:
     return f"{entry.job_id}/{getattr(entry, 'try')}"
 
 
-def _blocks(session: Session, entries: list[job_log_pb2.JobLog]) -> list[str]:
+def _blocks(
+    session: Session, entries: list[job_log_pb2.JobLog], with_output: bool = True
+) -> list[str]:
     from spincycle.cli.layout import entry_lines
     from spincycle.cli.text import harmless
 
     lines: list[str] = []
     for place, entry in enumerate(entries):
-        lines += [*(["--"] if place else []), *entry_lines(entry)]
+        lines += [*(["--"] if place else []), *entry_lines(entry, with_output)]
     return [harmless(line) for line in lines] if session.terminal.is_screen else lines

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--wait", is_flag=True, help="Return when the request has ended.")
 @click.option("--watch", is_flag=True, help="Show the request live until it has ended.")
 @click.option(
-    "--follow", "-f", is_flag=True, help="As --watch, and also print what each job printed."
+    "--follow", "-f", is_flag=True, help="As --watch, and also print what each job prints."
 )
 @click.option("--plan-hash", default="", metavar="HASH", help="Start only if the plan is this one.")
 @click.option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("watch", cls=SpincCommand, short_help=COMMANDS["watch"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
-@click.option("--follow", "-f", is_flag=True, help="Also print what each job printed.")
+@click.option("--follow", "-f", is_flag=True, help="Also print what each job prints, as it comes.")
 @answering(NO_ANSWER)
 @with_session
 def watch_command(session: Session, request_id: str, follow: bool) -> int:
@@ -42,7 +42,7 @@ def show_until_ended(session: Session, request_id: str, follow: bool = False) ->
     def question(services: Backend) -> Awaitable[State]:
         if session.output == "table":
             return watch(services, request_id, session.terminal, follow)
-        return _print_events(session, services, request_id)
+        return _print_events(session, services, request_id, follow and session.output != "name")
 
     try:
         state = session.ask(question)
@@ -57,14 +57,35 @@ def goes_on(session: Session, request_id: str) -> int:
     return INTERRUPTED
 
 
-async def _print_events(session: Session, services: Backend, request_id: str) -> State:
-    from spincycle.cli.following import watch_events
+async def _print_events(
+    session: Session, services: Backend, request_id: str, follow: bool
+) -> State:
+    from spincycle.cli.following import entries_to_the_end, watch_events
     from spincycle.cli.live_request import LiveRequest
+    from spincycle.cli.merging import merged
+    from spincycle.cli.printed import JobOutput
+    from spincycle.v1 import event_pb2
 
-    live = LiveRequest(request_id)
-    async for event in watch_events(services, request_id):
-        live.apply(event)
+    live, last = LiveRequest(request_id), event_pb2.RequestEvent()
+
+    async def events() -> AsyncIterator[event_pb2.RequestEvent]:
+        async for event in watch_events(services, request_id):
+            live.apply(event)
+            last.CopyFrom(event)
+            yield event
+            if live.ended:
+                return
+
+    async def printed() -> AsyncIterator[event_pb2.RequestEvent]:
+        entries = entries_to_the_end(services, request_id, live_output=True, all_output=True)
+        async for told in entries:
+            if isinstance(told, JobOutput):
+                event = event_pb2.RequestEvent(
+                    request_id=request_id, revision=last.revision, cursor=last.cursor, output=told
+                )
+                event.occurred_at.GetCurrentTime()
+                yield event
+
+    async for event in merged(events(), printed()) if follow else events():
         session.show_next(event, "", list)
-        if live.ended:
-            break
     return live.state

@@ -1,0 +1,199 @@
+"""spinc shows what running jobs print, line by line, once, and over broken streams."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.cli_samples import COMPLETE, FAIL, ID, entry
+from tests.integration.cli.conftest import Ran, Tty
+from tests.integration.cli.fake_services import FakeServices
+from tests.integration.cli.test_commands import with_plan
+from tests.integration.cli.test_terminal import begin, end
+
+from spincycle.v1 import job_log_service_pb2 as jl
+
+Spinc = Callable[..., Ran]
+OnTty = Callable[..., Tty]
+
+DUMB = {"TERM": "dumb"}
+"""A terminal that cannot paint: lines come as in a pipe, and are seen as they come."""
+
+
+def piece(
+    text: str, offset: int = 0, stream: Any = jl.OUTPUT_STREAM_STDOUT, job: str = "D000 drain"
+) -> jl.JobOutput:
+    job_id, name = job.split()
+    made = jl.JobOutput(
+        request_id=ID, job_id=job_id, name=name, stream=stream, offset=offset, data=text.encode()
+    )
+    setattr(made, "try", 1)
+    return made
+
+
+def lines_of(spinc: Tty) -> list[str]:
+    return [line.rstrip() for line in spinc.written.replace("\r\n", "\n").splitlines()]
+
+
+@pytest.fixture(params=["grpc", "rest"])
+def way(request: pytest.FixtureRequest, services: FakeServices) -> list[str]:
+    """Options that choose how the services are reached."""
+    return ["--rest", services.gateway] if request.param == "rest" else []
+
+
+def test_a_log_that_is_followed_prints_lines_while_the_job_runs(
+    services: FakeServices, tty: OnTty, way: list[str]
+) -> None:
+    spinc = tty(*way, "log", ID, "--follow", **DUMB)
+    services.prints(piece("draining\n3 left\nhal"))
+    spinc.see("D000/1 drain | 3 left")
+    services.prints(piece("oops\n", 0, jl.OUTPUT_STREAM_STDERR))
+    spinc.see("D000/1 drain ! oops")
+    services.prints(piece("f\n", 19))
+    spinc.see("D000/1 drain | half")
+    services.entry(
+        entry("D000", "drain", FAIL, position=1, error="no route",
+              stdout="draining\n3 left\nhalf\nlast\n", stderr="oops\n")
+    )  # fmt: skip
+    spinc.see("finished:")
+    services.request(ID, state=COMPLETE)
+
+    assert spinc.end() == 0
+    lines = lines_of(spinc)
+    assert lines[:6] == [
+        "D000/1 drain | draining",
+        "D000/1 drain | 3 left",
+        "D000/1 drain ! oops",
+        "D000/1 drain | half",
+        "D000/1 drain | last",
+        "--",
+    ]
+    assert [line.split(":")[0] for line in lines[6:]] == [
+        "job id", "job name", "job type", "state", "exit", "error", "try", "runtime", "started",
+        "finished",
+    ]  # fmt: skip
+
+
+def test_a_stream_that_breaks_loses_and_doubles_no_line(
+    services: FakeServices, tty: OnTty, way: list[str]
+) -> None:
+    spinc = tty(*way, "log", ID, "--follow", **DUMB)
+    services.prints(piece("one\ntw"))
+    spinc.see("| one")
+
+    services.break_streams()
+    services.prints(piece("o\nthree\n", 6))
+    spinc.see("| three")
+    services.break_streams()
+    services.entry(entry("D000", "drain", position=1, stdout="one\ntwo\nthree\nfour\n"))
+    services.request(ID, state=COMPLETE)
+
+    assert spinc.end() == 0
+    printed = [line for line in lines_of(spinc) if "|" in line]
+    assert [line.split("| ")[1] for line in printed] == ["one", "two", "three", "four"]
+
+
+def test_a_gap_is_marked(services: FakeServices, tty: OnTty, way: list[str]) -> None:
+    spinc = tty(*way, "log", ID, "--follow", **DUMB)
+    services.prints(piece("one\n"))
+    services.prints(piece("late\n", 1004))
+    spinc.see("late")
+    services.request(ID, state=COMPLETE)
+
+    assert spinc.end() == 0
+    assert lines_of(spinc) == [
+        "D000/1 drain | one",
+        "D000/1 drain | [... 1000 bytes missed ...]",
+        "D000/1 drain | late",
+    ]
+
+
+def test_only_the_job_that_was_named_is_followed(services: FakeServices, tty: OnTty) -> None:
+    with_plan(services)
+    services.prints(piece("no\n", job="D001 drain-other"))
+    spinc = tty("log", ID, "--follow", "--job", "D000", **DUMB)
+    services.prints(piece("yes\n"))
+    spinc.see("| yes")
+    services.request(ID, state=COMPLETE)
+
+    assert spinc.end() == 0
+    assert lines_of(spinc) == ["D000/1 drain | yes"]
+
+
+def test_what_a_job_began_to_say_is_printed_though_it_left_no_entry(
+    services: FakeServices, tty: OnTty
+) -> None:
+    spinc = tty("log", ID, "--follow", **DUMB)
+    services.prints(piece("one\npassword? "))
+    spinc.see("| one")
+    services.request(ID, state=COMPLETE)
+
+    assert spinc.end() == 0
+    assert lines_of(spinc) == ["D000/1 drain | one", "D000/1 drain | password?"]
+
+
+def test_programs_get_one_document_for_each_piece(
+    services: FakeServices, tty: OnTty, way: list[str]
+) -> None:
+    spinc = tty(*way, "log", ID, "--follow", "-o", "json", size=(24, 2000), **DUMB)
+    services.prints(piece("one\n"))
+    spinc.see("one")
+    services.entry(entry("D000", "drain", position=1, stdout="one\ntwo\n"))
+    services.request(ID, state=COMPLETE)
+
+    assert spinc.end() == 0
+    first, second, last = (json.loads(line) for line in lines_of(spinc))
+    assert first == {
+        "requestId": ID, "jobId": "D000", "try": 1, "name": "drain", "stream": "STDOUT",
+        "offset": 0, "data": "one\n",
+    }  # fmt: skip
+    assert (second["offset"], second["data"]) == (4, "two\n")
+    assert (last["state"], last["stdout"]) == ("COMPLETE", "one\ntwo\n")
+
+
+def test_a_watch_prints_lines_above_the_picture_and_not_again(
+    services: FakeServices, tty: OnTty, way: list[str]
+) -> None:
+    begin(services)
+    spinc = tty(*way, "watch", ID, "--follow", NO_COLOR="1")
+    spinc.show("3 connections left")
+    services.prints(piece("draining\x1b[2J web1\nalmost"))
+    spinc.show("restart-host web1 / drain, try 1 | draining[2J web1")
+    services.entry(entry("D000", "drain", position=1, stdout="draining\x1b[2J web1\nalmost done\n"))
+    spinc.show("-- restart-host web1 / drain, try 1: COMPLETE")
+    end(services)
+
+    assert spinc.end() == 0
+    screen = spinc.screen.text
+    assert screen.count("web1 / drain, try 1 | draining") == 1
+    assert "restart-host web1 / drain, try 1 | almost done\n" in screen
+    assert "   draining" not in screen
+
+
+def test_a_watch_without_pictures_prints_the_lines_too(
+    services: FakeServices, tty: OnTty, way: list[str]
+) -> None:
+    begin(services)
+    spinc = tty(*way, "watch", ID, "--follow", **DUMB)
+    services.prints(piece("draining\n"))
+    spinc.see("restart-host web1 / drain, try 1 | draining")
+    end(services)
+
+    assert spinc.end() == 0
+
+
+def test_a_watch_for_programs_tells_output_as_events(
+    services: FakeServices, tty: OnTty, way: list[str]
+) -> None:
+    spinc = tty(*way, "watch", ID, "--follow", "-o", "json", size=(24, 2000), **DUMB)
+    services.prints(piece("one\n"))
+    spinc.see('"output"')
+    services.entry(entry("D000", "drain", position=1, stdout="one\ntwo\n"))
+    services.request(ID, state=COMPLETE)
+
+    assert spinc.end() == 0
+    output = [json.loads(line).get("output") for line in lines_of(spinc)]
+    assert [one["data"] for one in output if one] == ["one\n", "two\n"]
+    assert [one["offset"] for one in output if one] == [0, 4]

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from spincycle.cli.http_client import ServerSentEvent
+from spincycle.cli.rest_backend import RestBackend
+from spincycle.cli.settings import Settings
+from spincycle.errors import RemoteError
+
+
+def gateway_says(backend: RestBackend, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    async def events(*_: Any) -> AsyncIterator[ServerSentEvent]:
+        for name in names:
+            yield ServerSentEvent(name, "c1", {})
+
+    monkeypatch.setattr(backend._gateway, "events", events)
+
+
+async def test_only_a_stream_that_says_so_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = RestBackend(Settings(rest="http://127.0.0.1:1"))
+    gateway_says(backend, monkeypatch, "request", "end")
+    assert [event.cursor async for event in backend.watch("r1", "")] == ["c1"]
+
+    # A gateway that goes away ends its streams like that; whoever follows must come again.
+    gateway_says(backend, monkeypatch, "request")
+    stream = backend.watch("r1", "")
+    await anext(stream)
+    with pytest.raises(RemoteError, match="the stream ended"):
+        await anext(stream)
