@@ -14,6 +14,8 @@ import pytest
 from tests.conformance.whole import Whole, started
 from tests.waiting import until
 
+from spincycle.gateway.routes.requests import CREATE_TIMES
+
 LIMIT = 2
 """Seconds that the gateway gives a service."""
 
@@ -87,8 +89,8 @@ class Load:
 
 @asynccontextmanager
 async def load(whole: Whole) -> AsyncIterator[Load]:
-    # Twice the limit: what is not answered by then hangs.
-    async with httpx.AsyncClient(base_url=whole.api, timeout=LIMIT * 2 + 6) as http:
+    # What is not answered some seconds after the longest limit hangs.
+    async with httpx.AsyncClient(base_url=whole.api, timeout=LIMIT * CREATE_TIMES + 6) as http:
         made = await http.post(REQUESTS, json={"type": "greet", "args": {"name": "ann"}})
         running = Load(http, made.json()["id"])
         async with asyncio.TaskGroup() as tasks:

@@ -14,8 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from tests.manifests.rendered import PREFIXES, SCRIPTS, Manifests, rendered
 from tests.mounted import mount
-from tests.ports import free_port
 from tests.waiting import until
+
+from spincycle.dev.ports import free_port
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -8,16 +8,20 @@ import socket
 _PORTS = range(20_000, 32_000)
 """Below those that the system gives to clients, of whom one could be given ours."""
 
+_given: set[int] = set()
+"""A port is free until somebody listens; two who are to listen must not be given the same one."""
+
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now.
+    """A loopback port that nobody listens on now, another one at each call.
 
     Raises:
         OSError: none was found.
     """
     for _ in range(100):
         port = secrets.choice(_PORTS)
-        if is_free(port):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise OSError("no free loopback port found")
 

@@ -12,13 +12,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
-from tests.ports import free_port
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
 from spincycle.config import DatabaseConfig
 from spincycle.database.migrations import load_migrations, migrate
 from spincycle.database.queries import load_queries
+from spincycle.dev.ports import free_port
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.intake import Intake
 from spincycle.job_log.process import PACKAGE, SCHEMA, SERVICE_NAME, serve

@@ -6,8 +6,8 @@ import signal
 import sys
 
 from tests.integration.job_log.conftest import entry
-from tests.ports import free_port
 
+from spincycle.dev.ports import free_port
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub

@@ -11,10 +11,10 @@ from pathlib import Path
 import grpc
 import pytest
 from pydantic import SecretStr
-from tests.ports import free_port
 from tests.postgres_fixtures import *  # noqa: F403
 
 from spincycle.config import DatabaseConfig
+from spincycle.dev.ports import free_port
 from spincycle.process import Shutdown
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.process import serve

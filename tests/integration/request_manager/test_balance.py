@@ -13,8 +13,8 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
-from tests.ports import free_port
 
+from spincycle.dev.ports import free_port
 from spincycle.request_manager.config import RequestManagerConfig
 
 TOLERANCE = 0.2

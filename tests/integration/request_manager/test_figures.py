@@ -16,9 +16,9 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
-from tests.ports import free_port
 
 from spincycle.config import MetricsConfig
+from spincycle.dev.ports import free_port
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import state_pb2

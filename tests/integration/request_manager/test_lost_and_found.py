@@ -15,11 +15,11 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
-from tests.ports import free_port
 
 from spincycle.chain.rebuild import rebuild
 from spincycle.database.database import Database
 from spincycle.database.queries import load_queries
+from spincycle.dev.ports import free_port
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.runner_store import RunnerStore

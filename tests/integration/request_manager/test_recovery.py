@@ -13,9 +13,9 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
-from tests.ports import free_port
 from tests.postgres_fixtures import PostgresServer
 
+from spincycle.dev.ports import free_port
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1 import request_manager_service_pb2 as rpc

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.ports import free_port
 from tests.waiting import until
 
+from spincycle.dev.ports import free_port
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.server import RpcServer
 

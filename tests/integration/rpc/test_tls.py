@@ -16,11 +16,11 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 from tests.integration.request_manager.conftest import SPECS
-from tests.ports import free_port
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
 from spincycle.config import ConfigError, DatabaseConfig, TlsConfig
+from spincycle.dev.ports import free_port
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.process import serve as serve_job_log
 from spincycle.job_runner.config import JobRunnerConfig
