@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from tests.chaos.cluster import Cluster, Shape
+from tests.chaos.home import running, temporary_home
 from tests.clients.programs import Program, Run
 from tests.clients.stand_in import StandIn
-
-from spincycle.dev.keeper import Keeper
-from spincycle.dev.marked import end_marked
 
 Start = Callable[..., Awaitable[Run]]
 
@@ -22,25 +18,16 @@ _SPECS = Path(__file__).parent / "specs"
 @pytest.fixture(scope="package")
 def home() -> Iterator[Path]:
     """A directory for the cluster; what runs there is ended, even if the tests are killed."""
-    directory = Path(tempfile.mkdtemp(prefix="spincycle-clients-"))
-    directory.chmod(0o755)
-    keeper = Keeper(directory, remove=[directory])
-    yield directory
-    end_marked(directory, 0.0)
-    keeper.dismiss()
-    shutil.rmtree(directory)
+    with temporary_home() as directory:
+        yield directory
 
 
 @pytest_asyncio.fixture(loop_scope="package", scope="package")
 async def cluster(home: Path) -> AsyncIterator[Cluster]:
     """Two request managers, two runners and two job logs, which soon miss a dead runner."""
     told = {"SPECS_DIR": str(_SPECS), "BEAT_INTERVAL": "0.5", "SILENCE_LIMIT": "2"}
-    cluster = Cluster(home, Shape(gateway=False, settings={"RM": told}))
-    try:
-        await cluster.start()
+    async with running(home, Shape(gateway=False, settings={"RM": told})) as cluster:
         yield cluster
-    finally:
-        await cluster.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="package")

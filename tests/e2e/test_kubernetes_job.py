@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.chaos.cluster import Cluster, Shape
+from tests.chaos.home import running
 from tests.e2e.conftest import REPOSITORY, Command
 from tests.kubernetes_api.server import FakeApiServer
 from tests.waiting import until
@@ -51,12 +52,8 @@ async def api(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fake
 @pytest.fixture
 async def cluster(home: Path, api: FakeApiServer) -> AsyncIterator[Cluster]:
     """One process of each service, with the example's specs, and a Kubernetes of sorts."""
-    cluster = Cluster(home, _one_of_each(SPECS))
-    try:
-        await cluster.start()
+    async with running(home, _one_of_each(SPECS)) as cluster:
         yield cluster
-    finally:
-        await cluster.stop()
 
 
 @pytest.fixture
@@ -161,16 +158,14 @@ async def test_a_runner_without_the_extra_starts_and_says_what_is_missing(
     specs = home / "specs"
     specs.mkdir()
     (specs / "single.yaml").write_text(SINGLE)
-    cluster = Cluster(home, _one_of_each(specs))
-    try:
-        await cluster.start()
-        async with open_channel(cluster.request_manager) as channel:
-            manager = RequestManagerServiceStub(channel)
-            request_id = (await manager.Create(rpc.CreateRequest(type="single"))).request.id
-            assert await ended(manager, request_id) == state_pb2.STATE_FAIL
-            request = (await manager.Get(rpc.GetRequest(request_id=request_id))).request
-    finally:
-        await cluster.stop()
+    async with (
+        running(home, _one_of_each(specs)) as cluster,
+        open_channel(cluster.request_manager) as channel,
+    ):
+        manager = RequestManagerServiceStub(channel)
+        request_id = (await manager.Create(rpc.CreateRequest(type="single"))).request.id
+        assert await ended(manager, request_id) == state_pb2.STATE_FAIL
+        request = (await manager.Get(rpc.GetRequest(request_id=request_id))).request
 
     assert "the Python module kubernetes_asyncio is missing" in request.reason
     assert "pip install 'spincycle[kubernetes]'" in request.reason

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.chaos.cluster import REPOSITORY, Cluster, Shape
+from tests.chaos.home import running, temporary_home
 from tests.waiting import until
 
-from spincycle.dev.keeper import Keeper
-from spincycle.dev.marked import end_marked
 from spincycle.dev.postgres_binaries import choose_account, find_binaries
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import job_log_service_pb2, state_pb2
@@ -26,9 +23,6 @@ from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceS
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     """One of each service, with the specs of the manifests."""
-    home = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
-    home.chmod(0o755)  # noqa: ASYNC240 # nothing else runs yet
-    keeper = Keeper(home, remove=[home])
     shape = Shape(
         request_managers=1,
         job_runners=1,
@@ -36,15 +30,9 @@ async def cluster() -> AsyncIterator[Cluster]:
         gateway=False,
         settings={"RM": {"SPECS_DIR": str(REPOSITORY / "k8s/base/specs")}},
     )
-    cluster = Cluster(home, shape)
-    try:
-        await cluster.start()
-        yield cluster
-    finally:
-        await cluster.stop()
-        end_marked(home, 0.0)
-        shutil.rmtree(home)
-        keeper.dismiss()
+    with temporary_home() as home:
+        async with running(home, shape) as cluster:
+            yield cluster
 
 
 class Asked:

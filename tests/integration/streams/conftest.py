@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.chaos.cluster import Cluster, Shape
 from tests.chaos.conftest import *  # noqa: F403
+from tests.chaos.home import running
 from tests.waiting import until
 
 
@@ -20,13 +21,9 @@ def shape(request: pytest.FixtureRequest) -> Shape:
 @pytest.fixture
 async def cluster(home: Path, shape: Shape) -> AsyncIterator[Cluster]:
     """All of it, and the runners known."""
-    cluster = Cluster(home, shape)
-    try:
-        await cluster.start()
+    async with running(home, shape) as cluster:
         looking = await cluster.connect()
         counted = "SELECT count(*) = 2 FROM request_manager.runners"
         await until(lambda: looking.fetchval(counted))
         await looking.close()
         yield cluster
-    finally:
-        await cluster.stop()
