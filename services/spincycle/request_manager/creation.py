@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -163,6 +164,7 @@ class Creation:
     async def _write(self, requests: list[NewRequest]) -> list[bool]:
         # Given to a runner as they are stored, requests need no second transaction for that.
         free = [request.request_id for request in requests if request.max_running is None]
+        given_at = time.monotonic()
         chosen, lease = await self._dispatcher.choose(len(free))
         runners = dict(zip(free, chosen, strict=False))
         new = await self._store.create(requests, runners, lease)
@@ -170,7 +172,9 @@ class Creation:
             if request.request_id not in new:
                 continue
             if runner_id := runners.get(request.request_id):
-                assigned = Assigned(request.request_id, runner_id, FIRST_EPOCH, resumed=False)
+                assigned = Assigned(
+                    request.request_id, runner_id, FIRST_EPOCH, resumed=False, given_at=given_at
+                )
                 self._dispatcher.send(assigned, request.job_chain)
             else:
                 self._dispatcher.look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
@@ -28,7 +29,7 @@ AT_HAND_BYTES = 1024 * 1024
 """Largest chain that is kept at hand between its creation and its dispatch."""
 
 NOT_THERE = frozenset({"WRONG_RUNNER", "RUNNER_UNREACHABLE"})
-"""Refusals that say nothing of what the runner was sent before."""
+"""Refusals of a runner that is not where it was thought to be."""
 
 NEVER_RUNS = frozenset({"INVALID_CHAIN"})
 """Refusals after which no other runner need be asked."""
@@ -148,7 +149,7 @@ class Dispatcher:
                 if forgotten:
                     structlog.get_logger().warning("sent again", requests=len(forgotten))
                     self.answers["sent again"] += len(forgotten)
-                    await self._give_all(forgotten, {}, again=True)
+                    await self._give_all(forgotten, {})
             except DatabaseUnavailable:
                 structlog.get_logger().debug("cannot look for requests to send again")
 
@@ -195,37 +196,49 @@ class Dispatcher:
             assigned += await self._store.assign_limited(limited, self._policy.lease)
         await self._give_all(assigned, {})
 
-    async def _give_all(
-        self, assigned: list[Assigned], chains: dict[str, bytes], *, again: bool = False
-    ) -> None:
+    async def _give_all(self, assigned: list[Assigned], chains: dict[str, bytes]) -> None:
         by_runner: dict[str, list[Assigned]] = {}
         for one in assigned:
             by_runner.setdefault(one.runner_id, []).append(one)
         clients = await self._runners.live()
         async with asyncio.TaskGroup() as group:
             for runner_id, its in by_runner.items():
-                group.create_task(self._give(clients.get(runner_id), its, chains, again))
+                group.create_task(self._give(clients.get(runner_id), its, chains))
 
     async def _give(
         self,
         client: RunnerClient | None,
         assigned: list[Assigned],
         chains: dict[str, bytes],
-        again: bool,
     ) -> None:
         try:
             if client is None:
                 # It is gone since it was chosen, so nothing was sent, or not by this process.
-                await (self._recover(assigned) if again else self._take_back(assigned))
+                await self._take_back([one for one in assigned if self._is_left_to_us(one)])
+                await self._recover([one for one in assigned if not self._is_left_to_us(one)])
                 return
             async with aclosing(self._send(client, assigned, chains)) as answers:
                 async for answer in answers:
-                    if again:
-                        answer.doubt(NOT_THERE)
+                    answer.doubt(self._is_doubtful)
                     await self._settle(client, answer)
         except DatabaseUnavailable:
             # What was not settled is still assigned, and is sent again.
             structlog.get_logger().warning("cannot settle a dispatch", requests=len(assigned))
+
+    def _is_left_to_us(self, one: Assigned) -> bool:
+        """Whether nobody else can have sent a request to its runner.
+
+        Others send it again after the lease; the half that is left is for what this process
+        does upon the answer.
+        """
+        return time.monotonic() - one.given_at < self._policy.lease / 2
+
+    def _is_doubtful(self, one: Assigned, error: SpinCycleError) -> bool:
+        """Whether a runner that refused a request may get it, or have got it, from somebody else.
+
+        A request that is taken back goes to the next runner as if it had never been sent.
+        """
+        return error.reason not in NEVER_RUNS and not self._is_left_to_us(one)
 
     async def _send(
         self, client: RunnerClient, assigned: list[Assigned], chains: dict[str, bytes]
@@ -281,6 +294,8 @@ class Dispatcher:
             await self._refused(client.runner.runner_id, answer.refused)
 
     async def _take_back(self, assigned: list[Assigned]) -> None:
+        if not assigned:
+            return
         self._changes.changed(await self._store.unassign(assigned))
         self.look()
 

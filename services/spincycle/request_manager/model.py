@@ -135,12 +135,15 @@ class Assigned:
 
     Attributes:
         resumed: it ran before, so there may be a saved state.
+        given_at: time.monotonic() shortly before this process gave it to the runner; long ago if
+            another one did, who may have sent it, too.
     """
 
     request_id: str
     runner_id: str
     epoch: int
     resumed: bool
+    given_at: float = field(default=float("-inf"), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

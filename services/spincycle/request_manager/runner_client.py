@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -60,10 +60,10 @@ class Answer:
     refused: dict[Assigned, SpinCycleError] = field(default_factory=dict)
     unanswered: list[Assigned] = field(default_factory=list)
 
-    def doubt(self, reasons: Set[str]) -> None:
-        """Take refusals for these reasons as no answer: what was sent before may be there."""
+    def doubt(self, is_doubtful: Callable[[Assigned, SpinCycleError], bool]) -> None:
+        """Take some refusals as no answer: the runner may have been sent the request twice."""
         for assigned, error in list(self.refused.items()):
-            if error.reason in reasons:
+            if is_doubtful(assigned, error):
                 del self.refused[assigned]
                 self.unanswered.append(assigned)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -180,19 +181,19 @@ class RequestStore:
 
         Those that no longer wait are left out, and those whose type has a limit.
         """
-        pairs = _pairs(runner_by_request)
+        given_at, pairs = time.monotonic(), _pairs(runner_by_request)
         rows = await self._database.fetch("assign_requests", **pairs, lease=_seconds(lease))
-        return [_assigned(row) for row in rows]
+        return [_assigned(row, given_at) for row in rows]
 
     async def assign_limited(
         self, runner_by_request: dict[str, str], lease: float
     ) -> list[Assigned]:
         """Give requests whose type has a limit to runners, as far as it leaves room."""
-        pairs = _pairs(runner_by_request)
+        given_at, pairs = time.monotonic(), _pairs(runner_by_request)
         async with self._database.transaction() as session:
             await session.execute("lock_limits")
             rows = await session.fetch("assign_limited_requests", **pairs, lease=_seconds(lease))
-        return [_assigned(row) for row in rows]
+        return [_assigned(row, given_at) for row in rows]
 
     async def claim_unaccepted(self, lease: float, batch: int) -> list[Assigned]:
         """Claim requests that a live runner was given and has not accepted for a while."""
@@ -359,8 +360,8 @@ def _pairs(runner_by_request: dict[str, str]) -> dict[str, list[str]]:
     }
 
 
-def _assigned(row: asyncpg.Record) -> Assigned:
-    return Assigned(row["request_id"], row["runner_id"], row["epoch"], row["resumed"])
+def _assigned(row: asyncpg.Record, given_at: float = float("-inf")) -> Assigned:
+    return Assigned(row["request_id"], row["runner_id"], row["epoch"], row["resumed"], given_at)
 
 
 def _json(value: object) -> str:

@@ -89,7 +89,7 @@ WITH accepted AS (
            claimed_until = NULL
       FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
      WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
-       AND NOT r.orphaned
+       AND r.runner_id IS NOT NULL AND NOT r.orphaned
  RETURNING r.request_id, r.wish
 ), resumed AS (
     DELETE FROM request_manager.suspended_job_chains AS s

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from spincycle.errors import RunnerFull, RunnerUnreachable, SpinCycleError
+from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
+from spincycle.request_manager.model import Assigned
+from spincycle.request_manager.runner_client import Answer
+from spincycle.state import State
+
+POLICY = DispatchPolicy()
+
+
+class Refusing:
+    """A runner that refuses whatever it is given."""
+
+    runner = SimpleNamespace(runner_id="full")
+
+    def __init__(self, why: SpinCycleError) -> None:
+        self._why = why
+
+    async def run(self, chains: dict[Assigned, bytes]) -> Answer:
+        return Answer(refused=dict.fromkeys(chains, self._why))
+
+
+class Written:
+    """What the dispatcher did: requests that it took back, and those that it had rebuilt."""
+
+    def __init__(self, runner: Refusing | None) -> None:
+        self._runner = runner
+        self.taken_back: list[Assigned] = []
+        self.recovered: list[Assigned] = []
+
+    async def unassign(self, assigned: Sequence[Assigned]) -> dict[str, State]:
+        self.taken_back += assigned
+        return {}
+
+    async def recover(self, assigned: Sequence[Assigned]) -> None:
+        self.recovered += assigned
+
+    async def live(self) -> dict[str, Refusing]:
+        return {"full": self._runner} if self._runner else {}
+
+    def avoid(self, runner_id: str, seconds: float) -> None:
+        return None
+
+    async def suspended_job_chains(self, ids: Sequence[str]) -> AsyncIterator[dict[str, bytes]]:
+        for _ in ():
+            yield {}
+
+    chain_portions = suspended_job_chains
+
+
+async def given(runner: Refusing | None, seconds_ago: float) -> Written:
+    """What becomes of a request that was given to the runner so long ago and is sent now."""
+    written: Any = Written(runner)
+    dispatcher = Dispatcher(written, written, Changes(), written.recover, POLICY)
+    one = Assigned("r1", "full", 1, resumed=False, given_at=time.monotonic() - seconds_ago)
+    await dispatcher._give_all([one], {"r1": b"chain"})
+    assert isinstance(written, Written)
+    return written
+
+
+@pytest.mark.parametrize(
+    "runner", [Refusing(RunnerFull(1)), Refusing(RunnerUnreachable("full", "here", "no")), None]
+)
+async def test_what_was_refused_in_time_goes_to_the_next_runner_as_it_is(
+    runner: Refusing | None,
+) -> None:
+    written = await given(runner, 0.0)
+
+    assert (len(written.taken_back), written.recovered) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "runner", [Refusing(RunnerFull(1)), Refusing(RunnerUnreachable("full", "here", "no")), None]
+)
+async def test_what_another_one_may_have_sent_meanwhile_goes_on_from_its_journal_only(
+    runner: Refusing | None,
+) -> None:
+    written = await given(runner, POLICY.lease)
+
+    assert (written.taken_back, len(written.recovered)) == ([], 1)
