@@ -64,19 +64,22 @@ class Follower:
     def ends(self, request_id: str, journal: list[tuple[str, int]]) -> list[tuple[str, int]]:
         """(job, try) of each try whose end was told, in the order in which it was.
 
-        A later snapshot at the very end of a try tells it, too: it stands among its jobs.
+        A later snapshot of a request that runs tells those, too, that had ended before it: they
+        stand among its jobs.
         """
         told: list[tuple[str, int]] = []
+        reached = 0
         mine = [event for event in self.events if event.request_id == request_id]
         for place, event in enumerate(mine):
             _, position, step = parts_of(event.revision)
-            if step or not 0 < position <= len(journal):
+            if not 0 < position <= len(journal):
                 continue
-            if event.HasField("job"):
+            if event.HasField("job") and not step:
                 told.append((event.job.job_id, getattr(event.job, "try")))
             elif place and event.HasField("snapshot"):
                 jobs = [(job.job_id, getattr(job, "try")) for job in event.snapshot.jobs]
-                told += [end for end in jobs if end == journal[position - 1]]
+                told += [end for end in journal[reached:position] if end in jobs]
+            reached = position
         return told
 
     def has_ended(self, request_id: str) -> bool:
