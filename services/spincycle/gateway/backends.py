@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import grpc
-from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from spincycle import errors
@@ -20,7 +19,6 @@ from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceS
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
-Request = TypeVar("Request", bound=Message)
 Stub = TypeVar("Stub")
 
 _HTTP = {
@@ -73,26 +71,6 @@ class Backend(Generic[Stub]):
             return await method(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
             raise self.named(failure, timeout)
-
-    async def ask_raw(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Asked, bytes], request: Asked
-    ) -> bytes:
-        """The answer to a unary call as it came, of a method that `raw` made. Raises as `ask`."""
-        try:
-            call = method(request, timeout=self.timeout)
-            return await call
-        except grpc.aio.AioRpcError as failure:
-            raise self.named(failure)
-
-    def raw(
-        self, service: str, method: str, asked: type[Request]
-    ) -> grpc.aio.UnaryUnaryMultiCallable[Request, bytes]:
-        """A method of the service whose answers are not parsed."""
-        found: grpc.aio.UnaryUnaryMultiCallable[Request, bytes] = self.channel.unary_unary(
-            f"/{service}/{method}",
-            request_serializer=asked.SerializeToString,
-        )
-        return found
 
     @contextmanager
     def failures(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from spincycle.gateway.backends import Backend
 from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.paging import Page, joined
+from spincycle.gateway.raw_reads import RawReads
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import ONE, TEXT_BYTES
 from spincycle.gateway.translate.encoding import to_text
@@ -25,7 +26,9 @@ class JournalRoutes:
 
     def __init__(self, job_log: Backend[JobLogServiceStub]) -> None:
         self._log = job_log
-        self._list = job_log.raw("spincycle.v1.JobLogService", "ListEntries", jl.ListEntriesRequest)
+        self._list = RawReads[jl.ListEntriesRequest](
+            job_log, "/spincycle.v1.JobLogService/ListEntries"
+        )
         self._texts: RecentBytes[bytes] = RecentBytes(TEXT_BYTES, TEXT_BYTES // 16)
 
     def routes(self) -> list[Route]:
@@ -63,8 +66,7 @@ class JournalRoutes:
         return _page(await self._raw_page(request_id, token))
 
     async def _raw_page(self, request_id: str, token: str) -> bytes:
-        asked = jl.ListEntriesRequest(request_id=request_id, page_token=token)
-        return await self._log.ask_raw(self._list, asked)
+        return await self._list.ask(jl.ListEntriesRequest(request_id=request_id, page_token=token))
 
     async def entry(self, call: Call) -> Answer:
         """The entry with the highest try."""

@@ -10,6 +10,7 @@ from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call, nothing
 from spincycle.gateway.filters import parse_filter, parse_number
 from spincycle.gateway.paging import Page, joined
+from spincycle.gateway.raw_reads import RawReads
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.messages import (
@@ -63,8 +64,8 @@ class RequestRoutes:
     def __init__(self, request_manager: Backend[RequestManagerServiceStub], page_size: int) -> None:
         self._manager = request_manager
         self._page_size = page_size
-        self._get = request_manager.raw(REQUEST_MANAGER, "Get", rm.GetRequest)
-        self._list = request_manager.raw(REQUEST_MANAGER, "List", rm.ListRequest)
+        self._get = RawReads[rm.GetRequest](request_manager, f"/{REQUEST_MANAGER}/Get")
+        self._list = RawReads[rm.ListRequest](request_manager, f"/{REQUEST_MANAGER}/List")
         self._texts: RecentBytes[tuple[bytes, int]] = RecentBytes(TEXT_BYTES, TEXT_BYTES // 16)
 
     def routes(self) -> list[Route]:
@@ -139,15 +140,14 @@ class RequestRoutes:
         return _page(await self._raw_page(wanted, token))
 
     async def _raw_page(self, wanted: request_pb2.RequestFilter, token: str) -> bytes:
-        asked = rm.ListRequest(filter=wanted, page_token=token)
-        return await self._manager.ask_raw(self._list, asked)
+        return await self._list.ask(rm.ListRequest(filter=wanted, page_token=token))
 
     async def get(self, call: Call) -> Answer:
         """The request with its chain."""
         request_id = call.params["request_id"]
         asked = rm.GetRequest(request_id=request_id, include_job_chain=True)
         try:
-            raw = await self._manager.ask_raw(self._get, asked)
+            raw = await self._get.ask(asked)
         except SpinCycleError as error:
             if error.reason != ChainTooLarge.reason:
                 raise

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+from tests.conformance import backends
+from tests.conformance.backends import Backend
+
+from spincycle.errors import RequestNotFound, SpinCycleError
+from spincycle.gateway.backends import open_backends
+from spincycle.gateway.raw_reads import RawReads
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1 import request_pb2
+
+METHOD = "/spincycle.v1.RequestManagerService/Get"
+
+
+@pytest.fixture
+async def manager() -> AsyncIterator[Backend]:
+    manager = backends.request_manager()
+    await manager.start()
+    yield manager
+    await manager.stop()
+
+
+@pytest.fixture
+async def reads(manager: Backend) -> AsyncIterator[RawReads[rm.GetRequest]]:
+    opened = open_backends(manager.address, "localhost:1", "localhost:1", 5)
+    yield RawReads(opened.request_manager, METHOD)
+    await opened.close()
+
+
+def _answer(request_id: str) -> rm.GetResponse:
+    return rm.GetResponse(request=request_pb2.Request(id=request_id))
+
+
+async def _get(reads: RawReads[rm.GetRequest], request_id: str) -> str:
+    raw = await reads.ask(rm.GetRequest(request_id=request_id))
+    return rm.GetResponse.FromString(raw).request.id
+
+
+async def test_callers_that_ask_the_same_at_once_share_one_call(
+    manager: Backend, reads: RawReads[rm.GetRequest]
+) -> None:
+    manager.says(Get=lambda asked: _answer(asked.request_id))
+
+    found = await asyncio.gather(*(_get(reads, f"r{number % 2}") for number in range(10)))
+
+    assert found == ["r0", "r1"] * 5
+    assert sorted(asked.request_id for asked in manager.asked["Get"]) == ["r0", "r1"]
+
+
+async def test_who_asks_when_a_call_is_out_is_not_told_what_that_one_read(
+    manager: Backend, reads: RawReads[rm.GetRequest]
+) -> None:
+    """Nor does he wait for it."""
+    reading, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: rm.GetRequest) -> rm.GetResponse:
+        reading.set()
+        await may_answer.wait()
+        return _answer("as it was")
+
+    manager.says(Get=slow)
+    before = asyncio.create_task(_get(reads, "r"))
+    await reading.wait()
+    manager.says(Get=_answer("as it is"))
+
+    assert await _get(reads, "r") == "as it is"
+    may_answer.set()
+    assert await before == "as it was"
+
+
+async def test_a_failure_is_told_to_all_who_share_the_call_and_to_nobody_else(
+    manager: Backend, reads: RawReads[rm.GetRequest]
+) -> None:
+    manager.says(Get=RequestNotFound("r"))
+    failures = await asyncio.gather(*(_get(reads, "r") for _ in range(3)), return_exceptions=True)
+    assert [failure.reason for failure in failures if isinstance(failure, SpinCycleError)] == [
+        RequestNotFound.reason
+    ] * 3
+
+    manager.says(Get=_answer("r"))
+    assert await _get(reads, "r") == "r"
+
+
+async def test_a_caller_that_gives_up_leaves_the_others_alone(
+    manager: Backend, reads: RawReads[rm.GetRequest]
+) -> None:
+    manager.says(Get=_answer("r"))
+    first, other = (asyncio.create_task(_get(reads, "r")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    with suppress(asyncio.CancelledError):
+        await first
+
+    assert await other == "r"
+    assert len(manager.asked["Get"]) == 1
