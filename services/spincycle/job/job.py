@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from spincycle.job.live_output import STDERR, STDOUT, LiveOutput
 
@@ -94,7 +94,13 @@ class Job(ABC):
     `run` may be `async def`, or a plain `def` that blocks: that one is run on a thread.
     `stop` is called on a thread if `run` is plain, and otherwise on the event loop, where
     it must not block.
+
+    Attributes:
+        immediate: `run` is a plain `def` that neither waits nor blocks. It is called on the
+            event loop, and over before anything could stop it.
     """
+
+    immediate: ClassVar[bool] = False
 
     id: JobId
     attempt: Attempt = Attempt()

@@ -111,7 +111,16 @@ class RunningTry:
 
     def begin(self, timeout: float | None) -> None:
         """Call the job's run; `timeout` is seconds from when it is really called."""
-        if inspect.iscoroutinefunction(self.job.run):
+        if self.job.immediate:
+            self._begun(timeout)
+            value: object = None
+            problem: BaseException | None = None
+            try:
+                value = self.job.run(self._data)
+            except BaseException as error:  # noqa: BLE001 - the job's code; all of it is told
+                problem = error
+            self._was_called(value, problem)
+        elif inspect.iscoroutinefunction(self.job.run):
             self._begun(timeout)
             try:
                 working = cast(Awaitable[object], self.job.run(self._data))
@@ -125,7 +134,7 @@ class RunningTry:
                 key=self.job.id.id,
                 work=lambda: self.job.run(self._data),
                 begun=lambda: self._begun(timeout),
-                done=self._left_thread,
+                done=self._was_called,
             )
 
     def withdraw(self) -> None:
@@ -196,7 +205,7 @@ class RunningTry:
         except RuntimeError:
             return False
 
-    def _left_thread(self, value: object, error: BaseException | None) -> None:
+    def _was_called(self, value: object, error: BaseException | None) -> None:
         if error is not None:
             self._end(raised(error, self._workshop.limits))
         elif inspect.isawaitable(value) and not self._ended:

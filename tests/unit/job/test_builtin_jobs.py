@@ -47,8 +47,9 @@ def python(code: str, *arguments: str) -> Job:
     return created("shell-command", cmd=sys.executable, args=["-c", code, *arguments])
 
 
-async def test_a_noop_is_complete_at_once() -> None:
-    assert await result(made("noop")) == Return(State.COMPLETE)
+def test_a_noop_is_complete_at_once() -> None:
+    assert made("noop").immediate
+    assert made("noop").run({}) == Return(State.COMPLETE)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 class Noop(Job):
     """Is COMPLETE at once."""
 
-    async def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - it needs none
+    immediate = True
+
+    def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - it needs none
         """Do nothing."""
         return Return(State.COMPLETE)
 
