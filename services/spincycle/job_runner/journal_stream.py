@@ -26,9 +26,10 @@ MAX_BACKLOG_BYTES = 64 * 1024 * 1024
 """Size of what waits at which no further chain should be begun."""
 
 SETTLE = 4
-"""Turns of the event loop from the wish to send to the sending. What an acknowledgement sets in
-motion (a dependent job starts, does next to nothing, and has an entry of its own) takes two or
-three; so the entries of all chains travel together, not those of each behind those of another."""
+"""Turns of the event loop at most from the wish to send to the sending. What an acknowledgement
+sets in motion (a dependent job starts, does next to nothing, and has an entry of its own) takes two
+or three; so the entries of all chains travel together, not those of each behind those of another.
+Once as many entries wait as the last batch held, nobody is likely to be missing."""
 
 FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
@@ -138,14 +139,18 @@ class JournalStream:
             job_log_service_pb2.AppendRequest, job_log_service_pb2.AppendResponse
         ],
     ) -> None:
+        expected = 0
         while True:
             await self._something.wait()
             if not self._waiting or self._stream.sent:
                 self._something.clear()
                 continue
             for _ in range(SETTLE):
+                if len(self._waiting) >= expected:
+                    break
                 await asyncio.sleep(0)
             batch = self._next_batch()
+            expected = len(batch)
             self._stream.batches += 1
             number = self._stream.batches
             self._stream.sent[number] = batch
