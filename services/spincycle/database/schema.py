@@ -7,12 +7,13 @@ import asyncpg
 _TABLES = """
 SELECT c.oid, c.relname AS name, c.relkind = 'v' AS is_view,
        CASE c.relpersistence WHEN 'u' THEN 'unlogged table' ELSE
-           CASE c.relkind WHEN 'v' THEN 'view' WHEN 'p' THEN 'partitioned table' ELSE 'table' END
+           CASE c.relkind WHEN 'v' THEN 'view' WHEN 'c' THEN 'type'
+               WHEN 'p' THEN 'partitioned table' ELSE 'table' END
        END AS kind,
        array_to_string(c.reloptions, ', ') AS options
   FROM pg_class AS c
  WHERE c.relnamespace = $1::text::regnamespace
-   AND c.relkind IN ('r', 'p', 'v')
+   AND c.relkind IN ('r', 'p', 'v', 'c')
    AND c.relname <> 'migrations'
  ORDER BY c.relname
 """
@@ -54,7 +55,7 @@ SELECT pg_get_functiondef(oid) AS text
 
 
 async def describe_schema(connection: asyncpg.Connection, schema: str) -> str:
-    """Tables with columns, constraints and indexes, then views and functions, in a fixed order."""
+    """Tables, views and types, with all that belongs to each, then functions, in a fixed order."""
     parts = []
     for table in await connection.fetch(_TABLES, schema):
         options = f" with ({table['options']})" if table["options"] else ""

@@ -10,7 +10,7 @@ from spincycle.journal_entry import JournalEntry
 
 
 class Row(NamedTuple):
-    """An entry as the database takes it, in the order of the append statement's parameters.
+    """An entry as the database takes it, field by field as its type job_log.new_entry.
 
     A position of 0 asks the journal for the next one.
     """

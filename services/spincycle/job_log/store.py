@@ -23,11 +23,6 @@ from spincycle.state import State
 MAX_PAGE_SIZE = 2 * 1024 * 1024
 """Bytes that a page holds at most, unless its first entry alone is larger."""
 
-_PARAMETERS = (
-    "request_ids", "job_ids", "tries", "positions", "epochs", "started_ats", "finished_ats",
-    "exits", "sequence_tries", "states", "finals", "names", "types", "sequence_ids", "errors",
-    "stdouts", "stderrs", "datas",
-)  # fmt: skip
 _UNFIT = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -58,13 +53,12 @@ class JournalStore:
         Raises:
             UnfitRows: nothing was stored.
         """
-        columns = dict(zip(_PARAMETERS, map(list, zip(*rows, strict=True)), strict=True))
         try:
-            answer = await self._database.fetch_one("append", **columns)
+            answer = await self._database.fetch_one("append", entries=rows)
             self._troubled = False
             if answer is not None and answer["stored"] == len(rows):
                 return {}
-            differing = await self._database.fetch("examine", **columns)
+            differing = await self._database.fetch("examine", entries=rows)
         except _UNFIT as error:
             raise UnfitRows(str(error))
         except asyncpg.PostgresError as error:

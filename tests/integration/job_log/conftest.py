@@ -22,7 +22,6 @@ from spincycle.dev.ports import free_port
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.intake import Intake
 from spincycle.job_log.process import PACKAGE, SCHEMA, SERVICE_NAME, serve
-from spincycle.job_log.store import _PARAMETERS
 from spincycle.journal_entry import JournalEntry
 from spincycle.process import Shutdown
 from spincycle.rpc.channel import open_channel
@@ -58,9 +57,7 @@ def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> Jour
 def append(connection: asyncpg.Connection, number: int, epoch: int) -> Awaitable[int]:
     """The append statement itself, in whatever transaction the session is."""
     row = Intake(1024, 1024).row(entry(number, epoch=epoch))
-    values = {name: [value] for name, value in zip(_PARAMETERS, row, strict=True)}
-    query = QUERIES["append"]
-    stored: Awaitable[int] = connection.fetchval(query.sql, *query.bind(values))
+    stored: Awaitable[int] = connection.fetchval(QUERIES["append"].sql, [row])
     return stored
 
 

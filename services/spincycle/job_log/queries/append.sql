@@ -1,19 +1,13 @@
 -- name: append
 -- Stores entries; answers how many were new and not fenced.
-SELECT job_log.append(:request_ids, :job_ids, :tries, :positions, :epochs, :started_ats,
-                      :finished_ats, :exits, :sequence_tries, :states, :finals, :names, :types,
-                      :sequence_ids, :errors, :stdouts, :stderrs, :datas) AS stored;
+SELECT job_log.append(:entries::job_log.new_entry[]) AS stored;
 
 -- name: examine
 -- Of entries that were given, those that do not stand in the journal as they were given, with
 -- what stands in their way: the epoch in force, their identity, or the entry at their position.
 SELECT e.ordinal, f.epoch AS current_epoch, s.request_id IS NOT NULL AS known,
        p.job_id AS holder_job_id, p.try AS holder_try
-  FROM unnest(:request_ids::text[], :job_ids::text[], :tries::bigint[], :positions::bigint[],
-              :epochs::bigint[], :started_ats::bigint[], :finished_ats::bigint[],
-              :exits::bigint[], :sequence_tries::bigint[], :states::smallint[],
-              :finals::boolean[], :names::text[], :types::text[], :sequence_ids::text[],
-              :errors::text[], :stdouts::text[], :stderrs::text[], :datas::text[])
+  FROM unnest(:entries::job_log.new_entry[])
        WITH ORDINALITY
        AS e (request_id, job_id, try, position, epoch, started_at, finished_at, exit,
              sequence_try, state, final, name, type, sequence_id, error, stdout, stderr, data,
