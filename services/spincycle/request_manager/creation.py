@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -121,10 +122,6 @@ class Creation:
             existing = await self._existing(wish)
             assert existing is not None, "only a known idempotency key keeps a request out"
             return *existing, True
-        structlog.get_logger().info(
-            "created", request_id=request_id, type=wish.type, jobs=new.total_jobs, user=wish.user
-        )
-        self._changes.changed([request_id])
         return _stored(new), new.args, False
 
     async def plan(self, wish: Wish) -> Built:
@@ -168,17 +165,39 @@ class Creation:
         chosen, lease = await self._dispatcher.choose(len(free))
         runners = dict(zip(free, chosen, strict=False))
         new = await self._store.create(requests, runners, lease)
-        for request in requests:
-            if request.request_id not in new:
-                continue
-            if runner_id := runners.get(request.request_id):
-                assigned = Assigned(
-                    request.request_id, runner_id, FIRST_EPOCH, resumed=False, given_at=given_at
-                )
-                self._dispatcher.send(assigned, request.job_chain)
+        assigned = {
+            request_id: Assigned(
+                request_id, runner_id, FIRST_EPOCH, resumed=False, given_at=given_at
+            )
+            for request_id, runner_id in runners.items()
+        }
+        # In the next turn of the loop the callers wake up and are answered; this comes after it.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(
+            loop.call_soon,
+            self._go_on,
+            [request for request in requests if request.request_id in new],
+            assigned,
+        )
+        return [request.request_id in new for request in requests]
+
+    def _go_on(self, stored: list[NewRequest], assigned: dict[str, Assigned]) -> None:
+        """Have requests that were just stored sent to their runners, and tell of them."""
+        log = structlog.get_logger()
+        for request in stored:
+            if one := assigned.get(request.request_id):
+                self._dispatcher.send(one, request.job_chain)
             else:
                 self._dispatcher.look()
-        return [request.request_id in new for request in requests]
+        for request in stored:
+            log.info(
+                "created",
+                request_id=request.request_id,
+                type=request.type,
+                jobs=request.total_jobs,
+                user=request.user,
+            )
+        self._changes.changed([request.request_id for request in stored])
 
 
 def _check(wish: Wish) -> None:

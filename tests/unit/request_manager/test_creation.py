@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import pytest
+
+from spincycle.job_chain import JobChain, Value
+from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.creation import Built, Creation, Wish
+from spincycle.request_manager.dispatch import Dispatcher
+from spincycle.request_manager.model import Assigned, NewRequest
+from spincycle.request_manager.store import RequestStore
+
+
+class World:
+    """What a creation uses, and what happened in which order."""
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self.writing = asyncio.Event()
+        self.may_commit = asyncio.Event()
+        changes = Changes()
+        changes.listen(lambda _: self.happened.append("told"))
+        self.creation = Creation(
+            self, lambda _: b"", cast(RequestStore, self), cast(Dispatcher, self), changes
+        )
+
+    async def build(self, type_: str, args: dict[str, Value], request_id: str) -> Built:
+        return Built(JobChain(request_id), [], plan_hash="", spec_revision="")
+
+    async def choose(self, count: int) -> tuple[list[str], float]:
+        return ["runner"] * count, 1.0
+
+    async def create(
+        self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
+    ) -> set[str]:
+        self.writing.set()
+        await self.may_commit.wait()
+        self.happened.append("committed")
+        return {request.request_id for request in requests}
+
+    def send(self, assigned: Assigned, job_chain: bytes) -> None:
+        self.happened.append("sent")
+
+    async def call(self) -> Any:
+        answer = await self.creation.create(Wish("restart"))
+        self.happened.append("answered")
+        return answer
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+async def test_a_caller_is_answered_after_the_commit_and_before_anything_else_is_done(
+    world: World,
+) -> None:
+    world.may_commit.set()
+    await world.call()
+    await asyncio.sleep(0)
+
+    assert world.happened == ["committed", "answered", "sent", "told"]
+
+
+async def test_a_request_whose_caller_went_away_during_the_write_is_sent_and_told_of(
+    world: World,
+) -> None:
+    caller = asyncio.create_task(world.call())
+    await world.writing.wait()
+    caller.cancel()
+    with suppress(asyncio.CancelledError):
+        await caller
+    world.may_commit.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert world.happened == ["committed", "sent", "told"]
