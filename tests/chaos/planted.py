@@ -19,11 +19,9 @@ def acknowledge_before_the_commit() -> None:
     """A runner that goes on as soon as it has queued an entry."""
     keep = journal_stream.JournalStream.append
 
-    def append(self: journal_stream.JournalStream, entry: Any) -> asyncio.Future[None]:
-        keep(self, entry)
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
+    def append(self: journal_stream.JournalStream, entry: Any, author: Any) -> None:
+        keep(self, entry, author)
+        asyncio.get_running_loop().call_soon(author.committed, entry.position)
 
     journal_stream.JournalStream.append = append  # type: ignore[method-assign] # on purpose
     runner_process.main()

@@ -11,6 +11,7 @@ import grpc
 import structlog
 
 from spincycle.errors import EntryConflict, InvalidEntry, SpinCycleError, StaleEpoch
+from spincycle.job_runner.ports import Author
 from spincycle.journal_entry import JournalEntry
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc
@@ -43,7 +44,7 @@ class _Waiting:
     """An entry that is not acknowledged."""
 
     entry: job_log_pb2.JobLog
-    done: asyncio.Future[None]
+    author: Author
     since: float
     size: int
 
@@ -78,22 +79,20 @@ class JournalStream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[Callable[[], None]] = []
 
-    def append(self, entry: JournalEntry) -> asyncio.Future[None]:
-        """A future that is done when the entry is committed.
+    def append(self, entry: JournalEntry, author: Author) -> None:
+        """Take an entry, and tell its author when it is committed, or refused.
 
-        It raises StaleEpoch if another runner has the request now, and EntryConflict or
+        Refused is StaleEpoch if another runner has the request now, and EntryConflict or
         InvalidEntry if the job log will never take the entry.
         """
         if self._loop is None:
             # Asking which loop runs is a system call, and this is done for every job.
             self._loop = asyncio.get_running_loop()
         message = encode_entry(entry)
-        done = self._loop.create_future()
-        waiting = _Waiting(message, done, self._loop.time(), message.ByteSize())
+        waiting = _Waiting(message, author, self._loop.time(), message.ByteSize())
         self._waiting.append(waiting)
         self._backlog += waiting.size
         self._something.set()
-        return waiting.done
 
     @property
     def full(self) -> bool:
@@ -173,15 +172,9 @@ class JournalStream:
             }
             was_full = self.full
             for number in [number for number in self._stream.sent if number <= response.batch]:
-                for waiting in self._stream.sent.pop(number):
-                    self._backlog -= waiting.size
-                    if waiting.done.done():
-                        continue
-                    refusal = refused.get(waiting.identity) if refused else None
-                    if refusal is None:
-                        waiting.done.set_result(None)
-                    else:
-                        waiting.done.set_exception(_error(refusal, waiting.entry.epoch))
+                _tell(self._stream.sent[number], refused)
+                # Only now: what nobody was told of is sent, and told, again.
+                self._backlog -= sum(waiting.size for waiting in self._stream.sent.pop(number))
             self._something.set()
             if was_full and not self.full:
                 for listener in self._listeners:
@@ -202,6 +195,19 @@ class JournalStream:
         self._waiting.extendleft(reversed(sent))
         self._stream = _Stream()
         self._something.set()
+
+
+def _tell(batch: list[_Waiting], refused: dict[Identity, job_log_service_pb2.RefusedEntry]) -> None:
+    """Tell the authors of a batch, once each, since the last entry of each says it all."""
+    committed: dict[Author, int] = {}
+    for waiting in batch:
+        refusal = refused.get(waiting.identity) if refused else None
+        if refusal is None:
+            committed[waiting.author] = waiting.entry.position
+        else:
+            waiting.author.refused(_error(refusal, waiting.entry.epoch))
+    for author, position in committed.items():
+        author.committed(position)
 
 
 def _error(refusal: job_log_service_pb2.RefusedEntry, epoch: int) -> SpinCycleError:

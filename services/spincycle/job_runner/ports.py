@@ -7,16 +7,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from spincycle.chain.commands import FinishReport
+    from spincycle.errors import SpinCycleError
     from spincycle.job import JobTypes
     from spincycle.job_chain import SuspendedJobChain
     from spincycle.job_runner.places import Places
     from spincycle.job_runner.running_try import Workshop
     from spincycle.job_status import JobEvent
     from spincycle.journal_entry import JournalEntry
+
+
+class Author(Protocol):
+    """Whoever appends entries of a chain. Nothing that is told must come only once."""
+
+    def committed(self, position: int) -> None:
+        """All its entries up to a position are committed."""
+        ...
+
+    def refused(self, error: SpinCycleError) -> None:
+        """An entry is not stored, and never will be.
+
+        That is a StaleEpoch if another runner owns the request.
+        """
+        ...
 
 
 class Journal(Protocol):
@@ -27,12 +42,11 @@ class Journal(Protocol):
         """Whether so much waits for its commit that no further chain should be taken."""
         ...
 
-    def append(self, entry: JournalEntry) -> asyncio.Future[None]:
-        """Take an entry; the future is done once it, and all before it, are committed.
+    def append(self, entry: JournalEntry, author: Author) -> None:
+        """Take an entry, and tell its author when it is committed, or refused.
 
         Entries of one chain come in order of position. However long the job log is away,
-        the future stays pending. It fails with StaleEpoch if another runner owns the
-        request, and with anything else if the entry can never be stored.
+        the entry is kept.
         """
         ...
 

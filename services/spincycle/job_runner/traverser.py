@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from spincycle.chain.chain_state import ChainState
     from spincycle.chain.commands import Command, TryEnd
     from spincycle.chain.waiting import WaitingJob
+    from spincycle.errors import SpinCycleError
     from spincycle.job import Job, Progress
     from spincycle.job_chain import JobChain
     from spincycle.job_runner.ports import Surroundings
     from spincycle.job_status import JobStatus
-    from spincycle.journal_entry import JournalEntry
 
     Event: TypeAlias = Callable[[int], list[Command]]
 
@@ -70,9 +70,9 @@ class Traverser:
     """
 
     __slots__ = (
-        "_acknowledged", "_around", "_counts", "_dismissed", "_events", "_gone", "_handling",
-        "_hands_over", "_held", "_in_line", "_jobs", "_last_words", "_left", "_objects", "_over",
-        "_state", "_telling", "_timers", "_tries", "epoch", "request_id",
+        "_around", "_counts", "_dismissed", "_events", "_gone", "_handling", "_hands_over", "_held",
+        "_in_line", "_jobs", "_last_words", "_left", "_objects", "_over", "_state", "_timers",
+        "_tries", "epoch", "request_id",
     )  # fmt: skip
 
     def __init__(
@@ -97,8 +97,6 @@ class Traverser:
         self._handling = False
         self._hands_over = False
         self._dismissed = False
-        self._acknowledged = 0
-        self._telling = False
         self._left = False
         self._over = False
         self._held = HeldBack()
@@ -186,6 +184,23 @@ class Traverser:
         self._around.places.give_back()
         self._handle(partial(self._state.ended, job_id, end))
 
+    # As author of entries
+
+    def committed(self, position: int) -> None:
+        """The journal of the chain is committed up to a position."""
+        if not self._dismissed:
+            self._handle(partial(self._committed, position))
+
+    def refused(self, error: SpinCycleError) -> None:
+        """The journal does not take an entry."""
+        if self._dismissed:
+            return
+        if isinstance(error, StaleEpoch):
+            self._fenced(error)
+        else:
+            self._log().error("the journal does not take an entry", error=str(error))
+            self._break(f"the journal does not take an entry: {error}")
+
     def _handle(self, event: Event) -> None:
         self._events.append(event)
         if self._handling:
@@ -216,7 +231,7 @@ class Traverser:
                 publish = partial(self._around.events.publish, event)
                 self._held.call(position, self._state.record.committed, publish)
             case Append(entry):
-                self._append(entry)
+                self._around.journal.append(entry, self)
             case StartTry(job_id):
                 self._in_line[job_id] = None
                 begin = partial(self._begin, command)
@@ -284,36 +299,6 @@ class Traverser:
     def _elapsed(self, token: int) -> None:
         self._timers.pop(token, None)
         self._handle(partial(self._state.elapsed, token))
-
-    def _append(self, entry: JournalEntry) -> None:
-        future = self._around.journal.append(entry)
-        future.add_done_callback(partial(self._appended, entry.position))
-
-    def _appended(self, position: int, future: asyncio.Future[None]) -> None:
-        if self._dismissed:
-            if not future.cancelled():
-                future.exception()
-            return
-        if future.cancelled():
-            self.abandon()
-            return
-        error = future.exception()
-        if error is None:
-            # Many entries are acknowledged at a time, and in order: the last one says it all.
-            self._acknowledged = position
-            if not self._telling:
-                self._telling = True
-                future.get_loop().call_soon(self._tell_committed)
-        elif isinstance(error, StaleEpoch):
-            self._fenced(error)
-        else:
-            self._log().error("the journal does not take an entry", error=str(error))
-            self._break(f"the journal does not take an entry: {error}")
-
-    def _tell_committed(self) -> None:
-        self._telling = False
-        if not self._dismissed:
-            self._handle(partial(self._committed, self._acknowledged))
 
     def _committed(self, position: int, now: int) -> list[Command]:
         self._held.committed(position)

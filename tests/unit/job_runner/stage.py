@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from spincycle.chain.commands import FinishReport
+from spincycle.errors import SpinCycleError
 from spincycle.job import Job, JobId, JobTypes, Return, State
 from spincycle.job_chain import JobChain, SuspendedJobChain, Value
 from spincycle.job_runner.places import Places
-from spincycle.job_runner.ports import ChainBegun, ChainLeft, Surroundings
+from spincycle.job_runner.ports import Author, ChainBegun, ChainLeft, Surroundings
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.running_try import StopPolicy, Workshop
 from spincycle.job_runner.threads import Threads
@@ -82,25 +83,24 @@ class HeldJournal:
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []
         self.away = False
-        self.error: dict[str, Exception] = {}
-        self._pending: list[asyncio.Future[None]] = []
+        self.error: dict[str, SpinCycleError] = {}
+        self._pending: list[tuple[Author, int]] = []
 
-    def append(self, entry: JournalEntry) -> asyncio.Future[None]:
+    def append(self, entry: JournalEntry, author: Author) -> None:
         self.entries.append(entry)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
         if entry.request_id in self.error:
-            future.set_exception(self.error[entry.request_id])
+            loop.call_soon(author.refused, self.error[entry.request_id])
         elif self.away:
-            self._pending.append(future)
+            self._pending.append((author, entry.position))
         else:
-            future.set_result(None)
-        return future
+            loop.call_soon(author.committed, entry.position)
 
     def come_back(self) -> None:
         self.away = False
-        for future in self._pending:
-            future.set_result(None)
-        self._pending.clear()
+        pending, self._pending = self._pending, []
+        for author, position in pending:
+            author.committed(position)
 
     def log(self, job_id: str = "") -> list[tuple[str, int, State]]:
         return [

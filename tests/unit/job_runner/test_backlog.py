@@ -5,40 +5,16 @@ from typing import Any, cast
 
 import pytest
 from tests.unit.chain.chains import chain
+from tests.unit.job_runner.entries import Author, entry
 
 from spincycle.errors import JournalBehind
 from spincycle.job_runner.journal_stream import MAX_BACKLOG_BYTES, JournalStream
 from spincycle.job_runner.places import Places
 from spincycle.job_runner.ports import Surroundings
 from spincycle.job_runner.runner import JobRunner
-from spincycle.journal_entry import JournalEntry
-from spincycle.state import State
 from spincycle.v1.job_log_service_pb2 import AppendResponse
 
 MEBIBYTE = "x" * 2**20
-
-
-def entry(number: int) -> JournalEntry:
-    return JournalEntry(
-        request_id="request",
-        job_id="job",
-        try_=number,
-        position=number,
-        epoch=1,
-        name="job",
-        type="test",
-        started_at=1,
-        finished_at=2,
-        state=State.COMPLETE,
-        exit=0,
-        error="",
-        stdout=MEBIBYTE,
-        stderr="",
-        sequence_id="job",
-        sequence_try=1,
-        final=False,
-        data=None,
-    )
 
 
 async def test_jobs_wait_while_too_much_waits_for_the_job_log() -> None:
@@ -49,7 +25,7 @@ async def test_jobs_wait_while_too_much_waits_for_the_job_log() -> None:
     number = 0
     while not journal.full:
         number += 1
-        journal.append(entry(number))
+        journal.append(entry(number, stdout=MEBIBYTE), Author())
 
     places.ask("request", "a", lambda: begun.append("a"))
     places.ask("request", "b", lambda: begun.append("b"))
@@ -73,7 +49,7 @@ async def test_a_runner_takes_no_chain_while_too_much_waits_for_the_job_log() ->
     number = 0
     while not journal.full:
         number += 1
-        journal.append(entry(number))
+        journal.append(entry(number, stdout=MEBIBYTE), Author())
 
     with pytest.raises(JournalBehind):
         runner.run(chain("a"), epoch=1)

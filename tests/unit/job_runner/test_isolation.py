@@ -8,7 +8,7 @@ import pytest
 from tests.unit.chain.chains import chain
 from tests.unit.job_runner.stage import Scripted, Stage, returns, turns, works_until_stopped
 
-from spincycle.errors import StaleEpoch
+from spincycle.errors import EntryConflict, StaleEpoch
 from spincycle.job import DataNotSet, Job, JobId, Return, State
 from spincycle.job_chain import Value
 
@@ -194,9 +194,9 @@ async def test_a_fenced_chain_stops_its_jobs_and_reports_nothing(stage: Stage) -
 
 
 async def test_an_entry_that_can_never_be_stored_ends_the_chain(stage: Stage) -> None:
-    stage.journal.error["request"] = ValueError("another entry stands there")
+    refusal = stage.journal.error["request"] = EntryConflict("request", "a", 1)
 
     report = await stage.run(chain("a > b"))
 
     assert report.state is FAIL
-    assert report.reason == "the journal does not take an entry: another entry stands there"
+    assert report.reason == f"the journal does not take an entry: {refusal}"
