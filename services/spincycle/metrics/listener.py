@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from spincycle.config import ConfigError, MetricsConfig
 from spincycle.metrics.figures import Figures
 from spincycle.process import keep_up
+
+if TYPE_CHECKING:
+    from spincycle.metrics.exposition import Exposition
 
 PATH = "/metrics"
 
@@ -33,8 +35,10 @@ async def served(figures: Figures, config: MetricsConfig) -> AsyncIterator[str]:
     if not config.listen:
         yield ""
         return
-    # Imported here, since most processes do without.
+    # Imported here, since many processes do without.
     import uvicorn
+
+    from spincycle.metrics.exposition import Exposition
 
     class Server(uvicorn.Server):
         """Leaves the signals to the process."""
@@ -43,11 +47,12 @@ async def served(figures: Figures, config: MetricsConfig) -> AsyncIterator[str]:
         def capture_signals(self) -> Iterator[None]:
             yield
 
+    exposition = Exposition(figures)
     bound = _bind(config.listen)
     address = "{}:{}".format(*bound.getsockname()[:2])
     server = Server(
         uvicorn.Config(
-            _application(figures),
+            _application(exposition),
             http="h11",
             ws="none",
             lifespan="off",
@@ -59,7 +64,7 @@ async def served(figures: Figures, config: MetricsConfig) -> AsyncIterator[str]:
         )
     )
     structlog.get_logger().info("serving metrics", address=address)
-    lag = asyncio.create_task(keep_up("loop lag", figures.measure_lag))
+    lag = asyncio.create_task(keep_up("loop lag", exposition.measure_lag))
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     try:
         yield address
@@ -70,11 +75,11 @@ async def served(figures: Figures, config: MetricsConfig) -> AsyncIterator[str]:
         bound.close()
 
 
-def _application(figures: Figures) -> Callable[..., Awaitable[None]]:
+def _application(exposition: Exposition) -> Callable[..., Awaitable[None]]:
     async def answer(scope: Event, _: object, send: Callable[[Event], Awaitable[None]]) -> None:
         found = scope["path"] == PATH and scope["method"] in {"GET", "HEAD"}
-        body = await figures.text() if found else b"the figures are at /metrics\n"
-        content_type = CONTENT_TYPE_LATEST if found else "text/plain"
+        body = await exposition.text() if found else b"the figures are at /metrics\n"
+        content_type = exposition.content_type if found else "text/plain"
         headers = [
             (b"content-type", content_type.encode()),
             (b"content-length", str(len(body)).encode()),

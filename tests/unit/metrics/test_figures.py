@@ -10,6 +10,7 @@ from tests.waiting import until
 from spincycle.coalescing import Coalescer
 from spincycle.config import ConfigError, MetricsConfig
 from spincycle.errors import DatabaseUnavailable
+from spincycle.metrics.exposition import Exposition
 from spincycle.metrics.figures import Figures
 from spincycle.metrics.listener import served
 
@@ -27,10 +28,10 @@ async def test_figures_are_read_when_they_are_asked_for() -> None:
     figures = Figures()
     chains = 1.0
     figures.gauge("chains", "Chains", lambda: chains)
-    assert read(await figures.text())["chains",] == 1
+    assert read(await Exposition(figures).text())["chains",] == 1
 
     chains = 2.0
-    assert read(await figures.text())["chains",] == 2
+    assert read(await Exposition(figures).text())["chains",] == 2
 
 
 async def test_batches_tell_how_many_waited_together() -> None:
@@ -43,7 +44,7 @@ async def test_batches_tell_how_many_waited_together() -> None:
     await asyncio.gather(*(coalescer.submit(item) for item in range(5)))
     await coalescer.submit(5)
 
-    told = read(await figures.text())
+    told = read(await Exposition(figures).text())
     assert told["spincycle_batches_total", "finish"] == 2
     assert told["spincycle_batch_items_total", "finish"] == 6
 
@@ -57,25 +58,25 @@ async def test_a_figure_that_cannot_be_asked_for_leaves_the_others() -> None:
 
     figures.ask_first(ask)
 
-    assert read(await figures.text())["chains",] == 1
+    assert read(await Exposition(figures).text())["chains",] == 1
 
 
 async def test_a_loop_that_is_held_up_shows_in_its_lag() -> None:
-    figures = Figures()
+    exposition = Exposition(Figures())
     loop = asyncio.get_running_loop()
-    measuring = asyncio.create_task(figures.measure_lag())
+    measuring = asyncio.create_task(exposition.measure_lag())
     await asyncio.sleep(0)
     held_up_until = loop.time() + 0.8
     while loop.time() < held_up_until:
         pass
 
     async def seen() -> bool:
-        return read(await figures.text())["spincycle_event_loop_lag_seconds_count",] > 0
+        return read(await exposition.text())["spincycle_event_loop_lag_seconds_count",] > 0
 
     await until(seen)
     measuring.cancel()
 
-    told = read(await figures.text())
+    told = read(await exposition.text())
     assert told["spincycle_event_loop_lag_seconds_bucket", "0.25"] == 0
     assert told["spincycle_event_loop_lag_seconds_sum",] > 0.25
 
