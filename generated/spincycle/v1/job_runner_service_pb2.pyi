@@ -500,6 +500,7 @@ class WatchJobsResponse(_message.Message):
     KEEPALIVE_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
     order: _builtins.int
     """In the first message: JobEvent.order of the last event before the stream."""
     gap: _builtins.bool
@@ -515,6 +516,12 @@ class WatchJobsResponse(_message.Message):
     def keepalive(self) -> _duration_pb2.Duration:
         """Not sent: HTTP/2 pings keep the connection alive and tell a dead one."""
 
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the first message, if it does not go on where the caller was: requests whose chains are
+        here now, at `order`.
+        """
+
     def __init__(
         self,
         *,
@@ -522,10 +529,11 @@ class WatchJobsResponse(_message.Message):
         keepalive: _duration_pb2.Duration | None = ...,
         order: _builtins.int = ...,
         gap: _builtins.bool = ...,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["keepalive", b"keepalive"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "gap", b"gap", "keepalive", b"keepalive", "order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "gap", b"gap", "keepalive", b"keepalive", "order", b"order", "request_ids", b"request_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -533,7 +541,7 @@ Global___WatchJobsResponse: _TypeAlias = WatchJobsResponse  # noqa: Y015
 
 @_typing.final
 class DescribeChainsRequest(_message.Message):
-    """DescribeChainsRequest names chains."""
+    """DescribeChainsRequest names chains; with none it asks for DescribeChainsResponse.order only."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -592,6 +600,9 @@ class DescribeChainsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHAINS_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    order: _builtins.int
+    """JobEvent.order of the runner's last event, of whichever chain, when all this was so."""
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainStatus]:
         """Chains that are here, in the order in which they were named."""
@@ -600,10 +611,11 @@ class DescribeChainsResponse(_message.Message):
         self,
         *,
         chains: _abc.Iterable[Global___ChainStatus] | None = ...,
+        order: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "order", b"order"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -152,6 +152,10 @@ class JobRunner:
         held = self._chains.get(request_id)
         return held.epoch if held else None
 
+    def request_ids(self) -> list[str]:
+        """Requests whose chains are here."""
+        return list(self._chains)
+
     def running(self, request_id: str = "", limit: int = 1000) -> list[JobStatus]:
         """Jobs that run or wait between tries, by the start of their try, at most `limit`."""
         held = self._chains.get(request_id)

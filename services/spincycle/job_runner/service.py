@@ -144,9 +144,11 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self._watchers.add(watcher)
         try:
             missed = self._watchers.after(request.after_order) if request.resume else []
+            is_anew = missed is None or not request.resume
             yield rpc.WatchJobsResponse(
                 order=request.after_order if missed else self._watchers.order,
                 gap=missed is None,
+                request_ids=self._runner.request_ids() if is_anew else [],
             )
             if missed:
                 yield encoded(rpc.WatchJobsResponse, (told.encoded for told in missed))
@@ -177,7 +179,9 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         if waiting:
             await asyncio.wait(waiting.values(), timeout=DESCRIBE_TIMEOUT)
         named = (known.request_id for known in request.chains)
-        return rpc.DescribeChainsResponse(chains=[views[id_] for id_ in named if id_ in views])
+        return rpc.DescribeChainsResponse(
+            chains=[views[id_] for id_ in named if id_ in views], order=self._watchers.order
+        )
 
     def _described(
         self, views: dict[str, rpc.ChainStatus], told: asyncio.Future[None], view: ChainView

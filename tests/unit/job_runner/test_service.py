@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from tests.unit.chain.chains import chain
-from tests.unit.job_runner.stage import Stage
+from tests.unit.job_runner.stage import Stage, works_until_stopped
 
 from spincycle.job import State
 from spincycle.job_chain import SuspendedJobChain
@@ -29,3 +29,28 @@ async def test_a_chain_that_cannot_be_read_is_refused_and_the_next_one_is_run(
 
     assert [refusal.request_id for refusal in response.refusals] == ["broken"]
     assert (await stage.reports.end("sound")).state is State.COMPLETE
+
+
+async def test_where_a_stream_begins_the_chains_that_are_there_are_named(stage: Stage) -> None:
+    stage.plays["a"] = [works_until_stopped]
+    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "", "address")
+    stage.runner.run(chain("a", request_id="r"), 1)
+    await stage.until_begun("a")
+
+    stream = service.WatchJobs(rpc.WatchJobsRequest(), cast(Any, None))
+    first = await anext(stream)
+    again = service.WatchJobs(
+        rpc.WatchJobsRequest(resume=True, after_order=first.order), cast(Any, None)
+    )
+    goes_on = await anext(again)
+    known = rpc.DescribeChainsRequest(chains=[rpc.KnownChain(request_id="r")])
+    described = await service.DescribeChains(known, cast(Any, None))
+    for each in (stream, again):
+        await each.aclose()
+    stage.runner.stop("r", "")
+    await stage.reports.end("r")
+
+    assert list(first.request_ids) == ["r"]
+    assert not goes_on.request_ids
+    assert described.order == first.order
+    assert [one.request_id for one in described.chains] == ["r"]
