@@ -73,8 +73,8 @@ class RequestEvent(_message.Message):
     wherever it is told.
     """
     cursor: _builtins.str
-    """Where the stream can be taken up again after this event; see WatchRequest.cursor. Empty
-    where it cannot be: among the first snapshots of a stream of many requests.
+    """Where a stream of named requests can be taken up again after this event; see
+    WatchRequest.cursor. Empty on a stream of all requests; see WatchResponse.cursor.
     """
     finished_jobs: _builtins.int
     """See Request.finished_jobs; set with a change of a job."""

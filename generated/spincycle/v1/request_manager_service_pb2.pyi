@@ -950,8 +950,8 @@ class WatchRequest(_message.Message):
     REQUESTS_ONLY_FIELD_NUMBER: _builtins.int
     INCLUDE_OUTPUT_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Cursor of the last event that was seen, with the same requests or the same filter; empty
-    to begin with snapshots.
+    """Last cursor that was told, with the same requests or the same filter; empty to begin with
+    snapshots.
     """
     include_job_chain: _builtins.bool
     """Answer the chain in each snapshot."""
@@ -996,8 +996,9 @@ class WatchResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Where the stream can be taken up again, told where no event tells it: after the first
-    snapshots of a stream of many requests.
+    """Where a stream of all requests can be taken up again after all events of this message.
+    Empty where it cannot be: among its first snapshots, and on a stream of named requests, of
+    which each event has its own.
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.RequestEvent]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from spincycle.errors import CursorTooOld
-from spincycle.request_manager.change_store import Changed, ChangeStore, Seen
-from spincycle.request_manager.cursor import Cursor, orders_text, seen_text
+from spincycle.request_manager.change_store import ChangeStore
+from spincycle.request_manager.cursor import Cursor
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.hub import Hub
 from spincycle.request_manager.model import Request
@@ -17,9 +16,18 @@ from spincycle.request_manager.told import Change, job_change
 from spincycle.request_manager.tracked import begun, row_revision
 from spincycle.request_manager.views import Views
 from spincycle.request_manager.watcher import Watcher
-from spincycle.revision import revision_of
-from spincycle.state import FINAL, State
+from spincycle.revision import BEGUN_STEP, revision_of
+from spincycle.state import State
 from spincycle.v1 import event_pb2
+
+BEGUN = event_pb2.CHAIN_MOMENT_BEGUN
+LEFT = event_pb2.CHAIN_MOMENT_LEFT
+
+MAX_CHANGED = 10_000
+"""Requests that may have changed since a cursor."""
+
+Step = tuple[str, event_pb2.JobEvent]
+"""What a runner told: its id, and the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +38,8 @@ class Stores:
     changes: ChangeStore
 
 
-MAX_CHANGED = 10_000
-"""Requests that may have changed since a cursor."""
-
-PATIENCE = 3.0
-"""Seconds that this request manager has to hear of runners what another one has heard."""
-
-
 class CatchingUp:
-    """Tells what was missed: what runners still know step by step, and the rest as snapshots.
+    """Finds what was missed: what runners still know step by step, and the rest as snapshots.
 
     A runner that lives and no longer knows all of it makes the cursor too old.
     """
@@ -49,108 +50,101 @@ class CatchingUp:
         self._feeds = feeds
         self._views = views
 
-    async def run(self, watcher: Watcher, after: Cursor, text: str) -> AsyncIterator[Change]:
-        """All that was told after a cursor, up to the mark that this puts to the watcher.
+    async def run(self, watcher: Watcher, after: Cursor, text: str) -> list[Change]:
+        """All that was told after a cursor, request by request, with rising revisions.
+
+        What waits for the watcher from then on comes after it.
 
         Raises:
             CursorTooOld: too much has happened since, or it is of another database.
         """
-        until = await self._mark(watcher, after, text)
-        if _last(after.seen) > _last(until.seen):
+        until, live = await self._hub.begin_after(watcher, after.orders)
+        if after.last > until.last:
             raise CursorTooOld(text)
-        _, changed = await self._stores.changes.after(
-            after.seen, until.seen.snapshot, MAX_CHANGED + 1
-        )
-        if len(changed) > MAX_CHANGED:
-            raise CursorTooOld(text)
-        told: dict[str, list[event_pb2.JobEvent]] = {}
-        for runner_id, order in until.orders.items():
-            known = after.orders.get(runner_id)
-            events = await self._feeds.missed(runner_id, known or 0, order)
-            if events is not None:
-                told[runner_id] = events
-            elif known is not None:
-                raise CursorTooOld(text)
-        rows = await self._rows(told, changed)
-        orders = {id_: order for id_, order in after.orders.items() if id_ in told}
-        new = {one.request.request_id for one in changed}
-        for runner_id, events in told.items():
-            async for change in self._steps(runner_id, events, rows, new, after.seen, orders):
-                yield change
-        # One whose first changes were told out of their order has no place to go on from.
-        exact = not after.seen.half
-        async for change in self._changes(changed, set(told), after.seen, until, exact=exact):
-            yield change
-        async for change in self._uncovered(set(told), new):
-            yield change
+        steps, covered = await self._steps(after, until, text)
+        # Read before the changes: what is not among these is as it was at the cursor.
+        rows = await self._stores.requests.get(list(steps))
+        new = await self._changed(after.seen, text)
+        later = await self._changed(until.seen, text)
+        missed: list[Change] = []
+        for request_id, row in rows.items():
+            if request_id not in new:
+                told = row_revision(row) or revision_of(row.epoch, BEGUN_STEP)
+                changes = [change async for change in self._stepwise(row, steps[request_id])]
+                missed += _rising(changes, told)
+        for request_id, row in new.items():
+            if request_id in live or request_id not in later:  # Else it came after `until`.
+                as_told = live.get(request_id, row)
+                missed += await self._of_new(as_told, steps.get(request_id, []), covered)
+        for row in live.values():
+            # What a runner told last that does not answer may be lost.
+            is_lost = row.state is State.RUNNING and row.runner_id not in covered
+            if is_lost and row.request_id not in rows and row.request_id not in new:
+                missed.append(await self._now(row))
+        return missed
 
-    async def _mark(self, watcher: Watcher, after: Cursor, text: str) -> Cursor:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
-        while not self._hub.is_as_far_as(after.orders) or any(
-            self._feeds.knows(runner_id) and not self._feeds.hears(runner_id)
-            for runner_id in after.orders
-        ):
-            if loop.time() > end:
-                break
-            await asyncio.sleep(0.02)
-        if not self._hub.is_as_far_as(after.orders):
-            raise CursorTooOld(text)
-        return await self._hub.mark(watcher)
-
-    async def _rows(
-        self, told: Mapping[str, list[event_pb2.JobEvent]], changed: list[Changed]
-    ) -> dict[str, Request]:
-        rows = {one.request.request_id: one.request for one in changed}
-        named = {event.request_id for events in told.values() for event in events}
-        return await self._stores.requests.get(list(named - rows.keys())) | rows
+    async def _of_new(
+        self, row: Request, steps: Sequence[Step], covered: Container[str]
+    ) -> list[Change]:
+        """What was missed of a request that has another state than it had at the cursor."""
+        goes_on = row.state is State.RUNNING and row.runner_id in covered
+        changes = [] if goes_on else [await self._now(row)]
+        changes += [change async for change in self._stepwise(row, steps)]
+        # An epoch had begun before the cursor if its runner knows all that came after the cursor,
+        # and the beginning is not among it.
+        begun_before = {event.epoch for _, event in steps} | ({row.epoch} if goes_on else set())
+        begun_before -= {event.epoch for _, event in steps if event.moment == BEGUN}
+        return _rising(changes, revision_of(max(begun_before), 0) if begun_before else 0)
 
     async def _steps(
-        self,
-        runner_id: str,
-        events: list[event_pb2.JobEvent],
-        rows: Mapping[str, Request],
-        changed: set[str],
-        seen: Seen,
-        orders: dict[str, int],
-    ) -> AsyncIterator[Change]:
-        for event in events:
-            orders[runner_id] = event.order
-            cursor = seen_text(seen) + orders_text(orders)
-            row = rows.get(event.request_id)
-            if row is None or (row.state in FINAL and event.request_id not in changed):
-                continue  # Its end was told before the cursor.
-            running = begun(row, event, runner_id, self._feeds.address(runner_id))
-            if event.moment == event_pb2.CHAIN_MOMENT_BEGUN:
-                at = revision_of(event.epoch, event.sequence_number)
-                view = await self._views.stored(running, at)
-                yield view.snapshot_change(State.PENDING, cursor)
-            elif event.moment == event_pb2.CHAIN_MOMENT_UNSPECIFIED:
-                yield job_change(running, event, counted=True, cursor=cursor)
-
-    async def _changes(
-        self, changed: list[Changed], covered: set[str], seen: Seen, until: Cursor, *, exact: bool
-    ) -> AsyncIterator[Change]:
-        orders = orders_text(until.orders)
-        for one in changed:
-            row = one.request
-            if row.state is State.RUNNING and row.runner_id in covered:
+        self, after: Cursor, until: Cursor, text: str
+    ) -> tuple[dict[str, list[Step]], set[str]]:
+        """What was told between two cursors, by request; and the runners that tell all of it."""
+        steps: dict[str, list[Step]] = {}
+        covered: set[str] = set()
+        for runner_id, order in until.orders.items():
+            known = after.orders.get(runner_id, 0)
+            if order < known:
                 continue
-            half = Seen(seen.snapshot, until.seen.snapshot, one.change, row.request_id)
-            cursor = seen_text(half) + orders if exact else ""
-            revision = row_revision(row)
-            view = (
-                await self._views.stored(row, revision) if revision else await self._views.now(row)
-            )
-            yield view.snapshot_change(State.RUNNING, cursor)
+            try:
+                events = await self._feeds.missed(runner_id, known, order)
+            except LookupError:
+                if runner_id in after.orders:
+                    raise CursorTooOld(text) from None
+                continue
+            if events is None:
+                continue
+            covered.add(runner_id)
+            for event in events:
+                steps.setdefault(event.request_id, []).append((runner_id, event))
+        return steps, covered
 
-    async def _uncovered(self, covered: set[str], told: set[str]) -> AsyncIterator[Change]:
-        """Requests of runners that do not answer: what they told last may be lost."""
-        for row in self._hub.running():
-            if row.runner_id not in covered and row.request_id not in told:
-                view = await self._views.now(row)
-                yield view.snapshot_change(State.RUNNING, "")
+    async def _changed(self, seen: str, text: str) -> dict[str, Request]:
+        _, changed = await self._stores.changes.after(seen, MAX_CHANGED + 1)
+        if len(changed) > MAX_CHANGED:
+            raise CursorTooOld(text)
+        return {row.request_id: row for row in changed}
+
+    async def _stepwise(self, row: Request, steps: Iterable[Step]) -> AsyncIterator[Change]:
+        for runner_id, event in steps:
+            running = begun(row, event, runner_id, self._feeds.address(runner_id))
+            if event.moment == BEGUN:
+                at = revision_of(event.epoch, event.sequence_number)
+                yield (await self._views.stored(running, at)).snapshot_change(State.PENDING)
+            elif event.moment != LEFT:
+                yield job_change(running, event, counted=True)
+
+    async def _now(self, row: Request) -> Change:
+        revision = row_revision(row)
+        view = await (self._views.stored(row, revision) if revision else self._views.now(row))
+        return view.snapshot_change(State.RUNNING)
 
 
-def _last(seen: Seen) -> int:
-    return int((seen.half or seen.snapshot).split(":")[1])
+def _rising(changes: Iterable[Change], told: int) -> list[Change]:
+    """Changes in order, but for those up to a revision."""
+    rising: list[Change] = []
+    for change in sorted(changes, key=lambda change: change.revision):
+        if change.revision > told:
+            rising.append(change)
+            told = change.revision
+    return rising

@@ -8,19 +8,16 @@ snapshot of it, and what runners tell by each runner, as the order of its last e
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from spincycle.errors import InvalidInput
-from spincycle.request_manager.change_store import Seen
 
 _SNAPSHOT = r"\d{1,18}:\d{1,18}:(?:\d{1,18}(?:,\d{1,18})*)?"
 _ALL = re.compile(
-    rf"a(?P<snapshot>{_SNAPSHOT})(/(?P<half>{_SNAPSHOT})/(?P<change>\d{{1,18}})/(?P<id>[0-9a-v]*))?"
-    r"(?P<orders>(\.[^.=]{1,200}=\d{1,18})*)",
-    re.ASCII,
+    rf"a(?P<snapshot>{_SNAPSHOT})(?P<orders>(\.[^.=]{{1,200}}=\d{{1,18}})*)", re.ASCII
 )
 _NAMED = re.compile(r"\d{1,20}(,\d{1,20})*", re.ASCII)
 _UINT64 = 2**64
@@ -31,23 +28,23 @@ class Cursor:
     """Of a stream of all requests.
 
     Attributes:
-        seen: changes of requests.
-        orders: by runner id, the order of its last event.
+        seen: snapshot of the database: what is visible in it was told.
+        orders: by runner id, the order of its last event that was told.
     """
 
-    seen: Seen
+    seen: str
     orders: dict[str, int]
 
+    @property
+    def text(self) -> str:
+        """The cursor as it is told."""
+        orders = (f".{_name(runner_id)}={order}" for runner_id, order in self.orders.items())
+        return f"a{self.seen}{''.join(orders)}"
 
-def seen_text(seen: Seen) -> str:
-    """First part of a cursor."""
-    half = f"/{seen.half}/{seen.change}/{seen.request_id}" if seen.half else ""
-    return f"a{seen.snapshot}{half}"
-
-
-def orders_text(orders: Mapping[str, int]) -> str:
-    """Second part of a cursor."""
-    return "".join(f".{_name(runner_id)}={order}" for runner_id, order in orders.items())
+    @property
+    def last(self) -> int:
+        """The first transaction that had not been given an id when the snapshot was taken."""
+        return int(self.seen.split(":")[1])
 
 
 @lru_cache(maxsize=1000)
@@ -62,13 +59,10 @@ def read_cursor(text: str) -> Cursor:
         InvalidInput: it is none.
     """
     match = _ALL.fullmatch(text)
-    if match is None or not all(map(_is_snapshot, (match["snapshot"], match["half"] or "1:1:"))):
+    if match is None or not _is_snapshot(match["snapshot"]):
         raise _not_ours("of a stream of many requests")
     orders = dict(part.split("=") for part in match["orders"].split(".")[1:])
-    seen = Seen(
-        match["snapshot"], match["half"] or "", int(match["change"] or 0), match["id"] or ""
-    )
-    return Cursor(seen, {unquote(name): int(order) for name, order in orders.items()})
+    return Cursor(match["snapshot"], {unquote(name): int(order) for name, order in orders.items()})
 
 
 def read_named_cursor(text: str, request_ids: Sequence[str]) -> dict[str, int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import grpc
 import structlog
 
-from spincycle.errors import DatabaseUnavailable
+from spincycle.errors import DatabaseUnavailable, ServiceUnavailable, SpinCycleError
 from spincycle.process import keep_up
 from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runners import RunnerDirectory
@@ -33,8 +34,12 @@ DESCRIBED_AT_ONCE = 25
 class Hearer(Protocol):
     """Who hears what runners tell."""
 
-    async def began(self, runner_id: str, order: int, *, gap: bool) -> None:
-        """A stream begins after an order; with `gap`, not where the last one ended."""
+    async def began(self, runner_id: str, order: int, here: Sequence[str] | None) -> None:
+        """A stream begins after an order.
+
+        `here` are the requests whose chains the runner has then; None if the stream goes on
+        where the last one ended.
+        """
         ...
 
     async def heard(self, runner_id: str, events: Sequence[event_pb2.JobEvent]) -> None:
@@ -99,46 +104,57 @@ class Feeds:
 
     async def describe(
         self, runner_id: str, chains: Iterable[rpc.KnownChain]
-    ) -> dict[str, rpc.ChainStatus]:
-        """How chains of a runner are, by request; those that it does not have are missing."""
-        feed = self._feeds.get(runner_id)
-        named = list(chains)
+    ) -> tuple[dict[str, rpc.ChainStatus], int]:
+        """How chains of a runner are, by request, and the order up to which that goes.
+
+        Those that it does not have are missing.
+
+        Raises:
+            ServiceUnavailable: the runner does not answer.
+        """
         found: dict[str, rpc.ChainStatus] = {}
+        order = 0
+        feed = self._feeds.get(runner_id)
         if feed is None:
-            return found
+            return found, order
+        named = list(chains)
         for start in range(0, len(named), DESCRIBED_AT_ONCE):
-            request = rpc.DescribeChainsRequest(chains=named[start : start + DESCRIBED_AT_ONCE])
-            try:
-                response = await feed.client.stub.DescribeChains(request, timeout=DESCRIBE_TIMEOUT)
-            except grpc.aio.AioRpcError as failure:
-                structlog.get_logger().warning(
-                    "chains not described", runner_id=runner_id, cause=failure.details()
-                )
-                break
+            some = named[start : start + DESCRIBED_AT_ONCE]
+            response = await feed.describe(rpc.DescribeChainsRequest(chains=some))
             found |= {chain.request_id: chain for chain in response.chains}
-        return found
+            order = response.order
+        return found, order
+
+    async def orders(self) -> dict[str, int]:
+        """Order of the last event of each runner that answers."""
+        connected = [id_ for id_, feed in self._feeds.items() if feed.connected.is_set()]
+        asked = [self._feeds[runner_id].order() for runner_id in connected]
+        orders = zip(connected, await asyncio.gather(*asked), strict=True)
+        return {runner_id: order for runner_id, order in orders if order is not None}
 
     async def missed(
         self, runner_id: str, after: int, until: int
     ) -> list[event_pb2.JobEvent] | None:
-        """Events of a runner between two orders; None if it no longer has them all."""
+        """Events of a runner between two orders; None if it does not answer.
+
+        Raises:
+            LookupError: it no longer has them all.
+        """
         feed = self._feeds.get(runner_id)
         if feed is None:
             return None
+        if after == until:
+            return []
         events: list[event_pb2.JobEvent] = []
         request = rpc.WatchJobsRequest(runner_id=runner_id, resume=True, after_order=after)
         call = feed.client.stub.WatchJobs(request, timeout=DESCRIBE_TIMEOUT)
         try:
-            first = True
             while not events or events[-1].order < until:
                 response = await call.read()
                 if not isinstance(response, rpc.WatchJobsResponse):
                     return None
-                if first and response.gap:
-                    return None
-                if first and response.order >= until:
-                    return []
-                first = False
+                if response.gap:
+                    raise LookupError(runner_id)
                 events.extend(response.events)
         except grpc.aio.AioRpcError:
             return None
@@ -175,6 +191,27 @@ class _Feed:
         self._task.cancel()
         return self._task
 
+    async def describe(self, request: rpc.DescribeChainsRequest) -> rpc.DescribeChainsResponse:
+        """Ask the runner how chains are.
+
+        Raises:
+            ServiceUnavailable: it does not answer.
+        """
+        try:
+            return await self.client.stub.DescribeChains(request, timeout=DESCRIBE_TIMEOUT)
+        except grpc.aio.AioRpcError as failure:
+            runner = self.client.runner
+            structlog.get_logger().warning(
+                "chains not described", runner_id=runner.runner_id, cause=failure.details()
+            )
+            raise ServiceUnavailable("the job runner", runner.address) from failure
+
+    async def order(self) -> int | None:
+        """Order of the runner's last event; None if it does not answer."""
+        with suppress(ServiceUnavailable):
+            return (await self.describe(rpc.DescribeChainsRequest())).order
+        return None
+
     async def _run(self) -> None:
         order: int | None = None
         wait = FIRST_RETRY
@@ -187,15 +224,16 @@ class _Feed:
             try:
                 first = await call.read()
                 if isinstance(first, rpc.WatchJobsResponse):
-                    gap = order is None or first.gap
-                    order = first.order if gap else order
+                    is_anew = order is None or first.gap
                     self.connected.set()
-                    await self._hearer.began(runner_id, order or 0, gap=gap)
+                    here = first.request_ids if is_anew else None
+                    await self._hearer.began(runner_id, first.order, here)
+                    order = first.order if is_anew else order
                     wait = FIRST_RETRY
                 while isinstance(response := await call.read(), rpc.WatchJobsResponse):
                     await self._hearer.heard(runner_id, response.events)
                     order = response.events[-1].order if response.events else order
-            except (grpc.aio.AioRpcError, DatabaseUnavailable) as failure:
+            except (grpc.aio.AioRpcError, SpinCycleError) as failure:
                 structlog.get_logger().info(
                     "stream of a runner broke", runner_id=runner_id, cause=_cause(failure)
                 )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from spincycle.errors import DatabaseUnavailable
-from spincycle.request_manager.change_store import Changed, ChangeStore, Seen
+from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.changes import ANYTHING, Changes
 from spincycle.request_manager.model import Request
 
@@ -37,12 +37,12 @@ class Looking:
         is_watched: Callable[[str], bool],
         learn: Learn,
     ) -> None:
-        self.rows: asyncio.Queue[tuple[str, list[Changed]]] = asyncio.Queue()
+        self.rows: asyncio.Queue[tuple[str, list[Request]]] = asyncio.Queue()
         self._store = store
         self._changes = changes
         self._is_watched = is_watched
         self._learn = learn
-        self._seen = Seen("")
+        self._seen = ""
         self._wake = asyncio.Event()
         self._looked = asyncio.Event()
         self._looks = 0
@@ -50,8 +50,8 @@ class Looking:
         self._anything = False
         self._unheeded = 0
 
-    async def begin(self) -> Seen:
-        """Look at what is committed from now on; answers where that is."""
+    async def begin(self) -> str:
+        """Look at what is committed from now on; answers the snapshot after which that is."""
         self._seen = await self._store.now()
         self._changes.listen(self._heard)
         return self._seen
@@ -82,7 +82,7 @@ class Looking:
             self._looking = True
             try:
                 snapshot, rows = await self._store.after(self._seen)
-                await self._learn([changed.request for changed in rows], anything)
+                await self._learn(rows, anything)
             except DatabaseUnavailable:
                 self._anything |= anything
                 await asyncio.sleep(RETRY_INTERVAL)
@@ -90,7 +90,7 @@ class Looking:
                 continue
             finally:
                 self._looking = False
-            self._seen = Seen(snapshot)
+            self._seen = snapshot
             self.rows.put_nowait((snapshot, rows))
             self._looks += 1
             self._looked.set()

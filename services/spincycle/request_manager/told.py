@@ -20,8 +20,9 @@ from spincycle.v1 import (
 )
 
 _EVENTS_TAG = b"\x0a"
+_PLACE_TAG = b"\x12"
 _CURSOR_TAG = b"\x1a"
-"""Fields WatchResponse.events and RequestEvent.cursor on the wire."""
+"""Fields WatchResponse.events, WatchResponse.cursor and RequestEvent.cursor on the wire."""
 
 
 class Change:
@@ -30,12 +31,9 @@ class Change:
     Attributes:
         request: the request as it was then, but for its counts.
         before: its state before.
-        cursor: where a stream of all requests goes on after it; empty if it cannot.
     """
 
-    __slots__ = (
-        "_brief", "_framed", "_full", "_snapshot", "before", "cursor", "request", "revision",
-    )  # fmt: skip
+    __slots__ = ("_brief", "_framed", "_full", "_snapshot", "before", "request", "revision")
 
     def __init__(
         self,
@@ -43,13 +41,11 @@ class Change:
         before: State,
         full: event_pb2.RequestEvent,
         brief: event_pb2.RequestEvent | None,
-        cursor: str = "",
     ) -> None:
         """`brief` is for those who want no jobs; None if there is nothing for them."""
         self.request = request
         self.before = before
         self.revision = full.revision
-        self.cursor = cursor
         self._snapshot = full.HasField("snapshot")
         self._full = full.SerializeToString()
         self._brief = self._full if brief is full else brief.SerializeToString() if brief else b""
@@ -105,7 +101,7 @@ def output_event(piece: job_log_service_pb2.JobOutput, revision: int, cursor: st
 def cursor_alone(cursor: str) -> bytes:
     """A WatchResponse that tells where the stream is, and nothing else."""
     told = cursor.encode()
-    return b"\x12" + _varint(len(told)) + told
+    return _PLACE_TAG + _varint(len(told)) + told
 
 
 def _varint(number: int) -> bytes:
@@ -118,27 +114,25 @@ def _varint(number: int) -> bytes:
 
 
 def request_change(
-    request: Request, before: State, revision: int, cursor: str, finished_jobs: int = 0
+    request: Request, before: State, revision: int, finished_jobs: int = 0
 ) -> Change:
     """A request has another state."""
     event = _event(request.request_id, revision)
     event.occurred_at.GetCurrentTime()
     _fill_request(event.request, request, revision)
     event.request.finished_jobs = max(finished_jobs, request.finished_jobs)
-    return Change(request, before, event, event, cursor)
+    return Change(request, before, event, event)
 
 
-def snapshot_change(
-    request: Request, before: State, snapshot: event_pb2.RequestSnapshot, cursor: str
-) -> Change:
+def snapshot_change(request: Request, before: State, snapshot: event_pb2.RequestSnapshot) -> Change:
     """A request as a whole; its revision is that of the snapshot."""
     event = _event(request.request_id, snapshot.request.revision)
     event.occurred_at.GetCurrentTime()
     event.snapshot.CopyFrom(snapshot)
-    return Change(request, before, event, event, cursor)
+    return Change(request, before, event, event)
 
 
-def job_change(request: Request, told: event_pb2.JobEvent, counted: bool, cursor: str) -> Change:
+def job_change(request: Request, told: event_pb2.JobEvent, *, counted: bool) -> Change:
     """A job has changed; `counted` if the counts of the request moved with it."""
     event = event_pb2.RequestEvent(
         request_id=request.request_id,
@@ -155,24 +149,24 @@ def job_change(request: Request, told: event_pb2.JobEvent, counted: bool, cursor
         _fill_request(brief.request, request, event.revision)
         brief.request.finished_jobs = told.finished_jobs
         brief.request.rolled_back_jobs = told.rolled_back_jobs
-    return Change(request, request.state, event, brief, cursor)
+    return Change(request, request.state, event, brief)
 
 
-def runner_changes(request: Request, told: event_pb2.JobEvent, cursor: str) -> Iterator[Change]:
+def runner_changes(request: Request, told: event_pb2.JobEvent) -> Iterator[Change]:
     """What a runner told of a request that it runs, as an event; none if its chain has left."""
     if told.moment == event_pb2.CHAIN_MOMENT_BEGUN:
         at = revision_of(told.epoch, told.sequence_number)
-        yield request_change(request, State.PENDING, at, cursor)
+        yield request_change(request, State.PENDING, at)
     elif told.moment == event_pb2.CHAIN_MOMENT_UNSPECIFIED:
-        yield job_change(request, told, counted=True, cursor=cursor)
+        yield job_change(request, told, counted=True)
 
 
-def entry_change(request: Request, entry: job_log_pb2.JobLog, cursor: str) -> Change:
+def entry_change(request: Request, entry: job_log_pb2.JobLog) -> Change:
     """A try has ended, as the journal says of it."""
     event = _event(request.request_id, entry_revision(entry))
     event.occurred_at.CopyFrom(entry.finished_at)
     event.job.CopyFrom(entry_status(entry))
-    return Change(request, request.state, event, None, cursor)
+    return Change(request, request.state, event, None)
 
 
 def entry_revision(entry: job_log_pb2.JobLog) -> int:

@@ -47,6 +47,18 @@ class Tracked:
         ran_since = row.epoch > revision.parts_of(self.told).epoch
         return ran_since and row.started_at is not None
 
+    def lacks_before(self, at: int) -> bool:
+        """Whether tries had ended before a revision, as it says, whose ends were not told."""
+        _, position, step = revision.parts_of(at)
+        ended = position if step else position - 1
+        return bool(self.told) and ended > self.position
+
+    def reached(self, at: int) -> None:
+        """All that its runner told up to a revision was told, and more may come."""
+        self.told = max(self.told, at)
+        self.position = max(self.position, revision.parts_of(at).position)
+        self.settled = False
+
     def is_running(self, epoch: int) -> bool:
         """Whether it was told that the request runs under this epoch, or a later one."""
         return self.row.epoch > epoch or (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from spincycle.errors import SpinCycleError
+from spincycle.errors import ServiceUnavailable, SpinCycleError
 from spincycle.request_arg import RequestArg
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.feeds import Feeds
@@ -51,7 +52,7 @@ class View:
     counts: tuple[int, int] = (0, 0)
     missed: Sequence[event_pb2.JobEvent] | None = None
 
-    def snapshot_change(self, before: State, cursor: str) -> Change:
+    def snapshot_change(self, before: State) -> Change:
         """The view as an event."""
         message = encode_request(self.row)
         message.args.extend(encode_arg(arg) for arg in self.args)
@@ -59,7 +60,7 @@ class View:
         if self.counts[0] > message.finished_jobs:
             message.finished_jobs, message.rolled_back_jobs = self.counts
         snapshot = event_pb2.RequestSnapshot(request=message, jobs=self.jobs)
-        return snapshot_change(self.row, before, snapshot, cursor)
+        return snapshot_change(self.row, before, snapshot)
 
 
 class Views:
@@ -105,6 +106,24 @@ class Views:
             else:
                 views.append(await self._from_runner(row, chain, its_args))
         return views
+
+    async def of_runner(self, rows: Sequence[Request], runner_id: str) -> tuple[list[View], int]:
+        """How requests are whose chains are at a runner, and the order up to which that goes.
+
+        Those that it does not know are missing.
+
+        Raises:
+            ServiceUnavailable: the runner does not answer.
+        """
+        chains = [job_runner_service_pb2.KnownChain(request_id=row.request_id) for row in rows]
+        described, order = await self._feeds.describe(runner_id, chains)
+        args = await self._changes.args(list(described)) if described else {}
+        views = [
+            await self._from_runner(row, described[row.request_id], args.get(row.request_id, []))
+            for row in rows
+            if row.request_id in described
+        ]
+        return views, order
 
     async def stored(self, row: Request, revision: int) -> View:
         """How a request was at a revision, as the database and the journal have it."""
@@ -159,7 +178,8 @@ class Views:
                 by_runner.setdefault(row.runner_id, []).append(chain)
         described: dict[str, job_runner_service_pb2.ChainStatus] = {}
         for runner_id, chains in by_runner.items():
-            described |= await self._feeds.describe(runner_id, chains)
+            with suppress(ServiceUnavailable):  # What is stored must do.
+                described |= (await self._feeds.describe(runner_id, chains))[0]
         return described
 
     async def _from_runner(
@@ -189,7 +209,7 @@ class Views:
     ) -> View:
         jobs: dict[str, status_pb2.JobStatus] = {}
         position = 0
-        if row.epoch:
+        if row.epoch and until:
             async for entry in self._job_log.entries(row.request_id, without_output=True):
                 if entry.position > until:
                     break

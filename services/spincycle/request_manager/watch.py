@@ -6,7 +6,7 @@ What is answered are the bytes of WatchResponses: an event is encoded once for a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -41,6 +41,12 @@ TURN = 10.0
 
 SNAPSHOTS_AT_ONCE = 100
 """Requests whose snapshots are made at once."""
+
+MAX_PIECE = 1024 * 1024
+"""Bytes that were missed beyond which they are told in several messages."""
+
+MAX_PASSED = 1000
+"""Changes that pass a filter by after which its watcher is given a cursor all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,8 @@ class Watch:
                             asyncio.create_task(self._views.put_output(request_id, watcher))
                             for request_id in named.open
                         ]
-                    async for changes in watcher.batches():
-                        parts = [await named.encoded(one) for one in changes]
+                    async for batch in watcher.batches():
+                        parts = [await named.encoded(one) for one in batch]
                         if any(parts):
                             yield b"".join(parts)
                         if not named.open:
@@ -119,6 +125,7 @@ class Watch:
                 self._hub.track(watcher, row)
         # Read again: from here on nothing that changes escapes the watcher.
         rows = await self._rows(request_ids)
+        await self._hub.listen_to(rows)
         for row in rows:
             if named.expect(row.request_id) > revision.ended(row.epoch):
                 raise CursorTooOld(cursor)
@@ -143,46 +150,26 @@ class Watch:
         """
         after = read_cursor(cursor) if cursor else None
         watcher = Watcher()
+        many = _Many(self._views, which, options)
         async with self._hub.watching(), AsyncExitStack() as beginning_alone:
             try:
                 # One after another, so that each has begun before much has happened meanwhile.
                 await beginning_alone.enter_async_context(self._its_turn())
                 await self._hub.track_all(watcher)
-                told: dict[str, int] = {}
-                beginning = (
-                    self._snapshots(which)
-                    if after is None
-                    else self._catching_up.run(watcher, after, cursor)
-                )
-                async for first in beginning:
-                    if first.is_snapshot:
-                        told[first.request.request_id] = first.revision
-                    if part := await self._to_all(first, which, options, first.cursor):
-                        yield part
                 if after is None:
-                    await self._hub.mark(watcher)
+                    async for change in self._snapshots(many):
+                        await many.add(change)
+                        yield many.take()
+                else:
+                    for change in await self._catching_up.run(watcher, after, cursor):
+                        await many.add(change)
+                        if many.size > MAX_PIECE:
+                            yield many.take()
+                begun = await self._hub.mark(watcher)
                 await beginning_alone.aclose()
-                marked = False
-                async for changes in watcher.batches():
-                    parts: list[bytes] = []
-                    for change in changes:
-                        if isinstance(change, Printed):
-                            continue
-                        if isinstance(change, Mark):
-                            marked = True
-                            parts.append(cursor_alone(change.cursor))
-                            # What comes now is after every snapshot that was told first.
-                            told = told if after else {}
-                            continue
-                        if not marked and after:
-                            continue  # It was told while catching up.
-                        if change.revision <= told.get(change.request.request_id, 0):
-                            continue
-                        told.pop(change.request.request_id, None)
-                        place = change.cursor if marked else ""
-                        parts.append(await self._to_all(change, which, options, place))
-                    if any(parts):
-                        yield b"".join(parts)
+                async for batch in watcher.batches():
+                    if part := await many.told(batch, begun):
+                        yield part
             finally:
                 self._hub.forget_all(watcher)
 
@@ -205,21 +192,11 @@ class Watch:
             limit.cancel()
             end()
 
-    async def _snapshots(self, which: RequestFilter) -> AsyncIterator[Change]:
-        rows = [row for row in await self._views.live() if matches(row, row.state, which)]
+    async def _snapshots(self, many: _Many) -> AsyncIterator[Change]:
+        rows = [row for row in await self._views.live() if many.wants(row, row.state)]
         for start in range(0, len(rows), SNAPSHOTS_AT_ONCE):
             for view in await self._views.now_all(rows[start : start + SNAPSHOTS_AT_ONCE], {}):
-                yield view.snapshot_change(view.row.state, "")
-
-    async def _to_all(
-        self, change: Change, which: RequestFilter, options: WatchOptions, cursor: str
-    ) -> bytes:
-        if not matches(change.request, change.before, which):
-            return b""
-        if options.include_job_chain and change.is_snapshot:
-            chain = await self._views.chain(change.request.request_id)
-            return change.with_chain(chain, cursor)
-        return change.encoded(cursor, options.requests_only)
+                yield view.snapshot_change(view.row.state)
 
     async def _rows(self, request_ids: Sequence[str]) -> list[Request]:
         found = await self._store.get(request_ids)
@@ -227,6 +204,71 @@ class Watch:
             if request_id not in found:
                 raise RequestNotFound(request_id)
         return [found[request_id] for request_id in request_ids]
+
+
+class _Many:
+    """How far one watcher of all requests is.
+
+    Attributes:
+        size: bytes that wait to be taken.
+    """
+
+    def __init__(self, views: Views, which: RequestFilter, options: WatchOptions) -> None:
+        self._views = views
+        self._which = which
+        self._options = options
+        self._has_begun = False
+        self._first: dict[str, int] = {}
+        self._parts: list[bytes] = []
+        self._passed = 0
+        self.size = 0
+
+    def wants(self, request: Request, before: State) -> bool:
+        """Whether a change of a request is for this watcher."""
+        return matches(request, before, self._which)
+
+    async def add(self, change: Change) -> None:
+        """Take a change, unless it is not for this watcher or was told first."""
+        self._passed += 1
+        request_id = change.request.request_id
+        if change.revision <= self._first.get(request_id, 0):
+            return
+        if self._has_begun:
+            self._first.pop(request_id, None)
+        else:
+            self._first[request_id] = change.revision
+        if not self.wants(change.request, change.before):
+            return
+        if self._options.include_job_chain and change.is_snapshot:
+            part = change.with_chain(await self._views.chain(request_id), "")
+        else:
+            part = change.encoded("", self._options.requests_only)
+        self._parts.append(part)
+        self.size += len(part)
+
+    def take(self) -> bytes:
+        """What waits."""
+        parts, self._parts, self.size = self._parts, [], 0
+        return b"".join(parts)
+
+    async def told(self, batch: Iterable[Change | Mark | Printed], begun: Mark) -> bytes:
+        """What is told at once: all of it, and a cursor; nothing if it can wait.
+
+        What comes up to the mark `begun` may have been told first.
+        """
+        cursor = ""
+        for one in batch:
+            if isinstance(one, Mark):
+                if one is begun:
+                    self._has_begun = True
+                    self._passed = MAX_PASSED
+                cursor = one.cursor
+            elif isinstance(one, Change):
+                await self.add(one)
+        if not self._has_begun or not (self.size or self._passed >= MAX_PASSED):
+            return b""
+        self._passed = 0
+        return self.take() + cursor_alone(cursor)
 
 
 class _Named:
@@ -256,23 +298,23 @@ class _Named:
             return
         if view.missed is not None:
             for event in view.missed:
-                for change in runner_changes(row, event, ""):
+                for change in runner_changes(row, event):
                     yield change
             return
         if not seen:
-            yield view.snapshot_change(row.state, "")
+            yield view.snapshot_change(row.state)
             return
         position = revision.parts_of(seen).position
         after = position if position < revision.LAST_POSITION else 0
         async for entry in self._views.entries(row.request_id, after):
-            change = entry_change(row, entry, "")
+            change = entry_change(row, entry)
             if change.revision > view.revision:
                 break
             yield change
         if row.state in FINAL or row.state is State.SUSPENDED:
-            yield request_change(row, State.RUNNING, view.revision, "")
+            yield request_change(row, State.RUNNING, view.revision)
         else:
-            yield view.snapshot_change(row.state, "")
+            yield view.snapshot_change(row.state)
 
     async def encoded(self, one: Change | Mark | Printed) -> bytes:
         """What waits for this watcher, as he gets it."""

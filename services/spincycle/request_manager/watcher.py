@@ -19,7 +19,7 @@ MAX_BYTES_BEHIND = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place among the changes, put there by the watcher itself."""
+    """A place among the changes from which a stream of all requests can be taken up again."""
 
     cursor: str
 
@@ -61,8 +61,13 @@ class Watcher:
 
     def mark(self, mark: Mark) -> None:
         """Put a mark where the queue ends now."""
-        self._changes.append(mark)
-        self._something.set()
+        if self._failure is None:
+            self._changes.append(mark)
+            self._something.set()
+
+    def clear(self) -> None:
+        """Drop what was not taken."""
+        self._changes, self._size = [], 0
 
     def end(self, failure: SpinCycleError) -> None:
         """Let the stream end with a failure; what was not taken is dropped."""

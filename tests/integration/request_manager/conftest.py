@@ -96,6 +96,7 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.told: list[event_pb2.JobEvent] = []
         self.cuts = 0
         self.held = False
+        self.forgets = False
         self.streams = 0
         self._watched = asyncio.Condition()
 
@@ -174,8 +175,11 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
 
     async def _tell_on(self, request, context):  # type: ignore[no-untyped-def]
         cuts = self.cuts
-        place = request.after_order if request.resume else len(self.told)
-        yield job_runner_service_pb2.WatchJobsResponse(order=place)
+        is_anew = self.forgets or not request.resume
+        place = len(self.told) if is_anew else request.after_order
+        yield job_runner_service_pb2.WatchJobsResponse(
+            order=place, gap=self.forgets, request_ids=self.chains if is_anew else ()
+        )
         while True:
             if self.told[place:] and not self.held:
                 events, place = self.told[place:], len(self.told)
@@ -188,7 +192,7 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
 
     async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
-        response = job_runner_service_pb2.DescribeChainsResponse()
+        response = job_runner_service_pb2.DescribeChainsResponse(order=len(self.told))
         for known in request.chains:
             events = [told for told in self.told if told.request_id == known.request_id]
             if known.request_id in self.chains and events:
@@ -231,6 +235,8 @@ class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
         )
 
     async def Tail(self, request, context):  # type: ignore[no-untyped-def]
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         for entry in self.entries.get(request.request_id, []):
             if entry.position > request.after_position:
                 yield job_log_service_pb2.TailResponse(entry=entry)

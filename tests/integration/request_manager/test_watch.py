@@ -10,7 +10,8 @@ import grpc
 import pytest
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
-from spincycle.revision import number_of, parts_of
+from spincycle.request_manager import watch
+from spincycle.revision import number_of, parts_of, waiting
 from spincycle.state import State
 from spincycle.v1 import event_pb2, job_log_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -23,8 +24,10 @@ class Told:
     """What one watcher was told."""
 
     def __init__(self) -> None:
+        self.messages: list[rpc.WatchResponse] = []
         self.events: list[event_pb2.RequestEvent] = []
         self.cursor = ""
+        self.failure: grpc.aio.AioRpcError | None = None
 
     def of(self, request_id: str) -> list[str]:
         """Events of a request in short."""
@@ -57,7 +60,15 @@ async def watching(manager: Manager, **asked: object) -> AsyncIterator[Told]:
     began = asyncio.Event()
 
     async def watch() -> None:
+        try:
+            await take()
+        except grpc.aio.AioRpcError as failure:
+            told.failure = failure
+            raise
+
+    async def take() -> None:
         async for response in manager.stub.Watch(rpc.WatchRequest(**asked)):  # type: ignore[arg-type]
+            told.messages.append(response)
             told.events += response.events
             for cursor in (*(event.cursor for event in response.events), response.cursor):
                 told.cursor = cursor or told.cursor
@@ -217,6 +228,114 @@ async def test_a_stream_of_all_goes_on_with_what_happened_while_nobody_watched(
 
     assert late.of(request_id) == ["a RUNNING", "snapshot COMPLETE"]
     assert late.of(other) == ["snapshot RUNNING"]
+
+
+async def test_each_cursor_leads_to_all_that_was_told_after_it_and_to_nothing_else(
+    manager: Manager,
+) -> None:
+    runners = [await manager.register(SteeredRunner(name)) for name in ("one", "two")]
+    async with watching(manager) as told:
+        ids = [(await manager.create()).request.id for _ in runners]
+        for request_id in ids:
+            await until(lambda id_=request_id: RUNNING in told.states_of(id_))
+        for step, state in enumerate((RUNNING, COMPLETE)):
+            for request_id in ids:
+                (runner,) = (one for one in runners if request_id in one.chains)
+                place = number_of(step, 0 if step else 3)
+                await tell(runner, request_id, "a", state, place)
+                await until(lambda id_=request_id, n=step: told.of(id_)[-1].startswith("a "))
+        await manager.finish(ids[0], 1)
+        await until(lambda: COMPLETE in told.states_of(ids[0]))
+
+    for number, message in enumerate(told.messages):
+        after = [event for later in told.messages[number + 1 :] for event in later.events]
+        async with watching(manager, cursor=message.cursor) as late:
+            await until(lambda late=late: late.cursor != "")
+        assert _places(late.events) == _places(after), message
+
+
+def _places(events: list[event_pb2.RequestEvent]) -> list[tuple[str, int]]:
+    """Request and revision of each event, but for states that lasted until the next one only."""
+    places = ((event.request_id, event.revision) for event in events)
+    return sorted(place for place in places if place[1] > waiting(0))
+
+
+async def test_a_runner_heard_in_the_midst_of_its_work_is_told_of_in_one_piece(
+    manager: Manager,
+) -> None:
+    class Busy(SteeredRunner):
+        async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+            if request.chains:
+                await tell(self, request.chains[0].request_id, "c", RUNNING, number_of(1, 2))
+            return await super().DescribeChains(request, context)
+
+    runner = await manager.register(Busy("one"))
+    async with watching(manager) as told:
+        request_id = await begun(manager, runner)
+        await until(lambda: RUNNING in told.states_of(request_id))
+        runner.held = runner.forgets = True
+        manager.job_log.entries[request_id] = [
+            job_log_pb2.JobLog(
+                request_id=request_id, job_id="a", position=1, epoch=1, state=COMPLETE
+            )
+        ]
+        await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
+        await tell(runner, request_id, "b", RUNNING, number_of(1, 1))
+        seen, before = len(told.messages), told.of(request_id)
+        await runner.cut()
+        await until(lambda: any(one.job.job_id == "c" for one in runner.told))
+        other = (await manager.create()).request.id
+        await until(lambda: told.of(other) != [])
+        assert told.of(request_id) == before
+        await runner.release()
+        await until(lambda: len(told.of(request_id)) > len(before))
+
+    assert told.of(request_id)[len(before) :] == ["a COMPLETE", "snapshot RUNNING a b c"]
+    pieces = [
+        message
+        for message in told.messages[seen:]
+        if any(event.request_id == request_id for event in message.events)
+    ]
+    assert len(pieces) == 1
+    assert f".one={len(runner.told)}" in pieces[0].cursor
+
+
+async def test_who_watches_all_comes_again_for_what_the_journal_did_not_give(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager) as told:
+        ids = [await begun(manager, runner) for _ in range(2)]
+        await until(lambda: all(RUNNING in told.states_of(id_) for id_ in ids))
+        runner.held = manager.job_log.away = True
+        for request_id in ids:
+            await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
+        await asyncio.gather(*(manager.finish(request_id, 1) for request_id in ids))
+        await until(lambda: told.failure is not None)
+        # Somebody stays, so that what was not told is not forgotten with the last who watched.
+        async with watching(manager):
+            manager.job_log.away = False
+            await runner.release()
+            async with watching(manager, cursor=told.cursor) as late:
+                await until(lambda: all(COMPLETE in late.states_of(id_) for id_ in ids))
+
+    assert told.failure is not None
+    assert told.failure.code() is grpc.StatusCode.UNAVAILABLE
+    assert [late.of(id_) for id_ in ids] == [["a COMPLETE", "snapshot COMPLETE"]] * 2
+
+
+async def test_a_watcher_that_is_told_little_still_gets_to_know_where_it_is(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MAX_PASSED", 2)
+    only = request_pb2.RequestFilter(type="no-such-type")
+    async with watching(manager, filter=only) as told:
+        first = told.cursor
+        for _ in range(2):
+            await manager.create()
+        await until(lambda: told.cursor != first)
+
+    assert told.events == []
 
 
 async def test_nothing_is_asked_of_runners_and_database_while_nobody_watches(

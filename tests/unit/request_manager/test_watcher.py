@@ -25,7 +25,7 @@ def a_request(state: State = State.RUNNING, **more: object) -> Request:
 
 
 def a_change(revision: int = 7) -> Change:
-    return request_change(a_request(), State.PENDING, revision, "all")
+    return request_change(a_request(), State.PENDING, revision)
 
 
 async def test_a_watcher_is_given_all_that_waits_at_once() -> None:

@@ -3,22 +3,16 @@
 SELECT pg_current_snapshot()::text AS snapshot;
 
 -- name: changed_requests
--- Requests whose state changed after a snapshot and, if it is given, up to another one, in order
--- of change. Of those in the span of a third one, only what comes after a place is answered.
--- There is a row without a request in any case, which has the snapshot up to now.
+-- Requests whose state changed after a snapshot, in the order of their changes. There is a row
+-- without a request in any case, which has the snapshot up to now.
 SELECT s.snapshot, c.*
   FROM (SELECT pg_current_snapshot()::text AS snapshot) AS s
   LEFT JOIN LATERAL
-       (SELECT r.*, n.address AS runner_address, r.changed::text::bigint AS change
+       (SELECT r.*, n.address AS runner_address
           FROM request_manager.requests AS r
           LEFT JOIN request_manager.runners AS n USING (runner_id)
          WHERE r.changed >= pg_snapshot_xmin(:seen::text::pg_snapshot)
            AND NOT pg_visible_in_snapshot(r.changed, :seen::text::pg_snapshot)
-           AND (:until::text IS NULL
-                OR pg_visible_in_snapshot(r.changed, :until::text::pg_snapshot))
-           AND (:half_seen::text IS NULL
-                OR NOT pg_visible_in_snapshot(r.changed, :half_seen::text::pg_snapshot)
-                OR (r.changed::text::bigint, r.request_id) > (:change::bigint, :request_id::text))
          ORDER BY r.changed, r.request_id
          LIMIT :limit::integer) AS c ON true;
 
