@@ -21,6 +21,10 @@ from spincycle.dev.ready import is_ready
 from spincycle.dev.services import FREE_PORTS, Content, Service, child_environment, services
 
 REPOSITORY = Path(__file__).parents[2]
+
+WITHOUT = Path(__file__).parent / "without"
+"""Stands before what is installed here, and not where services run."""
+
 _PATIENCE = 300.0
 
 
@@ -97,7 +101,7 @@ class Stand:
         write_specs(specs, self._sizes)
         await self.database.start()
         await self._count_statements()
-        environment = child_environment(self.home, [REPOSITORY])
+        environment = child_environment(self.home, [REPOSITORY, WITHOUT])
         behind, gateway = services(self.ports, Content(specs), self.database.dsn(), 1)
         for service in (*behind, gateway):
             plain = {
