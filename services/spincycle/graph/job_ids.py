@@ -7,6 +7,9 @@ import string
 
 ALPHABET = string.ascii_letters + string.digits
 
+# One for all requests: seeding another one takes longer than drawing the ids of a small request.
+_DRAW = random.Random()  # noqa: S311 - an id is a name, not a secret
+
 
 class IdsUsedUp(Exception):
     """There is no id left."""
@@ -21,7 +24,7 @@ class JobIds:
     def __init__(self, length: int = 4, draw: random.Random | None = None) -> None:
         self._length = length
         self._size = len(ALPHABET) ** length
-        self._draw = draw or random.Random()  # noqa: S311 - an id is a name, not a secret
+        self._draw = draw or _DRAW
         self._used: set[int] = set()
 
     def new(self) -> str:
