@@ -110,7 +110,7 @@ def _database(results: Results) -> Iterator[str]:
     yield from _table(
         (
             "database", "in flight", "statements a request", "commits a request",
-            "statements a job", "entries an append", "requests a create", "requests a finish",
+            "statements a job", "entries an append", "requests a finish",
         ),
         (
             [
@@ -119,7 +119,6 @@ def _database(results: Results) -> Iterator[str]:
                 _told(runs, lambda one: one.commits / one.requests),
                 _told(runs, lambda one: one.statements / one.jobs),
                 _told(runs, lambda one: one.jobs / max(1, one.calls.get("append", 0))),
-                _told(runs, lambda one: one.requests / max(1, one.calls.get("create_requests", 0))),
                 _told(runs, lambda one: one.requests / max(1, one.calls.get("finish_requests", 0))),
             ]
             for runs in results.shapes.values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -84,6 +84,14 @@ class Session:
         query = self._queries[name]
         rows: list[asyncpg.Record] = await self._connection.fetch(
             query.sql, *query.bind(values), timeout=deadline.left(self._timeout)
+        )
+        return rows
+
+    async def fetch_each(self, name: str, values: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
+        """All rows of a query that is run for each of several sets of values."""
+        query = self._queries[name]
+        rows: list[asyncpg.Record] = await self._connection.fetchmany(
+            query.sql, [query.bind(one) for one in values], timeout=deadline.left(self._timeout)
         )
         return rows
 
@@ -176,6 +184,13 @@ class Database:
     async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
         """All rows of a query."""
         return await self._alone(lambda session: session.fetch(name, **values))
+
+    async def fetch_each(self, name: str, values: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
+        """All rows of a query that is run for each of several sets of values.
+
+        They travel together, and are one transaction.
+        """
+        return await self._alone(lambda session: session.fetch_each(name, values))
 
     async def fetch_one(self, name: str, /, **values: Any) -> asyncpg.Record | None:
         """The first row of a query, or None."""

@@ -72,25 +72,30 @@ class RequestStore:
     async def _create(
         self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
     ) -> set[str]:
-        rows = await self._database.fetch(
-            "create_requests",
-            request_ids=[request.request_id for request in requests],
-            types=[request.type for request in requests],
-            users=[request.user for request in requests],
-            created_ats=[request.created_at for request in requests],
-            total_jobs=[request.total_jobs for request in requests],
-            priorities=[request.priority for request in requests],
-            spec_revisions=[request.spec_revision for request in requests],
-            plan_hashes=[request.plan_hash for request in requests],
-            given_args=[_json(request.given_args) for request in requests],
-            idempotency_keys=[request.idempotency_key or None for request in requests],
-            content_hashes=[request.content_hash for request in requests],
-            create_requests=[_json(request.create_request) for request in requests],
-            args=[_json([asdict(arg) for arg in request.args]) for request in requests],
-            job_chains=[request.job_chain for request in requests],
-            max_runnings=[request.max_running for request in requests],
-            runner_ids=[runners.get(request.request_id) for request in requests],
-            lease=_seconds(lease),
+        rows = await self._database.fetch_each(
+            "create_request",
+            [
+                {
+                    "request_id": request.request_id,
+                    "type": request.type,
+                    "user": request.user,
+                    "created_at": request.created_at,
+                    "total_jobs": request.total_jobs,
+                    "priority": request.priority,
+                    "spec_revision": request.spec_revision,
+                    "plan_hash": request.plan_hash,
+                    "given_args": _json(request.given_args),
+                    "idempotency_key": request.idempotency_key or None,
+                    "content_hash": request.content_hash,
+                    "create_request": _json(request.create_request),
+                    "args": _json([asdict(arg) for arg in request.args]),
+                    "job_chain": request.job_chain,
+                    "max_running": request.max_running,
+                    "runner_id": runners.get(request.request_id),
+                    "lease": _seconds(lease),
+                }
+                for request in requests
+            ],
         )
         self.created += len(rows)
         return {row["request_id"] for row in rows}

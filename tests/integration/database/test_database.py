@@ -43,6 +43,8 @@ SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND wait_event = 'PgS
 CREATE TABLE wares (name text PRIMARY KEY);
 -- name: add
 INSERT INTO wares VALUES (:name);
+-- name: put
+INSERT INTO wares VALUES (:name) ON CONFLICT DO NOTHING RETURNING name;
 -- name: attempt
 SELECT attempt();
 -- name: all
@@ -87,6 +89,27 @@ async def test_a_transaction_is_kept_whole_or_not_at_all(opened: Database) -> No
         await add(opened, "rice", "tea")
 
     assert [row["name"] for row in await opened.fetch("all")] == ["salt", "tea"]
+
+
+async def test_a_query_for_each_of_several_answers_the_rows_of_all(opened: Database) -> None:
+    await opened.execute("create")
+    await opened.execute("add", name="salt")
+
+    rows = await opened.fetch_each("put", [{"name": name} for name in ("tea", "salt", "rice")])
+
+    assert [row["name"] for row in rows] == ["tea", "rice"]
+
+
+async def test_a_query_for_each_of_very_many_is_kept_whole_or_not_at_all(opened: Database) -> None:
+    await opened.execute("create")
+    names = [f"{number:0100}" for number in range(5000)]
+
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await opened.fetch_each("add", [{"name": name} for name in [*names, names[0]]])
+    assert await opened.fetch("all") == []
+
+    await opened.fetch_each("add", [{"name": name} for name in names])
+    assert [row["name"] for row in await opened.fetch("all")] == names
 
 
 async def test_a_mistake_in_a_query_is_not_taken_for_an_absent_server(opened: Database) -> None:

@@ -1,36 +1,25 @@
--- name: create_requests
--- Stores requests with their archives; answers those that were new. A request whose
--- idempotency key is known already is not stored. One that comes with a runner is given to it,
--- as assign_requests does.
-WITH given AS (
-    SELECT *
-      FROM unnest(:request_ids::text[], :types::text[], :users::text[], :created_ats::timestamptz[],
-                  :total_jobs::integer[], :priorities::smallint[], :spec_revisions::text[],
-                  :plan_hashes::text[], :given_args::jsonb[], :idempotency_keys::text[],
-                  :content_hashes::text[], :create_requests::jsonb[], :args::jsonb[],
-                  :job_chains::bytea[], :max_runnings::integer[], :runner_ids::text[])
-        AS g (request_id, type, user_name, created_at, total_jobs, priority, spec_revision,
-              plan_hash, given_args, idempotency_key, content_hash, create_request, args,
-              job_chain, max_running, runner_id)
-), stored AS (
+-- name: create_request
+-- Stores a request with its archive; answers its id if it is new. One whose idempotency key is
+-- known already is not stored. One that comes with a runner is given to it, as assign_requests
+-- does.
+WITH stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, priority, spec_revision,
             plan_hash, given_args, idempotency_key, content_hash, max_running, runner_id, epoch,
             claimed_until)
-    SELECT request_id, type, 1, user_name, created_at, total_jobs, priority, spec_revision,
-           plan_hash, given_args, idempotency_key, content_hash, max_running, runner_id,
-           CASE WHEN runner_id IS NULL THEN 0 ELSE 1 END,
-           CASE WHEN runner_id IS NOT NULL THEN now() + :lease::interval END
-      FROM given
+    VALUES (:request_id, :type, 1, :user, :created_at, :total_jobs, :priority, :spec_revision,
+            :plan_hash, :given_args, :idempotency_key, :content_hash, :max_running,
+            :runner_id::text,
+            CASE WHEN :runner_id::text IS NULL THEN 0 ELSE 1 END,
+            CASE WHEN :runner_id::text IS NOT NULL THEN now() + :lease::interval END)
         ON CONFLICT DO NOTHING
- RETURNING request_id
+ RETURNING request_id, user_name
 ), archived AS (
     INSERT INTO request_manager.request_archives (request_id, create_request, args, job_chain)
-    SELECT request_id, create_request, args, job_chain
-      FROM given JOIN stored USING (request_id)
+    SELECT request_id, :create_request::jsonb, :args::jsonb, :job_chain::bytea FROM stored
 ), audited AS (
     INSERT INTO request_manager.audit (user_name, action, request_id)
-    SELECT user_name, 'create', request_id FROM given JOIN stored USING (request_id)
+    SELECT user_name, 'create', request_id FROM stored
 )
 SELECT request_id FROM stored;
 
