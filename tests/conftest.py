@@ -8,3 +8,5 @@ import os
 # fork for that, and gRPC's own preparations for a fork crash the child now and then. They are
 # for children that go on with gRPC, which ours never do.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+import spincycle.polling  # noqa: F401 # as in the services, before gRPC is imported

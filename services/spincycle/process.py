@@ -16,6 +16,7 @@ import uvloop
 
 from spincycle.config import Config, ConfigError, load_config, print_config
 from spincycle.logs import configure_logs
+from spincycle.polling import keep_from_children
 from spincycle.version import VERSION
 
 C = TypeVar("C", bound=Config)
@@ -95,6 +96,7 @@ def service_command(
             click.echo(print_config(config), nl=False)
             return
         configure_logs(config.log, name)
+        keep_from_children()
         sys.exit(run(_run(config, serve)))
 
     return command
