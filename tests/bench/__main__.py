@@ -1,7 +1,7 @@
 """Time everything, beside what the machine could do: python -m tests.bench, or make bench.
 
 Starts the whole stack from nothing, with everything on that it promises, and writes JSON and
-Markdown. --only names parts: limits, shapes, reads, idle, large, sleepers, starts.
+Markdown. --only names parts: limits, shapes, reads, idle, journal, large, sleepers, starts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 import uvloop
+from tests.bench.aged_journal import take_aged_journal
 from tests.bench.dev_start import take_dev_start
 from tests.bench.limits import take_limits
 from tests.bench.load import ClosedLoop
@@ -37,8 +38,8 @@ from tests.bench.stretches import (
     take_spinc,
 )
 
-PARTS = ("limits", "idle", "shapes", "reads", "starts", "large", "sleepers")
-"""What can be measured; sleepers and large have stands of their own."""
+PARTS = ("limits", "idle", "shapes", "reads", "starts", "journal", "large", "sleepers")
+"""What can be measured; the last three have stands of their own."""
 
 # Requests of a full run, by those in flight.
 _COUNTS: dict[Shape, dict[int, int]] = {
@@ -103,6 +104,9 @@ class Bench:
         if "sleepers" in self._parts and not self._quick:
             async with Stand(()) as stand:
                 await self._take("sleepers", self._sleepers, stand)
+        if "journal" in self._parts:
+            async with Stand((100,)) as stand:
+                await self._take("journal", self._journal, stand)
         if "large" in self._parts:
             sizes = _LARGE[:2] if self._quick else _LARGE
             for shape in (chain, fan, nested):
@@ -143,13 +147,14 @@ class Bench:
         self._results.dev_seconds = await take_dev_start(1 if self._quick else 3)
 
     async def _reads(self, stand: Stand) -> None:
-        for number in range(self._repeat):
-            last = number == self._repeat - 1
-            self._results.reads.append(
-                await take_reads(stand, self._seconds, large_journal=last and not self._quick)
-            )
+        for _ in range(self._repeat):
+            self._results.reads.append(await take_reads(stand, self._seconds))
             if not self._results.limits:
                 self._results.limits.append(await take_limits(stand, self._seconds))
+
+    async def _journal(self, stand: Stand) -> None:
+        entries = 500_000 if self._quick else 10_000_000
+        self._results.journal = await take_aged_journal(stand, entries, self._seconds)
 
     async def _large(self, shape: Shape, size: int, _: None) -> None:
         # Each on a stand of its own, so that its memory is its own, too.

@@ -14,7 +14,6 @@ from tests.bench.stand import Stand
 from tests.bench.usage import Usage
 
 ROWS = 200_000
-LOG_ROWS = 10_000_000
 _CONNECTIONS = 16
 _TURNS = 4
 
@@ -42,20 +41,15 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class ReadRates:
-    """What was read.
-
-    Attributes:
-        log_at_10m: the log again, once the journal holds ten million entries.
-    """
+    """What was read."""
 
     one: Rate
     listed: Rate
     by_argument: Rate
     log: Rate
-    log_at_10m: Rate | None = None
 
 
-async def take_reads(stand: Stand, seconds: float, *, large_journal: bool) -> ReadRates:
+async def take_reads(stand: Stand, seconds: float) -> ReadRates:
     """Fill the database and measure each for some seconds."""
     connection = await HttpConnection.open(*stand.gateway)
     small = await run_to_end(connection, Shape("", "one-noop"))
@@ -66,19 +60,17 @@ async def take_reads(stand: Stand, seconds: float, *, large_journal: bool) -> Re
     async with Echo() as echo:
 
         async def rate(path: str) -> Rate:
-            return await _beside(echo, stand, path, seconds)
+            return await beside(echo, stand, path, seconds)
 
-        one = await rate(f"/api/v1/requests/{small}")
-        listed = await rate("/api/v1/requests?limit=10")
-        by_argument = await rate("/api/v1/requests?arg=host%3Dhost-77&limit=10")
-        log = await rate(f"/api/v1/requests/{long}/log")
-        if not large_journal:
-            return ReadRates(one, listed, by_argument, log)
-        await fill_journal(stand)
-        return ReadRates(one, listed, by_argument, log, await rate(f"/api/v1/requests/{long}/log"))
+        return ReadRates(
+            one=await rate(f"/api/v1/requests/{small}"),
+            listed=await rate("/api/v1/requests?limit=10"),
+            by_argument=await rate("/api/v1/requests?arg=host%3Dhost-77&limit=10"),
+            log=await rate(f"/api/v1/requests/{long}/log"),
+        )
 
 
-async def _beside(echo: Echo, stand: Stand, path: str, seconds: float) -> Rate:
+async def beside(echo: Echo, stand: Stand, path: str, seconds: float) -> Rate:
     """Ask for a path and for the echo in turns."""
     await get_rate(*stand.gateway, path, _CONNECTIONS, seconds / 5)
     turn = seconds / _TURNS
@@ -110,12 +102,6 @@ async def run_to_end(connection: HttpConnection, shape: Shape, patience: float =
     return str(request["id"])
 
 
-async def fill_journal(stand: Stand) -> None:
-    """Put ten million entries of ended requests into the journal."""
-    await stand.connection.execute(_FILL_JOURNAL, LOG_ROWS // 100, timeout=1200)
-    await stand.connection.execute("ANALYZE job_log.entries")
-
-
 # Every hundredth has the argument that is looked for.
 _FILL = """
 INSERT INTO request_manager.requests
@@ -126,11 +112,4 @@ SELECT 'bench' || lpad(n::text, 15, '0'), 'with-argument', 3, at, at, at, 5, 5, 
   FROM (SELECT n, now() - n * interval '1 second' AS at FROM generate_series(1, $1::integer) AS n)
        AS old
     ON CONFLICT DO NOTHING
-"""
-
-_FILL_JOURNAL = """
-INSERT INTO job_log.entries
-SELECT 'bench' || lpad(n::text, 15, '0'), 'j' || lpad(j::text, 3, '0'), 1, j, 1, n, n + 1, 0, 1, 3,
-       false, 'job', 'noop', 's1', '', '', '', NULL
-  FROM generate_series(1, $1::integer) AS n, generate_series(1, 100) AS j
 """

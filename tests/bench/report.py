@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 
+from tests.bench.aged_journal import AgedJournal
 from tests.bench.budget import budget
 from tests.bench.load import Figures
 from tests.bench.results import Results
@@ -27,12 +28,8 @@ def _lines(results: Results) -> Iterator[str]:
     yield from _shapes(results)
     yield from _processes(results)
     yield from _database(results)
-    if results.reads and (rate := results.reads[-1].log_at_10m):
-        yield ""
-        yield (
-            f"Log of a 100-job request in a journal of 10,000,000 entries: "
-            f"{rate.per_second:.0f}/s, {rate.ratio:.2f} × echo."
-        )
+    if results.journal:
+        yield from _journal(results.journal)
     for problem in results.problems:
         yield ""
         yield f"Problem: {problem}"
@@ -124,6 +121,26 @@ def _database(results: Results) -> Iterator[str]:
             for runs in results.shapes.values()
         ),
     )  # fmt: skip
+
+
+def _journal(journal: AgedJournal) -> Iterator[str]:
+    yield ""
+    yield from _table(
+        ("journal", "empty", f"with {journal.entries:,} entries, {journal.gigabytes:.1f} GB"),
+        [
+            [
+                "log of a 100-job request",
+                *(f"{rate.per_second:.0f}/s, {rate.ratio:.2f} × echo" for rate in journal.logs),
+            ],
+            [
+                "chain of 100, 8 in flight",
+                *(
+                    f"{one.cpu_ms_a_job:.3f} CPU-ms a job, {one.jobs / one.seconds:.0f} jobs/s"
+                    for one in journal.chains
+                ),
+            ],
+        ],
+    )
 
 
 def _told(runs: Iterable[Figures], figure: Callable[[Figures], float]) -> str:

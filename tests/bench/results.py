@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
+from tests.bench.aged_journal import AgedJournal
 from tests.bench.limits import Limits
 from tests.bench.load import Figures, Quantiles
 from tests.bench.reads import Rate, ReadRates
@@ -36,6 +37,7 @@ class Results:
     idle: Idle | None = None
     spinc_ms: float | None = None
     dev_seconds: float | None = None
+    journal: AgedJournal | None = None
     large: list[Large] = field(default_factory=list)
     sleepers: Sleepers | None = None
     problems: list[str] = field(default_factory=list)
