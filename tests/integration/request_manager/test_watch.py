@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import grpc
 import pytest
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
@@ -336,6 +337,24 @@ async def test_a_watcher_that_is_told_little_still_gets_to_know_where_it_is(
         await until(lambda: told.cursor != first)
 
     assert told.events == []
+
+
+async def test_what_was_restored_from_a_dump_is_not_told_as_changed(manager: Manager) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    restored = await begun(manager, runner)
+    await manager.finish(restored, 1)
+    await manager.until_state(restored, COMPLETE)
+    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    # The database that the dump was taken of had come much further.
+    await connection.execute("UPDATE request_manager.requests SET changed = '9000000000'")
+    await connection.close()
+
+    async with watching(manager) as told:
+        for _ in range(2):
+            request_id = await begun(manager, runner)
+            await until(lambda id_=request_id: RUNNING in told.states_of(id_))
+
+    assert told.of(restored) == []
 
 
 async def test_nothing_is_asked_of_runners_and_database_while_nobody_watches(
