@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 
+from spincycle.shortening import shortened
+
 _SECONDS = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
 }  # fmt: skip
+_LONGEST = 2**63 / 1e9
+"""Seconds; Go keeps nanoseconds in 63 bits."""
+
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _WHOLE = re.compile(rf"[+-]?(?:{_PART.pattern})+", re.ASCII)
 
@@ -15,15 +20,20 @@ def parse_duration(text: str) -> float:
     """Seconds in a Go duration: a sign, then numbers each with a unit; a bare 0 needs none.
 
     Raises:
-        ValueError: `text` is no Go duration.
+        ValueError: `text` is no Go duration, or one that Go has no room for.
     """
     if text in {"0", "+0", "-0"}:
         return 0.0
     if not _WHOLE.fullmatch(text):
         raise ValueError(
-            f'"{text}" is not a duration: write numbers with units, such as 300ms, 10s or 1h30m'
+            f'"{shortened(text, 40)}" is not a duration: write numbers with units, such as 300ms, '
+            "10s or 1h30m"
         )
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if seconds >= _LONGEST:
+        raise ValueError(
+            f'"{shortened(text, 40)}" is longer than 292 years, and no duration can be'
+        )
     return -seconds if text.startswith("-") else seconds
 
 
