@@ -11,7 +11,7 @@ from spincycle.gateway.backends import Backends, open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.failures import refused, told
-from spincycle.gateway.listener import Listener, address_of, bind
+from spincycle.gateway.limits import limited
 from spincycle.gateway.openapi import openapi_route
 from spincycle.gateway.router import Router
 from spincycle.gateway.routes.actions import ActionRoutes
@@ -23,8 +23,9 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
+from spincycle.http_listener import Listener, address_of, bind
 from spincycle.metrics.figures import Figures
-from spincycle.metrics.listener import served
+from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, service_command
 from spincycle.rpc.tls import dialer
 
@@ -52,7 +53,7 @@ class Gateway:
         self.router = Router([*routes, openapi_route(routes)])
         origins = CrossOrigin(config.cross_origins)
         api = Application(self.router, told, config.limits, config.gzip_bytes, origins)
-        self._api = Listener(api, bind(config.listen), config.limits, config.grace)
+        self._api = Listener(api, bind(config.listen), limited(config.limits), config.grace)
         self._runner = _runner_listener(config, backends) if config.job_runner_listen else None
         self.figures = Figures()
         self.figures.counter(
@@ -92,7 +93,7 @@ def _runner_listener(config: GatewayConfig, backends: Backends) -> Listener:
     base_url = config.job_runner_advertise or f"http://{address_of(bound)}"
     router = Router(JobRunnerRoutes(backends.job_runner, base_url).routes())
     application = Application(router, refused, config.limits, config.gzip_bytes, CrossOrigin(()))
-    return Listener(application, bound, config.limits, config.grace)
+    return Listener(application, bound, limited(config.limits), config.grace)
 
 
 async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:

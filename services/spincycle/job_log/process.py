@@ -19,7 +19,7 @@ from spincycle.job_log.service import SERVICE_NAME, JobLogService
 from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
 from spincycle.metrics.figures import Figures
-from spincycle.metrics.listener import served
+from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, run_beside, service_command
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.server import RpcServer

@@ -29,7 +29,7 @@ from spincycle.job_runner.service import JobRunnerService, encode_happening
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.watchers import Watchers
 from spincycle.metrics.figures import Figures
-from spincycle.metrics.listener import served
+from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, keep_up, service_command
 from spincycle.pulse import SLOW_AFTER
 from spincycle.rpc.health import Vitals

@@ -17,7 +17,7 @@ from spincycle.graph import Expander, Limits
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.figures import Figures
-from spincycle.metrics.listener import served
+from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, keep_up, run_beside, service_command
 from spincycle.request_manager.again import Again, ChainCode
 from spincycle.request_manager.catching_up import CatchingUp, Stores

@@ -12,7 +12,7 @@ from spincycle.config import ConfigError, MetricsConfig
 from spincycle.errors import DatabaseUnavailable
 from spincycle.metrics.exposition import Exposition
 from spincycle.metrics.figures import Figures
-from spincycle.metrics.listener import served
+from spincycle.metrics.serving import served
 
 
 def read(text: bytes) -> dict[tuple[str, ...], float]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from spincycle.config import ConfigError, MetricsConfig
+from spincycle.config import MetricsConfig
 from spincycle.metrics.figures import Figures
 from spincycle.process import keep_up
 
@@ -36,40 +35,19 @@ async def served(figures: Figures, config: MetricsConfig) -> AsyncIterator[str]:
         yield ""
         return
     # Imported here, since many processes do without.
-    import uvicorn
-
+    from spincycle.http_listener import Listener, bind
     from spincycle.metrics.exposition import Exposition
 
-    class Server(uvicorn.Server):
-        """Leaves the signals to the process."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
     exposition = Exposition(figures)
-    bound = _bind(config.listen)
-    address = "{}:{}".format(*bound.getsockname()[:2])
-    server = Server(
-        uvicorn.Config(
-            _application(exposition),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE,
-        )
-    )
-    structlog.get_logger().info("serving metrics", address=address)
+    bound = bind(config.listen, "metrics.listen")
+    listener = Listener(_application(exposition), bound, "h11", GRACE)
+    structlog.get_logger().info("serving metrics", address=listener.address)
     lag = asyncio.create_task(keep_up("loop lag", exposition.measure_lag))
-    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    serving = asyncio.create_task(listener.serve())
     try:
-        yield address
+        yield listener.address
     finally:
-        server.should_exit = True
+        listener.end()
         lag.cancel()
         await asyncio.gather(serving, lag, return_exceptions=True)
         bound.close()
@@ -94,17 +72,3 @@ def _application(exposition: Exposition) -> Callable[..., Awaitable[None]]:
         await send({"type": "http.response.body", "body": body})
 
     return answer
-
-
-def _bind(listen: str) -> socket.socket:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise ConfigError(f'metrics.listen: "{listen}" must be host:port')
-    host = host.strip("[]") or "0.0.0.0"  # noqa: S104 # what an empty host has always meant
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        bound = socket.create_server((host, int(port)), family=family)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen on {listen} for metrics: {error}")
-    bound.setblocking(False)
-    return bound

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Literal
 
 import uvicorn
 
 from spincycle.config import ConfigError
-from spincycle.gateway.app import Application
-from spincycle.gateway.config import LimitsConfig
-from spincycle.gateway.limits import limited
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application."""
+
+Protocol = type[asyncio.Protocol] | Literal["h11"]
+"""How HTTP is read: a protocol of uvicorn's, or the name of one."""
 
 _BACKLOG = 1024
-
 
 _TICK = 1.0
 """Seconds between two looks at the clock for the Date header."""
@@ -50,14 +53,15 @@ class Listener:
     """One listening socket with one application behind it."""
 
     def __init__(
-        self, application: Application, bound: socket.socket, limits: LimitsConfig, grace: float
+        self, application: Application, bound: socket.socket, http: Protocol, grace: float
     ) -> None:
+        """`grace` is how many seconds calls have to end when the listener does."""
         self._socket = bound
         self.address = address_of(bound)
         self._server = _Server(
             uvicorn.Config(
                 application,
-                http=limited(limits),
+                http=http,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -84,15 +88,15 @@ def address_of(bound: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def bind(listen: str) -> socket.socket:
-    """A socket that listens at host:port.
+def bind(listen: str, setting: str = "listen") -> socket.socket:
+    """A socket that listens at host:port, as a setting says.
 
     Raises:
         ConfigError: the address is no host:port, is taken or cannot be used.
     """
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal():
-        raise ConfigError(f'listen: "{listen}" must be host:port')
+        raise ConfigError(f'{setting}: "{listen}" must be host:port')
     host = host.strip("[]") or "0.0.0.0"  # noqa: S104 # what an empty host has always meant
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -102,6 +106,6 @@ def bind(listen: str) -> socket.socket:
         bound.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         bound.close()
-        raise ConfigError(f"cannot listen on {listen}: {error}")
+        raise ConfigError(f"{setting}: cannot listen on {listen}: {error}")
     bound.setblocking(False)
     return bound
