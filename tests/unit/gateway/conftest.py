@@ -37,9 +37,8 @@ def _answering(answer: type[Message]) -> Callable[..., Any]:
 class Channel:
     """A channel whose methods answer no bytes, which are an empty message."""
 
-    def unary_unary(self, method: str, *, request_serializer: Callable[..., bytes]) -> Any:
-        async def call(request: Message, *, timeout: float | None = None) -> bytes:
-            request_serializer(request)
+    def unary_unary(self, method: str) -> Any:
+        async def call(request: bytes, *, timeout: float | None = None) -> bytes:
             return b""
 
         return call
