@@ -244,3 +244,17 @@ async def test_a_place_without_an_event_is_told_as_an_id_alone(stack: Stack) -> 
     text = answer.text
     assert text.startswith("event: snapshot\n")
     assert "\n\nid: c9\n\n" in text
+
+
+async def test_of_events_that_are_told_at_once_the_last_one_has_the_cursor_of_them_all(
+    stack: Stack,
+) -> None:
+    events = [an_event(n, snapshot=event_pb2.RequestSnapshot()) for n in (1, 2)]
+    for event in events:
+        event.cursor = ""
+    stack.manager.says(Watch=[rm.WatchResponse(events=events, cursor="c9")])
+
+    answer = await stack.http.get("/api/v1/events")
+
+    told = [part.split("\n")[0] for part in answer.text.split("\n\n")]
+    assert told[:2] == ["event: snapshot", "id: c9"]

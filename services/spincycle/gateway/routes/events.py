@@ -165,8 +165,12 @@ class EventStream(AsyncIterator[bytes]):
             self._over = True
             return b"event: end\ndata: {}\n\n"
         self._reading = asyncio.ensure_future(self._watch.read())
-        events = b"".join(event_text(event) for event in response.events)
-        return events + place_text(response.cursor) or b":\n\n"
+        events = response.events
+        if not events:
+            return place_text(response.cursor) or b":\n\n"
+        # Of all requests a message has one cursor, after its last event.
+        events[-1].cursor = response.cursor or events[-1].cursor
+        return b"".join(map(event_text, events))
 
     def _told(self, failure: BaseException) -> bytes:
         if not isinstance(failure, grpc.aio.AioRpcError):
@@ -182,7 +186,7 @@ def event_text(event: event_pb2.RequestEvent) -> bytes:
         with_url(event.snapshot.request)
     elif change == "request":
         with_url(event.request)
-    # Among the first of many requests there is no place yet to take the stream up from.
+    # Of all requests only the last event that is told at a time has one.
     place = f"id: {event.cursor}\n" if event.cursor else ""
     head = f"{place}event: {change}\ndata: ".encode()
     return head + to_part(EVENT.encode(event)) + b"\n\n"
