@@ -11,6 +11,7 @@ from spincycle.graph.job_ids import JobIds
 from spincycle.graph.job_maker import JobMaker, Place
 from spincycle.graph.plan_hash import plan_hash
 from spincycle.graph.request_args import CheckedArgs, check_args, find_request
+from spincycle.graph.simple_requests import SimpleRequests
 from spincycle.graph.values import plain
 from spincycle.graph.worker_threads import TookTooLong, Watch, WorkerThreads
 from spincycle.job_chain import NOOP, Job
@@ -48,6 +49,7 @@ class Expander:
         self._jobs = jobs
         self._limits = limits or Limits()
         self._threads = threads or WorkerThreads()
+        self._simple = SimpleRequests(jobs.creates_immediately)
 
     async def expand(
         self, specs: SpecSet, request_type: str, args: Mapping[str, Value], request_id: str
@@ -55,7 +57,8 @@ class Expander:
         """The chain of a request.
 
         The whole expansion runs on one thread, so that a job's blocking `create` holds up
-        nobody; an `async def create` runs on the caller's event loop.
+        nobody; an `async def create` runs on the caller's event loop. A simple request is
+        expanded there altogether: handing it to a thread and back takes longer.
 
         Raises:
             UnknownRequestType: no request has this name.
@@ -72,6 +75,8 @@ class Expander:
             builder = ChainBuilder(request_id, self._limits, JobIds())
             return _Expansion(specs, request_type, builder, maker).run(checked)
 
+        if self._simple.has(specs, request_type, checked.values.values()):
+            return work(Watch())
         try:
             return await self._threads.run(work, self._limits.create_timeout)
         except TookTooLong as error:

@@ -32,6 +32,9 @@ class JobFactory(Protocol):
     def interruption(self, type: str) -> Interruption:  # noqa: A002 - the factory's own name
         """What becomes of an interrupted try of a job of this type."""
 
+    def creates_immediately(self, type: str) -> bool:  # noqa: A002 - the factory's own name
+        """Whether jobs of this type are made, created and serialized without waiting."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

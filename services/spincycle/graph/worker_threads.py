@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from queue import SimpleQueue
 from threading import Thread
@@ -29,13 +30,24 @@ class TookTooLong(Exception):
         super().__init__(f"{step} did not end in time")
 
 
+class CannotWait(Exception):
+    """It waits, although its class says that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__("it waits, although its class says creates_immediately")
+
+
 class Watch:
     """What a piece of work and its watcher tell each other.
 
     The work names each step that may hang; the watcher sees how long that has taken.
+
+    Args:
+        loop: where awaitables of the work run; None for work that runs on a loop itself, where
+            nobody watches it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop
         self._step: tuple[float, object] | None = None
         self._given_up = False
@@ -62,11 +74,19 @@ class Watch:
             raise GivenUp
 
     def wait_for(self, awaitable: Awaitable[object]) -> None:
-        """Run an awaitable on the watcher's event loop, and block until it is done."""
+        """Run an awaitable on the watcher's event loop, and block until it is done.
+
+        Raises:
+            CannotWait: there is nobody who watches.
+        """
 
         async def run() -> object:
             return await awaitable
 
+        if self._loop is None:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise CannotWait
         self._awaited = asyncio.run_coroutine_threadsafe(run(), self._loop)
         if self._given_up:
             self._awaited.cancel()

@@ -98,9 +98,13 @@ class Job(ABC):
     Attributes:
         immediate: `run` is a plain `def` that neither waits nor blocks. It is called on the
             event loop, and over before anything could stop it.
+        creates_immediately: `create` and `serialize` neither wait nor block, nor compute for
+            long. In small requests they are called on the event loop of the request manager,
+            and otherwise, as those of other jobs, on a thread.
     """
 
     immediate: ClassVar[bool] = False
+    creates_immediately: ClassVar[bool] = False
 
     id: JobId
     attempt: Attempt = Attempt()

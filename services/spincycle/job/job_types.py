@@ -22,6 +22,7 @@ _JobClass = TypeVar("_JobClass", bound="type[Job]")
 class _Entry:
     make: Callable[[JobId], Job]
     interruption: Interruption
+    creates_immediately: bool
 
 
 class JobTypes:
@@ -48,7 +49,12 @@ class JobTypes:
                 job.id = job_id
                 return job
 
-            self.add(type, make, interruption=interruption)
+            self.add(
+                type,
+                make,
+                interruption=interruption,
+                creates_immediately=job_class.creates_immediately,
+            )
             return job_class
 
         return add
@@ -59,15 +65,19 @@ class JobTypes:
         make: Callable[[JobId], Job],
         *,
         interruption: Interruption = "run-again",
+        creates_immediately: bool = False,
     ) -> None:
         """Have `make` make the jobs of `type`; it sets `job.id` to the id it is given.
+
+        With `creates_immediately` neither `make` nor the jobs' own create and serialize wait;
+        see Job.
 
         Raises:
             DuplicateJobType: `type` is registered already.
         """
         if type in self._entries:
             raise DuplicateJobType(type)
-        self._entries[type] = _Entry(make, interruption)
+        self._entries[type] = _Entry(make, interruption, creates_immediately)
 
     def make(self, job_id: JobId) -> Job:
         """A new job object.
@@ -92,6 +102,11 @@ class JobTypes:
             UnknownJobType: nothing is registered for the type.
         """
         return self._entry(type).interruption
+
+    def creates_immediately(self, type: str) -> bool:  # noqa: A002 - the proto's field name
+        """Whether jobs of this type, if there is one, are made and created without waiting."""
+        entry = self._entries.get(type)
+        return entry is not None and entry.creates_immediately
 
     def merge(self, other: JobTypes) -> None:
         """Take over every type of `other`.

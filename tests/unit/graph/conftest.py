@@ -39,6 +39,7 @@ class AnyJobs:
     def __init__(self) -> None:
         self.creates: dict[str, Create] = {}
         self.interruptions: dict[str, Interruption] = {}
+        self.immediate: set[str] = set()
         self.made: list[JobId] = []
 
     def make(self, job_id: JobId) -> Job:
@@ -49,6 +50,9 @@ class AnyJobs:
 
     def interruption(self, type: str) -> Interruption:  # noqa: A002 - the factory's own name
         return self.interruptions.get(type, "run-again")
+
+    def creates_immediately(self, type: str) -> bool:  # noqa: A002 - the factory's own name
+        return type in self.immediate
 
 
 class Workbench:

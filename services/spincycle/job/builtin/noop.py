@@ -15,6 +15,7 @@ class Noop(Job):
     """Is COMPLETE at once."""
 
     immediate = True
+    creates_immediately = True
 
     def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - it needs none
         """Do nothing."""

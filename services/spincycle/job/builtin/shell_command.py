@@ -29,6 +29,8 @@ OUTPUT_GRACE = 1.0
 class ShellCommand(Job):
     """Runs `cmd` with `args`: a list, or a string that is split on white space."""
 
+    creates_immediately = True
+
     def __init__(self) -> None:
         self._command: list[str] = []
         self._status = "ready to run"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Sleep(Job):
     """Waits for `duration`: milliseconds ("1500"), or with a unit ("1.5s")."""
 
+    creates_immediately = True
+
     def __init__(self) -> None:
         self._nanoseconds = 0
         self._stopped = False
