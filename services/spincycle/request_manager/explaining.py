@@ -77,4 +77,6 @@ class Explaining:
             )
         if all(runner.max_chains and runner.chains >= runner.max_chains for runner in takers):
             return WaitReason.RUNNER_FULL, "every job runner has as many chains as it may"
+        if request.state is State.SUSPENDED and request.reason:
+            return WaitReason.NO_RUNNER, f"{request.reason}; then a job runner is given the request"
         return WaitReason.NO_RUNNER, "the request is about to be given to a job runner"

@@ -220,6 +220,7 @@ class Suspended:
     Attributes:
         suspended_job_chain: a spincycle.v1.SuspendedJobChain, serialized.
         reason: why it waits, unless somebody wished it.
+        wait: seconds until a runner may have it.
     """
 
     request_id: str
@@ -227,6 +228,7 @@ class Suspended:
     finished_jobs: int
     reason: str
     suspended_job_chain: bytes
+    wait: float = 0.0
 
 
 Report = Finished | Progressed | Suspended

@@ -11,6 +11,7 @@ from spincycle.journal_entry import JournalEntry
 from spincycle.request_arg import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Orphan, Request, Suspended
+from spincycle.request_manager.setbacks import losses, wait_after
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_arg, encode_request
 from spincycle.v1 import job_chain_pb2, request_pb2
@@ -79,12 +80,18 @@ class Snapshots:
     def _rebuilt(self, orphan: Orphan, archived: bytes, entries: list[JournalEntry]) -> Suspended:
         chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
         state = self._rebuild(chain, entries, orphan.epoch - 1)
+        lost = losses(orphan.epoch, max((entry.epoch for entry in entries), default=0))
+        wait = wait_after(lost)
+        reason = f"runner {orphan.runner_id} was lost"
+        if wait:
+            reason += f", as were {lost - 1} before it while no try ended; waits {wait:.0f} s"
         return Suspended(
             request_id=orphan.request_id,
             epoch=orphan.epoch,
             finished_jobs=state.job_chain.finished_jobs,
-            reason=f"runner {orphan.runner_id} was lost",
+            reason=reason,
             suspended_job_chain=encode_suspended_chain(state).SerializeToString(),
+            wait=wait,
         )
 
 

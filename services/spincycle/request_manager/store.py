@@ -289,6 +289,7 @@ class RequestStore:
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
             suspended_job_chains=[report.suspended_job_chain for report in reports],
+            waits=[timedelta(seconds=report.wait) if report.wait else None for report in reports],
         )
         return self._moved(rows)
 

@@ -23,12 +23,13 @@ from spincycle.dev.ports import free_port
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.runner_store import RunnerStore
-from spincycle.v1 import job_log_pb2, state_pb2
+from spincycle.v1 import job_chain_pb2, job_log_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 RUNNING = state_pb2.STATE_RUNNING
 COMPLETE = state_pb2.STATE_COMPLETE
 FAIL = state_pb2.STATE_FAIL
+SUSPENDED = state_pb2.STATE_SUSPENDED
 
 GIVEN = """
 UPDATE request_manager.requests
@@ -42,7 +43,12 @@ UPDATE request_manager.hearing SET since = now() - $1::interval, last_at = now()
 """
 CLAIMED = """
 UPDATE request_manager.requests
-   SET runner_id = 'dead', epoch = 7, orphaned = true, claimed_until = now() + $2
+   SET runner_id = 'dead', epoch = 5, orphaned = true, claimed_until = now() + $2
+ WHERE request_id = $1
+"""
+LOST_AGAIN_AND_AGAIN = """
+UPDATE request_manager.requests
+   SET runner_id = 'dead', epoch = 6, orphaned = true, claimed_until = now()
  WHERE request_id = $1
 """
 
@@ -62,6 +68,14 @@ async def database_session(manager: Manager) -> AsyncIterator[asyncpg.Connection
     connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
     yield connection
     await connection.close()
+
+
+async def first_job(session: asyncpg.Connection, request_id: str) -> str:
+    """The id of the first job of a request's chain."""
+    chain = await session.fetchval(
+        "SELECT job_chain FROM request_manager.request_archives WHERE request_id = $1", request_id
+    )
+    return job_chain_pb2.JobChain.FromString(chain).jobs[0].id
 
 
 async def test_what_a_dead_request_manager_assigned_and_never_sent_is_sent(
@@ -130,7 +144,44 @@ async def test_what_a_request_manager_died_rebuilding_is_rebuilt_by_another_one(
     runner = await manager.register(SteeredRunner("runner"))
 
     await until(lambda: request_id in runner.resumed)
-    assert manager.job_log.fences[request_id] == 7, "no runner had the epoch, so it need not rise"
+    assert manager.job_log.fences[request_id] == 5, "no runner had the epoch, so it need not rise"
+
+
+async def test_a_request_that_lost_three_runners_and_got_no_further_waits_before_the_next_one(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id, other = [(await manager.create()).request.id for _ in range(2)]
+    await database_session.execute(LOST_AGAIN_AND_AGAIN, request_id)
+    await manager.until_state(request_id, SUSPENDED)
+    runner = await manager.register(SteeredRunner("runner"))
+    await until(lambda: other in runner.chains)
+
+    assert request_id not in runner.chains
+    request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
+    waits = "runner dead was lost, as were 2 before it while no try ended; waits 10 s"
+    assert request.reason == waits
+    explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
+    assert explained.waits_for == f"{waits}; then a job runner is given the request"
+
+    await manager.stub.Resume(rpc.ResumeRequest(request_id=request_id))
+
+    await until(lambda: request_id in runner.resumed)
+
+
+async def test_a_request_that_got_further_before_it_lost_its_runner_does_not_wait(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id = (await manager.create()).request.id
+    await database_session.execute(LOST_AGAIN_AND_AGAIN, request_id)
+    job_id = await first_job(database_session, request_id)
+    manager.job_log.entries[request_id] = [
+        job_log_pb2.JobLog(
+            request_id=request_id, job_id=job_id, position=1, epoch=5, state=COMPLETE
+        )
+    ]
+    runner = await manager.register(SteeredRunner("runner"))
+
+    await until(lambda: request_id in runner.resumed)
 
 
 async def test_requests_that_cannot_be_rebuilt_while_the_job_log_is_away_are_tried_again_soon(

@@ -6,7 +6,8 @@ SELECT w.request_id, w.max_running IS NOT NULL AS limited
                row_number() OVER (PARTITION BY type, max_running
                                   ORDER BY priority DESC, created_at, request_id) AS place
           FROM request_manager.requests
-         WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL) AS w
+         WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL
+           AND (not_before IS NULL OR not_before <= now())) AS w
  WHERE w.max_running IS NULL
     OR w.place <= w.max_running - (SELECT count(*)
                                      FROM request_manager.requests AS a
@@ -23,6 +24,7 @@ UPDATE request_manager.requests AS r
   FROM unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
  WHERE r.request_id = g.request_id
    AND r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL AND r.max_running IS NULL
+   AND (r.not_before IS NULL OR r.not_before <= now())
 RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
 -- name: lock_limits
@@ -41,7 +43,8 @@ UPDATE request_manager.requests AS r
           JOIN unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
                USING (request_id)
          WHERE w.state IN (1, 7) AND w.runner_id IS NULL AND w.wish IS NULL
-           AND w.max_running IS NOT NULL) AS c
+           AND w.max_running IS NOT NULL
+           AND (w.not_before IS NULL OR w.not_before <= now())) AS c
  WHERE r.request_id = c.request_id
    AND c.place <= c.max_running - (SELECT count(*)
                                      FROM request_manager.requests AS a
@@ -86,7 +89,7 @@ RETURNING r.request_id, r.state;
 WITH accepted AS (
     UPDATE request_manager.requests AS r
        SET state = 2, started_at = COALESCE(r.started_at, now()), reason = '',
-           claimed_until = NULL
+           claimed_until = NULL, not_before = NULL
       FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
      WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
        AND r.runner_id IS NOT NULL AND NOT r.orphaned

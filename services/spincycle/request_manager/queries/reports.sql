@@ -38,8 +38,8 @@ RETURNING r.request_id;
 WITH given AS (
     SELECT *
       FROM unnest(:request_ids::text[], :epochs::bigint[], :finished_jobs::integer[],
-                  :reasons::text[], :suspended_job_chains::bytea[])
-        AS g (request_id, epoch, finished_jobs, reason, suspended_job_chain)
+                  :reasons::text[], :suspended_job_chains::bytea[], :waits::interval[])
+        AS g (request_id, epoch, finished_jobs, reason, suspended_job_chain, wait)
 ), suspended AS (
     UPDATE request_manager.requests AS r
        SET state = CASE WHEN r.wish = 6 THEN 6 ELSE 7 END,
@@ -49,7 +49,8 @@ WITH given AS (
            wish = NULLIF(r.wish, 6),
            runner_id = NULL,
            claimed_until = NULL,
-           orphaned = false
+           orphaned = false,
+           not_before = now() + g.wait
       FROM given AS g
      WHERE r.request_id = g.request_id
        AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) AND r.runner_id IS NOT NULL

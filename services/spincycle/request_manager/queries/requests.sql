@@ -112,11 +112,12 @@ WITH given AS (
 SELECT request_id, state FROM asked;
 
 -- name: let_go_on
--- Takes back the wish to suspend a request.
+-- Takes back the wish to suspend a request, or the wait for its next runner.
 WITH let AS (
     UPDATE request_manager.requests
-       SET wish = NULL, reason = ''
-     WHERE request_id = :request_id AND state IN (1, 2, 7) AND wish = 7
+       SET wish = NULL, reason = '', not_before = NULL
+     WHERE request_id = :request_id AND state IN (1, 2, 7)
+       AND (wish = 7 OR wish IS NULL AND not_before IS NOT NULL)
  RETURNING request_id
 ), audited AS (
     INSERT INTO request_manager.audit (user_name, action, request_id)
