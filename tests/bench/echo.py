@@ -9,9 +9,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import grpc
 import uvicorn
 import uvloop
+
+import spincycle.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
+
+import grpc
 
 METHOD = "/bench.Echo/Ask"
 
