@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import secrets
 import time
@@ -27,6 +28,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_MOST_CALLS = 0xFFFFFFFF
 _CALL_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
@@ -58,6 +60,9 @@ class Application:
         self._gzip_bytes = gzip_bytes
         self._cross_origin = cross_origin
         self._log = structlog.get_logger()
+        # Ids of calls: random bytes of this process, and a number.
+        self._process = secrets.token_hex(4)
+        self._number = itertools.count()
         self.calls: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +74,11 @@ class Application:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         given = headers.get("x-request-id", "")
-        call_id = given if _CALL_ID.fullmatch(given) else secrets.token_hex(8)
+        call_id = (
+            given
+            if _CALL_ID.fullmatch(given)
+            else f"{self._process}{next(self._number) & _MOST_CALLS:08x}"
+        )
         log = self._log.bind(call=call_id, method=scope["method"], path=scope["path"])
         answer = await self._answer(scope, headers, call_id, receive, log)
         answer.headers["X-Request-Id"] = call_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.joined_writes import JoinedWrites
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.version import VERSION
 
@@ -38,6 +39,7 @@ class _Limited(HttpToolsProtocol):
         super().connection_made(transport)
         # So that what the caller has not taken is heard of from its first byte on.
         transport.set_write_buffer_limits(0)
+        self.transport = cast(asyncio.Transport, JoinedWrites(transport, self.loop))
         if len(self.connections) > self.limits.connections:
             self._refuse(503, "too many connections; try again in a moment")
         else:

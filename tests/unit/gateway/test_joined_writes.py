@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, cast
+
+from spincycle.gateway.joined_writes import LARGE, JoinedWrites
+
+
+class Transport:
+    """Notes what is done to it."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        self.done.append(b"".join(parts))
+
+    def close(self) -> None:
+        self.done.append("closed")
+
+    def is_closing(self) -> bool:
+        return "closed" in self.done
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def joined() -> tuple[JoinedWrites, list[Any]]:
+    transport = Transport()
+    loop = asyncio.get_running_loop()
+    return JoinedWrites(cast(asyncio.Transport, transport), loop), transport.done
+
+
+async def test_what_is_written_in_one_turn_is_sent_together() -> None:
+    transport, done = joined()
+    transport.write(b"head")
+    transport.write(b" body")
+    assert transport.get_write_buffer_size() == 9
+    await asyncio.sleep(0)
+    assert done == [b"head body"]
+    assert transport.get_write_buffer_size() == 0
+
+    transport.write(b"next")
+    await asyncio.sleep(0)
+    assert done == [b"head body", b"next"]
+
+
+async def test_much_is_sent_at_once() -> None:
+    transport, done = joined()
+    transport.write(b"head")
+    transport.write(b"x" * LARGE)
+    assert done == [b"head" + b"x" * LARGE]
+
+    transport.write(b"end")
+    await asyncio.sleep(0)
+    assert done[1:] == [b"end"]
+
+
+async def test_what_was_written_is_sent_before_it_closes_and_nothing_after() -> None:
+    transport, done = joined()
+    transport.write(b"last words")
+    transport.close()
+    transport.write(b"too late")
+    await asyncio.sleep(0)
+
+    assert done == [b"last words", "closed"]
+    assert transport.is_closing()
