@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import grpc
@@ -12,6 +12,7 @@ import structlog
 
 from spincycle.errors import DatabaseUnavailable, ServiceUnavailable, SpinCycleError
 from spincycle.process import keep_up
+from spincycle.request_manager.model import Runner
 from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.v1 import event_pb2
@@ -147,20 +148,20 @@ class Feeds:
             return []
         events: list[event_pb2.JobEvent] = []
         request = rpc.WatchJobsRequest(runner_id=runner_id, resume=True, after_order=after)
-        call = feed.client.stub.WatchJobs(request, timeout=DESCRIBE_TIMEOUT)
-        try:
-            while not events or events[-1].order < until:
-                response = await call.read()
-                if not isinstance(response, rpc.WatchJobsResponse):
-                    return None
-                if response.gap:
-                    raise LookupError(runner_id)
-                events.extend(response.events)
-        except grpc.aio.AioRpcError:
-            return None
-        finally:
-            call.cancel()
-        return [event for event in events if event.order <= until]
+        with suppress(ServiceUnavailable), _speaking_with(feed.client.runner):
+            call = feed.client.stub.WatchJobs(request, timeout=DESCRIBE_TIMEOUT)
+            try:
+                while not events or events[-1].order < until:
+                    response = await call.read()
+                    if not isinstance(response, rpc.WatchJobsResponse):
+                        return None
+                    if response.gap:
+                        raise LookupError(runner_id)
+                    events.extend(response.events)
+            finally:
+                call.cancel()
+            return [event for event in events if event.order <= until]
+        return None
 
     async def close(self) -> None:
         """Close all streams."""
@@ -198,13 +199,14 @@ class _Feed:
             ServiceUnavailable: it does not answer.
         """
         try:
-            return await self.client.stub.DescribeChains(request, timeout=DESCRIBE_TIMEOUT)
-        except grpc.aio.AioRpcError as failure:
-            runner = self.client.runner
+            with _speaking_with(self.client.runner):
+                return await self.client.stub.DescribeChains(request, timeout=DESCRIBE_TIMEOUT)
+        except ServiceUnavailable as failure:
+            runner_id = self.client.runner.runner_id
             structlog.get_logger().warning(
-                "chains not described", runner_id=runner.runner_id, cause=failure.details()
+                "chains not described", runner_id=runner_id, cause=_cause(failure)
             )
-            raise ServiceUnavailable("the job runner", runner.address) from failure
+            raise
 
     async def order(self) -> int | None:
         """Order of the runner's last event; None if it does not answer."""
@@ -220,30 +222,52 @@ class _Feed:
             request = rpc.WatchJobsRequest(
                 runner_id=runner_id, resume=order is not None, after_order=order or 0
             )
-            call = self.client.stub.WatchJobs(request)
+            call = None
             try:
-                first = await call.read()
-                if isinstance(first, rpc.WatchJobsResponse):
-                    is_anew = order is None or first.gap
-                    self.connected.set()
-                    here = first.request_ids if is_anew else None
-                    await self._hearer.began(runner_id, first.order, here)
-                    order = first.order if is_anew else order
-                    wait = FIRST_RETRY
-                while isinstance(response := await call.read(), rpc.WatchJobsResponse):
-                    await self._hearer.heard(runner_id, response.events)
-                    order = response.events[-1].order if response.events else order
-            except (grpc.aio.AioRpcError, SpinCycleError) as failure:
+                with _speaking_with(self.client.runner):
+                    call = self.client.stub.WatchJobs(request)
+                    first = await call.read()
+                    if isinstance(first, rpc.WatchJobsResponse):
+                        is_anew = order is None or first.gap
+                        self.connected.set()
+                        here = first.request_ids if is_anew else None
+                        await self._hearer.began(runner_id, first.order, here)
+                        order = first.order if is_anew else order
+                        wait = FIRST_RETRY
+                    while isinstance(response := await call.read(), rpc.WatchJobsResponse):
+                        await self._hearer.heard(runner_id, response.events)
+                        order = response.events[-1].order if response.events else order
+            except SpinCycleError as failure:
                 structlog.get_logger().info(
                     "stream of a runner broke", runner_id=runner_id, cause=_cause(failure)
                 )
             finally:
                 self.connected.clear()
-                call.cancel()
+                if call is not None:
+                    call.cancel()
             await asyncio.sleep(wait)
             wait = min(2 * wait, LAST_RETRY)
             await self._broke(self._hearer)
 
 
-def _cause(failure: Exception) -> str:
-    return (failure.details() or "") if isinstance(failure, grpc.aio.AioRpcError) else str(failure)
+@contextmanager
+def _speaking_with(runner: Runner) -> Iterator[None]:
+    """However a call fails, ServiceUnavailable is raised; also if its channel was closed.
+
+    Channels to runners that are gone are closed, whoever is still using them. A call that is under
+    way then ends as if it had been cancelled.
+    """
+    try:
+        yield
+    except (grpc.aio.AioRpcError, grpc.aio.UsageError) as failure:
+        raise ServiceUnavailable("the job runner", runner.address) from failure
+    except asyncio.CancelledError as failure:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ServiceUnavailable("the job runner", runner.address) from failure
+
+
+def _cause(failure: SpinCycleError) -> str:
+    origin = failure.__cause__
+    return (origin.details() or "") if isinstance(origin, grpc.aio.AioRpcError) else str(failure)

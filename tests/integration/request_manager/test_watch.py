@@ -365,3 +365,33 @@ async def test_nothing_is_asked_of_runners_and_database_while_nobody_watches(
         await until(lambda: runner.streams == 1)
 
     await until(lambda: runner.streams == 0)
+
+
+async def test_a_runner_that_was_given_up_hinders_nobody_who_comes_again(
+    manager: Manager,
+) -> None:
+    one = await manager.register(SteeredRunner("one"))
+    request_id = await begun(manager, one)
+    await manager.register(SteeredRunner("two"))
+    async with watching(manager):
+        async with watching(manager) as told:
+            await until(lambda: told.of(request_id) != [])
+        await tell(one, request_id, "a", RUNNING, number_of(0, 3))
+        async with watching(manager, cursor=told.cursor) as late:
+            await until(lambda: late.of(request_id) == ["a RUNNING"])
+        connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+        await connection.execute(
+            "UPDATE request_manager.runners SET gone_at = now() WHERE runner_id = 'one'"
+        )
+        await connection.close()
+        await until(lambda: one.streams == 0)
+        async with watching(manager, request_ids=[request_id]) as named:
+            assert named.of(request_id) != []
+        async with watching(manager, cursor=told.cursor) as again:
+            await until(lambda: again.of(request_id) != [])
+
+            async def is_forgotten() -> bool:
+                await manager.create()
+                return ".one=" not in again.cursor
+
+            await until(is_forgotten)
