@@ -69,7 +69,9 @@ class CatchingUp:
         missed: list[Change] = []
         for request_id, row in rows.items():
             if request_id not in new:
-                told = row_revision(row) or revision_of(row.epoch, BEGUN_STEP)
+                # A runner that is given up tells on under the epoch that it was told of with.
+                epoch = live.get(request_id, row).epoch
+                told = row_revision(row) or revision_of(epoch, BEGUN_STEP)
                 changes = [change async for change in self._stepwise(row, steps[request_id])]
                 missed += _rising(changes, told)
         for request_id, row in new.items():

@@ -395,3 +395,26 @@ async def test_a_runner_that_was_given_up_hinders_nobody_who_comes_again(
                 return ".one=" not in again.cursor
 
             await until(is_forgotten)
+
+
+async def test_what_a_runner_told_is_not_missed_since_it_was_given_up_meanwhile(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager) as told:
+        request_id = await begun(manager, runner)
+        await until(lambda: RUNNING in told.states_of(request_id))
+        await manager.until_state(request_id, RUNNING)
+        await manager.create(type="one-nap")
+        await until(lambda: any(one.snapshot.request.type == "one-nap" for one in told.events))
+    await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
+    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    await connection.execute(
+        "UPDATE request_manager.requests SET epoch = 2 WHERE request_id = $1", request_id
+    )
+    await connection.close()
+
+    async with watching(manager, cursor=told.cursor) as late:
+        pass
+
+    assert late.of(request_id) == ["a COMPLETE"]
