@@ -132,7 +132,6 @@ class Teller:
         for view in joining.views:
             tracked = self.tracked.get(view.row.request_id)
             if tracked is not None:
-                tracked.runner_id = runner_id
                 await self._or_end_all(self._bring_up(tracked, view))
         for event in joining.events:
             tracked = self.tracked.get(event.request_id)
@@ -143,7 +142,8 @@ class Teller:
         revision = revision_of(event.epoch, event.sequence_number)
         if event.moment == LEFT:
             if event.epoch >= parts_of(tracked.told).epoch:
-                tracked.settled = event.all_told
+                all_heard = parts_of(revision).position <= tracked.position
+                tracked.settled = event.all_told and all_heard
             return
         if revision <= tracked.told:
             return
@@ -157,8 +157,10 @@ class Teller:
                 await self._tell_request(tracked, row, revision_of(event.epoch, number))
             if tracked.lacks_before(revision):
                 await self._fill(tracked, revision)
-        finally:
+        except SpinCycleError:
             tracked.reached(revision)
+            raise
+        tracked.reached(revision)
         if event.moment != BEGUN:
             counted = tracked.counts_move(event.finished_jobs, event.rolled_back_jobs)
             self._tell(tracked, job_change(tracked.row, event, counted=counted))
@@ -168,12 +170,15 @@ class Teller:
         at = max(view.revision, revision_of(view.row.epoch, BEGUN_STEP))
         if at <= tracked.told:
             return
+        tracked.runner_id = view.row.runner_id
         before, tracked.row = tracked.row.state, view.row
         try:
             if tracked.told:
                 await self._fill(tracked, at)
-        finally:
+        except SpinCycleError:
             tracked.reached(at)
+            raise
+        tracked.reached(at)
         self._tell(tracked, replace(view, revision=at).snapshot_change(before))
 
     # What changes in the database
@@ -263,10 +268,12 @@ class Teller:
             if change.revision > tracked.told:
                 self._tell(tracked, change)
             tracked.position = max(tracked.position, entry.position)
-        tracked.settled = True
 
     async def _or_end_all(self, telling: Awaitable[None]) -> None:
-        """Tell something; if that fails it counts as told, and everybody comes again for it."""
+        """Tell something; if that fails it counts as told, and everybody comes again for it.
+
+        If it is cancelled, since its runner is gone, only what was told counts as told.
+        """
         try:
             await telling
         except SpinCycleError as failure:

@@ -44,7 +44,7 @@ class Tracked:
         """Whether a runner ran the request, as a new row says, and did not tell all of it."""
         if not self.settled:
             return True
-        ran_since = row.epoch > revision.parts_of(self.told).epoch
+        ran_since = epoch_as_told(row) > revision.parts_of(self.told).epoch
         return ran_since and row.started_at is not None
 
     def lacks_before(self, at: int) -> bool:
@@ -61,9 +61,7 @@ class Tracked:
 
     def is_running(self, epoch: int) -> bool:
         """Whether it was told that the request runs under this epoch, or a later one."""
-        return self.row.epoch > epoch or (
-            self.row.epoch == epoch and self.row.state is not State.PENDING
-        )
+        return self.row.state is not State.PENDING and epoch_as_told(self.row) >= epoch
 
     def counts_move(self, finished_jobs: int, rolled_back_jobs: int) -> bool:
         """Take new counts; answers whether they are."""
@@ -91,12 +89,20 @@ def begun(row: Request, event: event_pb2.JobEvent, runner_id: str, address: str)
     )
 
 
+def epoch_as_told(row: Request) -> int:
+    """Epoch to which the state belongs.
+
+    What waits may have been given to a runner already, under an epoch of which the runner tells.
+    """
+    waits = row.state in {State.PENDING, State.SUSPENDED}
+    return row.epoch - bool(waits and row.runner_id)
+
+
 def row_revision(row: Request) -> int:
     """Revision of a state that no runner tells of; 0 for RUNNING, of which one does."""
+    epoch = epoch_as_told(row)
     if row.state in FINAL:
-        return revision.ended(row.epoch)
-    # What waits may have been given to a runner already, under an epoch of which the runner tells.
-    epoch = row.epoch - bool(row.runner_id)
+        return revision.ended(epoch)
     if row.state is State.SUSPENDED:
         return revision.suspended(epoch)
     return revision.waiting(epoch) if row.state is State.PENDING else 0

@@ -397,6 +397,39 @@ async def test_a_runner_that_was_given_up_hinders_nobody_who_comes_again(
             await until(is_forgotten)
 
 
+async def test_ends_of_tries_that_went_by_before_a_chain_left_are_told_from_the_journal(
+    manager: Manager,
+) -> None:
+    class Leaving(SteeredRunner):
+        async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+            for chain in request.chains:
+                left = event_pb2.CHAIN_MOMENT_LEFT
+                await self.tell(
+                    chain.request_id, left, all_told=True, sequence_number=number_of(1, 1)
+                )
+            self.chains = {}
+            return await super().DescribeChains(request, context)
+
+    runner = await manager.register(Leaving("one"))
+    async with watching(manager) as told:
+        request_id = await begun(manager, runner)
+        await until(lambda: RUNNING in told.states_of(request_id))
+        runner.held = runner.forgets = True
+        manager.job_log.entries[request_id] = [
+            job_log_pb2.JobLog(
+                request_id=request_id, job_id="a", position=1, epoch=1, state=COMPLETE
+            )
+        ]
+        await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
+        await runner.cut()
+        await until(lambda: not runner.chains)
+        await runner.release()
+        await manager.finish(request_id, 1)
+        await until(lambda: COMPLETE in told.states_of(request_id))
+
+    assert told.of(request_id)[-2:] == ["a COMPLETE", "request COMPLETE"]
+
+
 async def test_what_a_runner_told_is_not_missed_since_it_was_given_up_meanwhile(
     manager: Manager,
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -10,17 +11,21 @@ from spincycle.errors import ServiceUnavailable
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.teller import Teller
+from spincycle.request_manager.told import Change
 from spincycle.request_manager.tracked import Tracked
-from spincycle.request_manager.views import Views
+from spincycle.request_manager.views import View, Views
 from spincycle.request_manager.watcher import Watcher
-from spincycle.revision import revision_of
+from spincycle.revision import BEGUN_STEP, number_of, revision_of
 from spincycle.state import State
-from spincycle.v1 import job_log_pb2
+from spincycle.v1 import event_pb2, job_log_pb2
 
 
 class NoFeeds:
     def hears(self, runner_id: str) -> bool:
         return False
+
+    def address(self, runner_id: str) -> str:
+        return ""
 
 
 class NoJournal:
@@ -52,3 +57,105 @@ async def test_what_could_not_be_told_counts_as_told_and_everybody_comes_again()
     assert {id_: one.row.state for id_, one in teller.tracked.items()} == {"b": State.SUSPENDED}
     with pytest.raises(ServiceUnavailable):
         await anext(watcher.batches())
+
+
+class SlowJournal:
+    """A journal of three tries, which stops after the first until it is let go."""
+
+    def __init__(self) -> None:
+        self.goes_on = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+    async def entries(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
+        for position in range(after + 1, 4):
+            if position > 1:
+                self.stopped.set()
+                await self.goes_on.wait()
+            yield job_log_pb2.JobLog(
+                request_id=request_id, job_id=f"job-{position}", position=position, epoch=1
+            )
+
+
+async def told(watcher: Watcher) -> list[int]:
+    """Revisions that wait for a watcher."""
+    batch = await anext(watcher.batches())
+    return [change.revision for change in batch if isinstance(change, Change)]
+
+
+async def test_what_a_runner_told_that_goes_meanwhile_is_told_from_the_journal_all_the_same() -> (
+    None
+):
+    journal = SlowJournal()
+    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", journal))
+    teller.tracked = {"a": running("a")}
+    watcher = Watcher()
+    teller.of_all.add(watcher)
+    event = event_pb2.JobEvent(request_id="a", epoch=1, sequence_number=number_of(3, 1), order=9)
+
+    hearing = asyncio.create_task(teller.heard("gone", [event]))
+    await journal.stopped.wait()
+    hearing.cancel()
+    teller.gone("gone")
+    await asyncio.gather(hearing, return_exceptions=True)
+    journal.goes_on.set()
+    end = a_request(request_id="a", epoch=1, state=State.COMPLETE)
+    await teller.tell_rows("9:9:", [end])
+
+    ends = [revision_of(1, number_of(position, 0)) for position in (1, 2, 3)]
+    assert (await told(watcher))[:3] == ends
+
+
+async def test_a_snapshot_comes_first_even_if_the_database_is_further_than_the_runner() -> None:
+    class OnlyStored:
+        async def stored(self, row: Request, revision: int) -> View:
+            return View(row, revision)
+
+    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", OnlyStored()))
+    given_again = a_request(request_id="a", epoch=2, state=State.PENDING)
+    teller.tracked = {"a": Tracked(given_again)}
+    watcher = Watcher()
+    teller.of_all.add(watcher)
+    event = event_pb2.JobEvent(request_id="a", epoch=1, sequence_number=number_of(0, 3), order=1)
+
+    await teller.heard("one", [event])
+
+    first, *_ = await anext(watcher.batches())
+    assert isinstance(first, Change)
+    assert (first.is_snapshot, first.revision) == (True, revision_of(1, BEGUN_STEP))
+
+
+async def test_one_that_still_has_a_chain_of_before_does_not_take_the_place_of_its_runner() -> None:
+    old = a_request(request_id="a", epoch=1, state=State.RUNNING, runner_id="old")
+
+    class OldView:
+        async def of_runner(self, rows: list[Request], runner_id: str) -> tuple[list[View], int]:
+            return [View(old, revision_of(1, number_of(0, 5)))], 0
+
+    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", OldView()))
+    tracked = running("a")
+    tracked.told, tracked.runner_id = revision_of(3, BEGUN_STEP), "new"
+    teller.tracked = {"a": tracked}
+
+    await teller.began("old", 0, ["a"])
+
+    assert tracked.runner_id == "new"
+
+
+async def test_a_request_is_told_to_run_though_it_was_given_away_when_it_was_told_to_wait() -> None:
+    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", SlowJournal()))
+    tracked = running("a")
+    tracked.settled = True
+    teller.tracked = {"a": tracked}
+    watcher = Watcher()
+    teller.of_all.add(watcher)
+    given = a_request(request_id="a", epoch=2, state=State.SUSPENDED, runner_id="new")
+    await teller.tell_rows("9:9:", [given])
+    begun = event_pb2.CHAIN_MOMENT_BEGUN
+    event = event_pb2.JobEvent(
+        request_id="a", epoch=2, sequence_number=BEGUN_STEP, order=1, moment=begun
+    )
+
+    await teller.heard("new", [event])
+
+    changes = [one for one in await anext(watcher.batches()) if isinstance(one, Change)]
+    assert [one.request.state for one in changes] == [State.SUSPENDED, State.RUNNING]
