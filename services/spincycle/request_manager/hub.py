@@ -19,6 +19,7 @@ from spincycle.request_manager.teller import Teller
 from spincycle.request_manager.tracked import Tracked, unseen
 from spincycle.request_manager.views import Views
 from spincycle.request_manager.watcher import Mark, Watcher
+from spincycle.state import FINAL
 from spincycle.v1 import event_pb2
 
 LAST_WORDS = 1.0
@@ -79,13 +80,23 @@ class Hub:
 
     def forget(self, watcher: Watcher, request_ids: Iterable[str]) -> None:
         """Take back `track`."""
-        of_all, all_tracked = self._teller.of_all, self._teller.tracked
         for request_id in request_ids:
-            tracked = all_tracked.get(request_id)
+            tracked = self._teller.tracked.get(request_id)
             if tracked is not None:
                 tracked.watchers.discard(watcher)
-                if not tracked.watchers and not of_all:
-                    del all_tracked[request_id]
+                self._drop_if_unwatched(request_id)
+
+    def _has_ended(self, request_id: str) -> None:
+        """Nobody who watches all waits for a request: its end may have been told before."""
+        tracked = self._teller.tracked.get(request_id)
+        if tracked is not None:
+            tracked.for_all = False
+            self._drop_if_unwatched(request_id)
+
+    def _drop_if_unwatched(self, request_id: str) -> None:
+        tracked = self._teller.tracked[request_id]
+        if not tracked.watchers and not (tracked.for_all and self._teller.of_all):
+            del self._teller.tracked[request_id]
 
     async def listen_to(self, rows: Iterable[Request]) -> None:
         """Hear the runners of requests, also those that came just now.
@@ -107,18 +118,19 @@ class Hub:
                 await self.listen_to(rows)
                 for row in rows:
                     new = Tracked(row, runner_id=row.runner_id)
-                    teller.tracked.setdefault(row.request_id, new)
+                    teller.tracked.setdefault(row.request_id, new).for_all = True
                 for view in await self._views.now_all(rows, {}):
                     await teller.know(view.row, view.revision)
+                    if view.row.state in FINAL:
+                        self._has_ended(view.row.request_id)
             self._looking.soon()
 
     def forget_all(self, watcher: Watcher) -> None:
         """Take back `track_all`."""
-        of_all, all_tracked = self._teller.of_all, self._teller.tracked
-        of_all.discard(watcher)
-        if not of_all:
-            for request_id in [id_ for id_, one in all_tracked.items() if not one.watchers]:
-                del all_tracked[request_id]
+        self._teller.of_all.discard(watcher)
+        if not self._teller.of_all:
+            for request_id in list(self._teller.tracked):
+                self._drop_if_unwatched(request_id)
 
     async def known(self, row: Request, told: int) -> None:
         """The first who watches a request was told how it is, at a revision."""
@@ -195,14 +207,15 @@ class Hub:
         await self.listen_to(rows)
         of_all, all_tracked = self._teller.of_all, self._teller.tracked
         new = [row for row in rows if row.request_id not in all_tracked] if of_all else []
-        args = await self._store.args([row.request_id for row in new]) if new else {}
-        for row in new:
-            known = Tracked(unseen(row), runner_id=row.runner_id, args=args.get(row.request_id))
-            all_tracked.setdefault(row.request_id, known)
         for row in rows:
             tracked = all_tracked.get(row.request_id)
             if tracked is not None:
+                tracked.for_all |= bool(of_all)
                 tracked.runner_id = row.runner_id or tracked.runner_id
+        args = await self._store.args([row.request_id for row in new]) if new else {}
+        for row in new:
+            known = Tracked(unseen(row), runner_id=row.runner_id, args=args.get(row.request_id))
+            all_tracked.setdefault(row.request_id, known).for_all = True
 
     async def _tell_rows(self) -> None:
         """Tell changes of requests, each when its runner has told all before it."""

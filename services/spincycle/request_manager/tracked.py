@@ -27,6 +27,7 @@ class Tracked:
         finished_jobs: as they were told last.
         rolled_back_jobs: likewise.
         watchers: those who watch this very request.
+        for_all: its end is still to be told to those who watch all; without them, nothing.
         args: its arguments, for those who watch all; None if they were not needed so far.
     """
 
@@ -38,6 +39,7 @@ class Tracked:
     finished_jobs: int = 0
     rolled_back_jobs: int = 0
     watchers: set[Watcher] = field(default_factory=set)
+    for_all: bool = False
     args: Sequence[RequestArg] | None = None
 
     def lacks(self, row: Request) -> bool:

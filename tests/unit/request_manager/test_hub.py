@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+import pytest
+from tests.unit.request_manager.test_watcher import a_request
+
+from spincycle.request_manager.change_store import ChangeStore
+from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.feeds import Feeds
+from spincycle.request_manager.hub import Hub
+from spincycle.request_manager.model import Request
+from spincycle.request_manager.views import View, Views
+from spincycle.request_manager.watcher import Watcher
+from spincycle.revision import ended, revision_of
+from spincycle.state import State
+
+
+class AllKnown:
+    def knows(self, runner_id: str) -> bool:
+        return True
+
+
+class Requests:
+    """Requests as a list of those that live shows them, and as they are a moment later."""
+
+    def __init__(self, live: list[Request], now: list[Request]) -> None:
+        self._live = live
+        self._now = {row.request_id: row for row in now}
+
+    async def live(self) -> list[Request]:
+        return self._live
+
+    async def now_all(self, rows: Iterable[Request], known: Mapping[str, int]) -> list[View]:
+        now = [self._now[row.request_id] for row in rows]
+        return [
+            View(row, revision_of(1, 5) if row.state is State.RUNNING else ended(1)) for row in now
+        ]
+
+
+def a_hub(requests: Requests) -> Hub:
+    return Hub(
+        cast("ChangeStore", None), cast("Feeds", AllKnown()), Changes(), cast("Views", requests)
+    )
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+async def test_only_what_lives_is_kept_for_those_who_watch_all(has_ended: bool) -> None:
+    running = a_request(request_id="a")
+    now = a_request(request_id="a", state=State.COMPLETE) if has_ended else running
+    hub = a_hub(Requests([running], [now]))
+
+    await hub.track_all(Watcher())
+
+    assert ("a" in hub._teller.tracked) is not has_ended
+
+
+async def test_one_who_named_a_request_that_had_ended_leaves_nothing_behind() -> None:
+    hub = a_hub(Requests([], []))
+    await hub.track_all(Watcher())
+    named = Watcher()
+
+    hub.track(named, a_request(request_id="a"))
+    hub.forget(named, ["a"])
+
+    assert "a" not in hub._teller.tracked
+
+
+async def test_one_who_named_a_request_takes_nothing_from_who_watches_all() -> None:
+    running = a_request(request_id="a")
+    hub = a_hub(Requests([running], [running]))
+    named = Watcher()
+    hub.track(named, running)
+    await hub.track_all(Watcher())
+
+    hub.forget(named, ["a"])
+
+    assert "a" in hub._teller.tracked
