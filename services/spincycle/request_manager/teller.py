@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from spincycle.errors import SpinCycleError
+from spincycle.errors import Internal, SpinCycleError
 from spincycle.request_manager.cursor import Cursor
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.model import Request
@@ -278,6 +279,10 @@ class Teller:
             await telling
         except SpinCycleError as failure:
             self.end_all(failure)
+        except Exception as failure:  # noqa: BLE001 # one request must not hold up all others
+            incident = secrets.token_hex(4)
+            structlog.get_logger().error("not told", incident=incident, exc_info=failure)
+            self.end_all(Internal(incident))
 
     def end_all(self, failure: SpinCycleError) -> None:
         """Let everybody come again from where he is: not all can be told now."""

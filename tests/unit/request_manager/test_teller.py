@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
-from spincycle.errors import ServiceUnavailable
+from spincycle.errors import Internal, ServiceUnavailable
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.teller import Teller
@@ -57,6 +57,26 @@ async def test_what_could_not_be_told_counts_as_told_and_everybody_comes_again()
     assert {id_: one.row.state for id_, one in teller.tracked.items()} == {"b": State.SUSPENDED}
     with pytest.raises(ServiceUnavailable):
         await anext(watcher.batches())
+
+
+async def test_a_failure_that_nobody_thought_of_has_everybody_come_again_too() -> None:
+    class Broken:
+        async def entries(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
+            if request_id == "a":
+                raise RuntimeError("nobody thought of that")
+            yield job_log_pb2.JobLog(request_id=request_id, job_id="j", position=1, epoch=1)
+
+    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", Broken()))
+    teller.tracked = {request_id: running(request_id) for request_id in "ab"}
+    all_watcher = Watcher()
+    rows = [a_request(request_id=request_id, epoch=1, state=State.COMPLETE) for request_id in "ab"]
+
+    teller.of_all.add(all_watcher)
+    await teller.tell_rows("9:9:", rows)
+
+    assert teller.tracked == {}
+    with pytest.raises(Internal):
+        await anext(all_watcher.batches())
 
 
 class SlowJournal:
