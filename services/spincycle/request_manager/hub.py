@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from spincycle.errors import ShuttingDown, SpinCycleError
+from spincycle.errors import ShuttingDown
 from spincycle.process import keep_up
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.changes import Changes
@@ -237,7 +237,7 @@ class Hub:
         self._teller.seen = await self._looking.begin()
         try:
             await self._feeds.refresh(self)
-        except SpinCycleError:
+        except BaseException:
             self._looking.end()
             raise
         self._tasks = [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import cast
 
@@ -77,3 +78,44 @@ async def test_one_who_named_a_request_takes_nothing_from_who_watches_all() -> N
     hub.forget(named, ["a"])
 
     assert "a" in hub._teller.tracked
+
+
+class StartsSlowly:
+    """Feeds of a database that answers at the second attempt only."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def refresh(self, hearer: object, *, anew: bool = False) -> None:
+        if not self.asked.is_set():
+            self.asked.set()
+            await asyncio.Event().wait()
+
+    async def begun(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class Nothing:
+    async def now(self) -> str:
+        return "3:3:"
+
+
+async def test_one_who_goes_while_the_hub_starts_leaves_no_listener_behind() -> None:
+    changes, feeds = Changes(), StartsSlowly()
+    hub = Hub(cast("ChangeStore", Nothing()), cast("Feeds", feeds), changes, cast("Views", None))
+
+    async def watch() -> None:
+        async with hub.watching():
+            pass
+
+    first = asyncio.create_task(watch())
+    await feeds.asked.wait()
+    second = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+
+    assert not changes._of_all
