@@ -109,6 +109,11 @@ class Hub:
 
     async def track_all(self, watcher: Watcher) -> None:
         """Let a watcher have all that is told of any request from now on."""
+        if not self._teller.of_all:
+            # What changed before may not have been looked at, as nobody watched it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._looking.now()
         async with self._starting:
             teller = self._teller
             is_first = not teller.of_all

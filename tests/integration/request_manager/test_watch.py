@@ -451,3 +451,18 @@ async def test_what_a_runner_told_is_not_missed_since_it_was_given_up_meanwhile(
         pass
 
     assert late.of(request_id) == ["a COMPLETE"]
+
+
+async def test_what_had_ended_before_is_not_told_to_who_begins_to_watch_all(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    other = await begun(manager, runner)
+    async with watching(manager, request_ids=[other]):
+        ended = await begun(manager, runner)
+        await manager.finish(ended, 1)
+        await manager.until_state(ended, COMPLETE)
+        async with watching(manager) as told:
+            await until(lambda: told.of(other) != [])
+
+    assert told.of(ended) == []
