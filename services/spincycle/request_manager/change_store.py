@@ -13,7 +13,10 @@ from spincycle.request_manager.store import request_of
 
 
 class ChangeStore:
-    """Reads changes. Every method raises DatabaseUnavailable while the database is away."""
+    """Reads changes. Every method raises DatabaseUnavailable while the database is away.
+
+    What it answers outlives a crash of the database server, so that its snapshots stay true.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -22,6 +25,7 @@ class ChangeStore:
         """A snapshot of the database, as PostgreSQL writes one: what is committed by now."""
         row = await self._database.fetch_one("committed_by_now")
         assert row is not None
+        await self._database.execute("keep")
         snapshot: str = row["snapshot"]
         return snapshot
 
@@ -31,6 +35,8 @@ class ChangeStore:
         At most `limit` requests, in the order of their changes.
         """
         rows = await self._database.fetch("changed_requests", seen=seen, limit=limit)
+        if not rows[0]["is_kept"]:
+            await self._database.execute("keep")
         changed = [request_of(row) for row in rows if row["request_id"]]
         return rows[0]["snapshot"], changed
 

@@ -12,9 +12,11 @@ SELECT pg_current_snapshot()::text AS snapshot;
 
 -- name: changed_requests
 -- Requests whose state changed after a snapshot, in the order of their changes. There is a row
--- without a request in any case, which has the snapshot up to now.
-SELECT s.snapshot, c.*
-  FROM (SELECT pg_current_snapshot()::text AS snapshot) AS s
+-- without a request in any case, which has the snapshot up to now, and whether all that is visible
+-- in it outlives a crash of the server.
+SELECT s.snapshot, s.is_kept, c.*
+  FROM (SELECT pg_current_snapshot()::text AS snapshot,
+               pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS is_kept) AS s
   LEFT JOIN LATERAL
        (SELECT r.*, n.address AS runner_address
           FROM request_manager.requests AS r
@@ -23,6 +25,12 @@ SELECT s.snapshot, c.*
            AND NOT pg_visible_in_snapshot(r.changed, :seen::text::pg_snapshot)
          ORDER BY r.changed, r.request_id
          LIMIT :limit::integer) AS c ON true;
+
+-- name: keep
+-- Lets all that was committed before outlive a crash of the server. What need not outlive one is
+-- visible as soon as it is committed. Were it lost, its transaction's id would be given to another
+-- one, and that would be taken for seen by whoever holds a snapshot from before.
+SELECT pg_logical_emit_message(true, 'spincycle', '');
 
 -- name: args_of_requests
 -- Arguments of requests as they were understood.
