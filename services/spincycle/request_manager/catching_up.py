@@ -50,10 +50,10 @@ class CatchingUp:
         self._feeds = feeds
         self._views = views
 
-    async def run(self, watcher: Watcher, after: Cursor, text: str) -> list[Change]:
+    async def run(self, watcher: Watcher, after: Cursor, text: str) -> tuple[list[Change], Cursor]:
         """All that was told after a cursor, request by request, with rising revisions.
 
-        What waits for the watcher from then on comes after it.
+        Answers, too, where that ends: what waits for the watcher from then on comes after it.
 
         Raises:
             CursorTooOld: too much has happened since, or it is of another database.
@@ -83,7 +83,7 @@ class CatchingUp:
             is_lost = row.state is State.RUNNING and row.runner_id not in covered
             if is_lost and row.request_id not in rows and row.request_id not in new:
                 missed.append(await self._now(row))
-        return missed
+        return missed, until
 
     async def _of_new(
         self, row: Request, steps: Sequence[Step], covered: Container[str]

@@ -161,10 +161,13 @@ class Watch:
                         await many.add(change)
                         yield many.take()
                 else:
-                    for change in await self._catching_up.run(watcher, after, cursor):
+                    missed, until = await self._catching_up.run(watcher, after, cursor)
+                    for change in missed:
                         await many.add(change)
                         if many.size > MAX_PIECE:
                             yield many.take()
+                    # So whoever is cut, as too much has happened meanwhile, has less to catch up.
+                    yield many.take() + cursor_alone(until.text)
                 begun = await self._hub.mark(watcher)
                 await beginning_alone.aclose()
                 async for batch in watcher.batches():

@@ -12,6 +12,8 @@ import pytest
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
 from spincycle.request_manager import watch
+from spincycle.request_manager.hub import Hub
+from spincycle.request_manager.watcher import Watcher
 from spincycle.revision import number_of, parts_of, waiting
 from spincycle.state import State
 from spincycle.v1 import event_pb2, job_log_pb2, request_pb2, state_pb2
@@ -466,3 +468,27 @@ async def test_what_had_ended_before_is_not_told_to_who_begins_to_watch_all(
             await until(lambda: told.of(other) != [])
 
     assert told.of(ended) == []
+
+
+async def test_one_who_is_cut_while_it_catches_up_need_not_begin_from_the_same_cursor_again(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager) as told:
+        request_id = await begun(manager, runner)
+        await until(lambda: RUNNING in told.states_of(request_id))
+    await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
+
+    async def never(hub: Hub, watcher: Watcher) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hub, "mark", never)
+        async with watching(manager, cursor=told.cursor) as cut:
+            pass
+    assert cut.of(request_id) == ["a RUNNING"]
+
+    async with watching(manager, cursor=cut.cursor) as late:
+        await tell(runner, request_id, "b", RUNNING, number_of(0, 4))
+        await until(lambda: late.of(request_id) != [])
+    assert late.of(request_id) == ["b RUNNING"]
