@@ -601,21 +601,29 @@ class DescribeChainsResponse(_message.Message):
 
     CHAINS_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    UNCOMMITTED_REQUEST_IDS_FIELD_NUMBER: _builtins.int
     order: _builtins.int
     """JobEvent.order of the runner's last event, of whichever chain, when all this was so."""
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainStatus]:
         """Chains that are here, in the order in which they were named."""
 
+    @_builtins.property
+    def uncommitted_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Chains that are here, too, but are missing among `chains`: the journal was not committed up to
+        how they are. Ask again.
+        """
+
     def __init__(
         self,
         *,
         chains: _abc.Iterable[Global___ChainStatus] | None = ...,
         order: _builtins.int = ...,
+        uncommitted_request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "order", b"order"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "order", b"order", "uncommitted_request_ids", b"uncommitted_request_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,6 +28,10 @@ class HeldBack:
         else:
             self._calls.append((position, call))
 
+    def take_back(self, call: Callable[[], None]) -> None:
+        """Do not call it, if it was not called yet."""
+        self._calls = deque(held for held in self._calls if held[1] is not call)
+
     def committed(self, position: int) -> None:
         """The journal is committed up to a position."""
         while self._calls and self._calls[0][0] <= position:

@@ -172,12 +172,12 @@ class JobRunner:
         held = self._chains.get(request_id)
         return list(islice(held.current.waits(), limit)) if held else None
 
-    def describe(self, request_id: str, tell: Callable[[ChainView], None]) -> bool:
-        """Tell how a chain is, as Traverser.describe does; False if it is not here."""
+    def describe(
+        self, request_id: str, tell: Callable[[ChainView], None]
+    ) -> Callable[[], None] | None:
+        """Tell how a chain is, as Traverser.describe does; None if it is not here."""
         held = self._chains.get(request_id)
-        if held is not None:
-            held.current.describe(tell)
-        return held is not None
+        return held.current.describe(tell) if held else None
 
     def printing(self, request_id: str) -> Iterator[Job]:
         """Jobs of a chain that run and have printed something."""

@@ -164,6 +164,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     ) -> rpc.DescribeChainsResponse:
         views: dict[str, rpc.ChainStatus] = {}
         waiting: dict[str, asyncio.Future[None]] = {}
+        unwanted: dict[str, Callable[[], None]] = {}
         for known in request.chains:
             # Many large chains take a while; running jobs must not wait for that.
             await asyncio.sleep(0)
@@ -174,13 +175,22 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
                 views[known.request_id] = _missed(known, missed)
                 continue
             told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            if self._runner.describe(known.request_id, partial(self._described, views, told)):
-                waiting[known.request_id] = told
-        if waiting:
-            await asyncio.wait(waiting.values(), timeout=DESCRIBE_TIMEOUT)
+            tell = partial(self._described, views, told)
+            take_back = self._runner.describe(known.request_id, tell)
+            if take_back is not None:
+                waiting[known.request_id], unwanted[known.request_id] = told, take_back
+        try:
+            if waiting:
+                await asyncio.wait(waiting.values(), timeout=DESCRIBE_TIMEOUT)
+        finally:
+            late = [request_id for request_id in waiting if request_id not in views]
+            for request_id in late:
+                unwanted[request_id]()
         named = (known.request_id for known in request.chains)
         return rpc.DescribeChainsResponse(
-            chains=[views[id_] for id_ in named if id_ in views], order=self._watchers.order
+            chains=[views[id_] for id_ in named if id_ in views],
+            order=self._watchers.order,
+            uncommitted_request_ids=[id_ for id_ in late if self._runner.epoch(id_) is not None],
         )
 
     def _described(

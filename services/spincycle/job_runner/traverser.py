@@ -139,10 +139,10 @@ class Traverser:
         """Why each job that does not run does not."""
         return self._state.waits()
 
-    def describe(self, tell: Callable[[ChainView], None]) -> None:
+    def describe(self, tell: Callable[[ChainView], None]) -> Callable[[], None]:
         """Tell how the chain is now, once all that has happened is committed.
 
-        That may be at once, and it may be never.
+        That may be at once, and it may be never. Answers what to call if it is not wanted any more.
         """
         record = self._state.record
         started = self._state.started()
@@ -153,7 +153,9 @@ class Traverser:
             [self._as_it_says(event.job) for event in started],
             *self._state.counts,
         )
-        self._held.call(record.position, record.committed, partial(tell, view))
+        call = partial(tell, view)
+        self._held.call(record.position, record.committed, call)
+        return partial(self._held.take_back, call)
 
     def printing(self) -> Iterator[Job]:
         """Jobs that run and have printed something."""

@@ -10,7 +10,12 @@ from typing import Protocol
 import grpc
 import structlog
 
-from spincycle.errors import DatabaseUnavailable, ServiceUnavailable, SpinCycleError
+from spincycle.errors import (
+    DatabaseUnavailable,
+    JournalBehind,
+    ServiceUnavailable,
+    SpinCycleError,
+)
 from spincycle.process import keep_up
 from spincycle.request_manager.model import Runner
 from spincycle.request_manager.runner_client import RunnerClient
@@ -104,14 +109,16 @@ class Feeds:
         return feed.client.runner.address if feed else ""
 
     async def describe(
-        self, runner_id: str, chains: Iterable[rpc.KnownChain]
+        self, runner_id: str, chains: Iterable[rpc.KnownChain], *, each: bool = False
     ) -> tuple[dict[str, rpc.ChainStatus], int]:
         """How chains of a runner are, by request, and the order up to which that goes.
 
-        Those that it does not have are missing.
+        Those that it does not have are missing, and, unless `each` is wanted, those of which it
+        cannot tell yet.
 
         Raises:
             ServiceUnavailable: the runner does not answer.
+            JournalBehind: it cannot tell of each yet.
         """
         found: dict[str, rpc.ChainStatus] = {}
         order = 0
@@ -122,6 +129,8 @@ class Feeds:
         for start in range(0, len(named), DESCRIBED_AT_ONCE):
             some = named[start : start + DESCRIBED_AT_ONCE]
             response = await feed.describe(rpc.DescribeChainsRequest(chains=some))
+            if each and response.uncommitted_request_ids:
+                raise JournalBehind
             found |= {chain.request_id: chain for chain in response.chains}
             order = response.order
         return found, order

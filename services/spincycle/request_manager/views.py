@@ -114,9 +114,10 @@ class Views:
 
         Raises:
             ServiceUnavailable: the runner does not answer.
+            JournalBehind: it cannot tell of each yet.
         """
         chains = [job_runner_service_pb2.KnownChain(request_id=row.request_id) for row in rows]
-        described, order = await self._feeds.describe(runner_id, chains)
+        described, order = await self._feeds.describe(runner_id, chains, each=True)
         args = await self._changes.args(list(described)) if described else {}
         views = [
             await self._from_runner(row, described[row.request_id], args.get(row.request_id, []))

@@ -492,3 +492,28 @@ async def test_one_who_is_cut_while_it_catches_up_need_not_begin_from_the_same_c
         await tell(runner, request_id, "b", RUNNING, number_of(0, 4))
         await until(lambda: late.of(request_id) != [])
     assert late.of(request_id) == ["b RUNNING"]
+
+
+async def test_a_runner_is_not_told_of_before_all_its_chains_can_be(manager: Manager) -> None:
+    class Late(SteeredRunner):
+        asked = 0
+
+        async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+            response = await super().DescribeChains(request, context)
+            self.asked += bool(request.chains)
+            if request.chains and self.asked == 1:
+                response.uncommitted_request_ids.extend(one.request_id for one in request.chains)
+                del response.chains[:]
+            return response
+
+    runner = await manager.register(Late("one"))
+    async with watching(manager) as told:
+        request_id = await begun(manager, runner)
+        await until(lambda: RUNNING in told.states_of(request_id))
+        runner.held = runner.forgets = True
+        await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
+        await runner.cut()
+        await until(lambda: runner.asked > 0)
+        await runner.release()
+        await tell(runner, request_id, "b", RUNNING, number_of(0, 4))
+        await until(lambda: told.of(request_id)[-1] == "snapshot RUNNING a b")

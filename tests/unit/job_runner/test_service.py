@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import gc
 from typing import Any, cast
 
+import pytest
 from tests.unit.chain.chains import chain
-from tests.unit.job_runner.stage import Stage, works_until_stopped
+from tests.unit.job_runner.stage import Stage, turns, works_until_stopped
 
 from spincycle.job import State
 from spincycle.job_chain import SuspendedJobChain
+from spincycle.job_runner import service as service_module
 from spincycle.job_runner.service import JobRunnerService, encode_happening
+from spincycle.job_runner.traverser import ChainView
 from spincycle.job_runner.watchers import Watchers
 from spincycle.v1 import job_runner_service_pb2 as rpc
 from spincycle.wire.chain import encode_suspended_chain
@@ -54,3 +58,26 @@ async def test_where_a_stream_begins_the_chains_that_are_there_are_named(stage: 
     assert not goes_on.request_ids
     assert described.order == first.order
     assert [one.request_id for one in described.chains] == ["r"]
+
+
+async def test_who_asks_how_a_chain_is_hears_that_it_waits_for_its_journal_and_leaves_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "DESCRIBE_TIMEOUT", 0.01)
+    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "", "address")
+    stage.journal.away = True
+    stage.runner.run(chain("a > b", request_id="late"), 1)
+    await stage.until_begun("a")
+    await turns()
+
+    known = rpc.DescribeChainsRequest(
+        chains=[rpc.KnownChain(request_id="late"), rpc.KnownChain(request_id="unknown")]
+    )
+    described = await service.DescribeChains(known, cast(Any, None))
+
+    assert list(described.uncommitted_request_ids) == ["late"]
+    assert not described.chains
+    views = [one for one in gc.get_objects() if isinstance(one, ChainView)]
+    assert "late" not in [view.request_id for view in views]
+    stage.journal.come_back()
+    await stage.reports.end("late")
