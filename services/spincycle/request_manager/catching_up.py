@@ -50,10 +50,13 @@ class CatchingUp:
         self._feeds = feeds
         self._views = views
 
-    async def run(self, watcher: Watcher, after: Cursor, text: str) -> tuple[list[Change], Cursor]:
+    async def run(
+        self, watcher: Watcher, after: Cursor, text: str
+    ) -> tuple[list[Change], Cursor | None]:
         """All that was told after a cursor, request by request, with rising revisions.
 
-        Answers, too, where that ends: what waits for the watcher from then on comes after it.
+        What waits for the watcher from then on comes after it. Answers, too, where it ends; None
+        if some of it may be beyond, as a runner was asked how its chains are.
 
         Raises:
             CursorTooOld: too much has happened since, or it is of another database.
@@ -78,12 +81,13 @@ class CatchingUp:
             if request_id in live or request_id not in later:  # Else it came after `until`.
                 as_told = live.get(request_id, row)
                 missed += await self._of_new(as_told, steps.get(request_id, []), covered)
-        for row in live.values():
-            # What a runner told last that does not answer may be lost.
-            is_lost = row.state is State.RUNNING and row.runner_id not in covered
-            if is_lost and row.request_id not in rows and row.request_id not in new:
+        # What a runner told last that does not answer may be lost.
+        running = (row for row in live.values() if row.state is State.RUNNING)
+        lost = [row for row in running if row.runner_id not in covered]
+        for row in lost:
+            if row.request_id not in rows and row.request_id not in new:
                 missed.append(await self._now(row))
-        return missed, until
+        return missed, None if lost else until
 
     async def _of_new(
         self, row: Request, steps: Sequence[Step], covered: Container[str]

@@ -166,8 +166,9 @@ class Watch:
                         await many.add(change)
                         if many.size > MAX_PIECE:
                             yield many.take()
-                    # So whoever is cut, as too much has happened meanwhile, has less to catch up.
-                    yield many.take() + cursor_alone(until.text)
+                    if until is not None:
+                        # Whoever is cut, as too much has happened meanwhile, has less to catch up.
+                        yield many.take() + cursor_alone(until.text)
                 begun = await self._hub.mark(watcher)
                 await beginning_alone.aclose()
                 async for batch in watcher.batches():

@@ -11,9 +11,9 @@ import grpc
 import pytest
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
-from spincycle.request_manager import watch
+from spincycle.request_manager import hub, watch
 from spincycle.request_manager.hub import Hub
-from spincycle.request_manager.watcher import Watcher
+from spincycle.request_manager.watcher import Mark, Watcher
 from spincycle.revision import number_of, parts_of, waiting
 from spincycle.state import State
 from spincycle.v1 import event_pb2, job_log_pb2, request_pb2, state_pb2
@@ -479,7 +479,7 @@ async def test_one_who_is_cut_while_it_catches_up_need_not_begin_from_the_same_c
         await until(lambda: RUNNING in told.states_of(request_id))
     await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
 
-    async def never(hub: Hub, watcher: Watcher) -> None:
+    async def never(_: Hub, watcher: Watcher) -> None:
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
@@ -517,3 +517,35 @@ async def test_a_runner_is_not_told_of_before_all_its_chains_can_be(manager: Man
         await runner.release()
         await tell(runner, request_id, "b", RUNNING, number_of(0, 4))
         await until(lambda: told.of(request_id)[-1] == "snapshot RUNNING a b")
+
+
+async def test_what_was_told_beyond_a_cursor_gets_none_before_it_was_heard(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "PATIENCE", 0.1)
+    async with watching(manager) as told:
+        pass
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager) as stays:
+        request_id = await begun(manager, runner)
+        await until(lambda: RUNNING in stays.states_of(request_id))
+        runner.held = runner.forgets = True
+        await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
+        mark = Hub.mark
+
+        async def mark_when_it_is_heard(here: Hub, watcher: Watcher) -> Mark:
+            monkeypatch.setattr(hub, "PATIENCE", 20)
+            runner.forgets = False
+            await runner.release()
+            return await mark(here, watcher)
+
+        monkeypatch.setattr(Hub, "mark", mark_when_it_is_heard)
+        stream = manager.stub.Watch(rpc.WatchRequest(cursor=told.cursor))
+        first = await stream.read()
+        stream.cancel()
+        async with watching(manager, cursor=first.cursor) as late:
+            await tell(runner, request_id, "b", RUNNING, number_of(0, 4))
+            await until(lambda: "b RUNNING" in late.of(request_id))
+
+    assert [_short(event) for event in first.events] == ["snapshot RUNNING a"]
+    assert late.of(request_id) == ["b RUNNING"]
