@@ -38,6 +38,7 @@ class Hub:
         self._changes = changes
         self._views = views
         self._starting = asyncio.Lock()
+        self._tracking = asyncio.Lock()
         self._watching = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._reset()
@@ -114,7 +115,7 @@ class Hub:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await self._looking.now()
-        async with self._starting:
+        async with self._tracking:
             teller = self._teller
             is_first = not teller.of_all
             teller.of_all.add(watcher)

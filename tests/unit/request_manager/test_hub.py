@@ -119,3 +119,25 @@ async def test_one_who_goes_while_the_hub_starts_leaves_no_listener_behind() -> 
     await second
 
     assert not changes._of_all
+
+
+async def test_who_begins_to_watch_all_holds_up_nobody_else() -> None:
+    class NeverDescribed(Requests):
+        async def now_all(self, rows: Iterable[Request], known: Mapping[str, int]) -> list[View]:
+            described.set()
+            await asyncio.Event().wait()
+            return []
+
+    described = asyncio.Event()
+    hub = a_hub(NeverDescribed([a_request(request_id="a")], []))
+    hub._tasks = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[arg-type]
+    hub._watching = 1
+    first = asyncio.create_task(hub.track_all(Watcher()))
+    await described.wait()
+
+    async with hub.watching():
+        pass
+
+    for task in (first, *hub._tasks):
+        task.cancel()
+    await asyncio.gather(first, *hub._tasks, return_exceptions=True)
