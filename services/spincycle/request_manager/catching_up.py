@@ -136,14 +136,14 @@ class CatchingUp:
             running = begun(row, event, runner_id, self._feeds.address(runner_id))
             if event.moment == BEGUN:
                 at = revision_of(event.epoch, event.sequence_number)
-                yield (await self._views.stored(running, at)).snapshot_change(State.PENDING)
+                yield (await self._views.stored(running, at)).snapshot_change(None)
             elif event.moment != LEFT:
                 yield job_change(running, event, counted=True)
 
     async def _now(self, row: Request) -> Change:
         revision = row_revision(row)
         view = await (self._views.stored(row, revision) if revision else self._views.now(row))
-        return view.snapshot_change(State.RUNNING)
+        return view.snapshot_change(None)
 
 
 def _rising(changes: Iterable[Change], told: int) -> list[Change]:

@@ -9,7 +9,7 @@ import orjson
 from spincycle.request_manager.model import Request, RequestFilter
 from spincycle.request_manager.translate import encode_request
 from spincycle.revision import ended, number_of, revision_of
-from spincycle.state import State
+from spincycle.state import LIVE, State
 from spincycle.v1 import (
     event_pb2,
     job_chain_pb2,
@@ -30,7 +30,7 @@ class Change:
 
     Attributes:
         request: the request as it was then, but for its counts.
-        before: its state before.
+        before: its state before; None if it is not known, and may have been any but a final one.
     """
 
     __slots__ = ("_brief", "_framed", "_full", "_snapshot", "before", "request", "revision")
@@ -38,7 +38,7 @@ class Change:
     def __init__(
         self,
         request: Request,
-        before: State,
+        before: State | None,
         full: event_pb2.RequestEvent,
         brief: event_pb2.RequestEvent | None,
     ) -> None:
@@ -124,7 +124,9 @@ def request_change(
     return Change(request, before, event, event)
 
 
-def snapshot_change(request: Request, before: State, snapshot: event_pb2.RequestSnapshot) -> Change:
+def snapshot_change(
+    request: Request, before: State | None, snapshot: event_pb2.RequestSnapshot
+) -> Change:
     """A request as a whole; its revision is that of the snapshot."""
     event = _event(request.request_id, snapshot.request.revision)
     event.occurred_at.GetCurrentTime()
@@ -193,11 +195,12 @@ def entry_status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:
     return status
 
 
-def matches(request: Request, before: State, which: RequestFilter) -> bool:
-    """Whether a change of a request is for somebody who watches by a filter."""
+def matches(request: Request, before: State | None, which: RequestFilter) -> bool:
+    """Whether a change of a request is for somebody who watches by a filter. See Change."""
     if which.type not in ("", request.type) or which.user not in ("", request.user):
         return False
-    if which.states and request.state not in which.states and before not in which.states:
+    states = {request.state, *(LIVE if before is None else (before,))}
+    if which.states and states.isdisjoint(which.states):
         return False
     if not which.args:
         return True

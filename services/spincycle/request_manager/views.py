@@ -52,7 +52,7 @@ class View:
     counts: tuple[int, int] = (0, 0)
     missed: Sequence[event_pb2.JobEvent] | None = None
 
-    def snapshot_change(self, before: State) -> Change:
+    def snapshot_change(self, before: State | None) -> Change:
         """The view as an event."""
         message = encode_request(self.row)
         message.args.extend(encode_arg(arg) for arg in self.args)

@@ -227,7 +227,7 @@ class _Many:
         self._passed = 0
         self.size = 0
 
-    def wants(self, request: Request, before: State) -> bool:
+    def wants(self, request: Request, before: State | None) -> bool:
         """Whether a change of a request is for this watcher."""
         return matches(request, before, self._which)
 

@@ -549,3 +549,18 @@ async def test_what_was_told_beyond_a_cursor_gets_none_before_it_was_heard(
 
     assert [_short(event) for event in first.events] == ["snapshot RUNNING a"]
     assert late.of(request_id) == ["b RUNNING"]
+
+
+async def test_who_watches_a_state_is_told_what_left_it_while_he_was_away(
+    manager: Manager,
+) -> None:
+    only = request_pb2.RequestFilter(states=[state_pb2.STATE_PENDING])
+    async with watching(manager, filter=only) as told:
+        request_id = (await manager.create()).request.id
+        await until(lambda: told.of(request_id) == ["snapshot PENDING"])
+    await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
+
+    async with watching(manager, filter=only, cursor=told.cursor) as late:
+        await until(lambda: late.of(request_id) != [])
+
+    assert late.of(request_id) == ["snapshot STOPPED"]
