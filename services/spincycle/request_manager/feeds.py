@@ -87,10 +87,12 @@ class Feeds:
     async def begun(self) -> None:
         """Return when every stream has begun, or after a while without those that have not."""
         waiting = [asyncio.ensure_future(feed.connected.wait()) for feed in self._feeds.values()]
-        if waiting:
-            await asyncio.wait(waiting, timeout=BEGIN_TIMEOUT)
-        for task in waiting:
-            task.cancel()
+        try:
+            if waiting:
+                await asyncio.wait(waiting, timeout=BEGIN_TIMEOUT)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     def knows(self, runner_id: str) -> bool:
         """Whether there is a stream from a runner, or the wish for one."""
