@@ -37,6 +37,9 @@ STOP_PATIENCE = 8.0
 CREATE_GRACE = 2.0
 """Seconds that a creation under way is given when the try is to end."""
 
+WATCH_GRACE = 2.0
+"""Seconds that the watch of a pod may be behind that of its Kubernetes Job."""
+
 LOG_GRACE = 10.0
 """Seconds in which the rest of the log must have come after the container's end."""
 
@@ -116,7 +119,7 @@ class ContainerRun:
             job = jobs.last(uid) or job
             self._look_at(newest_pod(job, pods.objects), pods)
             if has_ended(job):
-                return await self._ended(job, data)
+                return await self._ended(job, pods, data)
             if self._wish.told.is_set():
                 return await self._stopped(uid)
             if jobs.known and not jobs.has(uid):
@@ -150,9 +153,12 @@ class ContainerRun:
         if now.ended or (pods is not None and not pods.has(pod["metadata"]["uid"])):
             self._log.container_ended()
 
-    async def _ended(self, job: Manifest, data: dict[str, Value]) -> Return:
+    async def _ended(self, job: Manifest, pods: Mirror, data: dict[str, Value]) -> Return:
         # Read once more: the watch of the pod may be behind that of the Kubernetes Job.
-        self._look_at(await self._jobs.pod(job) or self._pod)
+        pod = await self._jobs.pod(job)
+        if pod is None:
+            await self._until_told_gone(pods)
+        self._look_at(pod, pods)
         self._tell("Ended: reads the rest of the log")
         await self._rest_of_log(LOG_GRACE)
         end = outcome(job, self._pod, self._container)
@@ -167,6 +173,14 @@ class ContainerRun:
         if self._pod is None:
             said = "the pod is gone, and with it its log and the data that it may have left"
         return self._end(State.COMPLETE, end.exit, "", stderr=said)
+
+    async def _until_told_gone(self, pods: Mirror) -> None:
+        """Only the watch of a pod that is gone tells how it was then, and why it went."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_GRACE):
+                while self._pod is not None and pods.has(self._pod["metadata"]["uid"]):
+                    self._changed.clear()
+                    await self._changed.wait()
 
     async def _stopped(self, uid: str | None, *, failed: bool = False) -> Return:
         """Have it deleted, and tell what is not known to be over."""
