@@ -9,7 +9,7 @@ import orjson
 from spincycle.database.database import Database
 from spincycle.request_arg import RequestArg
 from spincycle.request_manager.model import Request
-from spincycle.request_manager.store import request_of
+from spincycle.request_manager.request_row import request_of
 
 
 class ChangeStore:

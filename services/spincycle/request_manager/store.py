@@ -28,6 +28,7 @@ from spincycle.request_manager.model import (
     Suspended,
     Wish,
 )
+from spincycle.request_manager.request_row import request_of
 from spincycle.state import State
 
 R = TypeVar("R", Finished, Progressed, Suspended)
@@ -289,7 +290,7 @@ class RequestStore:
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
             suspended_job_chains=[report.suspended_job_chain for report in reports],
-            waits=[timedelta(seconds=report.wait) if report.wait else None for report in reports],
+            waits=[_seconds(report.wait) if report.wait else None for report in reports],
         )
         return self._moved(rows)
 
@@ -372,30 +373,3 @@ def _assigned(row: asyncpg.Record, given_at: float = float("-inf")) -> Assigned:
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
-
-
-def request_of(row: asyncpg.Record) -> Request:
-    """A row as a request."""
-    return Request(
-        request_id=row["request_id"],
-        type=row["type"],
-        state=State(row["state"]),
-        user=row["user_name"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        total_jobs=row["total_jobs"],
-        finished_jobs=row["finished_jobs"],
-        rolled_back_jobs=row["rolled_back_jobs"],
-        epoch=row["epoch"],
-        runner_id=row["runner_id"] or "",
-        runner_address=(row["runner_address"] or "") if row["state"] == State.RUNNING else "",
-        priority=row["priority"],
-        reason=row["reason"],
-        spec_revision=row["spec_revision"],
-        plan_hash=row["plan_hash"],
-        rerun_of=row["rerun_of"] or "",
-        wish=State(row["wish"]) if row["wish"] else None,
-        max_running=row["max_running"],
-        given_args=row["given_args"],
-    )

@@ -99,6 +99,13 @@ async def tell(runner: SteeredRunner, request_id: str, job_id: str, state: int, 
     await runner.tell(request_id, job=event.job, sequence_number=place)
 
 
+def journal_the_first_try(manager: Manager, request_id: str) -> None:
+    """Job a is complete, as the journal says."""
+    manager.job_log.entries[request_id] = [
+        job_log_pb2.JobLog(request_id=request_id, job_id="a", position=1, epoch=1, state=COMPLETE)
+    ]
+
+
 async def begun(manager: Manager, runner: SteeredRunner) -> str:
     """A request that the runner runs."""
     request_id = (await manager.create()).request.id
@@ -162,10 +169,7 @@ async def test_what_a_runner_never_told_is_told_from_the_journal_before_the_end(
     request_id = await begun(manager, runner)
     async with watching(manager, request_ids=[request_id]) as told:
         runner.held = True
-        entry = job_log_pb2.JobLog(
-            request_id=request_id, job_id="a", position=1, epoch=1, state=COMPLETE
-        )
-        manager.job_log.entries[request_id] = [entry]
+        journal_the_first_try(manager, request_id)
         await manager.finish(request_id, 1)
         await until(lambda: "request COMPLETE" in told.of(request_id))
 
@@ -277,11 +281,7 @@ async def test_a_runner_heard_in_the_midst_of_its_work_is_told_of_in_one_piece(
         request_id = await begun(manager, runner)
         await until(lambda: RUNNING in told.states_of(request_id))
         runner.held = runner.forgets = True
-        manager.job_log.entries[request_id] = [
-            job_log_pb2.JobLog(
-                request_id=request_id, job_id="a", position=1, epoch=1, state=COMPLETE
-            )
-        ]
+        journal_the_first_try(manager, request_id)
         await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
         await tell(runner, request_id, "b", RUNNING, number_of(1, 1))
         seen, before = len(told.messages), told.of(request_id)
@@ -417,11 +417,7 @@ async def test_ends_of_tries_that_went_by_before_a_chain_left_are_told_from_the_
         request_id = await begun(manager, runner)
         await until(lambda: RUNNING in told.states_of(request_id))
         runner.held = runner.forgets = True
-        manager.job_log.entries[request_id] = [
-            job_log_pb2.JobLog(
-                request_id=request_id, job_id="a", position=1, epoch=1, state=COMPLETE
-            )
-        ]
+        journal_the_first_try(manager, request_id)
         await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
         await runner.cut()
         await until(lambda: not runner.chains)
