@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spincycle.graph.chain_builder import ChainBuilder, Limits
@@ -132,19 +132,23 @@ class _Expansion:
         expanded = instance.expanded or instance.expand(node, place)
         for child in expanded.waiting:
             if node.node.category == "job":
-                self._add_job(instance, node, expanded, child)
+                self._add_job(instance, node, expanded, child, _of_element(place, child))
             else:
-                self._open(instance, node, expanded, child)
+                self._open(instance, node, expanded, child, _of_element(place, child))
                 return
         if node.node.parallel:
             self._builder.limit(node.node.parallel, expanded.elements)
         instance.finish(node, expanded, place)
 
     def _add_job(
-        self, instance: Instance, node: TemplateNode, expanded: Expanded, child: Child
+        self,
+        instance: Instance,
+        node: TemplateNode,
+        expanded: Expanded,
+        child: Child,
+        place: Place,
     ) -> None:
         spec = node.node
-        place = self._place(instance, node, child.element)
         job_id = self._builder.new_id(place)
         made = self._maker.make(place, job_id, child.args, child.secret)
         own_rule = spec.interruption == "fail"
@@ -168,10 +172,14 @@ class _Expansion:
         _take_from_job(node, expanded, child, made, place)
 
     def _open(
-        self, instance: Instance, node: TemplateNode, expanded: Expanded, child: Child
+        self,
+        instance: Instance,
+        node: TemplateNode,
+        expanded: Expanded,
+        child: Child,
+        place: Place,
     ) -> None:
         spec = node.node
-        place = self._place(instance, node, child.element)
         called = spec.type
         if spec.category == "conditional":
             called = instance.branch(node, place)
@@ -212,11 +220,14 @@ class _Expansion:
     def _structural(self, name: str, place: Place) -> Job:
         return Job(id=self._builder.new_id(place), name=name, type=NOOP, structural=True)
 
-    def _place(self, instance: Instance, node: TemplateNode, element: int = 0) -> Place:
+    def _place(self, instance: Instance, node: TemplateNode) -> Place:
         spec = node.node
         job_type = spec.type if spec.category == "job" else ""
-        sequence = instance.template.sequence.name
-        return Place(self._request_type, sequence, spec.name, job_type, element)
+        return Place(self._request_type, instance.template.sequence.name, spec.name, job_type)
+
+
+def _of_element(place: Place, child: Child) -> Place:
+    return replace(place, element=child.element) if child.element else place
 
 
 def _take_from_job(

@@ -177,7 +177,7 @@ class Instance:
 
     def _children(self, node: TemplateNode, place: Place) -> Iterator[Child]:
         args = {expected: self._get(slot, expected, place) for expected, slot in node.args}
-        secret = tuple(sorted(name for name, slot in self._sources(node) if slot in self._secret))
+        secret = self._secret_among(node)
         if node.each is None:
             yield Child(self._with_if(node, args, place), 0, secret)
             return
@@ -194,12 +194,14 @@ class Instance:
                 own[element] = value
             yield Child(self._with_if(node, own, place), index + 1, secret)
 
-    def _sources(self, node: TemplateNode) -> Iterator[tuple[str, int]]:
-        if self._secret:
-            yield from node.args
-            yield from ((element, slot) for slot, element in node.each or ())
-            if node.if_slot is not None:
-                yield node.node.if_, node.if_slot
+    def _secret_among(self, node: TemplateNode) -> tuple[str, ...]:
+        """Names of the arguments of a node that are never shown."""
+        if not self._secret:
+            return ()
+        sources = [*node.args, *((element, slot) for slot, element in node.each or ())]
+        if node.if_slot is not None:
+            sources.append((node.node.if_, node.if_slot))
+        return tuple(sorted(name for name, slot in sources if slot in self._secret))
 
     def _with_if(
         self, node: TemplateNode, args: dict[str, Value], place: Place

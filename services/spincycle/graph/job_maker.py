@@ -13,14 +13,11 @@ from spincycle.job import JobId
 from spincycle.redaction import scrubbed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import TypeVar
+    from collections.abc import Mapping
 
     from spincycle.graph.worker_threads import Watch
     from spincycle.job import Interruption, Job
     from spincycle.job_chain import Value
-
-    T = TypeVar("T")
 
 
 class JobFactory(Protocol):
@@ -36,7 +33,7 @@ class JobFactory(Protocol):
         """Whether jobs of this type are made, created and serialized without waiting."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
     """Where in the specs a chain is being built, for errors.
 
@@ -59,7 +56,7 @@ class Place:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MadeJob:
     """What is kept of a job object.
 
@@ -90,11 +87,19 @@ class JobMaker:
         """
         identity = JobId(place.job_type, place.node, job_id, self._request_id)
         own = {name: copied(value) for name, value in args.items()}
+        doing = "making"
         self._watch.begin(place)
         try:
-            job = _step("making", place, args, secret, lambda: self._factory.make(identity))
-            _step("creating", place, args, secret, lambda: self._create(job, own))
-            data = _step("serializing", place, args, secret, job.serialize)
+            job = self._factory.make(identity)
+            doing = "creating"
+            self._create(job, own)
+            doing = "serializing"
+            data = job.serialize()
+        except GivenUp:
+            raise
+        except BaseException as error:  # noqa: BLE001 # a job author's code may raise anything
+            cause = str(error) or type(error).__name__
+            raise _refusal(doing, place, scrubbed(cause, args, secret)) from None
         finally:
             self._watch.end()
         return MadeJob(_as_bytes(data, place), own)
@@ -107,22 +112,6 @@ class JobMaker:
         outcome = job.create(args)
         if inspect.isawaitable(outcome):
             self._watch.wait_for(outcome)
-
-
-def _step(
-    doing: str,
-    place: Place,
-    args: Mapping[str, Value],
-    secret: tuple[str, ...],
-    act: Callable[[], T],
-) -> T:
-    try:
-        return act()
-    except GivenUp:
-        raise
-    except BaseException as error:  # noqa: BLE001 - a job author's code may raise anything
-        cause = str(error) or type(error).__name__
-        raise _refusal(doing, place, scrubbed(cause, args, secret)) from None
 
 
 def _as_bytes(data: object, place: Place) -> bytes:

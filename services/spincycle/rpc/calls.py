@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, TypeAlias, TypeVar, cast
 
 import grpc
@@ -35,8 +35,10 @@ Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = grpc.aio.ServicerContext[Any, Any]
-Check = Callable[[Message], None]
+Check = Callable[[Message, bytes], None]
+"""Looks at a request, and at the bytes that it was read from."""
 
+OK = grpc.StatusCode.OK.name
 CANCELLED = grpc.StatusCode.CANCELLED.name
 
 NOT_WRITTEN = "Method not implemented!"
@@ -95,7 +97,7 @@ class _Call:
     def read(self, raw: bytes) -> Any:
         """The one message that the caller sent, if nothing speaks against it."""
         request = self.read_next(raw)
-        self._check(request)
+        self._check(request, raw)
         return request
 
     def read_next(self, raw: bytes) -> Any:
@@ -112,18 +114,9 @@ class _Call:
             raise MessageTooLarge(self.method, len(raw), MAX_MESSAGE_BYTES)
         return raw
 
-    @contextmanager
-    def counted(self, context: Context) -> Iterator[None]:
+    def counted(self, context: Context) -> _Counted:
         """Count the call when it ends, under the code that its caller is told."""
-        code = CANCELLED
-        try:
-            yield
-            code = grpc.StatusCode.OK.name
-        except grpc.aio.AbortError:
-            code = context.code().name
-            raise
-        finally:
-            self._calls[self._name, code] += 1
+        return _Counted(self._calls, self._name, context)
 
     def named(self, error: Exception) -> SpinCycleError:
         """A failure as an entry of the catalogue."""
@@ -138,6 +131,30 @@ class _Call:
         return Internal(incident)
 
 
+class _Counted:
+    """Counts a call at the end of a `with` block."""
+
+    __slots__ = ("_calls", "_context", "_name")
+
+    def __init__(self, calls: Counter[tuple[str, str]], name: str, context: Context) -> None:
+        self._calls = calls
+        self._name = name
+        self._context = context
+
+    def __enter__(self) -> None:
+        """Begin; nothing is counted yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Count."""
+        if kind is None:
+            code = OK
+        elif issubclass(kind, grpc.aio.AbortError):
+            code = self._context.code().name
+        else:
+            code = CANCELLED
+        self._calls[self._name, code] += 1
+
+
 def encoded(_message: type[Answered], parts: Iterable[bytes]) -> Answered:
     """The bytes of a message, which a handler may answer in its place.
 
@@ -147,7 +164,7 @@ def encoded(_message: type[Answered], parts: Iterable[bytes]) -> Answered:
     return cast(Answered, b"".join(parts))
 
 
-def _unchecked(_: Message) -> None:
+def _unchecked(_: Message, _raw: bytes) -> None:
     """Take any request."""
 
 

@@ -32,7 +32,7 @@ NUL = "a\0b"
 )
 def test_a_text_with_nul_is_refused_by_its_path(request_: Message, field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        check_texts(request_)
+        check_texts(request_, request_.SerializeToString())
 
     assert [violation.field for violation in refused.value.violations] == [field]
 
@@ -41,5 +41,8 @@ def test_what_is_not_kept_as_text_may_hold_anything() -> None:
     chain = job_chain_pb2.JobChain(jobs=[job_chain_pb2.Job(id=NUL, bytes=NUL.encode())])
     suspended = job_chain_pb2.SuspendedJobChain(request_id="r", job_chain=chain)
 
-    check_texts(rm.ReportRequest(reports=[rm.RunnerReport(suspended=suspended)]))
-    check_texts(rm.LintRequest(files=[rm.SpecFile(path="x", content=NUL)]))
+    for request in (
+        rm.ReportRequest(reports=[rm.RunnerReport(suspended=suspended)]),
+        rm.LintRequest(files=[rm.SpecFile(path="x", content=NUL)]),
+    ):
+        check_texts(request, request.SerializeToString())
