@@ -21,6 +21,9 @@ from typing import Any
 
 import orjson
 import uvloop
+
+import spincycle.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
+
 from tests.bench.aged_journal import take_aged_journal
 from tests.bench.dev_start import take_dev_start
 from tests.bench.limits import take_limits

@@ -6,13 +6,23 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 import asyncpg
+from tests.bench.bare_batch import BareBatch, take_bare_batch
+from tests.bench.echo import METHOD
 from tests.bench.http_client import HttpConnection, get_head
 from tests.bench.stand import REPOSITORY, Stand
 
+import grpc  # isort: skip # after the module that chooses who watches gRPC's sockets
+
 from spincycle.dev.ports import free_port
+
+PAUSE = 0.02
+"""Seconds in which nothing happens before a call whose time is that of a call alone."""
 
 _BATCH = 200
 
@@ -26,17 +36,27 @@ class Limits:
         commits: INSERT and commit a second on one connection.
         batch_rows: rows a second that one connection inserts by unnest, 200 a commit.
         python_ms: milliseconds of one CPU for a fixed loop of Python.
+        paused_call_ms: a gRPC call that does nothing, 20 ms after the last one; the median.
+        paused_commit_ms: INSERT and commit, 20 ms after the last ones; the median.
+        step: what one entry of a chain takes at least, from its sending to its acknowledgement.
+        batch: the same of eight entries together.
     """
 
     echo_rate: float
     commits: float
     batch_rows: float
     python_ms: float
+    paused_call_ms: float
+    paused_commit_ms: float
+    step: BareBatch
+    batch: BareBatch
 
 
 async def take_limits(stand: Stand, seconds: float) -> Limits:
     """Measure each for some seconds."""
-    rate = await _echo(seconds)
+    async with Echo() as echo:
+        rate = await get_rate("127.0.0.1", echo.port, "/echo", 16, seconds)
+        call = await echo.paused_call()
     connection = await asyncpg.connect(stand.database.dsn())
     try:
         await connection.execute("CREATE TABLE IF NOT EXISTS limit_rows (id bigint, words text)")
@@ -45,12 +65,14 @@ async def take_limits(stand: Stand, seconds: float) -> Limits:
             "INSERT INTO limit_rows SELECT * FROM unnest($1::bigint[], $2::text[])"
         )
         commits = await _rate(seconds, lambda: one.fetch(1, "some words"))
+        commit = await paused(lambda: one.fetch(1, "some words"))
         numbers, texts = list(range(_BATCH)), ["some words"] * _BATCH
         batches = await _rate(seconds, lambda: many.fetch(numbers, texts))
         await connection.execute("DROP TABLE limit_rows")
     finally:
         await connection.close()
-    return Limits(rate, commits, batches * _BATCH, 1000 * _python())
+    step, batch = [await take_bare_batch(stand, rows, seconds) for rows in (1, 8)]
+    return Limits(rate, commits, batches * _BATCH, 1000 * _python(), call, commit, step, batch)
 
 
 async def get_rate(host: str, port: int, path: str, connections: int, seconds: float) -> float:
@@ -81,11 +103,12 @@ class Echo:
 
     def __init__(self) -> None:
         self.port = free_port()
+        self._grpc_port = free_port()
         self._children: list[subprocess.Popen[bytes]] = []
 
     async def __aenter__(self) -> Echo:
-        grpc_port = free_port()
-        for command in (["grpc", str(grpc_port)], ["http", str(self.port), str(grpc_port)]):
+        grpc_port = str(self._grpc_port)
+        for command in (["grpc", grpc_port], ["http", str(self.port), grpc_port]):
             program = [sys.executable, "-m", "tests.bench.echo", *command]
             self._children.append(subprocess.Popen(program, cwd=REPOSITORY))
         await _until_answered(self.port)
@@ -97,16 +120,20 @@ class Echo:
             child.kill()
             child.wait()
 
+    async def paused_call(self) -> float:
+        """Milliseconds of a call of the server, as `paused` takes them."""
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{self._grpc_port}")
+        ask: Any = channel.unary_unary(METHOD)
+        try:
+            return await paused(lambda: ask(b"a few words"))
+        finally:
+            await channel.close()
+
     @property
     def pids(self) -> dict[str, int]:
         """Both processes."""
         server, application = self._children
         return {"server": server.pid, "application": application.pid}
-
-
-async def _echo(seconds: float) -> float:
-    async with Echo() as echo:
-        return await get_rate("127.0.0.1", echo.port, "/echo", 16, seconds)
 
 
 async def _until_answered(port: int) -> None:
@@ -123,11 +150,22 @@ async def _until_answered(port: int) -> None:
                 return
 
 
-async def _rate(seconds: float, do: object) -> float:
+async def paused(do: Callable[[], Awaitable[object]]) -> float:
+    """Milliseconds of what is done after a pause of 20 ms, the median of many."""
+    times = []
+    for _ in range(100):
+        await asyncio.sleep(PAUSE)
+        began = time.perf_counter()
+        await do()
+        times.append(1000 * (time.perf_counter() - began))
+    return median(times)
+
+
+async def _rate(seconds: float, do: Callable[[], Awaitable[object]]) -> float:
     count = 0
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
-        await do()  # type: ignore[operator]
+        await do()
         count += 1
     return count / (time.perf_counter() - began)
 

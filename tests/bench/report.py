@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 
 from tests.bench.aged_journal import AgedJournal
+from tests.bench.bare_batch import BareBatch
 from tests.bench.budget import budget
+from tests.bench.limits import Limits
 from tests.bench.load import Figures
 from tests.bench.results import Results
 
@@ -50,8 +52,26 @@ def _limits(results: Results) -> Iterator[str]:
                 f"{results.limit(lambda o: o.batch_rows):.0f} rows/s",
             ],
             ["a loop of Python, one CPU", f"{results.limit(lambda o: o.python_ms):.1f} ms"],
+            [
+                "20 ms after the last one: a gRPC call that does nothing",
+                f"{results.limit(lambda o: o.paused_call_ms):.2f} ms",
+            ],
+            [
+                "20 ms after the last ones: INSERT and commit",
+                f"{results.limit(lambda o: o.paused_commit_ms):.2f} ms",
+            ],
+            ["one row over a gRPC stream, stored, acknowledged", _batch(results, lambda o: o.step)],
+            ["eight rows, likewise", _batch(results, lambda o: o.batch)],
         ),
     )
+
+
+def _batch(results: Results, which: Callable[[Limits], BareBatch]) -> str:
+    wall, cpu = (
+        results.limit(lambda one, name=name: getattr(which(one), name))  # type: ignore[misc]
+        for name in ("ms", "cpu_ms")
+    )
+    return f"{wall:.2f} ms, {cpu:.2f} ms of CPU"
 
 
 def _shapes(results: Results) -> Iterator[str]:

@@ -15,6 +15,7 @@ from statistics import median
 import grpc
 import orjson
 from tests.bench.http_client import HttpConnection
+from tests.bench.limits import PAUSE
 from tests.bench.load import Quantiles, quantiles
 from tests.bench.reads import run_to_end
 from tests.bench.shapes import Shape
@@ -165,7 +166,7 @@ async def take_grpc_create(stand: Stand, count: int) -> Quantiles:
             began = time.perf_counter()
             await stub.Create(rpc.CreateRequest(type="one-noop"), timeout=10)
             times.append(time.perf_counter() - began)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(PAUSE)
     except grpc.aio.AioRpcError as failure:
         raise RuntimeError(f"create: {failure.details()}")
     finally:
