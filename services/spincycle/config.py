@@ -8,20 +8,18 @@ file and in the environment alike.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
+import msgspec
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from msgspec import Meta
 
-Seconds = Annotated[float, Field(gt=0)]
+from spincycle.nearest import did_you_mean
+
+Seconds = Annotated[float, Meta(gt=0)]
 """A duration in seconds."""
 
 
@@ -29,23 +27,38 @@ class ConfigError(Exception):
     """The configuration cannot be used; the message names each key and where it stands."""
 
 
-class Section(BaseModel):
+class Secret:
+    """A text that is shown nowhere, unless somebody asks for it by name."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text."""
+        return self._text
+
+    def __repr__(self) -> str:
+        """Something in its place."""
+        return "**********"
+
+
+class Section(msgspec.Struct, frozen=True):
     """A group of keys within a configuration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-
-class LogConfig(Section):
+class LogConfig(Section, frozen=True):
     """What is written to standard error."""
 
-    level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
     """Least severity that is written: debug, info, warning or error."""
 
-    format: str = Field("auto", pattern="^(auto|human|json)$")
+    format: Annotated[str, Meta(pattern="^(auto|human|json)$")] = "auto"
     """human, json, or auto: human on a terminal and json elsewhere."""
 
 
-class BackendTlsConfig(Section):
+class BackendTlsConfig(Section, frozen=True):
     """TLS with the services that a process calls, in PEM files."""
 
     certificate: Path | None = None
@@ -61,20 +74,20 @@ class BackendTlsConfig(Section):
     """Name that the certificates of those services must have; empty: the address's own."""
 
 
-class TlsConfig(BackendTlsConfig):
+class TlsConfig(BackendTlsConfig, frozen=True):
     """TLS with callers too: it is spoken if there are a certificate and its key."""
 
     client_ca: Path | None = None
     """Authorities of callers: one without a certificate of theirs is refused."""
 
 
-class DatabaseConfig(Section):
+class DatabaseConfig(Section, frozen=True):
     """The PostgreSQL database of a service."""
 
-    dsn: SecretStr = SecretStr("postgresql://127.0.0.1:5432/spincycle")
+    dsn: Secret = Secret("postgresql://127.0.0.1:5432/spincycle")
     """Where the database is, as a postgresql:// address."""
 
-    max_connections: int = Field(8, ge=1)
+    max_connections: Annotated[int, Meta(ge=1)] = 8
     """Most connections of this process."""
 
     statement_timeout: Seconds = 15.0
@@ -84,19 +97,18 @@ class DatabaseConfig(Section):
     """Bring the schema up to date at start."""
 
 
-class MetricsConfig(Section):
+class MetricsConfig(Section, frozen=True):
     """Figures for operators and autoscalers, in the format of Prometheus."""
 
     listen: str = ""
     """Address to serve /metrics on, host:port; empty for none."""
 
 
-class Config(BaseSettings):
+class Config(Section, frozen=True):
     """What every process is told."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_nested_delimiter="__", use_attribute_docstrings=True
-    )
+    prefix: ClassVar[str] = ""
+    """What the names of its variables in the environment begin with."""
 
     log: LogConfig = LogConfig()
     """What is written to standard error."""
@@ -104,23 +116,12 @@ class Config(BaseSettings):
     metrics: MetricsConfig = MetricsConfig()
     """Figures for operators and autoscalers."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # part of the signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # part of the signature
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over what the file says."""
-        from_file = (
-            init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
-        )
-        return env_settings, InitSettingsSource(settings_cls, init_kwargs=from_file)
-
 
 C = TypeVar("C", bound=Config)
+S = TypeVar("S", bound=Section)
+
+_TEXTS = frozenset({str, Path, Secret, NoneType})
+"""For keys of these kinds a variable is taken as it is; for others it is read as YAML."""
 
 
 def load_config(
@@ -131,23 +132,77 @@ def load_config(
     Raises:
         ConfigError: a key is unknown or a value is wrong; all of them are named.
     """
-    environment = os.environ if environment is None else environment
     said = _read(file) if file else {}
-    problems = list(_unknown_variables(model, environment))
-    try:
-        config = model(**said)
-    except ValidationError as error:
-        origin = str(file) if file else "the environment"
-        problems += [
-            f"{'.'.join(str(part) for part in problem['loc']) or 'configuration'}: "
-            f"{problem['msg'][0].lower()}{problem['msg'][1:]} (in {origin} or a "
-            f"{model.model_config['env_prefix']}… variable)"
-            for problem in error.errors()
-        ]
-        raise ConfigError("\n".join(problems))
-    if problems:
-        raise ConfigError("\n".join(problems))
+    reading = _Reading(file, os.environ if environment is None else environment)
+    config = reading.section(model, said, "", model.prefix)
+    reading.look_for_unknown_variables(model.prefix)
+    if reading.problems:
+        raise ConfigError("\n".join(reading.problems))
     return config
+
+
+def print_config(config: Config) -> str:
+    """The configuration as a YAML file that would give it again, secrets masked."""
+    text = yaml.safe_dump(
+        msgspec.to_builtins(config, enc_hook=str), sort_keys=False, allow_unicode=True
+    )
+    return (
+        f"# Each key can also be set as {config.prefix}KEY, or {config.prefix}SECTION__KEY.\n{text}"
+    )
+
+
+class _Reading:
+    """Reads each key by itself, so that all mistakes are found and each is told where it is."""
+
+    def __init__(self, file: Path | None, environment: Mapping[str, str]) -> None:
+        self.problems: list[str] = []
+        self._file = file
+        self._environment = {name.upper(): (name, text) for name, text in environment.items()}
+        self._known: set[str] = set()
+
+    def section(self, kind: type[S], said: object, path: str, variables: str) -> S:
+        """A section of what the file says, whose keys are under a path and have such variables."""
+        fields = msgspec.structs.fields(kind)
+        values = self._keys(said, path, [field.name for field in fields])
+        for field in fields:
+            here, variable = path + field.name, variables + field.name.upper()
+            if isinstance(field.type, type) and issubclass(field.type, Section):
+                inner = values.get(field.name)
+                values[field.name] = self.section(field.type, inner, f"{here}.", f"{variable}__")
+                continue
+            self._known.add(variable)
+            try:
+                if variable in self._environment:
+                    where, text = self._environment[variable]
+                    values[field.name] = _converted(_plain(text, field.type), field.type)
+                elif field.name in values:
+                    where = str(self._file)
+                    values[field.name] = _converted(values[field.name], field.type)
+            except msgspec.ValidationError as error:
+                self.problems.append(f"{here}: {_lower(str(error))} (in {where})")
+                values.pop(field.name, None)
+        return kind(**values)
+
+    def look_for_unknown_variables(self, prefix: str) -> None:
+        """Have a variable that looks like one of this process and is none be a mistake."""
+        for variable, (name, _) in sorted(self._environment.items()):
+            if variable.startswith(prefix) and variable not in self._known:
+                meant = did_you_mean(variable, self._known)
+                self.problems.append(
+                    f"{name}: no such configuration key{meant}; --print-config shows the known ones"
+                )
+
+    def _keys(self, said: object, path: str, known: list[str]) -> dict[str, Any]:
+        if said is None:
+            return {}
+        if not isinstance(said, dict):
+            problem = f"must be a mapping of keys, not {type(said).__name__}"
+            self.problems.append(f"{path.removesuffix('.')}: {problem} (in {self._file})")
+            return {}
+        for key in [key for key in said if key not in known]:
+            meant = did_you_mean(str(key), known)
+            self.problems.append(f"{path}{key}: no such configuration key{meant} (in {self._file})")
+        return {key: said[key] for key in known if key in said}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -164,23 +219,28 @@ def _read(file: Path) -> dict[str, Any]:
     return said
 
 
-def _unknown_variables(model: type[Config], environment: Mapping[str, str]) -> Iterator[str]:
-    prefix = str(model.model_config.get("env_prefix"))
-    known = {prefix + name.upper() for name in _variables(model)}
-    for name in sorted(environment):
-        if name.upper().startswith(prefix) and name.upper() not in known:
-            yield f"{name}: no such configuration key; --print-config shows the known ones"
+def _plain(text: str, kind: Any) -> Any:
+    """What a variable says, for a key of a kind."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    kinds = set(get_args(kind)) if isinstance(kind, UnionType) else {kind}
+    if kinds <= _TEXTS:
+        return None if not text and NoneType in kinds else text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
-def _variables(model: type[BaseModel]) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from (f"{name}__{inner}" for inner in _variables(field.annotation))
+def _converted(value: Any, kind: Any) -> Any:
+    return msgspec.convert(value, kind, dec_hook=_of_text)
 
 
-def print_config(config: Config) -> str:
-    """The configuration as a YAML file that would give it again, secrets masked."""
-    prefix = str(type(config).model_config.get("env_prefix"))
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    return f"# Each key can also be set as {prefix}KEY, or {prefix}SECTION__KEY.\n{text}"
+def _of_text(kind: Any, value: object) -> Any:
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return kind(value)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from google.protobuf.struct_pb2 import Value
+from msgspec.structs import replace
 from tests.conformance import samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
@@ -74,7 +75,7 @@ async def connected(stack: Stack) -> AsyncIterator[Caller]:
 @pytest.fixture
 def config(config: GatewayConfig) -> GatewayConfig:
     limits = LimitsConfig(header_timeout=0.2, body_timeout=0.2, answer_timeout=0.5, connections=20)
-    return config.model_copy(update={"limits": limits})
+    return replace(config, limits=limits)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 from tests.conformance import samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
@@ -94,7 +95,7 @@ async def test_a_dead_service_is_503_with_the_error_shape(stack: Stack) -> None:
 class TestWithSlowService:
     @pytest.fixture
     def config(self, config: GatewayConfig) -> GatewayConfig:
-        return config.model_copy(update={"backend_timeout": 0.2})
+        return replace(config, backend_timeout=0.2)
 
     async def test_a_slow_service_is_504_with_the_error_shape(self, stack: Stack) -> None:
         async def never(_: object) -> object:
@@ -124,7 +125,7 @@ class TestWithTightLimits:
             body_timeout=0.2,
             query_parameters=10,
         )
-        return config.model_copy(update={"limits": limits})
+        return replace(config, limits=limits)
 
     async def _talk(self, stack: Stack, *pieces: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(*stack.address)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 
 from spincycle.gateway.config import GatewayConfig
@@ -16,7 +17,7 @@ def allowed() -> tuple[str, ...]:
 
 @pytest.fixture
 def config(config: GatewayConfig, allowed: tuple[str, ...]) -> GatewayConfig:
-    return config.model_copy(update={"cross_origins": allowed})
+    return replace(config, cross_origins=allowed)
 
 
 @pytest.mark.parametrize("allowed", [("https://ops.example.com",), ("*",)])

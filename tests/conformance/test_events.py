@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from tests.conformance import samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
@@ -210,7 +211,7 @@ async def test_the_end_of_the_gateway_ends_the_streams_without_an_end_event(
 class TestWithOneStream:
     @pytest.fixture
     def config(self, config: Any) -> Any:
-        return config.model_copy(update={"max_event_streams": 1})
+        return replace(config, max_event_streams=1)
 
     async def test_one_stream_too_many_is_refused(self, stack: Stack) -> None:
         async def changes() -> AsyncIterator[rm.WatchResponse]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 from tests.conformance import backends, samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
@@ -16,7 +17,7 @@ ONE = f"/api/v1/requests/{ID}"
 
 @pytest.fixture
 def config(config: GatewayConfig) -> GatewayConfig:
-    return config.model_copy(update={"backend_timeout": 2})
+    return replace(config, backend_timeout=2)
 
 
 async def test_a_service_that_comes_back_is_used_again(stack: Stack) -> None:

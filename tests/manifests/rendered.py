@@ -29,7 +29,7 @@ MODELS: dict[str, type[Config]] = {
 }
 """The services, and what each reads."""
 
-PREFIXES = {name: str(model.model_config["env_prefix"]) for name, model in MODELS.items()}
+PREFIXES = {name: model.prefix for name, model in MODELS.items()}
 
 POD_IP = "10.1.2.3"
 DSN = "postgresql://spincycle@127.0.0.1:1/spincycle"

@@ -58,7 +58,7 @@ async def _migrated(service: str, dsn: str | None, wait: float) -> str:
     package = module.rpartition(".")[0]
     steps = await _applied(
         service,
-        dsn or _database(config).dsn.get_secret_value(),
+        dsn or _database(config).dsn.reveal(),
         package.rpartition(".")[2],
         load_migrations(package),
         wait,

@@ -146,12 +146,13 @@ def _job_log(dsn: str | None) -> AbstractAsyncContextManager[Database]:
 
 @asynccontextmanager
 async def _opened(config: DatabaseConfig, dsn: str | None, package: str) -> AsyncIterator[Database]:
-    from pydantic import SecretStr
+    from msgspec.structs import replace
 
+    from spincycle.config import Secret
     from spincycle.database.database import Database
     from spincycle.database.queries import load_queries
 
-    told = config.model_copy(update={"dsn": SecretStr(dsn)} if dsn else {})
+    told = replace(config, dsn=Secret(dsn)) if dsn else config
     database = await Database.open(told, load_queries(package), "prune")
     try:
         yield database

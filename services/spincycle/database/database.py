@@ -149,7 +149,7 @@ class Database:
         `held_back`: run nothing before `let_through` is called.
         """
         pool = await asyncpg.create_pool(
-            config.dsn.get_secret_value(),
+            config.dsn.reveal(),
             min_size=0,
             max_size=config.max_connections,
             command_timeout=config.statement_timeout,

@@ -138,7 +138,7 @@ async def migrate_when_reachable(
     """
 
     async def apply() -> bool:
-        for step in await migrate(config.dsn.get_secret_value(), schema, steps):
+        for step in await migrate(config.dsn.reveal(), schema, steps):
             structlog.get_logger().info(
                 "migrated", schema=schema, version=step.version, name=step.name
             )
@@ -152,7 +152,7 @@ async def _wait_for(config: DatabaseConfig, schema: str, version: int) -> None:
 
     async def there() -> bool:
         nonlocal told
-        found = await applied_version(config.dsn.get_secret_value(), schema)
+        found = await applied_version(config.dsn.reveal(), schema)
         if found < version and found != told:
             told = found
             structlog.get_logger().warning(

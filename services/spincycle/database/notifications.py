@@ -42,7 +42,7 @@ async def listen(
     while True:
         try:
             connection = await asyncpg.connect(
-                config.dsn.get_secret_value(),
+                config.dsn.reveal(),
                 timeout=5.0,
                 server_settings={"application_name": f"spincycle-listen-{channel}"},
             )

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field
-from pydantic_settings import SettingsConfigDict
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from spincycle.config import BackendTlsConfig, Config, Seconds, Section
 
 
-class LimitsConfig(Section):
+class LimitsConfig(Section, frozen=True):
     """What one HTTP call may cost."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    body_bytes: int = Field(16 * 1024 * 1024, ge=1024)
+    body_bytes: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
     """Largest body that is taken."""
 
-    header_bytes: int = Field(32 * 1024, ge=1024)
+    header_bytes: Annotated[int, Meta(ge=1024)] = 32 * 1024
     """Most bytes of the request line and the headers together."""
 
-    headers: int = Field(100, ge=10)
+    headers: Annotated[int, Meta(ge=10)] = 100
     """Most header lines."""
 
-    query_parameters: int = Field(1000, ge=1)
+    query_parameters: Annotated[int, Meta(ge=1)] = 1000
     """Most parameters in a query."""
 
     header_timeout: Seconds = 10.0
@@ -34,14 +33,14 @@ class LimitsConfig(Section):
     answer_timeout: Seconds = 30.0
     """Seconds within which a caller must take some more of an answer that waits for it."""
 
-    connections: int = Field(2000, ge=1)
+    connections: Annotated[int, Meta(ge=1)] = 2000
     """Most connections at once; further ones are answered 503."""
 
 
-class GatewayConfig(Config):
+class GatewayConfig(Config, frozen=True):
     """What the gateway is told."""
 
-    model_config = SettingsConfigDict(env_prefix="SPINCYCLE_GATEWAY_")
+    prefix: ClassVar[str] = "SPINCYCLE_GATEWAY_"
 
     listen: str = "127.0.0.1:32308"
     """Address of the API, host:port."""
@@ -68,16 +67,16 @@ class GatewayConfig(Config):
     backend_timeout: Seconds = 10.0
     """Seconds within which a service must answer a call."""
 
-    page_size: int = Field(500, ge=1, le=1000)
+    page_size: Annotated[int, Meta(ge=1, le=1000)] = 500
     """Requests that are asked for at a time while a list is written."""
 
-    gzip_bytes: int = Field(4096, ge=0)
+    gzip_bytes: Annotated[int, Meta(ge=0)] = 4096
     """Smallest body that is compressed for a caller that accepts it; 0 compresses none."""
 
     keepalive: Seconds = 15.0
     """Seconds of silence after which a stream of events gets a comment."""
 
-    max_event_streams: int = Field(500, ge=1)
+    max_event_streams: Annotated[int, Meta(ge=1)] = 500
     """Most streams of events at once; further ones are answered 503."""
 
     grace: Seconds = 5.0

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from spincycle.config import Config, DatabaseConfig, TlsConfig
 
 
-class JobLogConfig(Config):
+class JobLogConfig(Config, frozen=True):
     """Configuration of the job log."""
 
-    model_config = SettingsConfigDict(env_prefix="SPINCYCLE_JL_")
+    prefix: ClassVar[str] = "SPINCYCLE_JL_"
 
     listen: str = "127.0.0.1:32312"
     """Address to serve gRPC on, host:port."""
@@ -22,11 +23,11 @@ class JobLogConfig(Config):
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema job_log."""
 
-    text_limit: int = Field(1024 * 1024, ge=1024, le=4 * 1024 * 1024)
+    text_limit: Annotated[int, Meta(ge=1024, le=4 * 1024 * 1024)] = 1024 * 1024
     """Bytes that are kept of an error, of standard output and of standard error of one try."""
 
-    data_limit: int = Field(16 * 1024 * 1024, ge=1024, le=32 * 1024 * 1024)
+    data_limit: Annotated[int, Meta(ge=1024, le=32 * 1024 * 1024)] = 16 * 1024 * 1024
     """Most bytes that the job data of one try may take as JSON."""
 
-    grace: float = Field(5.0, ge=0)
+    grace: Annotated[float, Meta(ge=0)] = 5.0
     """Seconds that calls in flight have to end when the process is asked to."""

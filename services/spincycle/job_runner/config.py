@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from spincycle.config import Config, Seconds, TlsConfig
 
 
-class JobRunnerConfig(Config):
+class JobRunnerConfig(Config, frozen=True):
     """Configuration of the job runner."""
 
-    model_config = SettingsConfigDict(env_prefix="SPINCYCLE_JR_")
+    prefix: ClassVar[str] = "SPINCYCLE_JR_"
 
     listen: str = "127.0.0.1:32311"
     """Address to serve gRPC on, host:port."""
@@ -31,13 +32,13 @@ class JobRunnerConfig(Config):
     jobs: tuple[str, ...] = ()
     """Job factories besides the installed ones, each as module:attribute."""
 
-    max_chains: int = Field(0, ge=0)
+    max_chains: Annotated[int, Meta(ge=0)] = 0
     """Most chains at once; 0 means no limit."""
 
-    max_jobs: int = Field(0, ge=0)
+    max_jobs: Annotated[int, Meta(ge=0)] = 0
     """Most jobs at once; 0 means no limit. What does not fit waits its turn."""
 
-    max_threads: int = Field(64, ge=1)
+    max_threads: Annotated[int, Meta(ge=1)] = 64
     """Most blocking jobs at once; each has a thread. What does not fit waits its turn."""
 
     stop_limit: Seconds = 10.0

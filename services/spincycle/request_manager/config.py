@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from msgspec import Meta
 
 from spincycle.config import Config, DatabaseConfig, Seconds, TlsConfig
 
 
-class RequestManagerConfig(Config):
+class RequestManagerConfig(Config, frozen=True):
     """Configuration of the request manager."""
 
-    model_config = SettingsConfigDict(env_prefix="SPINCYCLE_RM_")
+    prefix: ClassVar[str] = "SPINCYCLE_RM_"
 
     listen: str = "127.0.0.1:32310"
     """Address to serve gRPC on, host:port."""
@@ -27,7 +27,7 @@ class RequestManagerConfig(Config):
     specs_dir: Path = Path("specs")
     """Folder with the request specs."""
 
-    specs_interval: float = Field(0, ge=0)
+    specs_interval: Annotated[float, Meta(ge=0)] = 0.0
     """Seconds between two looks whether files in it changed, so that they are read again; 0 for
     none. SIGHUP and the call ReloadSpecs have them read at once."""
 
@@ -49,5 +49,5 @@ class RequestManagerConfig(Config):
     dispatch_timeout: Seconds = 2.0
     """Seconds that a runner has to accept what it is given, beside one for each MB of it."""
 
-    grace: float = Field(5.0, ge=0)
+    grace: Annotated[float, Meta(ge=0)] = 5.0
     """Seconds that calls in flight have to end when the process is asked to."""

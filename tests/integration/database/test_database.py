@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig
+from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.database import Database, Session
 from spincycle.database.queries import parse_queries
 from spincycle.errors import DatabaseUnavailable
@@ -56,7 +55,7 @@ SELECT name FROM wares ORDER BY name;
 
 @pytest.fixture
 async def opened(database: str) -> AsyncIterator[Database]:
-    config = DatabaseConfig(dsn=SecretStr(database), max_connections=2, statement_timeout=5)
+    config = DatabaseConfig(dsn=Secret(database), max_connections=2, statement_timeout=5)
     opened = await Database.open(config, QUERIES, "test")
     yield opened
     await opened.close()
@@ -122,7 +121,7 @@ async def test_a_mistake_in_a_query_is_not_taken_for_an_absent_server(opened: Da
 async def test_a_statement_that_takes_too_long_is_given_up(
     database: str,
 ) -> None:
-    config = DatabaseConfig(dsn=SecretStr(database), statement_timeout=0.1)
+    config = DatabaseConfig(dsn=Secret(database), statement_timeout=0.1)
     impatient = await Database.open(config, QUERIES, "test")
     with pytest.raises(DatabaseUnavailable):
         await impatient.execute("sleep", seconds=60)
@@ -178,7 +177,7 @@ async def test_the_server_can_go_and_come_back(opened: Database, postgres: Postg
 async def test_wrong_rights_are_told_as_an_absent_server(database: str) -> None:
     user, _, place = database.partition("@")
     wrong = f"{user[: user.rindex(':')]}:wrong@{place}"
-    opened = await Database.open(DatabaseConfig(dsn=SecretStr(wrong)), QUERIES, "test")
+    opened = await Database.open(DatabaseConfig(dsn=Secret(wrong)), QUERIES, "test")
 
     with pytest.raises(DatabaseUnavailable):
         await pid(opened)

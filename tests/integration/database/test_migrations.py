@@ -4,9 +4,8 @@ import asyncio
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
-from spincycle.config import ConfigError, DatabaseConfig
+from spincycle.config import ConfigError, DatabaseConfig, Secret
 from spincycle.database.migrations import Migration, migrate, migrate_when_reachable
 
 BEGIN = Migration(1, "begin", "CREATE TABLE shop.wares (id int)")
@@ -64,7 +63,7 @@ async def test_a_step_that_fails_leaves_nothing_behind_and_is_told(database: str
 
 
 async def test_an_address_that_is_none_is_a_mistake_in_the_configuration() -> None:
-    config = DatabaseConfig(dsn=SecretStr("mysql://nowhere"))
+    config = DatabaseConfig(dsn=Secret("mysql://nowhere"))
 
     with pytest.raises(ConfigError, match=r"database\.dsn: "):
         await migrate_when_reachable(config, "job_log", [BEGIN])

@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig
+from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.notifications import listen
 
 
@@ -27,7 +26,7 @@ async def test_what_others_tell_is_heard_again_after_the_session_was_lost(
     begun: list[None] = []
     listening = asyncio.create_task(
         listen(
-            DatabaseConfig(dsn=SecretStr(database)),
+            DatabaseConfig(dsn=Secret(database)),
             "market",
             heard.append,
             lambda: begun.append(None),

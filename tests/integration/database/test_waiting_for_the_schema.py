@@ -14,10 +14,9 @@ import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pydantic import SecretStr
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig
+from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.database import Database
 from spincycle.database.migrations import load_migrations, migrate, prepare_schema
 from spincycle.database.queries import load_queries
@@ -37,7 +36,7 @@ Start = Callable[..., asyncio.subprocess.Process]
 
 
 def configured(dsn: str, *, migrating: bool) -> DatabaseConfig:
-    return DatabaseConfig(dsn=SecretStr(dsn), migrate=migrating)
+    return DatabaseConfig(dsn=Secret(dsn), migrate=migrating)
 
 
 @pytest.fixture

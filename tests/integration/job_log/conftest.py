@@ -11,11 +11,10 @@ import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pydantic import SecretStr
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig
+from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.migrations import load_migrations, migrate
 from spincycle.database.queries import load_queries
 from spincycle.dev.ports import free_port
@@ -147,7 +146,7 @@ async def running_job_log(dsn: str) -> AsyncIterator[RunningJobLog]:
     """One copy of the service on a free port."""
     config = JobLogConfig(
         listen=f"127.0.0.1:{free_port()}",
-        database=DatabaseConfig(dsn=SecretStr(dsn), max_connections=4),
+        database=DatabaseConfig(dsn=Secret(dsn), max_connections=4),
         grace=2.0,
     )
     shutdown = Shutdown()

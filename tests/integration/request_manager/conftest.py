@@ -10,10 +10,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from pydantic import SecretStr
 from tests.postgres_fixtures import *  # noqa: F403
 
-from spincycle.config import DatabaseConfig
+from spincycle.config import DatabaseConfig, Secret
 from spincycle.dev.ports import free_port
 from spincycle.process import Shutdown
 from spincycle.request_manager.config import RequestManagerConfig
@@ -352,7 +351,7 @@ def config(
     (specs / "nap.yaml").write_text(SPECS)
     return RequestManagerConfig(
         listen=f"127.0.0.1:{free_port()}",
-        database=DatabaseConfig(dsn=SecretStr(database)),
+        database=DatabaseConfig(dsn=Secret(database)),
         specs_dir=specs,
         job_log=job_log[1],
         grace=0.2,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
@@ -25,7 +26,7 @@ TOLERANCE = 0.2
 async def managers(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[list[Manager]]:
-    other = config.model_copy(update={"listen": f"127.0.0.1:{free_port()}"})
+    other = replace(config, listen=f"127.0.0.1:{free_port()}")
     async with (
         running_manager(config, job_log[0]) as first,
         running_manager(other, job_log[0]) as second,

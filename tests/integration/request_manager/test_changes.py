@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig
+from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
@@ -27,7 +26,7 @@ INSERT INTO request_manager.requests
 
 @pytest.fixture
 async def changes(database: str) -> AsyncIterator[ChangeStore]:
-    config = DatabaseConfig(dsn=SecretStr(database))
+    config = DatabaseConfig(dsn=Secret(database))
     opened = await Database.open(config, load_queries(PACKAGE), "request-manager", held_back=True)
     await prepare_schema(opened, config, SCHEMA, PACKAGE)
     yield ChangeStore(opened)

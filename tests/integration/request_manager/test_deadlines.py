@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from msgspec.structs import replace
 from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
@@ -42,8 +43,8 @@ STOP = "AS g (request_id, wish, user_name, reason)"
 @pytest.fixture
 def config(config: RequestManagerConfig) -> RequestManagerConfig:
     """No statement ends of itself while a test looks."""
-    patient = config.database.model_copy(update={"statement_timeout": 1000.0})
-    return config.model_copy(update={"database": patient})
+    patient = replace(config.database, statement_timeout=1000.0)
+    return replace(config, database=patient)
 
 
 class TimedJobLog(ShelvedJobLog):
@@ -68,7 +69,7 @@ class TimedRunner(SteeredRunner):
 
 @pytest.fixture
 async def session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
     yield connection
     await connection.close()
 
@@ -89,7 +90,7 @@ async def test_the_job_log_gets_what_is_left_of_the_call(config: RequestManagerC
     job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server(job_log, server.server)
     address = f"127.0.0.1:{server.bind()}"
     await server.start()
-    timed = config.model_copy(update={"job_log": address})
+    timed = replace(config, job_log=address)
     async with running_manager(timed, job_log) as manager:
         request_id = (await manager.create()).request.id
         await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id), timeout=3)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import grpc
 import httpx
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.request_manager.conftest import (
     Manager,
@@ -46,7 +47,7 @@ async def scraped(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Scraped]:
     listen = f"127.0.0.1:{free_port()}"
-    config = config.model_copy(update={"metrics": MetricsConfig(listen=listen)})
+    config = replace(config, metrics=MetricsConfig(listen=listen))
     async with (
         running_manager(config, job_log[0]) as manager,
         httpx.AsyncClient(base_url=f"http://{listen}") as client,

@@ -83,7 +83,7 @@ async def test_one_whose_loops_do_not_turn_is_not_ready(
     manager: Manager, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulse, "SLOW_AFTER", 2.5)
-    session = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    session = await asyncpg.connect(manager.config.database.dsn.reveal())
     async with session.transaction():
         await session.execute("LOCK TABLE request_manager.requests IN ACCESS EXCLUSIVE MODE")
 

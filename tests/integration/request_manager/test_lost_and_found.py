@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
@@ -58,14 +59,14 @@ async def manager(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Manager]:
     """A request manager that gives up no runner for its silence."""
-    patient = config.model_copy(update={"silence_limit": 3600.0})
+    patient = replace(config, silence_limit=3600.0)
     async with running_manager(patient, job_log[0]) as running:
         yield running
 
 
 @pytest.fixture
 async def database_session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
     yield connection
     await connection.close()
 
@@ -244,7 +245,7 @@ async def test_a_request_that_breaks_the_rebuilding_keeps_no_others(
     async with running_manager(config, job_log[0]) as manager:
         broken.append((await manager.create()).request.id)
         sound = (await manager.create()).request.id
-        session = await asyncpg.connect(config.database.dsn.get_secret_value())
+        session = await asyncpg.connect(config.database.dsn.reveal())
         for request_id in (*broken, sound):
             await session.execute(CLAIMED, request_id, timedelta(0))
         await session.close()
@@ -315,7 +316,7 @@ async def test_a_runner_that_was_replaced_at_its_address_is_given_up_sooner(
 
 async def gives_up(config: RequestManagerConfig, silent: int, since: int, last: int) -> list[str]:
     """Whom a request manager gives up after these seconds."""
-    session = await asyncpg.connect(config.database.dsn.get_secret_value())
+    session = await asyncpg.connect(config.database.dsn.reveal())
     await session.execute(SILENT, timedelta(seconds=silent))
     await session.execute(LISTENED, timedelta(seconds=since), timedelta(seconds=last))
     await session.close()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import grpc
 import pytest
+from msgspec.structs import replace
 from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
@@ -30,7 +31,7 @@ async def manager(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Manager]:
     """A request manager that gives silent runners up quickly."""
-    hasty = config.model_copy(update={"silence_limit": 0.4})
+    hasty = replace(config, silence_limit=0.4)
     async with running_manager(hasty, job_log[0]) as running:
         yield running
 
@@ -73,7 +74,7 @@ async def test_a_request_that_was_to_be_stopped_is_stopped_when_its_runner_dies(
 async def test_a_runner_that_leaves_is_not_waited_for(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> None:
-    patient = config.model_copy(update={"silence_limit": 3600.0})
+    patient = replace(config, silence_limit=3600.0)
     async with running_manager(patient, job_log[0]) as manager:
         await manager.register(SteeredRunner("leaving"))
         request_id = (await manager.create()).request.id
@@ -104,7 +105,7 @@ async def test_without_the_database_creates_fail_at_once_and_work_again_with_it(
 async def test_a_request_manager_hears_what_another_one_changes(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], manager: Manager
 ) -> None:
-    second = config.model_copy(update={"listen": f"127.0.0.1:{free_port()}"})
+    second = replace(config, listen=f"127.0.0.1:{free_port()}")
     request_id = (await manager.create()).request.id
     async with running_manager(second, job_log[0]) as other:
         told = aiter(other.stub.Watch(rpc.WatchRequest(request_ids=[request_id])))
@@ -117,7 +118,7 @@ async def test_a_request_manager_hears_what_another_one_changes(
 
 async def registered_when_given_up(manager: Manager, silent: str) -> SteeredRunner:
     """A second runner, registered after the silent one was given up."""
-    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
 
     async def given_up() -> bool:
         return bool(

@@ -3,10 +3,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from pydantic import SecretStr
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig
+from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.database import Database
 from spincycle.database.queries import load_queries
 from spincycle.request_manager.changes import Changes
@@ -14,7 +13,7 @@ from spincycle.request_manager.telling import Telling
 
 
 async def test_changes_are_heard_by_the_others_and_not_by_oneself(database: str) -> None:
-    config = DatabaseConfig(dsn=SecretStr(database))
+    config = DatabaseConfig(dsn=Secret(database))
     queries = load_queries("spincycle.request_manager")
     heard: list[list[str]] = [[], []]
     changes = [Changes(), Changes()]

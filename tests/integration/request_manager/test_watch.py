@@ -346,7 +346,7 @@ async def test_what_was_restored_from_a_dump_is_not_told_as_changed(manager: Man
     restored = await begun(manager, runner)
     await manager.finish(restored, 1)
     await manager.until_state(restored, COMPLETE)
-    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
     # The database that the dump was taken of had come much further.
     await connection.execute("UPDATE request_manager.requests SET changed = '9000000000'")
     await connection.close()
@@ -381,7 +381,7 @@ async def test_a_runner_that_was_given_up_hinders_nobody_who_comes_again(
         await tell(one, request_id, "a", RUNNING, number_of(0, 3))
         async with watching(manager, cursor=told.cursor) as late:
             await until(lambda: late.of(request_id) == ["a RUNNING"])
-        connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+        connection = await asyncpg.connect(manager.config.database.dsn.reveal())
         await connection.execute(
             "UPDATE request_manager.runners SET gone_at = now() WHERE runner_id = 'one'"
         )
@@ -439,7 +439,7 @@ async def test_what_a_runner_told_is_not_missed_since_it_was_given_up_meanwhile(
         await manager.create(type="one-nap")
         await until(lambda: any(one.snapshot.request.type == "one-nap" for one in told.events))
     await tell(runner, request_id, "a", COMPLETE, number_of(1, 0))
-    connection = await asyncpg.connect(manager.config.database.dsn.get_secret_value())
+    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
     await connection.execute(
         "UPDATE request_manager.requests SET epoch = 2 WHERE request_id = $1", request_id
     )

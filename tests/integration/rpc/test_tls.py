@@ -14,12 +14,11 @@ import grpc
 import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pydantic import SecretStr
 from tests.integration.request_manager.conftest import SPECS
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
-from spincycle.config import ConfigError, DatabaseConfig, TlsConfig
+from spincycle.config import ConfigError, DatabaseConfig, Secret, TlsConfig
 from spincycle.dev.ports import free_port
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.process import serve as serve_job_log
@@ -164,7 +163,7 @@ async def test_all_services_speak_tls_with_certificates_on_both_ends(
     specs.mkdir()
     (specs / "nap.yaml").write_text(SPECS)
     manager, log, runner = (f"{HOST}:{free_port()}" for _ in range(3))
-    stored = DatabaseConfig(dsn=SecretStr(database))
+    stored = DatabaseConfig(dsn=Secret(database))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
             running(serve_job_log, JobLogConfig(listen=log, tls=tls, database=stored, grace=0))
