@@ -117,8 +117,8 @@ class Dispatcher:
         self.pulse.begin()
         while True:
             try:
-                if await self._runners.live():
-                    waiting = await self._store.waiting(self._policy.batch)
+                waiting = await self._store.waiting(self._policy.batch)
+                if waiting and await self._runners.live():
                     known = set(self._offered)
                     self._offered.extend(id_ for id_ in waiting if id_ not in known)
                     self._limited.update(id_ for id_, limited in waiting.items() if limited)

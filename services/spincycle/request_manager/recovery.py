@@ -14,7 +14,7 @@ from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.model import Assigned, Orphan, Suspended
-from spincycle.request_manager.runner_store import RunnerStore
+from spincycle.request_manager.runner_store import RunnerStore, Silence
 from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.store import RequestStore
 
@@ -22,12 +22,16 @@ Rebuild = Callable[[Orphan, bytes], Awaitable[Suspended]]
 """Works the state of a request out of its archived chain and its journal, and fences it."""
 
 
+_AFTER_DUE = 0.01
+"""Seconds after the moment at which a silence is long enough: it must be longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecoveryPolicy:
     """How runners are given up.
 
     Attributes:
-        interval: seconds between two looks.
+        interval: seconds between two looks, or twice that while no runner can be given up.
         silence: seconds without a beat after which a runner is given up.
         lease: seconds for which a claimed request is left to the one who claimed it, counted
             anew as long as that one is at work.
@@ -52,6 +56,16 @@ class RecoveryPolicy:
     def gap(self) -> float:
         """Seconds without a look of any request manager after which silence counts anew."""
         return max(self.silence / 2, 3 * self.interval)
+
+    def pause(self, next_due: float | None) -> float:
+        """Seconds until the next look, if a runner may be given up after so many; None if never.
+
+        Then it is taken at that moment, and not up to one interval later.
+        """
+        longest = 2 * self.interval
+        if next_due is None:
+            return longest
+        return min(max(next_due + _AFTER_DUE, self.interval), longest)
 
 
 class Recovery:
@@ -91,17 +105,21 @@ class Recovery:
     async def run(self) -> None:
         """Recover until cancelled."""
         self.pulse.begin()
-        looking = True
+        loop = asyncio.get_running_loop()
+        look_for_orphans_at = loop.time()
         while True:
+            pause = self._policy.interval
             try:
+                silence = await self._give_up()
+                pause = self._policy.pause(silence.next_due)
                 # Others may have given runners up and died; that is looked for half as often.
-                if await self._give_up() or looking:
+                if silence.given_up or loop.time() >= look_for_orphans_at:
                     await self._recover_orphans()
-                looking = not looking
+                    look_for_orphans_at = loop.time() + 1.5 * self._policy.interval
             except SpinCycleError as error:
                 structlog.get_logger().warning("cannot recover", why=error.message)
             self.pulse.beat()
-            await asyncio.sleep(self._policy.interval)
+            await asyncio.sleep(pause)
 
     async def recover_unanswered(self, assigned: Sequence[Assigned]) -> None:
         """Take requests back from a runner that may or may not have got them.
@@ -111,17 +129,17 @@ class Recovery:
         """
         await self._recover(await self._store.claim_unanswered(assigned, self._policy.lease))
 
-    async def _give_up(self) -> bool:
+    async def _give_up(self) -> Silence:
         policy = self._policy
-        given_up = await self._runner_store.give_up(
+        silence = await self._runner_store.give_up(
             policy.silence, policy.silence_if_replaced, policy.gap
         )
-        for runner_id in given_up:
+        for runner_id in silence.given_up:
             structlog.get_logger().error("runner given up", runner_id=runner_id)
-        self.given_up += len(given_up)
-        if given_up:
+        self.given_up += len(silence.given_up)
+        if silence.given_up:
             self._runners.forget()
-        return bool(given_up)
+        return silence
 
     async def _recover_orphans(self) -> None:
         while orphans := await self._store.claim_orphans(self._policy.lease, self._policy.batch):

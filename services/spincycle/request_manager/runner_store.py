@@ -46,6 +46,19 @@ class Wishes:
     suspend: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What a look for silent runners found.
+
+    Attributes:
+        given_up: ids of those that were silent for too long; they are gone now.
+        next_due: seconds until the first of the others can have been; None if there are none.
+    """
+
+    given_up: Sequence[str]
+    next_due: float | None
+
+
 class RunnerStore:
     """What the use cases ask of the table of runners.
 
@@ -85,16 +98,18 @@ class RunnerStore:
         """Runners that are not gone."""
         return [Runner(**dict(row)) for row in await self._database.fetch("live_runners")]
 
-    async def give_up(self, silence: float, silence_if_replaced: float, gap: float) -> list[str]:
-        """Give up runners that were silent for so many seconds; answer their ids.
+    async def give_up(self, silence: float, silence_if_replaced: float, gap: float) -> Silence:
+        """Give up runners that were silent for so many seconds.
 
         That is also a look of this request manager: if none looked for `gap` seconds, silence
         is counted anew.
         """
-        rows = await self._database.fetch(
+        row = await self._database.fetch_one(
             "give_up_runners",
             silence=timedelta(seconds=silence),
             silence_if_replaced=timedelta(seconds=silence_if_replaced),
             gap=timedelta(seconds=gap),
         )
-        return [row["runner_id"] for row in rows]
+        assert row is not None
+        due = row["next_due"]
+        return Silence(row["given_up"], None if due is None else due.total_seconds())

@@ -14,7 +14,7 @@ SERVICE_NAME = health.SERVICE_NAME
 LIVENESS = "liveness"
 """Name under which health tells whether the process can go on at all."""
 
-INTERVAL = 0.5
+INTERVAL = 1.0
 """Seconds between two looks at the work path."""
 
 Check = Callable[[], bool]

@@ -23,7 +23,7 @@ from spincycle.database.queries import load_queries
 from spincycle.dev.ports import free_port
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.runner_store import RunnerStore
+from spincycle.request_manager.runner_store import RunnerStore, Silence
 from spincycle.v1 import job_chain_pb2, job_log_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
@@ -289,7 +289,7 @@ async def test_silence_counts_only_while_some_request_manager_listens(
     async with running_manager(config, job_log[0]) as manager:
         await manager.stub.Register(rpc.RegisterRequest(runner_id="silent", address="nowhere:1"))
 
-    assert await gives_up(config, silent, since, last) == given_up
+    assert (await look(config, silent, since, last)).given_up == given_up
 
 
 @pytest.mark.parametrize(
@@ -311,11 +311,54 @@ async def test_a_runner_that_was_replaced_at_its_address_is_given_up_sooner(
                 rpc.RegisterRequest(runner_id=runner_id, address="nowhere:1")
             )
 
-    assert await gives_up(config, silent, since=60, last=1) == given_up
+    assert (await look(config, silent, since=60, last=1)).given_up == given_up
 
 
-async def gives_up(config: RequestManagerConfig, silent: int, since: int, last: int) -> list[str]:
-    """Whom a request manager gives up after these seconds."""
+@pytest.mark.parametrize(
+    ("silent", "since", "earliest", "latest"),
+    [
+        pytest.param(1, 60, 1.0, 2.0, id="counted-from-its-last-beat"),
+        pytest.param(5, 60, -3.0, -2.0, id="it-may-be-replaced-at-any-moment"),
+        pytest.param(60, 1, 1.0, 2.0, id="counted-from-when-somebody-listened"),
+    ],
+)
+async def test_a_look_tells_when_the_next_runner_may_be_given_up(
+    config: RequestManagerConfig,
+    job_log: tuple[ShelvedJobLog, str],
+    silent: int,
+    since: int,
+    earliest: float,
+    latest: float,
+) -> None:
+    async with running_manager(config, job_log[0]) as manager:
+        await manager.stub.Register(rpc.RegisterRequest(runner_id="silent", address="nowhere:1"))
+
+    found = await look(config, silent, since, last=1)
+
+    assert found.next_due is not None
+    assert earliest <= found.next_due <= latest
+
+
+async def test_without_a_runner_none_is_due(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> None:
+    async with running_manager(config, job_log[0]):
+        pass
+
+    assert (await look(config, silent=1, since=60, last=1)).next_due is None
+
+
+async def test_a_runner_that_is_given_up_is_not_due_any_more(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> None:
+    async with running_manager(config, job_log[0]) as manager:
+        await manager.stub.Register(rpc.RegisterRequest(runner_id="silent", address="nowhere:1"))
+
+    assert await look(config, silent=60, since=60, last=1) == Silence(["silent"], None)
+
+
+async def look(config: RequestManagerConfig, silent: int, since: int, last: int) -> Silence:
+    """What a request manager finds after these seconds."""
     session = await asyncpg.connect(config.database.dsn.reveal())
     await session.execute(SILENT, timedelta(seconds=silent))
     await session.execute(LISTENED, timedelta(seconds=since), timedelta(seconds=last))

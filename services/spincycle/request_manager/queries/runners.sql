@@ -36,6 +36,7 @@ SELECT n.runner_id, n.address, n.max_chains, n.max_jobs, n.chains, n.jobs, n.dra
 -- Silence counts only while some request manager has been looking without a gap, this look
 -- included: nobody could have heard them otherwise. Less of it will do if another runner has
 -- come since at the very address: a process that lives does not give its address away.
+-- Answers those given up, and how long none of the others can be given up for.
 WITH heard AS (
     INSERT INTO request_manager.hearing AS h (since, last_at) VALUES (now(), now())
         ON CONFLICT (only_row) DO UPDATE
@@ -53,11 +54,16 @@ WITH heard AS (
                 ELSE :silence::interval END AS silence_limit
       FROM request_manager.runners AS n, heard
      WHERE n.gone_at IS NULL
+), given_up AS (
+    UPDATE request_manager.runners AS n
+       SET gone_at = now()
+      FROM silent AS s
+     WHERE n.runner_id = s.runner_id AND n.gone_at IS NULL
+       AND n.beat_at <= s.silent_since
+       AND s.silent_since < now() - s.silence_limit
+ RETURNING n.runner_id
 )
-UPDATE request_manager.runners AS n
-   SET gone_at = now()
-  FROM silent AS s
- WHERE n.runner_id = s.runner_id AND n.gone_at IS NULL
-   AND n.beat_at <= s.silent_since
-   AND s.silent_since < now() - s.silence_limit
-RETURNING n.runner_id, n.address;
+SELECT ARRAY(SELECT runner_id FROM given_up) AS given_up,
+       (SELECT min(s.silent_since) + :silence_if_replaced::interval - now()
+          FROM silent AS s
+         WHERE s.runner_id NOT IN (SELECT runner_id FROM given_up)) AS next_due;
