@@ -25,6 +25,7 @@ import uvloop
 import spincycle.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
 
 from tests.bench.aged_journal import take_aged_journal
+from tests.bench.bare_batch import take_bare_batch
 from tests.bench.dev_start import take_dev_start
 from tests.bench.limits import take_limits
 from tests.bench.load import ClosedLoop
@@ -142,7 +143,10 @@ class Bench:
                 count = max(2, full // 10 if self._quick else full)
                 await ClosedLoop(stand, shape, in_flight, max(2, count // 5)).run()
                 for _ in range(self._repeat):
-                    self._results.add(await ClosedLoop(stand, shape, in_flight, count).run())
+                    bare = await take_bare_batch(stand, 8, 0.5)
+                    figures = await ClosedLoop(stand, shape, in_flight, count).run()
+                    figures.bare_batch_cpu_ms = bare.cpu_ms
+                    self._results.add(figures)
         self._results.grpc_create = await take_grpc_create(stand, 50 if self._quick else 300)
 
     async def _starts(self, stand: Stand) -> None:

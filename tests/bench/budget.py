@@ -61,7 +61,11 @@ def _closed_loops(results: Results) -> Iterator[Line]:
         must: float, aim: float,
     ) -> Line:  # fmt: skip
         found = results.of(shape, in_flight, figure)
-        spread = f" ({found[1]:.3g}–{found[2]:.3g})" if found else ""
+        spread = ""
+        if found:
+            bare = results.of(shape, in_flight, lambda one: one.bare_batch_cpu_ms)
+            assert bare is not None
+            spread = f" ({found[1]:.3g}–{found[2]:.3g}), a bare batch {bare[0]:.2f} ms"
         return _most(
             f"{shape}, {in_flight} in flight: {what}", unit, must, aim,
             found[0] if found else None, spread,

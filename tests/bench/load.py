@@ -45,6 +45,8 @@ class Figures:
         cpu_ms: CPU milliseconds a request, by process.
         peak_mb: most memory, by process.
         calls: database statements by name.
+        bare_batch_cpu_ms: CPU milliseconds of a bare batch of eight rows just before: how fast the
+            machine was then.
     """
 
     shape: str
@@ -60,6 +62,7 @@ class Figures:
     statements: int = 0
     commits: int = 0
     calls: dict[str, int] = field(default_factory=dict)
+    bare_batch_cpu_ms: float = 0.0
 
     @property
     def cpu_ms_a_request(self) -> float:

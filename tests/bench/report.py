@@ -80,6 +80,7 @@ def _shapes(results: Results) -> Iterator[str]:
         (
             "shape", "in flight", "requests/s", "jobs/s", "create p50/p95/p99 ms",
             "end to end p50/p95/p99 ms", "CPU-ms a request", "CPU-ms a job",
+            "CPU-ms of a bare batch then",
         ),
         (
             [
@@ -90,6 +91,7 @@ def _shapes(results: Results) -> Iterator[str]:
                 " / ".join(_told(runs, get) for get in _quantiles("end_to_end")),
                 _told(runs, lambda one: one.cpu_ms_a_request),
                 _told(runs, lambda one: one.cpu_ms_a_job),
+                _told(runs, lambda one: one.bare_batch_cpu_ms),
             ]
             for runs in results.shapes.values()
         ),
