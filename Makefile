@@ -29,8 +29,8 @@ demo: $(READY) ## Start everything, run a rolling restart, show it live, stop ev
 dev: $(READY) ## Start everything on this machine and leave it up until Ctrl-C.
 	@$(BIN)/spincycle dev
 
-test: $(READY) ## Run the unit, integration and end-to-end tests.
-	$(BIN)/pytest $(TESTS)
+test: $(READY) ## Run the unit, integration and end-to-end tests, two files at a time.
+	$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
 
 test-clients: $(READY) ## Build the clients in other languages and run them all.
 	examples/clients/build
