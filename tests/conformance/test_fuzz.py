@@ -102,7 +102,6 @@ def fuzz(document: dict[str, Any], base_url: str, request_ids: list[str]) -> Non
 
             @settings(
                 max_examples=max(EXAMPLES // SLOW, 2) if slow else EXAMPLES,
-                deadline=None,
                 database=None,
                 derandomize=not LONG,
                 suppress_health_check=list(HealthCheck),

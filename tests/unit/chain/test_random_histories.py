@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.chain.exploration import World
 
@@ -93,7 +93,7 @@ def weight(event: str) -> int:
 
 
 @given(size=st.integers(3, LARGEST), seed=st.integers(0, 2**32), troubles=st.integers(0, 4))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_a_random_history_of_a_random_chain_is_allowed(size: int, seed: int, troubles: int) -> None:
     random = Random(seed)
     chain = Builder(random, size).chain

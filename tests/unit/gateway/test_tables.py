@@ -145,7 +145,7 @@ NULLABLE = {"spincycle.v1.RequestArg.default", "spincycle.v1.RequestArg.value"}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_message_reads_back_as_it_was_written(table: Table[Any], data: st.DataObject) -> None:
     message = cleaned(data.draw(messages_of(table)))

@@ -4,7 +4,7 @@ import itertools
 import json
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spincycle.graph import Plan, make_plan
@@ -183,7 +183,6 @@ def graphs(draw: st.DrawFn) -> tuple[list[int], list[list[int]]]:
     return weights, parents
 
 
-@settings(deadline=None)
 @given(graphs())
 def test_the_widest_set_is_the_one_found_by_trying_all(
     graph: tuple[list[int], list[list[int]]],

@@ -147,7 +147,7 @@ def expanded(specs: SpecSet) -> Expansion:
         expander.close()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(spec_sets())
 def test_every_job_has_exactly_the_parents_that_deps_says(specs: dict[str, Any]) -> None:
     chain = expanded(loaded([specs])).chain
@@ -155,7 +155,7 @@ def test_every_job_has_exactly_the_parents_that_deps_says(specs: dict[str, Any])
     assert actual_links(chain) == expected_links(specs)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(spec_sets())
 def test_a_chain_has_one_source_and_one_sink_and_its_order_is_topological(
     specs: dict[str, Any],
@@ -172,7 +172,7 @@ def test_a_chain_has_one_source_and_one_sink_and_its_order_is_topological(
     assert all(job.sequence_id in begins for job in chain.jobs.values())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(spec_sets(), st.randoms(use_true_random=False))
 def test_the_order_of_files_keys_and_nodes_changes_nothing(
     specs: dict[str, Any], draw: Any

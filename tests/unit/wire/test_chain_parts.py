@@ -5,7 +5,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.wire.plain import chains, suspended_chains
 
@@ -27,7 +27,7 @@ from spincycle.wire.chain_parts import (
 )
 
 sizes = st.integers(1, 400)
-few = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=25)
 
 
 @few
