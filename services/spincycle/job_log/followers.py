@@ -55,7 +55,9 @@ class Followers:
         """End listening."""
         self._listening = None
         for task in self._tasks:
-            task.cancel()
+            # One that was told already is taking its name off the list.
+            if not task.cancelling():
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _listen_for_all(self) -> None:
