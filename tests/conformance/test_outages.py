@@ -120,14 +120,10 @@ async def test_a_service_that_is_killed_is_503_until_it_is_back(
 async def test_a_service_that_stands_still_is_504_until_it_goes_on(
     whole: Whole, service: str, kinds: set[str]
 ) -> None:
-    pid = whole.pid(service)
     async with load(whole) as running:
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with whole.frozen(service):
             await running.until_seen(504, kinds)
             ready = await running.http.get("/readyz")
-        finally:
-            os.kill(pid, signal.SIGCONT)
 
     assert running.unlike == []
     assert set(running.statuses) <= {200, 201, 503, 504}

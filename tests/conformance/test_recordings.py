@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.conformance.recorded import Recording, likeness, recordings
-from tests.conformance.whole import started, until
+from tests.conformance.whole import Whole, started, until
 
 from spincycle.version import VERSION
 
@@ -95,16 +95,16 @@ class System:
 def system() -> Iterator[System]:
     """Everything on one machine with the specs of the recordings, after all their calls."""
     with started() as whole, contextlib.closing(System(whole.api, whole.runner)) as system:
-        play_all(system)
+        play_all(system, whole)
         yield system
 
 
-def play_all(system: System) -> None:
+def play_all(system: System, whole: Whole) -> None:
     """Make the calls of all recordings, in the order in which they were made."""
     before_any_request(system)
     requests_that_end(system)
     a_request_that_runs(system)
-    a_request_that_is_suspended(system)
+    a_request_that_is_suspended(system, whole)
 
 
 def before_any_request(system: System) -> None:
@@ -150,15 +150,17 @@ def a_request_that_runs(system: System) -> None:
     system.play("get-stopped", "status-running-none-now")
 
 
-def a_request_that_is_suspended(system: System) -> None:
+def a_request_that_is_suspended(system: System, whole: Whole) -> None:
     system.create(SUSPENDED, type="sleeper", args={"duration": "3000"})
     system.until_state(SUSPENDED, 2)
     sent = json.loads(ALL["suspend-running"].content or "")
     sent["requestId"] = system.names[SUSPENDED]
     sent["jobChain"] = system.get(SUSPENDED)["JobChain"]
     path = f"/api/v1/requests/{system.names[SUSPENDED]}/suspend"
-    system.answers["suspend-running"] = system.clients["rm"].put(path, json=sent)
-    system.play("get-suspended")
+    # It goes on as soon as a runner has it again; the original looked every ten seconds.
+    with whole.frozen("job-runner"):
+        system.answers["suspend-running"] = system.clients["rm"].put(path, json=sent)
+        system.play("get-suspended")
 
 
 def job_named(system: System, recorded_id: str, name: str) -> str:

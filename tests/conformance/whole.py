@@ -42,6 +42,16 @@ class Whole:
                 return int(child)
         raise AssertionError(f"no {name} among {children.read_text()}")
 
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """One of its services stands still meanwhile."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def _address(self, name: str) -> str:
         found = re.search(rf"\b{name}=(127\.0\.0\.1:\d+) ?.*service=gateway", self.told())
         assert found, self.told()
