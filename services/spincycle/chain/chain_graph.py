@@ -77,9 +77,8 @@ class JobNode:
         A try that is interrupted or stopped is given back, so the next one has its key.
         """
         lineage = self.sequence.lineage if self.sequence is not None else ()
-        return ".".join(
-            str(tries) for tries in (*(s.tries for s in reversed(lineage)), self.latest)
-        )
+        tries = [sequence.tries for sequence in reversed(lineage)]
+        return ".".join(map(str, [*tries, self.latest]))
 
     @property
     def could_go_on(self) -> bool:

@@ -40,6 +40,8 @@ def own_copy(data: object, limit: int = DATA_LIMIT) -> dict[str, Value]:
     """
     if not isinstance(data, dict):
         raise UnfitJobData(f"job data is type {type(data).__name__}, expected type dict")
+    if not data:
+        return {}
     copier = _Copier(limit)
     whole: dict[str, Value] = {}
     for name, value in data.items():

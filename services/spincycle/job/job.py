@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from spincycle.job.live_output import STDERR, STDOUT, LiveOutput
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from spincycle.state import State
 
 
-@dataclass(frozen=True, slots=True)
-class JobId:
+# Tuples, as one is made for every try, and a frozen dataclass takes three times as long.
+class JobId(NamedTuple):
     """Which job an object stands for.
 
     Attributes:
@@ -68,8 +68,7 @@ class Progress:
     percent: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """Which try of a job is made.
 
     Attributes:

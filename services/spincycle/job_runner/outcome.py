@@ -113,6 +113,8 @@ def _text(value: object, limits: OutputLimits) -> str:
 
 def _kept(text: str, limit: int) -> str:
     """`text` as it can be stored: valid Unicode, no NUL, and not longer than the limit."""
+    if not text:
+        return ""
     text = bounded_text(text, limit)
     if not text.isascii():
         text = text.encode(errors="replace").decode()

@@ -13,7 +13,7 @@ import structlog
 
 from spincycle.chain.commands import NOT_BEGUN
 from spincycle.chain.verdict import seconds_text
-from spincycle.job import Job, Progress
+from spincycle.job import Job, Progress, Return
 from spincycle.job_runner.outcome import OutputLimits, failed, raised, returned, told
 from spincycle.state import State
 
@@ -208,7 +208,7 @@ class RunningTry:
     def _was_called(self, value: object, error: BaseException | None) -> None:
         if error is not None:
             self._end(raised(error, self._workshop.limits))
-        elif inspect.isawaitable(value) and not self._ended:
+        elif not isinstance(value, Return) and inspect.isawaitable(value) and not self._ended:
             self._task = self._loop.create_task(self._work(value))
         else:
             self._returned(value)
