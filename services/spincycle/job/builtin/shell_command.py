@@ -94,6 +94,7 @@ class ShellCommand(Job):
         finally:
             if process.returncode is None:
                 _signal_group(process.pid, signal.SIGKILL)
+                await process.wait()
             out.abandon()
             err.abandon()
         self._status = "done running " + " ".join(self._command)
