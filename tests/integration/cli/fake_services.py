@@ -168,6 +168,7 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
         (request_id,) = request.request_ids
         now = await self._known(request, context, request_id)
         self.memory.watching.set()
+        breaks = self.memory.breaks
         events = self.memory.events.setdefault(request_id, [])
         seen = int(request.cursor or 0)
         if not request.cursor:
@@ -184,7 +185,6 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
                     )
                 ]
             )
-        breaks = self.memory.breaks
         pieces = self.memory.pieces.setdefault(request_id, []) if request.include_output else []
         printed = 0
         while True:
