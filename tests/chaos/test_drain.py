@@ -77,6 +77,10 @@ async def test_a_job_that_ignores_its_stop_does_not_keep_its_runner_from_ending(
 
     assert await runner.end(signal.SIGTERM) == 0
 
+    async def runs() -> bool:
+        response = await load.stub.Get(rpc.GetRequest(request_id=request_id))
+        return response.request.state == state_pb2.STATE_RUNNING
+
     await until(lambda: len({mark.pid for mark in cluster.marks()}) == 2)
-    response = await load.stub.Get(rpc.GetRequest(request_id=request_id))
-    assert response.request.state == state_pb2.STATE_RUNNING
+    # The job begins before its runner has answered, and the answer is what makes it RUNNING.
+    await until(runs)
