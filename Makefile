@@ -39,7 +39,7 @@ test-clients: $(READY) ## Build the clients in other languages and run them all.
 chaos: $(READY) ## Kill, freeze and cut off everything for some minutes; nothing must be lost.
 	$(BIN)/pytest tests/chaos -m '' -rP $(TESTS)
 
-bench: $(READY) ## Time everything from end to end, beside what the machine can do (10 minutes).
+bench: $(READY) ## Time everything from end to end, beside what the machine can do (14 minutes).
 	$(BIN)/python -m tests.bench $(BENCH)
 
 bench-compare: $(READY) ## Time another state of the code (BASE=ref) and this one in turn; print the ratios.
