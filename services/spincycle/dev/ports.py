@@ -45,5 +45,5 @@ def _take(port: int) -> bool:
     except OSError:
         mark.close()
         return False
-    mark.detach()
+    mark.detach()  # Open until this process ends.
     return True
