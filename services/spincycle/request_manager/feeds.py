@@ -174,11 +174,11 @@ class Feeds:
             return [event for event in events if event.order <= until]
         return None
 
-    async def close(self) -> None:
-        """Close all streams."""
+    def close(self) -> list[asyncio.Task[None]]:
+        """End all streams; answers the tasks that end."""
         tasks = [feed.close() for feed in self._feeds.values()]
         self._feeds.clear()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
 
     async def _look_again(self, hearer: Hearer) -> None:
         try:

@@ -41,6 +41,7 @@ class Hub:
         self._tracking = asyncio.Lock()
         self._watching = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self._reset()
 
     def _reset(self) -> None:
@@ -63,9 +64,7 @@ class Hub:
         finally:
             self._watching -= 1
             if not self._watching:
-                async with self._starting:
-                    if not self._watching:
-                        await self._stop()
+                await self._stop()
 
     # Who watches
 
@@ -253,13 +252,20 @@ class Hub:
         await self._feeds.begun()
 
     async def _stop(self) -> None:
+        # All is told to end before anything is waited for: who is the last to leave may be cut off
+        # meanwhile, and whoever comes next starts anew.
         self._looking.end()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._ending.update(self._tasks, self._feeds.close())
         self._tasks = []
-        await self._feeds.close()
         self._reset()
+        await self._until_ended()
+
+    async def _until_ended(self) -> None:
+        while self._ending:
+            done, _ = await asyncio.wait(self._ending)
+            self._ending -= done
 
     async def close(self) -> None:
         """End all streams; who watches is told to go to another copy."""

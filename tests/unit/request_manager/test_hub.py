@@ -8,7 +8,7 @@ import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.request_manager.change_store import ChangeStore
-from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.changes import Changes, Listener
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.hub import Hub
 from spincycle.request_manager.model import Request
@@ -94,13 +94,53 @@ class StartsSlowly:
     async def begun(self) -> None:
         pass
 
-    async def close(self) -> None:
-        pass
+    def close(self) -> list[asyncio.Task[None]]:
+        return []
 
 
 class Nothing:
     async def now(self) -> str:
         return "3:3:"
+
+
+class CutsOff(Changes):
+    """Cancels who stops listening, as the end of a client's connection may."""
+
+    def forget(self, listener: Listener, request_ids: Iterable[str] = ()) -> None:
+        super().forget(listener, request_ids)
+        current = asyncio.current_task()
+        assert current is not None
+        current.cancel()
+
+
+class NoStreams:
+    def __init__(self) -> None:
+        self.started = 0
+
+    async def refresh(self, hearer: object, *, anew: bool = False) -> None:
+        self.started += 1
+
+    async def begun(self) -> None:
+        pass
+
+    def close(self) -> list[asyncio.Task[None]]:
+        return []
+
+
+async def test_one_who_is_cut_off_as_he_leaves_leaves_a_hub_that_starts_again() -> None:
+    changes, feeds = CutsOff(), NoStreams()
+    hub = Hub(cast("ChangeStore", Nothing()), cast("Feeds", feeds), changes, cast("Views", None))
+
+    async def watch() -> None:
+        async with hub.watching():
+            assert changes._of_all
+
+    for _ in range(2):
+        (ended,), _ = await asyncio.wait([asyncio.create_task(watch())])
+        assert ended.cancelled()
+
+    assert feeds.started == 2
+    assert not changes._of_all
 
 
 async def test_one_who_goes_while_the_hub_starts_leaves_no_listener_behind() -> None:
