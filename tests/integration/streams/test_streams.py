@@ -57,6 +57,15 @@ async def test_a_watcher_is_told_every_try_once(cluster: Cluster) -> None:
     await check(cluster, follower, request_id)
 
 
+async def test_clients_that_go_as_soon_as_they_have_the_end_leave_no_other_without_one(
+    cluster: Cluster,
+) -> None:
+    for _ in range(60):
+        request_id = await create(cluster, ms="1")
+        async with following(cluster.request_manager, request_ids=[request_id]) as follower:
+            await follower.until(lambda id_=request_id, told=follower: told.has_ended(id_))
+
+
 async def test_a_client_of_one_request_that_is_cut_again_and_again_misses_and_doubles_nothing(
     cluster: Cluster,
 ) -> None:
