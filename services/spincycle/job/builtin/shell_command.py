@@ -92,11 +92,11 @@ class ShellCommand(Job):
                     await out.closed
                     await err.closed
         finally:
+            out.abandon()
+            err.abandon()
             if process.returncode is None:
                 _signal_group(process.pid, signal.SIGKILL)
                 await process.wait()
-            out.abandon()
-            err.abandon()
         self._status = "done running " + " ".join(self._command)
         return self._outcome(code, out.text(), err.text())
 
