@@ -260,9 +260,6 @@ class Hub:
         self._ending.update(self._tasks, self._feeds.close())
         self._tasks = []
         self._reset()
-        await self._until_ended()
-
-    async def _until_ended(self) -> None:
         while self._ending:
             done, _ = await asyncio.wait(self._ending)
             self._ending -= done

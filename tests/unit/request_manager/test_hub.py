@@ -80,22 +80,34 @@ async def test_one_who_named_a_request_takes_nothing_from_who_watches_all() -> N
     assert "a" in hub._teller.tracked
 
 
-class StartsSlowly:
-    """Feeds of a database that answers at the second attempt only."""
+class NoStreams:
+    """Feeds without a runner."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.started = 0
 
     async def refresh(self, hearer: object, *, anew: bool = False) -> None:
-        if not self.asked.is_set():
-            self.asked.set()
-            await asyncio.Event().wait()
+        self.started += 1
 
     async def begun(self) -> None:
         pass
 
     def close(self) -> list[asyncio.Task[None]]:
         return []
+
+
+class StartsSlowly(NoStreams):
+    """Feeds of a database that answers at the second attempt only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def refresh(self, hearer: object, *, anew: bool = False) -> None:
+        await super().refresh(hearer, anew=anew)
+        if not self.asked.is_set():
+            self.asked.set()
+            await asyncio.Event().wait()
 
 
 class Nothing:
@@ -111,20 +123,6 @@ class CutsOff(Changes):
         current = asyncio.current_task()
         assert current is not None
         current.cancel()
-
-
-class NoStreams:
-    def __init__(self) -> None:
-        self.started = 0
-
-    async def refresh(self, hearer: object, *, anew: bool = False) -> None:
-        self.started += 1
-
-    async def begun(self) -> None:
-        pass
-
-    def close(self) -> list[asyncio.Task[None]]:
-        return []
 
 
 async def test_one_who_is_cut_off_as_he_leaves_leaves_a_hub_that_starts_again() -> None:
