@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# What the protos must stay compatible with: the published main, or here the local one.
+# The commit that bench-compare compares with: the published main, or here the local one.
 BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --verify --quiet main)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-clients chaos bench bench-compare fuzz check manifests format generate generate-check lock clean
+.PHONY: accept-break help setup demo dev test test-clients chaos bench bench-compare fuzz check manifests format generate generate-check lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +56,7 @@ check: $(READY) generate-check manifests ## Lint, types, import boundaries, mani
 	$(BIN)/pytest -q tests/unit/database/test_migrations.py # Two changes may have taken one number.
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
-	$(BIN)/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
+	$(BIN)/buf breaking --against 'protos/COMPATIBLE_SINCE#format=binpb'
 
 # The oldest release of Kubernetes that the manifests are for, and the newest one known. Whatever
 # the validator says counts: it only warns of a kind that it does not know.
@@ -78,6 +78,9 @@ generate: $(READY) ## Make the Python stubs from protos/, and the pages and file
 	$(BIN)/buf generate
 	$(BIN)/python -m spincycle.error_page > docs/errors.md
 	$(BIN)/python -m spincycle.rpc.channel > protos/spincycle/v1/grpc_service_config.json
+
+accept-break: $(READY) ## Record today's protos as what later ones must stay compatible with.
+	$(BIN)/buf build --exclude-source-info -o 'protos/COMPATIBLE_SINCE#format=binpb'
 
 generate-check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
 	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check
