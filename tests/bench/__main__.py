@@ -2,6 +2,8 @@
 
 Starts the whole stack from nothing, with everything on that it promises, and writes JSON and
 Markdown. --only names parts: limits, shapes, reads, idle, journal, large, sleepers, starts.
+--shapes reduces the shapes to those that are named, with semicolons between: "one no-op" with any
+number of requests in flight, "one no-op @ 64" with 64.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +34,7 @@ from tests.bench.load import ClosedLoop
 from tests.bench.reads import take_reads
 from tests.bench.report import markdown
 from tests.bench.results import Results
+from tests.bench.selection import select
 from tests.bench.shapes import NOOP, TEST, Shape, chain, fan, nested
 from tests.bench.stand import REPOSITORY, Stand
 from tests.bench.stretches import (
@@ -62,12 +65,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one repetition of a tenth")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
+    parser.add_argument("--shapes", default="", help="shapes by name, with semicolons between")
+    parser.add_argument("--rpcs", action="store_true", help="count RPCs; services serve metrics")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(".bench"), help="directory to write to")
     options = parser.parse_args()
     parts = options.only.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    counts: Mapping[Shape, Mapping[int, int]] = _COUNTS
+    if options.shapes:
+        counts = select(_COUNTS, options.shapes.split(";"))
     results = Results(
         commit=_commit(),
         hardware=_hardware(),
@@ -75,7 +83,8 @@ def main() -> None:
         quick=options.quick,
     )
     repeat = 1 if options.quick else options.repeat
-    uvloop.run(Bench(results, parts, repeat, quick=options.quick).run())
+    bench = Bench(results, parts, repeat, counts, quick=options.quick, rpcs=options.rpcs)
+    uvloop.run(bench.run())
     options.out.mkdir(parents=True, exist_ok=True)
     report = markdown(results)
     (options.out / "bench.json").write_bytes(
@@ -88,17 +97,28 @@ def main() -> None:
 class Bench:
     """Measures part after part. What goes wrong with one is told, and does not end the others."""
 
-    def __init__(self, results: Results, parts: list[str], repeat: int, *, quick: bool) -> None:
+    def __init__(
+        self,
+        results: Results,
+        parts: list[str],
+        repeat: int,
+        counts: Mapping[Shape, Mapping[int, int]],
+        *,
+        quick: bool,
+        rpcs: bool,
+    ) -> None:
         self._results = results
         self._parts = parts
         self._repeat = repeat
+        self._counts = counts
         self._quick = quick
+        self._rpcs = rpcs
         self._seconds = 1.0 if quick else 3.0
 
     async def run(self) -> None:
         """Measure what was asked for."""
         if set(self._parts) & {"limits", "idle", "shapes", "reads", "starts"}:
-            async with Stand() as stand:
+            async with Stand(serves_metrics=self._rpcs) as stand:
                 self._results.start_seconds = stand.start_seconds
                 for part, take in (
                     ("idle", self._idle), ("limits", self._limits), ("shapes", self._shapes),
@@ -138,7 +158,7 @@ class Bench:
             self._results.limits.append(await take_limits(stand, self._seconds))
 
     async def _shapes(self, stand: Stand) -> None:
-        for shape, counts in _COUNTS.items():
+        for shape, counts in self._counts.items():
             for in_flight, full in counts.items():
                 count = max(2, full // 10 if self._quick else full)
                 await ClosedLoop(stand, shape, in_flight, max(2, count // 5)).run()

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 from tests.bench.http_client import HttpConnection
+from tests.bench.rpcs import RpcCounter
 from tests.bench.shapes import Shape
 from tests.bench.stand import Stand
 from tests.bench.statements import Done, Statements
@@ -45,6 +46,7 @@ class Figures:
         cpu_ms: CPU milliseconds a request, by process.
         peak_mb: most memory, by process.
         calls: database statements by name.
+        rpcs: gRPC calls that services handled, by method; empty if they were not counted.
         bare_batch_cpu_ms: CPU milliseconds of a bare batch of eight rows just before: how fast the
             machine was then.
     """
@@ -62,6 +64,7 @@ class Figures:
     statements: int = 0
     commits: int = 0
     calls: dict[str, int] = field(default_factory=dict)
+    rpcs: dict[str, int] = field(default_factory=dict)
     bare_batch_cpu_ms: float = 0.0
 
     @property
@@ -97,9 +100,11 @@ class ClosedLoop:
             RuntimeError: a call failed, or a request did not end as COMPLETE.
         """
         statements = Statements(self._stand.connection)
+        rpcs = RpcCounter(self._stand.metrics)
         connections = [
             await HttpConnection.open(*self._stand.gateway) for _ in range(self._in_flight + 1)
         ]
+        await rpcs.begin()
         await statements.begin()
         async with Usage(self._stand.pids) as usage:
             began = time.perf_counter()
@@ -114,10 +119,11 @@ class ClosedLoop:
             poller.cancel()
             await asyncio.wait([poller])
         done = await statements.end()
+        handled = await rpcs.end()
         finals = await self._finals(await HttpConnection.open(*self._stand.gateway))
         for connection in connections:
             connection.close()
-        return self._figures(seconds, usage, done, finals)
+        return self._figures(seconds, usage, done, handled, finals)
 
     async def _work(self, connection: HttpConnection) -> None:
         content = {"type": self._shape.type, "args": self._shape.args}
@@ -173,7 +179,12 @@ class ClosedLoop:
         return found
 
     def _figures(
-        self, seconds: float, usage: Usage, done: Done, finals: list[dict[str, Any]]
+        self,
+        seconds: float,
+        usage: Usage,
+        done: Done,
+        rpcs: dict[str, int],
+        finals: list[dict[str, Any]],
     ) -> Figures:
         count = len(finals)
         return Figures(
@@ -190,6 +201,7 @@ class ClosedLoop:
             statements=done.statements,
             commits=done.commits,
             calls=done.calls,
+            rpcs=rpcs,
         )
 
 

@@ -16,9 +16,17 @@ from tests.chaos.member import Member
 
 from spincycle.dev.keeper import Keeper
 from spincycle.dev.marked import MARK
+from spincycle.dev.ports import free_port
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.ready import is_ready
-from spincycle.dev.services import FREE_PORTS, Content, Service, child_environment, services
+from spincycle.dev.services import (
+    FREE_PORTS,
+    Content,
+    Service,
+    child_environment,
+    local,
+    services,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -31,14 +39,24 @@ _PATIENCE = 300.0
 class Stand:
     """All services, one of each, and their database, from nothing.
 
-    `sizes` are those of the chains and fans that can be asked for.
+    Args:
+        sizes: those of the chains and fans that can be asked for.
+        serves_metrics: whether the gRPC services serve metrics. That takes 2 MB of each and wakes
+            it twice a second, so the figures of an idle stack are taken without.
+
+    Attributes:
+        metrics: host:port of the metrics of each gRPC service; empty if none serves them.
     """
 
-    def __init__(self, sizes: tuple[int, ...] = (100, 1000)) -> None:
+    def __init__(
+        self, sizes: tuple[int, ...] = (100, 1000), *, serves_metrics: bool = False
+    ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="spincycle-bench-"))
         self.home.chmod(0o755)
         self._keeper = Keeper(self.home, remove=[self.home])
         self._sizes = sizes
+        self._serves_metrics = serves_metrics
+        self.metrics: list[str] = []
         self.ports = FREE_PORTS.chosen()
         self.database = EmbeddedPostgres(
             self.home / "postgres", {**os.environ, MARK: str(self.home)}
@@ -109,6 +127,10 @@ class Stand:
                 for key, value in service.environment.items()
                 if not key.endswith("LOG__FORMAT")
             }
+            if self._serves_metrics and service.protocol == "grpc":
+                self.metrics.append(local(free_port()))
+                listen = next(key for key in plain if key.endswith("_LISTEN"))
+                plain[listen.removesuffix("LISTEN") + "METRICS__LISTEN"] = self.metrics[-1]
             service = Service(service.name, service.program, service.port, service.protocol, plain)
             log = self.home / f"{service.name}.log"
             self.members[service.name] = Member(service, environment, log)
