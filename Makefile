@@ -42,7 +42,7 @@ chaos: $(READY) ## Kill, freeze and cut off everything for some minutes; nothing
 bench: $(READY) ## Time everything from end to end, beside what the machine can do (14 minutes).
 	$(BIN)/python -m tests.bench $(BENCH)
 
-bench-compare: $(READY) ## Time another state of the code (BASE=ref) and this one in turn; print the ratios.
+bench-compare: $(READY) ## Compare the performance of another commit (BASE=ref) and this tree (11 minutes).
 	$(BIN)/python -m tests.bench.compare $(BENCH) $(BASE)
 
 fuzz: $(READY) ## Call the REST API tens of thousands of times with what nobody would send.
