@@ -56,7 +56,10 @@ check: $(READY) generate-check manifests ## Lint, types, import boundaries, mani
 	$(BIN)/pytest -q tests/unit/database/test_migrations.py # Two changes may have taken one number.
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
-	$(BIN)/buf breaking --against 'protos/COMPATIBLE_SINCE#format=binpb'
+	$(call image,v1,-) | $(BIN)/buf breaking - --against 'protos/COMPATIBLE_SINCE#format=binpb' \
+	  --config '{"version":"v2","breaking":{"use":["FILE"]}}'
+	$(call image,internal/v1,-) | $(BIN)/buf breaking - --against 'protos/COMPATIBLE_SINCE_INTERNAL#format=binpb' \
+	  --config '{"version":"v2","breaking":{"use":["WIRE"]}}' --exclude-imports
 
 # The oldest release of Kubernetes that the manifests are for, and the newest one known. Whatever
 # the validator says counts: it only warns of a kind that it does not know.
@@ -77,10 +80,15 @@ format: $(READY) ## Rewrite Python and protos in the house format.
 generate: $(READY) ## Make the Python stubs from protos/, and the pages and files that code gives.
 	$(BIN)/buf generate
 	$(BIN)/python -m spincycle.error_page > docs/errors.md
-	$(BIN)/python -m spincycle.rpc.channel > protos/spincycle/v1/grpc_service_config.json
+	$(BIN)/python -m spincycle.rpc.channel spincycle.v1 > protos/spincycle/v1/grpc_service_config.json
+	$(BIN)/python -m spincycle.rpc.channel spincycle.internal.v1 > protos/spincycle/internal/v1/grpc_service_config.json
+
+# The public package keeps its callers' source and wire compatible, the internal one only the wire.
+image = $(BIN)/buf build --path protos/spincycle/$(1) --exclude-source-info -o '$(2)\#format=binpb'
 
 accept-break: $(READY) ## Record today's protos as what later ones must stay compatible with.
-	$(BIN)/buf build --exclude-source-info -o 'protos/COMPATIBLE_SINCE#format=binpb'
+	$(call image,v1,protos/COMPATIBLE_SINCE)
+	$(call image,internal/v1,protos/COMPATIBLE_SINCE_INTERNAL)
 
 generate-check: $(READY) ## Fail when the committed stubs are not what protos/ gives.
 	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check

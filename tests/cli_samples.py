@@ -9,10 +9,11 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from spincycle.v1 import (
-    event_pb2,
     job_chain_pb2,
     job_log_pb2,
+    request_event_pb2,
     request_pb2,
+    spec_pb2,
     state_pb2,
     status_pb2,
 )
@@ -52,8 +53,8 @@ def spec_arg(
     return arg
 
 
-def greet_spec() -> request_pb2.RequestSpec:
-    return request_pb2.RequestSpec(
+def greet_spec() -> spec_pb2.RequestSpec:
+    return spec_pb2.RequestSpec(
         name="greet",
         args=[
             spec_arg("name", "Who to greet"),
@@ -62,8 +63,8 @@ def greet_spec() -> request_pb2.RequestSpec:
     )
 
 
-def rolling_restart_spec() -> request_pb2.RequestSpec:
-    return request_pb2.RequestSpec(
+def rolling_restart_spec() -> spec_pb2.RequestSpec:
+    return spec_pb2.RequestSpec(
         name="rolling-restart",
         args=[
             spec_arg("hosts", "Hosts to restart", value_type="list"),
@@ -155,9 +156,9 @@ def snapshot(
     now: request_pb2.Request,
     jobs: list[status_pb2.JobStatus],
     chain: job_chain_pb2.JobChain | None = None,
-) -> event_pb2.RequestEvent:
-    content = event_pb2.RequestSnapshot(request=now, jobs=jobs, job_chain=chain)
-    return event_pb2.RequestEvent(request_id=now.id, cursor="1", snapshot=content)
+) -> request_event_pb2.RequestEvent:
+    content = request_event_pb2.RequestSnapshot(request=now, jobs=jobs, job_chain=chain)
+    return request_event_pb2.RequestEvent(request_id=now.id, cursor="1", snapshot=content)
 
 
 def entry(

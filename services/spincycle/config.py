@@ -8,7 +8,7 @@ file and in the environment alike.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
@@ -97,6 +97,21 @@ class DatabaseConfig(Section, frozen=True):
     """Bring the schema up to date at start."""
 
 
+class InternalConfig(Section, frozen=True):
+    """The listener for the other services."""
+
+    listen: str = ""
+    """Address to serve the internal calls on: host:port, or unix:/path of a socket."""
+
+
+class HealthConfig(Section, frozen=True):
+    """A listener for probes alone, without TLS."""
+
+    listen: str = ""
+    """Address to serve gRPC health on, host:port; empty for none. Every other listener serves
+    health too."""
+
+
 class MetricsConfig(Section, frozen=True):
     """Figures for operators and autoscalers, in the format of Prometheus."""
 
@@ -134,7 +149,7 @@ def load_config(
     """
     said = _read(file) if file else {}
     reading = _Reading(file, os.environ if environment is None else environment)
-    config = reading.section(model, said, "", model.prefix)
+    config = reading.section(model(), said, "", model.prefix)
     reading.look_for_unknown_variables(model.prefix)
     if reading.problems:
         raise ConfigError("\n".join(reading.problems))
@@ -158,19 +173,25 @@ class _Reading:
         self.problems: list[str] = []
         self._file = file
         self._environment = {name.upper(): (name, text) for name, text in environment.items()}
-        self._known: set[str] = set()
+        self._known: dict[str, None] = {}
 
-    def section(self, kind: type[S], said: object, path: str, variables: str) -> S:
-        """A section of what the file says, whose keys are under a path and have such variables."""
+    def section(self, default: S, said: object, path: str, variables: str) -> S:
+        """A section of the file, whose keys are under a path and have such variables.
+
+        Keys that are not set have the values of `default`.
+        """
+        kind = type(default)
         fields = msgspec.structs.fields(kind)
-        values = self._keys(said, path, [field.name for field in fields])
+        values = self._keys(said, path, default)
         for field in fields:
             here, variable = path + field.name, variables + field.name.upper()
-            if isinstance(field.type, type) and issubclass(field.type, Section):
-                inner = values.get(field.name)
-                values[field.name] = self.section(field.type, inner, f"{here}.", f"{variable}__")
+            inner = getattr(default, field.name)
+            if isinstance(inner, Section):
+                values[field.name] = self.section(
+                    inner, values.get(field.name), f"{here}.", f"{variable}__"
+                )
                 continue
-            self._known.add(variable)
+            self._known[variable] = None
             try:
                 if variable in self._environment:
                     where, text = self._environment[variable]
@@ -181,26 +202,35 @@ class _Reading:
             except msgspec.ValidationError as error:
                 self.problems.append(f"{here}: {_lower(str(error))} (in {where})")
                 values.pop(field.name, None)
-        return kind(**values)
+        return msgspec.structs.replace(default, **values)
 
     def look_for_unknown_variables(self, prefix: str) -> None:
         """Have a variable that looks like one of this process and is none be a mistake."""
         for variable, (name, _) in sorted(self._environment.items()):
             if variable.startswith(prefix) and variable not in self._known:
-                meant = did_you_mean(variable, self._known)
+                within = f"__{variable.removeprefix(prefix)}"
+                moved = [known for known in self._known if known.endswith(within)]
+                meant = _meant(variable, moved, self._known)
                 self.problems.append(
                     f"{name}: no such configuration key{meant}; --print-config shows the known ones"
                 )
 
-    def _keys(self, said: object, path: str, known: list[str]) -> dict[str, Any]:
+    def _keys(self, said: object, path: str, default: Section) -> dict[str, Any]:
         if said is None:
             return {}
         if not isinstance(said, dict):
             problem = f"must be a mapping of keys, not {type(said).__name__}"
             self.problems.append(f"{path.removesuffix('.')}: {problem} (in {self._file})")
             return {}
+        known = [field.name for field in msgspec.structs.fields(default)]
+        inner = {name: getattr(default, name) for name in known}
         for key in [key for key in said if key not in known]:
-            meant = did_you_mean(str(key), known)
+            moved = [
+                f"{path}{name}.{key}"
+                for name, section in inner.items()
+                if isinstance(section, Section) and hasattr(section, str(key))
+            ]
+            meant = _meant(str(key), moved, known)
             self.problems.append(f"{path}{key}: no such configuration key{meant} (in {self._file})")
         return {key: said[key] for key in known if key in said}
 
@@ -240,6 +270,14 @@ def _of_text(kind: Any, value: object) -> Any:
     if not isinstance(value, str):
         raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
     return kind(value)
+
+
+def _meant(name: str, moved: Sequence[str], known: Iterable[str]) -> str:
+    """A question to append to a message: keys of that name in sections, or else a similar name."""
+    if not moved:
+        return did_you_mean(name, known)
+    quoted = [f'"{key}"' for key in moved]
+    return f" (did you mean {' or '.join(quoted)}?)"
 
 
 def _lower(text: str) -> str:

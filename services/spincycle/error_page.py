@@ -26,7 +26,8 @@ Go by the reason; it never changes its meaning. Over REST the same failure is an
 
 Some failures are gRPC's own, and come without details: `UNAVAILABLE` if there is no connection,
 `DEADLINE_EXCEEDED` and `CANCELLED` if the caller's own time is up, and `RESOURCE_EXHAUSTED`
-("Received message larger than max") for a message that is too large to be taken at all.
+("Received message larger than max", "Decompressed message larger than max") for a message above the
+limit of the listener, which [grpc.md](grpc.md) names.
 
 | Reason | gRPC code | HTTP | Again? | Message | What to do |
 | --- | --- | --- | --- | --- | --- |

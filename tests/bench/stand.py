@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -22,7 +23,7 @@ from spincycle.dev.ready import is_ready
 from spincycle.dev.services import (
     FREE_PORTS,
     Content,
-    Service,
+    InternalAddresses,
     child_environment,
     local,
     services,
@@ -120,7 +121,8 @@ class Stand:
         await self.database.start()
         await self._count_statements()
         environment = child_environment(self.home, [REPOSITORY, WITHOUT])
-        behind, gateway = services(self.ports, Content(specs), self.database.dsn(), 1)
+        internal = InternalAddresses.on_sockets(self.home, 1)
+        behind, gateway = services(self.ports, internal, Content(specs), self.database.dsn())
         for service in (*behind, gateway):
             plain = {
                 key: value
@@ -129,9 +131,9 @@ class Stand:
             }
             if self._serves_metrics and service.protocol == "grpc":
                 self.metrics.append(local(free_port()))
-                listen = next(key for key in plain if key.endswith("_LISTEN"))
-                plain[listen.removesuffix("LISTEN") + "METRICS__LISTEN"] = self.metrics[-1]
-            service = Service(service.name, service.program, service.port, service.protocol, plain)
+                program, kind, _ = next(iter(plain)).split("_", 2)
+                plain[f"{program}_{kind}_METRICS__LISTEN"] = self.metrics[-1]
+            service = replace(service, environment=plain)
             log = self.home / f"{service.name}.log"
             self.members[service.name] = Member(service, environment, log)
         began = time.perf_counter()

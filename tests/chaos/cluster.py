@@ -60,6 +60,10 @@ class Cluster:
         self._ports = {
             "RM": [free_port() for _ in range(shape.request_managers)],
             "JL": [free_port() for _ in range(shape.job_logs)],
+        }
+        self._internal_ports = {
+            "RM": [free_port() for _ in range(shape.request_managers)],
+            "JL": [free_port() for _ in range(shape.job_logs)],
             "JR": [free_port() for _ in range(shape.job_runners)],
         }
 
@@ -70,7 +74,7 @@ class Cluster:
 
     @property
     def request_manager(self) -> str:
-        """Address of all request managers."""
+        """Address of the public listeners of all request managers."""
         return self.address("RM")
 
     @property
@@ -79,12 +83,20 @@ class Cluster:
         return f"http://{self.gateways[0].service.address}"
 
     def ports(self, kind: str) -> Sequence[int]:
-        """Where the services of a kind listen."""
+        """Ports of the public listeners of a kind of service."""
         return self._ports[kind]
 
+    def internal_ports(self, kind: str) -> Sequence[int]:
+        """Ports of the internal listeners of a kind of service."""
+        return self._internal_ports[kind]
+
     def address(self, kind: str) -> str:
-        """Address of all copies of a service, as gRPC resolves it."""
-        return "ipv4:" + ",".join(local(port) for port in self._ports[kind])
+        """Address of the public listeners of all copies of a service, as gRPC resolves it."""
+        return _all_of(self._ports[kind])
+
+    def internal_address(self, kind: str) -> str:
+        """Address of the internal listeners of all copies of a service likewise."""
+        return _all_of(self._internal_ports[kind])
 
     async def start(self, reach: Mapping[tuple[str, str], str] | None = None) -> None:
         """Start everything and wait until it serves.
@@ -129,14 +141,21 @@ class Cluster:
         dsn = self.database.dsn()
 
         def at(caller: str, callee: str) -> str:
-            return reach.get((caller, callee)) or self.address(callee)
+            return reach.get((caller, callee)) or self.internal_address(callee)
 
         def member(kind: str, name: str, number: int, port: int, **values: str) -> Member:
             prefix = f"SPINCYCLE_{kind}_"
-            said = {"LISTEN": local(port), **values, **self.shape.settings.get(kind, {})}
+            said = {**values, **self.shape.settings.get(kind, {})}
+            if kind != "JR":
+                said = {"LISTEN": local(port)} | said
+            if kind in self._internal_ports:
+                internal = local(self._internal_ports[kind][number])
+                said = {"INTERNAL__LISTEN": internal} | said
             variables = {prefix + key: value for key, value in said.items()}
             protocol = "http" if kind == "GATEWAY" else "grpc"
-            service = Service(f"{name}-{number}", f"spincycle-{name}", port, protocol, variables)
+            service = Service(
+                f"{name}-{number}", f"spincycle-{name}", local(port), protocol, variables
+            )
             log = self.home / f"{name}-{number}.log"
             return Member(service, environment, log, self.shape.planted.get(kind, ""))
 
@@ -155,7 +174,7 @@ class Cluster:
                     JOB_LOG=at("RM", "JL"),
                 )
             )
-        for number, port in enumerate(self._ports["JR"]):
+        for number, port in enumerate(self._internal_ports["JR"]):
             self.job_runners.append(
                 member(
                     "JR",
@@ -175,8 +194,12 @@ class Cluster:
                     "gateway",
                     0,
                     free_port(),
-                    REQUEST_MANAGER=self.address("RM"),
-                    JOB_LOG=self.address("JL"),
-                    JOB_RUNNER=local(self._ports["JR"][0]),
+                    REQUEST_MANAGER=self.internal_address("RM"),
+                    JOB_LOG=self.internal_address("JL"),
+                    JOB_RUNNER=local(self._internal_ports["JR"][0]),
                 )
             )
+
+
+def _all_of(ports: Sequence[int]) -> str:
+    return "ipv4:" + ",".join(local(port) for port in ports)

@@ -26,7 +26,8 @@ class Network:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.proxies = {
-            kind: [Proxy(port) for port in cluster.ports(kind)] for kind in ("RM", "JL", "JR")
+            kind: [Proxy(port) for port in cluster.internal_ports(kind)]
+            for kind in ("RM", "JL", "JR")
         }
 
     @property

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from spincycle.errors import SpinCycleError
-from spincycle.rpc.server import RpcServer
-from spincycle.v1 import event_pb2, request_pb2, state_pb2
+from spincycle.rpc.limits import PUBLIC
+from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.v1 import request_event_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.request_manager_service_pb2_grpc import (
     RequestManagerServiceServicer,
@@ -35,12 +37,21 @@ class StandIn(RequestManagerServiceServicer):
         self.left = asyncio.Event()
         self.refuse: Callable[[Any], SpinCycleError | None] = lambda asked: None
         self.hangs = False
-        self._server = RpcServer("spincycle.v1.RequestManagerService", "127.0.0.1:0")
+        self._server = RpcServer()
+        self._listener = self._server.listen(PUBLIC, "127.0.0.1:0").serve(
+            RpcService(
+                "spincycle.v1.RequestManagerService",
+                partial(add_RequestManagerServiceServicer_to_server, self),
+            )
+        )
+
+    @property
+    def address(self) -> str:
+        """host:port of its public listener."""
+        return self._listener.address
 
     async def start(self) -> None:
-        """Begin to answer."""
-        add_RequestManagerServiceServicer_to_server(self, self._server.server)
-        self.address = f"127.0.0.1:{self._server.bind()}"
+        """Start to accept calls."""
         await self._server.start()
 
     async def stop(self) -> None:
@@ -67,7 +78,7 @@ class StandIn(RequestManagerServiceServicer):
         self, request: rm.WatchRequest, context: Any
     ) -> AsyncIterator[rm.WatchResponse]:
         self.asked.append(request)
-        event = event_pb2.RequestEvent(
+        event = request_event_pb2.RequestEvent(
             request_id=REQUEST_ID, revision=1, cursor=f"after-{request.cursor or 'nothing'}"
         )
         event.snapshot.request.CopyFrom(self._request())

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
-from spincycle.rpc.server import RpcServer
+from spincycle.internal.v1 import (
+    job_runner_service_pb2,
+    job_runner_service_pb2_grpc,
+    journal_service_pb2,
+    journal_service_pb2_grpc,
+    runner_coordination_service_pb2,
+    runner_coordination_service_pb2_grpc,
+)
+from spincycle.rpc.limits import INTERNAL
+from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.v1 import (
     job_log_service_pb2,
     job_log_service_pb2_grpc,
-    job_runner_service_pb2,
-    job_runner_service_pb2_grpc,
     request_manager_service_pb2,
     request_manager_service_pb2_grpc,
+    spec_service_pb2,
+    spec_service_pb2_grpc,
 )
 
 Said = Message | Exception | Iterable[Message | Exception]
@@ -25,13 +35,15 @@ Answering = Said | Callable[[Any], Any]
 
 
 class Backend:
-    """One service whose methods answer what was said, and remember what they were asked."""
+    """One process whose methods answer what was said, and remember what they were asked.
 
-    def __init__(self, service: ServiceDescriptor, stubs: Any) -> None:
+    `services` are those of its internal listener, each with its generated stubs.
+    """
+
+    def __init__(self, *services: tuple[ServiceDescriptor, Any]) -> None:
         self.asked: dict[str, list[Any]] = defaultdict(list)
         self._says: dict[str, Answering] = {}
-        self._service = service
-        self._stubs = stubs
+        self._services = services
         self.address = ""
 
     def says(self, **answers: Answering) -> None:
@@ -43,9 +55,15 @@ class Backend:
         return self.asked[method][-1]
 
     async def start(self, address: str = "127.0.0.1:0") -> None:
-        service = self._service
-        self._server = RpcServer(service.full_name, address)
-        base = getattr(self._stubs, f"{service.name}Servicer")
+        self._server = RpcServer()
+        listener = self._server.listen(INTERNAL, address)
+        listener.serve(*(self._service(*service) for service in self._services))
+        await self._server.start()
+        await self.set_serving(True)
+        self.address = listener.address
+
+    def _service(self, service: ServiceDescriptor, stubs: Any) -> RpcService:
+        base = getattr(stubs, f"{service.name}Servicer")
         methods = {
             method.name: self._streaming(method.name, method.client_streaming)
             if method.server_streaming
@@ -53,11 +71,8 @@ class Backend:
             for method in service.methods
         }
         servicer = type("Servicer", (base,), methods)()
-        getattr(self._stubs, f"add_{service.name}Servicer_to_server")(servicer, self._server.server)
-        port = self._server.bind()
-        await self._server.start()
-        await self.set_serving(True)
-        self.address = f"127.0.0.1:{port}"
+        register = getattr(stubs, f"add_{service.name}Servicer_to_server")
+        return RpcService(service.full_name, partial(register, servicer))
 
     async def set_serving(self, serving: bool) -> None:
         await self._server.health.tell(ready=serving)
@@ -106,16 +121,32 @@ async def _only(request: Any) -> AsyncIterator[Any]:
     yield request
 
 
+def _service(messages: Any, name: str, stubs: Any) -> tuple[ServiceDescriptor, Any]:
+    return messages.DESCRIPTOR.services_by_name[name], stubs
+
+
 def request_manager() -> Backend:
-    service = request_manager_service_pb2.DESCRIPTOR.services_by_name["RequestManagerService"]
-    return Backend(service, request_manager_service_pb2_grpc)
+    return Backend(
+        _service(
+            request_manager_service_pb2, "RequestManagerService", request_manager_service_pb2_grpc
+        ),
+        _service(spec_service_pb2, "SpecService", spec_service_pb2_grpc),
+        _service(
+            runner_coordination_service_pb2,
+            "RunnerCoordinationService",
+            runner_coordination_service_pb2_grpc,
+        ),
+    )
 
 
 def job_log() -> Backend:
-    service = job_log_service_pb2.DESCRIPTOR.services_by_name["JobLogService"]
-    return Backend(service, job_log_service_pb2_grpc)
+    return Backend(
+        _service(job_log_service_pb2, "JobLogService", job_log_service_pb2_grpc),
+        _service(journal_service_pb2, "JournalService", journal_service_pb2_grpc),
+    )
 
 
 def job_runner() -> Backend:
-    service = job_runner_service_pb2.DESCRIPTOR.services_by_name["JobRunnerService"]
-    return Backend(service, job_runner_service_pb2_grpc)
+    return Backend(
+        _service(job_runner_service_pb2, "JobRunnerService", job_runner_service_pb2_grpc)
+    )

@@ -18,7 +18,8 @@ FOLDER = Path(__file__).parent / "recordings"
 _REQUEST_ID = re.compile(r"\b[0-9a-v]{20}\b")
 _JOB_ID = re.compile(r"[0-9A-Za-z]{4}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z")
-_URL = re.compile(r"http://[0-9.]+:\d+")
+# A runner of `spincycle dev` listens on a Unix socket, which has no URL.
+_URL = re.compile(r"http://[0-9.]+:\d+|unix:/[^ ]+")
 _COUNTS = frozenset({"totalJobs", "finishedJobs"})
 _FIRST_NANOSECOND = 10**18
 

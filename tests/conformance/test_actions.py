@@ -9,7 +9,7 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
-from spincycle.v1 import finding_pb2, plan_pb2, state_pb2, waiting_pb2
+from spincycle.v1 import plan_pb2, spec_pb2, spec_service_pb2, state_pb2, waiting_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 JSON = {"Content-Type": "application/json"}
@@ -161,9 +161,9 @@ async def test_a_skip_needs_a_reason(stack: Stack) -> None:
 
 
 async def test_findings_of_specs_say_where(stack: Stack) -> None:
-    finding = finding_pb2.Finding(
+    finding = spec_pb2.Finding(
         code="unknown-dep",
-        severity=finding_pb2.SEVERITY_ERROR,
+        severity=spec_pb2.SEVERITY_ERROR,
         message='no node "x"',
         file="a.yaml",
         line=3,
@@ -174,8 +174,8 @@ async def test_findings_of_specs_say_where(stack: Stack) -> None:
         values=["x"],
     )
     stack.manager.says(
-        Lint=rm.LintResponse(findings=[finding]),
-        ReloadSpecs=rm.ReloadSpecsResponse(spec_revision="s2", changed=True),
+        Lint=spec_service_pb2.LintResponse(findings=[finding]),
+        ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(spec_revision="s2", changed=True),
     )
 
     linted = await stack.http.post(

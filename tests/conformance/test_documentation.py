@@ -14,17 +14,20 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
+from spincycle.internal.v1 import job_runner_service_pb2 as jr
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import (
-    event_pb2,
-    finding_pb2,
+    job_output_pb2,
     plan_pb2,
-    request_pb2,
+    request_event_pb2,
+    spec_pb2,
+    spec_service_pb2,
     state_pb2,
     status_pb2,
     waiting_pb2,
 )
-from spincycle.v1 import job_log_service_pb2 as jl
-from spincycle.v1 import job_runner_service_pb2 as jr
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.version import VERSION
 
@@ -64,11 +67,11 @@ def answers_of(stack: Stack) -> None:
     suspended = samples.a_request(state_pb2.STATE_SUSPENDED)
     suspended.reason = "suspended by dana: lunch"
     again = samples.a_request(state_pb2.STATE_PENDING, "d0000000000000000002")
-    spec = request_pb2.RequestSpec(name="drain")
+    spec = spec_pb2.RequestSpec(name="drain")
     spec.args.add(name="host", desc="which one", type="required")
-    finding = finding_pb2.Finding(
+    finding = spec_pb2.Finding(
         code="unknown-dep",
-        severity=finding_pb2.SEVERITY_ERROR,
+        severity=spec_pb2.SEVERITY_ERROR,
         message='no node "restrat" in this sequence; did you mean "restart"?',
         file="restart.yaml",
         line=41,
@@ -96,7 +99,7 @@ def answers_of(stack: Stack) -> None:
         widest=1,
         depth=2,
     )
-    event = event_pb2.RequestEvent(
+    event = request_event_pb2.RequestEvent(
         request_id=ID,
         revision=9,
         cursor="9",
@@ -104,15 +107,15 @@ def answers_of(stack: Stack) -> None:
         request=samples.a_request(),
     )
 
-    piece = jl.JobOutput(
+    piece = job_output_pb2.JobOutput(
         request_id=ID,
         job_id="A001",
         name="wait-drained",
-        stream=jl.OUTPUT_STREAM_STDOUT,
+        stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
         data=b"12 connections left\n",
     )
     setattr(piece, "try", 1)
-    printed = event_pb2.RequestEvent(
+    printed = request_event_pb2.RequestEvent(
         request_id=ID, revision=8, cursor="8", occurred_at=samples.STARTED, output=piece
     )
 
@@ -128,21 +131,23 @@ def answers_of(stack: Stack) -> None:
         GetJobChain=rm.GetJobChainResponse(job_chain=samples.a_chain()),
         Start=errors.InvalidState(ID, "RUNNING", "PENDING"),
         Stop=rm.StopResponse(request=running),
-        ListSpecs=rm.ListSpecsResponse(specs=[spec]),
+        ListSpecs=spec_service_pb2.ListSpecsResponse(specs=[spec]),
         GetRunning=rm.GetRunningResponse(
             status=status_pb2.RunningStatus(jobs=[samples.a_status()], requests={ID: running}),
             has_running_requests=True,
         ),
-        Finish=rm.FinishResponse(),
-        Report=rm.ReportResponse(results=[rm.ReportResult(request_id=ID)]),
+        Finish=coordination_pb2.FinishResponse(),
+        Report=coordination_pb2.ReportResponse(
+            results=[coordination_pb2.ReportResult(request_id=ID)]
+        ),
         Plan=rm.PlanResponse(plan=plan),
         Explain=rm.ExplainResponse(state=state_pb2.STATE_RUNNING, jobs=[waiting]),
         Suspend=rm.SuspendResponse(request=suspended),
         Resume=rm.ResumeResponse(request=running),
         Rerun=rm.RerunResponse(request=again),
         Skip=rm.SkipResponse(request=again),
-        Lint=rm.LintResponse(findings=[finding]),
-        ReloadSpecs=rm.ReloadSpecsResponse(spec_revision="a91e"),
+        Lint=spec_service_pb2.LintResponse(findings=[finding]),
+        ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(spec_revision="a91e"),
         Watch=lambda asked: [
             rm.WatchResponse(events=[printed, event] if asked.include_output else [event])
         ],
@@ -150,7 +155,7 @@ def answers_of(stack: Stack) -> None:
     stack.log.says(
         ListEntries=jl.ListEntriesResponse(entries=[samples.an_entry()]),
         GetEntry=jl.GetEntryResponse(entry=samples.an_entry()),
-        Append=jl.AppendResponse(batch=1),
+        Append=journal_pb2.AppendResponse(batch=1),
     )
     stack.runner.says(
         RunChains=jr.RunChainsResponse(),

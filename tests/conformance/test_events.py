@@ -14,14 +14,14 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
-from spincycle.v1 import event_pb2, job_log_service_pb2, state_pb2
+from spincycle.v1 import job_output_pb2, request_event_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 EVENTS = f"/api/v1/requests/{ID}/events"
 
 
-def an_event(revision: int, **change: Any) -> event_pb2.RequestEvent:
-    return event_pb2.RequestEvent(
+def an_event(revision: int, **change: Any) -> request_event_pb2.RequestEvent:
+    return request_event_pb2.RequestEvent(
         request_id=ID,
         revision=revision,
         cursor=f"c{revision}",
@@ -32,7 +32,7 @@ def an_event(revision: int, **change: Any) -> event_pb2.RequestEvent:
 
 def the_changes() -> list[rm.WatchResponse]:
     running = samples.a_request(state_pb2.STATE_RUNNING)
-    snapshot = event_pb2.RequestSnapshot(request=running, jobs=[samples.a_status()])
+    snapshot = request_event_pb2.RequestSnapshot(request=running, jobs=[samples.a_status()])
     return [
         rm.WatchResponse(events=[an_event(1, snapshot=snapshot)]),
         rm.WatchResponse(
@@ -126,11 +126,11 @@ async def test_a_stream_that_breaks_off_says_why(stack: Stack) -> None:
 
 
 async def test_what_jobs_print_is_told_where_it_is_wanted(stack: Stack) -> None:
-    piece = job_log_service_pb2.JobOutput(
+    piece = job_output_pb2.JobOutput(
         request_id=ID,
         job_id="j1",
         name="drain",
-        stream=job_log_service_pb2.OUTPUT_STREAM_STDERR,
+        stream=job_output_pb2.OUTPUT_STREAM_STDERR,
         offset=7,
         data=b"\xff left\n",
     )
@@ -236,7 +236,7 @@ async def test_events_are_never_compressed(stack: Stack) -> None:
 
 
 async def test_a_place_without_an_event_is_told_as_an_id_alone(stack: Stack) -> None:
-    first = an_event(1, snapshot=event_pb2.RequestSnapshot(request=samples.a_request()))
+    first = an_event(1, snapshot=request_event_pb2.RequestSnapshot(request=samples.a_request()))
     first.cursor = ""
     stack.manager.says(Watch=[rm.WatchResponse(events=[first]), rm.WatchResponse(cursor="c9")])
 
@@ -250,7 +250,7 @@ async def test_a_place_without_an_event_is_told_as_an_id_alone(stack: Stack) -> 
 async def test_of_events_that_are_told_at_once_the_last_one_has_the_cursor_of_them_all(
     stack: Stack,
 ) -> None:
-    events = [an_event(n, snapshot=event_pb2.RequestSnapshot()) for n in (1, 2)]
+    events = [an_event(n, snapshot=request_event_pb2.RequestSnapshot()) for n in (1, 2)]
     for event in events:
         event.cursor = ""
     stack.manager.says(Watch=[rm.WatchResponse(events=events, cursor="c9")])

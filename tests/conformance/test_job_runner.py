@@ -6,8 +6,8 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
+from spincycle.internal.v1 import job_runner_service_pb2 as jr
 from spincycle.rpc.status import to_message
-from spincycle.v1 import job_runner_service_pb2 as jr
 from spincycle.version import VERSION
 
 JSON = {"Content-Type": "application/json"}

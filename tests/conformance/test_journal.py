@@ -6,6 +6,7 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.rpc.status import to_message
 from spincycle.v1 import job_log_service_pb2 as jl
 
@@ -64,7 +65,7 @@ async def test_a_job_without_entries_is_not_found(stack: Stack) -> None:
 async def test_an_added_entry_is_answered_with_201_under_the_request_of_the_path(
     stack: Stack,
 ) -> None:
-    stack.log.says(Append=jl.AppendResponse(batch=1))
+    stack.log.says(Append=journal_pb2.AppendResponse(batch=1))
 
     answer = await stack.http.post(
         LOG,
@@ -79,13 +80,13 @@ async def test_an_added_entry_is_answered_with_201_under_the_request_of_the_path
     expected = samples.an_entry()
     expected.ClearField("epoch")
     expected.ClearField("position")
-    assert stack.log.last("Append") == jl.AppendRequest(batch=1, entries=[expected])
+    assert stack.log.last("Append") == journal_pb2.AppendRequest(batch=1, entries=[expected])
 
 
 async def test_an_entry_that_contradicts_a_stored_one_is_a_conflict(stack: Stack) -> None:
     conflict = errors.EntryConflict(ID, "aaaa", 1)
-    refused = jl.RefusedEntry(request_id=ID, job_id="aaaa", error=to_message(conflict))
-    stack.log.says(Append=jl.AppendResponse(batch=1, refused=[refused]))
+    refused = journal_pb2.RefusedEntry(request_id=ID, job_id="aaaa", error=to_message(conflict))
+    stack.log.says(Append=journal_pb2.AppendResponse(batch=1, refused=[refused]))
 
     answer = await stack.http.post(LOG, headers=JSON, content=b'{"jobId":"aaaa","try":1}')
 

@@ -9,7 +9,7 @@ from tests.conformance.samples import ID
 
 from spincycle import errors
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import request_pb2, state_pb2
+from spincycle.v1 import request_pb2, spec_pb2, spec_service_pb2, state_pb2
 from spincycle.version import VERSION
 
 JSON = {"Content-Type": "application/json"}
@@ -350,11 +350,11 @@ async def test_a_request_in_the_wrong_state_is_a_conflict(stack: Stack) -> None:
 
 
 async def test_the_request_list_shows_what_can_be_created(stack: Stack) -> None:
-    noop = request_pb2.RequestSpec(name="noop")
-    drain = request_pb2.RequestSpec(name="drain")
+    noop = spec_pb2.RequestSpec(name="noop")
+    drain = spec_pb2.RequestSpec(name="drain")
     drain.args.add(name="host", desc="which one", type="required")
     drain.args.add(pos=1, name="seconds", type="optional").default.string_value = "5"
-    stack.manager.says(ListSpecs=rm.ListSpecsResponse(specs=[drain, noop]))
+    stack.manager.says(ListSpecs=spec_service_pb2.ListSpecsResponse(specs=[drain, noop]))
 
     answer = await stack.http.get("/api/v1/request-list")
 

@@ -7,24 +7,24 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.status import to_message
-from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import state_pb2
+from spincycle.v1 import request_report_pb2, state_pb2
 
 JSON = {"Content-Type": "application/json"}
 ONE = f"/api/v1/requests/{ID}"
 
 
-def refusing(error: errors.SpinCycleError) -> rm.ReportResponse:
-    result = rm.ReportResult(request_id=ID, refused=to_message(error))
-    return rm.ReportResponse(results=[result])
+def refusing(error: errors.SpinCycleError) -> coordination_pb2.ReportResponse:
+    result = coordination_pb2.ReportResult(request_id=ID, refused=to_message(error))
+    return coordination_pb2.ReportResponse(results=[result])
 
 
-TAKEN = rm.ReportResponse(results=[rm.ReportResult(request_id=ID)])
+TAKEN = coordination_pb2.ReportResponse(results=[coordination_pb2.ReportResult(request_id=ID)])
 
 
 async def test_a_finish_counts_for_the_request_of_the_path(stack: Stack) -> None:
-    stack.manager.says(Finish=rm.FinishResponse())
+    stack.manager.says(Finish=coordination_pb2.FinishResponse())
 
     answer = await stack.http.put(
         ONE + "/finish",
@@ -36,7 +36,7 @@ async def test_a_finish_counts_for_the_request_of_the_path(stack: Stack) -> None
     assert answer.status_code == 200
     assert answer.content == b""
     assert "content-type" not in answer.headers
-    assert stack.manager.last("Finish") == rm.FinishRequest(
+    assert stack.manager.last("Finish") == request_report_pb2.FinishRequest(
         request_id=ID,
         state=state_pb2.STATE_COMPLETE,
         finished_at=Timestamp(seconds=1_767_225_600, nanos=500_000_000),

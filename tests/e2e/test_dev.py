@@ -4,6 +4,7 @@ import asyncio
 import os
 import pty
 import signal
+import stat
 import subprocess
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from spincycle.dev.child import Process, until_ended, until_gone
 from spincycle.dev.marked import find_marked
 from spincycle.dev.ports import is_free
 
-SERVICES = ("job-log", "request-manager", "job-runner")
+SERVICES = ("job-log", "request-manager")
+"""Services with a public gRPC listener."""
 
 
 def locks(home: Path) -> list[Path]:
@@ -53,6 +55,23 @@ async def test_a_signal_stops_everything(dev: Command, home: Path, number: signa
     assert find_marked(home / "data") == []
     assert locks(home) == []
     assert all(is_free(port) for port in listening)
+
+
+async def test_internal_listeners_are_sockets_that_other_accounts_cannot_reach(
+    dev: Command, home: Path
+) -> None:
+    link = home / "data" / "sockets"
+    directory = link.readlink()
+
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    names = {"job-log", "request-manager", "job-runner"}
+    assert {path.name for path in directory.iterdir()} == names
+    assert all(path.is_socket() for path in directory.iterdir())
+
+    dev.signal(signal.SIGTERM)
+    assert await dev.ended() == 0
+    assert not directory.exists()
+    assert not link.is_symlink()
 
 
 async def test_closing_the_terminal_stops_everything(home: Path) -> None:
@@ -106,6 +125,7 @@ async def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(
     dev: Command, home: Path
 ) -> None:
     listening = ports(dev)
+    sockets = (home / "data" / "sockets").readlink()
     request_id = await create(dev, "test", sleepTime="0")
     assert len(find_marked(home / "data")) >= 5
 
@@ -115,6 +135,7 @@ async def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(
 
     assert not set(ports(again)) & set(listening)
     assert all(is_free(port) for port in listening)
+    assert not sockets.exists()
     assert (await get(again, request_id)).json()["type"] == "test"
     again.signal(signal.SIGTERM)
     assert await again.ended() == 0

@@ -57,6 +57,7 @@ SHOWN = {
     "Ask for health": r'"status": "SERVING"',
     "Ask for liveness": r'"status": "SERVING"',
     "Watch health": r'"status": "SERVING"',
+    "List the internal services": r"spincycle\.internal\.v1\.RunnerCoordinationService",
     "See connections and calls": r'"calls_?[sS]tarted"',
     "See what a server calls": r'"target"',
 }
@@ -138,8 +139,8 @@ async def run(line: str, variables: dict[str, str], expected: str, endless: bool
 async def test_each_line_does_what_its_task_says(stack: Stack, tool: int) -> None:
     variables = {
         "RM": stack.request_manager,
-        "JR": stack.address("job-runner"),
         "JL": stack.job_log,
+        "SOCKETS": str(stack.home / "sockets"),
     }
     for title, lines in TASKS.items():
         if title in BEFORE:

@@ -44,7 +44,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 def with_ports(text: str, stack: Stack) -> str:
     """The same for the ports of this stack."""
-    for name in ("gateway", "request_manager", "job_runner", "job_log"):
+    for name in ("gateway", "request_manager", "job_log"):
         text = text.replace(f":{getattr(Ports(), name)}", f":{getattr(stack.ports, name)}")
     return text
 

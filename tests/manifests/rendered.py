@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
-from spincycle.config import Config
+from spincycle.config import Config, Section, load_config
 from spincycle.gateway.config import GatewayConfig
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_runner.config import JobRunnerConfig
@@ -68,6 +69,14 @@ class Manifests:
         assert isinstance(container, dict)
         return container
 
+    def ports(self, name: str) -> dict[str, int]:
+        """Port numbers of a workload's container, by name."""
+        return {port["name"]: port["containerPort"] for port in self.container(name)["ports"]}
+
+    def configuration(self, name: str) -> Any:
+        """The configuration that a service reads from its environment."""
+        return load_config(MODELS[name], None, self.environment(name))
+
     def environment(self, name: str) -> dict[str, str]:
         """What the process of a workload finds in its environment."""
         container = self.container(name)
@@ -81,6 +90,23 @@ class Manifests:
                 value = value.replace(f"$({other})", said[other])
             said[key] = value
         return said
+
+
+def listeners(config: Section, path: str = "") -> dict[str, str]:
+    """Address of every listener in a configuration, by its key; without those that are off."""
+    found: dict[str, str] = {}
+    for field in msgspec.structs.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Section):
+            found |= listeners(value, f"{path}{field.name}.")
+        elif field.name.endswith("listen") and value:
+            found[path + field.name] = value
+    return found
+
+
+def port_of(address: str) -> int:
+    """Port of an address, host:port."""
+    return int(address.rpartition(":")[2])
 
 
 def _from(source: Manifest) -> str:

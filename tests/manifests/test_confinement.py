@@ -1,97 +1,11 @@
-"""What pods may do, whom they may call, and how many of them there are."""
+"""What pods may do, and how many of them there are."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from tests.manifests.rendered import MODELS, PREFIXES, Manifests
+from tests.manifests.rendered import MODELS, Manifests
 
 NAME = "app.kubernetes.io/name"
-
-ARROWS = {
-    *(("scraper", name) for name in MODELS),
-    ("people", "request-manager"),
-    ("people", "gateway"),
-    ("gateway", "request-manager"),
-    ("gateway", "job-log"),
-    ("request-manager", "job-runner"),
-    ("request-manager", "job-log"),
-    ("job-runner", "request-manager"),
-    ("job-runner", "job-log"),
-    ("request-manager", "database"),
-    ("job-log", "database"),
-    ("migrate", "database"),
-    ("prune", "database"),
-}
-"""Who calls whom."""
-
-
-def workload_names(selector: dict[str, Any]) -> set[str]:
-    """The workloads that a selector of a policy means."""
-    names = {selector["matchLabels"][NAME]} if NAME in selector.get("matchLabels", {}) else set()
-    for expression in selector.get("matchExpressions", ()):
-        assert (expression["key"], expression["operator"]) == (NAME, "In")
-        names |= set(expression["values"])
-    return names
-
-
-def peers(rule: list[dict[str, Any]]) -> set[str]:
-    """Whom a rule means."""
-    found: set[str] = set()
-    for peer in rule:
-        labels = peer.get("podSelector", {}).get("matchLabels", {})
-        space = peer.get("namespaceSelector", {}).get("matchLabels", {})
-        if space.get("spincycle/clients"):
-            found.add("people")
-        elif space.get("spincycle/metrics"):
-            found.add("scraper")
-        elif "cnpg.io/cluster" in labels or labels.get(NAME) == "postgres":
-            found.add("database")
-        elif labels.get("k8s-app") != "kube-dns":
-            found |= workload_names(peer["podSelector"])
-    return found
-
-
-def test_nothing_may_be_called_but_what_the_architecture_has_an_arrow_for(
-    manifests: Manifests,
-) -> None:
-    incoming: set[tuple[str, str]] = set()
-    outgoing: set[tuple[str, str]] = set()
-    for policy in manifests.of_kind("NetworkPolicy").values():
-        spec = policy["spec"]
-        own = workload_names(spec["podSelector"])
-        for rule in spec.get("ingress", ()):
-            incoming |= {(peer, one) for peer in peers(rule["from"]) for one in own}
-        for rule in spec.get("egress", ()):
-            outgoing |= {(one, peer) for peer in peers(rule["to"]) for one in own}
-    incoming = {(caller, "database" if to == "postgres" else to) for caller, to in incoming}
-
-    inside = {arrow for arrow in ARROWS if "database" not in arrow}
-    assert {arrow for arrow in incoming if "database" not in arrow} == inside
-    assert outgoing == {arrow for arrow in ARROWS if arrow[0] not in {"people", "scraper"}}
-
-
-def test_what_no_policy_names_is_forbidden(manifests: Manifests) -> None:
-    rest = manifests.of_kind("NetworkPolicy")["nothing-else"]["spec"]
-
-    assert rest == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_policy_opens_the_port_that_is_served(manifests: Manifests, name: str) -> None:
-    listen = manifests.environment(name)[f"{PREFIXES[name]}LISTEN"]
-    served = int(listen.rpartition(":")[2])
-    policies = manifests.of_kind("NetworkPolicy")
-    rules = [rule["ports"] for rule in policies[name]["spec"]["ingress"]]
-    for caller in MODELS:
-        rules += [
-            rule["ports"]
-            for rule in policies[caller]["spec"].get("egress", ())
-            if peers(rule["to"]) == {name}
-        ]
-
-    assert {port["port"] for ports in rules for port in ports} == {served}
 
 
 def test_every_pod_is_restricted(manifests: Manifests) -> None:

@@ -51,6 +51,7 @@ def test_an_overlay_with_the_component_lets_its_runners_reach_the_api_server(
     )
     policy = only(manifests, "NetworkPolicy", "kubernetes-job")["spec"]
     assert policy["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "job-runner"}
+    assert policy["policyTypes"] == ["Egress"], "the component must not open a port of the runner"
     [subject] = only(rights, "RoleBinding", "kubernetes-job")["subjects"]
     account = only(manifests, "ServiceAccount", pod["serviceAccountName"])["metadata"]
     assert (subject["name"], subject["namespace"]) == (account["name"], account["namespace"])

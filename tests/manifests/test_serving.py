@@ -1,10 +1,10 @@
-"""What the probes ask is what the processes answer."""
+"""Started as the manifests say, each process serves its probes and its metrics."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
@@ -12,7 +12,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
-from tests.manifests.rendered import PREFIXES, SCRIPTS, Manifests, rendered
+from tests.manifests.rendered import PREFIXES, SCRIPTS, Manifests, port_of, rendered
 from tests.mounted import mount
 from tests.waiting import until
 
@@ -21,40 +21,45 @@ from spincycle.dev.ports import free_port
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
 
 @pytest.fixture
 def manifests() -> Manifests:
-    """Of the overlay that has most; what the processes are told is the same in all of them."""
+    """Those of the overlay with the most resources; all configure the processes alike."""
     return rendered("prod-with-options")
 
 
-@pytest.fixture
-async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[object]:
-    """Starts a service as its manifest says, but on a loopback port, with nothing to call."""
-    processes: list[subprocess.Popen[bytes]] = []
-    figures: dict[str, str] = {}
+Start = Callable[[str], dict[str, str]]
+"""Starts a service and returns its loopback addresses by container port name."""
 
-    def begin(name: str) -> str:
-        address = f"127.0.0.1:{free_port()}"
-        said = manifests.environment(name) | {
-            f"{PREFIXES[name]}LISTEN": address,
-            f"{PREFIXES[name]}METRICS__LISTEN": f"127.0.0.1:{free_port()}",
-        }
-        figures[name] = f"http://{said[f'{PREFIXES[name]}METRICS__LISTEN']}/metrics"
+
+@pytest.fixture
+async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start services as their manifests say, but on free loopback ports, with nothing to call."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(name: str) -> dict[str, str]:
+        environment = manifests.environment(name)
+        names = {number: port for port, number in manifests.ports(name).items()}
+        addresses: dict[str, str] = {}
+        for key, value in manifests.environment(name).items():
+            if key.startswith(PREFIXES[name]) and key.endswith("LISTEN"):
+                environment[key] = f"127.0.0.1:{free_port()}"
+                addresses[names[port_of(value)]] = environment[key]
         if name == "request-manager":
             mount(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
-            said["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
+            environment["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
         with (tmp_path / f"{name}.log").open("wb") as log:
             processes.append(
                 subprocess.Popen(
                     [SCRIPTS / manifests.container(name)["command"][0]],
-                    env={"PATH": os.environ["PATH"], **said},
+                    env={"PATH": os.environ["PATH"], **environment},
                     stderr=log,
                 )
             )
-        return address
+        return addresses
 
-    begin.figures = figures  # type: ignore[attr-defined]
     yield begin
     for process in processes:
         process.terminate()
@@ -63,12 +68,14 @@ async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[object]:
 
 @pytest.mark.parametrize("name", ["request-manager", "job-runner", "job-log"])
 async def test_a_grpc_service_without_its_database_lives_and_is_not_ready(
-    manifests: Manifests, start, name: str
+    manifests: Manifests, start: Start, name: str
 ) -> None:
-    address = start(name)
+    addresses = start(name)
     container = manifests.container(name)
+    names = {number: port for port, number in manifests.ports(name).items()}
+    (probed,) = {names[container[probe]["grpc"]["port"]] for probe in PROBES}
 
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with grpc.aio.insecure_channel(addresses[probed]) as channel:
         health = health_pb2_grpc.HealthStub(channel)
 
         async def says(probe: str) -> int:
@@ -86,12 +93,13 @@ async def _is(answer, wanted: int) -> bool:
 
 
 async def test_the_gateway_without_services_lives_and_is_not_ready(
-    manifests: Manifests, start
+    manifests: Manifests, start: Start
 ) -> None:
-    address = start("gateway")
+    addresses = start("gateway")
     container = manifests.container("gateway")
+    (probed,) = {container[probe]["httpGet"]["port"] for probe in PROBES}
 
-    async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+    async with httpx.AsyncClient(base_url=f"http://{addresses[probed]}") as client:
 
         async def status(probe: str) -> int:
             try:
@@ -106,33 +114,33 @@ async def test_the_gateway_without_services_lives_and_is_not_ready(
 
 SCALED_BY = "spincycle_queue_wait_seconds"
 
-FIGURES = {
+METRICS = {
     "request-manager": {"spincycle_requests_created", SCALED_BY},
     "job-runner": {"spincycle_running_jobs", "spincycle_journal_backlog_seconds"},
     "job-log": {"spincycle_batches", "spincycle_event_loop_lag_seconds"},
     "gateway": {"spincycle_http_calls", "spincycle_event_loop_lag_seconds"},
 }
-"""Some figures of each process; docs/operations.md has all of them."""
+"""Some metrics of each process; docs/operations.md has all of them."""
 
 
-@pytest.mark.parametrize("name", FIGURES)
-async def test_a_process_tells_its_figures(start, name: str) -> None:
-    start(name)
+@pytest.mark.parametrize("name", METRICS)
+async def test_a_process_serves_its_metrics(start: Start, name: str) -> None:
+    url = f"http://{start(name)['metrics']}/metrics"
     async with httpx.AsyncClient() as client:
 
-        async def told() -> set[str]:
+        async def served() -> set[str]:
             try:
-                text = (await client.get(start.figures[name])).text
+                text = (await client.get(url)).text
             except httpx.ConnectError:
                 return set()
             return {family.name for family in text_string_to_metric_families(text)}
 
-        await until(told)
-        assert await told() >= FIGURES[name]
+        await until(served)
+        assert await served() >= METRICS[name]
 
 
-def test_runners_are_scaled_by_a_figure_that_is_told(manifests: Manifests) -> None:
+def test_runners_are_scaled_by_a_metric_that_request_managers_serve(manifests: Manifests) -> None:
     metrics = manifests.of_kind("HorizontalPodAutoscaler")["job-runner"]["spec"]["metrics"]
     external = {one["external"]["metric"]["name"] for one in metrics if one["type"] == "External"}
 
-    assert external <= FIGURES["request-manager"]
+    assert external <= METRICS["request-manager"]

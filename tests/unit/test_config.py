@@ -88,6 +88,7 @@ def test_an_empty_file_says_nothing(file: Path) -> None:
     ("said", "named"),
     [
         ("lisen: x", 'lisen: no such configuration key (did you mean "listen"?)'),
+        ("level: debug", 'level: no such configuration key (did you mean "log.level"?)'),
         (
             "database: {max_conections: 1}",
             'database.max_conections: no such configuration key (did you mean "max_connections"?)',
@@ -140,6 +141,29 @@ def test_an_unknown_variable_is_an_error(name: str, monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(ConfigError, match=f"{name}: no such configuration key"):
         load_config(ShopConfig, None)
+
+
+def test_a_variable_of_a_key_that_lies_in_sections_names_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SPINCYCLE_JR_LISTEN", "127.0.0.1:32311")
+
+    with pytest.raises(ConfigError) as wrong:
+        load_config(JobRunnerConfig, None)
+
+    assert (
+        'did you mean "SPINCYCLE_JR_METRICS__LISTEN" or "SPINCYCLE_JR_INTERNAL__LISTEN" or '
+        '"SPINCYCLE_JR_HEALTH__LISTEN"?'
+    ) in str(wrong.value)
+
+
+def test_a_key_that_is_not_set_has_the_default_of_its_service(file: Path) -> None:
+    file.write_text("internal: {}\nhealth: {listen: '127.0.0.1:1'}\n")
+
+    config = load_config(JobLogConfig, file)
+
+    assert config.internal.listen == "127.0.0.1:32322"
+    assert config.health.listen == "127.0.0.1:1"
 
 
 def test_a_wrong_value_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

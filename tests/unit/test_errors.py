@@ -12,7 +12,7 @@ from spincycle import errors
 from spincycle.errors import FieldViolation, InvalidArgs, RemoteError, SpinCycleError, catalogue
 from spincycle.rpc.status import from_message, from_status, to_message, to_status
 
-PROTOS = Path(__file__).parents[2] / "protos" / "spincycle" / "v1"
+PROTOS = Path(__file__).parents[2] / "protos" / "spincycle"
 ENTRIES = [entry for entry in catalogue().values() if entry is not RemoteError]
 
 # What gRPC's own status codes mean in HTTP; 409 and 413 where the catalogue knows better.
@@ -135,7 +135,7 @@ def test_braces_in_what_a_caller_sent_are_repeated_as_they_are() -> None:
 def test_every_reason_that_the_contract_names_is_in_the_catalogue() -> None:
     known = set(catalogue())
     told = set()
-    for proto in PROTOS.glob("*.proto"):
+    for proto in PROTOS.rglob("*.proto"):
         comments = " ".join(
             line.strip().removeprefix("//").strip()
             for line in proto.read_text(encoding="utf-8").splitlines()

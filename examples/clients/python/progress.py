@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spincycle.v1 import event_pb2, job_log_pb2, state_pb2
+from spincycle.v1 import job_log_pb2, request_event_pb2, state_pb2
 
 FINAL = {state_pb2.STATE_COMPLETE, state_pb2.STATE_FAIL, state_pb2.STATE_STOPPED}
 
@@ -18,7 +18,7 @@ class Progress:
     def __init__(self) -> None:
         self._last: dict[str, str] = {}
 
-    def show(self, event: event_pb2.RequestEvent) -> None:
+    def show(self, event: request_event_pb2.RequestEvent) -> None:
         """Print what is new in an event: a snapshot, a change of the request, or of one job."""
         change = event.WhichOneof("change")
         requests = {"snapshot": [event.snapshot.request], "request": [event.request]}

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spincycle/v1/error.proto\x12\x0cspincycle.v1\"y\n\x05\x45rror\x12\x18\n\x07message\x18\x01 \x01(\tR\x07message\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\x12\x1f\n\x0bhttp_status\x18\x03 \x01(\rR\nhttpStatus\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reasonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spincycle/v1/error.proto\x12\x0cspincycle.v1\"y\n\x05\x45rror\x12\x18\n\x07message\x18\x01 \x01(\tR\x07message\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\x12\x1f\n\x0bhttp_status\x18\x03 \x01(\rR\nhttpStatus\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reasonB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.error_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
   _globals['_ERROR']._serialized_start=42
   _globals['_ERROR']._serialized_end=163
 # @@protoc_insertion_point(module_scope)

@@ -27,39 +27,26 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from spincycle.v1 import state_pb2 as spincycle_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cspincycle/v1/job_chain.proto\x12\x0cspincycle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x18spincycle/v1/state.proto\"\xde\x02\n\x08JobChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12%\n\x04jobs\x18\x02 \x03(\x0b\x32\x11.spincycle.v1.JobR\x04jobs\x12\x41\n\x0e\x61\x64jacency_list\x18\x03 \x03(\x0b\x32\x1a.spincycle.v1.AdjacentJobsR\radjacencyList\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12#\n\rfinished_jobs\x18\x05 \x01(\rR\x0c\x66inishedJobs\x12\x44\n\x0fparallel_limits\x18\x06 \x03(\x0b\x32\x1b.spincycle.v1.ParallelLimitR\x0eparallelLimits\x12\x33\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07timeout\"G\n\x0c\x41\x64jacentJobs\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12 \n\x0cnext_job_ids\x18\x02 \x03(\tR\nnextJobIds\"`\n\rParallelLimit\x12\x14\n\x05limit\x18\x01 \x01(\rR\x05limit\x12\x39\n\x08\x65lements\x18\x02 \x03(\x0b\x32\x1d.spincycle.v1.ParallelElementR\x08\x65lements\"S\n\x0fParallelElement\x12 \n\x0c\x66irst_job_id\x18\x01 \x01(\tR\nfirstJobId\x12\x1e\n\x0blast_job_id\x18\x02 \x01(\tR\tlastJobId\"\xe0\x05\n\x03Job\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n\x04type\x18\x03 \x01(\tR\x04type\x12\x14\n\x05\x62ytes\x18\x04 \x01(\x0cR\x05\x62ytes\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12+\n\x04\x61rgs\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x61rgs\x12+\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x64\x61ta\x12\x14\n\x05retry\x18\x08 \x01(\rR\x05retry\x12\x1d\n\nretry_wait\x18\t \x01(\tR\tretryWait\x12\x1f\n\x0bsequence_id\x18\n \x01(\tR\nsequenceId\x12%\n\x0esequence_retry\x18\x0b \x01(\rR\rsequenceRetry\x12.\n\x13sequence_retry_wait\x18\x0c \x01(\tR\x11sequenceRetryWait\x12\x1e\n\nstructural\x18\r \x01(\x08R\nstructural\x12\x33\n\x07timeout\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationR\x07timeout\x12\x44\n\x10sequence_timeout\x18\x0f \x01(\x0b\x32\x19.google.protobuf.DurationR\x0fsequenceTimeout\x12/\n\x07\x62\x61\x63koff\x18\x10 \x01(\x0b\x32\x15.spincycle.v1.BackoffR\x07\x62\x61\x63koff\x12>\n\x0cinterruption\x18\x11 \x01(\x0e\x32\x1a.spincycle.v1.InterruptionR\x0cinterruption\x12,\n\x12parent_sequence_id\x18\x12 \x01(\tR\x10parentSequenceId\x12\x1f\n\x0bsecret_args\x18\x13 \x03(\tR\nsecretArgs\"o\n\x07\x42\x61\x63koff\x12\x16\n\x06\x66\x61\x63tor\x18\x01 \x01(\x01R\x06\x66\x61\x63tor\x12\x34\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07maxWait\x12\x16\n\x06jitter\x18\x03 \x01(\x01R\x06jitter\"\x92\x05\n\x11SuspendedJobChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x33\n\tjob_chain\x18\x02 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12Z\n\x0ftotal_job_tries\x18\x03 \x03(\x0b\x32\x32.spincycle.v1.SuspendedJobChain.TotalJobTriesEntryR\rtotalJobTries\x12g\n\x14latest_run_job_tries\x18\x04 \x03(\x0b\x32\x36.spincycle.v1.SuspendedJobChain.LatestRunJobTriesEntryR\x11latestRunJobTries\x12Y\n\x0esequence_tries\x18\x05 \x03(\x0b\x32\x32.spincycle.v1.SuspendedJobChain.SequenceTriesEntryR\rsequenceTries\x12\x14\n\x05\x65poch\x18\x06 \x01(\x04R\x05\x65poch\x12)\n\x10journal_position\x18\x07 \x01(\x04R\x0fjournalPosition\x1a@\n\x12TotalJobTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a\x44\n\x16LatestRunJobTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a@\n\x12SequenceTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01*_\n\x0cInterruption\x12\x1c\n\x18INTERRUPTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16INTERRUPTION_RUN_AGAIN\x10\x01\x12\x15\n\x11INTERRUPTION_FAIL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cspincycle/v1/job_chain.proto\x12\x0cspincycle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x18spincycle/v1/state.proto\"\x8b\x03\n\x08JobChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12%\n\x04jobs\x18\x02 \x03(\x0b\x32\x11.spincycle.v1.JobR\x04jobs\x12\x41\n\x0e\x61\x64jacency_list\x18\x03 \x03(\x0b\x32\x1a.spincycle.v1.AdjacentJobsR\radjacencyList\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12#\n\rfinished_jobs\x18\x05 \x01(\rR\x0c\x66inishedJobs\x12\x44\n\x0fparallel_limits\x18\x06 \x03(\x0b\x32\x1b.spincycle.v1.ParallelLimitR\x0eparallelLimits\x12\x33\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07timeout\x12+\n\x11required_features\x18\t \x03(\tR\x10requiredFeatures\"G\n\x0c\x41\x64jacentJobs\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12 \n\x0cnext_job_ids\x18\x02 \x03(\tR\nnextJobIds\"`\n\rParallelLimit\x12\x14\n\x05limit\x18\x01 \x01(\rR\x05limit\x12\x39\n\x08\x65lements\x18\x02 \x03(\x0b\x32\x1d.spincycle.v1.ParallelElementR\x08\x65lements\"S\n\x0fParallelElement\x12 \n\x0c\x66irst_job_id\x18\x01 \x01(\tR\nfirstJobId\x12\x1e\n\x0blast_job_id\x18\x02 \x01(\tR\tlastJobId\"\xe0\x05\n\x03Job\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n\x04type\x18\x03 \x01(\tR\x04type\x12\x14\n\x05\x62ytes\x18\x04 \x01(\x0cR\x05\x62ytes\x12)\n\x05state\x18\x05 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12+\n\x04\x61rgs\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x61rgs\x12+\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x64\x61ta\x12\x14\n\x05retry\x18\x08 \x01(\rR\x05retry\x12\x1d\n\nretry_wait\x18\t \x01(\tR\tretryWait\x12\x1f\n\x0bsequence_id\x18\n \x01(\tR\nsequenceId\x12%\n\x0esequence_retry\x18\x0b \x01(\rR\rsequenceRetry\x12.\n\x13sequence_retry_wait\x18\x0c \x01(\tR\x11sequenceRetryWait\x12\x1e\n\nstructural\x18\r \x01(\x08R\nstructural\x12\x33\n\x07timeout\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationR\x07timeout\x12\x44\n\x10sequence_timeout\x18\x0f \x01(\x0b\x32\x19.google.protobuf.DurationR\x0fsequenceTimeout\x12/\n\x07\x62\x61\x63koff\x18\x10 \x01(\x0b\x32\x15.spincycle.v1.BackoffR\x07\x62\x61\x63koff\x12>\n\x0cinterruption\x18\x11 \x01(\x0e\x32\x1a.spincycle.v1.InterruptionR\x0cinterruption\x12,\n\x12parent_sequence_id\x18\x12 \x01(\tR\x10parentSequenceId\x12\x1f\n\x0bsecret_args\x18\x13 \x03(\tR\nsecretArgs\"o\n\x07\x42\x61\x63koff\x12\x16\n\x06\x66\x61\x63tor\x18\x01 \x01(\x01R\x06\x66\x61\x63tor\x12\x34\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07maxWait\x12\x16\n\x06jitter\x18\x03 \x01(\x01R\x06jitter*_\n\x0cInterruption\x12\x1c\n\x18INTERRUPTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16INTERRUPTION_RUN_AGAIN\x10\x01\x12\x15\n\x11INTERRUPTION_FAIL\x10\x02\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.job_chain_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_SUSPENDEDJOBCHAIN_TOTALJOBTRIESENTRY']._loaded_options = None
-  _globals['_SUSPENDEDJOBCHAIN_TOTALJOBTRIESENTRY']._serialized_options = b'8\001'
-  _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._loaded_options = None
-  _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._serialized_options = b'8\001'
-  _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._loaded_options = None
-  _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._serialized_options = b'8\001'
-  _globals['_INTERRUPTION']._serialized_start=2256
-  _globals['_INTERRUPTION']._serialized_end=2351
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
+  _globals['_INTERRUPTION']._serialized_start=1640
+  _globals['_INTERRUPTION']._serialized_end=1735
   _globals['_JOBCHAIN']._serialized_start=135
-  _globals['_JOBCHAIN']._serialized_end=485
-  _globals['_ADJACENTJOBS']._serialized_start=487
-  _globals['_ADJACENTJOBS']._serialized_end=558
-  _globals['_PARALLELLIMIT']._serialized_start=560
-  _globals['_PARALLELLIMIT']._serialized_end=656
-  _globals['_PARALLELELEMENT']._serialized_start=658
-  _globals['_PARALLELELEMENT']._serialized_end=741
-  _globals['_JOB']._serialized_start=744
-  _globals['_JOB']._serialized_end=1480
-  _globals['_BACKOFF']._serialized_start=1482
-  _globals['_BACKOFF']._serialized_end=1593
-  _globals['_SUSPENDEDJOBCHAIN']._serialized_start=1596
-  _globals['_SUSPENDEDJOBCHAIN']._serialized_end=2254
-  _globals['_SUSPENDEDJOBCHAIN_TOTALJOBTRIESENTRY']._serialized_start=2054
-  _globals['_SUSPENDEDJOBCHAIN_TOTALJOBTRIESENTRY']._serialized_end=2118
-  _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._serialized_start=2120
-  _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._serialized_end=2188
-  _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._serialized_start=2190
-  _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._serialized_end=2254
+  _globals['_JOBCHAIN']._serialized_end=530
+  _globals['_ADJACENTJOBS']._serialized_start=532
+  _globals['_ADJACENTJOBS']._serialized_end=603
+  _globals['_PARALLELLIMIT']._serialized_start=605
+  _globals['_PARALLELLIMIT']._serialized_end=701
+  _globals['_PARALLELELEMENT']._serialized_start=703
+  _globals['_PARALLELELEMENT']._serialized_end=786
+  _globals['_JOB']._serialized_start=789
+  _globals['_JOB']._serialized_end=1525
+  _globals['_BACKOFF']._serialized_start=1527
+  _globals['_BACKOFF']._serialized_end=1638
 # @@protoc_insertion_point(module_scope)

@@ -62,6 +62,7 @@ class JobChain(_message.Message):
     FINISHED_JOBS_FIELD_NUMBER: _builtins.int
     PARALLEL_LIMITS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    REQUIRED_FEATURES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request that the chain belongs to."""
     state: _state_pb2.State.ValueType
@@ -84,6 +85,14 @@ class JobChain(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """Longest time from the start of the request to its end; unset means no limit."""
 
+    @_builtins.property
+    def required_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a runner must support to run this chain as it was planned, by name. A runner refuses
+        a chain that requires a feature it does not support (reason FEATURE_NOT_SUPPORTED), and
+        the request waits for a runner that supports all of them. Empty for a chain of jobs,
+        sequences, retries, timeouts and parallel limits only.
+        """
+
     def __init__(
         self,
         *,
@@ -94,10 +103,11 @@ class JobChain(_message.Message):
         finished_jobs: _builtins.int = ...,
         parallel_limits: _abc.Iterable[Global___ParallelLimit] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        required_features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency_list", b"adjacency_list", "finished_jobs", b"finished_jobs", "jobs", b"jobs", "parallel_limits", b"parallel_limits", "request_id", b"request_id", "state", b"state", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjacency_list", b"adjacency_list", "finished_jobs", b"finished_jobs", "jobs", b"jobs", "parallel_limits", b"parallel_limits", "request_id", b"request_id", "required_features", b"required_features", "state", b"state", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,119 +359,3 @@ class Backoff(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Backoff: _TypeAlias = Backoff  # noqa: Y015
-
-@_typing.final
-class SuspendedJobChain(_message.Message):
-    """SuspendedJobChain is a half-run chain with all that a runner needs to go on."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class TotalJobTriesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.int
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.int = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @_typing.final
-    class LatestRunJobTriesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.int
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.int = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @_typing.final
-    class SequenceTriesEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.int
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.int = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    JOB_CHAIN_FIELD_NUMBER: _builtins.int
-    TOTAL_JOB_TRIES_FIELD_NUMBER: _builtins.int
-    LATEST_RUN_JOB_TRIES_FIELD_NUMBER: _builtins.int
-    SEQUENCE_TRIES_FIELD_NUMBER: _builtins.int
-    EPOCH_FIELD_NUMBER: _builtins.int
-    JOURNAL_POSITION_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Request that the chain belongs to."""
-    epoch: _builtins.int
-    """Epoch under which the chain ran last; see FinishRequest.epoch."""
-    journal_position: _builtins.int
-    """Position of the last journal entry of the request; see JobLog.position."""
-    @_builtins.property
-    def job_chain(self) -> Global___JobChain:
-        """The chain with live job states and job data; its state is SUSPENDED."""
-
-    @_builtins.property
-    def total_job_tries(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Tries of each job over the whole life of the request, by job id. Jobs that never
-        started have no entry.
-        """
-
-    @_builtins.property
-    def latest_run_job_tries(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Tries of each job within the current try of its sequence, by job id."""
-
-    @_builtins.property
-    def sequence_tries(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How often each sequence has been started, by the id of its first job."""
-
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        job_chain: Global___JobChain | None = ...,
-        total_job_tries: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
-        latest_run_job_tries: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
-        sequence_tries: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
-        epoch: _builtins.int = ...,
-        journal_position: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job_chain", b"job_chain"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "job_chain", b"job_chain", "journal_position", b"journal_position", "latest_run_job_tries", b"latest_run_job_tries", "request_id", b"request_id", "sequence_tries", b"sequence_tries", "total_job_tries", b"total_job_tries"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SuspendedJobChain: _TypeAlias = SuspendedJobChain  # noqa: Y015

@@ -9,8 +9,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import job_log_pb2 as _job_log_pb2
+from spincycle.v1 import job_output_pb2 as _job_output_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -45,190 +45,6 @@ ENTRY_ORDER_JOB: EntryOrder.ValueType  # 1
 ENTRY_ORDER_POSITION: EntryOrder.ValueType  # 2
 """By position: the order in which they were journalled."""
 Global___EntryOrder: _TypeAlias = EntryOrder  # noqa: Y015
-
-class _OutputStream:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _OutputStreamEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputStream.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    OUTPUT_STREAM_UNSPECIFIED: _OutputStream.ValueType  # 0
-    """Never sent."""
-    OUTPUT_STREAM_STDOUT: _OutputStream.ValueType  # 1
-    """Standard output."""
-    OUTPUT_STREAM_STDERR: _OutputStream.ValueType  # 2
-    """Standard error."""
-
-class OutputStream(_OutputStream, metaclass=_OutputStreamEnumTypeWrapper):
-    """OutputStream is one of the two streams that a job prints to."""
-
-OUTPUT_STREAM_UNSPECIFIED: OutputStream.ValueType  # 0
-"""Never sent."""
-OUTPUT_STREAM_STDOUT: OutputStream.ValueType  # 1
-"""Standard output."""
-OUTPUT_STREAM_STDERR: OutputStream.ValueType  # 2
-"""Standard error."""
-Global___OutputStream: _TypeAlias = OutputStream  # noqa: Y015
-
-@_typing.final
-class AppendRequest(_message.Message):
-    """AppendRequest is one batch of entries."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    BATCH_FIELD_NUMBER: _builtins.int
-    ENTRIES_FIELD_NUMBER: _builtins.int
-    batch: _builtins.int
-    """Number of the batch on this stream, from 1, rising by 1."""
-    @_builtins.property
-    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_job_log_pb2.JobLog]:
-        """The entries; those of one request in order of position."""
-
-    def __init__(
-        self,
-        *,
-        batch: _builtins.int = ...,
-        entries: _abc.Iterable[_job_log_pb2.JobLog] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "entries", b"entries"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AppendRequest: _TypeAlias = AppendRequest  # noqa: Y015
-
-@_typing.final
-class AppendResponse(_message.Message):
-    """AppendResponse acknowledges batches."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    BATCH_FIELD_NUMBER: _builtins.int
-    REFUSED_FIELD_NUMBER: _builtins.int
-    batch: _builtins.int
-    """Every batch up to this one is committed, its refused entries excepted."""
-    @_builtins.property
-    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedEntry]:
-        """Entries of those batches that are not stored and never will be."""
-
-    def __init__(
-        self,
-        *,
-        batch: _builtins.int = ...,
-        refused: _abc.Iterable[Global___RefusedEntry] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "refused", b"refused"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AppendResponse: _TypeAlias = AppendResponse  # noqa: Y015
-
-@_typing.final
-class RefusedEntry(_message.Message):
-    """RefusedEntry is an entry that the journal does not take."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    TRY_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    CURRENT_EPOCH_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Request of the entry."""
-    job_id: _builtins.str
-    """Job of the entry."""
-    current_epoch: _builtins.int
-    """Epoch in force for the request, if the reason is STALE_EPOCH."""
-    @_builtins.property
-    def error(self) -> _error_pb2.Error:
-        """Why: reason ENTRY_CONFLICT, INVALID_ENTRY or STALE_EPOCH."""
-
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        job_id: _builtins.str = ...,
-        error: _error_pb2.Error | None = ...,
-        current_epoch: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_epoch", b"current_epoch", "error", b"error", "job_id", b"job_id", "request_id", b"request_id", "try", b"try"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RefusedEntry: _TypeAlias = RefusedEntry  # noqa: Y015
-
-@_typing.final
-class FenceRequest(_message.Message):
-    """FenceRequest names requests and the epochs from which on their entries count."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FENCES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def fences(self) -> _containers.RepeatedCompositeFieldContainer[Global___EpochFence]:
-        """One fence a request."""
-
-    def __init__(
-        self,
-        *,
-        fences: _abc.Iterable[Global___EpochFence] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fences", b"fences"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___FenceRequest: _TypeAlias = FenceRequest  # noqa: Y015
-
-@_typing.final
-class EpochFence(_message.Message):
-    """EpochFence is the lowest epoch whose entries the journal takes for one request."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    EPOCH_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Request that is fenced."""
-    epoch: _builtins.int
-    """Lowest epoch that is still taken."""
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        epoch: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EpochFence: _TypeAlias = EpochFence  # noqa: Y015
-
-@_typing.final
-class FenceResponse(_message.Message):
-    """FenceResponse says that the fences are committed."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___FenceResponse: _TypeAlias = FenceResponse  # noqa: Y015
 
 @_typing.final
 class GetEntryRequest(_message.Message):
@@ -420,14 +236,14 @@ class TailResponse(_message.Message):
         """The entry; unset if this is output."""
 
     @_builtins.property
-    def output(self) -> Global___JobOutput:
+    def output(self) -> _job_output_pb2.JobOutput:
         """A piece of output; unset if this is an entry. It always comes before the entry of its try."""
 
     def __init__(
         self,
         *,
         entry: _job_log_pb2.JobLog | None = ...,
-        output: Global___JobOutput | None = ...,
+        output: _job_output_pb2.JobOutput | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -436,103 +252,3 @@ class TailResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TailResponse: _TypeAlias = TailResponse  # noqa: Y015
-
-@_typing.final
-class JobOutput(_message.Message):
-    """JobOutput is a piece of what a running try prints."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    TRY_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    STREAM_FIELD_NUMBER: _builtins.int
-    OFFSET_FIELD_NUMBER: _builtins.int
-    DATA_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Request of the job."""
-    job_id: _builtins.str
-    """The job."""
-    name: _builtins.str
-    """Name of the job."""
-    stream: Global___OutputStream.ValueType
-    """Which stream it was printed to."""
-    offset: _builtins.int
-    """How many bytes of the stream the try had printed before. If that is more than has been
-    told, what stands between is lost here: it was more than is kept for those who tail. The
-    journal entry of the try has its head and tail.
-    """
-    data: _builtins.bytes
-    """The bytes."""
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        job_id: _builtins.str = ...,
-        name: _builtins.str = ...,
-        stream: Global___OutputStream.ValueType = ...,
-        offset: _builtins.int = ...,
-        data: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "job_id", b"job_id", "name", b"name", "offset", b"offset", "request_id", b"request_id", "stream", b"stream", "try", b"try"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___JobOutput: _TypeAlias = JobOutput  # noqa: Y015
-
-@_typing.final
-class OfferOutputRequest(_message.Message):
-    """OfferOutputRequest holds what running jobs have printed."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PIECES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobOutput]:
-        """The pieces; those of one stream of one try in order."""
-
-    def __init__(
-        self,
-        *,
-        pieces: _abc.Iterable[Global___JobOutput] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pieces", b"pieces"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OfferOutputRequest: _TypeAlias = OfferOutputRequest  # noqa: Y015
-
-@_typing.final
-class OfferOutputResponse(_message.Message):
-    """OfferOutputResponse tells of which requests output is wanted from now on."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_IDS_FIELD_NUMBER: _builtins.int
-    AGAIN_REQUEST_IDS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """All of them."""
-
-    @_builtins.property
-    def again_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Those of which it is wanted from the beginning of what is kept, even if it was sent."""
-
-    def __init__(
-        self,
-        *,
-        request_ids: _abc.Iterable[_builtins.str] | None = ...,
-        again_request_ids: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_request_ids", b"again_request_ids", "request_ids", b"request_ids"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OfferOutputResponse: _TypeAlias = OfferOutputResponse  # noqa: Y015

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class JobLogServiceStub:
-    """JobLogService keeps the journal: one entry for every finished try of every job
-    until an operator prunes its request.
+    """JobLogService reads the journal: one entry per finished try of each job, kept until an
+    operator prunes its request.
 
-    The journal is the truth about what ran. A runner starts a job only after the entries of
-    the job's parents are acknowledged here.
+    The journal is the source of truth about what ran. Job runners write it through an internal
+    service that is not reachable on this listener.
     """
 
     def __init__(self, channel):
@@ -39,16 +39,6 @@ class JobLogServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Append = channel.stream_stream(
-                '/spincycle.v1.JobLogService/Append',
-                request_serializer=spincycle_dot_v1_dot_job__log__service__pb2.AppendRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.AppendResponse.FromString,
-                _registered_method=True)
-        self.Fence = channel.unary_unary(
-                '/spincycle.v1.JobLogService/Fence',
-                request_serializer=spincycle_dot_v1_dot_job__log__service__pb2.FenceRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.FenceResponse.FromString,
-                _registered_method=True)
         self.GetEntry = channel.unary_unary(
                 '/spincycle.v1.JobLogService/GetEntry',
                 request_serializer=spincycle_dot_v1_dot_job__log__service__pb2.GetEntryRequest.SerializeToString,
@@ -64,48 +54,15 @@ class JobLogServiceStub:
                 request_serializer=spincycle_dot_v1_dot_job__log__service__pb2.TailRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.TailResponse.FromString,
                 _registered_method=True)
-        self.OfferOutput = channel.stream_stream(
-                '/spincycle.v1.JobLogService/OfferOutput',
-                request_serializer=spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputResponse.FromString,
-                _registered_method=True)
 
 
 class JobLogServiceServicer:
-    """JobLogService keeps the journal: one entry for every finished try of every job
-    until an operator prunes its request.
+    """JobLogService reads the journal: one entry per finished try of each job, kept until an
+    operator prunes its request.
 
-    The journal is the truth about what ran. A runner starts a job only after the entries of
-    the job's parents are acknowledged here.
+    The journal is the source of truth about what ran. Job runners write it through an internal
+    service that is not reachable on this listener.
     """
-
-    def Append(self, request_iterator, context):
-        """Append stores entries and acknowledges each batch after its commit, in order.
-
-        Idempotent: an entry is identified by (request_id, job_id, try); storing the same entry
-        again is acknowledged and changes nothing. Single entries can be refused while the rest
-        of their batch is stored: ENTRY_CONFLICT if another entry stands under the same
-        identity, INVALID_ENTRY if the journal can never take it or its position is that of
-        another entry, STALE_EPOCH if the request has been fenced under a higher epoch, after
-        which the caller must stop the chain. While the database is away nothing is acknowledged; the
-        stream stays open, and the caller keeps what is not acknowledged and sends it again if
-        the stream ends. Batches in flight are bounded by HTTP/2 flow control. UNAVAILABLE (reason
-        SHUTTING_DOWN): what had been read is acknowledged; go on with another copy.
-        INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Fence(self, request, context):
-        """Fence refuses, from its answer on, every entry of the named requests with a lower epoch
-        than the one given. A request manager calls it before it reads the journal of a request
-        that it takes from a dead runner. Idempotent; a lower epoch than the one in force
-        changes nothing. UNAVAILABLE (reason DATABASE_UNAVAILABLE): try again.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def GetEntry(self, request, context):
         """GetEntry answers one entry. NOT_FOUND (reason JOB_NOT_FOUND) if the job has none, or
@@ -137,29 +94,9 @@ class JobLogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def OfferOutput(self, request_iterator, context):
-        """OfferOutput takes what running jobs print, from a runner, while somebody tails it. The
-        answers tell of which requests it is wanted; nothing is to be sent of others. Nothing is
-        kept here: what a try has printed stands in its journal entry when it has ended. A runner
-        keeps one such stream open; UNAVAILABLE (reason SHUTTING_DOWN): open it again.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_JobLogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Append': grpc.stream_stream_rpc_method_handler(
-                    servicer.Append,
-                    request_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.AppendRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__log__service__pb2.AppendResponse.SerializeToString,
-            ),
-            'Fence': grpc.unary_unary_rpc_method_handler(
-                    servicer.Fence,
-                    request_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.FenceRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__log__service__pb2.FenceResponse.SerializeToString,
-            ),
             'GetEntry': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEntry,
                     request_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.GetEntryRequest.FromString,
@@ -175,11 +112,6 @@ def add_JobLogServiceServicer_to_server(servicer, server):
                     request_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.TailRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_job__log__service__pb2.TailResponse.SerializeToString,
             ),
-            'OfferOutput': grpc.stream_stream_rpc_method_handler(
-                    servicer.OfferOutput,
-                    request_deserializer=spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'spincycle.v1.JobLogService', rpc_method_handlers)
@@ -189,66 +121,12 @@ def add_JobLogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobLogService:
-    """JobLogService keeps the journal: one entry for every finished try of every job
-    until an operator prunes its request.
+    """JobLogService reads the journal: one entry per finished try of each job, kept until an
+    operator prunes its request.
 
-    The journal is the truth about what ran. A runner starts a job only after the entries of
-    the job's parents are acknowledged here.
+    The journal is the source of truth about what ran. Job runners write it through an internal
+    service that is not reachable on this listener.
     """
-
-    @staticmethod
-    def Append(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/spincycle.v1.JobLogService/Append',
-            spincycle_dot_v1_dot_job__log__service__pb2.AppendRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__log__service__pb2.AppendResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Fence(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/spincycle.v1.JobLogService/Fence',
-            spincycle_dot_v1_dot_job__log__service__pb2.FenceRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__log__service__pb2.FenceResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def GetEntry(request,
@@ -321,33 +199,6 @@ class JobLogService:
             '/spincycle.v1.JobLogService/Tail',
             spincycle_dot_v1_dot_job__log__service__pb2.TailRequest.SerializeToString,
             spincycle_dot_v1_dot_job__log__service__pb2.TailResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def OfferOutput(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/spincycle.v1.JobLogService/OfferOutput',
-            spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__log__service__pb2.OfferOutputResponse.FromString,
             options,
             channel_credentials,
             insecure,

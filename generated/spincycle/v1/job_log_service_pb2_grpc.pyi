@@ -13,34 +13,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JobLogServiceStub:
-    """JobLogService keeps the journal: one entry for every finished try of every job
-    until an operator prunes its request.
+    """JobLogService reads the journal: one entry per finished try of each job, kept until an
+    operator prunes its request.
 
-    The journal is the truth about what ran. A runner starts a job only after the entries of
-    the job's parents are acknowledged here.
+    The journal is the source of truth about what ran. Job runners write it through an internal
+    service that is not reachable on this listener.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Append: _aio.StreamStreamMultiCallable[_job_log_service_pb2.AppendRequest, _job_log_service_pb2.AppendResponse]
-    """Append stores entries and acknowledges each batch after its commit, in order.
-
-    Idempotent: an entry is identified by (request_id, job_id, try); storing the same entry
-    again is acknowledged and changes nothing. Single entries can be refused while the rest
-    of their batch is stored: ENTRY_CONFLICT if another entry stands under the same
-    identity, INVALID_ENTRY if the journal can never take it or its position is that of
-    another entry, STALE_EPOCH if the request has been fenced under a higher epoch, after
-    which the caller must stop the chain. While the database is away nothing is acknowledged; the
-    stream stays open, and the caller keeps what is not acknowledged and sends it again if
-    the stream ends. Batches in flight are bounded by HTTP/2 flow control. UNAVAILABLE (reason
-    SHUTTING_DOWN): what had been read is acknowledged; go on with another copy.
-    INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
-    """
-    Fence: _aio.UnaryUnaryMultiCallable[_job_log_service_pb2.FenceRequest, _job_log_service_pb2.FenceResponse]
-    """Fence refuses, from its answer on, every entry of the named requests with a lower epoch
-    than the one given. A request manager calls it before it reads the journal of a request
-    that it takes from a dead runner. Idempotent; a lower epoch than the one in force
-    changes nothing. UNAVAILABLE (reason DATABASE_UNAVAILABLE): try again.
-    """
     GetEntry: _aio.UnaryUnaryMultiCallable[_job_log_service_pb2.GetEntryRequest, _job_log_service_pb2.GetEntryResponse]
     """GetEntry answers one entry. NOT_FOUND (reason JOB_NOT_FOUND) if the job has none, or
     none with that try.
@@ -59,52 +39,14 @@ class JobLogServiceStub:
     go on after the last position seen. When the database goes away under a follower, the
     stream waits for it.
     """
-    OfferOutput: _aio.StreamStreamMultiCallable[_job_log_service_pb2.OfferOutputRequest, _job_log_service_pb2.OfferOutputResponse]
-    """OfferOutput takes what running jobs print, from a runner, while somebody tails it. The
-    answers tell of which requests it is wanted; nothing is to be sent of others. Nothing is
-    kept here: what a try has printed stands in its journal entry when it has ended. A runner
-    keeps one such stream open; UNAVAILABLE (reason SHUTTING_DOWN): open it again.
-    """
 
 class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """JobLogService keeps the journal: one entry for every finished try of every job
-    until an operator prunes its request.
+    """JobLogService reads the journal: one entry per finished try of each job, kept until an
+    operator prunes its request.
 
-    The journal is the truth about what ran. A runner starts a job only after the entries of
-    the job's parents are acknowledged here.
+    The journal is the source of truth about what ran. Job runners write it through an internal
+    service that is not reachable on this listener.
     """
-
-    @_abc_1.abstractmethod
-    def Append(
-        self,
-        request_iterator: _abc.AsyncIterator[_job_log_service_pb2.AppendRequest],
-        context: _aio.ServicerContext[_abc.AsyncIterator[_job_log_service_pb2.AppendRequest], _abc.AsyncIterator[_job_log_service_pb2.AppendResponse]],
-    ) -> _abc.AsyncIterator[_job_log_service_pb2.AppendResponse]:
-        """Append stores entries and acknowledges each batch after its commit, in order.
-
-        Idempotent: an entry is identified by (request_id, job_id, try); storing the same entry
-        again is acknowledged and changes nothing. Single entries can be refused while the rest
-        of their batch is stored: ENTRY_CONFLICT if another entry stands under the same
-        identity, INVALID_ENTRY if the journal can never take it or its position is that of
-        another entry, STALE_EPOCH if the request has been fenced under a higher epoch, after
-        which the caller must stop the chain. While the database is away nothing is acknowledged; the
-        stream stays open, and the caller keeps what is not acknowledged and sends it again if
-        the stream ends. Batches in flight are bounded by HTTP/2 flow control. UNAVAILABLE (reason
-        SHUTTING_DOWN): what had been read is acknowledged; go on with another copy.
-        INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
-        """
-
-    @_abc_1.abstractmethod
-    def Fence(
-        self,
-        request: _job_log_service_pb2.FenceRequest,
-        context: _aio.ServicerContext[_job_log_service_pb2.FenceRequest, _abc.Awaitable[_job_log_service_pb2.FenceResponse]],
-    ) -> _abc.Awaitable[_job_log_service_pb2.FenceResponse]:
-        """Fence refuses, from its answer on, every entry of the named requests with a lower epoch
-        than the one given. A request manager calls it before it reads the journal of a request
-        that it takes from a dead runner. Idempotent; a lower epoch than the one in force
-        changes nothing. UNAVAILABLE (reason DATABASE_UNAVAILABLE): try again.
-        """
 
     @_abc_1.abstractmethod
     def GetEntry(
@@ -140,18 +82,6 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
         the beginning (reason DATABASE_UNAVAILABLE), or the job log ends (reason SHUTTING_DOWN);
         go on after the last position seen. When the database goes away under a follower, the
         stream waits for it.
-        """
-
-    @_abc_1.abstractmethod
-    def OfferOutput(
-        self,
-        request_iterator: _abc.AsyncIterator[_job_log_service_pb2.OfferOutputRequest],
-        context: _aio.ServicerContext[_abc.AsyncIterator[_job_log_service_pb2.OfferOutputRequest], _abc.AsyncIterator[_job_log_service_pb2.OfferOutputResponse]],
-    ) -> _abc.AsyncIterator[_job_log_service_pb2.OfferOutputResponse]:
-        """OfferOutput takes what running jobs print, from a runner, while somebody tails it. The
-        answers tell of which requests it is wanted; nothing is to be sent of others. Nothing is
-        kept here: what a try has printed stands in its journal entry when it has ended. A runner
-        keeps one such stream open; UNAVAILABLE (reason SHUTTING_DOWN): open it again.
         """
 
 def add_JobLogServiceServicer_to_server(servicer: JobLogServiceServicer, server: _aio.Server) -> None: ...

@@ -22,125 +22,84 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
-from spincycle.v1 import error_pb2 as spincycle_dot_v1_dot_error__pb2
-from spincycle.v1 import event_pb2 as spincycle_dot_v1_dot_event__pb2
-from spincycle.v1 import finding_pb2 as spincycle_dot_v1_dot_finding__pb2
 from spincycle.v1 import job_chain_pb2 as spincycle_dot_v1_dot_job__chain__pb2
 from spincycle.v1 import plan_pb2 as spincycle_dot_v1_dot_plan__pb2
 from spincycle.v1 import request_pb2 as spincycle_dot_v1_dot_request__pb2
+from spincycle.v1 import request_event_pb2 as spincycle_dot_v1_dot_request__event__pb2
 from spincycle.v1 import state_pb2 as spincycle_dot_v1_dot_state__pb2
 from spincycle.v1 import status_pb2 as spincycle_dot_v1_dot_status__pb2
 from spincycle.v1 import waiting_pb2 as spincycle_dot_v1_dot_waiting__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*spincycle/v1/request_manager_service.proto\x12\x0cspincycle.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18spincycle/v1/error.proto\x1a\x18spincycle/v1/event.proto\x1a\x1aspincycle/v1/finding.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x17spincycle/v1/plan.proto\x1a\x1aspincycle/v1/request.proto\x1a\x18spincycle/v1/state.proto\x1a\x19spincycle/v1/status.proto\x1a\x1aspincycle/v1/waiting.proto\"\xd7\x01\n\rCreateRequest\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12+\n\x04\x61rgs\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x61rgs\x12\x12\n\x04user\x18\x03 \x01(\tR\x04user\x12\'\n\x0fidempotency_key\x18\x04 \x01(\tR\x0eidempotencyKey\x12,\n\x12\x65xpected_plan_hash\x18\x05 \x01(\tR\x10\x65xpectedPlanHash\x12\x1a\n\x08priority\x18\x06 \x01(\x05R\x08priority\"[\n\x0e\x43reateResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\x12\x18\n\x07\x65xisted\x18\x02 \x01(\x08R\x07\x65xisted\"N\n\x0bPlanRequest\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12+\n\x04\x61rgs\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x61rgs\"6\n\x0cPlanResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x12.spincycle.v1.PlanR\x04plan\"W\n\nGetRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12*\n\x11include_job_chain\x18\x02 \x01(\x08R\x0fincludeJobChain\">\n\x0bGetResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"a\n\x0bListRequest\x12\x33\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.spincycle.v1.RequestFilterR\x06\x66ilter\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"i\n\x0cListResponse\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RequestR\x08requests\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n\x0cStartRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"\x0f\n\rStartResponse\"D\n\x0bStopRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"?\n\x0cStopResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"G\n\x0eSuspendRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"B\n\x0fSuspendResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\".\n\rResumeRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"A\n\x0eResumeResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"o\n\x0cRerunRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x17\n\x07job_ids\x18\x02 \x03(\tR\x06jobIds\x12\'\n\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"@\n\rRerunResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"\x84\x01\n\x0bSkipRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\'\n\x0fidempotency_key\x18\x04 \x01(\tR\x0eidempotencyKey\"?\n\x0cSkipResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"/\n\x0e\x45xplainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"\x87\x01\n\x0f\x45xplainResponse\x12)\n\x05state\x18\x01 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12\x1b\n\twaits_for\x18\x02 \x01(\tR\x08waitsFor\x12,\n\x04jobs\x18\x03 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\"3\n\x12GetJobChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"J\n\x13GetJobChainResponse\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\"5\n\x14\x46\x65tchJobChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"C\n\x15\x46\x65tchJobChainResponse\x12*\n\x04part\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x04part\"\x12\n\x10ListSpecsRequest\"i\n\x11ListSpecsResponse\x12/\n\x05specs\x18\x01 \x03(\x0b\x32\x19.spincycle.v1.RequestSpecR\x05specs\x12#\n\rspec_revision\x18\x02 \x01(\tR\x0cspecRevision\";\n\x0bLintRequest\x12,\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x16.spincycle.v1.SpecFileR\x05\x66iles\"8\n\x08SpecFile\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\"A\n\x0cLintResponse\x12\x31\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.FindingR\x08\x66indings\"\x14\n\x12ReloadSpecsRequest\"\x87\x01\n\x13ReloadSpecsResponse\x12#\n\rspec_revision\x18\x01 \x01(\tR\x0cspecRevision\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\x12\x31\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x15.spincycle.v1.FindingR\x08\x66indings\"G\n\x11GetRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\"\xa7\x01\n\x12GetRunningResponse\x12\x33\n\x06status\x18\x01 \x01(\x0b\x32\x1b.spincycle.v1.RunningStatusR\x06status\x12*\n\x11silent_runner_ids\x18\x02 \x03(\tR\x0fsilentRunnerIds\x12\x30\n\x14has_running_requests\x18\x03 \x01(\x08R\x12hasRunningRequests\"\xf4\x01\n\x0cWatchRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x33\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1b.spincycle.v1.RequestFilterR\x06\x66ilter\x12\x16\n\x06\x63ursor\x18\x03 \x01(\tR\x06\x63ursor\x12*\n\x11include_job_chain\x18\x04 \x01(\x08R\x0fincludeJobChain\x12#\n\rrequests_only\x18\x05 \x01(\x08R\x0crequestsOnly\x12%\n\x0einclude_output\x18\x06 \x01(\x08R\rincludeOutput\"[\n\rWatchResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.spincycle.v1.RequestEventR\x06\x65vents\x12\x16\n\x06\x63ursor\x18\x02 \x01(\tR\x06\x63ursor\"\xb9\x01\n\x0fRegisterRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x18\n\x07\x61\x64\x64ress\x18\x02 \x01(\tR\x07\x61\x64\x64ress\x12\x1d\n\nmax_chains\x18\x03 \x01(\rR\tmaxChains\x12\x19\n\x08max_jobs\x18\x04 \x01(\rR\x07maxJobs\x12\x1b\n\tjob_types\x18\x05 \x03(\tR\x08jobTypes\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\"\x92\x01\n\x10RegisterResponse\x12>\n\rbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0c\x62\x65\x61tInterval\x12>\n\rsilence_limit\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0csilenceLimit\"\x92\x02\n\x0b\x42\x65\x61tRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x16\n\x06\x63hains\x18\x02 \x01(\rR\x06\x63hains\x12\x12\n\x04jobs\x18\x03 \x01(\rR\x04jobs\x12N\n\x15oldest_unacknowledged\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x14oldestUnacknowledged\x12\x34\n\x08loop_lag\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07loopLag\x12\x1a\n\x08\x64raining\x18\x06 \x01(\x08R\x08\x64raining\x12\x18\n\x07leaving\x18\x07 \x01(\x08R\x07leaving\"h\n\x0c\x42\x65\x61tResponse\x12(\n\x10stop_request_ids\x18\x01 \x03(\tR\x0estopRequestIds\x12.\n\x13suspend_request_ids\x18\x02 \x03(\tR\x11suspendRequestIds\"b\n\rReportRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x34\n\x07reports\x18\x02 \x03(\x0b\x32\x1a.spincycle.v1.RunnerReportR\x07reports\"\xcd\x01\n\x0cRunnerReport\x12;\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.spincycle.v1.RequestProgressH\x00R\x08progress\x12\x35\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x1b.spincycle.v1.FinishRequestH\x00R\x06\x66inish\x12?\n\tsuspended\x18\x03 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainH\x00R\tsuspendedB\x08\n\x06report\"F\n\x0eReportResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32\x1a.spincycle.v1.ReportResultR\x07results\"\\\n\x0cReportResult\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12-\n\x07refused\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x07refused\"j\n\x16UploadSuspendedRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x33\n\x04part\x18\x02 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x04part\"\x19\n\x17UploadSuspendedResponse\"\xe9\x01\n\rFinishRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12;\n\x0b\x66inished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishedAt\x12#\n\rfinished_jobs\x18\x04 \x01(\rR\x0c\x66inishedJobs\x12\x14\n\x05\x65poch\x18\x05 \x01(\x04R\x05\x65poch\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reason\"\x10\n\x0e\x46inishResponse2\x89\r\n\x15RequestManagerService\x12\x43\n\x06\x43reate\x12\x1b.spincycle.v1.CreateRequest\x1a\x1c.spincycle.v1.CreateResponse\x12=\n\x04Plan\x12\x19.spincycle.v1.PlanRequest\x1a\x1a.spincycle.v1.PlanResponse\x12:\n\x03Get\x12\x18.spincycle.v1.GetRequest\x1a\x19.spincycle.v1.GetResponse\x12=\n\x04List\x12\x19.spincycle.v1.ListRequest\x1a\x1a.spincycle.v1.ListResponse\x12@\n\x05Start\x12\x1a.spincycle.v1.StartRequest\x1a\x1b.spincycle.v1.StartResponse\x12=\n\x04Stop\x12\x19.spincycle.v1.StopRequest\x1a\x1a.spincycle.v1.StopResponse\x12\x46\n\x07Suspend\x12\x1c.spincycle.v1.SuspendRequest\x1a\x1d.spincycle.v1.SuspendResponse\x12\x43\n\x06Resume\x12\x1b.spincycle.v1.ResumeRequest\x1a\x1c.spincycle.v1.ResumeResponse\x12@\n\x05Rerun\x12\x1a.spincycle.v1.RerunRequest\x1a\x1b.spincycle.v1.RerunResponse\x12=\n\x04Skip\x12\x19.spincycle.v1.SkipRequest\x1a\x1a.spincycle.v1.SkipResponse\x12\x46\n\x07\x45xplain\x12\x1c.spincycle.v1.ExplainRequest\x1a\x1d.spincycle.v1.ExplainResponse\x12R\n\x0bGetJobChain\x12 .spincycle.v1.GetJobChainRequest\x1a!.spincycle.v1.GetJobChainResponse\x12Z\n\rFetchJobChain\x12\".spincycle.v1.FetchJobChainRequest\x1a#.spincycle.v1.FetchJobChainResponse0\x01\x12L\n\tListSpecs\x12\x1e.spincycle.v1.ListSpecsRequest\x1a\x1f.spincycle.v1.ListSpecsResponse\x12=\n\x04Lint\x12\x19.spincycle.v1.LintRequest\x1a\x1a.spincycle.v1.LintResponse\x12R\n\x0bReloadSpecs\x12 .spincycle.v1.ReloadSpecsRequest\x1a!.spincycle.v1.ReloadSpecsResponse\x12O\n\nGetRunning\x12\x1f.spincycle.v1.GetRunningRequest\x1a .spincycle.v1.GetRunningResponse\x12\x42\n\x05Watch\x12\x1a.spincycle.v1.WatchRequest\x1a\x1b.spincycle.v1.WatchResponse0\x01\x12I\n\x08Register\x12\x1d.spincycle.v1.RegisterRequest\x1a\x1e.spincycle.v1.RegisterResponse\x12=\n\x04\x42\x65\x61t\x12\x19.spincycle.v1.BeatRequest\x1a\x1a.spincycle.v1.BeatResponse\x12\x43\n\x06Report\x12\x1b.spincycle.v1.ReportRequest\x1a\x1c.spincycle.v1.ReportResponse\x12`\n\x0fUploadSuspended\x12$.spincycle.v1.UploadSuspendedRequest\x1a%.spincycle.v1.UploadSuspendedResponse(\x01\x12\x43\n\x06\x46inish\x12\x1b.spincycle.v1.FinishRequest\x1a\x1c.spincycle.v1.FinishResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*spincycle/v1/request_manager_service.proto\x12\x0cspincycle.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x17spincycle/v1/plan.proto\x1a\x1aspincycle/v1/request.proto\x1a spincycle/v1/request_event.proto\x1a\x18spincycle/v1/state.proto\x1a\x19spincycle/v1/status.proto\x1a\x1aspincycle/v1/waiting.proto\"\xd7\x01\n\rCreateRequest\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12+\n\x04\x61rgs\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x61rgs\x12\x12\n\x04user\x18\x03 \x01(\tR\x04user\x12\'\n\x0fidempotency_key\x18\x04 \x01(\tR\x0eidempotencyKey\x12,\n\x12\x65xpected_plan_hash\x18\x05 \x01(\tR\x10\x65xpectedPlanHash\x12\x1a\n\x08priority\x18\x06 \x01(\x05R\x08priority\"[\n\x0e\x43reateResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\x12\x18\n\x07\x65xisted\x18\x02 \x01(\x08R\x07\x65xisted\"N\n\x0bPlanRequest\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12+\n\x04\x61rgs\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x04\x61rgs\"6\n\x0cPlanResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x12.spincycle.v1.PlanR\x04plan\"W\n\nGetRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12*\n\x11include_job_chain\x18\x02 \x01(\x08R\x0fincludeJobChain\">\n\x0bGetResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"a\n\x0bListRequest\x12\x33\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.spincycle.v1.RequestFilterR\x06\x66ilter\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"i\n\x0cListResponse\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.RequestR\x08requests\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n\x0cStartRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"\x0f\n\rStartResponse\"D\n\x0bStopRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"?\n\x0cStopResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"G\n\x0eSuspendRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"B\n\x0fSuspendResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\".\n\rResumeRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"A\n\x0eResumeResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"o\n\x0cRerunRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x17\n\x07job_ids\x18\x02 \x03(\tR\x06jobIds\x12\'\n\x0fidempotency_key\x18\x03 \x01(\tR\x0eidempotencyKey\"@\n\rRerunResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"\x84\x01\n\x0bSkipRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\'\n\x0fidempotency_key\x18\x04 \x01(\tR\x0eidempotencyKey\"?\n\x0cSkipResponse\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\"/\n\x0e\x45xplainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"\x87\x01\n\x0f\x45xplainResponse\x12)\n\x05state\x18\x01 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12\x1b\n\twaits_for\x18\x02 \x01(\tR\x08waitsFor\x12,\n\x04jobs\x18\x03 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\"3\n\x12GetJobChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"J\n\x13GetJobChainResponse\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\"5\n\x14\x46\x65tchJobChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"C\n\x15\x46\x65tchJobChainResponse\x12*\n\x04part\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x04part\"G\n\x11GetRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\"\xa7\x01\n\x12GetRunningResponse\x12\x33\n\x06status\x18\x01 \x01(\x0b\x32\x1b.spincycle.v1.RunningStatusR\x06status\x12*\n\x11silent_runner_ids\x18\x02 \x03(\tR\x0fsilentRunnerIds\x12\x30\n\x14has_running_requests\x18\x03 \x01(\x08R\x12hasRunningRequests\"\xf4\x01\n\x0cWatchRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x33\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1b.spincycle.v1.RequestFilterR\x06\x66ilter\x12\x16\n\x06\x63ursor\x18\x03 \x01(\tR\x06\x63ursor\x12*\n\x11include_job_chain\x18\x04 \x01(\x08R\x0fincludeJobChain\x12#\n\rrequests_only\x18\x05 \x01(\x08R\x0crequestsOnly\x12%\n\x0einclude_output\x18\x06 \x01(\x08R\rincludeOutput\"[\n\rWatchResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.spincycle.v1.RequestEventR\x06\x65vents\x12\x16\n\x06\x63ursor\x18\x02 \x01(\tR\x06\x63ursor2\xb2\x08\n\x15RequestManagerService\x12\x43\n\x06\x43reate\x12\x1b.spincycle.v1.CreateRequest\x1a\x1c.spincycle.v1.CreateResponse\x12=\n\x04Plan\x12\x19.spincycle.v1.PlanRequest\x1a\x1a.spincycle.v1.PlanResponse\x12:\n\x03Get\x12\x18.spincycle.v1.GetRequest\x1a\x19.spincycle.v1.GetResponse\x12=\n\x04List\x12\x19.spincycle.v1.ListRequest\x1a\x1a.spincycle.v1.ListResponse\x12@\n\x05Start\x12\x1a.spincycle.v1.StartRequest\x1a\x1b.spincycle.v1.StartResponse\x12=\n\x04Stop\x12\x19.spincycle.v1.StopRequest\x1a\x1a.spincycle.v1.StopResponse\x12\x46\n\x07Suspend\x12\x1c.spincycle.v1.SuspendRequest\x1a\x1d.spincycle.v1.SuspendResponse\x12\x43\n\x06Resume\x12\x1b.spincycle.v1.ResumeRequest\x1a\x1c.spincycle.v1.ResumeResponse\x12@\n\x05Rerun\x12\x1a.spincycle.v1.RerunRequest\x1a\x1b.spincycle.v1.RerunResponse\x12=\n\x04Skip\x12\x19.spincycle.v1.SkipRequest\x1a\x1a.spincycle.v1.SkipResponse\x12\x46\n\x07\x45xplain\x12\x1c.spincycle.v1.ExplainRequest\x1a\x1d.spincycle.v1.ExplainResponse\x12R\n\x0bGetJobChain\x12 .spincycle.v1.GetJobChainRequest\x1a!.spincycle.v1.GetJobChainResponse\x12Z\n\rFetchJobChain\x12\".spincycle.v1.FetchJobChainRequest\x1a#.spincycle.v1.FetchJobChainResponse0\x01\x12O\n\nGetRunning\x12\x1f.spincycle.v1.GetRunningRequest\x1a .spincycle.v1.GetRunningResponse\x12\x42\n\x05Watch\x12\x1a.spincycle.v1.WatchRequest\x1a\x1b.spincycle.v1.WatchResponse0\x01\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.request_manager_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CREATEREQUEST']._serialized_start=400
-  _globals['_CREATEREQUEST']._serialized_end=615
-  _globals['_CREATERESPONSE']._serialized_start=617
-  _globals['_CREATERESPONSE']._serialized_end=708
-  _globals['_PLANREQUEST']._serialized_start=710
-  _globals['_PLANREQUEST']._serialized_end=788
-  _globals['_PLANRESPONSE']._serialized_start=790
-  _globals['_PLANRESPONSE']._serialized_end=844
-  _globals['_GETREQUEST']._serialized_start=846
-  _globals['_GETREQUEST']._serialized_end=933
-  _globals['_GETRESPONSE']._serialized_start=935
-  _globals['_GETRESPONSE']._serialized_end=997
-  _globals['_LISTREQUEST']._serialized_start=999
-  _globals['_LISTREQUEST']._serialized_end=1096
-  _globals['_LISTRESPONSE']._serialized_start=1098
-  _globals['_LISTRESPONSE']._serialized_end=1203
-  _globals['_STARTREQUEST']._serialized_start=1205
-  _globals['_STARTREQUEST']._serialized_end=1250
-  _globals['_STARTRESPONSE']._serialized_start=1252
-  _globals['_STARTRESPONSE']._serialized_end=1267
-  _globals['_STOPREQUEST']._serialized_start=1269
-  _globals['_STOPREQUEST']._serialized_end=1337
-  _globals['_STOPRESPONSE']._serialized_start=1339
-  _globals['_STOPRESPONSE']._serialized_end=1402
-  _globals['_SUSPENDREQUEST']._serialized_start=1404
-  _globals['_SUSPENDREQUEST']._serialized_end=1475
-  _globals['_SUSPENDRESPONSE']._serialized_start=1477
-  _globals['_SUSPENDRESPONSE']._serialized_end=1543
-  _globals['_RESUMEREQUEST']._serialized_start=1545
-  _globals['_RESUMEREQUEST']._serialized_end=1591
-  _globals['_RESUMERESPONSE']._serialized_start=1593
-  _globals['_RESUMERESPONSE']._serialized_end=1658
-  _globals['_RERUNREQUEST']._serialized_start=1660
-  _globals['_RERUNREQUEST']._serialized_end=1771
-  _globals['_RERUNRESPONSE']._serialized_start=1773
-  _globals['_RERUNRESPONSE']._serialized_end=1837
-  _globals['_SKIPREQUEST']._serialized_start=1840
-  _globals['_SKIPREQUEST']._serialized_end=1972
-  _globals['_SKIPRESPONSE']._serialized_start=1974
-  _globals['_SKIPRESPONSE']._serialized_end=2037
-  _globals['_EXPLAINREQUEST']._serialized_start=2039
-  _globals['_EXPLAINREQUEST']._serialized_end=2086
-  _globals['_EXPLAINRESPONSE']._serialized_start=2089
-  _globals['_EXPLAINRESPONSE']._serialized_end=2224
-  _globals['_GETJOBCHAINREQUEST']._serialized_start=2226
-  _globals['_GETJOBCHAINREQUEST']._serialized_end=2277
-  _globals['_GETJOBCHAINRESPONSE']._serialized_start=2279
-  _globals['_GETJOBCHAINRESPONSE']._serialized_end=2353
-  _globals['_FETCHJOBCHAINREQUEST']._serialized_start=2355
-  _globals['_FETCHJOBCHAINREQUEST']._serialized_end=2408
-  _globals['_FETCHJOBCHAINRESPONSE']._serialized_start=2410
-  _globals['_FETCHJOBCHAINRESPONSE']._serialized_end=2477
-  _globals['_LISTSPECSREQUEST']._serialized_start=2479
-  _globals['_LISTSPECSREQUEST']._serialized_end=2497
-  _globals['_LISTSPECSRESPONSE']._serialized_start=2499
-  _globals['_LISTSPECSRESPONSE']._serialized_end=2604
-  _globals['_LINTREQUEST']._serialized_start=2606
-  _globals['_LINTREQUEST']._serialized_end=2665
-  _globals['_SPECFILE']._serialized_start=2667
-  _globals['_SPECFILE']._serialized_end=2723
-  _globals['_LINTRESPONSE']._serialized_start=2725
-  _globals['_LINTRESPONSE']._serialized_end=2790
-  _globals['_RELOADSPECSREQUEST']._serialized_start=2792
-  _globals['_RELOADSPECSREQUEST']._serialized_end=2812
-  _globals['_RELOADSPECSRESPONSE']._serialized_start=2815
-  _globals['_RELOADSPECSRESPONSE']._serialized_end=2950
-  _globals['_GETRUNNINGREQUEST']._serialized_start=2952
-  _globals['_GETRUNNINGREQUEST']._serialized_end=3023
-  _globals['_GETRUNNINGRESPONSE']._serialized_start=3026
-  _globals['_GETRUNNINGRESPONSE']._serialized_end=3193
-  _globals['_WATCHREQUEST']._serialized_start=3196
-  _globals['_WATCHREQUEST']._serialized_end=3440
-  _globals['_WATCHRESPONSE']._serialized_start=3442
-  _globals['_WATCHRESPONSE']._serialized_end=3533
-  _globals['_REGISTERREQUEST']._serialized_start=3536
-  _globals['_REGISTERREQUEST']._serialized_end=3721
-  _globals['_REGISTERRESPONSE']._serialized_start=3724
-  _globals['_REGISTERRESPONSE']._serialized_end=3870
-  _globals['_BEATREQUEST']._serialized_start=3873
-  _globals['_BEATREQUEST']._serialized_end=4147
-  _globals['_BEATRESPONSE']._serialized_start=4149
-  _globals['_BEATRESPONSE']._serialized_end=4253
-  _globals['_REPORTREQUEST']._serialized_start=4255
-  _globals['_REPORTREQUEST']._serialized_end=4353
-  _globals['_RUNNERREPORT']._serialized_start=4356
-  _globals['_RUNNERREPORT']._serialized_end=4561
-  _globals['_REPORTRESPONSE']._serialized_start=4563
-  _globals['_REPORTRESPONSE']._serialized_end=4633
-  _globals['_REPORTRESULT']._serialized_start=4635
-  _globals['_REPORTRESULT']._serialized_end=4727
-  _globals['_UPLOADSUSPENDEDREQUEST']._serialized_start=4729
-  _globals['_UPLOADSUSPENDEDREQUEST']._serialized_end=4835
-  _globals['_UPLOADSUSPENDEDRESPONSE']._serialized_start=4837
-  _globals['_UPLOADSUSPENDEDRESPONSE']._serialized_end=4862
-  _globals['_FINISHREQUEST']._serialized_start=4865
-  _globals['_FINISHREQUEST']._serialized_end=5098
-  _globals['_FINISHRESPONSE']._serialized_start=5100
-  _globals['_FINISHRESPONSE']._serialized_end=5116
-  _globals['_REQUESTMANAGERSERVICE']._serialized_start=5119
-  _globals['_REQUESTMANAGERSERVICE']._serialized_end=6792
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
+  _globals['_CREATEREQUEST']._serialized_start=289
+  _globals['_CREATEREQUEST']._serialized_end=504
+  _globals['_CREATERESPONSE']._serialized_start=506
+  _globals['_CREATERESPONSE']._serialized_end=597
+  _globals['_PLANREQUEST']._serialized_start=599
+  _globals['_PLANREQUEST']._serialized_end=677
+  _globals['_PLANRESPONSE']._serialized_start=679
+  _globals['_PLANRESPONSE']._serialized_end=733
+  _globals['_GETREQUEST']._serialized_start=735
+  _globals['_GETREQUEST']._serialized_end=822
+  _globals['_GETRESPONSE']._serialized_start=824
+  _globals['_GETRESPONSE']._serialized_end=886
+  _globals['_LISTREQUEST']._serialized_start=888
+  _globals['_LISTREQUEST']._serialized_end=985
+  _globals['_LISTRESPONSE']._serialized_start=987
+  _globals['_LISTRESPONSE']._serialized_end=1092
+  _globals['_STARTREQUEST']._serialized_start=1094
+  _globals['_STARTREQUEST']._serialized_end=1139
+  _globals['_STARTRESPONSE']._serialized_start=1141
+  _globals['_STARTRESPONSE']._serialized_end=1156
+  _globals['_STOPREQUEST']._serialized_start=1158
+  _globals['_STOPREQUEST']._serialized_end=1226
+  _globals['_STOPRESPONSE']._serialized_start=1228
+  _globals['_STOPRESPONSE']._serialized_end=1291
+  _globals['_SUSPENDREQUEST']._serialized_start=1293
+  _globals['_SUSPENDREQUEST']._serialized_end=1364
+  _globals['_SUSPENDRESPONSE']._serialized_start=1366
+  _globals['_SUSPENDRESPONSE']._serialized_end=1432
+  _globals['_RESUMEREQUEST']._serialized_start=1434
+  _globals['_RESUMEREQUEST']._serialized_end=1480
+  _globals['_RESUMERESPONSE']._serialized_start=1482
+  _globals['_RESUMERESPONSE']._serialized_end=1547
+  _globals['_RERUNREQUEST']._serialized_start=1549
+  _globals['_RERUNREQUEST']._serialized_end=1660
+  _globals['_RERUNRESPONSE']._serialized_start=1662
+  _globals['_RERUNRESPONSE']._serialized_end=1726
+  _globals['_SKIPREQUEST']._serialized_start=1729
+  _globals['_SKIPREQUEST']._serialized_end=1861
+  _globals['_SKIPRESPONSE']._serialized_start=1863
+  _globals['_SKIPRESPONSE']._serialized_end=1926
+  _globals['_EXPLAINREQUEST']._serialized_start=1928
+  _globals['_EXPLAINREQUEST']._serialized_end=1975
+  _globals['_EXPLAINRESPONSE']._serialized_start=1978
+  _globals['_EXPLAINRESPONSE']._serialized_end=2113
+  _globals['_GETJOBCHAINREQUEST']._serialized_start=2115
+  _globals['_GETJOBCHAINREQUEST']._serialized_end=2166
+  _globals['_GETJOBCHAINRESPONSE']._serialized_start=2168
+  _globals['_GETJOBCHAINRESPONSE']._serialized_end=2242
+  _globals['_FETCHJOBCHAINREQUEST']._serialized_start=2244
+  _globals['_FETCHJOBCHAINREQUEST']._serialized_end=2297
+  _globals['_FETCHJOBCHAINRESPONSE']._serialized_start=2299
+  _globals['_FETCHJOBCHAINRESPONSE']._serialized_end=2366
+  _globals['_GETRUNNINGREQUEST']._serialized_start=2368
+  _globals['_GETRUNNINGREQUEST']._serialized_end=2439
+  _globals['_GETRUNNINGRESPONSE']._serialized_start=2442
+  _globals['_GETRUNNINGRESPONSE']._serialized_end=2609
+  _globals['_WATCHREQUEST']._serialized_start=2612
+  _globals['_WATCHREQUEST']._serialized_end=2856
+  _globals['_WATCHRESPONSE']._serialized_start=2858
+  _globals['_WATCHRESPONSE']._serialized_end=2949
+  _globals['_REQUESTMANAGERSERVICE']._serialized_start=2952
+  _globals['_REQUESTMANAGERSERVICE']._serialized_end=4026
 # @@protoc_insertion_point(module_scope)

@@ -105,21 +105,6 @@ class RequestManagerServiceStub:
                 request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainResponse.FromString,
                 _registered_method=True)
-        self.ListSpecs = channel.unary_unary(
-                '/spincycle.v1.RequestManagerService/ListSpecs',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ListSpecsRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ListSpecsResponse.FromString,
-                _registered_method=True)
-        self.Lint = channel.unary_unary(
-                '/spincycle.v1.RequestManagerService/Lint',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.LintRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.LintResponse.FromString,
-                _registered_method=True)
-        self.ReloadSpecs = channel.unary_unary(
-                '/spincycle.v1.RequestManagerService/ReloadSpecs',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReloadSpecsRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReloadSpecsResponse.FromString,
-                _registered_method=True)
         self.GetRunning = channel.unary_unary(
                 '/spincycle.v1.RequestManagerService/GetRunning',
                 request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetRunningRequest.SerializeToString,
@@ -129,31 +114,6 @@ class RequestManagerServiceStub:
                 '/spincycle.v1.RequestManagerService/Watch',
                 request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.WatchRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.WatchResponse.FromString,
-                _registered_method=True)
-        self.Register = channel.unary_unary(
-                '/spincycle.v1.RequestManagerService/Register',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.RegisterRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.RegisterResponse.FromString,
-                _registered_method=True)
-        self.Beat = channel.unary_unary(
-                '/spincycle.v1.RequestManagerService/Beat',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.BeatRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.BeatResponse.FromString,
-                _registered_method=True)
-        self.Report = channel.unary_unary(
-                '/spincycle.v1.RequestManagerService/Report',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReportRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReportResponse.FromString,
-                _registered_method=True)
-        self.UploadSuspended = channel.stream_unary(
-                '/spincycle.v1.RequestManagerService/UploadSuspended',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedResponse.FromString,
-                _registered_method=True)
-        self.Finish = channel.unary_unary(
-                '/spincycle.v1.RequestManagerService/Finish',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.FinishRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.FinishResponse.FromString,
                 _registered_method=True)
 
 
@@ -280,28 +240,6 @@ class RequestManagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListSpecs(self, request, context):
-        """ListSpecs answers what can be created, by name.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Lint(self, request, context):
-        """Lint checks spec files that the caller sends, as they would be checked at start.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ReloadSpecs(self, request, context):
-        """ReloadSpecs reads the specs directory again: all or nothing. With findings of severity
-        error the old specs stay in force. Requests keep the specs they were made from.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def GetRunning(self, request, context):
         """GetRunning answers every job that is being run, on all runners. A runner that does not
         answer within its time is left out and named.
@@ -319,52 +257,6 @@ class RequestManagerServiceServicer:
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
         INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
         docs/streams.md says what is promised.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Register(self, request, context):
-        """Register makes a job runner known. A runner calls it at boot under a fresh id.
-        Idempotent.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Beat(self, request, context):
-        """Beat tells that a runner is alive and its work path moves. FAILED_PRECONDITION (reason
-        RUNNER_UNKNOWN): the runner was given up; it must abandon its chains without a report
-        and register again under a fresh id.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Report(self, request, context):
-        """Report takes progress, ends and saved states of many requests of one runner. Each is
-        taken or refused on its own. Idempotent: a report that was taken before is taken again
-        and changes nothing. Refused with STALE_EPOCH: the runner must abandon that chain.
-        Refused with INVALID_STATE: the request has ended otherwise; nothing is left to do.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def UploadSuspended(self, request_iterator, context):
-        """UploadSuspended takes the saved state of one suspended request that is too large for a
-        message of Report (above 16 MiB), in parts that are to be joined. It is stored when the
-        call returns. Idempotent. FAILED_PRECONDITION (reason STALE_EPOCH): the runner must abandon
-        that chain; (reason INVALID_STATE): the request has ended otherwise. NOT_FOUND (reason
-        REQUEST_NOT_FOUND).
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Finish(self, request, context):
-        """Finish takes the end of one request, as one report. FAILED_PRECONDITION: STALE_EPOCH or
-        INVALID_STATE, as in Report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -438,21 +330,6 @@ def add_RequestManagerServiceServicer_to_server(servicer, server):
                     request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainResponse.SerializeToString,
             ),
-            'ListSpecs': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListSpecs,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ListSpecsRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ListSpecsResponse.SerializeToString,
-            ),
-            'Lint': grpc.unary_unary_rpc_method_handler(
-                    servicer.Lint,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.LintRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.LintResponse.SerializeToString,
-            ),
-            'ReloadSpecs': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReloadSpecs,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReloadSpecsRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReloadSpecsResponse.SerializeToString,
-            ),
             'GetRunning': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRunning,
                     request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetRunningRequest.FromString,
@@ -462,31 +339,6 @@ def add_RequestManagerServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.WatchRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.WatchResponse.SerializeToString,
-            ),
-            'Register': grpc.unary_unary_rpc_method_handler(
-                    servicer.Register,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.RegisterRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.RegisterResponse.SerializeToString,
-            ),
-            'Beat': grpc.unary_unary_rpc_method_handler(
-                    servicer.Beat,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.BeatRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.BeatResponse.SerializeToString,
-            ),
-            'Report': grpc.unary_unary_rpc_method_handler(
-                    servicer.Report,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReportRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ReportResponse.SerializeToString,
-            ),
-            'UploadSuspended': grpc.stream_unary_rpc_method_handler(
-                    servicer.UploadSuspended,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedResponse.SerializeToString,
-            ),
-            'Finish': grpc.unary_unary_rpc_method_handler(
-                    servicer.Finish,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.FinishRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.FinishResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -857,87 +709,6 @@ class RequestManagerService:
             _registered_method=True)
 
     @staticmethod
-    def ListSpecs(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/spincycle.v1.RequestManagerService/ListSpecs',
-            spincycle_dot_v1_dot_request__manager__service__pb2.ListSpecsRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.ListSpecsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Lint(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/spincycle.v1.RequestManagerService/Lint',
-            spincycle_dot_v1_dot_request__manager__service__pb2.LintRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.LintResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ReloadSpecs(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/spincycle.v1.RequestManagerService/ReloadSpecs',
-            spincycle_dot_v1_dot_request__manager__service__pb2.ReloadSpecsRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.ReloadSpecsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def GetRunning(request,
             target,
             options=(),
@@ -981,141 +752,6 @@ class RequestManagerService:
             '/spincycle.v1.RequestManagerService/Watch',
             spincycle_dot_v1_dot_request__manager__service__pb2.WatchRequest.SerializeToString,
             spincycle_dot_v1_dot_request__manager__service__pb2.WatchResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Register(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/spincycle.v1.RequestManagerService/Register',
-            spincycle_dot_v1_dot_request__manager__service__pb2.RegisterRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.RegisterResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Beat(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/spincycle.v1.RequestManagerService/Beat',
-            spincycle_dot_v1_dot_request__manager__service__pb2.BeatRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.BeatResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Report(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/spincycle.v1.RequestManagerService/Report',
-            spincycle_dot_v1_dot_request__manager__service__pb2.ReportRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.ReportResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def UploadSuspended(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_unary(
-            request_iterator,
-            target,
-            '/spincycle.v1.RequestManagerService/UploadSuspended',
-            spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.UploadSuspendedResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Finish(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/spincycle.v1.RequestManagerService/Finish',
-            spincycle_dot_v1_dot_request__manager__service__pb2.FinishRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.FinishResponse.FromString,
             options,
             channel_credentials,
             insecure,

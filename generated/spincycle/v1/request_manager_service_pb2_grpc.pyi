@@ -81,14 +81,6 @@ class RequestManagerServiceStub:
     """FetchJobChain streams the chain of a request in parts, however large it is. Jobs come
     in creation order; the parts' lists are to be joined.
     """
-    ListSpecs: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.ListSpecsRequest, _request_manager_service_pb2.ListSpecsResponse]
-    """ListSpecs answers what can be created, by name."""
-    Lint: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.LintRequest, _request_manager_service_pb2.LintResponse]
-    """Lint checks spec files that the caller sends, as they would be checked at start."""
-    ReloadSpecs: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.ReloadSpecsRequest, _request_manager_service_pb2.ReloadSpecsResponse]
-    """ReloadSpecs reads the specs directory again: all or nothing. With findings of severity
-    error the old specs stay in force. Requests keep the specs they were made from.
-    """
     GetRunning: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.GetRunningRequest, _request_manager_service_pb2.GetRunningResponse]
     """GetRunning answers every job that is being run, on all runners. A runner that does not
     answer within its time is left out and named.
@@ -102,32 +94,6 @@ class RequestManagerServiceStub:
     WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
     INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
     docs/streams.md says what is promised.
-    """
-    Register: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.RegisterRequest, _request_manager_service_pb2.RegisterResponse]
-    """Register makes a job runner known. A runner calls it at boot under a fresh id.
-    Idempotent.
-    """
-    Beat: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.BeatRequest, _request_manager_service_pb2.BeatResponse]
-    """Beat tells that a runner is alive and its work path moves. FAILED_PRECONDITION (reason
-    RUNNER_UNKNOWN): the runner was given up; it must abandon its chains without a report
-    and register again under a fresh id.
-    """
-    Report: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.ReportRequest, _request_manager_service_pb2.ReportResponse]
-    """Report takes progress, ends and saved states of many requests of one runner. Each is
-    taken or refused on its own. Idempotent: a report that was taken before is taken again
-    and changes nothing. Refused with STALE_EPOCH: the runner must abandon that chain.
-    Refused with INVALID_STATE: the request has ended otherwise; nothing is left to do.
-    """
-    UploadSuspended: _aio.StreamUnaryMultiCallable[_request_manager_service_pb2.UploadSuspendedRequest, _request_manager_service_pb2.UploadSuspendedResponse]
-    """UploadSuspended takes the saved state of one suspended request that is too large for a
-    message of Report (above 16 MiB), in parts that are to be joined. It is stored when the
-    call returns. Idempotent. FAILED_PRECONDITION (reason STALE_EPOCH): the runner must abandon
-    that chain; (reason INVALID_STATE): the request has ended otherwise. NOT_FOUND (reason
-    REQUEST_NOT_FOUND).
-    """
-    Finish: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.FinishRequest, _request_manager_service_pb2.FinishResponse]
-    """Finish takes the end of one request, as one report. FAILED_PRECONDITION: STALE_EPOCH or
-    INVALID_STATE, as in Report.
     """
 
 class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -277,32 +243,6 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def ListSpecs(
-        self,
-        request: _request_manager_service_pb2.ListSpecsRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.ListSpecsRequest, _abc.Awaitable[_request_manager_service_pb2.ListSpecsResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.ListSpecsResponse]:
-        """ListSpecs answers what can be created, by name."""
-
-    @_abc_1.abstractmethod
-    def Lint(
-        self,
-        request: _request_manager_service_pb2.LintRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.LintRequest, _abc.Awaitable[_request_manager_service_pb2.LintResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.LintResponse]:
-        """Lint checks spec files that the caller sends, as they would be checked at start."""
-
-    @_abc_1.abstractmethod
-    def ReloadSpecs(
-        self,
-        request: _request_manager_service_pb2.ReloadSpecsRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.ReloadSpecsRequest, _abc.Awaitable[_request_manager_service_pb2.ReloadSpecsResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.ReloadSpecsResponse]:
-        """ReloadSpecs reads the specs directory again: all or nothing. With findings of severity
-        error the old specs stay in force. Requests keep the specs they were made from.
-        """
-
-    @_abc_1.abstractmethod
     def GetRunning(
         self,
         request: _request_manager_service_pb2.GetRunningRequest,
@@ -326,62 +266,6 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
         INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
         docs/streams.md says what is promised.
-        """
-
-    @_abc_1.abstractmethod
-    def Register(
-        self,
-        request: _request_manager_service_pb2.RegisterRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.RegisterRequest, _abc.Awaitable[_request_manager_service_pb2.RegisterResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.RegisterResponse]:
-        """Register makes a job runner known. A runner calls it at boot under a fresh id.
-        Idempotent.
-        """
-
-    @_abc_1.abstractmethod
-    def Beat(
-        self,
-        request: _request_manager_service_pb2.BeatRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.BeatRequest, _abc.Awaitable[_request_manager_service_pb2.BeatResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.BeatResponse]:
-        """Beat tells that a runner is alive and its work path moves. FAILED_PRECONDITION (reason
-        RUNNER_UNKNOWN): the runner was given up; it must abandon its chains without a report
-        and register again under a fresh id.
-        """
-
-    @_abc_1.abstractmethod
-    def Report(
-        self,
-        request: _request_manager_service_pb2.ReportRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.ReportRequest, _abc.Awaitable[_request_manager_service_pb2.ReportResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.ReportResponse]:
-        """Report takes progress, ends and saved states of many requests of one runner. Each is
-        taken or refused on its own. Idempotent: a report that was taken before is taken again
-        and changes nothing. Refused with STALE_EPOCH: the runner must abandon that chain.
-        Refused with INVALID_STATE: the request has ended otherwise; nothing is left to do.
-        """
-
-    @_abc_1.abstractmethod
-    def UploadSuspended(
-        self,
-        request_iterator: _abc.AsyncIterator[_request_manager_service_pb2.UploadSuspendedRequest],
-        context: _aio.ServicerContext[_abc.AsyncIterator[_request_manager_service_pb2.UploadSuspendedRequest], _abc.Awaitable[_request_manager_service_pb2.UploadSuspendedResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.UploadSuspendedResponse]:
-        """UploadSuspended takes the saved state of one suspended request that is too large for a
-        message of Report (above 16 MiB), in parts that are to be joined. It is stored when the
-        call returns. Idempotent. FAILED_PRECONDITION (reason STALE_EPOCH): the runner must abandon
-        that chain; (reason INVALID_STATE): the request has ended otherwise. NOT_FOUND (reason
-        REQUEST_NOT_FOUND).
-        """
-
-    @_abc_1.abstractmethod
-    def Finish(
-        self,
-        request: _request_manager_service_pb2.FinishRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.FinishRequest, _abc.Awaitable[_request_manager_service_pb2.FinishResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.FinishResponse]:
-        """Finish takes the end of one request, as one report. FAILED_PRECONDITION: STALE_EPOCH or
-        INVALID_STATE, as in Report.
         """
 
 def add_RequestManagerServiceServicer_to_server(servicer: RequestManagerServiceServicer, server: _aio.Server) -> None: ...

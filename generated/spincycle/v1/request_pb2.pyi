@@ -205,36 +205,6 @@ class RequestArg(_message.Message):
 Global___RequestArg: _TypeAlias = RequestArg  # noqa: Y015
 
 @_typing.final
-class RequestSpec(_message.Message):
-    """RequestSpec describes a request that can be created."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: _builtins.int
-    ARGS_FIELD_NUMBER: _builtins.int
-    name: _builtins.str
-    """Name of the request: the type of a CreateRequest."""
-    @_builtins.property
-    def args(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestArg]:
-        """Arguments in spec order: the required ones, then the optional ones. Static ones are
-        not listed.
-        """
-
-    def __init__(
-        self,
-        *,
-        name: _builtins.str = ...,
-        args: _abc.Iterable[Global___RequestArg] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "name", b"name"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RequestSpec: _TypeAlias = RequestSpec  # noqa: Y015
-
-@_typing.final
 class RequestFilter(_message.Message):
     """RequestFilter selects requests. What is set must all hold."""
 
@@ -311,37 +281,3 @@ class RequestFilter(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequestFilter: _TypeAlias = RequestFilter  # noqa: Y015
-
-@_typing.final
-class RequestProgress(_message.Message):
-    """RequestProgress tells how far a running request is."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    FINISHED_JOBS_FIELD_NUMBER: _builtins.int
-    EPOCH_FIELD_NUMBER: _builtins.int
-    ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Request that this is about."""
-    finished_jobs: _builtins.int
-    """Jobs that are COMPLETE; see Request.finished_jobs."""
-    epoch: _builtins.int
-    """Epoch of the assignment; see FinishRequest.epoch."""
-    rolled_back_jobs: _builtins.int
-    """See Request.rolled_back_jobs."""
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        finished_jobs: _builtins.int = ...,
-        epoch: _builtins.int = ...,
-        rolled_back_jobs: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "finished_jobs", b"finished_jobs", "request_id", b"request_id", "rolled_back_jobs", b"rolled_back_jobs"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RequestProgress: _TypeAlias = RequestProgress  # noqa: Y015

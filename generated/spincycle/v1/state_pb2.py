@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spincycle/v1/state.proto\x12\x0cspincycle.v1*\xa4\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x12\n\x0eSTATE_COMPLETE\x10\x03\x12\x0e\n\nSTATE_FAIL\x10\x04\x12\x12\n\x0eSTATE_RESERVED\x10\x05\x12\x11\n\rSTATE_STOPPED\x10\x06\x12\x13\n\x0fSTATE_SUSPENDED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18spincycle/v1/state.proto\x12\x0cspincycle.v1*\xa4\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x12\n\x0eSTATE_COMPLETE\x10\x03\x12\x0e\n\nSTATE_FAIL\x10\x04\x12\x12\n\x0eSTATE_RESERVED\x10\x05\x12\x11\n\rSTATE_STOPPED\x10\x06\x12\x13\n\x0fSTATE_SUSPENDED\x10\x07\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
   _globals['_STATE']._serialized_start=43
   _globals['_STATE']._serialized_end=207
 # @@protoc_insertion_point(module_scope)

@@ -15,7 +15,7 @@ from spincycle.job_chain import Value
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2
 
-    from spincycle.v1 import request_pb2
+    from spincycle.v1 import request_pb2, spec_pb2
 
 
 def parse_args(words: Iterable[str]) -> dict[str, Value]:
@@ -42,7 +42,7 @@ def parse_args(words: Iterable[str]) -> dict[str, Value]:
     return args
 
 
-def check_names(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
+def check_names(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
     """Refuse arguments that the request does not have.
 
     Raises:
@@ -60,14 +60,12 @@ def check_names(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -> Non
     raise Problem(f'request {spec.name} has no argument "{unknown[0]}"{meant}', hint)
 
 
-def missing(
-    spec: request_pb2.RequestSpec, args: Mapping[str, Value]
-) -> list[request_pb2.RequestArg]:
+def missing(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> list[request_pb2.RequestArg]:
     """Required arguments that were not given, in spec order."""
     return [arg for arg in spec.args if arg.type == "required" and arg.name not in args]
 
 
-def ensure_complete(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
+def ensure_complete(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
     """Refuse arguments among which a required one is missing.
 
     Raises:
@@ -81,7 +79,7 @@ def ensure_complete(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) ->
         )
 
 
-def without_defaults(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -> dict[str, Value]:
+def without_defaults(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> dict[str, Value]:
     """The arguments in spec order, without optional ones that only repeat their default."""
     return {
         arg.name: args[arg.name]
@@ -92,7 +90,7 @@ def without_defaults(spec: request_pb2.RequestSpec, args: Mapping[str, Value]) -
 
 
 def full_command(
-    spec: request_pb2.RequestSpec, args: Mapping[str, Value], given: Sequence[tuple[str, str]]
+    spec: spec_pb2.RequestSpec, args: Mapping[str, Value], given: Sequence[tuple[str, str]]
 ) -> str:
     """The command that does the same without a question."""
     secret = {arg.name for arg in spec.args if arg.secret}

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from spincycle.v1 import (
-        event_pb2,
         job_chain_pb2,
         job_log_pb2,
-        job_log_service_pb2,
+        job_output_pb2,
         plan_pb2,
+        request_event_pb2,
         request_manager_service_pb2,
         request_pb2,
+        spec_pb2,
     )
 
 
@@ -36,7 +37,7 @@ class EntryFilter:
 class Backend(Protocol):
     """The services. Every method raises SpinCycleError when its call fails."""
 
-    async def specs(self) -> list[request_pb2.RequestSpec]:
+    async def specs(self) -> list[spec_pb2.RequestSpec]:
         """What can be created, by name."""
 
     async def create(self, wish: request_manager_service_pb2.CreateRequest) -> request_pb2.Request:
@@ -81,7 +82,7 @@ class Backend(Protocol):
 
     def watch(
         self, request_id: str, cursor: str, requests_only: bool = False
-    ) -> AsyncIterator[event_pb2.RequestEvent]:
+    ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         """Changes of a request from a cursor on, or from a snapshot if it is empty."""
 
     def entries(self, request_id: str, wanted: EntryFilter) -> AsyncIterator[job_log_pb2.JobLog]:
@@ -89,7 +90,7 @@ class Backend(Protocol):
 
     def tail(
         self, request_id: str, after_position: int, follow: bool, live_output: bool = False
-    ) -> AsyncIterator[job_log_pb2.JobLog | job_log_service_pb2.JobOutput]:
+    ) -> AsyncIterator[job_log_pb2.JobLog | job_output_pb2.JobOutput]:
         """Journal entries of a request after a position, and with `follow` those to come.
 
         With `live_output` also what running tries print. Pieces overlap after a reconnection,

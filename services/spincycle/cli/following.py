@@ -15,7 +15,7 @@ from spincycle.state import FINAL, State
 
 if TYPE_CHECKING:
     from spincycle.cli.backend import Backend
-    from spincycle.v1 import event_pb2, job_log_pb2
+    from spincycle.v1 import job_log_pb2, request_event_pb2
 
 _PASSING = frozenset(
     {
@@ -45,7 +45,7 @@ async def watch_events(
     on_lost: Callable[[str], None] = lambda _: None,
     requests_only: bool = False,
     patience: Patience | None = None,
-) -> AsyncIterator[event_pb2.RequestEvent]:
+) -> AsyncIterator[request_event_pb2.RequestEvent]:
     """Every event of a request, over as many connections as it takes; the caller ends it.
 
     A first connection that fails is an error; a later one is tried again for as long as the

@@ -15,17 +15,22 @@ from spincycle.cli.tls import channel_credentials, failure_told_by_grpc
 from spincycle.errors import DeadlineExceeded, ServiceUnavailable, SpinCycleError
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import request_manager_service_pb2_grpc
+from spincycle.v1 import (
+    request_manager_service_pb2_grpc,
+    spec_service_pb2,
+    spec_service_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from spincycle.v1 import (
-        event_pb2,
         job_chain_pb2,
         job_log_pb2,
-        job_log_service_pb2,
         job_log_service_pb2_grpc,
+        job_output_pb2,
         plan_pb2,
+        request_event_pb2,
         request_pb2,
+        spec_pb2,
     )
 
 REQUEST_MANAGER = "the request manager"
@@ -54,11 +59,14 @@ class GrpcBackend:
         self._manager = request_manager_service_pb2_grpc.RequestManagerServiceStub(
             self._manager_channel
         )
+        self._specs = spec_service_pb2_grpc.SpecServiceStub(self._manager_channel)
         self._job_log_channel: grpc.aio.Channel | None = None
 
-    async def specs(self) -> list[request_pb2.RequestSpec]:
+    async def specs(self) -> list[spec_pb2.RequestSpec]:
         """See Backend."""
-        return list((await self._ask(self._manager.ListSpecs, rm.ListSpecsRequest())).specs)
+        return list(
+            (await self._ask(self._specs.ListSpecs, spec_service_pb2.ListSpecsRequest())).specs
+        )
 
     async def create(self, wish: rm.CreateRequest) -> request_pb2.Request:
         """See Backend."""
@@ -146,7 +154,7 @@ class GrpcBackend:
 
     async def watch(
         self, request_id: str, cursor: str, requests_only: bool = False
-    ) -> AsyncIterator[event_pb2.RequestEvent]:
+    ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         """See Backend."""
         asked = rm.WatchRequest(
             request_ids=[request_id],
@@ -181,7 +189,7 @@ class GrpcBackend:
 
     async def tail(
         self, request_id: str, after_position: int, follow: bool, live_output: bool = False
-    ) -> AsyncIterator[job_log_pb2.JobLog | job_log_service_pb2.JobOutput]:
+    ) -> AsyncIterator[job_log_pb2.JobLog | job_output_pb2.JobOutput]:
         """See Backend."""
         from spincycle.v1 import job_log_service_pb2
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         job_log_pb2,
         request_manager_service_pb2,
         request_pb2,
+        spec_pb2,
         status_pb2,
     )
 
@@ -224,7 +225,7 @@ def entry_lines(entry: job_log_pb2.JobLog, with_output: bool = True) -> list[str
     return [f"{label + ':':<10}{text}" for label, text in pairs.items()]
 
 
-def arg_lines(spec: request_pb2.RequestSpec, width: int | None = None) -> list[str]:
+def arg_lines(spec: spec_pb2.RequestSpec, width: int | None = None) -> list[str]:
     """The arguments of a request as `spinc help` lists them: one a line, if there is room."""
     longest = max((len(arg.name) for arg in spec.args), default=0)
     lines = [_arg_line(arg, longest) for arg in spec.args]

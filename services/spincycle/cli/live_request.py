@@ -11,7 +11,7 @@ from spincycle.cli.values import plain, shown
 from spincycle.state import FINAL, State
 
 if TYPE_CHECKING:
-    from spincycle.v1 import event_pb2, job_chain_pb2, request_pb2, status_pb2
+    from spincycle.v1 import job_chain_pb2, request_event_pb2, request_pb2, status_pb2
 
 _PREFIXES = ("request_", "sequence_", "conditional_")
 
@@ -112,7 +112,7 @@ class LiveRequest:
         """Whether the request is in a state that it never leaves."""
         return self.state in FINAL
 
-    def apply(self, event: event_pb2.RequestEvent) -> list[LiveJob]:
+    def apply(self, event: request_event_pb2.RequestEvent) -> list[LiveJob]:
         """Take one event; answer the jobs that changed."""
         self.cursor = event.cursor or self.cursor
         change = event.WhichOneof("change")

@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.v1 import job_log_service_pb2
+from spincycle.v1 import job_output_pb2
 
 if TYPE_CHECKING:
     from spincycle.v1 import job_log_pb2
 
-JobOutput = job_log_service_pb2.JobOutput
-STDOUT = job_log_service_pb2.OUTPUT_STREAM_STDOUT
-STDERR = job_log_service_pb2.OUTPUT_STREAM_STDERR
+JobOutput = job_output_pb2.JobOutput
+STDOUT = job_output_pb2.OUTPUT_STREAM_STDOUT
+STDERR = job_output_pb2.OUTPUT_STREAM_STDERR
 
 _COMPARED = 512
 """Bytes told last that must stand in the journal before what is taken for new."""

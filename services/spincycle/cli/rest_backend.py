@@ -26,12 +26,13 @@ from spincycle.gateway.translate.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNN
 from spincycle.gateway.translate.messages import CREATE_REQUEST, JOB_CHAIN, REQUEST
 from spincycle.state import State
 from spincycle.v1 import (
-    event_pb2,
     job_chain_pb2,
     job_log_pb2,
-    job_log_service_pb2,
+    job_output_pb2,
     plan_pb2,
+    request_event_pb2,
     request_pb2,
+    spec_pb2,
     status_pb2,
 )
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -49,7 +50,7 @@ class RestBackend:
     def __init__(self, settings: Settings) -> None:
         self._gateway = GatewayClient(settings)
 
-    async def specs(self) -> list[request_pb2.RequestSpec]:
+    async def specs(self) -> list[spec_pb2.RequestSpec]:
         """See Backend."""
         found = await self._gateway.call("GET", _FULL + "/request-list")
         return [FULL_SPEC.decode(one) for one in found]
@@ -136,7 +137,7 @@ class RestBackend:
 
     async def watch(
         self, request_id: str, cursor: str, requests_only: bool = False
-    ) -> AsyncIterator[event_pb2.RequestEvent]:
+    ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         """See Backend."""
         wanted = "requestsOnly" if requests_only else "jobChain"
         async for change in self._events(request_id, [wanted], cursor):
@@ -144,7 +145,7 @@ class RestBackend:
 
     async def _events(
         self, request_id: str, wanted: list[str], cursor: str = ""
-    ) -> AsyncIterator[event_pb2.RequestEvent]:
+    ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         path, query = _one(request_id) + "/events", [(name, "true") for name in wanted]
         async for event in self._gateway.events(path, query, cursor):
             if event.name == "end":
@@ -174,7 +175,7 @@ class RestBackend:
 
     async def tail(
         self, request_id: str, after_position: int, follow: bool, live_output: bool = False
-    ) -> AsyncIterator[job_log_pb2.JobLog | job_log_service_pb2.JobOutput]:
+    ) -> AsyncIterator[job_log_pb2.JobLog | job_output_pb2.JobOutput]:
         """See Backend; output is among the events, and the gateway is asked for entries."""
         if follow and live_output:
             entries = self.tail(request_id, after_position, follow)
@@ -190,7 +191,7 @@ class RestBackend:
                 return
             await asyncio.sleep(_POLL)
 
-    async def _output(self, request_id: str) -> AsyncIterator[job_log_service_pb2.JobOutput]:
+    async def _output(self, request_id: str) -> AsyncIterator[job_output_pb2.JobOutput]:
         async for event in self._events(request_id, ["requestsOnly", "output"]):
             if event.HasField("output"):
                 yield event.output

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from spincycle.cli.problem import Problem
 
 if TYPE_CHECKING:
-    from spincycle.v1 import request_pb2
+    from spincycle.v1 import spec_pb2
 
 
-def spec_named(specs: Iterable[request_pb2.RequestSpec], name: str) -> request_pb2.RequestSpec:
+def spec_named(specs: Iterable[spec_pb2.RequestSpec], name: str) -> spec_pb2.RequestSpec:
     """The request of that name.
 
     Raises:

@@ -19,7 +19,7 @@ from spincycle.state import State
 if TYPE_CHECKING:
     from spincycle.cli.backend import Backend
     from spincycle.cli.printed import JobOutput
-    from spincycle.v1 import event_pb2, job_log_pb2
+    from spincycle.v1 import job_log_pb2, request_event_pb2
 
 EXIT_CODES = {State.COMPLETE: 0, State.FAIL: 1, State.STOPPED: 3}
 """Exit code of a command that waited for the end of a request."""
@@ -130,7 +130,7 @@ async def _show(backend: Backend, live: LiveRequest, view: View, follow: bool) -
 
 
 async def _ensure_chain(
-    backend: Backend, live: LiveRequest, snapshot: event_pb2.RequestSnapshot
+    backend: Backend, live: LiveRequest, snapshot: request_event_pb2.RequestSnapshot
 ) -> None:
     if snapshot.HasField("job_chain"):
         return

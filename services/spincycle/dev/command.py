@@ -20,7 +20,6 @@ import click
 @click.option("--postgres-dsn", metavar="DSN", help="Use this PostgreSQL, not an embedded one.")
 @click.option("--gateway-port", default=32308, show_default=True, help="0 is any free one.")
 @click.option("--request-manager-port", default=32310, show_default=True)
-@click.option("--job-runner-port", default=32311, show_default=True)
 @click.option("--job-log-port", default=32312, show_default=True)
 @click.option("--free-ports", is_flag=True, help="Take whatever ports are free.")
 @click.option("--job-runners", default=1, show_default=True, type=click.IntRange(1, 16))
@@ -32,7 +31,6 @@ def dev(
     postgres_dsn: str | None,
     gateway_port: int,
     request_manager_port: int,
-    job_runner_port: int,
     job_log_port: int,
     free_ports: bool,
     job_runners: int,
@@ -55,7 +53,7 @@ def dev(
 
     if ephemeral and data is not None:
         raise click.UsageError("--data keeps the database, --ephemeral throws it away: give one")
-    ports = Ports(gateway_port, request_manager_port, job_runner_port, job_log_port)
+    ports = Ports(gateway_port, request_manager_port, job_log_port)
     console = Console()
     try:
         content = find_content(specs, jobs)

@@ -15,6 +15,7 @@ from spincycle.dev.errors import AlreadyRunning, StackError
 from spincycle.dev.keeper import Keeper
 from spincycle.dev.lock import FileLock, Locked
 from spincycle.dev.marked import end_marked, find_marked
+from spincycle.dev.sockets import SocketDirectory
 
 _CLEANING = 30.0
 _LOCK = "stack.lock"
@@ -48,7 +49,14 @@ class StackHome:
         self._kept = kept
         self._lock: FileLock | None = None
         self._keeper: Keeper | None = None
+        self._sockets: SocketDirectory | None = None
         self.path = Path()
+
+    @property
+    def sockets(self) -> Path:
+        """Directory of the Unix sockets, while the directory is taken."""
+        assert self._sockets is not None
+        return self._sockets.path
 
     async def take(self) -> int:
         """Take the directory; answer how many processes of an earlier stack had to be ended.
@@ -63,8 +71,13 @@ class StackHome:
         except OSError as error:
             raise StackError(f"cannot use {error.filename or self.path}: {error.strerror}")
         self.write_note({})
+        try:
+            self._sockets = SocketDirectory(self.path)
+        except OSError as error:
+            raise StackError(f"cannot make a directory for Unix sockets: {error}")
         left = [self.path / "postgres" / "postgres.lock", self.path / _LOCK]
-        self._keeper = Keeper(self.path, left if self._kept else [self.path], self._lock.descriptor)
+        left = left if self._kept else [self.path]
+        self._keeper = Keeper(self.path, [*left, self.sockets], self._lock.descriptor)
         remains = find_marked(self.path)
         if remains:
             await asyncio.to_thread(end_marked, self.path, 3.0)
@@ -80,6 +93,8 @@ class StackHome:
         if self._keeper is None:
             return
         await asyncio.to_thread(end_marked, self.path, 1.0)
+        if self._sockets is not None:
+            self._sockets.remove()
         if self._kept is None:
             shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:

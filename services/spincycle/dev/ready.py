@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from spincycle.dev.services import Service
+from spincycle.rpc.address import is_unix, socket_path
 
 _TIMEOUT = 2.0
 
@@ -16,17 +17,17 @@ _TIMEOUT = 2.0
 async def is_ready(service: Service) -> bool:
     """Ask a service by its own protocol; False if it does not answer, for whatever reason."""
     if service.protocol == "http":
-        return await _answers_http(service.port)
-    if not await _listens(service.port):
+        return await _answers_http(service.address)
+    if not await _listens(service.address):
         # Spares the channel its growing waits between attempts.
         return False
     return await _serves(service.address)
 
 
-async def _listens(port: int) -> bool:
+async def _listens(address: str) -> bool:
     try:
         async with asyncio.timeout(_TIMEOUT):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            _, writer = await _connect(address)
     except (OSError, TimeoutError):
         return False
     writer.close()
@@ -49,10 +50,17 @@ async def _serves(address: str) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def _answers_http(port: int) -> bool:
+async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if is_unix(address):
+        return await asyncio.open_unix_connection(socket_path(address))
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def _answers_http(address: str) -> bool:
     try:
         async with asyncio.timeout(_TIMEOUT):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await _connect(address)
             try:
                 writer.write(b"GET /version HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
                 status = await reader.readline()

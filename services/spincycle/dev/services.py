@@ -16,11 +16,10 @@ from spincycle.dev.ports import free_port
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The loopback ports of a stack; all lie below those that the system gives to clients."""
+    """Loopback ports of the public listeners, below the range that the system gives to clients."""
 
     gateway: int = 32308
     request_manager: int = 32310
-    job_runner: int = 32311
     job_log: int = 32312
 
     def chosen(self) -> Ports:
@@ -28,13 +27,30 @@ class Ports:
         return Ports(
             self.gateway or free_port(),
             self.request_manager or free_port(),
-            self.job_runner or free_port(),
             self.job_log or free_port(),
         )
 
 
-FREE_PORTS = Ports(0, 0, 0, 0)
+FREE_PORTS = Ports(0, 0, 0)
 """Whatever is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class InternalAddresses:
+    """Addresses of the internal listeners of a stack, each host:port or unix:/path."""
+
+    request_manager: str
+    job_log: str
+    job_runners: tuple[str, ...]
+
+    @classmethod
+    def on_sockets(cls, directory: Path, job_runners: int) -> InternalAddresses:
+        """One Unix socket per process in a directory, which only its owner should reach."""
+        return cls(
+            f"unix:{directory}/request-manager",
+            f"unix:{directory}/job-log",
+            tuple(f"unix:{directory}/{_runner(number)}" for number in range(1, job_runners + 1)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +75,16 @@ class Service:
     Attributes:
         name: as people call it, for example "job-runner", or "job-runner-2" for a copy.
         program: its console script.
-        port: where it listens on the loopback interface.
-        protocol: how it is asked whether it is ready.
+        address: of its public listener, or else of its internal one; host:port or unix:/path.
+        protocol: how a readiness check calls that address.
         environment: its configuration.
     """
 
     name: str
     program: str
-    port: int
+    address: str
     protocol: Literal["grpc", "http"]
     environment: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def address(self) -> str:
-        """host:port."""
-        return local(self.port)
 
 
 def local(port: int) -> str:
@@ -82,66 +93,73 @@ def local(port: int) -> str:
 
 
 def services(
-    ports: Ports, content: Content, dsn: str, job_runners: int
+    ports: Ports, internal: InternalAddresses, content: Content, dsn: str
 ) -> tuple[list[Service], Service]:
     """The services behind the gateway, and the gateway."""
-    request_manager = local(ports.request_manager)
-    job_log = local(ports.job_log)
     jobs = json.dumps(content.jobs)
     behind = [
         Service(
             "job-log",
             "spincycle-job-log",
-            ports.job_log,
+            local(ports.job_log),
             "grpc",
-            _variables("JL", LISTEN=job_log, DATABASE__DSN=dsn),
+            _variables(
+                "JL",
+                LISTEN=local(ports.job_log),
+                INTERNAL__LISTEN=internal.job_log,
+                DATABASE__DSN=dsn,
+            ),
         ),
         Service(
             "request-manager",
             "spincycle-request-manager",
-            ports.request_manager,
+            local(ports.request_manager),
             "grpc",
             _variables(
                 "RM",
-                LISTEN=request_manager,
+                LISTEN=local(ports.request_manager),
+                INTERNAL__LISTEN=internal.request_manager,
                 DATABASE__DSN=dsn,
                 SPECS_DIR=str(content.specs),
                 JOBS=jobs,
-                JOB_LOG=job_log,
+                JOB_LOG=internal.job_log,
             ),
         ),
     ]
-    for number in range(1, job_runners + 1):
-        port = ports.job_runner if number == 1 else free_port()
-        behind.append(
-            Service(
-                "job-runner" if number == 1 else f"job-runner-{number}",
-                "spincycle-job-runner",
-                port,
-                "grpc",
-                _variables(
-                    "JR",
-                    LISTEN=local(port),
-                    REQUEST_MANAGER=request_manager,
-                    JOB_LOG=job_log,
-                    JOBS=jobs,
-                ),
-            )
+    behind += [
+        Service(
+            _runner(number),
+            "spincycle-job-runner",
+            address,
+            "grpc",
+            _variables(
+                "JR",
+                INTERNAL__LISTEN=address,
+                REQUEST_MANAGER=internal.request_manager,
+                JOB_LOG=internal.job_log,
+                JOBS=jobs,
+            ),
         )
+        for number, address in enumerate(internal.job_runners, start=1)
+    ]
     gateway = Service(
         "gateway",
         "spincycle-gateway",
-        ports.gateway,
+        local(ports.gateway),
         "http",
         _variables(
             "GATEWAY",
             LISTEN=local(ports.gateway),
-            REQUEST_MANAGER=request_manager,
-            JOB_LOG=job_log,
-            JOB_RUNNER=local(ports.job_runner),
+            REQUEST_MANAGER=internal.request_manager,
+            JOB_LOG=internal.job_log,
+            JOB_RUNNER=internal.job_runners[0],
         ),
     )
     return behind, gateway
+
+
+def _runner(number: int) -> str:
+    return "job-runner" if number == 1 else f"job-runner-{number}"
 
 
 def _variables(service: str, **values: str) -> dict[str, str]:

@@ -15,7 +15,13 @@ from spincycle.dev.home import StackHome
 from spincycle.dev.ports import is_free
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.postgres_binaries import PostgresError
-from spincycle.dev.services import Content, Ports, child_environment, services
+from spincycle.dev.services import (
+    Content,
+    InternalAddresses,
+    Ports,
+    child_environment,
+    services,
+)
 from spincycle.dev.supervised import Show, Supervised, ending
 
 OWN_NAME = "spincycle"
@@ -37,7 +43,8 @@ class StackConfig:
         content: what the stack runs.
         home: directory that keeps the database from one start to the next; None for one
             that is thrown away.
-        ports: where the services listen; a 0 is replaced by a free port.
+        ports: ports of the public listeners; a 0 is replaced by a free port. Internal listeners
+            are Unix sockets.
         postgres_dsn: a database to use instead of an embedded one.
         job_runners: copies of the job runner.
         again: whether a service that dies is started again.
@@ -151,7 +158,7 @@ class Stack:
         return f"http://{self.address('gateway')}"
 
     def address(self, name: str) -> str:
-        """host:port of a service."""
+        """Address of a service: host:port, or unix:/path for a job runner."""
         return self._supervised[name].service.address
 
     def names(self) -> list[str]:
@@ -196,9 +203,8 @@ class Stack:
             await self.postgres.start()
             if self._config.again:
                 self._database = asyncio.create_task(self._keep_database(self.postgres))
-        behind, gateway = services(
-            self.ports, self._config.content, self.dsn, self._config.job_runners
-        )
+        internal = InternalAddresses.on_sockets(self._home.sockets, self._config.job_runners)
+        behind, gateway = services(self.ports, internal, self._config.content, self.dsn)
         for service in [*behind, gateway]:
             self._supervised[service.name] = Supervised(
                 service, environment, self._show, again=self._config.again
@@ -234,7 +240,6 @@ class Stack:
         ports = {
             "gateway": self.ports.gateway,
             "request-manager": self.ports.request_manager,
-            "job-runner": self.ports.job_runner,
             "job-log": self.ports.job_log,
         }
         taken = [f"{port} ({name})" for name, port in ports.items() if not is_free(port)]

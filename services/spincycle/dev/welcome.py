@@ -8,17 +8,19 @@ import sysconfig
 from pathlib import Path
 
 from spincycle.dev.services import Ports
+from spincycle.dev.sockets import LINK
 from spincycle.dev.stack import Stack
 
-_LIST = "spincycle.v1.RequestManagerService/ListSpecs"
+_LIST = "spincycle.v1.SpecService/ListSpecs"
 
 
 def addresses(stack: Stack) -> list[tuple[str, str]]:
-    """What listens where."""
-    grpc = [name for name in stack.names() if name != "gateway"]
+    """Name and address of everything that listens."""
     return [
         ("REST", f"{stack.gateway}/api/v1/"),
-        *((name, f"{stack.address(name)}  (gRPC)") for name in grpc),
+        ("request-manager", f"{stack.request_manager}  (gRPC)"),
+        ("job-log", f"{stack.job_log}  (gRPC)"),
+        ("internal", f"{stack.home / LINK}/  (gRPC over Unix sockets)"),
         ("PostgreSQL", stack.dsn if stack.postgres else "the one that was given"),
     ]
 

@@ -26,6 +26,7 @@ from spincycle.errors.requests import (
 from spincycle.errors.runners import (
     ChainTooLarge,
     EntryConflict,
+    FeatureNotSupported,
     InvalidChain,
     InvalidEntry,
     JournalBehind,
@@ -59,6 +60,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DeadlineExceeded",
     "EntryConflict",
+    "FeatureNotSupported",
     "FieldViolation",
     "IdempotencyConflict",
     "Internal",

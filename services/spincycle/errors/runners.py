@@ -65,6 +65,21 @@ class InvalidChain(SpinCycleError):
 
 
 @dataclass(eq=False)
+class FeatureNotSupported(SpinCycleError):
+    """request {request_id} requires features that this job runner does not support: {features}"""
+
+    reason = "FEATURE_NOT_SUPPORTED"
+    code = "FAILED_PRECONDITION"
+    http = 409
+    remedy = (
+        "Start a job runner of the version that created the request; the request waits for one."
+    )
+
+    request_id: str
+    features: str
+
+
+@dataclass(eq=False)
 class ChainTooLarge(SpinCycleError):
     """the chain of request {request_id} has {jobs} jobs and does not fit one message; call
     FetchJobChain, which streams it"""

@@ -11,15 +11,21 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from spincycle import errors
+from spincycle.internal.v1.job_runner_service_pb2_grpc import JobRunnerServiceStub
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
+from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
+    RunnerCoordinationServiceStub,
+)
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
-from spincycle.v1.job_runner_service_pb2_grpc import JobRunnerServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 Stub = TypeVar("Stub")
+Other = TypeVar("Other")
 
 _HTTP = {
     "INVALID_ARGUMENT": 400,
@@ -43,7 +49,7 @@ class Backend(Generic[Stub]):
 
     Attributes:
         name: what people call it.
-        address: where it is, host:port.
+        address: where it is, host:port or unix:/path.
         channel: the connection to it.
         stub: its methods.
         timeout: seconds within which it must answer.
@@ -54,6 +60,10 @@ class Backend(Generic[Stub]):
     channel: grpc.aio.Channel
     stub: Stub
     timeout: float
+
+    def sharing(self, stub: Callable[[grpc.aio.Channel], Other]) -> Backend[Other]:
+        """Another service of the same process, over the same channel."""
+        return Backend(self.name, self.address, self.channel, stub(self.channel), self.timeout)
 
     async def ask(
         self,
@@ -112,7 +122,10 @@ class Backends:
     """All services that the gateway calls."""
 
     request_manager: Backend[RequestManagerServiceStub]
+    specs: Backend[SpecServiceStub]
+    coordination: Backend[RunnerCoordinationServiceStub]
     job_log: Backend[JobLogServiceStub]
+    journal: Backend[JournalServiceStub]
     job_runner: Backend[JobRunnerServiceStub]
 
     async def close(self) -> None:
@@ -128,14 +141,19 @@ def open_backends(
     timeout: float,
     dial: Dial = open_channel,
 ) -> Backends:
-    """Connections to the services at these addresses; none need be there yet."""
+    """Open a channel to each address; no service need be up yet."""
 
     def connect(name: str, address: str, stub: Callable[[grpc.aio.Channel], Stub]) -> Backend[Stub]:
         channel = dial(address)
         return Backend(name, address, channel, stub(channel), timeout)
 
+    manager = connect("request manager", request_manager, RequestManagerServiceStub)
+    log = connect("job log", job_log, JobLogServiceStub)
     return Backends(
-        connect("request manager", request_manager, RequestManagerServiceStub),
-        connect("job log", job_log, JobLogServiceStub),
-        connect("job runner", job_runner, JobRunnerServiceStub),
+        request_manager=manager,
+        specs=manager.sharing(SpecServiceStub),
+        coordination=manager.sharing(RunnerCoordinationServiceStub),
+        job_log=log,
+        journal=log.sharing(JournalServiceStub),
+        job_runner=connect("job runner", job_runner, JobRunnerServiceStub),
     )

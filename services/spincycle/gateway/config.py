@@ -7,12 +7,13 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from spincycle.config import BackendTlsConfig, Config, Seconds, Section
+from spincycle.rpc.limits import PUBLIC_REQUEST_BYTES
 
 
 class LimitsConfig(Section, frozen=True):
     """What one HTTP call may cost."""
 
-    body_bytes: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
+    body_bytes: Annotated[int, Meta(ge=1024)] = PUBLIC_REQUEST_BYTES
     """Largest body that is taken."""
 
     header_bytes: Annotated[int, Meta(ge=1024)] = 32 * 1024
@@ -52,14 +53,14 @@ class GatewayConfig(Config, frozen=True):
     job_runner_advertise: str = ""
     """Base URL at which those routes are reached; by default http:// and the address."""
 
-    request_manager: str = "127.0.0.1:32310"
-    """The request manager, host:port."""
+    request_manager: str = "127.0.0.1:32320"
+    """The request manager's internal listener, host:port or unix:/path."""
 
-    job_log: str = "127.0.0.1:32312"
-    """The job log, host:port."""
+    job_log: str = "127.0.0.1:32322"
+    """The job log's internal listener, host:port or unix:/path."""
 
-    job_runner: str = "127.0.0.1:32311"
-    """The job runner behind job_runner_listen, host:port."""
+    job_runner: str = "127.0.0.1:32321"
+    """The job runner behind job_runner_listen, host:port or unix:/path."""
 
     tls: BackendTlsConfig = BackendTlsConfig()
     """TLS with these services."""

@@ -41,12 +41,12 @@ class Gateway:
         manager = backends.request_manager
         self._events = EventRoutes(manager, config.keepalive, config.max_event_streams)
         routes = [
-            *RequestRoutes(manager, config.page_size).routes(),
-            *JournalRoutes(backends.job_log).routes(),
+            *RequestRoutes(manager, backends.specs, config.page_size).routes(),
+            *JournalRoutes(backends.job_log, backends.journal).routes(),
             *RunningRoutes(manager).routes(),
-            *FullRoutes(manager, backends.job_log, config.page_size).routes(),
-            *RunnerCallRoutes(manager).routes(),
-            *ActionRoutes(manager).routes(),
+            *FullRoutes(manager, backends.specs, backends.job_log, config.page_size).routes(),
+            *RunnerCallRoutes(backends.coordination).routes(),
+            *ActionRoutes(manager, backends.specs).routes(),
             *self._events.routes(),
             *HealthRoutes(backends).routes(),
         ]

@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 
 from spincycle.errors import InvalidInput, ShuttingDown, StaleEpoch
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.job_log.journal import Journal
 from spincycle.job_log.model import Refused
 from spincycle.job_log.window import Window
 from spincycle.rpc.status import to_message
-from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.wire.journal import decode_entry
 
 STREAM_WINDOW = 4 * 1024 * 1024
@@ -37,8 +37,8 @@ class AppendStream:
         self._reader: asyncio.Task[None] | None = None
 
     async def run(
-        self, requests: AsyncIterator[pb.AppendRequest]
-    ) -> AsyncGenerator[pb.AppendResponse, None]:
+        self, requests: AsyncIterator[journal_pb2.AppendRequest]
+    ) -> AsyncGenerator[journal_pb2.AppendResponse, None]:
         """Take batches until the caller ends the stream; answer acknowledgements.
 
         Raises:
@@ -71,7 +71,7 @@ class AppendStream:
         if self._reader:
             self._reader.cancel()
 
-    async def _read(self, requests: AsyncIterator[pb.AppendRequest]) -> None:
+    async def _read(self, requests: AsyncIterator[journal_pb2.AppendRequest]) -> None:
         expected = 1
         async for request in requests:
             if request.batch != expected:
@@ -97,16 +97,16 @@ class AppendStream:
         self._shared.give_back(size)
         self._news.set()
 
-    def _acknowledgement(self) -> pb.AppendResponse:
-        response = pb.AppendResponse()
+    def _acknowledgement(self) -> journal_pb2.AppendResponse:
+        response = journal_pb2.AppendResponse()
         while self._unacknowledged and self._unacknowledged[0][1].done():
             response.batch, stored = self._unacknowledged.popleft()
             response.refused.extend(map(_refused, stored.result()))
         return response
 
 
-def _refused(entry: Refused) -> pb.RefusedEntry:
-    message = pb.RefusedEntry(
+def _refused(entry: Refused) -> journal_pb2.RefusedEntry:
+    message = journal_pb2.RefusedEntry(
         request_id=entry.request_id, job_id=entry.job_id, error=to_message(entry.error)
     )
     setattr(message, "try", entry.try_)

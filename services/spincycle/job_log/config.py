@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.config import Config, DatabaseConfig, TlsConfig
+from spincycle.config import Config, DatabaseConfig, HealthConfig, InternalConfig, TlsConfig
 
 
 class JobLogConfig(Config, frozen=True):
@@ -15,7 +15,13 @@ class JobLogConfig(Config, frozen=True):
     prefix: ClassVar[str] = "SPINCYCLE_JL_"
 
     listen: str = "127.0.0.1:32312"
-    """Address to serve gRPC on, host:port."""
+    """Address of the public listener, for people and programs, host:port."""
+
+    internal: InternalConfig = InternalConfig(listen="127.0.0.1:32322")
+    """The listener for request managers, job runners and gateways."""
+
+    health: HealthConfig = HealthConfig()
+    """The listener for probes."""
 
     tls: TlsConfig = TlsConfig()
     """TLS with callers and with the other services."""

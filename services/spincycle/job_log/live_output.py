@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import contextmanager
 
 from spincycle.errors import DatabaseUnavailable, ShuttingDown
-from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.v1 import job_output_pb2
 
 ANNOUNCE_INTERVAL = 15.0
 """Seconds after which the other job logs are told again whose output is wanted here."""
@@ -37,12 +38,12 @@ class Tailer:
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
-        self._pieces: deque[pb.JobOutput] = deque()
+        self._pieces: deque[job_output_pb2.JobOutput] = deque()
         self._size = 0
         self._seen: dict[Place, int] = {}
         self.news = asyncio.Event()
 
-    def put(self, piece: pb.JobOutput) -> None:
+    def put(self, piece: job_output_pb2.JobOutput) -> None:
         """Add a piece; what was told before is cut off, and what does not fit is dropped."""
         if self._job_id not in ("", piece.job_id):
             return
@@ -52,7 +53,7 @@ class Tailer:
         if end <= known:
             return
         if piece.offset < known:
-            rest = pb.JobOutput()
+            rest = job_output_pb2.JobOutput()
             rest.CopyFrom(piece)
             rest.data, rest.offset = piece.data[known - piece.offset :], known
             piece = rest
@@ -63,7 +64,7 @@ class Tailer:
             self._size -= len(self._pieces.popleft().data)
         self.news.set()
 
-    def take(self) -> list[pb.JobOutput]:
+    def take(self) -> list[job_output_pb2.JobOutput]:
         """All that waits."""
         self.news.clear()
         pieces, self._pieces, self._size = list(self._pieces), deque(), 0
@@ -107,8 +108,8 @@ class LiveOutput:
             self._want()
 
     async def offered(
-        self, requests: AsyncIterator[pb.OfferOutputRequest]
-    ) -> AsyncGenerator[pb.OfferOutputResponse, None]:
+        self, requests: AsyncIterator[journal_pb2.OfferOutputRequest]
+    ) -> AsyncGenerator[journal_pb2.OfferOutputResponse, None]:
         """Take what a runner sends; answer what is wanted of it.
 
         Raises:
@@ -127,7 +128,9 @@ class LiveOutput:
                 again, offer.again = offer.again & wanted, set()
                 if wanted != offer.told or again:
                     offer.told = wanted
-                    yield pb.OfferOutputResponse(request_ids=wanted, again_request_ids=again)
+                    yield journal_pb2.OfferOutputResponse(
+                        request_ids=wanted, again_request_ids=again
+                    )
         finally:
             self._offers.discard(offer)
             reading.cancel()
@@ -149,7 +152,7 @@ class LiveOutput:
                 self._elsewhere.setdefault(request_id, {})[name] = until
             self._want(again=new)
         elif what == "piece":
-            self._deliver(pb.JobOutput.FromString(base64.b64decode(said)))
+            self._deliver(job_output_pb2.JobOutput.FromString(base64.b64decode(said)))
 
     def end(self) -> None:
         """End the streams."""
@@ -164,7 +167,7 @@ class LiveOutput:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read(self, requests: AsyncIterator[pb.OfferOutputRequest]) -> None:
+    async def _read(self, requests: AsyncIterator[journal_pb2.OfferOutputRequest]) -> None:
         async for request in requests:
             for piece in request.pieces:
                 self._deliver(piece)
@@ -173,13 +176,13 @@ class LiveOutput:
                 elif piece.request_id not in self._tailers:
                     self._want()
 
-    def _deliver(self, piece: pb.JobOutput) -> None:
+    def _deliver(self, piece: job_output_pb2.JobOutput) -> None:
         for tailer in self._tailers.get(piece.request_id, ()):
             tailer.put(piece)
 
-    async def _relay(self, piece: pb.JobOutput) -> None:
+    async def _relay(self, piece: job_output_pb2.JobOutput) -> None:
         for start in range(0, len(piece.data), RELAYED_AT_ONCE):
-            part = pb.JobOutput()
+            part = job_output_pb2.JobOutput()
             part.CopyFrom(piece)
             part.data = piece.data[start : start + RELAYED_AT_ONCE]
             part.offset = piece.offset + start

@@ -10,20 +10,22 @@ from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.notifications import listen
 from spincycle.database.queries import load_queries
+from spincycle.internal.v1.journal_service_pb2_grpc import add_JournalServiceServicer_to_server
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.followers import Followers
 from spincycle.job_log.intake import Intake
 from spincycle.job_log.journal import Journal
+from spincycle.job_log.journal_service import JournalService
 from spincycle.job_log.live_output import LiveOutput
-from spincycle.job_log.service import SERVICE_NAME, JobLogService
+from spincycle.job_log.service import JobLogService
 from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
 from spincycle.metrics.figures import Figures
 from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, run_beside, service_command
 from spincycle.rpc.health import Vitals
-from spincycle.rpc.server import RpcServer
-from spincycle.rpc.tls import server_credentials
+from spincycle.rpc.limits import INTERNAL, PUBLIC
+from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
 PACKAGE = "spincycle.job_log"
@@ -34,7 +36,7 @@ OUTPUT_CHANNEL = "spincycle_job_log_output"
 
 
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
-    """Serve until the end is wished for."""
+    """Serve until shutdown is requested."""
     queries = load_queries(PACKAGE)
     database = await Database.open(config.database, queries, "job-log", held_back=True)
     journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
@@ -48,12 +50,24 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         )
     )
     output = LiveOutput(lambda said: database.execute("tell", channel=OUTPUT_CHANNEL, payload=said))
-    service = JobLogService(journal, Tail(journal, followers, output), output)
-    server = RpcServer(SERVICE_NAME, config.listen, credentials=server_credentials(config.tls))
-    add_JobLogServiceServicer_to_server(service, server.server)
-    port = server.bind()
+    tail = Tail(journal, followers, output)
+    writes = JournalService(journal, output)
+    server = RpcServer(tls=config.tls)
+    reads = RpcService(
+        "spincycle.v1.JobLogService",
+        partial(add_JobLogServiceServicer_to_server, JobLogService(journal, tail)),
+    )
+    server.listen(PUBLIC, config.listen).serve(reads)
+    server.listen(INTERNAL, config.internal.listen).serve(
+        reads,
+        RpcService(
+            "spincycle.internal.v1.JournalService",
+            partial(add_JournalServiceServicer_to_server, writes),
+        ),
+    )
+    server.listen_for_probes(config.health.listen)
     await server.start()
-    structlog.get_logger().info("listening", address=config.listen, port=port)
+    structlog.get_logger().info("listening", **server.addresses)
     figures = Figures()
     figures.batches(journal.coalescers)
     figures.calls(server.calls)
@@ -73,7 +87,10 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
             )
     finally:
         await server.health.end()
-        service.end()
+        # Append, Tail and OfferOutput would otherwise last until the grace is over.
+        writes.end()
+        tail.end()
+        output.end()
         await server.stop(config.grace)
         await output.close()
         await journal.close(config.grace)

@@ -1,4 +1,4 @@
-"""The gRPC face of the job log: messages in, messages out."""
+"""JobLogService, the public reads of the journal: wire types in, wire types out."""
 
 from __future__ import annotations
 
@@ -8,26 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 from spincycle.errors import InvalidInput
-from spincycle.job_log.append_stream import AppendStream
-from spincycle.job_log.intake import MAX_ID_LENGTH
+from spincycle.job_log.entry_ids import check_id
 from spincycle.job_log.journal import Journal
-from spincycle.job_log.live_output import LiveOutput
 from spincycle.job_log.model import Page, Selection
 from spincycle.job_log.tail import Tail
-from spincycle.job_log.window import Window
 from spincycle.journal_entry import JournalEntry
 from spincycle.page_token import decode_page_token, encode_page_token
 from spincycle.rpc.calls import encoded
 from spincycle.shared_reads import SharedReads
 from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1 import job_output_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceServicer
 from spincycle.wire.journal import encode_entry
 from spincycle.wire.times import get_nanoseconds
-
-SERVICE_NAME = "spincycle.v1.JobLogService"
-
-ALL_STREAMS_WINDOW = 64 * 1024 * 1024
-"""Bytes of all streams that may wait for their commit."""
 
 DEFAULT_PAGE = 1000
 LARGEST_PAGE = 5000
@@ -37,58 +30,25 @@ _INT64_MAX = 2**63 - 1
 
 
 class JobLogService(JobLogServiceServicer):
-    """Serves the contract; see its proto for what each call promises."""
+    """Serves JobLogService of the contract."""
 
-    def __init__(self, journal: Journal, tail: Tail, output: LiveOutput) -> None:
+    def __init__(self, journal: Journal, tail: Tail) -> None:
         self._journal = journal
         self._tail = tail
-        self._output = output
-        self._window = Window(ALL_STREAMS_WINDOW)
-        self._streams: set[AppendStream] = set()
         self._lists = SharedReads(self._list)
-        self._ending = False
-
-    async def Append(
-        self, request_iterator: AsyncIterator[pb.AppendRequest], context: Any
-    ) -> AsyncIterator[pb.AppendResponse]:
-        """See the proto."""
-        stream = AppendStream(self._journal, self._window)
-        self._streams.add(stream)
-        if self._ending:
-            stream.end()
-        try:
-            async with aclosing(stream.run(request_iterator)) as responses:
-                async for response in responses:
-                    yield response
-        finally:
-            self._streams.discard(stream)
-
-    async def Fence(self, request: pb.FenceRequest, context: Any) -> pb.FenceResponse:
-        """See the proto."""
-        epochs: dict[str, int] = {}
-        for place, fence in enumerate(request.fences):
-            _check_id(fence.request_id, f"fences[{place}].request_id")
-            if fence.epoch > _INT64_MAX:
-                raise InvalidInput("the epoch is 2^63 or more", f"fences[{place}].epoch")
-            epochs[fence.request_id] = max(fence.epoch, epochs.get(fence.request_id, 0))
-        if epochs:
-            await self._journal.fence(epochs)
-        return pb.FenceResponse()
 
     async def GetEntry(self, request: pb.GetEntryRequest, context: Any) -> pb.GetEntryResponse:
-        """See the proto."""
-        _check_id(request.request_id, "request_id")
-        _check_id(request.job_id, "job_id")
+        check_id(request.request_id, "request_id")
+        check_id(request.job_id, "job_id")
         entry = await self._journal.get(request.request_id, request.job_id, getattr(request, "try"))
         return pb.GetEntryResponse(entry=encode_entry(entry))
 
     async def ListEntries(
         self, request: pb.ListEntriesRequest, context: Any
     ) -> pb.ListEntriesResponse:
-        """See the proto."""
-        _check_id(request.request_id, "request_id")
+        check_id(request.request_id, "request_id")
         if request.job_id:
-            _check_id(request.job_id, "job_id")
+            check_id(request.job_id, "job_id")
         found = await self._lists.get(request.SerializeToString(deterministic=True))
         return encoded(pb.ListEntriesResponse, (found,))
 
@@ -111,10 +71,9 @@ class JobLogService(JobLogServiceServicer):
         return pb.ListEntriesResponse(entries=entries, next_page_token=token).SerializeToString()
 
     async def Tail(self, request: pb.TailRequest, context: Any) -> AsyncIterator[pb.TailResponse]:
-        """See the proto."""
-        _check_id(request.request_id, "request_id")
+        check_id(request.request_id, "request_id")
         if request.job_id:
-            _check_id(request.job_id, "job_id")
+            check_id(request.job_id, "job_id")
         which = Selection(
             request_id=request.request_id,
             job_id=request.job_id,
@@ -125,7 +84,9 @@ class JobLogService(JobLogServiceServicer):
             since = min(max(get_nanoseconds(request.since), -_INT64_MAX), _INT64_MAX)
             which = replace(which, ended_after=since)
         after = min(request.after_position, _INT64_MAX)
-        read: Callable[[Selection, int], AsyncGenerator[JournalEntry | pb.JobOutput, None]]
+        read: Callable[
+            [Selection, int], AsyncGenerator[JournalEntry | job_output_pb2.JobOutput, None]
+        ]
         if request.follow and request.live_output:
             read = self._tail.follow_live
         else:
@@ -136,22 +97,6 @@ class JobLogService(JobLogServiceServicer):
                     yield pb.TailResponse(entry=encode_entry(part))
                 else:
                     yield pb.TailResponse(output=part)
-
-    async def OfferOutput(
-        self, request_iterator: AsyncIterator[pb.OfferOutputRequest], context: Any
-    ) -> AsyncIterator[pb.OfferOutputResponse]:
-        """See the proto."""
-        async with aclosing(self._output.offered(request_iterator)) as responses:
-            async for response in responses:
-                yield response
-
-    def end(self) -> None:
-        """End the streams: what was read is acknowledged, callers are told to go elsewhere."""
-        self._ending = True
-        for stream in self._streams:
-            stream.end()
-        self._tail.end()
-        self._output.end()
 
     async def _list_by_job(self, which: Selection, token: str) -> tuple[Page, str]:
         listed = ("job", which.request_id, which.job_id, which.failed_only)
@@ -169,10 +114,3 @@ class JobLogService(JobLogServiceServicer):
         if not page.more:
             return page, ""
         return page, encode_page_token(listed, (page.entries[-1].position,))
-
-
-def _check_id(name: str, field: str) -> None:
-    if not name:
-        raise InvalidInput(f"{field} is empty", field)
-    if len(name) > MAX_ID_LENGTH or "\0" in name:
-        raise InvalidInput(f"{field} is no id: it is too long or holds a NUL character", field)

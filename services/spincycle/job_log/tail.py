@@ -12,7 +12,7 @@ from spincycle.job_log.journal import Journal
 from spincycle.job_log.live_output import LiveOutput
 from spincycle.job_log.model import Selection
 from spincycle.journal_entry import JournalEntry
-from spincycle.v1.job_log_service_pb2 import JobOutput
+from spincycle.v1.job_output_pb2 import JobOutput
 
 RETRY_INTERVAL = 1.0
 """Seconds after which a follower looks again while the database is away."""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.config import Config, Seconds, TlsConfig
+from spincycle.config import Config, HealthConfig, InternalConfig, Seconds, TlsConfig
 
 
 class JobRunnerConfig(Config, frozen=True):
@@ -14,20 +14,23 @@ class JobRunnerConfig(Config, frozen=True):
 
     prefix: ClassVar[str] = "SPINCYCLE_JR_"
 
-    listen: str = "127.0.0.1:32311"
-    """Address to serve gRPC on, host:port."""
+    internal: InternalConfig = InternalConfig(listen="127.0.0.1:32321")
+    """The listener for request managers. A job runner has no public one."""
+
+    health: HealthConfig = HealthConfig()
+    """The listener for probes."""
 
     tls: TlsConfig = TlsConfig()
     """TLS with callers and with the other services."""
 
     advertise: str = ""
-    """Address at which request managers reach this runner; empty: the one it listens on."""
+    """Address at which request managers reach this runner; empty: that of its internal listener."""
 
-    request_manager: str = "127.0.0.1:32310"
-    """Address of the request manager, host:port."""
+    request_manager: str = "127.0.0.1:32320"
+    """Address of the request manager's internal listener, host:port or unix:/path."""
 
-    job_log: str = "127.0.0.1:32312"
-    """Address of the job log, host:port."""
+    job_log: str = "127.0.0.1:32322"
+    """Address of the job log's internal listener, host:port or unix:/path."""
 
     jobs: tuple[str, ...] = ()
     """Job factories besides the installed ones, each as module:attribute."""

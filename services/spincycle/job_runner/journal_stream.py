@@ -11,10 +11,12 @@ import grpc
 import structlog
 
 from spincycle.errors import EntryConflict, InvalidEntry, SpinCycleError, StaleEpoch
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job_runner.ports import Author
 from spincycle.journal_entry import JournalEntry
 from spincycle.rpc.channel import Dial, open_channel
-from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc
+from spincycle.v1 import job_log_pb2
 from spincycle.wire.journal import encode_entry
 
 MAX_BATCH = 500
@@ -71,7 +73,7 @@ class JournalStream:
     def __init__(self, address: str, dial: Dial = open_channel) -> None:
         self._address = address
         self._channel = dial(address)
-        self._stub = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
+        self._stub = JournalServiceStub(self._channel)
         self._waiting: deque[_Waiting] = deque()
         self._backlog = 0
         self._stream = _Stream()
@@ -134,9 +136,7 @@ class JournalStream:
 
     async def _send(
         self,
-        call: grpc.aio.StreamStreamCall[
-            job_log_service_pb2.AppendRequest, job_log_service_pb2.AppendResponse
-        ],
+        call: grpc.aio.StreamStreamCall[journal_pb2.AppendRequest, journal_pb2.AppendResponse],
     ) -> None:
         expected = 0
         while True:
@@ -154,16 +154,14 @@ class JournalStream:
             number = self._stream.batches
             self._stream.sent[number] = batch
             await call.write(
-                job_log_service_pb2.AppendRequest(
+                journal_pb2.AppendRequest(
                     batch=number, entries=[waiting.entry for waiting in batch]
                 )
             )
 
     async def _receive(
         self,
-        call: grpc.aio.StreamStreamCall[
-            job_log_service_pb2.AppendRequest, job_log_service_pb2.AppendResponse
-        ],
+        call: grpc.aio.StreamStreamCall[journal_pb2.AppendRequest, journal_pb2.AppendResponse],
     ) -> None:
         async for response in call:
             refused = {
@@ -197,7 +195,7 @@ class JournalStream:
         self._something.set()
 
 
-def _tell(batch: list[_Waiting], refused: dict[Identity, job_log_service_pb2.RefusedEntry]) -> None:
+def _tell(batch: list[_Waiting], refused: dict[Identity, journal_pb2.RefusedEntry]) -> None:
     """Tell the authors of a batch, once each, since the last entry of each says it all."""
     committed: dict[Author, int] = {}
     for waiting in batch:
@@ -210,7 +208,7 @@ def _tell(batch: list[_Waiting], refused: dict[Identity, job_log_service_pb2.Ref
         author.committed(position)
 
 
-def _error(refusal: job_log_service_pb2.RefusedEntry, epoch: int) -> SpinCycleError:
+def _error(refusal: journal_pb2.RefusedEntry, epoch: int) -> SpinCycleError:
     try_number = getattr(refusal, "try")
     if refusal.error.reason == "STALE_EPOCH":
         return StaleEpoch(refusal.request_id, epoch, refusal.current_epoch)

@@ -9,11 +9,14 @@ from itertools import islice
 import grpc
 import structlog
 
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
+    RunnerCoordinationServiceStub,
+)
 from spincycle.pulse import Pulse
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_rpc_error, to_message
-from spincycle.v1 import request_manager_service_pb2, request_manager_service_pb2_grpc
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_suspended_chain
 
 MAX_BATCH = 500
@@ -29,7 +32,7 @@ FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
 """Seconds before a failed call is made again: doubled from the first to the last."""
 
-Report = request_manager_service_pb2.RunnerReport
+Report = coordination_pb2.RunnerReport
 
 FOR_GOOD = frozenset({"STALE_EPOCH", "INVALID_STATE", "REQUEST_NOT_FOUND", "INVALID_INPUT"})
 """Refusals after which a saved state is not sent again."""
@@ -43,7 +46,7 @@ class Outbox:
 
     def __init__(self, address: str, dial: Dial = open_channel) -> None:
         self._channel = dial(address)
-        self._stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(self._channel)
+        self._stub = RunnerCoordinationServiceStub(self._channel)
         self._reports: dict[str, Report] = {}
         self._something = asyncio.Event()
         self._empty = asyncio.Event()
@@ -84,9 +87,7 @@ class Outbox:
                 continue
             try:
                 response = await self._stub.Report(
-                    request_manager_service_pb2.ReportRequest(
-                        runner_id=runner_id(), reports=batch.values()
-                    ),
+                    coordination_pb2.ReportRequest(runner_id=runner_id(), reports=batch.values()),
                     timeout=TIMEOUT,
                 )
             except grpc.aio.AioRpcError as failure:
@@ -127,7 +128,7 @@ class Outbox:
         """Send the saved state of one large chain; answer how long to wait after a failure."""
         ((request_id, report),) = batch.items()
         serialized = report.suspended.SerializeToString()
-        result = request_manager_service_pb2.ReportResult(request_id=request_id)
+        result = coordination_pb2.ReportResult(request_id=request_id)
         try:
             await self._stub.UploadSuspended(
                 _parts(serialized, runner_id), timeout=TIMEOUT + upload_seconds(len(serialized))
@@ -143,14 +144,14 @@ class Outbox:
                 return min(2 * wait, LAST_RETRY)
             result.refused.CopyFrom(to_message(refused))
         self.pulse.beat()
-        response = request_manager_service_pb2.ReportResponse(results=[result])
+        response = coordination_pb2.ReportResponse(results=[result])
         self._settle(batch, response, abandon)
         return FIRST_RETRY
 
     def _settle(
         self,
         batch: dict[str, Report],
-        response: request_manager_service_pb2.ReportResponse,
+        response: coordination_pb2.ReportResponse,
         abandon: Callable[[str, int], None],
     ) -> None:
         for (request_id, report), result in zip(batch.items(), response.results, strict=True):
@@ -173,9 +174,9 @@ def _is_large(report: Report) -> bool:
 
 async def _parts(
     serialized: bytes, runner_id: str
-) -> AsyncIterator[request_manager_service_pb2.UploadSuspendedRequest]:
+) -> AsyncIterator[coordination_pb2.UploadSuspendedRequest]:
     for part in cut_suspended_chain(serialized):
-        yield request_manager_service_pb2.UploadSuspendedRequest(runner_id=runner_id, part=part)
+        yield coordination_pb2.UploadSuspendedRequest(runner_id=runner_id, part=part)
 
 
 def _epoch(report: Report) -> int:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job.live_output import STDERR, STDOUT
 from spincycle.rpc.channel import Dial, open_channel
-from spincycle.v1 import job_log_service_pb2 as pb
-from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
+from spincycle.v1 import job_output_pb2
 
 if TYPE_CHECKING:
     from spincycle.job import Job
@@ -22,7 +23,7 @@ INTERVAL = 0.2
 RETRY_INTERVAL = 1.0
 """Seconds before a broken stream is opened again."""
 
-Call = grpc.aio.StreamStreamCall[pb.OfferOutputRequest, pb.OfferOutputResponse]
+Call = grpc.aio.StreamStreamCall[journal_pb2.OfferOutputRequest, journal_pb2.OfferOutputResponse]
 Place = tuple[str, str, int, int]
 
 
@@ -40,7 +41,7 @@ class OutputStream:
         dial: Dial = open_channel,
     ) -> None:
         self._channel = dial(address)
-        self._stub = JobLogServiceStub(self._channel)
+        self._stub = JournalServiceStub(self._channel)
         self._printing = printing
         self._wanted: frozenset[str] = frozenset()
         self._sent: dict[Place, int] = {}
@@ -67,7 +68,7 @@ class OutputStream:
         """Close the channel."""
         await self._channel.close()
 
-    def _hear(self, response: pb.OfferOutputResponse) -> None:
+    def _hear(self, response: journal_pb2.OfferOutputResponse) -> None:
         self._wanted = frozenset(response.request_ids)
         anew = set(response.again_request_ids)
         self._sent = {
@@ -79,17 +80,17 @@ class OutputStream:
 
     async def _send(self, call: Call) -> None:
         # The peer answers once it knows that there is a stream.
-        await call.write(pb.OfferOutputRequest())
+        await call.write(journal_pb2.OfferOutputRequest())
         while True:
             await self._changed.wait()
             while self._wanted:
                 pieces = [piece for request_id in self._wanted for piece in self._new(request_id)]
                 if pieces:
-                    await call.write(pb.OfferOutputRequest(pieces=pieces))
+                    await call.write(journal_pb2.OfferOutputRequest(pieces=pieces))
                 await asyncio.sleep(INTERVAL)
             self._changed.clear()
 
-    def _new(self, request_id: str) -> Iterator[pb.JobOutput]:
+    def _new(self, request_id: str) -> Iterator[job_output_pb2.JobOutput]:
         for job in self._printing(request_id):
             output = job.output
             if output is None:
@@ -99,11 +100,11 @@ class OutputStream:
                 offset, data = output.after(stream, self._sent.get(place, 0))
                 if data:
                     self._sent[place] = offset + len(data)
-                    piece = pb.JobOutput(
+                    piece = job_output_pb2.JobOutput(
                         request_id=request_id,
                         job_id=job.id.id,
                         name=job.id.name,
-                        stream=pb.OutputStream.ValueType(stream),
+                        stream=job_output_pb2.OutputStream.ValueType(stream),
                         offset=offset,
                         data=data,
                     )

@@ -11,12 +11,15 @@ from typing import Protocol
 import grpc
 import structlog
 
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
+    RunnerCoordinationServiceStub,
+)
 from spincycle.job_runner.lease import Lease
 from spincycle.pulse import Pulse
 from spincycle.request_id import RequestIds
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
-from spincycle.v1 import request_manager_service_pb2, request_manager_service_pb2_grpc
 from spincycle.version import VERSION
 
 TIMEOUT = 3.0
@@ -70,7 +73,7 @@ class Presence:
         self._oldest_unacknowledged = oldest_unacknowledged
         self._lease = lease
         self._channel = dial(request_manager)
-        self._stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(self._channel)
+        self._stub = RunnerCoordinationServiceStub(self._channel)
         self._ids = RequestIds()
         self.runner_id = self._ids.new()
         self.known = False
@@ -108,7 +111,7 @@ class Presence:
         beat = self._sign_of_life(0.0)
         beat.leaving = True
         try:
-            await self._stub.Beat(beat, timeout=TIMEOUT)
+            await self._stub.Heartbeat(beat, timeout=TIMEOUT)
         except grpc.aio.AioRpcError as failure:
             structlog.get_logger().warning("left without a word", cause=failure.details())
 
@@ -117,7 +120,7 @@ class Presence:
         await self._channel.close()
 
     async def _register(self) -> None:
-        request = request_manager_service_pb2.RegisterRequest(
+        request = coordination_pb2.RegisterRequest(
             runner_id=self.runner_id,
             address=self._identity.address,
             max_chains=self._identity.max_chains,
@@ -160,7 +163,7 @@ class Presence:
             lag = max(0.0, loop.time() - asleep - wait)
             beaten_at = self._lease.now()
             try:
-                wishes = await self._stub.Beat(self._sign_of_life(lag), timeout=TIMEOUT)
+                wishes = await self._stub.Heartbeat(self._sign_of_life(lag), timeout=TIMEOUT)
             except grpc.aio.AioRpcError as failure:
                 error = from_rpc_error(failure, "request manager", self._address)
                 if error.reason == "RUNNER_UNKNOWN":
@@ -177,8 +180,8 @@ class Presence:
             for request_id in wishes.suspend_request_ids:
                 self._chains.suspend(request_id)
 
-    def _sign_of_life(self, lag: float) -> request_manager_service_pb2.BeatRequest:
-        beat = request_manager_service_pb2.BeatRequest(
+    def _sign_of_life(self, lag: float) -> coordination_pb2.HeartbeatRequest:
+        beat = coordination_pb2.HeartbeatRequest(
             runner_id=self.runner_id,
             chains=self._chains.chains,
             jobs=self._chains.jobs,

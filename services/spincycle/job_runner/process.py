@@ -7,10 +7,12 @@ import random
 import sys
 import time
 from collections.abc import Coroutine
+from functools import partial
 
 import structlog
 
 from spincycle.config import ConfigError
+from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
@@ -33,11 +35,9 @@ from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, keep_up, service_command
 from spincycle.pulse import SLOW_AFTER
 from spincycle.rpc.health import Vitals
-from spincycle.rpc.server import RpcServer
-from spincycle.rpc.tls import dialer, server_credentials
-from spincycle.v1 import job_runner_service_pb2_grpc
-
-SERVICE = "spincycle.v1.JobRunnerService"
+from spincycle.rpc.limits import INTERNAL
+from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.rpc.tls import dialer
 
 LAST_WORDS = 5.0
 """Seconds to hand over the last reports after all chains have ended."""
@@ -49,11 +49,11 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
         raise ConfigError(str(error))
-    server = RpcServer(SERVICE, config.listen, credentials=server_credentials(config.tls))
+    server = RpcServer(tls=config.tls)
+    internal = server.listen(INTERNAL, config.internal.listen)
+    server.listen_for_probes(config.health.listen)
     dial = dialer(config.tls)
-    host = config.listen.rpartition(":")[0]
-    port = server.bind()
-    address = config.advertise or f"{host}:{port}"
+    address = config.advertise or internal.address
 
     journal = JournalStream(config.job_log, dial)
     lease = Lease()
@@ -79,13 +79,22 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         draw=random.random,
     )
     runner = JobRunner(around, config.max_chains or None)
-    identity = Identity(address, config.max_chains, config.max_jobs, tuple(sorted(jobs.types())))
+    identity = Identity(
+        address,
+        config.max_chains,
+        config.max_jobs,
+        job_types=tuple(sorted(jobs.types())),
+    )
     output = OutputStream(config.job_log, runner.printing, dial)
     presence = Presence(
         config.request_manager, identity, runner, lambda: journal.oldest_unacknowledged, lease, dial
     )
-    job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(
-        JobRunnerService(runner, watchers, lambda: presence.runner_id, address), server.server
+    service = JobRunnerService(runner, watchers, lambda: presence.runner_id, address)
+    internal.serve(
+        RpcService(
+            "spincycle.internal.v1.JobRunnerService",
+            partial(add_JobRunnerServiceServicer_to_server, service),
+        )
     )
     vitals = Vitals(
         ready=[
@@ -96,7 +105,9 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         live=[presence.pulse.is_alive, outbox.pulse.is_alive],
     )
     await server.start()
-    structlog.get_logger().info("listening", address=address, runner_id=presence.runner_id)
+    structlog.get_logger().info(
+        "listening", advertised=address, runner_id=presence.runner_id, **server.addresses
+    )
     try:
         async with (
             served(_figures(runner, journal, server), config.metrics),

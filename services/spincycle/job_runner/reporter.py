@@ -6,13 +6,14 @@ import asyncio
 from typing import cast
 
 from spincycle.chain.commands import FinishReport
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.job_chain import SuspendedJobChain
 from spincycle.job_runner.outbox import Outbox
-from spincycle.v1 import request_manager_service_pb2, state_pb2
+from spincycle.v1 import state_pb2
 from spincycle.wire.chain import encode_suspended_chain
 from spincycle.wire.times import set_nanoseconds
 
-Message = request_manager_service_pb2.RunnerReport
+Message = coordination_pb2.RunnerReport
 
 PROGRESS_INTERVAL = 0.2
 """Seconds for which counts that move are kept back, so that the last ones only are told."""

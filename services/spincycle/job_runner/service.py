@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 
 from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
+from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2_grpc
+from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.traverser import ChainView
@@ -17,8 +19,6 @@ from spincycle.job_runner.watchers import Happening, Told, Watcher, Watchers
 from spincycle.job_status import JobEvent
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.status import to_message
-from spincycle.v1 import event_pb2, job_runner_service_pb2_grpc
-from spincycle.v1 import job_runner_service_pb2 as rpc
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.chain_parts import ChainParts, SuspendedParts
 from spincycle.wire.status import encode_event, encode_status, encode_wait
@@ -221,11 +221,11 @@ def encode_happening(happening: Happening, order: int) -> bytes:
         event.request_id = happening.job.request_id
     else:
         begun = isinstance(happening, ChainBegun)
-        event = event_pb2.JobEvent(
+        event = job_event_pb2.JobEvent(
             request_id=happening.request_id,
             epoch=happening.epoch,
             sequence_number=happening.sequence_number,
-            moment=event_pb2.CHAIN_MOMENT_BEGUN if begun else event_pb2.CHAIN_MOMENT_LEFT,
+            moment=job_event_pb2.CHAIN_MOMENT_BEGUN if begun else job_event_pb2.CHAIN_MOMENT_LEFT,
             all_told=isinstance(happening, ChainLeft) and happening.all_told,
         )
         set_nanoseconds(event.occurred_at, happening.occurred_at)

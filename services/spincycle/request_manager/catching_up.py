@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from spincycle.errors import CursorTooOld
+from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.cursor import Cursor
 from spincycle.request_manager.feeds import Feeds
@@ -18,15 +19,14 @@ from spincycle.request_manager.views import Views
 from spincycle.request_manager.watcher import Watcher
 from spincycle.revision import BEGUN_STEP, revision_of
 from spincycle.state import State
-from spincycle.v1 import event_pb2
 
-BEGUN = event_pb2.CHAIN_MOMENT_BEGUN
-LEFT = event_pb2.CHAIN_MOMENT_LEFT
+BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
+LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
 
 MAX_CHANGED = 10_000
 """Requests that may have changed since a cursor."""
 
-Step = tuple[str, event_pb2.JobEvent]
+Step = tuple[str, job_event_pb2.JobEvent]
 """What a runner told: its id, and the event."""
 
 

@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.config import Config, DatabaseConfig, Seconds, TlsConfig
+from spincycle.config import (
+    Config,
+    DatabaseConfig,
+    HealthConfig,
+    InternalConfig,
+    Seconds,
+    TlsConfig,
+)
 
 
 class RequestManagerConfig(Config, frozen=True):
@@ -16,7 +23,13 @@ class RequestManagerConfig(Config, frozen=True):
     prefix: ClassVar[str] = "SPINCYCLE_RM_"
 
     listen: str = "127.0.0.1:32310"
-    """Address to serve gRPC on, host:port."""
+    """Address of the public listener, for people and programs, host:port."""
+
+    internal: InternalConfig = InternalConfig(listen="127.0.0.1:32320")
+    """The listener for job runners and gateways."""
+
+    health: HealthConfig = HealthConfig()
+    """The listener for probes."""
 
     tls: TlsConfig = TlsConfig()
     """TLS with callers and with the other services."""
@@ -34,8 +47,8 @@ class RequestManagerConfig(Config, frozen=True):
     jobs: tuple[str, ...] = ()
     """Job factories besides the installed ones, each as module:attribute."""
 
-    job_log: str = "127.0.0.1:32312"
-    """Address of the job log, host:port."""
+    job_log: str = "127.0.0.1:32322"
+    """Address of the job log's internal listener, host:port or unix:/path."""
 
     create_timeout: Seconds = 10.0
     """Seconds that one job may take to be created."""

@@ -16,12 +16,12 @@ from spincycle.errors import (
     ServiceUnavailable,
     SpinCycleError,
 )
+from spincycle.internal.v1 import job_event_pb2
+from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.process import keep_up
 from spincycle.request_manager.model import Runner
 from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runners import RunnerDirectory
-from spincycle.v1 import event_pb2
-from spincycle.v1 import job_runner_service_pb2 as rpc
 
 FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
@@ -48,7 +48,7 @@ class Hearer(Protocol):
         """
         ...
 
-    async def heard(self, runner_id: str, events: Sequence[event_pb2.JobEvent]) -> None:
+    async def heard(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
         """A runner told something."""
         ...
 
@@ -146,7 +146,7 @@ class Feeds:
 
     async def missed(
         self, runner_id: str, after: int, until: int
-    ) -> list[event_pb2.JobEvent] | None:
+    ) -> list[job_event_pb2.JobEvent] | None:
         """Events of a runner between two orders; None if it does not answer.
 
         Raises:
@@ -157,7 +157,7 @@ class Feeds:
             return None
         if after == until:
             return []
-        events: list[event_pb2.JobEvent] = []
+        events: list[job_event_pb2.JobEvent] = []
         request = rpc.WatchJobsRequest(runner_id=runner_id, resume=True, after_order=after)
         with suppress(ServiceUnavailable), _speaking_with(feed.client.runner):
             call = feed.client.stub.WatchJobs(request, timeout=DESCRIBE_TIMEOUT)

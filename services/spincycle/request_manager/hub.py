@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from spincycle.errors import ShuttingDown
+from spincycle.internal.v1 import job_event_pb2
 from spincycle.process import keep_up
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.changes import Changes
@@ -20,7 +21,6 @@ from spincycle.request_manager.tracked import Tracked, unseen
 from spincycle.request_manager.views import Views
 from spincycle.request_manager.watcher import Mark, Watcher
 from spincycle.state import FINAL
-from spincycle.v1 import event_pb2
 
 LAST_WORDS = 1.0
 """Seconds that a runner has to tell the rest of a chain of which the end is known."""
@@ -193,7 +193,7 @@ class Hub:
         """A runner is gone. See Hearer."""
         self._teller.gone(runner_id)
 
-    async def heard(self, runner_id: str, events: Sequence[event_pb2.JobEvent]) -> None:
+    async def heard(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
         """A runner told something. See Hearer."""
         await self._learn_of({event.request_id for event in events})
         await self._teller.heard(runner_id, events)

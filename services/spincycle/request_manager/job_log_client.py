@@ -8,10 +8,12 @@ import grpc
 
 from spincycle import deadline
 from spincycle.errors import ServiceUnavailable, SpinCycleError
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.journal_entry import JournalEntry
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_message, from_rpc_error
-from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc
+from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc, job_output_pb2
 from spincycle.wire.journal import decode_entry, encode_entry
 
 SERVICE = "job log"
@@ -36,15 +38,16 @@ class JobLogClient:
         self._address = address
         self._timeout = timeout
         self._channel = dial(address)
-        self._stub = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
+        self._reads = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
+        self._writes = JournalServiceStub(self._channel)
 
     async def fence(self, request_id: str, epoch: int) -> None:
         """Let only entries of this epoch or a higher one be journalled from now on."""
-        request = job_log_service_pb2.FenceRequest(
-            fences=[job_log_service_pb2.EpochFence(request_id=request_id, epoch=epoch)]
+        request = journal_pb2.FenceRequest(
+            fences=[journal_pb2.EpochFence(request_id=request_id, epoch=epoch)]
         )
         try:
-            await self._stub.Fence(request, timeout=deadline.left(self._timeout))
+            await self._writes.Fence(request, timeout=deadline.left(self._timeout))
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
 
@@ -59,7 +62,7 @@ class JobLogClient:
         )
         while True:
             try:
-                response = await self._stub.ListEntries(
+                response = await self._reads.ListEntries(
                     request, timeout=deadline.left(self._timeout)
                 )
             except grpc.aio.AioRpcError as failure:
@@ -76,18 +79,18 @@ class JobLogClient:
             request_id=request_id, after_position=after, without_output=True
         )
         try:
-            async for response in self._stub.Tail(request, timeout=self._timeout):
+            async for response in self._reads.Tail(request, timeout=self._timeout):
                 yield response.entry
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
 
-    async def output(self, request_id: str) -> AsyncIterator[job_log_service_pb2.JobOutput]:
+    async def output(self, request_id: str) -> AsyncIterator[job_output_pb2.JobOutput]:
         """What running jobs of a request print, until cancelled."""
         request = job_log_service_pb2.TailRequest(
             request_id=request_id, after_position=NO_ENTRIES, follow=True, live_output=True
         )
         try:
-            async for response in self._stub.Tail(request):
+            async for response in self._reads.Tail(request):
                 yield response.output
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
@@ -107,7 +110,7 @@ class JobLogClient:
         if not entries:
             return
         batches = _batches(entries)
-        call = self._stub.Append(
+        call = self._writes.Append(
             iter(batches),
             timeout=deadline.left(self._timeout + len(entries) / ENTRIES_A_SECOND),
         )
@@ -131,12 +134,12 @@ class JobLogClient:
         return from_rpc_error(failure, SERVICE, self._address)
 
 
-def _batches(entries: Sequence[JournalEntry]) -> list[job_log_service_pb2.AppendRequest]:
-    batches: list[job_log_service_pb2.AppendRequest] = []
+def _batches(entries: Sequence[JournalEntry]) -> list[journal_pb2.AppendRequest]:
+    batches: list[journal_pb2.AppendRequest] = []
     size = BATCH_BYTES
     for entry in entries:
         if size >= BATCH_BYTES or len(batches[-1].entries) == BATCH:
-            batches.append(job_log_service_pb2.AppendRequest(batch=len(batches) + 1))
+            batches.append(journal_pb2.AppendRequest(batch=len(batches) + 1))
             size = 0
         message = encode_entry(entry)
         batches[-1].entries.append(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,6 +15,9 @@ from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.graph import Expander, Limits
+from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
+    add_RunnerCoordinationServiceServicer_to_server,
+)
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.figures import Figures
@@ -25,6 +29,7 @@ from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.control import Control
+from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.creation import Creation
 from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
 from spincycle.request_manager.explaining import Explaining
@@ -42,20 +47,25 @@ from spincycle.request_manager.running import RunningJobs
 from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.spec_keeper import SpecKeeper
+from spincycle.request_manager.spec_service import SpecService
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.telling import Telling
 from spincycle.request_manager.views import Views
 from spincycle.request_manager.watch import Watch
 from spincycle.rpc.health import Vitals
-from spincycle.rpc.server import RpcServer
+from spincycle.rpc.limits import INTERNAL, PUBLIC
+from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.texts import check_texts
-from spincycle.rpc.tls import dialer, server_credentials
-from spincycle.v1 import job_chain_pb2, request_manager_service_pb2_grpc
+from spincycle.rpc.tls import dialer
+from spincycle.v1 import job_chain_pb2
+from spincycle.v1.request_manager_service_pb2_grpc import (
+    add_RequestManagerServiceServicer_to_server,
+)
+from spincycle.v1.spec_service_pb2_grpc import add_SpecServiceServicer_to_server
 from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_chain
 
 PACKAGE = "spincycle.request_manager"
 SCHEMA = "request_manager"
-SERVICE = "spincycle.v1.RequestManagerService"
 
 
 class RequestManager:
@@ -113,7 +123,8 @@ class RequestManager:
         creation = Creation(
             SpecPlanner(specs, expander), code.encode, store, self.dispatcher, self.changes
         )
-        reports = Reports(store, self.changes, self.dispatcher)
+        self.presence = Presence(runner_store, self._runners, self.changes, self.dispatcher.look)
+        self.reports = reports = Reports(store, self.changes, self.dispatcher)
         self.figures = Figures()
         name_figures(self.figures, store, self.dispatcher, self.recovery)
         self.figures.batches(creation.coalescers | reports.coalescers | control.coalescers)
@@ -122,15 +133,12 @@ class RequestManager:
             again=Again(store, control, self._job_log, code, self.dispatcher, self.changes),
             control=control,
             explaining=Explaining(store, self._runners, self._job_log),
-            reports=reports,
-            presence=Presence(runner_store, self._runners, self.changes, self.dispatcher.look),
             reading=Reading(store, snapshots),
             running=RunningJobs(store, self._runners),
             watch=Watch(
                 store, self.hub, CatchingUp(self.hub, Stores(store, changes), feeds, views), views
             ),
             snapshots=snapshots,
-            specs=specs,
             store=store,
         )
 
@@ -157,14 +165,13 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
-    server = RpcServer(SERVICE, config.listen, check_texts, server_credentials(config.tls))
-    request_manager_service_pb2_grpc.add_RequestManagerServiceServicer_to_server(
-        RequestManagerService(manager.use_cases, config.beat_interval, config.silence_limit),
-        server.server,
-    )
-    port = server.bind()
+    server = RpcServer(check_texts, config.tls)
+    public, internal = _services(config, manager)
+    server.listen(PUBLIC, config.listen).serve(*public)
+    server.listen(INTERNAL, config.internal.listen).serve(*public, *internal)
+    server.listen_for_probes(config.health.listen)
     await server.start()
-    structlog.get_logger().info("listening", address=config.listen, port=port)
+    structlog.get_logger().info("listening", **server.addresses)
     manager.figures.calls(server.calls)
     try:
         async with served(manager.figures, config.metrics):
@@ -173,6 +180,31 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         await manager.hub.close()
         await server.stop(config.grace)
         await manager.close()
+
+
+def _services(
+    config: RequestManagerConfig, manager: RequestManager
+) -> tuple[list[RpcService], list[RpcService]]:
+    """The services for everybody, and those for other services only."""
+    requests = RequestManagerService(manager.use_cases)
+    specs = SpecService(manager.specs)
+    coordination = RunnerCoordinationService(
+        manager.presence, manager.reports, config.beat_interval, config.silence_limit
+    )
+    public = [
+        RpcService(
+            "spincycle.v1.RequestManagerService",
+            partial(add_RequestManagerServiceServicer_to_server, requests),
+        ),
+        RpcService("spincycle.v1.SpecService", partial(add_SpecServiceServicer_to_server, specs)),
+    ]
+    internal = [
+        RpcService(
+            "spincycle.internal.v1.RunnerCoordinationService",
+            partial(add_RunnerCoordinationServiceServicer_to_server, coordination),
+        )
+    ]
+    return public, internal
 
 
 async def _work(

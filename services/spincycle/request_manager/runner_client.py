@@ -12,16 +12,12 @@ import grpc
 from spincycle import deadline
 from spincycle.coalescing import Coalescer
 from spincycle.errors import RunnerUnreachable, SpinCycleError
+from spincycle.internal.v1 import job_runner_service_pb2, job_runner_service_pb2_grpc
 from spincycle.request_manager.model import Assigned, Runner
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
-from spincycle.v1 import (
-    job_runner_service_pb2,
-    job_runner_service_pb2_grpc,
-    status_pb2,
-    waiting_pb2,
-)
+from spincycle.v1 import status_pb2, waiting_pb2
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
 from spincycle.wire.parts import embedded
 
@@ -84,7 +80,7 @@ class RunnerClient:
         self._channel = dial(runner.address)
         self.stub = job_runner_service_pb2_grpc.JobRunnerServiceStub(self._channel)
         self._run_chains: _RunChains = self._channel.unary_unary(
-            "/spincycle.v1.JobRunnerService/RunChains",
+            "/spincycle.internal.v1.JobRunnerService/RunChains",
             response_deserializer=job_runner_service_pb2.RunChainsResponse.FromString,
         )
         self._stops = Coalescer[Told, None](self._stop)

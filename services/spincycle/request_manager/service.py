@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import grpc
 
 from spincycle.errors import (
     ChainTooLarge,
-    DatabaseUnavailable,
     InvalidInput,
     RequestNotFound,
-    SpinCycleError,
 )
-from spincycle.graph import declared_args
 from spincycle.graph.plan import make_plan
 from spincycle.redaction import redacted_chain
 from spincycle.request_manager import again
@@ -27,37 +22,23 @@ from spincycle.request_manager.creation import Creation, Wish
 from spincycle.request_manager.explaining import Explaining
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.reading import Reading
-from spincycle.request_manager.reports import Presence, Reports
-from spincycle.request_manager.runner_store import Registration, SignOfLife
 from spincycle.request_manager.running import RunningJobs
 from spincycle.request_manager.snapshots import Snapshots
-from spincycle.request_manager.spec_keeper import SpecKeeper
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import (
     decode_filter,
-    decode_finish,
-    decode_report,
     encode_arg,
-    encode_finding,
     encode_request,
-    join_suspended,
-    report_request_id,
 )
 from spincycle.request_manager.watch import Watch, WatchOptions
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
-from spincycle.rpc.status import to_message
-from spincycle.spec import Source, check_sources
-from spincycle.spec.call_checks import JobTypeRule
 from spincycle.v1 import (
     plan_pb2,
     request_manager_service_pb2_grpc,
-    request_pb2,
     status_pb2,
 )
-from spincycle.v1 import (
-    request_manager_service_pb2 as rpc,
-)
+from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.wire.chain import encode_chain
 from spincycle.wire.chain_parts import parts_of_chain
 from spincycle.wire.values import from_struct
@@ -73,23 +54,18 @@ class UseCases:
     again: again.Again
     control: Control
     explaining: Explaining
-    reports: Reports
-    presence: Presence
     reading: Reading
     running: RunningJobs
     watch: Watch
     snapshots: Snapshots
-    specs: SpecKeeper
     store: RequestStore
 
 
 class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServiceServicer):
     """Translates calls for the use cases; see the contract for what each does."""
 
-    def __init__(self, use: UseCases, beat_interval: float, silence_limit: float) -> None:
+    def __init__(self, use: UseCases) -> None:
         self._use = use
-        self._beat_interval = beat_interval
-        self._silence_limit = silence_limit
 
     async def Create(self, request: rpc.CreateRequest, context: Context) -> rpc.CreateResponse:
         wish = Wish(
@@ -187,37 +163,6 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         for part in parts_of_chain(chain):
             yield rpc.FetchJobChainResponse(part=part)
 
-    async def ListSpecs(
-        self, request: rpc.ListSpecsRequest, context: Context
-    ) -> rpc.ListSpecsResponse:
-        specs = self._use.specs.specs
-        return rpc.ListSpecsResponse(
-            specs=[
-                request_pb2.RequestSpec(
-                    name=sequence.name,
-                    args=[encode_arg(arg) for arg in declared_args(sequence)],
-                )
-                for sequence in specs.requests()
-            ],
-            spec_revision=specs.revision,
-        )
-
-    async def Lint(self, request: rpc.LintRequest, context: Context) -> rpc.LintResponse:
-        sources = [Source(file.path, file.content) for file in request.files]
-        rule = JobTypeRule(self._use.specs.job_types)
-        result = await asyncio.to_thread(check_sources, sources, rule)
-        return rpc.LintResponse(findings=[encode_finding(found) for found in result.findings])
-
-    async def ReloadSpecs(
-        self, request: rpc.ReloadSpecsRequest, context: Context
-    ) -> rpc.ReloadSpecsResponse:
-        reloaded = await self._use.specs.reload()
-        return rpc.ReloadSpecsResponse(
-            spec_revision=reloaded.revision,
-            changed=reloaded.changed,
-            findings=[encode_finding(found) for found in reloaded.findings],
-        )
-
     async def GetRunning(
         self, request: rpc.GetRunningRequest, context: Context
     ) -> rpc.GetRunningResponse:
@@ -246,68 +191,6 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         async with aclosing(parts):
             async for part in parts:
                 yield encoded(rpc.WatchResponse, [part])
-
-    async def Register(
-        self, request: rpc.RegisterRequest, context: Context
-    ) -> rpc.RegisterResponse:
-        await self._use.presence.register(
-            Registration(
-                runner_id=request.runner_id,
-                address=request.address,
-                max_chains=request.max_chains,
-                max_jobs=request.max_jobs,
-                job_types=tuple(request.job_types),
-                version=request.version,
-            )
-        )
-        response = rpc.RegisterResponse()
-        response.beat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
-        response.silence_limit.FromTimedelta(timedelta(seconds=self._silence_limit))
-        return response
-
-    async def Beat(self, request: rpc.BeatRequest, context: Context) -> rpc.BeatResponse:
-        wishes = await self._use.presence.beat(
-            SignOfLife(
-                runner_id=request.runner_id,
-                chains=request.chains,
-                jobs=request.jobs,
-                draining=request.draining,
-                leaving=request.leaving,
-                behind=request.oldest_unacknowledged.ToTimedelta().total_seconds(),
-            )
-        )
-        return rpc.BeatResponse(stop_request_ids=wishes.stop, suspend_request_ids=wishes.suspend)
-
-    async def Report(self, request: rpc.ReportRequest, context: Context) -> rpc.ReportResponse:
-        response = rpc.ReportResponse()
-        outcomes = await asyncio.gather(*(self._take(report) for report in request.reports))
-        for report, refused in zip(request.reports, outcomes, strict=True):
-            result = response.results.add(request_id=report_request_id(report))
-            if refused:
-                result.refused.CopyFrom(to_message(refused))
-        return response
-
-    async def UploadSuspended(
-        self, request_iterator: AsyncIterator[rpc.UploadSuspendedRequest], context: Context
-    ) -> rpc.UploadSuspendedResponse:
-        await self._use.reports.take(
-            await join_suspended(request.part async for request in request_iterator)
-        )
-        return rpc.UploadSuspendedResponse()
-
-    async def Finish(self, request: rpc.FinishRequest, context: Context) -> rpc.FinishResponse:
-        await self._use.reports.take(decode_finish(request))
-        return rpc.FinishResponse()
-
-    async def _take(self, report: rpc.RunnerReport) -> SpinCycleError | None:
-        """Why a report was refused; that the database is away is told of the whole call."""
-        try:
-            await self._use.reports.take(decode_report(report))
-        except DatabaseUnavailable:
-            raise
-        except SpinCycleError as refused:
-            return refused
-        return None
 
     async def _get(self, request_id: str) -> Request:
         found = await self._use.store.get([request_id])

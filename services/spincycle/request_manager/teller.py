@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from spincycle.errors import Internal, SpinCycleError
+from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager.cursor import Cursor
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.model import Request
@@ -20,10 +21,9 @@ from spincycle.request_manager.views import View, Views
 from spincycle.request_manager.watcher import Mark, Watcher
 from spincycle.revision import BEGUN_STEP, parts_of, revision_of
 from spincycle.state import FINAL, State
-from spincycle.v1 import event_pb2
 
-BEGUN = event_pb2.CHAIN_MOMENT_BEGUN
-LEFT = event_pb2.CHAIN_MOMENT_LEFT
+BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
+LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Joining:
 
     until: int
     views: list[View]
-    events: list[event_pb2.JobEvent] = field(default_factory=list)
+    events: list[job_event_pb2.JobEvent] = field(default_factory=list)
 
 
 class Teller:
@@ -118,7 +118,7 @@ class Teller:
         self.orders.pop(runner_id, None)
         self._news.set()
 
-    async def heard(self, runner_id: str, events: Sequence[event_pb2.JobEvent]) -> None:
+    async def heard(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
         """A runner told something."""
         async with self._together():
             joining = self._joining.get(runner_id) or Joining(0, [])
@@ -139,7 +139,7 @@ class Teller:
             if tracked is not None:
                 await self._or_end_all(self._hear(tracked, runner_id, event))
 
-    async def _hear(self, tracked: Tracked, runner_id: str, event: event_pb2.JobEvent) -> None:
+    async def _hear(self, tracked: Tracked, runner_id: str, event: job_event_pb2.JobEvent) -> None:
         revision = revision_of(event.epoch, event.sequence_number)
         if event.moment == LEFT:
             if event.epoch >= parts_of(tracked.told).epoch:

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 import orjson
 
+from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager.model import Request, RequestFilter
 from spincycle.request_manager.translate import encode_request
 from spincycle.revision import ended, number_of, revision_of
 from spincycle.state import LIVE, State
 from spincycle.v1 import (
-    event_pb2,
     job_chain_pb2,
     job_log_pb2,
-    job_log_service_pb2,
+    job_output_pb2,
+    request_event_pb2,
     request_pb2,
     status_pb2,
 )
@@ -39,8 +40,8 @@ class Change:
         self,
         request: Request,
         before: State | None,
-        full: event_pb2.RequestEvent,
-        brief: event_pb2.RequestEvent | None,
+        full: request_event_pb2.RequestEvent,
+        brief: request_event_pb2.RequestEvent | None,
     ) -> None:
         """`brief` is for those who want no jobs; None if there is nothing for them."""
         self.request = request
@@ -58,7 +59,7 @@ class Change:
 
     def with_chain(self, chain: job_chain_pb2.JobChain, cursor: str) -> bytes:
         """As `encoded`, of a snapshot, with the request's chain."""
-        event = event_pb2.RequestEvent.FromString(self._full)
+        event = request_event_pb2.RequestEvent.FromString(self._full)
         event.snapshot.job_chain.CopyFrom(chain)
         return framed(event.SerializeToString(), cursor)
 
@@ -90,7 +91,7 @@ def framed(event: bytes, cursor: str) -> bytes:
     return _EVENTS_TAG + _varint(len(event)) + event
 
 
-def output_event(piece: job_log_service_pb2.JobOutput, revision: int, cursor: str) -> bytes:
+def output_event(piece: job_output_pb2.JobOutput, revision: int, cursor: str) -> bytes:
     """A WatchResponse that tells output, at the revision of the event before it."""
     event = _event(piece.request_id, revision)
     event.occurred_at.GetCurrentTime()
@@ -125,7 +126,7 @@ def request_change(
 
 
 def snapshot_change(
-    request: Request, before: State | None, snapshot: event_pb2.RequestSnapshot
+    request: Request, before: State | None, snapshot: request_event_pb2.RequestSnapshot
 ) -> Change:
     """A request as a whole; its revision is that of the snapshot."""
     event = _event(request.request_id, snapshot.request.revision)
@@ -134,9 +135,9 @@ def snapshot_change(
     return Change(request, before, event, event)
 
 
-def job_change(request: Request, told: event_pb2.JobEvent, *, counted: bool) -> Change:
+def job_change(request: Request, told: job_event_pb2.JobEvent, *, counted: bool) -> Change:
     """A job has changed; `counted` if the counts of the request moved with it."""
-    event = event_pb2.RequestEvent(
+    event = request_event_pb2.RequestEvent(
         request_id=request.request_id,
         revision=revision_of(told.epoch, told.sequence_number),
         occurred_at=told.occurred_at,
@@ -154,12 +155,12 @@ def job_change(request: Request, told: event_pb2.JobEvent, *, counted: bool) -> 
     return Change(request, request.state, event, brief)
 
 
-def runner_changes(request: Request, told: event_pb2.JobEvent) -> Iterator[Change]:
+def runner_changes(request: Request, told: job_event_pb2.JobEvent) -> Iterator[Change]:
     """What a runner told of a request that it runs, as an event; none if its chain has left."""
-    if told.moment == event_pb2.CHAIN_MOMENT_BEGUN:
+    if told.moment == job_event_pb2.CHAIN_MOMENT_BEGUN:
         at = revision_of(told.epoch, told.sequence_number)
         yield request_change(request, State.PENDING, at)
-    elif told.moment == event_pb2.CHAIN_MOMENT_UNSPECIFIED:
+    elif told.moment == job_event_pb2.CHAIN_MOMENT_UNSPECIFIED:
         yield job_change(request, told, counted=True)
 
 
@@ -208,8 +209,8 @@ def matches(request: Request, before: State | None, which: RequestFilter) -> boo
     return all(given.get(name) == value for name, value in which.args.items())
 
 
-def _event(request_id: str, revision: int) -> event_pb2.RequestEvent:
-    return event_pb2.RequestEvent(request_id=request_id, revision=revision)
+def _event(request_id: str, revision: int) -> request_event_pb2.RequestEvent:
+    return request_event_pb2.RequestEvent(request_id=request_id, revision=revision)
 
 
 def _fill_request(message: request_pb2.Request, request: Request, revision: int) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC
 
 from spincycle import revision
+from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_arg import RequestArg
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.watcher import Watcher
 from spincycle.state import FINAL, State
-from spincycle.v1 import event_pb2
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ def unseen(row: Request) -> Request:
     return replace(row, state=State.PENDING, finished_at=None)
 
 
-def begun(row: Request, event: event_pb2.JobEvent, runner_id: str, address: str) -> Request:
+def begun(row: Request, event: job_event_pb2.JobEvent, runner_id: str, address: str) -> Request:
     """The request as it is while a runner runs it that told an event."""
     return replace(
         row,

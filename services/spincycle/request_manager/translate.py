@@ -9,6 +9,7 @@ from typing import cast
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from spincycle.errors import InvalidInput
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_arg import REDACTED, RequestArg
 from spincycle.request_manager.model import (
     Finished,
@@ -21,11 +22,11 @@ from spincycle.request_manager.model import (
 from spincycle.spec import Finding, Severity
 from spincycle.state import State
 from spincycle.v1 import (
-    finding_pb2,
-    job_chain_pb2,
-    request_manager_service_pb2,
     request_pb2,
+    request_report_pb2,
+    spec_pb2,
     state_pb2,
+    suspended_job_chain_pb2,
 )
 from spincycle.wire.states import decode_state
 from spincycle.wire.times import from_timestamp
@@ -103,7 +104,7 @@ def decode_filter(message: request_pb2.RequestFilter) -> RequestFilter:
     )
 
 
-def decode_finish(message: request_manager_service_pb2.FinishRequest) -> Finished:
+def decode_finish(message: request_report_pb2.FinishRequest) -> Finished:
     """The end of a request.
 
     Raises:
@@ -121,7 +122,7 @@ def decode_finish(message: request_manager_service_pb2.FinishRequest) -> Finishe
     )
 
 
-def decode_report(message: request_manager_service_pb2.RunnerReport) -> Report:
+def decode_report(message: coordination_pb2.RunnerReport) -> Report:
     """News of one request.
 
     Raises:
@@ -150,7 +151,9 @@ def decode_report(message: request_manager_service_pb2.RunnerReport) -> Report:
     raise InvalidInput("a report must hold progress, an end or a saved state", "report")
 
 
-async def join_suspended(parts: AsyncIterator[job_chain_pb2.SuspendedJobChain]) -> Suspended:
+async def join_suspended(
+    parts: AsyncIterator[suspended_job_chain_pb2.SuspendedJobChain],
+) -> Suspended:
     """The saved state of a request that comes in parts. They are not read, only joined.
 
     Raises:
@@ -167,7 +170,7 @@ async def join_suspended(parts: AsyncIterator[job_chain_pb2.SuspendedJobChain]) 
     return Suspended(request_id, epoch, finished_jobs, "", bytes(joined))
 
 
-def report_request_id(message: request_manager_service_pb2.RunnerReport) -> str:
+def report_request_id(message: coordination_pb2.RunnerReport) -> str:
     """Request that a report is about."""
     which = message.WhichOneof("report")
     return str(getattr(message, which).request_id) if which else ""
@@ -193,14 +196,14 @@ def _epoch(epoch: int) -> int:
     return epoch
 
 
-def encode_finding(finding: Finding) -> finding_pb2.Finding:
+def encode_finding(finding: Finding) -> spec_pb2.Finding:
     """What a check of the specs has found."""
-    return finding_pb2.Finding(
+    return spec_pb2.Finding(
         code=finding.code,
         severity=(
-            finding_pb2.SEVERITY_ERROR
+            spec_pb2.SEVERITY_ERROR
             if finding.severity is Severity.ERROR
-            else finding_pb2.SEVERITY_WARNING
+            else spec_pb2.SEVERITY_WARNING
         ),
         message=finding.text,
         file=finding.file,

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from spincycle.errors import ServiceUnavailable, SpinCycleError
+from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2
 from spincycle.request_arg import RequestArg
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.feeds import Feeds
@@ -21,13 +22,7 @@ from spincycle.request_manager.translate import encode_arg, encode_request
 from spincycle.request_manager.watcher import Watcher
 from spincycle.revision import LAST_POSITION, number_of, parts_of, revision_of
 from spincycle.state import LIVE, State
-from spincycle.v1 import (
-    event_pb2,
-    job_chain_pb2,
-    job_log_pb2,
-    job_runner_service_pb2,
-    status_pb2,
-)
+from spincycle.v1 import job_chain_pb2, job_log_pb2, request_event_pb2, status_pb2
 
 RETRY_INTERVAL = 1.0
 """Seconds before a stream of output that broke is opened again."""
@@ -50,7 +45,7 @@ class View:
     args: Sequence[RequestArg] = ()
     jobs: Sequence[status_pb2.JobStatus] = ()
     counts: tuple[int, int] = (0, 0)
-    missed: Sequence[event_pb2.JobEvent] | None = None
+    missed: Sequence[job_event_pb2.JobEvent] | None = None
 
     def snapshot_change(self, before: State | None) -> Change:
         """The view as an event."""
@@ -59,7 +54,7 @@ class View:
         message.revision = self.revision
         if self.counts[0] > message.finished_jobs:
             message.finished_jobs, message.rolled_back_jobs = self.counts
-        snapshot = event_pb2.RequestSnapshot(request=message, jobs=self.jobs)
+        snapshot = request_event_pb2.RequestSnapshot(request=message, jobs=self.jobs)
         return snapshot_change(self.row, before, snapshot)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spincycle.errors import SpinCycleError, WatcherTooSlow
 from spincycle.request_manager.told import Change
-from spincycle.v1 import job_log_service_pb2
+from spincycle.v1 import job_output_pb2
 
 MAX_BEHIND = 5_000
 """Events that a watcher may be behind."""
@@ -28,7 +28,7 @@ class Mark:
 class Printed:
     """Output of a running job, on its way to one watcher."""
 
-    piece: job_log_service_pb2.JobOutput
+    piece: job_output_pb2.JobOutput
 
 
 class Watcher:
@@ -52,7 +52,7 @@ class Watcher:
             self.end(WatcherTooSlow(MAX_BEHIND))
         self._something.set()
 
-    def put_output(self, piece: job_log_service_pb2.JobOutput) -> None:
+    def put_output(self, piece: job_output_pb2.JobOutput) -> None:
         """Add output, or drop it if the watcher is half way to being cut: its offset tells."""
         if self._failure is None and self._size < MAX_BYTES_BEHIND // 2:
             self._changes.append(Printed(piece))

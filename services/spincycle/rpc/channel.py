@@ -9,44 +9,59 @@ from typing import TypeAlias
 
 import grpc
 
+from spincycle.rpc.address import is_unix
 from spincycle.rpc.limits import (
     KEEPALIVE_OF_CLIENTS,
     KEEPALIVE_PATIENCE,
-    LIMITS,
+    LIMITS_OF_CLIENTS,
     milliseconds,
 )
 
-SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                # Calls that change nothing or that are idempotent whatever they are given.
-                "name": [
-                    {"service": "spincycle.v1.RequestManagerService", "method": method}
-                    for method in (
-                        "Get", "List", "GetJobChain", "ListSpecs", "GetRunning", "Plan", "Lint",
-                        "Start", "Stop", "Suspend", "Resume", "Explain", "FetchJobChain",
-                        "ReloadSpecs", "Register", "Finish",
-                    )
-                ]
-                + [
-                    {"service": "spincycle.v1.JobLogService", "method": method}
-                    for method in ("Fence", "GetEntry", "ListEntries")
-                ],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
+PUBLIC_PACKAGE = "spincycle.v1"
+INTERNAL_PACKAGE = "spincycle.internal.v1"
+
+RETRIED: dict[str, dict[str, tuple[str, ...]]] = {
+    PUBLIC_PACKAGE: {
+        "RequestManagerService": (
+            "Get", "List", "GetJobChain", "GetRunning", "Plan", "Start", "Stop", "Suspend",
+            "Resume", "Explain", "FetchJobChain",
+        ),
+        "SpecService": ("ListSpecs", "Lint", "ReloadSpecs"),
+        "JobLogService": ("GetEntry", "ListEntries"),
     },
-    indent=2,
-)  # fmt: skip
-"""The retry policy, published for clients of any language as grpc_service_config.json."""
+    INTERNAL_PACKAGE: {
+        "RunnerCoordinationService": ("Register", "Finish"),
+        "JournalService": ("Fence",),
+    },
+}  # fmt: skip
+"""Methods that are safe to call again, by package and service: they change nothing, or are
+idempotent with any request."""
+
+
+def service_config(*packages: str) -> str:
+    """The retry policy of these packages, as the JSON that gRPC clients of any language read."""
+    names = [
+        {"service": f"{package}.{service}", "method": method}
+        for package in packages
+        for service, methods in RETRIED[package].items()
+        for method in methods
+    ]
+    policy = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [{"name": names, "retryPolicy": policy}],
+    }
+    return json.dumps(config, indent=2)
+
+
+SERVICE_CONFIG = service_config(PUBLIC_PACKAGE, INTERNAL_PACKAGE)
+"""The retry policy that the services and spinc follow."""
 
 
 Dial: TypeAlias = Callable[[str], grpc.aio.Channel]
@@ -59,13 +74,13 @@ def open_channel(
     credentials: grpc.ChannelCredentials | None = None,
     server_name: str = "",
 ) -> grpc.aio.Channel:
-    """A channel to a service at host:port, or at any address that gRPC resolves.
+    """A channel to a service at host:port, unix:/path, or any address that gRPC resolves.
 
     With `credentials` it is a TLS channel, which expects `server_name` in the certificate of
-    the service if that is not the address's own.
+    the service if that is not the address's own. A Unix socket is used without TLS.
     """
     options: list[tuple[str, str | int]] = [
-        *LIMITS,
+        *LIMITS_OF_CLIENTS,
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.enable_retries", 1),
         ("grpc.keepalive_time_ms", milliseconds(KEEPALIVE_OF_CLIENTS)),
@@ -76,7 +91,7 @@ def open_channel(
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
-    if credentials is None:
+    if credentials is None or is_unix(address):
         return grpc.aio.insecure_channel(address, options, interceptors=list(interceptors))
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
@@ -84,4 +99,4 @@ def open_channel(
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{SERVICE_CONFIG}\n")
+    sys.stdout.write(f"{service_config(*sys.argv[1:])}\n")

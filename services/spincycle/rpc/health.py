@@ -41,17 +41,21 @@ class Vitals:
 
 
 class Health:
-    """Readiness of the server as a whole ("") and of its service, and liveness.
+    """Readiness of the process ("") and of each service, and liveness, on every listener.
 
-    Until something else is told, the server is live and not ready.
+    Until something else is set, the process is live and not ready.
     """
 
-    def __init__(self, server: grpc.aio.Server, service_name: str) -> None:
-        self._servicer = health.aio.HealthServicer()
-        self._readiness = ("", service_name)
+    def __init__(self) -> None:
+        self._servicers: list[tuple[health.aio.HealthServicer, Sequence[str]]] = []
         self._told: dict[str, bool] = {}
         self._ended = False
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    def add_to(self, server: grpc.aio.Server, service_names: Sequence[str]) -> None:
+        """Serve health on a listener, for the services that it has by the start."""
+        servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        self._servicers.append((servicer, service_names))
 
     async def begin(self) -> None:
         """Be there for whoever asks."""
@@ -61,10 +65,13 @@ class Health:
         """Say what is true now; whoever watches hears what is new."""
         if self._ended:
             return
-        for name, holds in (*((name, ready) for name in self._readiness), (LIVENESS, live)):
-            if self._told.get(name) is not holds:
-                self._told[name] = holds
-                await self._servicer.set(name, _STATUS[holds])
+        for name, holds in (("", ready), (LIVENESS, live)):
+            if self._told.get(name) is holds:
+                continue
+            self._told[name] = holds
+            for servicer, services in self._servicers:
+                for each in [name] if name else ["", *services]:
+                    await servicer.set(each, _STATUS[holds])
 
     async def keep(self, vitals: Vitals) -> None:
         """Say what the vitals say, until cancelled."""

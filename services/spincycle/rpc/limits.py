@@ -1,11 +1,45 @@
-"""What connections and calls are held to. docs/grpc.md tells the same to people."""
+"""Limits of connections and calls; docs/grpc.md lists them for callers."""
 
 from __future__ import annotations
 
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Largest message that a service takes or sends; larger chains travel in parts."""
+from dataclasses import dataclass
 
-LIMITS: tuple[tuple[str, int], ...] = (
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Largest message that a service sends, and that services send each other. Larger chains travel
+in parts."""
+
+PUBLIC_REQUEST_BYTES = 4 * 1024 * 1024
+"""Largest message that a person or a program may send to a service, decompressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """The callers that a listener is for, and what they may send.
+
+    Attributes:
+        name: as the log and the documentation call the listener.
+        setting: configuration key of its address.
+        request_bytes: largest message of a caller, in bytes, after decompression. gRPC stops
+            decompressing there.
+        streams: most calls at the same time on one connection; further ones wait.
+    """
+
+    name: str
+    setting: str
+    request_bytes: int
+    streams: int
+
+
+PUBLIC = Audience("public", "listen", PUBLIC_REQUEST_BYTES, 200)
+"""People and programs."""
+
+INTERNAL = Audience("internal", "internal.listen", MAX_MESSAGE_BYTES, 10_000)
+"""The other services. A gateway has one connection for all its clients, each of whom may stream."""
+
+HEALTH = Audience("health", "health.listen", 4 * 1024, 100)
+"""Probes: the kubelet and load balancers."""
+
+LIMITS_OF_CLIENTS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 V1 = "grpc.reflection.v1.ServerReflection"
@@ -15,13 +16,13 @@ _FILE_V1 = "grpc/reflection/v1/reflection.proto"
 
 
 def add_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> None:
-    """Describe the services, and reflection itself, to whoever asks.
+    """Describe the services of a listener, and reflection itself.
 
-    The two versions differ in the name of their package only, so one servicer answers both.
+    Descriptors of anything else that this process knows are not found. The two versions of
+    reflection differ only in the name of their package, so one servicer serves both.
     """
-    _describe_v1()
     names = (*service_names, V1, V1ALPHA)
-    servicer = _Reflection(names)
+    servicer = _Reflection(names, _pool_of(names))
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
@@ -55,26 +56,37 @@ class _Reflection(reflection.aio.ReflectionServicer):
         return find(request, name)
 
 
-def _describe_v1() -> None:
-    pool = descriptor_pool.Default()
-    try:
-        pool.FindFileByName(_FILE_V1)
-    except KeyError:
-        told = descriptor_pb2.FileDescriptorProto()
-        reflection_pb2.DESCRIPTOR.CopyToProto(told)
-        _rename(told)
-        pool.AddSerializedFile(told.SerializeToString())
+def _pool_of(service_names: Sequence[str]) -> descriptor_pool.DescriptorPool:
+    """A pool with the files of these services and what they import, and nothing else."""
+    known, pool = descriptor_pool.Default(), descriptor_pool.DescriptorPool()
+    added: set[str] = set()
+
+    def add(file: FileDescriptor) -> None:
+        if file.name not in added:
+            added.add(file.name)
+            for imported in file.dependencies:
+                add(imported)
+            pool.AddSerializedFile(file.serialized_pb)
+
+    for name in service_names:
+        if name != V1:
+            add(known.FindServiceByName(name).file)
+    described = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(described)
+    _rename(described)
+    pool.AddSerializedFile(described.SerializeToString())
+    return pool
 
 
-def _rename(told: descriptor_pb2.FileDescriptorProto) -> None:
-    told.name = _FILE_V1
-    told.package = "grpc.reflection.v1"
-    told.ClearField("options")
-    for message in told.message_type:
+def _rename(described: descriptor_pb2.FileDescriptorProto) -> None:
+    described.name = _FILE_V1
+    described.package = "grpc.reflection.v1"
+    described.ClearField("options")
+    for message in described.message_type:
         for field in message.field:
             if field.type_name:
                 field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
-    for service in told.service:
+    for service in described.service:
         for method in service.method:
             method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
             method.output_type = method.output_type.replace(".v1alpha.", ".v1.")

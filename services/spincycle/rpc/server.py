@@ -1,58 +1,160 @@
-"""The gRPC server that every service runs: its own service, health, reflection, channelz."""
+"""The gRPC server of a service process: one listener per audience, each with its own limits."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import grpc
 from grpc_channelz.v1 import channelz
 
-from spincycle.config import ConfigError
+from spincycle.config import ConfigError, TlsConfig
+from spincycle.rpc.address import check_listen, is_unix, socket_path
 from spincycle.rpc.calls import CallInterceptor, Check
-from spincycle.rpc.health import SERVICE_NAME as HEALTH
+from spincycle.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from spincycle.rpc.health import Health
 from spincycle.rpc.limits import (
     CONNECTION_AGE,
+    HEALTH,
+    INTERNAL,
     KEEPALIVE_OF_SERVERS,
     KEEPALIVE_PATIENCE,
     LEAST_PING_INTERVAL,
-    LIMITS,
+    MAX_MESSAGE_BYTES,
+    Audience,
     milliseconds,
 )
 from spincycle.rpc.reflection import add_reflection
+from spincycle.rpc.tls import server_credentials
 
 CHANNELZ = "grpc.channelz.v1.Channelz"
 
+NO_TLS = TlsConfig()
+"""Listeners without TLS."""
 
-class RpcServer:
-    """A server for one service of ours, named in full, with what operators expect beside it.
+_LONGEST_SOCKET_PATH = 107
+"""Bytes; the kernel's limit."""
 
-    Args:
-        service_name: the service, in full.
-        listen: host:port.
-        check: looks at the request of every call that has one before its handler does.
-        credentials: for TLS; None to serve without.
-        connection_age: seconds after which a client is to open another connection.
+
+@dataclass(frozen=True, slots=True)
+class RpcService:
+    """A gRPC service that a listener can serve.
 
     Attributes:
-        calls: how many calls ended, by method and gRPC code.
+        name: full name, for example spincycle.v1.SpecService.
+        register: adds its methods to a server, as the generated `add_…_to_server` do.
+    """
+
+    name: str
+    register: Callable[[grpc.aio.Server], None]
+
+
+class Listener:
+    """One address with the services that it serves.
+
+    Attributes:
+        audience: the callers that it is for.
+        address: host:port with the port in use, or unix:/path.
     """
 
     def __init__(
         self,
-        service_name: str,
+        audience: Audience,
         listen: str,
+        server: grpc.aio.Server,
+        credentials: grpc.ServerCredentials | None,
+    ) -> None:
+        self.audience = audience
+        self.names: list[str] = []
+        self._server = server
+        self.address = self._bind(listen, credentials)
+
+    def serve(self, *services: RpcService) -> Listener:
+        """Serve these services, from the server's start on."""
+        for service in services:
+            service.register(self._server)
+            self.names.append(service.name)
+        return self
+
+    def describe(self) -> None:
+        """Serve reflection of what this listener serves, and channelz for services only."""
+        standard = [HEALTH_SERVICE]
+        if self.audience is INTERNAL:
+            channelz.add_channelz_servicer(self._server)
+            standard.append(CHANNELZ)
+        add_reflection(self._server, (*self.names, *standard))
+
+    async def start(self) -> None:
+        """Start to accept calls."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls and end those in flight within `grace` seconds."""
+        await self._server.stop(grace)
+
+    def _bind(self, listen: str, credentials: grpc.ServerCredentials | None) -> str:
+        check_listen(listen, self.audience.setting)
+        if is_unix(listen) and len(socket_path(listen).encode()) > _LONGEST_SOCKET_PATH:
+            raise ConfigError(
+                f"cannot listen on {listen}: the path of a Unix socket has at most "
+                f"{_LONGEST_SOCKET_PATH} bytes; choose a shorter directory"
+            )
+        try:
+            if credentials is None or is_unix(listen) or self.audience is HEALTH:
+                port = self._server.add_insecure_port(listen)
+            else:
+                port = self._server.add_secure_port(listen, credentials)
+        except RuntimeError:
+            raise ConfigError(f"cannot listen on {listen}: {_reason(listen)}")
+        return listen if is_unix(listen) else f"{listen.rpartition(':')[0]}:{port}"
+
+
+class RpcServer:
+    """All listeners of a process, started and stopped together.
+
+    Args:
+        check: checks the request of every call that has one before its handler runs.
+        tls: certificates of the public and the internal listener. Unix sockets and the health
+            listener never use TLS.
+        connection_age: seconds after which clients are asked to open another connection.
+
+    Attributes:
+        calls: number of calls that ended, by method and gRPC code.
+        health: what all listeners report about the process.
+    """
+
+    def __init__(
+        self,
         check: Check | None = None,
-        credentials: grpc.ServerCredentials | None = None,
+        tls: TlsConfig = NO_TLS,
         connection_age: float = CONNECTION_AGE,
     ) -> None:
-        self._credentials = credentials
-        self._listen = listen
+        self._check = check
+        self._tls = tls
+        self._connection_age = connection_age
+        self._listeners: list[Listener] = []
         self.calls: Counter[tuple[str, str]] = Counter()
-        self.server = grpc.aio.server(
-            interceptors=[CallInterceptor(self.calls, check)],
+        self.health = Health()
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Address of each listener by the name of its audience."""
+        return {listener.audience.name: listener.address for listener in self._listeners}
+
+    def listen(self, audience: Audience, address: str) -> Listener:
+        """Bind an address: host:port, or unix:/path of a socket.
+
+        Raises:
+            ConfigError: the address is in use or invalid, or a certificate cannot be read.
+        """
+        server = grpc.aio.server(
+            interceptors=[CallInterceptor(self.calls, self._check)],
             options=[
-                *LIMITS,
+                ("grpc.max_receive_message_length", audience.request_bytes),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_concurrent_streams", audience.streams),
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_time_ms", milliseconds(KEEPALIVE_OF_SERVERS)),
                 ("grpc.keepalive_timeout_ms", milliseconds(KEEPALIVE_PATIENCE)),
@@ -61,32 +163,34 @@ class RpcServer:
                     milliseconds(LEAST_PING_INTERVAL),
                 ),
                 ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.max_connection_age_ms", milliseconds(connection_age)),
+                ("grpc.max_connection_age_ms", milliseconds(self._connection_age)),
             ],
         )
-        self.health = Health(self.server, service_name)
-        channelz.add_channelz_servicer(self.server)
-        add_reflection(self.server, (service_name, HEALTH, CHANNELZ))
+        # Each listener needs credentials of its own: gRPC uses them for one port only.
+        listener = Listener(audience, address, server, server_credentials(self._tls))
+        self.health.add_to(server, listener.names)
+        self._listeners.append(listener)
+        return listener
 
-    def bind(self) -> int:
-        """Take the port to listen on; answer it, since the system chooses it if it is to be 0.
-
-        Raises:
-            ConfigError: the address is taken or cannot be used.
-        """
-        try:
-            if self._credentials is not None:
-                return self.server.add_secure_port(self._listen, self._credentials)
-            return self.server.add_insecure_port(self._listen)
-        except RuntimeError:
-            raise ConfigError(f"cannot listen on {self._listen}: is another process using it?")
+    def listen_for_probes(self, address: str) -> None:
+        """Serve health alone on an address of its own; an empty address means none."""
+        if address:
+            self.listen(HEALTH, address)
 
     async def start(self) -> None:
-        """Begin to answer calls."""
+        """Start to accept calls on every listener."""
         await self.health.begin()
-        await self.server.start()
+        for listener in self._listeners:
+            listener.describe()
+            await listener.start()
 
     async def stop(self, grace: float) -> None:
-        """End the calls in flight within `grace` seconds, then all."""
+        """Refuse new calls and end those in flight within `grace` seconds."""
         await self.health.end()
-        await self.server.stop(grace)
+        await asyncio.gather(*(listener.stop(grace) for listener in self._listeners))
+
+
+def _reason(listen: str) -> str:
+    if is_unix(listen):
+        return "does its directory exist, and may this account write there?"
+    return "is another process using it?"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spincycle.errors import InvalidChain
 from spincycle.job_chain import Backoff, Job, JobChain, ParallelLimit, SuspendedJobChain
-from spincycle.v1 import job_chain_pb2
+from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.states import decode_state, encode_state
 from spincycle.wire.times import get_seconds, set_seconds
 from spincycle.wire.values import fill_struct, from_struct
@@ -52,13 +52,15 @@ def decode_chain(message: job_chain_pb2.JobChain) -> JobChain:
     )
 
 
-def encode_suspended_chain(suspended: SuspendedJobChain) -> job_chain_pb2.SuspendedJobChain:
+def encode_suspended_chain(
+    suspended: SuspendedJobChain,
+) -> suspended_job_chain_pb2.SuspendedJobChain:
     """The half-run chain as a message.
 
     Raises:
         ValueError: as `encode_chain`.
     """
-    message = job_chain_pb2.SuspendedJobChain(
+    message = suspended_job_chain_pb2.SuspendedJobChain(
         request_id=suspended.request_id,
         total_job_tries=suspended.total_job_tries,
         latest_run_job_tries=suspended.latest_run_job_tries,
@@ -70,7 +72,7 @@ def encode_suspended_chain(suspended: SuspendedJobChain) -> job_chain_pb2.Suspen
     return message
 
 
-def decode_suspended_chain(message: job_chain_pb2.SuspendedJobChain) -> SuspendedJobChain:
+def decode_suspended_chain(message: suspended_job_chain_pb2.SuspendedJobChain) -> SuspendedJobChain:
     """The half-run chain in a message.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from spincycle.errors import InvalidChain
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.state import State
-from spincycle.v1 import job_chain_pb2
+from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.chain import decode_chain
 
 PART_BYTES = 1024 * 1024
@@ -29,23 +29,23 @@ def cut_chain(serialized: bytes) -> Iterator[job_chain_pb2.JobChain]:
         yield job_chain_pb2.JobChain.FromString(serialized[start:end])
 
 
-def cut_suspended_chain(serialized: bytes) -> Iterator[job_chain_pb2.SuspendedJobChain]:
+def cut_suspended_chain(serialized: bytes) -> Iterator[suspended_job_chain_pb2.SuspendedJobChain]:
     """Parts of a serialized SuspendedJobChain, in order."""
     rest = bytearray()
     for start, payload, end, number in _fields(serialized, 0, len(serialized)):
         if number != _CHAIN_WITHIN_SUSPENDED:
             rest += serialized[start:end]
             if len(rest) >= PART_BYTES:
-                yield job_chain_pb2.SuspendedJobChain.FromString(bytes(rest))
+                yield suspended_job_chain_pb2.SuspendedJobChain.FromString(bytes(rest))
                 rest.clear()
             continue
         for first, last in _pieces(serialized, payload, end):
-            part = job_chain_pb2.SuspendedJobChain.FromString(bytes(rest))
+            part = suspended_job_chain_pb2.SuspendedJobChain.FromString(bytes(rest))
             part.job_chain.MergeFromString(serialized[first:last])
             yield part
             rest.clear()
     if rest:
-        yield job_chain_pb2.SuspendedJobChain.FromString(bytes(rest))
+        yield suspended_job_chain_pb2.SuspendedJobChain.FromString(bytes(rest))
 
 
 def parts_of_chain(chain: job_chain_pb2.JobChain) -> Iterator[job_chain_pb2.JobChain]:
@@ -107,7 +107,7 @@ class SuspendedParts:
         self._parts = ChainParts()
         self.suspended = SuspendedJobChain("", self._parts.chain)
 
-    def add(self, part: job_chain_pb2.SuspendedJobChain) -> None:
+    def add(self, part: suspended_job_chain_pb2.SuspendedJobChain) -> None:
         """Take the next part.
 
         Raises:

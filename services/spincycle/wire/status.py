@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 from spincycle.chain.waiting import WaitingJob
+from spincycle.internal.v1 import job_event_pb2
 from spincycle.job_status import JobEvent, JobStatus
-from spincycle.v1 import event_pb2, state_pb2, status_pb2, waiting_pb2
+from spincycle.v1 import state_pb2, status_pb2, waiting_pb2
 from spincycle.wire.times import set_nanoseconds
 
 
@@ -33,9 +34,9 @@ def encode_status(status: JobStatus) -> status_pb2.JobStatus:
     return message
 
 
-def encode_event(event: JobEvent) -> event_pb2.JobEvent:
+def encode_event(event: JobEvent) -> job_event_pb2.JobEvent:
     """The event as a message."""
-    message = event_pb2.JobEvent(
+    message = job_event_pb2.JobEvent(
         job=encode_status(event.job),
         epoch=event.epoch,
         sequence_number=event.sequence_number,

@@ -16,26 +16,22 @@ from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
 from spincycle.rpc.status import abort
 from spincycle.v1 import (
-    event_pb2,
     job_chain_pb2,
     job_log_pb2,
+    job_output_pb2,
     plan_pb2,
+    request_event_pb2,
     request_pb2,
+    spec_pb2,
+    spec_service_pb2,
     state_pb2,
     status_pb2,
 )
-from spincycle.v1 import (
-    job_log_service_pb2 as jl,
-)
-from spincycle.v1 import (
-    job_log_service_pb2_grpc as jl_grpc,
-)
-from spincycle.v1 import (
-    request_manager_service_pb2 as rm,
-)
-from spincycle.v1 import (
-    request_manager_service_pb2_grpc as rm_grpc,
-)
+from spincycle.v1 import job_log_service_pb2 as jl
+from spincycle.v1 import job_log_service_pb2_grpc as jl_grpc
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1 import request_manager_service_pb2_grpc as rm_grpc
+from spincycle.v1 import spec_service_pb2_grpc as spec_grpc
 
 ENDED = {state_pb2.STATE_COMPLETE, state_pb2.STATE_FAIL, state_pb2.STATE_STOPPED}
 
@@ -44,7 +40,7 @@ class Memory:
     """What both services know; tests change it through `FakeServices.tell`."""
 
     def __init__(self) -> None:
-        self.specs: list[request_pb2.RequestSpec] = []
+        self.specs: list[spec_pb2.RequestSpec] = []
         self.requests: dict[str, request_pb2.Request] = {}
         self.chains: dict[str, job_chain_pb2.JobChain] = {}
         self.statuses: dict[str, dict[str, status_pb2.JobStatus]] = {}
@@ -55,15 +51,17 @@ class Memory:
         self.error: SpinCycleError | None = None
         self.asked: list[Any] = []
         self.metadata: list[tuple[tuple[str, str], ...]] = []
-        self.events: dict[str, list[event_pb2.RequestEvent]] = {}
-        self.pieces: dict[str, list[jl.JobOutput]] = {}
+        self.events: dict[str, list[request_event_pb2.RequestEvent]] = {}
+        self.pieces: dict[str, list[job_output_pb2.JobOutput]] = {}
         self.changed = asyncio.Condition()
         self.watching = asyncio.Event()
         self.breaks = 0
         self.next_id = "dc2c07b8di121n1t4i50"
 
 
-class FakeManager(rm_grpc.RequestManagerServiceServicer):
+class Fake:
+    """What the fake services share: the memory, and what they note of each call."""
+
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
 
@@ -76,6 +74,8 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
             await abort(context, RequestNotFound(request_id))
         return self.memory.requests.get(request_id, request_pb2.Request())
 
+
+class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
     async def Create(self, request, context):
         await self._known(request, context)
         for spec in self.memory.specs:
@@ -150,10 +150,6 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
         await self._known(request, context, request.request_id)
         yield rm.FetchJobChainResponse(part=self.memory.chains[request.request_id])
 
-    async def ListSpecs(self, request, context):
-        await self._known(request, context)
-        return rm.ListSpecsResponse(specs=self.memory.specs)
-
     async def GetRunning(self, request, context):
         await self._known(request, context)
         answer = rm.GetRunningResponse()
@@ -173,14 +169,14 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
         seen = int(request.cursor or 0)
         if not request.cursor:
             seen = len(events)
-            snapshot = event_pb2.RequestSnapshot(
+            snapshot = request_event_pb2.RequestSnapshot(
                 request=now, jobs=list(self.memory.statuses.get(request_id, {}).values())
             )
             if request.include_job_chain and request_id in self.memory.chains:
                 snapshot.job_chain.CopyFrom(self.memory.chains[request_id])
             yield rm.WatchResponse(
                 events=[
-                    event_pb2.RequestEvent(
+                    request_event_pb2.RequestEvent(
                         request_id=request_id, cursor=str(seen), snapshot=snapshot
                     )
                 ]
@@ -189,7 +185,7 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
         printed = 0
         while True:
             while printed < len(pieces):
-                event = event_pb2.RequestEvent(
+                event = request_event_pb2.RequestEvent(
                     request_id=request_id, cursor=str(seen), output=pieces[printed]
                 )
                 printed += 1
@@ -209,35 +205,16 @@ class FakeManager(rm_grpc.RequestManagerServiceServicer):
             if self.memory.breaks > breaks:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
 
-    async def Lint(self, request, context):
-        raise NotImplementedError
 
-    async def ReloadSpecs(self, request, context):
-        raise NotImplementedError
-
-    async def Register(self, request, context):
-        raise NotImplementedError
-
-    async def Beat(self, request, context):
-        raise NotImplementedError
-
-    async def Report(self, request, context):
-        raise NotImplementedError
-
-    async def Finish(self, request, context):
-        raise NotImplementedError
+class FakeSpecs(Fake, spec_grpc.SpecServiceServicer):
+    async def ListSpecs(self, request, context):
+        await self._known(request, context)
+        return spec_service_pb2.ListSpecsResponse(specs=self.memory.specs)
 
 
 class FakeJobLog(jl_grpc.JobLogServiceServicer):
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-
-    async def Append(self, request_iterator, context):
-        raise NotImplementedError
-        yield
-
-    async def Fence(self, request, context):
-        raise NotImplementedError
 
     async def GetEntry(self, request, context):
         raise NotImplementedError
@@ -321,6 +298,7 @@ class FakeServices:
         self.memory = Memory()
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         rm_grpc.add_RequestManagerServiceServicer_to_server(FakeManager(self.memory), server)
+        spec_grpc.add_SpecServiceServicer_to_server(FakeSpecs(self.memory), server)
         jl_grpc.add_JobLogServiceServicer_to_server(FakeJobLog(self.memory), server)
         port = server.add_insecure_port("127.0.0.1:0")
         if self._tls:
@@ -370,7 +348,7 @@ class FakeServices:
         """Let a journal entry be stored."""
         self.tell(lambda memory: memory.entries.setdefault(entry.request_id, []).append(entry))
 
-    def prints(self, piece: jl.JobOutput) -> None:
+    def prints(self, piece: job_output_pb2.JobOutput) -> None:
         """Let a running job print something."""
         self.tell(lambda memory: memory.pieces.setdefault(piece.request_id, []).append(piece))
 
@@ -391,5 +369,5 @@ class FakeServices:
     def _event(memory: Memory, request_id: str, **change: Any) -> None:
         events = memory.events.setdefault(request_id, [])
         cursor = str(len(events) + 1)
-        event = event_pb2.RequestEvent(request_id=request_id, cursor=cursor, **change)
+        event = request_event_pb2.RequestEvent(request_id=request_id, cursor=cursor, **change)
         events.append(event)

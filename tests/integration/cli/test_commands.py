@@ -23,7 +23,7 @@ from tests.integration.cli.fake_services import FakeServices, Memory
 
 from spincycle.errors import FieldViolation, InvalidArgs, PlanChanged
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import request_pb2
+from spincycle.v1 import state_pb2
 
 Spinc = Callable[..., Ran]
 ScreenIs = Callable[[str, str], None]
@@ -184,7 +184,7 @@ def test_a_start_repeats_the_options_that_were_given(spinc: Spinc) -> None:
     ("state", "code"), [(PENDING, 0), (RUNNING, 0), (COMPLETE, 1), (FAIL, 1), (STOPPED, 1)]
 )
 def test_running_prints_nothing_and_answers_by_its_exit_code(
-    services: FakeServices, spinc: Spinc, state: request_pb2.State.ValueType, code: int
+    services: FakeServices, spinc: Spinc, state: state_pb2.State.ValueType, code: int
 ) -> None:
     services.request(ID, state=state)
 
@@ -193,7 +193,7 @@ def test_running_prints_nothing_and_answers_by_its_exit_code(
 
 @pytest.mark.parametrize(("state", "code"), [(COMPLETE, 0), (FAIL, 1), (STOPPED, 3)])
 def test_waiting_for_a_request_tells_by_the_exit_code_how_it_ended(
-    services: FakeServices, spinc: Spinc, state: request_pb2.State.ValueType, code: int
+    services: FakeServices, spinc: Spinc, state: state_pb2.State.ValueType, code: int
 ) -> None:
     def prepare(memory: Memory) -> None:
         memory.requests[memory.next_id] = request(id=memory.next_id, state=state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tests.cli_samples import ID
 from tests.integration.cli.conftest import SPINC, Ran, Tty
 from tests.integration.cli.fake_services import FakeServices
 from tests.integration.cli.test_terminal import wishes
+from tests.not_run import path_of
 
 Spinc = Callable[..., Ran]
 
@@ -25,9 +25,7 @@ SHELLS = {
 def shell(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Tty]:
     """An interactive shell that knows how to complete spinc."""
     name = request.param
-    program = shutil.which(name)
-    if program is None:
-        pytest.skip(f"there is no {name} here to complete in; install the package {name}")
+    program = path_of(name)
     args, setup = SHELLS[name]
     path = f"{Path(SPINC).parent}:{environment['PATH']}"
     at_terminal = Tty(args, environment | {"PATH": path, "PS1": "$ "}, (40, 120), program)

@@ -13,7 +13,7 @@ from tests.integration.cli.fake_services import FakeServices
 from tests.integration.cli.test_commands import with_plan
 from tests.integration.cli.test_terminal import begin, end
 
-from spincycle.v1 import job_log_service_pb2 as jl
+from spincycle.v1 import job_output_pb2
 
 Spinc = Callable[..., Ran]
 OnTty = Callable[..., Tty]
@@ -23,10 +23,13 @@ DUMB = {"TERM": "dumb"}
 
 
 def piece(
-    text: str, offset: int = 0, stream: Any = jl.OUTPUT_STREAM_STDOUT, job: str = "D000 drain"
-) -> jl.JobOutput:
+    text: str,
+    offset: int = 0,
+    stream: Any = job_output_pb2.OUTPUT_STREAM_STDOUT,
+    job: str = "D000 drain",
+) -> job_output_pb2.JobOutput:
     job_id, name = job.split()
-    made = jl.JobOutput(
+    made = job_output_pb2.JobOutput(
         request_id=ID, job_id=job_id, name=name, stream=stream, offset=offset, data=text.encode()
     )
     setattr(made, "try", 1)
@@ -49,7 +52,7 @@ def test_a_log_that_is_followed_prints_lines_while_the_job_runs(
     spinc = tty(*way, "log", ID, "--follow", **DUMB)
     services.prints(piece("draining\n3 left\nhal"))
     spinc.see("D000/1 drain | 3 left")
-    services.prints(piece("oops\n", 0, jl.OUTPUT_STREAM_STDERR))
+    services.prints(piece("oops\n", 0, job_output_pb2.OUTPUT_STREAM_STDERR))
     spinc.see("D000/1 drain ! oops")
     services.prints(piece("f\n", 19))
     spinc.see("D000/1 drain | half")

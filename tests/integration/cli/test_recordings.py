@@ -15,7 +15,7 @@ from tests.integration.cli.conftest import Ran, Tty
 from tests.integration.cli.fake_services import FakeServices, Memory
 from tests.integration.cli.recording import Recording
 
-from spincycle.v1 import request_pb2
+from spincycle.v1 import spec_pb2
 
 Spinc = Callable[..., Ran]
 
@@ -42,7 +42,7 @@ def recorded(services: FakeServices) -> Callable[[str], Recording]:
         one = recording.read(name)
 
         def fill(memory: Memory) -> None:
-            memory.specs = [request_pb2.RequestSpec(name=name) for name in REQUESTS]
+            memory.specs = [spec_pb2.RequestSpec(name=name) for name in REQUESTS]
             greet = memory.specs[REQUESTS.index("greet")]
             greet.args.append(spec_arg("name", "Who to greet"))
             greet.args.append(spec_arg("greeting", "Word to greet with", "hello"))

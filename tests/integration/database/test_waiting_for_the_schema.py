@@ -147,7 +147,12 @@ async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_
     database: str, start: Start, program: str, prefix: str, ask: Callable
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    told = {"LISTEN": address, "DATABASE__DSN": database, "DATABASE__MIGRATE": "false"}
+    told = {
+        "LISTEN": address,
+        "INTERNAL__LISTEN": f"127.0.0.1:{free_port()}",
+        "DATABASE__DSN": database,
+        "DATABASE__MIGRATE": "false",
+    }
     if prefix == "SPINCYCLE_RM_":
         told["SPECS_DIR"] = str(REPOSITORY / "k8s/base/specs")
     await start(program, **{prefix + key: value for key, value in told.items()})

@@ -14,13 +14,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig, Secret
+from spincycle.config import DatabaseConfig, InternalConfig, Secret
 from spincycle.database.migrations import load_migrations, migrate
 from spincycle.database.queries import load_queries
 from spincycle.dev.ports import free_port
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.intake import Intake
-from spincycle.job_log.process import PACKAGE, SCHEMA, SERVICE_NAME, serve
+from spincycle.job_log.process import PACKAGE, SCHEMA, serve
 from spincycle.journal_entry import JournalEntry
 from spincycle.process import Shutdown
 from spincycle.rpc.channel import open_channel
@@ -72,30 +74,30 @@ async def a_lock_is_waited_for(observer: asyncpg.Connection) -> bool:
 class RunnerStream:
     """A runner's end of an Append stream."""
 
-    def __init__(self, stub: JobLogServiceStub) -> None:
+    def __init__(self, stub: JournalServiceStub) -> None:
         self.call = stub.Append()
         self.batches = 0
         self.acknowledged = 0
-        self.refused: list[pb.RefusedEntry] = []
+        self.refused: list[journal_pb2.RefusedEntry] = []
 
     async def send(self, *entries: JournalEntry) -> None:
         """Send one batch."""
         self.batches += 1
         await self.call.write(
-            pb.AppendRequest(batch=self.batches, entries=map(encode_entry, entries))
+            journal_pb2.AppendRequest(batch=self.batches, entries=map(encode_entry, entries))
         )
 
-    async def settle(self) -> list[pb.RefusedEntry]:
+    async def settle(self) -> list[journal_pb2.RefusedEntry]:
         """Wait until everything that was sent is acknowledged; answer what was refused."""
         while self.acknowledged < self.batches:
             answer = await self.call.read()
-            assert isinstance(answer, pb.AppendResponse), "the stream ended"
+            assert isinstance(answer, journal_pb2.AppendResponse), "the stream ended"
             assert answer.batch > self.acknowledged
             self.acknowledged = answer.batch
             self.refused += answer.refused
         return self.refused
 
-    async def append(self, *entries: JournalEntry) -> list[pb.RefusedEntry]:
+    async def append(self, *entries: JournalEntry) -> list[journal_pb2.RefusedEntry]:
         """Send one batch and wait for its commit."""
         await self.send(*entries)
         return await self.settle()
@@ -106,16 +108,18 @@ class RunningJobLog:
     """One copy of the service."""
 
     address: str
+    public_address: str
     stub: JobLogServiceStub
+    journal: JournalServiceStub
     channel: grpc.aio.Channel
     shutdown: Shutdown
     serving: asyncio.Task[None]
 
     def stream(self) -> RunnerStream:
         """A new Append stream."""
-        return RunnerStream(self.stub)
+        return RunnerStream(self.journal)
 
-    async def healthy(self, name: str = SERVICE_NAME) -> bool:
+    async def healthy(self, name: str = "spincycle.v1.JobLogService") -> bool:
         """Whether health says SERVING."""
         asked = health_pb2.HealthCheckRequest(service=name)
         try:
@@ -146,14 +150,24 @@ async def running_job_log(dsn: str) -> AsyncIterator[RunningJobLog]:
     """One copy of the service on a free port."""
     config = JobLogConfig(
         listen=f"127.0.0.1:{free_port()}",
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
         database=DatabaseConfig(dsn=Secret(dsn), max_connections=4),
         grace=2.0,
     )
     shutdown = Shutdown()
     serving = asyncio.create_task(serve(config, shutdown))
-    channel = open_channel(config.listen)
+    address = config.internal.listen
+    channel = open_channel(address)
     try:
-        yield RunningJobLog(config.listen, JobLogServiceStub(channel), channel, shutdown, serving)
+        yield RunningJobLog(
+            address,
+            config.listen,
+            JobLogServiceStub(channel),
+            JournalServiceStub(channel),
+            channel,
+            shutdown,
+            serving,
+        )
     finally:
         await channel.close()
         shutdown.ask()

@@ -7,6 +7,7 @@ import grpc
 import pytest
 from tests.integration.job_log.conftest import REQUEST, RunningJobLog, StartJobLog, entry
 
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.state import State
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.wire.journal import decode_entry, encode_entry
@@ -121,7 +122,7 @@ async def test_a_state_that_is_none_is_refused(job_log: RunningJobLog) -> None:
     runner = job_log.stream()
     runner.batches = 1
 
-    await runner.call.write(pb.AppendRequest(batch=1, entries=[unplaced]))
+    await runner.call.write(journal_pb2.AppendRequest(batch=1, entries=[unplaced]))
     refused = await runner.settle()
 
     assert [(one.error.reason, one.error.message) for one in refused] == [
@@ -205,9 +206,9 @@ async def test_entries_of_two_runners_that_share_a_statement_are_answered_each_t
 
 
 async def test_batches_must_be_numbered_without_gaps(job_log: RunningJobLog) -> None:
-    call = job_log.stub.Append()
-    await call.write(pb.AppendRequest(batch=1, entries=[encode_entry(entry(1))]))
-    await call.write(pb.AppendRequest(batch=3, entries=[encode_entry(entry(2))]))
+    call = job_log.journal.Append()
+    await call.write(journal_pb2.AppendRequest(batch=1, entries=[encode_entry(entry(1))]))
+    await call.write(journal_pb2.AppendRequest(batch=3, entries=[encode_entry(entry(2))]))
 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         [answer async for answer in call]

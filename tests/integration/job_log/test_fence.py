@@ -16,14 +16,16 @@ from tests.integration.job_log.conftest import (
 )
 from tests.waiting import until
 
-from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 
 OTHER = "c0n4t8k9o5vg0a1b2c3e"
 
 
 async def fence(job_log: RunningJobLog, epoch: int, request_id: str = REQUEST) -> None:
-    await job_log.stub.Fence(
-        pb.FenceRequest(fences=[pb.EpochFence(request_id=request_id, epoch=epoch)])
+    await job_log.journal.Fence(
+        journal_pb2.FenceRequest(
+            fences=[journal_pb2.EpochFence(request_id=request_id, epoch=epoch)]
+        )
     )
 
 
@@ -54,8 +56,8 @@ async def test_a_lower_fence_changes_nothing_and_the_same_one_neither(
 
 
 async def test_the_highest_of_several_fences_of_one_request_counts(job_log: RunningJobLog) -> None:
-    fences = [pb.EpochFence(request_id=REQUEST, epoch=epoch) for epoch in (2, 7, 3)]
-    await job_log.stub.Fence(pb.FenceRequest(fences=fences))
+    fences = [journal_pb2.EpochFence(request_id=REQUEST, epoch=epoch) for epoch in (2, 7, 3)]
+    await job_log.journal.Fence(journal_pb2.FenceRequest(fences=fences))
 
     assert (await job_log.stream().append(entry(1, epoch=6)))[0].current_epoch == 7
 
@@ -149,18 +151,18 @@ async def test_nothing_of_the_old_epoch_appears_after_the_fence_whoever_appends(
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        (pb.EpochFence(epoch=1), "fences[1].request_id"),
-        (pb.EpochFence(request_id="a\0", epoch=1), "fences[1].request_id"),
-        (pb.EpochFence(request_id="a", epoch=2**63), "fences[1].epoch"),
+        (journal_pb2.EpochFence(epoch=1), "fences[1].request_id"),
+        (journal_pb2.EpochFence(request_id="a\0", epoch=1), "fences[1].request_id"),
+        (journal_pb2.EpochFence(request_id="a", epoch=2**63), "fences[1].epoch"),
     ],
 )
 async def test_a_fence_that_means_nothing_is_refused_by_field(
-    job_log: RunningJobLog, wrong: pb.EpochFence, field: str
+    job_log: RunningJobLog, wrong: journal_pb2.EpochFence, field: str
 ) -> None:
-    right = pb.EpochFence(request_id=REQUEST, epoch=9)
+    right = journal_pb2.EpochFence(request_id=REQUEST, epoch=9)
 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await job_log.stub.Fence(pb.FenceRequest(fences=[right, wrong]))
+        await job_log.journal.Fence(journal_pb2.FenceRequest(fences=[right, wrong]))
 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert field in str(refused.value.trailing_metadata())

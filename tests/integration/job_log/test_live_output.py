@@ -5,20 +5,22 @@ import asyncio
 import grpc
 from tests.integration.job_log.conftest import REQUEST, RunningJobLog, StartJobLog, entry
 
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1 import job_output_pb2
 
 
 class RunnerOffer:
     """A runner's end of an OfferOutput stream."""
 
     def __init__(self, job_log: RunningJobLog) -> None:
-        self.call = job_log.stub.OfferOutput()
+        self.call = job_log.journal.OfferOutput()
 
     async def until_wanted(self, *, again: bool = False) -> None:
         """Return when the output of the request is wanted, or wanted from its beginning."""
         while True:
             answer = await self.call.read()
-            assert isinstance(answer, pb.OfferOutputResponse)
+            assert isinstance(answer, journal_pb2.OfferOutputResponse)
             if REQUEST in (answer.again_request_ids if again else answer.request_ids):
                 return
 
@@ -27,15 +29,15 @@ class RunnerOffer:
             pass
 
     async def print(self, text: str, offset: int = 0, job_id: str = "j001") -> None:
-        piece = pb.JobOutput(
+        piece = job_output_pb2.JobOutput(
             request_id=REQUEST,
             job_id=job_id,
-            stream=pb.OUTPUT_STREAM_STDOUT,
+            stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
             offset=offset,
             data=text.encode(),
         )
         setattr(piece, "try", 1)
-        await self.call.write(pb.OfferOutputRequest(pieces=[piece]))
+        await self.call.write(journal_pb2.OfferOutputRequest(pieces=[piece]))
 
 
 Tailing = grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]

@@ -16,6 +16,7 @@ from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
 from spincycle import pulse
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.v1 import job_log_service_pb2 as pb
 
 
@@ -50,9 +51,11 @@ async def test_every_call_but_append_says_at_once_that_the_database_is_away(
     stub = job_log.stub
     await postgres.embedded.kill(signal.SIGQUIT)
     try:
-        fence = pb.FenceRequest(fences=[pb.EpochFence(request_id=REQUEST, epoch=1)])
+        fence = journal_pb2.FenceRequest(
+            fences=[journal_pb2.EpochFence(request_id=REQUEST, epoch=1)]
+        )
         for call in (
-            stub.Fence(fence),
+            job_log.journal.Fence(fence),
             stub.GetEntry(pb.GetEntryRequest(request_id=REQUEST, job_id="j001")),
             stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST)),
             _next(stub.Tail(pb.TailRequest(request_id=REQUEST))),
@@ -76,7 +79,7 @@ async def test_what_was_read_before_its_runner_went_away_is_stored_all_the_same(
         await until(lambda: _append_is_held_up(connection))
         await stream.send(entry(2))
         await stream.send(entry(3))
-        await job_log.stub.Fence(pb.FenceRequest())
+        await job_log.journal.Fence(journal_pb2.FenceRequest())
         stream.call.cancel()
 
     await until(lambda: _has(job_log, ("j001", 1)))

@@ -8,9 +8,9 @@ import sys
 from tests.integration.job_log.conftest import entry
 
 from spincycle.dev.ports import free_port
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.rpc.channel import open_channel
-from spincycle.v1 import job_log_service_pb2 as pb
-from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.wire.journal import encode_entry
 
 COMMAND = [sys.executable, "-c", "from spincycle.job_log.process import main; main()"]
@@ -20,15 +20,19 @@ async def test_the_process_serves_and_a_signal_ends_it_cleanly_with_a_stream_ope
     database: str,
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    told = {"SPINCYCLE_JL_LISTEN": address, "SPINCYCLE_JL_DATABASE__DSN": database}
+    told = {
+        "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
+        "SPINCYCLE_JL_INTERNAL__LISTEN": address,
+        "SPINCYCLE_JL_DATABASE__DSN": database,
+    }
     process = await asyncio.create_subprocess_exec(
         *COMMAND, env=os.environ | told, stderr=asyncio.subprocess.PIPE
     )
     async with open_channel(address) as channel:
-        call = JobLogServiceStub(channel).Append(wait_for_ready=True)
-        await call.write(pb.AppendRequest(batch=1, entries=[encode_entry(entry(1))]))
+        call = JournalServiceStub(channel).Append(wait_for_ready=True)
+        await call.write(journal_pb2.AppendRequest(batch=1, entries=[encode_entry(entry(1))]))
         answer = await call.read()
-        assert isinstance(answer, pb.AppendResponse)
+        assert isinstance(answer, journal_pb2.AppendResponse)
 
         process.send_signal(signal.SIGTERM)
         _, log = await process.communicate()
@@ -42,7 +46,11 @@ async def test_an_address_in_use_is_told_in_one_line(database: str) -> None:
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     async with server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        told = {"SPINCYCLE_JL_LISTEN": address, "SPINCYCLE_JL_DATABASE__DSN": database}
+        told = {
+            "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
+            "SPINCYCLE_JL_INTERNAL__LISTEN": address,
+            "SPINCYCLE_JL_DATABASE__DSN": database,
+        }
         process = await asyncio.create_subprocess_exec(
             *COMMAND, env=os.environ | told, stderr=asyncio.subprocess.PIPE
         )
@@ -56,6 +64,7 @@ async def test_an_address_in_use_is_told_in_one_line(database: str) -> None:
 async def test_a_wrong_database_address_is_told_in_one_line() -> None:
     told = {
         "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
+        "SPINCYCLE_JL_INTERNAL__LISTEN": f"127.0.0.1:{free_port()}",
         "SPINCYCLE_JL_DATABASE__DSN": "mysql://nowhere",
     }
     process = await asyncio.create_subprocess_exec(

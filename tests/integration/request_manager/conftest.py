@@ -10,28 +10,36 @@ from pathlib import Path
 
 import grpc
 import pytest
+from msgspec.structs import replace
 from tests.postgres_fixtures import *  # noqa: F403
 
-from spincycle.config import DatabaseConfig, Secret
+from spincycle.config import DatabaseConfig, InternalConfig, Secret
 from spincycle.dev.ports import free_port
+from spincycle.internal.v1 import (
+    job_event_pb2,
+    job_runner_service_pb2,
+    job_runner_service_pb2_grpc,
+    journal_service_pb2_grpc,
+    runner_coordination_service_pb2_grpc,
+)
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.process import Shutdown
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.process import serve
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import (
     error_pb2,
-    event_pb2,
     job_log_pb2,
     job_log_service_pb2,
     job_log_service_pb2_grpc,
-    job_runner_service_pb2,
-    job_runner_service_pb2_grpc,
     request_manager_service_pb2_grpc,
+    request_report_pb2,
+    spec_service_pb2,
+    spec_service_pb2_grpc,
     state_pb2,
 )
-from spincycle.v1 import (
-    request_manager_service_pb2 as rpc,
-)
+from spincycle.v1 import request_manager_service_pb2 as rpc
 
 SPECS = """
 sequences:
@@ -67,6 +75,7 @@ sequences:
 """
 
 Stub = request_manager_service_pb2_grpc.RequestManagerServiceStub
+Coordination = runner_coordination_service_pb2_grpc.RunnerCoordinationServiceStub
 
 
 async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
@@ -92,7 +101,7 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.suspended: list[str] = []
         self.refuse_with: str = ""
         self.silent = False
-        self.told: list[event_pb2.JobEvent] = []
+        self.told: list[job_event_pb2.JobEvent] = []
         self.cuts = 0
         self.held = False
         self.forgets = False
@@ -101,7 +110,7 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
 
     async def tell(self, request_id: str, moment: int = 0, **more: object) -> None:
         """Tell an event of a chain, under the next number of the epoch."""
-        event = event_pb2.JobEvent(
+        event = job_event_pb2.JobEvent(
             request_id=request_id,
             epoch=self.chains[request_id],
             order=len(self.told) + 1,
@@ -143,13 +152,13 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         for one in request.assignments:
             if self.chains.get(one.job_chain.request_id) != one.epoch:
                 self.chains[one.job_chain.request_id] = one.epoch
-                await self.tell(one.job_chain.request_id, event_pb2.CHAIN_MOMENT_BEGUN)
+                await self.tell(one.job_chain.request_id, job_event_pb2.CHAIN_MOMENT_BEGUN)
         return job_runner_service_pb2.RunChainsResponse()
 
     async def ResumeChains(self, request, context):  # type: ignore[no-untyped-def]
         for one in request.suspended_job_chains:
             self.chains[one.request_id] = one.epoch
-            await self.tell(one.request_id, event_pb2.CHAIN_MOMENT_BEGUN)
+            await self.tell(one.request_id, job_event_pb2.CHAIN_MOMENT_BEGUN)
             self.resumed[one.request_id] = one
         return job_runner_service_pb2.ResumeChainsResponse()
 
@@ -204,7 +213,9 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         return response
 
 
-class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
+class ShelvedJobLog(
+    job_log_service_pb2_grpc.JobLogServiceServicer, journal_service_pb2_grpc.JournalServiceServicer
+):
     """A job log whose entries the test puts in place."""
 
     def __init__(self) -> None:
@@ -216,14 +227,14 @@ class ShelvedJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
         async for request in request_iterator:
             for entry in request.entries:
                 self.entries.setdefault(entry.request_id, []).append(entry)
-            yield job_log_service_pb2.AppendResponse(batch=request.batch)
+            yield journal_pb2.AppendResponse(batch=request.batch)
 
     async def Fence(self, request, context):  # type: ignore[no-untyped-def]
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         for fence in request.fences:
             self.fences[fence.request_id] = fence.epoch
-        return job_log_service_pb2.FenceResponse()
+        return journal_pb2.FenceResponse()
 
     async def GetEntry(self, request, context):  # type: ignore[no-untyped-def]
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not here")
@@ -247,6 +258,8 @@ class Manager:
 
     config: RequestManagerConfig
     stub: Stub
+    specs: spec_service_pb2_grpc.SpecServiceStub
+    coordination: Coordination
     job_log: ShelvedJobLog
     runners: list[SteeredRunner] = field(default_factory=list)
 
@@ -258,8 +271,10 @@ class Manager:
         await server.start()
         runner.server = server  # type: ignore[attr-defined]
         self.runners.append(runner)
-        await self.stub.Register(
-            rpc.RegisterRequest(runner_id=runner.runner_id, address=f"127.0.0.1:{port}", **limits)
+        await self.coordination.Register(
+            coordination_pb2.RegisterRequest(
+                runner_id=runner.runner_id, address=f"127.0.0.1:{port}", **limits
+            )
         )
         return runner
 
@@ -284,9 +299,9 @@ class Manager:
 
     async def finish(
         self, request_id: str, epoch: int, state: int = state_pb2.STATE_COMPLETE
-    ) -> rpc.ReportResult:
+    ) -> coordination_pb2.ReportResult:
         """Report the end of a request as its runner."""
-        finish = rpc.FinishRequest(
+        finish = request_report_pb2.FinishRequest(
             request_id=request_id,
             state=state,  # type: ignore[arg-type]
             epoch=epoch,
@@ -295,10 +310,21 @@ class Manager:
         finish.finished_at.GetCurrentTime()
         for runner in self.runners:
             if runner.chains.get(request_id) == epoch:
-                left = event_pb2.CHAIN_MOMENT_LEFT
+                left = job_event_pb2.CHAIN_MOMENT_LEFT
                 await runner.tell(request_id, left, all_told=True)
-        report = rpc.RunnerReport(finish=finish)
-        return (await self.stub.Report(rpc.ReportRequest(reports=[report]))).results[0]
+        report = coordination_pb2.RunnerReport(finish=finish)
+        return (
+            await self.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))
+        ).results[0]
+
+
+def another(config: RequestManagerConfig) -> RequestManagerConfig:
+    """The configuration of a second copy on the same database."""
+    return replace(
+        config,
+        listen=f"127.0.0.1:{free_port()}",
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
+    )
 
 
 @asynccontextmanager
@@ -309,13 +335,18 @@ async def running_manager(
     shutdown = Shutdown()
     serving = asyncio.create_task(serve(config, shutdown))
     channel = open_channel(config.listen)
-    manager = Manager(config, Stub(channel), job_log)
+    internal = open_channel(config.internal.listen)
+    specs = spec_service_pb2_grpc.SpecServiceStub(channel)
+    manager = Manager(config, Stub(channel), specs, Coordination(internal), job_log)
     try:
-        await manager.stub.ListSpecs(rpc.ListSpecsRequest(), wait_for_ready=True, timeout=20)
+        await manager.specs.ListSpecs(
+            spec_service_pb2.ListSpecsRequest(), wait_for_ready=True, timeout=20
+        )
         await until(lambda: database_is_ready(manager))
         yield manager
     finally:
         await channel.close()
+        await internal.close()
         shutdown.ask()
         await serving
         for runner in manager.runners:
@@ -331,11 +362,17 @@ async def database_is_ready(manager: Manager) -> bool:
     return True
 
 
+def add_job_log(servicer: ShelvedJobLog, server: grpc.aio.Server) -> None:
+    """Serve both services of a job log."""
+    job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server(servicer, server)
+    journal_service_pb2_grpc.add_JournalServiceServicer_to_server(servicer, server)
+
+
 @pytest.fixture
 async def job_log() -> AsyncIterator[tuple[ShelvedJobLog, str]]:
     servicer = ShelvedJobLog()
     server = grpc.aio.server()
-    job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server(servicer, server)
+    add_job_log(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield servicer, f"127.0.0.1:{port}"
@@ -351,6 +388,7 @@ def config(
     (specs / "nap.yaml").write_text(SPECS)
     return RequestManagerConfig(
         listen=f"127.0.0.1:{free_port()}",
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
         database=DatabaseConfig(dsn=Secret(database)),
         specs_dir=specs,
         job_log=job_log[1],

@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from msgspec.structs import replace
 from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
     SteeredRunner,
+    another,
     running_manager,
     until,
 )
 
-from spincycle.dev.ports import free_port
 from spincycle.request_manager.config import RequestManagerConfig
 
 TOLERANCE = 0.2
@@ -26,7 +25,7 @@ TOLERANCE = 0.2
 async def managers(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[list[Manager]]:
-    other = replace(config, listen=f"127.0.0.1:{free_port()}")
+    other = another(config)
     async with (
         running_manager(config, job_log[0]) as first,
         running_manager(other, job_log[0]) as second,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -13,18 +14,16 @@ from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
     SteeredRunner,
+    add_job_log,
     running_manager,
     until,
 )
 
+from spincycle.internal.v1 import job_runner_service_pb2
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.rpc.server import RpcServer
-from spincycle.v1 import (
-    job_log_service_pb2,
-    job_log_service_pb2_grpc,
-    job_runner_service_pb2,
-    state_pb2,
-)
+from spincycle.rpc.limits import INTERNAL
+from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.v1 import job_log_service_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 LOCK = "LOCK TABLE request_manager.requests IN ACCESS EXCLUSIVE MODE"
@@ -86,11 +85,11 @@ async def failure(call: Any) -> grpc.StatusCode:
 
 async def test_the_job_log_gets_what_is_left_of_the_call(config: RequestManagerConfig) -> None:
     job_log = TimedJobLog()
-    server = RpcServer("spincycle.v1.JobLogService", "127.0.0.1:0")
-    job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server(job_log, server.server)
-    address = f"127.0.0.1:{server.bind()}"
+    server = RpcServer()
+    listener = server.listen(INTERNAL, "127.0.0.1:0")
+    listener.serve(RpcService("spincycle.v1.JobLogService", partial(add_job_log, job_log)))
     await server.start()
-    timed = replace(config, job_log=address)
+    timed = replace(config, job_log=listener.address)
     async with running_manager(timed, job_log) as manager:
         request_id = (await manager.create()).request.id
         await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id), timeout=3)

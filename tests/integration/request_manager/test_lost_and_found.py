@@ -21,6 +21,7 @@ from spincycle.chain.rebuild import rebuild
 from spincycle.database.database import Database
 from spincycle.database.queries import load_queries
 from spincycle.dev.ports import free_port
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.runner_store import RunnerStore, Silence
@@ -126,7 +127,9 @@ async def test_what_never_reached_a_runner_goes_to_the_next_one_without_its_jour
     manager: Manager,
 ) -> None:
     nobody = f"127.0.0.1:{free_port()}"
-    await manager.stub.Register(rpc.RegisterRequest(runner_id="dead", address=nobody))
+    await manager.coordination.Register(
+        coordination_pb2.RegisterRequest(runner_id="dead", address=nobody)
+    )
     request_id = (await manager.create()).request.id
 
     other = await manager.register(SteeredRunner("other"))
@@ -257,9 +260,9 @@ async def test_a_request_that_breaks_the_rebuilding_keeps_no_others(
 
 async def test_a_runner_far_behind_with_the_journal_gets_nothing_more(manager: Manager) -> None:
     await manager.register(SteeredRunner("behind"))
-    beat = rpc.BeatRequest(runner_id="behind")
+    beat = coordination_pb2.HeartbeatRequest(runner_id="behind")
     beat.oldest_unacknowledged.FromSeconds(60)
-    await manager.stub.Beat(beat)
+    await manager.coordination.Heartbeat(beat)
     other = await manager.register(SteeredRunner("other"))
 
     created = [(await manager.create()).request.id for _ in range(5)]
@@ -287,7 +290,9 @@ async def test_silence_counts_only_while_some_request_manager_listens(
     given_up: list[str],
 ) -> None:
     async with running_manager(config, job_log[0]) as manager:
-        await manager.stub.Register(rpc.RegisterRequest(runner_id="silent", address="nowhere:1"))
+        await manager.coordination.Register(
+            coordination_pb2.RegisterRequest(runner_id="silent", address="nowhere:1")
+        )
 
     assert (await look(config, silent, since, last)).given_up == given_up
 
@@ -307,8 +312,8 @@ async def test_a_runner_that_was_replaced_at_its_address_is_given_up_sooner(
 ) -> None:
     async with running_manager(config, job_log[0]) as manager:
         for runner_id in ("silent", "replacement"):
-            await manager.stub.Register(
-                rpc.RegisterRequest(runner_id=runner_id, address="nowhere:1")
+            await manager.coordination.Register(
+                coordination_pb2.RegisterRequest(runner_id=runner_id, address="nowhere:1")
             )
 
     assert (await look(config, silent, since=60, last=1)).given_up == given_up
@@ -331,7 +336,9 @@ async def test_a_look_tells_when_the_next_runner_may_be_given_up(
     latest: float,
 ) -> None:
     async with running_manager(config, job_log[0]) as manager:
-        await manager.stub.Register(rpc.RegisterRequest(runner_id="silent", address="nowhere:1"))
+        await manager.coordination.Register(
+            coordination_pb2.RegisterRequest(runner_id="silent", address="nowhere:1")
+        )
 
     found = await look(config, silent, since, last=1)
 
@@ -352,7 +359,9 @@ async def test_a_runner_that_is_given_up_is_not_due_any_more(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> None:
     async with running_manager(config, job_log[0]) as manager:
-        await manager.stub.Register(rpc.RegisterRequest(runner_id="silent", address="nowhere:1"))
+        await manager.coordination.Register(
+            coordination_pb2.RegisterRequest(runner_id="silent", address="nowhere:1")
+        )
 
     assert await look(config, silent=60, since=60, last=1) == Silence(["silent"], None)
 

@@ -11,12 +11,13 @@ from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
     SteeredRunner,
+    another,
     running_manager,
     until,
 )
 from tests.postgres_fixtures import PostgresServer
 
-from spincycle.dev.ports import free_port
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -81,7 +82,9 @@ async def test_a_runner_that_leaves_is_not_waited_for(
         await manager.until_state(request_id, RUNNING)
         other = await manager.register(SteeredRunner("other"))
 
-        await manager.stub.Beat(rpc.BeatRequest(runner_id="leaving", leaving=True))
+        await manager.coordination.Heartbeat(
+            coordination_pb2.HeartbeatRequest(runner_id="leaving", leaving=True)
+        )
 
         await until(lambda: request_id in other.resumed)
 
@@ -105,7 +108,7 @@ async def test_without_the_database_creates_fail_at_once_and_work_again_with_it(
 async def test_a_request_manager_hears_what_another_one_changes(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], manager: Manager
 ) -> None:
-    second = replace(config, listen=f"127.0.0.1:{free_port()}")
+    second = another(config)
     request_id = (await manager.create()).request.id
     async with running_manager(second, job_log[0]) as other:
         told = aiter(other.stub.Watch(rpc.WatchRequest(request_ids=[request_id])))

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_pb2, state_pb2, waiting_pb2
@@ -146,10 +147,14 @@ async def test_the_character_nul_is_refused_with_the_name_of_its_field(
 async def test_an_impossible_number_in_a_report_harms_no_other_report(
     manager: Manager, report: dict[str, object], field: str
 ) -> None:
-    unknown = rpc.RunnerReport(progress={"request_id": "nobody"})
+    unknown = coordination_pb2.RunnerReport(progress={"request_id": "nobody"})
 
     impossible, fine = (
-        await manager.stub.Report(rpc.ReportRequest(reports=[rpc.RunnerReport(**report), unknown]))  # type: ignore[arg-type] # as the test says
+        await manager.coordination.Report(
+            coordination_pb2.ReportRequest(
+                reports=[coordination_pb2.RunnerReport(**report), unknown]
+            )
+        )  # type: ignore[arg-type] # as the test says
     ).results
 
     assert (impossible.refused.reason, fine.refused.reason) == (
@@ -204,7 +209,7 @@ async def test_a_wish_that_the_runner_did_not_hear_comes_with_its_next_beat(
 
     await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
 
-    beat = await manager.stub.Beat(rpc.BeatRequest(runner_id="one"))
+    beat = await manager.coordination.Heartbeat(coordination_pb2.HeartbeatRequest(runner_id="one"))
     assert list(beat.stop_request_ids) == [request_id]
 
 
@@ -240,7 +245,9 @@ async def test_what_a_draining_runner_suspends_goes_on_elsewhere_by_itself(
     await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, RUNNING)
-    await manager.stub.Beat(rpc.BeatRequest(runner_id="one", draining=True))
+    await manager.coordination.Heartbeat(
+        coordination_pb2.HeartbeatRequest(runner_id="one", draining=True)
+    )
     two = await manager.register(SteeredRunner("two"))
 
     await report_suspended(manager, request_id, epoch=1)
@@ -298,7 +305,7 @@ async def test_a_runner_that_does_not_answer_loses_the_request_to_another(
 
 async def test_an_unknown_runner_is_told_to_register_anew(manager: Manager) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await manager.stub.Beat(rpc.BeatRequest(runner_id="nobody"))
+        await manager.coordination.Heartbeat(coordination_pb2.HeartbeatRequest(runner_id="nobody"))
 
     assert reason(failure) == "RUNNER_UNKNOWN"
 
@@ -409,11 +416,11 @@ async def report_suspended(manager: Manager, request_id: str, epoch: int) -> Non
     chain = (
         await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
     ).job_chain
-    report = rpc.RunnerReport()
+    report = coordination_pb2.RunnerReport()
     report.suspended.request_id = request_id
     report.suspended.job_chain.CopyFrom(chain)
     report.suspended.epoch = epoch
-    response = await manager.stub.Report(rpc.ReportRequest(reports=[report]))
+    response = await manager.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))
     assert not response.results[0].HasField("refused")
 
 

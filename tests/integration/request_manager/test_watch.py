@@ -11,12 +11,13 @@ import grpc
 import pytest
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
+from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager import hub, watch
 from spincycle.request_manager.hub import Hub
 from spincycle.request_manager.watcher import Mark, Watcher
 from spincycle.revision import number_of, parts_of, waiting
 from spincycle.state import State
-from spincycle.v1 import event_pb2, job_log_pb2, request_pb2, state_pb2
+from spincycle.v1 import job_log_pb2, request_event_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 RUNNING = state_pb2.STATE_RUNNING
@@ -28,7 +29,7 @@ class Told:
 
     def __init__(self) -> None:
         self.messages: list[rpc.WatchResponse] = []
-        self.events: list[event_pb2.RequestEvent] = []
+        self.events: list[request_event_pb2.RequestEvent] = []
         self.cursor = ""
         self.failure: grpc.aio.AioRpcError | None = None
 
@@ -47,7 +48,7 @@ class Told:
         ]
 
 
-def _short(event: event_pb2.RequestEvent) -> str:
+def _short(event: request_event_pb2.RequestEvent) -> str:
     what = event.WhichOneof("change")
     if what == "job":
         return f"{event.job.job_id} {State(event.job.state).name}"
@@ -93,7 +94,7 @@ async def watching(manager: Manager, **asked: object) -> AsyncIterator[Told]:
 
 async def tell(runner: SteeredRunner, request_id: str, job_id: str, state: int, place: int) -> None:
     """A job has changed; its place is the number of the change."""
-    event = event_pb2.JobEvent()
+    event = job_event_pb2.JobEvent()
     event.job.request_id, event.job.job_id = request_id, job_id
     event.job.state = state  # type: ignore[assignment]
     await runner.tell(request_id, job=event.job, sequence_number=place)
@@ -261,7 +262,7 @@ async def test_each_cursor_leads_to_all_that_was_told_after_it_and_to_nothing_el
         assert _places(late.events) == _places(after), message
 
 
-def _places(events: list[event_pb2.RequestEvent]) -> list[tuple[str, int]]:
+def _places(events: list[request_event_pb2.RequestEvent]) -> list[tuple[str, int]]:
     """Request and revision of each event, but for states that lasted until the next one only."""
     places = ((event.request_id, event.revision) for event in events)
     return sorted(place for place in places if place[1] > waiting(0))
@@ -405,7 +406,7 @@ async def test_ends_of_tries_that_went_by_before_a_chain_left_are_told_from_the_
     class Leaving(SteeredRunner):
         async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
             for chain in request.chains:
-                left = event_pb2.CHAIN_MOMENT_LEFT
+                left = job_event_pb2.CHAIN_MOMENT_LEFT
                 await self.tell(
                     chain.request_id, left, all_told=True, sequence_number=number_of(1, 1)
                 )

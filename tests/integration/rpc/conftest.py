@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
 import pytest
 
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import (
+    JournalServiceServicer,
+    add_JournalServiceServicer_to_server,
+)
 from spincycle.rpc.channel import open_channel
-from spincycle.rpc.server import RpcServer
+from spincycle.rpc.limits import INTERNAL
+from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1.job_log_service_pb2_grpc import (
     JobLogServiceServicer,
@@ -19,9 +26,10 @@ from spincycle.v1.job_log_service_pb2_grpc import (
 )
 
 SERVICE = "spincycle.v1.JobLogService"
+JOURNAL = "spincycle.internal.v1.JournalService"
 
 
-class SaidJobLog(JobLogServiceServicer):
+class SaidJobLog(JobLogServiceServicer, JournalServiceServicer):
     """Answers GetEntry and Tail as the test says; has no other method."""
 
     get: Callable[[], Awaitable[pb.GetEntryResponse]]
@@ -43,10 +51,12 @@ class SaidJobLog(JobLogServiceServicer):
         if self.failure:
             raise self.failure
 
-    async def Append(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.AppendResponse]:
+    async def Append(
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[journal_pb2.AppendResponse]:
         async for request in request_iterator:
             self.batches.append(request.batch)
-            yield pb.AppendResponse(batch=request.batch)
+            yield journal_pb2.AppendResponse(batch=request.batch)
 
 
 @dataclass
@@ -63,11 +73,14 @@ class Served:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    server = RpcServer(SERVICE, "127.0.0.1:0")
+    server = RpcServer()
     job_log = SaidJobLog()
-    add_JobLogServiceServicer_to_server(job_log, server.server)
-    address = f"127.0.0.1:{server.bind()}"
+    listener = server.listen(INTERNAL, "127.0.0.1:0")
+    listener.serve(
+        RpcService(SERVICE, partial(add_JobLogServiceServicer_to_server, job_log)),
+        RpcService(JOURNAL, partial(add_JournalServiceServicer_to_server, job_log)),
+    )
     await server.start()
-    async with open_channel(address) as channel:
-        yield Served(server, address, channel, job_log)
+    async with open_channel(listener.address) as channel:
+        yield Served(server, listener.address, channel, job_log)
     await server.stop(0)

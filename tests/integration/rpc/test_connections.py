@@ -7,31 +7,29 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.integration.rpc.conftest import SERVICE
 from tests.waiting import until
 
-from spincycle.dev.ports import free_port
 from spincycle.rpc.channel import open_channel
-from spincycle.rpc.server import RpcServer
-
-SERVICE = "spincycle.v1.JobLogService"
+from spincycle.rpc.limits import PUBLIC
+from spincycle.rpc.server import RpcServer, RpcService
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[RpcServer, str]]:
     """A server that soon has its clients open another connection, and tells who calls."""
-    address = f"127.0.0.1:{free_port()}"
-    server = RpcServer(SERVICE, address, connection_age=0.2)
+    server = RpcServer(connection_age=0.2)
 
     async def tell(_: bytes, context: grpc.aio.ServicerContext) -> bytes:
         return context.peer().encode()
 
     handler = grpc.unary_unary_rpc_method_handler(tell)
-    server.server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("test.Peer", {"Tell": handler}),)
+    handlers = (grpc.method_handlers_generic_handler("test.Peer", {"Tell": handler}),)
+    listener = server.listen(PUBLIC, "127.0.0.1:0").serve(
+        RpcService(SERVICE, lambda each: each.add_generic_rpc_handlers(handlers))
     )
-    server.bind()
     await server.start()
-    yield server, address
+    yield server, listener.address
     await server.stop(0)
 
 

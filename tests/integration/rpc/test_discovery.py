@@ -11,8 +11,9 @@ from google.protobuf import descriptor_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
-from tests.integration.rpc.conftest import SERVICE, Served
+from tests.integration.rpc.conftest import JOURNAL, SERVICE, Served
 
+from spincycle.internal.v1 import job_runner_service_pb2
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import COMPRESSED_FROM, COMPRESSED_UP_TO, COMPRESSION
 from spincycle.v1 import job_log_service_pb2 as pb
@@ -40,6 +41,7 @@ async def test_reflection_lists_every_service_in_both_versions(
 
     assert {service.name for service in answer.list_services_response.service} == {
         SERVICE,
+        JOURNAL,
         "grpc.health.v1.Health",
         "grpc.channelz.v1.Channelz",
         "grpc.reflection.v1.ServerReflection",
@@ -63,7 +65,7 @@ async def test_every_listed_service_is_described(served: Served, version: str) -
 
 
 async def test_a_method_is_found_by_its_name(served: Served) -> None:
-    answer = await reflect(served, "v1", file_containing_symbol=f"{SERVICE}.Append")
+    answer = await reflect(served, "v1", file_containing_symbol=f"{SERVICE}.Tail")
 
     assert answer.file_descriptor_response.file_descriptor_proto
 
@@ -72,6 +74,18 @@ async def test_what_nobody_knows_is_not_found(served: Served) -> None:
     answer = await reflect(served, "v1", file_containing_symbol="spincycle.v1.Nothing.Nothing")
 
     assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+async def test_a_listener_describes_nothing_that_it_does_not_serve(served: Served) -> None:
+    assert job_runner_service_pb2.DESCRIPTOR.name, "the process knows it"
+    asked = (
+        {"file_containing_symbol": "spincycle.internal.v1.JobRunnerService"},
+        {"file_containing_symbol": "spincycle.v1.RequestManagerService"},
+        {"file_by_filename": job_runner_service_pb2.DESCRIPTOR.name},
+    )
+    for one in asked:
+        answer = await reflect(served, "v1", **one)
+        assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
 async def health(served: Served, service: str) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from tests.integration.rpc.conftest import Served
+from tests.integration.rpc.conftest import JOURNAL, SERVICE, Served
 
 from spincycle import errors
 from spincycle.rpc import calls
@@ -84,7 +84,8 @@ async def test_a_method_of_the_contract_that_is_not_written_is_named(served: Ser
 async def test_bytes_that_are_no_message_are_the_callers_fault(
     served: Served, kind: str, method: str
 ) -> None:
-    call = getattr(served.channel, kind)(f"/spincycle.v1.JobLogService/{method}")
+    service = JOURNAL if method == "Append" else SERVICE
+    call = getattr(served.channel, kind)(f"/{service}/{method}")
     nonsense = b"\xff\xff\xff"
 
     failed = await failure(call(iter([nonsense]) if kind == "stream_stream" else nonsense))

@@ -18,7 +18,7 @@ from tests.integration.request_manager.conftest import SPECS
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
-from spincycle.config import ConfigError, DatabaseConfig, Secret, TlsConfig
+from spincycle.config import ConfigError, DatabaseConfig, InternalConfig, Secret, TlsConfig
 from spincycle.dev.ports import free_port
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.process import serve as serve_job_log
@@ -27,6 +27,7 @@ from spincycle.job_runner.process import serve as serve_job_runner
 from spincycle.process import Shutdown
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.process import serve as serve_request_manager
+from spincycle.rpc.limits import PUBLIC
 from spincycle.rpc.server import RpcServer
 from spincycle.rpc.tls import dialer, server_credentials
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -71,11 +72,10 @@ def other(tmp_path: Path) -> Authority:
 
 @asynccontextmanager
 async def served(tls: TlsConfig) -> AsyncIterator[str]:
-    credentials = server_credentials(tls)
-    server = RpcServer("spincycle.v1.JobLogService", f"{HOST}:0", credentials=credentials)
-    address = f"{HOST}:{server.bind()}"
+    server = RpcServer(tls=tls)
+    listener = server.listen(PUBLIC, f"{HOST}:0")
     await server.start()
-    yield address
+    yield listener.address
     await server.stop(0)
 
 
@@ -162,21 +162,26 @@ async def test_all_services_speak_tls_with_certificates_on_both_ends(
     specs = tmp_path / "specs"
     specs.mkdir()
     (specs / "nap.yaml").write_text(SPECS)
-    manager, log, runner = (f"{HOST}:{free_port()}" for _ in range(3))
+    manager, public_log, *inside = (f"{HOST}:{free_port()}" for _ in range(5))
+    manager_inside, log, runner = (InternalConfig(listen=address) for address in inside)
     stored = DatabaseConfig(dsn=Secret(database))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
-            running(serve_job_log, JobLogConfig(listen=log, tls=tls, database=stored, grace=0))
+            running(
+                serve_job_log,
+                JobLogConfig(listen=public_log, internal=log, tls=tls, database=stored, grace=0),
+            )
         )
         await stack.enter_async_context(
             running(
                 serve_request_manager,
                 RequestManagerConfig(
                     listen=manager,
+                    internal=manager_inside,
                     tls=tls,
                     database=stored,
                     specs_dir=specs,
-                    job_log=log,
+                    job_log=log.listen,
                     grace=0,
                 ),
             )
@@ -184,7 +189,12 @@ async def test_all_services_speak_tls_with_certificates_on_both_ends(
         await stack.enter_async_context(
             running(
                 serve_job_runner,
-                JobRunnerConfig(listen=runner, tls=tls, request_manager=manager, job_log=log),
+                JobRunnerConfig(
+                    internal=runner,
+                    tls=tls,
+                    request_manager=manager_inside.listen,
+                    job_log=log.listen,
+                ),
             )
         )
         channel = await stack.enter_async_context(dialer(tls)(manager))

@@ -11,7 +11,7 @@ import grpc
 from spincycle.revision import parts_of
 from spincycle.rpc.channel import open_channel
 from spincycle.state import FINAL, State
-from spincycle.v1 import event_pb2, request_manager_service_pb2_grpc
+from spincycle.v1 import request_event_pb2, request_manager_service_pb2_grpc
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 Stub = request_manager_service_pb2_grpc.RequestManagerServiceStub
@@ -25,7 +25,7 @@ class Follower:
         self._address = address
         self._asked = asked
         self._call: grpc.aio.UnaryStreamCall[rpc.WatchRequest, rpc.WatchResponse] | None = None
-        self.events: list[event_pb2.RequestEvent] = []
+        self.events: list[request_event_pb2.RequestEvent] = []
         self.connections = 0
         self.ended = False
         self.news = asyncio.Condition()

@@ -14,7 +14,7 @@ from tests.cli_samples import (
 
 from spincycle.cli.live_request import LiveRequest, LiveSequence, node_name
 from spincycle.state import State
-from spincycle.v1 import event_pb2
+from spincycle.v1 import request_event_pb2
 
 
 def live_with(*jobs: object) -> LiveRequest:
@@ -64,7 +64,7 @@ def test_events_change_one_job_at_a_time() -> None:
     live = live_with(status("Plan", "plan-order", COMPLETE))
 
     live.apply(
-        event_pb2.RequestEvent(
+        request_event_pb2.RequestEvent(
             request_id=ID, cursor="7", job=status("D000", "drain", FAIL, error="no route")
         )
     )

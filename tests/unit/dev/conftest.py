@@ -8,7 +8,7 @@ import pytest
 
 from spincycle.dev.marked import MARK, end_marked
 from spincycle.dev.ports import free_port
-from spincycle.dev.services import Service
+from spincycle.dev.services import Service, local
 
 PROGRAM = """#!{python}
 import http.server, os, signal, sys
@@ -38,7 +38,7 @@ def service(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
         program = tmp_path / "program"
         program.write_text(PROGRAM.format(python=sys.executable, before=before, port=port))
         program.chmod(0o755)
-        return Service("small", str(program), port, "http", {MARK: str(tmp_path)})
+        return Service("small", str(program), local(port), "http", {MARK: str(tmp_path)})
 
     yield make
     end_marked(tmp_path, 0.0)

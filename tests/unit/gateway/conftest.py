@@ -7,11 +7,12 @@ import pytest
 from google.protobuf.message import Message
 
 from spincycle.gateway.backends import Backend, Backends
-from spincycle.v1 import (
-    job_log_service_pb2,
+from spincycle.internal.v1 import (
     job_runner_service_pb2,
-    request_manager_service_pb2,
+    journal_service_pb2,
+    runner_coordination_service_pb2,
 )
+from spincycle.v1 import job_log_service_pb2, request_manager_service_pb2, spec_service_pb2
 
 
 class Stub:
@@ -88,7 +89,10 @@ def empty_backends() -> Backends:
         return Backend(service, "nowhere:1", Channel(), Stub(module, service), 1.0)  # type: ignore[arg-type] # as far as it is used
 
     return Backends(
-        backend(request_manager_service_pb2, "RequestManagerService"),
-        backend(job_log_service_pb2, "JobLogService"),
-        backend(job_runner_service_pb2, "JobRunnerService"),
+        request_manager=backend(request_manager_service_pb2, "RequestManagerService"),
+        specs=backend(spec_service_pb2, "SpecService"),
+        coordination=backend(runner_coordination_service_pb2, "RunnerCoordinationService"),
+        job_log=backend(job_log_service_pb2, "JobLogService"),
+        journal=backend(journal_service_pb2, "JournalService"),
+        job_runner=backend(job_runner_service_pb2, "JobRunnerService"),
     )

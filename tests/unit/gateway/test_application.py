@@ -64,11 +64,11 @@ def api(empty_backends: Backends) -> Application:
     manager = empty_backends.request_manager
     return application(
         [
-            *RequestRoutes(manager, 10).routes(),
-            *JournalRoutes(empty_backends.job_log).routes(),
+            *RequestRoutes(manager, empty_backends.specs, 10).routes(),
+            *JournalRoutes(empty_backends.job_log, empty_backends.journal).routes(),
             *RunningRoutes(manager).routes(),
-            *RunnerCallRoutes(manager).routes(),
-            *ActionRoutes(manager).routes(),
+            *RunnerCallRoutes(empty_backends.coordination).routes(),
+            *ActionRoutes(manager, empty_backends.specs).routes(),
             *EventRoutes(manager, 1, 10).routes(),
             *JobRunnerRoutes(empty_backends.job_runner, "http://x").routes()[:3],
         ]

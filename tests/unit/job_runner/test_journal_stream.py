@@ -9,9 +9,9 @@ from tests.unit.job_runner.entries import Author, entry
 from tests.unit.job_runner.stage import turns
 
 from spincycle.errors import StaleEpoch
+from spincycle.internal.v1.journal_service_pb2 import AppendRequest, AppendResponse, RefusedEntry
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.v1.error_pb2 import Error
-from spincycle.v1.job_log_service_pb2 import AppendRequest, AppendResponse, RefusedEntry
 
 
 class Call:

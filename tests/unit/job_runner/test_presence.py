@@ -8,11 +8,14 @@ import pytest
 from tests.waiting import until
 
 from spincycle.errors import RunnerUnknown
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
+    RunnerCoordinationServiceServicer,
+    add_RunnerCoordinationServiceServicer_to_server,
+)
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.presence import Identity, Presence
 from spincycle.rpc.status import abort
-from spincycle.v1 import request_manager_service_pb2 as rpc
-from spincycle.v1 import request_manager_service_pb2_grpc
 
 
 class Chains:
@@ -32,37 +35,37 @@ class Chains:
         self.abandoned += 1
 
 
-class Manager(request_manager_service_pb2_grpc.RequestManagerServiceServicer):
+class Manager(RunnerCoordinationServiceServicer):
     """Knows runners until the test says that they are given up."""
 
     def __init__(self) -> None:
         self.registered: list[str] = []
-        self.beats: list[rpc.BeatRequest] = []
+        self.beats: list[coordination_pb2.HeartbeatRequest] = []
         self.fails = False
         self.gone: set[str] = set()
         self.interval = 0.01
 
     async def Register(self, request, context):  # type: ignore[no-untyped-def]
         self.registered.append(request.runner_id)
-        response = rpc.RegisterResponse()
+        response = coordination_pb2.RegisterResponse()
         response.beat_interval.FromNanoseconds(int(self.interval * 1e9))
         response.silence_limit.FromSeconds(3600)
         return response
 
-    async def Beat(self, request, context):  # type: ignore[no-untyped-def]
+    async def Heartbeat(self, request, context):  # type: ignore[no-untyped-def]
         self.beats.append(request)
         if request.runner_id in self.gone:
             await abort(context, RunnerUnknown(request.runner_id))
         if self.fails:
             await context.abort(grpc.StatusCode.INTERNAL, "as the test says")
-        return rpc.BeatResponse()
+        return coordination_pb2.HeartbeatResponse()
 
 
 @pytest.fixture
 async def manager() -> AsyncIterator[tuple[Manager, str]]:
     manager = Manager()
     server = grpc.aio.server()
-    request_manager_service_pb2_grpc.add_RequestManagerServiceServicer_to_server(manager, server)
+    add_RunnerCoordinationServiceServicer_to_server(manager, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield manager, f"127.0.0.1:{port}"

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.errors import Internal, ServiceUnavailable
+from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.teller import Teller
@@ -17,7 +18,7 @@ from spincycle.request_manager.views import View, Views
 from spincycle.request_manager.watcher import Watcher
 from spincycle.revision import BEGUN_STEP, number_of, revision_of
 from spincycle.state import State
-from spincycle.v1 import event_pb2, job_log_pb2
+from spincycle.v1 import job_log_pb2
 
 
 class NoFeeds:
@@ -110,7 +111,9 @@ async def test_what_a_runner_told_that_goes_meanwhile_is_told_from_the_journal_a
     teller.tracked = {"a": running("a")}
     watcher = Watcher()
     teller.of_all.add(watcher)
-    event = event_pb2.JobEvent(request_id="a", epoch=1, sequence_number=number_of(3, 1), order=9)
+    event = job_event_pb2.JobEvent(
+        request_id="a", epoch=1, sequence_number=number_of(3, 1), order=9
+    )
 
     hearing = asyncio.create_task(teller.heard("gone", [event]))
     await journal.stopped.wait()
@@ -135,7 +138,9 @@ async def test_a_snapshot_comes_first_even_if_the_database_is_further_than_the_r
     teller.tracked = {"a": Tracked(given_again)}
     watcher = Watcher()
     teller.of_all.add(watcher)
-    event = event_pb2.JobEvent(request_id="a", epoch=1, sequence_number=number_of(0, 3), order=1)
+    event = job_event_pb2.JobEvent(
+        request_id="a", epoch=1, sequence_number=number_of(0, 3), order=1
+    )
 
     await teller.heard("one", [event])
 
@@ -170,8 +175,8 @@ async def test_a_request_is_told_to_run_though_it_was_given_away_when_it_was_tol
     teller.of_all.add(watcher)
     given = a_request(request_id="a", epoch=2, state=State.SUSPENDED, runner_id="new")
     await teller.tell_rows("9:9:", [given])
-    begun = event_pb2.CHAIN_MOMENT_BEGUN
-    event = event_pb2.JobEvent(
+    begun = job_event_pb2.CHAIN_MOMENT_BEGUN
+    event = job_event_pb2.JobEvent(
         request_id="a", epoch=2, sequence_number=BEGUN_STEP, order=1, moment=begun
     )
 

@@ -1,26 +1,39 @@
-"""The published service config is the one that our own channels use, and it names real methods."""
+"""The published service configs are those of our own channels, and they name real methods."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import pytest
 from google.protobuf import descriptor_pool
 
-from spincycle.rpc.channel import SERVICE_CONFIG
-from spincycle.v1 import job_log_service_pb2, request_manager_service_pb2
+from spincycle.internal.v1 import journal_service_pb2, runner_coordination_service_pb2
+from spincycle.rpc.channel import RETRIED, SERVICE_CONFIG, service_config
+from spincycle.v1 import job_log_service_pb2, request_manager_service_pb2, spec_service_pb2
 
-PUBLISHED = Path(__file__).parents[3] / "protos/spincycle/v1/grpc_service_config.json"
+PROTOS = Path(__file__).parents[3] / "protos"
 NEVER_TWICE = {"Create", "Rerun", "Skip"}
+LOADED = (
+    journal_service_pb2,
+    runner_coordination_service_pb2,
+    job_log_service_pb2,
+    request_manager_service_pb2,
+    spec_service_pb2,
+)
+"""Their descriptors are in the pool because they are imported."""
 
 
-def test_the_published_file_is_what_the_code_says() -> None:
-    assert PUBLISHED.read_text(encoding="utf-8") == f"{SERVICE_CONFIG}\n", "run make generate"
+@pytest.mark.parametrize("package", sorted(RETRIED))
+def test_the_published_file_of_a_package_is_what_the_code_gives(package: str) -> None:
+    published = PROTOS / package.replace(".", "/") / "grpc_service_config.json"
+
+    assert published.read_text("utf-8") == f"{service_config(package)}\n", "run make generate"
+    assert f'"{package}.' in published.read_text("utf-8")
 
 
-def test_every_method_that_is_retried_exists_and_can_be_made_twice() -> None:
-    assert request_manager_service_pb2.DESCRIPTOR
-    assert job_log_service_pb2.DESCRIPTOR
+def test_every_method_that_is_retried_exists_and_is_safe_to_call_again() -> None:
+    assert all(module.DESCRIPTOR for module in LOADED)
     pool = descriptor_pool.Default()
     names = [
         name for method in json.loads(SERVICE_CONFIG)["methodConfig"] for name in method["name"]

@@ -4,8 +4,16 @@ import pytest
 from google.protobuf.message import Message
 
 from spincycle.errors import InvalidInput
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.texts import check_texts
-from spincycle.v1 import job_chain_pb2, request_pb2
+from spincycle.v1 import (
+    job_chain_pb2,
+    request_pb2,
+    request_report_pb2,
+    spec_pb2,
+    spec_service_pb2,
+    suspended_job_chain_pb2,
+)
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 NUL = "a\0b"
@@ -20,10 +28,12 @@ NUL = "a\0b"
         (rm.ListRequest(filter=request_pb2.RequestFilter(args={NUL: "x"})), "filter.args"),
         (rm.ListRequest(filter=request_pb2.RequestFilter(args={"x": NUL})), "filter.args.x"),
         (
-            rm.ReportRequest(
+            coordination_pb2.ReportRequest(
                 reports=[
-                    rm.RunnerReport(),
-                    rm.RunnerReport(progress=request_pb2.RequestProgress(request_id=NUL)),
+                    coordination_pb2.RunnerReport(),
+                    coordination_pb2.RunnerReport(
+                        progress=request_report_pb2.RequestProgress(request_id=NUL)
+                    ),
                 ]
             ),
             "reports.progress.request_id",
@@ -39,10 +49,12 @@ def test_a_text_with_nul_is_refused_by_its_path(request_: Message, field: str) -
 
 def test_what_is_not_kept_as_text_may_hold_anything() -> None:
     chain = job_chain_pb2.JobChain(jobs=[job_chain_pb2.Job(id=NUL, bytes=NUL.encode())])
-    suspended = job_chain_pb2.SuspendedJobChain(request_id="r", job_chain=chain)
+    suspended = suspended_job_chain_pb2.SuspendedJobChain(request_id="r", job_chain=chain)
 
     for request in (
-        rm.ReportRequest(reports=[rm.RunnerReport(suspended=suspended)]),
-        rm.LintRequest(files=[rm.SpecFile(path="x", content=NUL)]),
+        coordination_pb2.ReportRequest(
+            reports=[coordination_pb2.RunnerReport(suspended=suspended)]
+        ),
+        spec_service_pb2.LintRequest(files=[spec_pb2.SpecFile(path="x", content=NUL)]),
     ):
         check_texts(request, request.SerializeToString())

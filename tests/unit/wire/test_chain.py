@@ -9,7 +9,7 @@ from tests.unit.wire.plain import chains, jobs, suspended_chains
 from spincycle.errors import InvalidChain
 from spincycle.job_chain import Job, JobChain, SuspendedJobChain
 from spincycle.state import State
-from spincycle.v1 import job_chain_pb2
+from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.chain import (
     decode_chain,
     decode_jobs,
@@ -31,7 +31,10 @@ def test_a_chain_comes_back_as_it_went_out(chain: JobChain) -> None:
 def test_a_suspended_chain_comes_back_as_it_went_out(suspended: SuspendedJobChain) -> None:
     wire = encode_suspended_chain(suspended).SerializeToString()
 
-    assert decode_suspended_chain(job_chain_pb2.SuspendedJobChain.FromString(wire)) == suspended
+    assert (
+        decode_suspended_chain(suspended_job_chain_pb2.SuspendedJobChain.FromString(wire))
+        == suspended
+    )
 
 
 @given(jobs)

@@ -11,7 +11,7 @@ from tests.unit.wire.plain import chains, suspended_chains
 
 from spincycle.errors import InvalidChain
 from spincycle.job_chain import Job, JobChain, SuspendedJobChain
-from spincycle.v1 import job_chain_pb2
+from spincycle.v1 import suspended_job_chain_pb2
 from spincycle.wire import chain_parts
 from spincycle.wire.chain import (
     decode_suspended_chain,
@@ -63,7 +63,7 @@ def test_the_bytes_of_the_parts_joined_are_the_message(
             part.SerializeToString() for part in cut_suspended_chain(whole.SerializeToString())
         )
 
-    message = job_chain_pb2.SuspendedJobChain.FromString(joined)
+    message = suspended_job_chain_pb2.SuspendedJobChain.FromString(joined)
     assert decode_suspended_chain(message) == suspended
 
 

@@ -1,8 +1,8 @@
 // Shows what happens to a request, a line for each change, and what its jobs have written.
 
-import type { RequestEvent } from "./generated/spincycle/v1/event.js";
 import type { JobLog } from "./generated/spincycle/v1/job_log.js";
 import type { Request } from "./generated/spincycle/v1/request.js";
+import type { RequestEvent } from "./generated/spincycle/v1/request_event.js";
 import { State } from "./generated/spincycle/v1/state.js";
 import type { JobStatus } from "./generated/spincycle/v1/status.js";
 

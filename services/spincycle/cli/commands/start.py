@@ -26,7 +26,7 @@ from spincycle.cli.specs import spec_named
 
 if TYPE_CHECKING:
     from spincycle.job_chain import Value
-    from spincycle.v1 import request_pb2
+    from spincycle.v1 import request_pb2, spec_pb2
 
 
 @click.command("start", cls=SpincCommand, short_help=COMMANDS["start"].summary)
@@ -103,7 +103,7 @@ def start_command(
 
 
 def _completed(
-    session: Session, spec: request_pb2.RequestSpec, given: dict[str, Value], asks: bool
+    session: Session, spec: spec_pb2.RequestSpec, given: dict[str, Value], asks: bool
 ) -> dict[str, Value]:
     """The arguments with the answers to the questions that are still open."""
     lacking = missing(spec, given)
@@ -124,7 +124,7 @@ def _completed(
     return given | answers
 
 
-def _confirmed(session: Session, spec: request_pb2.RequestSpec, wanted: dict[str, Value]) -> str:
+def _confirmed(session: Session, spec: spec_pb2.RequestSpec, wanted: dict[str, Value]) -> str:
     """Show what would be done and ask for the ok; answer the hash of what was shown."""
     from spincycle.cli.outline import plan_lines
     from spincycle.cli.prompt import Prompt
@@ -147,7 +147,7 @@ def _confirmed(session: Session, spec: request_pb2.RequestSpec, wanted: dict[str
     return shown_hash
 
 
-def _remember(spec: request_pb2.RequestSpec, wanted: dict[str, Value]) -> None:
+def _remember(spec: spec_pb2.RequestSpec, wanted: dict[str, Value]) -> None:
     from spincycle.cli.remembered import Remembered, state_file
 
     open_args = {arg.name for arg in spec.args if not arg.secret}

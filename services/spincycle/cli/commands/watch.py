@@ -64,11 +64,11 @@ async def _print_events(
     from spincycle.cli.live_request import LiveRequest
     from spincycle.cli.merging import merged
     from spincycle.cli.printed import JobOutput
-    from spincycle.v1 import event_pb2
+    from spincycle.v1 import request_event_pb2
 
-    live, last = LiveRequest(request_id), event_pb2.RequestEvent()
+    live, last = LiveRequest(request_id), request_event_pb2.RequestEvent()
 
-    async def events() -> AsyncIterator[event_pb2.RequestEvent]:
+    async def events() -> AsyncIterator[request_event_pb2.RequestEvent]:
         async for event in watch_events(services, request_id):
             live.apply(event)
             last.CopyFrom(event)
@@ -76,11 +76,11 @@ async def _print_events(
             if live.ended:
                 return
 
-    async def printed() -> AsyncIterator[event_pb2.RequestEvent]:
+    async def printed() -> AsyncIterator[request_event_pb2.RequestEvent]:
         entries = entries_to_the_end(services, request_id, live_output=True, all_output=True)
         async for told in entries:
             if isinstance(told, JobOutput):
-                event = event_pb2.RequestEvent(
+                event = request_event_pb2.RequestEvent(
                     request_id=request_id, revision=last.revision, cursor=last.cursor, output=told
                 )
                 event.occurred_at.GetCurrentTime()

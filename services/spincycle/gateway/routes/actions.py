@@ -23,15 +23,19 @@ from spincycle.gateway.translate.extras import (
 )
 from spincycle.gateway.translate.messages import CREATED_REQUEST
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import request_pb2
+from spincycle.v1 import request_pb2, spec_service_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
 
 
 class ActionRoutes:
     """What gRPC has beyond the original, as REST."""
 
-    def __init__(self, request_manager: Backend[RequestManagerServiceStub]) -> None:
+    def __init__(
+        self, request_manager: Backend[RequestManagerServiceStub], specs: Backend[SpecServiceStub]
+    ) -> None:
         self._manager = request_manager
+        self._specs = specs
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -122,12 +126,14 @@ class ActionRoutes:
     async def lint(self, call: Call) -> Answer:
         """The findings."""
         asked = await decode(call, LINT_REQUEST)
-        answer = await self._manager.ask(self._manager.stub.Lint, asked)
+        answer = await self._specs.ask(self._specs.stub.Lint, asked)
         return Answer(to_text(LINTED.encode(answer)))
 
     async def reload(self, _: Call) -> Answer:
         """What is in force now."""
-        answer = await self._manager.ask(self._manager.stub.ReloadSpecs, rm.ReloadSpecsRequest())
+        answer = await self._specs.ask(
+            self._specs.stub.ReloadSpecs, spec_service_pb2.ReloadSpecsRequest()
+        )
         return Answer(to_text(RELOADED.encode(answer)))
 
 

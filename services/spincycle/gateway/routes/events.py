@@ -17,7 +17,7 @@ from spincycle.gateway.translate.encoding import to_part
 from spincycle.gateway.translate.extras import EVENT
 from spincycle.gateway.translate.messages import ERROR
 from spincycle.rpc.status import to_message
-from spincycle.v1 import event_pb2
+from spincycle.v1 import request_event_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 
@@ -179,7 +179,7 @@ class EventStream(AsyncIterator[bytes]):
         return b"event: error\ndata: " + to_part(ERROR.encode(to_message(error))) + b"\n\n"
 
 
-def event_text(event: event_pb2.RequestEvent) -> bytes:
+def event_text(event: request_event_pb2.RequestEvent) -> bytes:
     """One event as text; its id is where a stream can be taken up again."""
     change = event.WhichOneof("change") or "message"
     if change == "snapshot":

@@ -14,9 +14,10 @@ from spincycle.gateway.translate.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNN
 from spincycle.gateway.translate.tables import ListOf
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import status_pb2
+from spincycle.v1 import spec_service_pb2, status_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
 
 FULL = "/api/v1/full"
 
@@ -33,10 +34,12 @@ class FullRoutes:
     def __init__(
         self,
         request_manager: Backend[RequestManagerServiceStub],
+        specs: Backend[SpecServiceStub],
         job_log: Backend[JobLogServiceStub],
         page_size: int,
     ) -> None:
         self._manager = request_manager
+        self._specs = specs
         self._log = job_log
         self._page_size = page_size
 
@@ -71,7 +74,9 @@ class FullRoutes:
 
     async def specs(self, _: Call) -> Answer:
         """The specs by name."""
-        answer = await self._manager.ask(self._manager.stub.ListSpecs, rm.ListSpecsRequest())
+        answer = await self._specs.ask(
+            self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
+        )
         return Answer(to_text([FULL_SPEC.encode(spec) for spec in answer.specs]))
 
     async def find(self, call: Call) -> Answer:

@@ -15,6 +15,8 @@ from spincycle.gateway.routes.requests import ONE, TEXT_BYTES
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.messages import JOB_LOG
 from spincycle.gateway.translate.tables import ListOf
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.recent import RecentBytes
 from spincycle.rpc.status import from_message
 from spincycle.v1 import job_log_service_pb2 as jl
@@ -24,8 +26,11 @@ from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 class JournalRoutes:
     """What ran, try by try."""
 
-    def __init__(self, job_log: Backend[JobLogServiceStub]) -> None:
+    def __init__(
+        self, job_log: Backend[JobLogServiceStub], journal: Backend[JournalServiceStub]
+    ) -> None:
         self._log = job_log
+        self._journal = journal
         self._list = RawReads[jl.ListEntriesRequest](
             job_log, "/spincycle.v1.JobLogService/ListEntries"
         )
@@ -80,20 +85,20 @@ class JournalRoutes:
         """201 with the entry; the request is the one of the path."""
         entry = await decode(call, JOB_LOG)
         entry.request_id = call.params["request_id"]
-        await self._append(jl.AppendRequest(batch=1, entries=[entry]))
+        await self._append(journal_pb2.AppendRequest(batch=1, entries=[entry]))
         return Answer(to_text(JOB_LOG.encode(entry)), 201)
 
-    async def _append(self, batch: jl.AppendRequest) -> None:
-        async def batches() -> AsyncIterator[jl.AppendRequest]:
+    async def _append(self, batch: journal_pb2.AppendRequest) -> None:
+        async def batches() -> AsyncIterator[journal_pb2.AppendRequest]:
             yield batch
 
-        with self._log.failures():
-            async for answer in self._log.stub.Append(batches(), timeout=self._log.timeout):
+        with self._journal.failures():
+            async for answer in self._journal.stub.Append(batches(), timeout=self._journal.timeout):
                 for refused in answer.refused:
                     raise from_message(refused.error)
                 if answer.batch >= batch.batch:
                     return
-        raise ServiceUnavailable(self._log.name, self._log.address)
+        raise ServiceUnavailable(self._journal.name, self._journal.address)
 
 
 def _page(raw: bytes) -> Page:

@@ -23,9 +23,11 @@ from spincycle.gateway.translate.messages import (
 )
 from spincycle.gateway.translate.tables import ListOf
 from spincycle.recent import RecentBytes
-from spincycle.v1 import job_chain_pb2, request_pb2, state_pb2
+from spincycle.rpc.address import is_unix
+from spincycle.v1 import job_chain_pb2, request_pb2, spec_service_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
 
 BASE = "/api/v1/requests"
 ONE = BASE + "/{request_id}"
@@ -61,8 +63,14 @@ FILTERS = (
 class RequestRoutes:
     """What people do with requests."""
 
-    def __init__(self, request_manager: Backend[RequestManagerServiceStub], page_size: int) -> None:
+    def __init__(
+        self,
+        request_manager: Backend[RequestManagerServiceStub],
+        specs: Backend[SpecServiceStub],
+        page_size: int,
+    ) -> None:
         self._manager = request_manager
+        self._specs = specs
         self._page_size = page_size
         self._get = RawReads[rm.GetRequest](request_manager, f"/{REQUEST_MANAGER}/Get")
         self._list = RawReads[rm.ListRequest](request_manager, f"/{REQUEST_MANAGER}/List")
@@ -199,7 +207,9 @@ class RequestRoutes:
 
     async def specs(self, _: Call) -> Answer:
         """The specs by name."""
-        answer = await self._manager.ask(self._manager.stub.ListSpecs, rm.ListSpecsRequest())
+        answer = await self._specs.ask(
+            self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
+        )
         return Answer(to_text([REQUEST_SPEC.encode(spec) for spec in answer.specs]))
 
 
@@ -212,11 +222,14 @@ def _page(raw: bytes) -> Page:
 
 
 def with_url(request: request_pb2.Request) -> request_pb2.Request:
-    """The same message with the runner's base URL in place of its address, while it has one."""
-    if request.state == state_pb2.STATE_RUNNING and request.runner_address:
-        request.runner_address = f"http://{request.runner_address}"
-    else:
+    """The same message with the runner's base URL in place of its address, while it has one.
+
+    A Unix socket has no URL and stays as it is.
+    """
+    if request.state != state_pb2.STATE_RUNNING:
         request.runner_address = ""
+    elif request.runner_address and not is_unix(request.runner_address):
+        request.runner_address = f"http://{request.runner_address}"
     return request
 
 

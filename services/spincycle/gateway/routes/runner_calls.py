@@ -14,9 +14,11 @@ from spincycle.gateway.translate.messages import (
     REQUEST_PROGRESS,
     SUSPENDED_JOB_CHAIN,
 )
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
+    RunnerCoordinationServiceStub,
+)
 from spincycle.rpc.status import from_message
-from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 
 _IGNORED = frozenset({RequestNotFound.reason, InvalidState.reason})
 """Progress that comes too late, or of a request that nobody knows, harms nothing."""
@@ -25,8 +27,8 @@ _IGNORED = frozenset({RequestNotFound.reason, InvalidState.reason})
 class RunnerCallRoutes:
     """Ends, saved states and progress; their senders know no epoch."""
 
-    def __init__(self, request_manager: Backend[RequestManagerServiceStub]) -> None:
-        self._manager = request_manager
+    def __init__(self, coordination: Backend[RunnerCoordinationServiceStub]) -> None:
+        self._coordination = coordination
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -50,7 +52,7 @@ class RunnerCallRoutes:
         """200 and nothing; the request is the one of the path."""
         asked = await decode(call, FINISH_REQUEST)
         asked.request_id = call.params["request_id"]
-        await self._manager.ask(self._manager.stub.Finish, asked)
+        await self._coordination.ask(self._coordination.stub.Finish, asked)
         return nothing()
 
     async def suspend(self, call: Call) -> Answer:
@@ -61,7 +63,7 @@ class RunnerCallRoutes:
         _check_id("proto.SuspendedJobChain", saved.request_id, request_id)
         if not saved.HasField("job_chain"):
             raise InvalidInput("invalid proto.SuspendedJobChain: jobChain must be set", "jobChain")
-        await self._report(rm.RunnerReport(suspended=saved))
+        await self._report(coordination_pb2.RunnerReport(suspended=saved))
         return nothing()
 
     async def progress(self, call: Call) -> Answer:
@@ -72,12 +74,16 @@ class RunnerCallRoutes:
                 "invalid proto.StatusProgress: RequestId is empty, must be set", "requestId"
             )
         _check_id("proto.StatusProgress", progress.request_id, call.params["request_id"])
-        await self._report(rm.RunnerReport(progress=progress), _IGNORED)
+        await self._report(coordination_pb2.RunnerReport(progress=progress), _IGNORED)
         return Answer(to_text(None))
 
-    async def _report(self, report: rm.RunnerReport, ignored: frozenset[str] = frozenset()) -> None:
-        asked = rm.ReportRequest(reports=[report])
-        answer = await self._manager.ask(self._manager.stub.Report, asked)
+    async def _report(
+        self,
+        report: coordination_pb2.RunnerReport,
+        ignored: frozenset[str] = frozenset(),
+    ) -> None:
+        asked = coordination_pb2.ReportRequest(reports=[report])
+        answer = await self._coordination.ask(self._coordination.stub.Report, asked)
         for result in answer.results:
             if result.HasField("refused") and result.refused.reason not in ignored:
                 raise from_message(result.refused)

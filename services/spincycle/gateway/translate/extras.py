@@ -28,7 +28,14 @@ from spincycle.gateway.translate.messages import (
     REQUEST_ARG,
 )
 from spincycle.gateway.translate.tables import Field, ListOf, Table
-from spincycle.v1 import event_pb2, finding_pb2, job_log_service_pb2, plan_pb2, waiting_pb2
+from spincycle.v1 import (
+    job_output_pb2,
+    plan_pb2,
+    request_event_pb2,
+    spec_pb2,
+    spec_service_pb2,
+    waiting_pb2,
+)
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 
@@ -88,7 +95,7 @@ WATCHED_JOB = Table(
 
 SNAPSHOT = Table(
     "proto.RequestSnapshot",
-    event_pb2.RequestSnapshot,
+    request_event_pb2.RequestSnapshot,
     [
         Field("request", "request", WATCHED_REQUEST, presence=True),
         Field("jobs", "jobs", ListOf(WATCHED_JOB), doc="jobs not listed here are PENDING"),
@@ -98,15 +105,13 @@ SNAPSHOT = Table(
 
 OUTPUT = Table(
     "proto.JobOutput",
-    job_log_service_pb2.JobOutput,
+    job_output_pb2.JobOutput,
     [
         Field("requestId", "request_id", TEXT),
         Field("jobId", "job_id", TEXT),
         Field("try", "try", UINT),
         Field("name", "name", TEXT),
-        Field(
-            "stream", "stream", Named(job_log_service_pb2.OutputStream.items(), "OUTPUT_STREAM_")
-        ),
+        Field("stream", "stream", Named(job_output_pb2.OutputStream.items(), "OUTPUT_STREAM_")),
         Field("offset", "offset", UINT64, doc="bytes of the stream before these"),
         Field("data", "data", BYTES),
     ],
@@ -114,7 +119,7 @@ OUTPUT = Table(
 
 EVENT = Table(
     "proto.RequestEvent",
-    event_pb2.RequestEvent,
+    request_event_pb2.RequestEvent,
     [
         Field("requestId", "request_id", TEXT),
         Field("revision", "revision", UINT64),
@@ -189,20 +194,20 @@ SKIP_REQUEST = Table(
 
 SPEC_FILE = Table(
     "proto.SpecFile",
-    rm.SpecFile,
+    spec_pb2.SpecFile,
     [Field("path", "path", TEXT), Field("content", "content", TEXT, doc="the YAML text")],
 )
 
 LINT_REQUEST = Table(
-    "proto.LintRequest", rm.LintRequest, [Field("files", "files", ListOf(SPEC_FILE))]
+    "proto.LintRequest", spec_service_pb2.LintRequest, [Field("files", "files", ListOf(SPEC_FILE))]
 )
 
 FINDING = Table(
     "proto.Finding",
-    finding_pb2.Finding,
+    spec_pb2.Finding,
     [
         Field("code", "code", TEXT),
-        Field("severity", "severity", Named(finding_pb2.Severity.items(), "SEVERITY_")),
+        Field("severity", "severity", Named(spec_pb2.Severity.items(), "SEVERITY_")),
         Field("message", "message", TEXT),
         Field("file", "file", TEXT),
         Field("line", "line", UINT),
@@ -214,11 +219,13 @@ FINDING = Table(
     ],
 )
 
-LINTED = Table("proto.Linted", rm.LintResponse, [Field("findings", "findings", ListOf(FINDING))])
+LINTED = Table(
+    "proto.Linted", spec_service_pb2.LintResponse, [Field("findings", "findings", ListOf(FINDING))]
+)
 
 RELOADED = Table(
     "proto.Reloaded",
-    rm.ReloadSpecsResponse,
+    spec_service_pb2.ReloadSpecsResponse,
     [
         Field("specRevision", "spec_revision", TEXT),
         Field("changed", "changed", FLAG),

@@ -28,7 +28,10 @@ from spincycle.v1 import (
     job_log_pb2,
     request_manager_service_pb2,
     request_pb2,
+    request_report_pb2,
+    spec_pb2,
     status_pb2,
+    suspended_job_chain_pb2,
 )
 
 
@@ -130,7 +133,7 @@ SPEC_ARG = REQUEST_ARG.with_field("SpecArg", Field("Pos", "pos", Always(INT, 0),
 
 REQUEST_SPEC = Table(
     "proto.RequestSpec",
-    request_pb2.RequestSpec,
+    spec_pb2.RequestSpec,
     [Field("Name", "name", TEXT), Field("Args", "args", ListOf(SPEC_ARG))],
 )
 
@@ -170,7 +173,7 @@ CREATE_REQUEST = Table(
 
 SUSPENDED_JOB_CHAIN = Table(
     "proto.SuspendedJobChain",
-    job_chain_pb2.SuspendedJobChain,
+    suspended_job_chain_pb2.SuspendedJobChain,
     [
         Field("requestId", "request_id", TEXT),
         Field("jobChain", "job_chain", JOB_CHAIN, presence=True),
@@ -229,7 +232,7 @@ RUNNING_STATUS = Table(
 
 REQUEST_PROGRESS = Table(
     "proto.RequestProgress",
-    request_pb2.RequestProgress,
+    request_report_pb2.RequestProgress,
     [
         Field("requestId", "request_id", TEXT),
         Field("finishedJobs", "finished_jobs", UINT),
@@ -238,7 +241,7 @@ REQUEST_PROGRESS = Table(
 
 FINISH_REQUEST = Table(
     "proto.FinishRequest",
-    request_manager_service_pb2.FinishRequest,
+    request_report_pb2.FinishRequest,
     [
         Field("requestId", "request_id", TEXT),
         Field("state", "state", STATE),

@@ -8,10 +8,11 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from spincycle.internal.v1 import job_event_pb2 as _job_event_pb2
 from spincycle.v1 import error_pb2 as _error_pb2
-from spincycle.v1 import event_pb2 as _event_pb2
 from spincycle.v1 import job_chain_pb2 as _job_chain_pb2
 from spincycle.v1 import status_pb2 as _status_pb2
+from spincycle.v1 import suspended_job_chain_pb2 as _suspended_job_chain_pb2
 from spincycle.v1 import waiting_pb2 as _waiting_pb2
 import builtins as _builtins
 import sys
@@ -117,7 +118,7 @@ class RunChainsResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     RUNNER_ADDRESS_FIELD_NUMBER: _builtins.int
     runner_address: _builtins.str
-    """Address that the runner advertises, host:port."""
+    """Address that the runner advertises; see RegisterRequest.address."""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
         """Chains that the runner did not take."""
@@ -147,14 +148,14 @@ class ResumeChainsRequest(_message.Message):
     runner_id: _builtins.str
     """Runner they are meant for; empty to take whichever serves at the address."""
     @_builtins.property
-    def suspended_job_chains(self) -> _containers.RepeatedCompositeFieldContainer[_job_chain_pb2.SuspendedJobChain]:
+    def suspended_job_chains(self) -> _containers.RepeatedCompositeFieldContainer[_suspended_job_chain_pb2.SuspendedJobChain]:
         """The chains, each with the epoch of its new assignment."""
 
     def __init__(
         self,
         *,
         runner_id: _builtins.str = ...,
-        suspended_job_chains: _abc.Iterable[_job_chain_pb2.SuspendedJobChain] | None = ...,
+        suspended_job_chains: _abc.Iterable[_suspended_job_chain_pb2.SuspendedJobChain] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -173,7 +174,7 @@ class ResumeChainsResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     RUNNER_ADDRESS_FIELD_NUMBER: _builtins.int
     runner_address: _builtins.str
-    """Address that the runner advertises, host:port."""
+    """Address that the runner advertises; see RegisterRequest.address."""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
         """Chains that the runner did not take."""
@@ -213,7 +214,7 @@ class UploadChainRequest(_message.Message):
         """Part of a chain that never ran."""
 
     @_builtins.property
-    def suspended_job_chain(self) -> _job_chain_pb2.SuspendedJobChain:
+    def suspended_job_chain(self) -> _suspended_job_chain_pb2.SuspendedJobChain:
         """Part of a chain that ran before."""
 
     def __init__(
@@ -222,7 +223,7 @@ class UploadChainRequest(_message.Message):
         runner_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
         job_chain: _job_chain_pb2.JobChain | None = ...,
-        suspended_job_chain: _job_chain_pb2.SuspendedJobChain | None = ...,
+        suspended_job_chain: _suspended_job_chain_pb2.SuspendedJobChain | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job_chain", b"job_chain", "part", b"part", "suspended_job_chain", b"suspended_job_chain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -242,7 +243,7 @@ class UploadChainResponse(_message.Message):
 
     RUNNER_ADDRESS_FIELD_NUMBER: _builtins.int
     runner_address: _builtins.str
-    """Address that the runner advertises, host:port."""
+    """Address that the runner advertises; see RegisterRequest.address."""
     def __init__(
         self,
         *,
@@ -509,7 +510,7 @@ class WatchJobsResponse(_message.Message):
     a minute after.
     """
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_job_event_pb2.JobEvent]:
         """Events in the order in which they happened."""
 
     @_builtins.property
@@ -525,7 +526,7 @@ class WatchJobsResponse(_message.Message):
     def __init__(
         self,
         *,
-        events: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
+        events: _abc.Iterable[_job_event_pb2.JobEvent] | None = ...,
         keepalive: _duration_pb2.Duration | None = ...,
         order: _builtins.int = ...,
         gap: _builtins.bool = ...,
@@ -656,7 +657,7 @@ class ChainStatus(_message.Message):
     rolled_back_jobs: _builtins.int
     """See Request.rolled_back_jobs."""
     @_builtins.property
-    def missed(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
+    def missed(self) -> _containers.RepeatedCompositeFieldContainer[_job_event_pb2.JobEvent]:
         """Every event after the one that the caller knew, if all of them are kept; see complete."""
 
     @_builtins.property
@@ -669,7 +670,7 @@ class ChainStatus(_message.Message):
         request_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
         sequence_number: _builtins.int = ...,
-        missed: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
+        missed: _abc.Iterable[_job_event_pb2.JobEvent] | None = ...,
         complete: _builtins.bool = ...,
         jobs: _abc.Iterable[_status_pb2.JobStatus] | None = ...,
         finished_jobs: _builtins.int = ...,

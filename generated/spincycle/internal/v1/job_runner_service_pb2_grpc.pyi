@@ -5,7 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from spincycle.v1 import job_runner_service_pb2 as _job_runner_service_pb2
+from spincycle.internal.v1 import job_runner_service_pb2 as _job_runner_service_pb2
 import abc as _abc_1
 
 
@@ -13,10 +13,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JobRunnerServiceStub:
-    """JobRunnerService runs job chains. Request managers call it; people have no need to.
+    """JobRunnerService runs job chains. Request managers call it on the internal listener of a
+    runner.
 
-    A runner holds chains in memory only. What must survive it stands in the archive and in
-    the job log.
+    A runner holds chains in memory only: the request manager's archive and the job log hold
+    everything that must survive the runner.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -27,7 +28,8 @@ class JobRunnerServiceStub:
     Idempotent: a chain that runs here under the same epoch is accepted again and changes
     nothing; under a higher epoch it takes the place of the one that runs; under a lower
     one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-    RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another runner).
+    FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
+    runner).
     FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
     address has another runner id.
     """
@@ -41,9 +43,9 @@ class JobRunnerServiceStub:
     to be joined as those of FetchJobChain, and is running when the call returns.
 
     Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
-    call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER or
-    STALE_EPOCH), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE (reason RUNNER_DRAINING
-    or JOURNAL_BEHIND).
+    call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
+    STALE_EPOCH or FEATURE_NOT_SUPPORTED), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE
+    (reason RUNNER_DRAINING or JOURNAL_BEHIND).
     """
     StopChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.StopChainsRequest, _job_runner_service_pb2.StopChainsResponse]
     """StopChains stops chains for good: running jobs are told to stop, no other starts, and
@@ -79,10 +81,11 @@ class JobRunnerServiceStub:
     """
 
 class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """JobRunnerService runs job chains. Request managers call it; people have no need to.
+    """JobRunnerService runs job chains. Request managers call it on the internal listener of a
+    runner.
 
-    A runner holds chains in memory only. What must survive it stands in the archive and in
-    the job log.
+    A runner holds chains in memory only: the request manager's archive and the job log hold
+    everything that must survive the runner.
     """
 
     @_abc_1.abstractmethod
@@ -97,7 +100,8 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent: a chain that runs here under the same epoch is accepted again and changes
         nothing; under a higher epoch it takes the place of the one that runs; under a lower
         one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-        RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another runner).
+        FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
+        runner).
         FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
         address has another runner id.
         """
@@ -123,9 +127,9 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         to be joined as those of FetchJobChain, and is running when the call returns.
 
         Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
-        call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER or
-        STALE_EPOCH), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE (reason RUNNER_DRAINING
-        or JOURNAL_BEHIND).
+        call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
+        STALE_EPOCH or FEATURE_NOT_SUPPORTED), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE
+        (reason RUNNER_DRAINING or JOURNAL_BEHIND).
         """
 
     @_abc_1.abstractmethod

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from spincycle.v1 import request_pb2 as _request_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -42,6 +43,62 @@ SEVERITY_WARNING: Severity.ValueType  # 1
 SEVERITY_ERROR: Severity.ValueType  # 2
 """The specs cannot be used."""
 Global___Severity: _TypeAlias = Severity  # noqa: Y015
+
+@_typing.final
+class RequestSpec(_message.Message):
+    """RequestSpec describes a request that can be created."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the request: the type of a CreateRequest."""
+    @_builtins.property
+    def args(self) -> _containers.RepeatedCompositeFieldContainer[_request_pb2.RequestArg]:
+        """Arguments in spec order: the required ones, then the optional ones. Static ones are
+        not listed.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        args: _abc.Iterable[_request_pb2.RequestArg] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestSpec: _TypeAlias = RequestSpec  # noqa: Y015
+
+@_typing.final
+class SpecFile(_message.Message):
+    """SpecFile is one spec file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path to name in findings, relative to the specs directory."""
+    content: _builtins.str
+    """The YAML text."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpecFile: _TypeAlias = SpecFile  # noqa: Y015
 
 @_typing.final
 class Finding(_message.Message):

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from spincycle.v1 import job_runner_service_pb2 as spincycle_dot_v1_dot_job__runner__service__pb2
+from spincycle.internal.v1 import job_runner_service_pb2 as spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in spincycle/v1/job_runner_service_pb2_grpc.py depends on'
+        + ' but the generated code in spincycle/internal/v1/job_runner_service_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -26,10 +26,11 @@ if _version_not_supported:
 
 
 class JobRunnerServiceStub:
-    """JobRunnerService runs job chains. Request managers call it; people have no need to.
+    """JobRunnerService runs job chains. Request managers call it on the internal listener of a
+    runner.
 
-    A runner holds chains in memory only. What must survive it stands in the archive and in
-    the job log.
+    A runner holds chains in memory only: the request manager's archive and the job log hold
+    everything that must survive the runner.
     """
 
     def __init__(self, channel):
@@ -39,57 +40,58 @@ class JobRunnerServiceStub:
             channel: A grpc.Channel.
         """
         self.RunChains = channel.unary_unary(
-                '/spincycle.v1.JobRunnerService/RunChains',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.RunChainsRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.RunChainsResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/RunChains',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.RunChainsRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.RunChainsResponse.FromString,
                 _registered_method=True)
         self.ResumeChains = channel.unary_unary(
-                '/spincycle.v1.JobRunnerService/ResumeChains',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/ResumeChains',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.FromString,
                 _registered_method=True)
         self.UploadChain = channel.stream_unary(
-                '/spincycle.v1.JobRunnerService/UploadChain',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/UploadChain',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.FromString,
                 _registered_method=True)
         self.StopChains = channel.unary_unary(
-                '/spincycle.v1.JobRunnerService/StopChains',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.StopChainsRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.StopChainsResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/StopChains',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.StopChainsRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.StopChainsResponse.FromString,
                 _registered_method=True)
         self.SuspendChains = channel.unary_unary(
-                '/spincycle.v1.JobRunnerService/SuspendChains',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.SuspendChainsRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.SuspendChainsResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/SuspendChains',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.SuspendChainsRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.SuspendChainsResponse.FromString,
                 _registered_method=True)
         self.ListRunning = channel.unary_unary(
-                '/spincycle.v1.JobRunnerService/ListRunning',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/ListRunning',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.FromString,
                 _registered_method=True)
         self.ExplainChain = channel.unary_unary(
-                '/spincycle.v1.JobRunnerService/ExplainChain',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/ExplainChain',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.FromString,
                 _registered_method=True)
         self.WatchJobs = channel.unary_stream(
-                '/spincycle.v1.JobRunnerService/WatchJobs',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/WatchJobs',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.FromString,
                 _registered_method=True)
         self.DescribeChains = channel.unary_unary(
-                '/spincycle.v1.JobRunnerService/DescribeChains',
-                request_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.FromString,
+                '/spincycle.internal.v1.JobRunnerService/DescribeChains',
+                request_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.SerializeToString,
+                response_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.FromString,
                 _registered_method=True)
 
 
 class JobRunnerServiceServicer:
-    """JobRunnerService runs job chains. Request managers call it; people have no need to.
+    """JobRunnerService runs job chains. Request managers call it on the internal listener of a
+    runner.
 
-    A runner holds chains in memory only. What must survive it stands in the archive and in
-    the job log.
+    A runner holds chains in memory only: the request manager's archive and the job log hold
+    everything that must survive the runner.
     """
 
     def RunChains(self, request, context):
@@ -99,7 +101,8 @@ class JobRunnerServiceServicer:
         Idempotent: a chain that runs here under the same epoch is accepted again and changes
         nothing; under a higher epoch it takes the place of the one that runs; under a lower
         one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-        RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another runner).
+        FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
+        runner).
         FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
         address has another runner id.
         """
@@ -121,9 +124,9 @@ class JobRunnerServiceServicer:
         to be joined as those of FetchJobChain, and is running when the call returns.
 
         Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
-        call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER or
-        STALE_EPOCH), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE (reason RUNNER_DRAINING
-        or JOURNAL_BEHIND).
+        call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
+        STALE_EPOCH or FEATURE_NOT_SUPPORTED), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE
+        (reason RUNNER_DRAINING or JOURNAL_BEHIND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,62 +193,63 @@ def add_JobRunnerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'RunChains': grpc.unary_unary_rpc_method_handler(
                     servicer.RunChains,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.RunChainsRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.RunChainsResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.RunChainsRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.RunChainsResponse.SerializeToString,
             ),
             'ResumeChains': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeChains,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.SerializeToString,
             ),
             'UploadChain': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadChain,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.SerializeToString,
             ),
             'StopChains': grpc.unary_unary_rpc_method_handler(
                     servicer.StopChains,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.StopChainsRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.StopChainsResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.StopChainsRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.StopChainsResponse.SerializeToString,
             ),
             'SuspendChains': grpc.unary_unary_rpc_method_handler(
                     servicer.SuspendChains,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.SuspendChainsRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.SuspendChainsResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.SuspendChainsRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.SuspendChainsResponse.SerializeToString,
             ),
             'ListRunning': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRunning,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.SerializeToString,
             ),
             'ExplainChain': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainChain,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.SerializeToString,
             ),
             'WatchJobs': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJobs,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.SerializeToString,
             ),
             'DescribeChains': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeChains,
-                    request_deserializer=spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.SerializeToString,
+                    request_deserializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.FromString,
+                    response_serializer=spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'spincycle.v1.JobRunnerService', rpc_method_handlers)
+            'spincycle.internal.v1.JobRunnerService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('spincycle.v1.JobRunnerService', rpc_method_handlers)
+    server.add_registered_method_handlers('spincycle.internal.v1.JobRunnerService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
 class JobRunnerService:
-    """JobRunnerService runs job chains. Request managers call it; people have no need to.
+    """JobRunnerService runs job chains. Request managers call it on the internal listener of a
+    runner.
 
-    A runner holds chains in memory only. What must survive it stands in the archive and in
-    the job log.
+    A runner holds chains in memory only: the request manager's archive and the job log hold
+    everything that must survive the runner.
     """
 
     @staticmethod
@@ -262,9 +266,9 @@ class JobRunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spincycle.v1.JobRunnerService/RunChains',
-            spincycle_dot_v1_dot_job__runner__service__pb2.RunChainsRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.RunChainsResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/RunChains',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.RunChainsRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.RunChainsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -289,9 +293,9 @@ class JobRunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spincycle.v1.JobRunnerService/ResumeChains',
-            spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/ResumeChains',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ResumeChainsRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ResumeChainsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -316,9 +320,9 @@ class JobRunnerService:
         return grpc.experimental.stream_unary(
             request_iterator,
             target,
-            '/spincycle.v1.JobRunnerService/UploadChain',
-            spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/UploadChain',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.UploadChainRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.UploadChainResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -343,9 +347,9 @@ class JobRunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spincycle.v1.JobRunnerService/StopChains',
-            spincycle_dot_v1_dot_job__runner__service__pb2.StopChainsRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.StopChainsResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/StopChains',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.StopChainsRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.StopChainsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -370,9 +374,9 @@ class JobRunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spincycle.v1.JobRunnerService/SuspendChains',
-            spincycle_dot_v1_dot_job__runner__service__pb2.SuspendChainsRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.SuspendChainsResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/SuspendChains',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.SuspendChainsRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.SuspendChainsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -397,9 +401,9 @@ class JobRunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spincycle.v1.JobRunnerService/ListRunning',
-            spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/ListRunning',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ListRunningRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ListRunningResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -424,9 +428,9 @@ class JobRunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spincycle.v1.JobRunnerService/ExplainChain',
-            spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/ExplainChain',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ExplainChainRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.ExplainChainResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -451,9 +455,9 @@ class JobRunnerService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/spincycle.v1.JobRunnerService/WatchJobs',
-            spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/WatchJobs',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.WatchJobsRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.WatchJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -478,9 +482,9 @@ class JobRunnerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spincycle.v1.JobRunnerService/DescribeChains',
-            spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.SerializeToString,
-            spincycle_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.FromString,
+            '/spincycle.internal.v1.JobRunnerService/DescribeChains',
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.DescribeChainsRequest.SerializeToString,
+            spincycle_dot_internal_dot_v1_dot_job__runner__service__pb2.DescribeChainsResponse.FromString,
             options,
             channel_credentials,
             insecure,

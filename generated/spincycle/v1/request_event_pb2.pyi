@@ -8,9 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from spincycle.v1 import job_chain_pb2 as _job_chain_pb2
-from spincycle.v1 import job_log_service_pb2 as _job_log_service_pb2
+from spincycle.v1 import job_output_pb2 as _job_output_pb2
 from spincycle.v1 import request_pb2 as _request_pb2
 from spincycle.v1 import status_pb2 as _status_pb2
 import builtins as _builtins
@@ -23,30 +22,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _ChainMoment:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _ChainMomentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChainMoment.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    CHAIN_MOMENT_UNSPECIFIED: _ChainMoment.ValueType  # 0
-    """Nothing: the event is about a job."""
-    CHAIN_MOMENT_BEGUN: _ChainMoment.ValueType  # 1
-    """The runner begins with the chain: the request is RUNNING. The first event of an epoch."""
-    CHAIN_MOMENT_LEFT: _ChainMoment.ValueType  # 2
-    """The chain is no longer here. The last event of an epoch on this runner."""
-
-class ChainMoment(_ChainMoment, metaclass=_ChainMomentEnumTypeWrapper):
-    """ChainMoment is something that happens once to a chain on a runner."""
-
-CHAIN_MOMENT_UNSPECIFIED: ChainMoment.ValueType  # 0
-"""Nothing: the event is about a job."""
-CHAIN_MOMENT_BEGUN: ChainMoment.ValueType  # 1
-"""The runner begins with the chain: the request is RUNNING. The first event of an epoch."""
-CHAIN_MOMENT_LEFT: ChainMoment.ValueType  # 2
-"""The chain is no longer here. The last event of an epoch on this runner."""
-Global___ChainMoment: _TypeAlias = ChainMoment  # noqa: Y015
 
 @_typing.final
 class RequestEvent(_message.Message):
@@ -99,7 +74,7 @@ class RequestEvent(_message.Message):
         """One job changed. The end of a try is told once its journal entry is committed."""
 
     @_builtins.property
-    def output(self) -> _job_log_service_pb2.JobOutput:
+    def output(self) -> _job_output_pb2.JobOutput:
         """A running try has printed something, if WatchRequest.include_output asked for it. It can
         come again after a reconnection: JobOutput.offset says where it belongs.
         """
@@ -114,7 +89,7 @@ class RequestEvent(_message.Message):
         snapshot: Global___RequestSnapshot | None = ...,
         request: _request_pb2.Request | None = ...,
         job: _status_pb2.JobStatus | None = ...,
-        output: _job_log_service_pb2.JobOutput | None = ...,
+        output: _job_output_pb2.JobOutput | None = ...,
         finished_jobs: _builtins.int = ...,
         rolled_back_jobs: _builtins.int = ...,
     ) -> None: ...
@@ -165,69 +140,3 @@ class RequestSnapshot(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequestSnapshot: _TypeAlias = RequestSnapshot  # noqa: Y015
-
-@_typing.final
-class JobEvent(_message.Message):
-    """JobEvent is one change of a job, as its runner tells it."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_FIELD_NUMBER: _builtins.int
-    EPOCH_FIELD_NUMBER: _builtins.int
-    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
-    FINISHED_JOBS_FIELD_NUMBER: _builtins.int
-    ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
-    OCCURRED_AT_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    ORDER_FIELD_NUMBER: _builtins.int
-    MOMENT_FIELD_NUMBER: _builtins.int
-    ALL_TOLD_FIELD_NUMBER: _builtins.int
-    epoch: _builtins.int
-    """Epoch under which the runner has the request."""
-    sequence_number: _builtins.int
-    """Rises with every event of the request within the epoch. The position of the last journal
-    entry times 2^24, plus the number of changes since; see JobLog.position.
-    """
-    finished_jobs: _builtins.int
-    """Jobs of the request that are COMPLETE; see Request.finished_jobs."""
-    rolled_back_jobs: _builtins.int
-    """See Request.rolled_back_jobs."""
-    request_id: _builtins.str
-    """Request that this is about."""
-    order: _builtins.int
-    """Rises with every event of the runner."""
-    moment: Global___ChainMoment.ValueType
-    """What happened to the chain as a whole; the job is unset then."""
-    all_told: _builtins.bool
-    """With CHAIN_MOMENT_LEFT: the chain ended or was suspended here, and all events of it were
-    told before. False if it was abandoned: what its journal holds may not have been told.
-    """
-    @_builtins.property
-    def job(self) -> _status_pb2.JobStatus:
-        """The job as it is now."""
-
-    @_builtins.property
-    def occurred_at(self) -> _timestamp_pb2.Timestamp:
-        """When it happened."""
-
-    def __init__(
-        self,
-        *,
-        job: _status_pb2.JobStatus | None = ...,
-        epoch: _builtins.int = ...,
-        sequence_number: _builtins.int = ...,
-        finished_jobs: _builtins.int = ...,
-        rolled_back_jobs: _builtins.int = ...,
-        occurred_at: _timestamp_pb2.Timestamp | None = ...,
-        request_id: _builtins.str = ...,
-        order: _builtins.int = ...,
-        moment: Global___ChainMoment.ValueType = ...,
-        all_told: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "occurred_at", b"occurred_at"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_told", b"all_told", "epoch", b"epoch", "finished_jobs", b"finished_jobs", "job", b"job", "moment", b"moment", "occurred_at", b"occurred_at", "order", b"order", "request_id", b"request_id", "rolled_back_jobs", b"rolled_back_jobs", "sequence_number", b"sequence_number"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___JobEvent: _TypeAlias = JobEvent  # noqa: Y015

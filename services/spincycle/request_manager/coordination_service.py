@@ -1,0 +1,124 @@
+"""RunnerCoordinationService: wire types in, wire types out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import grpc
+
+from spincycle.errors import DatabaseUnavailable, InvalidInput, SpinCycleError
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.internal.v1 import runner_coordination_service_pb2_grpc
+from spincycle.request_manager.reports import Presence, Reports
+from spincycle.request_manager.runner_store import Registration, SignOfLife
+from spincycle.request_manager.translate import (
+    decode_finish,
+    decode_report,
+    join_suspended,
+    report_request_id,
+)
+from spincycle.rpc.address import is_unix
+from spincycle.rpc.status import to_message
+from spincycle.v1 import request_report_pb2
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RunnerCoordinationService(
+    runner_coordination_service_pb2_grpc.RunnerCoordinationServiceServicer
+):
+    """Serves RunnerCoordinationService of the contract.
+
+    Args:
+        beat_interval: seconds between two heartbeats of a runner.
+        silence_limit: seconds without a heartbeat after which a runner is evicted.
+    """
+
+    def __init__(
+        self, presence: Presence, reports: Reports, beat_interval: float, silence_limit: float
+    ) -> None:
+        self._presence = presence
+        self._reports = reports
+        self._beat_interval = beat_interval
+        self._silence_limit = silence_limit
+
+    async def Register(
+        self, request: coordination_pb2.RegisterRequest, context: Context
+    ) -> coordination_pb2.RegisterResponse:
+        if is_unix(request.address) and not is_unix(context.peer()):
+            raise InvalidInput(
+                f"{request.address} is a Unix socket of the runner's machine, and the runner is "
+                "not connected over one; set advertise to host:port",
+                "address",
+            )
+        await self._presence.register(
+            Registration(
+                runner_id=request.runner_id,
+                address=request.address,
+                max_chains=request.max_chains,
+                max_jobs=request.max_jobs,
+                job_types=tuple(request.job_types),
+                version=request.version,
+            )
+        )
+        response = coordination_pb2.RegisterResponse()
+        response.beat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
+        response.silence_limit.FromTimedelta(timedelta(seconds=self._silence_limit))
+        return response
+
+    async def Heartbeat(
+        self, request: coordination_pb2.HeartbeatRequest, context: Context
+    ) -> coordination_pb2.HeartbeatResponse:
+        wishes = await self._presence.beat(
+            SignOfLife(
+                runner_id=request.runner_id,
+                chains=request.chains,
+                jobs=request.jobs,
+                draining=request.draining,
+                leaving=request.leaving,
+                behind=request.oldest_unacknowledged.ToTimedelta().total_seconds(),
+            )
+        )
+        return coordination_pb2.HeartbeatResponse(
+            stop_request_ids=wishes.stop, suspend_request_ids=wishes.suspend
+        )
+
+    async def Report(
+        self, request: coordination_pb2.ReportRequest, context: Context
+    ) -> coordination_pb2.ReportResponse:
+        response = coordination_pb2.ReportResponse()
+        outcomes = await asyncio.gather(*(self._take(report) for report in request.reports))
+        for report, refused in zip(request.reports, outcomes, strict=True):
+            result = response.results.add(request_id=report_request_id(report))
+            if refused:
+                result.refused.CopyFrom(to_message(refused))
+        return response
+
+    async def UploadSuspended(
+        self,
+        request_iterator: AsyncIterator[coordination_pb2.UploadSuspendedRequest],
+        context: Context,
+    ) -> coordination_pb2.UploadSuspendedResponse:
+        await self._reports.take(
+            await join_suspended(request.part async for request in request_iterator)
+        )
+        return coordination_pb2.UploadSuspendedResponse()
+
+    async def Finish(
+        self, request: request_report_pb2.FinishRequest, context: Context
+    ) -> coordination_pb2.FinishResponse:
+        await self._reports.take(decode_finish(request))
+        return coordination_pb2.FinishResponse()
+
+    async def _take(self, report: coordination_pb2.RunnerReport) -> SpinCycleError | None:
+        """Return why a report was refused; an unreachable database fails the whole call."""
+        try:
+            await self._reports.take(decode_report(report))
+        except DatabaseUnavailable:
+            raise
+        except SpinCycleError as refused:
+            return refused
+        return None

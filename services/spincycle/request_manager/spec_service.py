@@ -1,0 +1,59 @@
+"""SpecService: wire types in, wire types out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from spincycle.graph import declared_args
+from spincycle.request_manager.spec_keeper import SpecKeeper
+from spincycle.request_manager.translate import encode_arg, encode_finding
+from spincycle.spec import Source, check_sources
+from spincycle.spec.call_checks import JobTypeRule
+from spincycle.v1 import spec_pb2, spec_service_pb2, spec_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
+    """Serves SpecService of the contract."""
+
+    def __init__(self, specs: SpecKeeper) -> None:
+        self._specs = specs
+
+    async def ListSpecs(
+        self, request: spec_service_pb2.ListSpecsRequest, context: Context
+    ) -> spec_service_pb2.ListSpecsResponse:
+        specs = self._specs.specs
+        return spec_service_pb2.ListSpecsResponse(
+            specs=[
+                spec_pb2.RequestSpec(
+                    name=sequence.name,
+                    args=[encode_arg(arg) for arg in declared_args(sequence)],
+                )
+                for sequence in specs.requests()
+            ],
+            spec_revision=specs.revision,
+        )
+
+    async def Lint(
+        self, request: spec_service_pb2.LintRequest, context: Context
+    ) -> spec_service_pb2.LintResponse:
+        sources = [Source(file.path, file.content) for file in request.files]
+        rule = JobTypeRule(self._specs.job_types)
+        result = await asyncio.to_thread(check_sources, sources, rule)
+        return spec_service_pb2.LintResponse(
+            findings=[encode_finding(found) for found in result.findings]
+        )
+
+    async def ReloadSpecs(
+        self, request: spec_service_pb2.ReloadSpecsRequest, context: Context
+    ) -> spec_service_pb2.ReloadSpecsResponse:
+        reloaded = await self._specs.reload()
+        return spec_service_pb2.ReloadSpecsResponse(
+            spec_revision=reloaded.revision,
+            changed=reloaded.changed,
+            findings=[encode_finding(found) for found in reloaded.findings],
+        )

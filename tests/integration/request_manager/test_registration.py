@@ -1,0 +1,61 @@
+"""Where a runner may say that it is reached."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import pytest
+from msgspec.structs import replace
+from tests.integration.request_manager.conftest import (
+    Coordination,
+    Manager,
+    ShelvedJobLog,
+    running_manager,
+)
+
+from spincycle.config import InternalConfig
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.status import from_rpc_error
+
+
+@pytest.fixture
+def socket() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        yield f"unix:{directory}/internal"
+
+
+@pytest.fixture
+async def on_socket(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], socket: str
+) -> AsyncIterator[Manager]:
+    config = replace(config, internal=InternalConfig(listen=socket))
+    async with running_manager(config, job_log[0]) as manager:
+        yield manager
+
+
+def registration(address: str) -> coordination_pb2.RegisterRequest:
+    return coordination_pb2.RegisterRequest(runner_id="runner", address=address)
+
+
+@pytest.mark.parametrize("address", ["unix:/tmp/runner", "unix:///tmp/r", "unix-abstract:runner"])
+async def test_a_unix_socket_of_a_runner_that_calls_over_tcp_is_refused(
+    manager: Manager, address: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.coordination.Register(registration(address))
+
+    refused = from_rpc_error(failure.value, "request manager", "")
+    assert refused.reason == "INVALID_INPUT"
+    assert "set advertise to host:port" in refused.message
+
+
+@pytest.mark.parametrize("address", ["unix:/tmp/runner", "127.0.0.1:1"])
+async def test_a_runner_that_calls_over_a_unix_socket_may_be_reached_either_way(
+    on_socket: Manager, socket: str, address: str
+) -> None:
+    async with open_channel(socket) as channel:
+        await Coordination(channel).Register(registration(address))

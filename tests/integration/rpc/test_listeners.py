@@ -1,0 +1,209 @@
+"""Each listener has the limits of its audience and serves only what is meant for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from tests.waiting import until
+
+from spincycle import errors
+from spincycle.config import ConfigError
+from spincycle.dev.ports import free_port
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.limits import HEALTH, INTERNAL, PUBLIC, Audience
+from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.rpc.status import from_rpc_error
+from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1 import job_log_service_pb2_grpc
+
+MEGABYTE = 1024 * 1024
+SERVICE = pb.DESCRIPTOR.services_by_name["JobLogService"].full_name
+METHOD = f"/{SERVICE}/GetEntry"
+JOB_LOG = [sys.executable, "-c", "from spincycle.job_log.process import main; main()"]
+
+
+class CountingJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
+    """Holds its calls until `release` is set, and counts those that it has at once."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.peak = 0
+        self.release = asyncio.Event()
+
+    async def GetEntry(self, request: pb.GetEntryRequest, context: object) -> pb.GetEntryResponse:
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            await self.release.wait()
+        finally:
+            self.running -= 1
+        return pb.GetEntryResponse()
+
+
+@dataclass
+class Serving:
+    job_log: CountingJobLog
+    address: str
+
+
+@asynccontextmanager
+async def serving(audience: Audience, address: str = "127.0.0.1:0") -> AsyncIterator[Serving]:
+    job_log = CountingJobLog()
+    server = RpcServer()
+    register = job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server
+    listener = server.listen(audience, address).serve(
+        RpcService(SERVICE, lambda each: register(job_log, each))
+    )
+    await server.start()
+    yield Serving(job_log, listener.address)
+    await server.stop(0)
+
+
+def request_of(size: int) -> pb.GetEntryRequest:
+    request = pb.GetEntryRequest(request_id="r" * size)
+    request.request_id = "r" * (2 * size - request.ByteSize())
+    assert request.ByteSize() == size
+    return request
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+@pytest.mark.parametrize("audience", [PUBLIC, INTERNAL], ids=lambda audience: audience.name)
+async def test_a_message_up_to_the_limit_is_taken_and_the_next_byte_refused(
+    audience: Audience, compression: grpc.Compression
+) -> None:
+    async with serving(audience) as served, open_channel(served.address) as channel:
+        served.job_log.release.set()
+        # Without a limit of its own, so that the server's is what decides.
+        async with grpc.aio.insecure_channel(
+            served.address, [("grpc.max_send_message_length", -1)]
+        ) as unlimited:
+            call = unlimited.unary_unary(METHOD, pb.GetEntryRequest.SerializeToString)
+            await call(request_of(audience.request_bytes), compression=compression)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call(request_of(audience.request_bytes + 1), compression=compression)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        named = from_rpc_error(refused.value, "job log", served.address)
+        assert named.reason == errors.MessageTooLarge.reason
+        assert channel is not None
+
+
+@pytest.mark.parametrize(
+    ("audience", "bomb", "allowed"), [(PUBLIC, 64, 24), (INTERNAL, 160, 3 * 64 + 24)]
+)
+async def test_a_compression_bomb_is_refused_before_it_costs_memory(
+    audience: Audience, bomb: int, allowed: int
+) -> None:
+    """`bomb` is the inflated size of each of three messages, `allowed` the growth, in MB."""
+    addresses = {"public": f"127.0.0.1:{free_port()}", "internal": f"127.0.0.1:{free_port()}"}
+    process = await asyncio.create_subprocess_exec(
+        *JOB_LOG,
+        env=os.environ
+        | {
+            "SPINCYCLE_JL_LISTEN": addresses["public"],
+            "SPINCYCLE_JL_INTERNAL__LISTEN": addresses["internal"],
+            "SPINCYCLE_JL_DATABASE__DSN": f"postgresql://127.0.0.1:{free_port()}/nowhere",
+        },
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    request = pb.GetEntryRequest(request_id="r" * (bomb * MEGABYTE)).SerializeToString()
+    try:
+        async with grpc.aio.insecure_channel(
+            addresses[audience.name], [("grpc.max_send_message_length", -1)]
+        ) as channel:
+            call = channel.unary_unary(METHOD)
+            with pytest.raises(grpc.aio.AioRpcError) as before:
+                await call(b"", wait_for_ready=True)
+            assert before.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            held = peak_megabytes(process.pid)
+            calls = [
+                asyncio.ensure_future(call(request, compression=grpc.Compression.Gzip))
+                for _ in range(3)
+            ]
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+        grown = peak_megabytes(process.pid) - held
+    finally:
+        process.terminate()
+        await process.wait()
+
+    assert {failure.code() for failure in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert grown < allowed
+
+
+def peak_megabytes(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(f"process {pid} is gone")
+
+
+async def test_a_public_connection_has_a_bounded_number_of_calls_and_the_others_wait() -> None:
+    async with serving(PUBLIC) as served, open_channel(served.address) as channel:
+        stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
+        calls = [stub.GetEntry(pb.GetEntryRequest(), timeout=60) for _ in range(260)]
+        await until(lambda: served.job_log.running == PUBLIC.streams)
+        # A round trip on another connection: whatever was on its way before has arrived.
+        async with grpc.aio.insecure_channel(
+            served.address, [("grpc.use_local_subchannel_pool", 1)]
+        ) as other:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await other.unary_unary(f"/{SERVICE}/Nothing")(b"")
+        served.job_log.release.set()
+        await asyncio.gather(*calls)
+
+    assert served.job_log.peak == PUBLIC.streams
+
+
+async def test_a_health_listener_takes_no_large_message() -> None:
+    async with serving(HEALTH) as served:
+        served.job_log.release.set()
+        async with grpc.aio.insecure_channel(served.address) as channel:
+            call = channel.unary_unary(METHOD, pb.GetEntryRequest.SerializeToString)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call(request_of(HEALTH.request_bytes + 1))
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """The socket of a process that was killed."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/socket"
+        with socket.socket(socket.AF_UNIX) as left_behind:
+            left_behind.bind(path)
+        yield f"unix:{path}"
+
+
+async def test_a_unix_socket_is_taken_over_from_a_killed_process(address: str) -> None:
+    async with serving(INTERNAL, address) as served, open_channel(address) as channel:
+        assert served.address == address
+        served.job_log.release.set()
+        await job_log_service_pb2_grpc.JobLogServiceStub(channel).GetEntry(pb.GetEntryRequest())
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (lambda: f"unix:/tmp/{'x' * 110}", "107 bytes"),
+        (lambda: "unix:/nonexistent-directory/socket", "directory exist"),
+        (lambda: "", 'internal.listen: "" must be host:port or unix:/path'),
+        (lambda: "127.0.0.1", "must be host:port"),
+        (lambda: ":32321", "must be host:port"),
+        (lambda: "unix:", "must be host:port or unix:/path"),
+    ],
+    ids=["too-long", "no-directory", "empty", "no-port", "no-host", "no-path"],
+)
+async def test_an_address_that_cannot_be_bound_is_told_with_what_to_do(
+    address: Callable[[], str], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        RpcServer().listen(INTERNAL, address())
