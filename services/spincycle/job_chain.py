@@ -87,6 +87,7 @@ class JobChain:
         jobs: the jobs by id, in creation order, which is a topological order.
         next_jobs: direct successors by job id; jobs without any have no key.
         timeout: seconds from the request's start to its end; None means no limit.
+        required_features: what a runner must support to run it, by name; see chain.features.
     """
 
     request_id: str
@@ -96,6 +97,7 @@ class JobChain:
     finished_jobs: int = 0
     parallel_limits: list[ParallelLimit] = field(default_factory=list)
     timeout: float | None = None
+    required_features: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

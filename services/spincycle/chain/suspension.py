@@ -34,6 +34,7 @@ def save(graph: ChainGraph, record: ChainRecord) -> SuspendedJobChain:
             finished_jobs=record.complete,
             parallel_limits=graph.chain.parallel_limits,
             timeout=graph.chain.timeout,
+            required_features=graph.chain.required_features,
         ),
         total_job_tries={node.job.id: node.total for node in nodes if node.total},
         latest_run_job_tries={node.job.id: node.latest for node in nodes if node.total},

@@ -32,6 +32,8 @@ def plan_hash(chain: JobChain) -> str:
         for limit in chain.parallel_limits
     ]
     digest.update(_canonical([limits, chain.timeout]))
+    if chain.required_features:
+        digest.update(_canonical(sorted(chain.required_features)))
     return digest.hexdigest()[:32]
 
 

@@ -37,6 +37,7 @@ class Identity:
     max_chains: int
     max_jobs: int
     job_types: tuple[str, ...]
+    features: tuple[str, ...] = ()
 
 
 class Chains(Protocol):
@@ -127,6 +128,7 @@ class Presence:
             max_jobs=self._identity.max_jobs,
             job_types=self._identity.job_types,
             version=VERSION,
+            features=self._identity.features,
         )
         told = False
         while True:

@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from spincycle.chain.features import SUPPORTED
 from spincycle.config import ConfigError
 from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
 from spincycle.job.errors import JobsNotLoaded
@@ -84,6 +85,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         config.max_chains,
         config.max_jobs,
         job_types=tuple(sorted(jobs.types())),
+        features=tuple(sorted(SUPPORTED)),
     )
     output = OutputStream(config.job_log, runner.printing, dial)
     presence = Presence(

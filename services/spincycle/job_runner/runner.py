@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from spincycle.chain.chain_state import ChainState
+from spincycle.chain.features import check_features
 from spincycle.chain.validation import check_new, check_resumed
 from spincycle.errors import InvalidChain, JournalBehind, RunnerDraining, RunnerFull, StaleEpoch
 from spincycle.job_runner.traverser import Traverser
@@ -81,6 +82,7 @@ class JobRunner:
 
         Raises:
             InvalidChain: the chain can never be run.
+            FeatureNotSupported: the chain requires more than this version runs.
             StaleEpoch: the chain was given to this runner under a higher epoch before.
             RunnerFull: there are `max_chains` chains.
             RunnerDraining: the runner is about to end.
@@ -88,6 +90,7 @@ class JobRunner:
         """
         if self._is_known(chain.request_id, epoch):
             return
+        check_features(chain.request_id, chain.required_features)
         check_new(chain)
         state = ChainState.new(chain, epoch, self._around.draw)
         self._take(Traverser(chain, epoch, state, self._around, self._gone))
@@ -96,7 +99,8 @@ class JobRunner:
         """Go on with a chain that ran before, as `run` starts a new one.
 
         Raises:
-            InvalidChain, StaleEpoch, RunnerFull, RunnerDraining, JournalBehind: as in `run`.
+            InvalidChain, FeatureNotSupported, StaleEpoch, RunnerFull, RunnerDraining,
+                JournalBehind: as in `run`.
         """
         if self._is_known(suspended.request_id, epoch):
             return
@@ -107,6 +111,7 @@ class JobRunner:
                 f"the suspended chain of request {suspended.request_id} holds a chain of"
                 f' "{chain.request_id}"',
             )
+        check_features(chain.request_id, chain.required_features)
         check_resumed(chain)
         state = ChainState.resumed(suspended, epoch, self._around.draw)
         self._take(Traverser(chain, epoch, state, self._around, self._gone))

@@ -62,6 +62,7 @@ class RunnerCoordinationService(
                 max_jobs=request.max_jobs,
                 job_types=tuple(request.job_types),
                 version=request.version,
+                features=tuple(request.features),
             )
         )
         response = coordination_pb2.RegisterResponse()

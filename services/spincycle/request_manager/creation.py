@@ -156,11 +156,16 @@ class Creation:
             job_chain=self._encode(built.chain),
             idempotency_key=wish.idempotency_key,
             max_running=built.max_running,
+            required_features=built.chain.required_features,
         )
 
     async def _write(self, requests: list[NewRequest]) -> list[bool]:
         # Given to a runner as they are stored, requests need no second transaction for that.
-        free = [request.request_id for request in requests if request.max_running is None]
+        free = [
+            request.request_id
+            for request in requests
+            if request.max_running is None and not request.required_features
+        ]
         given_at = time.monotonic()
         chosen, lease = await self._dispatcher.choose(len(free))
         runners = dict(zip(free, chosen, strict=False))

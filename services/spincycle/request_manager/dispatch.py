@@ -79,6 +79,7 @@ class Dispatcher:
         self._policy = policy
         self._offered: deque[str] = deque()
         self._limited: set[str] = set()
+        self._required_features: dict[str, frozenset[str]] = {}
         self._stored: dict[Assigned, bytes] = {}
         self._more = False
         self._something = asyncio.Event()
@@ -121,7 +122,12 @@ class Dispatcher:
                 if waiting and await self._runners.live():
                     known = set(self._offered)
                     self._offered.extend(id_ for id_ in waiting if id_ not in known)
-                    self._limited.update(id_ for id_, limited in waiting.items() if limited)
+                    self._limited.update(id_ for id_, one in waiting.items() if one.limited)
+                    self._required_features.update(
+                        (id_, one.required_features)
+                        for id_, one in waiting.items()
+                        if one.required_features
+                    )
                     self._more = len(waiting) == self._policy.batch
                     self._something.set()
             except DatabaseUnavailable:
@@ -183,18 +189,29 @@ class Dispatcher:
             structlog.get_logger().exception("cannot dispatch", request_ids=batch)
 
     async def _dispatch(self, batch: list[str]) -> None:
-        chosen = await self._runners.choose(len(batch))
-        if not chosen:
+        pairs = await self._pairs(batch)
+        if not pairs:
             return
         # The assignment is committed before the chain is sent: a runner that crashes after
         # accepting is then found by recovery, and one that never got it is too.
-        pairs = dict(zip(batch, chosen, strict=False))
         limited = {id_: pairs.pop(id_) for id_ in batch if id_ in self._limited and id_ in pairs}
         self._limited.difference_update(batch)
         assigned = await self._store.assign(pairs, self._policy.lease) if pairs else []
         if limited:
             assigned += await self._store.assign_limited(limited, self._policy.lease)
         await self._give_all(assigned, {})
+
+    async def _pairs(self, batch: list[str]) -> dict[str, str]:
+        """A runner for each request of a batch, as far as there are runners that support it."""
+        by_features: dict[frozenset[str], list[str]] = {}
+        for request_id in batch:
+            features = self._required_features.pop(request_id, frozenset())
+            by_features.setdefault(features, []).append(request_id)
+        pairs: dict[str, str] = {}
+        for features, request_ids in by_features.items():
+            chosen = await self._runners.choose(len(request_ids), features)
+            pairs.update(zip(request_ids, chosen, strict=False))
+        return pairs
 
     async def _give_all(self, assigned: list[Assigned], chains: dict[str, bytes]) -> None:
         by_runner: dict[str, list[Assigned]] = {}

@@ -70,6 +70,8 @@ class Explaining:
         ]
         if not takers:
             return WaitReason.NO_RUNNER, "no job runner is there to take the request"
+        if lacking := _lacking(request, [runner.features for runner in takers]):
+            return WaitReason.NO_RUNNER, lacking
         if request.max_running is not None:
             return (
                 WaitReason.REQUEST_LIMIT,
@@ -80,3 +82,15 @@ class Explaining:
         if request.state is State.SUSPENDED and request.reason:
             return WaitReason.NO_RUNNER, f"{request.reason}; then a job runner is given the request"
         return WaitReason.NO_RUNNER, "the request is about to be given to a job runner"
+
+
+def _lacking(request: Request, supported: list[frozenset[str]]) -> str:
+    """Why no runner supports the request; empty if one does."""
+    required = request.required_features
+    if any(required <= features for features in supported):
+        return ""
+    missing = sorted(required - frozenset().union(*supported)) or sorted(required)
+    return (
+        f"no live job runner supports {', '.join(missing)}, which the request requires: start one "
+        "of the version that created it"
+    )

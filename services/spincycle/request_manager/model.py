@@ -23,6 +23,7 @@ class NewRequest:
         content_hash: what tells two calls with one idempotency key apart.
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
+        required_features: what a runner must support to run the chain, by name.
     """
 
     request_id: str
@@ -40,6 +41,7 @@ class NewRequest:
     job_chain: bytes
     idempotency_key: str = ""
     max_running: int | None = None
+    required_features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Request:
 
     Attributes:
         given_args: arguments that were given, each as text, as a JSON object.
+        required_features: what a runner must support to run the chain, by name.
     """
 
     request_id: str
@@ -97,6 +100,20 @@ class Request:
     wish: State | None
     max_running: int | None = None
     given_args: str = "{}"
+    required_features: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request that waits for a runner.
+
+    Attributes:
+        limited: whether its type has a limit of running requests.
+        required_features: what the runner must support, by name.
+    """
+
+    limited: bool
+    required_features: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +179,7 @@ class Runner:
     Attributes:
         behind: seconds for which its oldest journal entry was waiting at its last beat.
         requests: how many it has, or was given just now.
+        features: what it supports in chains, by name.
     """
 
     runner_id: str
@@ -174,6 +192,7 @@ class Runner:
     behind: float
     silence: timedelta
     requests: int
+    features: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,4 +32,5 @@ def request_of(row: asyncpg.Record) -> Request:
         wish=State(row["wish"]) if row["wish"] else None,
         max_running=row["max_running"],
         given_args=row["given_args"],
+        required_features=frozenset(row["required_features"]),
     )

@@ -20,6 +20,7 @@ class Registration:
     max_jobs: int
     job_types: tuple[str, ...]
     version: str
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class RunnerStore:
             max_jobs=runner.max_jobs,
             job_types=list(runner.job_types),
             version=runner.version,
+            features=list(runner.features),
         )
         return row is not None
 
@@ -96,7 +98,10 @@ class RunnerStore:
 
     async def live(self) -> Sequence[Runner]:
         """Runners that are not gone."""
-        return [Runner(**dict(row)) for row in await self._database.fetch("live_runners")]
+        return [
+            Runner(**{**row, "features": frozenset(row["features"])})
+            for row in await self._database.fetch("live_runners")
+        ]
 
     async def give_up(self, silence: float, silence_if_replaced: float, gap: float) -> Silence:
         """Give up runners that were silent for so many seconds.

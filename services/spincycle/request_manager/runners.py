@@ -65,10 +65,11 @@ class RunnerDirectory:
         """Do not choose a runner for a moment: it has just refused a chain."""
         self._avoided[runner_id] = asyncio.get_running_loop().time() + seconds
 
-    async def choose(self, count: int) -> list[str]:
-        """Runners for so many chains, least loaded first, one id a chain; fewer if all are full.
+    async def choose(self, count: int, features: frozenset[str] = frozenset()) -> list[str]:
+        """Choose runners for `count` chains, least loaded first, one id per chain.
 
-        Among those that have as many, the one whose last turn is longest ago.
+        Only runners that support the features are chosen; fewer ids are returned if all of them
+        are full. Among equally loaded ones, the one chosen longest ago comes first.
         """
         now = asyncio.get_running_loop().time()
         heap = [
@@ -79,6 +80,7 @@ class RunnerDirectory:
             )
             for runner in (client.runner for client in (await self.live()).values())
             if not runner.draining
+            and features <= runner.features
             and runner.behind < TOO_FAR_BEHIND
             and runner.silence.total_seconds() < self._doubtful_after
             and self._avoided.get(runner.runner_id, 0) < now

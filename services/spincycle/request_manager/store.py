@@ -26,6 +26,7 @@ from spincycle.request_manager.model import (
     RequestFilter,
     Rerun,
     Suspended,
+    Waiting,
     Wish,
 )
 from spincycle.request_manager.request_row import request_of
@@ -92,6 +93,7 @@ class RequestStore:
                     "args": _json([asdict(arg) for arg in request.args]),
                     "job_chain": request.job_chain,
                     "max_running": request.max_running,
+                    "required_features": list(request.required_features),
                     "runner_id": runners.get(request.request_id),
                     "lease": _seconds(lease),
                 }
@@ -174,13 +176,13 @@ class RequestStore:
         row = await self._database.fetch_one("any_running")
         return bool(row and row["running"])
 
-    async def waiting(self, batch: int) -> dict[str, bool]:
-        """Requests that a runner may have, in the order in which they get one.
-
-        True stands for those whose type has a limit.
-        """
+    async def waiting(self, batch: int) -> dict[str, Waiting]:
+        """Return requests that a live runner can run, in the order in which they are assigned."""
         rows = await self._database.fetch("waiting_requests", batch=batch)
-        return {row["request_id"]: row["limited"] for row in rows}
+        return {
+            row["request_id"]: Waiting(row["limited"], frozenset(row["required_features"]))
+            for row in rows
+        }
 
     async def assign(self, runner_by_request: dict[str, str], lease: float) -> list[Assigned]:
         """Give requests to runners under new epochs; the caller has `lease` seconds to send them.

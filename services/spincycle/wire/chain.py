@@ -49,6 +49,7 @@ def decode_chain(message: job_chain_pb2.JobChain) -> JobChain:
             for limit in message.parallel_limits
         ],
         timeout=get_seconds(message.timeout) if message.HasField("timeout") else None,
+        required_features=tuple(message.required_features),
     )
 
 
@@ -127,6 +128,7 @@ def _fill_chain(message: job_chain_pb2.JobChain, chain: JobChain) -> None:
             elements.add(first_job_id=first, last_job_id=last)
     if chain.timeout is not None:
         set_seconds(message.timeout, chain.timeout)
+    message.required_features.extend(chain.required_features)
 
 
 def _decode_edges(message: job_chain_pb2.JobChain) -> dict[str, list[str]]:

@@ -70,6 +70,7 @@ def parts_of_chain(chain: job_chain_pb2.JobChain) -> Iterator[job_chain_pb2.JobC
     part.parallel_limits.extend(chain.parallel_limits)
     if chain.HasField("timeout"):
         part.timeout.CopyFrom(chain.timeout)
+    part.required_features.extend(chain.required_features)
     yield part
 
 
@@ -98,6 +99,7 @@ class ChainParts:
         chain.state = more.state or chain.state
         if more.timeout is not None:
             chain.timeout = more.timeout
+        chain.required_features += more.required_features
 
 
 class SuspendedParts:

@@ -16,6 +16,7 @@ class Known:
     def __init__(self, **requests: int) -> None:
         self.requests = requests
         self.limits: dict[str, int] = {}
+        self.features: dict[str, frozenset[str]] = {}
 
     async def live(self) -> Sequence[Runner]:
         return [
@@ -30,6 +31,7 @@ class Known:
                 behind=0.0,
                 silence=timedelta(0),
                 requests=requests,
+                features=self.features.get(runner_id, frozenset()),
             )
             for runner_id, requests in self.requests.items()
         ]
@@ -81,3 +83,14 @@ async def test_a_runner_gets_no_more_than_it_may_have(
     known.limits = {"a": 2, "b": 3, "c": 1}
 
     assert Counter(await directory.choose(30)) == {"a": 2, "b": 3, "c": 1}
+
+
+async def test_only_runners_that_support_all_features_of_a_chain_are_chosen(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.features = {"a": frozenset({"gates"}), "b": frozenset({"gates", "locks"})}
+
+    assert set(await directory.choose(6, frozenset({"gates"}))) == {"a", "b"}
+    assert set(await directory.choose(6, frozenset({"gates", "locks"}))) == {"b"}
+    assert await directory.choose(6, frozenset({"waves"})) == []
+    assert set(await directory.choose(30)) == {"a", "b", "c"}

@@ -59,6 +59,7 @@ chains = st.builds(
     next_jobs=st.dictionaries(ids, st.lists(ids, min_size=1, max_size=3), max_size=4),
     state=states,
     finished_jobs=counts,
+    required_features=st.lists(st.text(), max_size=3).map(tuple),
     parallel_limits=st.lists(
         st.builds(
             ParallelLimit,

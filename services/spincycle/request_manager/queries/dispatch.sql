@@ -1,13 +1,19 @@
 -- name: waiting_requests
--- Requests that a runner may have, in the order in which they get one. Of a type with a limit
--- only as many are named as the limit leaves room for.
-SELECT w.request_id, w.max_running IS NOT NULL AS limited
-  FROM (SELECT request_id, type, max_running, priority, created_at,
+-- Requests that a live runner can run, in the order in which they are assigned. Of a type with a
+-- limit only as many are returned as the limit leaves room for. Requests that no runner supports
+-- are left out, or enough of them would hide those that wait behind them.
+SELECT w.request_id, w.max_running IS NOT NULL AS limited, w.required_features
+  FROM (SELECT request_id, type, max_running, required_features, priority, created_at,
                row_number() OVER (PARTITION BY type, max_running
                                   ORDER BY priority DESC, created_at, request_id) AS place
           FROM request_manager.requests
          WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL
-           AND (not_before IS NULL OR not_before <= now())) AS w
+           AND (not_before IS NULL OR not_before <= now())
+           AND (required_features = '{}'
+                OR EXISTS (SELECT
+                             FROM request_manager.runners AS n
+                            WHERE n.gone_at IS NULL AND NOT n.draining
+                              AND n.features @> required_features))) AS w
  WHERE w.max_running IS NULL
     OR w.place <= w.max_running - (SELECT count(*)
                                      FROM request_manager.requests AS a
