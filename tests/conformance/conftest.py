@@ -23,6 +23,7 @@ class Stack:
     runner: Backend
     gateway: Gateway
     http: httpx.AsyncClient
+    legacy_http: httpx.AsyncClient
     runner_http: httpx.AsyncClient
 
     @property
@@ -35,6 +36,7 @@ class Stack:
 def config() -> GatewayConfig:
     return GatewayConfig(
         listen="127.0.0.1:0",
+        legacy_runner_listen="127.0.0.1:0",
         job_runner_listen="127.0.0.1:0",
         backend_timeout=5,
         page_size=2,
@@ -53,9 +55,10 @@ async def stack(config: GatewayConfig) -> AsyncIterator[Stack]:
     serving = asyncio.create_task(gateway.serve())
     async with (
         httpx.AsyncClient(base_url=f"http://{gateway.address}") as http,
+        httpx.AsyncClient(base_url=f"http://{gateway.legacy_runner_address}") as legacy_http,
         httpx.AsyncClient(base_url=f"http://{gateway.runner_address}") as runner_http,
     ):
-        yield Stack(*services, gateway, http, runner_http)
+        yield Stack(*services, gateway, http, legacy_http, runner_http)
     gateway.end()
     await serving
     await opened.close()

@@ -168,7 +168,7 @@ def answers_of(stack: Stack) -> None:
 async def ask(stack: Stack, example: Example) -> httpx.Response:
     headers, body = headers_and_body(example.asked)
     to_runner = example.path.startswith("/api/v1/job-chains")
-    client = stack.runner_http if to_runner else stack.http
+    client = stack.runner_http if to_runner else stack.legacy_http
     return await client.request(example.method, example.path, headers=headers, content=body.strip())
 
 

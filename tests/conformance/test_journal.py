@@ -67,7 +67,7 @@ async def test_an_added_entry_is_answered_with_201_under_the_request_of_the_path
 ) -> None:
     stack.log.says(Append=journal_pb2.AppendResponse(batch=1))
 
-    answer = await stack.http.post(
+    answer = await stack.legacy_http.post(
         LOG,
         headers=JSON,
         content=b'{"requestId":"ignored","jobId":"aaaa","try":1,"name":"drain",'
@@ -88,7 +88,7 @@ async def test_an_entry_that_contradicts_a_stored_one_is_a_conflict(stack: Stack
     refused = journal_pb2.RefusedEntry(request_id=ID, job_id="aaaa", error=to_message(conflict))
     stack.log.says(Append=journal_pb2.AppendResponse(batch=1, refused=[refused]))
 
-    answer = await stack.http.post(LOG, headers=JSON, content=b'{"jobId":"aaaa","try":1}')
+    answer = await stack.legacy_http.post(LOG, headers=JSON, content=b'{"jobId":"aaaa","try":1}')
 
     assert answer.status_code == 409
     assert answer.json() == {
@@ -119,7 +119,7 @@ async def test_an_entry_that_contradicts_a_stored_one_is_a_conflict(stack: Stack
 async def test_an_entry_with_a_wrong_type_names_the_field(
     stack: Stack, body: str, message: str
 ) -> None:
-    answer = await stack.http.post(LOG, headers=JSON, content=body)
+    answer = await stack.legacy_http.post(LOG, headers=JSON, content=body)
 
     assert answer.status_code == 400
     assert answer.json() == {"message": message}

@@ -26,7 +26,7 @@ TAKEN = coordination_pb2.ReportResponse(results=[coordination_pb2.ReportResult(r
 async def test_a_finish_counts_for_the_request_of_the_path(stack: Stack) -> None:
     stack.manager.says(Finish=coordination_pb2.FinishResponse())
 
-    answer = await stack.http.put(
+    answer = await stack.legacy_http.put(
         ONE + "/finish",
         headers=JSON,
         content=b'{"requestId":"other","state":3,"finishedAt":"2026-01-01T00:00:00.5Z",'
@@ -47,7 +47,7 @@ async def test_a_finish_counts_for_the_request_of_the_path(stack: Stack) -> None
 async def test_a_finish_of_a_request_that_has_ended_is_a_conflict(stack: Stack) -> None:
     stack.manager.says(Finish=errors.InvalidState(ID, "COMPLETE", "RUNNING"))
 
-    answer = await stack.http.put(ONE + "/finish", headers=JSON, content=b'{"state":3}')
+    answer = await stack.legacy_http.put(ONE + "/finish", headers=JSON, content=b'{"state":3}')
 
     assert answer.status_code == 409
     assert answer.json() == {
@@ -58,7 +58,7 @@ async def test_a_finish_of_a_request_that_has_ended_is_a_conflict(stack: Stack) 
 
 
 async def test_a_finish_with_a_time_that_is_none_is_refused(stack: Stack) -> None:
-    answer = await stack.http.put(
+    answer = await stack.legacy_http.put(
         ONE + "/finish", headers=JSON, content=b'{"finishedAt":"yesterday"}'
     )
 
@@ -72,7 +72,7 @@ async def test_a_finish_with_a_time_that_is_none_is_refused(stack: Stack) -> Non
 async def test_a_suspended_chain_is_reported_whole(stack: Stack) -> None:
     stack.manager.says(Report=TAKEN)
 
-    answer = await stack.http.put(
+    answer = await stack.legacy_http.put(
         ONE + "/suspend",
         headers=JSON,
         content=f'{{"requestId":"{ID}","jobChain":{samples.CHAIN},"totalJobTries":{{"aaaa":3}},'
@@ -96,7 +96,7 @@ async def test_a_suspended_chain_is_reported_whole(stack: Stack) -> None:
 async def test_nulls_in_a_suspended_chain_are_empty(stack: Stack) -> None:
     stack.manager.says(Report=TAKEN)
 
-    answer = await stack.http.put(
+    answer = await stack.legacy_http.put(
         ONE + "/suspend",
         headers=JSON,
         content=f'{{"requestId":"{ID}","jobChain":{{"requestId":"{ID}","jobs":{{"aaaa":'
@@ -124,7 +124,7 @@ async def test_nulls_in_a_suspended_chain_are_empty(stack: Stack) -> None:
 async def test_a_suspended_chain_that_cannot_be_is_refused(
     stack: Stack, body: str, message: str
 ) -> None:
-    answer = await stack.http.put(ONE + "/suspend", headers=JSON, content=body)
+    answer = await stack.legacy_http.put(ONE + "/suspend", headers=JSON, content=body)
 
     assert answer.status_code == 400
     assert answer.json() == {"message": message, "requestId": "", "httpStatus": 400}
@@ -133,7 +133,7 @@ async def test_a_suspended_chain_that_cannot_be_is_refused(
 async def test_a_suspension_that_comes_too_late_is_a_conflict(stack: Stack) -> None:
     stack.manager.says(Report=refusing(errors.InvalidState(ID, "FAIL", "RUNNING")))
 
-    answer = await stack.http.put(ONE + "/suspend", headers=JSON, content='{"jobChain":{}}')
+    answer = await stack.legacy_http.put(ONE + "/suspend", headers=JSON, content='{"jobChain":{}}')
 
     assert answer.status_code == 409
 
@@ -141,7 +141,7 @@ async def test_a_suspension_that_comes_too_late_is_a_conflict(stack: Stack) -> N
 async def test_progress_is_answered_with_null(stack: Stack) -> None:
     stack.manager.says(Report=TAKEN)
 
-    answer = await stack.http.put(
+    answer = await stack.legacy_http.put(
         ONE + "/progress", headers=JSON, content=f'{{"requestId":"{ID}","finishedJobs":7}}'
     )
 
@@ -160,7 +160,7 @@ async def test_progress_of_a_request_that_does_not_run_is_taken_and_dropped(
 ) -> None:
     stack.manager.says(Report=refusing(error))
 
-    answer = await stack.http.put(
+    answer = await stack.legacy_http.put(
         ONE + "/progress", headers=JSON, content=f'{{"requestId":"{ID}"}}'
     )
 
@@ -180,7 +180,7 @@ async def test_progress_of_a_request_that_does_not_run_is_taken_and_dropped(
 async def test_progress_must_be_of_the_request_of_the_path(
     stack: Stack, body: str, message: str
 ) -> None:
-    answer = await stack.http.put(ONE + "/progress", headers=JSON, content=body)
+    answer = await stack.legacy_http.put(ONE + "/progress", headers=JSON, content=body)
 
     assert answer.status_code == 400
     assert answer.json() == {"message": message, "requestId": "", "httpStatus": 400}

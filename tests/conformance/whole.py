@@ -25,7 +25,8 @@ class Whole:
         self._process = process
         self._log = log
         until(lambda: "Ctrl-C stops everything" in self.told())
-        self.api = self._address("address")
+        self.api = self._address("legacy_runner_address")
+        self.public = self._address("address")
         self.runner = self._address("job_runner_address")
 
     def told(self) -> str:
@@ -60,7 +61,9 @@ class Whole:
 
 @contextmanager
 def started(**environment: str) -> Iterator[Whole]:
-    """A stack of its own on free ports, with a gateway that plays a job runner too."""
+    """A stack of its own on free ports, with a gateway that also serves the original's runners
+    and plays one.
+    """
     command = (
         Path(sysconfig.get_path("scripts")) / "spincycle", "dev", "--ephemeral", "--free-ports",
         "--specs", SPECS, "--jobs", "tests.conformance.jobs:jobs",
@@ -68,6 +71,7 @@ def started(**environment: str) -> Iterator[Whole]:
     variables = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
+        "SPINCYCLE_GATEWAY_LEGACY_RUNNER_LISTEN": "127.0.0.1:0",
         "SPINCYCLE_GATEWAY_JOB_RUNNER_LISTEN": "127.0.0.1:0",
         **environment,
     }

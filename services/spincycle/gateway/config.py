@@ -46,9 +46,14 @@ class GatewayConfig(Config, frozen=True):
     listen: str = "127.0.0.1:32308"
     """Address of the API, host:port."""
 
+    legacy_runner_listen: str = ""
+    """Address of the API with the routes that job runners of the original call too, host:port on
+    loopback; empty for none. These routes change what runs for any caller, so that they are never
+    on the public address."""
+
     job_runner_listen: str = ""
     """Address of the routes that the original's request managers call on a job runner,
-    host:port; empty for none. The original's port was 32307."""
+    host:port on loopback; empty for none. The original's port was 32307."""
 
     job_runner_advertise: str = ""
     """Base URL at which those routes are reached; by default http:// and the address."""

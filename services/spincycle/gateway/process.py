@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections import Counter
+from ipaddress import ip_address
 
 import structlog
 
+from spincycle.config import ConfigError
 from spincycle.gateway.app import Application
 from spincycle.gateway.backends import Backends, open_backends
 from spincycle.gateway.config import GatewayConfig
@@ -13,7 +17,7 @@ from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.failures import refused, told
 from spincycle.gateway.limits import limited
 from spincycle.gateway.openapi import openapi_route
-from spincycle.gateway.router import Router
+from spincycle.gateway.router import Route, Router
 from spincycle.gateway.routes.actions import ActionRoutes
 from spincycle.gateway.routes.events import EventRoutes
 from spincycle.gateway.routes.full import FullRoutes
@@ -34,39 +38,69 @@ class Gateway:
     """The listeners and what is behind them.
 
     Raises:
-        ConfigError: an address is no host:port, is taken or cannot be used.
+        ConfigError: an address is not host:port, is in use, or must be on loopback and is not.
     """
 
     def __init__(self, config: GatewayConfig, backends: Backends) -> None:
-        manager = backends.request_manager
-        self._events = EventRoutes(manager, config.keepalive, config.max_event_streams)
-        routes = [
-            *RequestRoutes(manager, backends.specs, config.page_size).routes(),
-            *JournalRoutes(backends.job_log, backends.journal).routes(),
-            *RunningRoutes(manager).routes(),
-            *FullRoutes(manager, backends.specs, backends.job_log, config.page_size).routes(),
-            *RunnerCallRoutes(backends.coordination).routes(),
-            *ActionRoutes(manager, backends.specs).routes(),
-            *self._events.routes(),
-            *HealthRoutes(backends).routes(),
-        ]
-        self.router = Router([*routes, openapi_route(routes)])
-        origins = CrossOrigin(config.cross_origins)
-        api = Application(self.router, told, config.limits, config.gzip_bytes, origins)
-        self._api = Listener(api, bind(config.listen), limited(config.limits), config.grace)
+        _check_loopback(config)
+        self._config = config
+        self._events = EventRoutes(
+            backends.request_manager, config.keepalive, config.max_event_streams
+        )
+        public = self._public_routes(backends)
+        self.router = Router([*public, openapi_route(public)])
+        self._applications: list[Application] = []
+        self._api = self._listener(self.router, bind(config.listen))
+        self._legacy: Listener | None = None
+        if config.legacy_runner_listen:
+            calls = RunnerCallRoutes(backends.coordination, backends.journal).routes()
+            routes = [*public, *calls]
+            self._legacy = self._listener(
+                Router([*routes, openapi_route(routes)]),
+                bind(config.legacy_runner_listen, "legacy_runner_listen"),
+            )
         self._runner = _runner_listener(config, backends) if config.job_runner_listen else None
+        self._listeners = [one for one in (self._api, self._legacy, self._runner) if one]
         self.figures = Figures()
         self.figures.counter(
             "spincycle_http_calls",
             "HTTP calls that were answered, by method and status",
-            lambda: {key: float(count) for key, count in api.calls.items()},
+            self._calls,
             labels=("method", "status"),
         )
+
+    def _public_routes(self, backends: Backends) -> list[Route]:
+        manager, page_size = backends.request_manager, self._config.page_size
+        return [
+            *RequestRoutes(manager, backends.specs, page_size).routes(),
+            *JournalRoutes(backends.job_log).routes(),
+            *RunningRoutes(manager).routes(),
+            *FullRoutes(manager, backends.specs, backends.job_log, page_size).routes(),
+            *ActionRoutes(manager, backends.specs).routes(),
+            *self._events.routes(),
+            *HealthRoutes(backends).routes(),
+        ]
+
+    def _calls(self) -> dict[tuple[str, ...], float]:
+        calls = sum((each.calls for each in self._applications), Counter[tuple[str, str]]())
+        return {key: float(count) for key, count in calls.items()}
+
+    def _listener(self, router: Router, bound: socket.socket) -> Listener:
+        config = self._config
+        origins = CrossOrigin(config.cross_origins)
+        api = Application(router, told, config.limits, config.gzip_bytes, origins)
+        self._applications.append(api)
+        return Listener(api, bound, limited(config.limits), config.grace)
 
     @property
     def address(self) -> str:
         """Where the API is, host:port."""
         return self._api.address
+
+    @property
+    def legacy_runner_address(self) -> str:
+        """Address of the API with the original runners' routes, host:port; empty if off."""
+        return self._legacy.address if self._legacy else ""
 
     @property
     def runner_address(self) -> str:
@@ -76,20 +110,41 @@ class Gateway:
     async def serve(self) -> None:
         """Answer calls until told to end."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._api.serve())
-            if self._runner:
-                tasks.create_task(self._runner.serve())
+            for listener in self._listeners:
+                tasks.create_task(listener.serve())
 
     def end(self) -> None:
         """Take no more calls, and let `serve` return when those in flight have ended."""
         self._events.end()
-        self._api.end()
-        if self._runner:
-            self._runner.end()
+        for listener in self._listeners:
+            listener.end()
+
+
+def _check_loopback(config: GatewayConfig) -> None:
+    """Check that routes with which any caller can change what runs stay on this machine.
+
+    Raises:
+        ConfigError: one of their addresses lies beyond loopback.
+    """
+    for setting in ("legacy_runner_listen", "job_runner_listen"):
+        listen: str = getattr(config, setting)
+        host = listen.rpartition(":")[0].strip("[]")
+        if listen and not (host == "localhost" or _is_loopback(host)):
+            raise ConfigError(
+                f"{setting}: {listen} is not a loopback address; whoever reaches these routes "
+                "can change what runs"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _runner_listener(config: GatewayConfig, backends: Backends) -> Listener:
-    bound = bind(config.job_runner_listen)
+    bound = bind(config.job_runner_listen, "job_runner_listen")
     base_url = config.job_runner_advertise or f"http://{address_of(bound)}"
     router = Router(JobRunnerRoutes(backends.job_runner, base_url).routes())
     application = Application(router, refused, config.limits, config.gzip_bytes, CrossOrigin(()))
@@ -108,7 +163,10 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
     try:
         gateway = Gateway(config, backends)
         structlog.get_logger().info(
-            "listening", address=gateway.address, job_runner_address=gateway.runner_address
+            "listening",
+            address=gateway.address,
+            legacy_runner_address=gateway.legacy_runner_address,
+            job_runner_address=gateway.runner_address,
         )
         async with served(gateway.figures, config.metrics), asyncio.TaskGroup() as tasks:
             tasks.create_task(gateway.serve())

@@ -65,9 +65,9 @@ def api(empty_backends: Backends) -> Application:
     return application(
         [
             *RequestRoutes(manager, empty_backends.specs, 10).routes(),
-            *JournalRoutes(empty_backends.job_log, empty_backends.journal).routes(),
+            *JournalRoutes(empty_backends.job_log).routes(),
             *RunningRoutes(manager).routes(),
-            *RunnerCallRoutes(empty_backends.coordination).routes(),
+            *RunnerCallRoutes(empty_backends.coordination, empty_backends.journal).routes(),
             *ActionRoutes(manager, empty_backends.specs).routes(),
             *EventRoutes(manager, 1, 10).routes(),
             *JobRunnerRoutes(empty_backends.job_runner, "http://x").routes()[:3],

@@ -1,12 +1,8 @@
-"""The job log of a request, and the entry that a runner of the original adds to it."""
+"""The job log of a request."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-from spincycle.errors import ServiceUnavailable
 from spincycle.gateway.backends import Backend
-from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.paging import Page, joined
 from spincycle.gateway.raw_reads import RawReads
@@ -15,10 +11,7 @@ from spincycle.gateway.routes.requests import ONE, TEXT_BYTES
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.messages import JOB_LOG
 from spincycle.gateway.translate.tables import ListOf
-from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
-from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.recent import RecentBytes
-from spincycle.rpc.status import from_message
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 
@@ -26,11 +19,8 @@ from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 class JournalRoutes:
     """What ran, try by try."""
 
-    def __init__(
-        self, job_log: Backend[JobLogServiceStub], journal: Backend[JournalServiceStub]
-    ) -> None:
+    def __init__(self, job_log: Backend[JobLogServiceStub]) -> None:
         self._log = job_log
-        self._journal = journal
         self._list = RawReads[jl.ListEntriesRequest](
             job_log, "/spincycle.v1.JobLogService/ListEntries"
         )
@@ -46,10 +36,6 @@ class JournalRoutes:
             Route(
                 "GET", ONE + "/log/{job_id}", self.entry, "the last try of a job",
                 answer=JOB_LOG, failures=(404,),
-            ),
-            Route(
-                "POST", ONE + "/log", self.add, "add an entry; runners call this",
-                body=JOB_LOG, answer=JOB_LOG, status=201, failures=(400, 409, 415),
             ),
         ]  # fmt: skip
 
@@ -80,25 +66,6 @@ class JournalRoutes:
         )
         answer = await self._log.ask(self._log.stub.GetEntry, asked)
         return Answer(to_text(JOB_LOG.encode(answer.entry)))
-
-    async def add(self, call: Call) -> Answer:
-        """201 with the entry; the request is the one of the path."""
-        entry = await decode(call, JOB_LOG)
-        entry.request_id = call.params["request_id"]
-        await self._append(journal_pb2.AppendRequest(batch=1, entries=[entry]))
-        return Answer(to_text(JOB_LOG.encode(entry)), 201)
-
-    async def _append(self, batch: journal_pb2.AppendRequest) -> None:
-        async def batches() -> AsyncIterator[journal_pb2.AppendRequest]:
-            yield batch
-
-        with self._journal.failures():
-            async for answer in self._journal.stub.Append(batches(), timeout=self._journal.timeout):
-                for refused in answer.refused:
-                    raise from_message(refused.error)
-                if answer.batch >= batch.batch:
-                    return
-        raise ServiceUnavailable(self._journal.name, self._journal.address)
 
 
 def _page(raw: bytes) -> Page:

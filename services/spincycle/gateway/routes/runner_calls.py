@@ -1,8 +1,10 @@
-"""What the original's runners tell about the requests that they run."""
+"""The calls of the original's job runners about the requests that they run."""
 
 from __future__ import annotations
 
-from spincycle.errors import InvalidInput, InvalidState, RequestNotFound
+from collections.abc import AsyncIterator
+
+from spincycle.errors import InvalidInput, InvalidState, RequestNotFound, ServiceUnavailable
 from spincycle.gateway.backends import Backend
 from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call, nothing
@@ -11,10 +13,13 @@ from spincycle.gateway.routes.requests import ONE
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.messages import (
     FINISH_REQUEST,
+    JOB_LOG,
     REQUEST_PROGRESS,
     SUSPENDED_JOB_CHAIN,
 )
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceStub,
 )
@@ -25,10 +30,15 @@ _IGNORED = frozenset({RequestNotFound.reason, InvalidState.reason})
 
 
 class RunnerCallRoutes:
-    """Ends, saved states and progress; their senders know no epoch."""
+    """Ends, saved states, progress and journal entries; their senders know no epoch."""
 
-    def __init__(self, coordination: Backend[RunnerCoordinationServiceStub]) -> None:
+    def __init__(
+        self,
+        coordination: Backend[RunnerCoordinationServiceStub],
+        journal: Backend[JournalServiceStub],
+    ) -> None:
         self._coordination = coordination
+        self._journal = journal
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -45,6 +55,10 @@ class RunnerCallRoutes:
             Route(
                 "PUT", ONE + "/progress", self.progress, "a request goes on; runners call this",
                 body=REQUEST_PROGRESS, failures=(400, 415),
+            ),
+            Route(
+                "POST", ONE + "/log", self.add, "add an entry; runners call this",
+                body=JOB_LOG, answer=JOB_LOG, status=201, failures=(400, 409, 415),
             ),
         ]  # fmt: skip
 
@@ -76,6 +90,25 @@ class RunnerCallRoutes:
         _check_id("proto.StatusProgress", progress.request_id, call.params["request_id"])
         await self._report(coordination_pb2.RunnerReport(progress=progress), _IGNORED)
         return Answer(to_text(None))
+
+    async def add(self, call: Call) -> Answer:
+        """201 with the entry; the request is the one of the path."""
+        entry = await decode(call, JOB_LOG)
+        entry.request_id = call.params["request_id"]
+        await self._append(journal_pb2.AppendRequest(batch=1, entries=[entry]))
+        return Answer(to_text(JOB_LOG.encode(entry)), 201)
+
+    async def _append(self, batch: journal_pb2.AppendRequest) -> None:
+        async def batches() -> AsyncIterator[journal_pb2.AppendRequest]:
+            yield batch
+
+        with self._journal.failures():
+            async for answer in self._journal.stub.Append(batches(), timeout=self._journal.timeout):
+                for refused in answer.refused:
+                    raise from_message(refused.error)
+                if answer.batch >= batch.batch:
+                    return
+        raise ServiceUnavailable(self._journal.name, self._journal.address)
 
     async def _report(
         self,
