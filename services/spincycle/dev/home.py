@@ -75,9 +75,9 @@ class StackHome:
             self._sockets = SocketDirectory(self.path)
         except OSError as error:
             raise StackError(f"cannot make a directory for Unix sockets: {error}")
-        left = [self.path / "postgres" / "postgres.lock", self.path / _LOCK]
-        left = left if self._kept else [self.path]
-        self._keeper = Keeper(self.path, [*left, self.sockets], self._lock.descriptor)
+        locks = [self.path / "postgres" / "postgres.lock", self.path / _LOCK]
+        left = [self.sockets, *(locks if self._kept else [self.path])]
+        self._keeper = Keeper(self.path, left, self._lock.descriptor)
         remains = find_marked(self.path)
         if remains:
             await asyncio.to_thread(end_marked, self.path, 3.0)
