@@ -16,6 +16,13 @@ NUMBER_BITS = POSITION_BITS + STEP_BITS
 LAST_STEP = (1 << STEP_BITS) - 1
 LAST_POSITION = (1 << POSITION_BITS) - 1
 
+FREE_EPOCHS = 1 << 16
+"""Epochs up to this one may be fenced in any order; beyond it each fence is one more than the
+last. A request reaches it after as many assignments, so a higher fence comes from a fault."""
+
+LAST_EPOCH = (1 << 17) - 1
+"""Highest epoch of a request, for revisions to stay below 2^63."""
+
 WAITING_STEP = 1
 """Step of a request that waits for a runner: before all that the runner will tell."""
 

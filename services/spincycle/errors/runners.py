@@ -23,6 +23,22 @@ class StaleEpoch(SpinCycleError):
 
 
 @dataclass(eq=False)
+class FenceTooHigh(SpinCycleError):
+    """request {request_id} cannot be fenced under epoch {epoch}: beyond {limit} an epoch may only
+    be one more than the one in force, which is {current}"""
+
+    reason = "FENCE_TOO_HIGH"
+    code = "FAILED_PRECONDITION"
+    http = 409
+    remedy = "Fence under an epoch that the request manager has committed for the request."
+
+    request_id: str
+    epoch: int
+    current: int
+    limit: int
+
+
+@dataclass(eq=False)
 class EntryConflict(SpinCycleError):
     """another entry stands in the journal for try {try_number} of job {job_id} of request
     {request_id}"""

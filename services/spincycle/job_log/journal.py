@@ -7,12 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spincycle.coalescing import Coalescer
-from spincycle.errors import DatabaseUnavailable, InvalidEntry, JobNotFound, SpinCycleError
+from spincycle.errors import (
+    DatabaseUnavailable,
+    FenceTooHigh,
+    InvalidEntry,
+    JobNotFound,
+    SpinCycleError,
+)
 from spincycle.job_log.intake import Intake
 from spincycle.job_log.model import Page, Refused, Row, Selection
 from spincycle.job_log.store import JournalStore, UnfitRows
 from spincycle.journal_entry import JournalEntry
 from spincycle.pulse import Pulse
+from spincycle.revision import FREE_EPOCHS
 
 MAX_STATEMENT_ROWS = 2000
 """Most entries that one statement stores."""
@@ -65,13 +72,25 @@ class Journal:
             return stored
         return asyncio.ensure_future(_with(refused, stored))
 
-    async def fence(self, epochs: Mapping[str, int]) -> None:
+    async def fence(self, epochs: Mapping[str, int]) -> dict[str, int]:
         """Refuse, from the return on, entries of requests with lower epochs than those given.
 
+        Returns the epochs in force that are higher than those given.
+
         Raises:
+            FenceTooHigh: an epoch is out of reach of any request manager; nothing has changed.
             DatabaseUnavailable: nothing has changed, or all has; call again.
         """
+        high = {id_: epoch for id_, epoch in epochs.items() if epoch > FREE_EPOCHS}
+        stored = await self._store.fences(list(high)) if high else {}
+        for request_id, epoch in high.items():
+            current = stored.get(request_id, 0)
+            # One that is lower than the one in force changes nothing.
+            if epoch > max(current, FREE_EPOCHS - 1) + 1:
+                raise FenceTooHigh(request_id, epoch, current, FREE_EPOCHS)
         await self._store.fence(epochs)
+        in_force = await self._store.fences(list(epochs))
+        return {id_: epoch for id_, epoch in in_force.items() if epoch > epochs[id_]}
 
     async def get(self, request_id: str, job_id: str, try_number: int) -> JournalEntry:
         """One try of a job, or its last one for try 0.

@@ -54,9 +54,12 @@ class JournalService(JournalServiceServicer):
             if fence.epoch > _INT64_MAX:
                 raise InvalidInput("the epoch is 2^63 or more", f"fences[{place}].epoch")
             epochs[fence.request_id] = max(fence.epoch, epochs.get(fence.request_id, 0))
-        if epochs:
-            await self._journal.fence(epochs)
-        return journal_pb2.FenceResponse()
+        higher = await self._journal.fence(epochs) if epochs else {}
+        return journal_pb2.FenceResponse(
+            higher=[
+                journal_pb2.EpochFence(request_id=id_, epoch=epoch) for id_, epoch in higher.items()
+            ]
+        )
 
     async def OfferOutput(
         self, request_iterator: AsyncIterator[journal_pb2.OfferOutputRequest], context: Any

@@ -75,6 +75,11 @@ class JournalStore:
             "fence", request_ids=list(epochs), epochs=list(epochs.values())
         )
 
+    async def fences(self, request_ids: Sequence[str]) -> dict[str, int]:
+        """Epochs in force of those requests that are fenced."""
+        rows = await self._database.fetch("get_fences", request_ids=list(request_ids))
+        return {row["request_id"]: row["epoch"] for row in rows}
+
     async def get(self, request_id: str, job_id: str, try_number: int) -> JournalEntry | None:
         """One try of a job, or its last one for try 0."""
         row = await self._database.fetch_one(

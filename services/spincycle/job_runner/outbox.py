@@ -62,6 +62,14 @@ class Outbox:
         self._empty.clear()
         self._something.set()
 
+    def unstored_ends(self) -> dict[str, int]:
+        """Epochs of requests whose end or saved state is still to be stored, by request id."""
+        return {
+            request_id: _epoch(report)
+            for request_id, report in self._reports.items()
+            if not report.HasField("progress")
+        }
+
     async def emptied(self) -> None:
         """Return when everything that was put is taken or refused."""
         await self._empty.wait()

@@ -15,6 +15,7 @@ from spincycle.internal.v1 import runner_coordination_service_pb2 as coordinatio
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceStub,
 )
+from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.lease import Lease
 from spincycle.pulse import Pulse
 from spincycle.request_id import RequestIds
@@ -53,6 +54,8 @@ class Chains(Protocol):
 
     def suspend(self, request_id: str) -> bool: ...
 
+    def abandon(self, request_id: str, epoch: int) -> None: ...
+
     def abandon_all(self) -> None: ...
 
 
@@ -64,6 +67,7 @@ class Presence:
         request_manager: str,
         identity: Identity,
         chains: Chains,
+        held: HeldChains,
         oldest_unacknowledged: Callable[[], float],
         lease: Lease,
         dial: Dial = open_channel,
@@ -71,6 +75,9 @@ class Presence:
         self._address = request_manager
         self._identity = identity
         self._chains = chains
+        self._held = held
+        self._list_held = False
+        self._expected: dict[str, int] = {}
         self._oldest_unacknowledged = oldest_unacknowledged
         self._lease = lease
         self._channel = dial(request_manager)
@@ -104,6 +111,7 @@ class Presence:
                 "given up by the request manager", runner_id=self.runner_id
             )
             self._chains.abandon_all()
+            self._list_held, self._expected = False, {}
             self.runner_id = self._ids.new()
 
     async def leave(self) -> None:
@@ -176,11 +184,24 @@ class Presence:
                 continue
             self._lease.renew(beaten_at, self._silence_limit)
             self._answered_at = loop.time()
-            wait = self._interval
+            wait = 0.0 if self._reconcile(wishes) else self._interval
             for request_id in wishes.stop_request_ids:
                 self._chains.stop(request_id, "")
             for request_id in wishes.suspend_request_ids:
                 self._chains.suspend(request_id)
+
+    def _reconcile(self, response: coordination_pb2.HeartbeatResponse) -> bool:
+        """Note what the next heartbeat lists; return whether it follows at once."""
+        for chain in response.abandoned_chains:
+            structlog.get_logger().error(
+                "chain abandoned: its request has ended or is elsewhere",
+                request_id=chain.request_id,
+                epoch=chain.epoch,
+            )
+            self._chains.abandon(chain.request_id, chain.epoch)
+        self._list_held = response.list_chains
+        self._expected = {chain.request_id: chain.epoch for chain in response.expected_chains}
+        return self._list_held or bool(self._expected)
 
     def _sign_of_life(self, lag: float) -> coordination_pb2.HeartbeatRequest:
         beat = coordination_pb2.HeartbeatRequest(
@@ -188,7 +209,18 @@ class Presence:
             chains=self._chains.chains,
             jobs=self._chains.jobs,
             draining=self.draining,
+            chains_digest=self._held.digest(),
         )
+        if self._expected:
+            held = self._held.epochs()
+            beat.missing_chains.SetInParent()
+            for request_id, epoch in self._expected.items():
+                if held.get(request_id, 0) < epoch:
+                    beat.missing_chains.chains.add(request_id=request_id, epoch=epoch)
+        elif self._list_held:
+            beat.held_chains.SetInParent()
+            for request_id, epoch in self._held.epochs().items():
+                beat.held_chains.chains.add(request_id=request_id, epoch=epoch)
         beat.loop_lag.FromTimedelta(timedelta(seconds=lag))
         if oldest := self._oldest_unacknowledged():
             beat.oldest_unacknowledged.FromTimedelta(timedelta(seconds=oldest))

@@ -18,6 +18,7 @@ from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.contained import contained_task
+from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
@@ -89,7 +90,13 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     output = OutputStream(config.job_log, runner.printing, dial)
     presence = Presence(
-        config.request_manager, identity, runner, lambda: journal.oldest_unacknowledged, lease, dial
+        config.request_manager,
+        identity,
+        runner,
+        HeldChains(runner.epochs, outbox.unstored_ends),
+        lambda: journal.oldest_unacknowledged,
+        lease,
+        dial,
     )
     service = JobRunnerService(runner, watchers, lambda: presence.runner_id, address)
     internal.serve(

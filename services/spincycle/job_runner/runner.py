@@ -157,6 +157,10 @@ class JobRunner:
         held = self._chains.get(request_id)
         return held.epoch if held else None
 
+    def epochs(self) -> dict[str, int]:
+        """Epochs of all chains that are here, by request id."""
+        return {request_id: held.epoch for request_id, held in self._chains.items()}
+
     def request_ids(self) -> list[str]:
         """Requests whose chains are here."""
         return list(self._chains)

@@ -12,6 +12,7 @@ import grpc
 from spincycle.errors import DatabaseUnavailable, InvalidInput, SpinCycleError
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2_grpc
+from spincycle.request_manager.reconciliation import Reconciler
 from spincycle.request_manager.reports import Presence, Reports
 from spincycle.request_manager.runner_store import Registration, SignOfLife
 from spincycle.request_manager.translate import (
@@ -38,10 +39,16 @@ class RunnerCoordinationService(
     """
 
     def __init__(
-        self, presence: Presence, reports: Reports, beat_interval: float, silence_limit: float
+        self,
+        presence: Presence,
+        reports: Reports,
+        reconciler: Reconciler,
+        beat_interval: float,
+        silence_limit: float,
     ) -> None:
         self._presence = presence
         self._reports = reports
+        self._reconciler = reconciler
         self._beat_interval = beat_interval
         self._silence_limit = silence_limit
 
@@ -83,9 +90,24 @@ class RunnerCoordinationService(
                 behind=request.oldest_unacknowledged.ToTimedelta().total_seconds(),
             )
         )
-        return coordination_pb2.HeartbeatResponse(
+        response = coordination_pb2.HeartbeatResponse(
             stop_request_ids=wishes.stop, suspend_request_ids=wishes.suspend
         )
+        if request.HasField("missing_chains"):
+            missing = _epochs(request.missing_chains)
+            await self._reconciler.recover(request.runner_id, missing)
+        elif request.HasField("held_chains"):
+            held = _epochs(request.held_chains)
+            difference = await self._reconciler.compare(request.runner_id, held)
+            for listed, chains in (
+                (response.expected_chains, difference.expected),
+                (response.abandoned_chains, difference.abandoned),
+            ):
+                for request_id, epoch in chains.items():
+                    listed.add(request_id=request_id, epoch=epoch)
+        elif not request.leaving:
+            response.list_chains = wishes.chains_digest != request.chains_digest
+        return response
 
     async def Report(
         self, request: coordination_pb2.ReportRequest, context: Context
@@ -123,3 +145,7 @@ class RunnerCoordinationService(
         except SpinCycleError as refused:
             return refused
         return None
+
+
+def _epochs(chains: coordination_pb2.ChainList) -> dict[str, int]:
+    return {chain.request_id: chain.epoch for chain in chains.chains}

@@ -11,6 +11,7 @@ from spincycle.errors import ServiceUnavailable, SpinCycleError
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.journal_entry import JournalEntry
+from spincycle.revision import FREE_EPOCHS
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc, job_output_pb2
@@ -41,15 +42,29 @@ class JobLogClient:
         self._reads = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
         self._writes = JournalServiceStub(self._channel)
 
-    async def fence(self, request_id: str, epoch: int) -> None:
-        """Let only entries of this epoch or a higher one be journalled from now on."""
+    async def fence(self, request_id: str, epoch: int) -> int:
+        """Refuse entries of lower epochs; return the epoch in force, which may be higher."""
+        if epoch <= FREE_EPOCHS:
+            return await self._fence(request_id, epoch)
+        # The job log accepts an epoch as high as this only as the next one.
+        in_force = await self._fence(request_id, FREE_EPOCHS)
+        while in_force < epoch:
+            in_force = await self._fence(request_id, in_force + 1)
+        return in_force
+
+    async def epoch_in_force(self, request_id: str) -> int:
+        """Lowest epoch whose entries the journal accepts; 1 if the request was never fenced."""
+        return await self._fence(request_id, 1)
+
+    async def _fence(self, request_id: str, epoch: int) -> int:
         request = journal_pb2.FenceRequest(
             fences=[journal_pb2.EpochFence(request_id=request_id, epoch=epoch)]
         )
         try:
-            await self._writes.Fence(request, timeout=deadline.left(self._timeout))
+            response = await self._writes.Fence(request, timeout=deadline.left(self._timeout))
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
+        return max([epoch, *(fence.epoch for fence in response.higher)])
 
     async def entries(
         self, request_id: str, *, without_output: bool

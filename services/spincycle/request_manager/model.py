@@ -163,13 +163,45 @@ class Assigned:
     given_at: float = field(default=float("-inf"), compare=False)
 
 
+class FencedHigher(Exception):
+    """The journal of a request is fenced under a higher epoch than that of the request.
+
+    Attributes:
+        in_force: lowest epoch whose entries the journal accepts.
+    """
+
+    def __init__(self, in_force: int) -> None:
+        super().__init__(f"fenced under epoch {in_force}")
+        self.in_force = in_force
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHolder:
+    """Where the row of a request says that its chain is.
+
+    Attributes:
+        runner_id: runner that has the request; empty if none has.
+    """
+
+    request_id: str
+    epoch: int
+    state: State
+    runner_id: str
+    orphaned: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A request that was claimed for recovery, under its new epoch."""
+    """A request that was claimed for recovery, under its new epoch.
+
+    Attributes:
+        losses_since: epoch from which on lost runners are counted.
+    """
 
     request_id: str
     epoch: int
     runner_id: str
+    losses_since: int
 
 
 @dataclass(frozen=True, slots=True)

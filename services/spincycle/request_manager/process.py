@@ -39,6 +39,7 @@ from spincycle.request_manager.hub import Hub
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.planner import SpecPlanner
 from spincycle.request_manager.reading import Reading
+from spincycle.request_manager.reconciliation import Reconciler
 from spincycle.request_manager.recovery import Recovery, RecoveryPolicy
 from spincycle.request_manager.reports import Presence, Reports
 from spincycle.request_manager.runner_store import RunnerStore
@@ -123,6 +124,7 @@ class RequestManager:
         creation = Creation(
             SpecPlanner(specs, expander), code.encode, store, self.dispatcher, self.changes
         )
+        self.reconciler = Reconciler(runner_store, self.changes)
         self.presence = Presence(runner_store, self._runners, self.changes, self.dispatcher.look)
         self.reports = reports = Reports(store, self.changes, self.dispatcher)
         self.figures = Figures()
@@ -189,7 +191,11 @@ def _services(
     requests = RequestManagerService(manager.use_cases)
     specs = SpecService(manager.specs)
     coordination = RunnerCoordinationService(
-        manager.presence, manager.reports, config.beat_interval, config.silence_limit
+        manager.presence,
+        manager.reports,
+        manager.reconciler,
+        config.beat_interval,
+        config.silence_limit,
     )
     public = [
         RpcService(

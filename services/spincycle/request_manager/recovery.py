@@ -13,10 +13,11 @@ from spincycle.coalescing import Coalescer
 from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.model import Assigned, Orphan, Suspended
+from spincycle.request_manager.model import Assigned, FencedHigher, Orphan, Suspended
 from spincycle.request_manager.runner_store import RunnerStore, Silence
 from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.store import RequestStore
+from spincycle.revision import LAST_EPOCH
 
 Rebuild = Callable[[Orphan, bytes], Awaitable[Suspended]]
 """Works the state of a request out of its archived chain and its journal, and fences it."""
@@ -178,6 +179,8 @@ class Recovery:
             async with self._rebuilding:
                 state = await self._rebuild(orphan, chain)
             await self._ready.submit(state)
+        except FencedHigher as fenced:
+            await self._outrun(orphan, fenced.in_force)
         except InvalidChain as error:
             log.error("can never go on", why=error.message)  # noqa: TRY400 # the data's fault, not the code's
             lost = Assigned(orphan.request_id, orphan.runner_id, orphan.epoch, resumed=True)
@@ -194,6 +197,17 @@ class Recovery:
             log.info("recovered", runner_id=orphan.runner_id, finished_jobs=state.finished_jobs)
         finally:
             del at_work[orphan.request_id]
+
+    async def _outrun(self, orphan: Orphan, in_force: int) -> None:
+        """Raise the epoch above a fence that is higher, so that recovery always wins."""
+        log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)
+        if in_force >= LAST_EPOCH:
+            log.error("journal fenced beyond the last epoch", fence=in_force)
+            await self._leave_for_later(orphan)
+            return
+        log.warning("journal fenced under a higher epoch", fence=in_force)
+        with suppress(DatabaseUnavailable):
+            await self._store.outrun_fence(orphan, in_force + 1)
 
     async def _leave_for_later(self, orphan: Orphan) -> None:
         with suppress(DatabaseUnavailable):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from spincycle.database.database import Database
-from spincycle.request_manager.model import Runner
+from spincycle.request_manager.model import ChainHolder, Runner
+from spincycle.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,15 @@ class SignOfLife:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Requests of one runner that somebody wants stopped or suspended."""
+    """Requests of one runner that somebody wants stopped or suspended.
+
+    Attributes:
+        chains_digest: of the requests that are RUNNING on the runner, as a runner computes it.
+    """
 
     stop: tuple[str, ...]
     suspend: tuple[str, ...]
+    chains_digest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,11 @@ class RunnerStore:
             leaving=sign.leaving,
             behind=sign.behind,
         )
-        return Wishes(tuple(row["stop"]), tuple(row["suspend"])) if row else None
+        if row is None:
+            return None
+        # A bigint has a sign, the digest of the contract has none.
+        digest = row["chains_digest"] % 2**64
+        return Wishes(tuple(row["stop"]), tuple(row["suspend"]), digest)
 
     async def live(self) -> Sequence[Runner]:
         """Runners that are not gone."""
@@ -118,3 +128,32 @@ class RunnerStore:
         assert row is not None
         due = row["next_due"]
         return Silence(row["given_up"], None if due is None else due.total_seconds())
+
+    async def chains(self, runner_id: str) -> dict[str, int]:
+        """Epochs of the requests that are RUNNING on a runner, by request id."""
+        rows = await self._database.fetch("chains_of_runner", runner_id=runner_id)
+        return {row["request_id"]: row["epoch"] for row in rows}
+
+    async def holders(self, request_ids: Sequence[str]) -> dict[str, ChainHolder]:
+        """Where requests are, by request id; those that do not exist are left out."""
+        rows = await self._database.fetch("chain_holders", request_ids=list(request_ids))
+        return {
+            row["request_id"]: ChainHolder(**{**row, "state": State(row["state"])}) for row in rows
+        }
+
+    async def orphan_missing(self, runner_id: str, missing: Mapping[str, int]) -> list[str]:
+        """Leave requests to the recovery whose chains their runner does not hold."""
+        return await self._orphan("orphan_missing", runner_id, missing)
+
+    async def orphan_strays(self, runner_id: str, strays: Mapping[str, int]) -> list[str]:
+        """Leave requests to the recovery that a runner holds against what their rows say."""
+        return await self._orphan("orphan_strays", runner_id, strays)
+
+    async def _orphan(self, query: str, runner_id: str, chains: Mapping[str, int]) -> list[str]:
+        rows = await self._database.fetch(
+            query,
+            runner_id=runner_id,
+            request_ids=list(chains),
+            epochs=list(chains.values()),
+        )
+        return [row["request_id"] for row in rows]

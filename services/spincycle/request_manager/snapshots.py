@@ -10,7 +10,7 @@ from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
 from spincycle.request_arg import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
-from spincycle.request_manager.model import Orphan, Request, Suspended
+from spincycle.request_manager.model import FencedHigher, Orphan, Request, Suspended
 from spincycle.request_manager.setbacks import losses, wait_after
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_arg, encode_request
@@ -66,12 +66,15 @@ class Snapshots:
 
         Raises:
             InvalidChain: the archive has no chain of it, or the journal fits none.
+            FencedHigher: the journal accepts only entries of a higher epoch.
         """
         if not archived:
             raise InvalidChain(orphan.request_id, "its chain is not in the archive")
         # Whatever the old runner still has on its way is refused from here on, so the journal
         # that is read next is all there will ever be of its epoch.
-        await self._job_log.fence(orphan.request_id, orphan.epoch)
+        in_force = await self._job_log.fence(orphan.request_id, orphan.epoch)
+        if in_force > orphan.epoch:
+            raise FencedHigher(in_force)
         entries = await self._job_log.read(orphan.request_id)
         if len(archived) > IN_A_THREAD_FROM:
             return await asyncio.to_thread(self._rebuilt, orphan, archived, entries)
@@ -80,7 +83,8 @@ class Snapshots:
     def _rebuilt(self, orphan: Orphan, archived: bytes, entries: list[JournalEntry]) -> Suspended:
         chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
         state = self._rebuild(chain, entries, orphan.epoch - 1)
-        lost = losses(orphan.epoch, max((entry.epoch for entry in entries), default=0))
+        last_epoch = max((entry.epoch for entry in entries), default=0)
+        lost = losses(orphan.epoch, max(last_epoch, orphan.losses_since))
         wait = wait_after(lost)
         reason = f"runner {orphan.runner_id} was lost"
         if wait:

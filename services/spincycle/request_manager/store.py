@@ -304,14 +304,20 @@ class RequestStore:
     async def claim_orphans(self, lease: float, batch: int) -> list[Orphan]:
         """Claim requests of runners that are gone, for `lease` seconds."""
         rows = await self._database.fetch("claim_orphans", lease=_seconds(lease), batch=batch)
-        return [Orphan(row["request_id"], row["epoch"], row["runner_id"] or "") for row in rows]
+        return [_orphan(row) for row in rows]
 
     async def claim_unanswered(self, assigned: Sequence[Assigned], lease: float) -> list[Orphan]:
         """Claim requests whose runner did not say whether it took them, for `lease` seconds."""
         rows = await self._database.fetch(
             "claim_unanswered", **_identities(assigned), lease=_seconds(lease)
         )
-        return [Orphan(row["request_id"], row["epoch"], row["runner_id"] or "") for row in rows]
+        return [_orphan(row) for row in rows]
+
+    async def outrun_fence(self, orphan: Orphan, epoch: int) -> None:
+        """Raise the epoch of a claimed request, and give the claim up."""
+        await self._database.execute(
+            "outrun_fence", request_id=orphan.request_id, epoch=orphan.epoch, to_epoch=epoch
+        )
 
     async def hold_claims(self, orphans: Sequence[Orphan], lease: float) -> None:
         """Let claims end `lease` seconds from now."""
@@ -367,6 +373,10 @@ def _pairs(runner_by_request: dict[str, str]) -> dict[str, list[str]]:
         "request_ids": list(runner_by_request),
         "runner_ids": list(runner_by_request.values()),
     }
+
+
+def _orphan(row: asyncpg.Record) -> Orphan:
+    return Orphan(row["request_id"], row["epoch"], row["runner_id"] or "", row["losses_since"])
 
 
 def _assigned(row: asyncpg.Record, given_at: float = float("-inf")) -> Assigned:

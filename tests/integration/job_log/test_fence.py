@@ -17,6 +17,8 @@ from tests.integration.job_log.conftest import (
 from tests.waiting import until
 
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.request_manager.job_log_client import JobLogClient
+from spincycle.rpc.status import from_rpc_error
 
 OTHER = "c0n4t8k9o5vg0a1b2c3e"
 
@@ -167,3 +169,49 @@ async def test_a_fence_that_means_nothing_is_refused_by_field(
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert field in str(refused.value.trailing_metadata())
     assert await job_log.stream().append(entry(1, epoch=1)) == []
+
+
+async def in_force(job_log: RunningJobLog, epoch: int) -> int:
+    fences = [journal_pb2.EpochFence(request_id=REQUEST, epoch=epoch)]
+    response = await job_log.journal.Fence(journal_pb2.FenceRequest(fences=fences))
+    return max([epoch, *(higher.epoch for higher in response.higher)])
+
+
+async def test_a_lower_fence_is_answered_with_the_one_in_force(job_log: RunningJobLog) -> None:
+    assert await in_force(job_log, 7) == 7
+    assert await in_force(job_log, 7) == 7
+    assert await in_force(job_log, 3) == 7
+
+
+@pytest.mark.parametrize("epoch", [2**16 + 1, 2**17, 2**62])
+async def test_a_fence_that_no_request_manager_can_have_committed_is_refused(
+    job_log: RunningJobLog, epoch: int
+) -> None:
+    await fence(job_log, 4)
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await fence(job_log, epoch)
+
+    assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert from_rpc_error(failure.value, "job log", "").reason == "FENCE_TOO_HIGH"
+    assert await in_force(job_log, 1) == 4
+
+
+async def test_beyond_the_free_epochs_each_fence_is_the_next_one(job_log: RunningJobLog) -> None:
+    await fence(job_log, 2**16)
+    await fence(job_log, 2**16 + 1)
+    await fence(job_log, 2**16 + 1)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await fence(job_log, 2**16 + 3)
+
+    assert await in_force(job_log, 1) == 2**16 + 1
+
+
+async def test_a_request_manager_reaches_an_epoch_beyond_them_step_by_step(
+    job_log: RunningJobLog,
+) -> None:
+    client = JobLogClient(job_log.address)
+
+    assert await client.fence(REQUEST, 2**16 + 5) == 2**16 + 5
+    assert await client.epoch_in_force(REQUEST) == 2**16 + 5
+    assert await client.fence(REQUEST, 3) == 2**16 + 5
+    await client.close()

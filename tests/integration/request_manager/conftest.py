@@ -232,9 +232,13 @@ class ShelvedJobLog(
     async def Fence(self, request, context):  # type: ignore[no-untyped-def]
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        response = journal_pb2.FenceResponse()
         for fence in request.fences:
-            self.fences[fence.request_id] = fence.epoch
-        return journal_pb2.FenceResponse()
+            in_force = max(fence.epoch, self.fences.get(fence.request_id, 0))
+            self.fences[fence.request_id] = in_force
+            if in_force > fence.epoch:
+                response.higher.add(request_id=fence.request_id, epoch=in_force)
+        return response
 
     async def GetEntry(self, request, context):  # type: ignore[no-untyped-def]
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not here")

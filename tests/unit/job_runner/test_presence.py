@@ -13,6 +13,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceServicer,
     add_RunnerCoordinationServiceServicer_to_server,
 )
+from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.presence import Identity, Presence
 from spincycle.rpc.status import abort
@@ -22,8 +23,12 @@ class Chains:
     chains = 0
     jobs = 0
 
-    def __init__(self) -> None:
+    def __init__(self, **held: int) -> None:
         self.abandoned = 0
+        self.held: dict[str, int] = held
+
+    def abandon(self, request_id: str, epoch: int) -> None:
+        assert self.held.pop(request_id) == epoch
 
     def stop(self, request_id: str, reason: str) -> bool:
         return True
@@ -43,6 +48,7 @@ class Manager(RunnerCoordinationServiceServicer):
         self.beats: list[coordination_pb2.HeartbeatRequest] = []
         self.fails = False
         self.gone: set[str] = set()
+        self.answers: list[coordination_pb2.HeartbeatResponse] = []
         self.interval = 0.01
 
     async def Register(self, request, context):  # type: ignore[no-untyped-def]
@@ -58,7 +64,7 @@ class Manager(RunnerCoordinationServiceServicer):
             await abort(context, RunnerUnknown(request.runner_id))
         if self.fails:
             await context.abort(grpc.StatusCode.INTERNAL, "as the test says")
-        return coordination_pb2.HeartbeatResponse()
+        return self.answers.pop(0) if self.answers else coordination_pb2.HeartbeatResponse()
 
 
 @pytest.fixture
@@ -73,7 +79,8 @@ async def manager() -> AsyncIterator[tuple[Manager, str]]:
 
 
 def presence(address: str, chains: Chains, lease: Lease) -> Presence:
-    return Presence(address, Identity("here:1", 0, 0, ()), chains, lambda: 0.0, lease)
+    held = HeldChains(lambda: chains.held, dict)
+    return Presence(address, Identity("here:1", 0, 0, ()), chains, held, lambda: 0.0, lease)
 
 
 async def test_an_answered_beat_renews_the_lease(manager: tuple[Manager, str]) -> None:
@@ -152,3 +159,65 @@ async def test_a_runner_whose_beats_are_not_answered_is_not_heard_until_one_is(
     assert present.pulse.is_alive()
     running.cancel()
     await present.close()
+
+
+def chain(request_id: str, epoch: int) -> coordination_pb2.ChainEpoch:
+    return coordination_pb2.ChainEpoch(request_id=request_id, epoch=epoch)
+
+
+async def test_a_runner_lists_its_chains_confirms_what_it_lacks_and_abandons_what_is_not_its_own(
+    manager: tuple[Manager, str],
+) -> None:
+    chains = Chains(kept=3, newer=5, ended=2)
+    manager[0].interval = 3600.0
+    manager[0].answers = [
+        coordination_pb2.HeartbeatResponse(list_chains=True),
+        coordination_pb2.HeartbeatResponse(
+            expected_chains=[chain("kept", 3), chain("newer", 4), chain("lost", 7)],
+            abandoned_chains=[chain("ended", 2)],
+        ),
+    ]
+    present = presence(manager[1], chains, Lease())
+    await present._register()
+    beating = asyncio.create_task(present._beat_until_given_up())
+    present._interval = 0.0
+
+    await until(lambda: len(manager[0].beats) >= 3)
+    beating.cancel()
+    await present.close()
+
+    digest, listing, confirming = manager[0].beats[:3]
+    assert (
+        digest.chains_digest
+        == HeldChains(lambda: {"kept": 3, "newer": 5, "ended": 2}, dict).digest()
+    )
+    assert not digest.HasField("held_chains")
+    assert {each.request_id: each.epoch for each in listing.held_chains.chains} == before
+    assert list(confirming.missing_chains.chains) == [chain("lost", 7)]
+    assert chains.held == {"kept": 3, "newer": 5}
+
+
+async def test_what_a_runner_has_confirmed_is_not_sent_again(manager: tuple[Manager, str]) -> None:
+    manager[0].answers = [
+        coordination_pb2.HeartbeatResponse(expected_chains=[chain("lost", 7)]),
+    ]
+    present = presence(manager[1], Chains(), Lease())
+    running = asyncio.create_task(present.run())
+
+    await until(lambda: len(manager[0].beats) >= 3)
+
+    confirmed = [beat.HasField("missing_chains") for beat in manager[0].beats[:3]]
+    assert confirmed == [False, True, False]
+    running.cancel()
+    await present.close()
+
+
+def test_an_end_that_is_not_stored_yet_is_still_held() -> None:
+    held = HeldChains(lambda: {"running": 2}, lambda: {"ended": 1})
+
+    assert held.epochs() == {"running": 2, "ended": 1}
+    assert held.digest() == (
+        HeldChains(lambda: {"running": 2}, dict).digest()
+        ^ HeldChains(lambda: {"ended": 1}, dict).digest()
+    )
+    assert HeldChains(dict, dict).digest() == 0

@@ -170,12 +170,19 @@ class FenceResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    HIGHER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def higher(self) -> _containers.RepeatedCompositeFieldContainer[Global___EpochFence]:
+        """Fences in force that are higher than those of the call."""
+
     def __init__(
         self,
+        *,
+        higher: _abc.Iterable[Global___EpochFence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["higher", b"higher"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,7 +39,9 @@ class JournalServiceStub:
     """Fence makes Append refuse, from its response on, every entry of the named requests whose
     epoch is lower than the one given. A request manager calls it before it reads the journal
     of a request that it recovers from a dead runner. Idempotent; a lower epoch than the one in
-    force changes nothing. UNAVAILABLE (reason DATABASE_UNAVAILABLE): try again.
+    force changes nothing, and the response names the one in force. FAILED_PRECONDITION (reason
+    FENCE_TOO_HIGH): beyond 65536 an epoch may only be one more than the one in force; no fence
+    of the call has changed. UNAVAILABLE (reason DATABASE_UNAVAILABLE): try again.
     """
     OfferOutput: _aio.StreamStreamMultiCallable[_journal_service_pb2.OfferOutputRequest, _journal_service_pb2.OfferOutputResponse]
     """OfferOutput passes the output of running jobs from a runner to the subscribers of
@@ -86,7 +88,9 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         """Fence makes Append refuse, from its response on, every entry of the named requests whose
         epoch is lower than the one given. A request manager calls it before it reads the journal
         of a request that it recovers from a dead runner. Idempotent; a lower epoch than the one in
-        force changes nothing. UNAVAILABLE (reason DATABASE_UNAVAILABLE): try again.
+        force changes nothing, and the response names the one in force. FAILED_PRECONDITION (reason
+        FENCE_TOO_HIGH): beyond 65536 an epoch may only be one more than the one in force; no fence
+        of the call has changed. UNAVAILABLE (reason DATABASE_UNAVAILABLE): try again.
         """
 
     @_abc_1.abstractmethod

@@ -119,6 +119,9 @@ class HeartbeatRequest(_message.Message):
     LOOP_LAG_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    CHAINS_DIGEST_FIELD_NUMBER: _builtins.int
+    HELD_CHAINS_FIELD_NUMBER: _builtins.int
+    MISSING_CHAINS_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
     """The runner."""
     chains: _builtins.int
@@ -129,6 +132,11 @@ class HeartbeatRequest(_message.Message):
     """True while the runner accepts no new chains because it is shutting down."""
     leaving: _builtins.bool
     """True in the last heartbeat: the runner has no chains left and its process ends now."""
+    chains_digest: _builtins.int
+    """Digest of the chains that the runner holds, 0 for none. A chain is held from its acceptance
+    until its end or its saved state is stored. The digest is the exclusive or, over all chains,
+    of the first 8 bytes, big endian, of the MD5 sum of "<request id> <epoch>".
+    """
     @_builtins.property
     def oldest_unacknowledged(self) -> _duration_pb2.Duration:
         """Age of the oldest journal entry that is not acknowledged; unset if there is none."""
@@ -136,6 +144,16 @@ class HeartbeatRequest(_message.Message):
     @_builtins.property
     def loop_lag(self) -> _duration_pb2.Duration:
         """Lag of the event loop."""
+
+    @_builtins.property
+    def held_chains(self) -> Global___ChainList:
+        """All chains that the runner holds; unset unless HeartbeatResponse.list_chains asked for them."""
+
+    @_builtins.property
+    def missing_chains(self) -> Global___ChainList:
+        """Chains of HeartbeatResponse.expected_chains that the runner does not hold. Request managers
+        recover them from the journal.
+        """
 
     def __init__(
         self,
@@ -147,14 +165,67 @@ class HeartbeatRequest(_message.Message):
         loop_lag: _duration_pb2.Duration | None = ...,
         draining: _builtins.bool = ...,
         leaving: _builtins.bool = ...,
+        chains_digest: _builtins.int = ...,
+        held_chains: Global___ChainList | None = ...,
+        missing_chains: Global___ChainList | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["loop_lag", b"loop_lag", "oldest_unacknowledged", b"oldest_unacknowledged"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held_chains", b"held_chains", "loop_lag", b"loop_lag", "missing_chains", b"missing_chains", "oldest_unacknowledged", b"oldest_unacknowledged"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "draining", b"draining", "jobs", b"jobs", "leaving", b"leaving", "loop_lag", b"loop_lag", "oldest_unacknowledged", b"oldest_unacknowledged", "runner_id", b"runner_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "chains_digest", b"chains_digest", "draining", b"draining", "held_chains", b"held_chains", "jobs", b"jobs", "leaving", b"leaving", "loop_lag", b"loop_lag", "missing_chains", b"missing_chains", "oldest_unacknowledged", b"oldest_unacknowledged", "runner_id", b"runner_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatRequest: _TypeAlias = HeartbeatRequest  # noqa: Y015
+
+@_typing.final
+class ChainList(_message.Message):
+    """ChainList is a list of chains."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAINS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainEpoch]:
+        """The chains, in no order."""
+
+    def __init__(
+        self,
+        *,
+        chains: _abc.Iterable[Global___ChainEpoch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChainList: _TypeAlias = ChainList  # noqa: Y015
+
+@_typing.final
+class ChainEpoch(_message.Message):
+    """ChainEpoch identifies a chain by its request and the epoch of its assignment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Request of the chain."""
+    epoch: _builtins.int
+    """Epoch of the assignment."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChainEpoch: _TypeAlias = ChainEpoch  # noqa: Y015
 
 @_typing.final
 class HeartbeatResponse(_message.Message):
@@ -166,6 +237,13 @@ class HeartbeatResponse(_message.Message):
 
     STOP_REQUEST_IDS_FIELD_NUMBER: _builtins.int
     SUSPEND_REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    LIST_CHAINS_FIELD_NUMBER: _builtins.int
+    EXPECTED_CHAINS_FIELD_NUMBER: _builtins.int
+    ABANDONED_CHAINS_FIELD_NUMBER: _builtins.int
+    list_chains: _builtins.bool
+    """True if the digest differs from that of the requests that are RUNNING on the runner. The
+    runner sends another heartbeat at once, with held_chains.
+    """
     @_builtins.property
     def stop_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests to stop."""
@@ -174,15 +252,30 @@ class HeartbeatResponse(_message.Message):
     def suspend_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests to suspend."""
 
+    @_builtins.property
+    def expected_chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainEpoch]:
+        """RUNNING requests that held_chains lacks. The runner sends another heartbeat at once, with
+        those that it still does not hold in missing_chains.
+        """
+
+    @_builtins.property
+    def abandoned_chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainEpoch]:
+        """Chains of held_chains that belong to another runner or whose request has ended. The runner
+        abandons them without a report.
+        """
+
     def __init__(
         self,
         *,
         stop_request_ids: _abc.Iterable[_builtins.str] | None = ...,
         suspend_request_ids: _abc.Iterable[_builtins.str] | None = ...,
+        list_chains: _builtins.bool = ...,
+        expected_chains: _abc.Iterable[Global___ChainEpoch] | None = ...,
+        abandoned_chains: _abc.Iterable[Global___ChainEpoch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["stop_request_ids", b"stop_request_ids", "suspend_request_ids", b"suspend_request_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_chains", b"abandoned_chains", "expected_chains", b"expected_chains", "list_chains", b"list_chains", "stop_request_ids", b"stop_request_ids", "suspend_request_ids", b"suspend_request_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,6 +24,10 @@ SELECT e.ordinal, f.epoch AS current_epoch, s.request_id IS NOT NULL AS known,
         e.error, e.stdout, e.stderr, e.data)
  ORDER BY e.ordinal;
 
+-- name: get_fences
+-- Epochs in force of those requests that are fenced.
+SELECT request_id, epoch FROM job_log.fences WHERE request_id = ANY (:request_ids::text[]);
+
 -- name: fence
 -- Raises the epoch from which on entries are taken.
 SELECT job_log.fence(:request_ids::text[], :epochs::bigint[]);

@@ -1,7 +1,7 @@
 -- name: claim_orphans
--- Requests of runners that are gone, under their next epoch, so that nothing the old runner
--- may still say counts. Each is claimed by one request manager, for a while; the next one goes
--- on under the epoch of the first.
+-- Requests of runners that are gone or unknown, under their next epoch, so that no report of the
+-- old runner counts. Each is claimed by one request manager, for a while; the next one goes on
+-- under the epoch of the first.
 UPDATE request_manager.requests AS r
    SET epoch = r.epoch + CASE WHEN r.orphaned THEN 0 ELSE 1 END,
        orphaned = true,
@@ -12,17 +12,18 @@ UPDATE request_manager.requests AS r
                  UNION
                 SELECT h.request_id
                   FROM request_manager.requests AS h
-                  JOIN request_manager.runners AS n USING (runner_id)
-                 WHERE n.gone_at IS NOT NULL) AS lost USING (request_id)
+                  LEFT JOIN request_manager.runners AS n USING (runner_id)
+                 WHERE h.runner_id IS NOT NULL
+                   AND (n.gone_at IS NOT NULL OR n.runner_id IS NULL)) AS lost USING (request_id)
          WHERE o.claimed_until IS NULL OR o.claimed_until < now()
          ORDER BY o.priority DESC, o.request_id
          LIMIT :batch
            FOR UPDATE OF o SKIP LOCKED) AS orphan
  WHERE r.request_id = orphan.request_id
-   AND (r.orphaned OR EXISTS (SELECT
-                                FROM request_manager.runners AS n
-                               WHERE n.runner_id = r.runner_id AND n.gone_at IS NOT NULL))
-RETURNING r.request_id, r.epoch, r.state, r.wish, r.runner_id;
+   AND (r.orphaned OR NOT EXISTS (SELECT
+                                    FROM request_manager.runners AS n
+                                   WHERE n.runner_id = r.runner_id AND n.gone_at IS NULL))
+RETURNING r.request_id, r.epoch, r.state, r.wish, r.runner_id, r.losses_since;
 
 -- name: claim_unanswered
 -- Requests whose runner did not say whether it took them, likewise.
@@ -31,7 +32,14 @@ UPDATE request_manager.requests AS r
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
    AND r.runner_id IS NOT NULL AND NOT r.orphaned
-RETURNING r.request_id, r.epoch, r.state, r.wish, r.runner_id;
+RETURNING r.request_id, r.epoch, r.state, r.wish, r.runner_id, r.losses_since;
+
+-- name: outrun_fence
+-- Raises the epoch of a claimed request above the fence of its journal.
+UPDATE request_manager.requests
+   SET epoch = :to_epoch::bigint, losses_since = :to_epoch::bigint, claimed_until = NULL
+ WHERE request_id = :request_id AND epoch = :epoch AND orphaned
+RETURNING request_id;
 
 -- name: hold_claims
 -- Sets until when claimed requests are left to the one who claimed them.

@@ -19,7 +19,13 @@ UPDATE request_manager.runners
 RETURNING ARRAY(SELECT r.request_id FROM request_manager.requests AS r
                  WHERE r.runner_id = :runner_id AND r.wish = 6) AS stop,
           ARRAY(SELECT r.request_id FROM request_manager.requests AS r
-                 WHERE r.runner_id = :runner_id AND r.wish = 7) AS suspend;
+                 WHERE r.runner_id = :runner_id AND r.wish = 7) AS suspend,
+          -- As HeartbeatRequest.chains_digest of the contract.
+          COALESCE((SELECT bit_xor(('x' || left(md5(r.request_id || ' ' || r.epoch), 16))
+                                   ::bit(64)::bigint)
+                      FROM request_manager.requests AS r
+                     WHERE r.runner_id = :runner_id AND r.state = 2 AND NOT r.orphaned), 0)
+              AS chains_digest;
 
 -- name: live_runners
 -- Runners that are not gone, with how many requests each was given by whichever request manager;

@@ -1,0 +1,31 @@
+-- name: chains_of_runner
+-- Requests that are RUNNING on a runner, with the epochs of their assignments.
+SELECT request_id, epoch
+  FROM request_manager.requests
+ WHERE runner_id = :runner_id AND state = 2 AND NOT orphaned;
+
+-- name: chain_holders
+-- Where requests are, by their rows.
+SELECT request_id, epoch, state, COALESCE(runner_id, '') AS runner_id, orphaned
+  FROM request_manager.requests
+ WHERE request_id = ANY (:request_ids::text[]);
+
+-- name: orphan_missing
+-- Leaves requests to the recovery that are RUNNING on a runner which does not hold their chains.
+UPDATE request_manager.requests AS r
+   SET epoch = r.epoch + 1, orphaned = true, claimed_until = NULL
+  FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
+ WHERE r.request_id = g.request_id AND r.epoch = g.epoch
+   AND r.runner_id = :runner_id AND r.state = 2 AND NOT r.orphaned
+RETURNING r.request_id;
+
+-- name: orphan_strays
+-- Leaves requests to the recovery that a runner holds under an epoch which their rows have not
+-- reached or do not connect with it. The epoch rises above that of the runner.
+UPDATE request_manager.requests AS r
+   SET epoch = g.epoch + 1, losses_since = g.epoch + 1, orphaned = true, claimed_until = NULL,
+       runner_id = :runner_id
+  FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
+ WHERE r.request_id = g.request_id AND r.epoch <= g.epoch AND r.state IN (1, 2, 7)
+   AND NOT (r.epoch = g.epoch AND r.runner_id IS NOT DISTINCT FROM :runner_id AND NOT r.orphaned)
+RETURNING r.request_id;
