@@ -161,7 +161,7 @@ def answers_of(stack: Stack) -> None:
         RunChains=jr.RunChainsResponse(),
         ResumeChains=jr.ResumeChainsResponse(),
         StopChains=jr.StopChainsResponse(),
-        ListRunning=jr.ListRunningResponse(jobs=[samples.a_status()]),
+        ListRunning=jr.ListRunningResponse(jobs=[samples.a_status()], runner_id="jr"),
     )
 
 
@@ -169,6 +169,9 @@ async def ask(stack: Stack, example: Example) -> httpx.Response:
     headers, body = headers_and_body(example.asked)
     to_runner = example.path.startswith("/api/v1/job-chains")
     client = stack.runner_http if to_runner else stack.legacy_http
+    if example.method == "PUT" and example.path.rpartition("/")[2] in {"finish", "suspend"}:
+        running = samples.a_request(state_pb2.STATE_RUNNING)
+        stack.manager.says(Get=rm.GetResponse(request=running))
     return await client.request(example.method, example.path, headers=headers, content=body.strip())
 
 

@@ -19,6 +19,12 @@ def refusal(error: errors.SpinCycleError) -> jr.Refusal:
     return jr.Refusal(request_id=ID, error=to_message(error))
 
 
+@pytest.fixture(autouse=True)
+def runner(stack: Stack) -> None:
+    """The gateway asks the runner for its id before it sends a chain."""
+    stack.runner.says(ListRunning=jr.ListRunningResponse(runner_id="jr"))
+
+
 async def test_an_accepted_chain_is_answered_with_its_place_on_this_listener(
     stack: Stack,
 ) -> None:
@@ -30,6 +36,7 @@ async def test_an_accepted_chain_is_answered_with_its_place_on_this_listener(
     assert answer.content == b""
     assert answer.headers["location"] == f"http://{stack.gateway.runner_address}{CHAINS}/{ID}"
     assert answer.headers["x-spincycle-version"] == VERSION
+    assert stack.runner.last("RunChains").runner_id == "jr"
     chain = stack.runner.last("RunChains").assignments[0].job_chain
     assert chain.request_id == ID
     assert {job.id for job in chain.jobs} == {"aaaa", "zzzz"}

@@ -9,6 +9,7 @@ from tests.conformance.samples import ID
 from spincycle import errors
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.status import to_message
+from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_report_pb2, state_pb2
 
 JSON = {"Content-Type": "application/json"}
@@ -21,6 +22,14 @@ def refusing(error: errors.SpinCycleError) -> coordination_pb2.ReportResponse:
 
 
 TAKEN = coordination_pb2.ReportResponse(results=[coordination_pb2.ReportResult(request_id=ID)])
+
+
+@pytest.fixture(autouse=True)
+def running(stack: Stack) -> None:
+    """The request runs on a runner, under an epoch that the original's runners do not know."""
+    request = samples.a_request(state_pb2.STATE_RUNNING)
+    request.runner_id, request.epoch = "jr", 4
+    stack.manager.says(Get=rm.GetResponse(request=request))
 
 
 async def test_a_finish_counts_for_the_request_of_the_path(stack: Stack) -> None:
@@ -41,11 +50,12 @@ async def test_a_finish_counts_for_the_request_of_the_path(stack: Stack) -> None
         state=state_pb2.STATE_COMPLETE,
         finished_at=Timestamp(seconds=1_767_225_600, nanos=500_000_000),
         finished_jobs=4,
+        epoch=4,
     )
 
 
 async def test_a_finish_of_a_request_that_has_ended_is_a_conflict(stack: Stack) -> None:
-    stack.manager.says(Finish=errors.InvalidState(ID, "COMPLETE", "RUNNING"))
+    stack.manager.says(Get=rm.GetResponse(request=samples.a_request()))
 
     answer = await stack.legacy_http.put(ONE + "/finish", headers=JSON, content=b'{"state":3}')
 
@@ -81,7 +91,9 @@ async def test_a_suspended_chain_is_reported_whole(stack: Stack) -> None:
 
     assert answer.status_code == 200
     assert answer.content == b""
-    saved = stack.manager.last("Report").reports[0].suspended
+    report = stack.manager.last("Report")
+    saved = report.reports[0].suspended
+    assert (report.runner_id, saved.epoch) == ("jr", 4)
     assert saved.request_id == ID
     assert dict(saved.total_job_tries) == {"aaaa": 3}
     assert dict(saved.latest_run_job_tries) == {"aaaa": 1}
@@ -149,7 +161,7 @@ async def test_progress_is_answered_with_null(stack: Stack) -> None:
     assert answer.text == "null\n"
     assert answer.headers["content-type"] == "application/json"
     progress = stack.manager.last("Report").reports[0].progress
-    assert (progress.request_id, progress.finished_jobs) == (ID, 7)
+    assert (progress.request_id, progress.finished_jobs, progress.epoch) == (ID, 7, 4)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +170,7 @@ async def test_progress_is_answered_with_null(stack: Stack) -> None:
 async def test_progress_of_a_request_that_does_not_run_is_taken_and_dropped(
     stack: Stack, error: errors.SpinCycleError
 ) -> None:
-    stack.manager.says(Report=refusing(error))
+    stack.manager.says(Get=error, Report=refusing(error))
 
     answer = await stack.legacy_http.put(
         ONE + "/progress", headers=JSON, content=f'{{"requestId":"{ID}"}}'

@@ -71,9 +71,7 @@ class FinishRequest(_message.Message):
     finished_jobs: _builtins.int
     """Jobs that are COMPLETE."""
     epoch: _builtins.int
-    """Epoch that the runner was given with the chain; 0 means that the caller knows none, as
-    the original's runners do, and is taken only while the request is RUNNING.
-    """
+    """Epoch that the runner was assigned with the chain, from 1."""
     reason: _builtins.str
     """Why, where that is not plain."""
     @_builtins.property

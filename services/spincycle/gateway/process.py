@@ -53,7 +53,9 @@ class Gateway:
         self._api = self._listener(self.router, bind(config.listen))
         self._legacy: Listener | None = None
         if config.legacy_runner_listen:
-            calls = RunnerCallRoutes(backends.coordination, backends.journal).routes()
+            calls = RunnerCallRoutes(
+                backends.request_manager, backends.coordination, backends.journal
+            ).routes()
             routes = [*public, *calls]
             self._legacy = self._listener(
                 Router([*routes, openapi_route(routes)]),

@@ -34,7 +34,9 @@ LAST_RETRY = 2.0
 
 Report = coordination_pb2.RunnerReport
 
-FOR_GOOD = frozenset({"STALE_EPOCH", "INVALID_STATE", "REQUEST_NOT_FOUND", "INVALID_INPUT"})
+FOR_GOOD = frozenset(
+    {"STALE_EPOCH", "INVALID_STATE", "REQUEST_NOT_FOUND", "INVALID_INPUT", "INVALID_CHAIN"}
+)
 """Refusals after which a saved state is not sent again."""
 
 ABANDON = frozenset({"STALE_EPOCH"})

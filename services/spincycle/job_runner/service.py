@@ -85,7 +85,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         async for request in request_iterator:
             epoch = request.epoch or epoch
             addressee = request.runner_id or addressee
-            if addressee not in ("", self._runner_id()):
+            if addressee != self._runner_id():
                 # Read to its end all the same: who is still sending may not hear why it failed.
                 continue
             if request.HasField("suspended_job_chain"):
@@ -126,7 +126,9 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         running = self._runner.running(
             request.filter.request_id, request.filter.limit or MAX_RUNNING
         )
-        return rpc.ListRunningResponse(jobs=[encode_status(status) for status in running])
+        return rpc.ListRunningResponse(
+            jobs=[encode_status(status) for status in running], runner_id=self._runner_id()
+        )
 
     async def ExplainChain(
         self, request: rpc.ExplainChainRequest, context: Context
@@ -210,8 +212,8 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         told.set_result(None)
 
     def _check_addressee(self, runner_id: str) -> None:
-        if runner_id not in ("", self._runner_id()):
-            raise WrongRunner(runner_id, self._runner_id())
+        if runner_id != self._runner_id():
+            raise WrongRunner(runner_id or "(none named)", self._runner_id())
 
 
 def encode_happening(happening: Happening, order: int) -> bytes:

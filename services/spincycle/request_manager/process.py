@@ -45,6 +45,7 @@ from spincycle.request_manager.reports import Presence, Reports
 from spincycle.request_manager.runner_store import RunnerStore
 from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.running import RunningJobs
+from spincycle.request_manager.saved_chain import adopt
 from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.spec_keeper import SpecKeeper
@@ -126,7 +127,7 @@ class RequestManager:
         )
         self.reconciler = Reconciler(runner_store, self.changes)
         self.presence = Presence(runner_store, self._runners, self.changes, self.dispatcher.look)
-        self.reports = reports = Reports(store, self.changes, self.dispatcher)
+        self.reports = reports = Reports(store, self.changes, self.dispatcher, adopt)
         self.figures = Figures()
         name_figures(self.figures, store, self.dispatcher, self.recovery)
         self.figures.batches(creation.coalescers | reports.coalescers | control.coalescers)

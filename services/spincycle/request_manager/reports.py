@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -26,6 +28,12 @@ from spincycle.state import State
 
 R = TypeVar("R", Finished, Progressed, Suspended)
 
+Adopt = Callable[[bytes, bytes], bytes]
+"""Puts the archived chain into a saved state, as `saved_chain.adopt`."""
+
+IN_A_THREAD_FROM = 1024 * 1024
+"""Bytes of a saved state from which adopting it would block the event loop for too long."""
+
 ENDS = frozenset({State.COMPLETE, State.FAIL, State.STOPPED})
 """States in which a runner can report a request to have ended."""
 
@@ -33,8 +41,11 @@ ENDS = frozenset({State.COMPLETE, State.FAIL, State.STOPPED})
 class Reports:
     """Takes reports of runners, each moved by a compare-and-set on state and epoch."""
 
-    def __init__(self, store: RequestStore, changes: Changes, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, store: RequestStore, changes: Changes, dispatcher: Dispatcher, adopt: Adopt
+    ) -> None:
         self._store = store
+        self._adopt = adopt
         self._changes = changes
         self._dispatcher = dispatcher
         self._finishes = Coalescer[Finished, None](self._finish)
@@ -57,8 +68,11 @@ class Reports:
             StaleEpoch: another runner has the request now.
             InvalidState: the request has ended otherwise.
             RequestNotFound: there is no such request.
-            InvalidInput: the report says something impossible.
+            InvalidInput: the report has no epoch, or a state in which no request ends.
+            InvalidChain: the saved chain is not the one that was planned.
         """
+        if report.epoch < 1:
+            raise InvalidInput("a report carries the epoch of the assignment, from 1", "epoch")
         match report:
             case Finished():
                 if report.state not in ENDS:
@@ -71,7 +85,19 @@ class Reports:
             case Progressed():
                 await self._progresses.submit(report)
             case Suspended():
-                await self._suspensions.submit(report)
+                await self._suspensions.submit(await self._adopted(report))
+
+    async def _adopted(self, report: Suspended) -> Suspended:
+        """The report with the archived chain in its state."""
+        archived = (await self._store.job_chains([report.request_id])).get(report.request_id)
+        if archived is None:
+            raise RequestNotFound(report.request_id)
+        saved = report.suspended_job_chain
+        if len(saved) > IN_A_THREAD_FROM:
+            adopted = await asyncio.to_thread(self._adopt, archived, saved)
+        else:
+            adopted = self._adopt(archived, saved)
+        return replace(report, suspended_job_chain=adopted)
 
     async def _finish(self, reports: Sequence[Finished]) -> list[BaseException | None]:
         newest = list({report.request_id: report for report in reports}.values())

@@ -147,7 +147,7 @@ async def test_the_character_nul_is_refused_with_the_name_of_its_field(
 async def test_an_impossible_number_in_a_report_harms_no_other_report(
     manager: Manager, report: dict[str, object], field: str
 ) -> None:
-    unknown = coordination_pb2.RunnerReport(progress={"request_id": "nobody"})
+    unknown = coordination_pb2.RunnerReport(progress={"request_id": "nobody", "epoch": 1})
 
     impossible, fine = (
         await manager.coordination.Report(

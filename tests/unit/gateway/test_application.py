@@ -67,7 +67,9 @@ def api(empty_backends: Backends) -> Application:
             *RequestRoutes(manager, empty_backends.specs, 10).routes(),
             *JournalRoutes(empty_backends.job_log).routes(),
             *RunningRoutes(manager).routes(),
-            *RunnerCallRoutes(empty_backends.coordination, empty_backends.journal).routes(),
+            *RunnerCallRoutes(
+                empty_backends.request_manager, empty_backends.coordination, empty_backends.journal
+            ).routes(),
             *ActionRoutes(manager, empty_backends.specs).routes(),
             *EventRoutes(manager, 1, 10).routes(),
             *JobRunnerRoutes(empty_backends.job_runner, "http://x").routes()[:3],

@@ -187,10 +187,8 @@ async def test_a_runner_lists_its_chains_confirms_what_it_lacks_and_abandons_wha
     await present.close()
 
     digest, listing, confirming = manager[0].beats[:3]
-    assert (
-        digest.chains_digest
-        == HeldChains(lambda: {"kept": 3, "newer": 5, "ended": 2}, dict).digest()
-    )
+    before = {"kept": 3, "newer": 5, "ended": 2}
+    assert digest.chains_digest == HeldChains(lambda: before, dict).digest()
     assert not digest.HasField("held_chains")
     assert {each.request_id: each.epoch for each in listing.held_chains.chains} == before
     assert list(confirming.missing_chains.chains) == [chain("lost", 7)]

@@ -90,7 +90,7 @@ class RunChainsRequest(_message.Message):
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner they are meant for; empty to take whichever serves at the address."""
+    """Runner they are meant for."""
     @_builtins.property
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """The chains."""
@@ -146,7 +146,7 @@ class ResumeChainsRequest(_message.Message):
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     SUSPENDED_JOB_CHAINS_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner they are meant for; empty to take whichever serves at the address."""
+    """Runner they are meant for."""
     @_builtins.property
     def suspended_job_chains(self) -> _containers.RepeatedCompositeFieldContainer[_suspended_job_chain_pb2.SuspendedJobChain]:
         """The chains, each with the epoch of its new assignment."""
@@ -204,9 +204,7 @@ class UploadChainRequest(_message.Message):
     JOB_CHAIN_FIELD_NUMBER: _builtins.int
     SUSPENDED_JOB_CHAIN_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner it is meant for; empty to take whichever serves at the address. Set in the first
-    part.
-    """
+    """Runner it is meant for. Set in the first part."""
     epoch: _builtins.int
     """Epoch of the request; see FinishRequest.epoch. Set in the first part."""
     @_builtins.property
@@ -392,6 +390,9 @@ class ListRunningResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: _builtins.int
+    RUNNER_ID_FIELD_NUMBER: _builtins.int
+    runner_id: _builtins.str
+    """Id of the runner."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.JobStatus]:
         """The jobs, by the start of their try."""
@@ -400,10 +401,11 @@ class ListRunningResponse(_message.Message):
         self,
         *,
         jobs: _abc.Iterable[_status_pb2.JobStatus] | None = ...,
+        runner_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "runner_id", b"runner_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -466,7 +468,7 @@ class WatchJobsRequest(_message.Message):
     RESUME_FIELD_NUMBER: _builtins.int
     AFTER_ORDER_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner it is meant for; empty to take whichever serves at the address."""
+    """Runner it is meant for."""
     resume: _builtins.bool
     """Go on after an event that was seen rather than with what happens from now on."""
     after_order: _builtins.int

@@ -103,8 +103,8 @@ class JobRunnerServiceServicer:
         one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
         FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
         runner).
-        FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
-        address has another runner id.
+        FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the runner at this address
+        has another id, or the call names none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

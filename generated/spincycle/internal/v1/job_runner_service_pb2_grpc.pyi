@@ -30,8 +30,8 @@ class JobRunnerServiceStub:
     one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
     FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
     runner).
-    FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
-    address has another runner id.
+    FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the runner at this address
+    has another id, or the call names none.
     """
     ResumeChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.ResumeChainsRequest, _job_runner_service_pb2.ResumeChainsResponse]
     """ResumeChains goes on with chains that ran before, as RunChains starts new ones, with
@@ -102,8 +102,8 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
         FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
         runner).
-        FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the process at this
-        address has another runner id.
+        FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the runner at this address
+        has another id, or the call names none.
         """
 
     @_abc_1.abstractmethod

@@ -58,7 +58,9 @@ class JobRunnerRoutes:
     async def run(self, call: Call) -> Answer:
         """200, nothing, and where the chain is."""
         chain = await decode(call, JOB_CHAIN)
-        asked = jr.RunChainsRequest(assignments=[jr.Assignment(job_chain=chain)])
+        asked = jr.RunChainsRequest(
+            runner_id=await self._runner_id(), assignments=[jr.Assignment(job_chain=chain)]
+        )
         answer = await self._runner.ask(self._runner.stub.RunChains, asked)
         return self._taken(chain.request_id, answer.refusals)
 
@@ -67,9 +69,16 @@ class JobRunnerRoutes:
         saved = await decode(call, SUSPENDED_JOB_CHAIN)
         if not saved.HasField("job_chain"):
             raise HttpError(400, "invalid proto.SuspendedJobChain: jobChain must be set")
-        asked = jr.ResumeChainsRequest(suspended_job_chains=[saved])
+        asked = jr.ResumeChainsRequest(
+            runner_id=await self._runner_id(), suspended_job_chains=[saved]
+        )
         answer = await self._runner.ask(self._runner.stub.ResumeChains, asked)
         return self._taken(saved.request_id, answer.refusals)
+
+    async def _runner_id(self) -> str:
+        # The original's request managers know runners by their URL alone.
+        asked = jr.ListRunningRequest(filter=status_pb2.StatusFilter(limit=1))
+        return (await self._runner.ask(self._runner.stub.ListRunning, asked)).runner_id
 
     def _taken(self, request_id: str, refusals: Iterable[jr.Refusal]) -> Answer:
         for refusal in refusals:

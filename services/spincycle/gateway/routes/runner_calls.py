@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from spincycle.errors import InvalidInput, InvalidState, RequestNotFound, ServiceUnavailable
+from spincycle.errors import (
+    InvalidInput,
+    InvalidState,
+    RequestNotFound,
+    ServiceUnavailable,
+    SpinCycleError,
+)
 from spincycle.gateway.backends import Backend
 from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call, nothing
@@ -24,19 +30,27 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceStub,
 )
 from spincycle.rpc.status import from_message
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1 import request_pb2, state_pb2
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 
 _IGNORED = frozenset({RequestNotFound.reason, InvalidState.reason})
 """Progress that comes too late, or of a request that nobody knows, harms nothing."""
 
 
 class RunnerCallRoutes:
-    """Ends, saved states, progress and journal entries; their senders know no epoch."""
+    """Ends, saved states, progress and journal entries.
+
+    Their senders know neither their runner id nor the epoch; both are read from the request.
+    """
 
     def __init__(
         self,
+        request_manager: Backend[RequestManagerServiceStub],
         coordination: Backend[RunnerCoordinationServiceStub],
         journal: Backend[JournalServiceStub],
     ) -> None:
+        self._manager = request_manager
         self._coordination = coordination
         self._journal = journal
 
@@ -66,6 +80,7 @@ class RunnerCallRoutes:
         """200 and nothing; the request is the one of the path."""
         asked = await decode(call, FINISH_REQUEST)
         asked.request_id = call.params["request_id"]
+        asked.epoch = (await self._running(asked.request_id)).epoch
         await self._coordination.ask(self._coordination.stub.Finish, asked)
         return nothing()
 
@@ -77,7 +92,10 @@ class RunnerCallRoutes:
         _check_id("proto.SuspendedJobChain", saved.request_id, request_id)
         if not saved.HasField("job_chain"):
             raise InvalidInput("invalid proto.SuspendedJobChain: jobChain must be set", "jobChain")
-        await self._report(coordination_pb2.RunnerReport(suspended=saved))
+        request = await self._running(request_id)
+        saved.epoch = request.epoch
+        report = coordination_pb2.RunnerReport(suspended=saved)
+        await self._report(request.runner_id, report)
         return nothing()
 
     async def progress(self, call: Call) -> Answer:
@@ -88,7 +106,13 @@ class RunnerCallRoutes:
                 "invalid proto.StatusProgress: RequestId is empty, must be set", "requestId"
             )
         _check_id("proto.StatusProgress", progress.request_id, call.params["request_id"])
-        await self._report(coordination_pb2.RunnerReport(progress=progress), _IGNORED)
+        try:
+            request = await self._running(progress.request_id)
+            progress.epoch = request.epoch
+            await self._report(request.runner_id, coordination_pb2.RunnerReport(progress=progress))
+        except SpinCycleError as refused:
+            if refused.reason not in _IGNORED:
+                raise
         return Answer(to_text(None))
 
     async def add(self, call: Call) -> Answer:
@@ -110,15 +134,24 @@ class RunnerCallRoutes:
                     return
         raise ServiceUnavailable(self._journal.name, self._journal.address)
 
-    async def _report(
-        self,
-        report: coordination_pb2.RunnerReport,
-        ignored: frozenset[str] = frozenset(),
-    ) -> None:
-        asked = coordination_pb2.ReportRequest(reports=[report])
+    async def _running(self, request_id: str) -> request_pb2.Request:
+        """The request, which is RUNNING: its runner and epoch are those of the caller.
+
+        Raises:
+            RequestNotFound, InvalidState: it does not exist, or is not RUNNING.
+        """
+        asked = rm.GetRequest(request_id=request_id)
+        request = (await self._manager.ask(self._manager.stub.Get, asked)).request
+        if request.state != state_pb2.STATE_RUNNING:
+            state = state_pb2.State.Name(request.state).removeprefix("STATE_")
+            raise InvalidState(request_id, state, "RUNNING")
+        return request
+
+    async def _report(self, runner_id: str, report: coordination_pb2.RunnerReport) -> None:
+        asked = coordination_pb2.ReportRequest(runner_id=runner_id, reports=[report])
         answer = await self._coordination.ask(self._coordination.stub.Report, asked)
         for result in answer.results:
-            if result.HasField("refused") and result.refused.reason not in ignored:
+            if result.HasField("refused"):
                 raise from_message(result.refused)
 
 

@@ -1,11 +1,11 @@
 -- name: finish_requests
 -- Ends requests whose runner says so. A report can overtake the note that the runner took the
--- request, so PENDING and SUSPENDED ones count as running here. Epoch 0 knows no epoch and is
--- taken only for what is RUNNING.
+-- request, so PENDING and SUSPENDED ones count as running here. A runner's clock may be behind: no
+-- request ends before it was created.
 UPDATE request_manager.requests AS r
    SET state = g.state,
-       started_at = COALESCE(r.started_at, LEAST(g.finished_at, now())),
-       finished_at = g.finished_at,
+       started_at = COALESCE(r.started_at, GREATEST(LEAST(g.finished_at, now()), r.created_at)),
+       finished_at = GREATEST(g.finished_at, r.created_at),
        finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
        rolled_back_jobs = 0,
        reason = CASE WHEN g.reason = '' AND g.state = 6 THEN r.reason ELSE g.reason END,
@@ -17,7 +17,7 @@ UPDATE request_manager.requests AS r
               :finished_ats::timestamptz[], :finished_jobs::integer[], :reasons::text[])
     AS g (request_id, epoch, state, finished_at, finished_jobs, reason)
  WHERE r.request_id = g.request_id
-   AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) OR g.epoch = 0 AND r.state = 2)
+   AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
 RETURNING r.request_id, r.max_running IS NOT NULL AS limited;
 
 -- name: progress_requests
@@ -29,7 +29,7 @@ UPDATE request_manager.requests AS r
               :rolled_back_jobs::integer[])
     AS g (request_id, epoch, finished_jobs, rolled_back_jobs)
  WHERE r.request_id = g.request_id
-   AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) OR g.epoch = 0 AND r.state = 2)
+   AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
 RETURNING r.request_id;
 
 -- name: suspend_requests
@@ -53,8 +53,7 @@ WITH given AS (
            not_before = now() + g.wait
       FROM given AS g
      WHERE r.request_id = g.request_id
-       AND (r.epoch = g.epoch AND r.state IN (1, 2, 7) AND r.runner_id IS NOT NULL
-            OR g.epoch = 0 AND r.state = 2)
+       AND r.epoch = g.epoch AND r.state IN (1, 2, 7) AND r.runner_id IS NOT NULL
  RETURNING r.request_id, r.state, g.suspended_job_chain
 ), kept AS (
     INSERT INTO request_manager.suspended_job_chains (request_id, suspended_job_chain)

@@ -1,0 +1,58 @@
+"""The saved state of a suspended request, held against its archived chain."""
+
+from __future__ import annotations
+
+from spincycle.errors import InvalidChain
+from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
+
+
+def adopt(archived: bytes, suspended: bytes) -> bytes:
+    """The saved state with the archived chain in it: only states and data of jobs are adopted.
+
+    Both are serialized. So what runs after a resumption is what was planned, whatever the runner
+    sent back.
+
+    Raises:
+        InvalidChain: the runner's chain has other jobs, types, bytes, arguments or edges.
+    """
+    state = suspended_job_chain_pb2.SuspendedJobChain.FromString(suspended)
+    planned = job_chain_pb2.JobChain.FromString(archived)
+    saved = state.job_chain
+    _check_same(state.request_id, planned, saved)
+    by_id = {job.id: job for job in saved.jobs}
+    for job in planned.jobs:
+        kept = by_id[job.id]
+        job.state = kept.state
+        if kept.HasField("data"):
+            job.data.CopyFrom(kept.data)
+    planned.state = saved.state
+    planned.finished_jobs = saved.finished_jobs
+    state.job_chain.CopyFrom(planned)
+    return state.SerializeToString()
+
+
+def _check_same(
+    request_id: str, planned: job_chain_pb2.JobChain, saved: job_chain_pb2.JobChain
+) -> None:
+    jobs = {job.id: job for job in saved.jobs}
+    if len(jobs) != len(saved.jobs) or jobs.keys() != {job.id for job in planned.jobs}:
+        raise InvalidChain(request_id, "the saved chain does not have the jobs of the archived one")
+    for job in planned.jobs:
+        other = jobs[job.id]
+        for name in ("type", "bytes", "args"):
+            if getattr(job, name) != getattr(other, name):
+                raise InvalidChain(
+                    request_id,
+                    f'job {job.id} ("{job.name}") of the saved chain has other {name} than in the '
+                    "archived one",
+                )
+    if _edges(planned) != _edges(saved):
+        raise InvalidChain(request_id, "the saved chain has other edges than the archived one")
+
+
+def _edges(chain: job_chain_pb2.JobChain) -> set[tuple[str, str]]:
+    return {
+        (adjacent.job_id, next_id)
+        for adjacent in chain.adjacency_list
+        for next_id in adjacent.next_job_ids
+    }

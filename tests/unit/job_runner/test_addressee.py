@@ -1,0 +1,27 @@
+"""A runner takes only calls that name it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.job_runner.stage import Stage
+
+from spincycle.errors import WrongRunner
+from spincycle.internal.v1 import job_runner_service_pb2 as rpc
+from spincycle.job_runner.service import JobRunnerService, encode_happening
+from spincycle.job_runner.watchers import Watchers
+
+
+@pytest.mark.parametrize("named", ["", "another"])
+async def test_a_call_for_another_runner_or_for_none_is_refused(stage: Stage, named: str) -> None:
+    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "me", "address")
+    for call, asked in (
+        (service.RunChains, rpc.RunChainsRequest(runner_id=named)),
+        (service.ResumeChains, rpc.ResumeChainsRequest(runner_id=named)),
+    ):
+        with pytest.raises(WrongRunner):
+            await call(asked, None)  # type: ignore[arg-type] # no context is needed
+    with pytest.raises(WrongRunner):
+        await anext(service.WatchJobs(rpc.WatchJobsRequest(runner_id=named), None))  # type: ignore[arg-type]
+
+    listed = await service.ListRunning(rpc.ListRunningRequest(), None)  # type: ignore[arg-type]
+    assert listed.runner_id == "me"
