@@ -29,7 +29,7 @@ def a_request(
     if state != state_pb2.STATE_PENDING:
         request.started_at.CopyFrom(STARTED)
     if state == state_pb2.STATE_RUNNING:
-        request.runner_address = "10.0.0.7:32311"
+        request.runner_address = "10.0.0.7:32321"
         request.finished_jobs = 1
     if state == state_pb2.STATE_COMPLETE:
         request.finished_at.CopyFrom(FINISHED)

@@ -64,7 +64,7 @@ async def test_changes_come_as_events_whose_id_is_the_cursor(stack: Stack) -> No
     first, second, third = (json.loads(event["data"]) for event in events[:3])
     assert first["requestId"] == ID
     assert first["revision"] == 1
-    assert first["snapshot"]["request"]["jrURL"] == "http://10.0.0.7:32311"
+    assert first["snapshot"]["request"]["jrURL"] == "http://10.0.0.7:32321"
     assert first["snapshot"]["jobs"] == [json.loads(samples.STATUS)]
     assert second["job"] == json.loads(samples.STATUS)
     assert third["request"]["state"] == 3

@@ -144,7 +144,7 @@ async def test_a_list_leaves_arguments_and_chain_out(stack: Stack) -> None:
     assert answer.text == (
         f'[{{{LISTED}{COUNTS}}},{{"id":"{ID}","type":"drain","state":2,"user":"dana",'
         '"createdAt":"2027-01-15T08:00:00.12Z","startedAt":"2027-01-15T08:00:01Z",'
-        '"finishedAt":null,"totalJobs":3,"finishedJobs":1,"jrURL":"http://10.0.0.7:32311"}]\n'
+        '"finishedAt":null,"totalJobs":3,"finishedJobs":1,"jrURL":"http://10.0.0.7:32321"}]\n'
     )
 
 

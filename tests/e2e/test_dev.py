@@ -65,8 +65,7 @@ async def test_internal_listeners_are_sockets_that_other_accounts_cannot_reach(
 
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     names = {"job-log", "request-manager", "job-runner"}
-    assert {path.name for path in directory.iterdir()} == names
-    assert all(path.is_socket() for path in directory.iterdir())
+    assert {path.name for path in directory.iterdir() if path.is_socket()} == names
 
     dev.signal(signal.SIGTERM)
     assert await dev.ended() == 0

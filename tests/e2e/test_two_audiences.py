@@ -78,7 +78,7 @@ def grpcurl() -> Iterator[str]:
 
 def sockets(stack: Stack) -> dict[str, Path]:
     directory = (stack.home / LINK).resolve()
-    return {path.name: path for path in directory.iterdir()}
+    return {path.name: path for path in directory.iterdir() if path.is_socket()}
 
 
 def listening_ports(pid: int) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,9 @@ LINK = "sockets"
 """Name under which the data directory links to it."""
 
 _PREFIX = "spincycle-"
+_OWNER = "owner"
+"""File that names the data directory."""
+
 _LONGEST = 80
 """Bytes of its path; the kernel allows 107 for a socket's, the name of the socket included."""
 
@@ -27,38 +31,56 @@ class SocketDirectory:
         """Make it, and remove the one that a stack of this data directory left behind.
 
         Raises:
-            StackError: no directory for it is short enough.
+            StackError: there is no safe and short place for it.
             OSError: it cannot be made.
         """
+        self._home = home
         self._link = home / LINK
         self.remove()
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_parent()))
+        (self.path / _OWNER).write_text(self._identity())
         self._link.symlink_to(self.path)
 
     def remove(self) -> None:
-        """Delete the directory and the link. Idempotent."""
+        """Delete the directory and the link. Idempotent.
+
+        A link in a copy of the data directory still names the directory of the original's stack,
+        which is left alone.
+        """
         if not self._link.is_symlink():
             return
         target = self._link.readlink()
-        if target.name.startswith(_PREFIX) and not target.is_symlink() and _is_own(target):
+        if not target.is_symlink() and _read(target / _OWNER) == self._identity():
             shutil.rmtree(target, ignore_errors=True)
         self._link.unlink()
 
+    def _identity(self) -> str:
+        found = self._home.stat()
+        return f"{found.st_dev} {found.st_ino} {self._home}"
+
 
 def _parent() -> Path:
-    named = [os.environ.get("XDG_RUNTIME_DIR"), "/tmp", tempfile.gettempdir()]  # noqa: S108 # for mkdtemp
-    for name in filter(None, named):
-        path = Path(name)
-        if path.is_absolute() and len(name.encode()) < _LONGEST and os.access(path, os.W_OK):
-            return path
+    for name in ("/tmp", "/var/tmp", tempfile.gettempdir()):  # noqa: S108 # for mkdtemp
+        if len(name.encode()) < _LONGEST and os.access(name, os.W_OK) and _is_safe(Path(name)):
+            return Path(name)
     raise StackError(
-        "no directory for Unix sockets: neither XDG_RUNTIME_DIR nor /tmp nor TMPDIR can be "
-        f"written to and has a path shorter than {_LONGEST} bytes"
+        "no directory for Unix sockets: of /tmp, /var/tmp and TMPDIR none can be written to, has a "
+        f"path shorter than {_LONGEST} bytes, and is safe from renaming by other accounts"
     )
 
 
-def _is_own(path: Path) -> bool:
+def _is_safe(path: Path) -> bool:
+    """Whether no other account but root can rename or delete what this account makes there."""
+    for each in (path.absolute(), *path.absolute().parents):
+        found = each.stat()
+        is_open = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+        if found.st_uid not in (0, os.geteuid()) or is_open:
+            return False
+    return True
+
+
+def _read(path: Path) -> str:
     try:
-        return path.stat().st_uid == os.geteuid()
+        return path.read_text()
     except OSError:
-        return False
+        return ""

@@ -31,6 +31,7 @@ from spincycle.http_listener import Listener, address_of, bind
 from spincycle.metrics.figures import Figures
 from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, service_command
+from spincycle.rpc.peer import Peer
 from spincycle.rpc.tls import dialer
 
 
@@ -172,7 +173,20 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
         )
         async with served(gateway.figures, config.metrics), asyncio.TaskGroup() as tasks:
             tasks.create_task(gateway.serve())
+            checks = [
+                tasks.create_task(peer.check(dialer(config.tls)))
+                for peer in (
+                    Peer(
+                        "request_manager",
+                        config.request_manager,
+                        "spincycle.internal.v1.RunnerCoordinationService",
+                    ),
+                    Peer("job_log", config.job_log, "spincycle.internal.v1.JournalService"),
+                )
+            ]
             await shutdown.wait()
+            for check in checks:
+                check.cancel()
             gateway.end()
     finally:
         await backends.close()

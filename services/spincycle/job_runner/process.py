@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 
 import structlog
@@ -36,10 +36,15 @@ from spincycle.metrics.figures import Figures
 from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, keep_up, service_command
 from spincycle.pulse import SLOW_AFTER
+from spincycle.rpc.address import WILDCARDS, host_of
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL
+from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
+
+COORDINATION = "spincycle.internal.v1.RunnerCoordinationService"
+JOURNAL = "spincycle.internal.v1.JournalService"
 
 LAST_WORDS = 5.0
 """Seconds to hand over the last reports after all chains have ended."""
@@ -56,6 +61,11 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     server.listen_for_probes(config.health.listen)
     dial = dialer(config.tls)
     address = config.advertise or internal.address
+    if host_of(address) in WILDCARDS:
+        raise ConfigError(
+            f"advertise: set it to the host:port at which request managers reach this runner; "
+            f"nobody can call {address}"
+        )
 
     journal = JournalStream(config.job_log, dial)
     lease = Lease()
@@ -105,9 +115,14 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
             partial(add_JobRunnerServiceServicer_to_server, service),
         )
     )
+    peers = [
+        Peer("request_manager", config.request_manager, COORDINATION),
+        Peer("job_log", config.job_log, JOURNAL),
+    ]
     vitals = Vitals(
         ready=[
             presence.is_heard,
+            *(peer.is_right for peer in peers),
             lambda: not runner.draining,
             lambda: journal.oldest_unacknowledged < SLOW_AFTER,
         ],
@@ -122,16 +137,15 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
             served(_figures(runner, journal, server), config.metrics),
             asyncio.TaskGroup() as group,
         ):
-            tasks = [
-                group.create_task(keep_up(duty, work))
-                for duty, work in (
-                    ("journal", journal.run),
-                    ("reports", lambda: outbox.run(lambda: presence.runner_id, runner.abandon)),
-                    ("presence", presence.run),
-                    ("live output", output.run),
-                    ("health", lambda: server.health.keep(vitals)),
-                )
-            ]
+            duties: dict[str, Callable[[], Coroutine[None, None, None]]] = {
+                "journal": journal.run,
+                "reports": lambda: outbox.run(lambda: presence.runner_id, runner.abandon),
+                "presence": presence.run,
+                "live output": output.run,
+                "health": lambda: server.health.keep(vitals),
+                **{f"check of {peer.setting}": partial(peer.check, dial) for peer in peers},
+            }
+            tasks = [group.create_task(keep_up(duty, work)) for duty, work in duties.items()]
             await shutdown.wait()
             await server.health.end()
             await _drain(config, runner, presence, outbox)

@@ -21,8 +21,9 @@ from spincycle.request_manager.translate import (
     join_suspended,
     report_request_id,
 )
-from spincycle.rpc.address import is_unix
+from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
+from spincycle.shortening import shortened
 from spincycle.v1 import request_report_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -55,6 +56,12 @@ class RunnerCoordinationService(
     async def Register(
         self, request: coordination_pb2.RegisterRequest, context: Context
     ) -> coordination_pb2.RegisterResponse:
+        if request.address and not is_address(request.address):
+            raise InvalidInput(
+                f'"{shortened(request.address, 100)}" is not an address of a runner; it must be '
+                "host:port or unix:/path",
+                "address",
+            )
         if is_unix(request.address) and not is_unix(context.peer()):
             raise InvalidInput(
                 f"{request.address} is a Unix socket of the runner's machine, and the runner is "

@@ -56,6 +56,7 @@ from spincycle.request_manager.views import Views
 from spincycle.request_manager.watch import Watch
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
+from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.texts import check_texts
 from spincycle.rpc.tls import dialer
@@ -223,10 +224,12 @@ async def _work(
 ) -> None:
     """Do what goes on beside the calls, until asked to end."""
     loops = (manager.dispatcher.pulse, manager.recovery.pulse)
+    job_log = Peer("job_log", config.job_log, "spincycle.internal.v1.JournalService")
     vitals = Vitals(
         ready=[
             lambda: database.reachable,
             lambda: manager.telling.hears,
+            job_log.is_right,
             *(loop.is_quick for loop in loops),
         ],
         live=[loop.is_alive for loop in loops],
@@ -242,6 +245,7 @@ async def _work(
             "telling others": manager.telling.tell,
             "hearing others": lambda: manager.telling.hear(config.database),
             "health": lambda: server.health.keep(vitals),
+            "check of job_log": lambda: job_log.check(dialer(config.tls)),
             "reload": lambda: _reload(manager.specs, reloads),
         }
         if config.specs_interval:

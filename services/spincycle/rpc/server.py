@@ -6,12 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from grpc_channelz.v1 import channelz
 
 from spincycle.config import ConfigError, TlsConfig
-from spincycle.rpc.address import check_listen, is_unix, socket_path
+from spincycle.rpc.address import host_of, is_unix, socket_path
 from spincycle.rpc.calls import CallInterceptor, Check
 from spincycle.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from spincycle.rpc.health import Health
@@ -26,6 +27,7 @@ from spincycle.rpc.limits import (
     Audience,
     milliseconds,
 )
+from spincycle.rpc.listen_address import check_listen
 from spincycle.rpc.reflection import add_reflection
 from spincycle.rpc.tls import server_credentials
 
@@ -34,8 +36,8 @@ CHANNELZ = "grpc.channelz.v1.Channelz"
 NO_TLS = TlsConfig()
 """Listeners without TLS."""
 
-_LONGEST_SOCKET_PATH = 107
-"""Bytes; the kernel's limit."""
+SOCKET_MODE = 0o660
+"""Of a Unix socket: no other account may connect, whatever the mode of the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,6 @@ class Listener:
 
     def _bind(self, listen: str, credentials: grpc.ServerCredentials | None) -> str:
         check_listen(listen, self.audience.setting)
-        if is_unix(listen) and len(socket_path(listen).encode()) > _LONGEST_SOCKET_PATH:
-            raise ConfigError(
-                f"cannot listen on {listen}: the path of a Unix socket has at most "
-                f"{_LONGEST_SOCKET_PATH} bytes; choose a shorter directory"
-            )
         try:
             if credentials is None or is_unix(listen) or self.audience is HEALTH:
                 port = self._server.add_insecure_port(listen)
@@ -108,7 +105,10 @@ class Listener:
                 port = self._server.add_secure_port(listen, credentials)
         except RuntimeError:
             raise ConfigError(f"cannot listen on {listen}: {_reason(listen)}")
-        return listen if is_unix(listen) else f"{listen.rpartition(':')[0]}:{port}"
+        if is_unix(listen):
+            Path(socket_path(listen)).chmod(SOCKET_MODE)
+            return listen
+        return f"{host_of(listen)}:{port}"
 
 
 class RpcServer:
@@ -192,5 +192,5 @@ class RpcServer:
 
 def _reason(listen: str) -> str:
     if is_unix(listen):
-        return "does its directory exist, and may this account write there?"
+        return "may this account write to its directory?"
     return "is another process using it?"

@@ -41,7 +41,7 @@ def registration(address: str) -> coordination_pb2.RegisterRequest:
     return coordination_pb2.RegisterRequest(runner_id="runner", address=address)
 
 
-@pytest.mark.parametrize("address", ["unix:/tmp/runner", "unix:///tmp/r", "unix-abstract:runner"])
+@pytest.mark.parametrize("address", ["unix:/tmp/runner", "unix:///tmp/r"])
 async def test_a_unix_socket_of_a_runner_that_calls_over_tcp_is_refused(
     manager: Manager, address: str
 ) -> None:
@@ -53,7 +53,24 @@ async def test_a_unix_socket_of_a_runner_that_calls_over_tcp_is_refused(
     assert "set advertise to host:port" in refused.message
 
 
-@pytest.mark.parametrize("address", ["unix:/tmp/runner", "127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "UNIX:/tmp/runner", "unix:relative", "vsock:2:1234", "dns:///evil:1", "http://evil:1",
+        "ipv4:127.0.0.1:1,127.0.0.2:1", "127.0.0.1", "127.0.0.1:99999", ":1", "x" * 300 + ":1",
+        "unix-abstract:runner", "two words:1",
+    ],
+)  # fmt: skip
+async def test_an_address_that_is_neither_host_and_port_nor_a_path_is_refused(
+    on_socket: Manager, address: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await on_socket.coordination.Register(registration(address))
+
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("address", ["unix:/tmp/runner", "127.0.0.1:1", "[::1]:1", "runner-0:1"])
 async def test_a_runner_that_calls_over_a_unix_socket_may_be_reached_either_way(
     on_socket: Manager, socket: str, address: str
 ) -> None:

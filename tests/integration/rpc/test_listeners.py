@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +22,7 @@ from spincycle.config import ConfigError
 from spincycle.dev.ports import free_port
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.limits import HEALTH, INTERNAL, PUBLIC, Audience
+from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1 import job_log_service_pb2 as pb
@@ -194,16 +196,72 @@ async def test_a_unix_socket_is_taken_over_from_a_killed_process(address: str) -
     ("address", "told"),
     [
         (lambda: f"unix:/tmp/{'x' * 110}", "107 bytes"),
-        (lambda: "unix:/nonexistent-directory/socket", "directory exist"),
+        (lambda: "unix:/nonexistent-directory/socket", "is not a directory; make it first"),
+        (lambda: "unix:/proc/version", "exists and is not a socket"),
+        (lambda: "unix:relative/socket", "must be host:port or unix:/path"),
+        (lambda: "unix-abstract:socket", "must be host:port or unix:/path"),
+        (lambda: "UNIX:/tmp/socket", "must be host:port or unix:/path"),
+        (lambda: "127.0.0.1:65536", "must be host:port or unix:/path"),
         (lambda: "", 'internal.listen: "" must be host:port or unix:/path'),
         (lambda: "127.0.0.1", "must be host:port"),
         (lambda: ":32321", "must be host:port"),
         (lambda: "unix:", "must be host:port or unix:/path"),
     ],
-    ids=["too-long", "no-directory", "empty", "no-port", "no-host", "no-path"],
+    ids=[
+        "too-long",
+        "no-directory",
+        "no-socket",
+        "relative",
+        "abstract",
+        "upper-case",
+        "high-port",
+        "empty",
+        "no-port",
+        "no-host",
+        "no-path",
+    ],
 )
 async def test_an_address_that_cannot_be_bound_is_told_with_what_to_do(
     address: Callable[[], str], told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         RpcServer().listen(INTERNAL, address())
+
+
+async def test_a_unix_socket_is_not_taken_from_a_process_that_lives(address: str) -> None:
+    async with serving(INTERNAL, address) as served:
+        with pytest.raises(ConfigError, match="another process listens on"):
+            RpcServer().listen(INTERNAL, address)
+        served.job_log.release.set()
+        async with open_channel(address) as channel:
+            await job_log_service_pb2_grpc.JobLogServiceStub(channel).GetEntry(pb.GetEntryRequest())
+
+
+async def test_a_unix_socket_is_closed_to_other_accounts_whatever_the_umask(address: str) -> None:
+    before = os.umask(0)
+    try:
+        async with serving(INTERNAL, address):
+            mode = stat.S_IMODE(os.stat(address.removeprefix("unix:")).st_mode)  # noqa: PTH116
+    finally:
+        os.umask(before)
+
+    assert mode == 0o660
+
+
+@pytest.mark.parametrize("audience", [PUBLIC, INTERNAL], ids=lambda audience: audience.name)
+async def test_an_address_of_a_public_listener_is_told_from_an_internal_one(
+    audience: Audience, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(audience) as served:
+        service = SERVICE if audience is INTERNAL else "spincycle.internal.v1.JournalService"
+        peer = Peer("job_log", served.address, service)
+        checking = asyncio.create_task(peer.check(open_channel))
+        if audience is INTERNAL:
+            await checking
+        else:
+            await until(lambda: peer.is_wrong)
+            checking.cancel()
+
+    assert peer.is_right() is (audience is INTERNAL)
+    told = capsys.readouterr()
+    assert ("set job_log to the internal listener" in told.out + told.err) is peer.is_wrong

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
+from tests.not_run import not_run
 
 from spincycle.dev.errors import StackError
 from spincycle.dev.home import StackHome
-from spincycle.dev.sockets import LINK, SocketDirectory
-
-
-@pytest.fixture(autouse=True)
-def runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+from spincycle.dev.sockets import LINK, SocketDirectory, _is_safe
 
 
 def test_it_is_short_and_closed_to_others_wherever_the_data_directory_lies(tmp_path: Path) -> None:
@@ -32,17 +29,38 @@ def test_it_is_short_and_closed_to_others_wherever_the_data_directory_lies(tmp_p
     made.remove()
 
 
-def test_it_lies_in_the_runtime_directory_of_the_account_if_there_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", [0o700, 0o777, 0o1777])
+def test_it_never_lies_where_another_account_could_rename_it(tmp_path: Path, mode: int) -> None:
+    parent = tmp_path / "p"
+    parent.mkdir()
+    parent.chmod(mode)
+
+    assert _is_safe(parent) is (mode != 0o777)
+
+
+def test_it_never_lies_in_a_directory_of_another_account(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        not_run("chown", "only root can give a directory to another account")
+    parent = tmp_path / "p"
+    parent.mkdir()
+    os.chown(parent, 65534, 65534)
+
+    assert not _is_safe(parent)
+    (parent / "inner").mkdir()
+    assert not _is_safe(parent / "inner")
+
+
+def test_a_copy_of_a_data_directory_leaves_the_sockets_of_the_original_alone(
+    tmp_path: Path,
 ) -> None:
-    runtime = tmp_path / "r"
-    runtime.mkdir()
-    monkeypatch.setattr("spincycle.dev.sockets._LONGEST", 200)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    made = SocketDirectory(original)
+    shutil.copytree(original, copy, symlinks=True)
 
-    made = SocketDirectory(tmp_path)
+    SocketDirectory(copy).remove()
 
-    assert made.path.parent == runtime
+    assert made.path.is_dir()
     made.remove()
 
 
@@ -51,7 +69,7 @@ def test_without_a_short_directory_that_can_be_written_to_the_stack_says_what_to
 ) -> None:
     monkeypatch.setattr("spincycle.dev.sockets._LONGEST", 3)
 
-    with pytest.raises(StackError, match="neither XDG_RUNTIME_DIR nor /tmp nor TMPDIR"):
+    with pytest.raises(StackError, match="of /tmp, /var/tmp and TMPDIR none"):
         SocketDirectory(tmp_path)
 
 
@@ -62,7 +80,7 @@ def test_what_a_killed_stack_left_is_removed_by_the_next_one(tmp_path: Path) -> 
     again = SocketDirectory(tmp_path)
 
     assert not left.path.exists()
-    assert list(again.path.iterdir()) == []
+    assert [path.name for path in again.path.iterdir()] == ["owner"]
     again.remove()
 
 

@@ -1,0 +1,45 @@
+"""Addresses to listen on, checked before gRPC takes them."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from spincycle.config import ConfigError
+from spincycle.rpc.address import is_address, is_unix, socket_path
+
+_LONGEST_SOCKET_PATH = 107
+"""Bytes; the kernel's limit."""
+
+
+def check_listen(address: str, setting: str) -> None:
+    """Check that a process can listen on an address.
+
+    Raises:
+        ConfigError: it is neither host:port nor unix:/path, or the path cannot hold a socket; the
+            setting is named.
+    """
+    if not is_address(address):
+        raise ConfigError(f'{setting}: "{address}" must be host:port or unix:/path')
+    if is_unix(address):
+        _check_socket(socket_path(address), setting)
+
+
+def _check_socket(path: str, setting: str) -> None:
+    if len(path.encode()) > _LONGEST_SOCKET_PATH:
+        raise ConfigError(
+            f"{setting}: the path of a Unix socket has at most {_LONGEST_SOCKET_PATH} bytes, and "
+            f"{path} has {len(path.encode())}; choose a shorter directory"
+        )
+    if not Path(path).parent.is_dir():
+        raise ConfigError(f"{setting}: {Path(path).parent} is not a directory; make it first")
+    if Path(path).exists() and not Path(path).is_socket():
+        raise ConfigError(f"{setting}: {path} exists and is not a socket; choose another path")
+    # gRPC would take the path from a process that lives, which nobody would reach then.
+    with socket.socket(socket.AF_UNIX) as attempt:
+        attempt.settimeout(1.0)
+        try:
+            attempt.connect(path)
+        except OSError:
+            return
+    raise ConfigError(f"{setting}: another process listens on {path}")

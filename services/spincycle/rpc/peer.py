@@ -1,0 +1,72 @@
+"""Whether the address of another service is that of its internal listener."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2
+
+from spincycle.rpc.channel import Dial
+
+RETRY_INTERVAL = 2.0
+"""Seconds between two checks, until one succeeds."""
+
+TIMEOUT = 5.0
+"""Seconds that a check may take."""
+
+
+@dataclass(slots=True)
+class Peer:
+    """A service that this process calls.
+
+    Attributes:
+        setting: configuration key of its address.
+        address: host:port or unix:/path.
+        service: full name of an internal service that it must serve there.
+        is_wrong: whether the address serves gRPC health, but not that service.
+    """
+
+    setting: str
+    address: str
+    service: str
+    is_wrong: bool = False
+
+    def is_right(self) -> bool:
+        """Whether nothing is known against the address."""
+        return not self.is_wrong
+
+    async def check(self, dial: Dial) -> None:
+        """Ask the address for the service until it serves it; a wrong address is logged once."""
+        async with dial(self.address) as channel:
+            health: grpc.aio.UnaryUnaryMultiCallable[
+                health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+            ] = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            asked = health_pb2.HealthCheckRequest(service=self.service)
+            while True:
+                try:
+                    await health(asked, timeout=TIMEOUT)
+                except grpc.aio.AioRpcError as failure:
+                    if failure.code() is grpc.StatusCode.NOT_FOUND:
+                        self._report()
+                else:
+                    self.is_wrong = False
+                    return
+                await asyncio.sleep(RETRY_INTERVAL)
+
+    def _report(self) -> None:
+        if not self.is_wrong:
+            structlog.get_logger().error(
+                "not an internal listener",
+                setting=self.setting,
+                address=self.address,
+                problem=f"it does not serve {self.service}; set {self.setting} to the internal "
+                "listener of that service, not to the public one",
+            )
+        self.is_wrong = True
