@@ -12,7 +12,10 @@ _SECONDS = {
 _LONGEST = 2**63 / 1e9
 """Seconds; Go keeps nanoseconds in 63 bits."""
 
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_LONGEST_TEXT = 200
+"""Characters."""
+
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _WHOLE = re.compile(rf"[+-]?(?:{_PART.pattern})+", re.ASCII)
 
 
@@ -24,7 +27,7 @@ def parse_duration(text: str) -> float:
     """
     if text in {"0", "+0", "-0"}:
         return 0.0
-    if not _WHOLE.fullmatch(text):
+    if len(text) > _LONGEST_TEXT or not _WHOLE.fullmatch(text):
         raise ValueError(
             f'"{shortened(text, 40)}" is not a duration: write numbers with units, such as 300ms, '
             "10s or 1h30m"

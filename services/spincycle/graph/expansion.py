@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from spincycle.graph.instance import Child, Expanded, Instance
 from spincycle.graph.job_ids import JobIds
 from spincycle.graph.job_maker import JobMaker, Place
 from spincycle.graph.plan_hash import plan_hash
-from spincycle.graph.request_args import CheckedArgs, check_args, find_request
+from spincycle.graph.request_args import CheckedArgs, check_args, find_request, pattern_steps
 from spincycle.graph.simple_requests import SimpleRequests
 from spincycle.graph.values import plain
 from spincycle.graph.worker_threads import TookTooLong, Watch, WorkerThreads
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from spincycle.request_arg import RequestArg
     from spincycle.spec.spec_set import SpecSet
     from spincycle.spec.template import TemplateNode
+
+QUICK_STEPS = 2**22
+"""Most work of matching patterns that is done on the event loop: at most some 40 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +72,16 @@ class Expander:
             CreateStuck: too many jobs' creates hang.
         """
         request = find_request(specs, request_type)
-        checked = check_args(request, args)
+        quick = pattern_steps(request, args) <= QUICK_STEPS
+        # RE2 releases the interpreter's lock, so that a long match holds up no other call.
+        checked = check_args(request, args) if quick else await to_thread(check_args, request, args)
 
         def work(watch: Watch) -> Expansion:
             maker = JobMaker(self._jobs, request_id, watch)
             builder = ChainBuilder(request_id, self._limits, JobIds())
             return _Expansion(specs, request_type, builder, maker).run(checked)
 
-        if self._simple.has(specs, request_type, checked.values.values()):
+        if quick and self._simple.has(specs, request_type, checked.values.values()):
             return work(Watch())
         try:
             return await self._threads.run(work, self._limits.create_timeout)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from spincycle.job_chain import Value
+    from spincycle.spec.model import Sequence
     from spincycle.spec.spec_set import SpecSet
 
 MOST_NODES = 50
@@ -19,7 +20,8 @@ _SCALARS = (str, int, float, type(None))
 class SimpleRequests:
     """Finds them, and remembers what it found for the specs that it saw last.
 
-    In such a request no node is repeated, and no job's create needs a thread.
+    In such a request no node is repeated, no job's create needs a thread, and no sequence within
+    it has an argument with a pattern, which a long text would take long to match.
 
     Args:
         creates_immediately: whether jobs of a type are made, created and serialized without
@@ -53,4 +55,10 @@ class SimpleRequests:
                 if node.category == "job" and not self._creates_immediately(node.type):
                     return False
                 waiting += node.calls()
+                if any(_has_pattern(specs.sequences[name]) for name in node.calls()):
+                    return False
         return True
+
+
+def _has_pattern(sequence: Sequence) -> bool:
+    return any(arg.type.pattern for arg in sequence.args.all())

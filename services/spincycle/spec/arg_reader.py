@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import yaml
@@ -11,6 +10,7 @@ from spincycle.nearest import did_you_mean
 from spincycle.spec.arg_type import NAMES, ArgType
 from spincycle.spec.fields import Context, Fields
 from spincycle.spec.model import Arg, ArgKind, Args
+from spincycle.spec.pattern import InvalidPattern, compiled
 from spincycle.spec.yaml_tree import position
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ def _problems(type_: ArgType) -> list[tuple[str, str]]:
     found = []
     if type_.pattern:
         try:
-            re.compile(type_.pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            found.append(("pattern", f"the pattern cannot be read: {error}"))
+            compiled(type_.pattern)
+        except InvalidPattern as error:
+            found.append(("pattern", str(error)))
     for field in ("min", "max"):
         text = getattr(type_, field)
         if text and type_.name not in _BOUNDED:

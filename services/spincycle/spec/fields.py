@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spincycle.spec.model import Position
 
 _UINT = re.compile(r"\+?(0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO]?[0-7_]+|[0-9][0-9_]*)", re.ASCII)
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+_FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _MIXED_CASE = re.compile(r"[a-z]+|[A-Z]+|[A-Z][a-z]+", re.ASCII)
 _LARGEST = 2**31 - 1
 

@@ -1,0 +1,101 @@
+"""Reading texts of callers and of specs takes time linear in their length."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import pytest
+
+from spincycle.cli.printed import _CUT
+from spincycle.dev.console import _CONTROL
+from spincycle.duration import _WHOLE, parse_duration
+from spincycle.gateway.scanner import first_value
+from spincycle.gateway.translate.times import parse_time
+from spincycle.job.kubernetes.arguments import _CPU, _DNS_NAME, _KEY_NAME, _MEMORY
+from spincycle.request_manager.cursor import read_cursor, read_named_cursor
+from spincycle.rpc.status import _TOO_LARGE
+from spincycle.spec import Source, check_sources
+from spincycle.spec.arg_type import ArgType
+from spincycle.spec.fields import _FLOAT, _UINT
+from spincycle.spec.pattern import compiled
+
+MEASURABLE = 0.003
+"""Seconds of CPU time from which growth can be measured."""
+
+_SPEC = "sequences: {s: {nodes: {n: {retry: 1x}}}}"
+
+
+def argument(pattern: str) -> Callable[[str], object]:
+    """Match an argument of a caller with a pattern of a spec."""
+    return lambda text: compiled(pattern).check([text])
+
+
+def lint(text: str) -> object:
+    """Check one spec file."""
+    return check_sources([Source("a.yaml", text)])
+
+
+READERS: list[tuple[str, Callable[[str], object], Callable[[int], str]]] = [
+    ("pattern", argument(r"([a-z0-9-]+\.?)+"), lambda n: "a" * n + "_"),
+    ("nested pattern", argument("(x+x+)+y"), lambda n: "x" * n),
+    ("int", ArgType("int").convert, lambda n: " " * n + "1"),
+    ("bound", ArgType("int").bound, lambda n: "1" * n + "x"),
+    ("list", ArgType("list").convert, lambda n: " ," * n),
+    ("bool", ArgType("bool").convert, lambda n: " " * n + "yes"),
+    ("duration", parse_duration, lambda n: "1" * n + "x"),
+    ("duration notation", _WHOLE.fullmatch, lambda n: "1" * n + "x"),
+    ("durations", _WHOLE.fullmatch, lambda n: "1.1s" * n + "x"),
+    ("number in a spec", _FLOAT.fullmatch, lambda n: "1" * n + "x"),
+    ("fraction in a spec", _FLOAT.fullmatch, lambda n: "1." + "1" * n + "ex"),
+    ("whole number in a spec", _UINT.fullmatch, lambda n: "0" * n + "x"),
+    ("spec of digits", lint, lambda n: _SPEC.replace("1", "1" * n)),
+    ("spec of brackets", lint, lambda n: "[" * n),
+    ("spec of dashes", lint, lambda n: "- " * n),
+    ("spec of spaces", lint, lambda n: "a:\n" + " " * n + "b"),
+    ("spec of lines", lint, lambda n: "a\n" * n),
+    ("cursor", read_cursor, lambda n: "a1:1:" + ",".join(["1"] * n) + ","),
+    ("cursor of runners", read_cursor, lambda n: "a1:1:" + ".r=1" * n + "."),
+    ("named cursor", lambda text: read_named_cursor(text, ()), lambda n: "1," * n),
+    ("time", parse_time, lambda n: "2026-01-01T00:00:00." + "1" * n),
+    ("JSON of spaces", lambda text: first_value(text.encode()), lambda n: " " * n),
+    ("JSON of escapes", lambda text: first_value(text.encode()), lambda n: '"' + '\\"' * n),
+    ("JSON of digits", lambda text: first_value(text.encode()), lambda n: "1" * n),
+    ("JSON of lists", lambda text: first_value(text.encode()), lambda n: "[" + "[]," * n),
+    ("DNS name", _DNS_NAME.fullmatch, lambda n: "a." * n + "_"),
+    ("DNS name of one label", _DNS_NAME.fullmatch, lambda n: "a-" * n + "_"),
+    ("key", _KEY_NAME.fullmatch, lambda n: "a." * n),
+    ("CPU", _CPU.fullmatch, lambda n: "1" * n + "x"),
+    ("memory", _MEMORY.fullmatch, lambda n: "1" * n + "x"),
+    ("gRPC's refusal", _TOO_LARGE.search, lambda n: "message larger than max (1" * n),
+    ("terminal control", lambda text: _CONTROL.sub("", text), lambda n: "\x1b[1" * n),
+    ("cut", lambda text: _CUT.search(text.encode()), lambda n: "\n[... 1" * n),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("read", "text"), [case[1:] for case in READERS], ids=[case[0] for case in READERS]
+)
+def test_twice_the_text_takes_about_twice_the_cpu_time(
+    read: Callable[[str], object], text: Callable[[int], str]
+) -> None:
+    def cpu_time(n: int) -> float:
+        given = text(n)
+        return min(once(given) for _ in range(4))
+
+    def once(given: str) -> float:
+        begun = time.thread_time()
+        with contextlib.suppress(Exception):
+            read(given)
+        return time.thread_time() - begun
+
+    n = 16
+    # In small steps: with one that doubles, an exponential reader would never return.
+    while once(text(n)) < MEASURABLE and n < 600_000:
+        n = n * 5 // 4
+
+    assert cpu_time(n * 5 // 4) < 3 * cpu_time(n) + MEASURABLE, f"exponential from {n}"
+    # Where memory comes from changes once with the size, so one of two steps may be larger.
+    times = [cpu_time(n), cpu_time(2 * n), cpu_time(4 * n)]
+    assert min(times[1] / times[0], times[2] / times[1]) < 3, f"not linear from {n}: {times}"
