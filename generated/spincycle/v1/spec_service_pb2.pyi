@@ -97,7 +97,9 @@ class LintResponse(_message.Message):
     FINDINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[_spec_pb2.Finding]:
-        """The findings, ordered by file, line and code."""
+        """The findings, ordered by file, line and code. At most 1,000, errors before warnings; if some
+        are left out, the last one has the code too-many-findings and states how many.
+        """
 
     def __init__(
         self,

@@ -69,6 +69,10 @@ class SpecServiceServicer:
 
     def Lint(self, request, context):
         """Lint checks spec files that the caller sends, as they would be checked at start.
+
+        More than 1,000 files, a path of more than 256 bytes or more than 4 MiB of content is
+        INVALID_ARGUMENT. RESOURCE_EXHAUSTED means that checking took more than 10 s or 384 MiB (reason
+        LINT_TOO_EXPENSIVE), or that too many calls wait (LINT_BUSY; retry).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

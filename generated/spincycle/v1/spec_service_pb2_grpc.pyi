@@ -22,7 +22,12 @@ class SpecServiceStub:
     ListSpecs: _aio.UnaryUnaryMultiCallable[_spec_service_pb2.ListSpecsRequest, _spec_service_pb2.ListSpecsResponse]
     """ListSpecs returns the requests that can be created, by name."""
     Lint: _aio.UnaryUnaryMultiCallable[_spec_service_pb2.LintRequest, _spec_service_pb2.LintResponse]
-    """Lint checks spec files that the caller sends, as they would be checked at start."""
+    """Lint checks spec files that the caller sends, as they would be checked at start.
+
+    More than 1,000 files, a path of more than 256 bytes or more than 4 MiB of content is
+    INVALID_ARGUMENT. RESOURCE_EXHAUSTED means that checking took more than 10 s or 384 MiB (reason
+    LINT_TOO_EXPENSIVE), or that too many calls wait (LINT_BUSY; retry).
+    """
     ReloadSpecs: _aio.UnaryUnaryMultiCallable[_spec_service_pb2.ReloadSpecsRequest, _spec_service_pb2.ReloadSpecsResponse]
     """ReloadSpecs reads the specs directory and replaces the spec set as a whole. If a finding has
     severity error, the previous set stays in force. Existing requests keep the specs that they
@@ -49,7 +54,12 @@ class SpecServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _spec_service_pb2.LintRequest,
         context: _aio.ServicerContext[_spec_service_pb2.LintRequest, _abc.Awaitable[_spec_service_pb2.LintResponse]],
     ) -> _abc.Awaitable[_spec_service_pb2.LintResponse]:
-        """Lint checks spec files that the caller sends, as they would be checked at start."""
+        """Lint checks spec files that the caller sends, as they would be checked at start.
+
+        More than 1,000 files, a path of more than 256 bytes or more than 4 MiB of content is
+        INVALID_ARGUMENT. RESOURCE_EXHAUSTED means that checking took more than 10 s or 384 MiB (reason
+        LINT_TOO_EXPENSIVE), or that too many calls wait (LINT_BUSY; retry).
+        """
 
     @_abc_1.abstractmethod
     def ReloadSpecs(

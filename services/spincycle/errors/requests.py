@@ -158,3 +158,30 @@ class InvalidState(SpinCycleError):
     request_id: str
     state: str
     expected: str
+
+
+@dataclass(eq=False)
+class LintTooExpensive(SpinCycleError):
+    """checking the spec files took more than {seconds} s or {mebibytes} MiB; send fewer or smaller
+    files, or check them with `spincycle lint`"""
+
+    reason = "LINT_TOO_EXPENSIVE"
+    code = "RESOURCE_EXHAUSTED"
+    http = 413
+    remedy = "Send fewer or smaller files, with fewer aliases, or check them with `spincycle lint`."
+
+    seconds: int
+    mebibytes: int
+
+
+@dataclass(eq=False)
+class LintBusy(SpinCycleError):
+    """{waiting} calls wait already to have spec files checked; try again in a moment"""
+
+    reason = "LINT_BUSY"
+    code = "RESOURCE_EXHAUSTED"
+    http = 503
+    retryable = True
+    remedy = "Try again, or check the files with `spincycle lint`."
+
+    waiting: int

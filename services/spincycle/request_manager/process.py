@@ -37,6 +37,7 @@ from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.figures import name_figures
 from spincycle.request_manager.hub import Hub
 from spincycle.request_manager.job_log_client import JobLogClient
+from spincycle.request_manager.lint_workers import LintWorkers
 from spincycle.request_manager.planner import SpecPlanner
 from spincycle.request_manager.reading import Reading
 from spincycle.request_manager.reconciliation import Reconciler
@@ -191,7 +192,7 @@ def _services(
 ) -> tuple[list[RpcService], list[RpcService]]:
     """The services for everybody, and those for other services only."""
     requests = RequestManagerService(manager.use_cases)
-    specs = SpecService(manager.specs)
+    specs = SpecService(manager.specs, LintWorkers())
     coordination = RunnerCoordinationService(
         manager.presence,
         manager.reports,

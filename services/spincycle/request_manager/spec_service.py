@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import grpc
 
 from spincycle.graph import declared_args
+from spincycle.request_manager.lint_workers import LintWorkers
 from spincycle.request_manager.spec_keeper import SpecKeeper
 from spincycle.request_manager.translate import encode_arg, encode_finding
-from spincycle.spec import Source, check_sources
-from spincycle.spec.call_checks import JobTypeRule
+from spincycle.spec import Source, bounded
 from spincycle.v1 import spec_pb2, spec_service_pb2, spec_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -20,8 +19,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     """Serves SpecService of the contract."""
 
-    def __init__(self, specs: SpecKeeper) -> None:
+    def __init__(self, specs: SpecKeeper, lint_workers: LintWorkers) -> None:
         self._specs = specs
+        self._lint_workers = lint_workers
 
     async def ListSpecs(
         self, request: spec_service_pb2.ListSpecsRequest, context: Context
@@ -42,11 +42,8 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
         self, request: spec_service_pb2.LintRequest, context: Context
     ) -> spec_service_pb2.LintResponse:
         sources = [Source(file.path, file.content) for file in request.files]
-        rule = JobTypeRule(self._specs.job_types)
-        result = await asyncio.to_thread(check_sources, sources, rule)
-        return spec_service_pb2.LintResponse(
-            findings=[encode_finding(found) for found in result.findings]
-        )
+        findings = await self._lint_workers.check(sources, self._specs.job_types)
+        return spec_service_pb2.LintResponse(findings=[encode_finding(found) for found in findings])
 
     async def ReloadSpecs(
         self, request: spec_service_pb2.ReloadSpecsRequest, context: Context
@@ -55,5 +52,5 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
         return spec_service_pb2.ReloadSpecsResponse(
             spec_revision=reloaded.revision,
             changed=reloaded.changed,
-            findings=[encode_finding(found) for found in reloaded.findings],
+            findings=[encode_finding(found) for found in bounded(reloaded.findings)],
         )

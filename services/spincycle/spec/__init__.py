@@ -2,7 +2,7 @@
 
 from spincycle.spec.call_checks import JobTypeRule
 from spincycle.spec.check import CHECKS, Check, Severity
-from spincycle.spec.finding import Finding
+from spincycle.spec.finding import Finding, bounded
 from spincycle.spec.loading import LoadResult, check_sources, load_specs
 from spincycle.spec.model import Acl, Arg, Args, Node, Position, Sequence
 from spincycle.spec.source import Source, look_of
@@ -23,6 +23,7 @@ __all__ = [
     "Severity",
     "Source",
     "SpecSet",
+    "bounded",
     "check_sources",
     "load_specs",
     "look_of",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spincycle.nearest import did_you_mean
+from spincycle.shortening import shortened
 from spincycle.spec.check import CHECKS, Kind, Severity
 from spincycle.spec.model import NOWHERE, Position
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
     from spincycle.spec.model import Node, Sequence
 
+MOST_FINDINGS = 1000
+"""Most findings that a call returns."""
+
+_MOST_BYTES = 1024 * 1024
+_MOST_VALUES = 100
+_LONGEST_TEXT = 1000
 _SUGGESTIONS = 300
 
 
@@ -149,3 +156,47 @@ class Report:
     def findings(self) -> list[Finding]:
         """All of them, in an order that does not depend on how they were found."""
         return sorted(self._findings, key=Finding.sort_key)
+
+
+def bounded(findings: list[Finding]) -> list[Finding]:
+    """Findings that fit into a response, errors first to be kept, with long texts shortened.
+
+    If some do not fit, the last finding states how many.
+    """
+    kept: list[Finding] = []
+    size = 0
+    errors_first = sorted(findings, key=lambda finding: -finding.severity)
+    for finding in errors_first:
+        short = _shortened(finding)
+        size += len(short.message) + len(short.advice) + sum(map(len, short.values))
+        if len(kept) == MOST_FINDINGS or size > _MOST_BYTES:
+            break
+        kept.append(short)
+    kept.sort(key=Finding.sort_key)
+    left_out = errors_first[len(kept) :]
+    if left_out:
+        first = left_out[0]
+        kept.append(
+            Finding(
+                "too-many-findings", first.severity, shortened(first.file, _LONGEST_TEXT),
+                0, 0, 0, "", "", "", (),
+                f"{len(left_out)} more findings are not listed", "correct the others first",
+            )
+        )  # fmt: skip
+    return kept
+
+
+def _shortened(finding: Finding) -> Finding:
+    values = finding.values
+    if len(values) > _MOST_VALUES:
+        values = (*values[:_MOST_VALUES], f"{len(values) - _MOST_VALUES} more")
+    return replace(
+        finding,
+        file=shortened(finding.file, _LONGEST_TEXT),
+        sequence=shortened(finding.sequence, _LONGEST_TEXT),
+        node=shortened(finding.node, _LONGEST_TEXT),
+        field=shortened(finding.field, _LONGEST_TEXT),
+        values=tuple(shortened(value, _LONGEST_TEXT) for value in values),
+        message=shortened(finding.message, _LONGEST_TEXT),
+        advice=shortened(finding.advice, _LONGEST_TEXT),
+    )
