@@ -44,6 +44,10 @@ class RequestManagerConfig(Config, frozen=True):
     """Seconds between two looks whether files in it changed, so that they are read again; 0 for
     none. SIGHUP and the call ReloadSpecs have them read at once."""
 
+    allow_empty_specs: bool = False
+    """Whether a reload may replace specs by a set in which a file, or the whole folder, declares no
+    sequence any more."""
+
     jobs: tuple[str, ...] = ()
     """Job factories besides the installed ones, each as module:attribute."""
 

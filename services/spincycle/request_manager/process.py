@@ -164,7 +164,9 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
         raise ConfigError(str(error))
-    specs = await SpecKeeper.open(config.specs_dir, jobs.types())
+    specs = await SpecKeeper.open(
+        config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
+    )
     database = await Database.open(
         config.database, load_queries(PACKAGE), "request-manager", held_back=True
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from spincycle.config import ConfigError
 from spincycle.spec import Finding, LoadResult, Severity, SpecSet, load_specs, look_of
+from spincycle.spec.finding import Report
+from spincycle.spec.model import BUILT_IN
 
 Look = tuple[tuple[str, int, int, int], ...]
 """What `look_of` answers."""
@@ -25,19 +27,28 @@ class Reloaded:
 
 
 class SpecKeeper:
-    """Holds the specs; a broken set never replaces a good one."""
+    """Holds the specs; a broken or emptied set never replaces a good one."""
 
     def __init__(
-        self, directory: Path, job_types: frozenset[str], specs: SpecSet, look: Look
+        self,
+        directory: Path,
+        job_types: frozenset[str],
+        specs: SpecSet,
+        look: Look,
+        *,
+        allow_empty: bool = False,
     ) -> None:
         self._directory = directory
         self._job_types = job_types
         self._specs = specs
         self._look = look
+        self._allow_empty = allow_empty
         self._loading = asyncio.Lock()
 
     @classmethod
-    async def open(cls, directory: Path, job_types: frozenset[str]) -> SpecKeeper:
+    async def open(
+        cls, directory: Path, job_types: frozenset[str], *, allow_empty: bool = False
+    ) -> SpecKeeper:
         """Read the specs for the first time.
 
         Raises:
@@ -58,7 +69,7 @@ class SpecKeeper:
             revision=result.specs.revision,
             requests=len(result.specs.requests()),
         )
-        return cls(directory, job_types, result.specs, look)
+        return cls(directory, job_types, result.specs, look, allow_empty=allow_empty)
 
     @property
     def specs(self) -> SpecSet:
@@ -74,6 +85,8 @@ class SpecKeeper:
         """Read the specs again; with an error among the findings the old set stays in force."""
         async with self._loading:
             self._look, result = await asyncio.to_thread(_read, self._directory, self._job_types)
+            if not self._allow_empty:
+                result = _refuse_emptied(self._specs, result)
             old = self._specs.revision
             if result.specs is not None:
                 self._specs = result.specs
@@ -101,6 +114,36 @@ def _read(directory: Path, job_types: frozenset[str]) -> tuple[Look, LoadResult]
     # In this order: what changes while the files are read is then seen at the next look.
     look = look_of(directory)
     return look, load_specs(directory, job_types)
+
+
+def _refuse_emptied(old: SpecSet, loaded: LoadResult) -> LoadResult:
+    """The result without its specs, and with a finding, if they lack what an edit rarely removes.
+
+    Editors and copies truncate a file before they write it. A file that is gone was removed on
+    purpose, unless no other is left.
+    """
+    if loaded.specs is None:
+        return loaded
+    before, after = _files(old), _files(loaded.specs)
+    emptied = sorted((before - after) & loaded.sources.keys())
+    if before and not after:
+        emptied = emptied or [""]
+    if not emptied:
+        return loaded
+    report = Report()
+    for file in emptied:
+        report.add(
+            "emptied-specs",
+            "the file declares no sequence any more" if file else "no spec file is left",
+            file=file,
+            advice="remove the file if this is meant; a set without any sequence needs "
+            "allow_empty_specs: true",
+        )
+    return replace(loaded, specs=None, findings=[*loaded.findings, *report.findings()])
+
+
+def _files(specs: SpecSet) -> set[str]:
+    return {sequence.file for sequence in specs.sequences.values()} - {BUILT_IN}
 
 
 def _log(findings: list[Finding]) -> None:

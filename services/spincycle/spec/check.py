@@ -106,6 +106,7 @@ arg-not-set            error   missing   a node uses an argument that nothing be
 sequence-failed        error   invalid   a node calls a sequence that has errors
 sequence-cycle         error   invalid   sequences call each other in a circle
 sets-not-guaranteed    error   missing   a node takes an argument that a called sequence may not set
+emptied-specs          error   missing   a reload would empty a file or the whole set
 too-many-findings      warning invalid   there are more findings than a call returns
 """
 

@@ -113,3 +113,33 @@ async def test_what_changed_since_the_first_reading_is_seen_at_the_first_look(
     looking = asyncio.create_task(keeper.reload_at_changes(INTERVAL))
     await until(lambda: requests(keeper) == ["stop"])
     looking.cancel()
+
+
+@pytest.mark.parametrize(
+    ("left", "place"),
+    [({}, ""), ({"a.yaml": ""}, "a.yaml"), ({"a.yaml": "", "b.yaml": spec("start")}, "a.yaml")],
+    ids=["no file", "an empty file", "an empty file beside another"],
+)
+async def test_an_emptied_set_replaces_a_good_one_only_if_that_is_allowed(
+    tmp_path: Path, left: dict[str, str], place: str
+) -> None:
+    for allow_empty in (False, True):
+        mount(tmp_path, {"a.yaml": spec("drain"), "b.yaml": spec("start")})
+        keeper = await SpecKeeper.open(tmp_path, JOB_TYPES, allow_empty=allow_empty)
+        mount(tmp_path, left)
+
+        reloaded = await keeper.reload()
+
+        assert reloaded.changed == allow_empty
+        assert ("drain" in requests(keeper)) != allow_empty
+        refused = [f.place for f in reloaded.findings if f.code == "emptied-specs"]
+        assert refused == ([] if allow_empty else [place])
+
+
+async def test_a_file_that_is_removed_is_not_an_emptied_set(tmp_path: Path) -> None:
+    mount(tmp_path, {"a.yaml": spec("drain"), "b.yaml": spec("start")})
+    keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    mount(tmp_path, {"b.yaml": spec("start")})
+
+    assert (await keeper.reload()).changed
+    assert requests(keeper) == ["start"]
