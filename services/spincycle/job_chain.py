@@ -14,8 +14,9 @@ VALUE_DEPTH = 24
 """Levels of lists and objects that a value may have. Parsers of protobuf stop at 100 levels of
 messages; an object takes three, and the messages around it some."""
 
-LARGEST_INT = 2**53
-"""Whole numbers up to this, either side of 0, travel to the last digit; others must be text."""
+LARGEST_INT = 2**53 - 1
+"""Largest whole number, on either side of 0, that is kept exactly everywhere. Numbers on the wire
+are doubles, and one beyond it can stand for several whole numbers: larger ones must be text."""
 
 NOOP = "noop"
 """Type of structural jobs, and of the job that does nothing."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from spincycle.job_chain import LARGEST_INT, VALUE_DEPTH
+from spincycle.exact_numbers import BEYOND, is_exact
+from spincycle.job_chain import VALUE_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +34,10 @@ def merged(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
 
 
 def own_copy(data: object, limit: int = DATA_LIMIT) -> dict[str, Value]:
-    """A copy that shares nothing with `data`; tuples become lists.
+    """Return a copy that shares nothing with `data`; tuples become lists.
+
+    An int must be exact as a double. A float is a double already and is kept as it is, however
+    large: the job has run, and nothing of its result would be lost.
 
     Raises:
         UnfitJobData: `data` is no mapping of names to what JSON can say, or too large.
@@ -63,8 +67,8 @@ class _Copier:
             self.take(len(_sound(value, f"job data {name}").encode()) + 2)
             return str(value)
         if isinstance(value, int):
-            if not -LARGEST_INT <= value <= LARGEST_INT:
-                raise UnfitJobData(f"job data {name}: a whole number beyond 2^53 must be text")
+            if not is_exact(value):
+                raise UnfitJobData(f"job data {name}: {BEYOND}")
             self.take(18)
             return int(value)
         if isinstance(value, float):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from spincycle.cli.problem import Problem
 from spincycle.cli.text import quote
 from spincycle.cli.values import SECRET, plain, shown
+from spincycle.exact_numbers import BEYOND, find_beyond, joined
 from spincycle.job_chain import Value
 
 if TYPE_CHECKING:
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from spincycle.v1 import request_pb2, spec_pb2
 
 
+_MOST_DIGITS = 20
+"""Digits of an int that are read one by one; any number with more is beyond the bound."""
+
+
 def parse_args(words: Iterable[str]) -> dict[str, Value]:
     """Names and values; each word is split at its first `=`, and `:=` announces JSON.
 
     Raises:
-        Problem: a word has no `=` or no name, a name comes twice, or a value is no JSON.
+        Problem: a word has no `=` or no name, a name comes twice, or a value is not JSON or
+            holds a number that cannot be kept exactly.
     """
     args: dict[str, Value] = {}
     for word in words:
@@ -32,14 +38,32 @@ def parse_args(words: Iterable[str]) -> dict[str, Value]:
         value: Value = text
         if name.endswith(":"):
             name = name[:-1]
-            try:
-                value = json.loads(text)
-            except ValueError as error:
-                raise Problem(f"the value of {name} is not JSON: {error}")
+            value = _parse_json(name, text)
         if name in args:
             raise Problem(f"request arg {name} is given twice")
         args[name] = value
     return args
+
+
+def _parse_json(name: str, text: str) -> Value:
+    try:
+        value: Value = json.loads(text, parse_int=_parse_int, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Problem(f"the value of {name} is not JSON: {error}")
+    path = find_beyond(value)
+    if path is None:
+        return value
+    where = joined(name, path)
+    example = f"{name}={quote(text.strip())}" if not path else '"12345678901234567890" in quotes'
+    raise Problem(f"request arg {where}: {BEYOND}", f"as text: {example}")
+
+
+def _parse_int(digits: str) -> float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that JSON has")
 
 
 def check_names(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spincycle.errors import FieldViolation, InvalidArgs, UnknownRequestType
-from spincycle.graph.values import plain
+from spincycle.exact_numbers import joined
+from spincycle.graph.values import UnfitValue, plain
 from spincycle.nearest import did_you_mean
 from spincycle.request_arg import RequestArg
 
@@ -53,7 +54,8 @@ def check_args(request: Sequence, given: Mapping[str, Value]) -> CheckedArgs:
 
     Raises:
         InvalidArgs: with one violation for each argument that is missing, undeclared,
-            static, or of the wrong type or value.
+            static, of the wrong type or value, or that holds a number that cannot be kept
+            exactly.
     """
     violations = _undeclared(request, given)
     args: list[RequestArg] = []
@@ -61,8 +63,8 @@ def check_args(request: Sequence, given: Mapping[str, Value]) -> CheckedArgs:
     for arg in request.args.all():
         try:
             value = _value(arg, given)
-        except ValueError as error:
-            violations.append(FieldViolation(f"args.{arg.name}", str(error)))
+        except _Refused as refused:
+            violations.append(refused.violation)
             continue
         values[arg.name] = value
         args.append(_record(arg, given, value))
@@ -89,25 +91,38 @@ def declared_args(request: Sequence) -> list[RequestArg]:
     return [_record(arg, {}, None) for arg in (*request.args.required, *request.args.optional)]
 
 
+class _Refused(Exception):
+    def __init__(self, name: str, problem: str, path: str = "") -> None:
+        self.violation = FieldViolation(joined(f"args.{name}", path), problem)
+
+
 def _value(arg: Arg, given: Mapping[str, Value]) -> Value:
     if arg.kind == "static":
         if arg.name in given:
-            raise ValueError(f'argument "{arg.name}" is static and cannot be given')
+            raise _Refused(arg.name, f'argument "{arg.name}" is static and cannot be given')
         return arg.default
     if arg.name not in given:
         if arg.kind == "required":
-            raise ValueError(f"required arg '{arg.name}' not set")
+            raise _Refused(arg.name, f"required arg '{arg.name}' not set")
         return arg.default
+    value = _storable(arg.name, given[arg.name])
     try:
-        return arg.type.convert(plain(given[arg.name]))
+        return arg.type.convert(value)
     except ValueError as error:
-        raise ValueError(f'argument "{arg.name}": {error}') from None
+        raise _Refused(arg.name, f'argument "{arg.name}": {error}') from None
+
+
+def _storable(name: str, value: Value) -> Value:
+    try:
+        return plain(value)
+    except UnfitValue as unfit:
+        raise _Refused(name, f'argument "{name}": {unfit}', unfit.path) from None
 
 
 def _undeclared(request: Sequence, given: Mapping[str, Value]) -> list[FieldViolation]:
-    if request.allow_extra:
-        return []
     declared = {arg.name for arg in request.args.all()}
+    if request.allow_extra:
+        return _unfit_extras(given, declared)
     can_be_given = [arg.name for arg in (*request.args.required, *request.args.optional)]
     return [
         FieldViolation(
@@ -116,6 +131,17 @@ def _undeclared(request: Sequence, given: Mapping[str, Value]) -> list[FieldViol
         )
         for name in sorted(given.keys() - declared)
     ]
+
+
+def _unfit_extras(given: Mapping[str, Value], declared: set[str]) -> list[FieldViolation]:
+    """Violations of arguments that no job gets, but that are kept with the request."""
+    violations = []
+    for name in sorted(given.keys() - declared):
+        try:
+            _storable(name, given[name])
+        except _Refused as refused:
+            violations.append(refused.violation)
+    return violations
 
 
 def _record(arg: Arg, given: Mapping[str, Value], value: Value) -> RequestArg:

@@ -5,37 +5,65 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from spincycle.job_chain import LARGEST_INT, VALUE_DEPTH
+from spincycle.exact_numbers import BEYOND, is_exact, joined
+from spincycle.job_chain import VALUE_DEPTH
 
 if TYPE_CHECKING:
     from spincycle.job_chain import Value
 
 
+class UnfitValue(ValueError):
+    """A value that cannot be stored.
+
+    Attributes:
+        problem: what is wrong, without the value itself.
+        path: where in the value, for example `[0].id`; empty for the value as a whole.
+    """
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        self.path = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}" if self.path else self.problem
+
+
 def plain(value: object, depth: int = 0) -> Value:
-    """A copy of a value, made of what JSON can say; a tuple becomes a list.
+    """Return a copy of a value, made of what JSON can say; a tuple becomes a list.
 
     Raises:
-        ValueError: it holds something that JSON cannot say; the text says what.
+        UnfitValue: it holds something that JSON cannot say, or a number that cannot be kept
+            exactly.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, int):
-        if not -LARGEST_INT <= value <= LARGEST_INT:
-            raise ValueError("a whole number beyond 2^53 must be written as text")
+        if not is_exact(value):
+            raise UnfitValue(BEYOND)
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError("a number is not finite")
+            raise UnfitValue("a number is not finite")
+        if not is_exact(value):
+            raise UnfitValue(BEYOND)
         return float(value)
     if depth >= VALUE_DEPTH:
-        raise ValueError(f"lists and maps are nested deeper than {VALUE_DEPTH}")
+        raise UnfitValue(f"lists and maps are nested deeper than {VALUE_DEPTH}")
     if isinstance(value, list | tuple):
-        return [plain(element, depth + 1) for element in value]
+        return [_within(f"[{place}]", element, depth) for place, element in enumerate(value)]
     if isinstance(value, dict):
-        return {_key(key): plain(element, depth + 1) for key, element in value.items()}
-    raise ValueError(f"a {type(value).__name__} cannot be stored")
+        return {_key(key): _within(key, element, depth) for key, element in value.items()}
+    raise UnfitValue(f"a {type(value).__name__} cannot be stored")
+
+
+def _within(step: str, value: object, depth: int) -> Value:
+    try:
+        return plain(value, depth + 1)
+    except UnfitValue as unfit:
+        unfit.path = joined(step, unfit.path)
+        raise
 
 
 def copied(value: Value) -> Value:
@@ -62,7 +90,7 @@ def type_name(value: Value) -> str:
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
-        raise ValueError("a key of a map is not a text")  # noqa: TRY004 - one kind for callers
+        raise UnfitValue("a key of a map is not a text")
     return _text(key)
 
 
@@ -71,5 +99,5 @@ def _text(text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError("a text is not valid Unicode") from None
+            raise UnfitValue("a text is not valid Unicode") from None
     return str(text)

@@ -151,7 +151,10 @@ def _int(value: Value) -> Value:
     ):
         number = int(value)
     if number is None or abs(number) > LARGEST_INT:
-        raise ValueError("must be a whole number of at most 2^53")
+        raise ValueError(
+            f"must be a whole number from -{LARGEST_INT} to {LARGEST_INT} (2^53-1); "
+            "larger ones need the type string"
+        )
     return number
 
 

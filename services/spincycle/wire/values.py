@@ -1,7 +1,7 @@
 """Free-form values (job arguments, job data) on the wire: Struct and Value, both ways.
 
-Struct has one kind of number, the double. Whole numbers come back as int; one that a double
-cannot hold exactly is refused rather than sent as its neighbour.
+Struct has one kind of number, the double. Whole numbers up to LARGEST_INT come back as int, others
+as float; an int that no double equals is refused rather than sent as its neighbour.
 """
 
 from __future__ import annotations

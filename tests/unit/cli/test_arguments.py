@@ -29,6 +29,41 @@ def test_an_argument_that_cannot_be_understood_is_refused(word: str) -> None:
         parse_args(words)
 
 
+@pytest.mark.parametrize(
+    ("word", "where"),
+    [
+        ("id:=1234567890123456789", "id"),
+        ("id:=-9007199254740992", "id"),
+        ("id:=1e300", "id"),
+        ("id:=1e400", "id"),
+        (f"id:={'9' * 5000}", "id"),
+        ('ids:=[1, {"id": 36028797018963969}]', "ids[1].id"),
+    ],
+)
+def test_a_number_that_cannot_be_kept_exactly_is_refused(word: str, where: str) -> None:
+    with pytest.raises(Problem) as refused:
+        parse_args([word])
+
+    assert refused.value.message.startswith(f"request arg {where}: a number beyond")
+    assert "write it as text" in refused.value.message
+
+
+def test_the_same_digits_as_text_are_taken() -> None:
+    words = ["a=1234567890123456789", 'b:="1234567890123456789"', "c:=9007199254740991"]
+
+    assert parse_args(words) == {
+        "a": "1234567890123456789",
+        "b": "1234567890123456789",
+        "c": 2**53 - 1,
+    }
+
+
+@pytest.mark.parametrize("word", ["a:=NaN", "a:=[Infinity]"])
+def test_what_is_not_a_number_of_json_is_refused(word: str) -> None:
+    with pytest.raises(Problem, match="not JSON"):
+        parse_args([word])
+
+
 def test_a_mistyped_name_is_met_with_the_one_that_was_perhaps_meant() -> None:
     with pytest.raises(Problem) as refused:
         check_names(greet_spec(), {"greting": "hi"})

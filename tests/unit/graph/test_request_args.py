@@ -91,7 +91,7 @@ def test_a_value_becomes_what_its_type_says(name: str, given: Value, value: Valu
         ("count", "many", "must be a whole number"),
         ("count", 1.5, "must be a whole number"),
         ("count", True, "must be a whole number"),
-        ("count", "99999999999999999999", "at most 2^53"),
+        ("count", "99999999999999999999", "larger ones need the type string"),
         ("count", 11, "must be at most 10"),
         ("mode", "slow", "must be one of fast, safe"),
         ("mode", None, "must be a text or a number"),
@@ -103,12 +103,80 @@ def test_a_value_becomes_what_its_type_says(name: str, given: Value, value: Valu
         ("note", 5, "must be a string"),
         ("channel", "#dev", "is static and cannot be given"),
         ("anything", float("inf"), "is not finite"),
+        ("anything", 2**53, "write it as text"),
+        ("anything", -(2**53), "write it as text"),
+        ("anything", 1234567890123456789, 'argument "anything": a number beyond'),
+        ("anything", 1.5e16, "write it as text"),
+        ("anything", 1e300, "write it as text"),
+        ("count", 2**60, "write it as text"),
+        ("count", float(2**60), "write it as text"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_with_the_reason(
     name: str, given: Value, problem: str
 ) -> None:
     assert problem in problems(**{name: given})[f"args.{name}"]
+
+
+@pytest.mark.parametrize("number", [2**53 - 1, -(2**53) + 1, float(2**53 - 1), 0.5, -0.0, True])
+def test_a_number_up_to_the_bound_is_taken(number: float) -> None:
+    assert checked(anything=[number]).values["anything"] == [number]
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ([1, 2**53], "[1]"),
+        ([{"id": 1.5e16}], "[0].id"),
+        ({"a": {"b": [[-(2**53)]]}}, ".a.b[0][0]"),
+    ],
+)
+def test_a_number_beyond_the_bound_is_found_within_lists_and_maps(given: Value, path: str) -> None:
+    found = problems(anything=given)
+
+    assert list(found) == [f"args.anything{path}"]
+    assert path.removeprefix(".") in found[f"args.anything{path}"]
+    assert str(2**53) not in found[f"args.anything{path}"]
+
+
+def test_an_extra_argument_may_not_hold_a_number_beyond_the_bound_either() -> None:
+    open_request = request(SPEC.replace("request: true", "request: true\n    allow_extra: true"))
+    needed: dict[str, Value] = {"hosts": ["x"], "count": 1}
+
+    assert "extra" not in check_args(open_request, {**needed, "extra": 5}).values
+    with pytest.raises(InvalidArgs) as error:
+        check_args(open_request, {**needed, "extra": {"most": [2**53]}, "other": float("nan")})
+
+    assert [violation.field for violation in error.value.violations] == [
+        "args.extra.most[0]", "args.other",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["optional", "static"])
+def test_a_large_number_in_a_spec_is_the_text_that_was_written(kind: str) -> None:
+    spec = f"""
+    sequences:
+      r:
+        request: true
+        args:
+          {kind}:
+            - {{name: id, default: 1234567890123456789}}
+        nodes:
+          n: {{category: job, type: t, args: [{{expected: id}}]}}
+    """
+
+    assert check_args(request(spec), {}).values == {"id": "1234567890123456789"}
+
+
+@pytest.mark.parametrize("default", ["1234567890123456789", "9007199254740992"])
+def test_a_default_of_type_int_beyond_the_bound_is_a_finding(default: str) -> None:
+    spec = SPEC.replace(
+        "{name: anything, default: 1.50}", f"{{name: a, type: int, default: {default}}}"
+    )
+
+    found = check_sources([Source("test.yaml", dedent(spec))]).findings
+
+    assert [finding.code for finding in found if finding.code == "default-invalid"]
 
 
 def test_all_problems_are_told_at_once() -> None:

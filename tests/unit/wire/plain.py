@@ -8,7 +8,7 @@ from spincycle.job_chain import Backoff, Job, JobChain, ParallelLimit, Suspended
 from spincycle.journal_entry import JournalEntry
 from spincycle.state import State
 
-numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 scalars = st.none() | st.booleans() | numbers | st.text()
 values: st.SearchStrategy[Value] = st.recursive(
     scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10
