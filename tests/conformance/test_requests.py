@@ -8,8 +8,8 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
+from spincycle.v1 import error_pb2, request_pb2, spec_pb2, spec_service_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import request_pb2, spec_pb2, spec_service_pb2, state_pb2
 from spincycle.version import VERSION
 
 JSON = {"Content-Type": "application/json"}
@@ -146,6 +146,18 @@ async def test_a_list_leaves_arguments_and_chain_out(stack: Stack) -> None:
         '"createdAt":"2027-01-15T08:00:00.12Z","startedAt":"2027-01-15T08:00:01Z",'
         '"finishedAt":null,"totalJobs":3,"finishedJobs":1,"jrURL":"http://10.0.0.7:32321"}]\n'
     )
+
+
+@pytest.mark.parametrize("path", [BASE, "/api/v1/full/requests"])
+async def test_a_listed_request_that_cannot_be_read_says_why(stack: Stack, path: str) -> None:
+    error = error_pb2.Error(message="cannot be read", request_id=ID, http_status=500)
+    spoiled = request_pb2.Request(id=ID, type="drain", error=error)
+    stack.manager.says(List=rm.ListResponse(requests=[spoiled, samples.a_request()]))
+
+    first, second = (await stack.http.get(path)).json()
+
+    assert first["error"] == {"message": "cannot be read", "requestId": ID, "httpStatus": 500}
+    assert "error" not in second
 
 
 async def test_an_empty_list_is_null(stack: Stack) -> None:

@@ -47,6 +47,8 @@ from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceS
 TOKEN = "open-sesame-7781"
 KEY = "deploy-of-2026-11"
 WEB = ["web1", "web2", "web3", "web4"]
+# Versions since those with Request.error refuse these numbers: to record one of them, create the
+# requests with other numbers and store these in request_archives.args.
 NUMBERS = {"number": LARGER, "numbers": [LARGE, {"limit": LARGER}], "extra": {"most": [LARGE]}}
 LONG_REASON = "The wrong release. " + "x" * 5_000_000
 

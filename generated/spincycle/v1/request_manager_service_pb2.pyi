@@ -52,7 +52,10 @@ class CreateRequest(_message.Message):
     """Order among waiting requests, from −100 to 100: higher goes first."""
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:
-        """Arguments by name. Required ones must be there, optional ones may, others must not."""
+        """Arguments by name. Required ones must be there, optional ones may, others must not.
+        A number beyond ±(2^53−1), also within a list or a map, fails with INVALID_ARGS: it may
+        have been rounded on its way here. Send it as text.
+        """
 
     def __init__(
         self,

@@ -149,7 +149,8 @@ class RequestManagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """Get answers one request. NOT_FOUND (reason REQUEST_NOT_FOUND).
+        """Get answers one request. NOT_FOUND (reason REQUEST_NOT_FOUND). INTERNAL (reason
+        REQUEST_UNREADABLE): what is stored of it is damaged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,7 +158,7 @@ class RequestManagerServiceServicer:
 
     def List(self, request, context):
         """List answers the requests that match a filter, newest first, a page at a time, without
-        arguments and chains.
+        arguments and chains. One that cannot be read whole has Request.error set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,6 +257,7 @@ class RequestManagerServiceServicer:
         CURSOR_TOO_OLD): watch again without a cursor. RESOURCE_EXHAUSTED (reason
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
         INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
+        A request that cannot be read whole has Request.error set, and the stream goes on.
         docs/streams.md says what is promised.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -36,10 +36,12 @@ class RequestManagerServiceStub:
     Plan: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.PlanRequest, _request_manager_service_pb2.PlanResponse]
     """Plan works out what Create would do, and does nothing. Same errors as Create."""
     Get: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.GetRequest, _request_manager_service_pb2.GetResponse]
-    """Get answers one request. NOT_FOUND (reason REQUEST_NOT_FOUND)."""
+    """Get answers one request. NOT_FOUND (reason REQUEST_NOT_FOUND). INTERNAL (reason
+    REQUEST_UNREADABLE): what is stored of it is damaged.
+    """
     List: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.ListRequest, _request_manager_service_pb2.ListResponse]
     """List answers the requests that match a filter, newest first, a page at a time, without
-    arguments and chains.
+    arguments and chains. One that cannot be read whole has Request.error set.
     """
     Start: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.StartRequest, _request_manager_service_pb2.StartResponse]
     """Start hands a PENDING request to the dispatcher without waiting for its next round.
@@ -93,6 +95,7 @@ class RequestManagerServiceStub:
     CURSOR_TOO_OLD): watch again without a cursor. RESOURCE_EXHAUSTED (reason
     WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
     INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
+    A request that cannot be read whole has Request.error set, and the stream goes on.
     docs/streams.md says what is promised.
     """
 
@@ -136,7 +139,9 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _request_manager_service_pb2.GetRequest,
         context: _aio.ServicerContext[_request_manager_service_pb2.GetRequest, _abc.Awaitable[_request_manager_service_pb2.GetResponse]],
     ) -> _abc.Awaitable[_request_manager_service_pb2.GetResponse]:
-        """Get answers one request. NOT_FOUND (reason REQUEST_NOT_FOUND)."""
+        """Get answers one request. NOT_FOUND (reason REQUEST_NOT_FOUND). INTERNAL (reason
+        REQUEST_UNREADABLE): what is stored of it is damaged.
+        """
 
     @_abc_1.abstractmethod
     def List(
@@ -145,7 +150,7 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_request_manager_service_pb2.ListRequest, _abc.Awaitable[_request_manager_service_pb2.ListResponse]],
     ) -> _abc.Awaitable[_request_manager_service_pb2.ListResponse]:
         """List answers the requests that match a filter, newest first, a page at a time, without
-        arguments and chains.
+        arguments and chains. One that cannot be read whole has Request.error set.
         """
 
     @_abc_1.abstractmethod
@@ -265,6 +270,7 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         CURSOR_TOO_OLD): watch again without a cursor. RESOURCE_EXHAUSTED (reason
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
         INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
+        A request that cannot be read whole has Request.error set, and the stream goes on.
         docs/streams.md says what is promised.
         """
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import job_chain_pb2 as _job_chain_pb2
 from spincycle.v1 import state_pb2 as _state_pb2
 import builtins as _builtins
@@ -51,6 +52,7 @@ class Request(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     RERUN_OF_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """20 characters out of 0–9 and a–v. Ids sort by the time they were made."""
     type: _builtins.str
@@ -109,6 +111,13 @@ class Request(_message.Message):
     def job_chain(self) -> _job_chain_pb2.JobChain:
         """The chain as it was created. Only when it was asked for."""
 
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """Why parts of the request are missing in this message, for example that what is stored of
+        it cannot be read (reason REQUEST_UNREADABLE). Set only in lists and streams, which go on
+        with other requests; Get fails with this error. id, type and state are set in any case.
+        """
+
     def __init__(
         self,
         *,
@@ -133,10 +142,11 @@ class Request(_message.Message):
         reason: _builtins.str = ...,
         rerun_of: _builtins.str = ...,
         rolled_back_jobs: _builtins.int = ...,
+        error: _error_pb2.Error | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "finished_at", b"finished_at", "job_chain", b"job_chain", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "job_chain", b"job_chain", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "created_at", b"created_at", "epoch", b"epoch", "finished_at", b"finished_at", "finished_jobs", b"finished_jobs", "id", b"id", "job_chain", b"job_chain", "plan_hash", b"plan_hash", "priority", b"priority", "reason", b"reason", "rerun_of", b"rerun_of", "revision", b"revision", "rolled_back_jobs", b"rolled_back_jobs", "runner_address", b"runner_address", "runner_id", b"runner_id", "spec_revision", b"spec_revision", "started_at", b"started_at", "state", b"state", "total_jobs", b"total_jobs", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "created_at", b"created_at", "epoch", b"epoch", "error", b"error", "finished_at", b"finished_at", "finished_jobs", b"finished_jobs", "id", b"id", "job_chain", b"job_chain", "plan_hash", b"plan_hash", "priority", b"priority", "reason", b"reason", "rerun_of", b"rerun_of", "revision", b"revision", "rolled_back_jobs", b"rolled_back_jobs", "runner_address", b"runner_address", "runner_id", b"runner_id", "spec_revision", b"spec_revision", "started_at", b"started_at", "state", b"state", "total_jobs", b"total_jobs", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -181,7 +191,9 @@ class RequestArg(_message.Message):
 
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """Final value; unset in a spec."""
+        """Final value; unset in a spec. A number beyond ±(2^53−1), which earlier versions accepted,
+        is text.
+        """
 
     def __init__(
         self,

@@ -104,6 +104,8 @@ def status_lines(request: request_pb2.Request, now: float, width: int | None = N
     ]
     if request.reason:
         lines.append(_labelled("reason", one_line(request.reason)))
+    if request.error.message:
+        lines.append(_labelled("error", one_line(request.error.message)))
     return _within(lines, width)
 
 
@@ -125,6 +127,7 @@ def info_lines(request: request_pb2.Request, now: float, width: int | None = Non
         "priority": str(request.priority) if request.priority else "",
         "rerun of": request.rerun_of,
         "reason": one_line(request.reason),
+        "error": one_line(request.error.message),
     }
     lines += [_labelled(label, text) for label, text in further.items() if text]
     return _within(lines, width)

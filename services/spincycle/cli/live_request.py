@@ -134,7 +134,7 @@ class LiveRequest:
     def _apply_request(self, request: request_pb2.Request) -> None:
         self.type = request.type or self.type
         self.state = State(request.state)
-        self.reason = request.reason
+        self.reason = request.error.message or request.reason
         self.total_jobs = request.total_jobs or self.total_jobs
         self.finished_jobs = request.finished_jobs
         self.started = seconds(request, "started_at") or self.started

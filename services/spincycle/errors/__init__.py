@@ -23,6 +23,7 @@ from spincycle.errors.requests import (
     LintTooExpensive,
     PlanChanged,
     RequestNotFound,
+    RequestUnreadable,
     UnknownRequestType,
 )
 from spincycle.errors.runners import (
@@ -82,6 +83,7 @@ __all__ = [
     "PlanChanged",
     "RemoteError",
     "RequestNotFound",
+    "RequestUnreadable",
     "RunnerDraining",
     "RunnerFull",
     "RunnerUnknown",

@@ -20,6 +20,23 @@ class RequestNotFound(SpinCycleError):
 
 
 @dataclass(eq=False)
+class RequestUnreadable(SpinCycleError):
+    """what is stored of request {request_id} cannot be read; the log of the request manager has
+    the cause under incident {incident}"""
+
+    reason = "REQUEST_UNREADABLE"
+    code = "INTERNAL"
+    http = 500
+    remedy = (
+        "Look for the incident in the log of the request manager, and report it. Other requests "
+        "are not affected."
+    )
+
+    request_id: str
+    incident: str
+
+
+@dataclass(eq=False)
 class JobNotFound(SpinCycleError):
     """job {job_id} not found in request {request_id}"""
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
-
 from spincycle.database.database import Database
-from spincycle.request_arg import RequestArg
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.request_row import request_of
+from spincycle.request_manager.stored_args import StoredArgs
 
 
 class ChangeStore:
@@ -40,10 +38,7 @@ class ChangeStore:
         changed = [request_of(row) for row in rows if row["request_id"]]
         return rows[0]["snapshot"], changed
 
-    async def args(self, request_ids: Sequence[str]) -> dict[str, list[RequestArg]]:
+    async def args(self, request_ids: Sequence[str]) -> dict[str, StoredArgs]:
         """Arguments of requests as they were understood, by request."""
         rows = await self._database.fetch("args_of_requests", request_ids=list(request_ids))
-        return {
-            row["request_id"]: [RequestArg(**arg) for arg in orjson.loads(row["args"])]
-            for row in rows
-        }
+        return {row["request_id"]: StoredArgs(row["args"]) for row in rows}

@@ -12,6 +12,7 @@ from spincycle.request_manager.paging import position_of, token_after
 from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import decode_filter, encode_request
+from spincycle.request_manager.unreadable import encode_or_report, request_failure
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 from spincycle.shared_reads import SharedReads
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -52,6 +53,7 @@ class Reading:
         Raises:
             RequestNotFound: there is no such request.
             ChainTooLarge: the chain is asked for and does not fit a message.
+            RequestUnreadable: what is stored of it cannot be read.
         """
         stored = await self._requests.submit(request_id)
         if stored is None:
@@ -61,7 +63,10 @@ class Reading:
             archive = await self._snapshots.archive(request_id, with_chain=with_chain)
             self._archives.keep((request_id, with_chain), archive)
         # Two messages of a type, one after the other, are one with the fields of both.
-        whole = encode_request(stored).SerializeToString() + archive
+        try:
+            whole = encode_request(stored).SerializeToString() + archive
+        except ValueError as cause:
+            raise request_failure(request_id, cause)
         if len(whole) > MAX_MESSAGE_BYTES:
             raise ChainTooLarge(request_id, stored.total_jobs)
         return embedded(_REQUEST, whole)
@@ -85,7 +90,7 @@ class Reading:
         after = position_of(asked.page_token, which)
         offset = 0 if after else which.offset
         found = await self._store.find(decode_filter(which), limit + 1, offset, after)
-        response = rpc.ListResponse(requests=[encode_request(one) for one in found[:limit]])
+        response = rpc.ListResponse(requests=[encode_or_report(one) for one in found[:limit]])
         if len(found) > limit:
             response.next_page_token = token_after(found[limit - 1], which)
         return response.SerializeToString()

@@ -30,6 +30,7 @@ from spincycle.request_manager.translate import (
     encode_arg,
     encode_request,
 )
+from spincycle.request_manager.unreadable import encode_or_report
 from spincycle.request_manager.watch import Watch, WatchOptions
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
@@ -170,7 +171,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return rpc.GetRunningResponse(
             status=status_pb2.RunningStatus(
                 jobs=running.jobs,
-                requests={one.request_id: encode_request(one) for one in running.requests},
+                requests={one.request_id: encode_or_report(one) for one in running.requests},
             ),
             silent_runner_ids=running.silent_runner_ids,
             has_running_requests=running.any_request,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from google.protobuf.message import DecodeError
+
 from spincycle.errors import InvalidChain, RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
 from spincycle.request_arg import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
-from spincycle.request_manager.model import FencedHigher, Orphan, Request, Suspended
+from spincycle.request_manager.model import FencedHigher, Orphan, Suspended
 from spincycle.request_manager.setbacks import losses, wait_after
 from spincycle.request_manager.store import RequestStore
-from spincycle.request_manager.translate import encode_arg, encode_request
+from spincycle.request_manager.translate import encode_arg
+from spincycle.request_manager.unreadable import request_failure
 from spincycle.v1 import job_chain_pb2, request_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
 
@@ -32,17 +35,16 @@ class Snapshots:
         self._job_log = job_log
         self._rebuild = rebuild
 
-    async def request(self, request: Request, *, with_chain: bool) -> request_pb2.Request:
-        """A request with its arguments, and its chain if that is asked for."""
-        message = encode_request(request)
-        message.args.extend(encode_arg(arg) for arg in await self._store.args(request.request_id))
-        if with_chain:
-            message.job_chain.CopyFrom(await self.chain(request.request_id))
-        return message
-
     async def archive(self, request_id: str, *, with_chain: bool) -> bytes:
-        """What never changes of a request, as a serialized Request with nothing else in it."""
-        args = [encode_arg(arg) for arg in await self._store.args(request_id)]
+        """Return what never changes of a request, as a serialized Request with nothing else in it.
+
+        Raises:
+            RequestUnreadable: what is stored cannot be read.
+        """
+        try:
+            args = [encode_arg(arg) for arg in await self._store.args(request_id)]
+        except Exception as cause:  # noqa: BLE001 # what is stored can be anything
+            raise request_failure(request_id, cause)
         message = request_pb2.Request(args=args)
         if with_chain:
             message.job_chain.CopyFrom(await self.chain(request_id))
@@ -53,11 +55,15 @@ class Snapshots:
 
         Raises:
             RequestNotFound: there is no such request.
+            RequestUnreadable: its archived chain is damaged.
         """
         chains = await self._store.job_chains([request_id])
         if request_id not in chains:
             raise RequestNotFound(request_id)
-        chain = job_chain_pb2.JobChain.FromString(chains[request_id])
+        try:
+            chain = job_chain_pb2.JobChain.FromString(chains[request_id])
+        except DecodeError as cause:
+            raise request_failure(request_id, cause)
         leave_secrets_out(chain)
         return chain
 

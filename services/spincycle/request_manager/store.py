@@ -30,6 +30,7 @@ from spincycle.request_manager.model import (
     Wish,
 )
 from spincycle.request_manager.request_row import request_of
+from spincycle.request_manager.stored_args import StoredArgs
 from spincycle.state import State
 
 R = TypeVar("R", Finished, Progressed, Suspended)
@@ -125,7 +126,7 @@ class RequestStore:
     async def args(self, request_id: str) -> list[RequestArg]:
         """The arguments of a request as they were understood."""
         row = await self._database.fetch_one("get_args", request_id=request_id)
-        return [RequestArg(**arg) for arg in orjson.loads(row["args"])] if row else []
+        return StoredArgs(row["args"]).parse() if row else []
 
     async def job_chains(self, request_ids: Sequence[str]) -> dict[str, bytes]:
         """Archived chains, serialized, by request."""

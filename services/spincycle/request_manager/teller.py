@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from spincycle.errors import Internal, SpinCycleError
+from spincycle.errors import SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager.cursor import Cursor
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.told import Change, entry_change, job_change, request_change
 from spincycle.request_manager.tracked import Tracked, begun, row_revision
+from spincycle.request_manager.unreadable import request_failure
 from spincycle.request_manager.views import View, Views
 from spincycle.request_manager.watcher import Mark, Watcher
 from spincycle.revision import BEGUN_STEP, parts_of, revision_of
@@ -133,11 +133,13 @@ class Teller:
         for view in joining.views:
             tracked = self.tracked.get(view.row.request_id)
             if tracked is not None:
-                await self._or_end_all(self._bring_up(tracked, view))
+                at = max(view.revision, revision_of(view.row.epoch, BEGUN_STEP))
+                await self._or_report(tracked, at, self._bring_up(tracked, view))
         for event in joining.events:
             tracked = self.tracked.get(event.request_id)
             if tracked is not None:
-                await self._or_end_all(self._hear(tracked, runner_id, event))
+                at = revision_of(event.epoch, event.sequence_number)
+                await self._or_report(tracked, at, self._hear(tracked, runner_id, event))
 
     async def _hear(self, tracked: Tracked, runner_id: str, event: job_event_pb2.JobEvent) -> None:
         revision = revision_of(event.epoch, event.sequence_number)
@@ -158,7 +160,7 @@ class Teller:
                 await self._tell_request(tracked, row, revision_of(event.epoch, number))
             if tracked.lacks_before(revision):
                 await self._fill(tracked, revision)
-        except SpinCycleError:
+        except Exception:
             tracked.reached(revision)
             raise
         tracked.reached(revision)
@@ -176,7 +178,7 @@ class Teller:
         try:
             if tracked.told:
                 await self._fill(tracked, at)
-        except SpinCycleError:
+        except Exception:
             tracked.reached(at)
             raise
         tracked.reached(at)
@@ -189,7 +191,10 @@ class Teller:
         async with self._together():
             self.seen = snapshot
             for row in rows:
-                await self._or_end_all(self._tell_row(row))
+                tracked = self.tracked.get(row.request_id)
+                if tracked is not None:
+                    at = row_revision(row) or revision_of(row.epoch, BEGUN_STEP)
+                    await self._or_report(tracked, at, self._tell_row(tracked, row))
 
     def awaits(self, row: Request) -> bool:
         """Whether a runner is still to tell what comes before a changed row."""
@@ -202,10 +207,7 @@ class Teller:
             return not tracked.is_running(row.epoch)
         return row_revision(row) > tracked.told and tracked.lacks(row)
 
-    async def _tell_row(self, row: Request) -> None:
-        tracked = self.tracked.get(row.request_id)
-        if tracked is None:
-            return
+    async def _tell_row(self, tracked: Tracked, row: Request) -> None:
         if row.state in FINAL:
             del self.tracked[row.request_id]
         is_running = row.state is State.RUNNING
@@ -270,19 +272,23 @@ class Teller:
                 self._tell(tracked, change)
             tracked.position = max(tracked.position, entry.position)
 
-    async def _or_end_all(self, telling: Awaitable[None]) -> None:
-        """Tell something; if that fails it counts as told, and everybody comes again for it.
+    async def _or_report(self, tracked: Tracked, revision: int, telling: Awaitable[None]) -> None:
+        """Tell something of a request, up to a revision; if that fails it counts as told.
 
-        If it is cancelled, since its runner is gone, only what was told counts as told.
+        A failure of that request alone is reported in its place. Any other one ends all streams,
+        and their clients come again for what they lack. If it is cancelled, since its runner is
+        gone, only what was told counts as told.
         """
         try:
             await telling
-        except SpinCycleError as failure:
-            self.end_all(failure)
-        except Exception as failure:  # noqa: BLE001 # one request must not hold up all others
-            incident = secrets.token_hex(4)
-            structlog.get_logger().error("not told", incident=incident, exc_info=failure)
-            self.end_all(Internal(incident))
+        except Exception as cause:  # noqa: BLE001 # one request must not hold up all others
+            try:
+                failure = request_failure(tracked.row.request_id, cause)
+            except SpinCycleError as of_all:
+                self.end_all(of_all)
+                return
+            at = max(revision, tracked.told)
+            self._tell(tracked, request_change(tracked.row, None, at, failure=failure))
 
     def end_all(self, failure: SpinCycleError) -> None:
         """Let everybody come again from where he is: not all can be told now."""

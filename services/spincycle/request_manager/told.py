@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import orjson
 
+from spincycle.errors import ChainTooLarge, SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager.model import Request, RequestFilter
-from spincycle.request_manager.translate import encode_request
+from spincycle.request_manager.unreadable import encode_or_report, request_failure
 from spincycle.revision import ended, number_of, revision_of
+from spincycle.rpc.limits import MAX_MESSAGE_BYTES
+from spincycle.rpc.status import to_message
 from spincycle.state import LIVE, State
 from spincycle.v1 import (
     job_chain_pb2,
@@ -57,11 +60,27 @@ class Change:
         """Whether it is the request as a whole."""
         return self._snapshot
 
-    def with_chain(self, chain: job_chain_pb2.JobChain, cursor: str) -> bytes:
-        """As `encoded`, of a snapshot, with the request's chain."""
+    async def with_chain(
+        self, chain_of: Callable[[str], Awaitable[job_chain_pb2.JobChain]], cursor: str
+    ) -> bytes:
+        """As `encoded`, of a snapshot, with the request's chain.
+
+        If the request has none that can be read and sent, the snapshot comes without it and says
+        why.
+        """
         event = request_event_pb2.RequestEvent.FromString(self._full)
-        event.snapshot.job_chain.CopyFrom(chain)
+        request_id = self.request.request_id
+        try:
+            event.snapshot.job_chain.CopyFrom(self._fitting(await chain_of(request_id)))
+        except Exception as cause:  # noqa: BLE001 # a failure of all requests is raised again
+            failure = request_failure(request_id, cause)
+            event.snapshot.request.error.CopyFrom(to_message(failure))
         return framed(event.SerializeToString(), cursor)
+
+    def _fitting(self, chain: job_chain_pb2.JobChain) -> job_chain_pb2.JobChain:
+        if chain.ByteSize() + self.size > MAX_MESSAGE_BYTES:
+            raise ChainTooLarge(self.request.request_id, len(chain.jobs))
+        return chain
 
     @property
     def size(self) -> int:
@@ -115,13 +134,17 @@ def _varint(number: int) -> bytes:
 
 
 def request_change(
-    request: Request, before: State, revision: int, finished_jobs: int = 0
+    request: Request,
+    before: State | None,
+    revision: int,
+    finished_jobs: int = 0,
+    failure: SpinCycleError | None = None,
 ) -> Change:
-    """A request has another state."""
+    """Return the event of a new state, or of what could not be read of a request."""
     event = _event(request.request_id, revision)
     event.occurred_at.GetCurrentTime()
-    _fill_request(event.request, request, revision)
-    event.request.finished_jobs = max(finished_jobs, request.finished_jobs)
+    _fill_request(event.request, request, revision, failure)
+    event.request.finished_jobs = max(finished_jobs, event.request.finished_jobs)
     return Change(request, before, event, event)
 
 
@@ -213,6 +236,11 @@ def _event(request_id: str, revision: int) -> request_event_pb2.RequestEvent:
     return request_event_pb2.RequestEvent(request_id=request_id, revision=revision)
 
 
-def _fill_request(message: request_pb2.Request, request: Request, revision: int) -> None:
-    message.CopyFrom(encode_request(request))
+def _fill_request(
+    message: request_pb2.Request,
+    request: Request,
+    revision: int,
+    failure: SpinCycleError | None = None,
+) -> None:
+    message.CopyFrom(encode_or_report(request, failure=failure))
     message.revision = revision

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 
 from spincycle import revision
 from spincycle.internal.v1 import job_event_pb2
-from spincycle.request_arg import RequestArg
 from spincycle.request_manager.model import Request
+from spincycle.request_manager.stored_args import StoredArgs
 from spincycle.request_manager.watcher import Watcher
 from spincycle.state import FINAL, State
 
@@ -40,7 +39,7 @@ class Tracked:
     rolled_back_jobs: int = 0
     watchers: set[Watcher] = field(default_factory=set)
     for_all: bool = False
-    args: Sequence[RequestArg] | None = None
+    args: StoredArgs | None = None
 
     def lacks(self, row: Request) -> bool:
         """Whether a runner ran the request, as a new row says, and did not tell all of it."""

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from spincycle.errors import ServiceUnavailable, SpinCycleError
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2
-from spincycle.request_arg import RequestArg
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Position, Request, RequestFilter
 from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.stored_args import NO_ARGS, StoredArgs
 from spincycle.request_manager.told import Change, entry_status, snapshot_change
 from spincycle.request_manager.tracked import row_revision
-from spincycle.request_manager.translate import encode_arg, encode_request
+from spincycle.request_manager.unreadable import encode_or_report, request_failure
 from spincycle.request_manager.watcher import Watcher
-from spincycle.revision import LAST_POSITION, number_of, parts_of, revision_of
+from spincycle.revision import BEGUN_STEP, LAST_POSITION, number_of, parts_of, revision_of
 from spincycle.state import LIVE, State
 from spincycle.v1 import job_chain_pb2, job_log_pb2, request_event_pb2, status_pb2
 
@@ -38,19 +38,20 @@ class View:
     Attributes:
         missed: every event of its runner since the revision that was known, if they are all
             kept; there are no jobs then.
+        failure: why its jobs could not be read; None if they were.
     """
 
     row: Request
     revision: int
-    args: Sequence[RequestArg] = ()
+    args: StoredArgs = NO_ARGS
     jobs: Sequence[status_pb2.JobStatus] = ()
     counts: tuple[int, int] = (0, 0)
     missed: Sequence[job_event_pb2.JobEvent] | None = None
+    failure: SpinCycleError | None = None
 
     def snapshot_change(self, before: State | None) -> Change:
-        """The view as an event."""
-        message = encode_request(self.row)
-        message.args.extend(encode_arg(arg) for arg in self.args)
+        """Return the view as an event; it reports what could not be read or encoded."""
+        message = encode_or_report(self.row, self.args, self.failure)
         message.revision = self.revision
         if self.counts[0] > message.finished_jobs:
             message.finished_jobs, message.rolled_back_jobs = self.counts
@@ -95,11 +96,13 @@ class Views:
         views = []
         for row in rows:
             chain = described.get(row.request_id)
-            its_args = args.get(row.request_id, [])
+            its_args = args.get(row.request_id, NO_ARGS)
             if chain is None:
-                views.append(await self._stored(again.get(row.request_id, row), its_args))
+                row = again.get(row.request_id, row)
+                views.append(await _or_failure(row, its_args, self._stored(row, its_args)))
             else:
-                views.append(await self._from_runner(row, chain, its_args))
+                made = self._from_runner(row, chain, its_args)
+                views.append(await _or_failure(row, its_args, made))
         return views
 
     async def of_runner(self, rows: Sequence[Request], runner_id: str) -> tuple[list[View], int]:
@@ -114,18 +117,19 @@ class Views:
         chains = [job_runner_service_pb2.KnownChain(request_id=row.request_id) for row in rows]
         described, order = await self._feeds.describe(runner_id, chains, each=True)
         args = await self._changes.args(list(described)) if described else {}
-        views = [
-            await self._from_runner(row, described[row.request_id], args.get(row.request_id, []))
-            for row in rows
-            if row.request_id in described
-        ]
+        views = []
+        for row in rows:
+            if row.request_id in described:
+                its_args = args.get(row.request_id, NO_ARGS)
+                made = self._from_runner(row, described[row.request_id], its_args)
+                views.append(await _or_failure(row, its_args, made))
         return views, order
 
     async def stored(self, row: Request, revision: int) -> View:
         """How a request was at a revision, as the database and the journal have it."""
-        args = (await self._changes.args([row.request_id])).get(row.request_id, [])
-        view = await self._stored(row, args, parts_of(revision).position)
-        return replace(view, revision=revision)
+        args = (await self._changes.args([row.request_id])).get(row.request_id, NO_ARGS)
+        made = self._stored(row, args, parts_of(revision).position)
+        return replace(await _or_failure(row, args, made), revision=revision)
 
     async def live(self) -> list[Request]:
         """All requests that have not ended."""
@@ -182,7 +186,7 @@ class Views:
         self,
         row: Request,
         chain: job_runner_service_pb2.ChainStatus,
-        args: Sequence[RequestArg],
+        args: StoredArgs,
     ) -> View:
         running = replace(row, state=State.RUNNING, epoch=chain.epoch, finished_at=None)
         revision = revision_of(chain.epoch, chain.sequence_number)
@@ -200,9 +204,7 @@ class Views:
         counts = (chain.finished_jobs, chain.rolled_back_jobs)
         return View(running, revision, args, list(jobs.values()), counts)
 
-    async def _stored(
-        self, row: Request, args: Sequence[RequestArg], until: int = LAST_POSITION
-    ) -> View:
+    async def _stored(self, row: Request, args: StoredArgs, until: int = LAST_POSITION) -> View:
         jobs: dict[str, status_pb2.JobStatus] = {}
         position = 0
         if row.epoch and until:
@@ -213,3 +215,13 @@ class Views:
                 position = entry.position
         at = row_revision(row) or revision_of(row.epoch, number_of(position, 0))
         return View(row, at, args, list(jobs.values()))
+
+
+async def _or_failure(row: Request, args: StoredArgs, made: Awaitable[View]) -> View:
+    """Return the view that is being made, or one that reports why that one request has none."""
+    try:
+        return await made
+    except Exception as cause:  # noqa: BLE001 # a failure of all requests is raised again
+        failure = request_failure(row.request_id, cause)
+        at = row_revision(row) or revision_of(row.epoch, BEGUN_STEP)
+        return View(row, at, args, failure=failure)

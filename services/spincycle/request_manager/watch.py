@@ -26,6 +26,7 @@ from spincycle.request_manager.told import (
     request_change,
     runner_changes,
 )
+from spincycle.request_manager.unreadable import request_failure
 from spincycle.request_manager.views import View, Views
 from spincycle.request_manager.watcher import Mark, Printed, Watcher
 from spincycle.state import FINAL, State
@@ -244,7 +245,7 @@ class _Many:
         if not self.wants(change.request, change.before):
             return
         if self._options.include_job_chain and change.is_snapshot:
-            part = change.with_chain(await self._views.chain(request_id), "")
+            part = await change.with_chain(self._views.chain, "")
         else:
             part = change.encoded("", self._options.requests_only)
         self._parts.append(part)
@@ -310,12 +311,18 @@ class _Named:
             return
         position = revision.parts_of(seen).position
         after = position if position < revision.LAST_POSITION else 0
-        async for entry in self._views.entries(row.request_id, after):
-            change = entry_change(row, entry)
-            if change.revision > view.revision:
-                break
-            yield change
-        if row.state in FINAL or row.state is State.SUSPENDED:
+        failure = view.failure
+        try:
+            async for entry in self._views.entries(row.request_id, after):
+                change = entry_change(row, entry)
+                if change.revision > view.revision:
+                    break
+                yield change
+        except Exception as cause:  # noqa: BLE001 # a failure of all requests is raised again
+            failure = request_failure(row.request_id, cause)
+        if failure is not None:
+            yield request_change(row, None, view.revision, failure=failure)
+        elif row.state in FINAL or row.state is State.SUSPENDED:
             yield request_change(row, State.RUNNING, view.revision)
         else:
             yield view.snapshot_change(row.state)
@@ -341,5 +348,5 @@ class _Named:
             self.open.discard(request_id)
         cursor = self._cursor
         if self._options.include_job_chain and change.is_snapshot:
-            return change.with_chain(await self._views.chain(request_id), cursor)
+            return await change.with_chain(self._views.chain, cursor)
         return change.encoded(cursor, self._options.requests_only)

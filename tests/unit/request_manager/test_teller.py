@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
-from spincycle.errors import Internal, ServiceUnavailable
+from spincycle.errors import ServiceUnavailable
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.model import Request
@@ -16,9 +16,10 @@ from spincycle.request_manager.told import Change
 from spincycle.request_manager.tracked import Tracked
 from spincycle.request_manager.views import View, Views
 from spincycle.request_manager.watcher import Watcher
-from spincycle.revision import BEGUN_STEP, number_of, revision_of
+from spincycle.revision import BEGUN_STEP, ended, number_of, revision_of
 from spincycle.state import State
 from spincycle.v1 import job_log_pb2
+from spincycle.v1 import request_manager_service_pb2 as rpc
 
 
 class NoFeeds:
@@ -60,7 +61,7 @@ async def test_what_could_not_be_told_counts_as_told_and_everybody_comes_again()
         await anext(watcher.batches())
 
 
-async def test_a_failure_that_nobody_thought_of_has_everybody_come_again_too() -> None:
+async def test_a_failure_of_one_request_is_reported_with_it_and_the_others_go_on() -> None:
     class Broken:
         async def entries(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
             if request_id == "a":
@@ -76,8 +77,19 @@ async def test_a_failure_that_nobody_thought_of_has_everybody_come_again_too() -
     await teller.tell_rows("9:9:", rows)
 
     assert teller.tracked == {}
-    with pytest.raises(Internal):
-        await anext(all_watcher.batches())
+    events = [
+        rpc.WatchResponse.FromString(change.encoded("", requests_only=False)).events[0]
+        for change in await anext(all_watcher.batches())
+        if isinstance(change, Change)
+    ]
+    assert [event.request.error.reason for event in events if event.request_id == "a"] == [
+        "REQUEST_UNREADABLE"
+    ]
+    assert not [event for event in events if event.request_id == "b" and event.request.error.reason]
+    assert {event.request_id: event.revision for event in events} == {"a": ended(1), "b": ended(1)}
+    assert {event.request_id: event.request.state for event in events} == dict.fromkeys(
+        "ab", State.COMPLETE
+    )
 
 
 class SlowJournal:

@@ -154,6 +154,14 @@ REQUEST = Table(
         Field("totalJobs", "total_jobs", UINT),
         Field("finishedJobs", "finished_jobs", UINT),
         Field("jrURL", "runner_address", TEXT, omitted=True, doc="only while RUNNING"),
+        Field(
+            "error",
+            "error",
+            ERROR,
+            omitted=True,
+            presence=True,
+            doc="why parts of the request are missing, for example that its data cannot be read",
+        ),
     ],
 )
 
