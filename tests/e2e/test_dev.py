@@ -13,6 +13,7 @@ import httpx
 import pytest
 from tests.e2e.conftest import REPOSITORY, SCRIPTS, Command, start_dev
 from tests.postgres_fixtures import PostgresServer
+from tests.waiting import until
 
 from spincycle.dev.child import Process, until_ended, until_gone
 from spincycle.dev.marked import find_marked
@@ -210,11 +211,15 @@ async def test_processes_that_jobs_have_started_end_with_the_stack(
     dev: Command, home: Path
 ) -> None:
     await create(dev, "rolling-restart", settle="60000")
-    hosts = home / "data"
-    async with asyncio.timeout(30):
-        while len(list(hosts.glob("fleet-*/*/pid"))) < 4:  # noqa: ASYNC110 # made by others
-            await asyncio.sleep(0.05)
-    pids = [int(file.read_text()) for file in hosts.glob("fleet-*/*/pid")]
+
+    def written() -> list[str]:
+        # A file is there before its text is.
+        return [
+            text for file in (home / "data").glob("fleet-*/*/pid") if (text := file.read_text())
+        ]
+
+    await until(lambda: len(written()) == 4)
+    pids = [int(text) for text in written()]
 
     dev.signal(signal.SIGINT)
 
