@@ -12,6 +12,7 @@ from spincycle.config import ConfigError
 from spincycle.spec import Finding, LoadResult, Severity, SpecSet, load_specs, look_of
 from spincycle.spec.finding import Report
 from spincycle.spec.model import BUILT_IN
+from spincycle.spec.sequence_checks import NOT_ENFORCED
 
 Look = tuple[tuple[str, int, int, int], ...]
 """What `look_of` answers."""
@@ -69,6 +70,7 @@ class SpecKeeper:
             revision=result.specs.revision,
             requests=len(result.specs.requests()),
         )
+        _log_acls(result.specs)
         return cls(directory, job_types, result.specs, look, allow_empty=allow_empty)
 
     @property
@@ -90,6 +92,7 @@ class SpecKeeper:
             old = self._specs.revision
             if result.specs is not None:
                 self._specs = result.specs
+                _log_acls(result.specs)
         _log(result.findings)
         structlog.get_logger().info(
             "specs reloaded" if result.specs else "specs kept",
@@ -149,5 +152,15 @@ def _files(specs: SpecSet) -> set[str]:
 def _log(findings: list[Finding]) -> None:
     log = structlog.get_logger()
     for found in findings:
+        if found.code == NOT_ENFORCED:
+            # One line names all of these; see _log_acls.
+            continue
         level = log.error if found.severity is Severity.ERROR else log.warning
         level("spec finding", code=found.code, place=found.place, finding=found.text)
+
+
+def _log_acls(specs: SpecSet) -> None:
+    """Log which requests have ACLs, since any caller may start and stop them all the same."""
+    requests = [sequence.name for sequence in specs.requests() if sequence.acl]
+    if requests:
+        structlog.get_logger().warning("acl not enforced", requests=requests)

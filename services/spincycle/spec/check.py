@@ -60,6 +60,7 @@ acl-role-missing       error   missing   an ACL names no role
 acl-role-duplicate     error   duplicate two ACLs name the same role
 acl-unknown-op         warning invalid   an ACL lists an operation that does not exist
 acl-grants-nothing     warning missing   an ACL grants neither everything nor any operation
+acl-not-enforced       warning invalid   a request has ACLs, which do not restrict any caller yet
 request-only           warning invalid   a field that only a request has stands in another sequence
 unused-arg             warning invalid   no node uses an argument
 unused-set             warning invalid   nothing uses what a node sets

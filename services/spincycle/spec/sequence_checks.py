@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 OPS = ("start", "stop")
 """Operations that an ACL can grant."""
 
+NOT_ENFORCED = "acl-not-enforced"
+"""Code of the finding that a request has ACLs."""
+
 _REQUEST_ONLY = ("acl", "max_running", "allow_extra")
 
 
@@ -85,6 +88,12 @@ def _sets(sequence: Sequence, report: Report) -> None:
 
 
 def _acl(sequence: Sequence, report: Report) -> None:
+    if sequence.request and sequence.acl:
+        report.on(
+            NOT_ENFORCED, sequence, None, "acl",
+            "acl is not enforced yet: every caller may start and stop this request",
+            advice="restrict who can connect to the services",
+        )  # fmt: skip
     roles: set[str] = set()
     for acl in sequence.acl:
         if not acl.role:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.mounted import mount
 from tests.waiting import until
 
@@ -143,3 +144,34 @@ async def test_a_file_that_is_removed_is_not_an_emptied_set(tmp_path: Path) -> N
 
     assert (await keeper.reload()).changed
     assert requests(keeper) == ["start"]
+
+
+async def test_requests_with_acls_are_named_in_one_log_line_since_nothing_enforces_them(
+    tmp_path: Path,
+) -> None:
+    restricted = spec("wipe", "drain").replace(
+        "request: true",
+        "request: true\n    acl: [{role: dev, ops: [start]}, {role: sre, admin: true}]",
+    )
+    mount(tmp_path, {"a.yaml": restricted, "b.yaml": spec("free")})
+
+    with capture_logs() as at_start:
+        keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    with capture_logs() as at_reload:
+        reloaded = await keeper.reload()
+
+    for lines in (at_start, at_reload):
+        warnings = [line for line in lines if line["log_level"] == "warning"]
+        assert warnings == [
+            {"event": "acl not enforced", "log_level": "warning", "requests": ["drain", "wipe"]}
+        ]
+    assert [found.code for found in reloaded.findings] == ["acl-not-enforced"] * 2
+
+
+async def test_without_acls_nothing_is_logged_of_them(tmp_path: Path) -> None:
+    mount(tmp_path, {"a.yaml": spec("free")})
+
+    with capture_logs() as lines:
+        await SpecKeeper.open(tmp_path, JOB_TYPES)
+
+    assert [line["event"] for line in lines] == ["specs loaded"]

@@ -42,7 +42,6 @@ def right_spec(draw: random.Random) -> Spec:
             "optional": [{"name": "mode", "default": "fast"}],
             "static": [{"name": "team", "default": "ops"}],
         },
-        "acl": [{"role": "dev", "ops": "[start]"}, {"role": "sre", "admin": "true"}],
         "nodes": {
             "find": job("finder", args=[{"expected": "mode"}], sets=[{"arg": "found"}]),
             "work": {
@@ -185,6 +184,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("acl-role-duplicate", _top(acl="[{role: x, ops: [stop]}, {role: ⟦x⟧, admin: true}]")),
     ("acl-unknown-op", _top(acl="[{role: x, ops: ⟦[stopp]⟧}]")),
     ("acl-grants-nothing", _top(acl="[⟦{role: x}⟧]")),
+    ("acl-not-enforced", _top(acl="⟦[{role: x, ops: [start]}, {role: y, admin: true}]⟧")),
     ("request-only", lambda spec: spec["part"].update(max_running="⟦3⟧")),
     ("unused-arg", _args("static", "{name: ⟦lonely⟧, default: x}")),
     ("unused-set", _node("done", sets="[⟦lonely⟧]")),
