@@ -74,7 +74,14 @@ class BackendTlsConfig(Section, frozen=True):
     """Name that the certificates of those services must have; empty: the address's own."""
 
 
-class TlsConfig(BackendTlsConfig, frozen=True):
+class GatewayTlsConfig(BackendTlsConfig, frozen=True):
+    """TLS of a process that listens without TLS."""
+
+    allow_plaintext: bool = False
+    """Listen without TLS beyond loopback; without it the process does not start there."""
+
+
+class TlsConfig(GatewayTlsConfig, frozen=True):
     """TLS with callers too: it is spoken if there are a certificate and its key."""
 
     client_ca: Path | None = None

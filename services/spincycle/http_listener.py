@@ -88,21 +88,31 @@ def address_of(bound: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def split(listen: str, setting: str) -> tuple[str, int]:
+    """Host and port of an address, as a setting has it.
+
+    Raises:
+        ConfigError: the address is not host:port.
+    """
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise ConfigError(f'{setting}: "{listen}" must be host:port')
+    return host, int(port)
+
+
 def bind(listen: str, setting: str = "listen") -> socket.socket:
     """A socket that listens at host:port, as a setting says.
 
     Raises:
         ConfigError: the address is no host:port, is taken or cannot be used.
     """
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal():
-        raise ConfigError(f'{setting}: "{listen}" must be host:port')
+    host, port = split(listen, setting)
     host = host.strip("[]") or "0.0.0.0"  # noqa: S104 # what an empty host has always meant
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, int(port)))
+        bound.bind((host, port))
         bound.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         bound.close()

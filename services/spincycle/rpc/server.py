@@ -12,6 +12,7 @@ import grpc
 from grpc_channelz.v1 import channelz
 
 from spincycle.config import ConfigError, TlsConfig
+from spincycle.loopback import check_plaintext
 from spincycle.rpc.address import host_of, is_unix, socket_path
 from spincycle.rpc.calls import CallInterceptor, Check
 from spincycle.rpc.health import SERVICE_NAME as HEALTH_SERVICE
@@ -97,9 +98,8 @@ class Listener:
         await self._server.stop(grace)
 
     def _bind(self, listen: str, credentials: grpc.ServerCredentials | None) -> str:
-        check_listen(listen, self.audience.setting)
         try:
-            if credentials is None or is_unix(listen) or self.audience is HEALTH:
+            if credentials is None:
                 port = self._server.add_insecure_port(listen)
             else:
                 port = self._server.add_secure_port(listen, credentials)
@@ -147,8 +147,11 @@ class RpcServer:
         """Bind an address: host:port, or unix:/path of a socket.
 
         Raises:
-            ConfigError: the address is in use or invalid, or a certificate cannot be read.
+            ConfigError: the address is in use or invalid, a certificate cannot be read, or other
+            machines would connect in plain text without `tls.allow_plaintext`.
         """
+        check_listen(address, audience.setting)
+        credentials = self._credentials(audience, address)
         server = grpc.aio.server(
             interceptors=[CallInterceptor(self.calls, self._check)],
             options=[
@@ -166,11 +169,28 @@ class RpcServer:
                 ("grpc.max_connection_age_ms", milliseconds(self._connection_age)),
             ],
         )
-        # Each listener needs credentials of its own: gRPC uses them for one port only.
-        listener = Listener(audience, address, server, server_credentials(self._tls))
+        listener = Listener(audience, address, server, credentials)
         self.health.add_to(server, listener.names)
         self._listeners.append(listener)
         return listener
+
+    def _credentials(self, audience: Audience, address: str) -> grpc.ServerCredentials | None:
+        """Credentials of one listener, since gRPC uses them for one port only; None without TLS.
+
+        A health listener may be plain text anywhere: it says nothing but whether the process can
+        work.
+        """
+        credentials = server_credentials(self._tls)
+        if audience is HEALTH or is_unix(address):
+            return None
+        if credentials is None:
+            check_plaintext(
+                address,
+                audience.setting,
+                self._tls.allow_plaintext,
+                "set tls.certificate and tls.key",
+            )
+        return credentials
 
     def listen_for_probes(self, address: str) -> None:
         """Serve health alone on an address of its own; an empty address means none."""

@@ -18,7 +18,7 @@ import pytest
 from tests.waiting import until
 
 from spincycle import errors
-from spincycle.config import ConfigError
+from spincycle.config import ConfigError, TlsConfig
 from spincycle.dev.ports import free_port
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.limits import HEALTH, INTERNAL, PUBLIC, Audience
@@ -265,3 +265,29 @@ async def test_an_address_of_a_public_listener_is_told_from_an_internal_one(
     assert peer.is_right() is (audience is INTERNAL)
     told = capsys.readouterr()
     assert ("set job_log to the internal listener" in told.out + told.err) is peer.is_wrong
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "gateway.example.com:0"])
+@pytest.mark.parametrize("audience", [PUBLIC, INTERNAL], ids=lambda audience: audience.name)
+async def test_a_listener_beyond_loopback_without_tls_does_not_start(
+    audience: Audience, address: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        RpcServer().listen(audience, address)
+
+    assert str(refused.value).startswith(f"{audience.setting}: {address} is not a loopback address")
+    assert "set tls.certificate and tls.key, or set tls.allow_plaintext: true" in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::1]:0", "127.8.9.10:0", "localhost:0"])
+async def test_a_listener_that_may_be_plain_text_starts(address: str) -> None:
+    tls = TlsConfig(allow_plaintext=address == "0.0.0.0:0")
+
+    assert RpcServer(tls=tls).listen(PUBLIC, address).address.startswith(address[:-1])
+
+
+async def test_a_health_listener_may_be_plain_text_anywhere() -> None:
+    server = RpcServer()
+
+    server.listen_for_probes("0.0.0.0:0")
+    assert server.addresses["health"].startswith("0.0.0.0:")

@@ -102,6 +102,13 @@ async def test_a_server_with_tls_answers_who_trusts_it_and_nobody_else(
         assert not await answers(address, TlsConfig())
 
 
+async def test_a_server_with_tls_may_listen_beyond_loopback(authority: Authority) -> None:
+    certificate, key = authority.certify()
+    server = RpcServer(tls=TlsConfig(certificate=certificate, key=key))
+
+    assert server.listen(PUBLIC, "0.0.0.0:0").address.startswith("0.0.0.0:")
+
+
 async def test_a_server_that_asks_for_certificates_lets_in_those_of_its_authority(
     authority: Authority, other: Authority
 ) -> None:
