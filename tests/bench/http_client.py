@@ -51,7 +51,7 @@ class HttpConnection(asyncio.Protocol):
         """What POST answers, which must be 201."""
         body = orjson.dumps(content)
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         await self._reopen()
@@ -93,7 +93,7 @@ class HttpConnection(asyncio.Protocol):
 
 def get_head(path: str) -> bytes:
     """The text of a GET."""
-    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def _expect(wanted: int, status: int, body: bytes) -> bytes:

@@ -42,6 +42,7 @@ def config() -> GatewayConfig:
         page_size=2,
         grace=1,
         keepalive=0.05,
+        hosts=("x",),
     )
 
 

@@ -181,7 +181,7 @@ async def test_findings_of_specs_say_where(stack: Stack) -> None:
     linted = await stack.http.post(
         "/api/v1/lint", headers=JSON, content='{"files":[{"path":"a.yaml","content":"x"}]}'
     )
-    reloaded = await stack.http.post("/api/v1/specs/reload")
+    reloaded = await stack.http.post("/api/v1/specs/reload", headers=JSON)
 
     assert linted.json()["findings"][0] == {
         "code": "unknown-dep",

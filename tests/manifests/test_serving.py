@@ -1,4 +1,7 @@
-"""Started as the manifests say, each process serves its probes and its metrics."""
+"""Started as the manifests say, each process serves its probes and its metrics.
+
+Probes come as the kubelet sends them: to the pod's address, which their Host header names.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
-from tests.manifests.rendered import PREFIXES, SCRIPTS, Manifests, port_of, rendered
+from tests.manifests.rendered import POD_IP, PREFIXES, SCRIPTS, Manifests, port_of, rendered
 from tests.mounted import mount
 from tests.waiting import until
 
@@ -31,12 +34,12 @@ def manifests() -> Manifests:
 
 
 Start = Callable[[str], dict[str, str]]
-"""Starts a service and returns its loopback addresses by container port name."""
+"""Starts a service and returns its addresses by container port name, as seen on this machine."""
 
 
 @pytest.fixture
 async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start services as their manifests say, but on free loopback ports, with nothing to call."""
+    """Start services as their manifests say, but on free ports, with nothing to call."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def begin(name: str) -> dict[str, str]:
@@ -45,8 +48,9 @@ async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[Start]:
         addresses: dict[str, str] = {}
         for key, value in manifests.environment(name).items():
             if key.startswith(PREFIXES[name]) and key.endswith("LISTEN"):
-                environment[key] = f"127.0.0.1:{free_port()}"
-                addresses[names[port_of(value)]] = environment[key]
+                port = free_port()
+                environment[key] = f"{value.rpartition(':')[0]}:{port}"
+                addresses[names[port_of(value)]] = f"127.0.0.1:{port}"
         if name == "request-manager":
             mount(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
             environment["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
@@ -75,7 +79,10 @@ async def test_a_grpc_service_without_its_database_lives_and_is_not_ready(
     names = {number: port for port, number in manifests.ports(name).items()}
     (probed,) = {names[container[probe]["grpc"]["port"]] for probe in PROBES}
 
-    async with grpc.aio.insecure_channel(addresses[probed]) as channel:
+    authority = f"{POD_IP}:{manifests.ports(name)[probed]}"
+    async with grpc.aio.insecure_channel(
+        addresses[probed], [("grpc.default_authority", authority)]
+    ) as channel:
         health = health_pb2_grpc.HealthStub(channel)
 
         async def says(probe: str) -> int:
@@ -99,7 +106,8 @@ async def test_the_gateway_without_services_lives_and_is_not_ready(
     container = manifests.container("gateway")
     (probed,) = {container[probe]["httpGet"]["port"] for probe in PROBES}
 
-    async with httpx.AsyncClient(base_url=f"http://{addresses[probed]}") as client:
+    kubelet = {"Host": f"{POD_IP}:{manifests.ports('gateway')[probed]}"}
+    async with httpx.AsyncClient(base_url=f"http://{addresses[probed]}", headers=kubelet) as client:
 
         async def status(probe: str) -> int:
             try:
@@ -110,6 +118,46 @@ async def test_the_gateway_without_services_lives_and_is_not_ready(
         await until(lambda: _is(status("startupProbe"), 200))
         assert await status("livenessProbe") == 200
         assert await status("readinessProbe") == 503
+
+
+async def test_programs_in_the_cluster_reach_the_gateway_by_the_names_of_its_service_only(
+    manifests: Manifests, start: Start
+) -> None:
+    namespace = manifests.of_kind("Service")["gateway"]["metadata"]["namespace"]
+    names = ["gateway", f"gateway.{namespace}", f"gateway.{namespace}.svc"]
+    names.append(f"{names[-1]}.cluster.local")
+    async with httpx.AsyncClient(base_url=f"http://{start('gateway')['http']}") as client:
+
+        async def status(host: str, path: str = "/openapi.json") -> int:
+            try:
+                return (await client.get(path, headers={"Host": host})).status_code
+            except httpx.ConnectError:
+                return 0
+
+        await until(lambda: _is(status("gateway", "/healthz"), 200))
+        for name in names:
+            assert await status(f"{name}:32308") == 200, name
+        assert await status("gateway.example.com:32308") == 403
+
+
+@pytest.mark.parametrize("name", PREFIXES)
+def test_a_process_refuses_its_manifest_without_plain_text_or_tls(
+    manifests: Manifests, tmp_path: Path, name: str
+) -> None:
+    key = f"{PREFIXES[name]}TLS__ALLOW_PLAINTEXT"
+    environment = {"PATH": os.environ["PATH"], **manifests.environment(name)}
+    assert environment.pop(key) == "true"
+    if name == "request-manager":
+        mount(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
+        environment["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
+    ended = subprocess.run(
+        [SCRIPTS / manifests.container(name)["command"][0]],
+        check=False, env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert ended.returncode == 2
+    assert "is not a loopback address" in ended.stderr
+    assert "set tls.allow_plaintext: true" in ended.stderr
 
 
 SCALED_BY = "spincycle_queue_wait_seconds"

@@ -15,10 +15,10 @@ from spincycle.rpc.status import from_message, from_status, to_message, to_statu
 PROTOS = Path(__file__).parents[2] / "protos" / "spincycle"
 ENTRIES = [entry for entry in catalogue().values() if entry is not RemoteError]
 
-# What gRPC's own status codes mean in HTTP; 409 and 413 where the catalogue knows better.
+# What gRPC's own status codes mean in HTTP; 409, 413 and 415 where the catalogue knows better.
 HTTP = {
     "NOT_FOUND": {404},
-    "INVALID_ARGUMENT": {400},
+    "INVALID_ARGUMENT": {400, 415},
     "ALREADY_EXISTS": {409},
     "FAILED_PRECONDITION": {409},
     "OUT_OF_RANGE": {410, 400},

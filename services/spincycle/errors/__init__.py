@@ -11,6 +11,7 @@ from spincycle.errors.base import (
     FieldViolation,
     SpinCycleError,
 )
+from spincycle.errors.callers import HostNotAllowed, JsonRequired, OriginNotAllowed
 from spincycle.errors.requests import (
     ChainNotBuilt,
     CreateStuck,
@@ -67,6 +68,7 @@ __all__ = [
     "FeatureNotSupported",
     "FenceTooHigh",
     "FieldViolation",
+    "HostNotAllowed",
     "IdempotencyConflict",
     "Internal",
     "InvalidArgs",
@@ -77,9 +79,11 @@ __all__ = [
     "InvalidState",
     "JobNotFound",
     "JournalBehind",
+    "JsonRequired",
     "LintBusy",
     "LintTooExpensive",
     "MessageTooLarge",
+    "OriginNotAllowed",
     "PlanChanged",
     "RemoteError",
     "RequestNotFound",

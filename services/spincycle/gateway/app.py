@@ -14,12 +14,13 @@ from urllib.parse import parse_qs
 
 import structlog
 
-from spincycle.errors import SpinCycleError
+from spincycle.errors import JsonRequired, SpinCycleError
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
-from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.exchange import JSON_TYPE, Answer, Call, media_type
 from spincycle.gateway.failures import HttpError, bare
+from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.router import Route, Router
 from spincycle.version import VERSION
 
@@ -40,6 +41,7 @@ class Application:
         refused: how a failure that a service named is answered.
         limits: what one call may cost.
         gzip_bytes: smallest body that is compressed; 0 compresses none.
+        hosts: the names by which callers may reach it.
         cross_origin: which pages of other origins may call.
 
     Attributes:
@@ -52,12 +54,14 @@ class Application:
         refused: Callable[[SpinCycleError], Answer],
         limits: LimitsConfig,
         gzip_bytes: int,
+        hosts: AllowedHosts,
         cross_origin: CrossOrigin,
     ) -> None:
         self._router = router
         self._refused = refused
         self._limits = limits
         self._gzip_bytes = gzip_bytes
+        self._hosts = hosts
         self._cross_origin = cross_origin
         self._log = structlog.get_logger()
         # Ids of calls: random bytes of this process, and a number.
@@ -100,7 +104,9 @@ class Application:
         log: structlog.typing.FilteringBoundLogger,
     ) -> Answer:
         try:
-            route, params = self._match(scope)
+            self._hosts.check(scope)
+            self._cross_origin.check(scope["method"], headers)
+            route, params = self._match(scope, headers)
             structlog.contextvars.bind_contextvars(**params)
             call = Call(
                 method=scope["method"],
@@ -122,11 +128,14 @@ class Application:
             log.exception("call failed")
             return bare(500, "Internal Server Error")
 
-    def _match(self, scope: Scope) -> tuple[Route, dict[str, str]]:
+    def _match(self, scope: Scope, headers: dict[str, str]) -> tuple[Route, dict[str, str]]:
         if b"%00" in scope["raw_path"] or b"%00" in scope["query_string"]:
             # No name, id or value has it, and PostgreSQL cannot even compare with it.
             raise HttpError(400, "the path or the query holds the character NUL")
-        return self._router.match(scope["method"], scope["raw_path"])
+        route, params = self._router.match(scope["method"], scope["raw_path"])
+        if route.needs_json and media_type(headers) != JSON_TYPE:
+            raise JsonRequired
+        return route, params
 
     def _query(self, raw: bytes) -> dict[str, list[str]]:
         try:

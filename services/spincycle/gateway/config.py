@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.config import BackendTlsConfig, Config, Seconds, Section
+from spincycle.config import Config, GatewayTlsConfig, Seconds, Section
 from spincycle.rpc.limits import PUBLIC_REQUEST_BYTES
 
 
@@ -56,7 +56,8 @@ class GatewayConfig(Config, frozen=True):
     host:port on loopback; empty for none. The original's port was 32307."""
 
     job_runner_advertise: str = ""
-    """Base URL at which those routes are reached; by default http:// and the address."""
+    """Base URL at which those routes are reached; by default http:// and the address. Its name
+    must be in `hosts`, unless it is localhost or an IP address."""
 
     request_manager: str = "127.0.0.1:32320"
     """The request manager's internal listener, host:port or unix:/path."""
@@ -67,8 +68,8 @@ class GatewayConfig(Config, frozen=True):
     job_runner: str = "127.0.0.1:32321"
     """The job runner behind job_runner_listen, host:port or unix:/path."""
 
-    tls: BackendTlsConfig = BackendTlsConfig()
-    """TLS with these services."""
+    tls: GatewayTlsConfig = GatewayTlsConfig()
+    """TLS with these services. The gateway itself serves HTTP without TLS."""
 
     backend_timeout: Seconds = 10.0
     """Seconds within which a service must answer a call."""
@@ -87,6 +88,11 @@ class GatewayConfig(Config, frozen=True):
 
     grace: Seconds = 5.0
     """Seconds that calls in flight have to end at shutdown."""
+
+    hosts: tuple[str, ...] = ()
+    """Names by which callers reach the gateway, such as gateway.example.com, without a port. IP
+    addresses and localhost are always allowed. Calls by other names are refused, since a page of
+    theirs would count as one of the gateway's own (DNS rebinding)."""
 
     cross_origins: tuple[str, ...] = ()
     """Origins, such as https://ops.example.com, whose pages may call the API from a browser;

@@ -1,25 +1,63 @@
-"""Calls out of web pages of other origins, for those origins that are allowed to make them."""
+"""Calls out of web pages: which pages of other origins may call, and how browsers learn it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from spincycle.errors import OriginNotAllowed
 from spincycle.gateway.exchange import Answer
+from spincycle.gateway.hosts import Authority
+from spincycle.shortening import shortened
 
 ANY = "*"
 """Stands for every origin in the configuration."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing; what they read, a browser keeps from pages of other origins."""
 
 _ALLOWED_HEADERS = "Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id"
 _EXPOSED_HEADERS = "Location, X-Next-Page-Token, X-Request-Id, X-Spincycle-Version"
 _REMEMBERED = 600
 """Seconds for which a browser need not ask again."""
 
+_OWN_SITES = frozenset({"same-origin", "none"})
+"""Values of Sec-Fetch-Site for pages of the gateway's own origin, and for what no page starts."""
+
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+_LONGEST = 256
+"""Bytes of an origin that an error quotes."""
+
 
 class CrossOrigin:
-    """Tells browsers which pages may read answers; says nothing unless an origin is allowed."""
+    """Says which pages may read answers and make changes.
+
+    Args:
+        origins: those whose pages may, besides the gateway's own origin.
+    """
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
+
+    def check(self, method: str, headers: Mapping[str, str]) -> None:
+        """Check that no page of a foreign origin makes a change.
+
+        A browser says in Sec-Fetch-Site how the page relates to the gateway, also behind a proxy;
+        pages cannot set it. Where it is missing (plain HTTP beyond loopback, old browsers), the
+        Origin header must name the host and port of the Host header. A caller with neither header
+        is not a page.
+
+        Raises:
+            OriginNotAllowed: it is a page of an origin that is neither the same nor allowed.
+        """
+        if method in SAFE_METHODS or self._allowed(headers):
+            return
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if site is None and origin is None:
+            return
+        if site in _OWN_SITES or (site is None and _is_own(origin or "", headers.get("host", ""))):
+            return
+        raise OriginNotAllowed(shortened(origin or "another site", _LONGEST))
 
     def preflight(
         self, method: str, headers: Mapping[str, str], known: Sequence[str]
@@ -49,3 +87,16 @@ class CrossOrigin:
     def _allowed(self, headers: Mapping[str, str]) -> bool:
         origin = headers.get("origin")
         return origin is not None and (origin in self._origins or ANY in self._origins)
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether an origin is that of the host that was called.
+
+    The schemes may differ: a proxy that serves TLS calls the gateway without.
+    """
+    scheme, _, authority = origin.partition("://")
+    default = _DEFAULT_PORTS.get(scheme)
+    page, called = Authority.parse(authority), Authority.parse(host)
+    if default is None or page is None or called is None:
+        return False
+    return (page.name, page.port or default) == (called.name, called.port or default)

@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 JSON_TYPE = "application/json"
 
 
+def media_type(headers: Mapping[str, str]) -> str:
+    """Type of the body of a call, in lower case and without parameters; empty if not given."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One HTTP call whose route is known and whose body has been read.

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.hosts import names_its_host
 from spincycle.gateway.joined_writes import JoinedWrites
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.version import VERSION
@@ -73,6 +74,9 @@ class _Limited(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if len(self.headers) > self.limits.headers or size > self.limits.header_bytes:
             self._refuse(431, "Request Header Fields Too Large")
+            return
+        if not names_its_host(self.url, self.headers):
+            self._refuse(400, "the request target and the Host header name different hosts")
             return
         self._incomplete = False
         super().on_headers_complete()

@@ -24,18 +24,19 @@ _MESSAGE = {
 }
 _FAILURES = {
     400: "the call is wrong; the message says where",
+    403: "the host, or the origin of the page, is not allowed",
     404: "there is no such thing",
     408: "the body did not come in time",
     409: "the state of the request does not allow it, or it was done otherwise before",
     410: "the cursor is too old: begin without one",
     413: "the body, or the answer, is too large",
-    415: "the body must be application/json",
+    415: "the call must have the type application/json",
     500: "a defect; the log has it",
     501: "not part of this version",
     503: "a service behind the gateway cannot be reached, or is busy",
     504: "a service behind the gateway did not answer in time",
 }
-_ALWAYS = (400, 500, 501, 503, 504)
+_ALWAYS = (400, 403, 500, 501, 503, 504)
 _WITH_BODY = (408, 413)
 
 
@@ -114,6 +115,8 @@ def _responses(route: Route) -> dict[str, Json]:
     elif route.answer_type:
         good["content"] = {route.answer_type: {}}
     failures = {*route.failures, *_ALWAYS, *(_WITH_BODY if route.body else ())}
+    if route.needs_json:
+        failures.add(415)
     shape = {"schema": {"$ref": "#/components/schemas/Failure"}}
     return {
         str(route.status): good,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from ipaddress import ip_address
 
 import structlog
 
@@ -15,6 +14,7 @@ from spincycle.gateway.backends import Backends, open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.failures import refused, told
+from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.limits import limited
 from spincycle.gateway.openapi import openapi_route
 from spincycle.gateway.router import Route, Router
@@ -27,7 +27,8 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
-from spincycle.http_listener import Listener, address_of, bind
+from spincycle.http_listener import Listener, address_of, bind, split
+from spincycle.loopback import check_plaintext, is_loopback
 from spincycle.metrics.figures import Figures
 from spincycle.metrics.serving import served
 from spincycle.process import Shutdown, service_command
@@ -39,12 +40,14 @@ class Gateway:
     """The listeners and what is behind them.
 
     Raises:
-        ConfigError: an address is not host:port, is in use, or must be on loopback and is not.
+        ConfigError: an address is not host:port, is in use, or is not on loopback without being
+            allowed to; or a name in `hosts` is not one.
     """
 
     def __init__(self, config: GatewayConfig, backends: Backends) -> None:
-        _check_loopback(config)
+        _check_addresses(config)
         self._config = config
+        self._hosts = AllowedHosts(config.hosts)
         self._events = EventRoutes(
             backends.request_manager, config.keepalive, config.max_event_streams
         )
@@ -62,7 +65,9 @@ class Gateway:
                 Router([*routes, openapi_route(routes)]),
                 bind(config.legacy_runner_listen, "legacy_runner_listen"),
             )
-        self._runner = _runner_listener(config, backends) if config.job_runner_listen else None
+        self._runner = (
+            _runner_listener(config, backends, self._hosts) if config.job_runner_listen else None
+        )
         self._listeners = [one for one in (self._api, self._legacy, self._runner) if one]
         self.figures = Figures()
         self.figures.counter(
@@ -91,7 +96,7 @@ class Gateway:
     def _listener(self, router: Router, bound: socket.socket) -> Listener:
         config = self._config
         origins = CrossOrigin(config.cross_origins)
-        api = Application(router, told, config.limits, config.gzip_bytes, origins)
+        api = Application(router, told, config.limits, config.gzip_bytes, self._hosts, origins)
         self._applications.append(api)
         return Listener(api, bound, limited(config.limits), config.grace)
 
@@ -123,34 +128,38 @@ class Gateway:
             listener.end()
 
 
-def _check_loopback(config: GatewayConfig) -> None:
-    """Check that routes with which any caller can change what runs stay on this machine.
+def _check_addresses(config: GatewayConfig) -> None:
+    """Check that only addresses that may be are reached from other machines.
+
+    Routes with which any caller can change what runs are for this machine only.
 
     Raises:
-        ConfigError: one of their addresses lies beyond loopback.
+        ConfigError: the API would be plain text to other machines and that is not allowed, or one
+            of the other addresses lies beyond loopback.
     """
+    split(config.listen, "listen")
+    check_plaintext(
+        config.listen,
+        "listen",
+        config.tls.allow_plaintext,
+        "listen on 127.0.0.1 behind a proxy that serves TLS",
+    )
     for setting in ("legacy_runner_listen", "job_runner_listen"):
         listen: str = getattr(config, setting)
-        host = listen.rpartition(":")[0].strip("[]")
-        if listen and not (host == "localhost" or _is_loopback(host)):
+        if listen and not is_loopback(listen):
             raise ConfigError(
                 f"{setting}: {listen} is not a loopback address; whoever reaches these routes "
                 "can change what runs"
             )
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _runner_listener(config: GatewayConfig, backends: Backends) -> Listener:
+def _runner_listener(config: GatewayConfig, backends: Backends, hosts: AllowedHosts) -> Listener:
     bound = bind(config.job_runner_listen, "job_runner_listen")
     base_url = config.job_runner_advertise or f"http://{address_of(bound)}"
     router = Router(JobRunnerRoutes(backends.job_runner, base_url).routes())
-    application = Application(router, refused, config.limits, config.gzip_bytes, CrossOrigin(()))
+    application = Application(
+        router, refused, config.limits, config.gzip_bytes, hosts, CrossOrigin(())
+    )
     return Listener(application, bound, limited(config.limits), config.grace)
 
 

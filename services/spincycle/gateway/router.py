@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from spincycle.gateway.cors import SAFE_METHODS
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.failures import HttpError
 from spincycle.gateway.translate.kinds import Kind
@@ -49,6 +50,7 @@ class Route:
         status: status when all is well.
         failures: statuses otherwise, beside those that any call can have.
         parameters: query parameters and headers that it knows.
+        of_original: whether the original has it, whose callers send no type of an empty body.
     """
 
     method: str
@@ -61,6 +63,15 @@ class Route:
     status: int = 200
     failures: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    of_original: bool = False
+
+    @property
+    def needs_json(self) -> bool:
+        """Whether a call must have the type application/json, also without a body.
+
+        A page of another origin can send that type only after a preflight, which tells it no.
+        """
+        return self.method not in SAFE_METHODS and not self.of_original
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.failures import told
+from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.router import Route, Router
 from spincycle.gateway.routes.actions import ActionRoutes
 from spincycle.gateway.routes.events import EventRoutes
@@ -26,7 +27,7 @@ from spincycle.gateway.routes.running import RunningRoutes
 
 
 def application(routes: list[Route]) -> Application:
-    return Application(Router(routes), told, LimitsConfig(), 100, CrossOrigin(()))
+    return Application(Router(routes), told, LimitsConfig(), 100, AllowedHosts(), CrossOrigin(()))
 
 
 async def ask(
@@ -51,8 +52,9 @@ async def ask(
         sent.append(message)
 
     scope = {
-        "type": "http", "method": method, "path": path.decode("latin-1"), "raw_path": path,
-        "query_string": query, "headers": list((headers or {}).items()),
+        "type": "http", "http_version": "1.1", "method": method,
+        "path": path.decode("latin-1"), "raw_path": path,
+        "query_string": query, "headers": [(b"host", b"localhost"), *(headers or {}).items()],
     }  # fmt: skip
     await app(scope, receive, send)
     answered = {name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]}
@@ -189,8 +191,8 @@ async def test_what_an_answer_comes_from_is_closed_if_its_caller_goes() -> None:
 
     app = application([Route("GET", "/x", endless, "")])
     scope = {
-        "type": "http", "method": "GET", "path": "/x", "raw_path": b"/x", "query_string": b"",
-        "headers": [],
+        "type": "http", "http_version": "1.1", "method": "GET", "path": "/x", "raw_path": b"/x",
+        "query_string": b"", "headers": [(b"host", b"localhost")],
     }  # fmt: skip
     await app(scope, receive, send)
 

@@ -39,14 +39,15 @@ class JobRunnerRoutes:
         return [
             Route(
                 "POST", CHAINS, self.run, "run a new chain",
-                body=JOB_CHAIN, failures=(400, 409, 415),
+                body=JOB_CHAIN, failures=(400, 409, 415), of_original=True,
             ),
             Route(
                 "POST", CHAINS + "/resume", self.resume, "go on with a chain",
-                body=SUSPENDED_JOB_CHAIN, failures=(400, 409, 415),
+                body=SUSPENDED_JOB_CHAIN, failures=(400, 409, 415), of_original=True,
             ),
             Route(
-                "PUT", CHAINS + "/{request_id}/stop", self.stop, "stop a chain", failures=(404,)
+                "PUT", CHAINS + "/{request_id}/stop", self.stop, "stop a chain", failures=(404,),
+                of_original=True,
             ),
             Route(
                 "GET", "/api/v1/status/running", self.running, "the jobs that this runner runs",

@@ -82,7 +82,7 @@ class RequestRoutes:
             Route(
                 "POST", BASE, self.create, "create a request and start it",
                 body=CREATE_REQUEST, answer=CREATED_REQUEST, status=201,
-                failures=(400, 409, 415), parameters=(IDEMPOTENCY_KEY,),
+                failures=(400, 409, 415), parameters=(IDEMPOTENCY_KEY,), of_original=True,
             ),
             Route(
                 "GET", BASE, self.find, "find requests, newest first",
@@ -94,11 +94,12 @@ class RequestRoutes:
             ),
             Route(
                 "PUT", ONE + "/start", self.start, "start a request that is PENDING",
-                failures=(404, 409),
+                failures=(404, 409), of_original=True,
             ),
             Route(
                 "PUT", ONE + "/stop", self.stop, "stop a request for good",
                 failures=(404, 409), parameters=(Parameter("reason", "why; kept on record"),),
+                of_original=True,
             ),
             Route(
                 "GET", ONE + "/job-chain", self.job_chain, "the chain of a request as created",

@@ -59,20 +59,21 @@ class RunnerCallRoutes:
         return [
             Route(
                 "PUT", ONE + "/finish", self.finish, "a request has ended; runners call this",
-                body=FINISH_REQUEST, failures=(400, 404, 409, 415),
+                body=FINISH_REQUEST, failures=(400, 404, 409, 415), of_original=True,
             ),
             Route(
                 "PUT", ONE + "/suspend", self.suspend, "a request was halted and this is its "
                 "state; runners call this",
-                body=SUSPENDED_JOB_CHAIN, failures=(400, 404, 409, 415),
+                body=SUSPENDED_JOB_CHAIN, failures=(400, 404, 409, 415), of_original=True,
             ),
             Route(
                 "PUT", ONE + "/progress", self.progress, "a request goes on; runners call this",
-                body=REQUEST_PROGRESS, failures=(400, 415),
+                body=REQUEST_PROGRESS, failures=(400, 415), of_original=True,
             ),
             Route(
                 "POST", ONE + "/log", self.add, "add an entry; runners call this",
                 body=JOB_LOG, answer=JOB_LOG, status=201, failures=(400, 409, 415),
+                of_original=True,
             ),
         ]  # fmt: skip
 
