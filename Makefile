@@ -8,7 +8,7 @@ BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: accept-break help setup demo dev test test-clients chaos bench bench-compare fuzz check manifests format generate generate-check lock clean
+.PHONY: accept-break help setup demo dev test test-all test-clients chaos bench bench-compare fuzz check manifests format generate generate-check lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ dev: $(READY) ## Start everything on this machine and leave it up until Ctrl-C.
 
 test: $(READY) ## Run the unit, integration and end-to-end tests, two files at a time.
 	$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
+
+test-all: $(READY) ## Run what `test` runs, and the tests that take many seconds each.
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not chaos and not built' $(TESTS)
 
 test-clients: $(READY) ## Build the clients in other languages and run them all.
 	examples/clients/build

@@ -34,6 +34,8 @@ OPTIONS = [
     # A peer that hangs, or whose machine is gone, is found out by a ping without an answer.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # Without it gRPC waits 60 s for the answer.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 

@@ -12,9 +12,8 @@ import grpc
 from spincycle.rpc.address import is_unix
 from spincycle.rpc.limits import (
     KEEPALIVE_OF_CLIENTS,
-    KEEPALIVE_PATIENCE,
     LIMITS_OF_CLIENTS,
-    milliseconds,
+    Keepalive,
 )
 
 PUBLIC_PACKAGE = "spincycle.v1"
@@ -73,6 +72,7 @@ def open_channel(
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     credentials: grpc.ChannelCredentials | None = None,
     server_name: str = "",
+    keepalive: Keepalive = KEEPALIVE_OF_CLIENTS,
 ) -> grpc.aio.Channel:
     """A channel to a service at host:port, unix:/path, or any address that gRPC resolves.
 
@@ -83,9 +83,7 @@ def open_channel(
         *LIMITS_OF_CLIENTS,
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.enable_retries", 1),
-        ("grpc.keepalive_time_ms", milliseconds(KEEPALIVE_OF_CLIENTS)),
-        ("grpc.keepalive_timeout_ms", milliseconds(KEEPALIVE_PATIENCE)),
-        ("grpc.keepalive_permit_without_calls", 1),
+        *keepalive.options,
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),

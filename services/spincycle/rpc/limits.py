@@ -47,15 +47,6 @@ LIMITS_OF_CLIENTS: tuple[tuple[str, int], ...] = (
 UNARY_DEADLINE = 60.0
 """Seconds that a unary call may take if its caller sets no deadline."""
 
-KEEPALIVE_OF_CLIENTS = 10.0
-"""Seconds of silence after which a client asks whether the connection lives."""
-
-KEEPALIVE_OF_SERVERS = 20.0
-"""Seconds of silence after which a server asks whether the connection lives."""
-
-KEEPALIVE_PATIENCE = 5.0
-"""Seconds to answer that, or the connection is given up."""
-
 LEAST_PING_INTERVAL = 5.0
 """Seconds between two such questions of a client; one that asks more often is sent away."""
 
@@ -80,6 +71,36 @@ UPLOAD_RATE = 1024 * 1024
 def upload_seconds(size: int) -> float:
     """Time to be given to the upload of a chain, on top of what any call gets."""
     return size / UPLOAD_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """When an end of a connection notices that the other one is frozen or cut off.
+
+    Attributes:
+        interval: seconds of silence after which it pings the other end.
+        timeout: seconds that the other end has to answer, or the connection is closed.
+    """
+
+    interval: float
+    timeout: float
+
+    @property
+    def options(self) -> list[tuple[str, int]]:
+        """The options of gRPC."""
+        return [
+            ("grpc.keepalive_time_ms", milliseconds(self.interval)),
+            ("grpc.keepalive_timeout_ms", milliseconds(self.timeout)),
+            # gRPC waits for the answer to a ping for this long, by default 60 s, whatever the
+            # timeout of keepalive is.
+            ("grpc.http2.ping_timeout_ms", milliseconds(self.timeout)),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+
+
+KEEPALIVE_OF_CLIENTS = Keepalive(interval=10.0, timeout=5.0)
+
+KEEPALIVE_OF_SERVERS = Keepalive(interval=20.0, timeout=5.0)
 
 
 def milliseconds(seconds: float) -> int:

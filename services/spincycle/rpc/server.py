@@ -22,10 +22,10 @@ from spincycle.rpc.limits import (
     HEALTH,
     INTERNAL,
     KEEPALIVE_OF_SERVERS,
-    KEEPALIVE_PATIENCE,
     LEAST_PING_INTERVAL,
     MAX_MESSAGE_BYTES,
     Audience,
+    Keepalive,
     milliseconds,
 )
 from spincycle.rpc.listen_address import check_listen
@@ -119,6 +119,7 @@ class RpcServer:
         tls: certificates of the public and the internal listener. Unix sockets and the health
             listener never use TLS.
         connection_age: seconds after which clients are asked to open another connection.
+        keepalive: when the server notices that a client is frozen or cut off.
 
     Attributes:
         calls: number of calls that ended, by method and gRPC code.
@@ -130,10 +131,12 @@ class RpcServer:
         check: Check | None = None,
         tls: TlsConfig = NO_TLS,
         connection_age: float = CONNECTION_AGE,
+        keepalive: Keepalive = KEEPALIVE_OF_SERVERS,
     ) -> None:
         self._check = check
         self._tls = tls
         self._connection_age = connection_age
+        self._keepalive = keepalive
         self._listeners: list[Listener] = []
         self.calls: Counter[tuple[str, str]] = Counter()
         self.health = Health()
@@ -159,13 +162,11 @@ class RpcServer:
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_concurrent_streams", audience.streams),
                 ("grpc.so_reuseport", 0),
-                ("grpc.keepalive_time_ms", milliseconds(KEEPALIVE_OF_SERVERS)),
-                ("grpc.keepalive_timeout_ms", milliseconds(KEEPALIVE_PATIENCE)),
+                *self._keepalive.options,
                 (
                     "grpc.http2.min_ping_interval_without_data_ms",
                     milliseconds(LEAST_PING_INTERVAL),
                 ),
-                ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.max_connection_age_ms", milliseconds(self._connection_age)),
             ],
         )

@@ -1,0 +1,170 @@
+"""An end of a connection notices within its keepalive that the other end is frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.integration.rpc.conftest import SERVICE
+
+from spincycle import errors
+from spincycle.gateway.backends import open_backends
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.limits import (
+    INTERNAL,
+    KEEPALIVE_OF_CLIENTS,
+    KEEPALIVE_OF_SERVERS,
+    PUBLIC,
+    Audience,
+    Keepalive,
+)
+from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1.job_log_service_pb2_grpc import (
+    JobLogServiceServicer,
+    add_JobLogServiceServicer_to_server,
+)
+
+NEVER = 40.0
+"""Seconds after which a peer counts as unnoticed. Without a timeout of pings it takes 70 to 80."""
+
+SHORT = Keepalive(interval=1.0, timeout=0.5)
+
+PEER = "tests.integration.rpc.frozen_peer"
+
+
+class Peer:
+    """A process at the other end of a connection."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        return (await self.process.stdout.readline()).decode().strip()
+
+    def freeze(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+
+@asynccontextmanager
+async def peer(*arguments: str) -> AsyncIterator[Peer]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", PEER, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Peer(process)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+class Watched(JobLogServiceServicer):
+    """A stream that waits for ever."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def Tail(
+        self, request: pb.TailRequest, context: object
+    ) -> AsyncIterator[pb.TailResponse]:
+        yield pb.TailResponse()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+
+
+@asynccontextmanager
+async def watched(
+    audience: Audience = PUBLIC, keepalive: Keepalive = KEEPALIVE_OF_SERVERS
+) -> AsyncIterator[tuple[Watched, str]]:
+    server, service = RpcServer(keepalive=keepalive), Watched()
+    listener = server.listen(audience, "127.0.0.1:0").serve(
+        RpcService(SERVICE, partial(add_JobLogServiceServicer_to_server, service))
+    )
+    await server.start()
+    try:
+        yield service, listener.address
+    finally:
+        await server.stop(0)
+
+
+async def notices_a_frozen_client(audience: Audience, keepalive: Keepalive) -> None:
+    async with AsyncExitStack() as stack:
+        service, address = await stack.enter_async_context(watched(audience, keepalive))
+        watcher = await stack.enter_async_context(peer("watch", address))
+        assert await watcher.line() == "watching"
+        watcher.freeze()
+
+        async with asyncio.timeout(NEVER):
+            await service.ended.wait()
+
+
+async def fails_at_a_frozen_server(keepalive: Keepalive) -> None:
+    async with peer("serve") as served:
+        address = await served.line()
+        async with open_channel(address, keepalive=keepalive) as channel:
+            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            served.freeze()
+
+            async with asyncio.timeout(NEVER):
+                with pytest.raises(grpc.aio.AioRpcError) as failed:
+                    await watching.read()
+            assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_client_notices_a_frozen_server_within_its_keepalive() -> None:
+    await fails_at_a_frozen_server(SHORT)
+
+
+@pytest.mark.parametrize("audience", [PUBLIC, INTERNAL], ids=lambda audience: audience.name)
+async def test_a_server_ends_the_streams_of_a_frozen_watcher_within_its_keepalive(
+    audience: Audience,
+) -> None:
+    await notices_a_frozen_client(audience, SHORT)
+
+
+@pytest.mark.parametrize("keepalive", [KEEPALIVE_OF_CLIENTS, KEEPALIVE_OF_SERVERS])
+def test_a_ping_is_given_up_at_the_timeout_of_keepalive(keepalive: Keepalive) -> None:
+    options = dict(keepalive.options)
+
+    assert options["grpc.http2.ping_timeout_ms"] == options["grpc.keepalive_timeout_ms"] == 5000
+
+
+@pytest.mark.slow
+async def test_a_watcher_notices_a_frozen_server_in_the_documented_time() -> None:
+    await fails_at_a_frozen_server(KEEPALIVE_OF_CLIENTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("audience", [PUBLIC, INTERNAL], ids=lambda audience: audience.name)
+async def test_a_server_ends_the_streams_of_a_frozen_watcher_in_the_documented_time(
+    audience: Audience,
+) -> None:
+    await notices_a_frozen_client(audience, KEEPALIVE_OF_SERVERS)
+
+
+@pytest.mark.slow
+async def test_the_gateway_reports_a_frozen_service_in_the_documented_time() -> None:
+    async with peer("serve") as served:
+        backends = open_backends("127.0.0.1:1", await served.line(), "127.0.0.1:1", 60.0)
+        try:
+            tail = backends.job_log.stub.Tail(pb.TailRequest())
+            await tail.read()
+            served.freeze()
+
+            async with asyncio.timeout(NEVER):
+                with pytest.raises(errors.ServiceUnavailable), backends.job_log.failures():
+                    await tail.read()
+        finally:
+            await backends.close()
