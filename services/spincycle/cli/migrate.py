@@ -74,8 +74,8 @@ async def _applied(
     import asyncpg
 
     from spincycle.config import ConfigError
-    from spincycle.database.database import UNREACHABLE
     from spincycle.database.migrations import migrate
+    from spincycle.database.outages import outage_of
 
     loop = asyncio.get_running_loop()
     until = loop.time() + wait
@@ -83,11 +83,14 @@ async def _applied(
     while True:
         try:
             return await migrate(dsn, schema, steps)
-        except (*UNREACHABLE, asyncpg.PostgresError) as error:
-            if not isinstance(error, UNREACHABLE) or loop.time() >= until:
+        except Exception as error:
+            outage = outage_of(error)
+            if outage is None and isinstance(error, ValueError):
+                raise ConfigError(f"the address of the database of the {service} is wrong: {error}")
+            if outage is None and not isinstance(error, asyncpg.PostgresError):
+                raise
+            if outage is None or loop.time() >= until:
                 raise ConfigError(f"cannot migrate the database of the {service}: {error}")
-        except ValueError as error:
-            raise ConfigError(f"the address of the database of the {service} is wrong: {error}")
         if not told:
             click.echo(f"{service}: waiting for the database", err=True)
             told = True

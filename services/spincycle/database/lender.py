@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import asyncpg
+import structlog
 
 
 class Lender:
@@ -46,8 +47,21 @@ class Lender:
             self._spare.append(connection)
 
     async def mend(self, connection: Any) -> None:
-        """Take a connection back whose last statement failed, or was cut off."""
-        await self._pool.release(connection)
+        """Take a connection back whose last statement failed, or was cut off.
+
+        A connection that cannot be used again is closed by the pool. What that raises is not
+        raised: it would replace the failure, or the cancellation, of the statement.
+        """
+        try:
+            await self._pool.release(connection)
+        except Exception as error:  # noqa: BLE001 # whatever it is, the pool has closed the connection
+            structlog.get_logger().debug("connection closed", cause=repr(error))
+
+    async def renew(self) -> None:
+        """Replace the connections that are not lent now."""
+        await self._pool.expire_connections()
+        while self._spare:
+            await self._pool.release(self._spare.pop())
 
     async def close(self) -> None:
         """Hand everything to the pool, and close it when all that was lent is back."""

@@ -13,7 +13,8 @@ import asyncpg
 import structlog
 
 from spincycle.config import ConfigError, DatabaseConfig
-from spincycle.database.database import UNREACHABLE, Database
+from spincycle.database.database import Database
+from spincycle.database.outages import outage_of
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to reach the server at start."""
@@ -188,17 +189,22 @@ async def applied_version(dsn: str, schema: str) -> int:
 
 async def _until(done: Callable[[], Awaitable[bool]], schema: str) -> None:
     log = structlog.get_logger()
-    waiting = False
+    met: set[str] = set()
     while True:
         try:
             if await done():
                 return
         except ValueError as error:
             raise ConfigError(f"database.dsn: {error}")
-        except UNREACHABLE as error:
-            if not waiting:
-                log.warning("waiting for the database", cause=str(error) or repr(error))
-            waiting = True
-        except asyncpg.PostgresError as error:
-            raise ConfigError(f"schema {schema} cannot be brought up to date: {error}")
+        except Exception as error:
+            outage = outage_of(error)
+            if outage is None and isinstance(error, asyncpg.PostgresError):
+                raise ConfigError(f"schema {schema} cannot be brought up to date: {error}")
+            if outage is None:
+                raise
+            if outage.name not in met:
+                log.warning(
+                    "waiting for the database", cause=outage.name, error=str(error) or repr(error)
+                )
+            met.add(outage.name)
         await asyncio.sleep(RETRY_INTERVAL)

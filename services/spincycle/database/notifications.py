@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import asyncpg
 import structlog
 
 from spincycle.config import DatabaseConfig
-from spincycle.database.database import UNREACHABLE
+from spincycle.database.outages import outage_of
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to listen again."""
@@ -39,6 +38,18 @@ async def listen(
     a statement that the session runs before, and `leave` one that it runs when this is cancelled.
     """
     log = structlog.get_logger()
+    lasting = False
+
+    def failed(error: Exception) -> None:
+        nonlocal lasting
+        if not _is_of_the_database(error):
+            raise error
+        if not lasting:
+            log.warning(
+                "lost the notifications of the database", channel=channel, cause=repr(error)
+            )
+        lasting = True
+
     while True:
         try:
             connection = await asyncpg.connect(
@@ -46,7 +57,8 @@ async def listen(
                 timeout=5.0,
                 server_settings={"application_name": f"spincycle-listen-{channel}"},
             )
-        except UNREACHABLE:
+        except Exception as error:  # noqa: BLE001 # what is not of the database is raised
+            failed(error)
             await asyncio.sleep(RETRY_INTERVAL)
             continue
         try:
@@ -56,6 +68,9 @@ async def listen(
             if enter:
                 await connection.execute(enter, timeout=STATEMENT_TIMEOUT)
             connected()
+            if lasting:
+                log.info("notifications of the database arrive again", channel=channel)
+            lasting = False
             while not ended.is_set():
                 try:
                     # Not wait_for: Python 3.11's loses a cancellation that comes with the event.
@@ -63,14 +78,25 @@ async def listen(
                         await ended.wait()
                 except TimeoutError:
                     await connection.execute("SELECT 1", timeout=STATEMENT_TIMEOUT)
-        except (*UNREACHABLE, asyncpg.PostgresError) as error:
-            log.warning("lost the notifications of the database", cause=repr(error))
         except asyncio.CancelledError:
             if leave:
-                with suppress(*UNREACHABLE, asyncpg.PostgresError):
-                    await connection.execute(leave, timeout=STATEMENT_TIMEOUT)
+                await _run_last(connection, leave)
             raise
+        except Exception as error:  # noqa: BLE001 # what is not of the database is raised
+            failed(error)
         finally:
             lost()
             connection.terminate()
         await asyncio.sleep(RETRY_INTERVAL)
+
+
+async def _run_last(connection: asyncpg.Connection, statement: str) -> None:
+    try:
+        await connection.execute(statement, timeout=STATEMENT_TIMEOUT)
+    except Exception as error:
+        if not _is_of_the_database(error):
+            raise
+
+
+def _is_of_the_database(error: Exception) -> bool:
+    return isinstance(error, asyncpg.PostgresError) or outage_of(error) is not None

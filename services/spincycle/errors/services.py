@@ -9,14 +9,16 @@ from spincycle.errors.base import FieldViolation, SpinCycleError
 
 @dataclass(eq=False)
 class DatabaseUnavailable(SpinCycleError):
-    """the database cannot be reached; try again in a moment, a create with the same idempotency
-    key"""
+    """the database is unavailable ({cause}); try again in a moment, a create with the same
+    idempotency key"""
 
     reason = "DATABASE_UNAVAILABLE"
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-    remedy = "Try again; if it lasts, see whether PostgreSQL lives and can be reached."
+    remedy = "Try again; if it lasts, see to PostgreSQL and the cause that the message names."
+
+    cause: str = "unreachable"
 
 
 @dataclass(eq=False)

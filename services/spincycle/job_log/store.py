@@ -62,7 +62,7 @@ class JournalStore:
         except _UNFIT as error:
             raise UnfitRows(str(error))
         except asyncpg.PostgresError as error:
-            # Whatever it is (no schema yet, a full disk, a deadlock), the entries are kept.
+            # Whatever it is (another schema, missing rights), the entries are kept.
             if not self._troubled:
                 structlog.get_logger().warning("cannot append for now", cause=repr(error))
             self._troubled = True

@@ -204,7 +204,7 @@ def test_a_database_that_is_away_is_one_line() -> None:
     )
 
     assert result.exit_code == 1
-    assert "error: not finished, run it again: the database cannot be reached" in result.output
+    assert "error: not finished, run it again: the database is unavailable" in result.output
     assert "Traceback" not in result.output
 
 
