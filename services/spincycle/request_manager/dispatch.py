@@ -184,7 +184,7 @@ class Dispatcher:
         try:
             await work
         except DatabaseUnavailable:
-            structlog.get_logger().warning("cannot dispatch", requests=len(batch))
+            structlog.get_logger().debug("cannot dispatch", requests=len(batch))
         except Exception:  # noqa: BLE001 # what is wrong with one batch must not end the others
             structlog.get_logger().exception("cannot dispatch", request_ids=batch)
 
@@ -240,7 +240,7 @@ class Dispatcher:
                     await self._settle(client, answer)
         except DatabaseUnavailable:
             # What was not settled is still assigned, and is sent again.
-            structlog.get_logger().warning("cannot settle a dispatch", requests=len(assigned))
+            structlog.get_logger().debug("cannot settle a dispatch", requests=len(assigned))
 
     def _is_left_to_us(self, one: Assigned) -> bool:
         """Whether nobody else can have sent a request to its runner.

@@ -243,6 +243,7 @@ async def _work(
     async def tend() -> None:
         await prepare_schema(database, config.database, SCHEMA, PACKAGE)
         duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "database": database.keep_reachable,
             "dispatch": manager.dispatcher.run,
             "recovery": manager.recovery.run,
             "telling others": manager.telling.tell,

@@ -117,6 +117,8 @@ class Recovery:
                 if silence.given_up or loop.time() >= look_for_orphans_at:
                     await self._recover_orphans()
                     look_for_orphans_at = loop.time() + 1.5 * self._policy.interval
+            except DatabaseUnavailable:
+                structlog.get_logger().debug("cannot recover")
             except SpinCycleError as error:
                 structlog.get_logger().warning("cannot recover", why=error.message)
             self.pulse.beat()
