@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -107,9 +108,12 @@ class RunnerClient:
             return self._not_sent(list(chains))
         try:
             sent = b"".join(parts)
-            response = await self._run_chains(sent, timeout=self._time_for(len(sent)))
+            with self._open():
+                response = await self._run_chains(sent, timeout=self._time_for(len(sent)))
         except grpc.aio.AioRpcError as failure:
             return self._failed(list(chains), failure)
+        except RunnerUnreachable:
+            return Answer(unanswered=list(chains))
         return _answered(list(chains), response.refusals)
 
     async def resume(self, suspended: dict[Assigned, bytes]) -> Answer:
@@ -132,9 +136,12 @@ class RunnerClient:
             return self._not_sent(list(suspended))
         try:
             timeout = self._time_for(sum(map(len, suspended.values())))
-            response = await self.stub.ResumeChains(request, timeout=timeout)
+            with self._open():
+                response = await self.stub.ResumeChains(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
             return self._failed(list(suspended), failure)
+        except RunnerUnreachable:
+            return Answer(unanswered=list(suspended))
         return _answered(list(suspended), response.refusals)
 
     async def _upload(
@@ -152,7 +159,11 @@ class RunnerClient:
         if not await self._is_there():
             return self._not_sent([assigned])
         try:
-            await self.stub.UploadChain(requests(), timeout=self._timeout + upload_seconds(size))
+            timeout = self._timeout + upload_seconds(size)
+            with self._open():
+                await self.stub.UploadChain(requests(), timeout=timeout)
+        except RunnerUnreachable:
+            return Answer(unanswered=[assigned])
         except grpc.aio.AioRpcError as failure:
             error = from_rpc_error(failure, "job runner", self.runner.address)
             if error.reason in REFUSALS:
@@ -182,7 +193,8 @@ class RunnerClient:
                 request_ids=request_ids, reason=reason
             )
             try:
-                await self.stub.StopChains(request, timeout=deadline.left(self._timeout))
+                with self._open():
+                    await self.stub.StopChains(request, timeout=deadline.left(self._timeout))
             except grpc.aio.AioRpcError as failure:
                 raise self._unreachable(failure)
         return [None] * len(wishes)
@@ -193,7 +205,8 @@ class RunnerClient:
                 request_ids=request_ids, reason=reason
             )
             try:
-                await self.stub.SuspendChains(request, timeout=deadline.left(self._timeout))
+                with self._open():
+                    await self.stub.SuspendChains(request, timeout=deadline.left(self._timeout))
             except grpc.aio.AioRpcError as failure:
                 raise self._unreachable(failure)
         return [None] * len(wishes)
@@ -208,9 +221,9 @@ class RunnerClient:
             filter=status_pb2.StatusFilter(request_id=request_id, limit=limit)
         )
         try:
-            return list(
-                (await self.stub.ListRunning(request, timeout=deadline.left(self._timeout))).jobs
-            )
+            timeout = deadline.left(self._timeout)
+            with self._open():
+                return list((await self.stub.ListRunning(request, timeout=timeout)).jobs)
         except grpc.aio.AioRpcError as failure:
             raise self._unreachable(failure)
 
@@ -222,17 +235,36 @@ class RunnerClient:
         """
         request = job_runner_service_pb2.ExplainChainRequest(request_id=request_id)
         try:
-            return list(
-                (await self.stub.ExplainChain(request, timeout=deadline.left(self._timeout))).jobs
-            )
+            timeout = deadline.left(self._timeout)
+            with self._open():
+                return list((await self.stub.ExplainChain(request, timeout=timeout)).jobs)
         except grpc.aio.AioRpcError as failure:
             if failure.code() is grpc.StatusCode.NOT_FOUND:
                 return []
             raise self._unreachable(failure)
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel; calls under way end as if the runner did not respond."""
         await self._channel.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """Raise RunnerUnreachable if the channel is closed before a call has ended.
+
+        That happens when the runner is evicted. The call then ends as if its task were cancelled.
+        """
+        try:
+            yield
+        except grpc.aio.UsageError:
+            raise self._closed()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._closed()
+
+    def _closed(self) -> RunnerUnreachable:
+        return RunnerUnreachable(self.runner.runner_id, self.runner.address, "the runner is gone")
 
     def _time_for(self, size: int) -> float:
         """Seconds that the runner has to take so many bytes of chains, which it reads first."""
@@ -247,11 +279,14 @@ class RunnerClient:
             async with asyncio.timeout(self._timeout):
                 state = self._channel.get_state(try_to_connect=True)
                 while state is not grpc.ChannelConnectivity.READY:
-                    if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    if state in (
+                        grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+                        grpc.ChannelConnectivity.SHUTDOWN,
+                    ):
                         return False
                     await self._channel.wait_for_state_change(state)
                     state = self._channel.get_state(try_to_connect=True)
-        except TimeoutError:
+        except (TimeoutError, grpc.aio.UsageError):
             return False
         return True
 
