@@ -66,6 +66,10 @@ class Member:
                 assert self.exit_code is None, self.tail()
                 await asyncio.sleep(0.05)
 
+    def configure(self, **settings: str) -> None:
+        """Change the environment of the processes that are started from now on."""
+        self._environment.update(settings)
+
     def send(self, number: signal.Signals) -> None:
         """Send the process a signal."""
         assert self._process is not None

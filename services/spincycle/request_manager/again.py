@@ -11,6 +11,7 @@ from typing import Protocol
 import orjson
 import structlog
 
+from spincycle.chain.remaining_job_types import remaining_job_types
 from spincycle.errors import IdempotencyConflict, InvalidInput, InvalidState, JobNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain, Value
 from spincycle.journal_entry import JournalEntry
@@ -133,6 +134,7 @@ class Again:
                 content_hash=_content_hash(wish),
                 job_chain=archived,
                 suspended_job_chain=self._code.encode_suspended(suspended),
+                job_types=remaining_job_types(suspended),
             )
         )
         structlog.get_logger().info(

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
+from spincycle.chain.remaining_job_types import job_types
 from spincycle.coalescing import Coalescer
 from spincycle.errors import (
     FieldViolation,
@@ -26,7 +27,13 @@ from spincycle.request_arg import RequestArg
 from spincycle.request_id import RequestIds
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.dispatch import Dispatcher
-from spincycle.request_manager.model import FIRST_EPOCH, Assigned, NewRequest, Request
+from spincycle.request_manager.model import (
+    FIRST_EPOCH,
+    Assigned,
+    NewRequest,
+    Request,
+    Requirements,
+)
 from spincycle.request_manager.store import RequestStore
 from spincycle.state import State
 
@@ -156,19 +163,20 @@ class Creation:
             job_chain=self._encode(built.chain),
             idempotency_key=wish.idempotency_key,
             max_running=built.max_running,
-            required_features=built.chain.required_features,
+            requirements=Requirements(
+                frozenset(built.chain.required_features), job_types(built.chain)
+            ),
         )
 
     async def _write(self, requests: list[NewRequest]) -> list[bool]:
         # Given to a runner as they are stored, requests need no second transaction for that.
-        free = [
-            request.request_id
+        free = {
+            request.request_id: request.requirements
             for request in requests
-            if request.max_running is None and not request.required_features
-        ]
+            if request.max_running is None
+        }
         given_at = time.monotonic()
-        chosen, lease = await self._dispatcher.choose(len(free))
-        runners = dict(zip(free, chosen, strict=False))
+        runners, lease = await self._dispatcher.choose(free)
         new = await self._store.create(requests, runners, lease)
         assigned = {
             request_id: Assigned(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from spincycle.errors import DatabaseUnavailable, RunnerUnreachable, SpinCycleError
 from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.model import Assigned
+from spincycle.request_manager.model import Assigned, Requirements, Waiting
 from spincycle.request_manager.runner_client import Answer, RunnerClient
 from spincycle.request_manager.runners import FULL_FOR, UNREACHABLE_FOR, RunnerDirectory
 from spincycle.request_manager.store import RequestStore
@@ -77,9 +78,7 @@ class Dispatcher:
         self._changes = changes
         self._recover = recover
         self._policy = policy
-        self._offered: deque[str] = deque()
-        self._limited: set[str] = set()
-        self._required_features: dict[str, frozenset[str]] = {}
+        self._offered: dict[str, Waiting] = {}
         self._stored: dict[Assigned, bytes] = {}
         self._more = False
         self._something = asyncio.Event()
@@ -87,15 +86,16 @@ class Dispatcher:
         self.pulse = Pulse()
         self.answers: Counter[str] = Counter()
 
-    async def choose(self, count: int) -> tuple[list[str], float]:
-        """Runners for so many requests that are about to be stored, and until when to have them.
+    async def choose(self, requirements: dict[str, Requirements]) -> tuple[dict[str, str], float]:
+        """Choose runners for requests that are about to be stored, by what each requires.
 
-        Fewer, if there are no more places, or if too much waits to be sent already. Each request
-        is then stored as given to its runner, for so many seconds, and handed to `send`.
+        Return the runner of each request, and the seconds for which it has the request. Requests
+        have none if no runner that can run them has room, or if too much waits to be sent
+        already. The others are then stored as given to their runner, and handed to `send`.
         """
         if len(self._stored) >= self._policy.batch * self._policy.flights * 4:
-            return [], self._policy.lease
-        return await self._runners.choose(count), self._policy.lease
+            return {}, self._policy.lease
+        return await self._pairs(requirements), self._policy.lease
 
     def send(self, assigned: Assigned, job_chain: bytes) -> None:
         """Send a request that was just stored as given to a runner, whose chain is at hand."""
@@ -118,16 +118,9 @@ class Dispatcher:
         self.pulse.begin()
         while True:
             try:
-                waiting = await self._store.waiting(self._policy.batch)
+                waiting = await self._store.waiting(self._runners.unavailable(), self._policy.batch)
                 if waiting and await self._runners.live():
-                    known = set(self._offered)
-                    self._offered.extend(id_ for id_ in waiting if id_ not in known)
-                    self._limited.update(id_ for id_, one in waiting.items() if one.limited)
-                    self._required_features.update(
-                        (id_, one.required_features)
-                        for id_, one in waiting.items()
-                        if one.required_features
-                    )
+                    self._offered.update(waiting)
                     self._more = len(waiting) == self._policy.batch
                     self._something.set()
             except DatabaseUnavailable:
@@ -177,8 +170,10 @@ class Dispatcher:
                     self._more = False
                     self.look()
                 continue
-            batch = list(dict.fromkeys(self._offered.popleft() for _ in range(count)))
-            await self._attempt(batch, self._dispatch(batch))
+            batch = dict(islice(self._offered.items(), count))
+            for request_id in batch:
+                del self._offered[request_id]
+            await self._attempt(list(batch), self._dispatch(batch))
 
     async def _attempt(self, batch: list[str], work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -188,28 +183,28 @@ class Dispatcher:
         except Exception:  # noqa: BLE001 # what is wrong with one batch must not end the others
             structlog.get_logger().exception("cannot dispatch", request_ids=batch)
 
-    async def _dispatch(self, batch: list[str]) -> None:
-        pairs = await self._pairs(batch)
+    async def _dispatch(self, batch: dict[str, Waiting]) -> None:
+        pairs = await self._pairs({id_: one.requirements for id_, one in batch.items()})
         if not pairs:
             return
         # The assignment is committed before the chain is sent: a runner that crashes after
         # accepting is then found by recovery, and one that never got it is too.
-        limited = {id_: pairs.pop(id_) for id_ in batch if id_ in self._limited and id_ in pairs}
-        self._limited.difference_update(batch)
+        limited = {id_: pairs.pop(id_) for id_ in batch if batch[id_].limited and id_ in pairs}
         assigned = await self._store.assign(pairs, self._policy.lease) if pairs else []
         if limited:
             assigned += await self._store.assign_limited(limited, self._policy.lease)
         await self._give_all(assigned, {})
 
-    async def _pairs(self, batch: list[str]) -> dict[str, str]:
-        """A runner for each request of a batch, as far as there are runners that support it."""
-        by_features: dict[frozenset[str], list[str]] = {}
-        for request_id in batch:
-            features = self._required_features.pop(request_id, frozenset())
-            by_features.setdefault(features, []).append(request_id)
+    async def _pairs(self, requirements: dict[str, Requirements]) -> dict[str, str]:
+        """Choose a runner for each request, as far as runners that can run it have room.
+
+        Neighbours that require the same are chosen for together, so that requests get the places
+        of runners in their order, whatever they require.
+        """
         pairs: dict[str, str] = {}
-        for features, request_ids in by_features.items():
-            chosen = await self._runners.choose(len(request_ids), features)
+        for required, group in groupby(requirements.items(), key=itemgetter(1)):
+            request_ids = [request_id for request_id, _ in group]
+            chosen = await self._runners.choose(len(request_ids), required)
             pairs.update(zip(request_ids, chosen, strict=False))
         return pairs
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 from spincycle.chain.rebuild import replay
 from spincycle.chain.waiting import WaitReason, waits_at_rest
 from spincycle.request_manager.job_log_client import JobLogClient
-from spincycle.request_manager.model import Request
+from spincycle.request_manager.model import Request, Runner
 from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_state
@@ -70,7 +71,7 @@ class Explaining:
         ]
         if not takers:
             return WaitReason.NO_RUNNER, "no job runner is there to take the request"
-        if lacking := _lacking(request, [runner.features for runner in takers]):
+        if lacking := _lacking(request, takers):
             return WaitReason.NO_RUNNER, lacking
         if request.max_running is not None:
             return (
@@ -84,13 +85,31 @@ class Explaining:
         return WaitReason.NO_RUNNER, "the request is about to be given to a job runner"
 
 
-def _lacking(request: Request, supported: list[frozenset[str]]) -> str:
-    """Why no runner supports the request; empty if one does."""
+def _lacking(request: Request, runners: Sequence[Runner]) -> str:
+    """Why none of the runners can run the request; empty if one can."""
     required = request.required_features
-    if any(required <= features for features in supported):
+    supporting = [runner for runner in runners if required <= runner.features]
+    if not supporting:
+        supported = frozenset[str]().union(*(runner.features for runner in runners))
+        missing = sorted(required - supported) or sorted(required)
+        return (
+            f"no live job runner supports {', '.join(missing)}, which the request requires: start "
+            "one of the version that created it"
+        )
+    job_types = frozenset(request.job_types)
+    if any(runner.has_job_types(job_types) for runner in supporting):
         return ""
-    missing = sorted(required - frozenset().union(*supported)) or sorted(required)
-    return (
-        f"no live job runner supports {', '.join(missing)}, which the request requires: start one "
-        "of the version that created it"
-    )
+    one = "no live runner"
+    if len(supporting) < len(runners):
+        one += f" that supports {', '.join(sorted(required))}"
+    runners_lack = f"{len(supporting)} runners lack"
+    if len(supporting) == 1:
+        runners_lack = "1 runner lacks"
+    known = frozenset[str]().union(*(runner.job_types for runner in supporting))
+    nowhere = sorted(job_types - known)
+    if len(nowhere) == 1:
+        return f"{one} has job type {nowhere[0]}; {runners_lack} it"
+    if nowhere:
+        return f"{one} has job types {', '.join(nowhere)}; {runners_lack} them"
+    every = ", ".join(sorted(job_types))
+    return f"{one} has all of the job types {every}; {runners_lack} some of them"

@@ -14,6 +14,24 @@ FIRST_EPOCH = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a runner must have to run a request.
+
+    Attributes:
+        features: what it must support in chains, by name.
+        job_types: types of the jobs that are left to run; empty if there are none, or if they
+            are not known.
+    """
+
+    features: frozenset[str] = frozenset()
+    job_types: frozenset[str] = frozenset()
+
+
+NO_REQUIREMENTS = Requirements()
+"""What a request requires that any runner can run."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewRequest:
     """A request that is about to be stored.
 
@@ -23,7 +41,7 @@ class NewRequest:
         content_hash: what tells two calls with one idempotency key apart.
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
-        required_features: what a runner must support to run the chain, by name.
+        requirements: what a runner must have to run the request.
     """
 
     request_id: str
@@ -41,7 +59,7 @@ class NewRequest:
     job_chain: bytes
     idempotency_key: str = ""
     max_running: int | None = None
-    required_features: tuple[str, ...] = ()
+    requirements: Requirements = NO_REQUIREMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +72,7 @@ class Rerun:
         job_id: job that is skipped; empty if none is.
         job_chain: the chain, serialized.
         suspended_job_chain: the state in which it goes on, serialized.
+        job_types: types of the jobs that are left to run.
     """
 
     request_id: str
@@ -68,6 +87,7 @@ class Rerun:
     content_hash: str
     job_chain: bytes
     suspended_job_chain: bytes
+    job_types: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +97,7 @@ class Request:
     Attributes:
         given_args: arguments that were given, each as text, as a JSON object.
         required_features: what a runner must support to run the chain, by name.
+        job_types: types of the jobs that are left to run, as Requirements has them.
     """
 
     request_id: str
@@ -101,6 +122,7 @@ class Request:
     max_running: int | None = None
     given_args: str = "{}"
     required_features: frozenset[str] = frozenset()
+    job_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +131,11 @@ class Waiting:
 
     Attributes:
         limited: whether its type has a limit of running requests.
-        required_features: what the runner must support, by name.
+        requirements: what the runner must have.
     """
 
     limited: bool
-    required_features: frozenset[str]
+    requirements: Requirements
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +234,7 @@ class Runner:
         behind: seconds for which its oldest journal entry was waiting at its last beat.
         requests: how many it has, or was given just now.
         features: what it supports in chains, by name.
+        job_types: types of jobs that it can run; empty if it has not said which.
     """
 
     runner_id: str
@@ -225,6 +248,15 @@ class Runner:
     silence: timedelta
     requests: int
     features: frozenset[str] = frozenset()
+    job_types: frozenset[str] = frozenset()
+
+    def has_job_types(self, job_types: frozenset[str]) -> bool:
+        """Whether it can run jobs of all these types."""
+        return not self.job_types or job_types <= self.job_types
+
+    def can_run(self, requirements: Requirements) -> bool:
+        """Whether it has what a request requires."""
+        return requirements.features <= self.features and self.has_job_types(requirements.job_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +303,7 @@ class Suspended:
     Attributes:
         suspended_job_chain: a spincycle.v1.SuspendedJobChain, serialized.
         reason: why it waits, unless somebody wished it.
+        job_types: types of the jobs that are left to run.
         wait: seconds until a runner may have it.
     """
 
@@ -279,6 +312,7 @@ class Suspended:
     finished_jobs: int
     reason: str
     suspended_job_chain: bytes
+    job_types: frozenset[str] = frozenset()
     wait: float = 0.0
 
 

@@ -33,4 +33,5 @@ def request_of(row: asyncpg.Record) -> Request:
         max_running=row["max_running"],
         given_args=row["given_args"],
         required_features=frozenset(row["required_features"]),
+        job_types=tuple(row["job_types"]),
     )

@@ -109,7 +109,13 @@ class RunnerStore:
     async def live(self) -> Sequence[Runner]:
         """Runners that are not gone."""
         return [
-            Runner(**{**row, "features": frozenset(row["features"])})
+            Runner(
+                **{
+                    **row,
+                    "features": frozenset(row["features"]),
+                    "job_types": frozenset(row["job_types"]),
+                }
+            )
             for row in await self._database.fetch("live_runners")
         ]
 

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Sequence
 
-from spincycle.request_manager.model import Runner
+from spincycle.request_manager.model import NO_REQUIREMENTS, Requirements, Runner
 from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runner_store import RunnerStore
 from spincycle.rpc.channel import Dial, open_channel
@@ -53,7 +53,7 @@ class RunnerDirectory:
             DatabaseUnavailable: they cannot be read and were not read just now.
         """
         async with self._reading:
-            if asyncio.get_running_loop().time() - self._read_at > REFRESH_INTERVAL:
+            if self._is_stale():
                 await self._read()
         return self._clients
 
@@ -65,25 +65,31 @@ class RunnerDirectory:
         """Do not choose a runner for a moment: it has just refused a chain."""
         self._avoided[runner_id] = asyncio.get_running_loop().time() + seconds
 
-    async def choose(self, count: int, features: frozenset[str] = frozenset()) -> list[str]:
+    def unavailable(self) -> list[str]:
+        """Return the ids of live runners that `choose` would not choose now, whatever is required.
+
+        None if the runners were not read just now. This reads nothing.
+        """
+        if self._is_stale():
+            return []
+        available = {
+            runner.runner_id
+            for runner in self._available()
+            if not runner.max_chains or self._load(runner) < runner.max_chains
+        }
+        return [runner_id for runner_id in self._clients if runner_id not in available]
+
+    async def choose(self, count: int, requirements: Requirements = NO_REQUIREMENTS) -> list[str]:
         """Choose runners for `count` chains, least loaded first, one id per chain.
 
-        Only runners that support the features are chosen; fewer ids are returned if all of them
+        Only runners that have what is required are chosen; fewer ids are returned if all of them
         are full. Among equally loaded ones, the one chosen longest ago comes first.
         """
-        now = asyncio.get_running_loop().time()
+        await self.live()
         heap = [
-            (
-                runner.requests + self._given.get(runner.runner_id, 0),
-                self._turns.get(runner.runner_id, 0),
-                runner.runner_id,
-            )
-            for runner in (client.runner for client in (await self.live()).values())
-            if not runner.draining
-            and features <= runner.features
-            and runner.behind < TOO_FAR_BEHIND
-            and runner.silence.total_seconds() < self._doubtful_after
-            and self._avoided.get(runner.runner_id, 0) < now
+            (self._load(runner), self._turns.get(runner.runner_id, 0), runner.runner_id)
+            for runner in self._available()
+            if runner.can_run(requirements)
         ]
         heapq.heapify(heap)
         chosen: list[str] = []
@@ -99,6 +105,24 @@ class RunnerDirectory:
         for runner_id in chosen:
             self._given[runner_id] = self._given.get(runner_id, 0) + 1
         return chosen
+
+    def _is_stale(self) -> bool:
+        return asyncio.get_running_loop().time() - self._read_at > REFRESH_INTERVAL
+
+    def _available(self) -> list[Runner]:
+        """Runners that take chains now, full or not."""
+        now = asyncio.get_running_loop().time()
+        return [
+            runner
+            for runner in (client.runner for client in self._clients.values())
+            if not runner.draining
+            and runner.behind < TOO_FAR_BEHIND
+            and runner.silence.total_seconds() < self._doubtful_after
+            and self._avoided.get(runner.runner_id, 0) < now
+        ]
+
+    def _load(self, runner: Runner) -> int:
+        return runner.requests + self._given.get(runner.runner_id, 0)
 
     async def close(self) -> None:
         """Close all channels."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
+from spincycle.chain.remaining_job_types import remaining_job_types
 from spincycle.errors import InvalidChain, RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
@@ -101,6 +102,7 @@ class Snapshots:
             finished_jobs=state.job_chain.finished_jobs,
             reason=reason,
             suspended_job_chain=encode_suspended_chain(state).SerializeToString(),
+            job_types=remaining_job_types(state),
             wait=wait,
         )
 

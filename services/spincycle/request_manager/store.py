@@ -24,6 +24,7 @@ from spincycle.request_manager.model import (
     Queue,
     Request,
     RequestFilter,
+    Requirements,
     Rerun,
     Suspended,
     Waiting,
@@ -94,7 +95,8 @@ class RequestStore:
                     "args": _json([asdict(arg) for arg in request.args]),
                     "job_chain": request.job_chain,
                     "max_running": request.max_running,
-                    "required_features": list(request.required_features),
+                    "required_features": list(request.requirements.features),
+                    "job_types": sorted(request.requirements.job_types),
                     "runner_id": runners.get(request.request_id),
                     "lease": _seconds(lease),
                 }
@@ -108,6 +110,7 @@ class RequestStore:
         """Store a request that runs another one again, in one transaction."""
         values = asdict(rerun)
         values["idempotency_key"] = rerun.idempotency_key or None
+        values["job_types"] = sorted(rerun.job_types)
         await self._database.execute("create_again", **values)
         self.created += 1
 
@@ -177,11 +180,19 @@ class RequestStore:
         row = await self._database.fetch_one("any_running")
         return bool(row and row["running"])
 
-    async def waiting(self, batch: int) -> dict[str, Waiting]:
-        """Return requests that a live runner can run, in the order in which they are assigned."""
-        rows = await self._database.fetch("waiting_requests", batch=batch)
+    async def waiting(self, unavailable: Sequence[str], batch: int) -> dict[str, Waiting]:
+        """Return requests that a live runner can run, in the order in which they are assigned.
+
+        The runners `unavailable`, by id, do not count.
+        """
+        rows = await self._database.fetch(
+            "waiting_requests", unavailable=list(unavailable), batch=batch
+        )
         return {
-            row["request_id"]: Waiting(row["limited"], frozenset(row["required_features"]))
+            row["request_id"]: Waiting(
+                row["limited"],
+                Requirements(frozenset(row["required_features"]), frozenset(row["job_types"])),
+            )
             for row in rows
         }
 
@@ -293,6 +304,7 @@ class RequestStore:
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
             suspended_job_chains=[report.suspended_job_chain for report in reports],
+            job_types=[_json(sorted(report.job_types)) for report in reports],
             waits=[_seconds(report.wait) if report.wait else None for report in reports],
         )
         return self._moved(rows)

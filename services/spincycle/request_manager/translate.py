@@ -8,6 +8,7 @@ from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from spincycle.chain.remaining_job_types import RemainingJobTypes
 from spincycle.errors import InvalidInput
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_arg import REDACTED, RequestArg
@@ -141,12 +142,15 @@ def decode_report(message: coordination_pb2.RunnerReport) -> Report:
             )
         case "suspended":
             suspended = message.suspended
+            remaining = RemainingJobTypes()
+            remaining.add(suspended.job_chain.jobs)
             return Suspended(
                 suspended.request_id,
                 _epoch(suspended.epoch),
                 _count(suspended.job_chain.finished_jobs, "job_chain.finished_jobs"),
                 "",
                 suspended.SerializeToString(),
+                _storable(remaining.types(suspended.sequence_tries)),
             )
     raise InvalidInput("a report must hold progress, an end or a saved state", "report")
 
@@ -154,20 +158,25 @@ def decode_report(message: coordination_pb2.RunnerReport) -> Report:
 async def join_suspended(
     parts: AsyncIterator[suspended_job_chain_pb2.SuspendedJobChain],
 ) -> Suspended:
-    """The saved state of a request that comes in parts. They are not read, only joined.
+    """The saved state of a request that comes in parts, which are joined as they are.
 
     Raises:
         InvalidInput: it holds an impossible number.
     """
     request_id, epoch, finished_jobs = "", 0, 0
     joined = bytearray()
+    remaining = RemainingJobTypes()
+    sequence_tries: dict[str, int] = {}
     async for part in parts:
         request_id = part.request_id or request_id
         epoch = _epoch(part.epoch) or epoch
         finished = _count(part.job_chain.finished_jobs, "part.job_chain.finished_jobs")
         finished_jobs = finished or finished_jobs
         joined += part.SerializeToString()
-    return Suspended(request_id, epoch, finished_jobs, "", bytes(joined))
+        remaining.add(part.job_chain.jobs)
+        sequence_tries.update(part.sequence_tries)
+    job_types = _storable(remaining.types(sequence_tries))
+    return Suspended(request_id, epoch, finished_jobs, "", bytes(joined), job_types)
 
 
 def report_request_id(message: coordination_pb2.RunnerReport) -> str:
@@ -181,6 +190,13 @@ def _time(message: Timestamp, field: str) -> datetime:
         return from_timestamp(message)
     except ValueError:
         raise InvalidInput(f"{field} is not within the years 1 to 9999", field)
+
+
+def _storable(job_types: frozenset[str]) -> frozenset[str]:
+    # As with counts: one type that no column can keep would fail the reports beside it.
+    if any("\0" in job_type for job_type in job_types):
+        raise InvalidInput("a job type holds the character NUL", "job_chain.jobs.type")
+    return job_types
 
 
 def _count(jobs: int, field: str) -> int:

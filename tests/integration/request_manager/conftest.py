@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -267,13 +268,14 @@ class Manager:
     job_log: ShelvedJobLog
     runners: list[SteeredRunner] = field(default_factory=list)
 
-    async def register(self, runner: SteeredRunner, **limits: int) -> SteeredRunner:
+    async def register(self, runner: SteeredRunner, **limits: Any) -> SteeredRunner:
         """Serve as a runner and make it known."""
         server = grpc.aio.server()
         job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(runner, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         runner.server = server  # type: ignore[attr-defined]
+        runner.port = port  # type: ignore[attr-defined]
         self.runners.append(runner)
         await self.coordination.Register(
             coordination_pb2.RegisterRequest(

@@ -31,8 +31,8 @@ class World:
     async def build(self, type_: str, args: dict[str, Value], request_id: str) -> Built:
         return Built(JobChain(request_id), [], plan_hash="", spec_revision="")
 
-    async def choose(self, count: int) -> tuple[list[str], float]:
-        return ["runner"] * count, 1.0
+    async def choose(self, requirements: Mapping[str, object]) -> tuple[dict[str, str], float]:
+        return dict.fromkeys(requirements, "runner"), 1.0
 
     async def create(
         self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float

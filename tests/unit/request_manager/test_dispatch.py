@@ -10,11 +10,14 @@ import pytest
 from spincycle.errors import RunnerFull, RunnerUnreachable, SpinCycleError
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
-from spincycle.request_manager.model import Assigned
+from spincycle.request_manager.model import Assigned, Requirements
 from spincycle.request_manager.runner_client import Answer
 from spincycle.state import State
 
 POLICY = DispatchPolicy()
+
+SLEEP = Requirements(job_types=frozenset({"sleep"}))
+COPY = Requirements(job_types=frozenset({"copy"}))
 
 
 class Refusing:
@@ -87,3 +90,24 @@ async def test_what_another_one_may_have_sent_meanwhile_goes_on_from_its_journal
     written = await given(runner, POLICY.lease)
 
     assert (written.taken_back, len(written.recovered)) == ([], 1)
+
+
+class Places:
+    """Two places on a runner that can run everything."""
+
+    left = 2
+
+    async def choose(self, count: int, requirements: Requirements) -> list[str]:
+        chosen = ["runner"] * min(count, self.left)
+        self.left -= len(chosen)
+        return chosen
+
+
+async def test_requests_get_places_in_their_order_whatever_they_require() -> None:
+    unused: Any = None
+    runners: Any = Places()
+    dispatcher = Dispatcher(unused, runners, Changes(), unused, POLICY)
+
+    chosen, _ = await dispatcher.choose({"first": SLEEP, "second": COPY, "third": SLEEP})
+
+    assert chosen == {"first": "runner", "second": "runner"}

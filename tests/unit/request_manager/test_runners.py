@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from spincycle.request_manager.model import Runner
+from spincycle.request_manager.model import Requirements, Runner
 from spincycle.request_manager.runners import RunnerDirectory
 
 
@@ -17,6 +17,7 @@ class Known:
         self.requests = requests
         self.limits: dict[str, int] = {}
         self.features: dict[str, frozenset[str]] = {}
+        self.job_types: dict[str, frozenset[str]] = {}
 
     async def live(self) -> Sequence[Runner]:
         return [
@@ -32,6 +33,7 @@ class Known:
                 silence=timedelta(0),
                 requests=requests,
                 features=self.features.get(runner_id, frozenset()),
+                job_types=self.job_types.get(runner_id, frozenset()),
             )
             for runner_id, requests in self.requests.items()
         ]
@@ -85,12 +87,53 @@ async def test_a_runner_gets_no_more_than_it_may_have(
     assert Counter(await directory.choose(30)) == {"a": 2, "b": 3, "c": 1}
 
 
+def features(*names: str) -> Requirements:
+    return Requirements(features=frozenset(names))
+
+
 async def test_only_runners_that_support_all_features_of_a_chain_are_chosen(
     directory: RunnerDirectory, known: Known
 ) -> None:
     known.features = {"a": frozenset({"gates"}), "b": frozenset({"gates", "locks"})}
 
-    assert set(await directory.choose(6, frozenset({"gates"}))) == {"a", "b"}
-    assert set(await directory.choose(6, frozenset({"gates", "locks"}))) == {"b"}
-    assert await directory.choose(6, frozenset({"waves"})) == []
+    assert set(await directory.choose(6, features("gates"))) == {"a", "b"}
+    assert set(await directory.choose(6, features("gates", "locks"))) == {"b"}
+    assert await directory.choose(6, features("waves")) == []
     assert set(await directory.choose(30)) == {"a", "b", "c"}
+
+
+def job_types(*names: str) -> Requirements:
+    return Requirements(job_types=frozenset(names))
+
+
+async def test_only_runners_that_have_all_job_types_of_a_chain_are_chosen(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.job_types = {"a": frozenset({"sleep"}), "b": frozenset({"sleep", "copy"})}
+    del known.requests["c"]
+
+    assert set(await directory.choose(6, job_types("sleep"))) == {"a", "b"}
+    assert set(await directory.choose(6, job_types("sleep", "copy"))) == {"b"}
+    assert await directory.choose(6, job_types("fonce")) == []
+    assert set(await directory.choose(30)) == {"a", "b"}
+
+
+async def test_a_runner_that_names_no_job_types_is_chosen_for_any(
+    directory: RunnerDirectory,
+) -> None:
+    assert set(await directory.choose(6, job_types("sleep"))) == {"a", "b", "c"}
+
+
+async def test_runners_that_are_full_are_unavailable_as_long_as_what_was_read_is_new(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.limits = {"a": 2, "b": 3}
+    known.requests.update(a=2, b=1, c=5)
+    assert directory.unavailable() == []
+
+    await directory.live()
+    assert directory.unavailable() == ["a"]
+    await directory.choose(2)
+    assert directory.unavailable() == ["a", "b"]
+    directory.forget()
+    assert directory.unavailable() == []

@@ -49,7 +49,10 @@ class RegisterRequest(_message.Message):
     """Version of the software."""
     @_builtins.property
     def job_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Job types that its job factories can make."""
+        """Job types that its job factories can make. A runner is assigned only requests whose jobs that
+        are left to run have these types, or any request if it names none. Registering again replaces
+        them, as it does the other fields.
+        """
 
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -1,25 +1,49 @@
 -- name: waiting_requests
--- Requests that a live runner can run, in the order in which they are assigned. Of a type with a
--- limit only as many are returned as the limit leaves room for. Requests that no runner supports
--- are left out, or enough of them would hide those that wait behind them.
-SELECT w.request_id, w.max_running IS NOT NULL AS limited, w.required_features
-  FROM (SELECT request_id, type, max_running, required_features, priority, created_at,
-               row_number() OVER (PARTITION BY type, max_running
-                                  ORDER BY priority DESC, created_at, request_id) AS place
-          FROM request_manager.requests
-         WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL
-           AND (not_before IS NULL OR not_before <= now())
-           AND (required_features = '{}'
-                OR EXISTS (SELECT
-                             FROM request_manager.runners AS n
-                            WHERE n.gone_at IS NULL AND NOT n.draining
-                              AND n.features @> required_features))) AS w
- WHERE w.max_running IS NULL
-    OR w.place <= w.max_running - (SELECT count(*)
-                                     FROM request_manager.requests AS a
-                                    WHERE a.type = w.type AND a.max_running IS NOT NULL
-                                      AND a.runner_id IS NOT NULL)
- ORDER BY w.priority DESC, w.created_at, w.request_id
+-- Requests that a live runner can run that is not known to be unavailable, in the order in which
+-- they are assigned. Of a type with a limit only as many are returned as the limit leaves room for.
+-- Requests that no such runner can run are left out, or enough of them would hide those that wait
+-- behind them. A runner without job types has not said which it has. As a join, and not a value, the
+-- condition on kinds would make the planner sort all that waits.
+WITH kinds AS MATERIALIZED (
+    SELECT DISTINCT features, job_types
+      FROM request_manager.runners
+     WHERE gone_at IS NULL AND NOT draining AND runner_id <> ALL (:unavailable::text[])
+), unlimited AS (
+    SELECT r.request_id, false AS limited, r.required_features, r.job_types, r.priority,
+           r.created_at
+      FROM request_manager.requests AS r
+     WHERE r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL
+       AND r.max_running IS NULL
+       AND (r.not_before IS NULL OR r.not_before <= now())
+       AND (SELECT bool_or(k.features @> r.required_features
+                           AND (k.job_types = '{}' OR k.job_types @> r.job_types))
+              FROM kinds AS k)
+     ORDER BY r.priority DESC, r.created_at, r.request_id
+     LIMIT :batch
+), limited AS (
+    SELECT r.request_id, true AS limited, r.required_features, r.job_types, r.priority,
+           r.created_at, r.type, r.max_running,
+           row_number() OVER (PARTITION BY r.type, r.max_running
+                              ORDER BY r.priority DESC, r.created_at, r.request_id) AS place
+      FROM request_manager.requests AS r
+     WHERE r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL
+       AND r.max_running IS NOT NULL
+       AND (r.not_before IS NULL OR r.not_before <= now())
+       AND (SELECT bool_or(k.features @> r.required_features
+                           AND (k.job_types = '{}' OR k.job_types @> r.job_types))
+              FROM kinds AS k)
+)
+SELECT request_id, limited, required_features, job_types
+  FROM (SELECT request_id, limited, required_features, job_types, priority, created_at
+          FROM unlimited
+         UNION ALL
+        SELECT l.request_id, l.limited, l.required_features, l.job_types, l.priority, l.created_at
+          FROM limited AS l
+         WHERE l.place <= l.max_running - (SELECT count(*)
+                                             FROM request_manager.requests AS a
+                                            WHERE a.type = l.type AND a.max_running IS NOT NULL
+                                              AND a.runner_id IS NOT NULL)) AS w
+ ORDER BY priority DESC, created_at, request_id
  LIMIT :batch;
 
 -- name: assign_requests

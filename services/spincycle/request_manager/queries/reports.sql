@@ -38,8 +38,9 @@ RETURNING r.request_id;
 WITH given AS (
     SELECT *
       FROM unnest(:request_ids::text[], :epochs::bigint[], :finished_jobs::integer[],
-                  :reasons::text[], :suspended_job_chains::bytea[], :waits::interval[])
-        AS g (request_id, epoch, finished_jobs, reason, suspended_job_chain, wait)
+                  :reasons::text[], :suspended_job_chains::bytea[], :job_types::jsonb[],
+                  :waits::interval[])
+        AS g (request_id, epoch, finished_jobs, reason, suspended_job_chain, job_types, wait)
 ), suspended AS (
     UPDATE request_manager.requests AS r
        SET state = CASE WHEN r.wish = 6 THEN 6 ELSE 7 END,
@@ -50,7 +51,8 @@ WITH given AS (
            runner_id = NULL,
            claimed_until = NULL,
            orphaned = false,
-           not_before = now() + g.wait
+           not_before = now() + g.wait,
+           job_types = ARRAY(SELECT jsonb_array_elements_text(g.job_types))
       FROM given AS g
      WHERE r.request_id = g.request_id
        AND r.epoch = g.epoch AND r.state IN (1, 2, 7) AND r.runner_id IS NOT NULL

@@ -6,10 +6,10 @@ WITH stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, priority, spec_revision,
             plan_hash, given_args, idempotency_key, content_hash, max_running,
-            required_features, runner_id, epoch, claimed_until)
+            required_features, job_types, runner_id, epoch, claimed_until)
     VALUES (:request_id, :type, 1, :user, :created_at, :total_jobs, :priority, :spec_revision,
             :plan_hash, :given_args, :idempotency_key, :content_hash, :max_running,
-            :required_features::text[], :runner_id::text,
+            :required_features::text[], :job_types::text[], :runner_id::text,
             CASE WHEN :runner_id::text IS NULL THEN 0 ELSE 1 END,
             CASE WHEN :runner_id::text IS NOT NULL THEN now() + :lease::interval END)
         ON CONFLICT DO NOTHING
@@ -28,11 +28,12 @@ SELECT request_id FROM stored;
 WITH stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, finished_jobs, priority,
-            max_running, required_features, spec_revision, plan_hash, given_args,
+            max_running, required_features, job_types, spec_revision, plan_hash, given_args,
             idempotency_key, content_hash, rerun_of)
     SELECT :request_id, type, 1, :user, :created_at::timestamptz, total_jobs,
-           :finished_jobs::integer, priority, max_running, required_features, spec_revision,
-           plan_hash, given_args, :idempotency_key, :content_hash, request_id
+           :finished_jobs::integer, priority, max_running, required_features,
+           :job_types::text[], spec_revision, plan_hash, given_args, :idempotency_key,
+           :content_hash, request_id
       FROM request_manager.requests
      WHERE request_id = :rerun_of
  RETURNING request_id, rerun_of

@@ -1,11 +1,13 @@
 -- name: register_runner
--- Makes a runner known. A runner that was given up stays so.
+-- Makes a runner known, or replaces what it said of itself. A runner that was given up stays so.
 INSERT INTO request_manager.runners
        (runner_id, address, max_chains, max_jobs, job_types, version, features)
 VALUES (:runner_id, :address, :max_chains, :max_jobs, :job_types::text[], :version,
         :features::text[])
     ON CONFLICT (runner_id) DO UPDATE
-   SET address = excluded.address, beat_at = now()
+   SET address = excluded.address, max_chains = excluded.max_chains,
+       max_jobs = excluded.max_jobs, job_types = excluded.job_types,
+       version = excluded.version, features = excluded.features, beat_at = now()
  WHERE runners.gone_at IS NULL
 RETURNING runner_id;
 
@@ -31,7 +33,7 @@ RETURNING ARRAY(SELECT r.request_id FROM request_manager.requests AS r
 -- Runners that are not gone, with how many requests each was given by whichever request manager;
 -- what a runner says of itself is as old as its last beat.
 SELECT n.runner_id, n.address, n.max_chains, n.max_jobs, n.chains, n.jobs, n.draining, n.behind,
-       n.features,
+       n.features, n.job_types,
        now() - n.beat_at AS silence,
        (SELECT count(*)
           FROM request_manager.requests AS r
