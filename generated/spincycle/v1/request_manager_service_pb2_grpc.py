@@ -218,7 +218,9 @@ class RequestManagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Explain tells, for each job of a live request that does not run, what it waits for.
+        """Explain returns, for each job of a live request that does not run, what it waits for. While
+        the request's runner does not respond, the response names the runner and is made from archive
+        and journal; without the journal, too, it may hold no jobs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,7 +73,10 @@ class RequestManagerServiceStub:
     a new request as Rerun makes one. The reason is kept on record.
     """
     Explain: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.ExplainRequest, _request_manager_service_pb2.ExplainResponse]
-    """Explain tells, for each job of a live request that does not run, what it waits for."""
+    """Explain returns, for each job of a live request that does not run, what it waits for. While
+    the request's runner does not respond, the response names the runner and is made from archive
+    and journal; without the journal, too, it may hold no jobs.
+    """
     GetJobChain: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.GetJobChainRequest, _request_manager_service_pb2.GetJobChainResponse]
     """GetJobChain answers the chain of a request as it was created. NOT_FOUND (reason
     REQUEST_NOT_FOUND). RESOURCE_EXHAUSTED (reason CHAIN_TOO_LARGE): it does not fit one
@@ -224,7 +227,10 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _request_manager_service_pb2.ExplainRequest,
         context: _aio.ServicerContext[_request_manager_service_pb2.ExplainRequest, _abc.Awaitable[_request_manager_service_pb2.ExplainResponse]],
     ) -> _abc.Awaitable[_request_manager_service_pb2.ExplainResponse]:
-        """Explain tells, for each job of a live request that does not run, what it waits for."""
+        """Explain returns, for each job of a live request that does not run, what it waits for. While
+        the request's runner does not respond, the response names the runner and is made from archive
+        and journal; without the journal, too, it may hold no jobs.
+        """
 
     @_abc_1.abstractmethod
     def GetJobChain(

@@ -2,67 +2,94 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from itertools import islice
 
+import structlog
+
+from spincycle import deadline
 from spincycle.chain.rebuild import replay
-from spincycle.chain.waiting import WaitReason, waits_at_rest
+from spincycle.chain.waiting import WaitingJob, WaitReason, waits_at_rest
+from spincycle.errors import RunnerUnreachable, SpinCycleError
+from spincycle.job_chain import JobChain
+from spincycle.journal_entry import JournalEntry
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Request, Runner
+from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.snapshots import IN_A_THREAD_FROM
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_state
 from spincycle.state import FINAL, State
-from spincycle.v1 import job_chain_pb2, request_manager_service_pb2
-from spincycle.wire.chain import decode_chain
+from spincycle.v1 import job_chain_pb2, request_manager_service_pb2, suspended_job_chain_pb2
+from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.status import encode_wait
 
 MAX_JOBS = 1000
 """Most jobs that are explained in one answer."""
 
+RUNNER_TIMEOUT = 1.0
+"""Most seconds that the runner has to respond; at most a third of what the call has left."""
+
+JOB_LOG_TIMEOUT = 5.0
+"""Most seconds to read the journal; at most three quarters of the time that the call has left."""
+
 
 class Explaining:
-    """Asks the runner that has the request, or else the archive and the journal."""
+    """Explains requests: by the runner that has the request, or else by archive and journal."""
 
     def __init__(
-        self, store: RequestStore, runners: RunnerDirectory, job_log: JobLogClient
+        self,
+        store: RequestStore,
+        runners: RunnerDirectory,
+        job_log: JobLogClient,
+        silence_limit: float,
     ) -> None:
         self._store = store
         self._runners = runners
         self._job_log = job_log
+        self._silence_limit = silence_limit
 
     async def explain(self, request: Request) -> request_manager_service_pb2.ExplainResponse:
-        """What a request waits for, and what each of its jobs waits for.
+        """Return what a request waits for, and what each of its jobs waits for.
+
+        A runner or a job log that does not respond in time is named in the response, which then
+        says what is known without it.
 
         Raises:
-            RunnerUnreachable: the runner that has it does not answer.
+            DatabaseUnavailable: the request cannot be read.
         """
         response = request_manager_service_pb2.ExplainResponse(state=encode_state(request.state))
         if request.state in FINAL:
             return response
         client = (await self._runners.live()).get(request.runner_id)
         if request.state is State.RUNNING and client is not None:
-            response.jobs.extend(await client.explain(request.request_id))
-            return response
-        reason, text = await self._at_rest(request)
-        response.waits_for = text
-        archived = (await self._store.job_chains([request.request_id]))[request.request_id]
-        chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
-        entries = await self._job_log.read(request.request_id)
-        waits = waits_at_rest(replay(chain, entries).job_chain, reason, text)
-        response.jobs.extend(encode_wait(wait) for wait in islice(waits, MAX_JOBS))
+            try:
+                timeout = deadline.left(3 * RUNNER_TIMEOUT) / 3
+                response.jobs.extend(await client.explain(request.request_id, timeout))
+            except RunnerUnreachable as error:
+                structlog.get_logger().warning("runner left out of explain", why=error.message)
+                # How long the runner has been silent, as of now.
+                self._runners.forget()
+                client = (await self._runners.live()).get(request.runner_id)
+            else:
+                return response
+        reason, text = await self._cause(request, client)
+        jobs, unknown = await self._jobs(request, reason, text)
+        response.waits_for = text + unknown
+        response.jobs.extend(encode_wait(wait) for wait in jobs)
         return response
 
-    async def _at_rest(self, request: Request) -> tuple[WaitReason, str]:
+    async def _cause(self, request: Request, client: RunnerClient | None) -> tuple[WaitReason, str]:
+        """What the request waits for; `client` is that of its runner, if that one is live."""
+        if request.runner_id:
+            runner = client.runner if client else None
+            return WaitReason.NO_RUNNER, _assigned(request, runner, self._silence_limit)
         if request.wish is State.SUSPENDED:
             return (
                 WaitReason.SUSPENDED,
                 f"the request is held ({request.reason}) until somebody resumes it",
-            )
-        if request.runner_id and request.state is State.RUNNING:
-            return (
-                WaitReason.NO_RUNNER,
-                f"runner {request.runner_id} is lost; the request is about to go on elsewhere",
             )
         takers = [
             client.runner
@@ -83,6 +110,70 @@ class Explaining:
         if request.state is State.SUSPENDED and request.reason:
             return WaitReason.NO_RUNNER, f"{request.reason}; then a job runner is given the request"
         return WaitReason.NO_RUNNER, "the request is about to be given to a job runner"
+
+    async def _jobs(
+        self, request: Request, reason: WaitReason, text: str
+    ) -> tuple[list[WaitingJob], str]:
+        """What each job waits for, or why that is not known."""
+        chains = await self._store.job_chains([request.request_id])
+        archived = chains.get(request.request_id, b"")
+        if not archived:
+            return [], "; its chain is not in the archive"
+        saved = b""
+        entries: list[JournalEntry] = []
+        try:
+            async with asyncio.timeout(deadline.left(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
+                entries = await self._job_log.read(request.request_id)
+        except (SpinCycleError, TimeoutError) as error:
+            structlog.get_logger().warning("journal left out of explain", why=str(error))
+            saved = await self._saved(request)
+            if not saved and (request.runner_id or request.state is not State.PENDING):
+                return [], "; what its jobs wait for is not known: the job log does not respond"
+
+        def explained() -> list[WaitingJob]:
+            chain = _saved_chain(saved) if saved else _replayed(archived, entries)
+            return list(islice(waits_at_rest(chain, reason, text), MAX_JOBS))
+
+        if len(archived) > IN_A_THREAD_FROM:
+            return await asyncio.to_thread(explained), ""
+        return explained(), ""
+
+    async def _saved(self, request: Request) -> bytes:
+        """The state in which the request was suspended, serialized; empty if it was not."""
+        async for states in self._store.suspended_job_chains([request.request_id]):
+            return states.get(request.request_id, b"")
+        return b""
+
+
+def _replayed(archived: bytes, entries: list[JournalEntry]) -> JobChain:
+    chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
+    return replay(chain, entries).job_chain
+
+
+def _saved_chain(saved: bytes) -> JobChain:
+    message = suspended_job_chain_pb2.SuspendedJobChain.FromString(saved)
+    return decode_suspended_chain(message).job_chain
+
+
+def _assigned(request: Request, runner: Runner | None, silence_limit: float) -> str:
+    """What a request waits for whose runner, None if it is gone, has not explained it."""
+    then = {
+        State.STOPPED: "the request is stopped",
+        State.SUSPENDED: "the request is suspended",
+        None: "the request is recovered on another runner",
+    }[request.wish]
+    if runner is None:
+        if request.wish is not None:
+            return f"runner {request.runner_id} is lost; {then} as soon as it is recovered"
+        return f"runner {request.runner_id} is lost; the request is about to go on elsewhere"
+    problem = "does not respond"
+    if request.state is not State.RUNNING:
+        problem = "was assigned the request and has not accepted it yet"
+    return (
+        f"runner {runner.runner_id} {problem}; its last heartbeat was "
+        f"{runner.silence.total_seconds():.1f} s ago. After {silence_limit:g} s of silence the "
+        f"runner is evicted, and {then}"
+    )
 
 
 def _lacking(request: Request, runners: Sequence[Runner]) -> str:

@@ -137,7 +137,7 @@ class RequestManager:
             creation=creation,
             again=Again(store, control, self._job_log, code, self.dispatcher, self.changes),
             control=control,
-            explaining=Explaining(store, self._runners, self._job_log),
+            explaining=Explaining(store, self._runners, self._job_log, config.silence_limit),
             reading=Reading(store, snapshots),
             running=RunningJobs(store, self._runners),
             watch=Watch(

@@ -227,15 +227,17 @@ class RunnerClient:
         except grpc.aio.AioRpcError as failure:
             raise self._unreachable(failure)
 
-    async def explain(self, request_id: str) -> list[waiting_pb2.WaitingJob]:
-        """Why jobs of a chain do not run; none if the runner does not have it.
+    async def explain(self, request_id: str, timeout: float) -> list[waiting_pb2.WaitingJob]:
+        """Return why jobs of a chain do not run; none if the runner does not have it.
+
+        The runner has at most `timeout` seconds to respond.
 
         Raises:
             RunnerUnreachable: it did not answer.
         """
         request = job_runner_service_pb2.ExplainChainRequest(request_id=request_id)
         try:
-            timeout = deadline.left(self._timeout)
+            timeout = deadline.left(timeout)
             with self._open():
                 return list((await self.stub.ExplainChain(request, timeout=timeout)).jobs)
         except grpc.aio.AioRpcError as failure:

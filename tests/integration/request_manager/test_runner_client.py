@@ -63,7 +63,7 @@ CALLS: dict[str, Call] = {
     "stop": lambda client: client.stop(["r1"], "reason"),
     "suspend": lambda client: client.suspend(["r1"], "reason"),
     "running": lambda client: client.running("r1", 1),
-    "explain": lambda client: client.explain("r1"),
+    "explain": lambda client: client.explain("r1", 60.0),
 }
 
 
@@ -103,7 +103,7 @@ async def test_a_caller_that_is_cancelled_stays_cancelled(
     frozen: tuple[Frozen, RunnerClient],
 ) -> None:
     runner, client = frozen
-    call = asyncio.create_task(client.explain("r1"))
+    call = asyncio.create_task(client.explain("r1", 60.0))
     await runner.called.wait()
 
     call.cancel()
