@@ -64,21 +64,27 @@ class Explaining:
         if request.state in FINAL:
             return response
         client = (await self._runners.live()).get(request.runner_id)
+        holds = True
         if request.state is State.RUNNING and client is not None:
             try:
                 timeout = deadline.left(3 * RUNNER_TIMEOUT) / 3
-                response.jobs.extend(await client.explain(request.request_id, timeout))
+                jobs = await client.explain(request.request_id, timeout)
             except RunnerUnreachable as error:
                 structlog.get_logger().warning("runner left out of explain", why=error.message)
                 # How long the runner has been silent, as of now.
                 self._runners.forget()
                 client = (await self._runners.live()).get(request.runner_id)
             else:
-                return response
+                if jobs is not None:
+                    response.jobs.extend(jobs)
+                    return response
+                holds = False
         reason, text = await self._cause(request, client)
-        jobs, unknown = await self._jobs(request, reason, text)
+        if not holds:
+            text = _not_held(request)
+        waits, unknown = await self._jobs(request, reason, text)
         response.waits_for = text + unknown
-        response.jobs.extend(encode_wait(wait) for wait in jobs)
+        response.jobs.extend(encode_wait(wait) for wait in waits)
         return response
 
     async def _cause(self, request: Request, client: RunnerClient | None) -> tuple[WaitReason, str]:
@@ -155,13 +161,25 @@ def _saved_chain(saved: bytes) -> JobChain:
     return decode_suspended_chain(message).job_chain
 
 
+_THEN = {
+    State.STOPPED: "the request is stopped",
+    State.SUSPENDED: "the request is suspended",
+    None: "the request is recovered on another runner",
+}
+"""What becomes of a request whose runner is lost, by what was wished of it."""
+
+
+def _not_held(request: Request) -> str:
+    """What a request waits for whose live runner does not have its chain."""
+    return (
+        f"runner {request.runner_id} does not hold the chain of the request; once its heartbeats "
+        f"have confirmed that, {_THEN[request.wish]}"
+    )
+
+
 def _assigned(request: Request, runner: Runner | None, silence_limit: float) -> str:
     """What a request waits for whose runner, None if it is gone, has not explained it."""
-    then = {
-        State.STOPPED: "the request is stopped",
-        State.SUSPENDED: "the request is suspended",
-        None: "the request is recovered on another runner",
-    }[request.wish]
+    then = _THEN[request.wish]
     if runner is None:
         if request.wish is not None:
             return f"runner {request.runner_id} is lost; {then} as soon as it is recovered"

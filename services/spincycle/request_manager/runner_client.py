@@ -227,8 +227,8 @@ class RunnerClient:
         except grpc.aio.AioRpcError as failure:
             raise self._unreachable(failure)
 
-    async def explain(self, request_id: str, timeout: float) -> list[waiting_pb2.WaitingJob]:
-        """Return why jobs of a chain do not run; none if the runner does not have it.
+    async def explain(self, request_id: str, timeout: float) -> list[waiting_pb2.WaitingJob] | None:
+        """Return why jobs of a chain do not run; None if the runner does not have it.
 
         The runner has at most `timeout` seconds to respond.
 
@@ -242,7 +242,7 @@ class RunnerClient:
                 return list((await self.stub.ExplainChain(request, timeout=timeout)).jobs)
         except grpc.aio.AioRpcError as failure:
             if failure.code() is grpc.StatusCode.NOT_FOUND:
-                return []
+                return None
             raise self._unreachable(failure)
 
     async def close(self) -> None:

@@ -171,6 +171,11 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.suspended.extend(request.request_ids)
         return job_runner_service_pb2.SuspendChainsResponse()
 
+    async def ExplainChain(self, request, context):  # type: ignore[no-untyped-def]
+        if request.request_id not in self.chains:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "not here")
+        return job_runner_service_pb2.ExplainChainResponse()
+
     async def ListRunning(self, request, context):  # type: ignore[no-untyped-def]
         return job_runner_service_pb2.ListRunningResponse()
 

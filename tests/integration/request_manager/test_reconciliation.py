@@ -246,6 +246,11 @@ async def test_a_stop_of_a_chain_that_its_runner_lacks_takes_effect(
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, state_pb2.STATE_RUNNING)
     runner.chains.clear()
+    explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
+    assert explained.waits_for == (
+        "runner one does not hold the chain of the request; once its heartbeats have confirmed "
+        "that, the request is recovered on another runner"
+    )
 
     await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
     await Subject(manager, {}, "one").beat()
