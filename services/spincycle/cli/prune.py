@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
-
-    from spincycle.config import DatabaseConfig
-    from spincycle.database.database import Database
+from spincycle.cli.databases import job_log_database, request_manager_database
 
 BATCH = 200
 """Requests that one statement deletes, by default."""
@@ -112,7 +105,7 @@ async def _pruned(dsn: str | None, moment: datetime, batch: int, *, keep_audit: 
     from spincycle.request_manager.retention import Retention as Requests
 
     done = _Pruned()
-    async with _request_manager(dsn) as manager, _job_log(dsn) as job_log:
+    async with request_manager_database(dsn) as manager, job_log_database(dsn) as job_log:
         requests, journals = Requests(manager), Journals(job_log)
         while request_ids := await requests.ended_before(moment, batch):
             # In this order: if this ends between the two, the next run finds the request again.
@@ -125,36 +118,5 @@ async def _pruned(dsn: str | None, moment: datetime, batch: int, *, keep_audit: 
 async def _counted(dsn: str | None, moment: datetime) -> int:
     from spincycle.request_manager.retention import Retention as Requests
 
-    async with _request_manager(dsn) as manager:
+    async with request_manager_database(dsn) as manager:
         return await Requests(manager).count_ended_before(moment)
-
-
-def _request_manager(dsn: str | None) -> AbstractAsyncContextManager[Database]:
-    from spincycle.config import load_config
-    from spincycle.request_manager.config import RequestManagerConfig
-
-    config = load_config(RequestManagerConfig, None).database
-    return _opened(config, dsn, "spincycle.request_manager")
-
-
-def _job_log(dsn: str | None) -> AbstractAsyncContextManager[Database]:
-    from spincycle.config import load_config
-    from spincycle.job_log.config import JobLogConfig
-
-    return _opened(load_config(JobLogConfig, None).database, dsn, "spincycle.job_log")
-
-
-@asynccontextmanager
-async def _opened(config: DatabaseConfig, dsn: str | None, package: str) -> AsyncIterator[Database]:
-    from msgspec.structs import replace
-
-    from spincycle.config import Secret
-    from spincycle.database.database import Database
-    from spincycle.database.queries import load_queries
-
-    told = replace(config, dsn=Secret(dsn)) if dsn else config
-    database = await Database.open(told, load_queries(package), "prune")
-    try:
-        yield database
-    finally:
-        await database.close()

@@ -20,6 +20,10 @@ class LateGroup(click.Group):
         "demo": ("spincycle.dev.demo:demo", "Start everything, show a rolling restart, stop."),
         "lint": ("spincycle.cli.lint:lint_command", "Check spec files."),
         "migrate": ("spincycle.cli.migrate:migrate", "Bring the databases up to date."),
+        "repair-fences": (
+            "spincycle.cli.repair_fences:repair_fences",
+            "Lower fences that no request manager can outrun.",
+        ),
         "prune": ("spincycle.cli.prune:prune", "Delete requests that ended long ago."),
     }
 

@@ -21,6 +21,7 @@ from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.snapshots import IN_A_THREAD_FROM
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_state
+from spincycle.revision import LAST_EPOCH
 from spincycle.state import FINAL, State
 from spincycle.v1 import job_chain_pb2, request_manager_service_pb2, suspended_job_chain_pb2
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
@@ -82,10 +83,27 @@ class Explaining:
         reason, text = await self._cause(request, client)
         if not holds:
             text = _not_held(request)
+        if request.runner_id:
+            text = await self._fence(request) or text
         waits, unknown = await self._jobs(request, reason, text)
         response.waits_for = text + unknown
         response.jobs.extend(encode_wait(wait) for wait in waits)
         return response
+
+    async def _fence(self, request: Request) -> str:
+        """Why the request cannot be recovered, if a fence of its journal is the reason."""
+        try:
+            async with asyncio.timeout(deadline.left(JOB_LOG_TIMEOUT)):
+                in_force = await self._job_log.epoch_in_force(request.request_id)
+        except (SpinCycleError, TimeoutError):
+            # What follows reads the journal and says that it does not respond.
+            return ""
+        if in_force < LAST_EPOCH:
+            return ""
+        return (
+            f"its journal is fenced under epoch {in_force}, which no runner can be assigned; run "
+            f"`spincycle repair-fences {request.request_id}`"
+        )
 
     async def _cause(self, request: Request, client: RunnerClient | None) -> tuple[WaitReason, str]:
         """What the request waits for; `client` is that of its runner, if that one is live."""

@@ -53,8 +53,8 @@ class JobLogClient:
         return in_force
 
     async def epoch_in_force(self, request_id: str) -> int:
-        """Lowest epoch whose entries the journal accepts; 1 if the request was never fenced."""
-        return await self._fence(request_id, 1)
+        """Lowest epoch whose entries the journal accepts; 0 if the request was never fenced."""
+        return await self._fence(request_id, 0)
 
     async def _fence(self, request_id: str, epoch: int) -> int:
         request = journal_pb2.FenceRequest(

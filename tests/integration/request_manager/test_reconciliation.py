@@ -20,6 +20,8 @@ from tests.integration.request_manager.conftest import (
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import state_pb2
 
 Heartbeat = coordination_pb2.HeartbeatRequest
 Answered = coordination_pb2.HeartbeatResponse
@@ -239,9 +241,6 @@ async def test_a_runner_and_a_request_manager_that_agree_list_nothing(
 async def test_a_stop_of_a_chain_that_its_runner_lacks_takes_effect(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
-    from spincycle.v1 import request_manager_service_pb2 as rpc
-    from spincycle.v1 import state_pb2
-
     runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, state_pb2.STATE_RUNNING)
@@ -262,10 +261,11 @@ async def test_a_stop_of_a_chain_that_its_runner_lacks_takes_effect(
 async def test_a_fence_that_nothing_can_outrun_is_named_and_the_request_waits(
     manager: Manager, connection: asyncpg.Connection, fence: int
 ) -> None:
-    await manager.register(SteeredRunner("one"))
+    runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, 2)
     manager.job_log.fences[request_id] = fence
+    runner.chains.clear()
     await Subject(manager, {}, "one").beat()
 
     async def is_tried() -> bool:
@@ -278,6 +278,11 @@ async def test_a_fence_that_nothing_can_outrun_is_named_and_the_request_waits(
         )
 
     await until(is_tried)
+    explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
+    assert explained.waits_for == (
+        f"its journal is fenced under epoch {fence}, which no runner can be assigned; run "
+        f"`spincycle repair-fences {request_id}`"
+    )
     assert manager.job_log.fences[request_id] == fence
 
     manager.job_log.fences[request_id] = 2

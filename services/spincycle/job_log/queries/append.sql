@@ -28,6 +28,16 @@ SELECT e.ordinal, f.epoch AS current_epoch, s.request_id IS NOT NULL AS known,
 -- Epochs in force of those requests that are fenced.
 SELECT request_id, epoch FROM job_log.fences WHERE request_id = ANY (:request_ids::text[]);
 
+-- name: lower_fences
+-- Lowers fences from `least` on to the epochs given; returns them before and after.
+UPDATE job_log.fences AS f
+   SET epoch = g.epoch
+  FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch),
+       job_log.fences AS o
+ WHERE f.request_id = g.request_id AND o.request_id = f.request_id
+   AND f.epoch >= :least AND f.epoch > g.epoch
+RETURNING f.request_id, o.epoch AS before, f.epoch AS after;
+
 -- name: fence
 -- Raises the epoch from which on entries are taken.
 SELECT job_log.fence(:request_ids::text[], :epochs::bigint[]);

@@ -29,3 +29,8 @@ UPDATE request_manager.requests AS r
  WHERE r.request_id = g.request_id AND r.epoch <= g.epoch AND r.state IN (1, 2, 7)
    AND NOT (r.epoch = g.epoch AND r.runner_id IS NOT DISTINCT FROM :runner_id AND NOT r.orphaned)
 RETURNING r.request_id;
+
+-- name: audit_repaired_fence
+-- Records that an operator lowered the fence of a request's journal.
+INSERT INTO request_manager.audit (user_name, action, request_id, reason)
+VALUES ('', 'repair-fence', :request_id, :reason);

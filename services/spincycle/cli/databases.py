@@ -1,0 +1,46 @@
+"""The databases of the services, for commands that work on them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from spincycle.config import DatabaseConfig
+    from spincycle.database.database import Database
+
+
+def request_manager_database(dsn: str | None) -> AbstractAsyncContextManager[Database]:
+    """The request manager's database: at `dsn`, or else the configured one."""
+    from spincycle.config import load_config
+    from spincycle.request_manager.config import RequestManagerConfig
+
+    config = load_config(RequestManagerConfig, None).database
+    return _opened(config, dsn, "spincycle.request_manager")
+
+
+def job_log_database(dsn: str | None) -> AbstractAsyncContextManager[Database]:
+    """The job log's database likewise."""
+    from spincycle.config import load_config
+    from spincycle.job_log.config import JobLogConfig
+
+    return _opened(load_config(JobLogConfig, None).database, dsn, "spincycle.job_log")
+
+
+@asynccontextmanager
+async def _opened(config: DatabaseConfig, dsn: str | None, package: str) -> AsyncIterator[Database]:
+    from msgspec.structs import replace
+
+    from spincycle.config import Secret
+    from spincycle.database.database import Database
+    from spincycle.database.queries import load_queries
+
+    told = replace(config, dsn=Secret(dsn)) if dsn else config
+    database = await Database.open(told, load_queries(package), "admin")
+    try:
+        yield database
+    finally:
+        await database.close()
