@@ -1,17 +1,25 @@
-"""Texts that quote what somebody sent, kept short enough to be sent back."""
+"""Texts that are kept within a number of bytes by leaving out their middle."""
 
 from __future__ import annotations
 
 _MARK = " … "
+_MARK_BYTES = len(_MARK.encode())
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, or its two ends with a mark between if it takes more than `most` bytes."""
+    """The text, or its two ends with a mark between, in at most `most` bytes of UTF-8.
+
+    Lone surrogates of a text that is shortened become question marks.
+    """
     if len(text) * 4 <= most:
         return text
-    encoded = text.encode(errors="replace")
-    if len(encoded) <= most:
-        return text
-    half = most // 2
-    head = encoded[:half].decode(errors="ignore")
-    return head + _MARK + encoded[-half:].decode(errors="ignore")
+    # Further characters could not stay: a text of megabytes is not encoded whole.
+    head, tail = text[:most], text[-most:]
+    if len(text) <= most:
+        encoded = text.encode(errors="replace")
+        if len(encoded) <= most:
+            return text
+    half = max(most - _MARK_BYTES, 0) // 2
+    first = head.encode(errors="replace")[:half].decode(errors="ignore")
+    last = tail.encode(errors="replace")
+    return first + _MARK + last[len(last) - half :].decode(errors="ignore")

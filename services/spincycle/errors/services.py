@@ -63,6 +63,22 @@ class ShuttingDown(SpinCycleError):
 
 
 @dataclass(eq=False)
+class Overloaded(SpinCycleError):
+    """the calls in flight hold {held} of at most {limit} bytes, and this one has {size}; nothing
+    was done, try again in a moment"""
+
+    reason = "OVERLOADED"
+    code = "UNAVAILABLE"
+    http = 503
+    retryable = True
+    remedy = "Try again, with fewer large calls at the same time; add a copy if it lasts."
+
+    size: int
+    held: int
+    limit: int
+
+
+@dataclass(eq=False)
 class WatcherTooSlow(SpinCycleError):
     """the watcher is more than {limit} events behind; watch again from the last cursor"""
 

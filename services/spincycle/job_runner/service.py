@@ -18,7 +18,9 @@ from spincycle.job_runner.traverser import ChainView
 from spincycle.job_runner.watchers import Happening, Told, Watcher, Watchers
 from spincycle.job_status import JobEvent
 from spincycle.rpc.calls import encoded
+from spincycle.rpc.limits import REASON_BYTES
 from spincycle.rpc.status import to_message
+from spincycle.shortening import shortened
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.chain_parts import ChainParts, SuspendedParts
 from spincycle.wire.status import encode_event, encode_status, encode_wait
@@ -105,10 +107,11 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     async def StopChains(
         self, request: rpc.StopChainsRequest, context: Context
     ) -> rpc.StopChainsResponse:
+        reason = shortened(request.reason, REASON_BYTES)
         unknown = [
             request_id
             for request_id in request.request_ids
-            if not self._runner.stop(request_id, request.reason)
+            if not self._runner.stop(request_id, reason)
         ]
         return rpc.StopChainsResponse(unknown_request_ids=unknown)
 

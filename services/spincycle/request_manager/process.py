@@ -59,7 +59,6 @@ from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
-from spincycle.rpc.texts import check_texts
 from spincycle.rpc.tls import dialer
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
@@ -172,7 +171,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
-    server = RpcServer(check_texts, config.tls)
+    server = RpcServer(tls=config.tls)
     public, internal = _services(config, manager)
     server.listen(PUBLIC, config.listen).serve(*public)
     server.listen(INTERNAL, config.internal.listen).serve(*public, *internal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -22,6 +22,7 @@ from spincycle.errors import (
     UnknownMethod,
     UnreadableMessage,
 )
+from spincycle.rpc.in_flight import BytesInFlight, Held, ReadSlots
 from spincycle.rpc.limits import (
     COMPRESSED_FROM,
     COMPRESSED_UP_TO,
@@ -50,12 +51,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     What is not in the catalogue is logged whole under an incident number, which is all
     that the caller is told. `check` refuses a request by raising such an entry. Each call is
-    counted in `calls`, by method and code, when it ends.
+    counted in `calls`, by method and code, when it ends. `in_flight` bounds what the messages of
+    all calls hold, and `slots`, if there are any, how many calls are received at a time.
     """
 
-    def __init__(self, calls: Counter[tuple[str, str]], check: Check | None = None) -> None:
+    def __init__(
+        self,
+        calls: Counter[tuple[str, str]],
+        in_flight: BytesInFlight,
+        check: Check,
+        slots: ReadSlots | None = None,
+    ) -> None:
         self._calls = calls
-        self._check = check or _unchecked
+        self._in_flight = in_flight
+        self._check = check
+        self._slots = slots
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -69,15 +79,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = str(handler_call_details.method)
         wrapped = self._wrapped.get(method)
         if wrapped is not None:
+            if self._slots is not None:
+                await self._slots.acquire()
             return wrapped
         handler = await continuation(handler_call_details)
         if handler is None:
             return _refusing(UnknownMethod(method))
         if not method.startswith("/spincycle."):
             return handler
-        wrapped = self._wrapped[method] = _wrap(
-            handler, _Call(method, handler, self._check, self._calls)
-        )
+        call = _Call(method, handler, self._check, self._calls, self._in_flight, self._slots)
+        wrapped = self._wrapped[method] = _wrap(handler, call)
+        if self._slots is not None:
+            await self._slots.acquire()
         return wrapped
 
 
@@ -85,23 +98,61 @@ class _Call:
     """One method, as its messages are read and written."""
 
     def __init__(
-        self, method: str, handler: Handler, check: Check, calls: Counter[tuple[str, str]]
+        self,
+        method: str,
+        handler: Handler,
+        check: Check,
+        calls: Counter[tuple[str, str]],
+        in_flight: BytesInFlight,
+        slots: ReadSlots | None,
     ) -> None:
         self.method = method
+        self._in_flight = in_flight
+        self._slots = slots
         self._name = method.removeprefix("/")
         self._calls = calls
         self._check = check
         self._parse = handler.request_deserializer or bytes
         self._serialize = handler.response_serializer or bytes
 
-    def read(self, raw: bytes) -> Any:
-        """The one message that the caller sent, if nothing speaks against it."""
-        request = self.read_next(raw)
-        self._check(request, raw)
-        return request
-
     def read_next(self, raw: bytes) -> Any:
-        """A message of a stream that the caller sends."""
+        """Return the message, or the next one of a stream, if the check accepts it."""
+        message = self._parsed(raw)
+        self._check(message, raw)
+        return message
+
+    async def read_all(self, requests: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
+        """The messages of a stream, which are held until the call ends.
+
+        Raises:
+            Overloaded: they hold more than the calls in flight may.
+        """
+        held = 0
+        try:
+            async for raw in requests:
+                self._in_flight.hold(len(raw), held)
+                held += len(raw)
+                yield self.read_next(raw)
+        finally:
+            self._in_flight.release(held)
+
+    def holding(self, size: int) -> Held:
+        """Count the bytes of a message while a `with` block lasts.
+
+        Raises:
+            Overloaded: on entering it, if the calls in flight may not hold them.
+        """
+        return Held(self._in_flight, size)
+
+    def received(self) -> None:
+        """Note that the message is counted, so that the next call can be received.
+
+        That of a refused call is not, and stays in memory until the call has ended.
+        """
+        if self._slots is not None:
+            self._slots.release()
+
+    def _parsed(self, raw: bytes) -> Any:
         try:
             return self._parse(raw)
         except Exception as error:  # noqa: BLE001 # parsers raise what they like at what they cannot read
@@ -164,23 +215,19 @@ def encoded(_message: type[Answered], parts: Iterable[bytes]) -> Answered:
     return cast(Answered, b"".join(parts))
 
 
-def _unchecked(_: Message, _raw: bytes) -> None:
-    """Take any request."""
-
-
 def _wrap(handler: Any, call: _Call) -> Handler:
     if handler.unary_unary:
         return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, call))
     if handler.stream_unary:
-        return grpc.stream_unary_rpc_method_handler(
-            _collecting(handler.stream_unary, call), call.read_next
-        )
+        return grpc.stream_unary_rpc_method_handler(_collecting(handler.stream_unary, call))
     if handler.unary_stream:
         return grpc.unary_stream_rpc_method_handler(
-            _streaming(handler.unary_stream, call, call.read)
+            _streaming(handler.unary_stream, call, call.read_next, len)
         )
+    # What such a stream has sent and its handler has not dealt with, the handler itself bounds.
     return grpc.stream_stream_rpc_method_handler(
-        _streaming(handler.stream_stream, call, lambda requests: requests), call.read_next
+        _streaming(handler.stream_stream, call, lambda requests: requests, lambda _: 0),
+        call.read_next,
     )
 
 
@@ -190,17 +237,20 @@ def _answering(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
         deadline.begin(UNARY_DEADLINE if left is None else left)
         with call.counted(context):
             try:
-                if left is None:
-                    answered = await _within(
-                        UNARY_DEADLINE, handler(call.read(request), context), call
-                    )
-                else:
-                    # When it is over, gRPC cancels this task, and that whatever it waits for.
-                    answered = await handler(call.read(request), context)
-                raw = call.write(answered)
+                with call.holding(len(request)):
+                    call.received()
+                    message = call.read_next(request)
+                    if left is None:
+                        answered = await _within(UNARY_DEADLINE, handler(message, context), call)
+                    else:
+                        # When it is over, gRPC cancels this task, and that whatever it waits for.
+                        answered = await handler(message, context)
+                    raw = call.write(answered)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
+                # The failure refers to this frame, and would keep the message until it is collected.
+                request = b""
                 await abort(context, call.named(error))
         if COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO and _wants_compression(context):
             context.set_compression(grpc.Compression.Gzip)
@@ -223,9 +273,11 @@ async def _within(seconds: float, answer: Awaitable[Any], call: _Call) -> Any:
 
 def _collecting(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
     async def answer(requests: AsyncIterator[Any], context: Context) -> bytes:
+        call.received()
         with call.counted(context):
             try:
-                return call.write(await handler(requests, context))
+                async with aclosing(call.read_all(requests)) as messages:
+                    return call.write(await handler(messages, context))
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
@@ -235,7 +287,10 @@ def _collecting(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
 
 
 def _streaming(
-    handler: Callable[..., Any], call: _Call, read: Callable[[Any], Any]
+    handler: Callable[..., Any],
+    call: _Call,
+    read: Callable[[Any], Any],
+    size_of: Callable[[Any], int],
 ) -> Callable[..., Any]:
     async def stream(request: Any, context: Context) -> AsyncIterator[bytes]:
         compressing = _wants_compression(context)
@@ -243,13 +298,15 @@ def _streaming(
             context.set_compression(grpc.Compression.Gzip)
         with call.counted(context):
             try:
-                # Closed here, where its tasks end with it, and not whenever it is collected.
-                async with aclosing(handler(read(request), context)) as responses:
-                    async for response in responses:
-                        raw = call.write(response)
-                        if compressing and not COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO:
-                            context.disable_next_message_compression()
-                        yield raw
+                with call.holding(size_of(request)):
+                    call.received()
+                    # Closed here, where its tasks end with it, and not whenever it is collected.
+                    async with aclosing(handler(read(request), context)) as responses:
+                        async for response in responses:
+                            raw = call.write(response)
+                            if compressing and not COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO:
+                                context.disable_next_message_compression()
+                            yield raw
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told

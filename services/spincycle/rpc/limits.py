@@ -11,6 +11,23 @@ in parts."""
 PUBLIC_REQUEST_BYTES = 4 * 1024 * 1024
 """Largest message that a person or a program may send to a service, decompressed."""
 
+ID_BYTES = 256
+"""Bytes of a name or an id in a request."""
+
+KEY_CHARACTERS = 128
+"""Characters of an idempotency key."""
+
+REASON_BYTES = 4 * 1024
+"""Bytes of a reason that a caller gives, or that is kept of one that a service gives."""
+
+MOST_VALUES = 250_000
+"""Most values in the arguments of a request, those within lists and objects included. Each costs
+as much as hundreds of bytes of text."""
+
+WITHIN_CLIENTS = 3 * 1024 * 1024
+"""Bytes after which a list or a batch of events goes on in a further message: clients that set
+no limit of their own take 4 MiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Audience:
@@ -22,22 +39,44 @@ class Audience:
         request_bytes: largest message of a caller, in bytes, after decompression. gRPC stops
             decompressing there.
         streams: most calls at the same time on one connection; further ones wait.
+        bytes_in_flight: bytes that the messages of calls in flight may hold together, on all
+            connections to the listener; a further call is refused with OVERLOADED.
+        reads: most calls whose message is being received at a time, on all connections; 0 means
+            no limit. Further ones wait.
     """
 
     name: str
     setting: str
     request_bytes: int
     streams: int
+    bytes_in_flight: int
+    reads: int = 0
 
 
-PUBLIC = Audience("public", "listen", PUBLIC_REQUEST_BYTES, 200)
+PUBLIC = Audience(
+    "public",
+    "listen",
+    PUBLIC_REQUEST_BYTES,
+    streams=200,
+    bytes_in_flight=8 * PUBLIC_REQUEST_BYTES,
+    reads=16,
+)
 """People and programs."""
 
-INTERNAL = Audience("internal", "internal.listen", MAX_MESSAGE_BYTES, 10_000)
+INTERNAL = Audience(
+    "internal",
+    "internal.listen",
+    MAX_MESSAGE_BYTES,
+    streams=10_000,
+    bytes_in_flight=4 * MAX_MESSAGE_BYTES,
+)
 """The other services. A gateway has one connection for all its clients, each of whom may stream."""
 
-HEALTH = Audience("health", "health.listen", 4 * 1024, 100)
+HEALTH = Audience("health", "health.listen", 4 * 1024, streams=100, bytes_in_flight=1024 * 1024)
 """Probes: the kubelet and load balancers."""
+
+READ_PATIENCE = 5.0
+"""Seconds that a caller has to send its message once it is being received and others wait."""
 
 LIMITS_OF_CLIENTS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

@@ -17,6 +17,7 @@ from spincycle.rpc.address import host_of, is_unix, socket_path
 from spincycle.rpc.calls import CallInterceptor, Check
 from spincycle.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from spincycle.rpc.health import Health
+from spincycle.rpc.in_flight import BytesInFlight, ReadSlots
 from spincycle.rpc.limits import (
     CONNECTION_AGE,
     HEALTH,
@@ -24,12 +25,14 @@ from spincycle.rpc.limits import (
     KEEPALIVE_OF_SERVERS,
     LEAST_PING_INTERVAL,
     MAX_MESSAGE_BYTES,
+    READ_PATIENCE,
     Audience,
     Keepalive,
     milliseconds,
 )
 from spincycle.rpc.listen_address import check_listen
 from spincycle.rpc.reflection import add_reflection
+from spincycle.rpc.texts import check_texts
 from spincycle.rpc.tls import server_credentials
 
 CHANNELZ = "grpc.channelz.v1.Channelz"
@@ -115,7 +118,7 @@ class RpcServer:
     """All listeners of a process, started and stopped together.
 
     Args:
-        check: checks the request of every call that has one before its handler runs.
+        check: checks each message of a caller before a handler gets it.
         tls: certificates of the public and the internal listener. Unix sockets and the health
             listener never use TLS.
         connection_age: seconds after which clients are asked to open another connection.
@@ -128,7 +131,7 @@ class RpcServer:
 
     def __init__(
         self,
-        check: Check | None = None,
+        check: Check = check_texts,
         tls: TlsConfig = NO_TLS,
         connection_age: float = CONNECTION_AGE,
         keepalive: Keepalive = KEEPALIVE_OF_SERVERS,
@@ -155,8 +158,14 @@ class RpcServer:
         """
         check_listen(address, audience.setting)
         credentials = self._credentials(audience, address)
+        interceptor = CallInterceptor(
+            self.calls,
+            BytesInFlight(audience.bytes_in_flight),
+            self._check,
+            ReadSlots(audience.reads, READ_PATIENCE) if audience.reads else None,
+        )
         server = grpc.aio.server(
-            interceptors=[CallInterceptor(self.calls, self._check)],
+            interceptors=[interceptor],
             options=[
                 ("grpc.max_receive_message_length", audience.request_bytes),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

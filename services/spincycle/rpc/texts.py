@@ -1,4 +1,4 @@
-"""Texts in requests that PostgreSQL could not keep, refused before anything is done."""
+"""Texts in requests, checked before anything is done with them."""
 
 from __future__ import annotations
 
@@ -10,75 +10,112 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from spincycle.errors import InvalidInput
+from spincycle.rpc.text_bounds import ELSEWHERE, SHORTENED, SKIPPED, SMALLEST, Bound, bound_of
 
-_ELSEWHERE = frozenset(
-    {
-        "google.protobuf.Struct",
-        "google.protobuf.Value",
-        "spincycle.v1.JobChain",
-        "spincycle.v1.SpecFile",
-    }
-)
-"""Free-form values, which are checked by name, and what is never kept as text."""
+_Text = tuple[str, Any, Bound | None]
+"""Path, text and bound; or, in place of the text, the list or the map of whose items it is one."""
 
-_Read = Callable[[Any], Iterable[tuple[str, str]]]
+_Read = Callable[[Any], Iterable[_Text]]
 
 
 def check_texts(request: Message, raw: bytes) -> None:
-    """Check that no text of a request holds the character NUL, which no column can keep.
+    """Check that each text of a request is within its bound and does not contain NUL.
 
-    `raw` is the request as it came: most have no such byte, and are not walked through.
+    PostgreSQL cannot store NUL in a text. `raw` is the request as it was received: a short one
+    without NUL is within every bound, and its fields are not visited.
 
     Raises:
-        InvalidInput: one does; its field is named by its path.
+        InvalidInput: a text is too long or contains NUL, or a list has too many items; the
+            field is named by its path.
     """
-    if b"\0" not in raw:
+    has_nul = b"\0" in raw
+    if len(raw) <= SMALLEST and not has_nul:
         return
-    for path, text in _texts(request):
-        if "\0" in text:
+    for path, text, bound in _texts(request):
+        if not isinstance(text, str):
+            _check_items(path, text, bound)
+            continue
+        if bound is not None and len(text) * 4 > bound.most:
+            _check_size(path, text, bound)
+        if has_nul and "\0" in text:
             raise InvalidInput(f"{path} holds the character NUL, which no text may", path)
 
 
-def _texts(message: Message) -> Iterator[tuple[str, str]]:
+def _check_size(path: str, text: str, bound: Bound) -> None:
+    size = len(text) if bound.unit == "characters" else len(text.encode())
+    if size > bound.most:
+        raise InvalidInput(
+            f"{path} has {size} {bound.unit}; it may have at most {bound.most}", path
+        )
+
+
+def _check_items(path: str, values: Any, bound: Bound | None) -> None:
+    if bound is not None and bound.items is not None and len(values) > bound.items:
+        raise InvalidInput(
+            f"{path} has {len(values)} items; it may have at most {bound.items}", path
+        )
+
+
+def _texts(message: Message) -> Iterator[_Text]:
     for read in _readers(message.DESCRIPTOR):
         yield from read(message)
 
 
 @cache
 def _readers(descriptor: Descriptor) -> tuple[_Read, ...]:
-    return tuple(_reader(field) for field in descriptor.fields if _can_hold_text(field))
+    return tuple(_reader(field) for field in descriptor.fields if _is_checked(field))
 
 
-def _can_hold_text(field: FieldDescriptor) -> bool:
-    if field.type == FieldDescriptor.TYPE_STRING:
+def _is_checked(field: FieldDescriptor) -> bool:
+    if field.full_name in SKIPPED:
+        return False
+    if field.type == FieldDescriptor.TYPE_STRING or bound_of(field) is not None:
         return True
     inner = field.message_type
-    return inner is not None and inner.full_name not in _ELSEWHERE and bool(_readers(inner))
+    return inner is not None and inner.full_name not in ELSEWHERE and bool(_readers(inner))
 
 
 def _reader(field: FieldDescriptor) -> _Read:
     name = field.name
+    bound = None if field.full_name in SHORTENED else bound_of(field)
     inner = field.message_type
     if inner is None:
-        if field.is_repeated:
-            return lambda message: ((name, text) for text in getattr(message, name))
-        return lambda message: ((name, getattr(message, name)),)
+        if not field.is_repeated:
+            return lambda message: ((name, getattr(message, name), bound),)
+        is_text = field.type == FieldDescriptor.TYPE_STRING
+        return lambda message: _of_list(name, getattr(message, name), bound, is_text)
     if inner.GetOptions().map_entry:
-        with_values = inner.fields_by_name["value"].type == FieldDescriptor.TYPE_STRING
-        return lambda message: _of_map(name, getattr(message, name), with_values)
+        value = inner.fields_by_name["value"]
+        with_values = value.type == FieldDescriptor.TYPE_STRING
+        of_value = bound_of(value)
+        return lambda message: _of_map(name, getattr(message, name), bound, with_values, of_value)
     if field.is_repeated:
-        return lambda message: _within(name, getattr(message, name))
-    return lambda message: _within(name, [getattr(message, name)] if message.HasField(name) else [])
+        return lambda message: _of_messages(name, getattr(message, name))
+    return lambda message: _within(name, getattr(message, name)) if message.HasField(name) else ()
 
 
-def _of_map(name: str, values: Any, with_values: bool) -> Iterator[tuple[str, str]]:
+def _of_list(name: str, values: Any, bound: Bound | None, is_text: bool) -> Iterator[_Text]:
+    yield name, values, bound
+    if is_text:
+        for text in values:
+            yield name, text, bound
+
+
+def _of_map(
+    name: str, values: Any, bound: Bound | None, with_values: bool, of_value: Bound | None
+) -> Iterator[_Text]:
+    yield name, values, bound
     for key in values:
-        yield name, key
+        yield name, key, bound
         if with_values:
-            yield f"{name}.{key}", values[key]
+            yield f"{name}.{key}", values[key], of_value
 
 
-def _within(name: str, messages: Iterable[Message]) -> Iterator[tuple[str, str]]:
-    for message in messages:
-        for path, text in _texts(message):
-            yield f"{name}.{path}", text
+def _of_messages(name: str, messages: Iterable[Message]) -> Iterator[_Text]:
+    for place, message in enumerate(messages):
+        yield from _within(f"{name}[{place}]", message)
+
+
+def _within(name: str, message: Message) -> Iterator[_Text]:
+    for path, text, bound in _texts(message):
+        yield f"{name}.{path}", text, bound

@@ -1,0 +1,179 @@
+"""What callers send together is bounded, and the refused ones are told to try again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.integration.rpc.test_failures import details, failure
+from tests.integration.rpc.test_listeners import (
+    METHOD,
+    SERVICE,
+    CountingJobLog,
+    peak_megabytes,
+    request_of,
+)
+from tests.waiting import until
+
+from spincycle.errors import Overloaded
+from spincycle.rpc.channel import open_channel
+from spincycle.rpc.in_flight import BytesInFlight, ReadSlots
+from spincycle.rpc.limits import INTERNAL, PUBLIC, PUBLIC_REQUEST_BYTES
+from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.v1 import job_log_service_pb2_grpc
+
+LARGEST = request_of(PUBLIC_REQUEST_BYTES)
+FIT = PUBLIC.bytes_in_flight // PUBLIC_REQUEST_BYTES
+CALLS = 150
+
+SENDING = 2.0
+"""Seconds within which the kernel has what the stopped server is sent, as far as it takes it."""
+
+SERVER = """
+import asyncio, sys
+from tests.integration.rpc.test_in_flight import serving
+
+async def main():
+    async with serving() as (job_log, public, internal):
+        print(public, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[CountingJobLog, str, str]]:
+    """A service that holds its calls, on both listeners."""
+    job_log = CountingJobLog()
+    server = RpcServer(check=lambda _, __: None)
+    register = job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server
+    service = RpcService(SERVICE, lambda each: register(job_log, each))
+    public = server.listen(PUBLIC, "127.0.0.1:0").serve(service)
+    internal = server.listen(INTERNAL, "127.0.0.1:0").serve(service)
+    await server.start()
+    yield job_log, public.address, internal.address
+    job_log.release.set()
+    await server.stop(0)
+
+
+async def test_calls_beyond_the_bytes_in_flight_are_refused_until_others_end() -> None:
+    async with (
+        serving() as (job_log, public, internal),
+        open_channel(public) as channel,
+        open_channel(internal) as inside,
+    ):
+        stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
+        call = channel.unary_unary(METHOD)
+        raw = LARGEST.SerializeToString()
+        held = [asyncio.ensure_future(call(raw)) for _ in range(FIT)]
+        await until(lambda: job_log.running == FIT)
+
+        refused = await failure(stub.GetEntry(request_of(1_000_000), timeout=10))
+        others = job_log_service_pb2_grpc.JobLogServiceStub(inside).GetEntry(LARGEST)
+        await until(lambda: job_log.running == FIT + 1)
+        job_log.release.set()
+        await asyncio.gather(others, *held)
+        await stub.GetEntry(LARGEST)
+
+    assert refused.code() is grpc.StatusCode.UNAVAILABLE
+    told = details(refused)
+    assert told["ErrorInfo"].reason == "OVERLOADED"
+    assert isinstance(told["RetryInfo"], error_details_pb2.RetryInfo)
+
+
+async def test_many_compressed_messages_at_once_take_bounded_memory() -> None:
+    """150 times 4 MiB, in 4 kB each: 600 MiB if all were decompressed at once.
+
+    The server is stopped while the messages are sent, so that all are there when it goes on.
+    """
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+    )
+    assert server.stdout is not None
+    address = (await server.stdout.readline()).decode().strip()
+    raw = LARGEST.SerializeToString()
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            # The same on the wire as a unary call, but it begins before its message is sent.
+            method = channel.stream_unary(METHOD)
+            calls = [method(compression=grpc.Compression.Gzip, timeout=60) for _ in range(CALLS)]
+            await asyncio.gather(*(call.wait_for_connection() for call in calls))
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            before = peak_megabytes(server.pid)
+            server.send_signal(signal.SIGSTOP)
+            sending = [asyncio.ensure_future(send(call, raw)) for call in calls]
+            await asyncio.wait(sending, timeout=SENDING)
+            server.send_signal(signal.SIGCONT)
+            left = {asyncio.ensure_future(code(call)) for call in calls}
+            codes: list[grpc.StatusCode] = []
+            while len(left) > FIT:
+                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                codes += [one.result() for one in done]
+            grown = peak_megabytes(server.pid) - before
+            for one in (*sending, *left):
+                one.cancel()
+            await asyncio.gather(*sending, *left, return_exceptions=True)
+    finally:
+        server.kill()
+        await server.wait()
+
+    assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
+    assert grown < 300
+
+
+async def send(call: grpc.aio.StreamUnaryCall[bytes, bytes], raw: bytes) -> None:
+    await call.write(raw)
+    await call.done_writing()
+
+
+async def code(call: grpc.aio.StreamUnaryCall[bytes, bytes]) -> grpc.StatusCode:
+    return await call.code()
+
+
+def test_a_stream_counts_what_it_has_sent_so_far() -> None:
+    in_flight = BytesInFlight(100)
+    in_flight.hold(60)
+    in_flight.hold(30, own=60)
+    in_flight.hold(50, own=90)  # Nobody else is there, and it must end some time.
+    with pytest.raises(Overloaded):
+        in_flight.hold(1)
+    in_flight.release(140)
+    in_flight.hold(500)
+
+
+async def test_a_caller_that_sends_nothing_does_not_keep_others_from_being_read() -> None:
+    slots = ReadSlots(1, patience=0.05)
+
+    async def stalled() -> None:
+        await slots.acquire()
+        await asyncio.Event().wait()
+
+    first = asyncio.create_task(stalled())
+    await asyncio.sleep(0)
+
+    await slots.acquire()
+
+    assert first.cancelled()
+
+
+async def test_a_slot_is_given_on_when_its_call_ends_or_a_waiting_one_is_cancelled() -> None:
+    slots = ReadSlots(1, patience=60)
+    await slots.acquire()
+    waiting = [asyncio.create_task(slots.acquire()) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    waiting[0].cancel()
+    slots.release()
+    await asyncio.wait(waiting[1:])
+
+    assert [one.cancelled() for one in waiting] == [True, False, False]
