@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import structlog
 
-from spincycle.errors import JsonRequired, SpinCycleError
+from spincycle.errors import JsonRequired, Overloaded, SpinCycleError
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
@@ -22,6 +22,7 @@ from spincycle.gateway.exchange import JSON_TYPE, Answer, Call, media_type
 from spincycle.gateway.failures import HttpError, bare
 from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.router import Route, Router
+from spincycle.rpc.in_flight import BytesInFlight, Held
 from spincycle.version import VERSION
 
 Scope = MutableMapping[str, Any]
@@ -60,6 +61,7 @@ class Application:
         self._router = router
         self._refused = refused
         self._limits = limits
+        self._in_flight = BytesInFlight(limits.bytes_in_flight)
         self._gzip_bytes = gzip_bytes
         self._hosts = hosts
         self._cross_origin = cross_origin
@@ -108,20 +110,26 @@ class Application:
             self._cross_origin.check(scope["method"], headers)
             route, params = self._match(scope, headers)
             structlog.contextvars.bind_contextvars(**params)
-            call = Call(
-                method=scope["method"],
-                path=scope["path"],
-                params=params,
-                query=self._query(scope["query_string"]),
-                headers=headers,
-                body=await self._body(route, headers, receive),
-                id=call_id,
-            )
-            return await route.handle(call)
+            with Held(self._in_flight) as held:
+                call = Call(
+                    method=scope["method"],
+                    path=scope["path"],
+                    params=params,
+                    query=self._query(scope["query_string"]),
+                    headers=headers,
+                    body=await self._body(route, headers, receive, held),
+                    id=call_id,
+                )
+                return await route.handle(call)
         except HttpError as error:
             known = [method for method in error.headers.get("Allow", "").split(", ") if method]
             preflight = self._cross_origin.preflight(scope["method"], headers, known)
             return preflight or bare(error.status, error.message, error.headers)
+        except Overloaded as error:
+            # What is left of the body is not read.
+            answer = self._refused(error)
+            answer.headers |= {"Connection": "close", "Retry-After": f"{error.retry_after:.0f}"}
+            return answer
         except SpinCycleError as error:
             return self._refused(error)
         except Exception:
@@ -148,7 +156,9 @@ class Application:
         except ValueError:
             raise HttpError(400, "too many query parameters")
 
-    async def _body(self, route: Route, headers: dict[str, str], receive: Receive) -> bytes:
+    async def _body(
+        self, route: Route, headers: dict[str, str], receive: Receive, held: Held
+    ) -> bytes:
         if route.body is None:
             return b""
         most = self._limits.body_bytes
@@ -164,6 +174,7 @@ class Application:
                     if message["type"] == "http.disconnect":
                         raise HttpError(400, "unexpected EOF")
                     parts.append(message.get("body", b""))
+                    held.add(len(parts[-1]))
                     size += len(parts[-1])
                     if size > most:
                         raise HttpError(413, "Request Entity Too Large", Connection="close")

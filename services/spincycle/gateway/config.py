@@ -16,6 +16,10 @@ class LimitsConfig(Section, frozen=True):
     body_bytes: Annotated[int, Meta(ge=1024)] = PUBLIC_REQUEST_BYTES
     """Largest body that is taken."""
 
+    bytes_in_flight: Annotated[int, Meta(ge=1024)] = 8 * PUBLIC_REQUEST_BYTES
+    """Most bytes of bodies of calls that have not been answered, per listener; a further call is
+    answered 503 (OVERLOADED) unless it is alone."""
+
     header_bytes: Annotated[int, Meta(ge=1024)] = 32 * 1024
     """Most bytes of the request line and the headers together."""
 

@@ -127,14 +127,10 @@ class _Call:
         Raises:
             Overloaded: they hold more than the calls in flight may.
         """
-        held = 0
-        try:
+        with Held(self._in_flight) as held:
             async for raw in requests:
-                self._in_flight.hold(len(raw), held)
-                held += len(raw)
+                held.add(len(raw))
                 yield self.read_next(raw)
-        finally:
-            self._in_flight.release(held)
 
     def holding(self, size: int) -> Held:
         """Count the bytes of a message while a `with` block lasts.
@@ -249,7 +245,7 @@ def _answering(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
-                # The failure refers to this frame, and would keep the message until it is collected.
+                # The failure refers to this frame and would keep the message in memory.
                 request = b""
                 await abort(context, call.named(error))
         if COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO and _wants_compression(context):

@@ -29,7 +29,7 @@ class BytesInFlight:
         Raises:
             Overloaded: the limit would be exceeded.
         """
-        if self.held > own and self.held + size > self._limit:
+        if size and self.held > own and self.held + size > self._limit:
             raise Overloaded(size, self.held, self._limit)
         self.held += size
 
@@ -39,17 +39,23 @@ class BytesInFlight:
 
 
 class Held:
-    """Counts a message while a `with` block lasts."""
+    """Counts what a call has sent while a `with` block lasts."""
 
     __slots__ = ("_in_flight", "_size")
 
-    def __init__(self, in_flight: BytesInFlight, size: int) -> None:
+    def __init__(self, in_flight: BytesInFlight, size: int = 0) -> None:
         self._in_flight = in_flight
         self._size = size
 
-    def __enter__(self) -> None:
-        """Count it; see `BytesInFlight.hold`."""
+    def __enter__(self) -> Held:
+        """Count `size`; see `BytesInFlight.hold`."""
         self._in_flight.hold(self._size)
+        return self
+
+    def add(self, size: int) -> None:
+        """Count more of the same call; see `BytesInFlight.hold`."""
+        self._in_flight.hold(size, self._size)
+        self._size += size
 
     def __exit__(self, *_: object) -> None:
         """Count it no longer."""
@@ -61,8 +67,8 @@ class ReadSlots:
 
     gRPC decompresses a message before a handler gets it, so that what calls send together is
     bounded by how many of them are read at a time. A call has its slot from its arrival until
-    its message is counted by BytesInFlight or it ends. While other calls wait, a call that does not send its message
-    in time is cancelled.
+    its message is counted by BytesInFlight or it ends. While other calls wait, a call that does
+    not send its message in time is cancelled.
 
     Args:
         limit: most slots.

@@ -24,6 +24,7 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
+from spincycle.gateway.translate.messages import CREATE_REQUEST
 
 
 def application(routes: list[Route]) -> Application:
@@ -197,3 +198,28 @@ async def test_what_an_answer_comes_from_is_closed_if_its_caller_goes() -> None:
     await app(scope, receive, send)
 
     assert closed.is_set()
+
+
+async def test_bodies_beyond_the_bytes_in_flight_are_refused_until_others_are_answered() -> None:
+    released, arrived = asyncio.Event(), asyncio.Event()
+
+    async def hold(call: Call) -> Answer:
+        arrived.set()
+        await released.wait()
+        return Answer(b"{}")
+
+    limits = LimitsConfig(bytes_in_flight=2048)
+    route = Route("POST", "/x", hold, "hold", body=CREATE_REQUEST)
+    app = Application(Router([route]), told, limits, 100, AllowedHosts(), CrossOrigin(()))
+    json_type = {b"content-type": b"application/json"}
+
+    first = asyncio.create_task(ask(app, "POST", b"/x", headers=json_type, body=b"x" * 4096))
+    await arrived.wait()
+    status, headers, body = await ask(app, "POST", b"/x", headers=json_type, body=b"x")
+    released.set()
+    before, _, _ = await first
+    after, _, _ = await ask(app, "POST", b"/x", headers=json_type, body=b"x")
+
+    assert (status, headers["Retry-After"]) == (503, "1")
+    assert "try again" in json.loads(body)["message"]
+    assert (before, after) == (200, 200)
