@@ -8,6 +8,7 @@ from spincycle.database.database import Database
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.request_row import request_of
 from spincycle.request_manager.stored_args import StoredArgs
+from spincycle.request_manager.unreadable import EncodedArgs, encode_args
 
 
 class ChangeStore:
@@ -38,7 +39,10 @@ class ChangeStore:
         changed = [request_of(row) for row in rows if row["request_id"]]
         return rows[0]["snapshot"], changed
 
-    async def args(self, request_ids: Sequence[str]) -> dict[str, StoredArgs]:
-        """Arguments of requests as they were understood, by request."""
+    async def args(self, request_ids: Sequence[str]) -> dict[str, EncodedArgs]:
+        """Return arguments of requests as they were understood, by request."""
         rows = await self._database.fetch("args_of_requests", request_ids=list(request_ids))
-        return {row["request_id"]: StoredArgs(row["args"]) for row in rows}
+        return {
+            row["request_id"]: await encode_args(row["request_id"], StoredArgs(row["args"]))
+            for row in rows
+        }

@@ -13,7 +13,7 @@ from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import decode_filter, encode_request
 from spincycle.request_manager.unreadable import encode_or_report, request_failure
-from spincycle.rpc.limits import MAX_MESSAGE_BYTES
+from spincycle.rpc.limits import MAX_MESSAGE_BYTES, WITHIN_CLIENTS
 from spincycle.shared_reads import SharedReads
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_pb2
@@ -89,8 +89,16 @@ class Reading:
         limit = min(which.limit or DEFAULT_PAGE, MAX_PAGE)
         after = position_of(asked.page_token, which)
         offset = 0 if after else which.offset
-        found = await self._store.find(decode_filter(which), limit + 1, offset, after)
-        response = rpc.ListResponse(requests=[encode_or_report(one) for one in found[:limit]])
-        if len(found) > limit:
-            response.next_page_token = token_after(found[limit - 1], which)
+        found = await self._store.find(
+            decode_filter(which), limit + 1, offset, after, with_args=False
+        )
+        response = rpc.ListResponse()
+        size = 0
+        for place, one in enumerate(found):
+            if place == limit or size > WITHIN_CLIENTS:
+                response.next_page_token = token_after(found[place - 1], which)
+                break
+            message = encode_or_report(one)
+            size += message.ByteSize()
+            response.requests.append(message)
         return response.SerializeToString()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncpg
 
 from spincycle.request_manager.model import Request
+from spincycle.rpc.limits import REASON_BYTES
+from spincycle.shortening import shortened
 from spincycle.state import State
 
 
 def request_of(row: asyncpg.Record) -> Request:
-    """A row as a request."""
+    """Return a row as a request. Rows of older versions have reasons of any length."""
     return Request(
         request_id=row["request_id"],
         type=row["type"],
@@ -25,7 +27,7 @@ def request_of(row: asyncpg.Record) -> Request:
         runner_id=row["runner_id"] or "",
         runner_address=(row["runner_address"] or "") if row["state"] == State.RUNNING else "",
         priority=row["priority"],
-        reason=row["reason"],
+        reason=shortened(row["reason"], REASON_BYTES),
         spec_revision=row["spec_revision"],
         plan_hash=row["plan_hash"],
         rerun_of=row["rerun_of"] or "",

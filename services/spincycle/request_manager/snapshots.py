@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
@@ -11,11 +10,13 @@ from spincycle.chain.remaining_job_types import remaining_job_types
 from spincycle.errors import InvalidChain, RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
+from spincycle.off_loop import LARGE_BYTES, off_loop
 from spincycle.request_arg import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import FencedHigher, Orphan, Suspended
 from spincycle.request_manager.setbacks import losses, wait_after
 from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.stored_args import StoredArgs
 from spincycle.request_manager.translate import encode_arg
 from spincycle.request_manager.unreadable import request_failure
 from spincycle.v1 import job_chain_pb2, request_pb2
@@ -42,14 +43,13 @@ class Snapshots:
         Raises:
             RequestUnreadable: what is stored cannot be read.
         """
+        args = await self._store.stored_args(request_id)
+        chain = await self._archived(request_id) if with_chain else b""
+        is_large = len(args.text) >= LARGE_BYTES or len(chain) >= IN_A_THREAD_FROM
         try:
-            args = [encode_arg(arg) for arg in await self._store.args(request_id)]
+            return await off_loop(is_large, lambda: _archive(args, chain, with_chain=with_chain))
         except Exception as cause:  # noqa: BLE001 # what is stored can be anything
             raise request_failure(request_id, cause)
-        message = request_pb2.Request(args=args)
-        if with_chain:
-            message.job_chain.CopyFrom(await self.chain(request_id))
-        return message.SerializeToString()
 
     async def chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """The chain of a request as it was created, secrets left out.
@@ -58,15 +58,17 @@ class Snapshots:
             RequestNotFound: there is no such request.
             RequestUnreadable: its archived chain is damaged.
         """
+        archived = await self._archived(request_id)
+        try:
+            return await off_loop(len(archived) >= IN_A_THREAD_FROM, lambda: _shown(archived))
+        except DecodeError as cause:
+            raise request_failure(request_id, cause)
+
+    async def _archived(self, request_id: str) -> bytes:
         chains = await self._store.job_chains([request_id])
         if request_id not in chains:
             raise RequestNotFound(request_id)
-        try:
-            chain = job_chain_pb2.JobChain.FromString(chains[request_id])
-        except DecodeError as cause:
-            raise request_failure(request_id, cause)
-        leave_secrets_out(chain)
-        return chain
+        return chains[request_id]
 
     async def rebuild(self, orphan: Orphan, archived: bytes) -> Suspended:
         """The state in which a request can go on after its runner was lost.
@@ -83,9 +85,8 @@ class Snapshots:
         if in_force > orphan.epoch:
             raise FencedHigher(in_force)
         entries = await self._job_log.read(orphan.request_id)
-        if len(archived) > IN_A_THREAD_FROM:
-            return await asyncio.to_thread(self._rebuilt, orphan, archived, entries)
-        return self._rebuilt(orphan, archived, entries)
+        is_large = len(archived) >= IN_A_THREAD_FROM
+        return await off_loop(is_large, lambda: self._rebuilt(orphan, archived, entries))
 
     def _rebuilt(self, orphan: Orphan, archived: bytes, entries: list[JournalEntry]) -> Suspended:
         chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
@@ -105,6 +106,19 @@ class Snapshots:
             job_types=remaining_job_types(state),
             wait=wait,
         )
+
+
+def _archive(args: StoredArgs, chain: bytes, *, with_chain: bool) -> bytes:
+    message = request_pb2.Request(args=map(encode_arg, args.parse()))
+    if with_chain:
+        message.job_chain.CopyFrom(_shown(chain))
+    return message.SerializeToString()
+
+
+def _shown(archived: bytes) -> job_chain_pb2.JobChain:
+    chain = job_chain_pb2.JobChain.FromString(archived)
+    leave_secrets_out(chain)
+    return chain
 
 
 def leave_secrets_out(chain: job_chain_pb2.JobChain) -> None:

@@ -31,7 +31,9 @@ from spincycle.request_manager.model import (
     Wish,
 )
 from spincycle.request_manager.request_row import request_of
-from spincycle.request_manager.stored_args import StoredArgs
+from spincycle.request_manager.stored_args import NO_ARGS, StoredArgs
+from spincycle.rpc.limits import REASON_BYTES
+from spincycle.shortening import shortened
 from spincycle.state import State
 
 R = TypeVar("R", Finished, Progressed, Suspended)
@@ -92,7 +94,7 @@ class RequestStore:
                     "idempotency_key": request.idempotency_key or None,
                     "content_hash": request.content_hash,
                     "create_request": _json(request.create_request),
-                    "args": _json([asdict(arg) for arg in request.args]),
+                    "args": _json(request.args),
                     "job_chain": request.job_chain,
                     "max_running": request.max_running,
                     "required_features": list(request.requirements.features),
@@ -128,8 +130,12 @@ class RequestStore:
 
     async def args(self, request_id: str) -> list[RequestArg]:
         """The arguments of a request as they were understood."""
+        return (await self.stored_args(request_id)).parse()
+
+    async def stored_args(self, request_id: str) -> StoredArgs:
+        """As `args`, not parsed yet."""
         row = await self._database.fetch_one("get_args", request_id=request_id)
-        return StoredArgs(row["args"]).parse() if row else []
+        return StoredArgs(row["args"]) if row else NO_ARGS
 
     async def job_chains(self, request_ids: Sequence[str]) -> dict[str, bytes]:
         """Archived chains, serialized, by request."""
@@ -141,9 +147,19 @@ class RequestStore:
         return self._portions("get_chain_portion", "job_chain", request_ids)
 
     async def find(
-        self, which: RequestFilter, limit: int, offset: int = 0, after: Position | None = None
+        self,
+        which: RequestFilter,
+        limit: int,
+        offset: int = 0,
+        after: Position | None = None,
+        *,
+        with_args: bool = True,
     ) -> list[Request]:
-        """Requests that match, newest first, from a place in the list on."""
+        """Requests that match, newest first, from a place in the list on.
+
+        Without `with_args`, `Request.given_args` of each is empty: those of a page may take
+        gigabytes.
+        """
         rows = await self._database.fetch(
             "list_requests",
             type=which.type,
@@ -156,6 +172,7 @@ class RequestStore:
             after_id=after.request_id if after else "",
             limit=limit,
             offset=offset,
+            with_args=with_args,
         )
         return [request_of(row) for row in rows]
 
@@ -232,8 +249,9 @@ class RequestStore:
 
     async def fail(self, reasons: dict[Assigned, str]) -> set[str]:
         """End requests that no runner can run, each with its reason."""
+        short = [shortened(reason, REASON_BYTES) for reason in reasons.values()]
         rows = await self._database.fetch(
-            "fail_requests", **_identities(list(reasons)), reasons=list(reasons.values())
+            "fail_requests", **_identities(list(reasons)), reasons=short
         )
         self.ended[State.FAIL] += len(rows)
         return {row["request_id"] for row in rows}

@@ -8,7 +8,7 @@ from datetime import UTC
 from spincycle import revision
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.request_manager.model import Request
-from spincycle.request_manager.stored_args import StoredArgs
+from spincycle.request_manager.unreadable import EncodedArgs
 from spincycle.request_manager.watcher import Watcher
 from spincycle.state import FINAL, State
 
@@ -39,7 +39,7 @@ class Tracked:
     rolled_back_jobs: int = 0
     watchers: set[Watcher] = field(default_factory=set)
     for_all: bool = False
-    args: StoredArgs | None = None
+    args: EncodedArgs | None = None
 
     def lacks(self, row: Request) -> bool:
         """Whether a runner ran the request, as a new row says, and did not tell all of it."""

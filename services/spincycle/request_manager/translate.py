@@ -20,6 +20,8 @@ from spincycle.request_manager.model import (
     RequestFilter,
     Suspended,
 )
+from spincycle.rpc.limits import REASON_BYTES
+from spincycle.shortening import shortened
 from spincycle.spec import Finding, Severity
 from spincycle.state import State
 from spincycle.v1 import (
@@ -106,7 +108,7 @@ def decode_filter(message: request_pb2.RequestFilter) -> RequestFilter:
 
 
 def decode_finish(message: request_report_pb2.FinishRequest) -> Finished:
-    """The end of a request.
+    """The end of a request. A long reason is shortened: the end must be stored.
 
     Raises:
         InvalidInput: it does not say when the request ended, or holds an impossible number.
@@ -119,7 +121,7 @@ def decode_finish(message: request_report_pb2.FinishRequest) -> Finished:
         state=decode_state(message.state),
         finished_at=_time(message.finished_at, "finished_at"),
         finished_jobs=_count(message.finished_jobs, "finished_jobs"),
-        reason=message.reason,
+        reason=shortened(message.reason, REASON_BYTES),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,6 +16,7 @@ from spincycle.errors import (
     RequestUnreadable,
     SpinCycleError,
 )
+from spincycle.off_loop import LARGE_BYTES, off_loop
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.stored_args import StoredArgs
 from spincycle.request_manager.translate import encode_arg, encode_request, encode_state
@@ -44,8 +47,32 @@ def request_failure(request_id: str, cause: Exception) -> SpinCycleError:
     return RequestUnreadable(request_id, incident)
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedArgs:
+    """Arguments of a request as messages, secret ones redacted, or why they cannot be read."""
+
+    messages: Sequence[request_pb2.RequestArg] = ()
+    failure: SpinCycleError | None = None
+
+
+NO_ARGS = EncodedArgs()
+
+
+async def encode_args(request_id: str, stored: StoredArgs) -> EncodedArgs:
+    """Return stored arguments as messages; a failure to read them is in what it returns."""
+    try:
+        is_large = len(stored.text) >= LARGE_BYTES
+        return EncodedArgs(await off_loop(is_large, lambda: _encoded(stored)))
+    except Exception as cause:  # noqa: BLE001 # what is stored can be anything
+        return EncodedArgs(failure=request_failure(request_id, cause))
+
+
+def _encoded(stored: StoredArgs) -> list[request_pb2.RequestArg]:
+    return [encode_arg(arg) for arg in stored.parse()]
+
+
 def encode_or_report(
-    request: Request, args: StoredArgs | None = None, failure: SpinCycleError | None = None
+    request: Request, args: EncodedArgs = NO_ARGS, failure: SpinCycleError | None = None
 ) -> request_pb2.Request:
     """Return a request as a message; what cannot be encoded is missing, and `error` says why."""
     try:
@@ -55,11 +82,8 @@ def encode_or_report(
         message = request_pb2.Request(
             id=request.request_id, type=request.type, state=encode_state(request.state)
         )
-    if args is not None:
-        try:
-            message.args.extend([encode_arg(arg) for arg in args.parse()])
-        except Exception as cause:  # noqa: BLE001 # as above
-            failure = failure or request_failure(request.request_id, cause)
+    message.args.extend(args.messages)
+    failure = failure or args.failure
     if failure is not None:
         message.error.CopyFrom(to_message(failure))
     return message

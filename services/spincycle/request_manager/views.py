@@ -15,10 +15,14 @@ from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Position, Request, RequestFilter
 from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.store import RequestStore
-from spincycle.request_manager.stored_args import NO_ARGS, StoredArgs
 from spincycle.request_manager.told import Change, entry_status, snapshot_change
 from spincycle.request_manager.tracked import row_revision
-from spincycle.request_manager.unreadable import encode_or_report, request_failure
+from spincycle.request_manager.unreadable import (
+    NO_ARGS,
+    EncodedArgs,
+    encode_or_report,
+    request_failure,
+)
 from spincycle.request_manager.watcher import Watcher
 from spincycle.revision import BEGUN_STEP, LAST_POSITION, number_of, parts_of, revision_of
 from spincycle.state import LIVE, State
@@ -43,7 +47,7 @@ class View:
 
     row: Request
     revision: int
-    args: StoredArgs = NO_ARGS
+    args: EncodedArgs = NO_ARGS
     jobs: Sequence[status_pb2.JobStatus] = ()
     counts: tuple[int, int] = (0, 0)
     missed: Sequence[job_event_pb2.JobEvent] | None = None
@@ -186,7 +190,7 @@ class Views:
         self,
         row: Request,
         chain: job_runner_service_pb2.ChainStatus,
-        args: StoredArgs,
+        args: EncodedArgs,
     ) -> View:
         running = replace(row, state=State.RUNNING, epoch=chain.epoch, finished_at=None)
         revision = revision_of(chain.epoch, chain.sequence_number)
@@ -204,7 +208,7 @@ class Views:
         counts = (chain.finished_jobs, chain.rolled_back_jobs)
         return View(running, revision, args, list(jobs.values()), counts)
 
-    async def _stored(self, row: Request, args: StoredArgs, until: int = LAST_POSITION) -> View:
+    async def _stored(self, row: Request, args: EncodedArgs, until: int = LAST_POSITION) -> View:
         jobs: dict[str, status_pb2.JobStatus] = {}
         position = 0
         if row.epoch and until:
@@ -217,7 +221,7 @@ class Views:
         return View(row, at, args, list(jobs.values()))
 
 
-async def _or_failure(row: Request, args: StoredArgs, made: Awaitable[View]) -> View:
+async def _or_failure(row: Request, args: EncodedArgs, made: Awaitable[View]) -> View:
     """Return the view that is being made, or one that reports why that one request has none."""
     try:
         return await made

@@ -30,7 +30,7 @@ SELECT 'r' || lpad(n::text, 19, '0'), 'type-' || n % 100,
 
 NOTHING = {
     "type": "", "user": "", "states": [], "args": "{}", "since": None, "until": FAR_FUTURE,
-    "after_time": FAR_FUTURE, "after_id": "", "limit": 11, "offset": 0,
+    "after_time": FAR_FUTURE, "after_id": "", "limit": 11, "offset": 0, "with_args": False,
 }  # fmt: skip
 
 

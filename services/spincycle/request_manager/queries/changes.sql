@@ -18,7 +18,11 @@ SELECT s.snapshot, s.is_kept, c.*
   FROM (SELECT pg_current_snapshot()::text AS snapshot,
                pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS is_kept) AS s
   LEFT JOIN LATERAL
-       (SELECT r.*, n.address AS runner_address
+       (SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r.finished_at,
+               r.total_jobs, r.finished_jobs, r.rolled_back_jobs, r.epoch, r.runner_id, r.priority,
+               left(r.reason, 4097) AS reason, r.spec_revision, r.plan_hash, r.rerun_of, r.wish,
+               r.max_running, r.given_args, r.required_features, r.job_types,
+               n.address AS runner_address
           FROM request_manager.requests AS r
           LEFT JOIN request_manager.runners AS n USING (runner_id)
          WHERE r.changed >= pg_snapshot_xmin(:seen::text::pg_snapshot)

@@ -56,8 +56,13 @@ SELECT request_id, content_hash
  WHERE user_name = :user AND idempotency_key = :idempotency_key;
 
 -- name: get_requests
--- Requests by id, with the address of the runner that has each.
-SELECT r.*, n.address AS runner_address
+-- Requests by id, with the address of the runner that has each. Rows of older versions have reasons
+-- of megabytes.
+SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r.finished_at,
+       r.total_jobs, r.finished_jobs, r.rolled_back_jobs, r.epoch, r.runner_id, r.priority,
+       left(r.reason, 4097) AS reason, r.spec_revision, r.plan_hash, r.rerun_of, r.wish,
+       r.max_running, r.given_args, r.required_features, r.job_types,
+       n.address AS runner_address
   FROM request_manager.requests AS r
   LEFT JOIN request_manager.runners AS n USING (runner_id)
  WHERE r.request_id = ANY (:request_ids::text[]);
@@ -132,7 +137,12 @@ SELECT EXISTS (SELECT FROM request_manager.requests WHERE state = 2) AS running;
 
 -- name: list_requests
 -- A page of requests that match everything that is set, newest first.
-SELECT r.*, n.address AS runner_address
+SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r.finished_at,
+       r.total_jobs, r.finished_jobs, r.rolled_back_jobs, r.epoch, r.runner_id, r.priority,
+       left(r.reason, 4097) AS reason, r.spec_revision, r.plan_hash, r.rerun_of, r.wish,
+       r.max_running, CASE WHEN :with_args::boolean THEN r.given_args ELSE '{}' END AS given_args,
+       r.required_features, r.job_types,
+       n.address AS runner_address
   FROM request_manager.requests AS r
   LEFT JOIN request_manager.runners AS n USING (runner_id)
  WHERE (:type::text = '' OR r.type = :type)
