@@ -52,7 +52,8 @@ class CreateRequest(_message.Message):
     """Order among waiting requests, from −100 to 100: higher goes first."""
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:
-        """Arguments by name. Required ones must be there, optional ones may, others must not.
+        """Arguments by name. Required ones must be there, optional ones may, others must not. At most
+        250,000 values, those in lists and objects included.
         A number beyond ±(2^53−1), also within a list or a map, fails with INVALID_ARGS: it may
         have been rounded on its way here. Send it as text.
         """
@@ -313,7 +314,7 @@ class StopRequest(_message.Message):
     request_id: _builtins.str
     """The request."""
     reason: _builtins.str
-    """Why; kept on record."""
+    """Why; kept on record. At most 4 KiB."""
     def __init__(
         self,
         *,
@@ -363,7 +364,7 @@ class SuspendRequest(_message.Message):
     request_id: _builtins.str
     """The request."""
     reason: _builtins.str
-    """Why; kept on record."""
+    """Why; kept on record. At most 4 KiB."""
     def __init__(
         self,
         *,
@@ -519,7 +520,7 @@ class SkipRequest(_message.Message):
     job_id: _builtins.str
     """The failed job."""
     reason: _builtins.str
-    """Why; must be given and is kept on record."""
+    """Why; must be given and is kept on record. At most 4 KiB."""
     idempotency_key: _builtins.str
     """As CreateRequest.idempotency_key."""
     def __init__(

@@ -30,8 +30,9 @@ class RequestManagerServiceStub:
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
-    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
+    (reason DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN), which means that the call can be made
+    again, elsewhere or a little later; Create, Rerun and Skip with the same idempotency key, unless
+    the reason is OVERLOADED, after which nothing was done.
     """
 
     def __init__(self, channel):
@@ -122,8 +123,9 @@ class RequestManagerServiceServicer:
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
-    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
+    (reason DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN), which means that the call can be made
+    again, elsewhere or a little later; Create, Rerun and Skip with the same idempotency key, unless
+    the reason is OVERLOADED, after which nothing was done.
     """
 
     def Create(self, request, context):
@@ -357,8 +359,9 @@ class RequestManagerService:
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
-    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
+    (reason DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN), which means that the call can be made
+    again, elsewhere or a little later; Create, Rerun and Skip with the same idempotency key, unless
+    the reason is OVERLOADED, after which nothing was done.
     """
 
     @staticmethod

@@ -17,8 +17,9 @@ class RequestManagerServiceStub:
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
-    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
+    (reason DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN), which means that the call can be made
+    again, elsewhere or a little later; Create, Rerun and Skip with the same idempotency key, unless
+    the reason is OVERLOADED, after which nothing was done.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -107,8 +108,9 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     of them.
 
     Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE or SHUTTING_DOWN), which means that the call can be made again,
-    elsewhere or a little later; Create, Rerun and Skip with the same idempotency key.
+    (reason DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN), which means that the call can be made
+    again, elsewhere or a little later; Create, Rerun and Skip with the same idempotency key, unless
+    the reason is OVERLOADED, after which nothing was done.
     """
 
     @_abc_1.abstractmethod

@@ -86,6 +86,7 @@ class Request(_message.Message):
     reason: _builtins.str
     """Why the request is in its state where that is not plain, for example
     "stopped by dana" or "no runner has answered".
+    At most 4 KiB: a longer one keeps its two ends.
     """
     rerun_of: _builtins.str
     """Request that this one runs again; empty if it is none."""

@@ -73,7 +73,7 @@ class FinishRequest(_message.Message):
     epoch: _builtins.int
     """Epoch that the runner was assigned with the chain, from 1."""
     reason: _builtins.str
-    """Why, where that is not plain."""
+    """Why, where that is not plain. Shortened to 4 KiB when it is stored."""
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
         """When it ended, by the runner's clock."""

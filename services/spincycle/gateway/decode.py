@@ -13,6 +13,7 @@ from spincycle.gateway.parsing import LARGE, holds_more, parse
 from spincycle.gateway.scanner import SyntaxProblem, locate
 from spincycle.gateway.translate.kinds import Mismatch, Place, Unreadable
 from spincycle.gateway.translate.tables import Table
+from spincycle.rpc.limits import MOST_VALUES
 from spincycle.shortening import shortened
 
 M = TypeVar("M", bound=ProtoMessage)
@@ -23,9 +24,6 @@ _EMPTY = frozenset(
 )
 """Types that the original's framework reads as well, with nothing arriving in the fields."""
 
-
-MOST_VALUES = 250_000
-"""Values in one body, whatever they are: each costs as much as hundreds of bytes of text."""
 
 _LONGEST = 1000
 

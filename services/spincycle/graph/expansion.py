@@ -11,7 +11,13 @@ from spincycle.graph.instance import Child, Expanded, Instance
 from spincycle.graph.job_ids import JobIds
 from spincycle.graph.job_maker import JobMaker, Place
 from spincycle.graph.plan_hash import plan_hash
-from spincycle.graph.request_args import CheckedArgs, check_args, find_request, pattern_steps
+from spincycle.graph.request_args import (
+    CheckedArgs,
+    are_small,
+    check_args,
+    find_request,
+    pattern_steps,
+)
 from spincycle.graph.simple_requests import SimpleRequests
 from spincycle.graph.values import plain
 from spincycle.graph.worker_threads import TookTooLong, Watch, WorkerThreads
@@ -72,7 +78,7 @@ class Expander:
             CreateStuck: too many jobs' creates hang.
         """
         request = find_request(specs, request_type)
-        quick = pattern_steps(request, args) <= QUICK_STEPS
+        quick = are_small(args) and pattern_steps(request, args) <= QUICK_STEPS
         # RE2 releases the interpreter's lock, so that a long match holds up no other call.
         checked = check_args(request, args) if quick else await to_thread(check_args, request, args)
 

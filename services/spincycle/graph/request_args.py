@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from spincycle.spec import Arg, Sequence, SpecSet
 
 
+FEW_ARGS = 100
+"""Arguments up to which checking them takes no time worth a thread."""
+
+SHORT_TEXT = 4 * 1024
+"""Characters of a text up to which that is so."""
+
+MOST_VIOLATIONS = 100
+"""Undeclared arguments that are described; how many more there are is said."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedArgs:
     """Arguments of a request as understood.
@@ -47,6 +57,14 @@ def find_request(specs: SpecSet, request_type: str) -> Sequence:
     if not sequence.request:
         raise UnknownRequestType(f"{request_type} is not a request", request_type)
     return sequence
+
+
+def are_small(given: Mapping[str, Value]) -> bool:
+    """Whether checking arguments holds nobody up: few scalars, none of them a long text."""
+    return len(given) <= FEW_ARGS and all(
+        len(value) <= SHORT_TEXT if isinstance(value, str) else not isinstance(value, list | dict)
+        for value in given.values()
+    )
 
 
 def check_args(request: Sequence, given: Mapping[str, Value]) -> CheckedArgs:
@@ -124,13 +142,18 @@ def _undeclared(request: Sequence, given: Mapping[str, Value]) -> list[FieldViol
     if request.allow_extra:
         return _unfit_extras(given, declared)
     can_be_given = [arg.name for arg in (*request.args.required, *request.args.optional)]
-    return [
+    undeclared = sorted(given.keys() - declared)
+    violations = [
         FieldViolation(
             f"args.{name}",
             f'request {request.name} has no argument "{name}"{did_you_mean(name, can_be_given)}',
         )
-        for name in sorted(given.keys() - declared)
+        for name in undeclared[:MOST_VIOLATIONS]
     ]
+    if len(undeclared) > MOST_VIOLATIONS:
+        more = len(undeclared) - MOST_VIOLATIONS
+        violations.append(FieldViolation("args", f"{more} further arguments are not declared"))
+    return violations
 
 
 def _unfit_extras(given: Mapping[str, Value], declared: set[str]) -> list[FieldViolation]:

@@ -15,6 +15,7 @@ from spincycle.chain.remaining_job_types import remaining_job_types
 from spincycle.errors import IdempotencyConflict, InvalidInput, InvalidState, JobNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain, Value
 from spincycle.journal_entry import JournalEntry
+from spincycle.off_loop import off_loop
 from spincycle.request_id import RequestIds
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.control import Control
@@ -22,6 +23,9 @@ from spincycle.request_manager.dispatch import Dispatcher
 from spincycle.request_manager.model import Request, Rerun
 from spincycle.request_manager.store import RequestStore
 from spincycle.state import State
+
+LARGE_CHAIN = 64 * 1024
+"""Bytes of a chain from which the new one is made in a thread."""
 
 AGAIN = frozenset({State.FAIL, State.STOPPED})
 """States of a request that can be run again."""
@@ -63,6 +67,16 @@ class Wish:
     idempotency_key: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A request that is run again: its journal, its chain and the state in which it goes on."""
+
+    entries: list[JournalEntry]
+    job_chain: bytes
+    suspended_job_chain: bytes
+    job_types: frozenset[str]
+
+
 class Again:
     """Makes new requests out of failed and stopped ones.
 
@@ -102,47 +116,57 @@ class Again:
         if old.state not in AGAIN:
             raise InvalidState(old.request_id, old.state.name, "FAIL or STOPPED")
         archived = (await self._store.job_chains([old.request_id]))[old.request_id]
-        chain = self._code.decode(archived)
-        _check(wish, chain)
         entries = await self._journal.read(old.request_id)
-        reached = self._code.replay(chain, entries)
-        kept = _kept(wish, reached, entries)
-        if wish.skip:
-            kept.append(_skipped(wish, chain, reached, kept))
-
         request_id = self._ids.new()
-        chain = replace(chain, request_id=request_id)
-        kept = [
-            replace(entry, request_id=request_id, try_=1, sequence_try=1, position=place, epoch=0)
-            for place, entry in enumerate(kept, start=1)
-        ]
-        await self._journal.append(kept)
-        # Jobs are changed in place when the journal is replayed, so the archive is written first.
-        archived = self._code.encode(chain)
-        suspended = self._code.replay(chain, kept)
+        made = await off_loop(
+            len(archived) >= LARGE_CHAIN,
+            lambda: self._made(wish, archived, entries, request_id),
+        )
+        await self._journal.append(made.entries)
         await self._store.create_again(
             Rerun(
                 request_id=request_id,
                 rerun_of=old.request_id,
                 user=wish.user,
                 created_at=datetime.now(UTC),
-                finished_jobs=len(kept),
+                finished_jobs=len(made.entries),
                 action="skip" if wish.skip else "rerun",
                 job_id=wish.skip,
                 reason=wish.reason,
                 idempotency_key=wish.idempotency_key,
                 content_hash=_content_hash(wish),
-                job_chain=archived,
-                suspended_job_chain=self._code.encode_suspended(suspended),
-                job_types=remaining_job_types(suspended),
+                job_chain=made.job_chain,
+                suspended_job_chain=made.suspended_job_chain,
+                job_types=made.job_types,
             )
         )
         structlog.get_logger().info(
-            "created again", request_id=request_id, rerun_of=old.request_id, kept=len(kept)
+            "created again", request_id=request_id, rerun_of=old.request_id, kept=len(made.entries)
         )
         self._changes.changed([request_id])
         self._dispatcher.look()
         return await self._control.get(request_id)
+
+    def _made(
+        self, wish: Wish, archived: bytes, entries: Sequence[JournalEntry], request_id: str
+    ) -> _Made:
+        chain = self._code.decode(archived)
+        _check(wish, chain)
+        reached = self._code.replay(chain, entries)
+        kept = _kept(wish, reached, entries)
+        if wish.skip:
+            kept.append(_skipped(wish, chain, reached, kept))
+        chain = replace(chain, request_id=request_id)
+        kept = [
+            replace(entry, request_id=request_id, try_=1, sequence_try=1, position=place, epoch=0)
+            for place, entry in enumerate(kept, start=1)
+        ]
+        # Jobs are changed in place when the journal is replayed, so the archive is written first.
+        encoded = self._code.encode(chain)
+        suspended = self._code.replay(chain, kept)
+        return _Made(
+            kept, encoded, self._code.encode_suspended(suspended), remaining_job_types(suspended)
+        )
 
     async def _existing(self, wish: Wish) -> Request | None:
         if not wish.idempotency_key:

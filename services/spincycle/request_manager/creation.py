@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -23,6 +24,7 @@ from spincycle.errors import (
     PlanChanged,
 )
 from spincycle.job_chain import JobChain, Value
+from spincycle.off_loop import off_loop
 from spincycle.request_arg import RequestArg
 from spincycle.request_id import RequestIds
 from spincycle.request_manager.changes import Changes
@@ -37,8 +39,11 @@ from spincycle.request_manager.model import (
 from spincycle.request_manager.store import RequestStore
 from spincycle.state import State
 
-MAX_KEY = 128
-"""Most characters of an idempotency key."""
+JOB_BYTES = 200
+"""About how many bytes a job takes beside its arguments."""
+
+MUCH = 256 * 1024
+"""Bytes of a chain from which it is written in a thread."""
 
 MAX_PRIORITY = 100
 """Highest priority; the lowest is its negative."""
@@ -46,7 +51,11 @@ MAX_PRIORITY = 100
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody asks for; see spincycle.v1.CreateRequest."""
+    """What somebody asks for; see spincycle.v1.CreateRequest.
+
+    Attributes:
+        size: bytes of the arguments as they were received.
+    """
 
     type: str
     args: dict[str, Value] = field(default_factory=dict)
@@ -54,6 +63,14 @@ class Wish:
     idempotency_key: str = ""
     expected_plan_hash: str = ""
     priority: int = 0
+    size: int = 0
+
+    def makes_much(self, jobs: int) -> bool:
+        """Whether writing a chain of so many jobs takes longer than other calls may wait.
+
+        Each of them may have a copy of the arguments.
+        """
+        return jobs * (JOB_BYTES + self.size) >= MUCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +141,9 @@ class Creation:
         built = await self._planner.build(wish.type, wish.args, request_id)
         if wish.expected_plan_hash and wish.expected_plan_hash != built.plan_hash:
             raise PlanChanged(wish.expected_plan_hash, built.plan_hash)
-        new = self._new(wish, built, request_id)
+        new = await off_loop(
+            wish.makes_much(len(built.chain.jobs)), partial(self._new, wish, built, request_id)
+        )
         if not await self._writes.submit(new):
             existing = await self._existing(wish)
             assert existing is not None, "only a known idempotency key keeps a request out"
@@ -216,10 +235,6 @@ class Creation:
 def _check(wish: Wish) -> None:
     if not wish.type:
         raise InvalidInput("Type is empty, must be a request name", "type")
-    if len(wish.idempotency_key) > MAX_KEY:
-        raise InvalidInput(
-            f"an idempotency key has at most {MAX_KEY} characters", "idempotency_key"
-        )
     if abs(wish.priority) > MAX_PRIORITY:
         raise InvalidInput(
             f"a priority lies between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority"

@@ -14,11 +14,11 @@ from spincycle.chain.waiting import WaitingJob, WaitReason, waits_at_rest
 from spincycle.errors import RunnerUnreachable, SpinCycleError
 from spincycle.job_chain import JobChain
 from spincycle.journal_entry import JournalEntry
+from spincycle.off_loop import LARGE_BYTES, off_loop
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Request, Runner
 from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runners import RunnerDirectory
-from spincycle.request_manager.snapshots import IN_A_THREAD_FROM
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_state
 from spincycle.revision import LAST_EPOCH
@@ -158,9 +158,7 @@ class Explaining:
             chain = _saved_chain(saved) if saved else _replayed(archived, entries)
             return list(islice(waits_at_rest(chain, reason, text), MAX_JOBS))
 
-        if len(archived) > IN_A_THREAD_FROM:
-            return await asyncio.to_thread(explained), ""
-        return explained(), ""
+        return await off_loop(len(archived) >= LARGE_BYTES, explained), ""
 
     async def _saved(self, request: Request) -> bytes:
         """The state in which the request was suspended, serialized; empty if it was not."""

@@ -15,11 +15,13 @@ from spincycle.errors import (
     RequestNotFound,
 )
 from spincycle.graph.plan import make_plan
+from spincycle.off_loop import LARGE_BYTES, off_loop
 from spincycle.redaction import redacted_chain
 from spincycle.request_manager import again
 from spincycle.request_manager.control import Control
-from spincycle.request_manager.creation import Creation, Wish
+from spincycle.request_manager.creation import Built, Creation, Wish
 from spincycle.request_manager.explaining import Explaining
+from spincycle.request_manager.given_args import read_args
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.reading import Reading
 from spincycle.request_manager.running import RunningJobs
@@ -42,7 +44,12 @@ from spincycle.v1 import (
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.wire.chain import encode_chain
 from spincycle.wire.chain_parts import parts_of_chain
-from spincycle.wire.values import from_struct
+
+MANY_JOBS = 1000
+"""Jobs of a chain from which it is serialized in a thread."""
+
+EMBEDDING_BYTES = 16
+"""Most bytes that a response takes beside the one message in it."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -71,33 +78,28 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def Create(self, request: rpc.CreateRequest, context: Context) -> rpc.CreateResponse:
         wish = Wish(
             type=request.type,
-            args=from_struct(request.args),
+            args=await read_args(request.args),
             user=_user(context),
             idempotency_key=request.idempotency_key,
             expected_plan_hash=request.expected_plan_hash,
             priority=request.priority,
+            size=request.args.ByteSize(),
         )
         stored, args, existed = await self._use.creation.create(wish)
         message = encode_request(stored)
-        message.args.extend(encode_arg(arg) for arg in args)
+        message.args.extend(
+            await off_loop(wish.size >= LARGE_BYTES, lambda: [encode_arg(arg) for arg in args])
+        )
         return rpc.CreateResponse(request=message, existed=existed)
 
     async def Plan(self, request: rpc.PlanRequest, context: Context) -> rpc.PlanResponse:
-        built = await self._use.creation.plan(Wish(request.type, from_struct(request.args)))
-        plan = make_plan(redacted_chain(built.chain), built.args, built.spec_revision)
-        return rpc.PlanResponse(
-            plan=plan_pb2.Plan(
-                type=request.type,
-                args=[encode_arg(arg) for arg in plan.args],
-                job_chain=encode_chain(plan.chain),
-                hash=built.plan_hash,
-                spec_revision=plan.spec_revision,
-                total_jobs=plan.total_jobs,
-                work_jobs=plan.work_jobs,
-                widest=plan.widest,
-                depth=plan.depth,
-            )
+        args = await read_args(request.args)
+        wish = Wish(request.type, args, size=request.args.ByteSize())
+        built = await self._use.creation.plan(wish)
+        response = await off_loop(
+            wish.makes_much(len(built.chain.jobs)), lambda: _plan(request.type, built)
         )
+        return encoded(rpc.PlanResponse, (response,))
 
     async def Get(self, request: rpc.GetRequest, context: Context) -> rpc.GetResponse:
         found = await self._use.reading.get(
@@ -152,10 +154,13 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         self, request: rpc.GetJobChainRequest, context: Context
     ) -> rpc.GetJobChainResponse:
         chain = await self._use.snapshots.chain(request.request_id)
-        response = rpc.GetJobChainResponse(job_chain=chain)
-        if response.ByteSize() > MAX_MESSAGE_BYTES:
+        if chain.ByteSize() + EMBEDDING_BYTES > MAX_MESSAGE_BYTES:
             raise ChainTooLarge(request.request_id, len(chain.jobs))
-        return response
+        response = await off_loop(
+            len(chain.jobs) >= MANY_JOBS,
+            lambda: rpc.GetJobChainResponse(job_chain=chain).SerializeToString(),
+        )
+        return encoded(rpc.GetJobChainResponse, (response,))
 
     async def FetchJobChain(
         self, request: rpc.FetchJobChainRequest, context: Context
@@ -198,6 +203,22 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         if request_id not in found:
             raise RequestNotFound(request_id)
         return found[request_id]
+
+
+def _plan(type_: str, built: Built) -> bytes:
+    plan = make_plan(redacted_chain(built.chain), built.args, built.spec_revision)
+    message = plan_pb2.Plan(
+        type=type_,
+        args=[encode_arg(arg) for arg in plan.args],
+        job_chain=encode_chain(plan.chain),
+        hash=built.plan_hash,
+        spec_revision=plan.spec_revision,
+        total_jobs=plan.total_jobs,
+        work_jobs=plan.work_jobs,
+        widest=plan.widest,
+        depth=plan.depth,
+    )
+    return rpc.PlanResponse(plan=message).SerializeToString()
 
 
 def _user(context: Context) -> str:

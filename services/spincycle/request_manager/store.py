@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -30,6 +30,7 @@ from spincycle.request_manager.model import (
     Waiting,
     Wish,
 )
+from spincycle.request_manager.portions import PORTION_BYTES, in_portions
 from spincycle.request_manager.request_row import request_of
 from spincycle.request_manager.stored_args import NO_ARGS, StoredArgs
 from spincycle.rpc.limits import REASON_BYTES
@@ -37,9 +38,6 @@ from spincycle.shortening import shortened
 from spincycle.state import State
 
 R = TypeVar("R", Finished, Progressed, Suspended)
-
-PORTION_BYTES = 32 * 1024 * 1024
-"""Size after which no further chain is read or written at once."""
 
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 """Later than any request."""
@@ -71,7 +69,7 @@ class RequestStore:
         large for that together.
         """
         new: set[str] = set()
-        for portion in _in_portions(requests, lambda request: len(request.job_chain)):
+        for portion in in_portions(requests, lambda request: len(request.job_chain)):
             new |= await self._create(portion, runners, lease)
         return new
 
@@ -311,7 +309,7 @@ class RequestStore:
         Answers the new state, SUSPENDED or STOPPED, of those that were taken.
         """
         states: dict[str, State] = {}
-        for portion in _in_portions(reports, lambda report: len(report.suspended_job_chain)):
+        for portion in in_portions(reports, lambda report: len(report.suspended_job_chain)):
             states |= await self._suspend(portion)
         return states
 
@@ -364,22 +362,6 @@ class RequestStore:
         states = {row["request_id"]: State(row["state"]) for row in rows}
         self.ended.update(state for state in states.values() if state is State.STOPPED)
         return states
-
-
-Item = TypeVar("Item")
-
-
-def _in_portions(items: Sequence[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
-    portion: list[Item] = []
-    size = 0
-    for item in items:
-        if portion and size + size_of(item) > PORTION_BYTES:
-            yield portion
-            portion, size = [], 0
-        portion.append(item)
-        size += size_of(item)
-    if portion:
-        yield portion
 
 
 def _seconds(seconds: float) -> timedelta:

@@ -50,6 +50,24 @@ def from_struct(struct: struct_pb2.Struct) -> dict[str, Value]:
     return {key: from_value(value) for key, value in struct.fields.items()}
 
 
+def holds_more(struct: struct_pb2.Struct, most: int) -> bool:
+    """Whether a Struct holds more than `most` values, those of inner lists and objects included."""
+    found = len(struct.fields)
+    waiting = list(struct.fields.values()) if found <= most else []
+    while waiting and found <= most:
+        value = waiting.pop()
+        kind = value.WhichOneof("kind")
+        if kind == "list_value":
+            found += len(value.list_value.values)
+            if found <= most:
+                waiting.extend(value.list_value.values)
+        elif kind == "struct_value":
+            found += len(value.struct_value.fields)
+            if found <= most:
+                waiting.extend(value.struct_value.fields.values())
+    return found > most
+
+
 def to_value(plain: Value) -> struct_pb2.Value:
     """One value as a Value.
 

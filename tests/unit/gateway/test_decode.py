@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.gateway.decode import MOST_VALUES, decode_body
+from spincycle.gateway.decode import decode_body
 from spincycle.gateway.failures import HttpError
 from spincycle.gateway.parsing import LARGE
 from spincycle.gateway.scanner import MAX_NESTING, SyntaxProblem, first_value, locate
 from spincycle.gateway.translate.messages import CREATE_REQUEST, FINISH_REQUEST, JOB_LOG
 from spincycle.gateway.translate.tables import Table
+from spincycle.rpc.limits import MOST_VALUES
 
 JSON = "application/json"
 VALUES = st.recursive(
