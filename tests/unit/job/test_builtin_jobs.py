@@ -65,9 +65,10 @@ def test_sleep_refuses_what_is_no_duration() -> None:
         created("sleep")
     with pytest.raises(JobError, match=r'duration: "abc" is not a duration'):
         created("sleep", duration="abc")
-    for endless in ("9" * 4000, "300000h1" + "0" * 30 + "s"):
-        with pytest.raises(JobError, match="is longer than 292 years, and no duration can be"):
-            created("sleep", duration=endless)
+    with pytest.raises(JobError, match=r"is not a duration: write numbers with units"):
+        created("sleep", duration="9" * 4000)
+    with pytest.raises(JobError, match="is longer than 292 years, and no duration can be"):
+        created("sleep", duration="300000h1" + "0" * 30 + "s")
     with pytest.raises(WrongArgType, match="duration in job args is type list, expected type str"):
         created("sleep", duration=["1"])
 
