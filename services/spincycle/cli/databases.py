@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import sys
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from spincycle.config import DatabaseConfig
     from spincycle.database.database import Database
+
+
+@contextmanager
+def failures_reported() -> Iterator[None]:
+    """End the process with a line that says what failed, instead of a traceback.
+
+    Its exit code is 2 for a wrong configuration, 1 for a database that failed on the way.
+    """
+    import asyncpg
+
+    from spincycle.config import ConfigError
+    from spincycle.errors import DatabaseUnavailable
+
+    try:
+        yield
+    except (ConfigError, ValueError) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except (DatabaseUnavailable, asyncpg.PostgresError) as error:
+        click.echo(f"error: not finished, run it again: {error}", err=True)
+        sys.exit(1)
 
 
 def request_manager_database(dsn: str | None) -> AbstractAsyncContextManager[Database]:

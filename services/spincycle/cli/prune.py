@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import click
 
-from spincycle.cli.databases import job_log_database, request_manager_database
+from spincycle.cli.databases import failures_reported, job_log_database, request_manager_database
 
 BATCH = 200
 """Requests that one statement deletes, by default."""
@@ -75,25 +74,14 @@ def prune(age: timedelta, batch: int, keep_audit: bool, dry_run: bool, dsn: str 
     any time. The databases are those of the services' environment, SPINCYCLE_RM_DATABASE__DSN
     and SPINCYCLE_JL_DATABASE__DSN.
     """
-    import asyncpg
-
-    from spincycle.config import ConfigError
-    from spincycle.errors import DatabaseUnavailable
-
     moment = datetime.now(UTC) - age
     when = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-    try:
+    with failures_reported():
         if dry_run:
             count = asyncio.run(_counted(dsn, moment))
             click.echo(f"{count} requests ended before {when}")
             return
         pruned = asyncio.run(_pruned(dsn, moment, batch, keep_audit=keep_audit))
-    except (ConfigError, ValueError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except (DatabaseUnavailable, asyncpg.PostgresError) as error:
-        click.echo(f"error: not finished, run it again: {error}", err=True)
-        sys.exit(1)
     click.echo(
         f"deleted {pruned.requests} requests that ended before {when}, with {pruned.entries} "
         f"journal entries and {pruned.runners} runners that were gone"

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from spincycle.cli.databases import job_log_database, request_manager_database
+from spincycle.cli.databases import failures_reported, job_log_database, request_manager_database
 
 
 @click.command("repair-fences")
@@ -21,19 +21,8 @@ def repair_fences(request_ids: tuple[str, ...], dsn: str | None) -> None:
     request then goes on by itself. Each is recorded in the audit log. The databases are those of
     the services' environment, SPINCYCLE_RM_DATABASE__DSN and SPINCYCLE_JL_DATABASE__DSN.
     """
-    import asyncpg
-
-    from spincycle.config import ConfigError
-    from spincycle.errors import DatabaseUnavailable
-
-    try:
+    with failures_reported():
         lowered, unknown = asyncio.run(_lower(dsn, request_ids))
-    except (ConfigError, ValueError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except (DatabaseUnavailable, asyncpg.PostgresError) as error:
-        click.echo(f"error: not finished, run it again: {error}", err=True)
-        sys.exit(1)
     for request_id in request_ids:
         if request_id in unknown:
             click.echo(f"error: request {request_id} not found", err=True)
