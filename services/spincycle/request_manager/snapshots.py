@@ -19,6 +19,7 @@ from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.stored_args import StoredArgs
 from spincycle.request_manager.translate import encode_arg
 from spincycle.request_manager.unreadable import request_failure
+from spincycle.revision import LAST_EPOCH
 from spincycle.v1 import job_chain_pb2, request_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
 
@@ -74,7 +75,8 @@ class Snapshots:
         """The state in which a request can go on after its runner was lost.
 
         Raises:
-            InvalidChain: the archive has no chain of it, or the journal fits none.
+            InvalidChain: the archive has no chain of it, the journal fits none, or it has used up
+            its epochs.
             FencedHigher: the journal accepts only entries of a higher epoch.
         """
         if not archived:
@@ -84,6 +86,12 @@ class Snapshots:
         in_force = await self._job_log.fence(orphan.request_id, orphan.epoch)
         if in_force > orphan.epoch:
             raise FencedHigher(in_force)
+        if orphan.epoch >= LAST_EPOCH:
+            raise InvalidChain(
+                orphan.request_id,
+                f"the request has reached epoch {orphan.epoch}, and can be assigned to no further "
+                "runner; rerun it",
+            )
         entries = await self._job_log.read(orphan.request_id)
         is_large = len(archived) >= IN_A_THREAD_FROM
         return await off_loop(is_large, lambda: self._rebuilt(orphan, archived, entries))

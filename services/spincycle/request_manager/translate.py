@@ -36,7 +36,7 @@ from spincycle.wire.times import from_timestamp
 from spincycle.wire.values import to_value
 
 _MOST_JOBS = 2**31 - 1
-_LAST_EPOCH = 2**63 - 1
+_MOST_BIGINT = 2**63 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -209,7 +209,7 @@ def _count(jobs: int, field: str) -> int:
 
 
 def _epoch(epoch: int) -> int:
-    if epoch > _LAST_EPOCH:
+    if epoch > _MOST_BIGINT:
         raise InvalidInput(f"{epoch} is no epoch", "epoch")
     return epoch
 

@@ -20,6 +20,7 @@ from tests.integration.request_manager.conftest import (
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.revision import LAST_EPOCH
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import state_pb2
 
@@ -288,6 +289,25 @@ async def test_a_fence_that_nothing_can_outrun_is_named_and_the_request_waits(
     manager.job_log.fences[request_id] = 2
     await manager.register(SteeredRunner("two"))
     await manager.until_state(request_id, 2)
+
+
+async def test_a_request_that_has_used_up_its_epochs_ends_fail_and_says_so(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, state_pb2.STATE_RUNNING)
+    manager.job_log.fences[request_id] = LAST_EPOCH - 1
+    runner.chains.clear()
+
+    await Subject(manager, {}, "one").beat()
+
+    await manager.until_state(request_id, state_pb2.STATE_FAIL)
+    failed = await manager.stub.Get(rpc.GetRequest(request_id=request_id))
+    assert failed.request.reason == (
+        f"the request has reached epoch {LAST_EPOCH}, and can be assigned to no further runner; "
+        "rerun it"
+    )
 
 
 async def test_a_request_of_a_runner_that_is_not_known_is_recovered(
