@@ -219,12 +219,15 @@ async def test_a_suspended_request_needs_only_the_types_of_what_is_left_of_it(
 async def parts(
     saved: suspended_job_chain_pb2.SuspendedJobChain,
 ) -> AsyncIterator[coordination_pb2.UploadSuspendedRequest]:
-    """A saved state with one job per part."""
+    """A saved state with one job, and the edges that leave it, per part."""
+    edges = {adjacent.job_id: adjacent for adjacent in saved.job_chain.adjacency_list}
     for job in saved.job_chain.jobs:
         part = suspended_job_chain_pb2.SuspendedJobChain(
             request_id=saved.request_id, epoch=saved.epoch
         )
         part.job_chain.jobs.append(job)
+        if job.id in edges:
+            part.job_chain.adjacency_list.append(edges[job.id])
         yield coordination_pb2.UploadSuspendedRequest(part=part)
 
 
