@@ -181,7 +181,7 @@ def markdown(comparison: Comparison, runs: Runs) -> Iterator[str]:
     yield (
         "Counts are medians, base → here; ≠ marks a change in the same direction in every pair "
         f"and of more than 1 % in the median; {_ABSENT} was not recorded. RPCs leave out what "
-        "runners send at intervals (Beat) and the List by which the harness polls; a stream "
+        "runners send at intervals (Heartbeat) and the List by which the harness polls; a stream "
         "counts once, when it ends."
     )
 
