@@ -62,8 +62,8 @@ async def _opened(config: DatabaseConfig, dsn: str | None, package: str) -> Asyn
     from spincycle.database.database import Database
     from spincycle.database.queries import load_queries
 
-    told = replace(config, dsn=Secret(dsn)) if dsn else config
-    database = await Database.open(told, load_queries(package), "admin")
+    chosen = replace(config, dsn=Secret(dsn)) if dsn else config
+    database = await Database.open(chosen, load_queries(package), "admin")
     try:
         yield database
     finally:
