@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
@@ -13,6 +12,7 @@ from spincycle.gateway.parsing import LARGE, holds_more, parse
 from spincycle.gateway.scanner import SyntaxProblem, locate
 from spincycle.gateway.translate.kinds import Mismatch, Place, Unreadable
 from spincycle.gateway.translate.tables import Table
+from spincycle.off_loop import off_loop
 from spincycle.rpc.limits import MOST_VALUES
 from spincycle.shortening import shortened
 
@@ -34,9 +34,8 @@ _HELD_UP = 8 * 1024
 async def decode(call: Call, table: Table[M]) -> M:
     """The message in the body of a call; see `decode_body`."""
     content_type = call.headers.get("content-type", "")
-    if len(call.body) < _HELD_UP:
-        return decode_body(call.body, content_type, table)
-    return await asyncio.to_thread(decode_body, call.body, content_type, table)
+    is_large = len(call.body) >= _HELD_UP
+    return await off_loop(is_large, lambda: decode_body(call.body, content_type, table))
 
 
 def decode_body(body: bytes, content_type: str, table: Table[M]) -> M:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import to_thread
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from spincycle.graph.simple_requests import SimpleRequests
 from spincycle.graph.values import plain
 from spincycle.graph.worker_threads import TookTooLong, Watch, WorkerThreads
 from spincycle.job_chain import NOOP, Job
+from spincycle.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +80,7 @@ class Expander:
         request = find_request(specs, request_type)
         quick = are_small(args) and pattern_steps(request, args) <= QUICK_STEPS
         # RE2 releases the interpreter's lock, so that a long match holds up no other call.
-        checked = check_args(request, args) if quick else await to_thread(check_args, request, args)
+        checked = await off_loop(not quick, lambda: check_args(request, args))
 
         def work(watch: Watch) -> Expansion:
             maker = JobMaker(self._jobs, request_id, watch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from spincycle.errors import (
     SpinCycleError,
     StaleEpoch,
 )
+from spincycle.off_loop import LARGE_CHAIN_BYTES, off_loop
 from spincycle.request_manager.changes import ANYTHING, Changes
 from spincycle.request_manager.dispatch import Dispatcher
 from spincycle.request_manager.model import Finished, Progressed, Report, Suspended
@@ -30,9 +30,6 @@ R = TypeVar("R", Finished, Progressed, Suspended)
 
 Adopt = Callable[[bytes, bytes], bytes]
 """Puts the archived chain into a saved state, as `saved_chain.adopt`."""
-
-IN_A_THREAD_FROM = 1024 * 1024
-"""Bytes of a saved state from which adopting it would block the event loop for too long."""
 
 ENDS = frozenset({State.COMPLETE, State.FAIL, State.STOPPED})
 """States in which a runner can report a request to have ended."""
@@ -93,10 +90,8 @@ class Reports:
         if archived is None:
             raise RequestNotFound(report.request_id)
         saved = report.suspended_job_chain
-        if len(saved) > IN_A_THREAD_FROM:
-            adopted = await asyncio.to_thread(self._adopt, archived, saved)
-        else:
-            adopted = self._adopt(archived, saved)
+        is_large = len(saved) >= LARGE_CHAIN_BYTES
+        adopted = await off_loop(is_large, lambda: self._adopt(archived, saved))
         return replace(report, suspended_job_chain=adopted)
 
     async def _finish(self, reports: Sequence[Finished]) -> list[BaseException | None]:

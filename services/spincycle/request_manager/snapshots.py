@@ -10,7 +10,7 @@ from spincycle.chain.remaining_job_types import remaining_job_types
 from spincycle.errors import InvalidChain, RequestNotFound
 from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.journal_entry import JournalEntry
-from spincycle.off_loop import LARGE_BYTES, off_loop
+from spincycle.off_loop import LARGE_BYTES, LARGE_CHAIN_BYTES, off_loop
 from spincycle.request_arg import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import FencedHigher, Orphan, Suspended
@@ -22,9 +22,6 @@ from spincycle.request_manager.unreadable import request_failure
 from spincycle.revision import LAST_EPOCH
 from spincycle.v1 import job_chain_pb2, request_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
-
-IN_A_THREAD_FROM = 1024 * 1024
-"""Bytes of a chain from which rebuilding it would hold up everything else."""
 
 Rebuild = Callable[[JobChain, list[JournalEntry], int], SuspendedJobChain]
 """The state of a chain after the entries of its journal, lost by a runner under an epoch."""
@@ -46,7 +43,7 @@ class Snapshots:
         """
         args = await self._store.stored_args(request_id)
         chain = await self._archived(request_id) if with_chain else b""
-        is_large = len(args.text) >= LARGE_BYTES or len(chain) >= IN_A_THREAD_FROM
+        is_large = len(args.text) >= LARGE_BYTES or len(chain) >= LARGE_CHAIN_BYTES
         try:
             return await off_loop(is_large, lambda: _archive(args, chain, with_chain=with_chain))
         except Exception as cause:  # noqa: BLE001 # what is stored can be anything
@@ -61,7 +58,7 @@ class Snapshots:
         """
         archived = await self._archived(request_id)
         try:
-            return await off_loop(len(archived) >= IN_A_THREAD_FROM, lambda: _shown(archived))
+            return await off_loop(len(archived) >= LARGE_CHAIN_BYTES, lambda: _shown(archived))
         except DecodeError as cause:
             raise request_failure(request_id, cause)
 
@@ -93,7 +90,7 @@ class Snapshots:
                 "runner; rerun it",
             )
         entries = await self._job_log.read(orphan.request_id)
-        is_large = len(archived) >= IN_A_THREAD_FROM
+        is_large = len(archived) >= LARGE_CHAIN_BYTES
         return await off_loop(is_large, lambda: self._rebuilt(orphan, archived, entries))
 
     def _rebuilt(self, orphan: Orphan, archived: bytes, entries: list[JournalEntry]) -> Suspended:
