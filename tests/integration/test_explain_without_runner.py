@@ -41,7 +41,10 @@ async def test_a_request_on_a_frozen_or_dead_runner_is_explained_until_it_is_rec
             return await stub.Explain(rpc.ExplainRequest(request_id=request_id), timeout=20)
 
         async def runs() -> bool:
-            return bool((await stub.GetRunning(rpc.GetRunningRequest())).status.jobs)
+            # The runner runs a job before the row of its request says RUNNING.
+            stored = (await stub.Get(rpc.GetRequest(request_id=request_id))).request.state
+            jobs = (await stub.GetRunning(rpc.GetRunningRequest())).status.jobs
+            return bool(jobs) and stored == state_pb2.STATE_RUNNING
 
         await until(runs)
         database = await cluster.connect()
