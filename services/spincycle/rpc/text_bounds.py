@@ -95,12 +95,6 @@ BY_FIELD: Final = {
 }
 """Bounds of single fields; for a map, those of its keys and of how many there are."""
 
-SMALLEST: Final = min(
-    [bound.most for bound in BY_NAME.values()]
-    + [bound.items for bound in BY_FIELD.values() if bound.items]
-)
-"""Bytes up to which a message as a whole is within every bound."""
-
 
 def bound_of(field: FieldDescriptor) -> Bound | None:
     """The bound of a field, or None if it has none."""

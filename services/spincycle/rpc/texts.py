@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from math import inf
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from spincycle.errors import InvalidInput
-from spincycle.rpc.text_bounds import ELSEWHERE, SHORTENED, SKIPPED, SMALLEST, Bound, bound_of
+from spincycle.rpc.text_bounds import ELSEWHERE, SHORTENED, SKIPPED, Bound, bound_of
 
 _Text = tuple[str, Any, Bound | None]
 """Path, text and bound; or, in place of the text, the list or the map of whose items it is one."""
 
-_Read = Callable[[Any], Iterable[_Text]]
+_Read = Callable[[Any, bool], Iterable[_Text]]
 
 
 def check_texts(request: Message, raw: bytes) -> None:
     """Check that each text of a request is within its bound and does not contain NUL.
 
-    PostgreSQL cannot store NUL in a text. `raw` is the request as it was received: a short one
-    without NUL is within every bound, and its fields are not visited.
+    PostgreSQL cannot store NUL in a text. `raw` is the request as it was received: without NUL in
+    it, a message that is no longer than the smallest bound of its fields is not visited.
 
     Raises:
         InvalidInput: a text is too long or contains NUL, or a list has too many items; the
             field is named by its path.
     """
     has_nul = b"\0" in raw
-    if len(raw) <= SMALLEST and not has_nul:
+    if not has_nul and len(raw) <= _smallest_bound(request.DESCRIPTOR):
         return
-    for path, text, bound in _texts(request):
+    for path, text, bound in _texts(request, has_nul):
         if not isinstance(text, str):
             _check_items(path, text, bound)
             continue
@@ -56,9 +57,22 @@ def _check_items(path: str, values: Any, bound: Bound | None) -> None:
         )
 
 
-def _texts(message: Message) -> Iterator[_Text]:
+def _texts(message: Message, has_nul: bool) -> Iterator[_Text]:
     for read in _readers(message.DESCRIPTOR):
-        yield from read(message)
+        yield from read(message, has_nul)
+
+
+@cache
+def _smallest_bound(descriptor: Descriptor) -> float:
+    """Bytes up to which a message is within every bound of its fields."""
+    smallest = inf
+    for field in filter(_is_checked, descriptor.fields):
+        bound = bound_of(field)
+        if bound is not None:
+            smallest = min(smallest, *filter(None, (bound.most, bound.items)))
+        if field.message_type is not None:
+            smallest = min(smallest, _smallest_bound(field.message_type))
+    return smallest
 
 
 @cache
@@ -81,17 +95,21 @@ def _reader(field: FieldDescriptor) -> _Read:
     inner = field.message_type
     if inner is None:
         if not field.is_repeated:
-            return lambda message: ((name, getattr(message, name), bound),)
+            return lambda message, _: ((name, getattr(message, name), bound),)
         is_text = field.type == FieldDescriptor.TYPE_STRING
-        return lambda message: _of_list(name, getattr(message, name), bound, is_text)
+        return lambda message, _: _of_list(name, getattr(message, name), bound, is_text)
     if inner.GetOptions().map_entry:
         value = inner.fields_by_name["value"]
         with_values = value.type == FieldDescriptor.TYPE_STRING
         of_value = bound_of(value)
-        return lambda message: _of_map(name, getattr(message, name), bound, with_values, of_value)
+        return lambda message, _: _of_map(
+            name, getattr(message, name), bound, with_values, of_value
+        )
     if field.is_repeated:
-        return lambda message: _of_messages(name, getattr(message, name))
-    return lambda message: _within(name, getattr(message, name)) if message.HasField(name) else ()
+        return lambda message, has_nul: _of_messages(name, getattr(message, name), has_nul)
+    return lambda message, has_nul: (
+        _within(name, getattr(message, name), has_nul) if message.HasField(name) else ()
+    )
 
 
 def _of_list(name: str, values: Any, bound: Bound | None, is_text: bool) -> Iterator[_Text]:
@@ -111,11 +129,13 @@ def _of_map(
             yield f"{name}.{key}", values[key], of_value
 
 
-def _of_messages(name: str, messages: Iterable[Message]) -> Iterator[_Text]:
+def _of_messages(name: str, messages: Iterable[Message], has_nul: bool) -> Iterator[_Text]:
     for place, message in enumerate(messages):
-        yield from _within(f"{name}[{place}]", message)
+        yield from _within(f"{name}[{place}]", message, has_nul)
 
 
-def _within(name: str, message: Message) -> Iterator[_Text]:
-    for path, text, bound in _texts(message):
+def _within(name: str, message: Message, has_nul: bool) -> Iterator[_Text]:
+    if not has_nul and message.ByteSize() <= _smallest_bound(message.DESCRIPTOR):
+        return
+    for path, text, bound in _texts(message, has_nul):
         yield f"{name}.{path}", text, bound
