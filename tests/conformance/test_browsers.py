@@ -189,6 +189,10 @@ async def test_the_changes_of_the_original_need_no_type_without_a_body(stack: St
     ("change", "problem"),
     [
         ({"hosts": ("http://gateway",)}, 'hosts: "http://gateway" must be a host name'),
+        (
+            {"cross_origins": ("gateway.example",)},
+            'cross_origins: "gateway.example" must be an origin',
+        ),
         ({"listen": "0.0.0.0:0"}, "listen: 0.0.0.0:0 is not a loopback address"),
         ({"listen": ":0"}, "set tls.allow_plaintext: true"),
         ({"listen": "nonsense"}, 'listen: "nonsense" must be host:port'),

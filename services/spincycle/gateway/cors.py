@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from spincycle.config import ConfigError
 from spincycle.errors import OriginNotAllowed
 from spincycle.gateway.exchange import Answer
 from spincycle.gateway.hosts import Authority
@@ -11,6 +12,9 @@ from spincycle.shortening import shortened
 
 ANY = "*"
 """Stands for every origin in the configuration."""
+
+OPAQUE = "null"
+"""The origin of pages that have none to name, such as files and sandboxed frames."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing; what they read, a browser keeps from pages of other origins."""
@@ -34,10 +38,13 @@ class CrossOrigin:
 
     Args:
         origins: those whose pages may, besides the gateway's own origin.
+
+    Raises:
+        ConfigError: one of them is not written as a browser sends it, and no page would match it.
     """
 
     def __init__(self, origins: Iterable[str]) -> None:
-        self._origins = frozenset(origins)
+        self._origins = frozenset(map(_checked, origins))
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
         """Check that no page of a foreign origin makes a change.
@@ -87,6 +94,24 @@ class CrossOrigin:
     def _allowed(self, headers: Mapping[str, str]) -> bool:
         origin = headers.get("origin")
         return origin is not None and (origin in self._origins or ANY in self._origins)
+
+
+def _checked(origin: str) -> str:
+    if origin in {ANY, OPAQUE}:
+        return origin
+    scheme, separator, authority = origin.partition("://")
+    host = Authority.parse(authority)
+    if not (scheme and separator and host) or origin != origin.lower():
+        raise ConfigError(
+            f'cross_origins: "{origin}" must be an origin in lower case, scheme://host or '
+            f'scheme://host:port without a path, or "{ANY}" or "{OPAQUE}"'
+        )
+    if host.port and host.port == _DEFAULT_PORTS.get(scheme):
+        raise ConfigError(
+            f'cross_origins: "{origin}" must be written without :{host.port}, as browsers leave '
+            "out the scheme's default port"
+        )
+    return origin
 
 
 def _is_own(origin: str, host: str) -> bool:

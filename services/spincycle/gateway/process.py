@@ -48,6 +48,7 @@ class Gateway:
         _check_addresses(config)
         self._config = config
         self._hosts = AllowedHosts(config.hosts)
+        self._cross_origin = CrossOrigin(config.cross_origins)
         self._events = EventRoutes(
             backends.request_manager, config.keepalive, config.max_event_streams
         )
@@ -95,8 +96,9 @@ class Gateway:
 
     def _listener(self, router: Router, bound: socket.socket) -> Listener:
         config = self._config
-        origins = CrossOrigin(config.cross_origins)
-        api = Application(router, told, config.limits, config.gzip_bytes, self._hosts, origins)
+        api = Application(
+            router, told, config.limits, config.gzip_bytes, self._hosts, self._cross_origin
+        )
         self._applications.append(api)
         return Listener(api, bound, limited(config.limits), config.grace)
 

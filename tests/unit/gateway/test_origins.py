@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spincycle.config import ConfigError
 from spincycle.errors import OriginNotAllowed
 from spincycle.gateway.cors import ANY, CrossOrigin
 
@@ -121,6 +124,34 @@ def test_no_foreign_origin_makes_a_change(
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_a_call_that_changes_nothing_is_left_to_the_browser(method: str) -> None:
     assert may("https://evil.example", "cross-site", method=method)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "ops.example.com",
+        "https://ops.example.com/",
+        "https://ops.example.com/page",
+        "https://Ops.example.com",
+        "https://ops.example.com:443",
+        "http://ops.example.com:80",
+        "https://user@ops.example.com",
+        "https://*.example.com",
+        "://ops.example.com",
+        "",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_a_mistake_in_the_configuration(origin: str) -> None:
+    with pytest.raises(ConfigError, match=f'cross_origins: "{re.escape(origin)}" must be'):
+        CrossOrigin([origin])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "null", OPS, "http://localhost:8080", "http://[::1]:8080", "https://10.0.0.1:80"],
+)
+def test_an_origin_as_browsers_send_it_is_allowed(origin: str) -> None:
+    assert may(origin, "cross-site", allowed=(origin,))
 
 
 def test_the_error_names_the_origin_shortly() -> None:
