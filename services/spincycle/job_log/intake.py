@@ -10,10 +10,9 @@ from spincycle.errors import InvalidEntry
 from spincycle.job.bounded_output import bounded_text
 from spincycle.job_log.model import Row
 from spincycle.journal_entry import JournalEntry
+from spincycle.rpc.limits import ID_BYTES
+from spincycle.shortening import shortened
 from spincycle.state import State
-
-MAX_ID_LENGTH = 128
-"""Characters of a request's or a job's id; an index row holds both and must stay small."""
 
 _INT64 = 2**63
 _ENDED = frozenset({State.COMPLETE, State.FAIL, State.STOPPED})
@@ -84,8 +83,9 @@ def _problem(entry: JournalEntry) -> str:
     for what, name in (("request_id", entry.request_id), ("job_id", entry.job_id)):
         if not name:
             return f"{what} is empty"
-        if len(name) > MAX_ID_LENGTH:
-            return f"{what} has {len(name)} characters; {MAX_ID_LENGTH} may be kept"
+        size = len(name.encode())
+        if size > ID_BYTES:
+            return f"{what} has {size} bytes; it may have at most {ID_BYTES}"
         if "\0" in name:
             return f"{what} holds a NUL character"
     if entry.position >= _INT64 or entry.epoch >= _INT64:
@@ -102,4 +102,4 @@ def _problem(entry: JournalEntry) -> str:
 
 
 def _short(name: str) -> str:
-    return name[:MAX_ID_LENGTH]
+    return shortened(name, ID_BYTES)

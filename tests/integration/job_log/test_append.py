@@ -134,7 +134,8 @@ async def test_a_state_that_is_none_is_refused(job_log: RunningJobLog) -> None:
     ("changed", "problem"),
     [
         ({"request_id": ""}, "request_id is empty"),
-        ({"job_id": "x" * 129}, "job_id has 129 characters; 128 may be kept"),
+        ({"job_id": "x" * 257}, "job_id has 257 bytes; it may have at most 256"),
+        ({"request_id": "ä" * 129}, "request_id has 258 bytes; it may have at most 256"),
         ({"job_id": "a\0b"}, "job_id holds a NUL character"),
         ({"position": 2**63}, "position or epoch is 2^63 or more"),
         ({"state": State.RUNNING}, "state must be COMPLETE, FAIL or STOPPED"),
