@@ -302,6 +302,10 @@ class Dispatcher:
             log.warning("runner did not answer", requests=len(answer.unanswered))
             self._runners.avoid(client.runner.runner_id, UNREACHABLE_FOR)
             await self._recover(answer.unanswered)
+        if answer.damaged:
+            for one in answer.damaged:
+                log.error("saved state is damaged", request_id=one.request_id, epoch=one.epoch)
+            await self._recover(answer.damaged)
         if answer.refused:
             await self._refused(client.runner.runner_id, answer.refused)
 

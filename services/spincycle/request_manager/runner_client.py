@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from spincycle import deadline
 from spincycle.coalescing import Coalescer
@@ -18,7 +19,7 @@ from spincycle.request_manager.model import Assigned, Runner
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
-from spincycle.v1 import status_pb2, waiting_pb2
+from spincycle.v1 import status_pb2, suspended_job_chain_pb2, waiting_pb2
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
 from spincycle.wire.parts import embedded
 
@@ -51,11 +52,13 @@ class Answer:
         accepted: the runner has them.
         refused: the runner does not have them, and why: it said so, or it cannot be reached.
         unanswered: nothing is known; the runner may have them.
+        damaged: they were not sent, since their saved state cannot be read.
     """
 
     accepted: list[Assigned] = field(default_factory=list)
     refused: dict[Assigned, SpinCycleError] = field(default_factory=dict)
     unanswered: list[Assigned] = field(default_factory=list)
+    damaged: list[Assigned] = field(default_factory=list)
 
     def doubt(self, is_doubtful: Callable[[Assigned, SpinCycleError], bool]) -> None:
         """Take some refusals as no answer: the runner may have been sent the request twice."""
@@ -118,6 +121,7 @@ class RunnerClient:
 
     async def resume(self, suspended: dict[Assigned, bytes]) -> Answer:
         """Give half-run chains, serialized with their saved state, likewise."""
+        damaged: list[Assigned] = []
         if (large := _large(suspended)) is not None:
             return await self._upload(
                 large,
@@ -129,20 +133,31 @@ class RunnerClient:
             )
         request = job_runner_service_pb2.ResumeChainsRequest(runner_id=self.runner.runner_id)
         for assigned, state in suspended.items():
-            chain = request.suspended_job_chains.add()
-            chain.ParseFromString(state)
+            try:
+                chain = suspended_job_chain_pb2.SuspendedJobChain.FromString(state)
+            except DecodeError:
+                damaged.append(assigned)
+                continue
             chain.epoch = assigned.epoch
+            request.suspended_job_chains.append(chain)
+        answer = await self._resume(request, [one for one in suspended if one not in damaged])
+        answer.damaged = damaged
+        return answer
+
+    async def _resume(
+        self, request: job_runner_service_pb2.ResumeChainsRequest, assigned: list[Assigned]
+    ) -> Answer:
         if not await self._is_there():
-            return self._not_sent(list(suspended))
+            return self._not_sent(assigned)
         try:
-            timeout = self._time_for(sum(map(len, suspended.values())))
+            timeout = self._time_for(request.ByteSize())
             with self._open():
                 response = await self.stub.ResumeChains(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
-            return self._failed(list(suspended), failure)
+            return self._failed(assigned, failure)
         except RunnerUnreachable:
-            return Answer(unanswered=list(suspended))
-        return _answered(list(suspended), response.refusals)
+            return Answer(unanswered=assigned)
+        return _answered(assigned, response.refusals)
 
     async def _upload(
         self,

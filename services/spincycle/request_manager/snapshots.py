@@ -72,8 +72,8 @@ class Snapshots:
         """The state in which a request can go on after its runner was lost.
 
         Raises:
-            InvalidChain: the archive has no chain of it, the journal fits none, or it has used up
-            its epochs.
+            InvalidChain: the archive has no chain of it or a damaged one, the journal fits none,
+            or it has used up its epochs.
             FencedHigher: the journal accepts only entries of a higher epoch.
         """
         if not archived:
@@ -94,7 +94,10 @@ class Snapshots:
         return await off_loop(is_large, lambda: self._rebuilt(orphan, archived, entries))
 
     def _rebuilt(self, orphan: Orphan, archived: bytes, entries: list[JournalEntry]) -> Suspended:
-        chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
+        try:
+            chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
+        except (DecodeError, ValueError) as damage:
+            raise InvalidChain(orphan.request_id, f"its archived chain is damaged: {damage}")
         state = self._rebuild(chain, entries, orphan.epoch - 1)
         last_epoch = max((entry.epoch for entry in entries), default=0)
         lost = losses(orphan.epoch, max(last_epoch, orphan.losses_since))

@@ -1,0 +1,80 @@
+"""Stored chains that cannot be read hold up no other request, and are not tried for ever."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+from tests.integration.request_manager.conftest import (
+    Manager,
+    ShelvedJobLog,
+    SteeredRunner,
+    running_manager,
+    until,
+)
+
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import state_pb2
+
+DAMAGE = b"\xff\xff\xff"
+DAMAGE_ARCHIVE = """
+UPDATE request_manager.request_archives SET job_chain = $2 WHERE request_id = $1
+"""
+DAMAGE_STATE = """
+UPDATE request_manager.suspended_job_chains SET suspended_job_chain = $2 WHERE request_id = $1
+"""
+LOST = """
+UPDATE request_manager.requests
+   SET runner_id = 'dead', epoch = 1, orphaned = true, claimed_until = now()
+ WHERE request_id = $1
+"""
+
+
+@pytest.fixture
+async def manager(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> AsyncIterator[Manager]:
+    """A request manager that gives up no runner for its silence."""
+    async with running_manager(replace(config, silence_limit=3600.0), job_log[0]) as running:
+        yield running
+
+
+@pytest.fixture
+async def database_session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
+    yield connection
+    await connection.close()
+
+
+async def test_a_request_whose_archived_chain_is_damaged_fails_with_the_reason(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    damaged = (await manager.create()).request.id
+    sound = (await manager.create()).request.id
+    await database_session.execute(DAMAGE_ARCHIVE, damaged, DAMAGE)
+
+    await manager.register(SteeredRunner("first"))
+
+    await manager.until_state(damaged, state_pb2.STATE_FAIL)
+    request = (await manager.stub.Get(rpc.GetRequest(request_id=damaged))).request
+    assert request.reason.startswith("its archived chain is damaged: ")
+    second = await manager.register(SteeredRunner("second"))
+    await until(lambda: sound in second.resumed)
+
+
+async def test_a_request_whose_saved_state_is_damaged_goes_on_from_its_journal(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    requests = [(await manager.create()).request.id for _ in range(2)]
+    for request_id in requests:
+        await database_session.execute(LOST, request_id)
+    for request_id in requests:
+        await manager.until_state(request_id, state_pb2.STATE_SUSPENDED)
+    await database_session.execute(DAMAGE_STATE, requests[0], DAMAGE)
+
+    runner = await manager.register(SteeredRunner("runner"))
+
+    await until(lambda: set(requests) <= set(runner.resumed))
