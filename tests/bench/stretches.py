@@ -22,6 +22,7 @@ from tests.bench.shapes import Shape
 from tests.bench.stand import Stand
 from tests.bench.statements import Statements
 from tests.bench.usage import Usage, memory_mb, proportional_mb
+from tests.heartbeats import Silences
 
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -73,7 +74,7 @@ class Sleepers:
 
     Attributes:
         kb_a_job: what a running job and its request add to the runner's memory.
-        beat_age: most seconds since the runner's last beat, as the database has it.
+        beat_age: most seconds for which the database had the same last beat of the runner.
         list_ms: median time of GET status/running?limit=100.
     """
 
@@ -94,13 +95,13 @@ async def take_sleepers(stand: Stand, count: int) -> Sleepers:
         for _ in range(count // len(connections)):
             await connection.post("/api/v1/requests", content)
 
-    oldest = 0.0
+    silences = Silences(stand.connection)
     creating = asyncio.gather(*(create(connection) for connection in connections))
     running = 0
     async with asyncio.timeout(600):
         while not creating.done() or running < count // len(connections) * len(connections):
-            row = await stand.connection.fetchrow(_RUNNING)
-            running, oldest = row["running"], max(oldest, row["age"] or 0.0)
+            running = await stand.connection.fetchval(_RUNNING)
+            await silences.sample()
             await asyncio.sleep(0.2)
     await creating
     await asyncio.sleep(1)
@@ -114,15 +115,10 @@ async def take_sleepers(stand: Stand, count: int) -> Sleepers:
             raise RuntimeError("no job is running")
     for connection in connections:
         connection.close()
-    return Sleepers(running, (after - before) * 1024 / running, oldest, median(times))
+    return Sleepers(running, (after - before) * 1024 / running, silences.longest, median(times))
 
 
-_RUNNING = """
-SELECT (SELECT count(*) FROM request_manager.requests WHERE type = 'sleepers' AND state = 2)
-       AS running,
-       (SELECT extract(epoch FROM now() - max(beat_at))::float8 FROM request_manager.runners)
-       AS age
-"""
+_RUNNING = "SELECT count(*) FROM request_manager.requests WHERE type = 'sleepers' AND state = 2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from spincycle.request_manager.job_log_client import JobLogClient
 from spincycle.request_manager.model import Request, Runner
 from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.silence import Silence
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.translate import encode_state
 from spincycle.revision import LAST_EPOCH
@@ -108,8 +109,8 @@ class Explaining:
     async def _cause(self, request: Request, client: RunnerClient | None) -> tuple[WaitReason, str]:
         """What the request waits for; `client` is that of its runner, if that one is live."""
         if request.runner_id:
-            runner = client.runner if client else None
-            return WaitReason.NO_RUNNER, _assigned(request, runner, self._silence_limit)
+            silence = self._runners.silence(request.runner_id) if client else None
+            return WaitReason.NO_RUNNER, _assigned(request, silence, self._silence_limit)
         if request.wish is State.SUSPENDED:
             return (
                 WaitReason.SUSPENDED,
@@ -193,20 +194,25 @@ def _not_held(request: Request) -> str:
     )
 
 
-def _assigned(request: Request, runner: Runner | None, silence_limit: float) -> str:
-    """What a request waits for whose runner, None if it is gone, has not explained it."""
+def _assigned(request: Request, silence: Silence | None, silence_limit: float) -> str:
+    """What a request waits for whose runner has not explained it.
+
+    `silence` is that of the runner; None if it is gone.
+    """
     then = _THEN[request.wish]
-    if runner is None:
+    if silence is None:
         if request.wish is not None:
             return f"runner {request.runner_id} is lost; {then} as soon as it is recovered"
         return f"runner {request.runner_id} is lost; the request is about to go on elsewhere"
     problem = "does not respond"
     if request.state is not State.RUNNING:
         problem = "was assigned the request and has not accepted it yet"
+    ago = f"{silence.seconds:.1f} s ago"
+    if not silence.is_exact:
+        ago = f"at least {ago}"
     return (
-        f"runner {runner.runner_id} {problem}; its last heartbeat was "
-        f"{runner.silence.total_seconds():.1f} s ago. After {silence_limit:g} s of silence the "
-        f"runner is evicted, and {then}"
+        f"runner {request.runner_id} {problem}; its last heartbeat was {ago}. After "
+        f"{silence_limit:g} s of silence the runner is evicted, and {then}"
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from spincycle.job_chain import Value
 from spincycle.request_arg import RequestArg
+from spincycle.request_manager.silence import Heartbeat
 from spincycle.state import State
 
 FIRST_EPOCH = 1
@@ -232,6 +233,7 @@ class Runner:
 
     Attributes:
         behind: seconds for which its oldest journal entry was waiting at its last beat.
+        heartbeat: its last one, as the database had it.
         requests: how many it has, or was given just now.
         features: what it supports in chains, by name.
         job_types: types of jobs that it can run; empty if it has not said which.
@@ -245,7 +247,7 @@ class Runner:
     jobs: int
     draining: bool
     behind: float
-    silence: timedelta
+    heartbeat: Heartbeat
     requests: int
     features: frozenset[str] = frozenset()
     job_types: frozenset[str] = frozenset()

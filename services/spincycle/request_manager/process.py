@@ -48,6 +48,7 @@ from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.running import RunningJobs
 from spincycle.request_manager.saved_chain import adopt
 from spincycle.request_manager.service import RequestManagerService, UseCases
+from spincycle.request_manager.silence import SilenceMonitor
 from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.spec_keeper import SpecKeeper
 from spincycle.request_manager.spec_service import SpecService
@@ -92,8 +93,13 @@ class RequestManager:
         snapshots = Snapshots(store, self._job_log, rebuild)
         self.changes = Changes()
         self.telling = Telling(database, self.changes)
+        policy = RecoveryPolicy(
+            interval=min(1.0, config.silence_limit / 4), silence=config.silence_limit
+        )
+        silences = SilenceMonitor(policy.limits)
         self._runners = RunnerDirectory(
             runner_store,
+            silences,
             config.dispatch_timeout,
             doubtful_after=2 * config.beat_interval + 1,
             dial=dial,
@@ -106,12 +112,11 @@ class RequestManager:
             store,
             runner_store,
             self._runners,
+            silences,
             self.changes,
             snapshots.rebuild,
             self._look,
-            RecoveryPolicy(
-                interval=min(1.0, config.silence_limit / 4), silence=config.silence_limit
-            ),
+            policy,
         )
         self.dispatcher = Dispatcher(
             store, self._runners, self.changes, self.recovery.recover_unanswered, DispatchPolicy()
@@ -127,7 +132,9 @@ class RequestManager:
             SpecPlanner(specs, expander), code.encode, store, self.dispatcher, self.changes
         )
         self.reconciler = Reconciler(runner_store, self.changes)
-        self.presence = Presence(runner_store, self._runners, self.changes, self.dispatcher.look)
+        self.presence = Presence(
+            runner_store, self._runners, silences, self.changes, self.dispatcher.look
+        )
         self.reports = reports = Reports(store, self.changes, self.dispatcher, adopt)
         self.figures = Figures()
         name_figures(self.figures, store, self.dispatcher, self.recovery)
@@ -225,7 +232,8 @@ async def _work(
     shutdown: Shutdown,
 ) -> None:
     """Do what goes on beside the calls, until asked to end."""
-    loops = (manager.dispatcher.pulse, manager.recovery.pulse)
+    recovery = manager.recovery
+    loops = (manager.dispatcher.pulse, recovery.pulse, recovery.look_pulse)
     job_log = Peer("job_log", config.job_log, "spincycle.internal.v1.JournalService")
     vitals = Vitals(
         ready=[

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -14,8 +14,9 @@ from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
 from spincycle.request_manager.model import Assigned, FencedHigher, Orphan, Suspended
-from spincycle.request_manager.runner_store import RunnerStore, Silence
+from spincycle.request_manager.runner_store import RunnerStore
 from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.silence import SilenceLimits, SilenceMonitor
 from spincycle.request_manager.store import RequestStore
 from spincycle.revision import LAST_EPOCH
 
@@ -32,7 +33,8 @@ class RecoveryPolicy:
     """How runners are given up.
 
     Attributes:
-        interval: seconds between two looks, or twice that while no runner can be given up.
+        interval: seconds between two looks at the runners, or twice that while none can be given
+            up; and half of those between two looks for requests that others left.
         silence: seconds without a beat after which a runner is given up.
         lease: seconds for which a claimed request is left to the one who claimed it, counted
             anew as long as that one is at work.
@@ -49,14 +51,13 @@ class RecoveryPolicy:
     parallel: int = 16
 
     @property
-    def silence_if_replaced(self) -> float:
-        """Seconds that will do if another runner has come at the same address: over one beat."""
-        return self.silence * 3 / 8
-
-    @property
-    def gap(self) -> float:
-        """Seconds without a look of any request manager after which silence counts anew."""
-        return max(self.silence / 2, 3 * self.interval)
+    def limits(self) -> SilenceLimits:
+        """When a runner is silent for too long: if it was replaced, after more than one beat."""
+        return SilenceLimits(
+            limit=self.silence,
+            limit_if_replaced=self.silence * 3 / 8,
+            gap=max(self.silence / 2, 3 * self.interval),
+        )
 
     def pause(self, next_due: float | None) -> float:
         """Seconds until the next look, if a runner may be given up after so many; None if never.
@@ -67,6 +68,17 @@ class RecoveryPolicy:
         if next_due is None:
             return longest
         return min(max(next_due + _AFTER_DUE, self.interval), longest)
+
+
+@contextmanager
+def _told(problem: str) -> Iterator[None]:
+    """Log what keeps a turn of a loop from its work; the next turn tries again."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        structlog.get_logger().debug(problem)
+    except SpinCycleError as error:
+        structlog.get_logger().warning(problem, why=error.message)
 
 
 class Recovery:
@@ -85,6 +97,7 @@ class Recovery:
         store: RequestStore,
         runner_store: RunnerStore,
         runners: RunnerDirectory,
+        silences: SilenceMonitor,
         changes: Changes,
         rebuild: Rebuild,
         look: Callable[[], None],
@@ -93,36 +106,47 @@ class Recovery:
         self._store = store
         self._runner_store = runner_store
         self._runners = runners
+        self._silences = silences
         self._changes = changes
         self._rebuild = rebuild
         self._look = look
         self._policy = policy
         self._rebuilding = asyncio.Semaphore(policy.parallel)
         self._ready = Coalescer[Suspended, None](self._suspend)
+        self._lost = asyncio.Event()
         self.pulse = Pulse()
+        self.look_pulse = Pulse()
         self.recovered = 0
         self.given_up = 0
 
     async def run(self) -> None:
         """Recover until cancelled."""
-        self.pulse.begin()
-        loop = asyncio.get_running_loop()
-        look_for_orphans_at = loop.time()
+        async with asyncio.TaskGroup() as group:
+            # Beside each other: silence is counted anew after a gap between two looks.
+            group.create_task(self._keep_looking())
+            group.create_task(self._keep_recovering())
+
+    async def _keep_looking(self) -> None:
+        """Give up runners that are silent for too long."""
+        self.look_pulse.begin()
         while True:
             pause = self._policy.interval
-            try:
-                silence = await self._give_up()
-                pause = self._policy.pause(silence.next_due)
-                # Others may have given runners up and died; that is looked for half as often.
-                if silence.given_up or loop.time() >= look_for_orphans_at:
-                    await self._recover_orphans()
-                    look_for_orphans_at = loop.time() + 1.5 * self._policy.interval
-            except DatabaseUnavailable:
-                structlog.get_logger().debug("cannot recover")
-            except SpinCycleError as error:
-                structlog.get_logger().warning("cannot recover", why=error.message)
-            self.pulse.beat()
+            with _told("cannot look at runners"):
+                pause = self._policy.pause(await self._give_up())
+            self.look_pulse.beat()
             await asyncio.sleep(pause)
+
+    async def _keep_recovering(self) -> None:
+        """Recover requests of runners that are gone, whoever gave those up."""
+        self.pulse.begin()
+        while True:
+            with _told("cannot recover"):
+                await self._recover_orphans()
+            self.pulse.beat()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2 * self._policy.interval):
+                    await self._lost.wait()
+            self._lost.clear()
 
     async def recover_unanswered(self, assigned: Sequence[Assigned]) -> None:
         """Take requests back from a runner that may or may not have got them.
@@ -132,17 +156,16 @@ class Recovery:
         """
         await self._recover(await self._store.claim_unanswered(assigned, self._policy.lease))
 
-    async def _give_up(self) -> Silence:
-        policy = self._policy
-        silence = await self._runner_store.give_up(
-            policy.silence, policy.silence_if_replaced, policy.gap
-        )
-        for runner_id in silence.given_up:
+    async def _give_up(self) -> float | None:
+        """Give up silent runners; return the seconds until the next one can be due."""
+        look = await self._runner_store.give_up(self._silences.overdue())
+        for runner_id in look.given_up:
             structlog.get_logger().error("runner given up", runner_id=runner_id)
-        self.given_up += len(silence.given_up)
-        if silence.given_up:
+        self.given_up += len(look.given_up)
+        if look.given_up:
             self._runners.forget()
-        return silence
+            self._lost.set()
+        return self._silences.looked(look.live)
 
     async def _recover_orphans(self) -> None:
         while orphans := await self._store.claim_orphans(self._policy.lease, self._policy.batch):

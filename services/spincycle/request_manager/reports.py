@@ -21,8 +21,15 @@ from spincycle.off_loop import LARGE_CHAIN_BYTES, off_loop
 from spincycle.request_manager.changes import ANYTHING, Changes
 from spincycle.request_manager.dispatch import Dispatcher
 from spincycle.request_manager.model import Finished, Progressed, Report, Suspended
-from spincycle.request_manager.runner_store import Registration, RunnerStore, SignOfLife, Wishes
+from spincycle.request_manager.runner_store import (
+    Registration,
+    RunnerStore,
+    SignOfLife,
+    Stored,
+    Wishes,
+)
 from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.silence import SilenceMonitor
 from spincycle.request_manager.store import RequestStore
 from spincycle.state import State
 
@@ -161,15 +168,17 @@ class Presence:
         self,
         store: RunnerStore,
         runners: RunnerDirectory,
+        silences: SilenceMonitor,
         changes: Changes,
         came: Callable[[], None],
     ) -> None:
         self._store = store
         self._changes = changes
         self._runners = runners
+        self._silences = silences
         self._came = came
 
-    async def register(self, runner: Registration) -> None:
+    async def register(self, runner: Registration) -> Stored:
         """Make a runner known.
 
         Raises:
@@ -180,8 +189,10 @@ class Presence:
             raise InvalidInput("a runner must have an id", "runner_id")
         if not runner.address:
             raise InvalidInput("a runner must say at which address it is reached", "address")
-        if not await self._store.register(runner):
+        stored = await self._store.register(runner)
+        if stored is None:
             raise RunnerUnknown(runner.runner_id)
+        self._silences.received(runner.runner_id, stored.heartbeat)
         structlog.get_logger().info(
             "runner registered", runner_id=runner.runner_id, address=runner.address
         )
@@ -189,6 +200,7 @@ class Presence:
         self._came()
         # Who watches, here or at another request manager, hears the runner from its beginning.
         self._changes.changed([ANYTHING])
+        return stored
 
     async def beat(self, sign: SignOfLife) -> Wishes:
         """Note a sign of life; answer what is wished of the runner's requests.
@@ -199,6 +211,7 @@ class Presence:
         wishes = await self._store.beat(sign)
         if wishes is None:
             raise RunnerUnknown(sign.runner_id)
+        self._silences.received(sign.runner_id, wishes.stored.heartbeat)
         if sign.leaving:
             structlog.get_logger().info("runner left", runner_id=sign.runner_id)
             self._runners.forget()

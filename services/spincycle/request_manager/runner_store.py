@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
+from itertools import count
+
+import asyncpg
 
 from spincycle.database.database import Database
+from spincycle.request_id import RequestIds
 from spincycle.request_manager.model import ChainHolder, Runner
+from spincycle.request_manager.silence import Heartbeat, LiveRunner
 from spincycle.state import State
 
 
@@ -41,29 +46,43 @@ class SignOfLife:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A heartbeat, or a registration, which counts as one, in the database.
+
+    Attributes:
+        at: the database's time.
+    """
+
+    heartbeat: Heartbeat
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Wishes:
     """Requests of one runner that somebody wants stopped or suspended.
 
     Attributes:
         chains_digest: of the requests that are RUNNING on the runner, as a runner computes it.
+        stored: the heartbeat that this answers.
     """
 
     stop: tuple[str, ...]
     suspend: tuple[str, ...]
     chains_digest: int
+    stored: Stored
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """What a look for silent runners found.
+class Look:
+    """What a look at the runners found.
 
     Attributes:
-        given_up: ids of those that were silent for too long; they are gone now.
-        next_due: seconds until the first of the others can have been; None if there are none.
+        given_up: ids of those that were given up with it; they are gone now.
+        live: the others that are not gone.
     """
 
     given_up: Sequence[str]
-    next_due: float | None
+    live: Sequence[LiveRunner]
 
 
 class RunnerStore:
@@ -74,9 +93,12 @@ class RunnerStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._observer = RequestIds().new()
+        self._numbers = count(1)
 
-    async def register(self, runner: Registration) -> bool:
-        """Make a runner known; False if it was given up under this id before."""
+    async def register(self, runner: Registration) -> Stored | None:
+        """Make a runner known; None if it was given up under this id before."""
+        heartbeat = self._next_heartbeat()
         row = await self._database.fetch_one(
             "register_runner",
             runner_id=runner.runner_id,
@@ -86,11 +108,14 @@ class RunnerStore:
             job_types=list(runner.job_types),
             version=runner.version,
             features=list(runner.features),
+            observer=heartbeat.observer,
+            heartbeat=heartbeat.number,
         )
-        return row is not None
+        return Stored(heartbeat, row["stored_at"]) if row else None
 
     async def beat(self, sign: SignOfLife) -> Wishes | None:
         """Note a sign of life; None if the runner is not known or was given up."""
+        heartbeat = self._next_heartbeat()
         row = await self._database.fetch_one(
             "beat_runner",
             runner_id=sign.runner_id,
@@ -99,41 +124,36 @@ class RunnerStore:
             draining=sign.draining,
             leaving=sign.leaving,
             behind=sign.behind,
+            observer=heartbeat.observer,
+            heartbeat=heartbeat.number,
         )
         if row is None:
             return None
         # A bigint has a sign, the digest of the contract has none.
         digest = row["chains_digest"] % 2**64
-        return Wishes(tuple(row["stop"]), tuple(row["suspend"]), digest)
+        stored = Stored(heartbeat, row["stored_at"])
+        return Wishes(tuple(row["stop"]), tuple(row["suspend"]), digest, stored)
 
     async def live(self) -> Sequence[Runner]:
         """Runners that are not gone."""
-        return [
-            Runner(
-                **{
-                    **row,
-                    "features": frozenset(row["features"]),
-                    "job_types": frozenset(row["job_types"]),
-                }
-            )
-            for row in await self._database.fetch("live_runners")
-        ]
+        return [_runner(row) for row in await self._database.fetch("live_runners")]
 
-    async def give_up(self, silence: float, silence_if_replaced: float, gap: float) -> Silence:
-        """Give up runners that were silent for so many seconds.
-
-        That is also a look of this request manager: if none looked for `gap` seconds, silence
-        is counted anew.
-        """
-        row = await self._database.fetch_one(
+    async def give_up(self, overdue: Mapping[str, Heartbeat]) -> Look:
+        """Give up runners whose last heartbeats are still these, and look at all that live."""
+        rows = await self._database.fetch(
             "give_up_runners",
-            silence=timedelta(seconds=silence),
-            silence_if_replaced=timedelta(seconds=silence_if_replaced),
-            gap=timedelta(seconds=gap),
+            runner_ids=list(overdue),
+            observers=[heartbeat.observer for heartbeat in overdue.values()],
+            heartbeats=[heartbeat.number for heartbeat in overdue.values()],
         )
-        assert row is not None
-        due = row["next_due"]
-        return Silence(row["given_up"], None if due is None else due.total_seconds())
+        return Look(
+            given_up=[row["runner_id"] for row in rows if row["given_up"]],
+            live=[
+                LiveRunner(row["runner_id"], row["address"], row["registration"], _heartbeat(row))
+                for row in rows
+                if not row["given_up"]
+            ],
+        )
 
     async def chains(self, runner_id: str) -> dict[str, int]:
         """Epochs of the requests that are RUNNING on a runner, by request id."""
@@ -163,3 +183,19 @@ class RunnerStore:
             epochs=list(chains.values()),
         )
         return [row["request_id"] for row in rows]
+
+    def _next_heartbeat(self) -> Heartbeat:
+        return Heartbeat(self._observer, next(self._numbers))
+
+
+def _heartbeat(row: asyncpg.Record) -> Heartbeat:
+    return Heartbeat(row["observer"], row["heartbeat"])
+
+
+def _runner(row: asyncpg.Record) -> Runner:
+    values = dict(row)
+    del values["observer"]
+    values["heartbeat"] = _heartbeat(row)
+    values["features"] = frozenset(row["features"])
+    values["job_types"] = frozenset(row["job_types"])
+    return Runner(**values)

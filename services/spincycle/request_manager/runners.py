@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from spincycle.request_manager.model import NO_REQUIREMENTS, Requirements, Runner
 from spincycle.request_manager.runner_client import RunnerClient
 from spincycle.request_manager.runner_store import RunnerStore
+from spincycle.request_manager.silence import Silence, SilenceMonitor
 from spincycle.rpc.channel import Dial, open_channel
 
 REFRESH_INTERVAL = 1.0
@@ -30,12 +31,14 @@ class RunnerDirectory:
     def __init__(
         self,
         store: RunnerStore,
+        silences: SilenceMonitor,
         timeout: float,
         doubtful_after: float,
         dial: Dial = open_channel,
     ) -> None:
         self._dial = dial
         self._store = store
+        self._silences = silences
         self._timeout = timeout
         self._doubtful_after = doubtful_after
         self._clients: dict[str, RunnerClient] = {}
@@ -64,6 +67,10 @@ class RunnerDirectory:
     def avoid(self, runner_id: str, seconds: float = FULL_FOR) -> None:
         """Do not choose a runner for a moment: it has just refused a chain."""
         self._avoided[runner_id] = asyncio.get_running_loop().time() + seconds
+
+    def silence(self, runner_id: str) -> Silence:
+        """How long a live runner has been silent, as this request manager sees it."""
+        return self._silences.silence(runner_id)
 
     def unavailable(self) -> list[str]:
         """Return the ids of live runners that `choose` would not choose now, whatever is required.
@@ -117,7 +124,7 @@ class RunnerDirectory:
             for runner in (client.runner for client in self._clients.values())
             if not runner.draining
             and runner.behind < TOO_FAR_BEHIND
-            and runner.silence.total_seconds() < self._doubtful_after
+            and self.silence(runner.runner_id).seconds < self._doubtful_after
             and self._avoided.get(runner.runner_id, 0) < now
         ]
 
@@ -132,6 +139,7 @@ class RunnerDirectory:
     async def _read(self) -> None:
         runners: Sequence[Runner] = await self._store.live()
         known = {runner.runner_id: runner for runner in runners}
+        self._silences.read({id_: runner.heartbeat for id_, runner in known.items()})
         gone = [self._clients.pop(old) for old in list(self._clients) if old not in known]
         for runner in runners:
             client = self._clients.get(runner.runner_id)

@@ -31,7 +31,7 @@ PARENTS = waiting_pb2.WAIT_REASON_PARENTS
 
 ASSIGN = """
 UPDATE request_manager.requests
-   SET runner_id = $2, epoch = 1, claimed_until = now() + interval '1 hour' WHERE request_id = $1
+   SET runner_id = $2, epoch = 1, claimed_until = now() + interval '8 seconds' WHERE request_id = $1
 """
 
 

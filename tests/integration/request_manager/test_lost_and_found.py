@@ -18,13 +18,11 @@ from tests.integration.request_manager.conftest import (
 )
 
 from spincycle.chain.rebuild import rebuild
-from spincycle.database.database import Database
-from spincycle.database.queries import load_queries
 from spincycle.dev.ports import free_port
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.runner_store import RunnerStore, Silence
+from spincycle.request_manager.dispatch import DispatchPolicy
 from spincycle.v1 import job_chain_pb2, job_log_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
@@ -33,15 +31,10 @@ COMPLETE = state_pb2.STATE_COMPLETE
 FAIL = state_pb2.STATE_FAIL
 SUSPENDED = state_pb2.STATE_SUSPENDED
 
+LEASE = timedelta(seconds=DispatchPolicy().lease)
 GIVEN = """
 UPDATE request_manager.requests
    SET runner_id = $2, epoch = 1, claimed_until = now() + $3 WHERE request_id = $1
-"""
-SILENT = """
-UPDATE request_manager.runners SET beat_at = now() - $1::interval WHERE runner_id = 'silent'
-"""
-LISTENED = """
-UPDATE request_manager.hearing SET since = now() - $1::interval, last_at = now() - $2::interval
 """
 CLAIMED = """
 UPDATE request_manager.requests
@@ -97,7 +90,7 @@ async def test_what_another_request_manager_is_just_sending_is_left_to_it(
     manager: Manager, database_session: asyncpg.Connection
 ) -> None:
     held = (await manager.create()).request.id
-    await database_session.execute(GIVEN, held, "runner", timedelta(hours=1))
+    await database_session.execute(GIVEN, held, "runner", LEASE)
     free = (await manager.create()).request.id
     await database_session.execute(GIVEN, free, "runner", timedelta(0))
 
@@ -270,114 +263,6 @@ async def test_a_runner_far_behind_with_the_journal_gets_nothing_more(manager: M
     for request_id in created:
         await manager.until_state(request_id, RUNNING)
     assert set(created) <= other.chains.keys()
-
-
-@pytest.mark.parametrize(
-    ("silent", "since", "last", "given_up"),
-    [
-        pytest.param(30, 60, 1, ["silent"], id="somebody-listened-all-the-time"),
-        pytest.param(30, 60, 20, [], id="nobody-listened-for-a-while"),
-        pytest.param(30, 5, 1, [], id="somebody-listens-since-a-moment-ago"),
-        pytest.param(5, 60, 1, [], id="it-was-not-silent-for-long"),
-    ],
-)
-async def test_silence_counts_only_while_some_request_manager_listens(
-    config: RequestManagerConfig,
-    job_log: tuple[ShelvedJobLog, str],
-    silent: int,
-    since: int,
-    last: int,
-    given_up: list[str],
-) -> None:
-    async with running_manager(config, job_log[0]) as manager:
-        await manager.coordination.Register(
-            coordination_pb2.RegisterRequest(runner_id="silent", address="nowhere:1")
-        )
-
-    assert (await look(config, silent, since, last)).given_up == given_up
-
-
-@pytest.mark.parametrize(
-    ("silent", "given_up"),
-    [
-        pytest.param(5, ["silent"], id="silent-for-longer-than-a-beat"),
-        pytest.param(1, [], id="may-be-about-to-beat"),
-    ],
-)
-async def test_a_runner_that_was_replaced_at_its_address_is_given_up_sooner(
-    config: RequestManagerConfig,
-    job_log: tuple[ShelvedJobLog, str],
-    silent: int,
-    given_up: list[str],
-) -> None:
-    async with running_manager(config, job_log[0]) as manager:
-        for runner_id in ("silent", "replacement"):
-            await manager.coordination.Register(
-                coordination_pb2.RegisterRequest(runner_id=runner_id, address="nowhere:1")
-            )
-
-    assert (await look(config, silent, since=60, last=1)).given_up == given_up
-
-
-@pytest.mark.parametrize(
-    ("silent", "since", "earliest", "latest"),
-    [
-        pytest.param(1, 60, 1.0, 2.0, id="counted-from-its-last-beat"),
-        pytest.param(5, 60, -3.0, -2.0, id="it-may-be-replaced-at-any-moment"),
-        pytest.param(60, 1, 1.0, 2.0, id="counted-from-when-somebody-listened"),
-    ],
-)
-async def test_a_look_tells_when_the_next_runner_may_be_given_up(
-    config: RequestManagerConfig,
-    job_log: tuple[ShelvedJobLog, str],
-    silent: int,
-    since: int,
-    earliest: float,
-    latest: float,
-) -> None:
-    async with running_manager(config, job_log[0]) as manager:
-        await manager.coordination.Register(
-            coordination_pb2.RegisterRequest(runner_id="silent", address="nowhere:1")
-        )
-
-    found = await look(config, silent, since, last=1)
-
-    assert found.next_due is not None
-    assert earliest <= found.next_due <= latest
-
-
-async def test_without_a_runner_none_is_due(
-    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
-) -> None:
-    async with running_manager(config, job_log[0]):
-        pass
-
-    assert (await look(config, silent=1, since=60, last=1)).next_due is None
-
-
-async def test_a_runner_that_is_given_up_is_not_due_any_more(
-    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
-) -> None:
-    async with running_manager(config, job_log[0]) as manager:
-        await manager.coordination.Register(
-            coordination_pb2.RegisterRequest(runner_id="silent", address="nowhere:1")
-        )
-
-    assert await look(config, silent=60, since=60, last=1) == Silence(["silent"], None)
-
-
-async def look(config: RequestManagerConfig, silent: int, since: int, last: int) -> Silence:
-    """What a request manager finds after these seconds."""
-    session = await asyncpg.connect(config.database.dsn.reveal())
-    await session.execute(SILENT, timedelta(seconds=silent))
-    await session.execute(LISTENED, timedelta(seconds=since), timedelta(seconds=last))
-    await session.close()
-    queries = load_queries("spincycle.request_manager")
-    database = await Database.open(config.database, queries, "test")
-    try:
-        return await RunnerStore(database).give_up(silence=8, silence_if_replaced=3, gap=4)
-    finally:
-        await database.close()
 
 
 async def until_claimed(session: asyncpg.Connection, request_id: str) -> None:

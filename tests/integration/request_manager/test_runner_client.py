@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ from spincycle.errors import RunnerUnreachable
 from spincycle.internal.v1 import job_runner_service_pb2_grpc
 from spincycle.request_manager.model import Assigned, Runner
 from spincycle.request_manager.runner_client import RunnerClient
+from spincycle.request_manager.silence import Heartbeat
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 
 ASSIGNED = Assigned("r1", "frozen", 1, resumed=False)
@@ -52,7 +52,7 @@ async def frozen() -> AsyncIterator[tuple[Frozen, RunnerClient]]:
         jobs=0,
         draining=False,
         behind=0.0,
-        silence=timedelta(0),
+        heartbeat=Heartbeat("observer", 1),
         requests=0,
     )
     yield servicer, RunnerClient(runner, timeout=60.0)

@@ -24,4 +24,4 @@ def test_the_next_look_is_taken_when_a_runner_can_be_given_up(
 
 
 def test_a_pause_leaves_no_gap_after_which_silence_would_count_anew() -> None:
-    assert POLICY.pause(None) < POLICY.gap
+    assert POLICY.pause(None) < POLICY.limits.gap

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
 
 import pytest
 
 from spincycle.request_manager.model import Requirements, Runner
+from spincycle.request_manager.recovery import RecoveryPolicy
 from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.silence import Heartbeat, SilenceMonitor
 
 
 class Known:
@@ -30,7 +31,7 @@ class Known:
                 jobs=0,
                 draining=False,
                 behind=0.0,
-                silence=timedelta(0),
+                heartbeat=Heartbeat("observer", 1),
                 requests=requests,
                 features=self.features.get(runner_id, frozenset()),
                 job_types=self.job_types.get(runner_id, frozenset()),
@@ -46,7 +47,8 @@ def known() -> Known:
 
 @pytest.fixture
 async def directory(known: Known) -> AsyncIterator[RunnerDirectory]:
-    directory = RunnerDirectory(known, 1.0, doubtful_after=5.0)  # type: ignore[arg-type]
+    silences = SilenceMonitor(RecoveryPolicy().limits)
+    directory = RunnerDirectory(known, silences, 1.0, doubtful_after=5.0)  # type: ignore[arg-type]
     yield directory
     await directory.close()
 

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+import pytest
+
+from spincycle.request_manager.silence import (
+    Heartbeat,
+    LiveRunner,
+    Silence,
+    SilenceLimits,
+    SilenceMonitor,
+)
+
+LIMITS = SilenceLimits(limit=8.0, limit_if_replaced=3.0, gap=4.0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Database:
+    """Runners and their last heartbeats, as request managers read them."""
+
+    def __init__(self) -> None:
+        self._runners: dict[str, LiveRunner] = {}
+        self._registrations = count(1)
+        self._numbers = count(1)
+
+    def register(self, runner_id: str, address: str = "") -> None:
+        self._runners[runner_id] = LiveRunner(
+            runner_id, address or runner_id, next(self._registrations), self._heartbeat()
+        )
+
+    def beat(self, runner_id: str) -> Heartbeat:
+        known = self._runners[runner_id]
+        heartbeat = self._heartbeat()
+        self._runners[runner_id] = LiveRunner(
+            runner_id, known.address, known.registration, heartbeat
+        )
+        return heartbeat
+
+    def live(self) -> Sequence[LiveRunner]:
+        return list(self._runners.values())
+
+    def heartbeats(self) -> Mapping[str, Heartbeat]:
+        return {id_: runner.heartbeat for id_, runner in self._runners.items()}
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat("another", next(self._numbers))
+
+
+class RequestManager:
+    """Looks at the runners by a clock that the test moves."""
+
+    def __init__(self, database: Database) -> None:
+        self.clock = Clock()
+        self.monitor = SilenceMonitor(LIMITS, self.clock)
+        self._database = database
+
+    def look(self) -> float | None:
+        return self.monitor.looked(self._database.live())
+
+    def look_for(self, seconds: int) -> None:
+        """Look once per second."""
+        for _ in range(seconds):
+            self.clock.now += 1.0
+            self.look()
+
+
+@pytest.fixture
+def database() -> Database:
+    database = Database()
+    database.register("r")
+    return database
+
+
+@pytest.fixture
+def manager(database: Database) -> RequestManager:
+    manager = RequestManager(database)
+    manager.look()
+    return manager
+
+
+def test_a_runner_is_overdue_once_the_same_heartbeat_was_read_for_the_whole_limit(
+    manager: RequestManager, database: Database
+) -> None:
+    manager.look_for(7)
+    manager.clock.now += 0.9
+    assert manager.monitor.overdue() == {}
+
+    manager.clock.now += 0.1
+
+    assert manager.monitor.overdue() == database.heartbeats()
+
+
+def test_each_new_heartbeat_begins_the_silence_anew(
+    manager: RequestManager, database: Database
+) -> None:
+    for _ in range(30):
+        manager.look_for(1)
+        database.beat("r")
+
+    assert manager.monitor.overdue() == {}
+    manager.look_for(8)
+    assert manager.monitor.overdue() == {}
+    manager.look_for(1)
+    assert manager.monitor.overdue() == database.heartbeats()
+
+
+def test_a_request_manager_that_has_just_started_waits_a_full_silence(
+    manager: RequestManager, database: Database
+) -> None:
+    manager.look_for(60)
+    second = RequestManager(database)
+
+    second.look()
+    second.look_for(7)
+    assert second.monitor.overdue() == {}
+    second.look_for(1)
+
+    assert second.monitor.overdue() == database.heartbeats()
+
+
+@pytest.mark.parametrize(("gap", "is_overdue"), [(3.9, True), (4.1, False)])
+def test_silence_counts_anew_after_a_gap_between_two_looks(
+    manager: RequestManager, gap: float, is_overdue: bool
+) -> None:
+    manager.look_for(7)
+
+    manager.clock.now += gap
+    assert bool(manager.monitor.overdue()) is is_overdue
+    manager.look()
+
+    assert bool(manager.monitor.overdue()) is is_overdue
+    manager.look_for(7)
+    assert bool(manager.monitor.overdue()) is is_overdue
+    manager.look_for(1)
+    assert manager.monitor.overdue()
+
+
+def test_a_heartbeat_that_this_process_received_counts_from_then(
+    manager: RequestManager, database: Database
+) -> None:
+    manager.look_for(5)
+    manager.clock.now += 0.5
+    manager.monitor.received("r", database.beat("r"))
+
+    manager.look_for(7)
+    assert manager.monitor.overdue() == {}
+    manager.look_for(1)
+
+    assert manager.monitor.overdue() == database.heartbeats()
+
+
+def test_a_database_that_forgot_heartbeats_makes_no_runner_overdue(
+    manager: RequestManager, database: Database
+) -> None:
+    forgotten = database.live()
+    database.beat("r")
+    manager.look_for(5)
+
+    manager.monitor.looked(forgotten)
+    manager.look_for(7)
+    assert manager.monitor.overdue() == {}
+
+
+def test_a_runner_whose_address_another_one_took_is_overdue_sooner(
+    manager: RequestManager, database: Database
+) -> None:
+    database.register("after", address="r")
+    manager.look_for(3)
+    assert manager.monitor.overdue() == {"r": database.heartbeats()["r"]}
+
+
+def test_runners_that_share_an_address_and_live_have_the_full_limit(
+    manager: RequestManager, database: Database
+) -> None:
+    database.register("after", address="r")
+    manager.look_for(2)
+    database.beat("r")
+    database.beat("after")
+
+    manager.look_for(8)
+    assert manager.monitor.overdue() == {}
+    manager.look_for(1)
+    assert manager.monitor.overdue() == database.heartbeats()
+
+
+def test_the_order_of_registration_says_which_runner_was_replaced(database: Database) -> None:
+    database.register("after", address="r")
+    manager = RequestManager(database)
+    manager.look()
+
+    manager.look_for(3)
+
+    assert manager.monitor.overdue() == {"r": database.heartbeats()["r"]}
+
+
+def test_a_look_says_when_the_next_runner_can_be_overdue(
+    manager: RequestManager, database: Database
+) -> None:
+    manager.clock.now += 1.0
+    assert manager.look() == pytest.approx(2.0)
+    database.register("s")
+    manager.clock.now += 1.5
+    assert manager.look() == pytest.approx(0.5)
+
+
+def test_without_runners_none_is_due() -> None:
+    assert RequestManager(Database()).look() is None
+
+
+def test_the_silence_of_a_runner_is_exact_once_a_heartbeat_came_while_this_process_looked(
+    manager: RequestManager, database: Database
+) -> None:
+    manager.look_for(2)
+    assert manager.monitor.silence("r") == Silence(2.0, is_exact=False)
+
+    database.beat("r")
+    manager.look_for(1)
+    manager.clock.now += 0.5
+
+    assert manager.monitor.silence("r") == Silence(0.5, is_exact=True)
+
+
+def test_runners_that_are_gone_are_forgotten(manager: RequestManager) -> None:
+    manager.look_for(8)
+    manager.monitor.looked([])
+
+    assert manager.monitor.overdue() == {}
+    assert manager.monitor.silence("r") == Silence(0.0, is_exact=False)
