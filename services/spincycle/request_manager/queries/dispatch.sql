@@ -2,7 +2,8 @@
 -- Requests that a live runner can run that is not known to be unavailable, in the order in which
 -- they are assigned. Of a type with a limit only as many are returned as the limit leaves room for.
 -- Requests that no such runner can run are left out, or enough of them would hide those that wait
--- behind them. A runner without job types has not said which it has. As a join, and not a value, the
+-- behind them. A runner without job types has not said which it has. No wait is longer than 5
+-- minutes: one that seems to be began before the database's clock was set back. As a join, and not a value, the
 -- condition on kinds would make the planner sort all that waits.
 WITH kinds AS MATERIALIZED (
     SELECT DISTINCT features, job_types
@@ -14,7 +15,7 @@ WITH kinds AS MATERIALIZED (
       FROM request_manager.requests AS r
      WHERE r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL
        AND r.max_running IS NULL
-       AND (r.not_before IS NULL OR r.not_before <= now())
+       AND (r.not_before BETWEEN now() AND now() + interval '5 minutes') IS NOT TRUE
        AND (SELECT bool_or(k.features @> r.required_features
                            AND (k.job_types = '{}' OR k.job_types @> r.job_types))
               FROM kinds AS k)
@@ -28,7 +29,7 @@ WITH kinds AS MATERIALIZED (
       FROM request_manager.requests AS r
      WHERE r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL
        AND r.max_running IS NOT NULL
-       AND (r.not_before IS NULL OR r.not_before <= now())
+       AND (r.not_before BETWEEN now() AND now() + interval '5 minutes') IS NOT TRUE
        AND (SELECT bool_or(k.features @> r.required_features
                            AND (k.job_types = '{}' OR k.job_types @> r.job_types))
               FROM kinds AS k)
@@ -54,7 +55,7 @@ UPDATE request_manager.requests AS r
   FROM unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
  WHERE r.request_id = g.request_id
    AND r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL AND r.max_running IS NULL
-   AND (r.not_before IS NULL OR r.not_before <= now())
+   AND (r.not_before BETWEEN now() AND now() + interval '5 minutes') IS NOT TRUE
 RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
 -- name: lock_limits
@@ -74,7 +75,7 @@ UPDATE request_manager.requests AS r
                USING (request_id)
          WHERE w.state IN (1, 7) AND w.runner_id IS NULL AND w.wish IS NULL
            AND w.max_running IS NOT NULL
-           AND (w.not_before IS NULL OR w.not_before <= now())) AS c
+           AND (w.not_before BETWEEN now() AND now() + interval '5 minutes') IS NOT TRUE) AS c
  WHERE r.request_id = c.request_id
    AND c.place <= c.max_running - (SELECT count(*)
                                      FROM request_manager.requests AS a
@@ -84,14 +85,15 @@ RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT N
 
 -- name: claim_unaccepted
 -- Requests that were given to a runner which lives and has not said that it has them: whoever
--- gave them to it died, or could not note the answer. They stay as they are given.
+-- gave them to it died, or could not note the answer. They stay as they are given. A claim of more
+-- than 8 s has ended, as in claim_orphans.
 UPDATE request_manager.requests AS r
    SET claimed_until = now() + :lease::interval
   FROM (SELECT o.request_id
           FROM request_manager.requests AS o
           JOIN request_manager.runners AS n USING (runner_id)
          WHERE o.state IN (1, 7) AND n.gone_at IS NULL AND NOT o.orphaned
-           AND (o.claimed_until IS NULL OR o.claimed_until < now())
+           AND (o.claimed_until BETWEEN now() AND now() + interval '8 seconds') IS NOT TRUE
          ORDER BY o.priority DESC, o.request_id
          LIMIT :batch
            FOR UPDATE OF o SKIP LOCKED) AS forgotten
@@ -106,7 +108,7 @@ UPDATE request_manager.requests AS r
        claimed_until = NULL,
        -- A wish that came in the meantime is met now that no runner has the request.
        state = COALESCE(r.wish, r.state),
-       finished_at = CASE WHEN r.wish = 6 THEN now() END,
+       finished_at = CASE WHEN r.wish = 6 THEN GREATEST(now(), r.created_at, r.started_at) END,
        wish = NULLIF(r.wish, 6)
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
@@ -118,8 +120,8 @@ RETURNING r.request_id, r.state;
 -- need not outlive a crash of the server: the request would be sent again, and accepted again.
 WITH accepted AS (
     UPDATE request_manager.requests AS r
-       SET state = 2, started_at = COALESCE(r.started_at, now()), reason = '',
-           claimed_until = NULL, not_before = NULL
+       SET state = 2, started_at = COALESCE(r.started_at, GREATEST(now(), r.created_at)),
+           reason = '', claimed_until = NULL, not_before = NULL
       FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
      WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
        AND r.runner_id IS NOT NULL AND NOT r.orphaned
@@ -134,8 +136,8 @@ SELECT request_id, wish, set_config('synchronous_commit', 'off', true) FROM acce
 -- name: fail_requests
 -- Ends requests that no runner can ever run.
 UPDATE request_manager.requests AS r
-   SET state = 4, finished_at = now(), runner_id = NULL, wish = NULL, reason = g.reason,
-       claimed_until = NULL, orphaned = false
+   SET state = 4, finished_at = GREATEST(now(), r.created_at, r.started_at), runner_id = NULL,
+       wish = NULL, reason = g.reason, claimed_until = NULL, orphaned = false
   FROM unnest(:request_ids::text[], :epochs::bigint[], :reasons::text[])
     AS g (request_id, epoch, reason)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
@@ -165,7 +167,7 @@ UPDATE request_manager.requests AS r
 -- new one was made. What waits for its type's limit is left out: more runners would not help it.
 SELECT count(*) FILTER (WHERE state = 1) AS pending,
        count(*) FILTER (WHERE state = 7) AS suspended,
-       coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE state = 1)), 0)::float8
+       greatest(extract(epoch FROM now() - min(created_at) FILTER (WHERE state = 1)), 0)::float8
            AS oldest
   FROM request_manager.requests
  WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL AND max_running IS NULL;

@@ -1,7 +1,8 @@
 -- name: claim_orphans
 -- Requests of runners that are gone or unknown, under their next epoch, so that no report of the
 -- old runner counts. Each is claimed by one request manager, for a while; the next one goes on
--- under the epoch of the first.
+-- under the epoch of the first. No claim is longer than 8 s: one that seems to be was made before
+-- the database's clock was set back, and has ended.
 UPDATE request_manager.requests AS r
    SET epoch = r.epoch + CASE WHEN r.orphaned THEN 0 ELSE 1 END,
        orphaned = true,
@@ -15,7 +16,7 @@ UPDATE request_manager.requests AS r
                   LEFT JOIN request_manager.runners AS n USING (runner_id)
                  WHERE h.runner_id IS NOT NULL
                    AND (n.gone_at IS NOT NULL OR n.runner_id IS NULL)) AS lost USING (request_id)
-         WHERE o.claimed_until IS NULL OR o.claimed_until < now()
+         WHERE (o.claimed_until BETWEEN now() AND now() + interval '8 seconds') IS NOT TRUE
          ORDER BY o.priority DESC, o.request_id
          LIMIT :batch
            FOR UPDATE OF o SKIP LOCKED) AS orphan

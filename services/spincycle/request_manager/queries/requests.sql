@@ -100,7 +100,8 @@ WITH given AS (
        SET wish = CASE WHEN r.runner_id IS NULL AND g.wish = 6 THEN NULL
                        WHEN r.wish = 6 THEN 6 ELSE g.wish END,
            state = CASE WHEN r.runner_id IS NULL THEN g.wish ELSE r.state END,
-           finished_at = CASE WHEN r.runner_id IS NULL AND g.wish = 6 THEN now() END,
+           finished_at = CASE WHEN r.runner_id IS NULL AND g.wish = 6
+                              THEN GREATEST(now(), r.created_at, r.started_at) END,
            reason = g.reason
       FROM given AS g
      WHERE r.request_id = g.request_id
