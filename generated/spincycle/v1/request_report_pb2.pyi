@@ -76,7 +76,9 @@ class FinishRequest(_message.Message):
     """Why, where that is not plain. Shortened to 4 KiB when it is stored."""
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ended, by the runner's clock."""
+        """When it ended, by the clock of the request managers' database as the runner estimates it. A time
+        before the request's creation or start is replaced by that one.
+        """
 
     def __init__(
         self,

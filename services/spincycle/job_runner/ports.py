@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -54,8 +53,11 @@ class Journal(Protocol):
 class Reporter(Protocol):
     """The request manager, as a runner sees it. What is handed over is sent until it is taken."""
 
-    def finished(self, report: FinishReport) -> None:
-        """The chain has ended. Every entry of it is committed."""
+    def finished(self, report: FinishReport, running_time: int) -> None:
+        """The chain, which ran here for so many nanoseconds, has ended.
+
+        Every entry of it is committed.
+        """
         ...
 
     def suspended(self, suspended: SuspendedJobChain) -> None:
@@ -120,7 +122,7 @@ class Surroundings:
     Attributes:
         places: room for running jobs.
         draw: random numbers from 0 up to, but not including, 1.
-        clock: nanoseconds since 1970, UTC.
+        new_clock: makes the clock of one chain: nanoseconds since 1970, UTC, never set back.
     """
 
     journal: Journal
@@ -130,4 +132,4 @@ class Surroundings:
     places: Places
     workshop: Workshop
     draw: Callable[[], float]
-    clock: Callable[[], int] = time.time_ns
+    new_clock: Callable[[], Callable[[], int]]

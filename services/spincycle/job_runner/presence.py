@@ -10,11 +10,13 @@ from typing import Protocol
 
 import grpc
 import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceStub,
 )
+from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.lease import Lease
 from spincycle.pulse import Pulse
@@ -22,6 +24,7 @@ from spincycle.request_id import RequestIds
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
 from spincycle.version import VERSION
+from spincycle.wire.times import get_nanoseconds
 
 TIMEOUT = 3.0
 """Seconds for one call."""
@@ -70,6 +73,7 @@ class Presence:
         held: HeldChains,
         oldest_unacknowledged: Callable[[], float],
         lease: Lease,
+        clock: DatabaseClock,
         dial: Dial = open_channel,
     ) -> None:
         self._address = request_manager
@@ -80,6 +84,7 @@ class Presence:
         self._expected: dict[str, int] = {}
         self._oldest_unacknowledged = oldest_unacknowledged
         self._lease = lease
+        self._clock = clock
         self._channel = dial(request_manager)
         self._stub = RunnerCoordinationServiceStub(self._channel)
         self._ids = RequestIds()
@@ -140,7 +145,7 @@ class Presence:
         )
         told = False
         while True:
-            asked_at = self._lease.now()
+            asked_at, sent_at = self._lease.now(), self._clock.monotonic()
             try:
                 response = await self._stub.Register(request, timeout=TIMEOUT)
             except grpc.aio.AioRpcError as failure:
@@ -154,6 +159,7 @@ class Presence:
                 self.pulse.beat()
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
+            self._note_time(sent_at, response.stored_at)
             self._interval = response.beat_interval.ToTimedelta().total_seconds()
             self._silence_limit = response.silence_limit.ToTimedelta().total_seconds()
             self._lease.renew(asked_at, self._silence_limit)
@@ -171,7 +177,7 @@ class Presence:
             await asyncio.sleep(wait)
             self.pulse.begin()
             lag = max(0.0, loop.time() - asleep - wait)
-            beaten_at = self._lease.now()
+            beaten_at, sent_at = self._lease.now(), self._clock.monotonic()
             try:
                 wishes = await self._stub.Heartbeat(self._sign_of_life(lag), timeout=TIMEOUT)
             except grpc.aio.AioRpcError as failure:
@@ -182,6 +188,7 @@ class Presence:
                 # Soon again: the next one goes to another request manager, if there is one.
                 wait = min(RETRY_INTERVAL, self._interval)
                 continue
+            self._note_time(sent_at, wishes.stored_at)
             self._lease.renew(beaten_at, self._silence_limit)
             self._answered_at = loop.time()
             wait = 0.0 if self._reconcile(wishes) else self._interval
@@ -189,6 +196,11 @@ class Presence:
                 self._chains.stop(request_id, "")
             for request_id in wishes.suspend_request_ids:
                 self._chains.suspend(request_id)
+
+    def _note_time(self, sent_at: int, stored_at: Timestamp) -> None:
+        """Note the database's time, unless an older request manager responded."""
+        if nanoseconds := get_nanoseconds(stored_at):
+            self._clock.answered(sent_at, nanoseconds)
 
     def _reconcile(self, response: coordination_pb2.HeartbeatResponse) -> bool:
         """Note what the next heartbeat lists; return whether it follows at once."""

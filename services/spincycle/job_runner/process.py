@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 
@@ -18,6 +17,7 @@ from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.contained import contained_task
+from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
@@ -69,6 +69,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
 
     journal = JournalStream(config.job_log, dial)
     lease = Lease()
+    clock = DatabaseClock()
     # A chain that is here may have any number of jobs, whose ends would all have to wait.
     places = Places(config.max_jobs or None, lambda: lease.holds() and not journal.full)
     journal.on_room(places.serve)
@@ -85,10 +86,10 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         places=places,
         workshop=Workshop(
             threads=threads,
-            clock=time.time_ns,
             stop_policy=StopPolicy(config.stop_limit),
         ),
         draw=random.random,
+        new_clock=clock.for_chain,
     )
     runner = JobRunner(around, config.max_chains or None)
     identity = Identity(
@@ -106,6 +107,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         HeldChains(runner.epochs, outbox.unstored_ends),
         lambda: journal.oldest_unacknowledged,
         lease,
+        clock,
         dial,
     )
     service = JobRunnerService(runner, watchers, lambda: presence.runner_id, address)

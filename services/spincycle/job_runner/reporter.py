@@ -28,8 +28,8 @@ class OutboxReporter:
         self._moved: dict[str, tuple[int, int, int]] = {}
         self._due = False
 
-    def finished(self, report: FinishReport) -> None:
-        """A chain has ended."""
+    def finished(self, report: FinishReport, running_time: int) -> None:
+        """A chain has ended that ran here for so many nanoseconds."""
         self._moved.pop(report.request_id, None)
         message = Message()
         finish = message.finish
@@ -39,6 +39,7 @@ class OutboxReporter:
         finish.epoch = report.epoch
         finish.reason = report.reason
         set_nanoseconds(finish.finished_at, report.finished_at)
+        message.running_time.FromNanoseconds(running_time)
         self._outbox.put(report.request_id, message)
 
     def suspended(self, suspended: SuspendedJobChain) -> None:

@@ -52,11 +52,9 @@ class Workshop:
     Attributes:
         threads: threads for jobs that block.
         leftovers: tasks of jobs that were given up, kept from vanishing half-way.
-        clock: nanoseconds since 1970, UTC.
     """
 
     threads: Threads
-    clock: Callable[[], int]
     stop_policy: StopPolicy = field(default_factory=StopPolicy)
     limits: OutputLimits = field(default_factory=OutputLimits)
     leftovers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -79,19 +77,29 @@ class Observer(Protocol):
 
 
 class RunningTry:
-    """Runs a job once. Whatever the job does, `observer.ended` is called exactly once."""
+    """Runs a job once. Whatever the job does, `observer.ended` is called exactly once.
+
+    `clock` is the one of its chain.
+    """
 
     __slots__ = (
-        "_cancelled", "_data", "_ended", "_loop", "_observer", "_report_due", "_started_at",
-        "_stop_error", "_stopping", "_task", "_timed_out", "_timers", "_workshop", "job",
+        "_cancelled", "_clock", "_data", "_ended", "_loop", "_observer", "_report_due",
+        "_started_at", "_stop_error", "_stopping", "_task", "_timed_out", "_timers",
+        "_workshop", "job",
     )  # fmt: skip
 
     def __init__(
-        self, job: Job, data: dict[str, Value], workshop: Workshop, observer: Observer
+        self,
+        job: Job,
+        data: dict[str, Value],
+        workshop: Workshop,
+        clock: Callable[[], int],
+        observer: Observer,
     ) -> None:
         self.job = job
         self._data = data
         self._workshop = workshop
+        self._clock = clock
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -173,7 +181,7 @@ class RunningTry:
             return told(f"status failed: {type(error).__name__}: {told(error)}")
 
     def _begun(self, timeout: float | None) -> None:
-        self._started_at = self._workshop.clock()
+        self._started_at = self._clock()
         if timeout is not None:
             self._later(timeout, self._time_out)
         self.job.output = None
@@ -230,7 +238,7 @@ class RunningTry:
             error = f"{error}; {self._stop_error}" if error else self._stop_error
         end.error = error
         end.started_at = self._started_at
-        end.finished_at = self._workshop.clock()
+        end.finished_at = self._clock()
         end.timed_out = self._timed_out
         self._observer.ended(self, end)
 

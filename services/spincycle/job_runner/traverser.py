@@ -70,9 +70,9 @@ class Traverser:
     """
 
     __slots__ = (
-        "_around", "_counts", "_dismissed", "_events", "_gone", "_handling", "_hands_over", "_held",
-        "_in_line", "_jobs", "_last_words", "_left", "_objects", "_over", "_state", "_timers",
-        "_tries", "epoch", "request_id",
+        "_around", "_began_at", "_clock", "_counts", "_dismissed", "_events", "_gone",
+        "_handling", "_hands_over", "_held", "_in_line", "_jobs", "_last_words", "_left",
+        "_objects", "_over", "_state", "_timers", "_tries", "epoch", "request_id",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,8 @@ class Traverser:
         self._jobs = chain.jobs
         self._state = state
         self._around = around
+        self._clock = around.new_clock()
+        self._began_at = self._clock()
         self._gone = gone
         self._tries: dict[str, RunningTry] = {}
         self._in_line: dict[str, None] = {}
@@ -105,8 +107,9 @@ class Traverser:
 
     def start(self) -> None:
         """Begin, once."""
-        number, now = self._state.record.number, self._around.clock()
-        self._around.events.begun(ChainBegun(self.request_id, self.epoch, number, now))
+        self._began_at = self._clock()
+        number = self._state.record.number
+        self._around.events.begun(ChainBegun(self.request_id, self.epoch, number, self._began_at))
         self._handle(self._state.start)
 
     def stop(self, reason: str) -> None:
@@ -214,7 +217,7 @@ class Traverser:
             for event in self._events:  # Grows while it is walked.
                 if self._dismissed:
                     break
-                for command in event(self._around.clock()):
+                for command in event(self._clock()):
                     self._carry_out(command)
         except StaleEpoch as error:
             self._fenced(error)
@@ -254,7 +257,7 @@ class Traverser:
                     self._timers.pop(token).cancel()
             case Finish(report):
                 self._dismissed = self._over = True
-                self._around.reporter.finished(report)
+                self._report_end(report)
             case Suspend(suspended):
                 self._dismissed = self._over = True
                 self._around.reporter.suspended(suspended)
@@ -273,7 +276,7 @@ class Traverser:
             self._not_started(job_id, f"problem creating job runner: {error}")
         else:
             job.attempt = Attempt(command.try_, command.key)
-            running = RunningTry(job, data, self._around.workshop, self)
+            running = RunningTry(job, data, self._around.workshop, self._clock, self)
             self._tries[job_id] = running
             running.begin(planned.timeout)
 
@@ -318,7 +321,7 @@ class Traverser:
                 request_id=self.request_id,
                 epoch=self.epoch,
                 state=State.FAIL,
-                finished_at=self._around.clock(),
+                finished_at=self._clock(),
                 finished_jobs=finished,
                 rolled_back_jobs=rolled_back,
                 reason=reason,
@@ -356,15 +359,18 @@ class Traverser:
         self._left = True
         self._tell_that_it_left()
         if self._last_words is not None:
-            self._around.reporter.finished(self._last_words)
+            self._report_end(self._last_words)
         self._gone(self)
+
+    def _report_end(self, report: FinishReport) -> None:
+        self._around.reporter.finished(report, report.finished_at - self._began_at)
 
     def _tell_that_it_left(self) -> None:
         left = ChainLeft(
             self.request_id,
             self.epoch,
             self._state.record.number,
-            self._around.clock(),
+            self._clock(),
             all_told=self._over and not self._held,
         )
         self._held.drop()

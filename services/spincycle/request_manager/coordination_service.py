@@ -25,6 +25,7 @@ from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
 from spincycle.shortening import shortened
 from spincycle.v1 import request_report_pb2
+from spincycle.wire.times import to_timestamp
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -68,7 +69,7 @@ class RunnerCoordinationService(
                 "not connected over one; set advertise to host:port",
                 "address",
             )
-        await self._presence.register(
+        stored = await self._presence.register(
             Registration(
                 runner_id=request.runner_id,
                 address=request.address,
@@ -82,6 +83,7 @@ class RunnerCoordinationService(
         response = coordination_pb2.RegisterResponse()
         response.beat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
         response.silence_limit.FromTimedelta(timedelta(seconds=self._silence_limit))
+        response.stored_at.CopyFrom(to_timestamp(stored.at))
         return response
 
     async def Heartbeat(
@@ -98,7 +100,9 @@ class RunnerCoordinationService(
             )
         )
         response = coordination_pb2.HeartbeatResponse(
-            stop_request_ids=wishes.stop, suspend_request_ids=wishes.suspend
+            stop_request_ids=wishes.stop,
+            suspend_request_ids=wishes.suspend,
+            stored_at=to_timestamp(wishes.stored.at),
         )
         if request.HasField("missing_chains"):
             missing = _epochs(request.missing_chains)

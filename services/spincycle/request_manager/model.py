@@ -278,7 +278,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of a request as its runner reports it; epoch 0 means that none is known."""
+    """The end of a request as its runner reports it; epoch 0 means that none is known.
+
+    Attributes:
+        running_time: seconds for which the runner ran its chain; 0 if it did not measure that.
+    """
 
     request_id: str
     epoch: int
@@ -286,6 +290,7 @@ class Finished:
     finished_at: datetime
     finished_jobs: int
     reason: str = ""
+    running_time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import asyncpg
 import orjson
@@ -36,8 +35,6 @@ from spincycle.request_manager.stored_args import NO_ARGS, StoredArgs
 from spincycle.rpc.limits import REASON_BYTES
 from spincycle.shortening import shortened
 from spincycle.state import State
-
-R = TypeVar("R", Finished, Progressed, Suspended)
 
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 """Later than any request."""
@@ -286,6 +283,7 @@ class RequestStore:
             **_identities(reports),
             states=[int(report.state) for report in reports],
             finished_ats=[report.finished_at for report in reports],
+            running_times=[_seconds(report.running_time) for report in reports],
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from spincycle.chain.remaining_job_types import RemainingJobTypes
@@ -32,11 +34,14 @@ from spincycle.v1 import (
     suspended_job_chain_pb2,
 )
 from spincycle.wire.states import decode_state
-from spincycle.wire.times import from_timestamp
+from spincycle.wire.times import from_timestamp, get_seconds
 from spincycle.wire.values import to_value
 
 _MOST_JOBS = 2**31 - 1
 _MOST_BIGINT = 2**63 - 1
+
+MAX_RUNNING_TIME = 100 * 365.25 * 86_400
+"""Most seconds for which a chain can have run."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -133,7 +138,8 @@ def decode_report(message: coordination_pb2.RunnerReport) -> Report:
     """
     match message.WhichOneof("report"):
         case "finish":
-            return decode_finish(message.finish)
+            running_time = _running_time(message.running_time)
+            return replace(decode_finish(message.finish), running_time=running_time)
         case "progress":
             progress = message.progress
             return Progressed(
@@ -155,6 +161,15 @@ def decode_report(message: coordination_pb2.RunnerReport) -> Report:
                 _storable(remaining.types(suspended.sequence_tries)),
             )
     raise InvalidInput("a report must hold progress, an end or a saved state", "report")
+
+
+def _running_time(duration: Duration) -> float:
+    seconds = get_seconds(duration)
+    if not 0 <= seconds <= MAX_RUNNING_TIME:
+        raise InvalidInput(
+            f"a chain cannot have run for {seconds:g} s; at most 100 years", "running_time"
+        )
+    return seconds
 
 
 async def join_suspended(

@@ -118,11 +118,13 @@ class Reports:
 
     def __init__(self) -> None:
         self.ends: dict[str, list[FinishReport]] = {}
+        self.running_times: dict[str, int] = {}
         self.saved: dict[str, list[SuspendedJobChain]] = {}
         self.counts: list[tuple[int, int]] = []
         self._news = asyncio.Event()
 
-    def finished(self, report: FinishReport) -> None:
+    def finished(self, report: FinishReport, running_time: int) -> None:
+        self.running_times[report.request_id] = running_time
         self.ends.setdefault(report.request_id, []).append(report)
         self._news.set()
 
@@ -198,7 +200,7 @@ class Stage:
     def open(self) -> None:
         """A runner anew, for example after the settings have changed."""
         ticks = iter(range(1_000, 10**9))
-        self.workshop = Workshop(Threads(self.threads), lambda: next(ticks), self.policy)
+        self.workshop = Workshop(Threads(self.threads), self.policy)
         around = Surroundings(
             journal=self.journal,
             reporter=self.reports,
@@ -207,7 +209,7 @@ class Stage:
             places=Places(self.places),
             workshop=self.workshop,
             draw=float,
-            clock=lambda: next(ticks),
+            new_clock=lambda: lambda: next(ticks),
         )
         self.runner = JobRunner(around, self.max_chains)
 

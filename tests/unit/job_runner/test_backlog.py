@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -44,7 +45,7 @@ async def test_jobs_wait_while_too_much_waits_for_the_job_log() -> None:
 
 async def test_a_runner_takes_no_chain_while_too_much_waits_for_the_job_log() -> None:
     journal = JournalStream("127.0.0.1:1")
-    around = Surroundings(journal, *cast(Any, [None] * 6))
+    around = Surroundings(journal, *cast(Any, [None] * 6), new_clock=lambda: time.time_ns)
     runner = JobRunner(around)
     number = 0
     while not journal.full:

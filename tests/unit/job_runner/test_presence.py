@@ -13,6 +13,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceServicer,
     add_RunnerCoordinationServiceServicer_to_server,
 )
+from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.presence import Identity, Presence
@@ -50,12 +51,14 @@ class Manager(RunnerCoordinationServiceServicer):
         self.gone: set[str] = set()
         self.answers: list[coordination_pb2.HeartbeatResponse] = []
         self.interval = 0.01
+        self.time = 0
 
     async def Register(self, request, context):  # type: ignore[no-untyped-def]
         self.registered.append(request.runner_id)
         response = coordination_pb2.RegisterResponse()
         response.beat_interval.FromNanoseconds(int(self.interval * 1e9))
         response.silence_limit.FromSeconds(3600)
+        response.stored_at.FromSeconds(self.time)
         return response
 
     async def Heartbeat(self, request, context):  # type: ignore[no-untyped-def]
@@ -64,7 +67,9 @@ class Manager(RunnerCoordinationServiceServicer):
             await abort(context, RunnerUnknown(request.runner_id))
         if self.fails:
             await context.abort(grpc.StatusCode.INTERNAL, "as the test says")
-        return self.answers.pop(0) if self.answers else coordination_pb2.HeartbeatResponse()
+        response = self.answers.pop(0) if self.answers else coordination_pb2.HeartbeatResponse()
+        response.stored_at.FromSeconds(self.time)
+        return response
 
 
 @pytest.fixture
@@ -78,9 +83,30 @@ async def manager() -> AsyncIterator[tuple[Manager, str]]:
     await server.stop(0)
 
 
-def presence(address: str, chains: Chains, lease: Lease) -> Presence:
+def presence(
+    address: str, chains: Chains, lease: Lease, clock: DatabaseClock | None = None
+) -> Presence:
     held = HeldChains(lambda: chains.held, dict)
-    return Presence(address, Identity("here:1", 0, 0, ()), chains, held, lambda: 0.0, lease)
+    clock = clock or DatabaseClock()
+    return Presence(address, Identity("here:1", 0, 0, ()), chains, held, lambda: 0.0, lease, clock)
+
+
+async def test_chains_have_the_time_that_answers_to_registrations_and_heartbeats_carry(
+    manager: tuple[Manager, str],
+) -> None:
+    manager[0].time = 1_000
+    manager[0].interval = 0.1
+    clock = DatabaseClock()
+    present = presence(manager[1], Chains(), Lease(), clock)
+    running = asyncio.create_task(present.run())
+    await until(lambda: present.known)
+    assert 999 < clock.for_chain()() / 1e9 < 1_100
+
+    manager[0].time = 2_000_000
+
+    await until(lambda: 1_999_999 < clock.for_chain()() / 1e9 < 2_000_100)
+    running.cancel()
+    await present.close()
 
 
 async def test_an_answered_beat_renews_the_lease(manager: tuple[Manager, str]) -> None:

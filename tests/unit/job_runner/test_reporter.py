@@ -50,8 +50,9 @@ async def test_an_end_is_told_at_once_and_no_progress_after_it() -> None:
     box = Box()
     reporter = OutboxReporter(box, interval=0.01)  # type: ignore[arg-type]
     reporter.progress("one", 1, 1, 0)
-    reporter.finished(_end("one"))
+    reporter.finished(_end("one"), running_time=1_500_000_000)
     assert [report.WhichOneof("report") for report in box.put_in] == ["finish"]
+    assert box.put_in[0].running_time.ToNanoseconds() == 1_500_000_000
 
     reporter.progress("two", 1, 1, 0)
     await until(lambda: len(box.put_in) == 2)

@@ -298,3 +298,15 @@ async def test_nothing_is_published_while_nobody_watches_but_it_is_counted(stage
     await stage.reports.end()
 
     assert [event.sequence_number for event in stage.watcher.events] == [number_of(2, 0)]
+
+
+async def test_a_chain_and_its_tries_last_as_long_as_the_clock_of_the_chain_says(
+    stage: Stage,
+) -> None:
+    report = await stage.run(chain("a > b"))
+
+    for entry in stage.journal.entries:
+        assert entry.started_at < entry.finished_at
+    began = report.finished_at - stage.reports.running_times["request"]
+    assert began < stage.journal.entries[0].started_at
+    assert stage.journal.entries[-1].finished_at < report.finished_at

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import request_report_pb2 as _request_report_pb2
@@ -87,23 +88,31 @@ class RegisterResponse(_message.Message):
 
     BEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     SILENCE_LIMIT_FIELD_NUMBER: _builtins.int
+    STORED_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def beat_interval(self) -> _duration_pb2.Duration:
         """Time between two heartbeats."""
 
     @_builtins.property
     def silence_limit(self) -> _duration_pb2.Duration:
-        """Time without a heartbeat after which the runner is evicted."""
+        """Time without a heartbeat after which the runner is evicted. Request managers measure it by
+        their own monotonic clocks.
+        """
+
+    @_builtins.property
+    def stored_at(self) -> _timestamp_pb2.Timestamp:
+        """The database's time when it stored the registration; see HeartbeatResponse.stored_at."""
 
     def __init__(
         self,
         *,
         beat_interval: _duration_pb2.Duration | None = ...,
         silence_limit: _duration_pb2.Duration | None = ...,
+        stored_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "silence_limit", b"silence_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "silence_limit", b"silence_limit", "stored_at", b"stored_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "silence_limit", b"silence_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "silence_limit", b"silence_limit", "stored_at", b"stored_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,6 +252,7 @@ class HeartbeatResponse(_message.Message):
     LIST_CHAINS_FIELD_NUMBER: _builtins.int
     EXPECTED_CHAINS_FIELD_NUMBER: _builtins.int
     ABANDONED_CHAINS_FIELD_NUMBER: _builtins.int
+    STORED_AT_FIELD_NUMBER: _builtins.int
     list_chains: _builtins.bool
     """True if the digest differs from that of the requests that are RUNNING on the runner. The
     runner sends another heartbeat at once, with held_chains.
@@ -267,6 +277,13 @@ class HeartbeatResponse(_message.Message):
         abandons them without a report.
         """
 
+    @_builtins.property
+    def stored_at(self) -> _timestamp_pb2.Timestamp:
+        """The database's time when it stored the heartbeat. The runner estimates from it by how much its
+        own clock differs, and reports times of the database's clock. Unset by older request managers;
+        times are then those of the runner's clock.
+        """
+
     def __init__(
         self,
         *,
@@ -275,10 +292,11 @@ class HeartbeatResponse(_message.Message):
         list_chains: _builtins.bool = ...,
         expected_chains: _abc.Iterable[Global___ChainEpoch] | None = ...,
         abandoned_chains: _abc.Iterable[Global___ChainEpoch] | None = ...,
+        stored_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stored_at", b"stored_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_chains", b"abandoned_chains", "expected_chains", b"expected_chains", "list_chains", b"list_chains", "stop_request_ids", b"stop_request_ids", "suspend_request_ids", b"suspend_request_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_chains", b"abandoned_chains", "expected_chains", b"expected_chains", "list_chains", b"list_chains", "stop_request_ids", b"stop_request_ids", "stored_at", b"stored_at", "suspend_request_ids", b"suspend_request_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -321,6 +339,7 @@ class RunnerReport(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
+    RUNNING_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def progress(self) -> _request_report_pb2.RequestProgress:
         """Progress of a running request."""
@@ -333,16 +352,23 @@ class RunnerReport(_message.Message):
     def suspended(self) -> _suspended_job_chain_pb2.SuspendedJobChain:
         """The request was suspended in this state."""
 
+    @_builtins.property
+    def running_time(self) -> _duration_pb2.Duration:
+        """With finish: for how long the runner ran the chain, by its monotonic clock, at most 100 years.
+        The request has lasted at least as long, whatever the clocks say. Unset by older runners.
+        """
+
     def __init__(
         self,
         *,
         progress: _request_report_pb2.RequestProgress | None = ...,
         finish: _request_report_pb2.FinishRequest | None = ...,
         suspended: _suspended_job_chain_pb2.SuspendedJobChain | None = ...,
+        running_time: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "progress", b"progress", "report", b"report", "suspended", b"suspended"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "progress", b"progress", "report", b"report", "running_time", b"running_time", "suspended", b"suspended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "progress", b"progress", "report", b"report", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "progress", b"progress", "report", b"report", "running_time", b"running_time", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_report: _TypeAlias = _typing.Literal["progress", "finish", "suspended"]  # noqa: Y015
     _WhichOneofArgType_report: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015

@@ -1,11 +1,13 @@
 -- name: finish_requests
 -- Ends requests whose runner says so. A report can overtake the note that the runner took the
--- request, so PENDING and SUSPENDED ones count as running here. A runner's clock may be behind: no
--- request ends before it was created.
+-- request, so PENDING and SUSPENDED ones count as running here. Whatever the clocks say, a request
+-- lasted at least as long as the runner measured that it ran its chain.
 UPDATE request_manager.requests AS r
    SET state = g.state,
-       started_at = COALESCE(r.started_at, GREATEST(LEAST(g.finished_at, now()), r.created_at)),
-       finished_at = GREATEST(g.finished_at, r.created_at),
+       started_at = COALESCE(r.started_at, GREATEST(LEAST(g.finished_at, now()) - g.running_time,
+                                                    r.created_at)),
+       finished_at = GREATEST(g.finished_at,
+                              COALESCE(r.started_at, r.created_at) + g.running_time),
        finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
        rolled_back_jobs = 0,
        reason = CASE WHEN g.reason = '' AND g.state = 6 THEN r.reason ELSE g.reason END,
@@ -14,8 +16,9 @@ UPDATE request_manager.requests AS r
        orphaned = false,
        wish = NULL
   FROM unnest(:request_ids::text[], :epochs::bigint[], :states::smallint[],
-              :finished_ats::timestamptz[], :finished_jobs::integer[], :reasons::text[])
-    AS g (request_id, epoch, state, finished_at, finished_jobs, reason)
+              :finished_ats::timestamptz[], :running_times::interval[],
+              :finished_jobs::integer[], :reasons::text[])
+    AS g (request_id, epoch, state, finished_at, running_time, finished_jobs, reason)
  WHERE r.request_id = g.request_id
    AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
 RETURNING r.request_id, r.max_running IS NOT NULL AS limited;
@@ -44,7 +47,7 @@ WITH given AS (
 ), suspended AS (
     UPDATE request_manager.requests AS r
        SET state = CASE WHEN r.wish = 6 THEN 6 ELSE 7 END,
-           finished_at = CASE WHEN r.wish = 6 THEN now() END,
+           finished_at = CASE WHEN r.wish = 6 THEN GREATEST(now(), r.created_at, r.started_at) END,
            finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
            reason = CASE WHEN r.wish IS NULL THEN g.reason ELSE r.reason END,
            wish = NULLIF(r.wish, 6),
