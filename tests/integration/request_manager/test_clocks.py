@@ -1,0 +1,282 @@
+"""The clock of the database is set while requests run; `make chaos` does that to all services."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+from tests.database_time import DatabaseTime
+from tests.integration.request_manager.conftest import (
+    Manager,
+    ShelvedJobLog,
+    SteeredRunner,
+    running_manager,
+    until,
+)
+from tests.postgres_fixtures import PostgresServer
+
+from spincycle.dev.keeper import Keeper
+from spincycle.dev.marked import MARK
+from spincycle.dev.postgres import EmbeddedPostgres
+from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.request_manager.dispatch import DispatchPolicy
+from spincycle.request_manager.recovery import RecoveryPolicy
+from spincycle.request_manager.setbacks import LONGEST_WAIT
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import request_pb2, state_pb2
+
+HOUR = 3600
+
+COMPLETE = state_pb2.STATE_COMPLETE
+FAIL = state_pb2.STATE_FAIL
+RUNNING = state_pb2.STATE_RUNNING
+STOPPED = state_pb2.STATE_STOPPED
+SUSPENDED = state_pb2.STATE_SUSPENDED
+
+LEASE = timedelta(seconds=DispatchPolicy().lease)
+
+GIVEN = """
+UPDATE request_manager.requests
+   SET runner_id = $2, epoch = 1, claimed_until = now() + $3 WHERE request_id = $1
+"""
+CLAIMED = """
+UPDATE request_manager.requests
+   SET runner_id = 'dead', epoch = 5, orphaned = true, claimed_until = now() + $2
+ WHERE request_id = $1
+"""
+WAITS = "UPDATE request_manager.requests SET not_before = now() + $2 WHERE request_id = $1"
+
+
+@pytest.fixture(scope="module")
+def clocked() -> Iterator[tuple[PostgresServer, DatabaseTime]]:
+    directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
+    keeper = Keeper(directory, remove=[directory])
+    time = DatabaseTime(directory)
+    embedded = EmbeddedPostgres(directory, {**os.environ, **time.environment, MARK: str(directory)})
+    try:
+        asyncio.run(embedded.start())
+        yield PostgresServer(embedded), time
+    finally:
+        asyncio.run(embedded.stop())
+        shutil.rmtree(directory)
+        keeper.dismiss()
+
+
+@pytest.fixture
+def postgres(clocked: tuple[PostgresServer, DatabaseTime]) -> PostgresServer:
+    return clocked[0]
+
+
+@pytest.fixture
+def database_time(clocked: tuple[PostgresServer, DatabaseTime]) -> Iterator[DatabaseTime]:
+    yield clocked[1]
+    clocked[1].set(0)
+
+
+@pytest.fixture
+async def manager(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
+) -> AsyncIterator[Manager]:
+    """A request manager that gives up no runner for its silence."""
+    patient = replace(config, silence_limit=3600.0)
+    async with running_manager(patient, job_log[0]) as running:
+        yield running
+
+
+@pytest.fixture
+async def session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
+    yield connection
+    await connection.close()
+
+
+async def test_a_runner_that_dies_as_the_clock_goes_back_is_given_up_in_time(
+    config: RequestManagerConfig,
+    job_log: tuple[ShelvedJobLog, str],
+    database_time: DatabaseTime,
+) -> None:
+    hasty = replace(config, silence_limit=1.0)
+    async with running_manager(hasty, job_log[0]) as manager:
+        await manager.register(SteeredRunner("dies"))
+        request_id = (await manager.create()).request.id
+        await manager.until_state(request_id, RUNNING)
+        database_time.set(-HOUR)
+        other = await manager.register(SteeredRunner("other"))
+
+        await until(lambda: beaten_and_resumed(manager, other, request_id))
+
+
+async def beaten_and_resumed(manager: Manager, runner: SteeredRunner, request_id: str) -> bool:
+    await beat(manager, runner.runner_id)
+    return request_id in runner.resumed
+
+
+async def beat(manager: Manager, runner_id: str) -> coordination_pb2.HeartbeatResponse:
+    return await manager.coordination.Heartbeat(
+        coordination_pb2.HeartbeatRequest(runner_id=runner_id)
+    )
+
+
+async def test_a_runner_that_beats_is_not_given_up_wherever_the_clock_goes(
+    config: RequestManagerConfig,
+    job_log: tuple[ShelvedJobLog, str],
+    database_time: DatabaseTime,
+) -> None:
+    hasty = replace(config, silence_limit=2.0)
+    async with running_manager(hasty, job_log[0]) as manager:
+        await manager.register(SteeredRunner("dies"))
+        await manager.register(SteeredRunner("beats"))
+        session = await asyncpg.connect(manager.config.database.dsn.reveal())
+
+        async def one_is_gone() -> bool:
+            database_time.set(random.choice([-HOUR, -9, 0, 9, HOUR]))
+            await beat(manager, "beats")
+            gone = "SELECT gone_at FROM request_manager.runners WHERE runner_id = 'dies'"
+            return await session.fetchval(gone) is not None
+
+        await until(one_is_gone)
+        await beat(manager, "beats")
+        await session.close()
+
+
+@pytest.mark.parametrize("statement", ["given", "orphaned"])
+async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_goes_back(
+    manager: Manager,
+    session: asyncpg.Connection,
+    database_time: DatabaseTime,
+    statement: str,
+) -> None:
+    request_id = (await manager.create()).request.id
+    if statement == "given":
+        await session.execute(GIVEN, request_id, "runner", LEASE)
+    else:
+        await session.execute(CLAIMED, request_id, LEASE)
+    database_time.set(-HOUR)
+
+    runner = await manager.register(SteeredRunner("runner"))
+
+    await until(lambda: request_id in runner.chains)
+
+
+async def test_the_wait_after_lost_runners_ends_though_the_clock_goes_back(
+    manager: Manager, session: asyncpg.Connection, database_time: DatabaseTime
+) -> None:
+    request_id = (await manager.create()).request.id
+    await session.execute(WAITS, request_id, timedelta(seconds=LONGEST_WAIT))
+    database_time.set(-HOUR)
+
+    runner = await manager.register(SteeredRunner("runner"))
+
+    await until(lambda: request_id in runner.chains)
+
+
+async def test_no_claim_and_no_wait_is_so_long_that_it_is_taken_for_one_before_the_clock_was_set(
+    manager: Manager, session: asyncpg.Connection
+) -> None:
+    assert max(DispatchPolicy().lease, RecoveryPolicy().lease, RecoveryPolicy().again) <= 8
+    held = [(await manager.create()).request.id for _ in range(3)]
+    await session.execute(GIVEN, held[0], "runner", LEASE)
+    await session.execute(CLAIMED, held[1], LEASE)
+    await session.execute(WAITS, held[2], timedelta(seconds=LONGEST_WAIT))
+    free = [(await manager.create()).request.id for _ in range(2)]
+    await session.execute(GIVEN, free[0], "runner", timedelta(0))
+    await session.execute(CLAIMED, free[1], timedelta(0))
+
+    runner = await manager.register(SteeredRunner("runner"))
+
+    await until(lambda: set(free) <= runner.chains.keys())
+    assert not set(held) & runner.chains.keys()
+
+
+async def test_heartbeats_are_answered_with_the_time_of_the_database(
+    manager: Manager, session: asyncpg.Connection, database_time: DatabaseTime
+) -> None:
+    database_time.set(-HOUR)
+    await manager.register(SteeredRunner("runner"))
+
+    before = await session.fetchval("SELECT clock_timestamp()")
+    response = await beat(manager, "runner")
+    after = await session.fetchval("SELECT clock_timestamp()")
+
+    stored_at = response.stored_at.ToNanoseconds() / 1e9
+    assert before.timestamp() <= stored_at <= after.timestamp()
+
+
+@pytest.mark.parametrize("end", [COMPLETE, FAIL, STOPPED, SUSPENDED])
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_duration_is_negative_wherever_the_clock_goes(
+    manager: Manager, database_time: DatabaseTime, end: int, seed: int
+) -> None:
+    draw = random.Random(seed)
+    runner = await manager.register(SteeredRunner("runner"))
+
+    for jump in (-HOUR, draw.randrange(-HOUR, HOUR), HOUR):
+        database_time.set(draw.randrange(-HOUR, HOUR))
+        request_id = (await manager.create()).request.id
+        database_time.set(jump)
+        await manager.until_state(request_id, RUNNING)
+        database_time.set(draw.randrange(-HOUR, HOUR))
+        running_time = await ended(manager, runner, request_id, end, draw.randrange(100))
+
+        request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
+        created, started, finished = times(request)
+        assert created <= started
+        assert started + running_time <= finished
+
+
+def times(request: request_pb2.Request) -> tuple[float, float, float]:
+    """Seconds of creation, start and end."""
+    moments = (request.created_at, request.started_at, request.finished_at)
+    created, started, finished = (moment.ToMicroseconds() / 1e6 for moment in moments)
+    return created, started, finished
+
+
+async def ended(
+    manager: Manager, runner: SteeredRunner, request_id: str, end: int, seconds: int
+) -> float:
+    """End a request after so many seconds by its runner's clock; answer for how long it ran."""
+    report = coordination_pb2.RunnerReport()
+    stop = rpc.StopRequest(request_id=request_id)
+    epoch = runner.chains[request_id]
+    if end == SUSPENDED:
+        # It is stopped as it is suspended: the database notes the end.
+        await manager.stub.Stop(stop)
+        chain = await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
+        report.suspended.request_id, report.suspended.epoch = request_id, epoch
+        report.suspended.job_chain.CopyFrom(chain.job_chain)
+        seconds = 0
+    else:
+        report.finish.request_id, report.finish.epoch = request_id, epoch
+        report.finish.state = end  # type: ignore[assignment]
+        report.finish.finished_at.FromSeconds(1_000_000_000)
+        report.running_time.FromSeconds(seconds)
+    response = await manager.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))
+    assert not response.results[0].HasField("refused"), response
+    await manager.until_state(request_id, STOPPED if end == SUSPENDED else end)
+    return seconds
+
+
+@pytest.mark.parametrize("seconds", [-1, 10**10])
+async def test_a_running_time_that_cannot_be_is_refused(manager: Manager, seconds: int) -> None:
+    runner = await manager.register(SteeredRunner("runner"))
+    request_id = (await manager.create()).request.id
+    await manager.until_state(request_id, RUNNING)
+    report = coordination_pb2.RunnerReport()
+    report.finish.request_id, report.finish.epoch = request_id, runner.chains[request_id]
+    report.finish.state = COMPLETE
+    report.finish.finished_at.GetCurrentTime()
+    report.running_time.FromSeconds(seconds)
+
+    response = await manager.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))
+
+    assert response.results[0].refused.reason == "INVALID_INPUT"
