@@ -17,6 +17,8 @@ import structlog
 from spincycle.errors import DatabaseUnavailable, RunnerUnreachable, SpinCycleError
 from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.claim_store import ClaimStore
+from spincycle.request_manager.claims import ClaimMonitor
 from spincycle.request_manager.model import Assigned, Requirements, Waiting
 from spincycle.request_manager.runner_client import Answer, RunnerClient
 from spincycle.request_manager.runners import FULL_FOR, UNREACHABLE_FOR, RunnerDirectory
@@ -45,7 +47,7 @@ class DispatchPolicy:
         batch: most requests in one of them.
         sweep_interval: seconds between two looks for requests that wait.
         lease: seconds in which a request that was given to a runner must be accepted, or it is
-            sent again; longer than a runner has to answer.
+            sent again, by each request manager's own clock; longer than a runner has to answer.
     """
 
     flights: int = 4
@@ -68,12 +70,14 @@ class Dispatcher:
     def __init__(
         self,
         store: RequestStore,
+        claims: ClaimStore,
         runners: RunnerDirectory,
         changes: Changes,
         recover: Callable[[Sequence[Assigned]], Awaitable[None]],
         policy: DispatchPolicy,
     ) -> None:
         self._store = store
+        self._claims = claims
         self._runners = runners
         self._changes = changes
         self._recover = recover
@@ -139,12 +143,14 @@ class Dispatcher:
         A runner that has it says so again. So this may follow on anything that went wrong
         with the first sending, the death of the request manager included.
         """
+        claims = ClaimMonitor(self._policy.lease)
         while True:
             await asyncio.sleep(self._policy.sweep_interval)
             try:
-                forgotten = await self._store.claim_unaccepted(
-                    self._policy.lease, self._policy.batch
-                )
+                ended = claims.ended(await self._claims.unaccepted())[: self._policy.batch]
+                if not ended:
+                    continue
+                forgotten = await self._claims.take_over(ended, self._policy.lease)
                 if forgotten:
                     structlog.get_logger().warning("sent again", requests=len(forgotten))
                     self.answers["sent again"] += len(forgotten)

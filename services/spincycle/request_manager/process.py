@@ -27,6 +27,7 @@ from spincycle.request_manager.again import Again, ChainCode
 from spincycle.request_manager.catching_up import CatchingUp, Stores
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.claim_store import ClaimStore
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.control import Control
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
@@ -119,7 +120,12 @@ class RequestManager:
             policy,
         )
         self.dispatcher = Dispatcher(
-            store, self._runners, self.changes, self.recovery.recover_unanswered, DispatchPolicy()
+            store,
+            ClaimStore(database),
+            self._runners,
+            self.changes,
+            self.recovery.recover_unanswered,
+            DispatchPolicy(),
         )
         control = Control(store, self._runners, self.dispatcher, self.changes)
         code = ChainCode(

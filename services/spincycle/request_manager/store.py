@@ -215,7 +215,7 @@ class RequestStore:
         """
         given_at, pairs = time.monotonic(), _pairs(runner_by_request)
         rows = await self._database.fetch("assign_requests", **pairs, lease=_seconds(lease))
-        return [_assigned(row, given_at) for row in rows]
+        return [assigned(row, given_at) for row in rows]
 
     async def assign_limited(
         self, runner_by_request: dict[str, str], lease: float
@@ -225,12 +225,7 @@ class RequestStore:
         async with self._database.transaction() as session:
             await session.execute("lock_limits")
             rows = await session.fetch("assign_limited_requests", **pairs, lease=_seconds(lease))
-        return [_assigned(row, given_at) for row in rows]
-
-    async def claim_unaccepted(self, lease: float, batch: int) -> list[Assigned]:
-        """Claim requests that a live runner was given and has not accepted for a while."""
-        rows = await self._database.fetch("claim_unaccepted", lease=_seconds(lease), batch=batch)
-        return [_assigned(row) for row in rows]
+        return [assigned(row, given_at) for row in rows]
 
     async def unassign(self, assigned: Sequence[Assigned]) -> dict[str, State]:
         """Take requests back from runners that refused them; answer their states by id."""
@@ -390,7 +385,8 @@ def _orphan(row: asyncpg.Record) -> Orphan:
     return Orphan(row["request_id"], row["epoch"], row["runner_id"] or "", row["losses_since"])
 
 
-def _assigned(row: asyncpg.Record, given_at: float = float("-inf")) -> Assigned:
+def assigned(row: asyncpg.Record, given_at: float = float("-inf")) -> Assigned:
+    """A request that a row says is assigned; by this process if `given_at` is given."""
     return Assigned(row["request_id"], row["runner_id"], row["epoch"], row["resumed"], given_at)
 
 

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from spincycle.dev.keeper import Keeper
 from spincycle.dev.marked import MARK
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.dispatch import DispatchPolicy
 from spincycle.request_manager.recovery import RecoveryPolicy
@@ -61,11 +63,13 @@ WAITS = "UPDATE request_manager.requests SET not_before = now() + $2 WHERE reque
 def clocked() -> Iterator[tuple[PostgresServer, DatabaseTime]]:
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
     keeper = Keeper(directory, remove=[directory])
-    time = DatabaseTime(directory)
-    embedded = EmbeddedPostgres(directory, {**os.environ, **time.environment, MARK: str(directory)})
+    clock = DatabaseTime(directory)
+    embedded = EmbeddedPostgres(
+        directory, {**os.environ, **clock.environment, MARK: str(directory)}
+    )
     try:
         asyncio.run(embedded.start())
-        yield PostgresServer(embedded), time
+        yield PostgresServer(embedded), clock
     finally:
         asyncio.run(embedded.stop())
         shutil.rmtree(directory)
@@ -149,18 +153,36 @@ async def test_a_runner_that_beats_is_not_given_up_wherever_the_clock_goes(
         await session.close()
 
 
-@pytest.mark.parametrize("statement", ["given", "orphaned"])
-async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_goes_back(
-    manager: Manager,
-    session: asyncpg.Connection,
+@pytest.mark.parametrize("jump", [-HOUR, HOUR])
+async def test_what_was_not_accepted_is_sent_again_after_the_lease_wherever_the_clock_goes(
+    config: RequestManagerConfig,
+    job_log: tuple[ShelvedJobLog, str],
     database_time: DatabaseTime,
-    statement: str,
+    monkeypatch: pytest.MonkeyPatch,
+    jump: int,
+) -> None:
+    policy = DispatchPolicy(lease=3.0, sweep_interval=0.2)
+    monkeypatch.setattr(process, "DispatchPolicy", lambda: policy)
+    patient = replace(config, silence_limit=3600.0)
+    async with running_manager(patient, job_log[0]) as manager:
+        session = await asyncpg.connect(manager.config.database.dsn.reveal())
+        request_id = (await manager.create()).request.id
+        given_at = time.monotonic()
+        await session.execute(GIVEN, request_id, "runner", timedelta(seconds=policy.lease))
+        await session.close()
+        database_time.set(jump)
+
+        runner = await manager.register(SteeredRunner("runner"))
+
+        await until(lambda: request_id in runner.chains)
+        assert time.monotonic() - given_at >= policy.lease
+
+
+async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_goes_back(
+    manager: Manager, session: asyncpg.Connection, database_time: DatabaseTime
 ) -> None:
     request_id = (await manager.create()).request.id
-    if statement == "given":
-        await session.execute(GIVEN, request_id, "runner", LEASE)
-    else:
-        await session.execute(CLAIMED, request_id, LEASE)
+    await session.execute(CLAIMED, request_id, LEASE)
     database_time.set(-HOUR)
 
     runner = await manager.register(SteeredRunner("runner"))
@@ -184,18 +206,15 @@ async def test_no_claim_and_no_wait_is_so_long_that_it_is_taken_for_one_before_t
     manager: Manager, session: asyncpg.Connection
 ) -> None:
     assert max(DispatchPolicy().lease, RecoveryPolicy().lease, RecoveryPolicy().again) <= 8
-    held = [(await manager.create()).request.id for _ in range(3)]
-    await session.execute(GIVEN, held[0], "runner", LEASE)
-    await session.execute(CLAIMED, held[1], LEASE)
-    await session.execute(WAITS, held[2], timedelta(seconds=LONGEST_WAIT))
-    free = [(await manager.create()).request.id for _ in range(2)]
-    await session.execute(GIVEN, free[0], "runner", timedelta(0))
-    await session.execute(CLAIMED, free[1], timedelta(0))
+    claimed, waits, free = [(await manager.create()).request.id for _ in range(3)]
+    await session.execute(CLAIMED, claimed, LEASE)
+    await session.execute(WAITS, waits, timedelta(seconds=LONGEST_WAIT))
+    await session.execute(CLAIMED, free, timedelta(0))
 
     runner = await manager.register(SteeredRunner("runner"))
 
-    await until(lambda: set(free) <= runner.chains.keys())
-    assert not set(held) & runner.chains.keys()
+    await until(lambda: free in runner.chains)
+    assert not {claimed, waits} & runner.chains.keys()
 
 
 async def test_heartbeats_are_answered_with_the_time_of_the_database(

@@ -63,7 +63,7 @@ class Written:
 async def given(runner: Refusing | None, seconds_ago: float) -> Written:
     """What becomes of a request that was given to the runner so long ago and is sent now."""
     written: Any = Written(runner)
-    dispatcher = Dispatcher(written, written, Changes(), written.recover, POLICY)
+    dispatcher = Dispatcher(written, written, written, Changes(), written.recover, POLICY)
     one = Assigned("r1", "full", 1, resumed=False, given_at=time.monotonic() - seconds_ago)
     await dispatcher._give_all([one], {"r1": b"chain"})
     assert isinstance(written, Written)
@@ -106,7 +106,7 @@ class Places:
 async def test_requests_get_places_in_their_order_whatever_they_require() -> None:
     unused: Any = None
     runners: Any = Places()
-    dispatcher = Dispatcher(unused, runners, Changes(), unused, POLICY)
+    dispatcher = Dispatcher(unused, unused, runners, Changes(), unused, POLICY)
 
     chosen, _ = await dispatcher.choose({"first": SLEEP, "second": COPY, "third": SLEEP})
 

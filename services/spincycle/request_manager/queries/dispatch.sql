@@ -83,22 +83,24 @@ UPDATE request_manager.requests AS r
                                       AND a.runner_id IS NOT NULL)
 RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
+-- name: unaccepted_requests
+-- Claims on requests that were given to a runner which lives and has not said that it has them.
+SELECT o.request_id, o.epoch, o.claimed_until
+  FROM request_manager.requests AS o
+  JOIN request_manager.runners AS n USING (runner_id)
+ WHERE o.state IN (1, 7) AND n.gone_at IS NULL AND NOT o.orphaned
+ LIMIT 10000;
+
 -- name: claim_unaccepted
--- Requests that were given to a runner which lives and has not said that it has them: whoever
--- gave them to it died, or could not note the answer. They stay as they are given. A claim of more
--- than 8 s has ended, as in claim_orphans.
+-- Claims requests whose claims have ended, unless somebody claimed them since: whoever gave them to
+-- their runner died, or could not note the answer. They stay as they are given.
 UPDATE request_manager.requests AS r
    SET claimed_until = now() + :lease::interval
-  FROM (SELECT o.request_id
-          FROM request_manager.requests AS o
-          JOIN request_manager.runners AS n USING (runner_id)
-         WHERE o.state IN (1, 7) AND n.gone_at IS NULL AND NOT o.orphaned
-           AND (o.claimed_until BETWEEN now() AND now() + interval '8 seconds') IS NOT TRUE
-         ORDER BY o.priority DESC, o.request_id
-         LIMIT :batch
-           FOR UPDATE OF o SKIP LOCKED) AS forgotten
- WHERE r.request_id = forgotten.request_id
-   AND r.state IN (1, 7) AND r.runner_id IS NOT NULL
+  FROM unnest(:request_ids::text[], :epochs::bigint[], :untils::timestamptz[])
+    AS c (request_id, epoch, until)
+ WHERE r.request_id = c.request_id AND r.epoch = c.epoch
+   AND r.claimed_until IS NOT DISTINCT FROM c.until
+   AND r.state IN (1, 7) AND r.runner_id IS NOT NULL AND NOT r.orphaned
 RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
 -- name: unassign_requests
