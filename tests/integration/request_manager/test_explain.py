@@ -14,6 +14,7 @@ from tests.integration.request_manager.conftest import (
     ShelvedJobLog,
     SteeredRunner,
     add_job_log,
+    another,
     running_manager,
     until,
 )
@@ -135,6 +136,21 @@ async def test_a_runner_that_does_not_respond_is_named_and_the_journal_is_read(
         (chain.jobs[2].id, PARENTS),
     ]
     assert response.jobs[0].message == response.waits_for
+
+
+async def test_a_request_manager_that_has_just_started_says_that_silence_may_have_lasted_longer(
+    manager: Manager, job_log: tuple[FrozenJobLog, str]
+) -> None:
+    request_id = await running_on(manager, FrozenRunner("r1"))
+    async with running_manager(another(manager.config), job_log[0]) as started:
+        response = await explain(started, request_id)
+        assert "does not respond; its last heartbeat was at least " in response.waits_for
+
+        beat = coordination_pb2.HeartbeatRequest(runner_id="r1")
+        await started.coordination.Heartbeat(beat)
+
+        response = await explain(started, request_id)
+        assert silence(response.waits_for, "does not respond").startswith("After 3600 s of silence")
 
 
 async def test_a_request_to_be_stopped_says_that_the_eviction_of_its_runner_stops_it(

@@ -46,7 +46,7 @@ class Database:
         return heartbeat
 
     def live(self) -> Sequence[LiveRunner]:
-        return list(self._runners.values())
+        return list(reversed(self._runners.values()))
 
     def heartbeats(self) -> Mapping[str, Heartbeat]:
         return {id_: runner.heartbeat for id_, runner in self._runners.items()}

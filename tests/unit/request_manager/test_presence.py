@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from spincycle.request_manager.changes import Changes
+from spincycle.request_manager.recovery import RecoveryPolicy
+from spincycle.request_manager.reports import Presence
+from spincycle.request_manager.runner_store import Registration, SignOfLife, Stored, Wishes
+from spincycle.request_manager.silence import Heartbeat, Silence, SilenceMonitor
+
+RUNNER = Registration("r", "here:1", 0, 0, (), "")
+SIGN = SignOfLife("r", 0, 0, draining=False, leaving=False, behind=0.0)
+
+
+class Rows:
+    """Stores every heartbeat under the next number."""
+
+    number = 0
+
+    async def register(self, runner: Registration) -> Stored:
+        self.number += 1
+        return Stored(Heartbeat("this", self.number), datetime(2026, 1, 1, tzinfo=UTC))
+
+    async def beat(self, sign: SignOfLife) -> Wishes:
+        return Wishes((), (), 0, await self.register(RUNNER))
+
+    def forget(self) -> None: ...
+
+
+async def test_registrations_and_heartbeats_that_this_request_manager_received_count_at_once() -> (
+    None
+):
+    now = 100.0
+    monitor = SilenceMonitor(RecoveryPolicy().limits, lambda: now)
+    rows: Any = Rows()
+    presence = Presence(rows, rows, monitor, Changes(), lambda: None)
+
+    await presence.register(RUNNER)
+    now += 5.0
+    assert monitor.silence("r") == Silence(5.0, is_exact=True)
+    await presence.beat(SIGN)
+    now += 1.0
+
+    assert monitor.silence("r") == Silence(1.0, is_exact=True)
