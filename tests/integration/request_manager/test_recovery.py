@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 
@@ -11,6 +12,7 @@ from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
     SteeredRunner,
+    add_job_log,
     another,
     running_manager,
     until,
@@ -49,6 +51,43 @@ async def test_requests_of_a_silent_runner_go_on_elsewhere_under_a_new_epoch(
     await until(lambda: request_id in other.resumed)
     assert other.chains[request_id] > 1
     assert manager.job_log.fences[request_id] < other.chains[request_id]
+
+
+class HangingJobLog(ShelvedJobLog):
+    """A job log that responds to no call of Fence; `hanging` is how many wait for it."""
+
+    hanging = 0
+
+    async def Fence(self, request, context):  # type: ignore[no-untyped-def]
+        self.hanging += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.hanging -= 1
+
+
+async def test_a_runner_is_given_up_while_requests_of_another_one_take_long_to_be_rebuilt(
+    config: RequestManagerConfig,
+) -> None:
+    job_log = HangingJobLog()
+    server = grpc.aio.server()
+    add_job_log(job_log, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    hasty = replace(config, silence_limit=0.4, job_log=f"127.0.0.1:{port}")
+    try:
+        async with running_manager(hasty, job_log) as manager:
+            await manager.register(SteeredRunner("first"))
+            request_id = (await manager.create()).request.id
+            await manager.until_state(request_id, RUNNING)
+            await until(lambda: job_log.hanging)
+
+            await manager.register(SteeredRunner("second"))
+
+            await registered_when_given_up(manager, "second")
+            assert job_log.hanging == 1
+    finally:
+        await server.stop(0)
 
 
 async def test_a_late_report_of_a_runner_that_was_given_up_is_refused(manager: Manager) -> None:
