@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from tests.chaos.cluster import Cluster
 from tests.chaos.load import Load
 from tests.chaos.member import Member
+from tests.chaos.setback import Setback
 from tests.chaos.witness import Testimony, collect, contradictions, recovery_times
+
+from spincycle.state import FINAL
 
 RECOVERED_WITHIN = 15.0
 """Seconds within which the requests of a dead runner must go on: the promise."""
@@ -23,10 +26,15 @@ SETTLED_WITHIN = 120.0
 
 @dataclass
 class Storm:
-    """Load, faults and what came of them."""
+    """Load, faults and what came of them.
+
+    Attributes:
+        stopped: requests that the test stopped: they end in whatever state.
+    """
 
     cluster: Cluster
     load: Load
+    stopped: set[str] = field(default_factory=set)
     deaths: list[tuple[int, float]] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
 
@@ -64,8 +72,8 @@ class Storm:
         for member in self.cluster.members:
             await member.until_ready()
 
-    async def verdict(self) -> Verdict:
-        """Look at everything from outside."""
+    async def verdict(self, setback: Setback | None = None) -> Verdict:
+        """Look at everything from outside; `setback` is what the database lost meanwhile."""
         connection = await self.cluster.connect()
         try:
             testimony = await collect(
@@ -89,7 +97,14 @@ class Storm:
             for line in member.log.read_text(errors="replace").splitlines()
             if "Traceback" in line
         ]
-        wrong = [*self.load.wrong, *lost, *died, *surprises, *contradictions(testimony)]
+        stopped = [testimony.requests.pop(request_id) for request_id in self.stopped]
+        going = [
+            f"{request.request_id} is {request.state.name}, and was stopped"
+            for request in stopped
+            if request.state not in FINAL
+        ]
+        broken = setback.contradictions(testimony) if setback else contradictions(testimony)
+        wrong = [*self.load.wrong, *lost, *died, *surprises, *going, *broken]
         return Verdict(testimony, wrong, recovery_times(testimony, self.deaths))
 
 

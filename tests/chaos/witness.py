@@ -18,7 +18,8 @@ from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceS
 MAY_FAIL = frozenset({"once", "busy", "again"})
 
 _JOURNAL = """
-SELECT request_id, job_id, try, position, epoch, sequence_id, sequence_try, state, final, error,
+SELECT request_id, job_id, try, position, epoch, started_at, sequence_id, sequence_try, state,
+       final, error,
        extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 AS committed_at
   FROM job_log.entries ORDER BY request_id, position
 """
@@ -39,6 +40,7 @@ class Entry:
     try_: int
     position: int
     epoch: int
+    started_at: int
     sequence_id: str
     sequence_try: int
     state: State
@@ -69,16 +71,22 @@ class Testimony:
     chains: dict[str, job_chain_pb2.JobChain] = field(default_factory=dict)
 
 
-async def collect(connection: asyncpg.Connection, address: str, marks: list[Mark]) -> Testimony:
-    """Read the journal with its commit times, the requests, and the chains as they are shown."""
-    entries = [
+async def read_journal(connection: asyncpg.Connection) -> list[Entry]:
+    """All entries with their commit times, in the order of each journal."""
+    return [
         Entry(
             row["request_id"], row["job_id"], row["try"], row["position"], row["epoch"],
+            row["started_at"],
             row["sequence_id"], row["sequence_try"], State(row["state"]), row["final"],
             row["error"], row["committed_at"],
         )
         for row in await connection.fetch(_JOURNAL)
     ]  # fmt: skip
+
+
+async def collect(connection: asyncpg.Connection, address: str, marks: list[Mark]) -> Testimony:
+    """Read the journal with its commit times, the requests, and the chains as they are shown."""
+    entries = await read_journal(connection)
     requests = {
         row["request_id"]: Ended(
             row["request_id"],
@@ -116,8 +124,8 @@ def contradictions(testimony: Testimony) -> Iterator[str]:
         its, began = entries[request_id], starts[request_id]
         yield from _ends(request, chain, its)
         yield from _advances(request_id, its)
-        yield from _repeats(request_id, its, began)
-        yield from _hurries(chain, its, began)
+        yield from repeats(request_id, its, began, its)
+        yield from hurries(chain, its, began)
         yield from _doubles(chain, began, stops)
 
 
@@ -153,8 +161,13 @@ def _advances(request_id: str, its: list[Entry]) -> Iterator[str]:
             yield f"{request_id}: {job_id} completed {count} times in sequence try {sequence_try}"
 
 
-def _repeats(request_id: str, its: list[Entry], began: list[Mark]) -> Iterator[str]:
-    """A job ran although its completion was on record, and no retry of its sequence began."""
+def repeats(
+    request_id: str, its: list[Entry], began: list[Mark], known: list[Entry]
+) -> Iterator[str]:
+    """A job ran although its completion was on record, and no retry of its sequence began.
+
+    `known` are the entries that its runner may have known, lost ones included.
+    """
     for mark in began:
         done = [
             entry
@@ -172,7 +185,7 @@ def _repeats(request_id: str, its: list[Entry], began: list[Mark]) -> Iterator[s
             and entry.state is State.FAIL
             and entry.final
             and entry.committed_at <= mark.at
-            for entry in its
+            for entry in known
         )
         if not retried:
             yield (
@@ -181,7 +194,7 @@ def _repeats(request_id: str, its: list[Entry], began: list[Mark]) -> Iterator[s
             )
 
 
-def _hurries(chain: job_chain_pb2.JobChain, its: list[Entry], began: list[Mark]) -> Iterator[str]:
+def hurries(chain: job_chain_pb2.JobChain, its: list[Entry], began: list[Mark]) -> Iterator[str]:
     """A job started before the completion of a parent was committed."""
     parents = _working_parents(chain)
     committed: dict[str, float] = {}

@@ -281,9 +281,10 @@ class EmbeddedPostgres:
     async def _ensure_database(self) -> None:
         connection = await asyncpg.connect(self.dsn("postgres"))
         try:
-            await connection.execute(f"CREATE DATABASE {DATABASE}")
-        except asyncpg.DuplicateDatabaseError:
-            pass
+            # A standby has the databases of its primary, and cannot create any.
+            query = "SELECT true FROM pg_database WHERE datname = $1"
+            if not await connection.fetchval(query, DATABASE):
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
         finally:
             await connection.close()
 
