@@ -52,7 +52,7 @@ class Standby:
         await until(lambda: connection.fetchval("SELECT true FROM pg_stat_wal_receiver"))
         await connection.close()
 
-    async def cut_off(self) -> None:
+    async def fall_behind(self) -> None:
         """Let nothing more of the primary arrive."""
         connection = await asyncpg.connect(self._server.dsn())
         await connection.execute("ALTER SYSTEM SET primary_conninfo = ''")

@@ -12,3 +12,58 @@ all services are ended with SIGTERM, `pg_restore --clean`, all are started.
 """
 
 from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.chaos.backup import CopiedSchemas, DumpedSchemas
+from tests.chaos.cluster import Cluster
+from tests.chaos.load import Load
+from tests.chaos.setback_storm import SetbackStorm
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
+
+beneath_running_services_or_stopped_ones = pytest.mark.parametrize(
+    "backup", [CopiedSchemas, DumpedSchemas], ids=["running", "stopped"]
+)
+
+Backup = type[CopiedSchemas] | type[DumpedSchemas]
+
+
+async def restore(cluster: Cluster, load: Load, backup: Backup, *schemas: str) -> SetbackStorm:
+    """Lose a runner between backup and restore, and wait until all has ended."""
+    storm = SetbackStorm(cluster, load, backup(cluster, schemas))
+
+    async def lose_a_runner() -> None:
+        await storm.storm.kill(cluster.job_runners[0])
+        await asyncio.sleep(6)
+
+    await storm.happen(in_between=lose_a_runner)
+    return storm
+
+
+@beneath_running_services_or_stopped_ones
+async def test_requests_end_and_no_journalled_job_runs_again_if_the_journal_is_ahead_of_the_rows(
+    cluster: Cluster, load: Load, backup: Backup
+) -> None:
+    storm = await restore(cluster, load, backup, "request_manager")
+
+    await storm.verdict(entries=False)
+
+
+@beneath_running_services_or_stopped_ones
+async def test_requests_end_although_their_journals_are_behind_the_rows(
+    cluster: Cluster, load: Load, backup: Backup
+) -> None:
+    storm = await restore(cluster, load, backup, "job_log")
+
+    await storm.verdict(requests=False)
+
+
+@beneath_running_services_or_stopped_ones
+async def test_all_that_a_restored_backup_has_goes_on_and_nothing_else_does(
+    cluster: Cluster, load: Load, backup: Backup
+) -> None:
+    storm = await restore(cluster, load, backup, "request_manager", "job_log")
+
+    await storm.verdict()

@@ -17,16 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 from tests.chaos.cluster import Cluster
-from tests.chaos.explained import explaining
 from tests.chaos.load import Load
-from tests.chaos.setback import Setback
+from tests.chaos.setback_storm import SetbackStorm, has_not_ended
 from tests.chaos.standby import Standby
-from tests.chaos.storm import Storm
 from tests.waiting import until
 
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -34,155 +31,52 @@ from spincycle.v1 import request_pb2, state_pb2
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
-FOR_EVER = 3_600_000
-"""Milliseconds of a job that ends only if it is stopped."""
-
 LIST_RUNNING = rpc.ListRequest(filter=request_pb2.RequestFilter(states=[state_pb2.STATE_RUNNING]))
 
 
 @pytest.fixture
-async def failover(cluster: Cluster, load: Load) -> AsyncIterator[Failover]:
+async def failover(cluster: Cluster, load: Load) -> AsyncIterator[SetbackStorm]:
     standby = Standby(cluster)
     await standby.start()
-    yield Failover(cluster, load, standby)
+    yield SetbackStorm(cluster, load, standby)
     await standby.stop()
 
 
-class Failover:
-    """A promotion of a standby that lags, under load."""
-
-    def __init__(self, cluster: Cluster, load: Load, standby: Standby) -> None:
-        self.cluster = cluster
-        self.load = load
-        self.standby = standby
-        self.storm = Storm(cluster, load)
-        self.setback = Setback(0.0, [])
-        self.lost: list[str] = []
-        self.texts: list[str] = []
-
-    async def happen(
-        self,
-        while_cut_off: Callable[[], Awaitable[None]],
-        afterwards: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Fail over under load, and wait until all that the database knows has ended.
-
-        A request that runs for ever is kept and then stopped, another one is lost.
-        """
-
-        async def faults() -> None:
-            await asyncio.sleep(2)
-            kept = await self._run_for_ever()
-            await asyncio.sleep(1)
-            await self.standby.cut_off()
-            lost = await self._run_for_ever()
-            await while_cut_off()
-            await asyncio.sleep(3)
-            self.setback = await self.standby.take_over()
-            connection = await self.cluster.connect()
-            self.lost = await self.setback.forget_lost(connection, self.load)
-            await connection.close()
-            assert lost in self.lost
-            assert kept not in self.lost
-            await afterwards()
-            await self.stop(kept)
-            await asyncio.sleep(3)
-
-        async with explaining(self.load) as explained:
-            await self.storm.blow(faults, rate=8, ms=200)
-        self.texts = [f"{count} x {text}" for text, count in explained.texts.items()]
-        assert explained.empty == []
-
-    async def stop(self, request_id: str) -> None:
-        """Stop a request, unless it has just ended."""
-        stop = rpc.StopRequest(request_id=request_id)
-        if await has_not_ended(self.load.stub.Stop(stop, timeout=30, wait_for_ready=True)):
-            self.storm.stopped.add(request_id)
-
-    async def verdict(self) -> None:
-        """Assert that nothing is stuck, that nothing was repeated, and that nothing is left."""
-        verdict = await self.storm.verdict(self.setback)
-        lost_entries = self.setback.lost_entries(verdict.testimony)
-        print(
-            f"{verdict.figures()}; lost: {len(self.lost)} requests, {len(lost_entries)} entries",
-            dict(self.load.answers),
-            *self.texts,
-            sep="\n",
-        )
-        assert verdict.wrong == []
-        assert self.lost
-        assert lost_entries
-        await until(self._runners_are_empty)
-
-    async def _run_for_ever(self) -> str:
-        request_id = await self.load.create("sleeping", FOR_EVER)
-
-        async def runs() -> bool:
-            response = await self.load.stub.Get(rpc.GetRequest(request_id=request_id))
-            return response.request.state == state_pb2.STATE_RUNNING
-
-        await until(runs)
-        return request_id
-
-    async def _runners_are_empty(self) -> bool:
-        response = await self.load.stub.GetRunning(rpc.GetRunningRequest(), timeout=10)
-        connection = await self.cluster.connect()
-        query = "SELECT sum(chains + jobs) FROM request_manager.runners WHERE gone_at IS NULL"
-        held = await connection.fetchval(query)
-        await connection.close()
-        return not response.status.jobs and held == 0
-
-
-async def has_not_ended(call: Awaitable[object]) -> bool:
-    """Whether a stop, suspension or resumption was accepted; it is not once a request has ended."""
-    try:
-        await call
-    except grpc.aio.AioRpcError as failure:
-        if failure.code() is not grpc.StatusCode.FAILED_PRECONDITION:
-            raise
-        return False
-    return True
-
-
-async def nothing() -> None:
-    """No fault besides."""
-
-
 async def test_all_that_a_promoted_standby_knows_ends_and_what_it_lost_is_dropped(
-    failover: Failover,
+    failover: SetbackStorm,
 ) -> None:
-    await failover.happen(nothing, nothing)
+    await failover.happen()
 
     await failover.verdict()
 
 
 async def test_requests_go_on_although_a_promoted_standby_does_not_know_their_runners(
-    failover: Failover,
+    failover: SetbackStorm,
 ) -> None:
     async def restart_runners() -> None:
         for runner in failover.cluster.job_runners:
             await runner.end(signal.SIGTERM)
             runner.start()
 
-    await failover.happen(restart_runners, nothing)
+    await failover.happen(in_between=restart_runners)
 
     await failover.verdict()
 
 
 async def test_requests_go_on_although_a_promoted_standby_does_not_know_of_their_recovery(
-    failover: Failover,
+    failover: SetbackStorm,
 ) -> None:
     async def lose_a_runner() -> None:
         await failover.storm.kill(failover.cluster.job_runners[0])
         await asyncio.sleep(8)
 
-    await failover.happen(lose_a_runner, nothing)
+    await failover.happen(in_between=lose_a_runner)
 
     await failover.verdict()
 
 
 async def test_a_stop_or_suspension_just_after_a_promotion_takes_effect(
-    failover: Failover,
+    failover: SetbackStorm,
 ) -> None:
     load, held = failover.load, []
 
@@ -207,6 +101,6 @@ async def test_a_stop_or_suspension_just_after_a_promotion_takes_effect(
             resume = rpc.ResumeRequest(request_id=request_id)
             await has_not_ended(load.stub.Resume(resume, timeout=30))
 
-    await failover.happen(nothing, stop_and_suspend)
+    await failover.happen(afterwards=stop_and_suspend)
 
     await failover.verdict()
