@@ -37,6 +37,7 @@ class Shape:
     job_runners: int = 2
     job_logs: int = 2
     gateway: bool = True
+    gateways: int = 1
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     planted: Mapping[str, str] = field(default_factory=dict)
 
@@ -187,12 +188,12 @@ class Cluster:
                     ADVERTISE=reach.get((str(number), "JR"), ""),
                 )
             )
-        if self.shape.gateway:
+        for number in range(self.shape.gateways if self.shape.gateway else 0):
             self.gateways.append(
                 member(
                     "GATEWAY",
                     "gateway",
-                    0,
+                    number,
                     free_port(),
                     REQUEST_MANAGER=self.internal_address("RM"),
                     JOB_LOG=self.internal_address("JL"),

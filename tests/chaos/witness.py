@@ -260,7 +260,7 @@ def recovery_times(
         for mark in testimony.marks:
             if mark.pid == pid and mark.at <= died_at:
                 open_jobs[mark.request_id, mark.job_id] = mark.event == START
-        for request_id in {request for (request, _), running in open_jobs.items() if running}:
+        for request_id in _running(open_jobs) & testimony.requests.keys():
             again = [
                 mark.at
                 for mark in testimony.marks
@@ -271,3 +271,7 @@ def recovery_times(
             waited = min(after) - died_at if after else float("inf")
             times.append((waited, request_id, died_at))
     return sorted(times, reverse=True)
+
+
+def _running(open_jobs: dict[tuple[str, str], bool]) -> set[str]:
+    return {request_id for (request_id, _), running in open_jobs.items() if running}

@@ -30,6 +30,11 @@ class Follower:
         self.ended = False
         self.news = asyncio.Condition()
 
+    @property
+    def cursor(self) -> str:
+        """The last cursor that was told."""
+        return self._asked.cursor
+
     async def run(self) -> None:
         """Follow until the stream ends by itself."""
         while not self.ended:

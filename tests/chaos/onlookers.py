@@ -1,0 +1,92 @@
+"""Clients of every kind that look on: streams and calls, over gRPC and over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from tests.chaos.cluster import Cluster
+from tests.chaos.http_clients import HttpCaller, HttpWatcher, watching
+from tests.integration.streams.follower import Follower, check_order, following
+
+NEVER = 60.0
+"""Seconds after which something that has not come about counts as stuck."""
+
+EACH = 4
+"""Clients of each kind, so that one of them has to do with each copy of a service."""
+
+
+class Onlookers:
+    """Watchers of all requests, and callers, all of which go elsewhere if one copy is mute."""
+
+    def __init__(
+        self, followers: list[Follower], watchers: list[HttpWatcher], callers: list[HttpCaller]
+    ) -> None:
+        self._followers = followers
+        self._watchers = watchers
+        self._callers = callers
+
+    async def until_end_is_known(self, request_id: str) -> dict[str, float]:
+        """Wait until everybody knows that a request has ended; return the longest waits."""
+        conditions: list[tuple[str, Callable[[], Awaitable[bool] | bool]]] = []
+        for follower, watcher, caller in zip(
+            self._followers, self._watchers, self._callers, strict=True
+        ):
+            conditions += [
+                ("Watch", partial(follower.has_ended, request_id)),
+                ("HTTP events", partial(watcher.has_told_the_end_of, request_id)),
+                ("HTTP calls", partial(caller.has_ended, request_id)),
+            ]
+        waits: dict[str, float] = {}
+        seconds = await asyncio.gather(*(_seconds_until(holds) for _, holds in conditions))
+        for (kind, _), waited in zip(conditions, seconds, strict=True):
+            waits[kind] = max(waited, waits.get(kind, 0.0))
+        return waits
+
+    def has_missed(self, request_id: str) -> bool:
+        """Whether a watcher was not told the end of a request."""
+        told = [follower.has_ended(request_id) for follower in self._followers]
+        told += [watcher.has_told_the_end_of(request_id) for watcher in self._watchers]
+        return not all(told)
+
+    def check_order(self) -> None:
+        """Nothing but snapshots was told twice."""
+        for follower in self._followers:
+            check_order(follower, snapshots_come_again=True)
+        for watcher in self._watchers:
+            assert watcher.repeated == []
+
+    def connections(self) -> int:
+        """How many streams were opened."""
+        return sum(each.connections for each in [*self._followers, *self._watchers])
+
+
+@asynccontextmanager
+async def looking_on(cluster: Cluster) -> AsyncIterator[Onlookers]:
+    """Onlookers at work."""
+    gateways = [f"http://{gateway.service.address}" for gateway in cluster.gateways]
+    orders = [gateways[number % 2 :] + gateways[: number % 2] for number in range(EACH)]
+    async with AsyncExitStack() as stack:
+        followers, watchers, callers = [], [], []
+        for order in orders:
+            follower = await stack.enter_async_context(following(cluster.request_manager))
+            # A stream of all requests can be taken up again once it has a cursor.
+            await follower.until(lambda f=follower: bool(f.cursor))
+            followers.append(follower)
+            watchers.append(await stack.enter_async_context(watching(order)))
+            callers.append(HttpCaller(order))
+            stack.push_async_callback(callers[-1].close)
+        yield Onlookers(followers, watchers, callers)
+
+
+async def _seconds_until(condition: Callable[[], Awaitable[bool] | bool]) -> float:
+    began = time.monotonic()
+    async with asyncio.timeout(NEVER):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return time.monotonic() - began
+            await asyncio.sleep(0.1)
