@@ -110,7 +110,9 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         clock,
         dial,
     )
-    service = JobRunnerService(runner, watchers, lambda: presence.runner_id, address)
+    service = JobRunnerService(
+        runner, watchers, lambda: presence.runner_id, address, outbox.unstored_ends
+    )
     internal.serve(
         RpcService(
             "spincycle.internal.v1.JobRunnerService",

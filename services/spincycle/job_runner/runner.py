@@ -181,6 +181,11 @@ class JobRunner:
         held = self._chains.get(request_id)
         return list(islice(held.current.waits(), limit)) if held else None
 
+    def waits_for(self, request_id: str) -> str:
+        """What a chain as a whole waits for; empty if for nothing, or if it is not here."""
+        held = self._chains.get(request_id)
+        return held.current.waits_for() if held else ""
+
     def describe(
         self, request_id: str, tell: Callable[[ChainView], None]
     ) -> Callable[[], None] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -45,9 +45,15 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     """Translates calls for the runner; see the contract for what each does."""
 
     def __init__(
-        self, runner: JobRunner, watchers: Watchers, runner_id: Callable[[], str], address: str
+        self,
+        runner: JobRunner,
+        watchers: Watchers,
+        runner_id: Callable[[], str],
+        address: str,
+        unstored_ends: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._runner = runner
+        self._unstored_ends = unstored_ends
         self._watchers = watchers
         self._runner_id = runner_id
         self._address = address
@@ -137,9 +143,17 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self, request: rpc.ExplainChainRequest, context: Context
     ) -> rpc.ExplainChainResponse:
         waits = self._runner.waits(request.request_id, MAX_WAITS)
-        if waits is None:
+        if waits is not None:
+            return rpc.ExplainChainResponse(
+                jobs=[encode_wait(wait) for wait in waits],
+                waits_for=self._runner.waits_for(request.request_id),
+            )
+        if request.request_id not in self._unstored_ends():
             raise RequestNotFound(request.request_id)
-        return rpc.ExplainChainResponse(jobs=[encode_wait(wait) for wait in waits])
+        return rpc.ExplainChainResponse(
+            waits_for=f"runner {self._runner_id()} has reported how the chain ended; no request "
+            "manager has stored that yet"
+        )
 
     async def WatchJobs(
         self, request: rpc.WatchJobsRequest, context: Context

@@ -142,6 +142,12 @@ class Traverser:
         """Why each job that does not run does not."""
         return self._state.waits()
 
+    def waits_for(self) -> str:
+        """What the chain as a whole waits for; empty while a job of it runs, or may."""
+        if self._tries or self._in_line or self._state.record.all_committed:
+            return ""
+        return "the entries of the last jobs wait until they are committed in the job log"
+
     def describe(self, tell: Callable[[ChainView], None]) -> Callable[[], None]:
         """Tell how the chain is now, once all that has happened is committed.
 

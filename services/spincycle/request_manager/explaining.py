@@ -70,15 +70,16 @@ class Explaining:
         if request.state is State.RUNNING and client is not None:
             try:
                 timeout = deadline.left(3 * RUNNER_TIMEOUT) / 3
-                jobs = await client.explain(request.request_id, timeout)
+                explained = await client.explain(request.request_id, timeout)
             except RunnerUnreachable as error:
                 structlog.get_logger().warning("runner left out of explain", why=error.message)
                 # How long the runner has been silent, as of now.
                 self._runners.forget()
                 client = (await self._runners.live()).get(request.runner_id)
             else:
-                if jobs is not None:
-                    response.jobs.extend(jobs)
+                if explained is not None:
+                    response.waits_for = explained.waits_for
+                    response.jobs.extend(explained.jobs)
                     return response
                 holds = False
         reason, text = await self._cause(request, client)

@@ -19,7 +19,7 @@ from spincycle.request_manager.model import Assigned, Runner
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
-from spincycle.v1 import status_pb2, suspended_job_chain_pb2, waiting_pb2
+from spincycle.v1 import status_pb2, suspended_job_chain_pb2
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
 from spincycle.wire.parts import embedded
 
@@ -242,8 +242,10 @@ class RunnerClient:
         except grpc.aio.AioRpcError as failure:
             raise self._unreachable(failure)
 
-    async def explain(self, request_id: str, timeout: float) -> list[waiting_pb2.WaitingJob] | None:
-        """Return why jobs of a chain do not run; None if the runner does not have it.
+    async def explain(
+        self, request_id: str, timeout: float
+    ) -> job_runner_service_pb2.ExplainChainResponse | None:
+        """Return what a chain and its jobs wait for; None if the runner does not have it.
 
         The runner has at most `timeout` seconds to respond.
 
@@ -254,7 +256,7 @@ class RunnerClient:
         try:
             timeout = deadline.left(timeout)
             with self._open():
-                return list((await self.stub.ExplainChain(request, timeout=timeout)).jobs)
+                return await self.stub.ExplainChain(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
             if failure.code() is grpc.StatusCode.NOT_FOUND:
                 return None

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.chain.chains import chain
 from tests.unit.job_runner.stage import Stage, turns, works_until_stopped
 
+from spincycle.errors import RequestNotFound
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job import State
 from spincycle.job_chain import SuspendedJobChain
@@ -81,3 +82,44 @@ async def test_who_asks_how_a_chain_is_hears_that_it_waits_for_its_journal_and_l
     assert "late" not in [view.request_id for view in views]
     stage.journal.come_back()
     await stage.reports.end("late")
+
+
+async def test_a_chain_whose_last_entries_are_not_committed_says_what_it_waits_for(
+    stage: Stage,
+) -> None:
+    stored = False
+    service = JobRunnerService(
+        stage.runner,
+        Watchers(encode_happening),
+        lambda: "me",
+        "address",
+        lambda: {} if stored else {"late": 1},
+    )
+
+    async def explain() -> rpc.ExplainChainResponse:
+        return await service.ExplainChain(
+            rpc.ExplainChainRequest(request_id="late"), cast(Any, None)
+        )
+
+    stage.journal.away = True
+    stage.plays["a"] = [works_until_stopped]
+    stage.runner.run(chain("a", request_id="late"), 1)
+    await stage.until_begun("a")
+    assert await explain() == rpc.ExplainChainResponse()
+
+    stage.runner.stop("late", "")
+    await turns()
+    assert await explain() == rpc.ExplainChainResponse(
+        waits_for="the entries of the last jobs wait until they are committed in the job log"
+    )
+
+    stage.journal.come_back()
+    await stage.reports.end("late")
+    await turns()
+    assert await explain() == rpc.ExplainChainResponse(
+        waits_for="runner me has reported how the chain ended; no request manager has stored that "
+        "yet"
+    )
+    stored = True
+    with pytest.raises(RequestNotFound):
+        await explain()

@@ -440,6 +440,12 @@ class ExplainChainResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    waits_for: _builtins.str
+    """What the chain as a whole waits for: once all that was begun has ended, for the job log to
+    commit the last entries, and then for a request manager to store how the chain ended. Empty
+    if it waits for neither.
+    """
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_waiting_pb2.WaitingJob]:
         """Jobs that do not run, in creation order; at most 1000."""
@@ -448,10 +454,11 @@ class ExplainChainResponse(_message.Message):
         self,
         *,
         jobs: _abc.Iterable[_waiting_pb2.WaitingJob] | None = ...,
+        waits_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

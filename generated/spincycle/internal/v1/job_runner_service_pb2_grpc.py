@@ -160,7 +160,7 @@ class JobRunnerServiceServicer:
 
     def ExplainChain(self, request, context):
         """ExplainChain tells, for each job of a chain that does not run, what it waits for.
-        NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here.
+        NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here, and how it ended is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

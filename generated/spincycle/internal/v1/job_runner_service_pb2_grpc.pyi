@@ -63,7 +63,7 @@ class JobRunnerServiceStub:
     """
     ExplainChain: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.ExplainChainRequest, _job_runner_service_pb2.ExplainChainResponse]
     """ExplainChain tells, for each job of a chain that does not run, what it waits for.
-    NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here.
+    NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here, and how it ended is stored.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_runner_service_pb2.WatchJobsRequest, _job_runner_service_pb2.WatchJobsResponse]
     """WatchJobs streams what happens to chains and their jobs, of all chains or of named ones,
@@ -171,7 +171,7 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_job_runner_service_pb2.ExplainChainRequest, _abc.Awaitable[_job_runner_service_pb2.ExplainChainResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.ExplainChainResponse]:
         """ExplainChain tells, for each job of a chain that does not run, what it waits for.
-        NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here.
+        NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here, and how it ended is stored.
         """
 
     @_abc_1.abstractmethod
