@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from tests.not_run import not_run
 from tests.postgres_fixtures import PostgresServer
 
+from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.postgres_binaries import choose_account
 
 SIZE = "48m"
+
+SIZE_OF_SERVER = "160m"
+"""Of a file system for a whole server, which begins with 40 MB, 16 of them for its log."""
 
 
 class SmallDisk:
@@ -30,6 +35,7 @@ class SmallDisk:
     def fill(self) -> None:
         """Leave no room."""
         with self._ballast.open("ab", buffering=0) as ballast, suppress(OSError):
+            choose_account().own(self._ballast)
             while True:
                 ballast.write(bytes(4096))
 
@@ -46,11 +52,7 @@ async def small_disk(postgres: PostgresServer) -> AsyncIterator[SmallDisk]:
         directory.chmod(0o755)  # noqa: ASYNC240 # PostgreSQL runs under another account
         place = directory / "mounted"
         place.mkdir()
-        try:
-            _run("mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0755", "spincycle", str(place))
-        except (OSError, subprocess.CalledProcessError):
-            not_run("mount", "run as root, with the right to mount a tmpfs")
-        stack.callback(_run, "umount", str(place))
+        stack.enter_context(_mounted(place, SIZE, "0755"))
         tables = place / "tables"
         tables.mkdir(mode=0o700)
         choose_account().own(tables)
@@ -63,6 +65,40 @@ async def small_disk(postgres: PostgresServer) -> AsyncIterator[SmallDisk]:
         disk = SmallDisk(place, postgres.embedded.dsn(name))
         stack.callback(disk.free)
         yield disk
+
+
+@asynccontextmanager
+async def server_on_small_disk(server: EmbeddedPostgres, home: Path) -> AsyncIterator[SmallDisk]:
+    """Have all data of a server that does not run on a small file system; `home` is its directory.
+
+    It is unmounted at the end, when the server must have stopped. Without the right to mount, not
+    run.
+    """
+    await server.start()
+    await server.stop()
+    data, whole = home / "data", home / "data.whole"
+    data.rename(whole)
+    data.mkdir(mode=0o700)
+    with _mounted(data, SIZE_OF_SERVER, "0700"):
+        _run("cp", "-a", f"{whole}/.", str(data))
+        shutil.rmtree(whole)
+        disk = SmallDisk(data, server.dsn())
+        yield disk
+        disk.free()
+
+
+@contextmanager
+def _mounted(place: Path, size: str, mode: str) -> Iterator[None]:
+    """A file system in memory."""
+    try:
+        _run("mount", "-t", "tmpfs", "-o", f"size={size},mode={mode}", "spincycle", str(place))
+    except (OSError, subprocess.CalledProcessError):
+        not_run("mount", "run as root, with the right to mount a tmpfs")
+    try:
+        choose_account().own(place)
+        yield
+    finally:
+        _run("umount", str(place))
 
 
 def _run(*command: str) -> None:
