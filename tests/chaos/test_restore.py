@@ -7,19 +7,29 @@ epochs and fences rise, and some seconds later under load one of these is restor
 2. `job_log` alone: the rows are ahead of the journal and its fences.
 3. Both.
 
+Added after these had been run: `request_manager` alone, while requests waited for a runner or were
+suspended when it was backed up, and ended afterwards.
+
 Each is restored both beneath services that run, in one transaction, and as docs/operations.md says:
-all services are ended with SIGTERM, `pg_restore --clean`, all are started.
+all services are ended with SIGTERM, `pg_restore --clean`, if the rows are older than the journal the
+statement that has every request rebuilt from it, all are started.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import pytest
 from tests.chaos.backup import CopiedSchemas, DumpedSchemas
 from tests.chaos.cluster import Cluster
 from tests.chaos.load import Load
 from tests.chaos.setback_storm import SetbackStorm
+from tests.chaos.storm import Storm
+from tests.waiting import until
+
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1 import state_pb2
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
@@ -67,3 +77,36 @@ async def test_all_that_a_restored_backup_has_goes_on_and_nothing_else_does(
     storm = await restore(cluster, load, backup, "request_manager", "job_log")
 
     await storm.verdict()
+
+
+@beneath_running_services_or_stopped_ones
+async def test_what_waited_when_the_rows_were_backed_up_goes_on_from_its_journal(
+    cluster: Cluster, load: Load, backup: Backup
+) -> None:
+    source, storm = backup(cluster, ["request_manager"]), Storm(cluster, load)
+    held = await load.create("busy", 300)
+    await until(lambda: len(cluster.marks()) > 3)
+    await load.stub.Suspend(rpc.SuspendRequest(request_id=held))
+
+    async def is_suspended() -> bool:
+        response = await load.stub.Get(rpc.GetRequest(request_id=held))
+        return response.request.state == state_pb2.STATE_SUSPENDED
+
+    await until(is_suspended)
+    for runner in cluster.job_runners:
+        await runner.end(signal.SIGTERM)
+    for type_ in ("busy", "again", "once"):
+        await load.create(type_, 100)
+    await source.fall_behind()
+    for runner in cluster.job_runners:
+        runner.start()
+    await load.stub.Resume(rpc.ResumeRequest(request_id=held))
+    assert await load.until_final(60) == []
+
+    setback = await source.take_over()
+    await load.stub.Resume(rpc.ResumeRequest(request_id=held))
+    await storm.settled()
+
+    verdict = await storm.verdict(setback)
+    print(verdict.figures())
+    assert verdict.wrong == []
