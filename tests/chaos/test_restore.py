@@ -11,8 +11,8 @@ Added after these had been run: `request_manager` alone, while requests waited f
 suspended when it was backed up, and ended afterwards.
 
 Each is restored both beneath services that run, in one transaction, and as docs/operations.md says:
-all services are ended with SIGTERM, `pg_restore --clean`, if the rows are older than the journal the
-statement that has every request rebuilt from it, all are started.
+all services are ended with SIGTERM; `pg_restore --clean`; if the rows are older than the journal,
+the statement that has every request rebuilt from it; all services are started.
 """
 
 from __future__ import annotations
