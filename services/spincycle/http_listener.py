@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import uvicorn
 
+from spincycle import forked_sockets
 from spincycle.config import ConfigError
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -75,7 +76,11 @@ class Listener:
 
     async def serve(self) -> None:
         """Answer calls until told to end, then let those in flight end."""
-        await self._server.serve(sockets=[self._socket])
+        forked_sockets.close_in_children(self.address)
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            forked_sockets.forget(self.address)
 
     def end(self) -> None:
         """Take no more calls, and let `serve` return."""

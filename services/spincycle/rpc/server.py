@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 from grpc_channelz.v1 import channelz
 
+from spincycle import forked_sockets
 from spincycle.config import ConfigError, TlsConfig
 from spincycle.loopback import check_plaintext
 from spincycle.rpc.address import host_of, is_unix, socket_path
@@ -94,11 +95,13 @@ class Listener:
 
     async def start(self) -> None:
         """Start to accept calls."""
+        forked_sockets.close_in_children(self.address)
         await self._server.start()
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls and end those in flight within `grace` seconds."""
         await self._server.stop(grace)
+        forked_sockets.forget(self.address)
 
     def _bind(self, listen: str, credentials: grpc.ServerCredentials | None) -> str:
         try:

@@ -1,0 +1,98 @@
+"""Keeps the sockets of a process's listeners from the children that it forks.
+
+A program that a job starts does not get them: they are closed on exec. A child that a job forks and
+that starts no other program would keep them when the process has died: its successor could not
+listen, and those that are connected would not notice the death.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+Name: TypeAlias = "tuple[str, int] | str"
+"""Local address of a socket: host and port, or the path of a Unix socket."""
+
+_DESCRIPTORS = "/dev/fd"
+
+_ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 # recognised, not used
+
+_own: set[Name] = set()
+
+
+def close_in_children(address: str) -> None:
+    """Have children that are forked from now on close the listeners at an address.
+
+    They also close the connections to these.
+
+    Args:
+        address: host:port or unix:/path that this process listens on; the host does not matter.
+    """
+    wanted = _of_address(address)
+    for each in _sockets():
+        name = _name_of(each)
+        if name is not None and _is_at(name, wanted) and _is_listening(each):
+            _own.add(name)
+        each.detach()
+
+
+def forget(address: str) -> None:
+    """Take back `close_in_children`, once the listeners are closed."""
+    wanted = _of_address(address)
+    _own.difference_update([name for name in _own if _is_at(name, wanted)])
+
+
+def _close_all() -> None:
+    if not _own:
+        return
+    ports = {name[1] for name in _own if not isinstance(name, str) and name[0] in _ANY}
+    for each in _sockets():
+        name = _name_of(each)
+        if name in _own or (name is not None and not isinstance(name, str) and name[1] in ports):
+            each.close()
+        else:
+            each.detach()
+    _own.clear()
+
+
+os.register_at_fork(after_in_child=_close_all)
+
+
+def _sockets() -> Iterator[socket.socket]:
+    """Every socket of this process, to be detached or closed by the caller."""
+    with suppress(OSError):
+        for entry in Path(_DESCRIPTORS).iterdir():
+            # Not a socket, or closed meanwhile.
+            with suppress(OSError):
+                yield socket.socket(fileno=int(entry.name))
+
+
+def _name_of(each: socket.socket) -> Name | None:
+    with suppress(OSError):
+        name = each.getsockname()
+        if each.family == socket.AF_UNIX and isinstance(name, str) and name:
+            return name
+        if each.family in (socket.AF_INET, socket.AF_INET6) and each.type == socket.SOCK_STREAM:
+            return name[0], name[1]
+    return None
+
+
+def _is_listening(each: socket.socket) -> bool:
+    with suppress(OSError):
+        return bool(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    return False
+
+
+def _of_address(address: str) -> str | int:
+    """The path of a Unix socket, or a port."""
+    if address.startswith("unix:"):
+        return address.removeprefix("unix:").removeprefix("//")
+    return int(address.rpartition(":")[2])
+
+
+def _is_at(name: Name, wanted: str | int) -> bool:
+    return wanted == (name if isinstance(name, str) else name[1])
