@@ -80,7 +80,7 @@ class ParallelLimit:
     elements: tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class JobChain:
     """A directed acyclic graph of jobs with one source and one sink.
 

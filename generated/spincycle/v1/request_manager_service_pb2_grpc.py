@@ -137,7 +137,8 @@ class RequestManagerServiceServicer:
         argument), CHAIN_NOT_BUILT (a job refused its arguments; the message names sequence,
         node and job type). ALREADY_EXISTS (reason IDEMPOTENCY_CONFLICT): the key was used with
         other content. FAILED_PRECONDITION (reason PLAN_CHANGED): expected_plan_hash does not
-        match.
+        match. RESOURCE_EXHAUSTED (reason PLAN_TOO_LARGE): the chain has too many jobs or links, or
+        would take too much memory, since each job has its own copy of its arguments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

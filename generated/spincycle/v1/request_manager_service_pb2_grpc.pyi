@@ -32,7 +32,8 @@ class RequestManagerServiceStub:
     argument), CHAIN_NOT_BUILT (a job refused its arguments; the message names sequence,
     node and job type). ALREADY_EXISTS (reason IDEMPOTENCY_CONFLICT): the key was used with
     other content. FAILED_PRECONDITION (reason PLAN_CHANGED): expected_plan_hash does not
-    match.
+    match. RESOURCE_EXHAUSTED (reason PLAN_TOO_LARGE): the chain has too many jobs or links, or
+    would take too much memory, since each job has its own copy of its arguments.
     """
     Plan: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.PlanRequest, _request_manager_service_pb2.PlanResponse]
     """Plan works out what Create would do, and does nothing. Same errors as Create."""
@@ -127,7 +128,8 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         argument), CHAIN_NOT_BUILT (a job refused its arguments; the message names sequence,
         node and job type). ALREADY_EXISTS (reason IDEMPOTENCY_CONFLICT): the key was used with
         other content. FAILED_PRECONDITION (reason PLAN_CHANGED): expected_plan_hash does not
-        match.
+        match. RESOURCE_EXHAUSTED (reason PLAN_TOO_LARGE): the chain has too many jobs or links, or
+        would take too much memory, since each job has its own copy of its arguments.
         """
 
     @_abc_1.abstractmethod

@@ -123,6 +123,27 @@ class ChainNotBuilt(SpinCycleError):
 
 
 @dataclass(eq=False)
+class PlanTooLarge(SpinCycleError):
+    """{problem}"""
+
+    reason = "PLAN_TOO_LARGE"
+    code = "RESOURCE_EXHAUSTED"
+    http = 413
+    remedy = (
+        "Repeat nodes over fewer elements, and give jobs the name of a file in place of a large "
+        "value: each job has its own copy of its arguments."
+    )
+
+    problem: str
+    type: str
+    sequence: str
+    node: str
+    jobs: int
+    size: int
+    limit: int
+
+
+@dataclass(eq=False)
 class CreateStuck(SpinCycleError):
     """{threads} calls of a job's create have not come back; no request can be created until
     some do, or this copy is restarted"""

@@ -79,6 +79,19 @@ class Overloaded(SpinCycleError):
 
 
 @dataclass(eq=False)
+class OutOfMemory(SpinCycleError):
+    """there was not enough memory for this call of {method}; ask for less at a time, or try again
+    when other calls have ended"""
+
+    reason = "OUT_OF_MEMORY"
+    code = "RESOURCE_EXHAUSTED"
+    http = 503
+    remedy = "Ask for less at a time. If many calls fail so, raise the memory limit of the service."
+
+    method: str
+
+
+@dataclass(eq=False)
 class WatcherTooSlow(SpinCycleError):
     """the watcher is more than {limit} events behind; watch again from the last cursor"""
 

@@ -9,6 +9,7 @@ from spincycle.graph.chain_builder import ChainBuilder, Limits
 from spincycle.graph.instance import Child, Expanded, Instance
 from spincycle.graph.job_ids import JobIds
 from spincycle.graph.job_maker import JobMaker, Place
+from spincycle.graph.memory import ChainMemory, ChainsInMemory
 from spincycle.graph.plan_hash import plan_hash
 from spincycle.graph.request_args import (
     CheckedArgs,
@@ -59,6 +60,7 @@ class Expander:
         self._jobs = jobs
         self._limits = limits or Limits()
         self._threads = threads or WorkerThreads()
+        self._chains = ChainsInMemory(self._limits.max_bytes)
         self._simple = SimpleRequests(jobs.creates_immediately)
 
     async def expand(
@@ -75,6 +77,8 @@ class Expander:
             InvalidArgs: with one violation an argument.
             ChainNotBuilt: a job refused its arguments, or took too long to create, or the
                 arguments do not fit the specs.
+            PlanTooLarge: it has too many jobs or links, or would take too much memory.
+            Overloaded: other chains take the memory of this process now.
             CreateStuck: too many jobs' creates hang.
         """
         request = find_request(specs, request_type)
@@ -84,8 +88,15 @@ class Expander:
 
         def work(watch: Watch) -> Expansion:
             maker = JobMaker(self._jobs, request_id, watch)
-            builder = ChainBuilder(request_id, self._limits, JobIds())
-            return _Expansion(specs, request_type, builder, maker).run(checked)
+            memory = ChainMemory(self._chains)
+            builder = ChainBuilder(request_id, self._limits, JobIds(), memory)
+            try:
+                expansion = _Expansion(specs, request_type, builder, maker).run(checked)
+            except BaseException:
+                memory.release()
+                raise
+            memory.release_with(expansion.chain)
+            return expansion
 
         if quick and self._simple.has(specs, request_type, checked.values.values()):
             return work(Watch())
@@ -181,7 +192,32 @@ class _Expansion:
         )
         self._builder.add(job, expanded.parents, place)
         expanded.elements.append((job_id, job_id))
-        _take_from_job(node, expanded, child, made, place)
+        self._take_from_job(node, expanded, child, made, place)
+
+    def _take_from_job(
+        self,
+        node: TemplateNode,
+        expanded: Expanded,
+        child: Child,
+        made: MadeJob,
+        place: Place,
+    ) -> None:
+        for index, target in enumerate(node.sets):
+            name = target.entry.arg
+            if name not in made.args:
+                raise place.error(
+                    f"expected {place.job_type} to set {name} in jobargs", argument=name
+                )
+            try:
+                value = plain(made.args[name])
+            except ValueError as error:
+                raise place.error(
+                    f"{place.job_type} set {name} to a value that cannot be kept: {error}",
+                    argument=name, cause=str(error),
+                )  # fmt: skip
+            self._builder.keep_value(value, place)
+            expanded.results[index].append(value)
+            expanded.secret_results[index] |= name in child.secret
 
     def _open(
         self,
@@ -240,24 +276,6 @@ class _Expansion:
 
 def _of_element(place: Place, child: Child) -> Place:
     return replace(place, element=child.element) if child.element else place
-
-
-def _take_from_job(
-    node: TemplateNode, expanded: Expanded, child: Child, made: MadeJob, place: Place
-) -> None:
-    for index, target in enumerate(node.sets):
-        name = target.entry.arg
-        if name not in made.args:
-            raise place.error(f"expected {place.job_type} to set {name} in jobargs", argument=name)
-        try:
-            value = plain(made.args[name])
-        except ValueError as error:
-            raise place.error(
-                f"{place.job_type} set {name} to a value that cannot be kept: {error}",
-                argument=name, cause=str(error),
-            )  # fmt: skip
-        expanded.results[index].append(value)
-        expanded.secret_results[index] |= name in child.secret
 
 
 def _shorter(first: float | None, second: float | None) -> float | None:

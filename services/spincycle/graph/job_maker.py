@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from spincycle.errors import ChainNotBuilt
+from spincycle.errors import ChainNotBuilt, PlanTooLarge
 from spincycle.graph.values import copied
 from spincycle.graph.worker_threads import GivenUp
 from spincycle.job import JobId
@@ -49,11 +49,22 @@ class Place:
 
     def error(self, problem: str, argument: str = "", cause: str = "") -> ChainNotBuilt:
         """An error that names the place."""
-        element = f", element {self.element}" if self.element else ""
         return ChainNotBuilt(
-            f"in seq {self.sequence}, node {self.node}{element}: {problem}",
+            f"{self._name}: {problem}",
             self.request_type, self.sequence, self.node, self.job_type, argument, cause,
         )  # fmt: skip
+
+    def too_large(self, problem: str, jobs: int, size: int, limit: int) -> PlanTooLarge:
+        """An error that names the place, and the size that grew there over a limit."""
+        return PlanTooLarge(
+            f"{self._name}: {problem}",
+            self.request_type, self.sequence, self.node, jobs, size, limit,
+        )  # fmt: skip
+
+    @property
+    def _name(self) -> str:
+        element = f", element {self.element}" if self.element else ""
+        return f"in seq {self.sequence}, node {self.node}{element}"
 
 
 @dataclass(slots=True)
@@ -95,7 +106,7 @@ class JobMaker:
             self._create(job, own)
             doing = "serializing"
             data = job.serialize()
-        except GivenUp:
+        except (GivenUp, MemoryError):
             raise
         except BaseException as error:  # noqa: BLE001 # a job author's code may raise anything
             cause = str(error) or type(error).__name__

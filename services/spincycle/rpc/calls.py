@@ -18,6 +18,7 @@ from spincycle.errors import (
     DeadlineExceeded,
     Internal,
     MessageTooLarge,
+    OutOfMemory,
     SpinCycleError,
     UnknownMethod,
     UnreadableMessage,
@@ -171,6 +172,11 @@ class _Call:
             return error
         if isinstance(error, NotImplementedError) and str(error) == NOT_WRITTEN:
             return UnknownMethod(self.method)
+        if isinstance(error, MemoryError):
+            # Frames of the call may hold much; nothing of them is needed.
+            error.__traceback__ = None
+            structlog.get_logger().warning("call out of memory", method=self.method)
+            return OutOfMemory(self.method)
         incident = secrets.token_hex(4)
         structlog.get_logger().error(
             "call failed", method=self.method, incident=incident, exc_info=error
