@@ -7,6 +7,8 @@ import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +18,7 @@ import uvloop
 
 from spincycle.config import Config, ConfigError, load_config, print_config
 from spincycle.logs import configure_logs
+from spincycle.memory_watchdog import EXIT_OUT_OF_MEMORY, MemoryProbe, MemoryWatchdog
 from spincycle.polling import keep_from_children
 from spincycle.version import VERSION
 
@@ -29,6 +32,9 @@ GC_THRESHOLD = 10_000
 
 BEGIN_AGAIN_AFTER = 1.0
 """Seconds between the failure of a duty and its next beginning."""
+
+_watchdogs: list[MemoryWatchdog] = []
+"""The one of this process, if it is a service's."""
 
 
 class Shutdown:
@@ -71,7 +77,8 @@ def service_command(
 
     `run` runs it on an event loop of its kind.
 
-    Exit codes: 0 after a clean end, 1 if serving failed, 2 if the configuration is wrong.
+    Exit codes: 0 after a clean end, 1 if serving failed, 2 if the configuration is wrong, 3 if
+    the process ran out of memory.
     """
 
     @click.command(name=f"spincycle-{name}", help=f"Run the {name.replace('-', ' ')}.")
@@ -116,6 +123,11 @@ async def keep_up(duty: str, work: Callable[[], Coroutine[Any, Any, None]]) -> N
             await work()
         except ConfigError:
             raise
+        except MemoryError:
+            _note_memory_error()
+            with suppress(MemoryError):
+                structlog.get_logger().error("out of memory; begins again", duty=duty)
+            await asyncio.sleep(BEGIN_AGAIN_AFTER)
         except Exception:  # noqa: BLE001 # whatever it is, what else the process does goes on
             structlog.get_logger().exception("failed and begins again", duty=duty)
             await asyncio.sleep(BEGIN_AGAIN_AFTER)
@@ -142,6 +154,17 @@ async def run_beside(shutdown: Shutdown, *duties: Coroutine[Any, Any, None]) -> 
         await asyncio.gather(*tasks, asked, return_exceptions=True)
 
 
+def _note_memory_error() -> None:
+    for watchdog in _watchdogs:
+        watchdog.failed()
+
+
+def _on_loop_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    if isinstance(context.get("exception"), MemoryError):
+        _note_memory_error()
+    loop.default_exception_handler(context)
+
+
 async def _run(config: C, serve: Callable[[C, Shutdown], Awaitable[None]]) -> int:
     log = structlog.get_logger()
     shutdown = Shutdown()
@@ -149,6 +172,10 @@ async def _run(config: C, serve: Callable[[C, Shutdown], Awaitable[None]]) -> in
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, shutdown.ask)
     loop.add_signal_handler(signal.SIGHUP, shutdown.reload)
+    loop.set_exception_handler(_on_loop_failure)
+    watchdog = MemoryWatchdog(partial(loop.call_soon_threadsafe, shutdown.ask), MemoryProbe(loop))
+    _watchdogs[:] = [watchdog]
+    watchdog.start()
     # What is loaded by now stays for ever; collecting it again and again is wasted work.
     gc.collect()
     gc.freeze()
@@ -162,6 +189,6 @@ async def _run(config: C, serve: Callable[[C, Shutdown], Awaitable[None]]) -> in
         return EXIT_CONFIG
     except Exception:
         log.exception("failed")
-        return 1
+        return EXIT_OUT_OF_MEMORY if watchdog.has_ended else 1
     log.info("ended")
-    return 0
+    return EXIT_OUT_OF_MEMORY if watchdog.has_ended else 0
