@@ -71,6 +71,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     figures = Figures()
     figures.batches(journal.coalescers)
     figures.calls(server.calls)
+    figures.bytes_in_flight(server.bytes_in_flight)
     try:
         async with served(figures, config.metrics):
             await run_beside(

@@ -178,6 +178,7 @@ def _figures(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Fi
         lambda: float(runner.draining),
     )
     figures.calls(server.calls)
+    figures.bytes_in_flight(server.bytes_in_flight)
     return figures
 
 

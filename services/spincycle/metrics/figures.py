@@ -94,6 +94,15 @@ class Figures:
             labels=("method", "code"),
         )
 
+    def bytes_in_flight(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Bytes that the messages of calls in flight hold, by listener."""
+        self.gauge(
+            "spincycle_bytes_in_flight",
+            "Bytes that the messages of calls in flight hold",
+            lambda: {(listener,): float(held) for listener, held in read().items()},
+            labels=("listener",),
+        )
+
     def ask_first(self, ask: Callable[[], Awaitable[None]]) -> None:
         """Have something asked for before each scrape; if that fails the figures are as before."""
         self.asks.append(ask)

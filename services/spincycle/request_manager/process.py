@@ -192,6 +192,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     await server.start()
     structlog.get_logger().info("listening", **server.addresses)
     manager.figures.calls(server.calls)
+    manager.figures.bytes_in_flight(server.bytes_in_flight)
     try:
         async with served(manager.figures, config.metrics):
             await _work(config, manager, database, server, shutdown)

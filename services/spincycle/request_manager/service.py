@@ -194,6 +194,8 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             if request.request_ids
             else watch.many(decode_filter(request.filter), options, request.cursor)
         )
+        # A stream may last for days, and a cursor be large.
+        del request
         async with aclosing(parts):
             async for part in parts:
                 yield encoded(rpc.WatchResponse, [part])

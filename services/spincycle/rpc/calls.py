@@ -31,6 +31,7 @@ from spincycle.rpc.limits import (
     MAX_MESSAGE_BYTES,
     UNARY_DEADLINE,
 )
+from spincycle.rpc.standard_services import bounded, is_standard
 from spincycle.rpc.status import abort
 
 Asked = TypeVar("Asked")
@@ -53,7 +54,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     What is not in the catalogue is logged whole under an incident number, which is all
     that the caller is told. `check` refuses a request by raising such an entry. Each call is
     counted in `calls`, by method and code, when it ends. `in_flight` bounds what the messages of
-    all calls hold, and `slots`, if there are any, how many calls are received at a time.
+    all calls hold, `slots`, if there are any, how many calls are received at a time, and
+    `stream_slots` how many messages of streams of reflection.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         in_flight: BytesInFlight,
         check: Check,
         slots: ReadSlots | None = None,
+        stream_slots: ReadSlots | None = None,
     ) -> None:
         self._calls = calls
         self._in_flight = in_flight
         self._check = check
         self._slots = slots
+        self._stream_slots = stream_slots
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -86,6 +90,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return _refusing(UnknownMethod(method))
+        if is_standard(method):
+            return await self._standard(method, handler)
         if not method.startswith("/spincycle."):
             return handler
         call = _Call(method, handler, self._check, self._calls, self._in_flight, self._slots)
@@ -93,6 +99,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if self._slots is not None:
             await self._slots.acquire()
         return wrapped
+
+    async def _standard(self, method: str, handler: Handler) -> Handler:
+        """The handler of health or reflection.
+
+        A stream of requests may be silent for long and gets slots of its own, one per request.
+        """
+        if handler.request_streaming:
+            return bounded(method, handler, self._stream_slots)
+        if self._slots is not None:
+            await self._slots.acquire()
+        return bounded(method, handler, self._slots)
 
 
 class _Call:
@@ -132,6 +149,19 @@ class _Call:
             async for raw in requests:
                 held.add(len(raw))
                 yield self.read_next(raw)
+
+    async def read_only(self, context: Context, held: Held) -> Any:
+        """The only message of a call, which is counted as held.
+
+        Raises:
+            Overloaded: it holds more than the calls in flight may.
+            UnreadableMessage: it cannot be read, or there is none.
+        """
+        raw = cast("bytes", await context.read())
+        if cast(Any, raw) is grpc.aio.EOF:
+            raise UnreadableMessage(self.method, "the call ended without one")
+        held.add(len(raw))
+        return self.read_next(raw)
 
     def holding(self, size: int) -> Held:
         """Count the bytes of a message while a `with` block lasts.
@@ -223,13 +253,13 @@ def _wrap(handler: Any, call: _Call) -> Handler:
     if handler.stream_unary:
         return grpc.stream_unary_rpc_method_handler(_collecting(handler.stream_unary, call))
     if handler.unary_stream:
-        return grpc.unary_stream_rpc_method_handler(
-            _streaming(handler.unary_stream, call, call.read_next, len)
+        # gRPC would keep the message until such a call ends, but not one that is read here.
+        return grpc.stream_stream_rpc_method_handler(
+            _streaming(handler.unary_stream, call, reads_one=True)
         )
     # What such a stream has sent and its handler has not dealt with, the handler itself bounds.
     return grpc.stream_stream_rpc_method_handler(
-        _streaming(handler.stream_stream, call, lambda requests: requests, lambda _: 0),
-        call.read_next,
+        _streaming(handler.stream_stream, call, reads_one=False), call.read_next
     )
 
 
@@ -241,13 +271,21 @@ def _answering(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
             try:
                 with call.holding(len(request)):
                     call.received()
-                    message = call.read_next(request)
-                    if left is None:
-                        answered = await _within(UNARY_DEADLINE, handler(message, context), call)
-                    else:
-                        # When it is over, gRPC cancels this task, and that whatever it waits for.
-                        answered = await handler(message, context)
-                    raw = call.write(answered)
+                    try:
+                        message = call.read_next(request)
+                        if left is None:
+                            answered = await _within(
+                                UNARY_DEADLINE, handler(message, context), call
+                            )
+                        else:
+                            # When it is over, gRPC cancels this task, and whatever it waits for.
+                            answered = await handler(message, context)
+                        raw = call.write(answered)
+                    except grpc.aio.AbortError:
+                        raise
+                    except Exception as error:  # noqa: BLE001 # the caller must be told
+                        # gRPC has the message until the call ends, so it is counted until then.
+                        await abort(context, call.named(error))
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
@@ -288,27 +326,26 @@ def _collecting(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
     return answer
 
 
-def _streaming(
-    handler: Callable[..., Any],
-    call: _Call,
-    read: Callable[[Any], Any],
-    size_of: Callable[[Any], int],
-) -> Callable[..., Any]:
+def _streaming(handler: Callable[..., Any], call: _Call, *, reads_one: bool) -> Callable[..., Any]:
     async def stream(request: Any, context: Context) -> AsyncIterator[bytes]:
         compressing = _wants_compression(context)
         if compressing:
             context.set_compression(grpc.Compression.Gzip)
-        with call.counted(context):
+        with call.counted(context), call.holding(0) as held:
             try:
-                with call.holding(size_of(request)):
-                    call.received()
-                    # Closed here, where its tasks end with it, and not whenever it is collected.
-                    async with aclosing(handler(read(request), context)) as responses:
-                        async for response in responses:
-                            raw = call.write(response)
-                            if compressing and not COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO:
-                                context.disable_next_message_compression()
-                            yield raw
+                if reads_one:
+                    request = await call.read_only(context, held)
+                call.received()
+                # Closed here, where its tasks end with it, and not whenever it is collected.
+                async with aclosing(handler(request, context)) as responses:
+                    request = None
+                    async for response in responses:
+                        # By its first response the handler has read the message.
+                        held.release()
+                        raw = call.write(response)
+                        if compressing and not COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO:
+                            context.disable_next_message_compression()
+                        yield raw
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told

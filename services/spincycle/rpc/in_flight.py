@@ -8,6 +8,9 @@ from contextlib import suppress
 
 from spincycle.errors import Overloaded
 
+LEAST_PATIENCE = 1.0
+"""Seconds that a call has to send its message, however many others wait."""
+
 
 class BytesInFlight:
     """Counts the bytes of the messages of calls that have not ended.
@@ -57,6 +60,11 @@ class Held:
         self._in_flight.hold(size, self._size)
         self._size += size
 
+    def release(self) -> None:
+        """Count no longer what was counted so far."""
+        self._in_flight.release(self._size)
+        self._size = 0
+
     def __exit__(self, *_: object) -> None:
         """Count it no longer."""
         self._in_flight.release(self._size)
@@ -68,16 +76,19 @@ class ReadSlots:
     gRPC decompresses a message before a handler gets it, so that what calls send together is
     bounded by how many of them are read at a time. A call has its slot from its arrival until
     its message is counted by BytesInFlight or it ends. While other calls wait, a call that does
-    not send its message in time is cancelled.
+    not send its message in time is cancelled. The more calls wait, the shorter that time is, so
+    that callers who send nothing cannot delay the others for long.
 
     Args:
         limit: most slots.
-        patience: seconds to send the message.
+        patience: seconds to send the message while few others wait.
+        least_patience: seconds to send it however many others wait.
     """
 
-    def __init__(self, limit: int, patience: float) -> None:
+    def __init__(self, limit: int, patience: float, least_patience: float = LEAST_PATIENCE) -> None:
         self._limit = limit
         self._patience = patience
+        self._least_patience = min(patience, least_patience)
         self._held: dict[asyncio.Task[object], float] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._eviction: asyncio.TimerHandle | None = None
@@ -101,8 +112,9 @@ class ReadSlots:
     async def _wait(self) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        if self._eviction is None:
-            self._evict()
+        if self._eviction is not None:
+            self._eviction.cancel()
+        self._evict(asyncio.get_running_loop().time())
         try:
             await turn
         except asyncio.CancelledError:
@@ -124,15 +136,26 @@ class ReadSlots:
                 turn.set_result(None)
                 return
 
-    def _evict(self) -> None:
-        """Cancel calls that have been read for too long, now and while others wait."""
+    def _evict(self, due: float) -> None:
+        """Cancel calls that have been read for too long, now and while others wait.
+
+        Not if this is done long after it was due: the loop was held up, and nothing was read.
+        """
         self._eviction = None
         if not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        since = loop.time() - self._patience
-        for task in [task for task, began in self._held.items() if began <= since]:
-            task.cancel()
+        patience = self._patience_now()
+        since = loop.time() - patience
+        if loop.time() - due < LEAST_PATIENCE / 2:
+            for task in [task for task, began in self._held.items() if began <= since]:
+                task.cancel()
         oldest = min(self._held.values(), default=loop.time())
-        delay = max(oldest + self._patience - loop.time(), self._patience / 10)
-        self._eviction = loop.call_later(delay, self._evict)
+        delay = max(oldest + patience - loop.time(), patience / 10)
+        due = loop.time() + delay
+        self._eviction = loop.call_at(due, self._evict, due)
+
+    def _patience_now(self) -> float:
+        """Seconds: a caller of a small message sends it at once, whoever else there is."""
+        crowd = 1 + len(self._waiting) / self._limit
+        return max(self._patience / crowd**2, self._least_patience)

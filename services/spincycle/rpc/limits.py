@@ -43,6 +43,7 @@ class Audience:
             connections to the listener; a further call is refused with OVERLOADED.
         reads: most calls whose message is being received at a time, on all connections; 0 means
             no limit. Further ones wait.
+        stream_reads: most streams of reflection whose next message is being received, likewise.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Audience:
     streams: int
     bytes_in_flight: int
     reads: int = 0
+    stream_reads: int = 0
 
 
 PUBLIC = Audience(
@@ -60,6 +62,7 @@ PUBLIC = Audience(
     streams=200,
     bytes_in_flight=8 * PUBLIC_REQUEST_BYTES,
     reads=16,
+    stream_reads=4,
 )
 """People and programs."""
 

@@ -144,6 +144,7 @@ class RpcServer:
         self._connection_age = connection_age
         self._keepalive = keepalive
         self._listeners: list[Listener] = []
+        self._in_flight: dict[str, BytesInFlight] = {}
         self.calls: Counter[tuple[str, str]] = Counter()
         self.health = Health()
 
@@ -151,6 +152,10 @@ class RpcServer:
     def addresses(self) -> dict[str, str]:
         """Address of each listener by the name of its audience."""
         return {listener.audience.name: listener.address for listener in self._listeners}
+
+    def bytes_in_flight(self) -> dict[str, int]:
+        """Bytes that the messages of calls in flight hold, by the name of the listener."""
+        return {name: in_flight.held for name, in_flight in self._in_flight.items()}
 
     def listen(self, audience: Audience, address: str) -> Listener:
         """Bind an address: host:port, or unix:/path of a socket.
@@ -161,11 +166,13 @@ class RpcServer:
         """
         check_listen(address, audience.setting)
         credentials = self._credentials(audience, address)
+        in_flight = self._in_flight[audience.name] = BytesInFlight(audience.bytes_in_flight)
         interceptor = CallInterceptor(
             self.calls,
-            BytesInFlight(audience.bytes_in_flight),
+            in_flight,
             self._check,
             ReadSlots(audience.reads, READ_PATIENCE) if audience.reads else None,
+            ReadSlots(audience.stream_reads, READ_PATIENCE) if audience.stream_reads else None,
         )
         server = grpc.aio.server(
             interceptors=[interceptor],

@@ -112,6 +112,7 @@ async def test_calls_are_counted_by_method_and_code(scraped: Scraped) -> None:
     watching.cancel()
 
     calls = "spincycle_grpc_calls_total"
+    assert await scraped.figure("spincycle_bytes_in_flight", "public") == 0
     assert await scraped.figure(calls, f"{service}/Create", "OK") == 1
     assert await scraped.figure(calls, f"{service}/Get", "NOT_FOUND") == 1
 

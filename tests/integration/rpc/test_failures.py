@@ -196,3 +196,41 @@ async def test_a_call_without_a_deadline_ends_after_the_default_one(
 
     assert failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert details(failed)["ErrorInfo"].reason == "DEADLINE_EXCEEDED"
+
+
+HEALTH = "/grpc.health.v1.Health/"
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+
+
+@pytest.mark.parametrize("method", [f"{HEALTH}Check", f"{HEALTH}Watch", REFLECTION])
+@pytest.mark.parametrize(
+    ("raw", "code", "reason"),
+    [
+        (b"\xff\xff", grpc.StatusCode.INVALID_ARGUMENT, "UNREADABLE_MESSAGE"),
+        (b"\x1a\x81\x20" + 4097 * b"x", grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
+    ],
+    ids=["unreadable", "too-large"],
+)
+async def test_health_and_reflection_refuse_what_they_cannot_take(
+    served: Served, method: str, raw: bytes, code: grpc.StatusCode, reason: str
+) -> None:
+    call = served.channel.stream_stream(method)(iter([raw]), timeout=30)
+
+    failed = await failure(call)
+
+    assert failed.code() is code
+    assert details(failed)["ErrorInfo"].reason == reason
+
+
+async def test_a_call_without_memory_is_told_so_and_the_next_one_is_served(served: Served) -> None:
+    async def answer() -> pb.GetEntryResponse:
+        return pb.GetEntryResponse()
+
+    served.job_log.get = answer
+    served.job_log.failure = MemoryError()
+    failed = await failure(served.stub.GetEntry(pb.GetEntryRequest()))
+    served.job_log.failure = None
+    await served.stub.GetEntry(pb.GetEntryRequest())
+
+    assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details(failed)["ErrorInfo"].reason == "OUT_OF_MEMORY"

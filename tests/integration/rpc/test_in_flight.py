@@ -29,6 +29,7 @@ from spincycle.rpc.channel import open_channel
 from spincycle.rpc.in_flight import BytesInFlight, ReadSlots
 from spincycle.rpc.limits import INTERNAL, PUBLIC, PUBLIC_REQUEST_BYTES
 from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_log_service_pb2_grpc
 
 LARGEST = request_of(PUBLIC_REQUEST_BYTES)
@@ -52,10 +53,12 @@ asyncio.run(main())
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[CountingJobLog, str, str]]:
+async def serving(
+    server: RpcServer | None = None, job_log: CountingJobLog | None = None
+) -> AsyncIterator[tuple[CountingJobLog, str, str]]:
     """A service that holds its calls, on both listeners."""
-    job_log = CountingJobLog()
-    server = RpcServer(check=lambda _, __: None)
+    job_log = job_log or CountingJobLog()
+    server = server or RpcServer(check=lambda _, __: None)
     register = job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server
     service = RpcService(SERVICE, lambda each: register(job_log, each))
     public = server.listen(PUBLIC, "127.0.0.1:0").serve(service)
@@ -67,8 +70,9 @@ async def serving() -> AsyncIterator[tuple[CountingJobLog, str, str]]:
 
 
 async def test_calls_beyond_the_bytes_in_flight_are_refused_until_others_end() -> None:
+    server = RpcServer(check=lambda _, __: None)
     async with (
-        serving() as (job_log, public, internal),
+        serving(server) as (job_log, public, internal),
         open_channel(public) as channel,
         open_channel(internal) as inside,
     ):
@@ -81,8 +85,13 @@ async def test_calls_beyond_the_bytes_in_flight_are_refused_until_others_end() -
         refused = await failure(stub.GetEntry(request_of(1_000_000), timeout=10))
         others = job_log_service_pb2_grpc.JobLogServiceStub(inside).GetEntry(LARGEST)
         await until(lambda: job_log.running == FIT + 1)
+        assert server.bytes_in_flight() == {
+            "public": PUBLIC.bytes_in_flight,
+            "internal": PUBLIC_REQUEST_BYTES,
+        }
         job_log.release.set()
         await asyncio.gather(others, *held)
+        assert set(server.bytes_in_flight().values()) == {0}
         await stub.GetEntry(LARGEST)
 
     assert refused.code() is grpc.StatusCode.UNAVAILABLE
@@ -91,7 +100,19 @@ async def test_calls_beyond_the_bytes_in_flight_are_refused_until_others_end() -
     assert isinstance(told["RetryInfo"], error_details_pb2.RetryInfo)
 
 
-async def test_many_compressed_messages_at_once_take_bounded_memory() -> None:
+@pytest.mark.parametrize(
+    "method_name",
+    [
+        METHOD,
+        f"/{SERVICE}/Tail",
+        f"/{SERVICE}/Nothing",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/nobody.Serves/This",
+    ],
+)
+async def test_many_compressed_messages_at_once_take_bounded_memory(method_name: str) -> None:
     """150 times 4 MiB, in 4 kB each: 600 MiB if all were decompressed at once.
 
     The server is stopped while the messages are sent, so that all are there when it goes on.
@@ -104,19 +125,19 @@ async def test_many_compressed_messages_at_once_take_bounded_memory() -> None:
     raw = LARGEST.SerializeToString()
     try:
         async with grpc.aio.insecure_channel(address) as channel:
-            # The same on the wire as a unary call, but it begins before its message is sent.
-            method = channel.stream_unary(METHOD)
-            calls = [method(compression=grpc.Compression.Gzip, timeout=60) for _ in range(CALLS)]
-            await asyncio.gather(*(call.wait_for_connection() for call in calls))
             await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
             before = peak_megabytes(server.pid)
             server.send_signal(signal.SIGSTOP)
+            # The same on the wire as a call of any kind.
+            method = channel.stream_unary(method_name)
+            calls = [method(compression=grpc.Compression.Gzip, timeout=60) for _ in range(CALLS)]
             sending = [asyncio.ensure_future(send(call, raw)) for call in calls]
             await asyncio.wait(sending, timeout=SENDING)
             server.send_signal(signal.SIGCONT)
             left = {asyncio.ensure_future(code(call)) for call in calls}
             codes: list[grpc.StatusCode] = []
-            while len(left) > FIT:
+            held = FIT if method_name == METHOD else 0
+            while len(left) > held:
                 done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
                 codes += [one.result() for one in done]
             grown = peak_megabytes(server.pid) - before
@@ -127,7 +148,9 @@ async def test_many_compressed_messages_at_once_take_bounded_memory() -> None:
         server.kill()
         await server.wait()
 
-    assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
+    assert grpc.StatusCode.OK not in codes
+    if method_name == METHOD:
+        assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
     assert grown < 300
 
 
@@ -138,6 +161,31 @@ async def send(call: grpc.aio.StreamUnaryCall[bytes, bytes], raw: bytes) -> None
 
 async def code(call: grpc.aio.StreamUnaryCall[bytes, bytes]) -> grpc.StatusCode:
     return await call.code()
+
+
+class Following(CountingJobLog):
+    """Answers Tail once, and then nothing for as long as it holds its calls."""
+
+    async def Tail(
+        self, request: pb.TailRequest, context: object
+    ) -> AsyncIterator[pb.TailResponse]:
+        yield pb.TailResponse()
+        await self.release.wait()
+
+
+async def test_streams_that_have_begun_do_not_hold_their_requests() -> None:
+    server = RpcServer(check=lambda _, __: None)
+    request = pb.TailRequest(request_id="r" * (PUBLIC_REQUEST_BYTES - 100))
+    async with (
+        serving(server, Following()) as (_, public, _),
+        open_channel(public) as channel,
+    ):
+        stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
+        streams = [stub.Tail(request) for _ in range(2 * FIT)]
+        for stream in streams:
+            assert await stream.read() == pb.TailResponse()
+
+        assert server.bytes_in_flight()["public"] == 0
 
 
 def test_a_stream_counts_what_it_has_sent_so_far() -> None:
@@ -164,6 +212,22 @@ async def test_a_caller_that_sends_nothing_does_not_keep_others_from_being_read(
     await slots.acquire()
 
     assert first.cancelled()
+
+
+async def test_many_callers_that_send_nothing_delay_others_for_a_short_time_only() -> None:
+    """Each pair of them would have 6 s otherwise, a minute in all."""
+    slots = ReadSlots(2, patience=6.0, least_patience=0.01)
+
+    async def stalled() -> None:
+        await slots.acquire()
+        await asyncio.Event().wait()
+
+    crowd = [asyncio.create_task(stalled()) for _ in range(20)]
+    await asyncio.sleep(0)
+
+    await asyncio.wait_for(slots.acquire(), 30)
+
+    assert all(one.cancelled() for one in crowd)
 
 
 async def test_a_slot_is_given_on_when_its_call_ends_or_a_waiting_one_is_cancelled() -> None:
