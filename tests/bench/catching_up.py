@@ -240,11 +240,12 @@ async def measure(size: Size) -> list[str]:
             peak = peak_mb(pid)
             bare = await _bare(size, record.name)
     sys.stderr.write(f"{caught_up}\n{bare}\n{done}\n{usage.cpu_s}\n")
-    return [
+    row = (
         f"| {size.watchers} × {size.requests:,} | {caught_up.seconds:.1f} | {bare.seconds:.1f} "
         f"| {caught_up.seconds / bare.seconds:.1f} × | {caught_up.megabytes:.0f} "
         f"| {done.statements} | {before:.0f} → {peak:.0f} | {caught_up.cuts} |"
-    ]
+    )
+    return [row]
 
 
 def _say(line: str) -> None:

@@ -1,33 +1,31 @@
-"""From the cursor of a stream of all requests to where this request manager is."""
+"""Watchers of all requests that come again with a cursor catch up together, in rounds."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Container, Iterable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
 
-from spincycle.errors import CursorTooOld
-from spincycle.internal.v1 import job_event_pb2
+from spincycle import deadline
+from spincycle.request_manager.catch_up_round import Changed, Missed, Round, RunnerSteps, Step
 from spincycle.request_manager.change_store import ChangeStore
-from spincycle.request_manager.cursor import Cursor
+from spincycle.request_manager.cursor import Cursor, before
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.hub import Hub
-from spincycle.request_manager.model import Request
+from spincycle.request_manager.shared_snapshots import SharedSnapshots
 from spincycle.request_manager.store import RequestStore
-from spincycle.request_manager.told import Change, job_change
-from spincycle.request_manager.tracked import begun, row_revision
-from spincycle.request_manager.views import Views
 from spincycle.request_manager.watcher import Watcher
-from spincycle.revision import BEGUN_STEP, revision_of
-from spincycle.state import State
-
-BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
-LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
 
 MAX_CHANGED = 10_000
 """Requests that may have changed since a cursor."""
 
-Step = tuple[str, job_event_pb2.JobEvent]
-"""What a runner told: its id, and the event."""
+ROUNDS_AT_ONCE = 2
+"""Rounds that hold at the same time what their watchers missed."""
+
+TURN = 10.0
+"""Seconds that a round has before it is ended in favour of one that waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,119 +36,174 @@ class Stores:
     changes: ChangeStore
 
 
+@dataclass(eq=False, slots=True)
+class _Member:
+    """A watcher that catches up, and its round once that has begun."""
+
+    watcher: Watcher
+    after: Cursor
+    with_args: bool
+    round: asyncio.Future[Round] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
 class CatchingUp:
     """Finds what was missed: what runners still know step by step, and the rest as snapshots.
 
-    A runner that lives and no longer knows all of it makes the cursor too old.
+    A runner that lives and no longer knows all of it makes the cursor too old. Watchers that come
+    while a round begins share the next one: its reads are made once for all of them.
     """
 
-    def __init__(self, hub: Hub, stores: Stores, feeds: Feeds, views: Views) -> None:
+    def __init__(self, hub: Hub, stores: Stores, feeds: Feeds, snapshots: SharedSnapshots) -> None:
         self._hub = hub
         self._stores = stores
         self._feeds = feeds
-        self._views = views
+        self._snapshots = snapshots
+        self._numbers = count(1)
+        self._waiting: list[_Member] = []
+        self._beginning: list[_Member] = []
+        self._begin_task: asyncio.Task[Round] | None = None
+        self._rounds: dict[Round, set[_Member]] = {}
+        self._keeper: asyncio.Task[None] | None = None
 
-    async def run(
-        self, watcher: Watcher, after: Cursor, text: str
-    ) -> tuple[list[Change], Cursor | None]:
-        """All that was told after a cursor, request by request, with rising revisions.
+    @asynccontextmanager
+    async def round(
+        self, watcher: Watcher, after: Cursor, *, with_args: bool
+    ) -> AsyncIterator[Round]:
+        """A round in which a watcher catches up; what waited for it before is dropped.
 
-        What waits for the watcher from then on comes after it. Answers, too, where it ends; None
-        if some of it may be beyond, as a runner was asked how its chains are.
+        `with_args`: `Request.given_args` are needed of what is told.
 
         Raises:
-            CursorTooOld: too much has happened since, or it is of another database.
+            DatabaseUnavailable: it is not known what was missed.
         """
-        until, live = await self._hub.begin_after(watcher, after.orders)
-        if after.last > until.last:
-            raise CursorTooOld(text)
-        steps, covered = await self._steps(after, until, text)
-        # Read before the changes: what is not among these is as it was at the cursor.
-        rows = await self._stores.requests.get(list(steps))
-        new = await self._changed(after.seen, text)
-        later = await self._changed(until.seen, text)
-        missed: list[Change] = []
-        for request_id, row in rows.items():
-            if request_id not in new:
-                # A runner that is given up tells on under the epoch that it was told of with.
-                epoch = live.get(request_id, row).epoch
-                told = row_revision(row) or revision_of(epoch, BEGUN_STEP)
-                changes = [change async for change in self._stepwise(row, steps[request_id])]
-                missed += _rising(changes, told)
-        for request_id, row in new.items():
-            if request_id in live or request_id not in later:  # Else it came after `until`.
-                as_told = live.get(request_id, row)
-                missed += await self._of_new(as_told, steps.get(request_id, []), covered)
-        # What a runner told last that does not answer may be lost.
-        running = (row for row in live.values() if row.state is State.RUNNING)
-        lost = [row for row in running if row.runner_id not in covered]
-        for row in lost:
-            if row.request_id not in rows and row.request_id not in new:
-                missed.append(await self._now(row))
-        return missed, None if lost else until
+        member = _Member(watcher, after, with_args)
+        self._waiting.append(member)
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(
+                self._keep_beginning(), context=deadline.outlasting()
+            )
+        try:
+            yield await member.round
+        finally:
+            self._leave(member)
 
-    async def _of_new(
-        self, row: Request, steps: Sequence[Step], covered: Container[str]
-    ) -> list[Change]:
-        """What was missed of a request that has another state than it had at the cursor."""
-        goes_on = row.state is State.RUNNING and row.runner_id in covered
-        changes = [] if goes_on else [await self._now(row)]
-        changes += [change async for change in self._stepwise(row, steps)]
-        # An epoch had begun before the cursor if its runner knows all that came after the cursor,
-        # and the beginning is not among it.
-        begun_before = {event.epoch for _, event in steps} | ({row.epoch} if goes_on else set())
-        begun_before -= {event.epoch for _, event in steps if event.moment == BEGUN}
-        return _rising(changes, revision_of(max(begun_before), 0) if begun_before else 0)
+    def _leave(self, member: _Member) -> None:
+        if member in self._waiting:
+            self._waiting.remove(member)
+        if member in self._beginning:
+            self._beginning.remove(member)
+            if not self._beginning and self._begin_task is not None:
+                self._begin_task.cancel()
+        for one, members in list(self._rounds.items()):
+            members.discard(member)
+            if not members:
+                self._end(one)
+
+    def _end(self, one: Round) -> None:
+        del self._rounds[one]
+        one.over.set()
+
+    async def _keep_beginning(self) -> None:
+        try:
+            while self._waiting:
+                await self._make_room()
+                self._beginning, self._waiting = self._waiting, []
+                await self._begin_round()
+        finally:
+            # Not in a callback of the task: a watcher that comes before it would wait for ever.
+            self._keeper = None
+
+    async def _make_room(self) -> None:
+        while len(self._rounds) >= ROUNDS_AT_ONCE:
+            oldest = next(iter(self._rounds))
+            try:
+                async with asyncio.timeout_at(oldest.began + TURN):
+                    await oldest.over.wait()
+            except TimeoutError:
+                if oldest in self._rounds:
+                    oldest.expire()
+                    self._end(oldest)
+
+    async def _begin_round(self) -> None:
+        if not self._beginning:
+            return
+        task = self._begin_task = asyncio.create_task(self._begin(list(self._beginning)))
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            members, self._beginning, self._begin_task = self._beginning, [], None
+        if task.cancelled():
+            for member in members:
+                member.round.cancel()
+        elif failure := task.exception():
+            for member in members:
+                member.round.set_exception(failure)
+                # It is not lost if the watcher is gone by now.
+                member.round.exception()
+        elif members:
+            self._rounds[task.result()] = set(members)
+            for member in members:
+                member.round.set_result(task.result())
+
+    async def _begin(self, members: Sequence[_Member]) -> Round:
+        orders: dict[str, int] = {}
+        for member in members:
+            for runner_id, order in member.after.orders.items():
+                orders[runner_id] = max(order, orders.get(runner_id, 0))
+        until, live = await self._hub.begin_after([member.watcher for member in members], orders)
+        runners, steps = await self._steps(members, until)
+        # Read before the changes: what is not among these is as it was at the cursor.
+        rows = await self._stores.requests.get(list(steps)) if steps else {}
+        changed = await self._changed(members)
+        missed = Missed(until, live, runners, steps, rows, changed)
+        return Round(next(self._numbers), missed, self._snapshots)
 
     async def _steps(
-        self, after: Cursor, until: Cursor, text: str
-    ) -> tuple[dict[str, list[Step]], set[str]]:
-        """What was told between two cursors, by request; and the runners that tell all of it."""
+        self, members: Sequence[_Member], until: Cursor
+    ) -> tuple[dict[str, RunnerSteps], dict[str, list[Step]]]:
+        """What runners told after the oldest of the cursors that they still know all after."""
+        runners: dict[str, RunnerSteps] = {}
         steps: dict[str, list[Step]] = {}
-        covered: set[str] = set()
         for runner_id, order in until.orders.items():
-            known = after.orders.get(runner_id, 0)
-            if order < known:
+            if not self._feeds.knows(runner_id):
                 continue
-            try:
-                events = await self._feeds.missed(runner_id, known, order)
-            except LookupError:
-                if runner_id in after.orders:
-                    raise CursorTooOld(text) from None
-                continue
-            if events is None:
-                continue
-            covered.add(runner_id)
-            for event in events:
-                steps.setdefault(event.request_id, []).append((runner_id, event))
-        return steps, covered
+            address = self._feeds.address(runner_id)
+            runner = runners[runner_id] = RunnerSteps(address, answered=True, floor=order)
+            knowns = {member.after.orders.get(runner_id, 0) for member in members}
+            for known in sorted(known for known in knowns if known < order):
+                try:
+                    events = await self._feeds.missed(runner_id, known, order)
+                except LookupError:
+                    continue
+                if events is None:
+                    runner.answered = False
+                    break
+                runner.floor = known
+                for event in events:
+                    steps.setdefault(event.request_id, []).append((runner_id, event))
+                break
+        return runners, steps
 
-    async def _changed(self, seen: str, text: str) -> dict[str, Request]:
-        _, changed = await self._stores.changes.after(seen, MAX_CHANGED + 1)
-        if len(changed) > MAX_CHANGED:
-            raise CursorTooOld(text)
-        return {row.request_id: row for row in changed}
+    async def _changed(self, members: Sequence[_Member]) -> dict[str, Changed | None]:
+        """Requests that changed after each cursor: in one read, unless there are too many."""
+        with_args = any(member.with_args for member in members)
+        cursors = {member.after.seen: member.after.snapshot for member in members}
+        oldest_first = sorted(cursors, key=lambda seen: cursors[seen].first)
+        changed: dict[str, Changed | None] = {}
+        for place, seen in enumerate(oldest_first):
+            since = before(cursors[seen].first)
+            found = await self._read_changed(since, with_args)
+            if found is not None:
+                return changed | dict.fromkeys(oldest_first[place:], found)
+            # Some of these may have been told, as they were visible at the cursor.
+            changed[seen] = await self._read_changed(seen, with_args)
+        return changed
 
-    async def _stepwise(self, row: Request, steps: Iterable[Step]) -> AsyncIterator[Change]:
-        for runner_id, event in steps:
-            running = begun(row, event, runner_id, self._feeds.address(runner_id))
-            if event.moment == BEGUN:
-                at = revision_of(event.epoch, event.sequence_number)
-                yield (await self._views.stored(running, at)).snapshot_change(None)
-            elif event.moment != LEFT:
-                yield job_change(running, event, counted=True)
-
-    async def _now(self, row: Request) -> Change:
-        revision = row_revision(row)
-        view = await (self._views.stored(row, revision) if revision else self._views.now(row))
-        return view.snapshot_change(None)
-
-
-def _rising(changes: Iterable[Change], told: int) -> list[Change]:
-    """Changes in order, but for those up to a revision."""
-    rising: list[Change] = []
-    for change in sorted(changes, key=lambda change: change.revision):
-        if change.revision > told:
-            rising.append(change)
-            told = change.revision
-    return rising
+    async def _read_changed(self, seen: str, with_args: bool) -> Changed | None:
+        rows = await self._stores.changes.changed(seen, MAX_CHANGED + 1, with_args=with_args)
+        return Changed(rows) if len(rows) <= MAX_CHANGED else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import asyncpg
+
 from spincycle.database.database import Database
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.request_row import request_of
@@ -33,11 +35,26 @@ class ChangeStore:
 
         At most `limit` requests, in the order of their changes.
         """
-        rows = await self._database.fetch("changed_requests", seen=seen, limit=limit)
+        rows = await self._changed(seen, limit, with_args=True)
+        return rows[0]["snapshot"], [request_of(row) for row in rows if row["request_id"]]
+
+    async def changed(self, seen: str, limit: int, *, with_args: bool) -> list[tuple[int, Request]]:
+        """Return the same requests, each with the transaction that changed it.
+
+        Without `with_args`, `Request.given_args` of each is empty.
+        """
+        rows = await self._changed(seen, limit, with_args=with_args)
+        return [(int(row["changed_by"]), request_of(row)) for row in rows if row["request_id"]]
+
+    async def _changed(
+        self, seen: str, limit: int | None, *, with_args: bool
+    ) -> list[asyncpg.Record]:
+        rows = await self._database.fetch(
+            "changed_requests", seen=seen, limit=limit, with_args=with_args
+        )
         if not rows[0]["is_kept"]:
             await self._database.execute("keep")
-        changed = [request_of(row) for row in rows if row["request_id"]]
-        return rows[0]["snapshot"], changed
+        return rows
 
     async def args(self, request_ids: Sequence[str]) -> dict[str, EncodedArgs]:
         """Return arguments of requests as they were understood, by request."""

@@ -24,6 +24,27 @@ _UINT64 = 2**64
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Which transactions are visible, as `pg_visible_in_snapshot` decides.
+
+    Attributes:
+        first: the first transaction that was running.
+        last: the first one that had not begun.
+        running: those between them that were running.
+    """
+
+    first: int
+    last: int
+    running: frozenset[int]
+
+    def shows(self, transaction: int) -> bool:
+        """Whether what a transaction wrote is visible."""
+        if transaction < self.first:
+            return True
+        return transaction < self.last and transaction not in self.running
+
+
+@dataclass(frozen=True, slots=True)
 class Cursor:
     """Of a stream of all requests.
 
@@ -42,9 +63,16 @@ class Cursor:
         return f"a{self.seen}{''.join(orders)}"
 
     @property
-    def last(self) -> int:
-        """The first transaction that had not been given an id when the snapshot was taken."""
-        return int(self.seen.split(":")[1])
+    def snapshot(self) -> Snapshot:
+        """What `seen` shows."""
+        first, last, running = self.seen.split(":")
+        between = frozenset(int(part) for part in running.split(",") if part)
+        return Snapshot(int(first), int(last), between)
+
+
+def before(transaction: int) -> str:
+    """Return the snapshot that shows what all transactions before one wrote, and nothing else."""
+    return f"{transaction}:{transaction}:"
 
 
 @lru_cache(maxsize=1000)

@@ -20,10 +20,14 @@ from spincycle.request_manager.teller import Teller
 from spincycle.request_manager.tracked import Tracked, unseen
 from spincycle.request_manager.views import Views
 from spincycle.request_manager.watcher import Mark, Watcher
+from spincycle.shared_reads import SharedReads
 from spincycle.state import FINAL
 
 LAST_WORDS = 1.0
 """Seconds that a runner has to tell the rest of a chain of which the end is known."""
+
+VIEWED_AT_ONCE = 100
+"""Requests whose jobs are held in memory at once when somebody begins to watch all."""
 
 PATIENCE = 3.0
 """Seconds that this request manager has to hear of runners what somebody else has heard."""
@@ -37,6 +41,7 @@ class Hub:
         self._feeds = feeds
         self._changes = changes
         self._views = views
+        self._orders = SharedReads[None, dict[str, int]](lambda _: self._feeds.orders())
         self._starting = asyncio.Lock()
         self._tracking = asyncio.Lock()
         self._watching = 0
@@ -124,10 +129,11 @@ class Hub:
                 for row in rows:
                     new = Tracked(row, runner_id=row.runner_id)
                     teller.tracked.setdefault(row.request_id, new).for_all = True
-                for view in await self._views.now_all(rows, {}):
-                    await teller.know(view.row, view.revision)
-                    if view.row.state in FINAL:
-                        self._has_ended(view.row.request_id)
+                for start in range(0, len(rows), VIEWED_AT_ONCE):
+                    for view in await self._views.now_all(rows[start : start + VIEWED_AT_ONCE], {}):
+                        await teller.know(view.row, view.revision)
+                        if view.row.state in FINAL:
+                            self._has_ended(view.row.request_id)
             self._looking.soon()
 
     def forget_all(self, watcher: Watcher) -> None:
@@ -143,15 +149,16 @@ class Hub:
             await self._teller.know(row, told)
 
     async def begin_after(
-        self, watcher: Watcher, orders: Mapping[str, int]
+        self, watchers: Iterable[Watcher], orders: Mapping[str, int]
     ) -> tuple[Cursor, dict[str, Request]]:
-        """Drop what waits for a watcher; answers where that ends, and live requests as told there.
+        """Drop what waits for watchers; answers where that ends, and live requests as told there.
 
         It is after all that was committed, and all that runners told, before the call, if they
         can be heard; and after an order of each.
         """
         async with self._after(orders):
-            watcher.clear()
+            for watcher in watchers:
+                watcher.clear()
             tracked = self._teller.tracked.items()
             return self._teller.cursor, {id_: one.row for id_, one in tracked if one.told}
 
@@ -167,7 +174,7 @@ class Hub:
         await self._looking.now()
         await self._looking.rows.join()
         # What led to what is committed was told by then, though it may not have come here yet.
-        orders = {**orders, **await self._feeds.orders()}
+        orders = {**orders, **await self._orders.get(None)}
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await self._teller.until(partial(self._has_heard, orders))

@@ -49,6 +49,7 @@ from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.running import RunningJobs
 from spincycle.request_manager.saved_chain import adopt
 from spincycle.request_manager.service import RequestManagerService, UseCases
+from spincycle.request_manager.shared_snapshots import SharedSnapshots
 from spincycle.request_manager.silence import SilenceMonitor
 from spincycle.request_manager.snapshots import Snapshots
 from spincycle.request_manager.spec_keeper import SpecKeeper
@@ -109,6 +110,8 @@ class RequestManager:
         feeds = Feeds(self._runners)
         views = Views(store, changes, feeds, snapshots, self._job_log)
         self.hub = Hub(changes, feeds, self.changes, views)
+        shared = SharedSnapshots(views)
+        catching_up = CatchingUp(self.hub, Stores(store, changes), feeds, shared)
         self.recovery = Recovery(
             store,
             runner_store,
@@ -152,9 +155,7 @@ class RequestManager:
             explaining=Explaining(store, self._runners, self._job_log, config.silence_limit),
             reading=Reading(store, snapshots),
             running=RunningJobs(store, self._runners),
-            watch=Watch(
-                store, self.hub, CatchingUp(self.hub, Stores(store, changes), feeds, views), views
-            ),
+            watch=Watch(store, self.hub, catching_up, views, shared),
             snapshots=snapshots,
             store=store,
         )

@@ -33,7 +33,8 @@ from spincycle.request_manager.translate import (
     encode_request,
 )
 from spincycle.request_manager.unreadable import encode_or_report
-from spincycle.request_manager.watch import Watch, WatchOptions
+from spincycle.request_manager.watch import Watch
+from spincycle.request_manager.watch_options import WatchOptions
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 from spincycle.v1 import (
@@ -194,7 +195,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             if request.request_ids
             else watch.many(decode_filter(request.filter), options, request.cursor)
         )
-        # A stream may last for days, and a cursor be large.
+        # A cursor may be large, and a stream may last for days.
         del request
         async with aclosing(parts):
             async for part in parts:

@@ -223,9 +223,10 @@ def matches(request: Request, before: State | None, which: RequestFilter) -> boo
     """Whether a change of a request is for somebody who watches by a filter. See Change."""
     if which.type not in ("", request.type) or which.user not in ("", request.user):
         return False
-    states = {request.state, *(LIVE if before is None else (before,))}
-    if which.states and states.isdisjoint(which.states):
-        return False
+    if which.states and request.state not in which.states:
+        states = LIVE if before is None else {before}
+        if states.isdisjoint(which.states):
+            return False
     if not which.args:
         return True
     given = orjson.loads(request.given_args)

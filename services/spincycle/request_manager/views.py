@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from spincycle.errors import ServiceUnavailable, SpinCycleError
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2
@@ -33,6 +34,9 @@ RETRY_INTERVAL = 1.0
 
 PAGE = 1000
 """Requests that are read at once."""
+
+JOURNALS_AT_ONCE = 8
+"""Requests whose journals are read at once for one caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +101,29 @@ class Views:
         # Their chain has left the runner by now, or the runner is gone.
         again = await self._store.get(lost) if lost else {}
         args = await self._changes.args([row.request_id for row in rows])
-        views = []
-        for row in rows:
+
+        async def view(row: Request) -> View:
             chain = described.get(row.request_id)
             its_args = args.get(row.request_id, NO_ARGS)
-            if chain is None:
-                row = again.get(row.request_id, row)
-                views.append(await _or_failure(row, its_args, self._stored(row, its_args)))
-            else:
-                made = self._from_runner(row, chain, its_args)
-                views.append(await _or_failure(row, its_args, made))
-        return views
+            if chain is not None:
+                return await _or_failure(row, its_args, self._from_runner(row, chain, its_args))
+            row = again.get(row.request_id, row)
+            return await _or_failure(row, its_args, self._stored(row, its_args))
+
+        return await _some_at_once([partial(view, row) for row in rows])
+
+    async def of_all(self, wanted: Sequence[tuple[Request, int]]) -> list[View]:
+        """How requests were at a revision each, or are if that is 0, in the same order."""
+        now = [row for row, revision in wanted if not revision]
+        running = iter(await self.now_all(now, {}) if now else [])
+        at = [(row, revision) for row, revision in wanted if revision]
+        args = await self._changes.args([row.request_id for row, _ in at]) if at else {}
+        makers = [
+            partial(self._at, row, args.get(row.request_id, NO_ARGS), revision)
+            for row, revision in at
+        ]
+        stored = iter(await _some_at_once(makers))
+        return [next(stored if revision else running) for _, revision in wanted]
 
     async def of_runner(self, rows: Sequence[Request], runner_id: str) -> tuple[list[View], int]:
         """How requests are whose chains are at a runner, and the order up to which that goes.
@@ -132,8 +148,7 @@ class Views:
     async def stored(self, row: Request, revision: int) -> View:
         """How a request was at a revision, as the database and the journal have it."""
         args = (await self._changes.args([row.request_id])).get(row.request_id, NO_ARGS)
-        made = self._stored(row, args, parts_of(revision).position)
-        return replace(await _or_failure(row, args, made), revision=revision)
+        return await self._at(row, args, revision)
 
     async def live(self) -> list[Request]:
         """All requests that have not ended."""
@@ -146,6 +161,10 @@ class Views:
             if len(page) < PAGE:
                 return rows
             after = Position(page[-1].created_at, page[-1].request_id)
+
+    async def _at(self, row: Request, args: EncodedArgs, revision: int) -> View:
+        made = self._stored(row, args, parts_of(revision).position)
+        return replace(await _or_failure(row, args, made), revision=revision)
 
     async def chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """The chain of a request, without its secrets."""
@@ -219,6 +238,25 @@ class Views:
                 position = entry.position
         at = row_revision(row) or revision_of(row.epoch, number_of(position, 0))
         return View(row, at, args, list(jobs.values()))
+
+
+async def _some_at_once(makers: Sequence[Callable[[], Awaitable[View]]]) -> list[View]:
+    """Return what each makes, in the same order; if one fails, the others are cancelled."""
+    made: dict[int, View] = {}
+    left = iter(enumerate(makers))
+
+    async def work() -> None:
+        for place, make in left:
+            made[place] = await make()
+
+    workers = [asyncio.create_task(work()) for _ in makers[:JOURNALS_AT_ONCE]]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return [made[place] for place in range(len(makers))]
 
 
 async def _or_failure(row: Request, args: EncodedArgs, made: Awaitable[View]) -> View:

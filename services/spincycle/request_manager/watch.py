@@ -6,30 +6,36 @@ What is answered are the bytes of WatchResponses: an event is encoded once for a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing
 
 from spincycle import revision
 from spincycle.errors import CursorTooOld, InvalidInput, RequestNotFound
+from spincycle.request_manager.catch_up_round import RoundExpired
 from spincycle.request_manager.catching_up import CatchingUp
-from spincycle.request_manager.cursor import read_cursor, read_named_cursor
+from spincycle.request_manager.cursor import Cursor, read_cursor, read_named_cursor
 from spincycle.request_manager.hub import Hub
+from spincycle.request_manager.live_requests import LiveRequests
 from spincycle.request_manager.model import Request, RequestFilter
+from spincycle.request_manager.named_subscription import NamedSubscription
+from spincycle.request_manager.portions import in_portions
+from spincycle.request_manager.shared_snapshots import SharedSnapshots, Wanted
 from spincycle.request_manager.store import RequestStore
-from spincycle.request_manager.told import (
-    Change,
-    cursor_alone,
-    entry_change,
-    matches,
-    output_event,
-    request_change,
-    runner_changes,
-)
-from spincycle.request_manager.unreadable import request_failure
-from spincycle.request_manager.views import View, Views
+from spincycle.request_manager.told import Change, cursor_alone, matches
+from spincycle.request_manager.views import Views
+from spincycle.request_manager.watch_options import WatchOptions
 from spincycle.request_manager.watcher import Mark, Printed, Watcher
+from spincycle.shared_reads import SharedReads
 from spincycle.state import FINAL, State
+from spincycle.v1 import job_chain_pb2
 
 MAX_NAMED = 100
 """Most requests that one stream names."""
@@ -37,40 +43,42 @@ MAX_NAMED = 100
 BEGINS_AT_ONCE = 8
 """Streams of named requests that begin at once; the others wait, however many come together."""
 
-TURN = 10.0
-"""Seconds that a stream of all requests has to begin before the next one begins, too."""
+JOBS_AT_ONCE = 1000
+"""Jobs of requests whose snapshots are made at once."""
 
-SNAPSHOTS_AT_ONCE = 100
-"""Requests whose snapshots are made at once."""
+SENT_AT_ONCE = 256 * 1024
+"""Bytes after which a message ends where the stream can be taken up again."""
 
 MAX_PIECE = 1024 * 1024
-"""Bytes that were missed beyond which they are told in several messages."""
+"""Bytes after which a message ends wherever it is; only a larger event makes it larger."""
 
 MAX_PASSED = 1000
 """Changes that pass a filter by after which its watcher is given a cursor all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """What a watcher wants to see."""
-
-    include_job_chain: bool = False
-    requests_only: bool = False
-    include_output: bool = False
+ReadChain = Callable[[str], Awaitable[job_chain_pb2.JobChain]]
+"""Reads the chain of a request."""
 
 
 class Watch:
     """Follows requests for many callers."""
 
     def __init__(
-        self, store: RequestStore, hub: Hub, catching_up: CatchingUp, views: Views
+        self,
+        store: RequestStore,
+        hub: Hub,
+        catching_up: CatchingUp,
+        views: Views,
+        shared: SharedSnapshots,
     ) -> None:
         self._store = store
         self._hub = hub
         self._catching_up = catching_up
         self._views = views
+        self._shared = shared
+        self._live = LiveRequests(store)
+        self._chain = SharedReads(views.chain).get
         self._begins = asyncio.Semaphore(BEGINS_AT_ONCE)
-        self._turn = asyncio.Lock()
 
     async def named(
         self, request_ids: Sequence[str], options: WatchOptions, cursor: str = ""
@@ -90,7 +98,7 @@ class Watch:
                 "watch by a filter instead",
                 "request_ids",
             )
-        named = _Named(self._views, options, read_named_cursor(cursor, request_ids))
+        named = NamedSubscription(self._views, options, read_named_cursor(cursor, request_ids))
         watcher = Watcher()
         printing: list[asyncio.Task[None]] = []
         async with self._hub.watching():
@@ -107,8 +115,8 @@ class Watch:
                         ]
                     async for batch in watcher.batches():
                         parts = [await named.encoded(one) for one in batch]
-                        if any(parts):
-                            yield b"".join(parts)
+                        for message in _messages(parts):
+                            yield message
                         if not named.open:
                             return
             finally:
@@ -118,7 +126,7 @@ class Watch:
                 await asyncio.gather(*printing, return_exceptions=True)
 
     async def _begin(
-        self, watcher: Watcher, named: _Named, request_ids: Sequence[str], cursor: str
+        self, watcher: Watcher, named: NamedSubscription, request_ids: Sequence[str], cursor: str
     ) -> list[bytes]:
         """Track requests for a watcher; answer what leads to how they are."""
         for row in await self._rows(request_ids):
@@ -134,8 +142,7 @@ class Watch:
         for view in await self._views.now_all(rows, named.revisions):
             parts = [await named.told(change) async for change in named.first(view)]
             await self._hub.known(view.row, view.revision)
-            if any(parts):
-                first.append(b"".join(parts))
+            first += _messages(parts)
         return first
 
     async def many(
@@ -149,59 +156,65 @@ class Watch:
             WatcherTooSlow: the caller did not keep up.
             DatabaseUnavailable, ServiceUnavailable: they cannot be followed now.
         """
-        after = read_cursor(cursor) if cursor else None
         watcher = Watcher()
-        many = _Many(self._views, which, options)
-        async with self._hub.watching(), AsyncExitStack() as beginning_alone:
+        many = _Many(self._chain, which, options)
+        first = (
+            self._missed(watcher, many, read_cursor(cursor)) if cursor else self._snapshots(many)
+        )
+        # It may be large, and a stream may last for days.
+        del cursor
+        async with self._hub.watching():
             try:
-                # One after another, so that each has begun before much has happened meanwhile.
-                await beginning_alone.enter_async_context(self._its_turn())
                 await self._hub.track_all(watcher)
-                if after is None:
-                    async for change in self._snapshots(many):
-                        await many.add(change)
-                        yield many.take()
-                else:
-                    missed, until = await self._catching_up.run(watcher, after, cursor)
-                    for change in missed:
-                        await many.add(change)
-                        if many.size > MAX_PIECE:
-                            yield many.take()
-                    if until is not None:
-                        # Whoever is cut, as too much has happened meanwhile, has less to catch up.
-                        yield many.take() + cursor_alone(until.text)
+                async with aclosing(first):
+                    async for message in first:
+                        yield message
                 begun = await self._hub.mark(watcher)
-                await beginning_alone.aclose()
                 async for batch in watcher.batches():
-                    if part := await many.told(batch, begun):
-                        yield part
+                    async for message in many.told(batch, begun):
+                        yield message
             finally:
                 self._hub.forget_all(watcher)
 
-    @asynccontextmanager
-    async def _its_turn(self) -> AsyncIterator[None]:
-        """A turn of its own, which ends by itself: one who does not read holds nobody up."""
-        await self._turn.acquire()
-        over = False
+    async def _missed(
+        self, watcher: Watcher, many: _Many, after: Cursor
+    ) -> AsyncGenerator[bytes, None]:
+        """What was missed after a cursor, with a cursor wherever it can be taken up again."""
+        at: Cursor | None = None
+        while True:
+            try:
+                async with (
+                    self._catching_up.round(watcher, after, with_args=many.needs_args) as catch_up,
+                    aclosing(catch_up.missed(after)) as portions,
+                ):
+                    async for portion in portions:
+                        for change in portion.changes:
+                            is_over = change.request.request_id in portion.ended
+                            if message := await many.add(change, change.before, is_over=is_over):
+                                yield message
+                        at = portion.at
+                        after = at or after
+                        if at is not None and many.size > SENT_AT_ONCE:
+                            yield many.take() + cursor_alone(at.text)
+                break
+            except RoundExpired:
+                continue
+        if at is not None:
+            # Whoever is cut, as too much has happened meanwhile, has less to catch up.
+            yield many.take() + cursor_alone(at.text)
 
-        def end() -> None:
-            nonlocal over
-            if not over:
-                over = True
-                self._turn.release()
-
-        limit = asyncio.get_running_loop().call_later(TURN, end)
-        try:
-            yield
-        finally:
-            limit.cancel()
-            end()
-
-    async def _snapshots(self, many: _Many) -> AsyncIterator[Change]:
-        rows = [row for row in await self._views.live() if many.wants(row, row.state)]
-        for start in range(0, len(rows), SNAPSHOTS_AT_ONCE):
-            for view in await self._views.now_all(rows[start : start + SNAPSHOTS_AT_ONCE], {}):
-                yield view.snapshot_change(view.row.state)
+    async def _snapshots(self, many: _Many) -> AsyncGenerator[bytes, None]:
+        """How all requests are that have not ended."""
+        beginning = await self._live.begin()
+        for page in beginning.pages:
+            rows = [row for row in await self._live.read(page) if many.wants(row, row.state)]
+            for portion in in_portions(rows, lambda row: row.total_jobs, JOBS_AT_ONCE):
+                wanted = [Wanted(row, since=("live", beginning.number)) for row in portion]
+                for change in await self._shared.get(wanted):
+                    if message := await many.add(change, change.request.state):
+                        yield message
+                if message := many.take():
+                    yield message
 
     async def _rows(self, request_ids: Sequence[str]) -> list[Request]:
         found = await self._store.get(request_ids)
@@ -211,6 +224,13 @@ class Watch:
         return [found[request_id] for request_id in request_ids]
 
 
+def _messages(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Events in messages of MAX_PIECE at most, or of one larger event."""
+    for some in in_portions(parts, len, MAX_PIECE):
+        if message := b"".join(some):
+            yield message
+
+
 class _Many:
     """How far one watcher of all requests is.
 
@@ -218,8 +238,8 @@ class _Many:
         size: bytes that wait to be taken.
     """
 
-    def __init__(self, views: Views, which: RequestFilter, options: WatchOptions) -> None:
-        self._views = views
+    def __init__(self, chain: ReadChain, which: RequestFilter, options: WatchOptions) -> None:
+        self._chain = chain
         self._which = which
         self._options = options
         self._has_begun = False
@@ -228,35 +248,48 @@ class _Many:
         self._passed = 0
         self.size = 0
 
+    @property
+    def needs_args(self) -> bool:
+        """Whether the arguments that a request was given decide."""
+        return bool(self._which.args)
+
     def wants(self, request: Request, before: State | None) -> bool:
         """Whether a change of a request is for this watcher."""
         return matches(request, before, self._which)
 
-    async def add(self, change: Change) -> None:
-        """Take a change, unless it is not for this watcher or was told first."""
+    async def add(self, change: Change, before: State | None, *, is_over: bool = False) -> bytes:
+        """Take a change, unless it is not for this watcher or was told first.
+
+        `is_over`: nothing more comes of its request. Answers what has to be sent before it, as
+        both together are too large for a message.
+        """
         self._passed += 1
         request_id = change.request.request_id
         if change.revision <= self._first.get(request_id, 0):
-            return
+            return b""
         if self._has_begun:
             self._first.pop(request_id, None)
-        else:
+        elif not is_over:
             self._first[request_id] = change.revision
-        if not self.wants(change.request, change.before):
-            return
+        if not self.wants(change.request, before):
+            return b""
         if self._options.include_job_chain and change.is_snapshot:
-            part = await change.with_chain(self._views.chain, "")
+            part = await change.with_chain(self._chain, "")
         else:
             part = change.encoded("", self._options.requests_only)
+        full = self.take() if self._parts and self.size + len(part) > MAX_PIECE else b""
         self._parts.append(part)
         self.size += len(part)
+        return full
 
     def take(self) -> bytes:
         """What waits."""
         parts, self._parts, self.size = self._parts, [], 0
         return b"".join(parts)
 
-    async def told(self, batch: Iterable[Change | Mark | Printed], begun: Mark) -> bytes:
+    async def told(
+        self, batch: Iterable[Change | Mark | Printed], begun: Mark
+    ) -> AsyncIterator[bytes]:
         """What is told at once: all of it, and a cursor; nothing if it can wait.
 
         What comes up to the mark `begun` may have been told first.
@@ -268,85 +301,13 @@ class _Many:
                     self._has_begun = True
                     self._passed = MAX_PASSED
                 cursor = one.cursor
-            elif isinstance(one, Change):
-                await self.add(one)
-        if not self._has_begun or not (self.size or self._passed >= MAX_PASSED):
-            return b""
+                if self._has_begun and self.size > SENT_AT_ONCE:
+                    yield self._up_to(cursor)
+            elif isinstance(one, Change) and (message := await self.add(one, one.before)):
+                yield message
+        if self._has_begun and (self.size or self._passed >= MAX_PASSED):
+            yield self._up_to(cursor)
+
+    def _up_to(self, cursor: str) -> bytes:
         self._passed = 0
         return self.take() + cursor_alone(cursor)
-
-
-class _Named:
-    """How far one watcher of named requests is.
-
-    Attributes:
-        revisions: what was told last of each, in the order in which they were named.
-        open: those that have not ended, as far as was told.
-    """
-
-    def __init__(self, views: Views, options: WatchOptions, seen: dict[str, int]) -> None:
-        self._views = views
-        self._options = options
-        self.revisions = seen
-        self.open: set[str] = set()
-
-    def expect(self, request_id: str) -> int:
-        """Take a request that will be told of; answers the revision that was seen of it."""
-        self.open.add(request_id)
-        return self.revisions.setdefault(request_id, 0)
-
-    async def first(self, view: View) -> AsyncIterator[Change]:
-        """What leads from what was seen of a request to how it is."""
-        row, seen = view.row, self.revisions[view.row.request_id]
-        if row.state in FINAL and seen == view.revision:
-            self.open.discard(row.request_id)
-            return
-        if view.missed is not None:
-            for event in view.missed:
-                for change in runner_changes(row, event):
-                    yield change
-            return
-        if not seen:
-            yield view.snapshot_change(row.state)
-            return
-        position = revision.parts_of(seen).position
-        after = position if position < revision.LAST_POSITION else 0
-        failure = view.failure
-        try:
-            async for entry in self._views.entries(row.request_id, after):
-                change = entry_change(row, entry)
-                if change.revision > view.revision:
-                    break
-                yield change
-        except Exception as cause:  # noqa: BLE001 # a failure of all requests is raised again
-            failure = request_failure(row.request_id, cause)
-        if failure is not None:
-            yield request_change(row, None, view.revision, failure=failure)
-        elif row.state in FINAL or row.state is State.SUSPENDED:
-            yield request_change(row, State.RUNNING, view.revision)
-        else:
-            yield view.snapshot_change(row.state)
-
-    async def encoded(self, one: Change | Mark | Printed) -> bytes:
-        """What waits for this watcher, as he gets it."""
-        if isinstance(one, Printed):
-            told = self.revisions[one.piece.request_id]
-            return output_event(one.piece, told, self._cursor) if told else b""
-        return await self.told(one) if isinstance(one, Change) else b""
-
-    @property
-    def _cursor(self) -> str:
-        return ",".join(map(str, self.revisions.values()))
-
-    async def told(self, change: Change) -> bytes:
-        """The change as this watcher gets it; nothing if it was told before."""
-        request_id = change.request.request_id
-        if change.revision <= self.revisions[request_id]:
-            return b""
-        self.revisions[request_id] = change.revision
-        if change.is_end:
-            self.open.discard(request_id)
-        cursor = self._cursor
-        if self._options.include_job_chain and change.is_snapshot:
-            return await change.with_chain(self._views.chain, cursor)
-        return change.encoded(cursor, self._options.requests_only)

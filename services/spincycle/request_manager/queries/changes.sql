@@ -11,9 +11,10 @@ WITH restored AS (
 SELECT pg_current_snapshot()::text AS snapshot;
 
 -- name: changed_requests
--- Requests whose state changed after a snapshot, in the order of their changes. There is a row
--- without a request in any case, which has the snapshot up to now, and whether all that is visible
--- in it outlives a crash of the server.
+-- Requests whose state changed after a snapshot, in the order of their changes; their given
+-- arguments may be left out, as those of many requests may take gigabytes. There is a row without a
+-- request in any case, which has the snapshot up to now, and whether all that is visible in it
+-- outlives a crash of the server.
 SELECT s.snapshot, s.is_kept, c.*
   FROM (SELECT pg_current_snapshot()::text AS snapshot,
                pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() AS is_kept) AS s
@@ -21,7 +22,9 @@ SELECT s.snapshot, s.is_kept, c.*
        (SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r.finished_at,
                r.total_jobs, r.finished_jobs, r.rolled_back_jobs, r.epoch, r.runner_id, r.priority,
                left(r.reason, 4097) AS reason, r.spec_revision, r.plan_hash, r.rerun_of, r.wish,
-               r.max_running, r.given_args, r.required_features, r.job_types,
+               r.max_running,
+               CASE WHEN :with_args::boolean THEN r.given_args ELSE '{}' END AS given_args,
+               r.required_features, r.job_types, r.changed::text AS changed_by,
                n.address AS runner_address
           FROM request_manager.requests AS r
           LEFT JOIN request_manager.runners AS n USING (runner_id)

@@ -1,0 +1,319 @@
+"""What watchers of all requests missed that catch up together, read once for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from spincycle.errors import CursorTooOld
+from spincycle.internal.v1 import job_event_pb2
+from spincycle.request_manager.cursor import Cursor, before
+from spincycle.request_manager.model import Request
+from spincycle.request_manager.shared_snapshots import SharedSnapshots, Wanted
+from spincycle.request_manager.told import Change, job_change
+from spincycle.request_manager.tracked import begun, row_revision
+from spincycle.revision import BEGUN_STEP, revision_of
+from spincycle.state import FINAL, State
+
+BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
+LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
+
+PORTION_REQUESTS = 100
+"""Most requests whose changes are put together at once for a watcher."""
+
+PORTION_JOBS = 1000
+"""Jobs of requests, or events, after which a portion takes no further request."""
+
+
+class RoundExpired(Exception):
+    """The round was ended in favour of others: what is still missing has to be read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Some of what a watcher missed.
+
+    Attributes:
+        at: cursor after it; None where the stream cannot be taken up again.
+        ended: requests in it of which nothing more comes.
+    """
+
+    changes: Sequence[Change]
+    at: Cursor | None
+    ended: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class RunnerSteps:
+    """Events of a runner that watchers of a round may have missed.
+
+    Attributes:
+        address: host:port; empty if it is not known.
+        answered: whether it told them.
+        floor: order after which there are all of them.
+    """
+
+    address: str
+    answered: bool
+    floor: int
+
+
+Step = tuple[str, job_event_pb2.JobEvent]
+"""What a runner told: its id, and the event."""
+
+
+@dataclass(slots=True)
+class Changed:
+    """Requests whose state changed, each with the transaction that changed it, in that order."""
+
+    rows: list[tuple[int, Request]]
+    transactions: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Index the rows."""
+        self.transactions = {row.request_id: number for number, row in self.rows}
+
+
+@dataclass(slots=True)
+class Missed:
+    """All that the watchers of a round may have missed.
+
+    Attributes:
+        until: where it ends.
+        live: requests that have not ended, as they were told there.
+        runners: what is known of the events of each connected runner, by its id.
+        steps: those events, by request.
+        rows: the requests of `steps`, read before `changed`: those that are not in that are as
+            they were at the cursor.
+        changed: by `Cursor.seen`; None if too many have changed since that.
+    """
+
+    until: Cursor
+    live: dict[str, Request]
+    runners: dict[str, RunnerSteps]
+    steps: dict[str, list[Step]]
+    rows: dict[str, Request]
+    changed: dict[str, Changed | None]
+
+    def clear(self) -> None:
+        """Drop it all."""
+        for one in self.changed.values():
+            if one is not None:
+                one.rows.clear()
+                one.transactions.clear()
+        for held in (self.live, self.steps, self.rows, self.changed):
+            held.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """What is told of one request.
+
+    Attributes:
+        parts: events, and snapshots that are still to be read.
+        told: revision up to which all was told.
+        transaction: that changed the request; 0 if none did since the cursor.
+    """
+
+    row: Request
+    parts: Sequence[Change | Wanted]
+    told: int = 0
+    transaction: int = 0
+
+    @property
+    def weight(self) -> int:
+        """About how many jobs it tells of."""
+        return sum(self.row.total_jobs if isinstance(part, Wanted) else 1 for part in self.parts)
+
+
+class Round:
+    """Tells each of some watchers what it missed, in portions that the watcher asks for.
+
+    A watcher holds its place in what all of them share, and the portion that it sends.
+
+    Attributes:
+        began: time of the event loop.
+        over: set when no watcher needs it any longer.
+    """
+
+    def __init__(self, number: int, missed: Missed, snapshots: SharedSnapshots) -> None:
+        self._number = number
+        self._missed = missed
+        self._snapshots = snapshots
+        self._expired = False
+        self.began = asyncio.get_running_loop().time()
+        self.over = asyncio.Event()
+
+    def expire(self) -> None:
+        """Drop what was read; watchers that still need it get RoundExpired."""
+        self._expired = True
+        self._missed.clear()
+
+    async def missed(self, after: Cursor) -> AsyncGenerator[Portion, None]:
+        """All that was told after a cursor, request by request, with rising revisions.
+
+        What waits for the watcher since the round began comes after it. The last portion has no
+        cursor if some of it may be beyond, as a runner was asked how its chains are.
+
+        Raises:
+            CursorTooOld: too much has happened since, or it is of another database.
+            RoundExpired: it was not taken in time; go on after the last cursor, in another round.
+            DatabaseUnavailable, ServiceUnavailable: it cannot be read now.
+        """
+        if self._expired:
+            raise RoundExpired
+        place = _Place(self._missed, after, self._number, self._snapshots)
+        until = self._missed.until
+        shown = until.snapshot
+        end = None if place.has_lost else until
+        tellings = place.tellings()
+        following = next(tellings, None)
+        if following is None:
+            yield Portion((), end)
+        while following is not None:
+            portion: list[_Telling] = []
+            weight = 0
+            while len(portion) < PORTION_REQUESTS and weight < PORTION_JOBS:
+                if following is None:
+                    break
+                portion.append(following)
+                weight += following.weight
+                following = next(tellings, None)
+            changes = await self._changes(portion)
+            ended = frozenset(one.row.request_id for one in portion if one.row.state in FINAL)
+            if following is None:
+                yield Portion(changes, end, ended)
+                return
+            done = portion[-1].transaction
+            # Between two transactions of which nothing is still running.
+            is_place = 0 < done < min(following.transaction, shown.first)
+            at = Cursor(before(done + 1), after.orders) if is_place else None
+            yield Portion(changes, at, ended)
+            if self._expired:
+                raise RoundExpired
+
+    async def _changes(self, portion: Sequence[_Telling]) -> list[Change]:
+        wanted = [part for one in portion for part in one.parts if isinstance(part, Wanted)]
+        read = iter(await self._snapshots.get(wanted) if wanted else ())
+        changes: list[Change] = []
+        for one in portion:
+            parts = [next(read) if isinstance(part, Wanted) else part for part in one.parts]
+            changes += _rising(parts, one.told)
+        return changes
+
+
+class _Place:
+    """What was missed after one cursor.
+
+    Attributes:
+        has_lost: what a runner told last that does not answer may be lost.
+    """
+
+    def __init__(
+        self, missed: Missed, after: Cursor, number: int, snapshots: SharedSnapshots
+    ) -> None:
+        changed = missed.changed.get(after.seen)
+        if after.snapshot.last > missed.until.snapshot.last or changed is None:
+            raise CursorTooOld(after.text)
+        self._missed = missed
+        self._after = after
+        self._number = number
+        self._snapshots = snapshots
+        self._changed = changed
+        self._seen = after.snapshot
+        self._covered = self._covered_runners()
+        self.has_lost = any(map(self._is_lost, missed.live.values()))
+
+    def tellings(self) -> Iterator[_Telling]:
+        """What is told of each request; first of those whose state changed, in that order."""
+        live, shown = self._missed.live, self._missed.until.snapshot
+        for transaction, row in self._changed.rows:
+            # Else it was told before, or it came after `until`.
+            if not self._seen.shows(transaction) and (
+                row.request_id in live or shown.shows(transaction)
+            ):
+                yield self._of_new(live.get(row.request_id, row), transaction)
+        for request_id, row in self._missed.rows.items():
+            if not self._is_new(request_id) and (steps := self._steps_of(request_id)):
+                # A runner that is given up tells on under the epoch that it was told of with.
+                epoch = live.get(request_id, row).epoch
+                told = row_revision(row) or revision_of(epoch, BEGUN_STEP)
+                yield _Telling(row, self._stepwise(row, steps, is_new=False), told)
+        for request_id, row in live.items() if self.has_lost else ():
+            is_told = self._is_new(request_id) or self._steps_of(request_id)
+            if self._is_lost(row) and not is_told:
+                yield _Telling(row, [self._now(row)])
+
+    def _of_new(self, row: Request, transaction: int) -> _Telling:
+        """What was missed of a request that has another state than it had at the cursor."""
+        steps = self._steps_of(row.request_id)
+        goes_on = row.state is State.RUNNING and row.runner_id in self._covered
+        parts: list[Change | Wanted] = [] if goes_on else [self._now(row)]
+        parts += self._stepwise(row, steps, is_new=True)
+        # An epoch had begun before the cursor if its runner knows all that came after the cursor,
+        # and the beginning is not among it.
+        begun_before = {event.epoch for _, event in steps} | ({row.epoch} if goes_on else set())
+        begun_before -= {event.epoch for _, event in steps if event.moment == BEGUN}
+        told = revision_of(max(begun_before), 0) if begun_before else 0
+        return _Telling(row, parts, told, transaction)
+
+    def _covered_runners(self) -> set[str]:
+        """Runners of which all is there that they told after the cursor."""
+        covered: set[str] = set()
+        for runner_id, order in self._missed.until.orders.items():
+            known = self._after.orders.get(runner_id, 0)
+            runner = self._missed.runners.get(runner_id)
+            if runner is None or order < known or (known < order and not runner.answered):
+                continue
+            if known >= runner.floor:
+                covered.add(runner_id)
+            elif runner_id in self._after.orders:
+                raise CursorTooOld(self._after.text)
+        return covered
+
+    def _is_lost(self, row: Request) -> bool:
+        return row.state is State.RUNNING and row.runner_id not in self._covered
+
+    def _is_new(self, request_id: str) -> bool:
+        transaction = self._changed.transactions.get(request_id)
+        return transaction is not None and not self._seen.shows(transaction)
+
+    def _steps_of(self, request_id: str) -> list[Step]:
+        orders = self._after.orders
+        return [
+            (runner_id, event)
+            for runner_id, event in self._missed.steps.get(request_id, ())
+            if runner_id in self._covered and event.order > orders.get(runner_id, 0)
+        ]
+
+    def _stepwise(
+        self, row: Request, steps: Sequence[Step], *, is_new: bool
+    ) -> list[Change | Wanted]:
+        parts: list[Change | Wanted] = []
+        for runner_id, event in steps:
+            if event.moment == LEFT:
+                continue
+            running = begun(row, event, runner_id, self._missed.runners[runner_id].address)
+            if event.moment == BEGUN:
+                at = revision_of(event.epoch, event.sequence_number)
+                parts.append(Wanted(running, at))
+            else:
+                key = ("step", self._number, runner_id, event.order, is_new)
+                make = partial(job_change, running, event, counted=True)
+                parts.append(self._snapshots.event(key, running, make))
+        return parts
+
+    def _now(self, row: Request) -> Wanted:
+        return Wanted(row, row_revision(row), self._number)
+
+
+def _rising(changes: Sequence[Change], told: int) -> list[Change]:
+    """Changes in order, but for those up to a revision."""
+    rising: list[Change] = []
+    for change in sorted(changes, key=lambda change: change.revision):
+        if change.revision > told:
+            rising.append(change)
+            told = change.revision
+    return rising
