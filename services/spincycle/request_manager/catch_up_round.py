@@ -20,11 +20,14 @@ from spincycle.state import FINAL, State
 BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
 LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
 
-PORTION_REQUESTS = 100
+PORTION_REQUESTS = 200
 """Most requests whose changes are put together at once for a watcher."""
 
 PORTION_JOBS = 1000
 """Jobs of requests, or events, after which a portion takes no further request."""
+
+ENOUGH = 1 / 4
+"""Part of a portion after which it ends if the stream can be taken up again there."""
 
 
 class RoundExpired(Exception):
@@ -174,21 +177,21 @@ class Round:
             yield Portion((), end)
         while following is not None:
             portion: list[_Telling] = []
-            weight = 0
-            while len(portion) < PORTION_REQUESTS and weight < PORTION_JOBS:
-                if following is None:
-                    break
+            full = 0.0
+            is_place = False
+            while following is not None and full < (ENOUGH if is_place else 1):
                 portion.append(following)
-                weight += following.weight
-                following = next(tellings, None)
+                full += 1 / PORTION_REQUESTS + following.weight / PORTION_JOBS
+                done, following = following.transaction, next(tellings, None)
+                # Between two transactions, if none is still running of those up to there.
+                is_place = following is not None and (
+                    0 < done < min(following.transaction, shown.first)
+                )
             changes = await self._changes(portion)
             ended = frozenset(one.row.request_id for one in portion if one.row.state in FINAL)
             if following is None:
                 yield Portion(changes, end, ended)
                 return
-            done = portion[-1].transaction
-            # Between two transactions of which nothing is still running.
-            is_place = 0 < done < min(following.transaction, shown.first)
             at = Cursor(before(done + 1), after.orders) if is_place else None
             yield Portion(changes, at, ended)
             if self._expired:

@@ -46,7 +46,7 @@ BEGINS_AT_ONCE = 8
 JOBS_AT_ONCE = 1000
 """Jobs of requests whose snapshots are made at once."""
 
-SENT_AT_ONCE = 256 * 1024
+SENT_AT_ONCE = 64 * 1024
 """Bytes after which a message ends where the stream can be taken up again."""
 
 MAX_PIECE = 1024 * 1024
