@@ -118,12 +118,15 @@ class _Telling:
         parts: events, and snapshots that are still to be read.
         told: revision up to which all was told.
         transaction: that changed the request; 0 if none did since the cursor.
+        repeats: some of it would be told again after a cursor that has the transaction, but not
+            what runners told since.
     """
 
     row: Request
     parts: Sequence[Change | Wanted]
     told: int = 0
     transaction: int = 0
+    repeats: bool = False
 
     @property
     def weight(self) -> int:
@@ -173,6 +176,7 @@ class Round:
         end = None if place.has_lost else until
         tellings = place.tellings()
         following = next(tellings, None)
+        repeats = False
         if following is None:
             yield Portion((), end)
         while following is not None:
@@ -183,9 +187,12 @@ class Round:
                 portion.append(following)
                 full += 1 / PORTION_REQUESTS + following.weight / PORTION_JOBS
                 done, following = following.transaction, next(tellings, None)
+                repeats |= portion[-1].repeats
                 # Between two transactions, if none is still running of those up to there.
-                is_place = following is not None and (
-                    0 < done < min(following.transaction, shown.first)
+                is_place = (
+                    following is not None
+                    and not repeats
+                    and 0 < done < min(following.transaction, shown.first)
                 )
             changes = await self._changes(portion)
             ended = frozenset(one.row.request_id for one in portion if one.row.state in FINAL)
@@ -260,7 +267,7 @@ class _Place:
         begun_before = {event.epoch for _, event in steps} | ({row.epoch} if goes_on else set())
         begun_before -= {event.epoch for _, event in steps if event.moment == BEGUN}
         told = revision_of(max(begun_before), 0) if begun_before else 0
-        return _Telling(row, parts, told, transaction)
+        return _Telling(row, parts, told, transaction, bool(steps) and row.state not in FINAL)
 
     def _covered_runners(self) -> set[str]:
         """Runners of which all is there that they told after the cursor."""

@@ -33,6 +33,7 @@ from spincycle.request_manager.told import Change, cursor_alone, matches
 from spincycle.request_manager.views import Views
 from spincycle.request_manager.watch_options import WatchOptions
 from spincycle.request_manager.watcher import Mark, Printed, Watcher
+from spincycle.rpc.limits import WITHIN_CLIENTS
 from spincycle.shared_reads import SharedReads
 from spincycle.state import FINAL, State
 from spincycle.v1 import job_chain_pb2
@@ -49,8 +50,9 @@ JOBS_AT_ONCE = 1000
 SENT_AT_ONCE = 64 * 1024
 """Bytes after which a message ends where the stream can be taken up again."""
 
-MAX_PIECE = 1024 * 1024
-"""Bytes after which a message ends wherever it is; only a larger event makes it larger."""
+MAX_PIECE = 256 * 1024
+"""Bytes of what was missed after which a message ends wherever it is; only a larger event makes
+it larger. Later on it is WITHIN_CLIENTS."""
 
 MAX_PASSED = 1000
 """Changes that pass a filter by after which its watcher is given a cursor all the same."""
@@ -225,8 +227,8 @@ class Watch:
 
 
 def _messages(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Events in messages of MAX_PIECE at most, or of one larger event."""
-    for some in in_portions(parts, len, MAX_PIECE):
+    """Events in messages that all clients take, unless one event alone is larger."""
+    for some in in_portions(parts, len, WITHIN_CLIENTS):
         if message := b"".join(some):
             yield message
 
@@ -277,7 +279,8 @@ class _Many:
             part = await change.with_chain(self._chain, "")
         else:
             part = change.encoded("", self._options.requests_only)
-        full = self.take() if self._parts and self.size + len(part) > MAX_PIECE else b""
+        limit = WITHIN_CLIENTS if self._has_begun else MAX_PIECE
+        full = self.take() if self._parts and self.size + len(part) > limit else b""
         self._parts.append(part)
         self.size += len(part)
         return full
