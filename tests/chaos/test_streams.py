@@ -2,19 +2,40 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+from collections.abc import Set
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
+import grpc
 import pytest
-from tests.chaos.cluster import Cluster
+from tests.chaos.cluster import Cluster, Shape
 from tests.chaos.load import Load
 from tests.chaos.storm import Storm
-from tests.integration.streams.follower import Follower, check_order, following, shown
+from tests.integration.streams.follower import AGAIN, Follower, check_order, following, shown
 from tests.integration.streams.test_streams import journal
 
+from spincycle.request_manager.shared_snapshots import KEPT_BYTES
+from spincycle.request_manager.watch import MAX_PIECE
+from spincycle.request_manager.watcher import MAX_BEHIND
 from spincycle.revision import parts_of
+from spincycle.rpc.channel import open_channel
+from spincycle.state import FINAL, State
+from spincycle.v1 import request_event_pb2
+from spincycle.v1 import request_manager_service_pb2 as rpc
+from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 
 KILLS = 25
 WATCHED = 20
+
+RESTART_WATCHERS = 50
+RESTART_REQUESTS = 2000
+
+EVENT_BYTES = 4 * 1024
+"""Most bytes of an event that waits for watchers, its request included."""
+
+REQUEST_BYTES = 16 * 1024
+"""Most bytes of a request that is tracked, and as a row of what was missed."""
 
 
 @pytest.mark.chaos
@@ -70,3 +91,104 @@ async def test_watchers_are_told_all_and_nothing_twice_while_everything_is_kille
         f"{sum(f.connections for f in watched.values()) + of_all.connections} connections, "
         f"{len(of_all.events)} events of all, {dict(storm.kills)}"
     )
+
+
+class Ends:
+    """A watcher of all requests that resumes with its cursor, and keeps only where each one is."""
+
+    def __init__(self, address: str, cursor: str) -> None:
+        self._channel = open_channel(address)
+        self._asked = rpc.WatchRequest(cursor=cursor)
+        self._revisions: dict[str, int] = {}
+        self.states: dict[str, list[State]] = {}
+        self.wrong: list[str] = []
+        self.connections = 0
+
+    async def run(self, request_ids: Set[str]) -> None:
+        """Watch until all of these requests have ended."""
+        while request_ids - self.states.keys():
+            self.connections += 1
+            call = RequestManagerServiceStub(self._channel).Watch(self._asked)
+            try:
+                async for response in call:
+                    for event in response.events:
+                        self._take(event)
+                    self._asked.cursor = response.cursor or self._asked.cursor
+                    if not request_ids - self.states.keys():
+                        break
+            except grpc.aio.AioRpcError as failure:
+                if failure.code() not in AGAIN:
+                    raise
+            finally:
+                call.cancel()
+            await asyncio.sleep(0.02)
+        await self._channel.close()
+
+    def _take(self, event: request_event_pb2.RequestEvent) -> None:
+        rises = event.revision > self._revisions.get(event.request_id, 0)
+        if not rises:
+            # A runner that died is in no cursor: its requests are told as snapshots again.
+            if not event.HasField("snapshot"):
+                self.wrong.append(f"{event.request_id} came again at {event.revision}")
+            return
+        self._revisions[event.request_id] = event.revision
+        if not event.HasField("job"):
+            told = event.request if event.HasField("request") else event.snapshot.request
+            if (state := State(told.state)) in FINAL:
+                self.states.setdefault(event.request_id, []).append(state)
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has held."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (one for one in status.splitlines() if one.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "shape", [Shape(settings={"RM": {"BEAT_INTERVAL": "0.3", "SILENCE_LIMIT": "2"}})]
+)
+async def test_many_watchers_catch_up_after_everything_was_restarted(
+    cluster: Cluster, load: Load
+) -> None:
+    unwatched = max(peak_bytes(member.pid) for member in cluster.request_managers)
+    async with following(cluster.request_manager) as follower:
+        await follower.until(lambda: bool(follower._asked.cursor))
+        cursor = follower._asked.cursor
+    waiting = iter(range(RESTART_REQUESTS))
+
+    async def create() -> None:
+        for number in waiting:
+            # The first half has ended by the restart; the second one has begun, and runs again.
+            await load.create("sleeping", 1 if number < RESTART_REQUESTS // 2 else 10_000)
+
+    watchers = [Ends(cluster.request_manager, cursor) for _ in range(RESTART_WATCHERS)]
+    expected: set[str] = set()
+    await asyncio.gather(*(create() for _ in range(32)))
+    expected = set(load.acknowledged)
+    tasks = [asyncio.create_task(watcher.run(expected)) for watcher in watchers]
+    for member in cluster.members:
+        await member.kill()
+    for member in cluster.members:
+        member.start()
+    began = time.monotonic()
+    await asyncio.gather(*tasks)
+    took = time.monotonic() - began
+
+    connection = await cluster.connect()
+    stored = await connection.fetch("SELECT request_id, state FROM request_manager.requests")
+    await connection.close()
+    states = {row["request_id"]: [State(row["state"])] for row in stored}
+    for watcher in watchers:
+        assert watcher.wrong == []
+        assert watcher.states == states
+    peak = max(peak_bytes(member.pid) for member in cluster.request_managers)
+    print(
+        f"{len(states)} requests, {len(watchers)} watchers, {took:.1f} s from the restart on, "
+        f"{sum(watcher.connections for watcher in watchers)} connections, request managers "
+        f"{unwatched / 1e6:.0f} MB unwatched, {peak / 1e6:.0f} MB at most"
+    )
+    shared = KEPT_BYTES + MAX_BEHIND * EVENT_BYTES + RESTART_REQUESTS * REQUEST_BYTES
+    assert peak < unwatched + shared + RESTART_WATCHERS * 2 * MAX_PIECE
