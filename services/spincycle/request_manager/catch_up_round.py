@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -157,8 +157,12 @@ class Round:
         self._expired = True
         self._missed.clear()
 
-    async def missed(self, after: Cursor) -> AsyncGenerator[Portion, None]:
+    async def missed(
+        self, after: Cursor, over: Container[str] = ()
+    ) -> AsyncGenerator[Portion, None]:
         """All that was told after a cursor, request by request, with rising revisions.
+
+        `over`: requests that had ended and whose ends the watcher has been told since.
 
         What waits for the watcher since the round began comes after it. The last portion has no
         cursor if some of it may be beyond, as a runner was asked how its chains are.
@@ -174,7 +178,7 @@ class Round:
         until = self._missed.until
         shown = until.snapshot
         end = None if place.has_lost else until
-        tellings = place.tellings()
+        tellings = (one for one in place.tellings() if one.row.request_id not in over)
         following = next(tellings, None)
         repeats = False
         if following is None:

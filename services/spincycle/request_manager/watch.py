@@ -183,11 +183,12 @@ class Watch:
     ) -> AsyncGenerator[bytes, None]:
         """What was missed after a cursor, with a cursor wherever it can be taken up again."""
         at: Cursor | None = None
+        over: set[str] = set()
         while True:
             try:
                 async with (
                     self._catching_up.round(watcher, after, with_args=many.needs_args) as catch_up,
-                    aclosing(catch_up.missed(after)) as portions,
+                    aclosing(catch_up.missed(after, over)) as portions,
                 ):
                     async for portion in portions:
                         for change in portion.changes:
@@ -195,8 +196,11 @@ class Watch:
                             if message := await many.add(change, change.before, is_over=is_over):
                                 yield message
                         at = portion.at
-                        after = at or after
-                        if at is not None and many.size > SENT_AT_ONCE:
+                        if at is None:
+                            over |= portion.ended
+                            continue
+                        after, over = at, set()
+                        if many.size > SENT_AT_ONCE:
                             yield many.take() + cursor_alone(at.text)
                 break
             except RoundExpired:
