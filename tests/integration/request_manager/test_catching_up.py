@@ -186,6 +186,46 @@ async def test_watchers_with_filters_of_their_own_are_told_theirs_from_the_same_
     assert {event.request_id for event in late.events} == {*ended, *stayed}
 
 
+class CountingRunner(SteeredRunner):
+    """A runner that counts how often it is asked for each of its chains."""
+
+    def __init__(self, runner_id: str) -> None:
+        super().__init__(runner_id)
+        self.described: Counter[str] = Counter()
+
+    async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+        self.described.update(chain.request_id for chain in request.chains)
+        return await super().DescribeChains(request, context)
+
+
+@pytest.mark.parametrize("watchers", [1, 12])
+async def test_watchers_that_begin_together_share_the_reads_of_live_requests(
+    manager: Manager, statements: Counter[str], watchers: int
+) -> None:
+    runner = CountingRunner("one")
+    await manager.register(runner)
+    ids = [await begun(manager, runner) for _ in range(STAY)]
+    for request_id in ids:
+        await tell(runner, request_id, "a", RUNNING, number_of(0, 1000))
+    statements.clear()
+
+    async def one(stack: AsyncExitStack) -> Told:
+        told = await stack.enter_async_context(watching(manager, include_job_chain=True))
+        await until(lambda: all(told.of(id_) for id_ in ids))
+        return told
+
+    async with AsyncExitStack() as stack:
+        told = await asyncio.gather(*(one(stack) for _ in range(watchers)))
+
+    for one_told in told:
+        assert all(one_told.of(id_) == ["snapshot RUNNING a"] for id_ in ids)
+        assert all(len(event.snapshot.job_chain.jobs) == 3 for event in one_told.events)
+    # Once for the first who watches all, and then by those who come before and after a read begins.
+    assert max(runner.described.values()) <= 4
+    assert statements["list_requests"] <= 4
+    assert statements["get_job_chains"] <= 2 * len(ids)
+
+
 async def test_a_snapshot_of_the_database_shows_what_the_database_says(database: str) -> None:
     draw = random.Random(1)
     connection = await asyncpg.connect(database)
