@@ -1,143 +1,84 @@
-"""What watchers of all requests missed that catch up together, read once for all of them."""
+"""One catch-up of many watchers of all requests: what they missed is read once for all of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Container, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import count, islice
 
-from spincycle.errors import CursorTooOld
-from spincycle.internal.v1 import job_event_pb2
-from spincycle.request_manager.cursor import Cursor, before
-from spincycle.request_manager.model import Request
+from spincycle.request_manager.cursor import Cursor
+from spincycle.request_manager.missed import Gap, Missed, Plan
 from spincycle.request_manager.shared_snapshots import SharedSnapshots, Wanted
-from spincycle.request_manager.told import Change, job_change
-from spincycle.request_manager.tracked import begun, row_revision
-from spincycle.revision import BEGUN_STEP, revision_of
-from spincycle.state import FINAL, State
+from spincycle.request_manager.told import Change
+from spincycle.state import FINAL
 
-BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
-LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
-
-PORTION_REQUESTS = 200
-"""Most requests whose changes are put together at once for a watcher."""
-
-PORTION_JOBS = 1000
-"""Jobs of requests, or events, after which a portion takes no further request."""
-
-ENOUGH = 1 / 4
-"""Part of a portion after which it ends if the stream can be taken up again there."""
+PORTIONS_KEPT = 16
+"""Portions that a round keeps for the watchers that come to them next."""
 
 
 class RoundExpired(Exception):
     """The round was ended in favour of others: what is still missing has to be read again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Portion:
     """Some of what a watcher missed.
 
     Attributes:
         at: cursor after it; None where the stream cannot be taken up again.
         ended: requests in it of which nothing more comes.
+        open: changes of the other ones.
     """
 
     changes: Sequence[Change]
     at: Cursor | None
     ended: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True)
-class RunnerSteps:
-    """Events of a runner that watchers of a round may have missed.
-
-    Attributes:
-        address: host:port; empty if it is not known.
-        answered: whether it told them.
-        floor: order after which there are all of them.
-    """
-
-    address: str
-    answered: bool
-    floor: int
-
-
-Step = tuple[str, job_event_pb2.JobEvent]
-"""What a runner told: its id, and the event."""
-
-
-@dataclass(slots=True)
-class Changed:
-    """Requests whose state changed, each with the transaction that changed it, in that order."""
-
-    rows: list[tuple[int, Request]]
-    transactions: dict[str, int] = field(init=False)
+    open: Sequence[Change] = field(init=False)
+    _encoded: dict[bool, bytes] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Index the rows."""
-        self.transactions = {row.request_id: number for number, row in self.rows}
+        """Find the changes of requests that have not ended."""
+        self.open = [one for one in self.changes if one.request.request_id not in self.ended]
+
+    def encoded(self, requests_only: bool) -> bytes:
+        """Return all changes as they go to a watcher without a filter, encoded once for all."""
+        known = self._encoded.get(requests_only)
+        if known is None:
+            parts = [change.encoded("", requests_only) for change in self.changes]
+            known = self._encoded[requests_only] = b"".join(parts)
+        return known
 
 
-@dataclass(slots=True)
-class Missed:
-    """All that the watchers of a round may have missed.
+class _Shared:
+    """A portion, made by the first watcher that comes to it."""
 
-    Attributes:
-        until: where it ends.
-        live: requests that have not ended, as they were told there.
-        runners: what is known of the events of each connected runner, by its id.
-        steps: those events, by request.
-        rows: the requests of `steps`, read before `changed`: those that are not in that are as
-            they were at the cursor.
-        changed: by `Cursor.seen`; None if too many have changed since that.
-    """
+    __slots__ = ("failure", "making", "plan", "portion")
 
-    until: Cursor
-    live: dict[str, Request]
-    runners: dict[str, RunnerSteps]
-    steps: dict[str, list[Step]]
-    rows: dict[str, Request]
-    changed: dict[str, Changed | None]
-
-    def clear(self) -> None:
-        """Drop it all."""
-        for one in self.changed.values():
-            if one is not None:
-                one.rows.clear()
-                one.transactions.clear()
-        for held in (self.live, self.steps, self.rows, self.changed):
-            held.clear()
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.portion: Portion | None = None
+        self.failure: Exception | None = None
+        self.making = asyncio.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class _Telling:
-    """What is told of one request.
+class _Course:
+    """The portions of one cursor, planned for the watcher that is ahead of the others."""
 
-    Attributes:
-        parts: events, and snapshots that are still to be read.
-        told: revision up to which all was told.
-        transaction: that changed the request; 0 if none did since the cursor.
-        repeats: some of it would be told again after a cursor that has the transaction, but not
-            what runners told since.
-    """
+    __slots__ = ("gap", "planned", "plans")
 
-    row: Request
-    parts: Sequence[Change | Wanted]
-    told: int = 0
-    transaction: int = 0
-    repeats: bool = False
-
-    @property
-    def weight(self) -> int:
-        """About how many jobs it tells of."""
-        return sum(self.row.total_jobs if isinstance(part, Wanted) else 1 for part in self.parts)
+    def __init__(self, gap: Gap) -> None:
+        self.gap = gap
+        self.plans = gap.plans()
+        self.planned = 0
 
 
 class Round:
     """Tells each of some watchers what it missed, in portions that the watcher asks for.
 
-    A watcher holds its place in what all of them share, and the portion that it sends.
+    A watcher holds its place in what all of them share, and the portion that it sends. Watchers
+    with the same cursor share portions as long as they are about as fast.
 
     Attributes:
         began: time of the event loop.
@@ -148,6 +89,8 @@ class Round:
         self._number = number
         self._missed = missed
         self._snapshots = snapshots
+        self._courses: dict[str, _Course] = {}
+        self._portions: OrderedDict[tuple[str, int], _Shared] = OrderedDict()
         self._expired = False
         self.began = asyncio.get_running_loop().time()
         self.over = asyncio.Event()
@@ -156,9 +99,11 @@ class Round:
         """Drop what was read; watchers that still need it get RoundExpired."""
         self._expired = True
         self._missed.clear()
+        self._courses.clear()
+        self._portions.clear()
 
     async def missed(
-        self, after: Cursor, over: Container[str] = ()
+        self, after: Cursor, over: Set[str] = frozenset()
     ) -> AsyncGenerator[Portion, None]:
         """All that was told after a cursor, request by request, with rising revisions.
 
@@ -174,153 +119,59 @@ class Round:
         """
         if self._expired:
             raise RoundExpired
-        place = _Place(self._missed, after, self._number, self._snapshots)
-        until = self._missed.until
-        shown = until.snapshot
-        end = None if place.has_lost else until
-        tellings = (one for one in place.tellings() if one.row.request_id not in over)
-        following = next(tellings, None)
-        repeats = False
-        if following is None:
-            yield Portion((), end)
-        while following is not None:
-            portion: list[_Telling] = []
-            full = 0.0
-            is_place = False
-            while following is not None and full < (ENOUGH if is_place else 1):
-                portion.append(following)
-                full += 1 / PORTION_REQUESTS + following.weight / PORTION_JOBS
-                done, following = following.transaction, next(tellings, None)
-                repeats |= portion[-1].repeats
-                # Between two transactions, if none is still running of those up to there.
-                is_place = (
-                    following is not None
-                    and not repeats
-                    and 0 < done < min(following.transaction, shown.first)
-                )
-            changes = await self._changes(portion)
-            ended = frozenset(one.row.request_id for one in portion if one.row.state in FINAL)
-            if following is None:
-                yield Portion(changes, end, ended)
+        for shared in self._each(after, over):
+            yield await self._portion(shared)
+            if shared.plan.is_last:
                 return
-            at = Cursor(before(done + 1), after.orders) if is_place else None
-            yield Portion(changes, at, ended)
             if self._expired:
                 raise RoundExpired
 
-    async def _changes(self, portion: Sequence[_Telling]) -> list[Change]:
-        wanted = [part for one in portion for part in one.parts if isinstance(part, Wanted)]
+    def _each(self, after: Cursor, over: Set[str]) -> Iterator[_Shared]:
+        key = after.text
+        course = self._courses.get(key)
+        if course is None:
+            gap = Gap(self._missed, after, self._number, self._snapshots)
+            course = self._courses[key] = _Course(gap)
+        own = course.gap.plans(over) if over else None
+        for index in count():
+            shared = self._find(key, course, index) if own is None else None
+            if shared is None:
+                if own is None:
+                    # Others with this cursor are ahead by more portions than are kept.
+                    own = islice(course.gap.plans(), index, None)
+                shared = _Shared(next(own))
+            yield shared
+
+    def _find(self, key: str, course: _Course, index: int) -> _Shared | None:
+        if index == course.planned:
+            course.planned += 1
+            self._portions[key, index] = _Shared(next(course.plans))
+            if len(self._portions) > PORTIONS_KEPT:
+                self._portions.popitem(last=False)
+        return self._portions.get((key, index))
+
+    async def _portion(self, shared: _Shared) -> Portion:
+        if shared.portion is None:
+            async with shared.making:
+                if shared.failure is not None:
+                    raise shared.failure
+                if shared.portion is None:
+                    try:
+                        shared.portion = await self._make(shared.plan)
+                    except Exception as failure:
+                        shared.failure = failure
+                        raise
+        return shared.portion
+
+    async def _make(self, plan: Plan) -> Portion:
+        wanted = [part for one in plan.tellings for part in one.parts if isinstance(part, Wanted)]
         read = iter(await self._snapshots.get(wanted) if wanted else ())
         changes: list[Change] = []
-        for one in portion:
+        for one in plan.tellings:
             parts = [next(read) if isinstance(part, Wanted) else part for part in one.parts]
             changes += _rising(parts, one.told)
-        return changes
-
-
-class _Place:
-    """What was missed after one cursor.
-
-    Attributes:
-        has_lost: what a runner told last that does not answer may be lost.
-    """
-
-    def __init__(
-        self, missed: Missed, after: Cursor, number: int, snapshots: SharedSnapshots
-    ) -> None:
-        changed = missed.changed.get(after.seen)
-        if after.snapshot.last > missed.until.snapshot.last or changed is None:
-            raise CursorTooOld(after.text)
-        self._missed = missed
-        self._after = after
-        self._number = number
-        self._snapshots = snapshots
-        self._changed = changed
-        self._seen = after.snapshot
-        self._covered = self._covered_runners()
-        self.has_lost = any(map(self._is_lost, missed.live.values()))
-
-    def tellings(self) -> Iterator[_Telling]:
-        """What is told of each request; first of those whose state changed, in that order."""
-        live, shown = self._missed.live, self._missed.until.snapshot
-        for transaction, row in self._changed.rows:
-            # Else it was told before, or it came after `until`.
-            if not self._seen.shows(transaction) and (
-                row.request_id in live or shown.shows(transaction)
-            ):
-                yield self._of_new(live.get(row.request_id, row), transaction)
-        for request_id, row in self._missed.rows.items():
-            if not self._is_new(request_id) and (steps := self._steps_of(request_id)):
-                # A runner that is given up tells on under the epoch that it was told of with.
-                epoch = live.get(request_id, row).epoch
-                told = row_revision(row) or revision_of(epoch, BEGUN_STEP)
-                yield _Telling(row, self._stepwise(row, steps, is_new=False), told)
-        for request_id, row in live.items() if self.has_lost else ():
-            is_told = self._is_new(request_id) or self._steps_of(request_id)
-            if self._is_lost(row) and not is_told:
-                yield _Telling(row, [self._now(row)])
-
-    def _of_new(self, row: Request, transaction: int) -> _Telling:
-        """What was missed of a request that has another state than it had at the cursor."""
-        steps = self._steps_of(row.request_id)
-        goes_on = row.state is State.RUNNING and row.runner_id in self._covered
-        parts: list[Change | Wanted] = [] if goes_on else [self._now(row)]
-        parts += self._stepwise(row, steps, is_new=True)
-        # An epoch had begun before the cursor if its runner knows all that came after the cursor,
-        # and the beginning is not among it.
-        begun_before = {event.epoch for _, event in steps} | ({row.epoch} if goes_on else set())
-        begun_before -= {event.epoch for _, event in steps if event.moment == BEGUN}
-        told = revision_of(max(begun_before), 0) if begun_before else 0
-        return _Telling(row, parts, told, transaction, bool(steps) and row.state not in FINAL)
-
-    def _covered_runners(self) -> set[str]:
-        """Runners of which all is there that they told after the cursor."""
-        covered: set[str] = set()
-        for runner_id, order in self._missed.until.orders.items():
-            known = self._after.orders.get(runner_id, 0)
-            runner = self._missed.runners.get(runner_id)
-            if runner is None or order < known or (known < order and not runner.answered):
-                continue
-            if known >= runner.floor:
-                covered.add(runner_id)
-            elif runner_id in self._after.orders:
-                raise CursorTooOld(self._after.text)
-        return covered
-
-    def _is_lost(self, row: Request) -> bool:
-        return row.state is State.RUNNING and row.runner_id not in self._covered
-
-    def _is_new(self, request_id: str) -> bool:
-        transaction = self._changed.transactions.get(request_id)
-        return transaction is not None and not self._seen.shows(transaction)
-
-    def _steps_of(self, request_id: str) -> list[Step]:
-        orders = self._after.orders
-        return [
-            (runner_id, event)
-            for runner_id, event in self._missed.steps.get(request_id, ())
-            if runner_id in self._covered and event.order > orders.get(runner_id, 0)
-        ]
-
-    def _stepwise(
-        self, row: Request, steps: Sequence[Step], *, is_new: bool
-    ) -> list[Change | Wanted]:
-        parts: list[Change | Wanted] = []
-        for runner_id, event in steps:
-            if event.moment == LEFT:
-                continue
-            running = begun(row, event, runner_id, self._missed.runners[runner_id].address)
-            if event.moment == BEGUN:
-                at = revision_of(event.epoch, event.sequence_number)
-                parts.append(Wanted(running, at))
-            else:
-                key = ("step", self._number, runner_id, event.order, is_new)
-                make = partial(job_change, running, event, counted=True)
-                parts.append(self._snapshots.event(key, running, make))
-        return parts
-
-    def _now(self, row: Request) -> Wanted:
-        return Wanted(row, row_revision(row), self._number)
+        ended = frozenset(one.row.request_id for one in plan.tellings if one.row.state in FINAL)
+        return Portion(changes, plan.at, ended)
 
 
 def _rising(changes: Sequence[Change], told: int) -> list[Change]:

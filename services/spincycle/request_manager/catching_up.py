@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from spincycle import deadline
-from spincycle.request_manager.catch_up_round import Changed, Missed, Round, RunnerSteps, Step
+from spincycle.request_manager.catch_up_round import Round
 from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.cursor import Cursor, before
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.hub import Hub
+from spincycle.request_manager.missed import Changed, Missed, RunnerSteps, Step
 from spincycle.request_manager.shared_snapshots import SharedSnapshots
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.watcher import Watcher

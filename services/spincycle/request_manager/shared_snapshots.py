@@ -102,7 +102,7 @@ class SharedSnapshots:
     def _find(self, wanted: Wanted) -> Change | _Read | None:
         key = wanted.key
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == wanted.row:
+        if kept is not None and (kept[0] is wanted.row or kept[0] == wanted.row):
             self._kept.move_to_end(key)
             return kept[1]
         read = self._reads.get(key)

@@ -19,7 +19,7 @@ from contextlib import aclosing
 
 from spincycle import revision
 from spincycle.errors import CursorTooOld, InvalidInput, RequestNotFound
-from spincycle.request_manager.catch_up_round import RoundExpired
+from spincycle.request_manager.catch_up_round import Portion, RoundExpired
 from spincycle.request_manager.catching_up import CatchingUp
 from spincycle.request_manager.cursor import Cursor, read_cursor, read_named_cursor
 from spincycle.request_manager.hub import Hub
@@ -191,10 +191,8 @@ class Watch:
                     aclosing(catch_up.missed(after, over)) as portions,
                 ):
                     async for portion in portions:
-                        for change in portion.changes:
-                            is_over = change.request.request_id in portion.ended
-                            if message := await many.add(change, change.before, is_over=is_over):
-                                yield message
+                        async for message in many.add_all(portion):
+                            yield message
                         at = portion.at
                         if at is None:
                             over |= portion.ended
@@ -248,6 +246,9 @@ class _Many:
         self._chain = chain
         self._which = which
         self._options = options
+        self._is_choosy = bool(
+            options.include_job_chain or which.type or which.user or which.states or which.args
+        )
         self._has_begun = False
         self._first: dict[str, int] = {}
         self._parts: list[bytes] = []
@@ -283,6 +284,34 @@ class _Many:
             part = await change.with_chain(self._chain, "")
         else:
             part = change.encoded("", self._options.requests_only)
+        return self._put(part)
+
+    async def add_all(self, portion: Portion) -> AsyncIterator[bytes]:
+        """Take what was missed; yields what has to be sent before."""
+        if (whole := self._whole(portion)) is not None:
+            if message := self._put(whole):
+                yield message
+            return
+        for change in portion.changes:
+            is_over = change.request.request_id in portion.ended
+            if message := await self.add(change, change.before, is_over=is_over):
+                yield message
+
+    def _whole(self, portion: Portion) -> bytes | None:
+        """The portion as others get it, too; None if it is not all for this watcher as it is."""
+        if self._is_choosy or any(
+            change.revision <= self._first.get(change.request.request_id, 0)
+            for change in portion.open
+        ):
+            return None
+        whole = portion.encoded(self._options.requests_only)
+        if len(whole) > MAX_PIECE:
+            return None
+        for change in portion.open:
+            self._first[change.request.request_id] = change.revision
+        return whole
+
+    def _put(self, part: bytes) -> bytes:
         limit = WITHIN_CLIENTS if self._has_begun else MAX_PIECE
         full = self.take() if self._parts and self.size + len(part) > limit else b""
         self._parts.append(part)

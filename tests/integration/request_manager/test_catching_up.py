@@ -30,7 +30,7 @@ from tests.integration.request_manager.test_watch import (
 )
 
 from spincycle.database.database import Database
-from spincycle.request_manager import catch_up_round, watch
+from spincycle.request_manager import missed, watch
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.cursor import Cursor
 from spincycle.request_manager.job_log_client import JobLogClient
@@ -152,7 +152,7 @@ async def test_a_client_that_is_cut_while_it_catches_up_goes_on_from_its_last_cu
     async with restarted(config, job_log[0]) as (manager, cursor, ended, stayed):
         with monkeypatch.context() as small:
             small.setattr(watch, "SENT_AT_ONCE", 0)
-            small.setattr(catch_up_round, "PORTION_REQUESTS", 4)
+            small.setattr(missed, "PORTION_REQUESTS", 4)
             (told,) = await resume(manager, 1, cursor, ended, stayed)
         cut = 0
         for number, message in enumerate(told.messages):

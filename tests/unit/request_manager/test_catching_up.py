@@ -9,8 +9,8 @@ import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.errors import CursorTooOld, DatabaseUnavailable
-from spincycle.request_manager import catch_up_round, watch
 from spincycle.request_manager import catching_up as module
+from spincycle.request_manager import missed, watch
 from spincycle.request_manager.catch_up_round import Round
 from spincycle.request_manager.catching_up import CatchingUp, Stores
 from spincycle.request_manager.cursor import Cursor
@@ -191,7 +191,7 @@ async def test_one_who_does_not_read_gives_up_its_round_and_goes_on_in_another(
 ) -> None:
     monkeypatch.setattr(module, "TURN", 0.0)
     monkeypatch.setattr(module, "ROUNDS_AT_ONCE", 1)
-    monkeypatch.setattr(catch_up_round, "PORTION_REQUESTS", 4)
+    monkeypatch.setattr(missed, "PORTION_REQUESTS", 4)
     monkeypatch.setattr(watch, "SENT_AT_ONCE", 0)
     monkeypatch.setattr(watch, "MAX_PIECE", 0)
     bench = Bench(20)
