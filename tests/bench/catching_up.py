@@ -164,7 +164,8 @@ async def _watchers(address: str, cursor: str, size: Size, record: str) -> Caugh
     return CaughtUp(**json.loads(out))
 
 
-async def _bare(size: Size, record: str) -> CaughtUp:
+async def _bare(size: Size, record: str) -> tuple[CaughtUp, float]:
+    """What the bare server took, and by how many MB it grew."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.catching_up", "--bare", record,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -172,7 +173,9 @@ async def _bare(size: Size, record: str) -> CaughtUp:
     assert process.stdout is not None
     try:
         port = int(await process.stdout.readline())
-        return await _watchers(f"127.0.0.1:{port}", "", size, "")
+        before = memory_mb(process.pid)
+        sent = await _watchers(f"127.0.0.1:{port}", "", size, "")
+        return sent, peak_mb(process.pid) - before
     finally:
         await process.communicate(b"\n")
 
@@ -238,12 +241,12 @@ async def measure(size: Size) -> list[str]:
                 caught_up = await _watchers(stand.request_manager, cursor, size, record.name)
             done = await statements.end()
             peak = peak_mb(pid)
-            bare = await _bare(size, record.name)
+            bare, bare_mb = await _bare(size, record.name)
     sys.stderr.write(f"{caught_up}\n{bare}\n{done}\n{usage.cpu_s}\n")
     row = (
         f"| {size.watchers} × {size.requests:,} | {caught_up.seconds:.1f} | {bare.seconds:.1f} "
         f"| {caught_up.seconds / bare.seconds:.1f} × | {caught_up.megabytes:.0f} "
-        f"| {done.statements} | {before:.0f} → {peak:.0f} | {caught_up.cuts} |"
+        f"| {done.statements} | {before:.0f} → {peak:.0f} | + {bare_mb:.0f} | {caught_up.cuts} |"
     )
     return [row]
 

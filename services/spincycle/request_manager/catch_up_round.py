@@ -11,7 +11,7 @@ from itertools import count, islice
 from spincycle.request_manager.cursor import Cursor
 from spincycle.request_manager.missed import Gap, Missed, Plan
 from spincycle.request_manager.shared_snapshots import SharedSnapshots, Wanted
-from spincycle.request_manager.told import Change
+from spincycle.request_manager.told import Change, cursor_alone
 from spincycle.state import FINAL
 
 PORTIONS_KEPT = 16
@@ -37,6 +37,7 @@ class Portion:
     ended: frozenset[str] = frozenset()
     open: Sequence[Change] = field(init=False)
     _encoded: dict[bool, bytes] = field(init=False, default_factory=dict)
+    _messages: dict[bool, bytes] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find the changes of requests that have not ended."""
@@ -48,6 +49,15 @@ class Portion:
         if known is None:
             parts = [change.encoded("", requests_only) for change in self.changes]
             known = self._encoded[requests_only] = b"".join(parts)
+        return known
+
+    def message(self, requests_only: bool) -> bytes:
+        """Return the same with the cursor after it."""
+        known = self._messages.get(requests_only)
+        if known is None:
+            assert self.at is not None
+            known = self.encoded(requests_only) + cursor_alone(self.at.text)
+            self._messages[requests_only] = known
         return known
 
 
@@ -82,11 +92,13 @@ class Round:
 
     Attributes:
         began: time of the event loop.
+        size: rows and events that it holds.
         over: set when no watcher needs it any longer.
     """
 
     def __init__(self, number: int, missed: Missed, snapshots: SharedSnapshots) -> None:
         self._number = number
+        self.size = missed.size
         self._missed = missed
         self._snapshots = snapshots
         self._courses: dict[str, _Course] = {}

@@ -22,8 +22,11 @@ from spincycle.request_manager.watcher import Watcher
 MAX_CHANGED = 10_000
 """Requests that may have changed since a cursor."""
 
-ROUNDS_AT_ONCE = 2
-"""Rounds that hold at the same time what their watchers missed."""
+HELD_AT_ONCE = 20_000
+"""Rows and events, held by all rounds together, beyond which no further round begins."""
+
+LEAST_HELD = 100
+"""Rows that each round counts at least."""
 
 TURN = 10.0
 """Seconds that a round has before it is ended in favour of one that waits."""
@@ -117,7 +120,7 @@ class CatchingUp:
             self._keeper = None
 
     async def _make_room(self) -> None:
-        while len(self._rounds) >= ROUNDS_AT_ONCE:
+        while sum(max(one.size, LEAST_HELD) for one in self._rounds) >= HELD_AT_ONCE:
             oldest = next(iter(self._rounds))
             try:
                 async with asyncio.timeout_at(oldest.began + TURN):

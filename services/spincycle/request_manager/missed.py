@@ -19,7 +19,7 @@ from spincycle.state import FINAL, State
 BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
 LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
 
-PORTION_REQUESTS = 200
+PORTION_REQUESTS = 100
 """Most requests whose changes are put together at once for a watcher."""
 
 PORTION_JOBS = 1000
@@ -80,6 +80,13 @@ class Missed:
     steps: dict[str, list[Step]]
     rows: dict[str, Request]
     changed: dict[str, Changed | None]
+
+    @property
+    def size(self) -> int:
+        """Rows and events in it."""
+        changed = {id(one): len(one.rows) for one in self.changed.values() if one is not None}
+        events = sum(map(len, self.steps.values()))
+        return sum(changed.values()) + len(self.rows) + events
 
     def clear(self) -> None:
         """Drop it all."""
@@ -171,9 +178,9 @@ class Gap:
                 done, following = following.transaction, next(tellings, None)
                 # Between two transactions, if none is still running of those up to there.
                 at = None
-                if following is not None and not repeats:
-                    if 0 < done < min(following.transaction, first_running):
-                        at = Cursor(before(done + 1), self.after.orders)
+                limit = min(following.transaction, first_running) if following is not None else 0
+                if 0 < done < limit and not repeats:
+                    at = Cursor(before(done + 1), self.after.orders)
             if following is not None:
                 yield Plan(portion, at)
         # Unless some of it may be beyond `until`.

@@ -47,7 +47,7 @@ BEGINS_AT_ONCE = 8
 JOBS_AT_ONCE = 1000
 """Jobs of requests whose snapshots are made at once."""
 
-SENT_AT_ONCE = 64 * 1024
+SENT_AT_ONCE = 32 * 1024
 """Bytes after which a message ends where the stream can be taken up again."""
 
 MAX_PIECE = 256 * 1024
@@ -191,21 +191,24 @@ class Watch:
                     aclosing(catch_up.missed(after, over)) as portions,
                 ):
                     async for portion in portions:
-                        async for message in many.add_all(portion):
+                        if message := many.message_of(portion):
                             yield message
+                        else:
+                            async for message in many.add_all(portion):
+                                yield message
                         at = portion.at
                         if at is None:
                             over |= portion.ended
                             continue
                         after, over = at, set()
                         if many.size > SENT_AT_ONCE:
-                            yield many.take() + cursor_alone(at.text)
+                            yield many.take(at.text)
                 break
             except RoundExpired:
                 continue
         if at is not None:
             # Whoever is cut, as too much has happened meanwhile, has less to catch up.
-            yield many.take() + cursor_alone(at.text)
+            yield many.take(at.text)
 
     async def _snapshots(self, many: _Many) -> AsyncGenerator[bytes, None]:
         """How all requests are that have not ended."""
@@ -286,6 +289,15 @@ class _Many:
             part = change.encoded("", self._options.requests_only)
         return self._put(part)
 
+    def message_of(self, portion: Portion) -> bytes:
+        """What was missed as a message that others are sent, too; empty if it has to be added."""
+        requests_only = self._options.requests_only
+        if self._parts or self._is_choosy or portion.at is None:
+            return b""
+        if len(portion.encoded(requests_only)) <= SENT_AT_ONCE or self._whole(portion) is None:
+            return b""
+        return portion.message(requests_only)
+
     async def add_all(self, portion: Portion) -> AsyncIterator[bytes]:
         """Take what was missed; yields what has to be sent before."""
         if (whole := self._whole(portion)) is not None:
@@ -318,9 +330,11 @@ class _Many:
         self.size += len(part)
         return full
 
-    def take(self) -> bytes:
-        """What waits."""
+    def take(self, cursor: str = "") -> bytes:
+        """What waits, and the cursor after it if there is one."""
         parts, self._parts, self.size = self._parts, [], 0
+        if cursor:
+            parts.append(cursor_alone(cursor))
         return b"".join(parts)
 
     async def told(
@@ -346,4 +360,4 @@ class _Many:
 
     def _up_to(self, cursor: str) -> bytes:
         self._passed = 0
-        return self.take() + cursor_alone(cursor)
+        return self.take(cursor)

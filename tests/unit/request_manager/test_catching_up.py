@@ -190,7 +190,7 @@ async def test_one_who_does_not_read_gives_up_its_round_and_goes_on_in_another(
     monkeypatch: pytest.MonkeyPatch, transactions: int
 ) -> None:
     monkeypatch.setattr(module, "TURN", 0.0)
-    monkeypatch.setattr(module, "ROUNDS_AT_ONCE", 1)
+    monkeypatch.setattr(module, "HELD_AT_ONCE", 20)
     monkeypatch.setattr(missed, "PORTION_REQUESTS", 4)
     monkeypatch.setattr(watch, "SENT_AT_ONCE", 0)
     monkeypatch.setattr(watch, "MAX_PIECE", 0)
