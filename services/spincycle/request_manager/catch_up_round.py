@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 
 from spincycle.request_manager.cursor import Cursor
-from spincycle.request_manager.missed import Gap, Missed, Plan
+from spincycle.request_manager.missed import Changed, Gap, Missed, Plan
 from spincycle.request_manager.shared_snapshots import SharedSnapshots, Wanted
 from spincycle.request_manager.told import Change, cursor_alone
 from spincycle.state import FINAL
@@ -36,28 +36,33 @@ class Portion:
     at: Cursor | None
     ended: frozenset[str] = frozenset()
     open: Sequence[Change] = field(init=False)
-    _encoded: dict[bool, bytes] = field(init=False, default_factory=dict)
-    _messages: dict[bool, bytes] = field(init=False, default_factory=dict)
+    _encoded: dict[tuple[bool, bool], bytes] = field(init=False, default_factory=dict)
+    _sizes: dict[bool, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find the changes of requests that have not ended."""
         self.open = [one for one in self.changes if one.request.request_id not in self.ended]
 
-    def encoded(self, requests_only: bool) -> bytes:
-        """Return all changes as they go to a watcher without a filter, encoded once for all."""
-        known = self._encoded.get(requests_only)
+    def size(self, requests_only: bool) -> int:
+        """Return how many bytes `encoded` has."""
+        known = self._sizes.get(requests_only)
         if known is None:
-            parts = [change.encoded("", requests_only) for change in self.changes]
-            known = self._encoded[requests_only] = b"".join(parts)
+            known = sum(len(change.encoded("", requests_only)) for change in self.changes)
+            self._sizes[requests_only] = known
         return known
 
-    def message(self, requests_only: bool) -> bytes:
-        """Return the same with the cursor after it."""
-        known = self._messages.get(requests_only)
+    def encoded(self, requests_only: bool, *, with_cursor: bool = False) -> bytes:
+        """Return all changes as they go to a watcher without a filter, encoded once for all.
+
+        `with_cursor`: with the cursor after them, if there is one.
+        """
+        key = (requests_only, with_cursor)
+        known = self._encoded.get(key)
         if known is None:
-            assert self.at is not None
-            known = self.encoded(requests_only) + cursor_alone(self.at.text)
-            self._messages[requests_only] = known
+            parts = [change.encoded("", requests_only) for change in self.changes]
+            if with_cursor and self.at is not None:
+                parts.append(cursor_alone(self.at.text))
+            known = self._encoded[key] = b"".join(parts)
         return known
 
 
@@ -106,6 +111,11 @@ class Round:
         self._expired = False
         self.began = asyncio.get_running_loop().time()
         self.over = asyncio.Event()
+
+    def share(self, changed: Changed) -> None:
+        """Let a later read hold the rows of this round where they are equal."""
+        for one in {id(one): one for one in self._missed.changed.values() if one}.values():
+            changed.share(one)
 
     def expire(self) -> None:
         """Drop what was read; watchers that still need it get RoundExpired."""

@@ -210,4 +210,9 @@ class CatchingUp:
 
     async def _read_changed(self, seen: str, with_args: bool) -> Changed | None:
         rows = await self._stores.changes.changed(seen, MAX_CHANGED + 1, with_args=with_args)
-        return Changed(rows) if len(rows) <= MAX_CHANGED else None
+        if len(rows) > MAX_CHANGED:
+            return None
+        changed = Changed(rows)
+        for one in self._rounds:
+            one.share(changed)
+        return changed

@@ -53,11 +53,18 @@ class Changed:
     """Requests whose state changed, each with the transaction that changed it, in that order."""
 
     rows: list[tuple[int, Request]]
-    transactions: dict[str, int] = field(init=False)
+    by_id: dict[str, tuple[int, Request]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Index the rows."""
-        self.transactions = {row.request_id: number for number, row in self.rows}
+        self.by_id = {one[1].request_id: one for one in self.rows}
+
+    def share(self, other: Changed) -> None:
+        """Hold the rows of another read in place of equal ones."""
+        for place, one in enumerate(self.rows):
+            known = other.by_id.get(one[1].request_id)
+            if known is not None and known == one:
+                self.rows[place] = self.by_id[one[1].request_id] = known
 
 
 @dataclass(slots=True)
@@ -93,7 +100,7 @@ class Missed:
         for one in self.changed.values():
             if one is not None:
                 one.rows.clear()
-                one.transactions.clear()
+                one.by_id.clear()
         for held in (self.live, self.steps, self.rows, self.changed):
             held.clear()
 
@@ -237,8 +244,8 @@ class Gap:
         return row.state is State.RUNNING and row.runner_id not in self._covered
 
     def _is_new(self, request_id: str) -> bool:
-        transaction = self._changed.transactions.get(request_id)
-        return transaction is not None and not self._seen.shows(transaction)
+        changed = self._changed.by_id.get(request_id)
+        return changed is not None and not self._seen.shows(changed[0])
 
     def _steps_of(self, request_id: str) -> list[Step]:
         orders = self.after.orders

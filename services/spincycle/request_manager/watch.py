@@ -292,16 +292,14 @@ class _Many:
     def message_of(self, portion: Portion) -> bytes:
         """What was missed as a message that others are sent, too; empty if it has to be added."""
         requests_only = self._options.requests_only
-        if self._parts or self._is_choosy or portion.at is None:
+        if self._parts or portion.at is None or not self._take_whole(portion, SENT_AT_ONCE):
             return b""
-        if len(portion.encoded(requests_only)) <= SENT_AT_ONCE or self._whole(portion) is None:
-            return b""
-        return portion.message(requests_only)
+        return portion.encoded(requests_only, with_cursor=True)
 
     async def add_all(self, portion: Portion) -> AsyncIterator[bytes]:
         """Take what was missed; yields what has to be sent before."""
-        if (whole := self._whole(portion)) is not None:
-            if message := self._put(whole):
+        if self._take_whole(portion):
+            if message := self._put(portion.encoded(self._options.requests_only)):
                 yield message
             return
         for change in portion.changes:
@@ -309,19 +307,15 @@ class _Many:
             if message := await self.add(change, change.before, is_over=is_over):
                 yield message
 
-    def _whole(self, portion: Portion) -> bytes | None:
-        """The portion as others get it, too; None if it is not all for this watcher as it is."""
-        if self._is_choosy or any(
-            change.revision <= self._first.get(change.request.request_id, 0)
-            for change in portion.open
-        ):
-            return None
-        whole = portion.encoded(self._options.requests_only)
-        if len(whole) > MAX_PIECE:
-            return None
-        for change in portion.open:
-            self._first[change.request.request_id] = change.revision
-        return whole
+    def _take_whole(self, portion: Portion, least: int = -1) -> bool:
+        """Take a portion of more than `least` bytes, if others get it as this watcher does."""
+        if self._is_choosy or not least < portion.size(self._options.requests_only) <= MAX_PIECE:
+            return False
+        revisions = [(one.request.request_id, one.revision) for one in portion.open]
+        if any(revision <= self._first.get(id_, 0) for id_, revision in revisions):
+            return False
+        self._first.update(revisions)
+        return True
 
     def _put(self, part: bytes) -> bytes:
         limit = WITHIN_CLIENTS if self._has_begun else MAX_PIECE
