@@ -16,13 +16,16 @@ from spincycle.request_manager.catching_up import CatchingUp, Stores
 from spincycle.request_manager.cursor import Cursor
 from spincycle.request_manager.feeds import Feeds
 from spincycle.request_manager.hub import Hub
+from spincycle.request_manager.missed import Changed
 from spincycle.request_manager.model import Request, RequestFilter
 from spincycle.request_manager.shared_snapshots import SharedSnapshots
 from spincycle.request_manager.store import RequestStore
+from spincycle.request_manager.told import Change, request_change
 from spincycle.request_manager.views import View, Views
 from spincycle.request_manager.watch import Watch
 from spincycle.request_manager.watch_options import WatchOptions
 from spincycle.request_manager.watcher import Mark, Watcher
+from spincycle.rpc.limits import WITHIN_CLIENTS
 from spincycle.state import State
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
@@ -239,3 +242,39 @@ async def test_no_message_is_larger_than_the_limit_unless_one_event_alone_is(
     assert len(ids) == 30
     assert max(sizes) <= 1000 + 10
     assert len(sizes) > 1
+
+
+def a_piece(number: int, bytes_: int) -> Change:
+    row = a_request(State.FAIL, request_id=f"r{number}", reason="x" * bytes_)
+    return request_change(row, State.RUNNING, 7)
+
+
+async def test_what_happens_is_sent_in_messages_that_end_where_a_cursor_is() -> None:
+    many = watch._Many(cast("watch.ReadChain", None), RequestFilter(), WatchOptions())
+    begun = Mark("a1:1:")
+    batch = [begun, *(a_piece(n, 20_000) for n in range(3)), Mark("a2:2:"),
+             *(a_piece(n, 20_000) for n in range(3, 6)), Mark("a3:3:")]  # fmt: skip
+    messages = [rpc.WatchResponse.FromString(raw) async for raw in many.told(batch, begun)]
+
+    assert [(len(one.events), one.cursor) for one in messages] == [(3, "a2:2:"), (3, "a3:3:")]
+
+
+async def test_a_piece_larger_than_clients_take_is_sent_in_several_messages() -> None:
+    many = watch._Many(cast("watch.ReadChain", None), RequestFilter(), WatchOptions())
+    begun = Mark("a1:1:")
+    batch = [begun, *(a_piece(n, 1_000_000) for n in range(5)), Mark("a2:2:")]
+    messages = [raw async for raw in many.told(batch, begun)]
+    responses = [rpc.WatchResponse.FromString(raw) for raw in messages]
+
+    assert max(map(len, messages)) <= WITHIN_CLIENTS
+    assert [(len(one.events), one.cursor) for one in responses] == [(3, ""), (2, "a2:2:")]
+
+
+def test_a_later_read_holds_the_rows_of_an_earlier_one_where_they_are_equal() -> None:
+    earlier = Changed([(5, a_request(request_id="same")), (6, a_request(request_id="moved"))])
+    later = Changed([(5, a_request(request_id="same")), (7, a_request(request_id="moved"))])
+    later.share(earlier)
+
+    assert later.rows[0] is earlier.rows[0]
+    assert later.by_id["same"] is earlier.by_id["same"]
+    assert later.rows[1] is not earlier.rows[1]
