@@ -9,8 +9,8 @@ import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.errors import CursorTooOld, DatabaseUnavailable
+from spincycle.request_manager import catch_up_round, missed, watch
 from spincycle.request_manager import catching_up as module
-from spincycle.request_manager import missed, watch
 from spincycle.request_manager.catch_up_round import Round
 from spincycle.request_manager.catching_up import CatchingUp, Stores
 from spincycle.request_manager.cursor import Cursor
@@ -218,6 +218,33 @@ async def test_one_who_does_not_read_gives_up_its_round_and_goes_on_in_another(
     assert ids == [f"r{number}" for number in range(20)]
     assert bench.hub.rounds == [1, 1, 1]
     assert bench.views.read == read
+
+
+async def test_one_who_is_slower_than_others_with_its_cursor_misses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(missed, "PORTION_REQUESTS", 1)
+    monkeypatch.setattr(catch_up_round, "PORTIONS_KEPT", 3)
+    bench = Bench(20)
+    after = Cursor("10:10:", {})
+
+    async def follow(may_go_on: asyncio.Event) -> list[str]:
+        ids: list[str] = []
+        async with bench.catching_up.round(Watcher(), after, with_args=False) as one:
+            async for id_ in _ids(one, after):
+                assert len(one._portions) <= 3
+                ids.append(id_)
+                await may_go_on.wait()
+        return ids
+
+    fast, slow = asyncio.Event(), asyncio.Event()
+    fast.set()
+    following = [asyncio.create_task(follow(event)) for event in (fast, slow)]
+    expected = [f"r{number}" for number in range(20)]
+    assert await following[0] == expected
+    slow.set()
+    assert await following[1] == expected
+    assert bench.hub.rounds == [2]
 
 
 async def test_no_message_is_larger_than_the_limit_unless_one_event_alone_is(
