@@ -155,10 +155,10 @@ class CatchingUp:
                 member.round.set_result(task.result())
 
     async def _begin(self, members: Sequence[_Member]) -> Round:
-        orders: dict[str, int] = {}
-        for member in members:
-            for runner_id, order in member.after.orders.items():
-                orders[runner_id] = max(order, orders.get(runner_id, 0))
+        orders = {
+            runner_id: max(member.after.orders.get(runner_id, 0) for member in members)
+            for runner_id in self._feeds.known
+        }
         until, live = await self._hub.begin_after([member.watcher for member in members], orders)
         runners, steps = await self._steps(members, until)
         # Read before the changes: what is not among these is as it was at the cursor.

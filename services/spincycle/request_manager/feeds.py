@@ -94,6 +94,11 @@ class Feeds:
             for task in waiting:
                 task.cancel()
 
+    @property
+    def known(self) -> list[str]:
+        """Ids of the runners from which there is a stream, or the wish for one."""
+        return list(self._feeds)
+
     def knows(self, runner_id: str) -> bool:
         """Whether there is a stream from a runner, or the wish for one."""
         return runner_id in self._feeds

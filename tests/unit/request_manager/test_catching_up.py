@@ -84,6 +84,10 @@ class StillHub:
         return mark
 
 
+class NoFeeds:
+    known: Sequence[str] = ()
+
+
 class ReadyViews:
     def __init__(self) -> None:
         self.read = 0
@@ -107,7 +111,7 @@ class Bench:
         shared = SharedSnapshots(views)
         store = cast("RequestStore", None)
         stores = Stores(store, cast("module.ChangeStore", self.database))
-        self.catching_up = CatchingUp(hub, stores, cast("Feeds", None), shared)
+        self.catching_up = CatchingUp(hub, stores, cast("Feeds", NoFeeds()), shared)
         self.watch = Watch(store, hub, self.catching_up, views, shared)
 
     async def ids(self, seen: str, watcher: Watcher | None = None) -> list[str]:
