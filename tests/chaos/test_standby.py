@@ -47,7 +47,7 @@ async def test_all_that_a_promoted_standby_knows_ends_and_what_it_lost_is_droppe
 ) -> None:
     await failover.happen()
 
-    await failover.verdict()
+    assert await failover.problems() == []
 
 
 async def test_requests_go_on_although_a_promoted_standby_does_not_know_their_runners(
@@ -60,7 +60,7 @@ async def test_requests_go_on_although_a_promoted_standby_does_not_know_their_ru
 
     await failover.happen(in_between=restart_runners)
 
-    await failover.verdict()
+    assert await failover.problems() == []
 
 
 async def test_requests_go_on_although_a_promoted_standby_does_not_know_of_their_recovery(
@@ -72,7 +72,7 @@ async def test_requests_go_on_although_a_promoted_standby_does_not_know_of_their
 
     await failover.happen(in_between=lose_a_runner)
 
-    await failover.verdict()
+    assert await failover.problems() == []
 
 
 async def test_a_stop_or_suspension_just_after_a_promotion_takes_effect(
@@ -103,4 +103,4 @@ async def test_a_stop_or_suspension_just_after_a_promotion_takes_effect(
 
     await failover.happen(afterwards=stop_and_suspend)
 
-    await failover.verdict()
+    assert await failover.problems() == []
