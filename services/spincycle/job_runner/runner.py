@@ -45,8 +45,8 @@ class _Held:
 class JobRunner:
     """Runs chains, each under the epoch with which it was given.
 
-    Every method is to be called on the event loop. `max_chains` is how many chains it takes;
-    how many jobs run at once is up to `around.places`.
+    Every method but those that prepare is to be called on the event loop. `max_chains` is how
+    many chains it takes; how many jobs run at once is up to `around.places`.
     """
 
     def __init__(self, around: Surroundings, max_chains: int | None = None) -> None:
@@ -73,8 +73,31 @@ class JobRunner:
         """Jobs that run."""
         return self._around.places.taken
 
-    def run(self, chain: JobChain, epoch: int) -> None:
-        """Start a chain that never ran.
+    def prepare(self, chain: JobChain, epoch: int) -> ChainState:
+        """Check a chain that never ran, and make its state; may be called on any thread.
+
+        Raises:
+            InvalidChain, FeatureNotSupported: as in `run`.
+        """
+        check_features(chain.request_id, chain.required_features)
+        check_new(chain)
+        return ChainState.new(chain, epoch, self._around.draw)
+
+    def prepare_resumed(self, suspended: SuspendedJobChain, epoch: int) -> ChainState:
+        """Check a chain that ran before, and make its state, likewise."""
+        chain = suspended.job_chain
+        if chain.request_id != suspended.request_id:
+            raise InvalidChain(
+                suspended.request_id,
+                f"the suspended chain of request {suspended.request_id} holds a chain of"
+                f' "{chain.request_id}"',
+            )
+        check_features(chain.request_id, chain.required_features)
+        check_resumed(chain)
+        return ChainState.resumed(suspended, epoch, self._around.draw)
+
+    def run(self, chain: JobChain, epoch: int, prepared: ChainState | None = None) -> None:
+        """Start a chain that never ran, with its state if that has been made already.
 
         Idempotent: a chain that runs here, or ran here, under the same epoch is accepted
         again and nothing changes. Under a higher epoch it takes the place of the one that
@@ -90,12 +113,12 @@ class JobRunner:
         """
         if self._is_known(chain.request_id, epoch):
             return
-        check_features(chain.request_id, chain.required_features)
-        check_new(chain)
-        state = ChainState.new(chain, epoch, self._around.draw)
+        state = prepared or self.prepare(chain, epoch)
         self._take(Traverser(chain, epoch, state, self._around, self._gone))
 
-    def resume(self, suspended: SuspendedJobChain, epoch: int) -> None:
+    def resume(
+        self, suspended: SuspendedJobChain, epoch: int, prepared: ChainState | None = None
+    ) -> None:
         """Go on with a chain that ran before, as `run` starts a new one.
 
         Raises:
@@ -104,16 +127,8 @@ class JobRunner:
         """
         if self._is_known(suspended.request_id, epoch):
             return
+        state = prepared or self.prepare_resumed(suspended, epoch)
         chain = suspended.job_chain
-        if chain.request_id != suspended.request_id:
-            raise InvalidChain(
-                suspended.request_id,
-                f"the suspended chain of request {suspended.request_id} holds a chain of"
-                f' "{chain.request_id}"',
-            )
-        check_features(chain.request_id, chain.required_features)
-        check_resumed(chain)
-        state = ChainState.resumed(suspended, epoch, self._around.draw)
         self._take(Traverser(chain, epoch, state, self._around, self._gone))
 
     def stop(self, request_id: str, reason: str) -> bool:

@@ -9,18 +9,22 @@ from typing import Any
 
 import grpc
 
+from spincycle.chain.chain_state import ChainState
 from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2_grpc
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
+from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.traverser import ChainView
 from spincycle.job_runner.watchers import Happening, Told, Watcher, Watchers
 from spincycle.job_status import JobEvent
+from spincycle.off_loop import off_loop
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import REASON_BYTES
 from spincycle.rpc.status import to_message
 from spincycle.shortening import shortened
+from spincycle.v1 import suspended_job_chain_pb2
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.chain_parts import ChainParts, SuspendedParts
 from spincycle.wire.status import encode_event, encode_status, encode_wait
@@ -34,6 +38,9 @@ MAX_WAITS = 1000
 
 EVENTS_PER_RESPONSE = 500
 """Most events in one message of WatchJobs."""
+
+LARGE = 256 * 1024
+"""Bytes of chains in one message from which they are read in a thread."""
 
 DESCRIBE_TIMEOUT = 2.0
 """Seconds that DescribeChains waits for commits."""
@@ -63,9 +70,11 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     ) -> rpc.RunChainsResponse:
         self._check_addressee(request.runner_id)
         response = rpc.RunChainsResponse(runner_address=self._address)
+        is_large = request.ByteSize() >= LARGE
         for assignment in request.assignments:
             try:
-                self._runner.run(decode_chain(assignment.job_chain), assignment.epoch)
+                chain, state = await off_loop(is_large, partial(self._read, assignment))
+                self._runner.run(chain, assignment.epoch, state)
             except SpinCycleError as refused:
                 response.refusals.add(
                     request_id=assignment.job_chain.request_id, error=to_message(refused)
@@ -77,9 +86,11 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     ) -> rpc.ResumeChainsResponse:
         self._check_addressee(request.runner_id)
         response = rpc.ResumeChainsResponse(runner_address=self._address)
+        is_large = request.ByteSize() >= LARGE
         for message in request.suspended_job_chains:
             try:
-                self._runner.resume(decode_suspended_chain(message), message.epoch)
+                suspended, state = await off_loop(is_large, partial(self._read_suspended, message))
+                self._runner.resume(suspended, message.epoch, state)
             except SpinCycleError as refused:
                 response.refusals.add(request_id=message.request_id, error=to_message(refused))
         return response
@@ -98,16 +109,17 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
                 continue
             if request.HasField("suspended_job_chain"):
                 ran_before = True
-                suspended.add(request.suspended_job_chain)
+                await asyncio.to_thread(suspended.add, request.suspended_job_chain)
             else:
-                new.add(request.job_chain)
-            # Decoding takes its time, and whatever else this process does must go on.
-            await asyncio.sleep(0)
+                await asyncio.to_thread(new.add, request.job_chain)
         self._check_addressee(addressee)
         if ran_before:
-            self._runner.resume(suspended.suspended, epoch)
+            whole = suspended.suspended
+            resumed = await asyncio.to_thread(self._runner.prepare_resumed, whole, epoch)
+            self._runner.resume(whole, epoch, resumed)
         else:
-            self._runner.run(new.chain, epoch)
+            state = await asyncio.to_thread(self._runner.prepare, new.chain, epoch)
+            self._runner.run(new.chain, epoch, state)
         return rpc.UploadChainResponse(runner_address=self._address)
 
     async def StopChains(
@@ -211,6 +223,16 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             order=self._watchers.order,
             uncommitted_request_ids=[id_ for id_ in late if self._runner.epoch(id_) is not None],
         )
+
+    def _read(self, assignment: rpc.Assignment) -> tuple[JobChain, ChainState]:
+        chain = decode_chain(assignment.job_chain)
+        return chain, self._runner.prepare(chain, assignment.epoch)
+
+    def _read_suspended(
+        self, message: suspended_job_chain_pb2.SuspendedJobChain
+    ) -> tuple[SuspendedJobChain, ChainState]:
+        suspended = decode_suspended_chain(message)
+        return suspended, self._runner.prepare_resumed(suspended, message.epoch)
 
     def _described(
         self, views: dict[str, rpc.ChainStatus], told: asyncio.Future[None], view: ChainView
