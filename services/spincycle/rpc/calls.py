@@ -196,6 +196,19 @@ class _Call:
         """Count the call when it ends, under the code that its caller is told."""
         return _Counted(self._calls, self._name, context)
 
+    def not_cancelled(self, error: asyncio.CancelledError) -> SpinCycleError:
+        """The failure of a call of which something that it waited for was cancelled.
+
+        gRPC would send nothing, and the caller would wait.
+
+        Raises:
+            CancelledError: it was the call itself that was cancelled.
+        """
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+        return self._internal(error)
+
     def named(self, error: Exception) -> SpinCycleError:
         """A failure as an entry of the catalogue."""
         if isinstance(error, SpinCycleError):
@@ -207,6 +220,9 @@ class _Call:
             error.__traceback__ = None
             structlog.get_logger().warning("call out of memory", method=self.method)
             return OutOfMemory(self.method)
+        return self._internal(error)
+
+    def _internal(self, error: BaseException) -> Internal:
         incident = secrets.token_hex(4)
         structlog.get_logger().error(
             "call failed", method=self.method, incident=incident, exc_info=error
@@ -286,6 +302,8 @@ def _answering(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
                     except Exception as error:  # noqa: BLE001 # the caller must be told
                         # gRPC has the message until the call ends, so it is counted until then.
                         await abort(context, call.named(error))
+                    except asyncio.CancelledError as error:
+                        await abort(context, call.not_cancelled(error))
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
@@ -350,6 +368,8 @@ def _streaming(handler: Callable[..., Any], call: _Call, *, reads_one: bool) -> 
                 raise
             except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
                 await abort(context, call.named(error))
+            except asyncio.CancelledError as error:
+                await abort(context, call.not_cancelled(error))
 
     return stream
 

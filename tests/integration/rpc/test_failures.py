@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -234,3 +235,19 @@ async def test_a_call_without_memory_is_told_so_and_the_next_one_is_served(serve
 
     assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert details(failed)["ErrorInfo"].reason == "OUT_OF_MEMORY"
+
+
+@pytest.mark.parametrize("method", ["GetEntry", "Tail"])
+async def test_a_handler_that_ends_as_if_cancelled_is_a_fault_that_the_caller_is_told(
+    served: Served, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A task or a future that it waited for was cancelled, and not the call."""
+    served.job_log.failure = asyncio.CancelledError()  # type: ignore[assignment]
+    served.job_log.tail = []
+    if method == "GetEntry":
+        failed = await failure(served.stub.GetEntry(pb.GetEntryRequest(), timeout=10))
+    else:
+        failed = await failure(served.stub.Tail(pb.TailRequest(), timeout=10))
+
+    assert failed.code() is grpc.StatusCode.INTERNAL
+    assert details(failed)["ErrorInfo"].metadata["incident"] in capsys.readouterr().out
