@@ -42,6 +42,19 @@ class Joining:
     events: list[job_event_pb2.JobEvent] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An event of a piece.
+
+    Attributes:
+        for_all: it is also for subscribers of all requests.
+    """
+
+    tracked: Tracked
+    change: Change
+    for_all: bool = True
+
+
 class Teller:
     """Tells all who watch what has changed. What a runner took with it it tells from the journal.
 
@@ -60,7 +73,7 @@ class Teller:
         self._views = views
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
-        self._piece: list[tuple[Tracked, Change]] = []
+        self._piece: list[_Told] = []
         self._joining: dict[str, Joining] = {}
         self.tracked: dict[str, Tracked] = {}
         self.of_all: set[Watcher] = set()
@@ -178,6 +191,8 @@ class Teller:
         try:
             if tracked.told:
                 await self._fill(tracked, at)
+            else:
+                await self._lead_up(tracked, at)
         except Exception:
             tracked.reached(at)
             raise
@@ -237,9 +252,9 @@ class Teller:
 
     def _hand_out(self) -> None:
         piece, self._piece = self._piece, []
-        for tracked, change in piece:
-            for watcher in (*tracked.watchers, *self.of_all):
-                watcher.put(change)
+        for one in piece:
+            for watcher in (*one.tracked.watchers, *(self.of_all if one.for_all else ())):
+                watcher.put(one.change)
         if piece and self.of_all:
             mark = Mark(self.cursor.text)
             for watcher in self.of_all:
@@ -247,7 +262,7 @@ class Teller:
 
     def _tell(self, tracked: Tracked, change: Change) -> None:
         tracked.told = max(tracked.told, change.revision)
-        self._piece.append((tracked, change))
+        self._piece.append(_Told(tracked, change))
 
     async def _tell_request(self, tracked: Tracked, row: Request, revision: int) -> None:
         """A new state; as a snapshot if it is the first that is told to those who watch all."""
@@ -259,6 +274,7 @@ class Teller:
         if tracked.args is not None and not parts_of(revision).position:
             view = View(row, revision, tracked.args)
         else:
+            await self._lead_up(tracked, revision)
             view = await self._views.stored(row, revision)
         self._tell(tracked, view.snapshot_change(before))
 
@@ -271,6 +287,20 @@ class Teller:
             if change.revision > tracked.told:
                 self._tell(tracked, change)
             tracked.position = max(tracked.position, entry.position)
+
+    async def _lead_up(self, tracked: Tracked, until: int) -> None:
+        """Send the ends of tries before a first snapshot to subscribers of this very request.
+
+        They began with a snapshot of their own, perhaps of an earlier revision, and the new one has
+        only the last try of each job. Each drops what is not above the revision that it has.
+        """
+        if not tracked.watchers:
+            return
+        async for entry in self._views.entries(tracked.row.request_id, 0):
+            change = entry_change(tracked.row, entry)
+            if change.revision >= until:
+                break
+            self._piece.append(_Told(tracked, change, for_all=False))
 
     async def _or_report(self, tracked: Tracked, revision: int, telling: Awaitable[None]) -> None:
         """Tell something of a request, up to a revision; if that fails it counts as told.

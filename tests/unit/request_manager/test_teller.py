@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -159,6 +160,42 @@ async def test_a_snapshot_comes_first_even_if_the_database_is_further_than_the_r
     first, *_ = await anext(watcher.batches())
     assert isinstance(first, Change)
     assert (first.is_snapshot, first.revision) == (True, revision_of(1, BEGUN_STEP))
+
+
+class Retried:
+    """The journal of a job that was tried twice, and how the request was when it had been."""
+
+    async def entries(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
+        for position in range(after + 1, 3):
+            yield job_log_pb2.JobLog(request_id=request_id, job_id="j", position=position, epoch=1)
+
+    async def of_runner(self, rows: list[Request], runner_id: str) -> tuple[list[View], int]:
+        return [View(row, revision_of(1, number_of(2, 1))) for row in rows], 0
+
+    async def stored(self, row: Request, revision: int) -> View:
+        return View(row, revision)
+
+
+@pytest.mark.parametrize("by", ["its runner, heard in the midst of its work", "its end"])
+async def test_a_subscriber_by_id_gets_the_tries_before_a_first_snapshot_for_subscribers_of_all(
+    by: str,
+) -> None:
+    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", Retried()))
+    row = a_request(request_id="a", epoch=1, state=State.RUNNING)
+    by_id, of_all = Watcher(), Watcher()
+    teller.tracked = {"a": Tracked(row, watchers={by_id})}
+    teller.of_all.add(of_all)
+
+    if by == "its end":
+        await teller.tell_rows("9:9:", [replace(row, state=State.COMPLETE)])
+        snapshot = ended(1)
+    else:
+        await teller.began("runner", 0, ["a"])
+        snapshot = revision_of(1, number_of(2, 1))
+
+    tries = [revision_of(1, number_of(position, 0)) for position in (1, 2)]
+    assert await told(by_id) == [*tries, snapshot]
+    assert await told(of_all) == [snapshot]
 
 
 async def test_one_that_still_has_a_chain_of_before_does_not_take_the_place_of_its_runner() -> None:
