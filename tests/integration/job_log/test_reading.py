@@ -183,7 +183,7 @@ async def test_an_id_that_cannot_be_one_is_refused(job_log: RunningJobLog) -> No
     for call, asked in (
         (job_log.stub.ListEntries, pb.ListEntriesRequest()),
         (job_log.stub.ListEntries, pb.ListEntriesRequest(request_id="a", job_id="\0")),
-        (job_log.stub.GetEntry, pb.GetEntryRequest(request_id="a" * 200, job_id="b")),
+        (job_log.stub.GetEntry, pb.GetEntryRequest(request_id="a" * 257, job_id="b")),
         (job_log.stub.GetEntry, pb.GetEntryRequest(request_id="a")),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
