@@ -158,6 +158,7 @@ class Recovery:
 
     async def _give_up(self) -> float | None:
         """Give up silent runners; return the seconds until the next one can be due."""
+        known = self._runners.known
         look = await self._runner_store.give_up(self._silences.overdue())
         for runner_id in look.given_up:
             structlog.get_logger().error("runner given up", runner_id=runner_id)
@@ -165,6 +166,8 @@ class Recovery:
         if look.given_up:
             self._runners.forget()
             self._lost.set()
+        # Also those that another request manager evicted, or that left: nobody may ask for a while.
+        await self._runners.drop(known.difference(runner.runner_id for runner in look.live))
         return self._silences.looked(look.live)
 
     async def _recover_orphans(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from spincycle.request_manager.model import NO_REQUIREMENTS, Requirements, Runner
 from spincycle.request_manager.runner_client import RunnerClient
@@ -63,6 +63,16 @@ class RunnerDirectory:
     def forget(self) -> None:
         """Read the runners anew when somebody asks next."""
         self._read_at = float("-inf")
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Ids of the runners that were live when they were read last."""
+        return frozenset(self._clients)
+
+    async def drop(self, gone: Iterable[str]) -> None:
+        """Close the channels to runners that are gone, and so the streams from them."""
+        clients = [self._clients.pop(runner_id) for runner_id in gone if runner_id in self._clients]
+        await asyncio.gather(*(client.close() for client in clients))
 
     def avoid(self, runner_id: str, seconds: float = FULL_FOR) -> None:
         """Do not choose a runner for a moment: it has just refused a chain."""

@@ -370,6 +370,19 @@ async def test_nothing_is_asked_of_runners_and_database_while_nobody_watches(
     await until(lambda: runner.streams == 0)
 
 
+async def test_the_stream_from_a_runner_that_another_request_manager_evicted_is_closed(
+    manager: Manager,
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager):
+        await until(lambda: runner.streams == 1)
+        connection = await asyncpg.connect(manager.config.database.dsn.reveal())
+        await connection.execute("UPDATE request_manager.runners SET gone_at = now()")
+        await connection.close()
+
+        await until(lambda: runner.streams == 0)
+
+
 async def test_a_runner_that_was_given_up_hinders_nobody_who_comes_again(
     manager: Manager,
 ) -> None:
