@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from spincycle.spec.finding import Report
+
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of the largest spec file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,10 @@ def find_sources(directory: Path, report: Report, prefix: Path | None = None) ->
 def read_source(path: Path, name: str, report: Report) -> list[Source]:
     """One file, as a list that is empty, with a finding, if it cannot be read."""
     try:
-        return [Source(name, path.read_bytes().decode("utf-8-sig"))]
+        content = _read(path)
+        if len(content) <= MOST_BYTES:
+            return [Source(name, content.decode("utf-8-sig"))]
+        report.add("unreadable-file", f"it has more than {MOST_BYTES} bytes", file=name)
     except OSError as error:
         report.add("unreadable-file", _reason(error), file=name)
     except UnicodeDecodeError as error:
@@ -67,8 +76,8 @@ def look_of(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
     try:
         for path in sorted(_walk(directory)):
             with suppress(FileNotFoundError):
-                stat = path.stat()
-                seen.append((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns))
+                found = path.stat()
+                seen.append((str(path), found.st_ino, found.st_size, found.st_mtime_ns))
     except OSError as error:
         return ((_reason(error), 0, 0, 0),)
     return tuple(seen)
@@ -92,6 +101,19 @@ def _walk(directory: Path) -> Iterable[Path]:
                 yield from _walk(entry)
         elif entry.name.lower().endswith(".yaml"):
             yield entry
+
+
+def _read(path: Path) -> bytes:
+    """The content of a file, up to one byte more than it may have.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file: reading a pipe could wait for ever.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is not a regular file")
+        return file.read(MOST_BYTES + 1)
 
 
 def _reason(error: OSError) -> str:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from spincycle.spec import LoadResult, Severity, load_specs
+from spincycle.spec.source import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +95,22 @@ def test_a_file_that_is_not_text_is_a_finding(tmp_path: Path) -> None:
 
     assert [finding.code for finding in result.findings] == ["unreadable-file"]
     assert result.specs is None
+
+
+def test_a_pipe_among_the_spec_files_is_reported_and_not_waited_for(specs: Path) -> None:
+    os.mkfifo(specs / "pipe.yaml")
+
+    (finding,) = load_specs(specs).findings
+
+    assert (finding.code, finding.file) == ("unreadable-file", "pipe.yaml")
+    assert "not a regular file" in finding.message
+
+
+def test_a_spec_file_beyond_the_limit_is_reported_and_not_read_whole(specs: Path) -> None:
+    with (specs / "large.yaml").open("wb") as file:
+        file.truncate(100 * 1024**3)
+
+    (finding,) = load_specs(specs).findings
+
+    assert (finding.code, finding.file) == ("unreadable-file", "large.yaml")
+    assert str(MOST_BYTES) in finding.message
