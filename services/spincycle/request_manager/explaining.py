@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from itertools import islice
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from spincycle import deadline
 from spincycle.chain.rebuild import replay
 from spincycle.chain.waiting import WaitingJob, WaitReason, waits_at_rest
-from spincycle.errors import RunnerUnreachable, SpinCycleError
+from spincycle.errors import InvalidChain, RunnerUnreachable, SpinCycleError
 from spincycle.job_chain import JobChain
 from spincycle.journal_entry import JournalEntry
 from spincycle.off_loop import LARGE_BYTES, off_loop
@@ -36,6 +37,9 @@ RUNNER_TIMEOUT = 1.0
 
 JOB_LOG_TIMEOUT = 5.0
 """Most seconds to read the journal; at most three quarters of the time that the call has left."""
+
+FENCE_TIMEOUT = 1.0
+"""Most seconds to read its fence; at most a third of the time that the call has left."""
 
 
 class Explaining:
@@ -95,7 +99,7 @@ class Explaining:
     async def _fence(self, request: Request) -> str:
         """Why the request cannot be recovered, if a fence of its journal is the reason."""
         try:
-            async with asyncio.timeout(deadline.left(JOB_LOG_TIMEOUT)):
+            async with asyncio.timeout(deadline.left(3 * FENCE_TIMEOUT) / 3):
                 in_force = await self._job_log.epoch_in_force(request.request_id)
         except (SpinCycleError, TimeoutError):
             # What follows reads the journal and says that it does not respond.
@@ -160,7 +164,11 @@ class Explaining:
             chain = _saved_chain(saved) if saved else _replayed(archived, entries)
             return list(islice(waits_at_rest(chain, reason, text), MAX_JOBS))
 
-        return await off_loop(len(archived) >= LARGE_BYTES, explained), ""
+        try:
+            return await off_loop(len(archived) >= LARGE_BYTES, explained), ""
+        except (DecodeError, ValueError, InvalidChain) as damage:
+            structlog.get_logger().warning("chain left out of explain", why=str(damage))
+            return [], "; what its jobs wait for is not known: its stored chain is damaged"
 
     async def _saved(self, request: Request) -> bytes:
         """The state in which the request was suspended, serialized; empty if it was not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import grpc
@@ -44,16 +45,23 @@ class FrozenRunner(SteeredRunner):
 
 
 class FrozenJobLog(ShelvedJobLog):
-    """A job log whose lists can stop to respond, or fail."""
+    """A job log that can stop to respond, or fail."""
 
     problem = ""
 
     async def ListEntries(self, request, context):  # type: ignore[no-untyped-def]
+        await self._fail(context)
+        return await super().ListEntries(request, context)
+
+    async def Fence(self, request, context):  # type: ignore[no-untyped-def]
+        await self._fail(context)
+        return await super().Fence(request, context)
+
+    async def _fail(self, context: Any) -> None:
         if self.problem == "away":
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         if self.problem == "frozen":
             await asyncio.Event().wait()
-        return await super().ListEntries(request, context)
 
 
 @pytest.fixture
@@ -84,9 +92,9 @@ async def connection(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def explain(manager: Manager, request_id: str) -> rpc.ExplainResponse:
+async def explain(manager: Manager, request_id: str, timeout: float = 10) -> rpc.ExplainResponse:
     request = rpc.ExplainRequest(request_id=request_id)
-    return await manager.stub.Explain(request, timeout=10)
+    return await manager.stub.Explain(request, timeout=timeout)
 
 
 async def running_on(manager: Manager, runner: SteeredRunner) -> str:
@@ -188,7 +196,8 @@ async def test_without_runner_and_job_log_the_runner_is_named_all_the_same(
     request_id = await running_on(manager, FrozenRunner("r1"))
     job_log[0].problem = problem
 
-    response = await explain(manager, request_id)
+    # Shorter than the most that each of them may take.
+    response = await explain(manager, request_id, timeout=4)
 
     assert silence(response.waits_for, "does not respond").endswith(
         "; what its jobs wait for is not known: the job log does not respond"
