@@ -28,6 +28,9 @@ BATCH = 500
 BATCH_BYTES = 4 * 1024 * 1024
 """Size after which a batch takes no further entry."""
 
+FENCES_AT_ONCE = 200
+"""Epochs by which a fence beyond FREE_EPOCHS is raised at once: a fraction of a second."""
+
 ENTRIES_A_SECOND = 1000
 """Entries that the job log takes in a second, at the very least."""
 
@@ -43,12 +46,17 @@ class JobLogClient:
         self._writes = JournalServiceStub(self._channel)
 
     async def fence(self, request_id: str, epoch: int) -> int:
-        """Refuse entries of lower epochs; return the epoch in force, which may be higher."""
+        """Refuse entries of lower epochs; return the epoch in force.
+
+        It may be higher than the one asked for. It is lower if the journal is so far behind that
+        it takes further calls: beyond FREE_EPOCHS the job log accepts an epoch only as the next.
+        """
         if epoch <= FREE_EPOCHS:
             return await self._fence(request_id, epoch)
-        # The job log accepts an epoch as high as this only as the next one.
         in_force = await self._fence(request_id, FREE_EPOCHS)
-        while in_force < epoch:
+        for _ in range(FENCES_AT_ONCE):
+            if in_force >= epoch:
+                break
             in_force = await self._fence(request_id, in_force + 1)
         return in_force
 

@@ -198,6 +198,18 @@ class FencedHigher(Exception):
         self.in_force = in_force
 
 
+class FencedLower(Exception):
+    """The journal of a request is fenced, so far, under a lower epoch than that of the request.
+
+    Attributes:
+        in_force: lowest epoch whose entries the journal accepts.
+    """
+
+    def __init__(self, in_force: int) -> None:
+        super().__init__(f"fenced under epoch {in_force}")
+        self.in_force = in_force
+
+
 @dataclass(frozen=True, slots=True)
 class ChainHolder:
     """Where the row of a request says that its chain is.

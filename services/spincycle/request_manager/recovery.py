@@ -13,7 +13,7 @@ from spincycle.coalescing import Coalescer
 from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.model import Assigned, FencedHigher, Orphan, Suspended
+from spincycle.request_manager.model import Assigned, FencedHigher, FencedLower, Orphan, Suspended
 from spincycle.request_manager.runner_store import RunnerStore
 from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.silence import SilenceLimits, SilenceMonitor
@@ -209,6 +209,9 @@ class Recovery:
             await self._ready.submit(state)
         except FencedHigher as fenced:
             await self._outrun(orphan, fenced.in_force)
+        except FencedLower as behind:
+            log.warning("journal fenced under a lower epoch", fence=behind.in_force)
+            await self._leave_for_later(orphan)
         except InvalidChain as error:
             log.error("can never go on", why=error.message)  # noqa: TRY400 # the data's fault, not the code's
             lost = Assigned(orphan.request_id, orphan.runner_id, orphan.epoch, resumed=True)

@@ -17,7 +17,7 @@ from tests.integration.job_log.conftest import (
 from tests.waiting import until
 
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
-from spincycle.request_manager.job_log_client import JobLogClient
+from spincycle.request_manager.job_log_client import FENCES_AT_ONCE, JobLogClient
 from spincycle.rpc.status import from_rpc_error
 
 OTHER = "c0n4t8k9o5vg0a1b2c3e"
@@ -214,4 +214,15 @@ async def test_a_request_manager_reaches_an_epoch_beyond_them_step_by_step(
     assert await client.fence(REQUEST, 2**16 + 5) == 2**16 + 5
     assert await client.epoch_in_force(REQUEST) == 2**16 + 5
     assert await client.fence(REQUEST, 3) == 2**16 + 5
+    await client.close()
+
+
+async def test_a_journal_far_behind_the_epoch_of_its_request_is_fenced_in_several_calls(
+    job_log: RunningJobLog,
+) -> None:
+    client = JobLogClient(job_log.address)
+    epoch = 2**16 + FENCES_AT_ONCE + 5
+
+    assert await client.fence(REQUEST, epoch) == 2**16 + FENCES_AT_ONCE
+    assert await client.fence(REQUEST, epoch) == epoch
     await client.close()

@@ -16,6 +16,7 @@ from tests.integration.request_manager.conftest import (
 )
 
 from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.request_manager.job_log_client import FENCES_AT_ONCE
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import state_pb2
 
@@ -29,6 +30,11 @@ UPDATE request_manager.suspended_job_chains SET suspended_job_chain = $2 WHERE r
 LOST = """
 UPDATE request_manager.requests
    SET runner_id = 'dead', epoch = 1, orphaned = true, claimed_until = now()
+ WHERE request_id = $1
+"""
+FAR_AHEAD = """
+UPDATE request_manager.requests
+   SET state = 2, runner_id = 'dead', epoch = $2, orphaned = true, claimed_until = now()
  WHERE request_id = $1
 """
 
@@ -78,3 +84,31 @@ async def test_a_request_whose_saved_state_is_damaged_goes_on_from_its_journal(
     runner = await manager.register(SteeredRunner("runner"))
 
     await until(lambda: set(requests) <= set(runner.resumed))
+
+
+async def test_a_request_whose_archived_chain_is_damaged_is_explained_without_its_jobs(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id = (await manager.create()).request.id
+    await database_session.execute(DAMAGE_ARCHIVE, request_id, DAMAGE)
+
+    response = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
+
+    assert response.waits_for == (
+        "no job runner is there to take the request; what its jobs wait for is not known: its "
+        "stored chain is damaged"
+    )
+    assert not response.jobs
+
+
+async def test_a_request_whose_epoch_is_far_ahead_of_its_journal_is_recovered(
+    manager: Manager, database_session: asyncpg.Connection
+) -> None:
+    request_id = (await manager.create()).request.id
+    await database_session.execute(LOST, request_id)
+    await manager.until_state(request_id, state_pb2.STATE_SUSPENDED)
+    await database_session.execute(FAR_AHEAD, request_id, 2**16 + 2 * FENCES_AT_ONCE)
+
+    await manager.until_state(request_id, state_pb2.STATE_SUSPENDED)
+
+    assert manager.job_log.fences[request_id] == 2**16 + 2 * FENCES_AT_ONCE
