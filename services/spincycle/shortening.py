@@ -9,16 +9,16 @@ _MARK_BYTES = len(_MARK.encode())
 def shortened(text: str, most: int) -> str:
     """The text, or its two ends with a mark between, in at most `most` bytes of UTF-8.
 
-    Lone surrogates of a text that is shortened become question marks.
+    Lone surrogates become question marks, so that any message can hold the text.
     """
     if len(text) * 4 <= most:
-        return text
+        return text if text.isascii() else text.encode(errors="replace").decode()
     # Further characters could not stay: a text of megabytes is not encoded whole.
     head, tail = text[:most], text[-most:]
     if len(text) <= most:
         encoded = text.encode(errors="replace")
         if len(encoded) <= most:
-            return text
+            return encoded.decode()
     half = max(most - _MARK_BYTES, 0) // 2
     first = head.encode(errors="replace")[:half].decode(errors="ignore")
     last = tail.encode(errors="replace")

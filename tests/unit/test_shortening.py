@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spincycle.shortening import shortened
 
 
-@given(st.text(max_size=40))
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_a_short_text_stays_as_it_is(text: str) -> None:
     assert shortened(text, 160) == text
 
@@ -17,3 +18,11 @@ def test_a_long_text_keeps_its_ends_and_fits(text: str) -> None:
 
     assert len(short.encode()) <= 40
     assert short == text or (text.startswith(short.split(" … ")[0]) and " … " in short)
+
+
+@pytest.mark.parametrize("most", [4, 40, 4000])
+def test_a_lone_surrogate_becomes_a_question_mark_whether_the_text_is_shortened_or_not(
+    most: int,
+) -> None:
+    assert "\ud800" not in shortened("bad \ud800 text", most)
+    assert shortened("bad \ud800 text", 4000) == "bad ? text"

@@ -48,6 +48,10 @@ def parse_args(words: Iterable[str]) -> dict[str, Value]:
 def _parse_json(name: str, text: str) -> Value:
     try:
         value: Value = json.loads(text, parse_int=_parse_int, parse_constant=_refuse_constant)
+        # Half of a pair of \u escapes is JSON, and no text.
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Problem(f"the value of {name} holds text that is not valid Unicode")
     except (ValueError, RecursionError) as error:
         raise Problem(f"the value of {name} is not JSON: {error}")
     path = find_beyond(value)

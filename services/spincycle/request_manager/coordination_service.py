@@ -25,7 +25,10 @@ from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
 from spincycle.shortening import shortened
 from spincycle.v1 import request_report_pb2
-from spincycle.wire.times import to_timestamp
+from spincycle.wire.times import get_seconds, to_timestamp
+
+MOST_COUNTED = 2**31 - 1
+"""Most chains or jobs that are stored of a runner; what says more than that means no limit."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -73,8 +76,8 @@ class RunnerCoordinationService(
             Registration(
                 runner_id=request.runner_id,
                 address=request.address,
-                max_chains=request.max_chains,
-                max_jobs=request.max_jobs,
+                max_chains=min(request.max_chains, MOST_COUNTED),
+                max_jobs=min(request.max_jobs, MOST_COUNTED),
                 job_types=tuple(request.job_types),
                 version=request.version,
                 features=tuple(request.features),
@@ -92,11 +95,11 @@ class RunnerCoordinationService(
         wishes = await self._presence.beat(
             SignOfLife(
                 runner_id=request.runner_id,
-                chains=request.chains,
-                jobs=request.jobs,
+                chains=min(request.chains, MOST_COUNTED),
+                jobs=min(request.jobs, MOST_COUNTED),
                 draining=request.draining,
                 leaving=request.leaving,
-                behind=request.oldest_unacknowledged.ToTimedelta().total_seconds(),
+                behind=get_seconds(request.oldest_unacknowledged),
             )
         )
         response = coordination_pb2.HeartbeatResponse(

@@ -76,3 +76,18 @@ async def test_a_runner_that_calls_over_a_unix_socket_may_be_reached_either_way(
 ) -> None:
     async with open_channel(socket) as channel:
         await Coordination(channel).Register(registration(address))
+
+
+async def test_numbers_of_a_runner_beyond_any_machine_are_taken_as_the_largest(
+    manager: Manager,
+) -> None:
+    huge = coordination_pb2.RegisterRequest(
+        runner_id="huge", address="127.0.0.1:1", max_chains=2**32 - 1, max_jobs=2**32 - 1
+    )
+    heartbeat = coordination_pb2.HeartbeatRequest(
+        runner_id="huge", chains=2**32 - 1, jobs=2**32 - 1
+    )
+    heartbeat.oldest_unacknowledged.seconds = 10**15
+
+    await manager.coordination.Register(huge)
+    await manager.coordination.Heartbeat(heartbeat)

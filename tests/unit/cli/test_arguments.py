@@ -29,6 +29,12 @@ def test_an_argument_that_cannot_be_understood_is_refused(word: str) -> None:
         parse_args(words)
 
 
+@pytest.mark.parametrize("word", ['id:="\\ud800"', 'id:=["\\ud800"]', 'id:={"\\udfff": 1}'])
+def test_half_a_pair_of_escapes_is_refused_as_text(word: str) -> None:
+    with pytest.raises(Problem, match="the value of id holds text that is not valid Unicode"):
+        parse_args([word])
+
+
 @pytest.mark.parametrize(
     ("word", "where"),
     [
