@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from spincycle.chain.chain_graph import ChainGraph, JobNode, SequenceNode, first_failure
 from spincycle.chain.chain_record import ChainRecord, status_of
-from spincycle.chain.commands import Finish, FinishReport, StartTry, Suspend, TryEnd
+from spincycle.chain.commands import Continue, Finish, FinishReport, StartTry, Suspend, TryEnd
 from spincycle.chain.retry_wait import wait_before_retry
 from spincycle.chain.sequence_rules import (
     cut_off,
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from spincycle.chain.waiting import WaitingJob
     from spincycle.job.job import Progress
     from spincycle.job_chain import JobChain, SuspendedJobChain, Value
-    from spincycle.job_status import JobEvent, JobStatus
+    from spincycle.job_status import JobStatus
+
+AT_ONCE = 2000
+"""Jobs that are looked at before the runner gets to do something else."""
 
 INTERRUPTED = "interrupted: the runner ended during this try, which must not be run again"
 
@@ -96,6 +100,11 @@ class ChainState:
         for node in self._by_index:
             if not node.waiting and node.state is State.PENDING:
                 self._walk.queue.append(node)
+        return self._go_on()
+
+    def go_on(self, now: int) -> list[Command]:
+        """Do what `Continue` asked for."""
+        self.record.now = now
         return self._go_on()
 
     def began(self, job_id: str, now: int) -> list[Command]:
@@ -191,10 +200,11 @@ class ChainState:
         """What is known of a job now."""
         return status_of(self._graph.jobs[job_id], self.record.request_id)
 
-    def started(self) -> list[JobEvent]:
+    def started(self) -> list[JobStatus]:
         """How every job is that has started at least once, or waits between tries."""
+        request_id = self.record.request_id
         return [
-            self.record.last_event(node) for node in self._by_index if node.total or node.retry_at
+            status_of(node, request_id) for node in self._by_index if node.total or node.retry_at
         ]
 
     def waits(self) -> Iterator[WaitingJob]:
@@ -211,10 +221,15 @@ class ChainState:
                 self._settle(node)
         while self._gated and self._gated[0][0] <= committed:
             queue.append(self._by_index[heappop(self._gated)[1]])
-        for node in queue:  # Grows while it is walked.
-            self._consider(node)
-        queue.clear()
-        self._conclude()
+        considered = 0
+        while considered < AT_ONCE and considered < len(queue):
+            self._consider(queue[considered])
+            considered += 1
+        del queue[:considered]
+        if queue:
+            self.record.order(Continue())
+        else:
+            self._conclude()
         return self.record.take()
 
     def _consider(self, node: JobNode) -> None:
@@ -373,7 +388,7 @@ class ChainState:
             self._finish(State.COMPLETE, "")
         elif walk.mode is Mode.SUSPENDING and any(node.could_go_on for node in self._by_index):
             walk.mode = Mode.ENDED
-            self.record.order(Suspend(save(self._graph, self.record)))
+            self.record.order(Suspend(partial(save, self._graph, self.record)))
         elif walk.mode is Mode.STOPPING and State.FAIL not in states:
             self._finish(State.STOPPED, self._reason)
         else:

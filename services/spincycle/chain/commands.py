@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from spincycle.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spincycle.job_chain import SuspendedJobChain, Value
     from spincycle.job_status import JobEvent
     from spincycle.journal_entry import JournalEntry
@@ -87,14 +89,29 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspend:
-    """Report the saved state of the chain. Nothing follows."""
+class Continue:
+    """Have the state go on before the next event: there was too much to do at once."""
 
-    suspended: SuspendedJobChain
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Report the saved state of the chain. Nothing follows.
+
+    Attributes:
+        save: makes the saved state; may be called on any thread.
+    """
+
+    save: Callable[[], SuspendedJobChain]
+
+    @property
+    def suspended(self) -> SuspendedJobChain:
+        """The saved state, made anew."""
+        return self.save()
 
 
 Command: TypeAlias = (
-    "StartTry | StopTry | WithdrawTry | Append | Wait | CancelWait | Publish | Finish | Suspend"
+    "StartTry | StopTry | WithdrawTry | Append | Wait | CancelWait | Publish | Continue | Finish"
+    " | Suspend"
 )
 
 
@@ -122,6 +139,13 @@ class FinishReport:
     def complete_jobs(self) -> int:
         """Jobs that are COMPLETE in the end."""
         return self.finished_jobs - self.rolled_back_jobs
+
+
+def broken(
+    request_id: str, epoch: int, now: int, counts: tuple[int, int], reason: str
+) -> FinishReport:
+    """The end of a chain that cannot go on, with its counts of finished and rolled back jobs."""
+    return FinishReport(request_id, epoch, State.FAIL, now, *counts, reason=reason)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class HeldBack:
@@ -32,10 +32,10 @@ class HeldBack:
         """Do not call it, if it was not called yet."""
         self._calls = deque(held for held in self._calls if held[1] is not call)
 
-    def committed(self, position: int) -> None:
-        """The journal is committed up to a position."""
+    def take_committed(self, position: int) -> Iterator[Callable[[], None]]:
+        """Take the calls that are due now that the journal is committed up to a position."""
         while self._calls and self._calls[0][0] <= position:
-            self._calls.popleft()[1]()
+            yield self._calls.popleft()[1]
 
     def drop(self) -> None:
         """Call none of them any more."""

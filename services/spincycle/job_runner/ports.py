@@ -60,8 +60,11 @@ class Reporter(Protocol):
         """
         ...
 
-    def suspended(self, suspended: SuspendedJobChain) -> None:
-        """The chain has been suspended. Every entry of it is committed."""
+    def suspended(self, suspended: SuspendedJobChain) -> Callable[[], None]:
+        """The chain has been suspended. Every entry of it is committed.
+
+        May be called on any thread. Returns what reports it, to be called on the event loop.
+        """
         ...
 
     def progress(self, request_id: str, epoch: int, finished: int, rolled_back: int) -> None:

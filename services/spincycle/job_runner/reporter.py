@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from spincycle.chain.commands import FinishReport
@@ -42,11 +44,17 @@ class OutboxReporter:
         message.running_time.FromNanoseconds(running_time)
         self._outbox.put(report.request_id, message)
 
-    def suspended(self, suspended: SuspendedJobChain) -> None:
-        """A chain has been suspended."""
-        self._moved.pop(suspended.request_id, None)
+    def suspended(self, suspended: SuspendedJobChain) -> Callable[[], None]:
+        """Encode the state of a chain that has been suspended; may be called on any thread.
+
+        Returns what reports it, to be called on the event loop.
+        """
         message = Message(suspended=encode_suspended_chain(suspended))
-        self._outbox.put(suspended.request_id, message)
+        return partial(self._put_suspended, suspended.request_id, message)
+
+    def _put_suspended(self, request_id: str, message: Message) -> None:
+        self._moved.pop(request_id, None)
+        self._outbox.put(request_id, message)
 
     def progress(self, request_id: str, epoch: int, finished: int, rolled_back: int) -> None:
         """Counts of a chain have moved."""

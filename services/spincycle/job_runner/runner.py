@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from spincycle.chain.waiting import WaitingJob
     from spincycle.job import Job
     from spincycle.job_chain import JobChain, SuspendedJobChain
+    from spincycle.job_runner.chain_view import ChainView
     from spincycle.job_runner.ports import Surroundings
-    from spincycle.job_runner.traverser import ChainView
     from spincycle.job_status import JobStatus
 
 _REMEMBERED = 10_000
@@ -241,7 +241,7 @@ class JobRunner:
 
     def _tell(self, request_id: str, wish: Callable[[Traverser], None]) -> bool:
         held = self._chains.get(request_id)
-        if held is None:
+        if held is None or (held.successor or held.current).is_over:
             return False
         wish(held.successor or held.current)
         return True

@@ -14,9 +14,9 @@ from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2_grpc
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_chain import JobChain, SuspendedJobChain
+from spincycle.job_runner.chain_view import ChainView
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.runner import JobRunner
-from spincycle.job_runner.traverser import ChainView
 from spincycle.job_runner.watchers import Happening, Told, Watcher, Watchers
 from spincycle.job_status import JobEvent
 from spincycle.off_loop import off_loop
@@ -41,6 +41,9 @@ EVENTS_PER_RESPONSE = 500
 
 LARGE = 256 * 1024
 """Bytes of chains in one message from which they are read in a thread."""
+
+MANY_JOBS = 1000
+"""Jobs from which DescribeChains encodes what it answers in a thread."""
 
 DESCRIBE_TIMEOUT = 2.0
 """Seconds that DescribeChains waits for commits."""
@@ -193,7 +196,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     async def DescribeChains(
         self, request: rpc.DescribeChainsRequest, context: Context
     ) -> rpc.DescribeChainsResponse:
-        views: dict[str, rpc.ChainStatus] = {}
+        views: dict[str, ChainView | rpc.ChainStatus] = {}
         waiting: dict[str, asyncio.Future[None]] = {}
         unwanted: dict[str, Callable[[], None]] = {}
         for known in request.chains:
@@ -217,10 +220,12 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             late = [request_id for request_id in waiting if request_id not in views]
             for request_id in late:
                 unwanted[request_id]()
-        named = (known.request_id for known in request.chains)
+        named = [views[known.request_id] for known in request.chains if known.request_id in views]
+        order = self._watchers.order
+        jobs = sum(len(view.jobs) for view in named)
         return rpc.DescribeChainsResponse(
-            chains=[views[id_] for id_ in named if id_ in views],
-            order=self._watchers.order,
+            chains=await off_loop(jobs >= MANY_JOBS, lambda: [_encoded(view) for view in named]),
+            order=order,
             uncommitted_request_ids=[id_ for id_ in late if self._runner.epoch(id_) is not None],
         )
 
@@ -235,19 +240,15 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         return suspended, self._runner.prepare_resumed(suspended, message.epoch)
 
     def _described(
-        self, views: dict[str, rpc.ChainStatus], told: asyncio.Future[None], view: ChainView
+        self,
+        views: dict[str, ChainView | rpc.ChainStatus],
+        told: asyncio.Future[None],
+        view: ChainView,
     ) -> None:
         if told.done():
             return
         self._watchers.described(view.request_id, view.epoch, view.sequence_number)
-        views[view.request_id] = rpc.ChainStatus(
-            request_id=view.request_id,
-            epoch=view.epoch,
-            sequence_number=view.sequence_number,
-            jobs=[encode_status(job) for job in view.jobs],
-            finished_jobs=view.finished_jobs,
-            rolled_back_jobs=view.rolled_back_jobs,
-        )
+        views[view.request_id] = view
         told.set_result(None)
 
     def _check_addressee(self, runner_id: str) -> None:
@@ -272,6 +273,19 @@ def encode_happening(happening: Happening, order: int) -> bytes:
         set_nanoseconds(event.occurred_at, happening.occurred_at)
     event.order = order
     return rpc.WatchJobsResponse(events=[event]).SerializeToString()
+
+
+def _encoded(view: ChainView | rpc.ChainStatus) -> rpc.ChainStatus:
+    if isinstance(view, rpc.ChainStatus):
+        return view
+    return rpc.ChainStatus(
+        request_id=view.request_id,
+        epoch=view.epoch,
+        sequence_number=view.sequence_number,
+        jobs=[encode_status(job) for job in view.jobs],
+        finished_jobs=view.finished_jobs,
+        rolled_back_jobs=view.rolled_back_jobs,
+    )
 
 
 def _missed(known: rpc.KnownChain, missed: Sequence[Told]) -> rpc.ChainStatus:

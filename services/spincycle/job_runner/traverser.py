@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,6 +13,7 @@ from spincycle.chain.commands import (
     NOT_BEGUN,
     Append,
     CancelWait,
+    Continue,
     Finish,
     FinishReport,
     Publish,
@@ -21,14 +22,20 @@ from spincycle.chain.commands import (
     Suspend,
     Wait,
     WithdrawTry,
+    broken,
 )
 from spincycle.chain.job_data import UnfitJobData, own_copy
 from spincycle.errors import StaleEpoch
-from spincycle.job import Attempt, JobId
+from spincycle.job import Attempt
+from spincycle.job_runner.backlog import Backlog, in_portions
+from spincycle.job_runner.chain_view import ChainView, Description
 from spincycle.job_runner.held_back import HeldBack
+from spincycle.job_runner.job_objects import JobObjects
 from spincycle.job_runner.outcome import failed
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.running_try import RunningTry
+from spincycle.job_runner.timers import Timers
+from spincycle.off_loop import off_loop
 from spincycle.state import State
 
 if TYPE_CHECKING:
@@ -40,39 +47,28 @@ if TYPE_CHECKING:
     from spincycle.errors import SpinCycleError
     from spincycle.job import Job, Progress
     from spincycle.job_chain import JobChain
+    from spincycle.job_runner.backlog import Event
     from spincycle.job_runner.ports import Surroundings
     from spincycle.job_status import JobStatus
 
-    Event: TypeAlias = Callable[[int], list[Command]]
-
-
-@dataclass(frozen=True, slots=True)
-class ChainView:
-    """How a chain is at one number of its events; see JobEvent.
-
-    Attributes:
-        jobs: those that have started at least once, or that wait between tries.
-    """
-
-    request_id: str
-    epoch: int
-    sequence_number: int
-    jobs: list[JobStatus]
-    finished_jobs: int
-    rolled_back_jobs: int
+LARGE = 500
+"""Jobs of a chain from which its saved state is made in a thread."""
 
 
 class Traverser:
     """Runs one chain. It has no task of its own: it acts when something happens.
 
+    Events are handled, and the commands they give rise to carried out, in order: at once, or a
+    portion in each turn of the event loop if there are many.
+    `is_over` is true once its end is reported, or its saved state is about to be.
     `gone` is called once, when nothing of the chain is left here. An error in a chain ends
     that chain, as failed, and no other.
     """
 
     __slots__ = (
-        "_around", "_began_at", "_clock", "_counts", "_dismissed", "_events", "_gone",
+        "_around", "_backlog", "_began_at", "_clock", "_counts", "_dismissed", "_gone", "_halted",
         "_handling", "_hands_over", "_held", "_in_line", "_jobs", "_last_words", "_left",
-        "_objects", "_over", "_state", "_timers", "_tries", "epoch", "request_id",
+        "_objects", "_saving", "_state", "_timers", "_tries", "epoch", "is_over", "request_id",
     )  # fmt: skip
 
     def __init__(
@@ -93,14 +89,16 @@ class Traverser:
         self._gone = gone
         self._tries: dict[str, RunningTry] = {}
         self._in_line: dict[str, None] = {}
-        self._objects: dict[str, Job] = {}
-        self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._events: list[Event] = []
+        self._objects = JobObjects(chain.request_id, chain.jobs, around.jobs)
+        self._timers = Timers(self._elapsed)
+        self._backlog = Backlog()
+        self._saving: asyncio.Task[None] | None = None
         self._handling = False
+        self._halted = False
         self._hands_over = False
         self._dismissed = False
         self._left = False
-        self._over = False
+        self.is_over = False
         self._held = HeldBack()
         self._last_words: FinishReport | None = None
         self._counts = state.counts
@@ -115,6 +113,7 @@ class Traverser:
     def stop(self, reason: str) -> None:
         """Stop the chain for good; its end is reported when its jobs have ended."""
         self._hands_over = False
+        self._halted = True
         self._handle(partial(self._state.stop, reason))
 
     def suspend(self, *, hand_over: bool = False) -> None:
@@ -123,12 +122,14 @@ class Traverser:
         With `hand_over` it is resumed at once, elsewhere: jobs may leave their work to that.
         """
         self._hands_over = hand_over
+        self._halted = True
         self._handle(self._state.suspend)
 
     def abandon(self, *, hand_over: bool = False) -> None:
         """Stop the chain without a report: it is no longer this runner's, or not this one's."""
         self._hands_over = hand_over
-        self._dismiss(None)
+        self._halted = True
+        self._after_all(partial(self._dismiss, None))
 
     def under_way(self) -> Iterator[tuple[int, str]]:
         """Jobs that run or wait between tries: when their try began, and their id."""
@@ -153,18 +154,22 @@ class Traverser:
 
         That may be at once, and it may be never. Answers what to call if it is not wanted any more.
         """
+        description = Description(tell, self._held)
+        self._after_all(partial(self._describe, description))
+        return description.take_back
+
+    def _describe(self, description: Description) -> None:
+        if description.unwanted:
+            return
         record = self._state.record
-        started = self._state.started()
-        view = ChainView(
+        description.view = ChainView(
             self.request_id,
             self.epoch,
             record.number,
-            [self._as_it_says(event.job) for event in started],
+            [self._as_it_says(status) for status in self._state.started()],
             *self._state.counts,
         )
-        call = partial(tell, view)
-        self._held.call(record.position, record.committed, call)
-        return partial(self._held.take_back, call)
+        self._held.call(record.position, record.committed, description)
 
     def printing(self) -> Iterator[Job]:
         """Jobs that run and have printed something."""
@@ -174,7 +179,8 @@ class Traverser:
         running = self._tries.get(status.job_id)
         if running is None or status.state is not State.RUNNING:
             return status
-        return replace(status, status=running.status() or status.status)
+        status.status = running.status() or status.status
+        return status
 
     # As observer of tries
 
@@ -191,7 +197,7 @@ class Traverser:
         job_id = running.job.id.id
         del self._tries[job_id]
         if running.was_told_to_stop or end.state is not State.FAIL:
-            self._objects.pop(job_id, None)
+            self._objects.drop(job_id)
         self._around.places.give_back()
         self._handle(partial(self._state.ended, job_id, end))
 
@@ -210,31 +216,32 @@ class Traverser:
             self._fenced(error)
         else:
             self._log().error("the journal does not take an entry", error=str(error))
-            self._break(f"the journal does not take an entry: {error}")
+            self._halted = True
+            reason = f"the journal does not take an entry: {error}"
+            self._after_all(partial(self._break, reason))
 
     def _handle(self, event: Event) -> None:
-        self._events.append(event)
-        if self._handling:
-            return
+        if not self._dismissed:
+            self._backlog.events.append(event)
+        if not self._handling:
+            self._work()
+
+    def _work(self) -> None:
         self._handling = True
-        record = self._state.record
-        record.watched = self._around.events.wanted
+        self._state.record.watched = self._around.events.wanted
         try:
-            for event in self._events:  # Grows while it is walked.
-                if self._dismissed:
-                    break
-                for command in event(self._clock()):
-                    self._carry_out(command)
+            self._backlog.work(self._carry_out, self._clock)
         except StaleEpoch as error:
             self._fenced(error)
         except Exception as error:  # noqa: BLE001 - one chain's trouble must not reach another
             self._log().exception("the chain broke its runner's rules")
             self._break(f"internal error: {type(error).__name__}: {error}")
-        finally:
-            self._events.clear()
-            self._handling = False
+        self._handling = bool(self._backlog)
         self._tell_progress()
-        self._leave_if_done()
+        if self._handling:
+            asyncio.get_running_loop().call_soon(self._work)
+        else:
+            self._leave_if_done()
 
     def _carry_out(self, command: Command) -> None:
         match command:
@@ -243,6 +250,8 @@ class Traverser:
                 self._held.call(position, self._state.record.committed, publish)
             case Append(entry):
                 self._around.journal.append(entry, self)
+            case StartTry(job_id) if self._halted:
+                self._backlog.events.append(partial(self._state.ended, job_id, NOT_BEGUN))
             case StartTry(job_id):
                 self._in_line[job_id] = None
                 begin = partial(self._begin, command)
@@ -256,25 +265,45 @@ class Traverser:
                 if job_id in self._tries:
                     self._tries[job_id].withdraw()
             case Wait(token, seconds):
-                loop = asyncio.get_running_loop()
-                self._timers[token] = loop.call_later(seconds, self._elapsed, token)
+                self._timers.start(token, seconds)
             case CancelWait(token):
-                if token in self._timers:
-                    self._timers.pop(token).cancel()
+                self._timers.cancel(token)
+            case Continue():
+                self._backlog.commands.extend(self._state.go_on(self._clock()))
             case Finish(report):
-                self._dismissed = self._over = True
+                self._be_over()
                 self._report_end(report)
-            case Suspend(suspended):
-                self._dismissed = self._over = True
-                self._around.reporter.suspended(suspended)
+            case Suspend():
+                self._be_over()
+                self._saving = asyncio.create_task(self._save(command))
+
+    def _be_over(self) -> None:
+        self._dismissed = self.is_over = True
+        self._backlog.clear()
+
+    async def _save(self, command: Suspend) -> None:
+        """Report the saved state; until then the chain is here."""
+        try:
+            report = await off_loop(
+                len(self._jobs) >= LARGE, lambda: self._around.reporter.suspended(command.suspended)
+            )
+            report()
+        except Exception:  # noqa: BLE001 - whoever owns the request then finds that it is gone
+            self._log().exception("the state of the chain cannot be saved")
+        self._saving = None
+        self._leave_if_done()
 
     def _begin(self, command: StartTry) -> None:
         """There is a place: make the job, copy its data, and run it."""
         job_id = command.job_id
         self._in_line.pop(job_id, None)
+        if self._halted:
+            self._around.places.give_back()
+            self._handle(partial(self._state.ended, job_id, NOT_BEGUN))
+            return
         planned = self._jobs[job_id]
         try:
-            job = self._object(command)
+            job = self._objects.get(command)
             data = own_copy(self._state.inputs(job_id), self._around.workshop.limits.data)
         except UnfitJobData as error:
             self._not_started(job_id, str(error))
@@ -286,18 +315,6 @@ class Traverser:
             self._tries[job_id] = running
             running.begin(planned.timeout)
 
-    def _object(self, command: StartTry) -> Job:
-        known = self._objects.get(command.job_id)
-        if command.again and known is not None:
-            return known
-        planned = self._jobs[command.job_id]
-        job_id = JobId(planned.type, planned.name, planned.id, self.request_id)
-        job = self._around.jobs.make(job_id)
-        job.deserialize(planned.bytes)
-        if planned.retry:
-            self._objects[command.job_id] = job
-        return job
-
     def _not_started(self, job_id: str, error: str) -> None:
         self._around.places.give_back()
         self._handle(partial(self._state.ended, job_id, failed(error)))
@@ -305,15 +322,26 @@ class Traverser:
     def _leave_line(self, job_id: str) -> None:
         if job_id in self._in_line and self._around.places.withdraw(self.request_id, job_id):
             del self._in_line[job_id]
-            self._events.append(partial(self._state.ended, job_id, NOT_BEGUN))
+            self._backlog.events.append(partial(self._state.ended, job_id, NOT_BEGUN))
 
     def _elapsed(self, token: int) -> None:
-        self._timers.pop(token, None)
         self._handle(partial(self._state.elapsed, token))
 
     def _committed(self, position: int, now: int) -> list[Command]:
-        self._held.committed(position)
+        self._backlog.due.extend(self._held.take_committed(position))
         return self._state.committed(position, now)
+
+    def _after_all(self, act: Callable[[], None]) -> None:
+        """Act once all that has happened is handled: entries of jobs that ended are appended."""
+        if not self._handling:
+            act()
+            return
+
+        def event(_now: int) -> list[Command]:
+            act()
+            return []
+
+        self._backlog.events.append(event)
 
     def _fenced(self, error: StaleEpoch) -> None:
         self._log().warning("another runner owns the request now", current=error.current)
@@ -321,18 +349,8 @@ class Traverser:
 
     def _break(self, reason: str) -> None:
         self._hands_over = False
-        finished, rolled_back = self._counts
-        self._dismiss(
-            FinishReport(
-                request_id=self.request_id,
-                epoch=self.epoch,
-                state=State.FAIL,
-                finished_at=self._clock(),
-                finished_jobs=finished,
-                rolled_back_jobs=rolled_back,
-                reason=reason,
-            )
-        )
+        now = self._clock()
+        self._dismiss(broken(self.request_id, self.epoch, now, self._counts, reason))
 
     def _dismiss(self, last_words: FinishReport | None) -> None:
         """Ask the state nothing more; stop what runs, and then go, with a report or without."""
@@ -340,14 +358,13 @@ class Traverser:
             return
         self._dismissed = True
         self._last_words = last_words
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.cancel_all()
         for job_id in list(self._in_line):
             self._around.places.withdraw(self.request_id, job_id)
         self._in_line.clear()
-        for running in list(self._tries.values()):
-            running.stop(hand_over=self._hands_over)
+        self._backlog.clear()
+        stop = partial(RunningTry.stop, hand_over=self._hands_over)
+        in_portions(deque(self._tries.values()), stop)
         self._leave_if_done()
 
     def _log(self) -> structlog.typing.FilteringBoundLogger:
@@ -360,7 +377,7 @@ class Traverser:
             self._around.reporter.progress(self.request_id, self.epoch, *self._counts)
 
     def _leave_if_done(self) -> None:
-        if not self._dismissed or self._tries or self._left:
+        if not self._dismissed or self._tries or self._left or self._saving is not None:
             return
         self._left = True
         self._tell_that_it_left()
@@ -377,7 +394,7 @@ class Traverser:
             self.epoch,
             self._state.record.number,
             self._clock(),
-            all_told=self._over and not self._held,
+            all_told=self.is_over and not self._held,
         )
         self._held.drop()
         self._around.events.left(left)

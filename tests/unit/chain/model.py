@@ -142,7 +142,8 @@ class Model:
                     self._published(event.finished_jobs, event.rolled_back_jobs)
                 case Finish(report):
                     self._finish(report)
-                case Suspend(suspended):
+                case Suspend(save):
+                    suspended = save()
                     self._suspend(suspended)
         self._roll_back()
 

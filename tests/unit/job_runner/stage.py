@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from spincycle.chain.commands import FinishReport
 from spincycle.errors import SpinCycleError
@@ -128,7 +129,10 @@ class Reports:
         self.ends.setdefault(report.request_id, []).append(report)
         self._news.set()
 
-    def suspended(self, suspended: SuspendedJobChain) -> None:
+    def suspended(self, suspended: SuspendedJobChain) -> Callable[[], None]:
+        return partial(self._suspended, suspended)
+
+    def _suspended(self, suspended: SuspendedJobChain) -> None:
         self.saved.setdefault(suspended.request_id, []).append(suspended)
         self._news.set()
 

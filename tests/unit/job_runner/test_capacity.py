@@ -15,7 +15,7 @@ from tests.unit.job_runner.stage import (
 from spincycle.errors import InvalidChain, RunnerFull, StaleEpoch
 from spincycle.job import Return, State
 from spincycle.job_chain import Value
-from spincycle.job_runner.traverser import ChainView
+from spincycle.job_runner.chain_view import ChainView
 
 COMPLETE = State.COMPLETE
 

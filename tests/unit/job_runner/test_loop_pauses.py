@@ -7,20 +7,23 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from tests.unit.job_runner.stage import Stage
+from tests.unit.job_runner.stage import Play, Reports, Stage, fails, turns, works_until_stopped
 from tests.waiting import until
 
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_chain import Job, JobChain, SuspendedJobChain, Value
 from spincycle.job_runner.service import JobRunnerService, encode_happening
 from spincycle.job_runner.watchers import Watchers
+from spincycle.process import GC_THRESHOLD
+from spincycle.state import State
 from spincycle.wire.chain import encode_chain, encode_suspended_chain
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain
 
@@ -30,9 +33,28 @@ LONGEST_PAUSE = 0.25
 JOBS = 50_000
 
 
+@pytest.fixture(autouse=True)
+def garbage_as_in_the_process() -> Iterator[None]:
+    """The collector is set as in the process, and leaves alone what the tests have loaded."""
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+
+
 class Pauses:
     longest = 0.0
     count = 0
+
+    async def lap(self) -> float:
+        """The longest pause since the last call, the present one included."""
+        counted = self.count
+        await until(lambda: self.count > counted + 1)
+        longest, self.longest = self.longest, 0.0
+        return longest
 
 
 @asynccontextmanager
@@ -100,10 +122,132 @@ async def test_the_largest_chains_hold_no_job_up(stage: Stage, make: Any, call: 
             response = await service.ResumeChains(resume, context)
         else:
             response = await service.UploadChain(parts(), context)
-        counted = pauses.count
-        await until(lambda: pauses.count > counted + 1)
-        longest = pauses.longest
+        longest = await pauses.lap()
 
     assert not getattr(response, "refusals", [])
     assert longest <= LONGEST_PAUSE
     stage.runner.stop("large", "")
+
+
+class EncodedReports(Reports):
+    """Reports whose states are encoded, as they are for the request manager."""
+
+    def suspended(self, suspended: SuspendedJobChain) -> Callable[[], None]:
+        encode_suspended_chain(suspended)
+        return super().suspended(suspended)
+
+
+class AllPlay(dict[str, list[Play]]):
+    """The same play for every job but some."""
+
+    def __init__(self, play: Play | None, **others: Play) -> None:
+        super().__init__({job_id: [other] for job_id, other in others.items()})
+        self._play = play
+
+    def get(self, job_id: str, default: Any = None) -> Any:
+        return super().get(job_id, [self._play] if self._play else default)
+
+
+def fan_out(retry: int = 0) -> JobChain:
+    """Jobs that can all start when the first one is complete."""
+    jobs = {
+        "b": Job(
+            id="b", name="b", type="noop", structural=True, sequence_id="b", sequence_retry=retry
+        )
+    }
+    middle = [f"j{number}" for number in range(JOBS)]
+    for job_id in middle:
+        jobs[job_id] = Job(id=job_id, name="one", type="test", sequence_id="b")
+    jobs["e"] = Job(id="e", name="e", type="noop", structural=True, sequence_id="b")
+    return JobChain("large", jobs, {"b": middle} | {job_id: ["e"] for job_id in middle})
+
+
+def crowd(stage: Stage, places: int | None) -> JobRunnerService:
+    """The service of a runner that somebody watches, and that encodes what it reports."""
+    watchers = Watchers(encode_happening)
+    watchers.wanted = True
+    stage.watcher = cast(Any, watchers)
+    stage.reports = EncodedReports()
+    stage.places = places
+    stage.open()
+    return JobRunnerService(stage.runner, watchers, lambda: "", "address")
+
+
+@pytest.mark.parametrize("end", ["stop", "suspend", "abandon"])
+async def test_many_jobs_at_once_hold_nobody_up(stage: Stage, end: str) -> None:
+    service = crowd(stage, places=2000)
+    stage.plays = AllPlay(works_until_stopped)
+    chain = fan_out()
+    state = stage.runner.prepare(chain, 1)
+    longest: dict[str, float] = {}
+    known = rpc.KnownChain(request_id="large")
+    async with measured() as pauses:
+        await pauses.lap()
+        stage.runner.run(chain, 1, state)
+        await until(lambda: stage.runner.jobs == stage.places)
+        longest["start"] = await pauses.lap()
+        asked = rpc.DescribeChainsRequest(chains=[known])
+        described = await service.DescribeChains(asked, cast(Any, None))
+        longest["describe"] = await pauses.lap()
+        if end == "stop":
+            stage.runner.stop("large", "enough")
+        elif end == "suspend":
+            stage.runner.suspend("large")
+        else:
+            stage.runner.abandon("large", 1)
+        await until(lambda: not stage.runner.chains)
+        longest["end"] = await pauses.lap()
+
+    assert len(described.chains[0].jobs) == JOBS + 1
+    assert {what: pause for what, pause in longest.items() if pause > LONGEST_PAUSE} == {}
+    assert len(stage.reports.ends) == (end == "stop")
+    assert len(stage.reports.saved) == (end == "suspend")
+
+
+async def test_a_large_sequence_that_is_tried_again_holds_nobody_up(stage: Stage) -> None:
+    crowd(stage, places=2000)
+    stage.plays = AllPlay(None, j40000=fails())
+    chain = fan_out(retry=1)
+    state = stage.runner.prepare(chain, 1)
+    async with measured() as pauses:
+        await pauses.lap()
+        stage.runner.run(chain, 1, state)
+        report = await stage.reports.end("large")
+        longest = await pauses.lap()
+
+    assert report.state is State.FAIL
+    assert stage.runs.count("j40000") == 2
+    assert longest <= LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("turns_before", range(0, 160, 40))
+async def test_a_chain_that_is_stopped_while_it_begins_starts_no_further_job(
+    stage: Stage, turns_before: int
+) -> None:
+    stage.plays = AllPlay(works_until_stopped)
+    chain = fan_out()
+    stage.runner.run(chain, 1, stage.runner.prepare(chain, 1))
+    await turns(turns_before)
+    stage.runner.stop("large", "enough")
+    begun = stage.runner.jobs
+    report = await stage.reports.end("large")
+
+    assert report.state is State.STOPPED
+    assert len(stage.runs) <= begun
+    assert stage.runner.jobs == 0
+
+
+async def test_entries_of_jobs_that_ended_are_kept_when_a_chain_is_abandoned_as_it_begins(
+    stage: Stage,
+) -> None:
+    chain = fan_out()
+    stage.runner.run(chain, 1, stage.runner.prepare(chain, 1))
+    await stage.until_begun("j0")
+    # Each of these jobs has ended within the turn in which it began.
+    ended = set(stage.runs)
+    stage.runner.abandon("large", 1)
+    await until(lambda: not stage.runner.chains)
+
+    appended = {entry.job_id for entry in stage.journal.entries if entry.state is State.COMPLETE}
+    assert ended <= appended
+    assert len(stage.runs) < JOBS // 10

@@ -12,8 +12,8 @@ from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job import State
 from spincycle.job_chain import SuspendedJobChain
 from spincycle.job_runner import service as service_module
+from spincycle.job_runner.chain_view import ChainView
 from spincycle.job_runner.service import JobRunnerService, encode_happening
-from spincycle.job_runner.traverser import ChainView
 from spincycle.job_runner.watchers import Watchers
 from spincycle.wire.chain import encode_suspended_chain
 

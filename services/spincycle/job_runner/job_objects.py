@@ -1,0 +1,42 @@
+"""The objects of one chain's jobs: one per job, used again when the job is retried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spincycle.job import JobId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spincycle.chain.commands import StartTry
+    from spincycle.job import Job, JobTypes
+    from spincycle.job_chain import Job as PlannedJob
+
+
+class JobObjects:
+    """Makes job objects, and keeps those of jobs that may be retried."""
+
+    __slots__ = ("_kept", "_planned", "_request_id", "_types")
+
+    def __init__(self, request_id: str, planned: Mapping[str, PlannedJob], types: JobTypes) -> None:
+        self._request_id = request_id
+        self._planned = planned
+        self._types = types
+        self._kept: dict[str, Job] = {}
+
+    def get(self, command: StartTry) -> Job:
+        """Return the object for a try; raises whatever the job's factory raises."""
+        known = self._kept.get(command.job_id)
+        if command.again and known is not None:
+            return known
+        planned = self._planned[command.job_id]
+        job = self._types.make(JobId(planned.type, planned.name, planned.id, self._request_id))
+        job.deserialize(planned.bytes)
+        if planned.retry:
+            self._kept[command.job_id] = job
+        return job
+
+    def drop(self, job_id: str) -> None:
+        """Do not use a job's object again."""
+        self._kept.pop(job_id, None)
