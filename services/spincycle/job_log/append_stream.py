@@ -9,9 +9,10 @@ from functools import partial
 
 from spincycle.errors import InvalidInput, ShuttingDown, StaleEpoch
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
-from spincycle.job_log.journal import Journal
+from spincycle.job_log.journal import Batch, Journal
 from spincycle.job_log.model import Refused
 from spincycle.job_log.window import Window
+from spincycle.off_loop import off_loop
 from spincycle.rpc.status import to_message
 from spincycle.wire.journal import decode_entry
 
@@ -19,6 +20,12 @@ STREAM_WINDOW = 4 * 1024 * 1024
 """Bytes of one stream that may wait for their commit before it is read on."""
 
 _BATCH_SIZE = 200
+
+LARGE = 256 * 1024
+"""Bytes of a batch from which it is read in a thread."""
+
+MANY_REFUSED = 1000
+"""Refused entries from which an acknowledgement is encoded in a thread."""
 
 
 class AppendStream:
@@ -53,7 +60,7 @@ class AppendStream:
             while self._unacknowledged or not self._reader.done():
                 self._news.clear()
                 if self._unacknowledged and self._unacknowledged[0][1].done():
-                    yield self._acknowledgement()
+                    yield await self._acknowledgement()
                 else:
                     await self._news.wait()
             if not self._ending:
@@ -88,21 +95,34 @@ class AppendStream:
             except asyncio.CancelledError:
                 self._own.give_back(size)
                 raise
-            stored = self._journal.append([decode_entry(entry) for entry in request.entries])
+            try:
+                batch = await off_loop(size >= LARGE, partial(self._prepare, request))
+            except BaseException:
+                self._own.give_back(size)
+                self._shared.give_back(size)
+                raise
+            stored = self._journal.append(batch)
             self._unacknowledged.append((request.batch, stored))
             stored.add_done_callback(partial(self._stored, size))
+
+    def _prepare(self, request: journal_pb2.AppendRequest) -> Batch:
+        return self._journal.prepare(decode_entry(entry) for entry in request.entries)
 
     def _stored(self, size: int, _: asyncio.Future[list[Refused]]) -> None:
         self._own.give_back(size)
         self._shared.give_back(size)
         self._news.set()
 
-    def _acknowledgement(self) -> journal_pb2.AppendResponse:
-        response = journal_pb2.AppendResponse()
+    async def _acknowledgement(self) -> journal_pb2.AppendResponse:
+        number = 0
+        refused: list[Refused] = []
         while self._unacknowledged and self._unacknowledged[0][1].done():
-            response.batch, stored = self._unacknowledged.popleft()
-            response.refused.extend(map(_refused, stored.result()))
-        return response
+            number, stored = self._unacknowledged.popleft()
+            refused += stored.result()
+        return await off_loop(
+            len(refused) >= MANY_REFUSED,
+            lambda: journal_pb2.AppendResponse(batch=number, refused=map(_refused, refused)),
+        )
 
 
 def _refused(entry: Refused) -> journal_pb2.RefusedEntry:

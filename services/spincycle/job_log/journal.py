@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from spincycle.coalescing import Coalescer
@@ -31,6 +32,14 @@ RETRY_INTERVALS = (0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to store while the database is away; the last one repeats."""
 
 
+@dataclass(slots=True)
+class Batch:
+    """Entries as the database takes them, and those that it can never take."""
+
+    rows: list[Row] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+
 class Journal:
     """The use cases of the job log.
 
@@ -55,22 +64,26 @@ class Journal:
         """What is written together, by kind."""
         return {"append": self._appends}
 
-    def append(self, entries: Sequence[JournalEntry]) -> asyncio.Future[list[Refused]]:
+    def prepare(self, entries: Iterable[JournalEntry]) -> Batch:
+        """Check a batch and make its rows; may be called on any thread."""
+        batch = Batch()
+        for entry in entries:
+            try:
+                batch.rows.append(self._intake.row(entry))
+            except InvalidEntry as error:
+                refused = Refused(entry.request_id, entry.job_id, entry.try_, error)
+                batch.refused.append(refused)
+        return batch
+
+    def append(self, batch: Batch) -> asyncio.Future[list[Refused]]:
         """Store a batch; the future ends after its commit, with what was refused.
 
         While the database is away it does not end.
         """
-        rows: list[Row] = []
-        refused: list[Refused] = []
-        for entry in entries:
-            try:
-                rows.append(self._intake.row(entry))
-            except InvalidEntry as error:
-                refused.append(Refused(entry.request_id, entry.job_id, entry.try_, error))
-        stored = self._appends.enqueue(rows)
-        if not refused:
+        stored = self._appends.enqueue(batch.rows)
+        if not batch.refused:
             return stored
-        return asyncio.ensure_future(_with(refused, stored))
+        return asyncio.ensure_future(_with(batch.refused, stored))
 
     async def fence(self, epochs: Mapping[str, int]) -> dict[str, int]:
         """Refuse, from the return on, entries of requests with lower epochs than those given.

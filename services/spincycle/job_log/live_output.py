@@ -27,6 +27,9 @@ RELAYED_AT_ONCE = 5_000
 
 IDS_AT_ONCE = 200
 
+PIECES_PER_TURN = 1000
+"""Pieces that are delivered before the event loop gets to do something else."""
+
 Tell = Callable[[str], Awaitable[None]]
 """Tells all job logs something; raises DatabaseUnavailable."""
 
@@ -169,7 +172,9 @@ class LiveOutput:
 
     async def _read(self, requests: AsyncIterator[journal_pb2.OfferOutputRequest]) -> None:
         async for request in requests:
-            for piece in request.pieces:
+            for number, piece in enumerate(request.pieces, 1):
+                if number % PIECES_PER_TURN == 0:
+                    await asyncio.sleep(0)
                 self._deliver(piece)
                 if self._is_wanted_elsewhere(piece.request_id):
                     await self._relay(piece)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from spincycle.errors import InvalidInput
 from spincycle.job_log.entry_ids import check_id
@@ -13,18 +14,24 @@ from spincycle.job_log.journal import Journal
 from spincycle.job_log.model import Page, Selection
 from spincycle.job_log.tail import Tail
 from spincycle.journal_entry import JournalEntry
+from spincycle.off_loop import off_loop
 from spincycle.page_token import decode_page_token, encode_page_token
 from spincycle.rpc.calls import encoded
 from spincycle.shared_reads import SharedReads
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_output_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceServicer
-from spincycle.wire.journal import encode_entry
+from spincycle.wire.journal import encode_entry, holds_much_data
 from spincycle.wire.times import get_nanoseconds
 
 DEFAULT_PAGE = 1000
 LARGEST_PAGE = 5000
 TAIL_PAGE = 500
+
+MANY_ENTRIES = 2000
+"""Entries from which a page is encoded in a thread."""
+
+Response = TypeVar("Response", pb.GetEntryResponse, pb.TailResponse)
 
 _INT64_MAX = 2**63 - 1
 
@@ -41,7 +48,7 @@ class JobLogService(JobLogServiceServicer):
         check_id(request.request_id, "request_id")
         check_id(request.job_id, "job_id")
         entry = await self._journal.get(request.request_id, request.job_id, getattr(request, "try"))
-        return pb.GetEntryResponse(entry=encode_entry(entry))
+        return await _encoded(pb.GetEntryResponse, entry)
 
     async def ListEntries(
         self, request: pb.ListEntriesRequest, context: Any
@@ -67,8 +74,13 @@ class JobLogService(JobLogServiceServicer):
             page, token = await self._list_by_job(which, request.page_token)
         else:
             raise InvalidInput(f"{request.order} is no order of entries", "order")
-        entries = map(encode_entry, page.entries)
-        return pb.ListEntriesResponse(entries=entries, next_page_token=token).SerializeToString()
+        is_large = len(page.entries) >= MANY_ENTRIES or any(map(holds_much_data, page.entries))
+        return await off_loop(
+            is_large,
+            lambda: pb.ListEntriesResponse(
+                entries=map(encode_entry, page.entries), next_page_token=token
+            ).SerializeToString(),
+        )
 
     async def Tail(self, request: pb.TailRequest, context: Any) -> AsyncIterator[pb.TailResponse]:
         check_id(request.request_id, "request_id")
@@ -94,7 +106,7 @@ class JobLogService(JobLogServiceServicer):
         async with aclosing(read(which, after)) as parts:
             async for part in parts:
                 if isinstance(part, JournalEntry):
-                    yield pb.TailResponse(entry=encode_entry(part))
+                    yield await _encoded(pb.TailResponse, part)
                 else:
                     yield pb.TailResponse(output=part)
 
@@ -114,3 +126,11 @@ class JobLogService(JobLogServiceServicer):
         if not page.more:
             return page, ""
         return page, encode_page_token(listed, (page.entries[-1].position,))
+
+
+async def _encoded(response: type[Response], entry: JournalEntry) -> Response:
+    """A response that holds an entry; a large one is serialized in a thread."""
+    if not holds_much_data(entry):
+        return response(entry=encode_entry(entry))
+    part = await asyncio.to_thread(lambda: response(entry=encode_entry(entry)).SerializeToString())
+    return encoded(response, (part,))

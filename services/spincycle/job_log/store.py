@@ -18,6 +18,7 @@ from spincycle.errors import (
 )
 from spincycle.job_log.model import Page, Row, Selection
 from spincycle.journal_entry import JournalEntry
+from spincycle.off_loop import LARGE_BYTES, off_loop
 from spincycle.state import State
 
 MAX_PAGE_SIZE = 2 * 1024 * 1024
@@ -85,7 +86,9 @@ class JournalStore:
         row = await self._database.fetch_one(
             "get_entry", request_id=request_id, job_id=job_id, **{"try": try_number}
         )
-        return _entry(row) if row else None
+        if row is None:
+            return None
+        return await off_loop(len(row["data"] or "") >= LARGE_BYTES, lambda: _entry(row))
 
     async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> Page:
         """Entries by job and try, after a job and try."""
@@ -103,7 +106,7 @@ class JournalStore:
             limit=which.limit + 1,
             max_size=MAX_PAGE_SIZE,
         )
-        return _page(rows, which.limit)
+        return await _page(rows, which.limit)
 
     async def list_by_position(self, which: Selection, after: int, last: int = 2**63 - 1) -> Page:
         """Entries by position, after one and up to another."""
@@ -119,7 +122,7 @@ class JournalStore:
             limit=which.limit + 1,
             max_size=MAX_PAGE_SIZE,
         )
-        return _page(rows, which.limit)
+        return await _page(rows, which.limit)
 
     async def last_position(self, request_id: str) -> int:
         """Position of the last entry of a request; 0 if it has none."""
@@ -144,8 +147,9 @@ def _refusal(row: Row, found: asyncpg.Record) -> SpinCycleError:
     raise DatabaseUnavailable
 
 
-def _page(rows: Sequence[asyncpg.Record], limit: int) -> Page:
-    entries = [_entry(row) for row in rows[:limit]]
+async def _page(rows: Sequence[asyncpg.Record], limit: int) -> Page:
+    size = sum(len(row["data"] or "") for row in rows)
+    entries = await off_loop(size >= LARGE_BYTES, lambda: [_entry(row) for row in rows[:limit]])
     return Page(entries, more=bool(rows) and len(entries) < rows[0]["found"])
 
 

@@ -6,7 +6,9 @@ from spincycle.journal_entry import JournalEntry
 from spincycle.v1 import job_log_pb2
 from spincycle.wire.states import decode_state, encode_state
 from spincycle.wire.times import get_nanoseconds, set_nanoseconds
-from spincycle.wire.values import fill_struct, from_struct
+from spincycle.wire.values import fill_struct, from_struct, has_more_values
+
+_MANY_VALUES = 2000
 
 
 def encode_entry(entry: JournalEntry) -> job_log_pb2.JobLog:
@@ -68,3 +70,8 @@ def decode_entry(message: job_log_pb2.JobLog) -> JournalEntry:
         from_struct(message.data) if message.HasField("data") else None,
         message.final,
     )
+
+
+def holds_much_data(entry: JournalEntry) -> bool:
+    """Whether encoding the entry takes milliseconds, by what its job data hold."""
+    return entry.data is not None and has_more_values(entry.data, _MANY_VALUES)

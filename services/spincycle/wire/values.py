@@ -171,3 +171,17 @@ def _put_number(value: struct_pb2.Value, plain: float) -> None:
     if number != plain:
         raise _Unfit(f"{plain} cannot be kept to the last digit; pass it as text")
     value.number_value = number
+
+
+def has_more_values(value: Value, most: int) -> bool:
+    """Whether a value has more than so many values in it."""
+    found = 0
+    waiting = [value] if isinstance(value, dict | list) else []
+    while waiting:
+        outer = waiting.pop()
+        inner = outer.values() if isinstance(outer, dict) else outer
+        found += len(inner)
+        if found > most:
+            return True
+        waiting.extend(each for each in inner if isinstance(each, dict | list))
+    return False

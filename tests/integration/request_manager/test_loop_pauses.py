@@ -6,10 +6,8 @@ nothing.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import grpc
 import pytest
@@ -22,17 +20,14 @@ from tests.integration.request_manager.conftest import (
     Stub,
     until,
 )
+from tests.measured_loop import LONGEST_PAUSE, Measured
 
-from spincycle.process import Shutdown
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.process import serve
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.limits import MOST_VALUES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import spec_service_pb2, spec_service_pb2_grpc, state_pb2
-
-LONGEST_PAUSE = 0.25
-"""Seconds."""
 
 MANY_JOBS = 50_000
 
@@ -64,51 +59,13 @@ sequences:
 """
 
 
-class MeasuredLoop(asyncio.SelectorEventLoop):
-    """An event loop that knows its longest pause, in seconds."""
-
-    longest = 0.0
-
-    def _run_once(self) -> None:
-        began = time.thread_time()
-        super()._run_once()  # type: ignore[misc]
-        self.longest = max(self.longest, time.thread_time() - began)
-
-
-class Measured:
-    """A request manager on an event loop and a thread of its own."""
-
-    def __init__(self, config: RequestManagerConfig) -> None:
-        self._config = config
-        self._shutdown = Shutdown()
-        self.loop = MeasuredLoop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            runner.run(serve(self._config, self._shutdown))
-
-    async def __aenter__(self) -> Measured:
-        self._thread.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.loop.call_soon_threadsafe(self._shutdown.ask)
-        await asyncio.to_thread(self._thread.join)
-
-    def pause(self) -> float:
-        """The longest pause since the last call."""
-        longest, self.loop.longest = self.loop.longest, 0.0
-        return longest
-
-
 @pytest.fixture
 async def measured(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[tuple[Measured, Manager]]:
     (config.specs_dir / "nap.yaml").write_text(SPECS)
     async with (
-        Measured(config) as measured,
+        Measured(partial(serve, config)) as measured,
         open_channel(config.listen) as channel,
         open_channel(config.internal.listen) as internal,
     ):

@@ -1,0 +1,138 @@
+"""The largest batches, pages and streams hold up no other call of the job log.
+
+A pause is CPU time of the loop's thread between two turns, so that a busy machine counts for
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import grpc
+import pytest
+from tests.integration.job_log.conftest import REQUEST, RunnerStream, entry
+from tests.measured_loop import LONGEST_PAUSE, Measured
+from tests.waiting import until
+
+from spincycle.config import DatabaseConfig, InternalConfig, Secret
+from spincycle.dev.ports import free_port
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
+from spincycle.job_chain import Value
+from spincycle.job_log.config import JobLogConfig
+from spincycle.job_log.process import serve
+from spincycle.job_log.service import LARGEST_PAGE, TAIL_PAGE
+from spincycle.journal_entry import JournalEntry
+from spincycle.rpc.channel import open_channel
+from spincycle.state import State
+from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1 import job_output_pb2
+from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
+
+
+@pytest.fixture
+async def measured(
+    database: str,
+) -> AsyncIterator[tuple[Measured, JobLogServiceStub, JournalServiceStub]]:
+    config = JobLogConfig(
+        listen=f"127.0.0.1:{free_port()}",
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
+        database=DatabaseConfig(dsn=Secret(database), max_connections=4),
+        grace=2.0,
+    )
+    async with (
+        Measured(partial(serve, config)) as measured,
+        open_channel(config.internal.listen) as channel,
+    ):
+        stub = JobLogServiceStub(channel)
+
+        async def is_ready() -> bool:
+            try:
+                await stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST), timeout=5)
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        await until(is_ready)
+        measured.pause()
+        yield measured, stub, JournalServiceStub(channel)
+
+
+def many() -> list[JournalEntry]:
+    return [entry(number) for number in range(1, 50_001)]
+
+
+def texts() -> list[JournalEntry]:
+    text = "ä\0" * (1024 * 1024)
+    return [entry(number, stdout=text, stderr=text, error=text) for number in range(1, 3)]
+
+
+def values() -> list[JournalEntry]:
+    return [entry(data={"flags": [True] * 1_000_000})]
+
+
+def maps() -> list[JournalEntry]:
+    data: dict[str, Value] = {f"{number:06}": {"a": number} for number in range(100_000)}
+    return [entry(1, data=data)]
+
+
+def unfit() -> list[JournalEntry]:
+    return [entry(number, state=State.UNKNOWN) for number in range(1, 50_001)]
+
+
+@pytest.mark.parametrize("make", [many, texts, values, maps, unfit])
+async def test_the_largest_batches_hold_nobody_up(
+    measured: tuple[Measured, JobLogServiceStub, JournalServiceStub],
+    make: Callable[[], list[JournalEntry]],
+) -> None:
+    log, stub, journal = measured
+    stream = RunnerStream(journal)
+    pauses: dict[str, float] = {}
+    await stream.send(*make())
+    refused = await stream.settle()
+    pauses["append"] = log.pause()
+    for order in (pb.ENTRY_ORDER_JOB, pb.ENTRY_ORDER_POSITION):
+        asked = pb.ListEntriesRequest(request_id=REQUEST, page_size=LARGEST_PAGE, order=order)
+        await stub.ListEntries(asked)
+        pauses[f"list {order}"] = log.pause()
+    read = 0
+    async for _ in stub.Tail(pb.TailRequest(request_id=REQUEST)):
+        read += 1
+        if read == 5 * TAIL_PAGE:
+            break
+    pauses["tail"] = log.pause()
+
+    assert bool(refused) == (make is unfit)
+    assert {name: pause for name, pause in pauses.items() if pause > LONGEST_PAUSE} == {}
+
+
+@pytest.mark.parametrize(("size", "count"), [(40, 200_000), (30 * 1024 * 1024, 1)])
+async def test_the_largest_output_holds_nobody_up(
+    measured: tuple[Measured, JobLogServiceStub, JournalServiceStub], size: int, count: int
+) -> None:
+    log, stub, journal = measured
+    tail = stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True, live_output=True))
+    reading = asyncio.ensure_future(tail.read())
+    offer = journal.OfferOutput()
+    while REQUEST not in (await offer.read()).request_ids:  # type: ignore[union-attr]
+        pass
+    pieces = [_piece(number * size, b"x" * size) for number in range(count)]
+    pieces.append(_piece(count * size, b"last"))
+    await offer.write(journal_pb2.OfferOutputRequest(pieces=pieces))
+    while not (await reading).output.data.endswith(b"last"):  # type: ignore[union-attr]
+        reading = asyncio.ensure_future(tail.read())
+    tail.cancel()
+    offer.cancel()
+
+    assert log.pause() <= LONGEST_PAUSE
+
+
+def _piece(offset: int, data: bytes) -> job_output_pb2.JobOutput:
+    piece = job_output_pb2.JobOutput(
+        request_id=REQUEST, job_id="j", stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
+        offset=offset, data=data,
+    )  # fmt: skip
+    setattr(piece, "try", 1)
+    return piece

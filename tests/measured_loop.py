@@ -1,0 +1,58 @@
+"""A service on an event loop of its own that knows its longest pause.
+
+A pause is CPU time of the loop's thread between two turns, so that a busy machine counts for
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+from spincycle.process import Shutdown
+
+LONGEST_PAUSE = 0.25
+"""Seconds."""
+
+
+class MeasuredLoop(asyncio.SelectorEventLoop):
+    """An event loop that knows its longest pause, in seconds."""
+
+    longest = 0.0
+
+    def _run_once(self) -> None:
+        began = time.thread_time()
+        super()._run_once()  # type: ignore[misc]
+        self.longest = max(self.longest, time.thread_time() - began)
+
+
+class Measured:
+    """A service on an event loop and a thread of its own."""
+
+    def __init__(self, serve: Callable[[Shutdown], Awaitable[None]]) -> None:
+        self._serve = serve
+        self._shutdown = Shutdown()
+        self.loop = MeasuredLoop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        async def served() -> None:
+            await self._serve(self._shutdown)
+
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(served())
+
+    async def __aenter__(self) -> Measured:
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.loop.call_soon_threadsafe(self._shutdown.ask)
+        await asyncio.to_thread(self._thread.join)
+
+    def pause(self) -> float:
+        """The longest pause since the last call."""
+        longest, self.loop.longest = self.loop.longest, 0.0
+        return longest
