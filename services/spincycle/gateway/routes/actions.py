@@ -7,7 +7,7 @@ from spincycle.gateway.backends import Backend
 from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.router import Route
-from spincycle.gateway.routes.requests import IDEMPOTENCY_KEY, ONE, created, with_url
+from spincycle.gateway.routes.requests import IDEMPOTENCY_KEY, LARGE, ONE, created, with_url
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.extras import (
     EXPLANATION,
@@ -22,6 +22,7 @@ from spincycle.gateway.translate.extras import (
     WATCHED_REQUEST,
 )
 from spincycle.gateway.translate.messages import CREATED_REQUEST
+from spincycle.off_loop import off_loop
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_pb2, spec_service_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
@@ -82,7 +83,8 @@ class ActionRoutes:
         if not asked.type:
             raise InvalidInput("Type is empty, must be a request name", "type")
         answer = await self._manager.ask(self._manager.stub.Plan, asked)
-        return Answer(to_text(PLAN.encode(answer.plan)))
+        is_large = answer.ByteSize() >= LARGE
+        return Answer(await off_loop(is_large, lambda: to_text(PLAN.encode(answer.plan))))
 
     async def explain(self, call: Call) -> Answer:
         """The waits."""

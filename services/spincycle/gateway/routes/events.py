@@ -12,10 +12,11 @@ from spincycle.gateway.backends import Backend
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.filters import parse_filter
 from spincycle.gateway.router import Parameter, Route
-from spincycle.gateway.routes.requests import FILTERS, ONE, with_url
+from spincycle.gateway.routes.requests import FILTERS, LARGE, ONE, with_url
 from spincycle.gateway.translate.encoding import to_part
 from spincycle.gateway.translate.extras import EVENT
 from spincycle.gateway.translate.messages import ERROR
+from spincycle.off_loop import off_loop
 from spincycle.rpc.status import to_message
 from spincycle.v1 import request_event_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -170,7 +171,8 @@ class EventStream(AsyncIterator[bytes]):
             return place_text(response.cursor) or b":\n\n"
         # Of all requests a message has one cursor, after its last event.
         events[-1].cursor = response.cursor or events[-1].cursor
-        return b"".join(map(event_text, events))
+        is_large = response.ByteSize() >= LARGE
+        return await off_loop(is_large, lambda: b"".join(map(event_text, events)))
 
     def _told(self, failure: BaseException) -> bytes:
         if not isinstance(failure, grpc.aio.AioRpcError):

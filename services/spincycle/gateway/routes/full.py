@@ -7,11 +7,12 @@ from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.filters import parse_filter, parse_number
 from spincycle.gateway.paging import Page, joined
 from spincycle.gateway.router import Parameter, Route
-from spincycle.gateway.routes.requests import FILTERS
+from spincycle.gateway.routes.requests import FILTERS, LARGE
 from spincycle.gateway.routes.running import REQUEST_ID
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
 from spincycle.gateway.translate.tables import ListOf
+from spincycle.off_loop import off_loop
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import spec_service_pb2, status_pb2
@@ -88,9 +89,11 @@ class FullRoutes:
         async def page(token: str) -> Page:
             asked = rm.ListRequest(filter=wanted, page_token=token)
             answer = await self._manager.ask(self._manager.stub.List, asked)
-            return Page(
-                [FULL_REQUEST.encode(one) for one in answer.requests], answer.next_page_token
+            elements = await off_loop(
+                answer.ByteSize() >= LARGE,
+                lambda: [FULL_REQUEST.encode(one) for one in answer.requests],
             )
+            return Page(elements, answer.next_page_token)
 
         return await joined(await page(""), page, b"[]", most)
 
@@ -98,7 +101,10 @@ class FullRoutes:
         """The request."""
         asked = rm.GetRequest(request_id=call.params["request_id"])
         answer = await self._manager.ask(self._manager.stub.Get, asked)
-        return Answer(to_text(FULL_REQUEST.encode(answer.request)))
+        is_large = answer.ByteSize() >= LARGE
+        return Answer(
+            await off_loop(is_large, lambda: to_text(FULL_REQUEST.encode(answer.request)))
+        )
 
     async def entries(self, call: Call) -> Answer:
         """The entries that match, in the order of the journal, as they come."""
@@ -113,7 +119,11 @@ class FullRoutes:
         async def page(token: str) -> Page:
             asked.page_token = token
             answer = await self._log.ask(self._log.stub.ListEntries, asked)
-            return Page([FULL_ENTRY.encode(one) for one in answer.entries], answer.next_page_token)
+            elements = await off_loop(
+                answer.ByteSize() >= LARGE,
+                lambda: [FULL_ENTRY.encode(one) for one in answer.entries],
+            )
+            return Page(elements, answer.next_page_token)
 
         return await joined(await page(""), page, b"[]")
 

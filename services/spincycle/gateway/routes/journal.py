@@ -7,10 +7,11 @@ from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.paging import Page, joined
 from spincycle.gateway.raw_reads import RawReads
 from spincycle.gateway.router import Route
-from spincycle.gateway.routes.requests import ONE, TEXT_BYTES
+from spincycle.gateway.routes.requests import LARGE, ONE, TEXT_BYTES
 from spincycle.gateway.translate.encoding import to_text
 from spincycle.gateway.translate.messages import JOB_LOG
 from spincycle.gateway.translate.tables import ListOf
+from spincycle.off_loop import off_loop
 from spincycle.recent import RecentBytes
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
@@ -46,7 +47,7 @@ class JournalRoutes:
         text = self._texts.get(raw)
         if text is not None:
             return Answer(text)
-        first = _page(raw)
+        first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
         if not first.following and first.elements:
             text = to_text(list(first.elements))
             self._texts.keep(raw, text, len(raw))
@@ -54,7 +55,8 @@ class JournalRoutes:
         return await joined(first, lambda token: self._page(request_id, token), b"[]")
 
     async def _page(self, request_id: str, token: str) -> Page:
-        return _page(await self._raw_page(request_id, token))
+        raw = await self._raw_page(request_id, token)
+        return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
     async def _raw_page(self, request_id: str, token: str) -> bytes:
         return await self._list.ask(jl.ListEntriesRequest(request_id=request_id, page_token=token))

@@ -22,6 +22,7 @@ from spincycle.gateway.translate.messages import (
     REQUEST_SPEC,
 )
 from spincycle.gateway.translate.tables import ListOf
+from spincycle.off_loop import off_loop
 from spincycle.recent import RecentBytes
 from spincycle.rpc.address import is_unix
 from spincycle.v1 import job_chain_pb2, request_pb2, spec_service_pb2, state_pb2
@@ -39,6 +40,9 @@ CREATE_TIMES = 6
 
 TEXT_BYTES = 16 * 1024 * 1024
 """Bytes of answers that are kept beside their JSON: the same answer gives the same text."""
+
+LARGE = 64 * 1024
+"""Bytes of an answer from which its JSON is made in a thread."""
 
 _ONE = -1
 
@@ -132,7 +136,7 @@ class RequestRoutes:
         text = self._texts.get((raw, most))
         if text is not None:
             return Answer(text)
-        first = _page(raw)
+        first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
         if first.elements and (not first.following or len(first.elements) >= most > 0):
             text = to_text(list(first.elements[: most or None]))
             self._texts.keep((raw, most), text, len(raw))
@@ -146,7 +150,8 @@ class RequestRoutes:
         return Answer(body, headers={NEXT_PAGE: page.following} if page.following else {})
 
     async def _page(self, wanted: request_pb2.RequestFilter, token: str) -> Page:
-        return _page(await self._raw_page(wanted, token))
+        raw = await self._raw_page(wanted, token)
+        return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
     async def _raw_page(self, wanted: request_pb2.RequestFilter, token: str) -> bytes:
         return await self._list.ask(rm.ListRequest(filter=wanted, page_token=token))
@@ -163,11 +168,12 @@ class RequestRoutes:
             asked.include_job_chain = False
             answer = await self._manager.ask(self._manager.stub.Get, asked)
             answer.request.job_chain.CopyFrom(await self._whole_chain(request_id))
-            return Answer(to_text(REQUEST.encode(with_url(answer.request))))
+            size = answer.ByteSize()
+            return Answer(await off_loop(size >= LARGE, lambda: _text(answer)))
         text = self._texts.get((raw, _ONE))
         if text is None:
-            request = rm.GetResponse.FromString(raw).request
-            text = to_text(REQUEST.encode(with_url(request)))
+            is_large = len(raw) >= LARGE
+            text = await off_loop(is_large, lambda: _text(rm.GetResponse.FromString(raw)))
             self._texts.keep((raw, _ONE), text, len(raw))
         return Answer(text)
 
@@ -194,7 +200,8 @@ class RequestRoutes:
             if error.reason != ChainTooLarge.reason:
                 raise
             chain = await self._whole_chain(request_id)
-        return Answer(to_text(JOB_CHAIN.encode(chain)))
+        is_large = chain.ByteSize() >= LARGE
+        return Answer(await off_loop(is_large, lambda: to_text(JOB_CHAIN.encode(chain))))
 
     async def _whole_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         chain = job_chain_pb2.JobChain()
@@ -212,6 +219,10 @@ class RequestRoutes:
             self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
         )
         return Answer(to_text([REQUEST_SPEC.encode(spec) for spec in answer.specs]))
+
+
+def _text(answer: rm.GetResponse) -> bytes:
+    return to_text(REQUEST.encode(with_url(answer.request)))
 
 
 def _page(raw: bytes) -> Page:

@@ -1,0 +1,98 @@
+"""The largest answers hold up no other call of the gateway.
+
+A pause is CPU time of the loop's thread between two turns, so that a busy machine counts for
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from tests.measured_loop import LONGEST_PAUSE, MeasuredLoop
+from tests.unit.gateway.test_application import application, ask
+
+from spincycle.gateway.backends import Backend
+from spincycle.gateway.routes.full import FullRoutes
+from spincycle.gateway.routes.journal import JournalRoutes
+from spincycle.gateway.routes.requests import RequestRoutes
+from spincycle.v1 import job_log_service_pb2 as jl
+from spincycle.v1 import request_manager_service_pb2 as rm
+
+JOBS = 50_000
+
+
+def _chain() -> rm.GetResponse:
+    answer = rm.GetResponse()
+    answer.request.id = "x"
+    chain = answer.request.job_chain
+    for number in range(JOBS):
+        job = chain.jobs.add(id=f"j{number}", name="one", type="noop")
+        job.args["host"] = "h"
+    return answer
+
+
+def _page() -> jl.ListEntriesResponse:
+    answer = jl.ListEntriesResponse()
+    answer.entries.add(request_id="x", job_id="j").data.get_or_create_list("flags").extend(
+        [True] * 700_000
+    )
+    return answer
+
+
+class _Services:
+    """Services whose answers are the largest ones."""
+
+    def __init__(self, chain: rm.GetResponse, page: jl.ListEntriesResponse) -> None:
+        self._answers = {
+            "Get": chain,
+            "GetJobChain": rm.GetJobChainResponse(job_chain=chain.request.job_chain),
+            "ListEntries": page,
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(_request: Any, timeout: float) -> Any:  # as gRPC has it
+            return self._answers[name]
+
+        return call
+
+    def unary_unary(self, method: str) -> Any:
+        serialized = self._answers.get(method.rpartition("/")[2], jl.ListEntriesResponse())
+        answer = serialized.SerializeToString()
+
+        async def call(_request: Any, timeout: float) -> bytes:  # as gRPC has it
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1/requests/x", "/api/v1/requests/x/job-chain", "/api/v1/full/requests/x/log"],
+)
+def test_the_largest_answers_hold_nobody_up(path: str) -> None:
+    services = cast(Any, _Services(_chain(), _page()))
+    backend: Backend[Any] = Backend("service", "nowhere:1", services, services, 1.0)
+    api = application(
+        [
+            *RequestRoutes(backend, backend, 10).routes(),
+            *JournalRoutes(backend).routes(),
+            *FullRoutes(backend, backend, backend, 10).routes(),
+        ]
+    )
+    loop = MeasuredLoop()
+
+    async def asked() -> tuple[int, int]:
+        await asyncio.sleep(0)
+        loop.longest = 0.0
+        status, _, body = await ask(api, "GET", path.encode())
+        await asyncio.sleep(0)
+        return status, len(body)
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        status, size = runner.run(asked())
+
+    assert status == 200
+    assert size > 2 * 1024 * 1024
+    assert loop.longest <= LONGEST_PAUSE
