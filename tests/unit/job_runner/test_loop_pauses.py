@@ -206,6 +206,7 @@ async def test_many_jobs_at_once_hold_nobody_up(stage: Stage, end: str) -> None:
 
 async def test_a_large_sequence_that_is_tried_again_holds_nobody_up(stage: Stage) -> None:
     crowd(stage, places=2000)
+    stage.watcher.wanted = False
     stage.plays = AllPlay(None, j40000=fails())
     chain = fan_out(retry=1)
     state = stage.runner.prepare(chain, 1)
