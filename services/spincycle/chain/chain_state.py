@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from spincycle.job_chain import JobChain, SuspendedJobChain, Value
     from spincycle.job_status import JobStatus
 
-AT_ONCE = 2000
-"""Jobs that are looked at before the runner gets to do something else."""
-
 INTERRUPTED = "interrupted: the runner ended during this try, which must not be run again"
 
 _ORDERS = {
@@ -97,10 +94,9 @@ class ChainState:
             self._enter_failure(node, Verdict(State.FAIL, INTERRUPTED), None)
         for node in self._interrupted:
             self._follow_failure(node)
-        for node in self._by_index:
-            if not node.waiting and node.state is State.PENDING:
-                self._walk.queue.append(node)
-        return self._go_on()
+        ready = (node for node in self._by_index if not node.waiting)
+        self._walk.queue += (node for node in ready if node.state is State.PENDING)
+        return self.go_on(now)
 
     def go_on(self, now: int) -> list[Command]:
         """Do what `Continue` asked for."""
@@ -110,8 +106,7 @@ class ChainState:
     def began(self, job_id: str, now: int) -> list[Command]:
         """A try that was started has left the runner's queue."""
         self.record.now = now
-        node = self._walk.running.get(job_id)
-        if node is not None:
+        if (node := self._walk.running.get(job_id)) is not None:
             node.started_at = now
             self.record.publish(node)
         return self.record.take()
@@ -119,8 +114,7 @@ class ChainState:
     def reported(self, job_id: str, progress: Progress, now: int) -> list[Command]:
         """A running job told how far it is."""
         self.record.now = now
-        node = self._walk.running.get(job_id)
-        if node is not None:
+        if (node := self._walk.running.get(job_id)) is not None:
             node.text, node.percent = progress.text, progress.percent
             self.record.publish(node)
         return self.record.take()
@@ -202,10 +196,8 @@ class ChainState:
 
     def started(self) -> list[JobStatus]:
         """How every job is that has started at least once, or waits between tries."""
-        request_id = self.record.request_id
-        return [
-            status_of(node, request_id) for node in self._by_index if node.total or node.retry_at
-        ]
+        nodes = (node for node in self._by_index if node.total or node.retry_at)
+        return [status_of(node, self.record.request_id) for node in nodes]
 
     def waits(self) -> Iterator[WaitingJob]:
         """Why each job that does not run does not."""
@@ -221,15 +213,10 @@ class ChainState:
                 self._settle(node)
         while self._gated and self._gated[0][0] <= committed:
             queue.append(self._by_index[heappop(self._gated)[1]])
-        considered = 0
-        while considered < AT_ONCE and considered < len(queue):
-            self._consider(queue[considered])
-            considered += 1
-        del queue[:considered]
-        if queue:
-            self.record.order(Continue())
-        else:
+        if self._walk.consider(self._consider):
             self._conclude()
+        else:
+            self.record.order(Continue())
         return self.record.take()
 
     def _consider(self, node: JobNode) -> None:
@@ -238,8 +225,7 @@ class ChainState:
             return
         if node.waiting or node.wait is not None:
             return
-        sequence = node.sequence
-        if sequence is not None and sequence.blocked:
+        if (sequence := node.sequence) is not None and sequence.blocked:
             return
         if node.element is not None and not node.element.admitted and not node.element.enter():
             return

@@ -27,6 +27,9 @@ class Mode(Enum):
     ENDED = "ended"
 
 
+AT_ONCE = 2000
+"""Jobs that are looked at before the runner gets to do something else."""
+
 Timed: TypeAlias = "JobNode | SequenceNode | Literal['request']"
 """What a timer is for: a job's (or its sequence's) wait, or a time limit."""
 
@@ -55,6 +58,15 @@ class Walk:
         self.held = 0
         self._timers: dict[int, Timed] = {}
         self._tokens = 0
+
+    def consider(self, look: Callable[[JobNode], None]) -> bool:
+        """Look at the next jobs of the queue, which may grow; return whether it is empty then."""
+        looked = 0
+        while looked < AT_ONCE and looked < len(self.queue):
+            look(self.queue[looked])
+            looked += 1
+        del self.queue[:looked]
+        return not self.queue
 
     def hold(self, node: JobNode, seconds: float) -> None:
         """Look at a job again when a time has passed."""

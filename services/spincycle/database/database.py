@@ -19,6 +19,7 @@ from spincycle.database.lender import Lender
 from spincycle.database.outages import (
     NO_CONNECTION,
     READ_ONLY,
+    REFUSED,
     STATEMENT_TIMEOUT,
     UNRESPONSIVE,
     Outage,
@@ -276,6 +277,11 @@ class Database:
             raise DatabaseUnavailable("no schema")
         try:
             return await self._lender.take(deadline.left(ACQUIRE_TIMEOUT))
+        except asyncpg.PostgresError as error:
+            # Such as 55000 and 42501, which are about the database here, and not about a statement.
+            outage = outage_of(error) or REFUSED
+            self._availability.failed(outage, name, error)
+            raise DatabaseUnavailable(outage.name)
         except Exception as error:  # noqa: BLE001 # raised again, by its name
             raise self._named(error, name, NO_CONNECTION)
 

@@ -71,6 +71,9 @@ UNREACHABLE = Outage("", "unreachable", Scope.SERVER)
 UNRESPONSIVE = Outage("", "not responding", Scope.SERVER)
 """The server did not answer a statement that takes no time."""
 
+REFUSED = Outage("", "connection refused", Scope.SERVER)
+"""The server did not accept a connection, for a reason that the table does not have."""
+
 NO_CONNECTION = Outage("", "no free connection", Scope.RESOURCE)
 """No connection became free, or could be opened, in time."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
+
 from google.protobuf.struct_pb2 import Struct
 
 from spincycle.errors import InvalidInput
@@ -9,6 +12,23 @@ from spincycle.job_chain import Value
 from spincycle.off_loop import LARGE_BYTES, off_loop
 from spincycle.rpc.limits import MOST_VALUES
 from spincycle.wire.values import from_struct, holds_more
+
+MANY_BYTES = 256 * 1024
+"""Bytes of arguments from which few requests are made at a time."""
+
+MADE_AT_ONCE = 2
+"""Requests with so large arguments that are made at a time: each may take 100 MB meanwhile."""
+
+
+class LargeArgs:
+    """Bounds the memory of requests that are being made out of large arguments."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(MADE_AT_ONCE)
+
+    def slot(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Wait, before a request is made out of `size` bytes of arguments, until it may be."""
+        return self._slots if size >= MANY_BYTES else nullcontext()
 
 
 async def read_args(args: Struct) -> dict[str, Value]:

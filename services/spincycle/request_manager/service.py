@@ -21,7 +21,7 @@ from spincycle.request_manager import again
 from spincycle.request_manager.control import Control
 from spincycle.request_manager.creation import Built, Creation, Wish
 from spincycle.request_manager.explaining import Explaining
-from spincycle.request_manager.given_args import read_args
+from spincycle.request_manager.given_args import LargeArgs, read_args
 from spincycle.request_manager.model import Request
 from spincycle.request_manager.reading import Reading
 from spincycle.request_manager.running import RunningJobs
@@ -75,8 +75,13 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
 
     def __init__(self, use: UseCases) -> None:
         self._use = use
+        self._large_args = LargeArgs()
 
     async def Create(self, request: rpc.CreateRequest, context: Context) -> rpc.CreateResponse:
+        async with self._large_args.slot(request.args.ByteSize()):
+            return await self._create(request, context)
+
+    async def _create(self, request: rpc.CreateRequest, context: Context) -> rpc.CreateResponse:
         wish = Wish(
             type=request.type,
             args=await read_args(request.args),
@@ -94,6 +99,10 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return rpc.CreateResponse(request=message, existed=existed)
 
     async def Plan(self, request: rpc.PlanRequest, context: Context) -> rpc.PlanResponse:
+        async with self._large_args.slot(request.args.ByteSize()):
+            return await self._plan(request)
+
+    async def _plan(self, request: rpc.PlanRequest) -> rpc.PlanResponse:
         args = await read_args(request.args)
         wish = Wish(request.type, args, size=request.args.ByteSize())
         built = await self._use.creation.plan(wish)
