@@ -234,6 +234,36 @@ async def test_too_many_connections_are_an_outage_until_one_is_free(
 
 
 @pytest.mark.parametrize(
+    ("refuse", "allow"),
+    [
+        ("ALTER DATABASE {} ALLOW_CONNECTIONS false", "ALTER DATABASE {} ALLOW_CONNECTIONS true"),
+        ("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", "GRANT CONNECT ON DATABASE {} TO PUBLIC"),
+    ],
+    ids=["by the database", "by rights"],
+)
+async def test_whatever_a_connection_is_refused_for_is_an_outage_until_it_is_accepted(
+    database: str, postgres: PostgresServer, refuse: str, allow: str
+) -> None:
+    name, role = database.rpartition("/")[2], f"refused_{os.getpid()}"
+    await postgres.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'wares'")
+    await postgres.execute(refuse.format(name))
+    dsn = f"postgresql://{role}:wares@{database.partition('@')[2]}"
+    async with opened(dsn) as wares:
+        with capture_logs() as logs:
+            for _ in range(5):
+                with pytest.raises(DatabaseUnavailable) as refused:
+                    await wares.fetch("pid")
+                assert refused.value.cause == "connection refused"
+            assert not wares.reachable
+            await postgres.execute(allow.format(name))
+
+            await until(lambda: wares.reachable)
+
+        assert events(logs) == once("connection refused")
+    await postgres.execute(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
     ("sqlstate", "cause"),
     [("53200", "out of memory"), ("53000", "out of resources"), ("58030", "I/O error")],
 )
