@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,7 @@ from spincycle.request_manager.watch_options import WatchOptions
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 from spincycle.v1 import (
+    job_chain_pb2,
     plan_pb2,
     request_manager_service_pb2_grpc,
     status_pb2,
@@ -176,8 +177,9 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         self, request: rpc.FetchJobChainRequest, context: Context
     ) -> AsyncIterator[rpc.FetchJobChainResponse]:
         chain = await self._use.snapshots.chain(request.request_id)
-        for part in parts_of_chain(chain):
-            yield rpc.FetchJobChainResponse(part=part)
+        parts, is_large = parts_of_chain(chain), len(chain.jobs) >= MANY_JOBS
+        while part := await off_loop(is_large, lambda: _fetched(parts)):
+            yield encoded(rpc.FetchJobChainResponse, (part,))
 
     async def GetRunning(
         self, request: rpc.GetRunningRequest, context: Context
@@ -215,6 +217,12 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         if request_id not in found:
             raise RequestNotFound(request_id)
         return found[request_id]
+
+
+def _fetched(parts: Iterator[job_chain_pb2.JobChain]) -> bytes:
+    """The next part of a chain as a response; empty after the last one."""
+    part = next(parts, None)
+    return rpc.FetchJobChainResponse(part=part).SerializeToString() if part is not None else b""
 
 
 def _plan(type_: str, built: Built) -> bytes:
