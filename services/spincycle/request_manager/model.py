@@ -186,20 +186,8 @@ class Assigned:
     given_at: float = field(default=float("-inf"), compare=False)
 
 
-class FencedHigher(Exception):
-    """The journal of a request is fenced under a higher epoch than that of the request.
-
-    Attributes:
-        in_force: lowest epoch whose entries the journal accepts.
-    """
-
-    def __init__(self, in_force: int) -> None:
-        super().__init__(f"fenced under epoch {in_force}")
-        self.in_force = in_force
-
-
-class FencedLower(Exception):
-    """The journal of a request is fenced, so far, under a lower epoch than that of the request.
+class OtherFence(Exception):
+    """The journal of a request is fenced under another epoch than that of the request.
 
     Attributes:
         in_force: lowest epoch whose entries the journal accepts.

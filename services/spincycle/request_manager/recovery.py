@@ -13,7 +13,7 @@ from spincycle.coalescing import Coalescer
 from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.pulse import Pulse
 from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.model import Assigned, FencedHigher, FencedLower, Orphan, Suspended
+from spincycle.request_manager.model import Assigned, Orphan, OtherFence, Suspended
 from spincycle.request_manager.runner_store import RunnerStore
 from spincycle.request_manager.runners import RunnerDirectory
 from spincycle.request_manager.silence import SilenceLimits, SilenceMonitor
@@ -207,11 +207,8 @@ class Recovery:
             async with self._rebuilding:
                 state = await self._rebuild(orphan, chain)
             await self._ready.submit(state)
-        except FencedHigher as fenced:
+        except OtherFence as fenced:
             await self._outrun(orphan, fenced.in_force)
-        except FencedLower as behind:
-            log.warning("journal fenced under a lower epoch", fence=behind.in_force)
-            await self._leave_for_later(orphan)
         except InvalidChain as error:
             log.error("can never go on", why=error.message)  # noqa: TRY400 # the data's fault, not the code's
             lost = Assigned(orphan.request_id, orphan.runner_id, orphan.epoch, resumed=True)
@@ -230,8 +227,15 @@ class Recovery:
             del at_work[orphan.request_id]
 
     async def _outrun(self, orphan: Orphan, in_force: int) -> None:
-        """Raise the epoch above a fence that is higher, so that recovery always wins."""
+        """Raise the epoch above a fence that is higher, so that recovery always wins.
+
+        A fence that is lower is raised further when the request is tried again.
+        """
         log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)
+        if in_force < orphan.epoch:
+            log.warning("journal fenced under a lower epoch", fence=in_force)
+            await self._leave_for_later(orphan)
+            return
         if in_force >= LAST_EPOCH:
             log.error("journal fenced beyond the last epoch", fence=in_force)
             await self._leave_for_later(orphan)

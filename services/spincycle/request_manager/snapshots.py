@@ -13,7 +13,7 @@ from spincycle.journal_entry import JournalEntry
 from spincycle.off_loop import LARGE_BYTES, LARGE_CHAIN_BYTES, off_loop
 from spincycle.request_arg import REDACTED
 from spincycle.request_manager.job_log_client import JobLogClient
-from spincycle.request_manager.model import FencedHigher, FencedLower, Orphan, Suspended
+from spincycle.request_manager.model import Orphan, OtherFence, Suspended
 from spincycle.request_manager.setbacks import losses, wait_after
 from spincycle.request_manager.store import RequestStore
 from spincycle.request_manager.stored_args import StoredArgs
@@ -74,18 +74,16 @@ class Snapshots:
         Raises:
             InvalidChain: the archive has no chain of it or a damaged one, the journal fits none,
             or it has used up its epochs.
-            FencedHigher: the journal accepts only entries of a higher epoch.
-            FencedLower: the journal still accepts entries of lower epochs; call again.
+            OtherFence: the journal accepts only entries of a higher epoch, or still accepts some of
+            lower ones; call again.
         """
         if not archived:
             raise InvalidChain(orphan.request_id, "its chain is not in the archive")
         # Whatever the old runner still has on its way is refused from here on, so the journal
         # that is read next is all there will ever be of its epoch.
         in_force = await self._job_log.fence(orphan.request_id, orphan.epoch)
-        if in_force > orphan.epoch:
-            raise FencedHigher(in_force)
-        if in_force < orphan.epoch:
-            raise FencedLower(in_force)
+        if in_force != orphan.epoch:
+            raise OtherFence(in_force)
         if orphan.epoch >= LAST_EPOCH:
             raise InvalidChain(
                 orphan.request_id,
