@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,28 +20,43 @@ PER_TURN = 500
 
 
 class Backlog:
-    """Keeps the order: calls that are due, then the commands of an event, then the next event."""
+    """Keeps the order: calls that are due, then the commands of an event, then the next event.
 
-    __slots__ = ("commands", "due", "events")
+    An idle chain, of which there may be many thousands, has no queues: each takes 0.7 kB.
+    """
+
+    __slots__ = ("_queues",)
 
     def __init__(self) -> None:
-        self.due: deque[Callable[[], None]] = deque()
-        self.commands: deque[Command] = deque()
-        self.events: deque[Event] = deque()
+        self._queues: _Queues | None = None
 
     def __bool__(self) -> bool:
         """Whether anything is left."""
-        return bool(self.due or self.commands or self.events)
+        return self._queues is not None and any(self._queues)
+
+    @property
+    def due(self) -> deque[Callable[[], None]]:
+        """Calls that are due."""
+        return self._there().due
+
+    @property
+    def commands(self) -> deque[Command]:
+        """Commands of events that were handled."""
+        return self._there().commands
+
+    @property
+    def events(self) -> deque[Event]:
+        """Events to be handled."""
+        return self._there().events
 
     def clear(self) -> None:
         """Drop everything."""
-        self.due.clear()
-        self.commands.clear()
-        self.events.clear()
+        for queue in self._queues or ():
+            queue.clear()
 
     def work(self, carry_out: Callable[[Command], None], clock: Callable[[], int]) -> None:
         """Do as much as fits one turn of the event loop."""
-        due, commands, events = self.due, self.commands, self.events
+        due, commands, events = self._there()
         for _ in range(PER_TURN):
             if due:
                 due.popleft()()
@@ -50,7 +65,19 @@ class Backlog:
             elif events:
                 commands.extend(events.popleft()(clock()))
             else:
+                self._queues = None
                 return
+
+    def _there(self) -> _Queues:
+        if self._queues is None:
+            self._queues = _Queues(deque(), deque(), deque())
+        return self._queues
+
+
+class _Queues(NamedTuple):
+    due: deque[Callable[[], None]]
+    commands: deque[Command]
+    events: deque[Event]
 
 
 def in_portions(items: deque[Item], act: Callable[[Item], None]) -> None:
