@@ -105,7 +105,7 @@ class Suspend:
 
     @property
     def suspended(self) -> SuspendedJobChain:
-        """The saved state, made anew."""
+        """The saved state, which each access computes."""
         return self.save()
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ChainJob(Protocol):
-    """What decides about a job; spincycle.job_chain.Job and the message of the same name fit."""
+    """The fields that decide; spincycle.job_chain.Job and the message of that name have them."""
 
     @property
     def id(self) -> str: ...

@@ -80,9 +80,9 @@ class _Queues(NamedTuple):
     events: deque[Event]
 
 
-def in_portions(items: deque[Item], act: Callable[[Item], None]) -> None:
+def act_in_turns(items: deque[Item], act: Callable[[Item], None]) -> None:
     """Act on each item, on so many in each turn of the event loop; the first ones at once."""
     for _ in range(min(PER_TURN, len(items))):
         act(items.popleft())
     if items:
-        asyncio.get_running_loop().call_soon(in_portions, items, act)
+        asyncio.get_running_loop().call_soon(act_in_turns, items, act)

@@ -27,7 +27,7 @@ from spincycle.chain.commands import (
 from spincycle.chain.job_data import UnfitJobData, own_copy
 from spincycle.errors import StaleEpoch
 from spincycle.job import Attempt
-from spincycle.job_runner.backlog import Backlog, in_portions
+from spincycle.job_runner.backlog import Backlog, act_in_turns
 from spincycle.job_runner.chain_view import ChainView, Description
 from spincycle.job_runner.held_back import HeldBack
 from spincycle.job_runner.job_objects import JobObjects
@@ -364,7 +364,7 @@ class Traverser:
         self._in_line.clear()
         self._backlog.clear()
         stop = partial(RunningTry.stop, hand_over=self._hands_over)
-        in_portions(deque(self._tries.values()), stop)
+        act_in_turns(deque(self._tries.values()), stop)
         self._leave_if_done()
 
     def _log(self) -> structlog.typing.FilteringBoundLogger:

@@ -31,13 +31,13 @@ class LargeArgs:
         return self._slots if size >= MANY_BYTES else nullcontext()
 
 
-async def read_args(args: Struct) -> dict[str, Value]:
-    """Return the arguments.
+async def read_args(args: Struct, size: int) -> dict[str, Value]:
+    """Return the arguments, which take `size` bytes.
 
     Raises:
         InvalidInput: they hold more than 250,000 values.
     """
-    return await off_loop(args.ByteSize() >= LARGE_BYTES, lambda: _checked(args))
+    return await off_loop(size >= LARGE_BYTES, lambda: _checked(args))
 
 
 def _checked(args: Struct) -> dict[str, Value]:

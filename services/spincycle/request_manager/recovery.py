@@ -71,7 +71,7 @@ class RecoveryPolicy:
 
 
 @contextmanager
-def _told(problem: str) -> Iterator[None]:
+def _logging(problem: str) -> Iterator[None]:
     """Log what keeps a turn of a loop from its work; the next turn tries again."""
     try:
         yield
@@ -131,7 +131,7 @@ class Recovery:
         self.look_pulse.begin()
         while True:
             pause = self._policy.interval
-            with _told("cannot look at runners"):
+            with _logging("cannot look at runners"):
                 pause = self._policy.pause(await self._give_up())
             self.look_pulse.beat()
             await asyncio.sleep(pause)
@@ -140,7 +140,7 @@ class Recovery:
         """Recover requests of runners that are gone, whoever gave those up."""
         self.pulse.begin()
         while True:
-            with _told("cannot recover"):
+            with _logging("cannot recover"):
                 await self._recover_orphans()
             self.pulse.beat()
             with suppress(TimeoutError):

@@ -79,18 +79,21 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         self._large_args = LargeArgs()
 
     async def Create(self, request: rpc.CreateRequest, context: Context) -> rpc.CreateResponse:
-        async with self._large_args.slot(request.args.ByteSize()):
-            return await self._create(request, context)
+        size = request.args.ByteSize()
+        async with self._large_args.slot(size):
+            return await self._create(request, size, context)
 
-    async def _create(self, request: rpc.CreateRequest, context: Context) -> rpc.CreateResponse:
+    async def _create(
+        self, request: rpc.CreateRequest, size: int, context: Context
+    ) -> rpc.CreateResponse:
         wish = Wish(
             type=request.type,
-            args=await read_args(request.args),
+            args=await read_args(request.args, size),
             user=_user(context),
             idempotency_key=request.idempotency_key,
             expected_plan_hash=request.expected_plan_hash,
             priority=request.priority,
-            size=request.args.ByteSize(),
+            size=size,
         )
         stored, args, existed = await self._use.creation.create(wish)
         message = encode_request(stored)
@@ -100,12 +103,13 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return rpc.CreateResponse(request=message, existed=existed)
 
     async def Plan(self, request: rpc.PlanRequest, context: Context) -> rpc.PlanResponse:
-        async with self._large_args.slot(request.args.ByteSize()):
-            return await self._plan(request)
+        size = request.args.ByteSize()
+        async with self._large_args.slot(size):
+            return await self._plan(request, size)
 
-    async def _plan(self, request: rpc.PlanRequest) -> rpc.PlanResponse:
-        args = await read_args(request.args)
-        wish = Wish(request.type, args, size=request.args.ByteSize())
+    async def _plan(self, request: rpc.PlanRequest, size: int) -> rpc.PlanResponse:
+        args = await read_args(request.args, size)
+        wish = Wish(request.type, args, size=size)
         built = await self._use.creation.plan(wish)
         response = await off_loop(
             wish.makes_much(len(built.chain.jobs)), lambda: _plan(request.type, built)

@@ -43,7 +43,7 @@ class Joining:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Delivery:
     """An event of a piece.
 
     Attributes:
@@ -73,7 +73,7 @@ class Teller:
         self._views = views
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
-        self._piece: list[_Told] = []
+        self._piece: list[_Delivery] = []
         self._joining: dict[str, Joining] = {}
         self.tracked: dict[str, Tracked] = {}
         self.of_all: set[Watcher] = set()
@@ -262,7 +262,7 @@ class Teller:
 
     def _tell(self, tracked: Tracked, change: Change) -> None:
         tracked.told = max(tracked.told, change.revision)
-        self._piece.append(_Told(tracked, change))
+        self._piece.append(_Delivery(tracked, change))
 
     async def _tell_request(self, tracked: Tracked, row: Request, revision: int) -> None:
         """A new state; as a snapshot if it is the first that is told to those who watch all."""
@@ -300,7 +300,7 @@ class Teller:
             change = entry_change(tracked.row, entry)
             if change.revision >= until:
                 break
-            self._piece.append(_Told(tracked, change, for_all=False))
+            self._piece.append(_Delivery(tracked, change, for_all=False))
 
     async def _or_report(self, tracked: Tracked, revision: int, telling: Awaitable[None]) -> None:
         """Tell something of a request, up to a revision; if that fails it counts as told.
