@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from msgspec.structs import replace
@@ -413,3 +414,11 @@ async def manager(
 ) -> AsyncIterator[Manager]:
     async with running_manager(config, job_log[0]) as running:
         yield running
+
+
+@pytest.fixture
+async def connection(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the test's own to the request manager's database."""
+    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
+    yield connection
+    await connection.close()

@@ -97,13 +97,6 @@ async def manager(
         yield running
 
 
-@pytest.fixture
-async def session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
-    yield connection
-    await connection.close()
-
-
 async def test_a_runner_that_dies_as_the_clock_goes_back_is_given_up_in_time(
     config: RequestManagerConfig,
     job_log: tuple[ShelvedJobLog, str],
@@ -140,17 +133,17 @@ async def test_a_runner_that_beats_is_not_given_up_wherever_the_clock_goes(
     async with running_manager(hasty, job_log[0]) as manager:
         await manager.register(SteeredRunner("dies"))
         await manager.register(SteeredRunner("beats"))
-        session = await asyncpg.connect(manager.config.database.dsn.reveal())
+        connection = await asyncpg.connect(manager.config.database.dsn.reveal())
 
         async def one_is_gone() -> bool:
             database_time.set(random.choice([-HOUR, -9, 0, 9, HOUR]))
             await beat(manager, "beats")
             gone = "SELECT gone_at FROM request_manager.runners WHERE runner_id = 'dies'"
-            return await session.fetchval(gone) is not None
+            return await connection.fetchval(gone) is not None
 
         await until(one_is_gone)
         await beat(manager, "beats")
-        await session.close()
+        await connection.close()
 
 
 @pytest.mark.parametrize("jump", [-HOUR, HOUR])
@@ -165,11 +158,11 @@ async def test_what_was_not_accepted_is_sent_again_after_the_lease_wherever_the_
     monkeypatch.setattr(process, "DispatchPolicy", lambda: policy)
     patient = replace(config, silence_limit=3600.0)
     async with running_manager(patient, job_log[0]) as manager:
-        session = await asyncpg.connect(manager.config.database.dsn.reveal())
+        connection = await asyncpg.connect(manager.config.database.dsn.reveal())
         request_id = (await manager.create()).request.id
         given_at = time.monotonic()
-        await session.execute(GIVEN, request_id, "runner", timedelta(seconds=policy.lease))
-        await session.close()
+        await connection.execute(GIVEN, request_id, "runner", timedelta(seconds=policy.lease))
+        await connection.close()
         database_time.set(jump)
 
         runner = await manager.register(SteeredRunner("runner"))
@@ -179,10 +172,10 @@ async def test_what_was_not_accepted_is_sent_again_after_the_lease_wherever_the_
 
 
 async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_goes_back(
-    manager: Manager, session: asyncpg.Connection, database_time: DatabaseTime
+    manager: Manager, connection: asyncpg.Connection, database_time: DatabaseTime
 ) -> None:
     request_id = (await manager.create()).request.id
-    await session.execute(CLAIMED, request_id, LEASE)
+    await connection.execute(CLAIMED, request_id, LEASE)
     database_time.set(-HOUR)
 
     runner = await manager.register(SteeredRunner("runner"))
@@ -191,10 +184,10 @@ async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_goes_back
 
 
 async def test_the_wait_after_lost_runners_ends_though_the_clock_goes_back(
-    manager: Manager, session: asyncpg.Connection, database_time: DatabaseTime
+    manager: Manager, connection: asyncpg.Connection, database_time: DatabaseTime
 ) -> None:
     request_id = (await manager.create()).request.id
-    await session.execute(WAITS, request_id, timedelta(seconds=LONGEST_WAIT))
+    await connection.execute(WAITS, request_id, timedelta(seconds=LONGEST_WAIT))
     database_time.set(-HOUR)
 
     runner = await manager.register(SteeredRunner("runner"))
@@ -203,13 +196,13 @@ async def test_the_wait_after_lost_runners_ends_though_the_clock_goes_back(
 
 
 async def test_no_claim_and_no_wait_is_so_long_that_it_is_taken_for_one_before_the_clock_was_set(
-    manager: Manager, session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     assert max(DispatchPolicy().lease, RecoveryPolicy().lease, RecoveryPolicy().again) <= 8
     claimed, waits, free = [(await manager.create()).request.id for _ in range(3)]
-    await session.execute(CLAIMED, claimed, LEASE)
-    await session.execute(WAITS, waits, timedelta(seconds=LONGEST_WAIT))
-    await session.execute(CLAIMED, free, timedelta(0))
+    await connection.execute(CLAIMED, claimed, LEASE)
+    await connection.execute(WAITS, waits, timedelta(seconds=LONGEST_WAIT))
+    await connection.execute(CLAIMED, free, timedelta(0))
 
     runner = await manager.register(SteeredRunner("runner"))
 
@@ -218,14 +211,14 @@ async def test_no_claim_and_no_wait_is_so_long_that_it_is_taken_for_one_before_t
 
 
 async def test_heartbeats_are_answered_with_the_time_of_the_database(
-    manager: Manager, session: asyncpg.Connection, database_time: DatabaseTime
+    manager: Manager, connection: asyncpg.Connection, database_time: DatabaseTime
 ) -> None:
     database_time.set(-HOUR)
     await manager.register(SteeredRunner("runner"))
 
-    before = await session.fetchval("SELECT clock_timestamp()")
+    before = await connection.fetchval("SELECT clock_timestamp()")
     response = await beat(manager, "runner")
-    after = await session.fetchval("SELECT clock_timestamp()")
+    after = await connection.fetchval("SELECT clock_timestamp()")
 
     stored_at = response.stored_at.ToNanoseconds() / 1e9
     assert before.timestamp() <= stored_at <= after.timestamp()

@@ -48,19 +48,12 @@ async def manager(
         yield running
 
 
-@pytest.fixture
-async def database_session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
-    yield connection
-    await connection.close()
-
-
 async def test_a_request_whose_archived_chain_is_damaged_fails_with_the_reason(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     damaged = (await manager.create()).request.id
     sound = (await manager.create()).request.id
-    await database_session.execute(DAMAGE_ARCHIVE, damaged, DAMAGE)
+    await connection.execute(DAMAGE_ARCHIVE, damaged, DAMAGE)
 
     await manager.register(SteeredRunner("first"))
 
@@ -72,14 +65,14 @@ async def test_a_request_whose_archived_chain_is_damaged_fails_with_the_reason(
 
 
 async def test_a_request_whose_saved_state_is_damaged_goes_on_from_its_journal(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     requests = [(await manager.create()).request.id for _ in range(2)]
     for request_id in requests:
-        await database_session.execute(LOST, request_id)
+        await connection.execute(LOST, request_id)
     for request_id in requests:
         await manager.until_state(request_id, state_pb2.STATE_SUSPENDED)
-    await database_session.execute(DAMAGE_STATE, requests[0], DAMAGE)
+    await connection.execute(DAMAGE_STATE, requests[0], DAMAGE)
 
     runner = await manager.register(SteeredRunner("runner"))
 
@@ -87,10 +80,10 @@ async def test_a_request_whose_saved_state_is_damaged_goes_on_from_its_journal(
 
 
 async def test_a_request_whose_archived_chain_is_damaged_is_explained_without_its_jobs(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
-    await database_session.execute(DAMAGE_ARCHIVE, request_id, DAMAGE)
+    await connection.execute(DAMAGE_ARCHIVE, request_id, DAMAGE)
 
     response = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
 
@@ -102,12 +95,12 @@ async def test_a_request_whose_archived_chain_is_damaged_is_explained_without_it
 
 
 async def test_a_request_whose_epoch_is_far_ahead_of_its_journal_is_recovered(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
-    await database_session.execute(LOST, request_id)
+    await connection.execute(LOST, request_id)
     await manager.until_state(request_id, state_pb2.STATE_SUSPENDED)
-    await database_session.execute(FAR_AHEAD, request_id, 2**16 + 2 * FENCES_AT_ONCE)
+    await connection.execute(FAR_AHEAD, request_id, 2**16 + 2 * FENCES_AT_ONCE)
 
     await manager.until_state(request_id, state_pb2.STATE_SUSPENDED)
 

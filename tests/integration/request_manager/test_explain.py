@@ -85,13 +85,6 @@ async def manager(
         yield running
 
 
-@pytest.fixture
-async def connection(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
-    yield connection
-    await connection.close()
-
-
 async def explain(manager: Manager, request_id: str, timeout: float = 10) -> rpc.ExplainResponse:
     request = rpc.ExplainRequest(request_id=request_id)
     return await manager.stub.Explain(request, timeout=timeout)

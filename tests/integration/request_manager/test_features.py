@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import asyncpg
-import pytest
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import state_pb2
-
-
-@pytest.fixture
-async def connection(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
-    yield connection
-    await connection.close()
 
 
 async def requires(connection: asyncpg.Connection, request_id: str, *features: str) -> None:

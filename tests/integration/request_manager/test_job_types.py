@@ -52,13 +52,6 @@ def config(config: RequestManagerConfig) -> RequestManagerConfig:
     return config
 
 
-@pytest.fixture
-async def connection(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
-    yield connection
-    await connection.close()
-
-
 async def register(manager: Manager, runner_id: str, *types: str, **more: Any) -> SteeredRunner:
     return await manager.register(SteeredRunner(runner_id), job_types=["noop", *types], **more)
 

@@ -58,13 +58,6 @@ async def manager(
         yield running
 
 
-@pytest.fixture
-async def database_session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
-    yield connection
-    await connection.close()
-
-
 async def first_job(session: asyncpg.Connection, request_id: str) -> str:
     """The id of the first job of a request's chain."""
     chain = await session.fetchval(
@@ -82,10 +75,10 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_lease")
 async def test_what_a_dead_request_manager_assigned_and_never_sent_is_sent(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
-    await database_session.execute(GIVEN, request_id, "runner")
+    await connection.execute(GIVEN, request_id, "runner")
 
     runner = await manager.register(SteeredRunner("runner"))
 
@@ -96,17 +89,17 @@ async def test_what_a_dead_request_manager_assigned_and_never_sent_is_sent(
 
 @pytest.mark.usefixtures("short_lease")
 async def test_what_another_request_manager_is_just_sending_is_left_to_it(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     held = (await manager.create()).request.id
     free = (await manager.create()).request.id
-    await database_session.execute(GIVEN, free, "runner")
+    await connection.execute(GIVEN, free, "runner")
 
     runner = await manager.register(SteeredRunner("runner"))
 
     async def free_is_sent() -> bool:
         # The other one holds its claim as long as it sends.
-        await database_session.execute(GIVEN, held, "runner")
+        await connection.execute(GIVEN, held, "runner")
         return free in runner.chains
 
     await until(free_is_sent)
@@ -115,10 +108,10 @@ async def test_what_another_request_manager_is_just_sending_is_left_to_it(
 
 @pytest.mark.usefixtures("short_lease")
 async def test_what_may_have_run_before_its_runner_was_restarted_goes_on_from_the_journal(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
-    await database_session.execute(GIVEN, request_id, "runner")
+    await connection.execute(GIVEN, request_id, "runner")
     restarted = SteeredRunner("runner")
     restarted.refuse_with = "WRONG_RUNNER"
     await manager.register(restarted)
@@ -147,10 +140,10 @@ async def test_what_never_reached_a_runner_goes_to_the_next_one_without_its_jour
 
 
 async def test_what_a_request_manager_died_rebuilding_is_rebuilt_by_another_one(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
-    await database_session.execute(CLAIMED, request_id, timedelta(seconds=0.1))
+    await connection.execute(CLAIMED, request_id, timedelta(seconds=0.1))
 
     runner = await manager.register(SteeredRunner("runner"))
 
@@ -159,10 +152,10 @@ async def test_what_a_request_manager_died_rebuilding_is_rebuilt_by_another_one(
 
 
 async def test_a_request_that_lost_three_runners_and_got_no_further_waits_before_the_next_one(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id, other = [(await manager.create()).request.id for _ in range(2)]
-    await database_session.execute(LOST_AGAIN_AND_AGAIN, request_id)
+    await connection.execute(LOST_AGAIN_AND_AGAIN, request_id)
     await manager.until_state(request_id, SUSPENDED)
     runner = await manager.register(SteeredRunner("runner"))
     await until(lambda: other in runner.chains)
@@ -180,11 +173,11 @@ async def test_a_request_that_lost_three_runners_and_got_no_further_waits_before
 
 
 async def test_a_request_that_got_further_before_it_lost_its_runner_does_not_wait(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
-    await database_session.execute(LOST_AGAIN_AND_AGAIN, request_id)
-    job_id = await first_job(database_session, request_id)
+    await connection.execute(LOST_AGAIN_AND_AGAIN, request_id)
+    job_id = await first_job(connection, request_id)
     manager.job_log.entries[request_id] = [
         job_log_pb2.JobLog(
             request_id=request_id, job_id=job_id, position=1, epoch=5, state=COMPLETE
@@ -196,13 +189,13 @@ async def test_a_request_that_got_further_before_it_lost_its_runner_does_not_wai
 
 
 async def test_requests_that_cannot_be_rebuilt_while_the_job_log_is_away_are_tried_again_soon(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     manager.job_log.away = True
     request_id = (await manager.create()).request.id
-    await database_session.execute(CLAIMED, request_id, timedelta(0))
+    await connection.execute(CLAIMED, request_id, timedelta(0))
     runner = await manager.register(SteeredRunner("runner"))
-    await until_claimed(database_session, request_id)
+    await until_claimed(connection, request_id)
 
     manager.job_log.away = False
 
@@ -210,13 +203,13 @@ async def test_requests_that_cannot_be_rebuilt_while_the_job_log_is_away_are_tri
 
 
 async def test_a_request_whose_journal_fits_no_chain_fails_with_the_reason(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
     manager.job_log.entries[request_id] = [
         job_log_pb2.JobLog(request_id=request_id, job_id="odd", position=1, state=COMPLETE)
     ]
-    await database_session.execute(CLAIMED, request_id, timedelta(0))
+    await connection.execute(CLAIMED, request_id, timedelta(0))
 
     await manager.until_state(request_id, FAIL)
 
@@ -225,13 +218,13 @@ async def test_a_request_whose_journal_fits_no_chain_fails_with_the_reason(
 
 
 async def test_a_request_whose_chain_is_not_in_the_archive_fails_with_the_reason(
-    manager: Manager, database_session: asyncpg.Connection
+    manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
-    await database_session.execute(
+    await connection.execute(
         "DELETE FROM request_manager.request_archives WHERE request_id = $1", request_id
     )
-    await database_session.execute(CLAIMED, request_id, timedelta(0))
+    await connection.execute(CLAIMED, request_id, timedelta(0))
 
     await manager.until_state(request_id, FAIL)
 

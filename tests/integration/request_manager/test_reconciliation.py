@@ -99,13 +99,6 @@ async def manager(
         yield manager
 
 
-@pytest.fixture
-async def connection(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(manager.config.database.dsn.reveal())
-    yield connection
-    await connection.close()
-
-
 class Subject:
     """A runner that holds what the test says, and sends each heartbeat twice."""
 
