@@ -85,8 +85,6 @@ async def _applied(
             return await migrate(dsn, schema, steps)
         except Exception as error:
             outage = outage_of(error)
-            if outage is None and isinstance(error, ValueError):
-                raise ConfigError(f"the address of the database of the {service} is wrong: {error}")
             if outage is None and not isinstance(error, asyncpg.PostgresError):
                 raise
             if outage is None or loop.time() >= until:

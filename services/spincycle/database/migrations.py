@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 
 from spincycle.config import ConfigError, DatabaseConfig
+from spincycle.database.connection import connect
 from spincycle.database.database import Database
 from spincycle.database.outages import outage_of
 
@@ -69,7 +70,7 @@ async def migrate(dsn: str, schema: str, steps: list[Migration]) -> list[Migrati
         ConfigError: an applied step is not the one in the file.
         OSError, asyncpg.PostgresError: the server cannot be reached or refuses.
     """
-    connection = await asyncpg.connect(dsn, timeout=5.0)
+    connection = await connect(dsn, "spincycle-migrate")
     try:
         await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"spincycle.{schema}")
         return await _apply(connection, schema, steps)
@@ -173,7 +174,7 @@ async def applied_version(dsn: str, schema: str) -> int:
     Raises:
         OSError, asyncpg.PostgresError: the server cannot be reached or refuses.
     """
-    connection = await asyncpg.connect(dsn, timeout=5.0)
+    connection = await connect(dsn, "spincycle-migrate")
     try:
         return int(
             await connection.fetchval(
@@ -194,8 +195,6 @@ async def _until(done: Callable[[], Awaitable[bool]], schema: str) -> None:
         try:
             if await done():
                 return
-        except ValueError as error:
-            raise ConfigError(f"database.dsn: {error}")
         except Exception as error:
             outage = outage_of(error)
             if outage is None and isinstance(error, asyncpg.PostgresError):

@@ -9,6 +9,7 @@ import asyncpg
 import structlog
 
 from spincycle.config import DatabaseConfig
+from spincycle.database.connection import connect
 from spincycle.database.outages import outage_of
 
 RETRY_INTERVAL = 1.0
@@ -36,6 +37,9 @@ async def listen(
     `connected` is called each time listening begins: whatever was told before that was not
     heard, so the listener must look for itself. `lost` is called when listening ends. `enter` is
     a statement that the session runs before, and `leave` one that it runs when this is cancelled.
+
+    Raises:
+        ConfigError: the address of the database is not valid.
     """
     log = structlog.get_logger()
     lasting = False
@@ -52,11 +56,7 @@ async def listen(
 
     while True:
         try:
-            connection = await asyncpg.connect(
-                config.dsn.reveal(),
-                timeout=5.0,
-                server_settings={"application_name": f"spincycle-listen-{channel}"},
-            )
+            connection = await connect(config.dsn.reveal(), f"spincycle-listen-{channel}")
         except Exception as error:  # noqa: BLE001 # what is not of the database is raised
             failed(error)
             await asyncio.sleep(RETRY_INTERVAL)

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig, Secret
+from spincycle.config import ConfigError, DatabaseConfig, Secret
 from spincycle.database.notifications import listen
 
 
@@ -48,3 +48,10 @@ async def test_what_others_tell_is_heard_again_after_the_session_was_lost(
     await asyncio.wait([listening])
     assert listening.cancelled()
     assert await teller.fetchval("SELECT count(*) FROM present") == 1
+
+
+async def test_listening_at_an_address_that_is_not_valid_is_refused_with_its_key() -> None:
+    config = DatabaseConfig(dsn=Secret("mysql://nowhere"))
+
+    with pytest.raises(ConfigError, match=r"^database\.dsn: "):
+        await listen(config, "market", lambda _: None, lambda: None)
