@@ -12,7 +12,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from hypothesis import HealthCheck, settings
 
-import spincycle.polling  # noqa: F401 # as in the services, before gRPC is imported
+import spincycle.runtime.polling  # noqa: F401 # as in the services, before gRPC is imported
 
 # Where tests run in the background Ctrl-C is ignored, and so it would be by all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

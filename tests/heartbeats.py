@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncpg
 
-from spincycle.request_manager.recovery import RecoveryPolicy
-from spincycle.request_manager.silence import Heartbeat, SilenceMonitor
+from spincycle.request_manager.runners.recovery import RecoveryPolicy
+from spincycle.request_manager.runners.silence import Heartbeat, SilenceMonitor
 
 _HEARTBEATS = """
 SELECT runner_id, observer, heartbeat FROM request_manager.runners WHERE gone_at IS NULL

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
-from spincycle.process import Shutdown
+from spincycle.runtime.process import Shutdown
 
 LONGEST_PAUSE = 0.25
 """Seconds."""

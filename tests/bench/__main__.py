@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 import uvloop
 
-import spincycle.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
+import spincycle.runtime.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
 
 from tests.bench.aged_journal import take_aged_journal
 from tests.bench.bare_batch import take_bare_batch

@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-import spincycle.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
+import spincycle.runtime.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
 
 import grpc
 from tests.bench.stand import REPOSITORY, Stand

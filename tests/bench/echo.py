@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-import spincycle.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
+import spincycle.runtime.polling  # isort: skip # noqa: F401 # as the services, before gRPC is imported
 
 import grpc
 

@@ -27,7 +27,7 @@ from spincycle.spec import Source, SpecSet, check_sources
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 SIZES = (100, 1_000, 10_000, 100_000)
 

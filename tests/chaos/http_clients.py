@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from spincycle.state import FINAL, State
+from spincycle.model.state import FINAL, State
 
 SILENCE = 20.0
 """Seconds without a byte after which an event stream is dead: gateways send one each 15."""

@@ -16,7 +16,7 @@ from tests.chaos.load import Load
 from tests.chaos.marks import START
 from tests.chaos.witness import Entry, Testimony, contradictions, hurries, repeats
 
-from spincycle.state import FINAL
+from spincycle.model.state import FINAL
 
 Identity = tuple[str, str, int, int]
 """Request, job, try and start: after a setback the same epochs and tries are used once more."""

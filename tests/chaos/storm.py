@@ -15,7 +15,7 @@ from tests.chaos.member import Member
 from tests.chaos.setback import Setback
 from tests.chaos.witness import Testimony, collect, contradictions, recovery_times
 
-from spincycle.state import FINAL
+from spincycle.model.state import FINAL
 
 RECOVERED_WITHIN = 15.0
 """Seconds within which the requests of a dead runner must go on: the promise."""

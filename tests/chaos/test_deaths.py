@@ -10,7 +10,7 @@ from tests.chaos.storm import SETTLED_WITHIN, Storm
 from tests.waiting import until
 
 from spincycle.chain.chain_state import INTERRUPTED
-from spincycle.state import State
+from spincycle.model.state import State
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
 

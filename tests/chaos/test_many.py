@@ -9,7 +9,7 @@ from tests.chaos.cluster import Cluster, Shape
 from tests.chaos.load import Load
 from tests.heartbeats import Silences
 
-from spincycle.state import State
+from spincycle.model.state import State
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 REQUESTS = 10_000

@@ -15,12 +15,12 @@ from tests.chaos.storm import Storm
 from tests.integration.streams.follower import AGAIN, Follower, check_order, following, shown
 from tests.integration.streams.test_streams import journal
 
-from spincycle.request_manager.shared_snapshots import KEPT_BYTES
-from spincycle.request_manager.watch import MAX_PIECE
-from spincycle.request_manager.watcher import MAX_BEHIND
-from spincycle.revision import parts_of
+from spincycle.model.revision import parts_of
+from spincycle.model.state import FINAL, State
+from spincycle.request_manager.watch.shared_snapshots import KEPT_BYTES
+from spincycle.request_manager.watch.subscriber_queue import MAX_BEHIND
+from spincycle.request_manager.watch.subscriptions import MAX_PIECE
 from spincycle.rpc.channel import open_channel
-from spincycle.state import FINAL, State
 from spincycle.v1 import request_event_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub

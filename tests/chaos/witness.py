@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import asyncpg
 from tests.chaos.marks import START, STOPPED, Mark
 
+from spincycle.model.state import State
 from spincycle.rpc.channel import open_channel
-from spincycle.state import State
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID, a_request
 
-from spincycle.config import ConfigError
 from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
 from spincycle.gateway.router import Route
+from spincycle.runtime.config import ConfigError
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import spec_service_pb2
 

@@ -9,8 +9,8 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle.gateway.config import GatewayConfig, LimitsConfig
+from spincycle.runtime.version import VERSION
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.version import VERSION
 
 ONE = f"/api/v1/requests/{ID}"
 

@@ -17,6 +17,7 @@ from spincycle import errors
 from spincycle.internal.v1 import job_runner_service_pb2 as jr
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
+from spincycle.runtime.version import VERSION
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import (
     job_output_pb2,
@@ -29,7 +30,6 @@ from spincycle.v1 import (
     waiting_pb2,
 )
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.version import VERSION
 
 PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
 UNKNOWN = "d000000000000000zzzz"

@@ -8,7 +8,7 @@ from tests.conformance.samples import ID
 from spincycle import errors
 from spincycle.internal.v1 import job_runner_service_pb2 as jr
 from spincycle.rpc.status import to_message
-from spincycle.version import VERSION
+from spincycle.runtime.version import VERSION
 
 JSON = {"Content-Type": "application/json"}
 CHAINS = "/api/v1/job-chains"

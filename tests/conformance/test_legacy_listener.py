@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID, a_request
 
-from spincycle.config import ConfigError
 from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
+from spincycle.runtime.config import ConfigError
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 ONE = f"/api/v1/requests/{ID}"

@@ -7,9 +7,9 @@ import json
 import pytest
 from tests.conformance.recorded import Recording, recordings
 
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.kinds import Kind, Place
-from spincycle.gateway.translate.messages import (
+from spincycle.rest_codec.codecs import Kind, Place
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.messages import (
     CREATED_REQUEST,
     ERROR,
     JOB_CHAIN,
@@ -20,7 +20,7 @@ from spincycle.gateway.translate.messages import (
     REQUEST_SPEC,
     RUNNING_STATUS,
 )
-from spincycle.gateway.translate.tables import ListOf
+from spincycle.rest_codec.tables import ListOf
 
 SHAPES: dict[str, Kind] = {
     "create": CREATED_REQUEST,

@@ -12,7 +12,7 @@ import pytest
 from tests.conformance.recorded import Recording, likeness, recordings
 from tests.conformance.whole import Whole, started, until
 
-from spincycle.version import VERSION
+from spincycle.runtime.version import VERSION
 
 ALL = {recording.case: recording for recording in recordings()}
 GREET, NOOP = "dc2bv338di11rbbsg6rg", "dc2bv338di11rbbsg6q0"

@@ -8,9 +8,9 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
+from spincycle.runtime.version import VERSION
 from spincycle.v1 import error_pb2, request_pb2, spec_pb2, spec_service_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.version import VERSION
 
 JSON = {"Content-Type": "application/json"}
 BASE = "/api/v1/requests"

@@ -4,9 +4,9 @@ from tests.conformance import samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
+from spincycle.runtime.version import VERSION
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import state_pb2, status_pb2
-from spincycle.version import VERSION
 
 RUNNING = "/api/v1/status/running"
 

@@ -10,7 +10,7 @@ from tests.conformance.backends import Backend
 
 from spincycle.errors import RequestNotFound, SpinCycleError
 from spincycle.gateway.backends import open_backends
-from spincycle.gateway.raw_reads import RawReads
+from spincycle.gateway.deduplicated_calls import RawReads
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_pb2
 

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.conftest import REPOSITORY, Command, start_dev
 from tests.waiting import until
 
-from spincycle.state import State
+from spincycle.model.state import State
 
 _BLOCK = re.compile(r"^`([^`\n]+)` says [^`]*?```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

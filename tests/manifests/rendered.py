@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import yaml
 
-from spincycle.config import Config, Section, load_config
 from spincycle.gateway.config import GatewayConfig
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.runtime.config import Config, Section, load_config
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))

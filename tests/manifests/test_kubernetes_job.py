@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.manifests.rendered import OVERLAYS, REPOSITORY, SCRIPTS
 
-from spincycle.job.kubernetes.connection import NAMESPACE_VARIABLE
+from spincycle.kubernetes_jobs.connection import NAMESPACE_VARIABLE
 
 
 def rendered(directory: Path) -> list[dict[str, Any]]:

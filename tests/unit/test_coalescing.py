@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from spincycle.coalescing import Coalescer
+from spincycle.batching.coalescer import Coalescer
 
 
 class Writer:

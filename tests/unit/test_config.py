@@ -9,7 +9,11 @@ import pytest
 import yaml
 from msgspec.structs import fields
 
-from spincycle.config import (
+from spincycle.gateway.config import GatewayConfig
+from spincycle.job_log.config import JobLogConfig
+from spincycle.job_runner.config import JobRunnerConfig
+from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.runtime.config import (
     Config,
     ConfigError,
     DatabaseConfig,
@@ -18,10 +22,6 @@ from spincycle.config import (
     load_config,
     print_config,
 )
-from spincycle.gateway.config import GatewayConfig
-from spincycle.job_log.config import JobLogConfig
-from spincycle.job_runner.config import JobRunnerConfig
-from spincycle.request_manager.config import RequestManagerConfig
 
 SERVICES = [RequestManagerConfig, JobRunnerConfig, JobLogConfig, GatewayConfig]
 

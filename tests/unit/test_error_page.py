@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spincycle.error_page import error_page
 from spincycle.errors import RemoteError, SpinCycleError, catalogue
+from spincycle.errors.page import error_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 

@@ -4,8 +4,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.exact_numbers import as_readable, find_beyond
-from spincycle.job_chain import LARGEST_INT, Value
+from spincycle.model.exact_numbers import as_readable, find_beyond
+from spincycle.model.job_chain import LARGEST_INT, Value
 from spincycle.wire.values import to_value
 
 numbers = st.integers(-(2**64) + 1, 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)

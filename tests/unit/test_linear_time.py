@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from spincycle.cli.printed import _CUT
+from spincycle.cli.render.printed import _CUT
 from spincycle.dev.console import _CONTROL
-from spincycle.duration import _WHOLE, parse_duration
 from spincycle.gateway.scanner import first_value
-from spincycle.gateway.translate.times import parse_time
-from spincycle.job.kubernetes.arguments import _CPU, _DNS_NAME, _KEY_NAME, _MEMORY
-from spincycle.request_manager.cursor import read_cursor, read_named_cursor
+from spincycle.kubernetes_jobs.arguments import _CPU, _DNS_NAME, _KEY_NAME, _MEMORY
+from spincycle.model.duration import _WHOLE, parse_duration
+from spincycle.request_manager.watch.cursor import read_cursor, read_named_cursor
+from spincycle.rest_codec.times import parse_time
 from spincycle.rpc.status import _TOO_LARGE
 from spincycle.spec import Source, check_sources
 from spincycle.spec.arg_type import ArgType
@@ -72,6 +73,15 @@ READERS: list[tuple[str, Callable[[str], object], Callable[[int], str]]] = [
     ("terminal control", lambda text: _CONTROL.sub("", text), lambda n: "\x1b[1" * n),
     ("cut", lambda text: _CUT.search(text.encode()), lambda n: "\n[... 1" * n),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _without_garbage_collection() -> Iterator[None]:
+    """A full collection costs what the whole test process holds, at every few objects read."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import sys
 
 FAILS = """
 import structlog
-from spincycle.config import LogConfig
-from spincycle.logs import configure_logs
+from spincycle.runtime.config import LogConfig
+from spincycle.runtime.logs import configure_logs
 
 configure_logs(LogConfig(format={format!r}), "here")
 password = "not to be shown"

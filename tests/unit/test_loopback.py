@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.config import ConfigError
-from spincycle.loopback import check_plaintext, is_loopback
+from spincycle.runtime.config import ConfigError
+from spincycle.runtime.loopback import check_plaintext, is_loopback
 
 WITHIN = [
     "127.0.0.1:80", "127.255.0.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "localhost:80",

@@ -5,15 +5,15 @@ import threading
 
 import pytest
 
-from spincycle import process
-from spincycle.memory_watchdog import (
+from spincycle.runtime import process
+from spincycle.runtime.memory_watchdog import (
     EXIT_OUT_OF_MEMORY,
     FAILURES_WITHIN,
     MOST_FAILURES,
     MOST_LOOKS,
     MemoryWatchdog,
 )
-from spincycle.process import keep_up
+from spincycle.runtime.process import keep_up
 
 
 class Clock:
@@ -69,7 +69,7 @@ def test_background_work_that_fails_again_and_again_ends_the_process(
 async def test_duties_that_run_out_of_memory_end_the_process_in_order_first(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("spincycle.memory_watchdog.LAST_WORDS", 0)
+    monkeypatch.setattr("spincycle.runtime.memory_watchdog.LAST_WORDS", 0)
     monkeypatch.setattr(process, "BEGIN_AGAIN_AFTER", 0)
     # Their hooks are those of the whole process.
     monkeypatch.setattr("sys.unraisablehook", lambda _: None)

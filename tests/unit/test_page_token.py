@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spincycle.errors import InvalidPageToken
-from spincycle.page_token import decode_page_token, encode_page_token
+from spincycle.rpc.page_token import decode_page_token, encode_page_token
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 keys = texts | st.integers(-(2**63), 2**63 - 1)

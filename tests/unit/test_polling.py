@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from spincycle.polling import EXPERIMENTS, VARIABLE, keep_from_children
+from spincycle.runtime.polling import EXPERIMENTS, VARIABLE, keep_from_children
 
 LOOKS_ON = f"""
 import os, sys
@@ -34,7 +34,7 @@ def test_every_service_says_who_watches_before_it_imports_grpc(service: str) -> 
 
 def test_the_experiments_are_such_as_grpc_knows() -> None:
     """If not, it complains: then look how messages travel by now, and drop this or mend it."""
-    assert run("import spincycle.polling, grpc").stderr == ""
+    assert run("import spincycle.runtime.polling, grpc").stderr == ""
 
 
 def test_programs_that_a_service_starts_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from spincycle import process
-from spincycle.config import ConfigError
-from spincycle.process import keep_up
+from spincycle.runtime import process
+from spincycle.runtime.config import ConfigError
+from spincycle.runtime.process import keep_up
 
 
 @pytest.fixture(autouse=True)

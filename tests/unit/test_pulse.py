@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from spincycle.pulse import DEAD_AFTER, SLOW_AFTER, Pulse
+from spincycle.runtime.watchdog import DEAD_AFTER, SLOW_AFTER, Pulse
 
 
 class Clock:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from spincycle.recent import RecentBytes
+from spincycle.batching.byte_lru import RecentBytes
 
 
 def test_what_was_not_asked_for_the_longest_makes_room() -> None:

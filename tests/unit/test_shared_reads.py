@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from spincycle.shared_reads import SharedReads
+from spincycle.batching.single_flight import SharedReads
 
 
 class Slow:

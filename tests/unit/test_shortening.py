@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.shortening import shortened
+from spincycle.text.shortening import shortened
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))

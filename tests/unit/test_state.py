@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spincycle.state import FINAL, LIVE, State, diagram, may_become
+from spincycle.model.state import FINAL, LIVE, State, diagram, may_become
 
 SEMANTICS = Path(__file__).parents[2] / "docs" / "semantics.md"
 

@@ -27,7 +27,7 @@ from typing import Any
 
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
-import spincycle.polling  # noqa: F401 # as in the services, before gRPC is imported
+import spincycle.runtime.polling  # noqa: F401 # as in the services, before gRPC is imported
 
 # isort: split
 import asyncpg
@@ -39,8 +39,8 @@ from tests.upgrade.recording import DUMP, JOBS, LIVE, SPECS, Expected, Recording
 from tests.waiting import until
 
 from spincycle.dev.postgres_binaries import choose_account, find_binaries
+from spincycle.model.state import State
 from spincycle.rpc.channel import open_channel
-from spincycle.state import State
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 

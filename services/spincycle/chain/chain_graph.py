@@ -6,12 +6,12 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from spincycle.chain.verdict import Order
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from spincycle.job_chain import Job, JobChain, ParallelLimit, Value
+    from spincycle.model.job_chain import Job, JobChain, ParallelLimit, Value
 
 
 class JobNode:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spincycle.chain.commands import Append, Publish
-from spincycle.job_status import JobEvent, JobStatus
-from spincycle.journal_entry import JournalEntry
-from spincycle.revision import BEGUN_STEP, number_of
-from spincycle.state import State
+from spincycle.model.job_status import JobEvent, JobStatus
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.revision import BEGUN_STEP, number_of
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.chain.chain_graph import JobNode
     from spincycle.chain.commands import Command, TryEnd
     from spincycle.chain.verdict import Verdict
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 
 class ChainRecord:

@@ -10,6 +10,7 @@ from spincycle.chain.chain_graph import ChainGraph, JobNode, SequenceNode, first
 from spincycle.chain.chain_record import ChainRecord, status_of
 from spincycle.chain.commands import Continue, Finish, FinishReport, StartTry, Suspend, TryEnd
 from spincycle.chain.retry_wait import wait_before_retry
+from spincycle.chain.scheduler_state import Mode, Walk
 from spincycle.chain.sequence_rules import (
     cut_off,
     fail_unstarted,
@@ -20,8 +21,7 @@ from spincycle.chain.sequence_rules import (
 from spincycle.chain.suspension import give_back_try, inputs_of, load, save
 from spincycle.chain.verdict import COMPLETE, Order, Verdict, judge, seconds_text
 from spincycle.chain.waiting import waits_under_way
-from spincycle.chain.walk import Mode, Walk
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from spincycle.chain.commands import Command
     from spincycle.chain.waiting import WaitingJob
     from spincycle.job.job import Progress
-    from spincycle.job_chain import JobChain, SuspendedJobChain, Value
-    from spincycle.job_status import JobStatus
+    from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
+    from spincycle.model.job_status import JobStatus
 
 INTERRUPTED = "interrupted: the runner ended during this try, which must not be run again"
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.job_chain import SuspendedJobChain, Value
-    from spincycle.job_status import JobEvent
-    from spincycle.journal_entry import JournalEntry
+    from spincycle.model.job_chain import SuspendedJobChain, Value
+    from spincycle.model.job_status import JobEvent
+    from spincycle.model.journal_entry import JournalEntry
 
 
 @dataclass(slots=True)

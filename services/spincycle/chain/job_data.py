@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from spincycle.exact_numbers import BEYOND, is_exact
-from spincycle.job_chain import VALUE_DEPTH
+from spincycle.model.exact_numbers import BEYOND, is_exact
+from spincycle.model.job_chain import VALUE_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 
 class UnfitJobData(Exception):

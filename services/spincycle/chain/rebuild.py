@@ -10,18 +10,18 @@ from spincycle.chain.chain_graph import ChainGraph, retried_for
 from spincycle.chain.chain_record import ChainRecord
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.commands import StartTry
+from spincycle.chain.scheduler_state import Walk
 from spincycle.chain.sequence_rules import failed_for_good, reset
 from spincycle.chain.suspension import save
-from spincycle.chain.walk import Walk
 from spincycle.errors import InvalidChain
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from spincycle.chain.chain_graph import JobNode
-    from spincycle.job_chain import JobChain, SuspendedJobChain
-    from spincycle.journal_entry import JournalEntry
+    from spincycle.model.job_chain import JobChain, SuspendedJobChain
+    from spincycle.model.journal_entry import JournalEntry
 
 
 def rebuild(chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0) -> SuspendedJobChain:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from spincycle.job_chain import JobChain, SuspendedJobChain
+    from spincycle.model.job_chain import JobChain, SuspendedJobChain
 
 
 class ChainJob(Protocol):
-    """The fields that decide; spincycle.job_chain.Job and the message of that name have them."""
+    """The fields that decide; `job_chain.Job` and the message of that name have them."""
 
     @property
     def id(self) -> str: ...

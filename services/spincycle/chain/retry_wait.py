@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.duration import parse_duration
+from spincycle.model.duration import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.job_chain import Backoff
+    from spincycle.model.job_chain import Backoff
 
 LONGEST = 366 * 86400.0
 """Seconds; a wait that grows without a limit of its own ends here."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spincycle.chain.chain_graph import retried_for
+from spincycle.chain.scheduler_state import Mode
 from spincycle.chain.verdict import Order, Verdict
-from spincycle.chain.walk import Mode
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.chain.chain_graph import JobNode, SequenceNode
-    from spincycle.chain.walk import Walk
+    from spincycle.chain.scheduler_state import Walk
 
 _RETRYING = (Mode.RUNNING, Mode.SUSPENDING)
 

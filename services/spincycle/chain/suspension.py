@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spincycle.chain.job_data import merged
-from spincycle.job_chain import JobChain, SuspendedJobChain
-from spincycle.state import State
+from spincycle.model.job_chain import JobChain, SuspendedJobChain
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.chain.chain_graph import ChainGraph, JobNode
     from spincycle.chain.chain_record import ChainRecord
-    from spincycle.job_chain import Job, Value
+    from spincycle.model.job_chain import Job, Value
 
 
 def inputs_of(node: JobNode) -> dict[str, Value]:

@@ -6,10 +6,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from spincycle.errors import InvalidChain
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Job, JobChain
+    from spincycle.model.job_chain import Job, JobChain
 
 RESUMABLE = (State.PENDING, State.COMPLETE, State.STOPPED, State.FAIL, State.RUNNING)
 """Job states within a suspended chain. RUNNING is a try that its runner's death cut off."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from spincycle.duration import format_duration
-from spincycle.state import State
+from spincycle.model.duration import format_duration
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.chain.commands import TryEnd
-    from spincycle.job_chain import Job
+    from spincycle.model.job_chain import Job
 
 
 class Order(Enum):

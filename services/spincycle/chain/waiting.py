@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spincycle.chain.chain_graph import ChainGraph, JobNode
-    from spincycle.job_chain import JobChain
+    from spincycle.model.job_chain import JobChain
 
 
 class WaitReason(IntEnum):

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from spincycle.cli.problem import Problem
-from spincycle.cli.text import quote
+from spincycle.cli.render.text import quote
 from spincycle.cli.values import SECRET, plain, shown
-from spincycle.exact_numbers import BEYOND, find_beyond, joined
-from spincycle.job_chain import Value
+from spincycle.model.exact_numbers import BEYOND, find_beyond, joined
+from spincycle.model.job_chain import Value
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2

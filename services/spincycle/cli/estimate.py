@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from spincycle.cli.times import seconds
-from spincycle.state import State
+from spincycle.cli.render.times import seconds
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
     from spincycle.cli.live_request import LiveJob
+    from spincycle.cli.transport.backend import Backend
     from spincycle.v1 import job_chain_pb2, job_log_pb2
 
 _REQUESTS = 3
@@ -47,7 +47,7 @@ class Typical:
 
 async def learn(backend: Backend, kind: str) -> Typical:
     """Durations from the newest completed requests of a type."""
-    from spincycle.cli.backend import EntryFilter
+    from spincycle.cli.transport.backend import EntryFilter
     from spincycle.v1 import request_pb2, state_pb2
 
     typical = Typical()

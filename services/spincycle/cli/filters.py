@@ -9,8 +9,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from spincycle.cli.problem import Problem
-from spincycle.duration import parse_duration
-from spincycle.state import State
+from spincycle.model.duration import parse_duration
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.v1 import request_pb2

@@ -8,13 +8,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.cli.merging import merged
-from spincycle.cli.printed import JobOutput, Printed
+from spincycle.cli.render.printed import JobOutput, Printed
+from spincycle.cli.transport.merging import merged
 from spincycle.errors import SpinCycleError
-from spincycle.state import FINAL, State
+from spincycle.model.state import FINAL, State
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
+    from spincycle.cli.transport.backend import Backend
     from spincycle.v1 import job_log_pb2, request_event_pb2
 
 _PASSING = frozenset(

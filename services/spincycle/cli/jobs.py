@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from spincycle.cli.problem import Problem
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
+    from spincycle.cli.transport.backend import Backend
 
 
 async def job_ids(services: Backend, request_id: str, words: Iterable[str]) -> list[str]:

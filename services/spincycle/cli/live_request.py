@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from spincycle.cli.times import seconds
+from spincycle.cli.render.times import seconds
 from spincycle.cli.values import plain, shown
-from spincycle.state import FINAL, State
+from spincycle.model.state import FINAL, State
 
 if TYPE_CHECKING:
     from spincycle.v1 import job_chain_pb2, request_event_pb2, request_pb2, status_pb2

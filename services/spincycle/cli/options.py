@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from spincycle.cli.terminal import Terminal
+from spincycle.cli.render.terminal import Terminal
 
 KEY = "spinc.options"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from spincycle.cli.problem import Problem
 from spincycle.cli.values import plain, shown
-from spincycle.duration import parse_duration
+from spincycle.model.duration import parse_duration
 
 if TYPE_CHECKING:
-    from spincycle.cli.terminal import Terminal
+    from spincycle.cli.render.terminal import Terminal
     from spincycle.v1 import request_pb2
 
 CONFIRM = "Enter 'ok' to start, or ctrl-c to abort: "

@@ -12,14 +12,14 @@ import click
 
 from spincycle.cli.options import given_options
 from spincycle.cli.problem import TERMINATED, Problem, from_catalogue
+from spincycle.cli.render.terminal import Terminal
 from spincycle.cli.settings import Settings, resolve
-from spincycle.cli.terminal import Terminal
 from spincycle.errors import SpinCycleError
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from spincycle.cli.backend import Backend
+    from spincycle.cli.transport.backend import Backend
 
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
@@ -81,7 +81,7 @@ class Session:
         elif self.output == "name":
             self.terminal.lines(names)
         else:
-            from spincycle.cli.machine import dump, to_plain
+            from spincycle.cli.render.machine import dump, to_plain
 
             plain = (
                 [to_plain(one) for one in data] if isinstance(data, Sequence) else to_plain(data)
@@ -93,7 +93,7 @@ class Session:
         if self.output in {"table", "name"}:
             self.show(data, [name] if name else [], lines)
         else:
-            from spincycle.cli.machine import dump_next, to_plain
+            from spincycle.cli.render.machine import dump_next, to_plain
 
             text = dump_next(to_plain(data), self.output, self.terminal.unicode)
             self.terminal.line(text)
@@ -109,13 +109,13 @@ class Session:
 def open_backend(settings: Settings) -> Backend:
     """The services where the settings say they are."""
     if settings.rest:
-        from spincycle.cli.rest_backend import RestBackend
+        from spincycle.cli.transport.rest_backend import RestBackend
 
         return RestBackend(settings)
     if not settings.debug:
         # What gRPC says of broken connections is told in the words of the catalogue.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from spincycle.cli.grpc_backend import GrpcBackend
+    from spincycle.cli.transport.grpc_backend import GrpcBackend
 
     return GrpcBackend(settings)
 

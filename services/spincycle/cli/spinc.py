@@ -14,7 +14,7 @@ import click
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.options import global_options
 from spincycle.cli.problem import FAILED, INTERRUPTED, Problem
-from spincycle.cli.terminal import Terminal
+from spincycle.cli.render.terminal import Terminal
 
 _BROKEN_PIPE = 141
 

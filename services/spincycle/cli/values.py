@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from spincycle.cli.text import quote
-from spincycle.job_chain import Value
+from spincycle.cli.render.text import quote
+from spincycle.model.job_chain import Value
 
 if TYPE_CHECKING:
     from google.protobuf import struct_pb2

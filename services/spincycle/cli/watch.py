@@ -8,17 +8,17 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 from spincycle.cli.following import entries_to_the_end, watch_events
-from spincycle.cli.line_view import LineView
 from spincycle.cli.live_request import LiveJob, LiveRequest
-from spincycle.cli.live_view import LiveView
+from spincycle.cli.render.line_view import LineView
+from spincycle.cli.render.live_view import LiveView
+from spincycle.cli.render.terminal import Terminal
 from spincycle.cli.settings import Settings
-from spincycle.cli.terminal import Terminal
 from spincycle.errors import SpinCycleError
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
-    from spincycle.cli.printed import JobOutput
+    from spincycle.cli.render.printed import JobOutput
+    from spincycle.cli.transport.backend import Backend
     from spincycle.v1 import job_log_pb2, request_event_pb2
 
 EXIT_CODES = {State.COMPLETE: 0, State.FAIL: 1, State.STOPPED: 3}
@@ -142,7 +142,7 @@ async def _ensure_chain(
 
 
 async def _show_printed(backend: Backend, request_id: str, view: View) -> None:
-    from spincycle.cli.printed import JobOutput
+    from spincycle.cli.render.printed import JobOutput
 
     async for told in entries_to_the_end(backend, request_id, live_output=True):
         if isinstance(told, JobOutput):

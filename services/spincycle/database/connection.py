@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
-from spincycle.config import ConfigError
+from spincycle.runtime.config import ConfigError
 
 CONNECT_TIMEOUT = 5.0
 """Seconds that the server has to accept a connection."""

@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
-from spincycle import deadline
-from spincycle.config import DatabaseConfig
 from spincycle.database.availability import Availability
 from spincycle.database.lender import Lender
 from spincycle.database.outages import (
@@ -27,6 +25,8 @@ from spincycle.database.outages import (
 )
 from spincycle.database.queries import Query, parse_queries
 from spincycle.errors import DatabaseUnavailable
+from spincycle.runtime import deadline
+from spincycle.runtime.config import DatabaseConfig
 
 R = TypeVar("R")
 

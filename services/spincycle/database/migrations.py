@@ -12,10 +12,10 @@ from importlib.resources import files
 import asyncpg
 import structlog
 
-from spincycle.config import ConfigError, DatabaseConfig
 from spincycle.database.connection import connect
 from spincycle.database.database import Database
 from spincycle.database.outages import outage_of
+from spincycle.runtime.config import ConfigError, DatabaseConfig
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to reach the server at start."""

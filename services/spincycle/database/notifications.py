@@ -8,9 +8,9 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
-from spincycle.config import DatabaseConfig
 from spincycle.database.connection import connect
 from spincycle.database.outages import outage_of
+from spincycle.runtime.config import DatabaseConfig
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to listen again."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
+    from spincycle.cli.transport.backend import Backend
     from spincycle.dev.console import Console
     from spincycle.dev.stack import Stack
     from spincycle.v1 import request_pb2
@@ -115,7 +115,7 @@ class _Story:
 
     async def _tell(self, backend: Backend) -> int:
         from spincycle.cli.watch import watch_request
-        from spincycle.state import State
+        from spincycle.model.state import State
 
         words = " ".join(f"{name}={value}" for name, value in ARGS.items())
         self._say(2, f"Restart four hosts, two at a time: spinc start {REQUEST} {words}")
@@ -133,8 +133,8 @@ class _Story:
         return 0 if state == State.COMPLETE else 1
 
     async def _journal(self, backend: Backend, request_id: str) -> None:
-        from spincycle.cli.backend import EntryFilter
-        from spincycle.cli.terminal import Terminal
+        from spincycle.cli.render.terminal import Terminal
+        from spincycle.cli.transport.backend import EntryFilter
         from spincycle.dev.journal_table import journal_table
 
         chain = await backend.job_chain(request_id)

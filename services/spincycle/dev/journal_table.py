@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from spincycle.cli.table import Column, table
-from spincycle.cli.text import cut, one_line
-from spincycle.cli.times import short_span
-from spincycle.state import State
+from spincycle.cli.render.table import Column, table
+from spincycle.cli.render.text import cut, one_line
+from spincycle.cli.render.times import short_span
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.v1 import job_chain_pb2, job_log_pb2

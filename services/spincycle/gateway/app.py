@@ -23,7 +23,7 @@ from spincycle.gateway.failures import HttpError, bare
 from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.router import Route, Router
 from spincycle.rpc.in_flight import BytesInFlight, Held
-from spincycle.version import VERSION
+from spincycle.runtime.version import VERSION
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

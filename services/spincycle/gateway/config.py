@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.config import Config, GatewayTlsConfig, Seconds, Section
 from spincycle.rpc.limits import PUBLIC_REQUEST_BYTES
+from spincycle.runtime.config import Config, GatewayTlsConfig, Seconds, Section
 
 
 class LimitsConfig(Section, frozen=True):

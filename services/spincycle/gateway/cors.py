@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from spincycle.config import ConfigError
 from spincycle.errors import OriginNotAllowed
 from spincycle.gateway.exchange import Answer
 from spincycle.gateway.hosts import Authority
-from spincycle.shortening import shortened
+from spincycle.runtime.config import ConfigError
+from spincycle.text.shortening import shortened
 
 ANY = "*"
 """Stands for every origin in the configuration."""

@@ -10,11 +10,11 @@ from spincycle.gateway.exchange import Call
 from spincycle.gateway.failures import HttpError
 from spincycle.gateway.parsing import LARGE, holds_more, parse
 from spincycle.gateway.scanner import SyntaxProblem, locate
-from spincycle.gateway.translate.kinds import Mismatch, Place, Unreadable
-from spincycle.gateway.translate.tables import Table
-from spincycle.off_loop import off_loop
+from spincycle.rest_codec.codecs import Mismatch, Place, Unreadable
+from spincycle.rest_codec.tables import Table
 from spincycle.rpc.limits import MOST_VALUES
-from spincycle.shortening import shortened
+from spincycle.runtime.off_loop import off_loop
+from spincycle.text.shortening import shortened
 
 M = TypeVar("M", bound=ProtoMessage)
 

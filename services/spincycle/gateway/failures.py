@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from spincycle.errors import SpinCycleError
 from spincycle.gateway.exchange import Answer
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.messages import ERROR
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.messages import ERROR
 from spincycle.rpc.status import to_message
 
 

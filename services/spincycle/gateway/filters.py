@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from spincycle.errors import InvalidInput
-from spincycle.gateway.translate.times import parse_time
-from spincycle.state import State
+from spincycle.model.state import State
+from spincycle.rest_codec.times import parse_time
 from spincycle.v1 import request_pb2
 
 Query = Mapping[str, Sequence[str]]

@@ -14,9 +14,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from spincycle.config import ConfigError
 from spincycle.errors import HostNotAllowed
 from spincycle.gateway.failures import HttpError
+from spincycle.runtime.config import ConfigError
 
 _AUTHORITY = re.compile(
     r"(\[[0-9A-Za-z:.%]{1,64}\]|[0-9A-Za-z_.-]{1,255})(?::([0-9]{0,5}))?", re.ASCII

@@ -11,11 +11,11 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from spincycle.gateway.coalescing_transport import JoinedWrites
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.hosts import names_its_host
-from spincycle.gateway.joined_writes import JoinedWrites
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.version import VERSION
+from spincycle.rest_codec.encoding import to_text
+from spincycle.runtime.version import VERSION
 
 
 def limited(limits: LimitsConfig) -> type[asyncio.Protocol]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from spincycle.gateway.exchange import JSON_TYPE, Answer, Call
 from spincycle.gateway.router import Parameter, Route
-from spincycle.gateway.translate.encoding import Json, to_text
-from spincycle.gateway.translate.kinds import Kind
-from spincycle.gateway.translate.tables import KeyedBy, ListOf, MapOf, Table
-from spincycle.version import VERSION
+from spincycle.rest_codec.codecs import Kind
+from spincycle.rest_codec.encoding import Json, to_text
+from spincycle.rest_codec.tables import KeyedBy, ListOf, MapOf, Table
+from spincycle.runtime.version import VERSION
 
 _MESSAGE = {
     "type": "object",

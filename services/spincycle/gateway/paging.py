@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from spincycle.gateway.exchange import Answer
-from spincycle.gateway.translate.encoding import Json, to_part, to_text
+from spincycle.rest_codec.encoding import Json, to_part, to_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from collections import Counter
 
 import structlog
 
-from spincycle.config import ConfigError
 from spincycle.gateway.app import Application
 from spincycle.gateway.backends import Backends, open_backends
 from spincycle.gateway.config import GatewayConfig
@@ -27,13 +26,14 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
-from spincycle.http_listener import Listener, address_of, bind, split
-from spincycle.loopback import check_plaintext, is_loopback
-from spincycle.metrics.figures import Figures
+from spincycle.metrics.registry import Figures
 from spincycle.metrics.serving import served
-from spincycle.process import Shutdown, service_command
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.tls import dialer
+from spincycle.runtime.config import ConfigError
+from spincycle.runtime.http_listener import Listener, address_of, bind, split
+from spincycle.runtime.loopback import check_plaintext, is_loopback
+from spincycle.runtime.process import Shutdown, service_command
 
 
 class Gateway:

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 from spincycle.gateway.cors import SAFE_METHODS
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.failures import HttpError
-from spincycle.gateway.translate.kinds import Kind
-from spincycle.gateway.translate.tables import Table
+from spincycle.rest_codec.codecs import Kind
+from spincycle.rest_codec.tables import Table
 
 Handler = Callable[[Call], Awaitable[Answer]]
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from spincycle.graph.job_ids import IdsUsedUp, JobIds
 from spincycle.graph.memory import TEXT_COPIES
-from spincycle.job_chain import NOOP, Job, JobChain, ParallelLimit
+from spincycle.model.job_chain import NOOP, Job, JobChain, ParallelLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from spincycle.graph.job_maker import Place
     from spincycle.graph.memory import ChainMemory
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 
 @dataclass(frozen=True, slots=True)

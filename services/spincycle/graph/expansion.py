@@ -21,15 +21,15 @@ from spincycle.graph.request_args import (
 from spincycle.graph.simple_requests import SimpleRequests
 from spincycle.graph.values import plain
 from spincycle.graph.worker_threads import TookTooLong, Watch, WorkerThreads
-from spincycle.job_chain import NOOP, Job
-from spincycle.off_loop import off_loop
+from spincycle.model.job_chain import NOOP, Job
+from spincycle.runtime.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spincycle.graph.job_maker import JobFactory, MadeJob
-    from spincycle.job_chain import JobChain, Value
-    from spincycle.request_arg import RequestArg
+    from spincycle.model.job_chain import JobChain, Value
+    from spincycle.model.request_arg import RequestArg
     from spincycle.spec.spec_set import SpecSet
     from spincycle.spec.template import TemplateNode
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 from spincycle.graph.chain_builder import joined
 from spincycle.graph.job_maker import Place
 from spincycle.graph.values import type_name
-from spincycle.request_arg import REDACTED
+from spincycle.model.request_arg import REDACTED
 from spincycle.spec.arg_type import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from spincycle.job_chain import Job, Value
+    from spincycle.model.job_chain import Job, Value
     from spincycle.spec.model import Arg
     from spincycle.spec.template import Template, TemplateNode
 

@@ -10,14 +10,14 @@ from spincycle.errors import ChainNotBuilt, PlanTooLarge
 from spincycle.graph.values import copied
 from spincycle.graph.worker_threads import GivenUp
 from spincycle.job import JobId
-from spincycle.redaction import scrubbed
+from spincycle.model.redaction import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from spincycle.graph.worker_threads import Watch
     from spincycle.job import Interruption, Job
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 
 class JobFactory(Protocol):

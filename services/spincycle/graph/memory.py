@@ -15,7 +15,7 @@ from spincycle.errors import Overloaded
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from spincycle.job_chain import JobChain, Value
+    from spincycle.model.job_chain import JobChain, Value
 
 JOB_BYTES = 2_000
 """Bytes of a job without arguments."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from spincycle.graph.plan_hash import plan_hash
 from spincycle.graph.widest import widest
-from spincycle.redaction import redacted, redacted_args
+from spincycle.model.redaction import redacted, redacted_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from spincycle.job_chain import Job, JobChain, Value
-    from spincycle.request_arg import RequestArg
+    from spincycle.model.job_chain import Job, JobChain, Value
+    from spincycle.model.request_arg import RequestArg
 
 Kind: TypeAlias = Literal["request", "sequence", "conditional", "job"]
 _KINDS: tuple[Kind, ...] = ("request", "sequence", "conditional")

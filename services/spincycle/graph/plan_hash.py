@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from spincycle.redaction import redacted
+from spincycle.model.redaction import redacted
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Job, JobChain
+    from spincycle.model.job_chain import Job, JobChain
 
 
 def plan_hash(chain: JobChain) -> str:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from spincycle.duration import format_duration
+from spincycle.model.duration import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from spincycle.graph.plan import Plan, PlanNode
-    from spincycle.job_chain import Job, Value
+    from spincycle.model.job_chain import Job, Value
 
 
 def as_text(plan: Plan) -> Iterator[str]:

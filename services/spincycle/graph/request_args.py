@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spincycle.errors import FieldViolation, InvalidArgs, UnknownRequestType
-from spincycle.exact_numbers import joined
 from spincycle.graph.values import UnfitValue, plain
-from spincycle.nearest import did_you_mean
-from spincycle.request_arg import RequestArg
+from spincycle.model.exact_numbers import joined
+from spincycle.model.request_arg import RequestArg
+from spincycle.text.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
     from spincycle.spec import Arg, Sequence, SpecSet
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
     from spincycle.spec.model import Sequence
     from spincycle.spec.spec_set import SpecSet
 

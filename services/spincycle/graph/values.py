@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from spincycle.exact_numbers import BEYOND, is_exact, joined
-from spincycle.job_chain import VALUE_DEPTH
+from spincycle.model.exact_numbers import BEYOND, is_exact, joined
+from spincycle.model.job_chain import VALUE_DEPTH
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 
 class UnfitValue(ValueError):

@@ -15,8 +15,8 @@ from spincycle.job.errors import (
 from spincycle.job.job import Attempt, Job, JobId, Progress, Return
 from spincycle.job.job_types import Interruption, JobTypes
 from spincycle.job.loading import load_jobs
-from spincycle.job_chain import Value
-from spincycle.state import State
+from spincycle.model.job_chain import Value
+from spincycle.model.state import State
 
 __all__ = [
     "ArgNotSet",

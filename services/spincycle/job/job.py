@@ -11,8 +11,8 @@ from spincycle.job.live_output import STDERR, STDOUT, LiveOutput
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from spincycle.job_chain import Value
-    from spincycle.state import State
+    from spincycle.model.job_chain import Value
+    from spincycle.model.state import State
 
 
 # Tuples, as one is made for every try, and a frozen dataclass takes three times as long.

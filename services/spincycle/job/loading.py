@@ -13,6 +13,9 @@ from spincycle.job.job_types import JobTypes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+DISTRIBUTION = "spincycle"
+"""The distribution whose job types any other source may replace."""
+
 ENTRY_POINTS = "spincycle.jobs"
 """Entry point group under which a distribution names its JobTypes."""
 
@@ -21,27 +24,42 @@ def load_jobs(names: Iterable[str] = (), installed: Iterable[EntryPoint] | None 
     """The built-in job types, those of all installed distributions, and the named ones.
 
     A name is `module:attribute`, or `module` for its attribute `jobs`. A type that two
-    sources know is an error, except that any source may replace a built-in type.
-    `installed` is what the entry point group holds, unless it is given.
+    sources know is an error, except that any source may replace a type that Spin Cycle itself
+    brings. `installed` is what the entry point group holds, unless it is given.
 
     Raises:
         JobsNotLoaded: a source cannot be imported, holds no JobTypes, or clashes.
     """
     points = entry_points(group=ENTRY_POINTS) if installed is None else installed
-    sources = [(f"{_owner(point)} ({point.value})", point.value) for point in points]
-    sources += [(name, name) for name in names]
+    own = [point for point in points if point.dist and point.dist.name == DISTRIBUTION]
+    others = [point for point in points if point not in own]
+    merged = [builtin]
+    shipped = _merge(_sources(own), merged).over(builtin)
+    return _merge([*_sources(others), *((name, name) for name in names)], merged).over(shipped)
+
+
+def _sources(points: Iterable[EntryPoint]) -> list[tuple[str, str]]:
+    """What errors call each entry point, and the name of its JobTypes."""
+    return [(f"{_owner(point)} ({point.value})", point.value) for point in points]
+
+
+def _merge(sources: Iterable[tuple[str, str]], merged: list[JobTypes]) -> JobTypes:
+    """The job types of the sources that are not in `merged` yet, to which they are added.
+
+    Raises:
+        JobsNotLoaded: as load_jobs.
+    """
     found = JobTypes()
-    seen: list[JobTypes] = [builtin]
     for source, name in sources:
         factory = _import(source, name)
-        if any(factory is known for known in seen):
+        if any(factory is known for known in merged):
             continue
-        seen.append(factory)
+        merged.append(factory)
         try:
             found.merge(factory)
         except DuplicateJobType as error:
             raise JobsNotLoaded(source, str(error)) from error
-    return found.over(builtin)
+    return found
 
 
 def _owner(point: EntryPoint) -> str:

@@ -12,8 +12,8 @@ from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.job_log.journal import Batch, Journal
 from spincycle.job_log.model import Refused
 from spincycle.job_log.window import Window
-from spincycle.off_loop import off_loop
 from spincycle.rpc.status import to_message
+from spincycle.runtime.off_loop import off_loop
 from spincycle.wire.journal import decode_entry
 
 STREAM_WINDOW = 4 * 1024 * 1024

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.config import Config, DatabaseConfig, HealthConfig, InternalConfig, TlsConfig
+from spincycle.runtime.config import Config, DatabaseConfig, HealthConfig, InternalConfig, TlsConfig
 
 
 class JobLogConfig(Config, frozen=True):

@@ -9,10 +9,10 @@ import orjson
 from spincycle.errors import InvalidEntry
 from spincycle.job.bounded_output import bounded_text
 from spincycle.job_log.model import Row
-from spincycle.journal_entry import JournalEntry
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 from spincycle.rpc.limits import ID_BYTES
-from spincycle.shortening import shortened
-from spincycle.state import State
+from spincycle.text.shortening import shortened
 
 _INT64 = 2**63
 _ENDED = frozenset({State.COMPLETE, State.FAIL, State.STOPPED})

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spincycle.coalescing import Coalescer
+from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import (
     DatabaseUnavailable,
     FenceTooHigh,
@@ -18,9 +18,9 @@ from spincycle.errors import (
 from spincycle.job_log.intake import Intake
 from spincycle.job_log.model import Page, Refused, Row, Selection
 from spincycle.job_log.store import JournalStore, UnfitRows
-from spincycle.journal_entry import JournalEntry
-from spincycle.pulse import Pulse
-from spincycle.revision import FREE_EPOCHS
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.revision import FREE_EPOCHS
+from spincycle.runtime.watchdog import Pulse
 
 MAX_STATEMENT_ROWS = 2000
 """Most entries that one statement stores."""

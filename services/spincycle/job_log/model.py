@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from spincycle.errors import SpinCycleError
-from spincycle.journal_entry import JournalEntry
+from spincycle.model.journal_entry import JournalEntry
 
 
 class Row(NamedTuple):

@@ -20,12 +20,12 @@ from spincycle.job_log.live_output import LiveOutput
 from spincycle.job_log.service import JobLogService
 from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
-from spincycle.metrics.figures import Figures
+from spincycle.metrics.registry import Figures
 from spincycle.metrics.serving import served
-from spincycle.process import Shutdown, run_beside, service_command
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.runtime.process import Shutdown, run_beside, service_command
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
 PACKAGE = "spincycle.job_log"

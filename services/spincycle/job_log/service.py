@@ -8,16 +8,16 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from spincycle.batching.single_flight import SharedReads
 from spincycle.errors import InvalidInput
 from spincycle.job_log.entry_ids import check_id
 from spincycle.job_log.journal import Journal
 from spincycle.job_log.model import Page, Selection
 from spincycle.job_log.tail import Tail
-from spincycle.journal_entry import JournalEntry
-from spincycle.off_loop import off_loop
-from spincycle.page_token import decode_page_token, encode_page_token
+from spincycle.model.journal_entry import JournalEntry
 from spincycle.rpc.calls import encoded
-from spincycle.shared_reads import SharedReads
+from spincycle.rpc.page_token import decode_page_token, encode_page_token
+from spincycle.runtime.off_loop import off_loop
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_output_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceServicer

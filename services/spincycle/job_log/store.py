@@ -17,9 +17,9 @@ from spincycle.errors import (
     StaleEpoch,
 )
 from spincycle.job_log.model import Page, Row, Selection
-from spincycle.journal_entry import JournalEntry
-from spincycle.off_loop import LARGE_BYTES, off_loop
-from spincycle.state import State
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
+from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 
 MAX_PAGE_SIZE = 2 * 1024 * 1024
 """Bytes that a page holds at most, unless its first entry alone is larger."""

@@ -11,7 +11,7 @@ from spincycle.job_log.followers import Followers
 from spincycle.job_log.journal import Journal
 from spincycle.job_log.live_output import LiveOutput
 from spincycle.job_log.model import Selection
-from spincycle.journal_entry import JournalEntry
+from spincycle.model.journal_entry import JournalEntry
 from spincycle.v1.job_output_pb2 import JobOutput
 
 RETRY_INTERVAL = 1.0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.job_runner.held_back import HeldBack
-    from spincycle.job_status import JobStatus
+    from spincycle.job_runner.commit_gate import HeldBack
+    from spincycle.model.job_status import JobStatus
 
 
 @dataclass(frozen=True, slots=True)

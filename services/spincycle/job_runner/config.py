@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.config import Config, HealthConfig, InternalConfig, Seconds, TlsConfig
+from spincycle.runtime.config import Config, HealthConfig, InternalConfig, Seconds, TlsConfig
 
 
 class JobRunnerConfig(Config, frozen=True):

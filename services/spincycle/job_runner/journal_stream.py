@@ -14,7 +14,7 @@ from spincycle.errors import EntryConflict, InvalidEntry, SpinCycleError, StaleE
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job_runner.ports import Author
-from spincycle.journal_entry import JournalEntry
+from spincycle.model.journal_entry import JournalEntry
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.v1 import job_log_pb2
 from spincycle.wire.journal import encode_entry

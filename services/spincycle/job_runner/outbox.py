@@ -13,10 +13,10 @@ from spincycle.internal.v1 import runner_coordination_service_pb2 as coordinatio
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceStub,
 )
-from spincycle.pulse import Pulse
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_rpc_error, to_message
+from spincycle.runtime.watchdog import Pulse
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_suspended_chain
 
 MAX_BATCH = 500

@@ -10,10 +10,10 @@ from spincycle.chain.commands import TryEnd
 from spincycle.chain.job_data import DATA_LIMIT, UnfitJobData, own_copy
 from spincycle.job import JobError, Return
 from spincycle.job.bounded_output import OUTPUT_LIMIT, bounded_text
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 _ERROR_LIMIT = 16 * 1024
 _TOLD_LIMIT = 2 * 1024

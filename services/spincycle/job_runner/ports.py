@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from spincycle.chain.commands import FinishReport
     from spincycle.errors import SpinCycleError
     from spincycle.job import JobTypes
-    from spincycle.job_chain import SuspendedJobChain
-    from spincycle.job_runner.places import Places
-    from spincycle.job_runner.running_try import Workshop
-    from spincycle.job_status import JobEvent
-    from spincycle.journal_entry import JournalEntry
+    from spincycle.job_runner.fair_slots import Places
+    from spincycle.job_runner.try_execution import Workshop
+    from spincycle.model.job_chain import SuspendedJobChain
+    from spincycle.model.job_status import JobEvent
+    from spincycle.model.journal_entry import JournalEntry
 
 
 class Author(Protocol):

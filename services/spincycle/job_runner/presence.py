@@ -19,11 +19,11 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.lease import Lease
-from spincycle.pulse import Pulse
-from spincycle.request_id import RequestIds
+from spincycle.model.request_id import RequestIds
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
-from spincycle.version import VERSION
+from spincycle.runtime.version import VERSION
+from spincycle.runtime.watchdog import Pulse
 from spincycle.wire.times import get_nanoseconds
 
 TIMEOUT = 3.0

@@ -11,37 +11,37 @@ from functools import partial
 import structlog
 
 from spincycle.chain.features import SUPPORTED
-from spincycle.config import ConfigError
 from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.contained import contained_task
 from spincycle.job_runner.database_clock import DatabaseClock
+from spincycle.job_runner.event_log import Watchers
+from spincycle.job_runner.fair_slots import Places
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.output_stream import OutputStream
-from spincycle.job_runner.places import Places
 from spincycle.job_runner.ports import Surroundings
 from spincycle.job_runner.presence import Identity, Presence
 from spincycle.job_runner.reporter import OutboxReporter
 from spincycle.job_runner.runner import JobRunner
-from spincycle.job_runner.running_try import StopPolicy, Workshop
 from spincycle.job_runner.service import JobRunnerService, encode_happening
 from spincycle.job_runner.threads import Threads
-from spincycle.job_runner.watchers import Watchers
-from spincycle.metrics.figures import Figures
+from spincycle.job_runner.try_execution import StopPolicy, Workshop
+from spincycle.metrics.registry import Figures
 from spincycle.metrics.serving import served
-from spincycle.process import Shutdown, keep_up, service_command
-from spincycle.pulse import SLOW_AFTER
 from spincycle.rpc.address import WILDCARDS, host_of
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
+from spincycle.runtime.config import ConfigError
+from spincycle.runtime.process import Shutdown, keep_up, service_command
+from spincycle.runtime.watchdog import SLOW_AFTER
 
 COORDINATION = "spincycle.internal.v1.RunnerCoordinationService"
 JOURNAL = "spincycle.internal.v1.JournalService"

@@ -9,8 +9,8 @@ from typing import cast
 
 from spincycle.chain.commands import FinishReport
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
-from spincycle.job_chain import SuspendedJobChain
 from spincycle.job_runner.outbox import Outbox
+from spincycle.model.job_chain import SuspendedJobChain
 from spincycle.v1 import state_pb2
 from spincycle.wire.chain import encode_suspended_chain
 from spincycle.wire.times import set_nanoseconds

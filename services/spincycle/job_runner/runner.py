@@ -14,17 +14,17 @@ from spincycle.chain.chain_state import ChainState
 from spincycle.chain.features import check_features
 from spincycle.chain.validation import check_new, check_resumed
 from spincycle.errors import InvalidChain, JournalBehind, RunnerDraining, RunnerFull, StaleEpoch
-from spincycle.job_runner.traverser import Traverser
+from spincycle.job_runner.chain_executor import Traverser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from spincycle.chain.waiting import WaitingJob
     from spincycle.job import Job
-    from spincycle.job_chain import JobChain, SuspendedJobChain
     from spincycle.job_runner.chain_view import ChainView
     from spincycle.job_runner.ports import Surroundings
-    from spincycle.job_status import JobStatus
+    from spincycle.model.job_chain import JobChain, SuspendedJobChain
+    from spincycle.model.job_status import JobStatus
 
 _REMEMBERED = 10_000
 _NEVER = 2**63

@@ -13,17 +13,17 @@ from spincycle.chain.chain_state import ChainState
 from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2_grpc
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
-from spincycle.job_chain import JobChain, SuspendedJobChain
 from spincycle.job_runner.chain_view import ChainView
+from spincycle.job_runner.event_log import Happening, Told, Watcher, Watchers
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.runner import JobRunner
-from spincycle.job_runner.watchers import Happening, Told, Watcher, Watchers
-from spincycle.job_status import JobEvent
-from spincycle.off_loop import off_loop
+from spincycle.model.job_chain import JobChain, SuspendedJobChain
+from spincycle.model.job_status import JobEvent
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import REASON_BYTES
 from spincycle.rpc.status import to_message
-from spincycle.shortening import shortened
+from spincycle.runtime.off_loop import off_loop
+from spincycle.text.shortening import shortened
 from spincycle.v1 import suspended_job_chain_pb2
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.chain_parts import ChainParts, SuspendedParts

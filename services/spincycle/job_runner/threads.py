@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from spincycle.job_runner.places import Places
+from spincycle.job_runner.fair_slots import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

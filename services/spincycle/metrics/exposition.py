@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from spincycle.errors import SpinCycleError
-from spincycle.metrics.figures import Figure, Figures
+from spincycle.metrics.registry import Figure, Figures
 
 LAG_INTERVAL = 0.5
 """Seconds between two looks at how late the event loop is."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from spincycle.config import MetricsConfig
-from spincycle.metrics.figures import Figures
-from spincycle.process import keep_up
+from spincycle.metrics.registry import Figures
+from spincycle.runtime.config import MetricsConfig
+from spincycle.runtime.process import keep_up
 
 if TYPE_CHECKING:
     from spincycle.metrics.exposition import Exposition
@@ -35,8 +35,8 @@ async def served(figures: Figures, config: MetricsConfig) -> AsyncIterator[str]:
         yield ""
         return
     # Imported here, since many processes do without.
-    from spincycle.http_listener import Listener, bind
     from spincycle.metrics.exposition import Exposition
+    from spincycle.runtime.http_listener import Listener, bind
 
     exposition = Exposition(figures)
     bound = bind(config.listen, "metrics.listen")

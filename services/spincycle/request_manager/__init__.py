@@ -1,3 +1,3 @@
 """The request manager: specs, requests, and which runner has which."""
 
-import spincycle.polling  # noqa: F401 # before gRPC is imported
+import spincycle.runtime.polling  # noqa: F401 # before gRPC is imported

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.config import (
+from spincycle.runtime.config import (
     Config,
     DatabaseConfig,
     HealthConfig,

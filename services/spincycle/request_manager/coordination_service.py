@@ -12,18 +12,18 @@ import grpc
 from spincycle.errors import DatabaseUnavailable, InvalidInput, SpinCycleError
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2_grpc
-from spincycle.request_manager.reconciliation import Reconciler
-from spincycle.request_manager.reports import Presence, Reports
-from spincycle.request_manager.runner_store import Registration, SignOfLife
-from spincycle.request_manager.translate import (
+from spincycle.request_manager.codec import (
     decode_finish,
     decode_report,
     join_suspended,
     report_request_id,
 )
+from spincycle.request_manager.runners.reconciliation import Reconciler
+from spincycle.request_manager.runners.reports import Presence, Reports
+from spincycle.request_manager.storage.runner_store import Registration, SignOfLife
 from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
-from spincycle.shortening import shortened
+from spincycle.text.shortening import shortened
 from spincycle.v1 import request_report_pb2
 from spincycle.wire.times import get_seconds, to_timestamp
 

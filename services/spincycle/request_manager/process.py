@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 
 from spincycle.chain.rebuild import rebuild, replay
-from spincycle.config import ConfigError
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
@@ -20,49 +19,50 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 )
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
-from spincycle.metrics.figures import Figures
+from spincycle.metrics.registry import Figures
 from spincycle.metrics.serving import served
-from spincycle.process import Shutdown, keep_up, run_beside, service_command
-from spincycle.request_manager.again import Again, ChainCode
-from spincycle.request_manager.catching_up import CatchingUp, Stores
-from spincycle.request_manager.change_store import ChangeStore
-from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.claim_store import ClaimStore
+from spincycle.request_manager.chain_archive import Snapshots
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.control import Control
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
-from spincycle.request_manager.creation import Creation
-from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
-from spincycle.request_manager.explaining import Explaining
-from spincycle.request_manager.feeds import Feeds
-from spincycle.request_manager.figures import name_figures
-from spincycle.request_manager.hub import Hub
-from spincycle.request_manager.job_log_client import JobLogClient
-from spincycle.request_manager.lint_workers import LintWorkers
-from spincycle.request_manager.planner import SpecPlanner
-from spincycle.request_manager.reading import Reading
-from spincycle.request_manager.reconciliation import Reconciler
-from spincycle.request_manager.recovery import Recovery, RecoveryPolicy
-from spincycle.request_manager.reports import Presence, Reports
-from spincycle.request_manager.runner_store import RunnerStore
-from spincycle.request_manager.runners import RunnerDirectory
-from spincycle.request_manager.running import RunningJobs
-from spincycle.request_manager.saved_chain import adopt
+from spincycle.request_manager.metrics import name_figures
+from spincycle.request_manager.requests.control import Control
+from spincycle.request_manager.requests.create import Creation
+from spincycle.request_manager.requests.explain import Explaining
+from spincycle.request_manager.requests.lint_workers import LintWorkers
+from spincycle.request_manager.requests.planner import SpecPlanner
+from spincycle.request_manager.requests.read import Reading
+from spincycle.request_manager.requests.rerun import Again, ChainCode
+from spincycle.request_manager.requests.running_jobs import RunningJobs
+from spincycle.request_manager.requests.saved_chain import adopt
+from spincycle.request_manager.requests.spec_repository import SpecKeeper
+from spincycle.request_manager.runners.directory import RunnerDirectory
+from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy
+from spincycle.request_manager.runners.reconciliation import Reconciler
+from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy
+from spincycle.request_manager.runners.reports import Presence, Reports
+from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.service import RequestManagerService, UseCases
-from spincycle.request_manager.shared_snapshots import SharedSnapshots
-from spincycle.request_manager.silence import SilenceMonitor
-from spincycle.request_manager.snapshots import Snapshots
-from spincycle.request_manager.spec_keeper import SpecKeeper
 from spincycle.request_manager.spec_service import SpecService
-from spincycle.request_manager.store import RequestStore
-from spincycle.request_manager.telling import Telling
-from spincycle.request_manager.views import Views
-from spincycle.request_manager.watch import Watch
+from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.change_notifier import Telling
+from spincycle.request_manager.storage.change_store import ChangeStore
+from spincycle.request_manager.storage.claim_store import ClaimStore
+from spincycle.request_manager.storage.job_log_client import JobLogClient
+from spincycle.request_manager.storage.runner_store import RunnerStore
+from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.watch.catch_up import CatchingUp, Stores
+from spincycle.request_manager.watch.hub import Hub
+from spincycle.request_manager.watch.runner_feeds import Feeds
+from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
+from spincycle.request_manager.watch.snapshots import Views
+from spincycle.request_manager.watch.subscriptions import Watch
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
+from spincycle.runtime.config import ConfigError
+from spincycle.runtime.process import Shutdown, keep_up, run_beside, service_command
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,

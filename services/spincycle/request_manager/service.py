@@ -15,28 +15,28 @@ from spincycle.errors import (
     RequestNotFound,
 )
 from spincycle.graph.plan import make_plan
-from spincycle.off_loop import LARGE_BYTES, off_loop
-from spincycle.redaction import redacted_chain
-from spincycle.request_manager import again
-from spincycle.request_manager.control import Control
-from spincycle.request_manager.creation import Built, Creation, Wish
-from spincycle.request_manager.explaining import Explaining
-from spincycle.request_manager.given_args import LargeArgs, read_args
-from spincycle.request_manager.model import Request
-from spincycle.request_manager.reading import Reading
-from spincycle.request_manager.running import RunningJobs
-from spincycle.request_manager.snapshots import Snapshots
-from spincycle.request_manager.store import RequestStore
-from spincycle.request_manager.translate import (
+from spincycle.model.redaction import redacted_chain
+from spincycle.request_manager.chain_archive import Snapshots
+from spincycle.request_manager.codec import (
     decode_filter,
     encode_arg,
     encode_request,
 )
-from spincycle.request_manager.unreadable import encode_or_report
-from spincycle.request_manager.watch import Watch
-from spincycle.request_manager.watch_options import WatchOptions
+from spincycle.request_manager.requests import rerun as again
+from spincycle.request_manager.requests.control import Control
+from spincycle.request_manager.requests.create import Built, Creation, Wish
+from spincycle.request_manager.requests.explain import Explaining
+from spincycle.request_manager.requests.given_args import LargeArgs, read_args
+from spincycle.request_manager.requests.read import Reading
+from spincycle.request_manager.requests.running_jobs import RunningJobs
+from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.watch.subscriptions import Watch
+from spincycle.request_manager.watch.unreadable import encode_or_report
+from spincycle.request_manager.watch.watch_options import WatchOptions
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
+from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 from spincycle.v1 import (
     job_chain_pb2,
     plan_pb2,

@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 
 from spincycle.graph import declared_args
-from spincycle.request_manager.lint_workers import LintWorkers
-from spincycle.request_manager.spec_keeper import SpecKeeper
-from spincycle.request_manager.translate import encode_arg, encode_finding
+from spincycle.request_manager.codec import encode_arg, encode_finding
+from spincycle.request_manager.requests.lint_workers import LintWorkers
+from spincycle.request_manager.requests.spec_repository import SpecKeeper
 from spincycle.spec import Source, bounded
 from spincycle.v1 import spec_pb2, spec_service_pb2, spec_service_pb2_grpc
 

@@ -13,7 +13,6 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
-from spincycle import deadline
 from spincycle.errors import (
     DeadlineExceeded,
     Internal,
@@ -33,6 +32,7 @@ from spincycle.rpc.limits import (
 )
 from spincycle.rpc.standard_services import bounded, is_standard
 from spincycle.rpc.status import abort
+from spincycle.runtime import deadline
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")

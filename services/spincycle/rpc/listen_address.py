@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from spincycle.config import ConfigError
 from spincycle.rpc.address import is_address, is_unix, socket_path
+from spincycle.runtime.config import ConfigError
 
 _LONGEST_SOCKET_PATH = 107
 """Bytes; the kernel's limit."""

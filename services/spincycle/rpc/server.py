@@ -11,9 +11,6 @@ from pathlib import Path
 import grpc
 from grpc_channelz.v1 import channelz
 
-from spincycle import forked_sockets
-from spincycle.config import ConfigError, TlsConfig
-from spincycle.loopback import check_plaintext
 from spincycle.rpc.address import host_of, is_unix, socket_path
 from spincycle.rpc.calls import CallInterceptor, Check
 from spincycle.rpc.health import SERVICE_NAME as HEALTH_SERVICE
@@ -35,6 +32,9 @@ from spincycle.rpc.listen_address import check_listen
 from spincycle.rpc.reflection import add_reflection
 from spincycle.rpc.texts import check_texts
 from spincycle.rpc.tls import server_credentials
+from spincycle.runtime import forked_sockets
+from spincycle.runtime.config import ConfigError, TlsConfig
+from spincycle.runtime.loopback import check_plaintext
 
 CHANNELZ = "grpc.channelz.v1.Channelz"
 

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 
 from spincycle import errors
 from spincycle.errors import FieldViolation, SpinCycleError
-from spincycle.shortening import shortened
+from spincycle.text.shortening import shortened
 from spincycle.v1 import error_pb2
 
 _MESSAGE = 700

@@ -7,8 +7,8 @@ from pathlib import Path
 import grpc
 import structlog
 
-from spincycle.config import BackendTlsConfig, ConfigError, TlsConfig
 from spincycle.rpc.channel import Dial, open_channel
+from spincycle.runtime.config import BackendTlsConfig, ConfigError, TlsConfig
 
 
 def server_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:

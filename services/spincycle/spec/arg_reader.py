@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from spincycle.nearest import did_you_mean
 from spincycle.spec.arg_type import NAMES, ArgType
 from spincycle.spec.fields import Context, Fields
 from spincycle.spec.model import Arg, ArgKind, Args
 from spincycle.spec.pattern import InvalidPattern, compiled
 from spincycle.spec.yaml_tree import position
+from spincycle.text.nearest import did_you_mean
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 _LISTS = ("required", "optional", "static")
 _ARG = ("name", "desc", "default", "type", "enum", "pattern", "min", "max", "secret")

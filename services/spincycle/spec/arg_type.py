@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.duration import parse_duration
-from spincycle.job_chain import LARGEST_INT
+from spincycle.model.duration import parse_duration
+from spincycle.model.job_chain import LARGEST_INT
 from spincycle.spec.pattern import STEPS_PER_TEXT, compiled
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 NAMES = ("string", "int", "bool", "list", "duration")
 """Types that an argument can be declared with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.job_chain import NOOP
+from spincycle.model.job_chain import NOOP
 from spincycle.spec.arg_type import text_of
 from spincycle.spec.check import Severity
 from spincycle.spec.model import Branch

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from spincycle.duration import parse_duration
-from spincycle.nearest import did_you_mean
+from spincycle.model.duration import parse_duration
 from spincycle.spec.arg_type import FALSE_WORDS, TRUE_WORDS
 from spincycle.spec.yaml_tree import is_null, is_plain, pairs, position
+from spincycle.text.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from spincycle.nearest import did_you_mean
-from spincycle.shortening import shortened
 from spincycle.spec.check import CHECKS, Kind, Severity
 from spincycle.spec.model import NOWHERE, Position
+from spincycle.text.nearest import did_you_mean
+from spincycle.text.shortening import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,7 +138,7 @@ class Report:
         )
 
     def did_you_mean(self, name: str, known: Iterable[str]) -> str:
-        """As spincycle.nearest has it, but for the first few hundred names only.
+        """As spincycle.text.nearest has it, but for the first few hundred names only.
 
         Beyond that nobody reads them, and they would cost more than all the checks.
         """

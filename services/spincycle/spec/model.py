@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spincycle.job_chain import Backoff, Value
+    from spincycle.model.job_chain import Backoff, Value
     from spincycle.spec.arg_type import ArgType
 
 ArgKind: TypeAlias = Literal["required", "optional", "static"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.duration import parse_duration
-from spincycle.nearest import did_you_mean
+from spincycle.model.duration import parse_duration
+from spincycle.text.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from spincycle.spec.finding import Report

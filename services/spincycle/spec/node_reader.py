@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from spincycle.job_chain import Backoff
+from spincycle.model.job_chain import Backoff
 from spincycle.spec.fields import Context, Fields
 from spincycle.spec.model import Branch, Dep, Each, Node, NodeArg, NodeSet, Position
 from spincycle.spec.yaml_tree import is_null, position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.job_chain import NOOP
+from spincycle.model.job_chain import NOOP
 from spincycle.spec.cycles import circles
 
 if TYPE_CHECKING:

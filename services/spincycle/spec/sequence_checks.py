@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.nearest import did_you_mean
+from spincycle.text.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from spincycle.spec.finding import Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.job_chain import NOOP
+from spincycle.model.job_chain import NOOP
 from spincycle.spec.model import Node, Sequence
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from spincycle.errors import InvalidChain
-from spincycle.job_chain import Backoff, Job, JobChain, ParallelLimit, SuspendedJobChain
+from spincycle.model.job_chain import Backoff, Job, JobChain, ParallelLimit, SuspendedJobChain
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.states import decode_state, encode_state
 from spincycle.wire.times import get_seconds, set_seconds

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spincycle.errors import InvalidChain
-from spincycle.job_chain import JobChain, SuspendedJobChain
-from spincycle.state import State
+from spincycle.model.job_chain import JobChain, SuspendedJobChain
+from spincycle.model.state import State
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.chain import decode_chain
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spincycle.journal_entry import JournalEntry
+from spincycle.model.journal_entry import JournalEntry
 from spincycle.v1 import job_log_pb2
 from spincycle.wire.states import decode_state, encode_state
 from spincycle.wire.times import get_nanoseconds, set_nanoseconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spincycle.state import State
+from spincycle.model.state import State
 from spincycle.v1 import state_pb2
 
 _BY_NUMBER = {int(state): state for state in State}

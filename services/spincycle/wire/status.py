@@ -6,7 +6,7 @@ from typing import cast
 
 from spincycle.chain.waiting import WaitingJob
 from spincycle.internal.v1 import job_event_pb2
-from spincycle.job_status import JobEvent, JobStatus
+from spincycle.model.job_status import JobEvent, JobStatus
 from spincycle.v1 import state_pb2, status_pb2, waiting_pb2
 from spincycle.wire.times import set_nanoseconds
 

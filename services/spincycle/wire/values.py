@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import struct_pb2
 
-from spincycle.job_chain import LARGEST_INT, VALUE_DEPTH, Value
+from spincycle.model.job_chain import LARGEST_INT, VALUE_DEPTH, Value
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import MessageMap

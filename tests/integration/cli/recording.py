@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.cli_samples import text_arg
 
-from spincycle.state import State
+from spincycle.model.state import State
 from spincycle.v1 import job_log_pb2, request_pb2, status_pb2
 
 PLACE = Path(__file__).parent / "recorded"

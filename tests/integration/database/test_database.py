@@ -9,10 +9,10 @@ import pytest
 from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.database import Database, Session
 from spincycle.database.queries import parse_queries
 from spincycle.errors import DatabaseUnavailable
+from spincycle.runtime.config import DatabaseConfig, Secret
 
 LOSING = """
 CREATE SEQUENCE attempts;

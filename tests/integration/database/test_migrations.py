@@ -5,8 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from spincycle.config import ConfigError, DatabaseConfig, Secret
 from spincycle.database.migrations import Migration, migrate, migrate_when_reachable
+from spincycle.runtime.config import ConfigError, DatabaseConfig, Secret
 
 BEGIN = Migration(1, "begin", "CREATE TABLE shop.wares (id int)")
 MORE = Migration(2, "more", "ALTER TABLE shop.wares ADD price int; CREATE TABLE shop.bills ()")

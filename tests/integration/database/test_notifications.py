@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 from tests.waiting import until
 
-from spincycle.config import ConfigError, DatabaseConfig, Secret
 from spincycle.database.notifications import listen
+from spincycle.runtime.config import ConfigError, DatabaseConfig, Secret
 
 
 @pytest.fixture

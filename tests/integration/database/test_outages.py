@@ -17,14 +17,14 @@ from tests.postgres_fixtures import PostgresServer
 from tests.small_disk import SmallDisk, small_disk
 from tests.waiting import until
 
-from spincycle import deadline
-from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.availability import FAILURES_IN_A_ROW
 from spincycle.database.database import Database
 from spincycle.database.migrations import Migration, migrate_when_reachable
 from spincycle.database.notifications import listen
 from spincycle.database.queries import parse_queries
 from spincycle.errors import DatabaseUnavailable
+from spincycle.runtime import deadline
+from spincycle.runtime.config import DatabaseConfig, Secret
 
 QUERIES = {
     query.name: query

@@ -16,13 +16,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.database import Database
 from spincycle.database.migrations import load_migrations, migrate, prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.dev.ports import free_port
 from spincycle.errors import DatabaseUnavailable
 from spincycle.rpc.channel import open_channel
+from spincycle.runtime.config import DatabaseConfig, Secret
 from spincycle.v1 import job_log_service_pb2, request_manager_service_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from tests.postgres_fixtures import PostgresServer
 
-from spincycle.cli.spincycle import main
+from spincycle.admin.main import main
 
 
 @pytest.fixture

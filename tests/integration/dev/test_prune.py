@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.postgres_fixtures import PostgresServer
 
-from spincycle.cli.spincycle import main
+from spincycle.admin.main import main
 from spincycle.database.migrations import load_migrations, migrate
 from spincycle.database.queries import load_queries
 

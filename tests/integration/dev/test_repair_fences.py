@@ -8,7 +8,7 @@ import asyncpg
 from click.testing import CliRunner, Result
 from tests.postgres_fixtures import *  # noqa: F403
 
-from spincycle.cli.spincycle import main
+from spincycle.admin.main import main
 from spincycle.database.migrations import load_migrations, migrate
 
 FENCES = {"high": 2**62, "limit": 2**16, "low": 2**16 - 1, "none": None}

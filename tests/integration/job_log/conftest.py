@@ -14,7 +14,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig, InternalConfig, Secret
 from spincycle.database.migrations import load_migrations, migrate
 from spincycle.database.queries import load_queries
 from spincycle.dev.ports import free_port
@@ -23,10 +22,11 @@ from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.intake import Intake
 from spincycle.job_log.process import PACKAGE, SCHEMA, serve
-from spincycle.journal_entry import JournalEntry
-from spincycle.process import Shutdown
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 from spincycle.rpc.channel import open_channel
-from spincycle.state import State
+from spincycle.runtime.config import DatabaseConfig, InternalConfig, Secret
+from spincycle.runtime.process import Shutdown
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.wire.journal import encode_entry

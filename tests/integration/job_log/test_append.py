@@ -8,7 +8,7 @@ import pytest
 from tests.integration.job_log.conftest import REQUEST, RunningJobLog, StartJobLog, entry
 
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
-from spincycle.state import State
+from spincycle.model.state import State
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.wire.journal import decode_entry, encode_entry
 

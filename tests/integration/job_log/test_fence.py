@@ -17,7 +17,7 @@ from tests.integration.job_log.conftest import (
 from tests.waiting import until
 
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
-from spincycle.request_manager.job_log_client import FENCES_AT_ONCE, JobLogClient
+from spincycle.request_manager.storage.job_log_client import FENCES_AT_ONCE, JobLogClient
 from spincycle.rpc.status import from_rpc_error
 
 OTHER = "c0n4t8k9o5vg0a1b2c3e"

@@ -16,17 +16,17 @@ from tests.integration.job_log.conftest import REQUEST, RunnerStream, entry
 from tests.measured_loop import LONGEST_PAUSE, Measured
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig, InternalConfig, Secret
 from spincycle.dev.ports import free_port
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
-from spincycle.job_chain import Value
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.process import serve
 from spincycle.job_log.service import LARGEST_PAGE, TAIL_PAGE
-from spincycle.journal_entry import JournalEntry
+from spincycle.model.job_chain import Value
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 from spincycle.rpc.channel import open_channel
-from spincycle.state import State
+from spincycle.runtime.config import DatabaseConfig, InternalConfig, Secret
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_output_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub

@@ -15,8 +15,8 @@ from tests.integration.job_log.conftest import (
 from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
-from spincycle import pulse
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.runtime import watchdog as pulse
 from spincycle.v1 import job_log_service_pb2 as pb
 
 

@@ -10,7 +10,7 @@ from tests.integration.job_log.conftest import REQUEST, RunningJobLog, entry
 
 from spincycle.database.queries import load_queries
 from spincycle.job_log.process import PACKAGE
-from spincycle.state import State
+from spincycle.model.state import State
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1.job_log_pb2 import JobLog
 

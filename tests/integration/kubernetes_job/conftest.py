@@ -9,8 +9,8 @@ from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import Attempt, JobId, Return, Value
 from spincycle.job.bounded_output import BoundedOutput
-from spincycle.job.kubernetes import container_run, kubernetes_jobs
-from spincycle.job.kubernetes.kubernetes_job import KubernetesJobFactory
+from spincycle.kubernetes_jobs import container_run, kubernetes_jobs
+from spincycle.kubernetes_jobs.kubernetes_job import KubernetesJobFactory
 
 REQUEST = "bsd4h2ab5ku0lml7v3b0"
 

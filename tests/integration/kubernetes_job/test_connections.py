@@ -8,8 +8,8 @@ from tests.integration.kubernetes_job.conftest import Printed, Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
-from spincycle.job.kubernetes.kubernetes_job import KubernetesJobFactory
-from spincycle.job.kubernetes.trouble import ExtraMissing, NoCluster
+from spincycle.kubernetes_jobs.errors import ExtraMissing, NoCluster
+from spincycle.kubernetes_jobs.kubernetes_job import KubernetesJobFactory
 
 
 async def test_an_api_server_that_is_away_is_awaited_and_nothing_is_lost(

@@ -5,7 +5,7 @@ from tests.integration.kubernetes_job.conftest import Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
-from spincycle.job.kubernetes import container_run
+from spincycle.kubernetes_jobs import container_run
 
 
 async def test_a_stop_deletes_the_job_with_its_pod_and_waits_until_they_are_gone(

@@ -5,7 +5,7 @@ from tests.integration.kubernetes_job.conftest import Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
-from spincycle.job.kubernetes import patience
+from spincycle.kubernetes_jobs import start_deadline as patience
 
 
 async def test_an_image_that_cannot_be_pulled_is_given_up_after_a_while(

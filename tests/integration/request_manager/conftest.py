@@ -15,7 +15,6 @@ import pytest
 from msgspec.structs import replace
 from tests.postgres_fixtures import *  # noqa: F403
 
-from spincycle.config import DatabaseConfig, InternalConfig, Secret
 from spincycle.dev.ports import free_port
 from spincycle.internal.v1 import (
     job_event_pb2,
@@ -26,10 +25,11 @@ from spincycle.internal.v1 import (
 )
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
-from spincycle.process import Shutdown
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.process import serve
 from spincycle.rpc.channel import open_channel
+from spincycle.runtime.config import DatabaseConfig, InternalConfig, Secret
+from spincycle.runtime.process import Shutdown
 from spincycle.v1 import (
     error_pb2,
     job_log_pb2,

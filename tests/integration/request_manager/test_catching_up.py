@@ -30,11 +30,12 @@ from tests.integration.request_manager.test_watch import (
 )
 
 from spincycle.database.database import Database
-from spincycle.request_manager import missed, watch
+from spincycle.model.revision import number_of
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.cursor import Cursor
-from spincycle.request_manager.job_log_client import JobLogClient
-from spincycle.revision import number_of
+from spincycle.request_manager.storage.job_log_client import JobLogClient
+from spincycle.request_manager.watch import missed
+from spincycle.request_manager.watch import subscriptions as watch
+from spincycle.request_manager.watch.cursor import Cursor
 from spincycle.v1 import job_log_pb2, request_pb2
 
 REQUESTS = 30

@@ -9,13 +9,13 @@ import pytest
 from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.errors import DatabaseUnavailable
-from spincycle.request_manager.change_store import ChangeStore
 from spincycle.request_manager.process import PACKAGE, SCHEMA
+from spincycle.request_manager.storage.change_store import ChangeStore
+from spincycle.runtime.config import DatabaseConfig, Secret
 
 INSERT = """
 INSERT INTO request_manager.requests

@@ -31,9 +31,9 @@ from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.dispatch import DispatchPolicy
-from spincycle.request_manager.recovery import RecoveryPolicy
-from spincycle.request_manager.setbacks import LONGEST_WAIT
+from spincycle.request_manager.runners.crash_backoff import LONGEST_WAIT
+from spincycle.request_manager.runners.dispatcher import DispatchPolicy
+from spincycle.request_manager.runners.recovery import RecoveryPolicy
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_pb2, state_pb2
 

@@ -16,7 +16,7 @@ from tests.integration.request_manager.conftest import (
 )
 
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.job_log_client import FENCES_AT_ONCE
+from spincycle.request_manager.storage.job_log_client import FENCES_AT_ONCE
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import state_pb2
 

@@ -20,8 +20,8 @@ from tests.integration.request_manager.test_health import NOT_SERVING, SERVING, 
 from tests.postgres_fixtures import PostgresServer
 from tests.small_disk import SmallDisk, small_disk
 
-from spincycle.config import DatabaseConfig, Secret
 from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.runtime.config import DatabaseConfig, Secret
 from spincycle.v1 import state_pb2
 
 FAIL = """

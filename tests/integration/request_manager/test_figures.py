@@ -18,9 +18,9 @@ from tests.integration.request_manager.conftest import (
     until,
 )
 
-from spincycle.config import MetricsConfig
 from spincycle.dev.ports import free_port
 from spincycle.request_manager.config import RequestManagerConfig
+from spincycle.runtime.config import MetricsConfig
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import state_pb2
 

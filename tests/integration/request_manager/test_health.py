@@ -12,8 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.request_manager.conftest import Manager, until
 from tests.postgres_fixtures import PostgresServer
 
-from spincycle import pulse
 from spincycle.rpc.channel import open_channel
+from spincycle.runtime import watchdog as pulse
 
 SERVICE = "spincycle.v1.RequestManagerService"
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -23,7 +23,7 @@ from spincycle.dev.ports import free_port
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.dispatch import DispatchPolicy
+from spincycle.request_manager.runners.dispatcher import DispatchPolicy
 from spincycle.v1 import job_chain_pb2, job_log_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 

@@ -19,8 +19,8 @@ from tests.integration.request_manager.conftest import (
 
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.job_runner.held_chains import HeldChains
+from spincycle.model.revision import LAST_EPOCH
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.revision import LAST_EPOCH
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import state_pb2
 

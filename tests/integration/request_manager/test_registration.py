@@ -15,11 +15,11 @@ from tests.integration.request_manager.conftest import (
     running_manager,
 )
 
-from spincycle.config import InternalConfig
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.status import from_rpc_error
+from spincycle.runtime.config import InternalConfig
 
 
 @pytest.fixture

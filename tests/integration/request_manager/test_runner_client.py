@@ -11,9 +11,9 @@ import pytest
 
 from spincycle.errors import RunnerUnreachable
 from spincycle.internal.v1 import job_runner_service_pb2_grpc
-from spincycle.request_manager.model import Assigned, Runner
-from spincycle.request_manager.runner_client import RunnerClient
-from spincycle.request_manager.silence import Heartbeat
+from spincycle.request_manager.runners.client import RunnerClient
+from spincycle.request_manager.runners.silence import Heartbeat
+from spincycle.request_manager.storage.model import Assigned, Runner
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 
 ASSIGNED = Assigned("r1", "frozen", 1, resumed=False)

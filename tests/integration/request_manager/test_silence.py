@@ -12,15 +12,15 @@ from tests.integration.request_manager.conftest import ShelvedJobLog, running_ma
 from spincycle.database.database import Database
 from spincycle.database.queries import load_queries
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.recovery import RecoveryPolicy
-from spincycle.request_manager.runner_store import (
+from spincycle.request_manager.runners.recovery import RecoveryPolicy
+from spincycle.request_manager.runners.silence import SilenceMonitor
+from spincycle.request_manager.storage.runner_store import (
     Registration,
     RunnerStore,
     SignOfLife,
     Stored,
     Wishes,
 )
-from spincycle.request_manager.silence import SilenceMonitor
 
 LIMITS = RecoveryPolicy(interval=1.0, silence=8.0).limits
 

@@ -5,11 +5,11 @@ from contextlib import suppress
 
 from tests.waiting import until
 
-from spincycle.config import DatabaseConfig, Secret
 from spincycle.database.database import Database
 from spincycle.database.queries import load_queries
-from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.telling import Telling
+from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.change_notifier import Telling
+from spincycle.runtime.config import DatabaseConfig, Secret
 
 
 async def test_changes_are_heard_by_the_others_and_not_by_oneself(database: str) -> None:

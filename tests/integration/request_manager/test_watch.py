@@ -12,11 +12,12 @@ import pytest
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
 from spincycle.internal.v1 import job_event_pb2
-from spincycle.request_manager import hub, watch
-from spincycle.request_manager.hub import Hub
-from spincycle.request_manager.watcher import Mark, Watcher
-from spincycle.revision import number_of, parts_of, waiting
-from spincycle.state import State
+from spincycle.model.revision import number_of, parts_of, waiting
+from spincycle.model.state import State
+from spincycle.request_manager.watch import hub
+from spincycle.request_manager.watch import subscriptions as watch
+from spincycle.request_manager.watch.hub import Hub
+from spincycle.request_manager.watch.subscriber_queue import Mark, Watcher
 from spincycle.v1 import job_log_pb2, request_event_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 

@@ -18,13 +18,13 @@ import pytest
 from tests.waiting import until
 
 from spincycle import errors
-from spincycle.config import ConfigError, TlsConfig
 from spincycle.dev.ports import free_port
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.limits import HEALTH, INTERNAL, PUBLIC, Audience
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.status import from_rpc_error
+from spincycle.runtime.config import ConfigError, TlsConfig
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_log_service_pb2_grpc
 

@@ -18,18 +18,18 @@ from tests.integration.request_manager.conftest import SPECS
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
-from spincycle.config import ConfigError, DatabaseConfig, InternalConfig, Secret, TlsConfig
 from spincycle.dev.ports import free_port
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.process import serve as serve_job_log
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.process import serve as serve_job_runner
-from spincycle.process import Shutdown
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.process import serve as serve_request_manager
 from spincycle.rpc.limits import PUBLIC
 from spincycle.rpc.server import RpcServer
 from spincycle.rpc.tls import dialer, server_credentials
+from spincycle.runtime.config import ConfigError, DatabaseConfig, InternalConfig, Secret, TlsConfig
+from spincycle.runtime.process import Shutdown
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_manager_service_pb2_grpc, state_pb2
 

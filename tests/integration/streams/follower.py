@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from spincycle.revision import parts_of
+from spincycle.model.revision import parts_of
+from spincycle.model.state import FINAL, State
 from spincycle.rpc.channel import open_channel
-from spincycle.state import FINAL, State
 from spincycle.v1 import request_event_pb2, request_manager_service_pb2_grpc
 from spincycle.v1 import request_manager_service_pb2 as rpc
 

@@ -6,9 +6,9 @@ import pytest
 from tests.chaos.cluster import Cluster
 from tests.integration.streams.follower import Follower, Stub, check_order, following, shown
 
-from spincycle.revision import parts_of
+from spincycle.model.revision import parts_of
+from spincycle.model.state import State
 from spincycle.rpc.channel import open_channel
-from spincycle.state import State
 from spincycle.v1 import job_log_service_pb2, job_log_service_pb2_grpc
 from spincycle.v1 import request_manager_service_pb2 as rpc
 

@@ -19,8 +19,8 @@ from tests.waiting import until
 from spincycle.dev.postgres_binaries import choose_account, find_binaries
 from spincycle.dev.services import FREE_PORTS, Content
 from spincycle.dev.stack import Stack, StackConfig
+from spincycle.model.state import State
 from spincycle.rpc.channel import open_channel
-from spincycle.state import State
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub

@@ -19,8 +19,8 @@ from tests.upgrade.jobs import LARGE, LARGER
 from tests.upgrade.marks import END, START
 from tests.upgrade.recording import JOBS, SPECS, Expected, read_recording
 
+from spincycle.model.state import State
 from spincycle.rpc.limits import REASON_BYTES
-from spincycle.state import State
 from spincycle.v1 import job_log_service_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 

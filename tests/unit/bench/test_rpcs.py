@@ -6,7 +6,7 @@ import pytest
 from tests.bench.rpcs import RpcCounter, counts_per_request, read_calls
 
 from spincycle.metrics.exposition import Exposition
-from spincycle.metrics.figures import Figures
+from spincycle.metrics.registry import Figures
 
 CREATE = "spincycle.v1.RequestManagerService/Create"
 BEAT = "spincycle.v1.RequestManagerService/Beat"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spincycle.job_chain import Job, JobChain, ParallelLimit
+from spincycle.model.job_chain import Job, JobChain, ParallelLimit
 
 
 def chain(

@@ -15,12 +15,12 @@ from spincycle.chain.chain_graph import JobNode, SequenceNode
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.commands import NOT_BEGUN, Command, TryEnd
 from spincycle.chain.rebuild import rebuild
+from spincycle.chain.scheduler_state import Mode
 from spincycle.chain.validation import check_resumed
 from spincycle.chain.verdict import Order
-from spincycle.chain.walk import Mode
-from spincycle.job_chain import Job, JobChain, SuspendedJobChain
-from spincycle.journal_entry import JournalEntry
-from spincycle.state import State
+from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 
 Event = tuple[str, str | int]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spincycle.state import State
+from spincycle.model.state import State
 
 
 class NotAllowed(AssertionError):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from tests.unit.chain.fact import NotAllowed
 
-from spincycle.journal_entry import JournalEntry
-from spincycle.state import State
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 
 
 @dataclass(slots=True)

@@ -27,9 +27,9 @@ from spincycle.chain.commands import (
     Wait,
     WithdrawTry,
 )
-from spincycle.job_chain import Job, JobChain, SuspendedJobChain
-from spincycle.journal_entry import JournalEntry
-from spincycle.state import State
+from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 
 
 @dataclass(slots=True)

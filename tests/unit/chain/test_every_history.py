@@ -11,7 +11,7 @@ import pytest
 from tests.unit.chain.chains import chain
 from tests.unit.chain.exploration import explore
 
-from spincycle.job_chain import JobChain
+from spincycle.model.job_chain import JobChain
 
 NAMES = "abcd"
 

@@ -14,8 +14,8 @@ from spincycle.chain import chain_state, sequence_rules, suspension
 from spincycle.chain.chain_graph import JobNode, SequenceNode, Window
 from spincycle.chain.chain_record import ChainRecord
 from spincycle.chain.chain_state import ChainState
-from spincycle.chain.walk import Mode, Walk
-from spincycle.state import State
+from spincycle.chain.scheduler_state import Mode, Walk
+from spincycle.model.state import State
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

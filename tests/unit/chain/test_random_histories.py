@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.chain.exploration import World
 
 from spincycle.chain.validation import check_new
-from spincycle.job_chain import Job, JobChain, ParallelLimit
+from spincycle.model.job_chain import Job, JobChain, ParallelLimit
 
 LARGEST = 60
 

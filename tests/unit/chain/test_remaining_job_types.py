@@ -5,8 +5,8 @@ from typing import Any
 from tests.unit.chain.chains import chain
 
 from spincycle.chain.remaining_job_types import job_types, remaining_job_types
-from spincycle.job_chain import JobChain, SuspendedJobChain
-from spincycle.state import State
+from spincycle.model.job_chain import JobChain, SuspendedJobChain
+from spincycle.model.state import State
 
 
 def types(**by_job: str) -> dict[str, dict[str, Any]]:

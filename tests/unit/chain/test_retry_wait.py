@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spincycle.chain.retry_wait import LONGEST, wait_before_retry
-from spincycle.job_chain import Backoff
+from spincycle.model.job_chain import Backoff
 
 
 def waits(wait: str, backoff: Backoff | None, count: int, draw: float = 0.0) -> list[float]:

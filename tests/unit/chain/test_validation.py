@@ -8,7 +8,7 @@ from tests.unit.chain.chains import chain
 from spincycle.chain.validation import check_new, check_resumed
 from spincycle.errors import InvalidChain
 from spincycle.job import State
-from spincycle.job_chain import JobChain, ParallelLimit
+from spincycle.model.job_chain import JobChain, ParallelLimit
 
 
 def broken(made: JobChain) -> str:

@@ -6,8 +6,8 @@ from spincycle.chain.chain_graph import ChainGraph
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.commands import StartTry, TryEnd
 from spincycle.chain.waiting import WaitingJob, WaitReason, waits_at_rest
-from spincycle.job_chain import Job, JobChain, ParallelLimit
-from spincycle.state import State
+from spincycle.model.job_chain import Job, JobChain, ParallelLimit
+from spincycle.model.state import State
 
 
 def line(*jobs: Job, limits: list[ParallelLimit] | None = None) -> JobChain:

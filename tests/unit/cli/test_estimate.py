@@ -5,7 +5,7 @@ from tests.cli_samples import FAIL, ID, START, ChainMaker, at, entry, rolling_re
 
 from spincycle.cli.estimate import Typical, seconds_left
 from spincycle.cli.live_request import LiveRequest
-from spincycle.state import State
+from spincycle.model.state import State
 
 
 def ran(name: str, seconds: float) -> Typical:

@@ -5,7 +5,7 @@ from tests.cli_samples import START
 
 from spincycle.cli.filters import parse_filters
 from spincycle.cli.problem import Problem
-from spincycle.state import State
+from spincycle.model.state import State
 
 
 def test_all_filters_together() -> None:

@@ -15,7 +15,7 @@ from tests.cli_samples import (
     text_arg,
 )
 
-from spincycle.cli.layout import entry_lines, find_lines, info_lines, ps_lines, status_lines
+from spincycle.cli.render.layout import entry_lines, find_lines, info_lines, ps_lines, status_lines
 from spincycle.v1 import request_pb2, status_pb2
 
 

@@ -13,7 +13,7 @@ from tests.cli_samples import (
 )
 
 from spincycle.cli.live_request import LiveRequest, LiveSequence, node_name
-from spincycle.state import State
+from spincycle.model.state import State
 from spincycle.v1 import request_event_pb2
 
 

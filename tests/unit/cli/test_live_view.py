@@ -8,11 +8,11 @@ from typing import cast
 import pytest
 from tests.cli_samples import ID
 
-from spincycle.cli import live_view
-from spincycle.cli.backend import Backend
 from spincycle.cli.live_request import LiveRequest
-from spincycle.cli.live_view import LiveView
-from spincycle.cli.terminal import Terminal
+from spincycle.cli.render import live_view
+from spincycle.cli.render.live_view import LiveView
+from spincycle.cli.render.terminal import Terminal
+from spincycle.cli.transport.backend import Backend
 
 
 async def turn(times: int) -> None:

@@ -5,7 +5,7 @@ import json
 import yaml
 from tests.cli_samples import COMPLETE, at, request, rolling_restart_chain, text_arg
 
-from spincycle.cli.machine import dump, to_plain
+from spincycle.cli.render.machine import dump, to_plain
 from spincycle.v1 import job_log_pb2
 
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from spincycle.cli.merging import merged
+from spincycle.cli.transport.merging import merged
 
 
 async def some(*what: int, then: Exception | None = None) -> AsyncIterator[int]:

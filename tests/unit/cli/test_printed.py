@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.cli_samples import entry
 
-from spincycle.cli.printed import STDERR, STDOUT, JobOutput, Printed
+from spincycle.cli.render.printed import STDERR, STDOUT, JobOutput, Printed
 from spincycle.job.bounded_output import bounded_text
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from tests.cli_samples import spec_arg
 
+from spincycle.cli.history import Remembered
 from spincycle.cli.problem import Problem
 from spincycle.cli.prompt import Prompt
-from spincycle.cli.remembered import Remembered
-from spincycle.cli.terminal import Terminal
+from spincycle.cli.render.terminal import Terminal
 
 
 class Person:

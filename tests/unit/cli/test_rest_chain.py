@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.cli_samples import ChainMaker
 
-from spincycle.cli.rest_chain import completed
+from spincycle.cli.transport.rest_chain import completed
 
 
 def test_what_rest_does_not_say_is_worked_out_from_edges_and_names() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from spincycle.cli.http_client import ServerSentEvent
-from spincycle.cli.rest_backend import RestBackend
 from spincycle.cli.settings import Settings
+from spincycle.cli.transport.http_client import ServerSentEvent
+from spincycle.cli.transport.rest_backend import RestBackend
 from spincycle.errors import RemoteError
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from spincycle.cli.table import Column, table
-from spincycle.cli.text import cell_width
+from spincycle.cli.render.table import Column, table
+from spincycle.cli.render.text import cell_width
 
 COLUMNS = (
     Column("NAME", 10, squeezed=True, least=4),

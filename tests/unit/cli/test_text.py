@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spincycle.cli.text import cell_width, cut, hanging, one_line, pad, quote, squeeze
+from spincycle.cli.render.text import cell_width, cut, hanging, one_line, pad, quote, squeeze
 
 
 @pytest.mark.parametrize(

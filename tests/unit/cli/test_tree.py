@@ -18,8 +18,8 @@ from tests.cli_samples import (
 )
 
 from spincycle.cli.live_request import LiveRequest
-from spincycle.cli.text import cell_width
-from spincycle.cli.tree import ASCII, Picture, draw, plain_text
+from spincycle.cli.render.text import cell_width
+from spincycle.cli.render.tree import ASCII, Picture, draw, plain_text
 
 WIDE = Picture(width=100, height=40)
 

@@ -24,7 +24,7 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
-from spincycle.gateway.translate.messages import CREATE_REQUEST
+from spincycle.rest_codec.messages import CREATE_REQUEST
 
 
 def application(routes: list[Route]) -> Application:

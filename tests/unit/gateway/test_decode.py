@@ -11,8 +11,8 @@ from spincycle.gateway.decode import decode_body
 from spincycle.gateway.failures import HttpError
 from spincycle.gateway.parsing import LARGE
 from spincycle.gateway.scanner import MAX_NESTING, SyntaxProblem, first_value, locate
-from spincycle.gateway.translate.messages import CREATE_REQUEST, FINISH_REQUEST, JOB_LOG
-from spincycle.gateway.translate.tables import Table
+from spincycle.rest_codec.messages import CREATE_REQUEST, FINISH_REQUEST, JOB_LOG
+from spincycle.rest_codec.tables import Table
 from spincycle.rpc.limits import MOST_VALUES
 
 JSON = "application/json"

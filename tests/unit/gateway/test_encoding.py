@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.gateway.translate.encoding import number, to_part, to_text
+from spincycle.rest_codec.encoding import number, to_part, to_text
 
 
 @pytest.mark.parametrize(

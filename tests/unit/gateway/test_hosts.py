@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.config import ConfigError
 from spincycle.errors import HostNotAllowed
 from spincycle.gateway.failures import HttpError
 from spincycle.gateway.hosts import AllowedHosts, Authority, names_its_host
+from spincycle.runtime.config import ConfigError
 
 HOSTS = AllowedHosts(("gateway.spincycle", "Ops.Example.COM"))
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, cast
 
-from spincycle.gateway.joined_writes import LARGE, JoinedWrites
+from spincycle.gateway.coalescing_transport import LARGE, JoinedWrites
 
 
 class Transport:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.config import ConfigError
 from spincycle.errors import OriginNotAllowed
 from spincycle.gateway.cors import ANY, CrossOrigin
+from spincycle.runtime.config import ConfigError
 
 OPS = "https://ops.example.com"
 UNSAFE = ["POST", "PUT", "PATCH", "DELETE", "QUERY"]

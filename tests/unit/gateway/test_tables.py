@@ -10,9 +10,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spincycle.gateway.translate import extras, messages
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.kinds import (
+from spincycle.model.job_chain import VALUE_DEPTH
+from spincycle.rest_codec import extras, messages
+from spincycle.rest_codec.codecs import (
     ANY,
     ANY_MAP,
     AnyMap,
@@ -28,8 +28,8 @@ from spincycle.gateway.translate.kinds import (
     Unreadable,
     Whole,
 )
-from spincycle.gateway.translate.tables import KeyedBy, ListOf, MapOf, Table
-from spincycle.job_chain import VALUE_DEPTH
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.tables import KeyedBy, ListOf, MapOf, Table
 from spincycle.v1 import job_chain_pb2, job_log_pb2
 
 TABLES = [

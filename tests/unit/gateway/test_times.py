@@ -5,7 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.gateway.translate.times import (
+from spincycle.rest_codec.times import (
     format_time,
     from_nanoseconds,
     parse_time,

@@ -12,7 +12,7 @@ from spincycle.spec import Severity, Source, SpecSet, check_sources
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from spincycle.job_chain import JobChain, Value
+    from spincycle.model.job_chain import JobChain, Value
 
     Create = Callable[[dict[str, Value]], object]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Job, JobChain
+    from spincycle.model.job_chain import Job, JobChain
 
 
 def parents(chain: JobChain) -> dict[str, set[str]]:

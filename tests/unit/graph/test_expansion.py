@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from tests.unit.graph.shapes import all_named, named, names, parents
 
-from spincycle.job_chain import NOOP, Backoff, ParallelLimit
+from spincycle.model.job_chain import NOOP, Backoff, ParallelLimit
 
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 NAP = """
 sequences:

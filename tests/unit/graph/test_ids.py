@@ -5,7 +5,7 @@ import random
 import pytest
 
 from spincycle.graph.job_ids import ALPHABET, IdsUsedUp, JobIds
-from spincycle.request_id import RequestIds, is_request_id
+from spincycle.model.request_id import RequestIds, is_request_id
 
 
 def test_job_ids_have_four_characters_and_differ() -> None:

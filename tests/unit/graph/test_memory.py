@@ -14,12 +14,12 @@ import pytest
 from spincycle.errors import Overloaded, PlanTooLarge
 from spincycle.graph import Limits
 from spincycle.graph.memory import JOB_BYTES, SMALL, ChainMemory, ChainsInMemory
-from spincycle.job_chain import JobChain
+from spincycle.model.job_chain import JobChain
 
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 MEBIBYTE = 1024 * 1024
 

@@ -16,7 +16,7 @@ from spincycle.graph.widest import widest
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 RESTART = """
 sequences:

@@ -15,7 +15,7 @@ from spincycle.spec import Source, SpecSet, check_sources
 
 if TYPE_CHECKING:
     from spincycle.graph import Expansion
-    from spincycle.job_chain import JobChain
+    from spincycle.model.job_chain import JobChain
 
     Path = tuple[tuple[str, int], ...]
     Links = dict[Path, set[Path]]

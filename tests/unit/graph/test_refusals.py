@@ -22,7 +22,7 @@ from spincycle.job import ArgNotSet, JobTypes
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 ONE = """
 sequences:

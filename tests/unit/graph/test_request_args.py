@@ -10,7 +10,7 @@ from spincycle.graph import CheckedArgs, check_args, declared_args
 from spincycle.spec import Sequence, Source, check_sources
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 SPEC = """
 sequences:

@@ -11,13 +11,13 @@ from spincycle.errors import ChainNotBuilt
 from spincycle.graph import make_plan, plan_hash
 from spincycle.graph.plan_drawing import as_dot, as_mermaid
 from spincycle.graph.plan_text import as_json, as_text
-from spincycle.redaction import redacted_args, redacted_chain
-from spincycle.request_arg import REDACTED
+from spincycle.model.redaction import redacted_args, redacted_chain
+from spincycle.model.request_arg import REDACTED
 
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 SCOPES = """
 sequences:

@@ -7,7 +7,7 @@ from tests.unit.graph.conftest import Workbench
 
 from spincycle.errors import ChainNotBuilt
 from spincycle.graph.simple_requests import MOST_NODES
-from spincycle.job_chain import Value
+from spincycle.model.job_chain import Value
 
 SMALL = """
 sequences:

@@ -8,9 +8,9 @@ import kubernetes_validate
 import pytest
 
 from spincycle.job import ArgNotSet, Attempt, JobError, JobId, Value, WrongArgType
-from spincycle.job.kubernetes.arguments import KNOWN, read_container
-from spincycle.job.kubernetes.container import Container
-from spincycle.job.kubernetes.manifest import job_name, manifest
+from spincycle.kubernetes_jobs.arguments import KNOWN, read_container
+from spincycle.kubernetes_jobs.container import Container
+from spincycle.kubernetes_jobs.manifest import job_name, manifest
 
 ID = JobId("kubernetes/job", "Build & Test", "aB3d", "bsd4h2ab5ku0lml7v3b0")
 

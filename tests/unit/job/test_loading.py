@@ -25,7 +25,7 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str, *types: str) -> None:
 
 
 def test_the_built_in_types_are_always_there() -> None:
-    assert load_jobs().types() >= {"noop", "sleep", "shell-command"}
+    assert load_jobs().types() >= {"noop", "sleep", "shell-command", "kubernetes/job"}
 
 
 def test_a_named_module_is_joined_with_or_without_its_attribute(
@@ -51,6 +51,16 @@ def test_a_named_type_replaces_a_built_in_one(monkeypatch: pytest.MonkeyPatch) -
     job = load_jobs(["own:jobs"], installed=[]).make(JobId("sleep", "n", "aaaa", "r"))
 
     assert isinstance(job, Quiet)
+
+
+def test_a_named_type_replaces_one_that_is_shipped_as_a_plug_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module(monkeypatch, "own", "kubernetes/job")
+
+    jobs = load_jobs(["own:jobs", "spincycle.kubernetes_jobs"])
+
+    assert isinstance(jobs.make(JobId("kubernetes/job", "n", "aaaa", "r")), Quiet)
 
 
 def test_two_sources_with_one_type_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

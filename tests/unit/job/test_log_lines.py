@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.job.kubernetes.log_lines import LONGEST_WAIT, LogLines
+from spincycle.kubernetes_jobs.log_lines import LONGEST_WAIT, LogLines
 
 Line = tuple[str, bytes]
 

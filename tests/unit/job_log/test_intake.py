@@ -6,8 +6,8 @@ import pytest
 
 from spincycle.errors import InvalidEntry
 from spincycle.job_log.intake import Intake
-from spincycle.journal_entry import JournalEntry
-from spincycle.state import State
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 
 INTAKE = Intake(text_limit=2000, data_limit=1000)
 ENTRY = JournalEntry(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from spincycle.errors import SpinCycleError
-from spincycle.journal_entry import JournalEntry
-from spincycle.state import State
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 
 
 class Author:

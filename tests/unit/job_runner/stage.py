@@ -10,14 +10,14 @@ from functools import partial
 from spincycle.chain.commands import FinishReport
 from spincycle.errors import SpinCycleError
 from spincycle.job import Job, JobId, JobTypes, Return, State
-from spincycle.job_chain import JobChain, SuspendedJobChain, Value
-from spincycle.job_runner.places import Places
+from spincycle.job_runner.fair_slots import Places
 from spincycle.job_runner.ports import Author, ChainBegun, ChainLeft, Surroundings
 from spincycle.job_runner.runner import JobRunner
-from spincycle.job_runner.running_try import StopPolicy, Workshop
 from spincycle.job_runner.threads import Threads
-from spincycle.job_status import JobEvent
-from spincycle.journal_entry import JournalEntry
+from spincycle.job_runner.try_execution import StopPolicy, Workshop
+from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
+from spincycle.model.job_status import JobEvent
+from spincycle.model.journal_entry import JournalEntry
 
 Play = Callable[["Scripted", dict[str, Value]], Awaitable[Return]]
 

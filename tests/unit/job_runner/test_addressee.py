@@ -7,8 +7,8 @@ from tests.unit.job_runner.stage import Stage
 
 from spincycle.errors import WrongRunner
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
+from spincycle.job_runner.event_log import Watchers
 from spincycle.job_runner.service import JobRunnerService, encode_happening
-from spincycle.job_runner.watchers import Watchers
 
 
 @pytest.mark.parametrize("named", ["", "another"])

@@ -5,7 +5,7 @@ from tests.unit.job_runner.stage import Scripted, Stage, returns, turns, works_u
 
 from spincycle.chain.rebuild import rebuild
 from spincycle.job import Attempt, Return, State
-from spincycle.job_chain import JobChain, Value
+from spincycle.model.job_chain import JobChain, Value
 
 COMPLETE, FAIL = State.COMPLETE, State.FAIL
 

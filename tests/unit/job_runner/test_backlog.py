@@ -10,8 +10,8 @@ from tests.unit.job_runner.entries import Author, entry
 
 from spincycle.errors import JournalBehind
 from spincycle.internal.v1.journal_service_pb2 import AppendResponse
+from spincycle.job_runner.fair_slots import Places
 from spincycle.job_runner.journal_stream import MAX_BACKLOG_BYTES, JournalStream
-from spincycle.job_runner.places import Places
 from spincycle.job_runner.ports import Surroundings
 from spincycle.job_runner.runner import JobRunner
 

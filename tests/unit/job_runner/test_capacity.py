@@ -14,8 +14,8 @@ from tests.unit.job_runner.stage import (
 
 from spincycle.errors import InvalidChain, RunnerFull, StaleEpoch
 from spincycle.job import Return, State
-from spincycle.job_chain import Value
 from spincycle.job_runner.chain_view import ChainView
+from spincycle.model.job_chain import Value
 
 COMPLETE = State.COMPLETE
 
@@ -212,7 +212,7 @@ async def test_a_chain_that_waits_to_take_over_can_be_stopped(stage: Stage) -> N
 
 
 async def test_a_suspended_chain_must_be_the_requests_own(stage: Stage) -> None:
-    from spincycle.job_chain import SuspendedJobChain
+    from spincycle.model.job_chain import SuspendedJobChain
 
     with pytest.raises(InvalidChain, match='of request other holds a chain of "request"'):
         stage.runner.resume(SuspendedJobChain("other", chain("a")), 1)

@@ -14,8 +14,8 @@ from spincycle.chain.features import SUPPORTED, check_features
 from spincycle.chain.suspension import save
 from spincycle.errors import FeatureNotSupported
 from spincycle.graph.plan_hash import plan_hash
-from spincycle.job_chain import SuspendedJobChain
-from spincycle.state import State
+from spincycle.model.job_chain import SuspendedJobChain
+from spincycle.model.state import State
 
 GATED = replace(chain("a > b"), required_features=("gates", "locks"))
 

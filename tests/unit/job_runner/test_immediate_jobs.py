@@ -9,7 +9,7 @@ from tests.unit.chain.chains import chain
 from tests.unit.job_runner.stage import Stage
 
 from spincycle.job import Job, JobId, Return, State
-from spincycle.job_chain import Value
+from spincycle.model.job_chain import Value
 
 IMMEDIATE = {"type": "immediate"}
 

@@ -10,7 +10,7 @@ from tests.unit.job_runner.stage import Scripted, Stage, returns, turns, works_u
 
 from spincycle.errors import EntryConflict, StaleEpoch
 from spincycle.job import DataNotSet, Job, JobId, Return, State
-from spincycle.job_chain import Value
+from spincycle.model.job_chain import Value
 
 COMPLETE, FAIL = State.COMPLETE, State.FAIL
 

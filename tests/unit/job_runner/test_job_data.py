@@ -11,7 +11,7 @@ from tests.unit.job_runner.stage import Scripted, Stage, leaves
 
 from spincycle.chain.job_data import UnfitJobData, own_copy
 from spincycle.job import Return, State
-from spincycle.job_chain import Value
+from spincycle.model.job_chain import Value
 
 NAMES = st.text("abcäß ", max_size=5)
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+from spincycle.job_runner.fair_slots import Places
 from spincycle.job_runner.lease import Lease
-from spincycle.job_runner.places import Places
 from spincycle.job_runner.threads import Threads
 
 

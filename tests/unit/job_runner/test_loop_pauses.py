@@ -19,11 +19,11 @@ from tests.unit.job_runner.stage import Play, Reports, Stage, fails, turns, work
 from tests.waiting import until
 
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
-from spincycle.job_chain import Job, JobChain, SuspendedJobChain, Value
+from spincycle.job_runner.event_log import Watchers
 from spincycle.job_runner.service import JobRunnerService, encode_happening
-from spincycle.job_runner.watchers import Watchers
-from spincycle.process import GC_THRESHOLD
-from spincycle.state import State
+from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain, Value
+from spincycle.model.state import State
+from spincycle.runtime.process import GC_THRESHOLD
 from spincycle.wire.chain import encode_chain, encode_suspended_chain
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain
 

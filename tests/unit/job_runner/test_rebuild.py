@@ -14,7 +14,7 @@ from tests.unit.job_runner.stage import (
 from spincycle.chain.rebuild import rebuild
 from spincycle.errors import InvalidChain
 from spincycle.job import State
-from spincycle.job_chain import JobChain, SuspendedJobChain
+from spincycle.model.job_chain import JobChain, SuspendedJobChain
 
 COMPLETE, FAIL, PENDING = State.COMPLETE, State.FAIL, State.PENDING
 
@@ -96,7 +96,7 @@ async def test_a_chain_that_had_ended_ends_again(stage: Stage) -> None:
 
 
 def test_an_entry_of_a_foreign_job_is_refused() -> None:
-    from spincycle.journal_entry import JournalEntry
+    from spincycle.model.journal_entry import JournalEntry
 
     foreign = JournalEntry("request", "x", 1, "x", "test", 1, 2, COMPLETE, position=1)
     with pytest.raises(InvalidChain, match="an entry of job x, the chain has not"):

@@ -4,7 +4,7 @@ from tests.waiting import until
 
 from spincycle.chain.commands import FinishReport
 from spincycle.job_runner.reporter import Message, OutboxReporter
-from spincycle.state import State
+from spincycle.model.state import State
 
 
 class Box:

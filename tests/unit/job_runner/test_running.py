@@ -15,8 +15,8 @@ from tests.unit.job_runner.stage import (
 )
 
 from spincycle.job import Return, State
-from spincycle.job_chain import Backoff, Value
-from spincycle.revision import number_of
+from spincycle.model.job_chain import Backoff, Value
+from spincycle.model.revision import number_of
 
 COMPLETE, FAIL, STOPPED = State.COMPLETE, State.FAIL, State.STOPPED
 

@@ -10,11 +10,11 @@ from tests.unit.job_runner.stage import Stage, turns, works_until_stopped
 from spincycle.errors import RequestNotFound
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job import State
-from spincycle.job_chain import SuspendedJobChain
 from spincycle.job_runner import service as service_module
 from spincycle.job_runner.chain_view import ChainView
+from spincycle.job_runner.event_log import Watchers
 from spincycle.job_runner.service import JobRunnerService, encode_happening
-from spincycle.job_runner.watchers import Watchers
+from spincycle.model.job_chain import SuspendedJobChain
 from spincycle.wire.chain import encode_suspended_chain
 
 

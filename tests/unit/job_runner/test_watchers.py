@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from spincycle.errors import WatcherTooSlow
-from spincycle.job_runner import watchers as module
+from spincycle.job_runner import event_log as module
+from spincycle.job_runner.event_log import Happening, Watcher, Watchers
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
-from spincycle.job_runner.watchers import Happening, Watcher, Watchers
-from spincycle.job_status import JobEvent, JobStatus
-from spincycle.state import State
+from spincycle.model.job_status import JobEvent, JobStatus
+from spincycle.model.state import State
 
 
 def encode(happening: Happening, order: int) -> bytes:

@@ -7,12 +7,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.waiting import until
 
-from spincycle.coalescing import Coalescer
-from spincycle.config import ConfigError, MetricsConfig
+from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import DatabaseUnavailable
 from spincycle.metrics.exposition import Exposition
-from spincycle.metrics.figures import Figures
+from spincycle.metrics.registry import Figures
 from spincycle.metrics.serving import served
+from spincycle.runtime.config import ConfigError, MetricsConfig
 
 
 def read(text: bytes) -> dict[tuple[str, ...], float]:

@@ -9,24 +9,25 @@ import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.errors import CursorTooOld, DatabaseUnavailable
-from spincycle.request_manager import catch_up_round, missed, watch
-from spincycle.request_manager import catching_up as module
-from spincycle.request_manager.catch_up_round import Round
-from spincycle.request_manager.catching_up import CatchingUp, Stores
-from spincycle.request_manager.cursor import Cursor
-from spincycle.request_manager.feeds import Feeds
-from spincycle.request_manager.hub import Hub
-from spincycle.request_manager.missed import Changed
-from spincycle.request_manager.model import Request, RequestFilter
-from spincycle.request_manager.shared_snapshots import SharedSnapshots
-from spincycle.request_manager.store import RequestStore
-from spincycle.request_manager.told import Change, request_change
-from spincycle.request_manager.views import View, Views
-from spincycle.request_manager.watch import Watch
-from spincycle.request_manager.watch_options import WatchOptions
-from spincycle.request_manager.watcher import Mark, Watcher
+from spincycle.model.state import State
+from spincycle.request_manager.storage.model import Request, RequestFilter
+from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.watch import catch_up as module
+from spincycle.request_manager.watch import catch_up_round, missed
+from spincycle.request_manager.watch import subscriptions as watch
+from spincycle.request_manager.watch.catch_up import CatchingUp, Stores
+from spincycle.request_manager.watch.catch_up_round import Round
+from spincycle.request_manager.watch.cursor import Cursor
+from spincycle.request_manager.watch.events import Change, request_change
+from spincycle.request_manager.watch.hub import Hub
+from spincycle.request_manager.watch.missed import Changed
+from spincycle.request_manager.watch.runner_feeds import Feeds
+from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
+from spincycle.request_manager.watch.snapshots import View, Views
+from spincycle.request_manager.watch.subscriber_queue import Mark, Watcher
+from spincycle.request_manager.watch.subscriptions import Watch
+from spincycle.request_manager.watch.watch_options import WatchOptions
 from spincycle.rpc.limits import WITHIN_CLIENTS
-from spincycle.state import State
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 UNTIL = Cursor("1000:1000:", {})

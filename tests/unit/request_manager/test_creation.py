@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from spincycle.job_chain import JobChain, Value
-from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.creation import Built, Creation, Wish
-from spincycle.request_manager.dispatch import Dispatcher
-from spincycle.request_manager.model import Assigned, NewRequest
-from spincycle.request_manager.store import RequestStore
+from spincycle.model.job_chain import JobChain, Value
+from spincycle.request_manager.requests.create import Built, Creation, Wish
+from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.model import Assigned, NewRequest
+from spincycle.request_manager.storage.store import RequestStore
 
 
 class World:

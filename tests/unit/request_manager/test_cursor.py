@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spincycle.errors import InvalidInput
-from spincycle.request_manager.cursor import Cursor, read_cursor, read_named_cursor
+from spincycle.request_manager.watch.cursor import Cursor, read_cursor, read_named_cursor
 
 
 @pytest.mark.parametrize("seen", ["10:10:", "10:14:10,12"])

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from spincycle.errors import RunnerFull, RunnerUnreachable, SpinCycleError
-from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.dispatch import Dispatcher, DispatchPolicy
-from spincycle.request_manager.model import Assigned, Requirements
-from spincycle.request_manager.runner_client import Answer
-from spincycle.state import State
+from spincycle.model.state import State
+from spincycle.request_manager.runners.client import Answer
+from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy
+from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.model import Assigned, Requirements
 
 POLICY = DispatchPolicy()
 

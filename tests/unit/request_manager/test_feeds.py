@@ -4,8 +4,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import cast
 
-from spincycle.request_manager.feeds import Feeds
-from spincycle.request_manager.runners import RunnerDirectory
+from spincycle.request_manager.runners.directory import RunnerDirectory
+from spincycle.request_manager.watch.runner_feeds import Feeds
 
 
 async def test_one_who_goes_before_streams_have_begun_leaves_no_task_behind() -> None:

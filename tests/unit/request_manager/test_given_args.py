@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from spincycle.request_manager.given_args import MADE_AT_ONCE, MANY_BYTES, LargeArgs
+from spincycle.request_manager.requests.given_args import MADE_AT_ONCE, MANY_BYTES, LargeArgs
 
 
 async def test_few_requests_with_large_arguments_are_made_at_once_and_small_ones_never_wait() -> (

@@ -7,15 +7,15 @@ from typing import cast
 import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
-from spincycle.request_manager.change_store import ChangeStore
-from spincycle.request_manager.changes import Changes, Listener
-from spincycle.request_manager.feeds import Feeds
-from spincycle.request_manager.hub import Hub
-from spincycle.request_manager.model import Request
-from spincycle.request_manager.views import View, Views
-from spincycle.request_manager.watcher import Watcher
-from spincycle.revision import ended, revision_of
-from spincycle.state import State
+from spincycle.model.revision import ended, revision_of
+from spincycle.model.state import State
+from spincycle.request_manager.storage.change_bus import Changes, Listener
+from spincycle.request_manager.storage.change_store import ChangeStore
+from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.watch.hub import Hub
+from spincycle.request_manager.watch.runner_feeds import Feeds
+from spincycle.request_manager.watch.snapshots import View, Views
+from spincycle.request_manager.watch.subscriber_queue import Watcher
 
 
 class AllKnown:

@@ -12,7 +12,7 @@ import pytest
 from tests.waiting import until
 
 from spincycle.errors import InvalidInput, LintBusy, LintTooExpensive
-from spincycle.request_manager.lint_workers import LintLimits, LintWorkers
+from spincycle.request_manager.requests.lint_workers import LintLimits, LintWorkers
 from spincycle.spec import Severity, Source
 from spincycle.spec.finding import MOST_FINDINGS
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from spincycle.request_manager.changes import Changes
-from spincycle.request_manager.recovery import RecoveryPolicy
-from spincycle.request_manager.reports import Presence
-from spincycle.request_manager.runner_store import Registration, SignOfLife, Stored, Wishes
-from spincycle.request_manager.silence import Heartbeat, Silence, SilenceMonitor
+from spincycle.request_manager.runners.recovery import RecoveryPolicy
+from spincycle.request_manager.runners.reports import Presence
+from spincycle.request_manager.runners.silence import Heartbeat, Silence, SilenceMonitor
+from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.runner_store import Registration, SignOfLife, Stored, Wishes
 
 RUNNER = Registration("r", "here:1", 0, 0, (), "")
 SIGN = SignOfLife("r", 0, 0, draining=False, leaving=False, behind=0.0)

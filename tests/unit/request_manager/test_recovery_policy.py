@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spincycle.request_manager.recovery import RecoveryPolicy
+from spincycle.request_manager.runners.recovery import RecoveryPolicy
 
 POLICY = RecoveryPolicy(interval=1.0, silence=8.0)
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from spincycle.request_manager.model import Requirements, Runner
-from spincycle.request_manager.recovery import RecoveryPolicy
-from spincycle.request_manager.runners import RunnerDirectory
-from spincycle.request_manager.silence import Heartbeat, SilenceMonitor
+from spincycle.request_manager.runners.directory import RunnerDirectory
+from spincycle.request_manager.runners.recovery import RecoveryPolicy
+from spincycle.request_manager.runners.silence import Heartbeat, SilenceMonitor
+from spincycle.request_manager.storage.model import Requirements, Runner
 
 
 class Known:

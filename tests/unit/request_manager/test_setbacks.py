@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spincycle.request_manager.setbacks import losses, wait_after
+from spincycle.request_manager.runners.crash_backoff import losses, wait_after
 
 
 @pytest.mark.parametrize(

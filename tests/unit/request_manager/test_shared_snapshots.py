@@ -8,12 +8,12 @@ import pytest
 from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.errors import ServiceUnavailable
-from spincycle.request_manager import shared_snapshots as module
-from spincycle.request_manager.model import Request
-from spincycle.request_manager.shared_snapshots import SharedSnapshots, Wanted
-from spincycle.request_manager.views import View, Views
-from spincycle.revision import ended
-from spincycle.state import State
+from spincycle.model.revision import ended
+from spincycle.model.state import State
+from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.watch import shared_snapshots as module
+from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots, Wanted
+from spincycle.request_manager.watch.snapshots import View, Views
 
 END = ended(1)
 

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from spincycle.request_manager.silence import (
+from spincycle.request_manager.runners.silence import (
     Heartbeat,
     LiveRunner,
     Silence,

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.mounted import mount
 from tests.waiting import until
 
-from spincycle.request_manager.spec_keeper import SpecKeeper
+from spincycle.request_manager.requests.spec_repository import SpecKeeper
 
 INTERVAL = 0.01
 JOB_TYPES = frozenset({"noop"})

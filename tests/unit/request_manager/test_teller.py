@@ -10,15 +10,15 @@ from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.errors import ServiceUnavailable
 from spincycle.internal.v1 import job_event_pb2
-from spincycle.request_manager.feeds import Feeds
-from spincycle.request_manager.model import Request
-from spincycle.request_manager.teller import Teller
-from spincycle.request_manager.told import Change
-from spincycle.request_manager.tracked import Tracked
-from spincycle.request_manager.views import View, Views
-from spincycle.request_manager.watcher import Watcher
-from spincycle.revision import BEGUN_STEP, ended, number_of, revision_of
-from spincycle.state import State
+from spincycle.model.revision import BEGUN_STEP, ended, number_of, revision_of
+from spincycle.model.state import State
+from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.watch.events import Change
+from spincycle.request_manager.watch.runner_feeds import Feeds
+from spincycle.request_manager.watch.sequencer import Teller
+from spincycle.request_manager.watch.snapshots import View, Views
+from spincycle.request_manager.watch.subscriber_queue import Watcher
+from spincycle.request_manager.watch.tracked_request import Tracked
 from spincycle.v1 import job_log_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from spincycle.errors import ShuttingDown, WatcherTooSlow
-from spincycle.request_manager import watcher as module
-from spincycle.request_manager.model import Request, RequestFilter
-from spincycle.request_manager.told import Change, cursor_alone, matches, request_change
-from spincycle.request_manager.watcher import Watcher
-from spincycle.state import State
+from spincycle.model.state import State
+from spincycle.request_manager.storage.model import Request, RequestFilter
+from spincycle.request_manager.watch import subscriber_queue as module
+from spincycle.request_manager.watch.events import Change, cursor_alone, matches, request_change
+from spincycle.request_manager.watch.subscriber_queue import Watcher
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 

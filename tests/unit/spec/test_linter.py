@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from spincycle.cli.lint import lint_command
+from spincycle.admin.lint import lint_command
 
 if TYPE_CHECKING:
     from pathlib import Path

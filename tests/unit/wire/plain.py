@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from spincycle.job_chain import Backoff, Job, JobChain, ParallelLimit, SuspendedJobChain, Value
-from spincycle.journal_entry import JournalEntry
-from spincycle.state import State
+from spincycle.model.job_chain import (
+    Backoff,
+    Job,
+    JobChain,
+    ParallelLimit,
+    SuspendedJobChain,
+    Value,
+)
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 
 numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 scalars = st.none() | st.booleans() | numbers | st.text()

@@ -7,8 +7,8 @@ from hypothesis import given
 from tests.unit.wire.plain import chains, jobs, suspended_chains
 
 from spincycle.errors import InvalidChain
-from spincycle.job_chain import Job, JobChain, SuspendedJobChain
-from spincycle.state import State
+from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.model.state import State
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.chain import (
     decode_chain,

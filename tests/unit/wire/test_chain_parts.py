@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.wire.plain import chains, suspended_chains
 
 from spincycle.errors import InvalidChain
-from spincycle.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain
 from spincycle.v1 import suspended_job_chain_pb2
 from spincycle.wire import chain_parts
 from spincycle.wire.chain import (

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from tests.unit.wire.plain import entries
 
-from spincycle.job_chain import Value
-from spincycle.journal_entry import JournalEntry
-from spincycle.state import State
+from spincycle.model.job_chain import Value
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.state import State
 from spincycle.v1 import job_log_pb2
 from spincycle.wire.journal import decode_entry, encode_entry
 

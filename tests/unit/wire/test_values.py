@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.wire.plain import values
 
 from spincycle.internal.v1.runner_coordination_service_pb2 import ReportRequest
-from spincycle.job_chain import VALUE_DEPTH, Value
+from spincycle.model.job_chain import VALUE_DEPTH, Value
 from spincycle.wire.values import from_struct, from_value, to_struct, to_value
 
 

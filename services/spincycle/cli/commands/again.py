@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_id, complete_job
+from spincycle.cli.completion import complete_id, complete_job
 from spincycle.cli.jobs import job_ids
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import Problem
 from spincycle.cli.session import Session, with_session
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
+    from spincycle.cli.transport.backend import Backend
     from spincycle.v1 import request_pb2
 
 

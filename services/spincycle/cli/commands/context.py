@@ -12,9 +12,9 @@ from spincycle.cli.commands import COMMANDS
 from spincycle.cli.config_files import Contexts, load_file, load_files, save_file
 from spincycle.cli.options import SpincCommand, given_options
 from spincycle.cli.problem import Problem
+from spincycle.cli.render.table import Column, table
+from spincycle.cli.render.terminal import Terminal
 from spincycle.cli.settings import config_paths
-from spincycle.cli.table import Column, table
-from spincycle.cli.terminal import Terminal
 
 _COLUMNS = (
     Column("", 1),
@@ -66,7 +66,7 @@ def list_command(context: click.Context) -> None:
         click.echo("".join(f"{name}\n" for name in files.contexts), nl=False)
         return
     if output != "table":
-        from spincycle.cli.machine import dump
+        from spincycle.cli.render.machine import dump
 
         click.echo(dump({"current": files.current, "contexts": {**files.contexts}}, output))
         return

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_id
+from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import Session, with_session
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.v1 import request_manager_service_pb2, request_pb2
@@ -79,6 +79,6 @@ def explain_command(session: Session, request_id: str) -> None:
 def _explanation(
     answer: request_manager_service_pb2.ExplainResponse, width: int | None
 ) -> list[str]:
-    from spincycle.cli.layout import explain_lines
+    from spincycle.cli.render.layout import explain_lines
 
     return explain_lines(answer, width)

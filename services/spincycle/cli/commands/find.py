@@ -51,7 +51,7 @@ def find_command(session: Session, filters: tuple[str, ...]) -> None:
 
     Example: spinc find type=rolling-restart states=fail,stopped since=24h
     """  # noqa: D301 # click takes the backspace as "keep these lines"
-    from spincycle.cli.layout import find_lines
+    from spincycle.cli.render.layout import find_lines
 
     search = parse_filters(filters)
     found = session.ask(lambda services: services.find(search.message(), search.limit))

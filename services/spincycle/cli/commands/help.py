@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_topic
+from spincycle.cli.completion import complete_topic
 from spincycle.cli.options import HELP, SpincCommand, given_options
 from spincycle.cli.problem import Problem
+from spincycle.cli.render.terminal import Terminal
+from spincycle.cli.render.text import hanging
 from spincycle.cli.session import Session, with_session
-from spincycle.cli.terminal import Terminal
-from spincycle.cli.text import hanging
 
 _FLAGS = {
     "--addr": HELP["addr"],
@@ -91,7 +91,7 @@ def help_command(context: click.Context, topic: str | None) -> None:
 @click.argument("name")
 @with_session
 def _request_help(session: Session, name: str) -> None:
-    from spincycle.cli.layout import arg_lines
+    from spincycle.cli.render.layout import arg_lines
     from spincycle.cli.specs import spec_named
 
     spec = spec_named(session.ask(lambda services: services.specs()), name)
@@ -117,7 +117,7 @@ def version_command(context: click.Context) -> None:
 
     Example: spinc version
     """
-    from spincycle.version import VERSION
+    from spincycle.runtime.version import VERSION
 
     output = given_options(context).get("output", "table")
     if output == "table":
@@ -125,6 +125,6 @@ def version_command(context: click.Context) -> None:
     elif output == "name":
         click.echo(VERSION)
     else:
-        from spincycle.cli.machine import dump
+        from spincycle.cli.render.machine import dump
 
         click.echo(dump({"version": VERSION}, output))

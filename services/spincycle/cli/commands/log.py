@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spincycle.cli.backend import EntryFilter
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_id, complete_job
+from spincycle.cli.completion import complete_id, complete_job
 from spincycle.cli.jobs import job_ids
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import Session, with_session
-from spincycle.state import State
+from spincycle.cli.transport.backend import EntryFilter
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
-    from spincycle.cli.printed import JobOutput
+    from spincycle.cli.render.printed import JobOutput
+    from spincycle.cli.transport.backend import Backend
     from spincycle.v1 import job_log_pb2
 
 
@@ -87,7 +87,7 @@ async def _followed(
     if job:
         await _ensure_known(services, request_id, job)
     from spincycle.cli.following import entries_to_the_end
-    from spincycle.cli.printed import JobOutput
+    from spincycle.cli.render.printed import JobOutput
 
     shown = _Followed(session)
     # Whether a try fails is not known while it runs, and a name names what has ended.
@@ -105,8 +105,8 @@ class _Followed:
     """Prints output and entries as they come, two dashes before and after each entry."""
 
     def __init__(self, session: Session) -> None:
-        from spincycle.cli.printed_lines import PrintedLines
-        from spincycle.cli.text import one_line
+        from spincycle.cli.render.printed_lines import PrintedLines
+        from spincycle.cli.render.text import one_line
 
         self._session = session
         self._lines = PrintedLines(
@@ -158,8 +158,8 @@ def _name(entry: job_log_pb2.JobLog | JobOutput) -> str:
 def _blocks(
     session: Session, entries: list[job_log_pb2.JobLog], with_output: bool = True
 ) -> list[str]:
-    from spincycle.cli.layout import entry_lines
-    from spincycle.cli.text import harmless
+    from spincycle.cli.render.layout import entry_lines
+    from spincycle.cli.render.text import harmless
 
     lines: list[str] = []
     for place, entry in enumerate(entries):

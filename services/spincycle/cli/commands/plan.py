@@ -9,7 +9,7 @@ import click
 
 from spincycle.cli.arguments import check_names, ensure_complete, fill, parse_args
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_args, complete_request
+from spincycle.cli.completion import complete_args, complete_request
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import Session, with_session
 from spincycle.cli.specs import spec_named
@@ -49,7 +49,7 @@ def plan_command(
 
     Example: spinc plan rolling-restart hosts=web1,web2
     """
-    from spincycle.cli.outline import plan_lines
+    from spincycle.cli.render.outline import plan_lines
     from spincycle.v1 import request_manager_service_pb2
 
     given = parse_args(args)
@@ -89,6 +89,6 @@ def _show_differences(session: Session, changes: list[str]) -> None:
     if session.output in {"table", "name"}:
         session.terminal.lines(changes or ["nothing differs"])
         return
-    from spincycle.cli.machine import dump
+    from spincycle.cli.render.machine import dump
 
     session.terminal.line(dump([*changes], session.output))

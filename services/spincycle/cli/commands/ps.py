@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_id
+from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import Session, with_session
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
+    from spincycle.cli.transport.backend import Backend
     from spincycle.v1 import request_manager_service_pb2
 
 
@@ -56,7 +56,7 @@ def _show(session: Session, answer: request_manager_service_pb2.GetRunningRespon
 
 
 def _lines(session: Session, answer: request_manager_service_pb2.GetRunningResponse) -> list[str]:
-    from spincycle.cli.layout import ps_lines
+    from spincycle.cli.render.layout import ps_lines
 
     return ps_lines(answer.status, time.time(), session.terminal.table_width)
 
@@ -64,8 +64,8 @@ def _lines(session: Session, answer: request_manager_service_pb2.GetRunningRespo
 async def _again_and_again(
     session: Session, services: Backend, request_id: str, interval: float
 ) -> None:
-    from spincycle.cli.painter import Painter
-    from spincycle.cli.tree import Line
+    from spincycle.cli.render.painter import Painter
+    from spincycle.cli.render.tree import Line
 
     if session.output != "table" or not session.terminal.is_live:
         while True:

@@ -7,11 +7,11 @@ import time
 import click
 
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_id
+from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import NO_ANSWER
 from spincycle.cli.session import Session, answering, with_session
-from spincycle.state import LIVE, State
+from spincycle.model.state import LIVE, State
 
 
 @click.command("status", cls=SpincCommand, short_help=COMMANDS["status"].summary)
@@ -22,7 +22,7 @@ def status_command(session: Session, request_id: str) -> None:
 
     Example: spinc status dc2c0938di121n1t4i90
     """
-    from spincycle.cli.layout import status_lines
+    from spincycle.cli.render.layout import status_lines
 
     request = session.ask(lambda services: services.get(request_id))
     session.show(
@@ -40,7 +40,7 @@ def info_command(session: Session, request_id: str) -> None:
 
     Example: spinc info dc2c0938di121n1t4i90
     """
-    from spincycle.cli.layout import info_lines
+    from spincycle.cli.render.layout import info_lines
 
     request = session.ask(lambda services: services.get(request_id))
     session.show(

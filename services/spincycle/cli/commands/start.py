@@ -18,14 +18,14 @@ from spincycle.cli.arguments import (
     without_defaults,
 )
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_args, complete_request
+from spincycle.cli.completion import complete_args, complete_request
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import Problem
 from spincycle.cli.session import Session, with_session
 from spincycle.cli.specs import spec_named
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
     from spincycle.v1 import request_pb2, spec_pb2
 
 
@@ -113,8 +113,8 @@ def _completed(
     open_questions = lacking if given or not asks else list(spec.args)
     if not open_questions:
         return given
+    from spincycle.cli.history import Remembered, state_file
     from spincycle.cli.prompt import Prompt
-    from spincycle.cli.remembered import Remembered, state_file
 
     prompt = Prompt(session.terminal)
     earlier = Remembered(state_file(os.environ))
@@ -126,8 +126,8 @@ def _completed(
 
 def _confirmed(session: Session, spec: spec_pb2.RequestSpec, wanted: dict[str, Value]) -> str:
     """Show what would be done and ask for the ok; answer the hash of what was shown."""
-    from spincycle.cli.outline import plan_lines
     from spincycle.cli.prompt import Prompt
+    from spincycle.cli.render.outline import plan_lines
     from spincycle.v1 import request_manager_service_pb2
 
     asked = request_manager_service_pb2.PlanRequest(type=spec.name)
@@ -148,7 +148,7 @@ def _confirmed(session: Session, spec: spec_pb2.RequestSpec, wanted: dict[str, V
 
 
 def _remember(spec: spec_pb2.RequestSpec, wanted: dict[str, Value]) -> None:
-    from spincycle.cli.remembered import Remembered, state_file
+    from spincycle.cli.history import Remembered, state_file
 
     open_args = {arg.name for arg in spec.args if not arg.secret}
     Remembered(state_file(os.environ)).keep(

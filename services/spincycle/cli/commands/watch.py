@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completing import complete_id
+from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import INTERRUPTED, NO_ANSWER
 from spincycle.cli.session import Session, answering, with_session
 
 if TYPE_CHECKING:
-    from spincycle.cli.backend import Backend
-    from spincycle.state import State
+    from spincycle.cli.transport.backend import Backend
+    from spincycle.model.state import State
 
 
 @click.command("watch", cls=SpincCommand, short_help=COMMANDS["watch"].summary)
@@ -62,8 +62,8 @@ async def _print_events(
 ) -> State:
     from spincycle.cli.following import entries_to_the_end, watch_events
     from spincycle.cli.live_request import LiveRequest
-    from spincycle.cli.merging import merged
-    from spincycle.cli.printed import JobOutput
+    from spincycle.cli.render.printed import JobOutput
+    from spincycle.cli.transport.merging import merged
     from spincycle.v1 import request_event_pb2
 
     live, last = LiveRequest(request_id), request_event_pb2.RequestEvent()

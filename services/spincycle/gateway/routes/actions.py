@@ -8,8 +8,8 @@ from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import IDEMPOTENCY_KEY, LARGE, ONE, created, with_url
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.extras import (
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.extras import (
     EXPLANATION,
     LINT_REQUEST,
     LINTED,
@@ -21,8 +21,8 @@ from spincycle.gateway.translate.extras import (
     SKIP_REQUEST,
     WATCHED_REQUEST,
 )
-from spincycle.gateway.translate.messages import CREATED_REQUEST
-from spincycle.off_loop import off_loop
+from spincycle.rest_codec.messages import CREATED_REQUEST
+from spincycle.runtime.off_loop import off_loop
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_pb2, spec_service_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub

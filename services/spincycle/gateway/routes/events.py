@@ -13,11 +13,11 @@ from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.filters import parse_filter
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import FILTERS, LARGE, ONE, with_url
-from spincycle.gateway.translate.encoding import to_part
-from spincycle.gateway.translate.extras import EVENT
-from spincycle.gateway.translate.messages import ERROR
-from spincycle.off_loop import off_loop
+from spincycle.rest_codec.encoding import to_part
+from spincycle.rest_codec.extras import EVENT
+from spincycle.rest_codec.messages import ERROR
 from spincycle.rpc.status import to_message
+from spincycle.runtime.off_loop import off_loop
 from spincycle.v1 import request_event_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub

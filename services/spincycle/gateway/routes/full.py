@@ -9,10 +9,10 @@ from spincycle.gateway.paging import Page, joined
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import FILTERS, LARGE
 from spincycle.gateway.routes.running import REQUEST_ID
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
-from spincycle.gateway.translate.tables import ListOf
-from spincycle.off_loop import off_loop
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
+from spincycle.rest_codec.tables import ListOf
+from spincycle.runtime.off_loop import off_loop
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import spec_service_pb2, status_pb2

@@ -7,7 +7,7 @@ import asyncio
 from spincycle.gateway.backends import Backends
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.router import Route
-from spincycle.gateway.translate.encoding import to_text
+from spincycle.rest_codec.encoding import to_text
 
 
 class HealthRoutes:

@@ -11,11 +11,11 @@ from spincycle.gateway.exchange import Answer, Call, nothing
 from spincycle.gateway.failures import HttpError
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.running import REQUEST_ID, version_route
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.messages import JOB_CHAIN, JOB_STATUS, SUSPENDED_JOB_CHAIN
-from spincycle.gateway.translate.tables import ListOf
 from spincycle.internal.v1 import job_runner_service_pb2 as jr
 from spincycle.internal.v1.job_runner_service_pb2_grpc import JobRunnerServiceStub
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.messages import JOB_CHAIN, JOB_STATUS, SUSPENDED_JOB_CHAIN
+from spincycle.rest_codec.tables import ListOf
 from spincycle.rpc.status import from_message
 from spincycle.v1 import status_pb2
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from spincycle.batching.byte_lru import RecentBytes
 from spincycle.gateway.backends import Backend
+from spincycle.gateway.deduplicated_calls import RawReads
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.paging import Page, joined
-from spincycle.gateway.raw_reads import RawReads
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import LARGE, ONE, TEXT_BYTES
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.messages import JOB_LOG
-from spincycle.gateway.translate.tables import ListOf
-from spincycle.off_loop import off_loop
-from spincycle.recent import RecentBytes
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.messages import JOB_LOG
+from spincycle.rest_codec.tables import ListOf
+from spincycle.runtime.off_loop import off_loop
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 

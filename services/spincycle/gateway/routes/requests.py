@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from spincycle.batching.byte_lru import RecentBytes
 from spincycle.errors import ChainTooLarge, InvalidInput, SpinCycleError
 from spincycle.gateway.backends import Backend
 from spincycle.gateway.decode import decode
+from spincycle.gateway.deduplicated_calls import RawReads
 from spincycle.gateway.exchange import Answer, Call, nothing
 from spincycle.gateway.filters import parse_filter, parse_number
 from spincycle.gateway.paging import Page, joined
-from spincycle.gateway.raw_reads import RawReads
 from spincycle.gateway.router import Parameter, Route
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.messages import (
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.messages import (
     CREATE_REQUEST,
     CREATED_REQUEST,
     JOB_CHAIN,
@@ -21,10 +22,9 @@ from spincycle.gateway.translate.messages import (
     REQUEST,
     REQUEST_SPEC,
 )
-from spincycle.gateway.translate.tables import ListOf
-from spincycle.off_loop import off_loop
-from spincycle.recent import RecentBytes
+from spincycle.rest_codec.tables import ListOf
 from spincycle.rpc.address import is_unix
+from spincycle.runtime.off_loop import off_loop
 from spincycle.v1 import job_chain_pb2, request_pb2, spec_service_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub

@@ -16,18 +16,18 @@ from spincycle.gateway.decode import decode
 from spincycle.gateway.exchange import Answer, Call, nothing
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import ONE
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.messages import (
-    FINISH_REQUEST,
-    JOB_LOG,
-    REQUEST_PROGRESS,
-    SUSPENDED_JOB_CHAIN,
-)
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceStub,
+)
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.messages import (
+    FINISH_REQUEST,
+    JOB_LOG,
+    REQUEST_PROGRESS,
+    SUSPENDED_JOB_CHAIN,
 )
 from spincycle.rpc.status import from_message
 from spincycle.v1 import request_manager_service_pb2 as rm

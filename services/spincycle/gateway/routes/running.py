@@ -6,12 +6,12 @@ from spincycle.gateway.backends import Backend
 from spincycle.gateway.exchange import Answer, Call
 from spincycle.gateway.filters import parse_number
 from spincycle.gateway.router import Parameter, Route
-from spincycle.gateway.translate.encoding import to_text
-from spincycle.gateway.translate.messages import RUNNING_STATUS
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.messages import RUNNING_STATUS
+from spincycle.runtime.version import VERSION
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import status_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
-from spincycle.version import VERSION
 
 PLAIN_TEXT = "text/plain; charset=UTF-8"
 REQUEST_ID = Parameter("requestId", "only jobs of this request")

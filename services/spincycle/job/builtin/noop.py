@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spincycle.job.job import Job, Return
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 
 class Noop(Job):

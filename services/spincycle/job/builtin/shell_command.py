@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from spincycle.job.bounded_output import BoundedOutput
 from spincycle.job.errors import ArgNotSet, WrongArgType
 from spincycle.job.job import Job, Return
-from spincycle.state import State
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 KILL_AFTER = 5.0
 """Seconds that a program has to end after TERM before it gets KILL."""

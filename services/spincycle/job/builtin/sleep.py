@@ -6,13 +6,13 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from spincycle.duration import parse_duration
 from spincycle.job.errors import ArgNotSet, JobError, WrongArgType
 from spincycle.job.job import Job, Return
-from spincycle.state import State
+from spincycle.model.duration import parse_duration
+from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.job_chain import Value
+    from spincycle.model.job_chain import Value
 
 
 class Sleep(Job):

@@ -1,0 +1,1 @@
+"""Concurrent callers that share one write, one read or one cached value."""

@@ -1,0 +1,1 @@
+"""What spinc prints: tables, trees, plans, live views, JSON and YAML."""

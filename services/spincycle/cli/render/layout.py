@@ -1,0 +1,260 @@
+"""The tables and blocks of the original, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING
+
+from spincycle.cli.render.table import Column, fits, table
+from spincycle.cli.render.text import hanging, head, one_line
+from spincycle.cli.render.times import clock, clock_and_age, local_nanoseconds, runtime, seconds
+from spincycle.cli.values import args_text, plain, shown
+from spincycle.model.duration import format_duration
+from spincycle.model.state import State
+
+if TYPE_CHECKING:
+    from spincycle.v1 import (
+        job_log_pb2,
+        request_manager_service_pb2,
+        request_pb2,
+        spec_pb2,
+        status_pb2,
+    )
+
+_REQUIRED = frozenset({"required"})
+_GIVEN = frozenset({"required", "optional"})
+
+FIND = (
+    Column("ID", 20, squeezed=True),
+    Column("REQUEST", 40, squeezed=True, least=8),
+    Column("USER", 16, squeezed=True, least=4),
+    Column("STATE", 9, squeezed=True),
+    Column("CREATED", 23),
+    Column("STARTED", 23),
+    Column("FINISHED", 23),
+    Column("JOBS"),
+)
+
+FIND_NARROW = (
+    Column("ID", 20, squeezed=True),
+    Column("REQUEST", 40, squeezed=True, least=8),
+    Column("USER", 16, squeezed=True, least=4),
+    Column("STATE", 9, squeezed=True),
+    Column("CREATED", 14),
+    Column("JOBS"),
+)
+"""What is left of FIND where the whole does not fit."""
+
+FIND_SMALL = (
+    Column("ID", 20),
+    Column("REQUEST", 40, squeezed=True, least=8),
+    Column("STATE"),
+)
+"""What is left of it where that does not fit, either."""
+
+PS = (
+    Column("REQUEST", 20, squeezed=True, least=8),
+    Column("ID", 20),
+    Column("PRG", 4, right=True, gap=2),
+    Column("USER", 9, squeezed=True, least=4),
+    Column("RUNTIME", 8, least=7),
+    Column("TRY", 3, right=True),
+    Column("JOB", 22, squeezed=True, least=10),
+    Column("STATUS"),
+)
+
+PS_SMALL = (
+    Column("ID", 20),
+    Column("PRG", 4, right=True),
+    Column("JOB", 22, squeezed=True, least=8),
+    Column("STATUS"),
+)
+"""What is left of PS where the whole does not fit."""
+
+_LABELS = 10
+"""Columns of the labels of `status` and `info`."""
+
+_LEAST_STATUS = 12
+"""Columns for what a job says of itself without which PS counts as too wide."""
+
+
+def state_name(number: int) -> str:
+    """Name of a state as the original has it; UNKNOWN for a number that has none."""
+    try:
+        return State(number).name
+    except ValueError:
+        return State.UNKNOWN.name
+
+
+def percent(request: request_pb2.Request) -> str:
+    """Share of the request's jobs that are complete, as `38%`; 0% if it has no jobs."""
+    return f"{100 * request.finished_jobs / max(request.total_jobs, 1):.0f}%"
+
+
+def status_lines(request: request_pb2.Request, now: float, width: int | None = None) -> list[str]:
+    """What `spinc status` prints."""
+    lines = [
+        _labelled("state", state_name(request.state)),
+        _labelled("progress", percent(request)),
+        _labelled("runtime", runtime(request, now)),
+        _labelled("request", request.type),
+        _labelled("caller", request.user),
+        _labelled("args", args_text(request.args, _REQUIRED)),
+    ]
+    if request.reason:
+        lines.append(_labelled("reason", one_line(request.reason)))
+    if request.error.message:
+        lines.append(_labelled("error", one_line(request.error.message)))
+    return _within(lines, width)
+
+
+def info_lines(request: request_pb2.Request, now: float, width: int | None = None) -> list[str]:
+    """What `spinc info` prints."""
+    lines = [
+        _labelled("id", request.id),
+        _labelled("request", request.type),
+        _labelled("caller", request.user),
+        _labelled("created", clock_and_age(seconds(request, "created_at"), now)),
+        _labelled("started", clock_and_age(seconds(request, "started_at"), now)),
+        _labelled("finished", clock_and_age(seconds(request, "finished_at"), now)),
+        _labelled("state", state_name(request.state)),
+        _labelled("host", request.runner_address),
+        _labelled("jobs", f"{request.total_jobs} ({request.finished_jobs} complete)"),
+        _labelled("args", args_text(request.args, _GIVEN)),
+    ]
+    further = {
+        "priority": str(request.priority) if request.priority else "",
+        "rerun of": request.rerun_of,
+        "reason": one_line(request.reason),
+        "error": one_line(request.error.message),
+    }
+    lines += [_labelled(label, text) for label, text in further.items() if text]
+    return _within(lines, width)
+
+
+def _within(lines: Iterable[str], width: int | None) -> list[str]:
+    return [part for line in lines for part in hanging(line, _LABELS, width)]
+
+
+def _labelled(label: str, text: str) -> str:
+    return f"{label:>{_LABELS - 2}}: {text}"
+
+
+def find_lines(
+    requests: Iterable[request_pb2.Request],
+    zone: tzinfo | None = UTC,
+    width: int | None = None,
+) -> list[str]:
+    """What `spinc find` prints; some columns give way where the terminal is narrow."""
+
+    def moment(request: request_pb2.Request, field: str) -> str:
+        found = seconds(request, field)
+        return "N/A" if found is None else clock(found, zone)
+
+    rows = [
+        [
+            request.id,
+            request.type,
+            request.user,
+            state_name(request.state),
+            moment(request, "created_at"),
+            moment(request, "started_at"),
+            moment(request, "finished_at"),
+            f"{request.finished_jobs} / {request.total_jobs}",
+        ]
+        for request in requests
+    ]
+    if width is None or fits(FIND, rows, width):
+        return table(FIND, rows, width)
+    brief = [[*row[:4], row[4].partition("-")[2].rpartition(" ")[0], row[7]] for row in rows]
+    if fits(FIND_NARROW, brief, width):
+        return table(FIND_NARROW, brief, width)
+    return table(FIND_SMALL, [[row[0], row[1], row[3]] for row in rows], width)
+
+
+def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = None) -> list[str]:
+    """What `spinc ps` prints."""
+    rows: list[list[str]] = []
+    for job in status.jobs:
+        request = status.requests.get(job.request_id)
+        started = seconds(job, "started_at")
+        rows.append(
+            [
+                request.type if request else "unknown",
+                job.request_id,
+                percent(request) if request and request.total_jobs else "0",
+                request.user if request else "",
+                _ran(now - started, width) if started is not None else "",
+                str(getattr(job, "try")),
+                job.name,
+                job.status,
+            ]
+        )
+    if width is None or fits(
+        PS, [[*row[:-1], head(row[-1], _LEAST_STATUS)] for row in rows], width
+    ):
+        return table(PS, rows, width)
+    return table(PS_SMALL, [[row[1], row[2], row[6], row[7]] for row in rows], width)
+
+
+def _ran(span: float, width: int | None) -> str:
+    whole = format_duration(span)
+    # On a terminal hours and minutes fit the column, and are enough.
+    return whole if width is None or "h" not in whole else whole.partition("m")[0] + "m"
+
+
+def entry_lines(entry: job_log_pb2.JobLog, with_output: bool = True) -> list[str]:
+    """One journal entry as `spinc log` prints it; the last lines hold what the job printed.
+
+    Those are left out without `with_output`.
+    """
+    started, finished = seconds(entry, "started_at"), seconds(entry, "finished_at")
+    ran = (finished - started) if started is not None and finished is not None else 0.0
+    pairs = {
+        "job id": entry.job_id,
+        "job name": entry.name,
+        "job type": entry.type,
+        "state": state_name(entry.state),
+        "exit": str(entry.exit),
+        "error": entry.error,
+        "try": str(getattr(entry, "try")),
+        "runtime": f"{ran:.6f}s",
+        "started": local_nanoseconds(entry.started_at) if started is not None else "N/A",
+        "finished": local_nanoseconds(entry.finished_at) if finished is not None else "N/A",
+    }
+    if with_output:
+        pairs |= {"stdout": entry.stdout, "stderr": entry.stderr}
+    return [f"{label + ':':<10}{text}" for label, text in pairs.items()]
+
+
+def arg_lines(spec: spec_pb2.RequestSpec, width: int | None = None) -> list[str]:
+    """The arguments of a request as `spinc help` lists them: one a line, if there is room."""
+    longest = max((len(arg.name) for arg in spec.args), default=0)
+    lines = [_arg_line(arg, longest) for arg in spec.args]
+    return [part for line in lines for part in hanging(line, longest + 6, width)]
+
+
+def _arg_line(arg: request_pb2.RequestArg, longest: int) -> str:
+    required = arg.type == "required"
+    kind = f" ({arg.value_type})" if arg.value_type not in {"", "string"} else ""
+    default = "" if required else f" (default: {shown(plain(arg.default))})"
+    return f"  {'*' if required else ' '} {arg.name:<{longest}}  {arg.desc}{kind}{default}"
+
+
+EXPLAIN = (
+    Column("JOB", 22, squeezed=True, least=8),
+    Column("ID", 4),
+    Column("WAITS FOR"),
+)
+
+
+def explain_lines(
+    answer: request_manager_service_pb2.ExplainResponse, width: int | None = None
+) -> list[str]:
+    """What `spinc explain` prints."""
+    lines = [_labelled("state", state_name(answer.state))]
+    if answer.waits_for:
+        lines.append(_labelled("waits", one_line(answer.waits_for)))
+    rows = [[job.name, job.job_id, job.message] for job in answer.jobs]
+    return [*lines, *([""] if rows else []), *table(EXPLAIN, rows, width)]

@@ -1,0 +1,98 @@
+"""Messages of the contract as JSON and YAML that programs and people read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+from google.protobuf.descriptor import FieldDescriptor
+
+from spincycle.cli.values import SECRET, plain
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from spincycle.model.job_chain import Value
+
+
+_OUTPUT = "spincycle.v1.JobOutput"
+
+
+def to_plain(message: Message) -> Value:
+    """The message as plain values: camelCase keys, names of states, RFC 3339 times.
+
+    Every field is there, also where it is zero; what is unset is null. Bytes are left out, but
+    for what a job printed, which is text.
+    """
+    if isinstance(message, timestamp_pb2.Timestamp):
+        return message.ToJsonString()
+    if isinstance(message, duration_pb2.Duration):
+        return message.ToJsonString()
+    if isinstance(message, struct_pb2.Value):
+        return plain(message)
+    if isinstance(message, struct_pb2.Struct):
+        return {name: plain(value) for name, value in message.fields.items()}
+    told: dict[str, Value] = {
+        field.camelcase_name: _field(message, field)
+        for field in message.DESCRIPTOR.fields
+        if field.type != FieldDescriptor.TYPE_BYTES
+        and (field.containing_oneof is None or message.HasField(field.name))
+    }
+    if message.DESCRIPTOR.full_name == _OUTPUT:
+        told["data"] = message.data.decode(errors="replace")  # type: ignore[attr-defined] # by its name
+    if told.get("secret") is True and "value" in told:
+        told["value"] = SECRET
+    return told
+
+
+def _field(message: Message, field: Any) -> Value:
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        entry = field.message_type
+        if entry is not None and entry.GetOptions().map_entry:
+            kind = entry.fields_by_name["value"]
+            return {str(key): _single(item, kind) for key, item in sorted(value.items())}
+        return [_single(item, field) for item in value]
+    if field.message_type is not None and not message.HasField(field.name):
+        return None
+    return _single(value, field)
+
+
+def _single(value: Any, field: Any) -> Value:
+    if field.message_type is not None:
+        return to_plain(value)
+    if field.enum_type is not None:
+        return _enum_name(int(value), field)
+    result: Value = value
+    return result
+
+
+def _enum_name(number: int, field: Any) -> str:
+    names = field.enum_type.values_by_number
+    if number not in names:
+        return str(number)
+    prefix = "".join(
+        "_" + letter if letter.isupper() and place else letter
+        for place, letter in enumerate(field.enum_type.name)
+    ).upper()
+    return str(names[number].name).removeprefix(prefix + "_")
+
+
+def dump(data: Value, form: str, unicode: bool = True) -> str:
+    """`data` in the form json or yaml, without the last line feed; escaped without `unicode`."""
+    if form == "json":
+        return json.dumps(data, indent=2, ensure_ascii=not unicode)
+    import yaml
+
+    text: str = yaml.safe_dump(
+        data, sort_keys=False, allow_unicode=unicode, default_flow_style=False
+    )
+    return text.removesuffix("\n")
+
+
+def dump_next(data: Value, form: str, unicode: bool = True) -> str:
+    """`data` as one of many: one line of JSON, or one document of YAML."""
+    if form == "json":
+        return json.dumps(data, ensure_ascii=not unicode, separators=(",", ":"))
+    return "---\n" + dump(data, form, unicode)

@@ -1,0 +1,35 @@
+"""A plan as an outline: its figures, then its sequences and jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spincycle.cli.live_request import LiveRequest
+from spincycle.cli.render.tree import ASCII, UNICODE, Picture, draw_tree
+
+if TYPE_CHECKING:
+    from spincycle.cli.render.terminal import Terminal
+    from spincycle.v1 import plan_pb2
+
+
+def plan_lines(plan: plan_pb2.Plan, terminal: Terminal, height: int) -> list[str]:
+    """The plan in at most `height` lines."""
+    live = LiveRequest("")
+    live.type = plan.type
+    live.set_chain(plan.job_chain)
+    picture = Picture(
+        width=terminal.columns if terminal.is_screen else 100,
+        height=height,
+        signs=UNICODE if terminal.unicode else ASCII,
+    )
+    jobs = "1 job" if plan.work_jobs == 1 else f"{plan.work_jobs} jobs"
+    figures = [f"{jobs} to do", f"plan {plan.hash}"]
+    if plan.widest:
+        figures.insert(1, f"up to {plan.widest} at a time")
+    return [
+        f"# {plan.type}: {', '.join(figures)}",
+        *(
+            "".join(terminal.styled(text, style) for text, style in line)
+            for line in draw_tree(live, 0.0, picture, height - 1)
+        ),
+    ]

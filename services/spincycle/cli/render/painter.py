@@ -1,0 +1,62 @@
+"""Lines on a terminal that are painted over in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spincycle.cli.render.terminal import Terminal
+from spincycle.cli.render.tree import Line
+
+_HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
+_CLEAR_SCREEN, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H\x1b[2J", "\x1b[K", "\x1b[J"
+
+
+class Painter:
+    """The last lines of the terminal, as a picture that changes.
+
+    Use it as a context: the cursor is hidden within and shown again whatever happens.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._painted = 0
+        self._size = (0, 0)
+
+    def __enter__(self) -> Painter:
+        self._terminal.out.write(_HIDE)
+        self._terminal.out.flush()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._terminal.out.write(_SHOW)
+        self._terminal.out.flush()
+
+    def paint(self, lines: list[Line]) -> None:
+        """Replace the picture."""
+        out = [self._return()]
+        for line in lines:
+            styled = "".join(self._terminal.styled(text, style) for text, style in line)
+            out.append(f"{styled}{_CLEAR_LINE}\n")
+        out.append(_CLEAR_BELOW)
+        self._painted = len(lines)
+        self._write("".join(out))
+
+    def above(self, lines: Iterable[str]) -> None:
+        """Print lines that stay, above the picture; it is gone until it is painted again."""
+        text = "".join(line + "\n" for line in lines)
+        self._write(f"{self._return()}{_CLEAR_BELOW}{text}")
+        self._painted = 0
+
+    def _return(self) -> str:
+        size = (self._terminal.columns, self._terminal.rows)
+        changed = size != self._size and self._size != (0, 0)
+        self._size = size
+        if changed:
+            # A resized terminal has wrapped the picture anew: where it began is not known.
+            self._painted = 0
+            return _CLEAR_SCREEN
+        return f"\x1b[{self._painted}A\r" if self._painted else ""
+
+    def _write(self, text: str) -> None:
+        self._terminal.out.write(text)
+        self._terminal.out.flush()

@@ -1,0 +1,1 @@
+"""How spinc reaches the services: gRPC, REST and streams that reconnect."""

@@ -1,0 +1,203 @@
+"""JSON over HTTP with the gateway, by the standard library, so that spinc stays small."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPS_PORT, HTTPConnection, HTTPException, HTTPResponse
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from spincycle.cli.problem import Problem
+from spincycle.cli.settings import Settings, Tls
+from spincycle.cli.transport.tls import failure_of_ssl, ssl_context
+from spincycle.errors import (
+    DeadlineExceeded,
+    RemoteError,
+    ServiceUnavailable,
+    SpinCycleError,
+)
+
+GATEWAY = "the gateway"
+
+_SILENCE = 60.0
+"""Seconds without even a comment after which a stream of events counts as broken."""
+
+_REASONS = {
+    401: "UNAUTHENTICATED",
+    404: "REQUEST_NOT_FOUND",
+    409: "INVALID_STATE",
+    410: "CURSOR_TOO_OLD",
+    501: "NOT_YET_THERE",
+    503: "UNAVAILABLE",
+}
+"""What a status stands for in the catalogue; the original's error body does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSentEvent:
+    """One event: its name, the cursor after it, its data."""
+
+    name: str
+    cursor: str
+    data: Any
+
+
+class GatewayClient:
+    """Calls to the gateway at one base URL."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._url = urlsplit(settings.rest)
+        if self._url.scheme not in {"http", "https"} or not self._url.hostname:
+            raise Problem(
+                f'"{settings.rest}" is not the URL of a gateway',
+                "for example http://127.0.0.1:32308",
+            )
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The JSON that the gateway answers; None if it answers nothing.
+
+        Raises:
+            SpinCycleError: the gateway does not answer, or refuses.
+        """
+        return await asyncio.to_thread(self._call, method, path, query, body, headers or {})
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> Any:
+        connection = self._connection(self._settings.timeout)
+        try:
+            return _answer(self._ask(connection, method, path, query, body, headers))
+        finally:
+            connection.close()
+
+    async def events(
+        self, path: str, query: Sequence[tuple[str, str]], cursor: str
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Server-sent events, until the gateway ends the stream.
+
+        Raises:
+            SpinCycleError: the stream could not be begun, or broke.
+        """
+        connection = self._connection(_SILENCE)
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": cursor} if cursor else {})
+        try:
+            response = await asyncio.to_thread(
+                self._ask, connection, "GET", path, query, None, headers
+            )
+            if response.status != 200:
+                _answer(response)
+            name = seen = data = ""
+            while line := await asyncio.to_thread(self._line, response):
+                field, _, value = line.rstrip("\n").partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "id":
+                    seen = value
+                elif field == "data":
+                    data = value
+                elif not field and data:
+                    yield ServerSentEvent(name, seen, json.loads(data))
+                    name = data = ""
+        finally:
+            _hang_up(connection)
+
+    def _line(self, response: HTTPResponse) -> str:
+        try:
+            return response.readline().decode()
+        except (OSError, HTTPException, ValueError):
+            raise self._unavailable()
+
+    def _ask(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> HTTPResponse:
+        target = self._url.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        known = {"Content-Type": "application/json", **headers}
+        if self._settings.token:
+            known["Authorization"] = f"Bearer {self._settings.token}"
+        if self._settings.debug:
+            sys.stderr.write(f"DEBUG {method} {self._settings.rest}{path}\n")
+        try:
+            connection.request(method, target, body, known)
+            return connection.getresponse()
+        except TimeoutError:
+            raise DeadlineExceeded(GATEWAY, self._settings.timeout)
+        except ssl.SSLError as error:
+            raise failure_of_ssl(error, GATEWAY, self._settings.rest)
+        except (OSError, HTTPException):
+            raise self._unavailable()
+
+    def _unavailable(self) -> SpinCycleError:
+        return ServiceUnavailable(GATEWAY, self._settings.rest)
+
+    def _connection(self, timeout: float) -> HTTPConnection:
+        host = self._url.hostname or ""
+        if self._url.scheme == "http":
+            return HTTPConnection(host, self._url.port, timeout=timeout)
+        return TlsConnection(host, self._url.port, timeout, self._settings.tls)
+
+
+def _answer(response: HTTPResponse) -> Any:
+    try:
+        text = response.read()
+        document = json.loads(text) if text.strip() else None
+    except (OSError, HTTPException, ValueError):
+        raise RemoteError("the answer of the gateway is no JSON", reason="INTERNAL")
+    if response.status in {200, 201}:
+        return document
+    message = document.get("message") if isinstance(document, dict) else None
+    raise RemoteError(
+        str(message or f"no response from API, check logs (HTTP status {response.status})"),
+        reason=_REASONS.get(response.status, "REMOTE"),
+        http=response.status,
+    )
+
+
+class TlsConnection(HTTPConnection):
+    """An HTTPS connection that may expect another name than that of the URL."""
+
+    default_port = HTTPS_PORT
+
+    def __init__(self, host: str, port: int | None, timeout: float, tls: Tls | None) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._tls = ssl_context(tls)
+        self._name = (tls.server_name if tls else "") or host
+
+    def connect(self) -> None:
+        """Connect, and speak TLS from then on."""
+        super().connect()
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
+
+
+def _hang_up(connection: HTTPConnection) -> None:
+    """End a connection, also for a thread that still reads from it."""
+    if connection.sock is not None:
+        # It may be gone already.
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()

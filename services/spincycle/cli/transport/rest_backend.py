@@ -1,0 +1,218 @@
+"""The services through the gateway, in the original's payloads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from spincycle.cli.settings import Settings
+from spincycle.cli.transport.backend import EntryFilter
+from spincycle.cli.transport.http_client import GatewayClient
+from spincycle.cli.transport.merging import merged
+from spincycle.cli.transport.rest_chain import completed
+from spincycle.errors import RemoteError
+from spincycle.model.state import State
+from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.extras import (
+    EVENT,
+    EXPLANATION,
+    PLAN,
+    PLAN_REQUEST,
+    WATCHED_REQUEST,
+)
+from spincycle.rest_codec.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
+from spincycle.rest_codec.messages import CREATE_REQUEST, JOB_CHAIN, REQUEST
+from spincycle.v1 import (
+    job_chain_pb2,
+    job_log_pb2,
+    job_output_pb2,
+    plan_pb2,
+    request_event_pb2,
+    request_pb2,
+    spec_pb2,
+    status_pb2,
+)
+from spincycle.v1 import request_manager_service_pb2 as rm
+
+_POLL = 1.0
+"""Seconds between two looks at a journal that is followed."""
+
+_API = "/api/v1"
+_FULL = _API + "/full"
+
+
+class RestBackend:
+    """The gateway at one base URL."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._gateway = GatewayClient(settings)
+
+    async def specs(self) -> list[spec_pb2.RequestSpec]:
+        """See Backend."""
+        found = await self._gateway.call("GET", _FULL + "/request-list")
+        return [FULL_SPEC.decode(one) for one in found]
+
+    async def create(self, wish: rm.CreateRequest) -> request_pb2.Request:
+        """See Backend."""
+        body = to_text(CREATE_REQUEST.encode(wish))
+        return _request(await self._gateway.call("POST", _API + "/requests", body=body))
+
+    async def plan(self, wish: rm.PlanRequest) -> plan_pb2.Plan:
+        """See Backend."""
+        body = to_text(PLAN_REQUEST.encode(wish))
+        plan = PLAN.decode(await self._gateway.call("POST", _API + "/plans", body=body))
+        plan.job_chain.CopyFrom(completed(plan.job_chain))
+        return plan
+
+    async def get(self, request_id: str) -> request_pb2.Request:
+        """See Backend."""
+        return FULL_REQUEST.decode(await self._gateway.call("GET", _one(request_id, _FULL)))
+
+    async def find(
+        self, wanted: request_pb2.RequestFilter, limit: int
+    ) -> list[request_pb2.Request]:
+        """See Backend."""
+        query = [("arg", f"{name}={value}") for name, value in sorted(wanted.args.items())]
+        query += [("state", State(state).name) for state in wanted.states]
+        for name in ("since", "until"):
+            if wanted.HasField(name):
+                query.append((name, getattr(wanted, name).ToJsonString()))
+        plain = {"type": wanted.type, "user": wanted.user, "limit": limit, "offset": wanted.offset}
+        query += [(name, str(value)) for name, value in plain.items() if value]
+        found = await self._gateway.call("GET", _FULL + "/requests", query)
+        return [FULL_REQUEST.decode(one) for one in found]
+
+    async def stop(self, request_id: str, reason: str) -> request_pb2.Request:
+        """See Backend."""
+        query = [("reason", reason)] if reason else []
+        await self._gateway.call("PUT", _one(request_id) + "/stop", query)
+        return await self.get(request_id)
+
+    async def suspend(self, request_id: str, reason: str) -> request_pb2.Request:
+        """See Backend."""
+        body = json.dumps({"reason": reason}).encode()
+        return _request(await self._gateway.call("POST", _one(request_id) + "/suspend", body=body))
+
+    async def resume(self, request_id: str) -> request_pb2.Request:
+        """See Backend."""
+        return _request(await self._gateway.call("POST", _one(request_id) + "/resume"))
+
+    async def rerun(self, request_id: str, job_ids: list[str], key: str) -> request_pb2.Request:
+        """See Backend."""
+        return await self._again(request_id, "rerun", {"jobIds": job_ids}, key)
+
+    async def skip(
+        self, request_id: str, job_id: str, reason: str, key: str
+    ) -> request_pb2.Request:
+        """See Backend."""
+        return await self._again(request_id, "skip", {"jobId": job_id, "reason": reason}, key)
+
+    async def _again(
+        self, request_id: str, verb: str, wish: dict[str, Any], key: str
+    ) -> request_pb2.Request:
+        path, body = f"{_one(request_id)}/{verb}", json.dumps(wish).encode()
+        headers = {"Idempotency-Key": key}
+        return _request(await self._gateway.call("POST", path, body=body, headers=headers))
+
+    async def explain(self, request_id: str) -> rm.ExplainResponse:
+        """See Backend."""
+        return EXPLANATION.decode(await self._gateway.call("GET", _one(request_id) + "/explain"))
+
+    async def running(self, request_id: str) -> rm.GetRunningResponse:
+        """See Backend."""
+        query = [("requestId", request_id)] if request_id else []
+        told = await self._gateway.call("GET", _FULL + "/status/running", query)
+        running = FULL_RUNNING.decode(told)
+        for job in running.status.jobs:
+            _forget_zero_times(job)
+        return running
+
+    async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:
+        """See Backend."""
+        told = await self._gateway.call("GET", _one(request_id) + "/job-chain")
+        return completed(JOB_CHAIN.decode(told))
+
+    async def watch(
+        self, request_id: str, cursor: str, requests_only: bool = False
+    ) -> AsyncIterator[request_event_pb2.RequestEvent]:
+        """See Backend."""
+        wanted = "requestsOnly" if requests_only else "jobChain"
+        async for change in self._events(request_id, [wanted], cursor):
+            yield change
+
+    async def _events(
+        self, request_id: str, wanted: list[str], cursor: str = ""
+    ) -> AsyncIterator[request_event_pb2.RequestEvent]:
+        path, query = _one(request_id) + "/events", [(name, "true") for name in wanted]
+        async for event in self._gateway.events(path, query, cursor):
+            if event.name == "end":
+                return
+            if event.name == "error":
+                raise RemoteError(str(event.data.get("message")), reason="UNAVAILABLE")
+            change = EVENT.decode(event.data)
+            change.cursor = event.cursor
+            for job in (change.job, *change.snapshot.jobs):
+                _forget_zero_times(job)
+            if change.HasField("snapshot") and change.snapshot.HasField("job_chain"):
+                change.snapshot.job_chain.CopyFrom(completed(change.snapshot.job_chain))
+            yield change
+        raise RemoteError("the stream ended", reason="UNAVAILABLE")
+
+    async def entries(
+        self, request_id: str, wanted: EntryFilter
+    ) -> AsyncIterator[job_log_pb2.JobLog]:
+        """See Backend."""
+        query = [("jobId", wanted.job_id)] if wanted.job_id else []
+        flags = {"failed": wanted.failed_only, "withoutOutput": wanted.without_output}
+        query += [(name, "true") for name, wish in flags.items() if wish]
+        for told in await self._gateway.call("GET", _one(request_id, _FULL) + "/log", query):
+            entry = FULL_ENTRY.decode(told)
+            _forget_zero_times(entry)
+            yield entry
+
+    async def tail(
+        self, request_id: str, after_position: int, follow: bool, live_output: bool = False
+    ) -> AsyncIterator[job_log_pb2.JobLog | job_output_pb2.JobOutput]:
+        """See Backend; output is among the events, and the gateway is asked for entries."""
+        if follow and live_output:
+            entries = self.tail(request_id, after_position, follow)
+            async for told in merged(entries, self._output(request_id)):
+                yield told
+            return
+        while True:
+            async for entry in self.entries(request_id, EntryFilter()):
+                if entry.position > after_position:
+                    after_position = entry.position
+                    yield entry
+            if not follow:
+                return
+            await asyncio.sleep(_POLL)
+
+    async def _output(self, request_id: str) -> AsyncIterator[job_output_pb2.JobOutput]:
+        async for event in self._events(request_id, ["requestsOnly", "output"]):
+            if event.HasField("output"):
+                yield event.output
+
+    async def close(self) -> None:
+        """See Backend; each call has a connection of its own."""
+
+
+def _one(request_id: str, base: str = _API) -> str:
+    return f"{base}/requests/{quote(request_id, safe='')}"
+
+
+def _request(told: Any) -> request_pb2.Request:
+    """A request; the fields that the original does not have count where they are told."""
+    request = REQUEST.decode(told)
+    request.MergeFrom(WATCHED_REQUEST.decode(told))
+    request.runner_address = request.runner_address.removeprefix("http://")
+    return request
+
+
+def _forget_zero_times(message: status_pb2.JobStatus | job_log_pb2.JobLog) -> None:
+    for field in ("started_at", "finished_at"):
+        if message.HasField(field) and not getattr(message, field).ToNanoseconds():
+            message.ClearField(field)

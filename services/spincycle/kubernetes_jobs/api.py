@@ -1,0 +1,164 @@
+"""The API server: calls and streams, and the few ways in which they fail.
+
+Only this module and `connection` know what is installed with the extra `kubernetes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from spincycle.kubernetes_jobs.errors import Away, NoCluster, Refused
+from spincycle.kubernetes_jobs.manifest import Manifest
+
+CONNECT_TIMEOUT = 10.0
+CALL_TIMEOUT = 30.0
+
+_OVERLOADED = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class Api:
+    """Calls of one API server."""
+
+    def __init__(self, client: ApiClient, configured: Callable[[], Awaitable[Configuration]]):
+        self._client = client
+        self._configured = configured
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Manifest | None = None,
+    ) -> Manifest:
+        """Make a call and answer what the server answered.
+
+        Raises:
+            Refused: the server says no.
+            Away: there was no answer, or one that says to come again.
+        """
+        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
+        async with self._response(method, path, query, body, timeout) as response:
+            answer: Manifest = json.loads(await response.read())
+            return answer
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, str], silence: float
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """An answer that goes on and on; `silence` is the longest pause in it, in seconds.
+
+        Raises:
+            Refused, Away: as in `call`, also while the stream is read.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
+        async with self._response("GET", path, query, None, timeout) as response:
+            yield response.content
+
+    @asynccontextmanager
+    async def _response(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Manifest | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            response = await self._send(method, path, query, body, timeout)
+            if response.status == 401:
+                # A token may have run out since it was read.
+                response.close()
+                self._client.configuration = await self._configured()
+                response = await self._send(method, path, query, body, timeout)
+            try:
+                if not 200 <= response.status <= 299:
+                    raise _failure(response, await response.read())
+                yield response
+            finally:
+                # A connection that was read to its end is back in the pool by now.
+                response.close()
+        except TimeoutError as error:
+            raise Away("no answer in time") from error
+        except NoCluster as error:
+            raise Away(str(error)) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Away(str(error) or type(error).__name__) from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Manifest | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        response: aiohttp.ClientResponse = await self._client.call_api(
+            path,
+            method,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json, */*", "Content-Type": kind},
+            body=body,
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _request_timeout=timeout,
+        )
+        return response
+
+
+def jobs_path(namespace: str, name: str = "") -> str:
+    """Where Kubernetes Jobs are."""
+    path = f"/apis/batch/v1/namespaces/{quote(namespace, safe='')}/jobs"
+    return f"{path}/{quote(name, safe='')}" if name else path
+
+
+def pods_path(namespace: str, name: str = "", part: str = "") -> str:
+    """Where pods are; `part` may be "/log"."""
+    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
+    return f"{path}/{quote(name, safe='')}{part}" if name else path
+
+
+def events_path(namespace: str) -> str:
+    """Where the cluster says why something does not come about."""
+    return f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
+
+
+def _failure(response: aiohttp.ClientResponse, body: bytes) -> Refused | Away:
+    try:
+        status: dict[str, Any] = json.loads(body)
+    except ValueError:
+        status = {"message": body[:300].decode(errors="replace")}
+    if not isinstance(status, dict):
+        status = {}
+    message = str(status.get("message") or response.reason or "no reason given")
+    if response.status in _OVERLOADED:
+        return Away(f"{response.status}: {message}", _pause(response.headers.get("Retry-After")))
+    return Refused(response.status, str(status.get("reason") or ""), message)
+
+
+def _pause(retry_after: str | None) -> float:
+    return min(float(retry_after), 30.0) if retry_after and retry_after.isdecimal() else 0.0
+
+
+async def forever(call: Callable[[], Awaitable[Manifest]], told: Callable[[str], None]) -> Manifest:
+    """Make a call until the server answers it; `told` hears why it did not.
+
+    Raises:
+        Refused: the server says no.
+    """
+    wait = 0.25
+    while True:
+        try:
+            return await call()
+        except Away as away:
+            told(f"the API server does not answer: {away}; trying again")
+            await asyncio.sleep(max(wait, away.pause))
+            wait = min(2 * wait, 10.0)

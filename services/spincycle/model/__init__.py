@@ -1,0 +1,1 @@
+"""Plain values that every service shares: states, chains, entries, arguments, ids."""

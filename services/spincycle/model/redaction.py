@@ -1,0 +1,63 @@
+"""What is shown of secret values: that there is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from spincycle.model.request_arg import REDACTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from spincycle.model.job_chain import JobChain, Value
+    from spincycle.model.request_arg import RequestArg
+
+
+def redacted_chain(chain: JobChain) -> JobChain:
+    """A chain as it may be shown; jobs without secrets are shared with the original."""
+    jobs = {
+        job.id: replace(job, args=redacted(job.args or {}, job.secret_args), bytes=b"")
+        if job.secret_args
+        else job
+        for job in chain.jobs.values()
+    }
+    return replace(chain, jobs=jobs)
+
+
+def redacted_args(args: Iterable[RequestArg]) -> list[RequestArg]:
+    """Arguments of a request as they may be shown. A secret's default is a secret too."""
+    return [
+        replace(
+            arg,
+            value=None if arg.value is None else REDACTED,
+            default=None if arg.default is None else REDACTED,
+        )
+        if arg.secret
+        else arg
+        for arg in args
+    ]
+
+
+def redacted(args: Mapping[str, Value], secret: Iterable[str]) -> dict[str, Value]:
+    """Arguments as they may be shown."""
+    hidden = frozenset(secret)
+    return {name: REDACTED if name in hidden else value for name, value in args.items()}
+
+
+def scrubbed(text: str, args: Mapping[str, Value], secret: Iterable[str]) -> str:
+    """A text in which no secret value occurs literally."""
+    words = {word for name in secret if name in args for word in _words(args[name])}
+    for word in sorted(words, key=len, reverse=True):
+        text = text.replace(word, REDACTED)
+    return text
+
+
+def _words(value: Value) -> Iterable[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for element in value:
+            yield from _words(element)
+    elif value is not None and not isinstance(value, bool) and str(value):
+        yield str(value)

@@ -1,0 +1,1 @@
+"""The use cases of requests: create, rerun, control, read, explain."""

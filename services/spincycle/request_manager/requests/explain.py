@@ -1,0 +1,255 @@
+"""Why a request, or a job of it, does not go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from spincycle.chain.rebuild import replay
+from spincycle.chain.waiting import WaitingJob, WaitReason, waits_at_rest
+from spincycle.errors import InvalidChain, RunnerUnreachable, SpinCycleError
+from spincycle.model.job_chain import JobChain
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.revision import LAST_EPOCH
+from spincycle.model.state import FINAL, State
+from spincycle.request_manager.codec import encode_state
+from spincycle.request_manager.runners.client import RunnerClient
+from spincycle.request_manager.runners.directory import RunnerDirectory
+from spincycle.request_manager.runners.silence import Silence
+from spincycle.request_manager.storage.job_log_client import JobLogClient
+from spincycle.request_manager.storage.model import Request, Runner
+from spincycle.request_manager.storage.store import RequestStore
+from spincycle.runtime import deadline
+from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
+from spincycle.v1 import job_chain_pb2, request_manager_service_pb2, suspended_job_chain_pb2
+from spincycle.wire.chain import decode_chain, decode_suspended_chain
+from spincycle.wire.status import encode_wait
+
+MAX_JOBS = 1000
+"""Most jobs that are explained in one answer."""
+
+RUNNER_TIMEOUT = 1.0
+"""Most seconds that the runner has to respond; at most a third of what the call has left."""
+
+JOB_LOG_TIMEOUT = 5.0
+"""Most seconds to read the journal; at most three quarters of the time that the call has left."""
+
+FENCE_TIMEOUT = 1.0
+"""Most seconds to read its fence; at most a third of the time that the call has left."""
+
+
+class Explaining:
+    """Explains requests: by the runner that has the request, or else by archive and journal."""
+
+    def __init__(
+        self,
+        store: RequestStore,
+        runners: RunnerDirectory,
+        job_log: JobLogClient,
+        silence_limit: float,
+    ) -> None:
+        self._store = store
+        self._runners = runners
+        self._job_log = job_log
+        self._silence_limit = silence_limit
+
+    async def explain(self, request: Request) -> request_manager_service_pb2.ExplainResponse:
+        """Return what a request waits for, and what each of its jobs waits for.
+
+        A runner or a job log that does not respond in time is named in the response, which then
+        says what is known without it.
+
+        Raises:
+            DatabaseUnavailable: the request cannot be read.
+        """
+        response = request_manager_service_pb2.ExplainResponse(state=encode_state(request.state))
+        if request.state in FINAL:
+            return response
+        client = (await self._runners.live()).get(request.runner_id)
+        holds = True
+        if request.state is State.RUNNING and client is not None:
+            try:
+                timeout = deadline.left(3 * RUNNER_TIMEOUT) / 3
+                explained = await client.explain(request.request_id, timeout)
+            except RunnerUnreachable as error:
+                structlog.get_logger().warning("runner left out of explain", why=error.message)
+                # How long the runner has been silent, as of now.
+                self._runners.forget()
+                client = (await self._runners.live()).get(request.runner_id)
+            else:
+                if explained is not None:
+                    response.waits_for = explained.waits_for
+                    response.jobs.extend(explained.jobs)
+                    return response
+                holds = False
+        reason, text = await self._cause(request, client)
+        if not holds:
+            text = _not_held(request)
+        if request.runner_id:
+            text = await self._fence(request) or text
+        waits, unknown = await self._jobs(request, reason, text)
+        response.waits_for = text + unknown
+        response.jobs.extend(encode_wait(wait) for wait in waits)
+        return response
+
+    async def _fence(self, request: Request) -> str:
+        """Why the request cannot be recovered, if a fence of its journal is the reason."""
+        try:
+            async with asyncio.timeout(deadline.left(3 * FENCE_TIMEOUT) / 3):
+                in_force = await self._job_log.epoch_in_force(request.request_id)
+        except (SpinCycleError, TimeoutError):
+            # What follows reads the journal and says that it does not respond.
+            return ""
+        if in_force < LAST_EPOCH:
+            return ""
+        return (
+            f"its journal is fenced under epoch {in_force}, which no runner can be assigned; run "
+            f"`spincycle repair-fences {request.request_id}`"
+        )
+
+    async def _cause(self, request: Request, client: RunnerClient | None) -> tuple[WaitReason, str]:
+        """What the request waits for; `client` is that of its runner, if that one is live."""
+        if request.runner_id:
+            silence = self._runners.silence(request.runner_id) if client else None
+            return WaitReason.NO_RUNNER, _assigned(request, silence, self._silence_limit)
+        if request.wish is State.SUSPENDED:
+            return (
+                WaitReason.SUSPENDED,
+                f"the request is held ({request.reason}) until somebody resumes it",
+            )
+        takers = [
+            client.runner
+            for client in (await self._runners.live()).values()
+            if not client.runner.draining
+        ]
+        if not takers:
+            return WaitReason.NO_RUNNER, "no job runner is there to take the request"
+        if lacking := _lacking(request, takers):
+            return WaitReason.NO_RUNNER, lacking
+        if request.max_running is not None:
+            return (
+                WaitReason.REQUEST_LIMIT,
+                f"no more than {request.max_running} requests of type {request.type} run at once",
+            )
+        if all(runner.max_chains and runner.chains >= runner.max_chains for runner in takers):
+            return WaitReason.RUNNER_FULL, "every job runner has as many chains as it may"
+        if request.state is State.SUSPENDED and request.reason:
+            return WaitReason.NO_RUNNER, f"{request.reason}; then a job runner is given the request"
+        return WaitReason.NO_RUNNER, "the request is about to be given to a job runner"
+
+    async def _jobs(
+        self, request: Request, reason: WaitReason, text: str
+    ) -> tuple[list[WaitingJob], str]:
+        """What each job waits for, or why that is not known."""
+        chains = await self._store.job_chains([request.request_id])
+        archived = chains.get(request.request_id, b"")
+        if not archived:
+            return [], "; its chain is not in the archive"
+        saved = b""
+        entries: list[JournalEntry] = []
+        try:
+            async with asyncio.timeout(deadline.left(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
+                entries = await self._job_log.read(request.request_id)
+        except (SpinCycleError, TimeoutError) as error:
+            structlog.get_logger().warning("journal left out of explain", why=str(error))
+            saved = await self._saved(request)
+            if not saved and (request.runner_id or request.state is not State.PENDING):
+                return [], "; what its jobs wait for is not known: the job log does not respond"
+
+        def explained() -> list[WaitingJob]:
+            chain = _saved_chain(saved) if saved else _replayed(archived, entries)
+            return list(islice(waits_at_rest(chain, reason, text), MAX_JOBS))
+
+        try:
+            return await off_loop(len(archived) >= LARGE_BYTES, explained), ""
+        except (DecodeError, ValueError, InvalidChain) as damage:
+            structlog.get_logger().warning("chain left out of explain", why=str(damage))
+            return [], "; what its jobs wait for is not known: its stored chain is damaged"
+
+    async def _saved(self, request: Request) -> bytes:
+        """The state in which the request was suspended, serialized; empty if it was not."""
+        async for states in self._store.suspended_job_chains([request.request_id]):
+            return states.get(request.request_id, b"")
+        return b""
+
+
+def _replayed(archived: bytes, entries: list[JournalEntry]) -> JobChain:
+    chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
+    return replay(chain, entries).job_chain
+
+
+def _saved_chain(saved: bytes) -> JobChain:
+    message = suspended_job_chain_pb2.SuspendedJobChain.FromString(saved)
+    return decode_suspended_chain(message).job_chain
+
+
+_THEN = {
+    State.STOPPED: "the request is stopped",
+    State.SUSPENDED: "the request is suspended",
+    None: "the request is recovered on another runner",
+}
+"""What becomes of a request whose runner is lost, by what was wished of it."""
+
+
+def _not_held(request: Request) -> str:
+    """What a request waits for whose live runner does not have its chain."""
+    return (
+        f"runner {request.runner_id} does not hold the chain of the request; once its heartbeats "
+        f"have confirmed that, {_THEN[request.wish]}"
+    )
+
+
+def _assigned(request: Request, silence: Silence | None, silence_limit: float) -> str:
+    """What a request waits for whose runner has not explained it.
+
+    `silence` is that of the runner; None if it is gone.
+    """
+    then = _THEN[request.wish]
+    if silence is None:
+        if request.wish is not None:
+            return f"runner {request.runner_id} is lost; {then} as soon as it is recovered"
+        return f"runner {request.runner_id} is lost; the request is about to go on elsewhere"
+    problem = "does not respond"
+    if request.state is not State.RUNNING:
+        problem = "was assigned the request and has not accepted it yet"
+    ago = f"{silence.seconds:.1f} s ago"
+    if not silence.is_exact:
+        ago = f"at least {ago}"
+    return (
+        f"runner {request.runner_id} {problem}; its last heartbeat was {ago}. After "
+        f"{silence_limit:g} s of silence the runner is evicted, and {then}"
+    )
+
+
+def _lacking(request: Request, runners: Sequence[Runner]) -> str:
+    """Why none of the runners can run the request; empty if one can."""
+    required = request.required_features
+    supporting = [runner for runner in runners if required <= runner.features]
+    if not supporting:
+        supported = frozenset[str]().union(*(runner.features for runner in runners))
+        missing = sorted(required - supported) or sorted(required)
+        return (
+            f"no live job runner supports {', '.join(missing)}, which the request requires: start "
+            "one of the version that created it"
+        )
+    job_types = frozenset(request.job_types)
+    if any(runner.has_job_types(job_types) for runner in supporting):
+        return ""
+    one = "no live runner"
+    if len(supporting) < len(runners):
+        one += f" that supports {', '.join(sorted(required))}"
+    runners_lack = f"{len(supporting)} runners lack"
+    if len(supporting) == 1:
+        runners_lack = "1 runner lacks"
+    known = frozenset[str]().union(*(runner.job_types for runner in supporting))
+    nowhere = sorted(job_types - known)
+    if len(nowhere) == 1:
+        return f"{one} has job type {nowhere[0]}; {runners_lack} it"
+    if nowhere:
+        return f"{one} has job types {', '.join(nowhere)}; {runners_lack} them"
+    every = ", ".join(sorted(job_types))
+    return f"{one} has all of the job types {every}; {runners_lack} some of them"

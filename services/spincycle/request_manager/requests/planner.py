@@ -1,0 +1,28 @@
+"""From a wish to a chain, by the specs in force and the jobs that are installed."""
+
+from __future__ import annotations
+
+from spincycle.graph import Expander
+from spincycle.model.job_chain import Value
+from spincycle.request_manager.requests.create import Built
+from spincycle.request_manager.requests.spec_repository import SpecKeeper
+
+
+class SpecPlanner:
+    """Builds chains from the specs that are in force when it is asked."""
+
+    def __init__(self, specs: SpecKeeper, expander: Expander) -> None:
+        self._specs = specs
+        self._expander = expander
+
+    async def build(self, type_: str, args: dict[str, Value], request_id: str) -> Built:
+        """The chain of a request; raises as `Expander.expand`."""
+        specs = self._specs.specs
+        expansion = await self._expander.expand(specs, type_, args, request_id)
+        return Built(
+            chain=expansion.chain,
+            args=expansion.args,
+            plan_hash=expansion.plan_hash,
+            spec_revision=specs.revision,
+            max_running=specs.sequences[type_].max_running,
+        )

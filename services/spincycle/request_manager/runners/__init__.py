@@ -1,0 +1,1 @@
+"""Job runners: who is there, dispatch, heartbeats, eviction, recovery."""

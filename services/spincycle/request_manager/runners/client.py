@@ -1,0 +1,353 @@
+"""Calls to job runners, in batches, over channels that are kept open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from spincycle.batching.coalescer import Coalescer
+from spincycle.errors import RunnerUnreachable, SpinCycleError
+from spincycle.internal.v1 import job_runner_service_pb2, job_runner_service_pb2_grpc
+from spincycle.request_manager.storage.model import Assigned, Runner
+from spincycle.rpc.channel import Dial, open_channel
+from spincycle.rpc.limits import upload_seconds
+from spincycle.rpc.status import from_message, from_rpc_error
+from spincycle.runtime import deadline
+from spincycle.v1 import status_pb2, suspended_job_chain_pb2
+from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
+from spincycle.wire.parts import embedded
+
+Told = tuple[Sequence[str], str]
+"""Requests, and the reason for which they are to end or to wait."""
+
+
+REFUSALS = frozenset(
+    {
+        "INVALID_CHAIN",
+        "JOURNAL_BEHIND",
+        "RUNNER_DRAINING",
+        "RUNNER_FULL",
+        "STALE_EPOCH",
+        "WRONG_RUNNER",
+    }
+)
+"""With what a runner says that it did not take a chain."""
+
+
+BYTES_A_SECOND = 1_000_000
+"""Bytes of chains that a busy runner can be expected to read in a second."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of requests that were sent to one runner.
+
+    Attributes:
+        accepted: the runner has them.
+        refused: the runner does not have them, and why: it said so, or it cannot be reached.
+        unanswered: nothing is known; the runner may have them.
+        damaged: they were not sent, since their saved state cannot be read.
+    """
+
+    accepted: list[Assigned] = field(default_factory=list)
+    refused: dict[Assigned, SpinCycleError] = field(default_factory=dict)
+    unanswered: list[Assigned] = field(default_factory=list)
+    damaged: list[Assigned] = field(default_factory=list)
+
+    def doubt(self, is_doubtful: Callable[[Assigned, SpinCycleError], bool]) -> None:
+        """Take some refusals as no answer: the runner may have been sent the request twice."""
+        for assigned, error in list(self.refused.items()):
+            if is_doubtful(assigned, error):
+                del self.refused[assigned]
+                self.unanswered.append(assigned)
+
+
+_Run = job_runner_service_pb2.RunChainsRequest
+_Assignment = job_runner_service_pb2.Assignment
+_RunChains: TypeAlias = (
+    "grpc.aio.UnaryUnaryMultiCallable[bytes, job_runner_service_pb2.RunChainsResponse]"
+)
+
+
+class RunnerClient:
+    """Speaks with one runner."""
+
+    def __init__(self, runner: Runner, timeout: float, dial: Dial = open_channel) -> None:
+        self.runner = runner
+        self._timeout = timeout
+        self._channel = dial(runner.address)
+        self.stub = job_runner_service_pb2_grpc.JobRunnerServiceStub(self._channel)
+        self._run_chains: _RunChains = self._channel.unary_unary(
+            "/spincycle.internal.v1.JobRunnerService/RunChains",
+            response_deserializer=job_runner_service_pb2.RunChainsResponse.FromString,
+        )
+        self._stops = Coalescer[Told, None](self._stop)
+        self._suspends = Coalescer[Told, None](self._suspend)
+
+    async def run(self, chains: dict[Assigned, bytes]) -> Answer:
+        """Give new chains, serialized, to the runner; one that is too large must come alone."""
+        if (large := _large(chains)) is not None:
+            return await self._upload(
+                large,
+                len(chains[large]),
+                (
+                    job_runner_service_pb2.UploadChainRequest(job_chain=part)
+                    for part in cut_chain(chains[large])
+                ),
+            )
+        # Chains go as they are archived; nobody here reads them.
+        parts = [_Run(runner_id=self.runner.runner_id).SerializeToString()]
+        for assigned, chain in chains.items():
+            assignment = _Assignment(epoch=assigned.epoch).SerializeToString()
+            assignment += embedded(_Assignment.JOB_CHAIN_FIELD_NUMBER, chain)
+            parts.append(embedded(_Run.ASSIGNMENTS_FIELD_NUMBER, assignment))
+        if not await self._is_there():
+            return self._not_sent(list(chains))
+        try:
+            sent = b"".join(parts)
+            with self._open():
+                response = await self._run_chains(sent, timeout=self._time_for(len(sent)))
+        except grpc.aio.AioRpcError as failure:
+            return self._failed(list(chains), failure)
+        except RunnerUnreachable:
+            return Answer(unanswered=list(chains))
+        return _answered(list(chains), response.refusals)
+
+    async def resume(self, suspended: dict[Assigned, bytes]) -> Answer:
+        """Give half-run chains, serialized with their saved state, likewise."""
+        damaged: list[Assigned] = []
+        if (large := _large(suspended)) is not None:
+            return await self._upload(
+                large,
+                len(suspended[large]),
+                (
+                    job_runner_service_pb2.UploadChainRequest(suspended_job_chain=part)
+                    for part in cut_suspended_chain(suspended[large])
+                ),
+            )
+        request = job_runner_service_pb2.ResumeChainsRequest(runner_id=self.runner.runner_id)
+        for assigned, state in suspended.items():
+            try:
+                chain = suspended_job_chain_pb2.SuspendedJobChain.FromString(state)
+            except DecodeError:
+                damaged.append(assigned)
+                continue
+            chain.epoch = assigned.epoch
+            request.suspended_job_chains.append(chain)
+        answer = await self._resume(request, [one for one in suspended if one not in damaged])
+        answer.damaged = damaged
+        return answer
+
+    async def _resume(
+        self, request: job_runner_service_pb2.ResumeChainsRequest, assigned: list[Assigned]
+    ) -> Answer:
+        if not await self._is_there():
+            return self._not_sent(assigned)
+        try:
+            timeout = self._time_for(request.ByteSize())
+            with self._open():
+                response = await self.stub.ResumeChains(request, timeout=timeout)
+        except grpc.aio.AioRpcError as failure:
+            return self._failed(assigned, failure)
+        except RunnerUnreachable:
+            return Answer(unanswered=assigned)
+        return _answered(assigned, response.refusals)
+
+    async def _upload(
+        self,
+        assigned: Assigned,
+        size: int,
+        parts: Iterator[job_runner_service_pb2.UploadChainRequest],
+    ) -> Answer:
+        async def requests() -> AsyncIterator[job_runner_service_pb2.UploadChainRequest]:
+            for request in parts:
+                request.runner_id = self.runner.runner_id
+                request.epoch = assigned.epoch
+                yield request
+
+        if not await self._is_there():
+            return self._not_sent([assigned])
+        try:
+            timeout = self._timeout + upload_seconds(size)
+            with self._open():
+                await self.stub.UploadChain(requests(), timeout=timeout)
+        except RunnerUnreachable:
+            return Answer(unanswered=[assigned])
+        except grpc.aio.AioRpcError as failure:
+            error = from_rpc_error(failure, "job runner", self.runner.address)
+            if error.reason in REFUSALS:
+                return Answer(refused={assigned: error})
+            return Answer(unanswered=[assigned])
+        return Answer(accepted=[assigned])
+
+    async def stop(self, request_ids: Sequence[str], reason: str) -> None:
+        """Tell the runner to stop chains.
+
+        Raises:
+            RunnerUnreachable: it did not answer.
+        """
+        await self._stops.submit((request_ids, reason))
+
+    async def suspend(self, request_ids: Sequence[str], reason: str) -> None:
+        """Tell the runner to suspend chains.
+
+        Raises:
+            RunnerUnreachable: it did not answer.
+        """
+        await self._suspends.submit((request_ids, reason))
+
+    async def _stop(self, wishes: Sequence[Told]) -> Sequence[None]:
+        for reason, request_ids in _by_reason(wishes).items():
+            request = job_runner_service_pb2.StopChainsRequest(
+                request_ids=request_ids, reason=reason
+            )
+            try:
+                with self._open():
+                    await self.stub.StopChains(request, timeout=deadline.left(self._timeout))
+            except grpc.aio.AioRpcError as failure:
+                raise self._unreachable(failure)
+        return [None] * len(wishes)
+
+    async def _suspend(self, wishes: Sequence[Told]) -> Sequence[None]:
+        for reason, request_ids in _by_reason(wishes).items():
+            request = job_runner_service_pb2.SuspendChainsRequest(
+                request_ids=request_ids, reason=reason
+            )
+            try:
+                with self._open():
+                    await self.stub.SuspendChains(request, timeout=deadline.left(self._timeout))
+            except grpc.aio.AioRpcError as failure:
+                raise self._unreachable(failure)
+        return [None] * len(wishes)
+
+    async def running(self, request_id: str, limit: int) -> list[status_pb2.JobStatus]:
+        """Jobs that the runner runs, of one request or of all.
+
+        Raises:
+            RunnerUnreachable: it did not answer.
+        """
+        request = job_runner_service_pb2.ListRunningRequest(
+            filter=status_pb2.StatusFilter(request_id=request_id, limit=limit)
+        )
+        try:
+            timeout = deadline.left(self._timeout)
+            with self._open():
+                return list((await self.stub.ListRunning(request, timeout=timeout)).jobs)
+        except grpc.aio.AioRpcError as failure:
+            raise self._unreachable(failure)
+
+    async def explain(
+        self, request_id: str, timeout: float
+    ) -> job_runner_service_pb2.ExplainChainResponse | None:
+        """Return what a chain and its jobs wait for; None if the runner does not have it.
+
+        The runner has at most `timeout` seconds to respond.
+
+        Raises:
+            RunnerUnreachable: it did not answer.
+        """
+        request = job_runner_service_pb2.ExplainChainRequest(request_id=request_id)
+        try:
+            timeout = deadline.left(timeout)
+            with self._open():
+                return await self.stub.ExplainChain(request, timeout=timeout)
+        except grpc.aio.AioRpcError as failure:
+            if failure.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise self._unreachable(failure)
+
+    async def close(self) -> None:
+        """Close the channel; calls under way end as if the runner did not respond."""
+        await self._channel.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """Raise RunnerUnreachable if the channel is closed before a call has ended.
+
+        That happens when the runner is evicted. The call then ends as if its task were cancelled.
+        """
+        try:
+            yield
+        except grpc.aio.UsageError:
+            raise self._closed()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._closed()
+
+    def _closed(self) -> RunnerUnreachable:
+        return RunnerUnreachable(self.runner.runner_id, self.runner.address, "the runner is gone")
+
+    def _time_for(self, size: int) -> float:
+        """Seconds that the runner has to take so many bytes of chains, which it reads first."""
+        return self._timeout + size / BYTES_A_SECOND
+
+    async def _is_there(self) -> bool:
+        """Whether there is a connection, so that a call is sent at all.
+
+        A call that fails may have been taken all the same; one that was never sent was not.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                state = self._channel.get_state(try_to_connect=True)
+                while state is not grpc.ChannelConnectivity.READY:
+                    if state in (
+                        grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+                        grpc.ChannelConnectivity.SHUTDOWN,
+                    ):
+                        return False
+                    await self._channel.wait_for_state_change(state)
+                    state = self._channel.get_state(try_to_connect=True)
+        except (TimeoutError, grpc.aio.UsageError):
+            return False
+        return True
+
+    def _not_sent(self, assigned: list[Assigned]) -> Answer:
+        error = RunnerUnreachable(self.runner.runner_id, self.runner.address, "no connection")
+        return Answer(refused=dict.fromkeys(assigned, error))
+
+    def _unreachable(self, failure: grpc.aio.AioRpcError) -> RunnerUnreachable:
+        cause = failure.details() or failure.code().name
+        return RunnerUnreachable(self.runner.runner_id, self.runner.address, cause)
+
+    def _failed(self, assigned: list[Assigned], failure: grpc.aio.AioRpcError) -> Answer:
+        error = from_rpc_error(failure, "job runner", self.runner.address)
+        if error.reason == "WRONG_RUNNER":
+            return Answer(refused=dict.fromkeys(assigned, error))
+        return Answer(unanswered=assigned)
+
+
+def _large(chains: dict[Assigned, bytes]) -> Assigned | None:
+    """The chain that is too large for a message."""
+    for assigned, chain in chains.items():
+        if len(chain) > WHOLE_UP_TO:
+            assert len(chains) == 1, "a large chain comes alone"
+            return assigned
+    return None
+
+
+def _by_reason(wishes: Sequence[Told]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for request_ids, reason in wishes:
+        found.setdefault(reason, []).extend(request_ids)
+    return found
+
+
+def _answered(
+    assigned: list[Assigned], refusals: Sequence[job_runner_service_pb2.Refusal]
+) -> Answer:
+    errors = {refusal.request_id: from_message(refusal.error) for refusal in refusals}
+    answer = Answer()
+    for one in assigned:
+        if one.request_id in errors:
+            answer.refused[one] = errors[one.request_id]
+        else:
+            answer.accepted.append(one)
+    return answer

@@ -1,0 +1,65 @@
+"""Which requests changed, in the order in which that was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from spincycle.database.database import Database
+from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.storage.request_row import request_of
+from spincycle.request_manager.storage.stored_args import StoredArgs
+from spincycle.request_manager.watch.unreadable import EncodedArgs, encode_args
+
+
+class ChangeStore:
+    """Reads changes. Every method raises DatabaseUnavailable while the database is away.
+
+    What it answers outlives a crash of the database server, so that its snapshots stay true.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def now(self) -> str:
+        """A snapshot of the database, as PostgreSQL writes one: what is committed by now."""
+        row = await self._database.fetch_one("committed_by_now")
+        assert row is not None
+        await self._database.execute("keep")
+        snapshot: str = row["snapshot"]
+        return snapshot
+
+    async def after(self, seen: str, limit: int | None = None) -> tuple[str, list[Request]]:
+        """Requests whose state changed after a snapshot, and the snapshot up to which they go.
+
+        At most `limit` requests, in the order of their changes.
+        """
+        rows = await self._changed(seen, limit, with_args=True)
+        return rows[0]["snapshot"], [request_of(row) for row in rows if row["request_id"]]
+
+    async def changed(self, seen: str, limit: int, *, with_args: bool) -> list[tuple[int, Request]]:
+        """Return the same requests, each with the transaction that changed it.
+
+        Without `with_args`, `Request.given_args` of each is empty.
+        """
+        rows = await self._changed(seen, limit, with_args=with_args)
+        return [(int(row["changed_by"]), request_of(row)) for row in rows if row["request_id"]]
+
+    async def _changed(
+        self, seen: str, limit: int | None, *, with_args: bool
+    ) -> list[asyncpg.Record]:
+        rows = await self._database.fetch(
+            "changed_requests", seen=seen, limit=limit, with_args=with_args
+        )
+        if not rows[0]["is_kept"]:
+            await self._database.execute("keep")
+        return rows
+
+    async def args(self, request_ids: Sequence[str]) -> dict[str, EncodedArgs]:
+        """Return arguments of requests as they were understood, by request."""
+        rows = await self._database.fetch("args_of_requests", request_ids=list(request_ids))
+        return {
+            row["request_id"]: await encode_args(row["request_id"], StoredArgs(row["args"]))
+            for row in rows
+        }

@@ -1,0 +1,37 @@
+"""Requests in PostgreSQL that runners were given and have not accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from spincycle.database.database import Database
+from spincycle.request_manager.runners.claims import Claim
+from spincycle.request_manager.storage.model import Assigned
+from spincycle.request_manager.storage.store import assigned
+
+
+class ClaimStore:
+    """Claims of the request managers that send requests to runners.
+
+    Every method raises DatabaseUnavailable while the database is away.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def unaccepted(self) -> list[Claim]:
+        """Claims on requests that a live runner was given and has not accepted."""
+        rows = await self._database.fetch("unaccepted_requests")
+        return [Claim(row["request_id"], row["epoch"], row["claimed_until"]) for row in rows]
+
+    async def take_over(self, claims: Sequence[Claim], lease: float) -> list[Assigned]:
+        """Claim requests for `lease` seconds whose claims are still these."""
+        rows = await self._database.fetch(
+            "claim_unaccepted",
+            request_ids=[claim.request_id for claim in claims],
+            epochs=[claim.epoch for claim in claims],
+            untils=[claim.until for claim in claims],
+            lease=timedelta(seconds=lease),
+        )
+        return [assigned(row) for row in rows]

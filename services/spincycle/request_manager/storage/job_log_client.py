@@ -1,0 +1,170 @@
+"""What the request manager asks of the job log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+
+from spincycle.errors import ServiceUnavailable, SpinCycleError
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
+from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.revision import FREE_EPOCHS
+from spincycle.rpc.channel import Dial, open_channel
+from spincycle.rpc.status import from_message, from_rpc_error
+from spincycle.runtime import deadline
+from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_log_service_pb2_grpc, job_output_pb2
+from spincycle.wire.journal import decode_entry, encode_entry
+
+SERVICE = "job log"
+
+NO_ENTRIES = 2**63 - 1
+"""Position after which there is no entry."""
+
+BATCH = 500
+"""Entries that are appended at once."""
+
+BATCH_BYTES = 4 * 1024 * 1024
+"""Size after which a batch takes no further entry."""
+
+FENCES_AT_ONCE = 200
+"""Epochs by which a fence beyond FREE_EPOCHS is raised at once: a fraction of a second."""
+
+ENTRIES_A_SECOND = 1000
+"""Entries that the job log takes in a second, at the very least."""
+
+
+class JobLogClient:
+    """Speaks with the job log; every method raises what the job log or the way to it says."""
+
+    def __init__(self, address: str, timeout: float = 10.0, dial: Dial = open_channel) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._channel = dial(address)
+        self._reads = job_log_service_pb2_grpc.JobLogServiceStub(self._channel)
+        self._writes = JournalServiceStub(self._channel)
+
+    async def fence(self, request_id: str, epoch: int) -> int:
+        """Refuse entries of lower epochs; return the epoch in force.
+
+        It may be higher than the one asked for. It is lower if the journal is so far behind that
+        it takes further calls: beyond FREE_EPOCHS the job log accepts an epoch only as the next.
+        """
+        if epoch <= FREE_EPOCHS:
+            return await self._fence(request_id, epoch)
+        in_force = await self._fence(request_id, FREE_EPOCHS)
+        for _ in range(FENCES_AT_ONCE):
+            if in_force >= epoch:
+                break
+            in_force = await self._fence(request_id, in_force + 1)
+        return in_force
+
+    async def epoch_in_force(self, request_id: str) -> int:
+        """Lowest epoch whose entries the journal accepts; 0 if the request was never fenced."""
+        return await self._fence(request_id, 0)
+
+    async def _fence(self, request_id: str, epoch: int) -> int:
+        request = journal_pb2.FenceRequest(
+            fences=[journal_pb2.EpochFence(request_id=request_id, epoch=epoch)]
+        )
+        try:
+            response = await self._writes.Fence(request, timeout=deadline.left(self._timeout))
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure)
+        return max([epoch, *(fence.epoch for fence in response.higher)])
+
+    async def entries(
+        self, request_id: str, *, without_output: bool
+    ) -> AsyncIterator[job_log_pb2.JobLog]:
+        """The journal of a request in order of position."""
+        request = job_log_service_pb2.ListEntriesRequest(
+            request_id=request_id,
+            order=job_log_service_pb2.ENTRY_ORDER_POSITION,
+            without_output=without_output,
+        )
+        while True:
+            try:
+                response = await self._reads.ListEntries(
+                    request, timeout=deadline.left(self._timeout)
+                )
+            except grpc.aio.AioRpcError as failure:
+                raise self._error(failure)
+            for entry in response.entries:
+                yield entry
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
+
+    async def tail(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
+        """The journal of a request after a position, without output and data."""
+        request = job_log_service_pb2.TailRequest(
+            request_id=request_id, after_position=after, without_output=True
+        )
+        try:
+            async for response in self._reads.Tail(request, timeout=self._timeout):
+                yield response.entry
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure)
+
+    async def output(self, request_id: str) -> AsyncIterator[job_output_pb2.JobOutput]:
+        """What running jobs of a request print, until cancelled."""
+        request = job_log_service_pb2.TailRequest(
+            request_id=request_id, after_position=NO_ENTRIES, follow=True, live_output=True
+        )
+        try:
+            async for response in self._reads.Tail(request):
+                yield response.output
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure)
+
+    async def read(self, request_id: str) -> list[JournalEntry]:
+        """The whole journal of a request in order of position."""
+        return [
+            decode_entry(entry) async for entry in self.entries(request_id, without_output=False)
+        ]
+
+    async def append(self, entries: Sequence[JournalEntry]) -> None:
+        """Store entries of one request; they are committed when this returns.
+
+        Raises:
+            RemoteError: the job log refused one.
+        """
+        if not entries:
+            return
+        batches = _batches(entries)
+        call = self._writes.Append(
+            iter(batches),
+            timeout=deadline.left(self._timeout + len(entries) / ENTRIES_A_SECOND),
+        )
+        try:
+            async for response in call:
+                if response.refused:
+                    raise from_message(response.refused[0].error)
+                if response.batch >= len(batches):
+                    return
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure)
+        finally:
+            call.cancel()
+        raise ServiceUnavailable(SERVICE, self._address)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    def _error(self, failure: grpc.aio.AioRpcError) -> SpinCycleError:
+        return from_rpc_error(failure, SERVICE, self._address)
+
+
+def _batches(entries: Sequence[JournalEntry]) -> list[journal_pb2.AppendRequest]:
+    batches: list[journal_pb2.AppendRequest] = []
+    size = BATCH_BYTES
+    for entry in entries:
+        if size >= BATCH_BYTES or len(batches[-1].entries) == BATCH:
+            batches.append(journal_pb2.AppendRequest(batch=len(batches) + 1))
+            size = 0
+        message = encode_entry(entry)
+        batches[-1].entries.append(message)
+        size += message.ByteSize()
+    return batches

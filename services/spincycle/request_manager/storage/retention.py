@@ -1,0 +1,48 @@
+"""Forgetting requests that ended long ago."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from spincycle.database.database import Database
+from spincycle.model.state import State
+
+ENDS = (State.COMPLETE, State.FAIL, State.STOPPED)
+
+
+class Retention:
+    """What is kept of requests, and until when.
+
+    Every method raises DatabaseUnavailable while the database is away.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ended_before(self, moment: datetime, batch: int) -> list[str]:
+        """Ids of some requests that ended before a moment; none if there are none."""
+        for state in ENDS:
+            rows = await self._database.fetch(
+                "ended_before", state=int(state), moment=moment, batch=batch
+            )
+            if rows:
+                return [row["request_id"] for row in rows]
+        return []
+
+    async def count_ended_before(self, moment: datetime) -> int:
+        """How many requests ended before a moment."""
+        row = await self._database.fetch_one("count_ended_before", moment=moment)
+        return int(row["requests"]) if row else 0
+
+    async def forget(self, request_ids: Sequence[str], *, keep_audit: bool) -> int:
+        """Delete those of the requests that have ended; answer how many those were."""
+        row = await self._database.fetch_one(
+            "forget_requests", request_ids=list(request_ids), keep_audit=keep_audit
+        )
+        return int(row["requests"]) if row else 0
+
+    async def forget_runners(self, moment: datetime) -> int:
+        """Delete runners that were gone before a moment; answer how many those were."""
+        row = await self._database.fetch_one("forget_runners", moment=moment)
+        return int(row["runners"]) if row else 0

@@ -1,0 +1,1 @@
+"""Watch: events of requests in order, from runners and the database to subscribers."""

@@ -1,0 +1,89 @@
+"""Failures that concern one request: they are reported with it, and others are not affected."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from spincycle.errors import (
+    ChainTooLarge,
+    Internal,
+    MessageTooLarge,
+    RequestNotFound,
+    RequestUnreadable,
+    SpinCycleError,
+)
+from spincycle.request_manager.codec import encode_arg, encode_request, encode_state
+from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.storage.stored_args import StoredArgs
+from spincycle.rpc.status import to_message
+from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
+from spincycle.v1 import request_pb2
+
+_OF_ONE_REQUEST = frozenset(
+    entry.reason
+    for entry in (ChainTooLarge, Internal, MessageTooLarge, RequestNotFound, RequestUnreadable)
+)
+
+
+def request_failure(request_id: str, cause: Exception) -> SpinCycleError:
+    """Return what to report with the request whose data could not be read.
+
+    Raises:
+        SpinCycleError: `cause` itself, which concerns more than this request, for example a
+            database that cannot be reached.
+    """
+    if isinstance(cause, SpinCycleError):
+        if cause.reason in _OF_ONE_REQUEST:
+            return cause
+        raise cause
+    incident = secrets.token_hex(4)
+    structlog.get_logger().error(
+        "request unreadable", request_id=request_id, incident=incident, exc_info=cause
+    )
+    return RequestUnreadable(request_id, incident)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedArgs:
+    """Arguments of a request as messages, secret ones redacted, or why they cannot be read."""
+
+    messages: Sequence[request_pb2.RequestArg] = ()
+    failure: SpinCycleError | None = None
+
+
+NO_ARGS = EncodedArgs()
+
+
+async def encode_args(request_id: str, stored: StoredArgs) -> EncodedArgs:
+    """Return stored arguments as messages; a failure to read them is in what it returns."""
+    try:
+        is_large = len(stored.text) >= LARGE_BYTES
+        return EncodedArgs(await off_loop(is_large, lambda: _encoded(stored)))
+    except Exception as cause:  # noqa: BLE001 # what is stored can be anything
+        return EncodedArgs(failure=request_failure(request_id, cause))
+
+
+def _encoded(stored: StoredArgs) -> list[request_pb2.RequestArg]:
+    return [encode_arg(arg) for arg in stored.parse()]
+
+
+def encode_or_report(
+    request: Request, args: EncodedArgs = NO_ARGS, failure: SpinCycleError | None = None
+) -> request_pb2.Request:
+    """Return a request as a message; what cannot be encoded is missing, and `error` says why."""
+    try:
+        message = encode_request(request)
+    except Exception as cause:  # noqa: BLE001 # whatever is stored, others are not affected
+        failure = failure or request_failure(request.request_id, cause)
+        message = request_pb2.Request(
+            id=request.request_id, type=request.type, state=encode_state(request.state)
+        )
+    message.args.extend(args.messages)
+    failure = failure or args.failure
+    if failure is not None:
+        message.error.CopyFrom(to_message(failure))
+    return message

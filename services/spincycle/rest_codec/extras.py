@@ -1,0 +1,234 @@
+"""The tables of what the original does not have: events, plans, explanations, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spincycle.rest_codec.codecs import (
+    BYTES,
+    FLAG,
+    INT,
+    NANOSECONDS,
+    OPTIONAL_TIME,
+    STATE,
+    TEXT,
+    TIME,
+    UINT,
+    UINT64,
+    Kind,
+    Place,
+)
+from spincycle.rest_codec.encoding import Json
+from spincycle.rest_codec.messages import (
+    CREATE_REQUEST,
+    JOB_CHAIN,
+    JOB_STATUS,
+    LISTED_REQUEST,
+    REQUEST,
+    REQUEST_ARG,
+)
+from spincycle.rest_codec.tables import Field, ListOf, Table
+from spincycle.v1 import (
+    job_output_pb2,
+    plan_pb2,
+    request_event_pb2,
+    spec_pb2,
+    spec_service_pb2,
+    waiting_pb2,
+)
+from spincycle.v1 import request_manager_service_pb2 as rm
+
+
+class Named(Kind):
+    """A value of an enum by its name, without the prefix that all its names have."""
+
+    go = "string"
+    zero = 0
+
+    def __init__(self, values: Iterable[tuple[str, int]], prefix: str) -> None:
+        self._names = {number: name.removeprefix(prefix) for name, number in values}
+        self._numbers = {name: number for number, name in self._names.items()}
+
+    def encode(self, value: int) -> Json:
+        """The name; the number as text if a newer service sends one that has none here."""
+        return self._names.get(value, str(value))
+
+    def decode(self, value: Json, place: Place) -> int:
+        """Only names."""
+        if not isinstance(value, str) or value not in self._numbers:
+            raise place.mismatch(self.go, value)
+        return self._numbers[value]
+
+    def schema(self) -> dict[str, Json]:
+        """The names."""
+        return {"type": "string", "enum": list(self._numbers)}
+
+
+WATCHED_REQUEST = Table(
+    "proto.Request",
+    REQUEST.message,
+    [
+        *LISTED_REQUEST.fields,
+        Field("rolledBackJobs", "rolled_back_jobs", UINT, omitted=True,
+              doc="completed jobs that a sequence retry took back"),
+        Field("reason", "reason", TEXT, omitted=True, doc="why it is in its state"),
+        Field("rerunOf", "rerun_of", TEXT, omitted=True, doc="request that it runs again"),
+        Field("priority", "priority", INT, omitted=True),
+        Field("revision", "revision", UINT64),
+    ],
+    "WatchedRequest",
+)  # fmt: skip
+
+WATCHED_JOB = Table(
+    "proto.JobStatus",
+    JOB_STATUS.message,
+    [
+        *JOB_STATUS.fields,
+        Field("finishedAt", "finished_at", NANOSECONDS, omitted=True),
+        Field("retryAt", "retry_at", NANOSECONDS, omitted=True, doc="when the next try begins"),
+        Field("percent", "percent", UINT, omitted=True),
+        Field("sequenceId", "sequence_id", TEXT, omitted=True),
+        Field("error", "error", TEXT, omitted=True, doc="why the last try failed"),
+    ],
+    "WatchedJob",
+)
+
+SNAPSHOT = Table(
+    "proto.RequestSnapshot",
+    request_event_pb2.RequestSnapshot,
+    [
+        Field("request", "request", WATCHED_REQUEST, presence=True),
+        Field("jobs", "jobs", ListOf(WATCHED_JOB), doc="jobs not listed here are PENDING"),
+        Field("jobChain", "job_chain", JOB_CHAIN, omitted=True, presence=True),
+    ],
+)
+
+OUTPUT = Table(
+    "proto.JobOutput",
+    job_output_pb2.JobOutput,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("jobId", "job_id", TEXT),
+        Field("try", "try", UINT),
+        Field("name", "name", TEXT),
+        Field("stream", "stream", Named(job_output_pb2.OutputStream.items(), "OUTPUT_STREAM_")),
+        Field("offset", "offset", UINT64, doc="bytes of the stream before these"),
+        Field("data", "data", BYTES),
+    ],
+)
+
+EVENT = Table(
+    "proto.RequestEvent",
+    request_event_pb2.RequestEvent,
+    [
+        Field("requestId", "request_id", TEXT),
+        Field("revision", "revision", UINT64),
+        Field("occurredAt", "occurred_at", TIME),
+        Field("snapshot", "snapshot", SNAPSHOT, omitted=True, presence=True),
+        Field("request", "request", WATCHED_REQUEST, omitted=True, presence=True),
+        Field("job", "job", WATCHED_JOB, omitted=True, presence=True),
+        Field("output", "output", OUTPUT, omitted=True, presence=True),
+    ],
+)
+
+WAITING_JOB = Table(
+    "proto.WaitingJob",
+    waiting_pb2.WaitingJob,
+    [
+        Field("jobId", "job_id", TEXT),
+        Field("name", "name", TEXT),
+        Field("reason", "reason", Named(waiting_pb2.WaitReason.items(), "WAIT_REASON_")),
+        Field("message", "message", TEXT),
+        Field("waitsForJobIds", "waits_for_job_ids", ListOf(TEXT)),
+        Field("until", "until", OPTIONAL_TIME),
+    ],
+)
+
+EXPLANATION = Table(
+    "proto.Explanation",
+    rm.ExplainResponse,
+    [
+        Field("state", "state", STATE),
+        Field("waitsFor", "waits_for", TEXT),
+        Field("jobs", "jobs", ListOf(WAITING_JOB)),
+    ],
+)
+
+PLAN_REQUEST = Table(
+    "proto.PlanRequest",
+    rm.PlanRequest,
+    [field for field in CREATE_REQUEST.fields if field.name in {"type", "args"}],
+    required=["Type"],
+)
+
+PLAN = Table(
+    "proto.Plan",
+    plan_pb2.Plan,
+    [
+        Field("type", "type", TEXT),
+        Field("args", "args", ListOf(REQUEST_ARG)),
+        Field("jobChain", "job_chain", JOB_CHAIN, presence=True),
+        Field("hash", "hash", TEXT, doc="what ExpectedPlanHash of a create is compared with"),
+        Field("specRevision", "spec_revision", TEXT),
+        Field("totalJobs", "total_jobs", UINT),
+        Field("workJobs", "work_jobs", UINT, doc="jobs that are not begin or end jobs"),
+        Field("widest", "widest", UINT, doc="most jobs that can run at the same time"),
+        Field("depth", "depth", UINT, doc="jobs on the longest path"),
+    ],
+)
+
+REASON = Table("proto.Reason", rm.SuspendRequest, [Field("reason", "reason", TEXT)], required=[])
+
+RERUN_REQUEST = Table(
+    "proto.RerunRequest",
+    rm.RerunRequest,
+    [Field("jobIds", "job_ids", ListOf(TEXT), doc="jobs to run again with all that follows")],
+    required=[],
+)
+
+SKIP_REQUEST = Table(
+    "proto.SkipRequest",
+    rm.SkipRequest,
+    [Field("jobId", "job_id", TEXT), Field("reason", "reason", TEXT, doc="must be given")],
+)
+
+SPEC_FILE = Table(
+    "proto.SpecFile",
+    spec_pb2.SpecFile,
+    [Field("path", "path", TEXT), Field("content", "content", TEXT, doc="the YAML text")],
+)
+
+LINT_REQUEST = Table(
+    "proto.LintRequest", spec_service_pb2.LintRequest, [Field("files", "files", ListOf(SPEC_FILE))]
+)
+
+FINDING = Table(
+    "proto.Finding",
+    spec_pb2.Finding,
+    [
+        Field("code", "code", TEXT),
+        Field("severity", "severity", Named(spec_pb2.Severity.items(), "SEVERITY_")),
+        Field("message", "message", TEXT),
+        Field("file", "file", TEXT),
+        Field("line", "line", UINT),
+        Field("column", "column", UINT),
+        Field("sequence", "sequence", TEXT),
+        Field("node", "node", TEXT),
+        Field("field", "field", TEXT),
+        Field("values", "values", ListOf(TEXT)),
+    ],
+)
+
+LINTED = Table(
+    "proto.Linted", spec_service_pb2.LintResponse, [Field("findings", "findings", ListOf(FINDING))]
+)
+
+RELOADED = Table(
+    "proto.Reloaded",
+    spec_service_pb2.ReloadSpecsResponse,
+    [
+        Field("specRevision", "spec_revision", TEXT),
+        Field("changed", "changed", FLAG),
+        Field("findings", "findings", ListOf(FINDING)),
+    ],
+)

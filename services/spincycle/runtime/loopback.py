@@ -1,0 +1,43 @@
+"""Which addresses only this machine reaches, and plain text on the others."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+
+from spincycle.runtime.config import ConfigError
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether a listener at this address, host:port, accepts connections from this machine only.
+
+    Of names only localhost does: what another one stands for can change.
+    """
+    host = listen.rpartition(":")[0].strip("[]")
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
+def check_plaintext(listen: str, setting: str, allowed: bool, encrypt: str) -> None:
+    """Check that a listener without TLS is on loopback, or that plain text is allowed.
+
+    Args:
+        listen: address of the listener, host:port.
+        setting: configuration key of the address.
+        allowed: value of `tls.allow_plaintext`.
+        encrypt: what the operator can do instead, as a command.
+
+    Raises:
+        ConfigError: other machines would connect in plain text, and that is not allowed.
+    """
+    if not allowed and not is_loopback(listen):
+        raise ConfigError(
+            f"{setting}: {listen} is not a loopback address, and the listener has no TLS: "
+            f"{encrypt}, or set tls.allow_plaintext: true to accept calls in plain text"
+        )

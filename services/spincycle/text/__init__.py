@@ -1,0 +1,1 @@
+"""Text: the closest name, and shortening within a bound."""
