@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
-from spincycle.request_manager.runners.silence import Heartbeat, SilenceMonitor
+from spincycle.request_manager.runners.silence import HeartbeatId, SilenceMonitor
 
 _HEARTBEATS = """
 SELECT runner_id, observer, heartbeat FROM request_manager.runners WHERE gone_at IS NULL
@@ -24,7 +24,7 @@ class Silences:
         """Look now."""
         rows = await self._connection.fetch(_HEARTBEATS)
         self._monitor.read(
-            {row["runner_id"]: Heartbeat(row["observer"], row["heartbeat"]) for row in rows}
+            {row["runner_id"]: HeartbeatId(row["observer"], row["heartbeat"]) for row in rows}
         )
         for row in rows:
             silence = self._monitor.silence(row["runner_id"])

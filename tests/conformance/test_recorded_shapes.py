@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.conformance.recorded import Recording, recordings
 
-from spincycle.rest_codec.codecs import Kind, Place
+from spincycle.rest_codec.codecs import Codec, JsonPath
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.messages import (
     CREATED_REQUEST,
@@ -22,7 +22,7 @@ from spincycle.rest_codec.messages import (
 )
 from spincycle.rest_codec.tables import ListOf
 
-SHAPES: dict[str, Kind] = {
+SHAPES: dict[str, Codec] = {
     "create": CREATED_REQUEST,
     "get": REQUEST,
     "job-chain": JOB_CHAIN,
@@ -36,7 +36,7 @@ SHAPES: dict[str, Kind] = {
 }
 
 
-def shape(recording: Recording) -> Kind | None:
+def shape(recording: Recording) -> Codec | None:
     if '"httpStatus"' in recording.body:
         return ERROR
     known = [case for case in SHAPES if recording.case.startswith(case)]
@@ -53,6 +53,6 @@ def test_a_recorded_body_is_written_again_to_the_last_byte(recording: Recording)
     assert kind
     value = json.loads(recording.body)
 
-    message = kind.zero if value is None else kind.decode(value, Place())
+    message = kind.zero if value is None else kind.decode(value, JsonPath())
 
     assert to_text(kind.encode(message)).decode() == recording.body

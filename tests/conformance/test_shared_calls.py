@@ -10,7 +10,7 @@ from tests.conformance.backends import Backend
 
 from spincycle.errors import RequestNotFound, SpinCycleError
 from spincycle.gateway.backends import open_backends
-from spincycle.gateway.deduplicated_calls import RawReads
+from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_pb2
 
@@ -26,9 +26,9 @@ async def manager() -> AsyncIterator[Backend]:
 
 
 @pytest.fixture
-async def reads(manager: Backend) -> AsyncIterator[RawReads[rm.GetRequest]]:
+async def reads(manager: Backend) -> AsyncIterator[DeduplicatedCalls[rm.GetRequest]]:
     opened = open_backends(manager.address, "localhost:1", "localhost:1", 5)
-    yield RawReads(opened.request_manager, METHOD)
+    yield DeduplicatedCalls(opened.request_manager, METHOD)
     await opened.close()
 
 
@@ -36,13 +36,13 @@ def _answer(request_id: str) -> rm.GetResponse:
     return rm.GetResponse(request=request_pb2.Request(id=request_id))
 
 
-async def _get(reads: RawReads[rm.GetRequest], request_id: str) -> str:
+async def _get(reads: DeduplicatedCalls[rm.GetRequest], request_id: str) -> str:
     raw = await reads.ask(rm.GetRequest(request_id=request_id))
     return rm.GetResponse.FromString(raw).request.id
 
 
 async def test_callers_that_ask_the_same_at_once_share_one_call(
-    manager: Backend, reads: RawReads[rm.GetRequest]
+    manager: Backend, reads: DeduplicatedCalls[rm.GetRequest]
 ) -> None:
     manager.says(Get=lambda asked: _answer(asked.request_id))
 
@@ -53,7 +53,7 @@ async def test_callers_that_ask_the_same_at_once_share_one_call(
 
 
 async def test_who_asks_when_a_call_is_out_is_not_told_what_that_one_read(
-    manager: Backend, reads: RawReads[rm.GetRequest]
+    manager: Backend, reads: DeduplicatedCalls[rm.GetRequest]
 ) -> None:
     """Nor does he wait for it."""
     reading, may_answer = asyncio.Event(), asyncio.Event()
@@ -74,7 +74,7 @@ async def test_who_asks_when_a_call_is_out_is_not_told_what_that_one_read(
 
 
 async def test_a_failure_is_told_to_all_who_share_the_call_and_to_nobody_else(
-    manager: Backend, reads: RawReads[rm.GetRequest]
+    manager: Backend, reads: DeduplicatedCalls[rm.GetRequest]
 ) -> None:
     manager.says(Get=RequestNotFound("r"))
     failures = await asyncio.gather(*(_get(reads, "r") for _ in range(3)), return_exceptions=True)
@@ -87,7 +87,7 @@ async def test_a_failure_is_told_to_all_who_share_the_call_and_to_nobody_else(
 
 
 async def test_a_caller_that_gives_up_leaves_the_others_alone(
-    manager: Backend, reads: RawReads[rm.GetRequest]
+    manager: Backend, reads: DeduplicatedCalls[rm.GetRequest]
 ) -> None:
     manager.says(Get=_answer("r"))
     first, other = (asyncio.create_task(_get(reads, "r")) for _ in range(2))

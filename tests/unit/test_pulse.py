@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from spincycle.runtime.watchdog import DEAD_AFTER, SLOW_AFTER, Pulse
+from spincycle.runtime.watchdog import DEAD_AFTER, SLOW_AFTER, Watchdog
 
 
 class Clock:
@@ -12,7 +12,7 @@ class Clock:
 
 def test_a_loop_that_has_not_begun_or_rests_is_well() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Watchdog(clock)
     clock.now += 2 * DEAD_AFTER
 
     assert pulse.is_quick()
@@ -24,7 +24,7 @@ def test_a_loop_that_has_not_begun_or_rests_is_well() -> None:
 
 def test_a_turn_is_slow_first_and_given_up_later() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Watchdog(clock)
     pulse.begin()
 
     clock.now += SLOW_AFTER
@@ -39,7 +39,7 @@ def test_a_turn_is_slow_first_and_given_up_later() -> None:
 
 def test_a_loop_that_fails_and_begins_again_has_not_turned() -> None:
     clock = Clock()
-    pulse = Pulse(clock)
+    pulse = Watchdog(clock)
     for _ in range(10):
         pulse.begin()
         clock.now += 1

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from spincycle.batching.byte_lru import RecentBytes
+from spincycle.batching.byte_lru import ByteLru
 
 
 def test_what_was_not_asked_for_the_longest_makes_room() -> None:
-    recent: RecentBytes[str] = RecentBytes(limit=30, largest=20)
+    recent: ByteLru[str] = ByteLru(limit=30, largest=20)
     recent.keep("a", b"x" * 10)
     recent.keep("b", b"y" * 10)
     recent.keep("c", b"z" * 10)
@@ -17,7 +17,7 @@ def test_what_was_not_asked_for_the_longest_makes_room() -> None:
 
 
 def test_what_is_too_large_is_not_kept_and_drives_nothing_out() -> None:
-    recent: RecentBytes[str] = RecentBytes(limit=30, largest=20)
+    recent: ByteLru[str] = ByteLru(limit=30, largest=20)
     recent.keep("a", b"x" * 10)
     recent.keep("b", b"y" * 15, key_size=6)
     assert recent.get("b") is None
@@ -25,7 +25,7 @@ def test_what_is_too_large_is_not_kept_and_drives_nothing_out() -> None:
 
 
 def test_a_value_that_is_kept_twice_counts_once() -> None:
-    recent: RecentBytes[str] = RecentBytes(limit=30, largest=20)
+    recent: ByteLru[str] = ByteLru(limit=30, largest=20)
     for _ in range(10):
         recent.keep("a", b"x" * 10)
     recent.keep("b", b"y" * 10)

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from spincycle.batching.single_flight import SharedReads
+from spincycle.batching.single_flight import SingleFlight
 
 
 class Slow:
@@ -32,7 +32,7 @@ async def _turns() -> None:
 
 async def test_who_asks_during_a_read_shares_the_next_one_and_never_the_one_under_way() -> None:
     slow = Slow()
-    reads = SharedReads(slow.read)
+    reads = SingleFlight(slow.read)
     first = asyncio.create_task(reads.get("a"))
     await _turns()
     later = [asyncio.create_task(reads.get("a")) for _ in range(10)]
@@ -47,7 +47,7 @@ async def test_who_asks_during_a_read_shares_the_next_one_and_never_the_one_unde
 
 async def test_different_keys_do_not_wait_for_one_another() -> None:
     slow = Slow()
-    reads = SharedReads(slow.read)
+    reads = SingleFlight(slow.read)
     tasks = [asyncio.create_task(reads.get(key)) for key in "abc"]
     await _turns()
     assert slow.began == ["a", "b", "c"]
@@ -57,7 +57,7 @@ async def test_different_keys_do_not_wait_for_one_another() -> None:
 
 async def test_a_failure_is_told_to_all_who_share_the_read_and_the_next_one_begins_anew() -> None:
     slow = Slow()
-    reads = SharedReads(slow.read)
+    reads = SingleFlight(slow.read)
     slow.problem = ValueError("broken")
     tasks = [asyncio.create_task(reads.get("a")) for _ in range(3)]
     await _turns()
@@ -72,7 +72,7 @@ async def test_a_failure_is_told_to_all_who_share_the_read_and_the_next_one_begi
 
 async def test_a_caller_that_is_cancelled_leaves_the_others_alone() -> None:
     slow = Slow()
-    reads = SharedReads(slow.read)
+    reads = SingleFlight(slow.read)
     one, other = asyncio.create_task(reads.get("a")), asyncio.create_task(reads.get("a"))
     await _turns()
     one.cancel()
@@ -85,7 +85,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_others_alone() -> None:
 async def test_whoever_asks_again_as_soon_as_he_is_answered_is_answered_again() -> None:
     slow = Slow()
     slow.may_end.set()
-    reads = SharedReads(slow.read)
+    reads = SingleFlight(slow.read)
 
     async def ask_and_ask() -> None:
         for _ in range(50):
@@ -98,7 +98,7 @@ async def test_whoever_asks_again_as_soon_as_he_is_answered_is_answered_again() 
 async def test_nothing_is_kept_of_what_was_read() -> None:
     slow = Slow()
     slow.may_end.set()
-    reads = SharedReads(slow.read)
+    reads = SingleFlight(slow.read)
     with pytest.raises(AssertionError):
         assert await reads.get("a") == await reads.get("a")
     await _turns()

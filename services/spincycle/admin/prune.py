@@ -89,8 +89,8 @@ def prune(age: timedelta, batch: int, keep_audit: bool, dry_run: bool, dsn: str 
 
 
 async def _pruned(dsn: str | None, moment: datetime, batch: int, *, keep_audit: bool) -> _Pruned:
-    from spincycle.job_log.retention import Retention as Journals
-    from spincycle.request_manager.storage.retention import Retention as Requests
+    from spincycle.job_log.retention import JournalRetention as Journals
+    from spincycle.request_manager.storage.retention import RequestRetention as Requests
 
     done = _Pruned()
     async with request_manager_database(dsn) as manager, job_log_database(dsn) as job_log:
@@ -104,7 +104,7 @@ async def _pruned(dsn: str | None, moment: datetime, batch: int, *, keep_audit: 
 
 
 async def _counted(dsn: str | None, moment: datetime) -> int:
-    from spincycle.request_manager.storage.retention import Retention as Requests
+    from spincycle.request_manager.storage.retention import RequestRetention as Requests
 
     async with request_manager_database(dsn) as manager:
         return await Requests(manager).count_ended_before(moment)

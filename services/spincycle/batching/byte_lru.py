@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 
-class RecentBytes(Generic[Key]):
+class ByteLru(Generic[Key]):
     """Bytes by key; what was not asked for the longest makes room.
 
     Only for what never changes: nothing is ever dropped because it has become wrong.

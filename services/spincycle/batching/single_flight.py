@@ -21,7 +21,7 @@ class _Shared(Generic[Found]):
         self.reading: asyncio.Future[Found] | None = None
 
 
-class SharedReads(Generic[Key, Found]):
+class SingleFlight(Generic[Key, Found]):
     """Makes one read of many, with no timer: the read under way is the timer.
 
     Each caller gets what a read found that began after the call, so nobody is told anything

@@ -5,13 +5,13 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from spincycle.chain.verdict import Order
+from spincycle.chain.verdict import StopCause
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from spincycle.model.job_chain import Job, JobChain, ParallelLimit, Value
+    from spincycle.model.job_chain import ChainJob, JobChain, ParallelLimit, Value
 
 
 class JobNode:
@@ -37,7 +37,7 @@ class JobNode:
         "total", "wait", "waiting",
     )  # fmt: skip
 
-    def __init__(self, job: Job, index: int) -> None:
+    def __init__(self, job: ChainJob, index: int) -> None:
         self.job = job
         self.index = index
         self.parents: Sequence[JobNode] = ()
@@ -55,7 +55,7 @@ class JobNode:
         self.after = 0
         self.position = 0
         self.wait: int | None = None
-        self.order = Order.NONE
+        self.order = StopCause.NONE
         self.cause = ""
         self.output: dict[str, Value] | None = None
         self.started_at = 0

@@ -13,7 +13,7 @@ from spincycle.model.state import State
 if TYPE_CHECKING:
     from spincycle.chain.chain_graph import JobNode
     from spincycle.chain.commands import Command, TryEnd
-    from spincycle.chain.verdict import Verdict
+    from spincycle.chain.verdict import TryOutcome
     from spincycle.model.job_chain import Value
 
 
@@ -90,7 +90,7 @@ class ChainRecord:
     def enter(
         self,
         node: JobNode,
-        verdict: Verdict,
+        verdict: TryOutcome,
         end: TryEnd | None = None,
         data: dict[str, Value] | None = None,
     ) -> None:

@@ -10,7 +10,7 @@ from spincycle.chain.chain_graph import ChainGraph, JobNode, SequenceNode, first
 from spincycle.chain.chain_record import ChainRecord, status_of
 from spincycle.chain.commands import Continue, Finish, FinishReport, StartTry, Suspend, TryEnd
 from spincycle.chain.retry_wait import wait_before_retry
-from spincycle.chain.scheduler_state import Mode, Walk
+from spincycle.chain.scheduler_state import Mode, SchedulerState
 from spincycle.chain.sequence_rules import (
     cut_off,
     fail_unstarted,
@@ -19,7 +19,7 @@ from spincycle.chain.sequence_rules import (
     try_ended,
 )
 from spincycle.chain.suspension import give_back_try, inputs_of, load, save
-from spincycle.chain.verdict import COMPLETE, Order, Verdict, judge, seconds_text
+from spincycle.chain.verdict import COMPLETE, StopCause, TryOutcome, judge, seconds_text
 from spincycle.chain.waiting import waits_under_way
 from spincycle.model.state import State
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 INTERRUPTED = "interrupted: the runner ended during this try, which must not be run again"
 
 _ORDERS = {
-    Mode.SUSPENDING: Order.SUSPEND,
-    Mode.STOPPING: Order.STOP,
-    Mode.OVERDUE: Order.OVERDUE,
+    Mode.SUSPENDING: StopCause.SUSPEND,
+    Mode.STOPPING: StopCause.STOP,
+    Mode.OVERDUE: StopCause.OVERDUE,
 }
 
 
@@ -56,7 +56,7 @@ class ChainState:
     def __init__(self, graph: ChainGraph, record: ChainRecord, draw: Callable[[], float]) -> None:
         self._graph = graph
         self.record = record
-        self._walk = Walk(graph, record, draw)
+        self._walk = SchedulerState(graph, record, draw)
         self._reason = ""
         self._gated: list[tuple[int, int]] = []
         self._by_index = list(graph.jobs.values())
@@ -91,7 +91,7 @@ class ChainState:
             if sequence.tries and sequence.remaining:
                 self._walk.limit(sequence)
         for node in self._interrupted:
-            self._enter_failure(node, Verdict(State.FAIL, INTERRUPTED), None)
+            self._enter_failure(node, TryOutcome(State.FAIL, INTERRUPTED), None)
         for node in self._interrupted:
             self._follow_failure(node)
         ready = (node for node in self._by_index if not node.waiting)
@@ -124,7 +124,7 @@ class ChainState:
         self.record.now = now
         node = self._walk.take_running(job_id)
         verdict = judge(node.job, end, node.order, node.cause)
-        node.order, node.cause, node.text = Order.NONE, "", ""
+        node.order, node.cause, node.text = StopCause.NONE, "", ""
         if not end.begun:
             node.total -= 1
             give_back_try(node)
@@ -310,10 +310,10 @@ class ChainState:
                 if not child.waiting:
                     self._walk.queue.append(child)
 
-    def _enter_failure(self, node: JobNode, verdict: Verdict, end: TryEnd | None) -> None:
+    def _enter_failure(self, node: JobNode, verdict: TryOutcome, end: TryEnd | None) -> None:
         hopeless = verdict.hopeless or node.latest > node.job.retry
         node.state = State.FAIL if hopeless else self._given_up
-        self._enter(node, Verdict(State.FAIL, verdict.error, hopeless), end)
+        self._enter(node, TryOutcome(State.FAIL, verdict.error, hopeless), end)
         node.after = node.position
 
     def _follow_failure(self, node: JobNode) -> None:
@@ -343,7 +343,7 @@ class ChainState:
     def _enter(
         self,
         node: JobNode,
-        verdict: Verdict,
+        verdict: TryOutcome,
         end: TryEnd | None,
         data: dict[str, Value] | None = None,
     ) -> None:

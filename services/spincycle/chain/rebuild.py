@@ -10,7 +10,7 @@ from spincycle.chain.chain_graph import ChainGraph, retried_for
 from spincycle.chain.chain_record import ChainRecord
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.commands import StartTry
-from spincycle.chain.scheduler_state import Walk
+from spincycle.chain.scheduler_state import SchedulerState
 from spincycle.chain.sequence_rules import failed_for_good, reset
 from spincycle.chain.suspension import save
 from spincycle.errors import InvalidChain
@@ -39,7 +39,7 @@ def rebuild(chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0) ->
     entries = sorted(entries, key=attrgetter("position"))
     graph, record = _replayed(chain, entries)
     heard_under = {entry.job_id: entry.epoch for entry in entries}
-    walk = Walk(graph, record, float)
+    walk = SchedulerState(graph, record, float)
     for node in graph.jobs.values():
         node.settled = node.state is State.COMPLETE
     record.epoch = max(record.epoch, epoch)
@@ -74,7 +74,7 @@ def replay(chain: JobChain, entries: Iterable[JournalEntry]) -> SuspendedJobChai
 def _replayed(chain: JobChain, entries: Iterable[JournalEntry]) -> tuple[ChainGraph, ChainRecord]:
     graph = ChainGraph(chain)
     record = ChainRecord(chain.request_id, 0, 0)
-    walk = Walk(graph, record, float)
+    walk = SchedulerState(graph, record, float)
     for entry in entries:
         node = graph.jobs.get(entry.job_id)
         if node is None:
@@ -86,7 +86,7 @@ def _replayed(chain: JobChain, entries: Iterable[JournalEntry]) -> tuple[ChainGr
     return graph, record
 
 
-def _replay(walk: Walk, node: JobNode, entry: JournalEntry) -> None:
+def _replay(walk: SchedulerState, node: JobNode, entry: JournalEntry) -> None:
     walk.record.position = entry.position
     walk.record.epoch = max(walk.record.epoch, entry.epoch)
     sequence = node.sequence

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import JobChain, SuspendedJobChain
 
 
-class ChainJob(Protocol):
+class JobLike(Protocol):
     """The fields that decide; `job_chain.Job` and the message of that name have them."""
 
     @property
@@ -45,7 +45,7 @@ class RemainingJobTypes:
         self._active: set[str] = set()
         self._sequences: dict[str, tuple[str, int]] = {}
 
-    def add(self, jobs: Iterable[ChainJob]) -> None:
+    def add(self, jobs: Iterable[JobLike]) -> None:
         """Add jobs; all of them must be added in creation order."""
         for job in jobs:
             sequence_id = job.sequence_id

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from spincycle.chain.chain_graph import JobNode, SequenceNode
 from spincycle.chain.commands import CancelWait, StopTry, Wait, WithdrawTry
-from spincycle.chain.verdict import Order
+from spincycle.chain.verdict import StopCause
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Timed: TypeAlias = "JobNode | SequenceNode | Literal['request']"
 """What a timer is for: a job's (or its sequence's) wait, or a time limit."""
 
 
-class Walk:
+class SchedulerState:
     """State that the rules of jobs and the rules of sequences share.
 
     Attributes:
@@ -126,11 +126,11 @@ class Walk:
             return []
         return [timed for timed in self._timers.values() if isinstance(timed, JobNode)]
 
-    def tell_to_stop(self, node: JobNode, order: Order, cause: str = "") -> None:
+    def tell_to_stop(self, node: JobNode, order: StopCause, cause: str = "") -> None:
         """Stop a running job, once; the reason may become a graver one."""
-        if node.order is Order.NONE:
+        if node.order is StopCause.NONE:
             self.record.order(StopTry(node.job.id))
-        if node.order is not Order.OVERDUE:
+        if node.order is not StopCause.OVERDUE:
             node.order, node.cause = order, cause
 
     def withdraw(self, node: JobNode) -> None:

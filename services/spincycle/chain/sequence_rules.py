@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from spincycle.chain.chain_graph import retried_for
 from spincycle.chain.scheduler_state import Mode
-from spincycle.chain.verdict import Order, Verdict
+from spincycle.chain.verdict import StopCause, TryOutcome
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.chain.chain_graph import JobNode, SequenceNode
-    from spincycle.chain.scheduler_state import Walk
+    from spincycle.chain.scheduler_state import SchedulerState
 
 _RETRYING = (Mode.RUNNING, Mode.SUSPENDING)
 
 
-def may_close(walk: Walk, node: JobNode) -> bool:
+def may_close(walk: SchedulerState, node: JobNode) -> bool:
     """Whether a job, whose parents are complete, is an end whose entry can follow theirs at once.
 
     An end does nothing, and its entry stands behind those of its parents in the journal: it is
@@ -31,7 +31,7 @@ def may_close(walk: Walk, node: JobNode) -> bool:
     return walk.mode is Mode.RUNNING and not blocked
 
 
-def failed_for_good(walk: Walk, node: JobNode) -> None:
+def failed_for_good(walk: SchedulerState, node: JobNode) -> None:
     """Let the job's sequence fail, or the first one around it that can still be retried.
 
     Without any, the job stays failed and other branches go on.
@@ -43,26 +43,26 @@ def failed_for_good(walk: Walk, node: JobNode) -> None:
         _fail(walk, sequence)
 
 
-def cut_off(walk: Walk, sequence: SequenceNode, cause: str) -> None:
+def cut_off(walk: SchedulerState, sequence: SequenceNode, cause: str) -> None:
     """Let a sequence fail that has used up its time, and stop its jobs.
 
     What fails is its first job, complete or not. If that one runs, it is stopped first.
     """
     if sequence.first.state is State.RUNNING:
         sequence.overdue = cause
-        walk.tell_to_stop(sequence.first, Order.OVERDUE, cause)
+        walk.tell_to_stop(sequence.first, StopCause.OVERDUE, cause)
         return
     for inner in sequence.all_within():
         inner.failing = False
     for node in sequence.all_jobs():
         walk.release(node)
         if node.state is State.RUNNING:
-            walk.tell_to_stop(node, Order.OVERDUE, cause)
+            walk.tell_to_stop(node, StopCause.OVERDUE, cause)
     fail_unstarted(walk, sequence.first, cause)
     failed_for_good(walk, sequence.first)
 
 
-def try_ended(walk: Walk, node: JobNode) -> None:
+def try_ended(walk: SchedulerState, node: JobNode) -> None:
     """Do what waited for a try to end: fail what is overdue, roll back what has failed."""
     sequence = node.sequence
     if sequence is None or walk.mode not in _RETRYING:
@@ -72,14 +72,14 @@ def try_ended(walk: Walk, node: JobNode) -> None:
     _roll_back_if_quiet(walk, sequence)
 
 
-def _roll_back_if_quiet(walk: Walk, sequence: SequenceNode) -> None:
+def _roll_back_if_quiet(walk: SchedulerState, sequence: SequenceNode) -> None:
     """Roll back the outermost sequence that has failed, if no job of it runs any more."""
     failing = [outer for outer in sequence.lineage if outer.failing]
     if failing and not failing[-1].running:
         _roll_back(walk, failing[-1])
 
 
-def fail_unstarted(walk: Walk, node: JobNode, cause: str) -> None:
+def fail_unstarted(walk: SchedulerState, node: JobNode, cause: str) -> None:
     """A job fails without being started. It has an entry, so that this survives the runner."""
     if node.state is State.COMPLETE:
         walk.record.taken_back(node)
@@ -87,11 +87,11 @@ def fail_unstarted(walk: Walk, node: JobNode, cause: str) -> None:
     node.total += 1
     node.state = State.FAIL
     node.error = cause
-    walk.record.enter(node, Verdict(State.FAIL, cause, hopeless=True))
+    walk.record.enter(node, TryOutcome(State.FAIL, cause, hopeless=True))
     walk.record.publish(node)
 
 
-def _fail(walk: Walk, sequence: SequenceNode) -> None:
+def _fail(walk: SchedulerState, sequence: SequenceNode) -> None:
     sequence.failing = True
     for node in sequence.all_jobs():
         walk.release(node)
@@ -100,7 +100,7 @@ def _fail(walk: Walk, sequence: SequenceNode) -> None:
     _roll_back_if_quiet(walk, sequence)
 
 
-def _roll_back(walk: Walk, sequence: SequenceNode) -> None:
+def _roll_back(walk: SchedulerState, sequence: SequenceNode) -> None:
     """Make every job of the sequence as if it had never run, and give back nested tries."""
     within = sequence.all_within()
     inside = set(map(id, within))
@@ -127,7 +127,7 @@ def _roll_back(walk: Walk, sequence: SequenceNode) -> None:
     walk.queue.append(sequence.first)
 
 
-def reset(walk: Walk, node: JobNode) -> None:
+def reset(walk: SchedulerState, node: JobNode) -> None:
     """Make a job as if it had never run, its try numbers apart."""
     walk.release(node)
     changed = node.state is not State.PENDING

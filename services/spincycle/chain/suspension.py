@@ -13,7 +13,7 @@ from spincycle.model.state import State
 if TYPE_CHECKING:
     from spincycle.chain.chain_graph import ChainGraph, JobNode
     from spincycle.chain.chain_record import ChainRecord
-    from spincycle.model.job_chain import Job, Value
+    from spincycle.model.job_chain import ChainJob, Value
 
 
 def inputs_of(node: JobNode) -> dict[str, Value]:
@@ -85,7 +85,7 @@ def give_back_try(node: JobNode) -> None:
         node.sequence.tries = max(0, node.sequence.tries - 1)
 
 
-def _saved(node: JobNode) -> Job:
+def _saved(node: JobNode) -> ChainJob:
     data = node.job.data
     if node.state is State.COMPLETE:
         data = {} if node.job.structural else (node.output or {})

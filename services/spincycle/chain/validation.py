@@ -9,7 +9,7 @@ from spincycle.errors import InvalidChain
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.model.job_chain import Job, JobChain
+    from spincycle.model.job_chain import ChainJob, JobChain
 
 RESUMABLE = (State.PENDING, State.COMPLETE, State.STOPPED, State.FAIL, State.RUNNING)
 """Job states within a suspended chain. RUNNING is a try that its runner's death cut off."""
@@ -153,7 +153,7 @@ def _check_sequences(chain: JobChain) -> None:
         clear.update(path)
 
 
-def _parent(chain: JobChain, first: Job) -> str:
+def _parent(chain: JobChain, first: ChainJob) -> str:
     parent = chain.jobs.get(first.parent_sequence_id)
     if first.parent_sequence_id and (parent is None or parent.sequence_id != parent.id):
         raise InvalidChain(

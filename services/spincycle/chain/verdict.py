@@ -11,10 +11,10 @@ from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.chain.commands import TryEnd
-    from spincycle.model.job_chain import Job
+    from spincycle.model.job_chain import ChainJob
 
 
-class Order(Enum):
+class StopCause(Enum):
     """Why a running job was told to stop."""
 
     NONE = "none"
@@ -24,7 +24,7 @@ class Order(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TryOutcome:
     """What a try has come to.
 
     Attributes:
@@ -38,11 +38,11 @@ class Verdict:
     hopeless: bool = False
 
 
-COMPLETE = Verdict(State.COMPLETE)
+COMPLETE = TryOutcome(State.COMPLETE)
 """The verdict on what went well."""
 
 
-def judge(job: Job, end: TryEnd, order: Order, cause: str) -> Verdict:
+def judge(job: ChainJob, end: TryEnd, order: StopCause, cause: str) -> TryOutcome:
     """Apply the rules to the end of a try.
 
     What is complete is complete; a limit that passed is a failure; a job that was told to
@@ -51,18 +51,18 @@ def judge(job: Job, end: TryEnd, order: Order, cause: str) -> Verdict:
     """
     if end.state is State.COMPLETE:
         return COMPLETE
-    if order is Order.OVERDUE:
-        return Verdict(State.FAIL, _with(cause, end), hopeless=True)
+    if order is StopCause.OVERDUE:
+        return TryOutcome(State.FAIL, _with(cause, end), hopeless=True)
     if end.timed_out:
         limit = f"run timeout: the try took longer than {seconds_text(job.timeout or 0)}"
-        return Verdict(State.FAIL, _with(limit, end))
-    if order is Order.NONE:
-        return Verdict(State.FAIL, end.error)
+        return TryOutcome(State.FAIL, _with(limit, end))
+    if order is StopCause.NONE:
+        return TryOutcome(State.FAIL, end.error)
     if end.do_not_resume:
-        return Verdict(State.FAIL, _with("do not resume", end), hopeless=True)
-    if end.ignored_stop and (order is Order.STOP or job.fail_if_interrupted):
-        return Verdict(State.FAIL, end.error, hopeless=order is Order.STOP)
-    return Verdict(State.STOPPED, end.error)
+        return TryOutcome(State.FAIL, _with("do not resume", end), hopeless=True)
+    if end.ignored_stop and (order is StopCause.STOP or job.fail_if_interrupted):
+        return TryOutcome(State.FAIL, end.error, hopeless=order is StopCause.STOP)
+    return TryOutcome(State.STOPPED, end.error)
 
 
 def _with(cause: str, end: TryEnd) -> str:

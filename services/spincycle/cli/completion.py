@@ -114,12 +114,14 @@ def _asked(
     context: click.Context, question: Callable[[Backend], Awaitable[Answer]]
 ) -> Answer | None:
     from spincycle.cli.render.terminal import Terminal
-    from spincycle.cli.session import Session
+    from spincycle.cli.session import CommandSession
     from spincycle.cli.settings import resolve
 
     try:
         settings = resolve(given_options(context), os.environ)
-        session = Session(replace(settings, timeout=min(settings.timeout, _PATIENCE)), Terminal())
+        session = CommandSession(
+            replace(settings, timeout=min(settings.timeout, _PATIENCE)), Terminal()
+        )
         try:
             return session.ask(question)
         finally:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.cli.render.printed import JobOutput, Printed
+from spincycle.cli.render.printed import JobOutput, OutputDeduplicator
 from spincycle.cli.transport.merging import merged
 from spincycle.errors import SpinCycleError
 from spincycle.model.state import FINAL, State
@@ -27,7 +27,7 @@ _PASSING = frozenset(
 
 
 @dataclass(slots=True)
-class Patience:
+class ReconnectDelay:
     """How long to wait before a broken stream is asked for again.
 
     Attributes:
@@ -44,14 +44,14 @@ async def watch_events(
     request_id: str,
     on_lost: Callable[[str], None] = lambda _: None,
     requests_only: bool = False,
-    patience: Patience | None = None,
+    patience: ReconnectDelay | None = None,
 ) -> AsyncIterator[request_event_pb2.RequestEvent]:
     """Every event of a request, over as many connections as it takes; the caller ends it.
 
     A first connection that fails is an error; a later one is tried again for as long as the
     caller wants. `on_lost` is told why a stream broke, and an empty text once it is back.
     """
-    patience = patience or Patience()
+    patience = patience or ReconnectDelay()
     cursor, wait, is_known, is_lost = "", patience.shortest, False, False
     while True:
         lost = "the stream ended"
@@ -77,13 +77,13 @@ async def watch_events(
 
 
 async def tail(
-    backend: Backend, request_id: str, live_output: bool, patience: Patience | None = None
+    backend: Backend, request_id: str, live_output: bool, patience: ReconnectDelay | None = None
 ) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
     """Every journal entry of a request, stored ones and those to come; the caller ends it.
 
     With `live_output` also what running tries print; after a break some of it comes again.
     """
-    patience = patience or Patience()
+    patience = patience or ReconnectDelay()
     position, wait, is_known = 0, patience.shortest, False
     while True:
         try:
@@ -111,7 +111,7 @@ async def entries_to_the_end(
     The journal is complete when the request is reported as ended, so that what is stored
     then is all there will be.
     """
-    printed = Printed()
+    printed = OutputDeduplicator()
     async for told in _to_the_end(backend, request_id, live_output):
         if isinstance(told, JobOutput):
             if piece := printed.new(told):

@@ -18,7 +18,7 @@ def state_file(environment: Mapping[str, str]) -> Path:
     return base / "spinc" / "values.json"
 
 
-class Remembered:
+class ValueHistory:
     """Earlier values, newest first. A file that cannot be used is as good as an empty one."""
 
     def __init__(self, path: Path) -> None:

@@ -25,7 +25,7 @@ Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
 
-class Session:
+class CommandSession:
     """One call of spinc."""
 
     def __init__(self, settings: Settings, terminal: Terminal, output: str = "table") -> None:
@@ -121,7 +121,7 @@ def open_backend(settings: Settings) -> Backend:
 
 
 def with_session(
-    command: Callable[Concatenate[Session, Arguments], int | None],
+    command: Callable[Concatenate[CommandSession, Arguments], int | None],
 ) -> Callable[Arguments, None]:
     """Give a command its session, and make its answer the exit code."""
 
@@ -130,7 +130,7 @@ def with_session(
         context = click.get_current_context()
         options = given_options(context)
         settings = resolve(options, os.environ)
-        session = Session(settings, Terminal(), options.get("output", "table"))
+        session = CommandSession(settings, Terminal(), options.get("output", "table"))
         try:
             code = command(session, *args, **kwargs)
         finally:

@@ -25,7 +25,7 @@ EXIT_CODES = {State.COMPLETE: 0, State.FAIL: 1, State.STOPPED: 3}
 """Exit code of a command that waited for the end of a request."""
 
 
-class View(Protocol):
+class RequestView(Protocol):
     """Something that shows a request while it runs."""
 
     def changed(self, jobs: list[LiveJob]) -> None:
@@ -89,7 +89,7 @@ async def watch(
 ) -> State:
     """Show a request until it has ended, as `watch_request` does, on services at hand."""
     live = LiveRequest(request_id)
-    view: View = (
+    view: RequestView = (
         LiveView(live, terminal, time.time, estimate)
         if terminal.is_live
         else LineView(live, terminal)
@@ -106,7 +106,7 @@ async def _unwrapped(showing: Awaitable[State]) -> State:
         raise first
 
 
-async def _show(backend: Backend, live: LiveRequest, view: View, follow: bool) -> State:
+async def _show(backend: Backend, live: LiveRequest, view: RequestView, follow: bool) -> State:
     try:
         async with asyncio.TaskGroup() as group:
             beside = group.create_task(view.keep(backend))
@@ -141,7 +141,7 @@ async def _ensure_chain(
         return
 
 
-async def _show_printed(backend: Backend, request_id: str, view: View) -> None:
+async def _show_printed(backend: Backend, request_id: str, view: RequestView) -> None:
     from spincycle.cli.render.printed import JobOutput
 
     async for told in entries_to_the_end(backend, request_id, live_output=True):

@@ -18,7 +18,7 @@ from spincycle.errors import JsonRequired, Overloaded, SpinCycleError
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
-from spincycle.gateway.exchange import JSON_TYPE, Answer, Call, media_type
+from spincycle.gateway.exchange import JSON_TYPE, HttpRequest, HttpResponse, media_type
 from spincycle.gateway.failures import HttpError, bare
 from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.router import Route, Router
@@ -52,7 +52,7 @@ class Application:
     def __init__(
         self,
         router: Router,
-        refused: Callable[[SpinCycleError], Answer],
+        refused: Callable[[SpinCycleError], HttpResponse],
         limits: LimitsConfig,
         gzip_bytes: int,
         hosts: AllowedHosts,
@@ -104,14 +104,14 @@ class Application:
         call_id: str,
         receive: Receive,
         log: structlog.typing.FilteringBoundLogger,
-    ) -> Answer:
+    ) -> HttpResponse:
         try:
             self._hosts.check(scope)
             self._cross_origin.check(scope["method"], headers)
             route, params = self._match(scope, headers)
             structlog.contextvars.bind_contextvars(**params)
             with Held(self._in_flight) as held:
-                call = Call(
+                call = HttpRequest(
                     method=scope["method"],
                     path=scope["path"],
                     params=params,
@@ -185,7 +185,7 @@ class Application:
 
     async def _send(
         self,
-        answer: Answer,
+        answer: HttpResponse,
         headers: dict[str, str],
         receive: Receive,
         send: Send,
@@ -212,7 +212,7 @@ class Application:
             await parts.close()
         return parts.sent
 
-    async def _compress(self, answer: Answer, headers: dict[str, str]) -> None:
+    async def _compress(self, answer: HttpResponse, headers: dict[str, str]) -> None:
         if answer.live or not self._gzip_bytes or not answer.content_type:
             return
         if not accepts_gzip(headers.get("accept-encoding", "")):
@@ -269,7 +269,7 @@ async def _until_gone(writing: Awaitable[None], receive: Receive) -> None:
             raise result
 
 
-def _start(answer: Answer) -> Message:
+def _start(answer: HttpResponse) -> Message:
     return {
         "type": "http.response.start",
         "status": answer.status,

@@ -44,7 +44,7 @@ _HTTP = {
 
 
 @dataclass(frozen=True, slots=True)
-class Backend(Generic[Stub]):
+class ServiceClient(Generic[Stub]):
     """One service behind the gateway.
 
     Attributes:
@@ -61,9 +61,11 @@ class Backend(Generic[Stub]):
     stub: Stub
     timeout: float
 
-    def sharing(self, stub: Callable[[grpc.aio.Channel], Other]) -> Backend[Other]:
+    def sharing(self, stub: Callable[[grpc.aio.Channel], Other]) -> ServiceClient[Other]:
         """Another service of the same process, over the same channel."""
-        return Backend(self.name, self.address, self.channel, stub(self.channel), self.timeout)
+        return ServiceClient(
+            self.name, self.address, self.channel, stub(self.channel), self.timeout
+        )
 
     async def ask(
         self,
@@ -118,15 +120,15 @@ class Backend(Generic[Stub]):
 
 
 @dataclass(frozen=True, slots=True)
-class Backends:
+class ServiceClients:
     """All services that the gateway calls."""
 
-    request_manager: Backend[RequestManagerServiceStub]
-    specs: Backend[SpecServiceStub]
-    coordination: Backend[RunnerCoordinationServiceStub]
-    job_log: Backend[JobLogServiceStub]
-    journal: Backend[JournalServiceStub]
-    job_runner: Backend[JobRunnerServiceStub]
+    request_manager: ServiceClient[RequestManagerServiceStub]
+    specs: ServiceClient[SpecServiceStub]
+    coordination: ServiceClient[RunnerCoordinationServiceStub]
+    job_log: ServiceClient[JobLogServiceStub]
+    journal: ServiceClient[JournalServiceStub]
+    job_runner: ServiceClient[JobRunnerServiceStub]
 
     async def close(self) -> None:
         """End the connections."""
@@ -140,16 +142,18 @@ def open_backends(
     job_runner: str,
     timeout: float,
     dial: Dial = open_channel,
-) -> Backends:
+) -> ServiceClients:
     """Open a channel to each address; no service need be up yet."""
 
-    def connect(name: str, address: str, stub: Callable[[grpc.aio.Channel], Stub]) -> Backend[Stub]:
+    def connect(
+        name: str, address: str, stub: Callable[[grpc.aio.Channel], Stub]
+    ) -> ServiceClient[Stub]:
         channel = dial(address)
-        return Backend(name, address, channel, stub(channel), timeout)
+        return ServiceClient(name, address, channel, stub(channel), timeout)
 
     manager = connect("request manager", request_manager, RequestManagerServiceStub)
     log = connect("job log", job_log, JobLogServiceStub)
-    return Backends(
+    return ServiceClients(
         request_manager=manager,
         specs=manager.sharing(SpecServiceStub),
         coordination=manager.sharing(RunnerCoordinationServiceStub),

@@ -9,7 +9,7 @@ LARGE = 64 * 1024
 """Bytes from which on nothing waits for the end of the turn."""
 
 
-class JoinedWrites:
+class CoalescingTransport:
     """A transport that sends together what is written within one turn of the event loop.
 
     uvicorn writes head and body of an answer one after the other, and a transport that may keep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from spincycle.errors import OriginNotAllowed
-from spincycle.gateway.exchange import Answer
+from spincycle.gateway.exchange import HttpResponse
 from spincycle.gateway.hosts import Authority
 from spincycle.runtime.config import ConfigError
 from spincycle.text.shortening import shortened
@@ -68,7 +68,7 @@ class CrossOrigin:
 
     def preflight(
         self, method: str, headers: Mapping[str, str], known: Sequence[str]
-    ) -> Answer | None:
+    ) -> HttpResponse | None:
         """The answer to a browser that asks before it calls; None if this is no such question.
 
         `known` are the methods that the path has.
@@ -76,13 +76,13 @@ class CrossOrigin:
         asks = method == "OPTIONS" and "access-control-request-method" in headers
         if not (asks and known and self._allowed(headers)):
             return None
-        answer = Answer(status=204, content_type="")
+        answer = HttpResponse(status=204, content_type="")
         answer.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(known))
         answer.headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
         answer.headers["Access-Control-Max-Age"] = str(_REMEMBERED)
         return answer
 
-    def mark(self, answer: Answer, headers: Mapping[str, str]) -> None:
+    def mark(self, answer: HttpResponse, headers: Mapping[str, str]) -> None:
         """Let a page of an allowed origin read the answer."""
         if not self._origins:
             return

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
-from spincycle.gateway.exchange import Call
+from spincycle.gateway.exchange import HttpRequest
 from spincycle.gateway.failures import HttpError
 from spincycle.gateway.parsing import LARGE, holds_more, parse
 from spincycle.gateway.scanner import SyntaxProblem, locate
-from spincycle.rest_codec.codecs import Mismatch, Place, Unreadable
-from spincycle.rest_codec.tables import Table
+from spincycle.rest_codec.codecs import JsonPath, Mismatch, Unreadable
+from spincycle.rest_codec.tables import MessageCodec
 from spincycle.rpc.limits import MOST_VALUES
 from spincycle.runtime.off_loop import off_loop
 from spincycle.text.shortening import shortened
@@ -31,14 +31,14 @@ _HELD_UP = 8 * 1024
 """Bytes of body from which on decoding may not hold up the loop."""
 
 
-async def decode(call: Call, table: Table[M]) -> M:
+async def decode(call: HttpRequest, table: MessageCodec[M]) -> M:
     """The message in the body of a call; see `decode_body`."""
     content_type = call.headers.get("content-type", "")
     is_large = len(call.body) >= _HELD_UP
     return await off_loop(is_large, lambda: decode_body(call.body, content_type, table))
 
 
-def decode_body(body: bytes, content_type: str, table: Table[M]) -> M:
+def decode_body(body: bytes, content_type: str, table: MessageCodec[M]) -> M:
     """The message in a body; a body of length 0 gives the message with nothing set.
 
     Raises:
@@ -56,7 +56,7 @@ def decode_body(body: bytes, content_type: str, table: Table[M]) -> M:
         text, value = parse(body)
         if isinstance(value, dict | list) and holds_more(value, MOST_VALUES):
             raise HttpError(413, f"the body holds more than {MOST_VALUES} values")
-        return table.message() if value is None else table.decode(value, Place())
+        return table.message() if value is None else table.decode(value, JsonPath())
     except (SyntaxProblem, Unreadable) as problem:
         raise HttpError(400, shortened(str(problem), _LONGEST))
     except Mismatch as mismatch:

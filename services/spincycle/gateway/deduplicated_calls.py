@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from spincycle.gateway.backends import Backend
+from spincycle.gateway.backends import ServiceClient
 
 Request = TypeVar("Request", bound=Message)
 
@@ -17,7 +17,7 @@ SETTLE_TURNS = 4
 within some turns, not within one; a turn that nobody uses takes microseconds."""
 
 
-class RawReads(Generic[Request]):
+class DeduplicatedCalls(Generic[Request]):
     """One method of a service, which only reads.
 
     Callers share a call that has not been sent yet, and never one that has: the service may have
@@ -29,7 +29,7 @@ class RawReads(Generic[Request]):
         method: the method in full, `/package.Service/Method`.
     """
 
-    def __init__(self, backend: Backend[Any], method: str) -> None:
+    def __init__(self, backend: ServiceClient[Any], method: str) -> None:
         self._backend = backend
         # Without serializers: bytes both ways.
         self._call: Any = backend.channel.unary_unary(method)
@@ -39,7 +39,7 @@ class RawReads(Generic[Request]):
         """The answer, serialized. A caller that is cancelled leaves the others alone.
 
         Raises:
-            SpinCycleError: as `Backend.ask`.
+            SpinCycleError: as `ServiceClient.ask`.
         """
         key = request.SerializeToString(deterministic=True)
         call = self._unsent.get(key)

@@ -14,7 +14,7 @@ def media_type(headers: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HttpRequest:
     """One HTTP call whose route is known and whose body has been read.
 
     Attributes:
@@ -42,7 +42,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpResponse:
     """What goes back.
 
     Attributes:
@@ -60,6 +60,6 @@ class Answer:
     live: bool = False
 
 
-def nothing() -> Answer:
+def nothing() -> HttpResponse:
     """200 with no body and no type, as of the original's handlers that return nothing."""
-    return Answer(content_type="")
+    return HttpResponse(content_type="")

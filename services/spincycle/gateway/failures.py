@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spincycle.errors import SpinCycleError
-from spincycle.gateway.exchange import Answer
+from spincycle.gateway.exchange import HttpResponse
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.messages import ERROR
 from spincycle.rpc.status import to_message
@@ -25,16 +25,16 @@ class HttpError(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def bare(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
+def bare(status: int, message: str, headers: dict[str, str] | None = None) -> HttpResponse:
     """The answer of the original's framework, and of its job runner: a message alone."""
-    return Answer(to_text({"message": message}), status, headers=headers or {})
+    return HttpResponse(to_text({"message": message}), status, headers=headers or {})
 
 
-def told(error: SpinCycleError) -> Answer:
+def told(error: SpinCycleError) -> HttpResponse:
     """The answer of the original's request manager: the Error message."""
-    return Answer(to_text(ERROR.encode(to_message(error))), error.http)
+    return HttpResponse(to_text(ERROR.encode(to_message(error))), error.http)
 
 
-def refused(error: SpinCycleError) -> Answer:
+def refused(error: SpinCycleError) -> HttpResponse:
     """The answer of the original's job runner to a failure: its message alone."""
     return bare(error.http, error.message)

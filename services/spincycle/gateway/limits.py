@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from spincycle.gateway.coalescing_transport import JoinedWrites
+from spincycle.gateway.coalescing_transport import CoalescingTransport
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.hosts import names_its_host
 from spincycle.rest_codec.encoding import to_text
@@ -40,7 +40,7 @@ class _Limited(HttpToolsProtocol):
         super().connection_made(transport)
         # So that what the caller has not taken is heard of from its first byte on.
         transport.set_write_buffer_limits(0)
-        self.transport = cast(asyncio.Transport, JoinedWrites(transport, self.loop))
+        self.transport = cast(asyncio.Transport, CoalescingTransport(transport, self.loop))
         if len(self.connections) > self.limits.connections:
             self._refuse(503, "too many connections; try again in a moment")
         else:

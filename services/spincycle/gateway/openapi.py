@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from spincycle.gateway.exchange import JSON_TYPE, Answer, Call
+from spincycle.gateway.exchange import JSON_TYPE, HttpRequest, HttpResponse
 from spincycle.gateway.router import Parameter, Route
-from spincycle.rest_codec.codecs import Kind
+from spincycle.rest_codec.codecs import Codec
 from spincycle.rest_codec.encoding import Json, to_text
-from spincycle.rest_codec.tables import KeyedBy, ListOf, MapOf, Table
+from spincycle.rest_codec.tables import KeyedListCodec, ListOf, MapOf, MessageCodec
 from spincycle.runtime.version import VERSION
 
 _MESSAGE = {
@@ -43,8 +43,8 @@ _WITH_BODY = (408, 413)
 def openapi_route(routes: Iterable[Route]) -> Route:
     """The route of the description; it describes itself too."""
 
-    async def answer(_: Call) -> Answer:
-        return Answer(text)
+    async def answer(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(text)
 
     own = Route("GET", "/openapi.json", answer, "this description", answer_type="application/json")
     text = to_text(describe([*routes, own]))
@@ -127,10 +127,10 @@ def _responses(route: Route) -> dict[str, Json]:
     }
 
 
-def _collect(kind: Kind, schemas: dict[str, Any]) -> None:
-    if isinstance(kind, ListOf | MapOf | KeyedBy):
+def _collect(kind: Codec, schemas: dict[str, Any]) -> None:
+    if isinstance(kind, ListOf | MapOf | KeyedListCodec):
         _collect(kind.element, schemas)
-    elif isinstance(kind, Table) and kind.name not in schemas:
+    elif isinstance(kind, MessageCodec) and kind.name not in schemas:
         schemas[kind.name] = kind.described()
         for field in kind.fields:
             _collect(field.kind, schemas)

@@ -9,7 +9,7 @@ from collections import Counter
 import structlog
 
 from spincycle.gateway.app import Application
-from spincycle.gateway.backends import Backends, open_backends
+from spincycle.gateway.backends import ServiceClients, open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.failures import refused, told
@@ -26,12 +26,12 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
-from spincycle.metrics.registry import Figures
+from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import served
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
-from spincycle.runtime.http_listener import Listener, address_of, bind, split
+from spincycle.runtime.http_listener import HttpListener, address_of, bind, split
 from spincycle.runtime.loopback import check_plaintext, is_loopback
 from spincycle.runtime.process import Shutdown, service_command
 
@@ -44,7 +44,7 @@ class Gateway:
             allowed to; or a name in `hosts` is not one.
     """
 
-    def __init__(self, config: GatewayConfig, backends: Backends) -> None:
+    def __init__(self, config: GatewayConfig, backends: ServiceClients) -> None:
         _check_addresses(config)
         self._config = config
         self._hosts = AllowedHosts(config.hosts)
@@ -56,7 +56,7 @@ class Gateway:
         self.router = Router([*public, openapi_route(public)])
         self._applications: list[Application] = []
         self._api = self._listener(self.router, bind(config.listen))
-        self._legacy: Listener | None = None
+        self._legacy: HttpListener | None = None
         if config.legacy_runner_listen:
             calls = RunnerCallRoutes(
                 backends.request_manager, backends.coordination, backends.journal
@@ -70,7 +70,7 @@ class Gateway:
             _runner_listener(config, backends, self._hosts) if config.job_runner_listen else None
         )
         self._listeners = [one for one in (self._api, self._legacy, self._runner) if one]
-        self.figures = Figures()
+        self.figures = Metrics()
         self.figures.counter(
             "spincycle_http_calls",
             "HTTP calls that were answered, by method and status",
@@ -78,7 +78,7 @@ class Gateway:
             labels=("method", "status"),
         )
 
-    def _public_routes(self, backends: Backends) -> list[Route]:
+    def _public_routes(self, backends: ServiceClients) -> list[Route]:
         manager, page_size = backends.request_manager, self._config.page_size
         return [
             *RequestRoutes(manager, backends.specs, page_size).routes(),
@@ -94,13 +94,13 @@ class Gateway:
         calls = sum((each.calls for each in self._applications), Counter[tuple[str, str]]())
         return {key: float(count) for key, count in calls.items()}
 
-    def _listener(self, router: Router, bound: socket.socket) -> Listener:
+    def _listener(self, router: Router, bound: socket.socket) -> HttpListener:
         config = self._config
         api = Application(
             router, told, config.limits, config.gzip_bytes, self._hosts, self._cross_origin
         )
         self._applications.append(api)
-        return Listener(api, bound, limited(config.limits), config.grace)
+        return HttpListener(api, bound, limited(config.limits), config.grace)
 
     @property
     def address(self) -> str:
@@ -155,14 +155,16 @@ def _check_addresses(config: GatewayConfig) -> None:
             )
 
 
-def _runner_listener(config: GatewayConfig, backends: Backends, hosts: AllowedHosts) -> Listener:
+def _runner_listener(
+    config: GatewayConfig, backends: ServiceClients, hosts: AllowedHosts
+) -> HttpListener:
     bound = bind(config.job_runner_listen, "job_runner_listen")
     base_url = config.job_runner_advertise or f"http://{address_of(bound)}"
     router = Router(JobRunnerRoutes(backends.job_runner, base_url).routes())
     application = Application(
         router, refused, config.limits, config.gzip_bytes, hosts, CrossOrigin(())
     )
-    return Listener(application, bound, limited(config.limits), config.grace)
+    return HttpListener(application, bound, limited(config.limits), config.grace)
 
 
 async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from spincycle.gateway.cors import SAFE_METHODS
-from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.failures import HttpError
-from spincycle.rest_codec.codecs import Kind
-from spincycle.rest_codec.tables import Table
+from spincycle.rest_codec.codecs import Codec
+from spincycle.rest_codec.tables import MessageCodec
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Route:
     path: str
     handle: Handler
     summary: str
-    body: Table[Any] | None = None
-    answer: Kind | None = None
+    body: MessageCodec[Any] | None = None
+    answer: Codec | None = None
     answer_type: str = ""
     status: int = 200
     failures: tuple[int, ...] = ()

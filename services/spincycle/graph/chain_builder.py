@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from spincycle.graph.job_ids import IdsUsedUp, JobIds
 from spincycle.graph.memory import TEXT_COPIES
-from spincycle.model.job_chain import NOOP, Job, JobChain, ParallelLimit
+from spincycle.model.job_chain import NOOP, ChainJob, JobChain, ParallelLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from spincycle.graph.job_maker import Place
+    from spincycle.graph.job_maker import SpecPlace
     from spincycle.graph.memory import ChainMemory
     from spincycle.model.job_chain import Value
 
@@ -48,7 +48,7 @@ class ChainBuilder:
         self._ids = ids
         self._edges = 0
 
-    def new_id(self, place: Place) -> str:
+    def new_id(self, place: SpecPlace) -> str:
         """A job id.
 
         Raises:
@@ -64,7 +64,7 @@ class ChainBuilder:
         except IdsUsedUp as error:
             raise place.error(str(error))
 
-    def add(self, job: Job, parents: Iterable[str], place: Place) -> None:
+    def add(self, job: ChainJob, parents: Iterable[str], place: SpecPlace) -> None:
         """Put a job behind its parents.
 
         Raises:
@@ -95,7 +95,7 @@ class ChainBuilder:
                 len(following), self._edges, self._limits.max_edges,
             )  # fmt: skip
 
-    def keep(self, size: int, place: Place) -> None:
+    def keep(self, size: int, place: SpecPlace) -> None:
         """Count memory that the chain takes from here on, in bytes.
 
         Raises:
@@ -112,7 +112,7 @@ class ChainBuilder:
             )  # fmt: skip
         memory.add(size)
 
-    def keep_value(self, value: Value, place: Place) -> None:
+    def keep_value(self, value: Value, place: SpecPlace) -> None:
         """Count the memory of a value that a job set, of which there is one copy, likewise."""
         self.keep(self._memory.size_of(value) // TEXT_COPIES, place)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from spincycle.graph.chain_builder import ChainBuilder, Limits
 from spincycle.graph.instance import Child, Expanded, Instance
 from spincycle.graph.job_ids import JobIds
-from spincycle.graph.job_maker import JobMaker, Place
+from spincycle.graph.job_maker import JobMaker, SpecPlace
 from spincycle.graph.memory import ChainMemory, ChainsInMemory
 from spincycle.graph.plan_hash import plan_hash
 from spincycle.graph.request_args import (
@@ -20,8 +20,8 @@ from spincycle.graph.request_args import (
 )
 from spincycle.graph.simple_requests import SimpleRequests
 from spincycle.graph.values import plain
-from spincycle.graph.worker_threads import TookTooLong, Watch, WorkerThreads
-from spincycle.model.job_chain import NOOP, Job
+from spincycle.graph.worker_threads import TookTooLong, WorkerThreads, WorkWatch
+from spincycle.model.job_chain import NOOP, ChainJob
 from spincycle.runtime.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Expander:
         # RE2 releases the interpreter's lock, so that a long match holds up no other call.
         checked = await off_loop(not quick, lambda: check_args(request, args))
 
-        def work(watch: Watch) -> Expansion:
+        def work(watch: WorkWatch) -> Expansion:
             maker = JobMaker(self._jobs, request_id, watch)
             memory = ChainMemory(self._chains)
             builder = ChainBuilder(request_id, self._limits, JobIds(), memory)
@@ -99,12 +99,12 @@ class Expander:
             return expansion
 
         if quick and self._simple.has(specs, request_type, checked.values.values()):
-            return work(Watch())
+            return work(WorkWatch())
         try:
             return await self._threads.run(work, self._limits.create_timeout)
         except TookTooLong as error:
             place = error.step
-            if not isinstance(place, Place):
+            if not isinstance(place, SpecPlace):
                 raise
             raise place.error(
                 f"cannot build job: creating '{place.job_type} {place.node}' job did not end "
@@ -132,7 +132,7 @@ class _Expansion:
     def run(self, checked: CheckedArgs) -> Expansion:
         template = self._specs.templates[self._request_type]
         name = f"request_{self._request_type}"
-        place = Place(self._request_type, self._request_type, name)
+        place = SpecPlace(self._request_type, self._request_type, name)
         begin = self._structural(f"{name}_begin", place)
         begin.sequence_id = begin.id
         begin.sequence_retry_wait = "0s"
@@ -169,13 +169,13 @@ class _Expansion:
         node: TemplateNode,
         expanded: Expanded,
         child: Child,
-        place: Place,
+        place: SpecPlace,
     ) -> None:
         spec = node.node
         job_id = self._builder.new_id(place)
         made = self._maker.make(place, job_id, child.args, child.secret)
         own_rule = spec.interruption == "fail"
-        job = Job(
+        job = ChainJob(
             id=job_id,
             name=spec.name,
             type=spec.type,
@@ -200,7 +200,7 @@ class _Expansion:
         expanded: Expanded,
         child: Child,
         made: MadeJob,
-        place: Place,
+        place: SpecPlace,
     ) -> None:
         for index, target in enumerate(node.sets):
             name = target.entry.arg
@@ -225,7 +225,7 @@ class _Expansion:
         node: TemplateNode,
         expanded: Expanded,
         child: Child,
-        place: Place,
+        place: SpecPlace,
     ) -> None:
         spec = node.node
         called = spec.type
@@ -247,7 +247,7 @@ class _Expansion:
 
     def _close(self, instance: Instance) -> None:
         self._stack.pop()
-        place = Place(self._request_type, instance.template.sequence.name, instance.name)
+        place = SpecPlace(self._request_type, instance.template.sequence.name, instance.name)
         end = self._structural(f"{instance.name}_end", place)
         end.sequence_id = instance.begin.id
         open_ends = [
@@ -265,16 +265,16 @@ class _Expansion:
             caller.expanded.results[index].append(value)
             caller.expanded.secret_results[index] |= secret
 
-    def _structural(self, name: str, place: Place) -> Job:
-        return Job(id=self._builder.new_id(place), name=name, type=NOOP, structural=True)
+    def _structural(self, name: str, place: SpecPlace) -> ChainJob:
+        return ChainJob(id=self._builder.new_id(place), name=name, type=NOOP, structural=True)
 
-    def _place(self, instance: Instance, node: TemplateNode) -> Place:
+    def _place(self, instance: Instance, node: TemplateNode) -> SpecPlace:
         spec = node.node
         job_type = spec.type if spec.category == "job" else ""
-        return Place(self._request_type, instance.template.sequence.name, spec.name, job_type)
+        return SpecPlace(self._request_type, instance.template.sequence.name, spec.name, job_type)
 
 
-def _of_element(place: Place, child: Child) -> Place:
+def _of_element(place: SpecPlace, child: Child) -> SpecPlace:
     return replace(place, element=child.element) if child.element else place
 
 

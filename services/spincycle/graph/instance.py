@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from spincycle.graph.chain_builder import joined
-from spincycle.graph.job_maker import Place
+from spincycle.graph.job_maker import SpecPlace
 from spincycle.graph.values import type_name
 from spincycle.model.request_arg import REDACTED
 from spincycle.spec.arg_type import text_of
@@ -13,7 +13,7 @@ from spincycle.spec.arg_type import text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from spincycle.model.job_chain import Job, Value
+    from spincycle.model.job_chain import ChainJob, Value
     from spincycle.spec.model import Arg
     from spincycle.spec.template import Template, TemplateNode
 
@@ -83,7 +83,7 @@ class Instance:
         "template",
     )  # fmt: skip
 
-    def __init__(self, request_type: str, name: str, template: Template, begin: Job) -> None:
+    def __init__(self, request_type: str, name: str, template: Template, begin: ChainJob) -> None:
         self.request_type = request_type
         self.name = name
         self.template = template
@@ -94,7 +94,7 @@ class Instance:
         self._secret: set[int] = set()
         self._exits: list[list[str]] = []
 
-    def enter(self, given: dict[str, Value], secret: tuple[str, ...], place: Place) -> None:
+    def enter(self, given: dict[str, Value], secret: tuple[str, ...], place: SpecPlace) -> None:
         """Fill the argument slots from what the caller passes.
 
         Raises:
@@ -114,14 +114,14 @@ class Instance:
             if arg.secret or arg.name in secret:
                 self._secret.add(slot)
 
-    def expand(self, node: TemplateNode, place: Place) -> Expanded:
+    def expand(self, node: TemplateNode, place: SpecPlace) -> Expanded:
         """Begin with a node."""
         groups = [self._exits[dep] for dep in node.deps]
         parents = joined(groups) if groups else [self.begin.id]
         self.expanded = Expanded(self._children(node, place), parents, len(node.sets))
         return self.expanded
 
-    def finish(self, node: TemplateNode, expanded: Expanded, place: Place) -> None:
+    def finish(self, node: TemplateNode, expanded: Expanded, place: SpecPlace) -> None:
         """Keep what a node gave, and go on to the next one."""
         for index, target in enumerate(node.sets):
             results = expanded.results[index]
@@ -153,7 +153,7 @@ class Instance:
         groups = [self._exits[leaf] for leaf in self.template.leaves]
         return joined(groups) if groups else [self.begin.id]
 
-    def branch(self, node: TemplateNode, place: Place) -> str:
+    def branch(self, node: TemplateNode, place: SpecPlace) -> str:
         """The sequence that a conditional chooses.
 
         Raises:
@@ -175,7 +175,7 @@ class Instance:
             )
         return chosen
 
-    def _children(self, node: TemplateNode, place: Place) -> Iterator[Child]:
+    def _children(self, node: TemplateNode, place: SpecPlace) -> Iterator[Child]:
         args = {expected: self._get(slot, expected, place) for expected, slot in node.args}
         secret = self._secret_among(node)
         if node.each is None:
@@ -204,13 +204,13 @@ class Instance:
         return tuple(sorted(name for name, slot in sources if slot in self._secret))
 
     def _with_if(
-        self, node: TemplateNode, args: dict[str, Value], place: Place
+        self, node: TemplateNode, args: dict[str, Value], place: SpecPlace
     ) -> dict[str, Value]:
         if node.if_slot is not None:
             args[node.node.if_] = self._get(node.if_slot, node.node.if_, place)
         return args
 
-    def _list(self, slot: int, element: str, place: Place) -> list[Value]:
+    def _list(self, slot: int, element: str, place: SpecPlace) -> list[Value]:
         value = self._get(slot, element, place)
         if not isinstance(value, list):
             raise place.error(
@@ -218,7 +218,7 @@ class Instance:
             )
         return value
 
-    def _get(self, slot: int, name: str, place: Place) -> Value:
+    def _get(self, slot: int, name: str, place: SpecPlace) -> Value:
         value = self._slots[slot]
         if isinstance(value, _Missing):
             raise place.error(
@@ -227,7 +227,7 @@ class Instance:
             )
         return value
 
-    def _converted(self, arg: Arg, value: Value, place: Place) -> Value:
+    def _converted(self, arg: Arg, value: Value, place: SpecPlace) -> Value:
         try:
             return arg.type.convert(value)
         except ValueError as error:

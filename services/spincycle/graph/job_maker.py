@@ -15,7 +15,7 @@ from spincycle.model.redaction import scrubbed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spincycle.graph.worker_threads import Watch
+    from spincycle.graph.worker_threads import WorkWatch
     from spincycle.job import Interruption, Job
     from spincycle.model.job_chain import Value
 
@@ -34,7 +34,7 @@ class JobFactory(Protocol):
 
 
 @dataclass(slots=True)
-class Place:
+class SpecPlace:
     """Where in the specs a chain is being built, for errors.
 
     Attributes:
@@ -82,13 +82,13 @@ class MadeJob:
 class JobMaker:
     """Makes the jobs of one request, one after another, on one thread."""
 
-    def __init__(self, factory: JobFactory, request_id: str, watch: Watch) -> None:
+    def __init__(self, factory: JobFactory, request_id: str, watch: WorkWatch) -> None:
         self._factory = factory
         self._request_id = request_id
         self._watch = watch
 
     def make(
-        self, place: Place, job_id: str, args: Mapping[str, Value], secret: tuple[str, ...]
+        self, place: SpecPlace, job_id: str, args: Mapping[str, Value], secret: tuple[str, ...]
     ) -> MadeJob:
         """Make, create and serialize a job; `create` gets a copy of the arguments.
 
@@ -125,7 +125,7 @@ class JobMaker:
             self._watch.wait_for(outcome)
 
 
-def _as_bytes(data: object, place: Place) -> bytes:
+def _as_bytes(data: object, place: SpecPlace) -> bytes:
     if isinstance(data, bytes | bytearray):
         return bytes(data)
     if data is None:
@@ -133,6 +133,6 @@ def _as_bytes(data: object, place: Place) -> bytes:
     raise _refusal("serializing", place, f"serialize returned {type(data).__name__}, not bytes")
 
 
-def _refusal(doing: str, place: Place, cause: str) -> ChainNotBuilt:
+def _refusal(doing: str, place: SpecPlace, cause: str) -> ChainNotBuilt:
     problem = f"cannot build job: error {doing} '{place.job_type} {place.node}' job: {cause}"
     return place.error(problem, cause=cause)

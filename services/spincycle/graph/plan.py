@@ -12,7 +12,7 @@ from spincycle.model.redaction import redacted, redacted_args
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from spincycle.model.job_chain import Job, JobChain, Value
+    from spincycle.model.job_chain import ChainJob, JobChain, Value
     from spincycle.model.request_arg import RequestArg
 
 Kind: TypeAlias = Literal["request", "sequence", "conditional", "job"]
@@ -35,7 +35,7 @@ class PlanNode:
 
     kind: Kind
     name: str
-    job: Job
+    job: ChainJob
     args: dict[str, Value] = field(default_factory=dict)
     element: int = 0
     elements: int = 1
@@ -127,7 +127,7 @@ class _Tree:
             width[id(sequence)] = max(1, widest(weights, parents))
         return width[id(self.root)]
 
-    def _place(self, job: Job) -> None:
+    def _place(self, job: ChainJob) -> None:
         if job.structural:
             if job.sequence_id != job.id:
                 self._owner[job.id] = self._sequences[job.sequence_id]
@@ -147,7 +147,7 @@ class _Tree:
         return tuple(dict.fromkeys(self._owner[parent].name for parent in before))
 
 
-def _sequence_node(begin: Job) -> PlanNode:
+def _sequence_node(begin: ChainJob) -> PlanNode:
     stem = begin.name.removesuffix("_begin")
     for kind in _KINDS:
         if stem.startswith(f"{kind}_"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PlanChange:
     """One difference.
 
     Attributes:
@@ -38,14 +38,14 @@ class Change:
         return f"{'+' if self.kind == 'added' else '-'} {self.path}{self.after}{self.before}"
 
 
-def diff(before: Plan, after: Plan) -> list[Change]:
+def diff(before: Plan, after: Plan) -> list[PlanChange]:
     """Every difference in what runs, in the order of the plans; ids mean nothing.
 
     Elements of a repeated node that are wholly alike belong together, wherever they stand;
     the others are paired in order. What is within an added or a removed node is not listed.
     """
     fingerprints = _fingerprints(before.root) | _fingerprints(after.root)
-    changes: list[Change] = []
+    changes: list[PlanChange] = []
     waiting = [(before.root, after.root, before.root.name)]
     while waiting:
         old, new, path = waiting.pop()
@@ -57,16 +57,16 @@ def diff(before: Plan, after: Plan) -> list[Change]:
             assert node is not None
             place = f"{path} / {node.label}"
             if one is None:
-                changes.append(Change("added", place, after=_what(node)))
+                changes.append(PlanChange("added", place, after=_what(node)))
             elif other is None:
-                changes.append(Change("removed", place, before=_what(node)))
+                changes.append(PlanChange("removed", place, before=_what(node)))
             elif fingerprints[id(one)] != fingerprints[id(other)]:
                 inner.append((one, other, place))
         waiting += reversed(inner)
     return [change for change in changes if not _only_ids(change, before, after)]
 
 
-def _only_ids(change: Change, before: Plan, after: Plan) -> bool:
+def _only_ids(change: PlanChange, before: Plan, after: Plan) -> bool:
     """Whether a value differs only in the id of the request that it belongs to."""
     old, new = before.chain.request_id, after.chain.request_id
     return (
@@ -104,22 +104,22 @@ def _by_name(node: PlanNode) -> dict[str, list[PlanNode]]:
     return groups
 
 
-def _fields(old: PlanNode, new: PlanNode, path: str) -> Iterator[Change]:
+def _fields(old: PlanNode, new: PlanNode, path: str) -> Iterator[PlanChange]:
     one, other = _content(old), _content(new)
     for field in sorted(one.keys() | other.keys()):
         before, after = one.get(field, ""), other.get(field, "")
         if before != after:
-            yield Change("changed", path, field, before, after)
+            yield PlanChange("changed", path, field, before, after)
 
 
-def _limits(old: PlanNode, new: PlanNode, path: str) -> Iterator[Change]:
+def _limits(old: PlanNode, new: PlanNode, path: str) -> Iterator[PlanChange]:
     """Changed limits of repeated nodes; a chain does not carry one that cannot bind."""
     before = {node.name: node.parallel for node in old.children}
     after = {node.name: node.parallel for node in new.children}
     for name, other in after.items():
         one = before.get(name)
         if one and other and one != other:
-            yield Change("changed", f"{path} / {name}", "parallel", str(one), str(other))
+            yield PlanChange("changed", f"{path} / {name}", "parallel", str(one), str(other))
 
 
 def _content(node: PlanNode) -> dict[str, str]:

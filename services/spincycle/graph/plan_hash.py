@@ -10,7 +10,7 @@ import orjson
 from spincycle.model.redaction import redacted
 
 if TYPE_CHECKING:
-    from spincycle.model.job_chain import Job, JobChain
+    from spincycle.model.job_chain import ChainJob, JobChain
 
 
 def plan_hash(chain: JobChain) -> str:
@@ -37,7 +37,7 @@ def plan_hash(chain: JobChain) -> str:
     return digest.hexdigest()[:32]
 
 
-def _content(job: Job, request_id: str, place: dict[str, int]) -> list[object]:
+def _content(job: ChainJob, request_id: str, place: dict[str, int]) -> list[object]:
     backoff = job.backoff
     return [
         job.name,
@@ -58,7 +58,7 @@ def _content(job: Job, request_id: str, place: dict[str, int]) -> list[object]:
     ]
 
 
-def _without_ids(job: Job, request_id: str) -> bytes:
+def _without_ids(job: ChainJob, request_id: str) -> bytes:
     # Four characters alone may occur by chance; as a whole JSON text they hardly do.
     quoted = b'"%s"' % job.id.encode()
     data = job.bytes.replace(quoted, b'""')

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from spincycle.graph.plan import Plan, PlanNode
-    from spincycle.model.job_chain import Job, Value
+    from spincycle.model.job_chain import ChainJob, Value
 
 
 def as_text(plan: Plan) -> Iterator[str]:
@@ -63,7 +63,7 @@ def show_args(args: Mapping[str, Value]) -> str:
     return " ".join(f"{name}={show_value(args[name])}" for name in sorted(args))
 
 
-def rules(job: Job) -> list[str]:
+def rules(job: ChainJob) -> list[str]:
     """How a job, or the sequence that it opens, is tried."""
     sequence = job.structural
     retry = job.sequence_retry if sequence else job.retry

@@ -37,7 +37,7 @@ class CannotWait(Exception):
         super().__init__("it waits, although its class says creates_immediately")
 
 
-class Watch:
+class WorkWatch:
     """What a piece of work and its watcher tell each other.
 
     The work names each step that may hang; the watcher sees how long that has taken.
@@ -123,7 +123,7 @@ class WorkerThreads:
         self.left_behind = 0
         self._idle: list[_Worker] = []
 
-    async def run(self, work: Callable[[Watch], T], step_limit: float) -> T:
+    async def run(self, work: Callable[[WorkWatch], T], step_limit: float) -> T:
         """The result of `work`.
 
         Raises:
@@ -135,7 +135,7 @@ class WorkerThreads:
         loop = asyncio.get_running_loop()
         async with self._turns:
             worker = self._idle.pop() if self._idle else _Worker()
-            task = _Task(work, Watch(loop), loop)
+            task = _Task(work, WorkWatch(loop), loop)
             worker.queue.put(task)
             try:
                 await _watch(task, step_limit)
@@ -165,7 +165,7 @@ class WorkerThreads:
 
 class _Task(Generic[T]):
     def __init__(
-        self, work: Callable[[Watch], T], watch: Watch, loop: asyncio.AbstractEventLoop
+        self, work: Callable[[WorkWatch], T], watch: WorkWatch, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.watch = watch
         self.done: asyncio.Future[T] = loop.create_future()

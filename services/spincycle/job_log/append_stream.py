@@ -10,8 +10,8 @@ from functools import partial
 from spincycle.errors import InvalidInput, ShuttingDown, StaleEpoch
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.job_log.journal import Batch, Journal
-from spincycle.job_log.model import Refused
-from spincycle.job_log.window import Window
+from spincycle.job_log.model import RefusedEntry
+from spincycle.job_log.window import ByteWindow
 from spincycle.rpc.status import to_message
 from spincycle.runtime.off_loop import off_loop
 from spincycle.wire.journal import decode_entry
@@ -34,11 +34,11 @@ class AppendStream:
     `shared` bounds what all streams together have under way.
     """
 
-    def __init__(self, journal: Journal, shared: Window) -> None:
+    def __init__(self, journal: Journal, shared: ByteWindow) -> None:
         self._journal = journal
         self._shared = shared
-        self._own = Window(STREAM_WINDOW)
-        self._unacknowledged: deque[tuple[int, asyncio.Future[list[Refused]]]] = deque()
+        self._own = ByteWindow(STREAM_WINDOW)
+        self._unacknowledged: deque[tuple[int, asyncio.Future[list[RefusedEntry]]]] = deque()
         self._news = asyncio.Event()
         self._ending = False
         self._reader: asyncio.Task[None] | None = None
@@ -108,14 +108,14 @@ class AppendStream:
     def _prepare(self, request: journal_pb2.AppendRequest) -> Batch:
         return self._journal.prepare(decode_entry(entry) for entry in request.entries)
 
-    def _stored(self, size: int, _: asyncio.Future[list[Refused]]) -> None:
+    def _stored(self, size: int, _: asyncio.Future[list[RefusedEntry]]) -> None:
         self._own.give_back(size)
         self._shared.give_back(size)
         self._news.set()
 
     async def _acknowledgement(self) -> journal_pb2.AppendResponse:
         number = 0
-        refused: list[Refused] = []
+        refused: list[RefusedEntry] = []
         while self._unacknowledged and self._unacknowledged[0][1].done():
             number, stored = self._unacknowledged.popleft()
             refused += stored.result()
@@ -125,7 +125,7 @@ class AppendStream:
         )
 
 
-def _refused(entry: Refused) -> journal_pb2.RefusedEntry:
+def _refused(entry: RefusedEntry) -> journal_pb2.RefusedEntry:
     message = journal_pb2.RefusedEntry(
         request_id=entry.request_id, job_id=entry.job_id, error=to_message(entry.error)
     )

@@ -16,11 +16,11 @@ from spincycle.errors import (
     SpinCycleError,
 )
 from spincycle.job_log.intake import Intake
-from spincycle.job_log.model import Page, Refused, Row, Selection
+from spincycle.job_log.model import EntryPage, RefusedEntry, Row, Selection
 from spincycle.job_log.store import JournalStore, UnfitRows
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.revision import FREE_EPOCHS
-from spincycle.runtime.watchdog import Pulse
+from spincycle.runtime.watchdog import Watchdog
 
 MAX_STATEMENT_ROWS = 2000
 """Most entries that one statement stores."""
@@ -37,7 +37,7 @@ class Batch:
     """Entries as the database takes them, and those that it can never take."""
 
     rows: list[Row] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RefusedEntry] = field(default_factory=list)
 
 
 class Journal:
@@ -55,9 +55,9 @@ class Journal:
     def __init__(self, store: JournalStore, intake: Intake) -> None:
         self._store = store
         self._intake = intake
-        self._appends: Coalescer[list[Row], list[Refused]] = Coalescer(self._append_batches)
-        self.write = Pulse()
-        self.attempt = Pulse()
+        self._appends: Coalescer[list[Row], list[RefusedEntry]] = Coalescer(self._append_batches)
+        self.write = Watchdog()
+        self.attempt = Watchdog()
 
     @property
     def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
@@ -71,11 +71,11 @@ class Journal:
             try:
                 batch.rows.append(self._intake.row(entry))
             except InvalidEntry as error:
-                refused = Refused(entry.request_id, entry.job_id, entry.try_, error)
+                refused = RefusedEntry(entry.request_id, entry.job_id, entry.try_, error)
                 batch.refused.append(refused)
         return batch
 
-    def append(self, batch: Batch) -> asyncio.Future[list[Refused]]:
+    def append(self, batch: Batch) -> asyncio.Future[list[RefusedEntry]]:
         """Store a batch; the future ends after its commit, with what was refused.
 
         While the database is away it does not end.
@@ -117,22 +117,22 @@ class Journal:
             raise JobNotFound(request_id, job_id)
         return entry
 
-    async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> Page:
+    async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> EntryPage:
         """A page of entries by job and try, from after those given."""
         return await self._store.list_by_job(which, after_job_id, after_try)
 
-    async def list_by_position(self, which: Selection, after: int) -> Page:
+    async def list_by_position(self, which: Selection, after: int) -> EntryPage:
         """A page of entries by position, from after the one given."""
         return await self._store.list_by_position(which, after)
 
-    async def read_on(self, which: Selection, after: int) -> tuple[Page, int]:
+    async def read_on(self, which: Selection, after: int) -> tuple[EntryPage, int]:
         """A page by position, and the position to go on from.
 
         That is beyond what the selection leaves out, so that it is not read again and again.
         """
         last = await self._store.last_position(which.request_id)
         if last <= after:
-            return Page([], more=False), after
+            return EntryPage([], more=False), after
         page = await self._store.list_by_position(which, after, last)
         return page, page.entries[-1].position if page.more else last
 
@@ -140,7 +140,7 @@ class Journal:
         """Store what was taken, within `grace` seconds."""
         await self._appends.close(grace)
 
-    async def _append_batches(self, batches: list[list[Row]]) -> list[list[Refused]]:
+    async def _append_batches(self, batches: list[list[Row]]) -> list[list[RefusedEntry]]:
         self.write.begin()
         self.attempt.begin()
         try:
@@ -149,7 +149,7 @@ class Journal:
             self.write.rest()
             self.attempt.rest()
 
-    async def _write_batches(self, batches: list[list[Row]]) -> list[list[Refused]]:
+    async def _write_batches(self, batches: list[list[Row]]) -> list[list[RefusedEntry]]:
         rows = [row for batch in batches for row in batch]
         errors: dict[int, SpinCycleError] = {}
         for start, part in _statements(rows):
@@ -162,7 +162,7 @@ class Journal:
         for batch in batches:
             answers.append(
                 [
-                    Refused(row.request_id, row.job_id, row.try_, errors[place])
+                    RefusedEntry(row.request_id, row.job_id, row.try_, errors[place])
                     for place, row in enumerate(batch, start)
                     if place in errors
                 ]
@@ -203,5 +203,7 @@ def _statements(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
         yield start, rows[start:]
 
 
-async def _with(refused: list[Refused], stored: asyncio.Future[list[Refused]]) -> list[Refused]:
+async def _with(
+    refused: list[RefusedEntry], stored: asyncio.Future[list[RefusedEntry]]
+) -> list[RefusedEntry]:
     return refused + await stored

@@ -12,8 +12,8 @@ from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceService
 from spincycle.job_log.append_stream import AppendStream
 from spincycle.job_log.entry_ids import check_id
 from spincycle.job_log.journal import Journal
-from spincycle.job_log.live_output import LiveOutput
-from spincycle.job_log.window import Window
+from spincycle.job_log.live_output import OutputHub
+from spincycle.job_log.window import ByteWindow
 
 ALL_STREAMS_WINDOW = 64 * 1024 * 1024
 """Bytes of entries that may wait for their commit, over all streams."""
@@ -24,10 +24,10 @@ _INT64_MAX = 2**63 - 1
 class JournalService(JournalServiceServicer):
     """Serves JournalService of the contract."""
 
-    def __init__(self, journal: Journal, output: LiveOutput) -> None:
+    def __init__(self, journal: Journal, output: OutputHub) -> None:
         self._journal = journal
         self._output = output
-        self._window = Window(ALL_STREAMS_WINDOW)
+        self._window = ByteWindow(ALL_STREAMS_WINDOW)
         self._streams: set[AppendStream] = set()
         self._ending = False
 

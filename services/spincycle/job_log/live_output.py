@@ -74,7 +74,7 @@ class Tailer:
         return pieces
 
 
-class LiveOutput:
+class OutputHub:
     """Who wants which output, here and at other job logs, and the runners that have it.
 
     Job logs tell one another by notifications, only while somebody tails.

@@ -16,11 +16,11 @@ from spincycle.job_log.followers import Followers
 from spincycle.job_log.intake import Intake
 from spincycle.job_log.journal import Journal
 from spincycle.job_log.journal_service import JournalService
-from spincycle.job_log.live_output import LiveOutput
+from spincycle.job_log.live_output import OutputHub
 from spincycle.job_log.service import JobLogService
 from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
-from spincycle.metrics.registry import Figures
+from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import served
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
@@ -49,7 +49,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
             leave=queries["unfollow"].sql,
         )
     )
-    output = LiveOutput(lambda said: database.execute("tell", channel=OUTPUT_CHANNEL, payload=said))
+    output = OutputHub(lambda said: database.execute("tell", channel=OUTPUT_CHANNEL, payload=said))
     tail = Tail(journal, followers, output)
     writes = JournalService(journal, output)
     server = RpcServer(tls=config.tls)
@@ -68,7 +68,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     server.listen_for_probes(config.health.listen)
     await server.start()
     structlog.get_logger().info("listening", **server.addresses)
-    figures = Figures()
+    figures = Metrics()
     figures.batches(journal.coalescers)
     figures.calls(server.calls)
     figures.bytes_in_flight(server.bytes_in_flight)

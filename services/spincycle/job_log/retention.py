@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from spincycle.database.database import Database
 
 
-class Retention:
+class JournalRetention:
     """What is kept of journals.
 
     Every method raises DatabaseUnavailable while the database is away.

@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from spincycle.batching.single_flight import SharedReads
+from spincycle.batching.single_flight import SingleFlight
 from spincycle.errors import InvalidInput
 from spincycle.job_log.entry_ids import check_id
 from spincycle.job_log.journal import Journal
-from spincycle.job_log.model import Page, Selection
+from spincycle.job_log.model import EntryPage, Selection
 from spincycle.job_log.tail import Tail
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.rpc.calls import encoded
@@ -42,7 +42,7 @@ class JobLogService(JobLogServiceServicer):
     def __init__(self, journal: Journal, tail: Tail) -> None:
         self._journal = journal
         self._tail = tail
-        self._lists = SharedReads(self._list)
+        self._lists = SingleFlight(self._list)
 
     async def GetEntry(self, request: pb.GetEntryRequest, context: Any) -> pb.GetEntryResponse:
         check_id(request.request_id, "request_id")
@@ -110,7 +110,7 @@ class JobLogService(JobLogServiceServicer):
                 else:
                     yield pb.TailResponse(output=part)
 
-    async def _list_by_job(self, which: Selection, token: str) -> tuple[Page, str]:
+    async def _list_by_job(self, which: Selection, token: str) -> tuple[EntryPage, str]:
         listed = ("job", which.request_id, which.job_id, which.failed_only)
         job_id, try_number = decode_page_token(listed, token, str, int) if token else ("", -1)
         page = await self._journal.list_by_job(which, str(job_id), int(try_number))
@@ -119,7 +119,7 @@ class JobLogService(JobLogServiceServicer):
         last = page.entries[-1]
         return page, encode_page_token(listed, (last.job_id, last.try_))
 
-    async def _list_by_position(self, which: Selection, token: str) -> tuple[Page, str]:
+    async def _list_by_position(self, which: Selection, token: str) -> tuple[EntryPage, str]:
         listed = ("position", which.request_id, which.job_id, which.failed_only)
         (after,) = decode_page_token(listed, token, int) if token else (0,)
         page = await self._journal.list_by_position(which, int(after))

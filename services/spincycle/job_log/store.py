@@ -16,7 +16,7 @@ from spincycle.errors import (
     SpinCycleError,
     StaleEpoch,
 )
-from spincycle.job_log.model import Page, Row, Selection
+from spincycle.job_log.model import EntryPage, Row, Selection
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.state import State
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
@@ -90,7 +90,7 @@ class JournalStore:
             return None
         return await off_loop(len(row["data"] or "") >= LARGE_BYTES, lambda: _entry(row))
 
-    async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> Page:
+    async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> EntryPage:
         """Entries by job and try, after a job and try."""
         after = (after_job_id, after_try)
         if which.job_id:
@@ -108,7 +108,9 @@ class JournalStore:
         )
         return await _page(rows, which.limit)
 
-    async def list_by_position(self, which: Selection, after: int, last: int = 2**63 - 1) -> Page:
+    async def list_by_position(
+        self, which: Selection, after: int, last: int = 2**63 - 1
+    ) -> EntryPage:
         """Entries by position, after one and up to another."""
         rows = await self._database.fetch(
             "list_by_position",
@@ -147,10 +149,10 @@ def _refusal(row: Row, found: asyncpg.Record) -> SpinCycleError:
     raise DatabaseUnavailable
 
 
-async def _page(rows: Sequence[asyncpg.Record], limit: int) -> Page:
+async def _page(rows: Sequence[asyncpg.Record], limit: int) -> EntryPage:
     size = sum(len(row["data"] or "") for row in rows)
     entries = await off_loop(size >= LARGE_BYTES, lambda: [_entry(row) for row in rows[:limit]])
-    return Page(entries, more=bool(rows) and len(entries) < rows[0]["found"])
+    return EntryPage(entries, more=bool(rows) and len(entries) < rows[0]["found"])
 
 
 def _entry(row: asyncpg.Record) -> JournalEntry:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from spincycle.errors import DatabaseUnavailable, ShuttingDown
 from spincycle.job_log.followers import Followers
 from spincycle.job_log.journal import Journal
-from spincycle.job_log.live_output import LiveOutput
+from spincycle.job_log.live_output import OutputHub
 from spincycle.job_log.model import Selection
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.v1.job_output_pb2 import JobOutput
@@ -21,7 +21,7 @@ RETRY_INTERVAL = 1.0
 class Tail:
     """Streams of entries by position, and of live output between them."""
 
-    def __init__(self, journal: Journal, followers: Followers, output: LiveOutput) -> None:
+    def __init__(self, journal: Journal, followers: Followers, output: OutputHub) -> None:
         self._journal = journal
         self._followers = followers
         self._output = output

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 
-class Window:
+class ByteWindow:
     """Bytes that may be under way at once; who wants more waits, first come first served.
 
     Something larger than the whole window is let through when nothing else is under way.

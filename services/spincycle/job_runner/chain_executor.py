@@ -29,12 +29,12 @@ from spincycle.errors import StaleEpoch
 from spincycle.job import Attempt
 from spincycle.job_runner.backlog import Backlog, act_in_turns
 from spincycle.job_runner.chain_view import ChainView, Description
-from spincycle.job_runner.commit_gate import HeldBack
+from spincycle.job_runner.commit_gate import CommitGate
 from spincycle.job_runner.job_objects import JobObjects
 from spincycle.job_runner.outcome import failed
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.timers import Timers
-from spincycle.job_runner.try_execution import RunningTry
+from spincycle.job_runner.try_execution import TryExecution
 from spincycle.model.state import State
 from spincycle.runtime.off_loop import off_loop
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from spincycle.errors import SpinCycleError
     from spincycle.job import Job, Progress
     from spincycle.job_runner.backlog import Event
-    from spincycle.job_runner.ports import Surroundings
+    from spincycle.job_runner.ports import ChainDependencies
     from spincycle.model.job_chain import JobChain
     from spincycle.model.job_status import JobStatus
 
@@ -55,7 +55,7 @@ LARGE = 500
 """Jobs of a chain from which its saved state is made in a thread."""
 
 
-class Traverser:
+class ChainExecutor:
     """Runs one chain. It has no task of its own: it acts when something happens.
 
     Events are handled, and the commands they give rise to carried out, in order: at once, or a
@@ -76,8 +76,8 @@ class Traverser:
         chain: JobChain,
         epoch: int,
         state: ChainState,
-        around: Surroundings,
-        gone: Callable[[Traverser], None],
+        around: ChainDependencies,
+        gone: Callable[[ChainExecutor], None],
     ) -> None:
         self.request_id = chain.request_id
         self.epoch = epoch
@@ -87,7 +87,7 @@ class Traverser:
         self._clock = around.new_clock()
         self._began_at = self._clock()
         self._gone = gone
-        self._tries: dict[str, RunningTry] = {}
+        self._tries: dict[str, TryExecution] = {}
         self._in_line: dict[str, None] = {}
         self._objects = JobObjects(chain.request_id, chain.jobs, around.jobs)
         self._timers = Timers(self._elapsed)
@@ -99,7 +99,7 @@ class Traverser:
         self._dismissed = False
         self._left = False
         self.is_over = False
-        self._held = HeldBack()
+        self._held = CommitGate()
         self._last_words: FinishReport | None = None
         self._counts = state.counts
 
@@ -184,15 +184,15 @@ class Traverser:
 
     # As observer of tries
 
-    def began(self, running: RunningTry) -> None:
+    def began(self, running: TryExecution) -> None:
         """A job's run is called."""
         self._handle(partial(self._state.began, running.job.id.id))
 
-    def reported(self, running: RunningTry, progress: Progress) -> None:
+    def reported(self, running: TryExecution, progress: Progress) -> None:
         """A job told how far it is."""
         self._handle(partial(self._state.reported, running.job.id.id, progress))
 
-    def ended(self, running: RunningTry, end: TryEnd) -> None:
+    def ended(self, running: TryExecution, end: TryEnd) -> None:
         """A try has ended."""
         job_id = running.job.id.id
         del self._tries[job_id]
@@ -311,7 +311,7 @@ class Traverser:
             self._not_started(job_id, f"problem creating job runner: {error}")
         else:
             job.attempt = Attempt(command.try_, command.key)
-            running = RunningTry(job, data, self._around.workshop, self._clock, self)
+            running = TryExecution(job, data, self._around.workshop, self._clock, self)
             self._tries[job_id] = running
             running.begin(planned.timeout)
 
@@ -363,7 +363,7 @@ class Traverser:
             self._around.places.withdraw(self.request_id, job_id)
         self._in_line.clear()
         self._backlog.clear()
-        stop = partial(RunningTry.stop, hand_over=self._hands_over)
+        stop = partial(TryExecution.stop, hand_over=self._hands_over)
         act_in_turns(deque(self._tries.values()), stop)
         self._leave_if_done()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.job_runner.commit_gate import HeldBack
+    from spincycle.job_runner.commit_gate import CommitGate
     from spincycle.model.job_status import JobStatus
 
 
@@ -33,7 +33,7 @@ class Description:
     """A view that its caller is told once it is made and committed."""
 
     tell: Callable[[ChainView], None]
-    held: HeldBack
+    held: CommitGate
     view: ChainView | None = None
     unwanted: bool = False
 

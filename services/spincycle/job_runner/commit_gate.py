@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 
-class HeldBack:
+class CommitGate:
     """Calls in order, each once the journal of the chain is committed up to its position.
 
     So nobody is told of an end of a try that a dying runner takes with it.

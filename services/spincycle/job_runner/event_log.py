@@ -24,7 +24,7 @@ Happening = JobEvent | ChainBegun | ChainLeft
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EncodedJobEvent:
     """An event that has happened, encoded once for all watchers.
 
     Attributes:
@@ -44,19 +44,19 @@ class _Kept:
 
     epoch: int
     floor: int
-    events: deque[Told] = field(default_factory=deque)
+    events: deque[EncodedJobEvent] = field(default_factory=deque)
 
 
-class Watcher:
+class EventLogReader:
     """Events that one watcher has not taken yet: of the named requests, or of all."""
 
     def __init__(self, request_ids: Iterable[str] = ()) -> None:
         self._of = frozenset(request_ids)
-        self._events: list[Told] = []
+        self._events: list[EncodedJobEvent] = []
         self._something = asyncio.Event()
         self._cut = False
 
-    def put(self, told: Told) -> None:
+    def put(self, told: EncodedJobEvent) -> None:
         """Add an event; beyond the limit all of them are dropped and the watcher is cut."""
         if self._cut or (self._of and told.request_id not in self._of):
             return
@@ -67,7 +67,7 @@ class Watcher:
             self._events.append(told)
         self._something.set()
 
-    async def batches(self) -> AsyncIterator[Sequence[Told]]:
+    async def batches(self) -> AsyncIterator[Sequence[EncodedJobEvent]]:
         """Events as they come, all that wait at once.
 
         Raises:
@@ -83,7 +83,7 @@ class Watcher:
                 yield events
 
 
-class Watchers:
+class EventLog:
     """Hands events on. While nobody has watched for a minute, it wants none.
 
     `encode` makes an event, with its order, the bytes that watchers are sent.
@@ -91,8 +91,8 @@ class Watchers:
 
     def __init__(self, encode: Callable[[Happening, int], bytes]) -> None:
         self._encode = encode
-        self._watchers: set[Watcher] = set()
-        self._ring: deque[Told] = deque()
+        self._watchers: set[EventLogReader] = set()
+        self._ring: deque[EncodedJobEvent] = deque()
         self._chains: dict[str, _Kept] = {}
         self._order = 0
         self._floor = 0
@@ -123,7 +123,7 @@ class Watchers:
             self._tell(chain, chain.request_id)
             del self._chains[chain.request_id]
 
-    def add(self, watcher: Watcher) -> None:
+    def add(self, watcher: EventLogReader) -> None:
         """Let a watcher have what happens from now on."""
         if self._forgetting is not None:
             self._forgetting.cancel()
@@ -135,21 +135,23 @@ class Watchers:
             self._floor = self._order
         self._watchers.add(watcher)
 
-    def remove(self, watcher: Watcher) -> None:
+    def remove(self, watcher: EventLogReader) -> None:
         """Let a watcher go."""
         self._watchers.discard(watcher)
         if not self._watchers and self._forgetting is None:
             loop = asyncio.get_running_loop()
             self._forgetting = loop.call_later(LINGER, self._forget)
 
-    def after(self, order: int) -> list[Told] | None:
+    def after(self, order: int) -> list[EncodedJobEvent] | None:
         """All events after one; None if not all of them are kept."""
         if not self._floor <= order <= self._order:
             return None
         first = len(self._ring) - (self._order - order)
         return [told for told in list(self._ring)[max(0, first) :] if told.order > order]
 
-    def of_chain_after(self, request_id: str, epoch: int, number: int) -> list[Told] | None:
+    def of_chain_after(
+        self, request_id: str, epoch: int, number: int
+    ) -> list[EncodedJobEvent] | None:
         """All events of a chain after one; None if not all of them are kept."""
         kept = self._chains.get(request_id)
         if kept is None or kept.epoch != epoch or kept.floor > number:
@@ -164,7 +166,7 @@ class Watchers:
     def _tell(self, event: Happening, request_id: str) -> None:
         self._order += 1
         number = event.sequence_number
-        told = Told(self._order, request_id, number, self._encode(event, self._order))
+        told = EncodedJobEvent(self._order, request_id, number, self._encode(event, self._order))
         self._ring.append(told)
         kept = self._chains.get(request_id)
         if kept is None:

@@ -12,7 +12,7 @@ PER_TURN = 100
 """How many begin before the event loop gets to do something else."""
 
 
-class Places:
+class FairSlots:
     """Lets at most `limit` begin at once; who waits is served owner by owner, in order.
 
     Nothing polls: a place that is given back goes to the next in line at once. None is given

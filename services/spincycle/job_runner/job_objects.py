@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from spincycle.chain.commands import StartTry
     from spincycle.job import Job, JobTypes
-    from spincycle.model.job_chain import Job as PlannedJob
+    from spincycle.model.job_chain import ChainJob as PlannedJob
 
 
 class JobObjects:

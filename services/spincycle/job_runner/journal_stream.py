@@ -13,7 +13,7 @@ import structlog
 from spincycle.errors import EntryConflict, InvalidEntry, SpinCycleError, StaleEpoch
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
-from spincycle.job_runner.ports import Author
+from spincycle.job_runner.ports import CommitListener
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.v1 import job_log_pb2
@@ -46,7 +46,7 @@ class _Waiting:
     """An entry that is not acknowledged."""
 
     entry: job_log_pb2.JobLog
-    author: Author
+    author: CommitListener
     since: float
     size: int
 
@@ -81,7 +81,7 @@ class JournalStream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[Callable[[], None]] = []
 
-    def append(self, entry: JournalEntry, author: Author) -> None:
+    def append(self, entry: JournalEntry, author: CommitListener) -> None:
         """Take an entry, and tell its author when it is committed, or refused.
 
         Refused is StaleEpoch if another runner has the request now, and EntryConflict or
@@ -197,7 +197,7 @@ class JournalStream:
 
 def _tell(batch: list[_Waiting], refused: dict[Identity, journal_pb2.RefusedEntry]) -> None:
     """Tell the authors of a batch, once each, since the last entry of each says it all."""
-    committed: dict[Author, int] = {}
+    committed: dict[CommitListener, int] = {}
     for waiting in batch:
         refusal = refused.get(waiting.identity) if refused else None
         if refusal is None:

@@ -16,7 +16,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_rpc_error, to_message
-from spincycle.runtime.watchdog import Pulse
+from spincycle.runtime.watchdog import Watchdog
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_suspended_chain
 
 MAX_BATCH = 500
@@ -53,7 +53,7 @@ class Outbox:
         self._something = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        self.pulse = Pulse()
+        self.pulse = Watchdog()
 
     def put(self, request_id: str, report: Report) -> None:
         """Report something; progress never takes the place of an end."""

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from spincycle.chain.commands import FinishReport
     from spincycle.errors import SpinCycleError
     from spincycle.job import JobTypes
-    from spincycle.job_runner.fair_slots import Places
-    from spincycle.job_runner.try_execution import Workshop
+    from spincycle.job_runner.fair_slots import FairSlots
+    from spincycle.job_runner.try_execution import TryEnvironment
     from spincycle.model.job_chain import SuspendedJobChain
     from spincycle.model.job_status import JobEvent
     from spincycle.model.journal_entry import JournalEntry
 
 
-class Author(Protocol):
+class CommitListener(Protocol):
     """Whoever appends entries of a chain. Nothing that is told must come only once."""
 
     def committed(self, position: int) -> None:
@@ -33,7 +33,7 @@ class Author(Protocol):
         ...
 
 
-class Journal(Protocol):
+class JournalAppender(Protocol):
     """The job log, as a runner sees it."""
 
     @property
@@ -41,7 +41,7 @@ class Journal(Protocol):
         """Whether so much waits for its commit that no further chain should be taken."""
         ...
 
-    def append(self, entry: JournalEntry, author: Author) -> None:
+    def append(self, entry: JournalEntry, author: CommitListener) -> None:
         """Take an entry, and tell its author when it is committed, or refused.
 
         Entries of one chain come in order of position. However long the job log is away,
@@ -119,7 +119,7 @@ class Events(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ChainDependencies:
     """All that the chains of one runner share.
 
     Attributes:
@@ -128,11 +128,11 @@ class Surroundings:
         new_clock: makes the clock of one chain: nanoseconds since 1970, UTC, never set back.
     """
 
-    journal: Journal
+    journal: JournalAppender
     reporter: Reporter
     events: Events
     jobs: JobTypes
-    places: Places
-    workshop: Workshop
+    places: FairSlots
+    workshop: TryEnvironment
     draw: Callable[[], float]
     new_clock: Callable[[], Callable[[], int]]

@@ -23,7 +23,7 @@ from spincycle.model.request_id import RequestIds
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
 from spincycle.runtime.version import VERSION
-from spincycle.runtime.watchdog import Pulse
+from spincycle.runtime.watchdog import Watchdog
 from spincycle.wire.times import get_nanoseconds
 
 TIMEOUT = 3.0
@@ -62,7 +62,7 @@ class Chains(Protocol):
     def abandon_all(self) -> None: ...
 
 
-class Presence:
+class RunnerPresence:
     """Registers, beats, and registers anew when the runner was given up."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Presence:
         self._interval = 2.0
         self._silence_limit = 8.0
         self._answered_at = float("-inf")
-        self.pulse = Pulse()
+        self.pulse = Watchdog()
 
     def is_heard(self) -> bool:
         """Whether this runner is known and hardly more than one beat of it went unanswered."""

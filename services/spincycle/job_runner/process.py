@@ -17,21 +17,21 @@ from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.contained import contained_task
 from spincycle.job_runner.database_clock import DatabaseClock
-from spincycle.job_runner.event_log import Watchers
-from spincycle.job_runner.fair_slots import Places
+from spincycle.job_runner.event_log import EventLog
+from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.output_stream import OutputStream
-from spincycle.job_runner.ports import Surroundings
-from spincycle.job_runner.presence import Identity, Presence
+from spincycle.job_runner.ports import ChainDependencies
+from spincycle.job_runner.presence import Identity, RunnerPresence
 from spincycle.job_runner.reporter import OutboxReporter
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.service import JobRunnerService, encode_happening
 from spincycle.job_runner.threads import Threads
-from spincycle.job_runner.try_execution import StopPolicy, Workshop
-from spincycle.metrics.registry import Figures
+from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
+from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import served
 from spincycle.rpc.address import WILDCARDS, host_of
 from spincycle.rpc.health import Vitals
@@ -71,20 +71,20 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     lease = Lease()
     clock = DatabaseClock()
     # A chain that is here may have any number of jobs, whose ends would all have to wait.
-    places = Places(config.max_jobs or None, lambda: lease.holds() and not journal.full)
+    places = FairSlots(config.max_jobs or None, lambda: lease.holds() and not journal.full)
     journal.on_room(places.serve)
     threads = Threads(config.max_threads, lease.holds)
     lease.on_renewal(places.serve)
     lease.on_renewal(threads.serve)
-    watchers = Watchers(encode_happening)
+    watchers = EventLog(encode_happening)
     outbox = Outbox(config.request_manager, dial)
-    around = Surroundings(
+    around = ChainDependencies(
         journal=journal,
         reporter=OutboxReporter(outbox),
         events=watchers,
         jobs=jobs,
         places=places,
-        workshop=Workshop(
+        workshop=TryEnvironment(
             threads=threads,
             stop_policy=StopPolicy(config.stop_limit),
         ),
@@ -100,7 +100,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         features=tuple(sorted(SUPPORTED)),
     )
     output = OutputStream(config.job_log, runner.printing, dial)
-    presence = Presence(
+    presence = RunnerPresence(
         config.request_manager,
         identity,
         runner,
@@ -163,8 +163,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         await presence.close()
 
 
-def _figures(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Figures:
-    figures = Figures()
+def _figures(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Metrics:
+    figures = Metrics()
     figures.gauge("spincycle_chains", "Chains that are here", lambda: float(runner.chains))
     figures.gauge("spincycle_running_jobs", "Jobs that run", lambda: float(runner.jobs))
     figures.gauge(
@@ -183,7 +183,7 @@ def _figures(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Fi
 
 
 async def _drain(
-    config: JobRunnerConfig, runner: JobRunner, presence: Presence, outbox: Outbox
+    config: JobRunnerConfig, runner: JobRunner, presence: RunnerPresence, outbox: Outbox
 ) -> None:
     log = structlog.get_logger()
     log.info("draining", chains=runner.chains)

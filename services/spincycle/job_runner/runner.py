@@ -14,7 +14,7 @@ from spincycle.chain.chain_state import ChainState
 from spincycle.chain.features import check_features
 from spincycle.chain.validation import check_new, check_resumed
 from spincycle.errors import InvalidChain, JournalBehind, RunnerDraining, RunnerFull, StaleEpoch
-from spincycle.job_runner.chain_executor import Traverser
+from spincycle.job_runner.chain_executor import ChainExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spincycle.chain.waiting import WaitingJob
     from spincycle.job import Job
     from spincycle.job_runner.chain_view import ChainView
-    from spincycle.job_runner.ports import Surroundings
+    from spincycle.job_runner.ports import ChainDependencies
     from spincycle.model.job_chain import JobChain, SuspendedJobChain
     from spincycle.model.job_status import JobStatus
 
@@ -34,8 +34,8 @@ _NEVER = 2**63
 class _Held:
     """A chain that is here, and the one that takes its place once its jobs have ended."""
 
-    current: Traverser
-    successor: Traverser | None = None
+    current: ChainExecutor
+    successor: ChainExecutor | None = None
 
     @property
     def epoch(self) -> int:
@@ -49,7 +49,7 @@ class JobRunner:
     many chains it takes; how many jobs run at once is up to `around.places`.
     """
 
-    def __init__(self, around: Surroundings, max_chains: int | None = None) -> None:
+    def __init__(self, around: ChainDependencies, max_chains: int | None = None) -> None:
         self._around = around
         self._max_chains = max_chains
         self._chains: dict[str, _Held] = {}
@@ -114,7 +114,7 @@ class JobRunner:
         if self._is_known(chain.request_id, epoch):
             return
         state = prepared or self.prepare(chain, epoch)
-        self._take(Traverser(chain, epoch, state, self._around, self._gone))
+        self._take(ChainExecutor(chain, epoch, state, self._around, self._gone))
 
     def resume(
         self, suspended: SuspendedJobChain, epoch: int, prepared: ChainState | None = None
@@ -129,15 +129,15 @@ class JobRunner:
             return
         state = prepared or self.prepare_resumed(suspended, epoch)
         chain = suspended.job_chain
-        self._take(Traverser(chain, epoch, state, self._around, self._gone))
+        self._take(ChainExecutor(chain, epoch, state, self._around, self._gone))
 
     def stop(self, request_id: str, reason: str) -> bool:
         """Stop a chain for good; False if it is not here. `reason` goes into its report."""
-        return self._tell(request_id, partial(Traverser.stop, reason=reason))
+        return self._tell(request_id, partial(ChainExecutor.stop, reason=reason))
 
     def suspend(self, request_id: str) -> bool:
         """Stop a chain so that it can be resumed; False if it is not here."""
-        return self._tell(request_id, Traverser.suspend)
+        return self._tell(request_id, ChainExecutor.suspend)
 
     def abandon(self, request_id: str, epoch: int) -> None:
         """Stop a chain that another runner owns by now, unless it is here under a later epoch."""
@@ -159,7 +159,7 @@ class JobRunner:
         """
         self._draining = True
         for request_id in list(self._chains):
-            self._tell(request_id, partial(Traverser.suspend, hand_over=True))
+            self._tell(request_id, partial(ChainExecutor.suspend, hand_over=True))
         try:
             async with asyncio.timeout(grace):
                 await self._empty.wait()
@@ -223,7 +223,7 @@ class JobRunner:
             raise StaleEpoch(request_id, epoch, known)
         return True
 
-    def _take(self, traverser: Traverser) -> None:
+    def _take(self, traverser: ChainExecutor) -> None:
         if self._draining:
             raise RunnerDraining
         held = self._chains.get(traverser.request_id)
@@ -239,14 +239,14 @@ class JobRunner:
         self._empty.clear()
         traverser.start()
 
-    def _tell(self, request_id: str, wish: Callable[[Traverser], None]) -> bool:
+    def _tell(self, request_id: str, wish: Callable[[ChainExecutor], None]) -> bool:
         held = self._chains.get(request_id)
         if held is None or (held.successor or held.current).is_over:
             return False
         wish(held.successor or held.current)
         return True
 
-    def _gone(self, traverser: Traverser) -> None:
+    def _gone(self, traverser: ChainExecutor) -> None:
         held = self._chains[traverser.request_id]
         self._remember(traverser)
         if traverser is held.successor:
@@ -259,7 +259,7 @@ class JobRunner:
             if not self._chains:
                 self._empty.set()
 
-    def _remember(self, traverser: Traverser) -> None:
+    def _remember(self, traverser: ChainExecutor) -> None:
         self._ended[traverser.request_id] = traverser.epoch
         self._ended.move_to_end(traverser.request_id)
         if len(self._ended) > _REMEMBERED:

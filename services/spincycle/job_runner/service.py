@@ -14,7 +14,7 @@ from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2_grpc
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_runner.chain_view import ChainView
-from spincycle.job_runner.event_log import Happening, Told, Watcher, Watchers
+from spincycle.job_runner.event_log import EncodedJobEvent, EventLog, EventLogReader, Happening
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.job_runner.runner import JobRunner
 from spincycle.model.job_chain import JobChain, SuspendedJobChain
@@ -57,7 +57,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     def __init__(
         self,
         runner: JobRunner,
-        watchers: Watchers,
+        watchers: EventLog,
         runner_id: Callable[[], str],
         address: str,
         unstored_ends: Callable[[], Mapping[str, int]] = dict,
@@ -174,7 +174,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self, request: rpc.WatchJobsRequest, context: Context
     ) -> AsyncIterator[rpc.WatchJobsResponse]:
         self._check_addressee(request.runner_id)
-        watcher = Watcher(request.request_ids)
+        watcher = EventLogReader(request.request_ids)
         self._watchers.add(watcher)
         try:
             missed = self._watchers.after(request.after_order) if request.resume else []
@@ -288,7 +288,7 @@ def _encoded(view: ChainView | rpc.ChainStatus) -> rpc.ChainStatus:
     )
 
 
-def _missed(known: rpc.KnownChain, missed: Sequence[Told]) -> rpc.ChainStatus:
+def _missed(known: rpc.KnownChain, missed: Sequence[EncodedJobEvent]) -> rpc.ChainStatus:
     events = rpc.WatchJobsResponse.FromString(b"".join(told.encoded for told in missed)).events
     last = missed[-1].number if missed else known.sequence_number
     return rpc.ChainStatus(

@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from spincycle.job_runner.fair_slots import Places
+from spincycle.job_runner.fair_slots import FairSlots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ class Threads:
     def __init__(
         self, limit: int | None = 64, may_begin: Callable[[], bool] = lambda: True
     ) -> None:
-        self._places = Places(limit, may_begin)
+        self._places = FairSlots(limit, may_begin)
 
     @property
     def taken(self) -> int:

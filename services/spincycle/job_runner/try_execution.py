@@ -46,7 +46,7 @@ class StopPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class TryEnvironment:
     """Where tries are run.
 
     Attributes:
@@ -63,20 +63,20 @@ class Workshop:
 class Observer(Protocol):
     """Who wants to know how a try goes. Each is called on the event loop."""
 
-    def began(self, running: RunningTry) -> None:
+    def began(self, running: TryExecution) -> None:
         """The job's run is called now."""
         ...
 
-    def reported(self, running: RunningTry, progress: Progress) -> None:
+    def reported(self, running: TryExecution, progress: Progress) -> None:
         """The job told how far it is."""
         ...
 
-    def ended(self, running: RunningTry, end: TryEnd) -> None:
+    def ended(self, running: TryExecution, end: TryEnd) -> None:
         """The try has ended, or was given up. Comes exactly once."""
         ...
 
 
-class RunningTry:
+class TryExecution:
     """Runs a job once. Whatever the job does, `observer.ended` is called exactly once.
 
     `clock` is the one of its chain.
@@ -92,7 +92,7 @@ class RunningTry:
         self,
         job: Job,
         data: dict[str, Value],
-        workshop: Workshop,
+        workshop: TryEnvironment,
         clock: Callable[[], int],
         observer: Observer,
     ) -> None:

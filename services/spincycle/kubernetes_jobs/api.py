@@ -15,7 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from spincycle.kubernetes_jobs.errors import Away, NoCluster, Refused
+from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable, NoCluster
 from spincycle.kubernetes_jobs.manifest import Manifest
 
 CONNECT_TIMEOUT = 10.0
@@ -86,11 +86,11 @@ class Api:
                 # A connection that was read to its end is back in the pool by now.
                 response.close()
         except TimeoutError as error:
-            raise Away("no answer in time") from error
+            raise ApiUnavailable("no answer in time") from error
         except NoCluster as error:
-            raise Away(str(error)) from error
+            raise ApiUnavailable(str(error)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Away(str(error) or type(error).__name__) from error
+            raise ApiUnavailable(str(error) or type(error).__name__) from error
 
     async def _send(
         self,
@@ -131,7 +131,7 @@ def events_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
 
 
-def _failure(response: aiohttp.ClientResponse, body: bytes) -> Refused | Away:
+def _failure(response: aiohttp.ClientResponse, body: bytes) -> ApiRefused | ApiUnavailable:
     try:
         status: dict[str, Any] = json.loads(body)
     except ValueError:
@@ -140,8 +140,10 @@ def _failure(response: aiohttp.ClientResponse, body: bytes) -> Refused | Away:
         status = {}
     message = str(status.get("message") or response.reason or "no reason given")
     if response.status in _OVERLOADED:
-        return Away(f"{response.status}: {message}", _pause(response.headers.get("Retry-After")))
-    return Refused(response.status, str(status.get("reason") or ""), message)
+        return ApiUnavailable(
+            f"{response.status}: {message}", _pause(response.headers.get("Retry-After"))
+        )
+    return ApiRefused(response.status, str(status.get("reason") or ""), message)
 
 
 def _pause(retry_after: str | None) -> float:
@@ -158,7 +160,7 @@ async def forever(call: Callable[[], Awaitable[Manifest]], told: Callable[[str],
     while True:
         try:
             return await call()
-        except Away as away:
+        except ApiUnavailable as away:
             told(f"the API server does not answer: {away}; trying again")
             await asyncio.sleep(max(wait, away.pause))
             wait = min(2 * wait, 10.0)

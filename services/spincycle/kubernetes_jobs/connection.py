@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spincycle.kubernetes_jobs.errors import ExtraMissing, NoCluster
+from spincycle.kubernetes_jobs.errors import ExtraNotInstalled, NoCluster
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import ApiClient, Configuration
@@ -52,7 +52,7 @@ class Connection:
         """The cluster, for as long as it is needed.
 
         Raises:
-            ExtraMissing: what talks to Kubernetes is not installed.
+            ExtraNotInstalled: what talks to Kubernetes is not installed.
             NoCluster: none is configured.
         """
         self._users += 1
@@ -88,7 +88,7 @@ async def _open() -> tuple[ApiClient, Cluster]:
         config_module = await asyncio.to_thread(import_module, "kubernetes_asyncio.config")
         api_module = await asyncio.to_thread(import_module, "spincycle.kubernetes_jobs.api")
     except ModuleNotFoundError as error:
-        raise ExtraMissing(error.name or "kubernetes_asyncio") from error
+        raise ExtraNotInstalled(error.name or "kubernetes_asyncio") from error
     configured = partial(_configured, client_module, config_module)
     configuration, namespace = await configured()
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from spincycle.job.bounded_output import BoundedOutput
 from spincycle.job.job import Return
 from spincycle.kubernetes_jobs.api import jobs_path, pods_path
-from spincycle.kubernetes_jobs.errors import Refused, TakenOver, in_words
-from spincycle.kubernetes_jobs.informer import Mirror
+from spincycle.kubernetes_jobs.errors import ApiRefused, TakenOver, in_words
+from spincycle.kubernetes_jobs.informer import Informer
 from spincycle.kubernetes_jobs.kubernetes_jobs import POLL, KubernetesJobs
 from spincycle.kubernetes_jobs.manifest import NAME_LABEL, Manifest
 from spincycle.kubernetes_jobs.pod_log import PodLog
@@ -21,14 +21,14 @@ from spincycle.kubernetes_jobs.pod_state import (
     outcome,
     standing,
 )
-from spincycle.kubernetes_jobs.start_deadline import Patience
+from spincycle.kubernetes_jobs.start_deadline import StartDeadline
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from spincycle.job.job import Job
     from spincycle.kubernetes_jobs.connection import Cluster
     from spincycle.kubernetes_jobs.container import Container
-    from spincycle.kubernetes_jobs.stop_signal import Wish
+    from spincycle.kubernetes_jobs.stop_signal import StopSignal
     from spincycle.model.job_chain import Value
 
 STOP_PATIENCE = 8.0
@@ -47,7 +47,7 @@ LOG_GRACE = 10.0
 class ContainerRun:
     """Sees a container to its end; `wish` tells when it is to end early."""
 
-    def __init__(self, cluster: Cluster, container: Container, job: Job, wish: Wish) -> None:
+    def __init__(self, cluster: Cluster, container: Container, job: Job, wish: StopSignal) -> None:
         self._cluster = cluster
         self._namespace = container.namespace or cluster.namespace
         self._container = container
@@ -56,7 +56,7 @@ class ContainerRun:
         self._jobs = KubernetesJobs(cluster.api, self._namespace, job.id, job.attempt, self._tell)
         self._output = BoundedOutput()
         self._changed = asyncio.Event()
-        self._patience = Patience(container.start_timeout)
+        self._patience = StartDeadline(container.start_timeout)
         self._log: PodLog | None = None
         self._following: asyncio.Task[None] | None = None
         self._pod: Manifest | None = None
@@ -69,13 +69,13 @@ class ContainerRun:
             job = await self._obtained(data)
         except TakenOver as taken:
             return self._end(State.FAIL, 1, str(taken))
-        except Refused as refused:
+        except ApiRefused as refused:
             return self._end(State.FAIL, 1, in_words(refused, f"create {name}"))
         if job is None:
             return await self._stopped(None)
         try:
             return await self._watched(job, data)
-        except Refused as refused:
+        except ApiRefused as refused:
             return await self._given_up(in_words(refused, f"watch {name}"))
 
     async def _obtained(self, data: dict[str, Value]) -> Manifest | None:
@@ -94,8 +94,8 @@ class ContainerRun:
         of_job = {"fieldSelector": f"metadata.name={self._jobs.name}"}
         of_pods = {"labelSelector": f"{NAME_LABEL}={self._jobs.name}"}
         api = self._cluster.api
-        jobs = Mirror(api, jobs_path(self._namespace), of_job, self._changed)
-        pods = Mirror(api, pods_path(self._namespace), of_pods, self._changed)
+        jobs = Informer(api, jobs_path(self._namespace), of_job, self._changed)
+        pods = Informer(api, pods_path(self._namespace), of_pods, self._changed)
         self._tasks = [asyncio.create_task(jobs.run()), asyncio.create_task(pods.run())]
         for task in self._tasks:
             task.add_done_callback(lambda _: self._changed.set())
@@ -108,7 +108,7 @@ class ContainerRun:
                 await _cancelled(self._following)
 
     async def _until_ended(
-        self, job: Manifest, jobs: Mirror, pods: Mirror, data: dict[str, Value]
+        self, job: Manifest, jobs: Informer, pods: Informer, data: dict[str, Value]
     ) -> Return:
         uid = job["metadata"]["uid"]
         while True:
@@ -137,7 +137,7 @@ class ContainerRun:
                 async with asyncio.timeout(patience):
                     await self._changed.wait()
 
-    def _look_at(self, pod: Manifest | None, pods: Mirror | None = None) -> None:
+    def _look_at(self, pod: Manifest | None, pods: Informer | None = None) -> None:
         """Keep the last that was seen of the pod, and follow its log as soon as it has one."""
         if pod is None and pods is not None and self._pod is not None:
             pod = pods.last(self._pod["metadata"]["uid"])
@@ -153,7 +153,7 @@ class ContainerRun:
         if now.ended or (pods is not None and not pods.has(pod["metadata"]["uid"])):
             self._log.container_ended()
 
-    async def _ended(self, job: Manifest, pods: Mirror, data: dict[str, Value]) -> Return:
+    async def _ended(self, job: Manifest, pods: Informer, data: dict[str, Value]) -> Return:
         # Read once more: the watch of the pod may be behind that of the Kubernetes Job.
         pod = await self._jobs.pod(job)
         if pod is None:
@@ -174,7 +174,7 @@ class ContainerRun:
             said = "the pod is gone, and with it its log and the data that it may have left"
         return self._end(State.COMPLETE, end.exit, "", stderr=said)
 
-    async def _until_told_gone(self, pods: Mirror) -> None:
+    async def _until_told_gone(self, pods: Informer) -> None:
         """Only the watch of a pod that is gone tells how it was then, and why it went."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_GRACE):
@@ -203,7 +203,7 @@ class ContainerRun:
                 if accepted
                 else f"{name} could not be deleted in time and may be running: {self._told}"
             )
-        except Refused as refused:
+        except ApiRefused as refused:
             error = f"{in_words(refused, 'delete ' + name)}; it may be running"
         await self._rest_of_log(POLL)
         state = State.STOPPED if accepted or not error else State.FAIL

@@ -5,7 +5,7 @@ from __future__ import annotations
 from spincycle.job.errors import JobError
 
 
-class Away(Exception):
+class ApiUnavailable(Exception):
     """The API server did not answer, or asked to be called again later.
 
     Attributes:
@@ -17,7 +17,7 @@ class Away(Exception):
         super().__init__(cause)
 
 
-class Refused(Exception):
+class ApiRefused(Exception):
     """The API server said no."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -33,7 +33,7 @@ class TakenOver(Exception):
         super().__init__(f"try {number} has taken the Kubernetes Job {name} over")
 
 
-class ExtraMissing(JobError):
+class ExtraNotInstalled(JobError):
     """What talks to Kubernetes is not installed where the job runs."""
 
     def __init__(self, module: str) -> None:
@@ -53,7 +53,7 @@ class NoCluster(JobError):
         )
 
 
-def in_words(refused: Refused, doing: str) -> str:
+def in_words(refused: ApiRefused, doing: str) -> str:
     """What was refused, why, and what to do."""
     if refused.status == 401:
         return f"cannot {doing}: the API server does not take the runner's credentials: {refused}"

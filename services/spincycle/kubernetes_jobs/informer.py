@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from spincycle.kubernetes_jobs.errors import Away, Refused
+from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ LAST_RETRY = 10.0
 GONE = 410
 
 
-class Mirror:
+class Informer:
     """Objects by uid.
 
     Attributes:
@@ -70,12 +70,12 @@ class Mirror:
                 version = await self._read()
                 wait = FIRST_RETRY
                 await self._watch(version)
-            except Away as away:
+            except ApiUnavailable as away:
                 self.away = str(away)
                 self._changed.set()
                 await asyncio.sleep(max(wait, away.pause))
                 wait = min(2 * wait, LAST_RETRY)
-            except Refused as refused:
+            except ApiRefused as refused:
                 if refused.status == GONE:
                     continue
                 raise
@@ -111,7 +111,7 @@ class Mirror:
                 self._deleted[thing["metadata"]["uid"]] = thing
                 self._changed.set()
             case "ERROR":
-                raise Refused(
+                raise ApiRefused(
                     int(thing.get("code", 500)), thing.get("reason", ""), thing.get("message", "")
                 )
 

@@ -8,7 +8,7 @@ from spincycle.job.job import Job, JobId, Return
 from spincycle.kubernetes_jobs.arguments import read_container
 from spincycle.kubernetes_jobs.connection import Connection
 from spincycle.kubernetes_jobs.container import Container
-from spincycle.kubernetes_jobs.stop_signal import Wish
+from spincycle.kubernetes_jobs.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from spincycle.model.job_chain import Value
@@ -21,7 +21,7 @@ class KubernetesJob(Job):
         self.id = job_id
         self._connection = connection
         self._container = Container("")
-        self._wish = Wish()
+        self._wish = StopSignal()
 
     def create(self, args: dict[str, Value]) -> None:
         """Read the arguments; see docs/kubernetes-job.md."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from spincycle.kubernetes_jobs.api import Api, events_path, forever, jobs_path, pods_path
-from spincycle.kubernetes_jobs.errors import Away, Refused, TakenOver
+from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable, TakenOver
 from spincycle.kubernetes_jobs.manifest import (
     NAME_LABEL,
     TRY_ANNOTATION,
@@ -68,7 +68,7 @@ class KubernetesJobs:
         while True:
             try:
                 return await self._call("POST", jobs_path(self._namespace), body)
-            except Refused as refused:
+            except ApiRefused as refused:
                 if refused.reason != "AlreadyExists":
                     raise
             found = await self._adopt()
@@ -107,7 +107,7 @@ class KubernetesJobs:
         query = {"fieldSelector": f"involvedObject.name={self.name},type=Warning"}
         try:
             found = await self._api.call("GET", events_path(self._namespace), query)
-        except (Refused, Away):
+        except (ApiRefused, ApiUnavailable):
             return ""
         events = found.get("items") or ()
         last: Manifest = max(events, key=lambda event: event.get("lastTimestamp") or "", default={})
@@ -138,7 +138,7 @@ class KubernetesJobs:
         """Make the Kubernetes Job that is there this try's own; None if it is gone."""
         while (job := await self._find()) is not None:
             if not is_of(job, self._job_id):
-                raise Refused(
+                raise ApiRefused(
                     409,
                     "AlreadyExists",
                     f"there is a Kubernetes Job {self.name} that Spin Cycle did not create",
@@ -160,7 +160,7 @@ class KubernetesJobs:
             }
             try:
                 return await self._call("PATCH", self.path, claim)
-            except Refused as refused:
+            except ApiRefused as refused:
                 if refused.status not in (404, 409):
                     raise
         return None
@@ -168,7 +168,7 @@ class KubernetesJobs:
     async def _find(self) -> Manifest | None:
         try:
             return await self._call("GET", self.path)
-        except Refused as refused:
+        except ApiRefused as refused:
             if refused.status == 404:
                 return None
             raise
@@ -182,7 +182,7 @@ class KubernetesJobs:
         }
         try:
             await self._call("DELETE", jobs_path(self._namespace, known["name"]), options)
-        except Refused as refused:
+        except ApiRefused as refused:
             if refused.status == 404:
                 return True
             if refused.status == 409:

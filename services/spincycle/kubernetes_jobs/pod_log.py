@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from spincycle.kubernetes_jobs.api import Api, pods_path
-from spincycle.kubernetes_jobs.errors import Away, Refused
+from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable
 from spincycle.kubernetes_jobs.log_lines import LogLines
 from spincycle.kubernetes_jobs.manifest import CONTAINER, Manifest
 
@@ -48,9 +48,9 @@ class PodLog:
             last = self._ended.is_set()
             try:
                 await self._read_one_stream()
-            except Away:
+            except ApiUnavailable:
                 self._lines.cut()
-            except Refused as refused:
+            except ApiRefused as refused:
                 if refused.status != 400:  # The container is about to begin.
                     self.refused = str(refused)
                     return

@@ -17,7 +17,7 @@ DOUBT = 120.0
 
 
 @dataclass(slots=True)
-class Patience:
+class StartDeadline:
     """Measures, from now on, how long a container has not been running, and why.
 
     Attributes:

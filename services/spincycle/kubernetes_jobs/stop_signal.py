@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Wish:
+class StopSignal:
     """To end early.
 
     Attributes:

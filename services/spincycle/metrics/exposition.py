@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from spincycle.errors import SpinCycleError
-from spincycle.metrics.registry import Figure, Figures
+from spincycle.metrics.registry import MetricFamily, Metrics
 
 LAG_INTERVAL = 0.5
 """Seconds between two looks at how late the event loop is."""
@@ -41,7 +41,7 @@ class Exposition(Collector):
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: Metrics) -> None:
         self._figures = figures
         self._registry = CollectorRegistry()
         self._lag = Histogram(
@@ -76,7 +76,7 @@ class Exposition(Collector):
             self._lag.observe(max(0.0, loop.time() - asked))
 
 
-def _family(figure: Figure) -> Metric:
+def _family(figure: MetricFamily) -> Metric:
     kind = CounterMetricFamily if figure.grows else GaugeMetricFamily
     family = kind(figure.name, figure.text, labels=figure.labels)
     read = figure.read()

@@ -17,7 +17,7 @@ Counts = Mapping[tuple[str, ...], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class MetricFamily:
     """One figure.
 
     Attributes:
@@ -35,7 +35,7 @@ class Figure:
     grows: bool
 
 
-class Figures:
+class Metrics:
     """The named figures of one process.
 
     Attributes:
@@ -44,7 +44,7 @@ class Figures:
     """
 
     def __init__(self) -> None:
-        self.all: list[Figure] = []
+        self.all: list[MetricFamily] = []
         self.asks: list[Callable[[], Awaitable[None]]] = []
         self.gauge(
             "spincycle_build", "1, with the version", lambda: {(VERSION,): 1.0}, labels=("version",)
@@ -58,7 +58,7 @@ class Figures:
         labels: tuple[str, ...] = (),
     ) -> None:
         """A figure that goes up and down, as `read` answers it."""
-        self.all.append(Figure(name, text, read, labels, grows=False))
+        self.all.append(MetricFamily(name, text, read, labels, grows=False))
 
     def counter(
         self,
@@ -68,7 +68,7 @@ class Figures:
         labels: tuple[str, ...] = (),
     ) -> None:
         """A figure that only grows; its name gets `_total` at the end."""
-        self.all.append(Figure(name, text, read, labels, grows=True))
+        self.all.append(MetricFamily(name, text, read, labels, grows=True))
 
     def batches(self, coalescers: Mapping[str, Coalescer[object, object]]) -> None:
         """How many batches were written, and of how many items, for each kind of write."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from spincycle.metrics.registry import Figures
+from spincycle.metrics.registry import Metrics
 from spincycle.runtime.config import MetricsConfig
 from spincycle.runtime.process import keep_up
 
@@ -25,7 +25,7 @@ Event = MutableMapping[str, Any]
 
 
 @contextlib.asynccontextmanager
-async def served(figures: Figures, config: MetricsConfig) -> AsyncIterator[str]:
+async def served(figures: Metrics, config: MetricsConfig) -> AsyncIterator[str]:
     """Serve the figures within the context, which is the address; nothing if none is configured.
 
     Raises:
@@ -36,11 +36,11 @@ async def served(figures: Figures, config: MetricsConfig) -> AsyncIterator[str]:
         return
     # Imported here, since many processes do without.
     from spincycle.metrics.exposition import Exposition
-    from spincycle.runtime.http_listener import Listener, bind
+    from spincycle.runtime.http_listener import HttpListener, bind
 
     exposition = Exposition(figures)
     bound = bind(config.listen, "metrics.listen")
-    listener = Listener(_application(exposition), bound, "h11", GRACE)
+    listener = HttpListener(_application(exposition), bound, "h11", GRACE)
     structlog.get_logger().info("serving metrics", address=listener.address)
     lag = asyncio.create_task(keep_up("loop lag", exposition.measure_lag))
     serving = asyncio.create_task(listener.serve())

@@ -38,7 +38,7 @@ class Backoff:
 
 
 @dataclass(slots=True)
-class Job:
+class ChainJob:
     """One job of a chain; see spincycle.v1.Job for what each field means.
 
     `args` is None where the job was given none, so that the REST shape can leave it out.
@@ -92,7 +92,7 @@ class JobChain:
     """
 
     request_id: str
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, ChainJob] = field(default_factory=dict)
     next_jobs: dict[str, list[str]] = field(default_factory=dict)
     state: State = State.PENDING
     finished_jobs: int = 0

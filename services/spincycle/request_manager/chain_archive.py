@@ -27,7 +27,7 @@ Rebuild = Callable[[JobChain, list[JournalEntry], int], SuspendedJobChain]
 """The state of a chain after the entries of its journal, lost by a runner under an epoch."""
 
 
-class Snapshots:
+class ChainArchive:
     """Puts requests together from what is stored of them."""
 
     def __init__(self, store: RequestStore, job_log: JobLogClient, rebuild: Rebuild) -> None:

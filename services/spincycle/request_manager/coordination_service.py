@@ -19,8 +19,8 @@ from spincycle.request_manager.codec import (
     report_request_id,
 )
 from spincycle.request_manager.runners.reconciliation import Reconciler
-from spincycle.request_manager.runners.reports import Presence, Reports
-from spincycle.request_manager.storage.runner_store import Registration, SignOfLife
+from spincycle.request_manager.runners.reports import Reports, RunnerRegistry
+from spincycle.request_manager.storage.runner_store import Heartbeat, Registration
 from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
 from spincycle.text.shortening import shortened
@@ -45,7 +45,7 @@ class RunnerCoordinationService(
 
     def __init__(
         self,
-        presence: Presence,
+        presence: RunnerRegistry,
         reports: Reports,
         reconciler: Reconciler,
         beat_interval: float,
@@ -93,7 +93,7 @@ class RunnerCoordinationService(
         self, request: coordination_pb2.HeartbeatRequest, context: Context
     ) -> coordination_pb2.HeartbeatResponse:
         wishes = await self._presence.beat(
-            SignOfLife(
+            Heartbeat(
                 runner_id=request.runner_id,
                 chains=min(request.chains, MOST_COUNTED),
                 jobs=min(request.jobs, MOST_COUNTED),

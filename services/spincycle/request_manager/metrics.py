@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from spincycle.metrics.registry import Figures
+from spincycle.metrics.registry import Metrics
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.recovery import Recovery
-from spincycle.request_manager.storage.model import Queue
+from spincycle.request_manager.storage.model import QueuedRequests
 from spincycle.request_manager.storage.store import RequestStore
 
 
 def name_figures(
-    figures: Figures, store: RequestStore, dispatcher: Dispatcher, recovery: Recovery
+    figures: Metrics, store: RequestStore, dispatcher: Dispatcher, recovery: Recovery
 ) -> None:
     """Name what the parts of a request manager count, and what the database knows."""
-    queue = Queue(0, 0, 0.0)
+    queue = QueuedRequests(0, 0, 0.0)
 
     async def ask() -> None:
         nonlocal queue

@@ -19,43 +19,43 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 )
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
-from spincycle.metrics.registry import Figures
+from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import served
-from spincycle.request_manager.chain_archive import Snapshots
+from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.metrics import name_figures
-from spincycle.request_manager.requests.control import Control
-from spincycle.request_manager.requests.create import Creation
-from spincycle.request_manager.requests.explain import Explaining
+from spincycle.request_manager.requests.control import RequestControl
+from spincycle.request_manager.requests.create import RequestCreator
+from spincycle.request_manager.requests.explain import Explainer
 from spincycle.request_manager.requests.lint_workers import LintWorkers
 from spincycle.request_manager.requests.planner import SpecPlanner
-from spincycle.request_manager.requests.read import Reading
-from spincycle.request_manager.requests.rerun import Again, ChainCode
+from spincycle.request_manager.requests.read import RequestReader
+from spincycle.request_manager.requests.rerun import ChainCode, RerunCreator
 from spincycle.request_manager.requests.running_jobs import RunningJobs
 from spincycle.request_manager.requests.saved_chain import adopt
-from spincycle.request_manager.requests.spec_repository import SpecKeeper
+from spincycle.request_manager.requests.spec_repository import SpecRepository
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy
 from spincycle.request_manager.runners.reconciliation import Reconciler
 from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy
-from spincycle.request_manager.runners.reports import Presence, Reports
+from spincycle.request_manager.runners.reports import Reports, RunnerRegistry
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.spec_service import SpecService
-from spincycle.request_manager.storage.change_bus import Changes
-from spincycle.request_manager.storage.change_notifier import Telling
+from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.change_notifier import ChangeNotifier
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.claim_store import ClaimStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
 from spincycle.request_manager.storage.runner_store import RunnerStore
 from spincycle.request_manager.storage.store import RequestStore
-from spincycle.request_manager.watch.catch_up import CatchingUp, Stores
+from spincycle.request_manager.watch.catch_up import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
-from spincycle.request_manager.watch.runner_feeds import Feeds
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
-from spincycle.request_manager.watch.snapshots import Views
-from spincycle.request_manager.watch.subscriptions import Watch
+from spincycle.request_manager.watch.snapshots import RequestSnapshots
+from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.peer import Peer
@@ -81,7 +81,7 @@ class RequestManager:
         self,
         config: RequestManagerConfig,
         database: Database,
-        specs: SpecKeeper,
+        specs: SpecRepository,
         expander: Expander,
     ) -> None:
         self._config = config
@@ -92,9 +92,9 @@ class RequestManager:
         runner_store = RunnerStore(database)
         dial = dialer(config.tls)
         self._job_log = JobLogClient(config.job_log, dial=dial)
-        snapshots = Snapshots(store, self._job_log, rebuild)
-        self.changes = Changes()
-        self.telling = Telling(database, self.changes)
+        snapshots = ChainArchive(store, self._job_log, rebuild)
+        self.changes = ChangeBus()
+        self.telling = ChangeNotifier(database, self.changes)
         policy = RecoveryPolicy(
             interval=min(1.0, config.silence_limit / 4), silence=config.silence_limit
         )
@@ -107,11 +107,11 @@ class RequestManager:
             dial=dial,
         )
         changes = ChangeStore(database)
-        feeds = Feeds(self._runners)
-        views = Views(store, changes, feeds, snapshots, self._job_log)
+        feeds = RunnerFeeds(self._runners)
+        views = RequestSnapshots(store, changes, feeds, snapshots, self._job_log)
         self.hub = Hub(changes, feeds, self.changes, views)
         shared = SharedSnapshots(views)
-        catching_up = CatchingUp(self.hub, Stores(store, changes), feeds, shared)
+        catching_up = CursorReplay(self.hub, ReplayStores(store, changes), feeds, shared)
         self.recovery = Recovery(
             store,
             runner_store,
@@ -130,32 +130,32 @@ class RequestManager:
             self.recovery.recover_unanswered,
             DispatchPolicy(),
         )
-        control = Control(store, self._runners, self.dispatcher, self.changes)
+        control = RequestControl(store, self._runners, self.dispatcher, self.changes)
         code = ChainCode(
             decode=lambda chain: decode_chain(job_chain_pb2.JobChain.FromString(chain)),
             encode=lambda chain: encode_chain(chain).SerializeToString(),
             encode_suspended=lambda chain: encode_suspended_chain(chain).SerializeToString(),
             replay=replay,
         )
-        creation = Creation(
+        creation = RequestCreator(
             SpecPlanner(specs, expander), code.encode, store, self.dispatcher, self.changes
         )
         self.reconciler = Reconciler(runner_store, self.changes)
-        self.presence = Presence(
+        self.presence = RunnerRegistry(
             runner_store, self._runners, silences, self.changes, self.dispatcher.look
         )
         self.reports = reports = Reports(store, self.changes, self.dispatcher, adopt)
-        self.figures = Figures()
+        self.figures = Metrics()
         name_figures(self.figures, store, self.dispatcher, self.recovery)
         self.figures.batches(creation.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
             creation=creation,
-            again=Again(store, control, self._job_log, code, self.dispatcher, self.changes),
+            again=RerunCreator(store, control, self._job_log, code, self.dispatcher, self.changes),
             control=control,
-            explaining=Explaining(store, self._runners, self._job_log, config.silence_limit),
-            reading=Reading(store, snapshots),
+            explaining=Explainer(store, self._runners, self._job_log, config.silence_limit),
+            reading=RequestReader(store, snapshots),
             running=RunningJobs(store, self._runners),
-            watch=Watch(store, self.hub, catching_up, views, shared),
+            watch=Subscriptions(store, self.hub, catching_up, views, shared),
             snapshots=snapshots,
             store=store,
         )
@@ -177,7 +177,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
         raise ConfigError(str(error))
-    specs = await SpecKeeper.open(
+    specs = await SpecRepository.open(
         config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
     )
     database = await Database.open(
@@ -277,7 +277,7 @@ async def _work(
     await server.health.end()
 
 
-async def _reload(specs: SpecKeeper, asked: asyncio.Event) -> None:
+async def _reload(specs: SpecRepository, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()

@@ -16,22 +16,22 @@ from spincycle.errors import (
 )
 from spincycle.graph.plan import make_plan
 from spincycle.model.redaction import redacted_chain
-from spincycle.request_manager.chain_archive import Snapshots
+from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.codec import (
     decode_filter,
     encode_arg,
     encode_request,
 )
 from spincycle.request_manager.requests import rerun as again
-from spincycle.request_manager.requests.control import Control
-from spincycle.request_manager.requests.create import Built, Creation, Wish
-from spincycle.request_manager.requests.explain import Explaining
+from spincycle.request_manager.requests.control import RequestControl
+from spincycle.request_manager.requests.create import BuiltRequest, CreateParams, RequestCreator
+from spincycle.request_manager.requests.explain import Explainer
 from spincycle.request_manager.requests.given_args import LargeArgs, read_args
-from spincycle.request_manager.requests.read import Reading
+from spincycle.request_manager.requests.read import RequestReader
 from spincycle.request_manager.requests.running_jobs import RunningJobs
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.storage.store import RequestStore
-from spincycle.request_manager.watch.subscriptions import Watch
+from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.request_manager.watch.unreadable import encode_or_report
 from spincycle.request_manager.watch.watch_options import WatchOptions
 from spincycle.rpc.calls import encoded
@@ -60,14 +60,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class UseCases:
     """What the service calls."""
 
-    creation: Creation
-    again: again.Again
-    control: Control
-    explaining: Explaining
-    reading: Reading
+    creation: RequestCreator
+    again: again.RerunCreator
+    control: RequestControl
+    explaining: Explainer
+    reading: RequestReader
     running: RunningJobs
-    watch: Watch
-    snapshots: Snapshots
+    watch: Subscriptions
+    snapshots: ChainArchive
     store: RequestStore
 
 
@@ -86,7 +86,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def _create(
         self, request: rpc.CreateRequest, size: int, context: Context
     ) -> rpc.CreateResponse:
-        wish = Wish(
+        wish = CreateParams(
             type=request.type,
             args=await read_args(request.args, size),
             user=_user(context),
@@ -109,7 +109,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
 
     async def _plan(self, request: rpc.PlanRequest, size: int) -> rpc.PlanResponse:
         args = await read_args(request.args, size)
-        wish = Wish(request.type, args, size=size)
+        wish = CreateParams(request.type, args, size=size)
         built = await self._use.creation.plan(wish)
         response = await off_loop(
             wish.makes_much(len(built.chain.jobs)), lambda: _plan(request.type, built)
@@ -142,7 +142,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return rpc.ResumeResponse(request=encode_request(stored))
 
     async def Rerun(self, request: rpc.RerunRequest, context: Context) -> rpc.RerunResponse:
-        wish = again.Wish(
+        wish = again.RerunParams(
             request_id=request.request_id,
             user=_user(context),
             job_ids=tuple(request.job_ids),
@@ -153,7 +153,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def Skip(self, request: rpc.SkipRequest, context: Context) -> rpc.SkipResponse:
         if not request.job_id:
             raise InvalidInput("name the job to skip", "job_id")
-        wish = again.Wish(
+        wish = again.RerunParams(
             request_id=request.request_id,
             user=_user(context),
             skip=request.job_id,
@@ -229,7 +229,7 @@ def _fetched(parts: Iterator[job_chain_pb2.JobChain]) -> bytes:
     return rpc.FetchJobChainResponse(part=part).SerializeToString() if part is not None else b""
 
 
-def _plan(type_: str, built: Built) -> bytes:
+def _plan(type_: str, built: BuiltRequest) -> bytes:
     plan = make_plan(redacted_chain(built.chain), built.args, built.spec_revision)
     message = plan_pb2.Plan(
         type=type_,

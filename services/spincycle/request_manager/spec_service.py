@@ -9,7 +9,7 @@ import grpc
 from spincycle.graph import declared_args
 from spincycle.request_manager.codec import encode_arg, encode_finding
 from spincycle.request_manager.requests.lint_workers import LintWorkers
-from spincycle.request_manager.requests.spec_repository import SpecKeeper
+from spincycle.request_manager.requests.spec_repository import SpecRepository
 from spincycle.spec import Source, bounded
 from spincycle.v1 import spec_pb2, spec_service_pb2, spec_service_pb2_grpc
 
@@ -19,7 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     """Serves SpecService of the contract."""
 
-    def __init__(self, specs: SpecKeeper, lint_workers: LintWorkers) -> None:
+    def __init__(self, specs: SpecRepository, lint_workers: LintWorkers) -> None:
         self._specs = specs
         self._lint_workers = lint_workers
 

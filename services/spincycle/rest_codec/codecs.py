@@ -68,25 +68,25 @@ def json_kind(value: Json) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JsonPath:
     """Where decoding is: in the text, and in the contract."""
 
     path: Path = ()
     field: str = ""
 
-    def at(self, key: str | int, name: str | None = None) -> Place:
+    def at(self, key: str | int, name: str | None = None) -> JsonPath:
         """The place of an inner value; `name` if it is a field of the contract."""
         field = self.field
         if name is not None:
             field = f"{field}.{name}" if field else name
-        return Place((*self.path, key), field)
+        return JsonPath((*self.path, key), field)
 
     def mismatch(self, go: str, value: Json) -> Mismatch:
         """The failure that `value` is no `go`."""
         return Mismatch(go, self.path, self.field, value)
 
 
-class Kind(ABC):
+class Codec(ABC):
     """One way for a value to travel.
 
     Attributes:
@@ -102,7 +102,7 @@ class Kind(ABC):
         """The JSON of a value out of a message."""
 
     @abstractmethod
-    def decode(self, value: Json, place: Place) -> Any:
+    def decode(self, value: Json, place: JsonPath) -> Any:
         """The value that belongs into the message; `value` is not null.
 
         Raises:
@@ -115,7 +115,7 @@ class Kind(ABC):
         """JSON schema of what `encode` gives."""
 
 
-class Text(Kind):
+class Text(Codec):
     """A string."""
 
     go = "string"
@@ -125,7 +125,7 @@ class Text(Kind):
         """As it is."""
         return value
 
-    def decode(self, value: Json, place: Place) -> str:
+    def decode(self, value: Json, place: JsonPath) -> str:
         """Lone surrogates become U+FFFD, as in Go."""
         if not isinstance(value, str):
             raise place.mismatch(self.go, value)
@@ -138,7 +138,7 @@ class Text(Kind):
         return {"type": "string"}
 
 
-class Flag(Kind):
+class Flag(Codec):
     """A truth value."""
 
     go = "bool"
@@ -148,7 +148,7 @@ class Flag(Kind):
         """As it is."""
         return value
 
-    def decode(self, value: Json, place: Place) -> bool:
+    def decode(self, value: Json, place: JsonPath) -> bool:
         """Only true and false."""
         if not isinstance(value, bool):
             raise place.mismatch(self.go, value)
@@ -159,7 +159,7 @@ class Flag(Kind):
         return {"type": "boolean"}
 
 
-class Whole(Kind):
+class Whole(Codec):
     """A whole number within bounds, written without point and exponent."""
 
     zero = 0
@@ -173,7 +173,7 @@ class Whole(Kind):
         """As it is."""
         return int(value)
 
-    def decode(self, value: Json, place: Place) -> int:
+    def decode(self, value: Json, place: JsonPath) -> int:
         """A whole number that fits."""
         if not isinstance(value, int) or isinstance(value, bool):
             raise place.mismatch(self.go, value)
@@ -186,7 +186,7 @@ class Whole(Kind):
         return {"type": "integer", "minimum": self._least, "maximum": self._end - 1}
 
 
-class Bytes(Kind):
+class Bytes(Codec):
     """Bytes, as standard base64."""
 
     go = "[]uint8"
@@ -196,7 +196,7 @@ class Bytes(Kind):
         """Padded base64."""
         return base64.b64encode(value).decode("ascii")
 
-    def decode(self, value: Json, place: Place) -> bytes:
+    def decode(self, value: Json, place: JsonPath) -> bytes:
         """Padded base64; line ends in it are skipped, as in Go."""
         if not isinstance(value, str):
             raise place.mismatch(self.go, value)
@@ -210,7 +210,7 @@ class Bytes(Kind):
         return {"type": "string", "contentEncoding": "base64"}
 
 
-class Time(Kind):
+class Time(Codec):
     """A time that is always written: Go's zero time if it is unset."""
 
     go = "time.Time"
@@ -219,7 +219,7 @@ class Time(Kind):
         """RFC 3339."""
         return format_time(value) if value.seconds or value.nanos else ZERO_TIME
 
-    def decode(self, value: Json, place: Place) -> Timestamp | None:
+    def decode(self, value: Json, place: JsonPath) -> Timestamp | None:
         """RFC 3339; the zero time is unset."""
         if not isinstance(value, str):
             raise Unreadable(f"Time.UnmarshalJSON: input is not a JSON string: {place.field}")
@@ -245,7 +245,7 @@ class OptionalTime(Time):
         return {"type": ["string", "null"], "format": "date-time"}
 
 
-class Nanoseconds(Kind):
+class Nanoseconds(Codec):
     """A time as nanoseconds since 1970, 0 if it is unset."""
 
     go = "int64"
@@ -254,7 +254,7 @@ class Nanoseconds(Kind):
         """Nanoseconds."""
         return to_nanoseconds(value)
 
-    def decode(self, value: Json, place: Place) -> Timestamp | None:
+    def decode(self, value: Json, place: JsonPath) -> Timestamp | None:
         """Nanoseconds; 0 is unset."""
         nanoseconds = INT64.decode(value, place)
         return from_nanoseconds(nanoseconds) if nanoseconds else None
@@ -264,7 +264,7 @@ class Nanoseconds(Kind):
         return INT64.schema()
 
 
-class Anything(Kind):
+class Anything(Codec):
     """A free-form value; numbers are float64."""
 
     go = "interface {}"
@@ -282,11 +282,11 @@ class Anything(Kind):
             return [self.encode(element) for element in value.list_value.values]
         return value.bool_value if kind == "bool_value" else None
 
-    def decode(self, value: Json, place: Place) -> Value:
+    def decode(self, value: Json, place: JsonPath) -> Value:
         """The value."""
         return self._decode(value, place, VALUE_DEPTH)
 
-    def _decode(self, value: Json, place: Place, depth: int) -> Value:
+    def _decode(self, value: Json, place: JsonPath, depth: int) -> Value:
         if value is None:
             return Value(null_value=NullValue.NULL_VALUE)
         if isinstance(value, bool):
@@ -304,7 +304,9 @@ class Anything(Kind):
             return Value(list_value=ListValue(values=elements))
         return Value(struct_value=self.decode_map(value, place, depth - 1))
 
-    def decode_map(self, value: dict[str, Json], place: Place, depth: int = VALUE_DEPTH) -> Struct:
+    def decode_map(
+        self, value: dict[str, Json], place: JsonPath, depth: int = VALUE_DEPTH
+    ) -> Struct:
         """The members of an object."""
         return Struct(
             fields={
@@ -318,14 +320,14 @@ class Anything(Kind):
         return {}
 
 
-def _float64(value: float, place: Place) -> float:
+def _float64(value: float, place: JsonPath) -> float:
     converted = float(value)
     if math.isinf(converted):
         raise place.mismatch("float64", value)
     return converted
 
 
-class AnyMap(Kind):
+class AnyMap(Codec):
     """Free-form values by name."""
 
     go = "map[string]interface {}"
@@ -335,7 +337,7 @@ class AnyMap(Kind):
         fields = value.fields
         return {key: ANY.encode(fields[key]) for key in sorted(fields)}
 
-    def decode(self, value: Json, place: Place) -> Struct:
+    def decode(self, value: Json, place: JsonPath) -> Struct:
         """An object."""
         if not isinstance(value, dict):
             raise place.mismatch(self.go, value)

@@ -15,8 +15,8 @@ from spincycle.rest_codec.codecs import (
     TIME,
     UINT,
     UINT64,
-    Kind,
-    Place,
+    Codec,
+    JsonPath,
 )
 from spincycle.rest_codec.encoding import Json
 from spincycle.rest_codec.messages import (
@@ -27,7 +27,7 @@ from spincycle.rest_codec.messages import (
     REQUEST,
     REQUEST_ARG,
 )
-from spincycle.rest_codec.tables import Field, ListOf, Table
+from spincycle.rest_codec.tables import Field, ListOf, MessageCodec
 from spincycle.v1 import (
     job_output_pb2,
     plan_pb2,
@@ -39,7 +39,7 @@ from spincycle.v1 import (
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 
-class Named(Kind):
+class Named(Codec):
     """A value of an enum by its name, without the prefix that all its names have."""
 
     go = "string"
@@ -53,7 +53,7 @@ class Named(Kind):
         """The name; the number as text if a newer service sends one that has none here."""
         return self._names.get(value, str(value))
 
-    def decode(self, value: Json, place: Place) -> int:
+    def decode(self, value: Json, place: JsonPath) -> int:
         """Only names."""
         if not isinstance(value, str) or value not in self._numbers:
             raise place.mismatch(self.go, value)
@@ -64,7 +64,7 @@ class Named(Kind):
         return {"type": "string", "enum": list(self._numbers)}
 
 
-WATCHED_REQUEST = Table(
+WATCHED_REQUEST = MessageCodec(
     "proto.Request",
     REQUEST.message,
     [
@@ -79,7 +79,7 @@ WATCHED_REQUEST = Table(
     "WatchedRequest",
 )  # fmt: skip
 
-WATCHED_JOB = Table(
+WATCHED_JOB = MessageCodec(
     "proto.JobStatus",
     JOB_STATUS.message,
     [
@@ -93,7 +93,7 @@ WATCHED_JOB = Table(
     "WatchedJob",
 )
 
-SNAPSHOT = Table(
+SNAPSHOT = MessageCodec(
     "proto.RequestSnapshot",
     request_event_pb2.RequestSnapshot,
     [
@@ -103,7 +103,7 @@ SNAPSHOT = Table(
     ],
 )
 
-OUTPUT = Table(
+OUTPUT = MessageCodec(
     "proto.JobOutput",
     job_output_pb2.JobOutput,
     [
@@ -117,7 +117,7 @@ OUTPUT = Table(
     ],
 )
 
-EVENT = Table(
+EVENT = MessageCodec(
     "proto.RequestEvent",
     request_event_pb2.RequestEvent,
     [
@@ -131,7 +131,7 @@ EVENT = Table(
     ],
 )
 
-WAITING_JOB = Table(
+WAITING_JOB = MessageCodec(
     "proto.WaitingJob",
     waiting_pb2.WaitingJob,
     [
@@ -144,7 +144,7 @@ WAITING_JOB = Table(
     ],
 )
 
-EXPLANATION = Table(
+EXPLANATION = MessageCodec(
     "proto.Explanation",
     rm.ExplainResponse,
     [
@@ -154,14 +154,14 @@ EXPLANATION = Table(
     ],
 )
 
-PLAN_REQUEST = Table(
+PLAN_REQUEST = MessageCodec(
     "proto.PlanRequest",
     rm.PlanRequest,
     [field for field in CREATE_REQUEST.fields if field.name in {"type", "args"}],
     required=["Type"],
 )
 
-PLAN = Table(
+PLAN = MessageCodec(
     "proto.Plan",
     plan_pb2.Plan,
     [
@@ -177,32 +177,34 @@ PLAN = Table(
     ],
 )
 
-REASON = Table("proto.Reason", rm.SuspendRequest, [Field("reason", "reason", TEXT)], required=[])
+REASON = MessageCodec(
+    "proto.Reason", rm.SuspendRequest, [Field("reason", "reason", TEXT)], required=[]
+)
 
-RERUN_REQUEST = Table(
+RERUN_REQUEST = MessageCodec(
     "proto.RerunRequest",
     rm.RerunRequest,
     [Field("jobIds", "job_ids", ListOf(TEXT), doc="jobs to run again with all that follows")],
     required=[],
 )
 
-SKIP_REQUEST = Table(
+SKIP_REQUEST = MessageCodec(
     "proto.SkipRequest",
     rm.SkipRequest,
     [Field("jobId", "job_id", TEXT), Field("reason", "reason", TEXT, doc="must be given")],
 )
 
-SPEC_FILE = Table(
+SPEC_FILE = MessageCodec(
     "proto.SpecFile",
     spec_pb2.SpecFile,
     [Field("path", "path", TEXT), Field("content", "content", TEXT, doc="the YAML text")],
 )
 
-LINT_REQUEST = Table(
+LINT_REQUEST = MessageCodec(
     "proto.LintRequest", spec_service_pb2.LintRequest, [Field("files", "files", ListOf(SPEC_FILE))]
 )
 
-FINDING = Table(
+FINDING = MessageCodec(
     "proto.Finding",
     spec_pb2.Finding,
     [
@@ -219,11 +221,11 @@ FINDING = Table(
     ],
 )
 
-LINTED = Table(
+LINTED = MessageCodec(
     "proto.Linted", spec_service_pb2.LintResponse, [Field("findings", "findings", ListOf(FINDING))]
 )
 
-RELOADED = Table(
+RELOADED = MessageCodec(
     "proto.Reloaded",
     spec_service_pb2.ReloadSpecsResponse,
     [

@@ -8,11 +8,11 @@ from __future__ import annotations
 from spincycle.rest_codec.codecs import ANY_MAP, FLAG, INT, TEXT, UINT, UINT64
 from spincycle.rest_codec.extras import WATCHED_JOB
 from spincycle.rest_codec.messages import JOB_LOG, REQUEST, REQUEST_ARG, REQUEST_SPEC
-from spincycle.rest_codec.tables import Field, ListOf, MapOf, Table
+from spincycle.rest_codec.tables import Field, ListOf, MapOf, MessageCodec
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import status_pb2
 
-FULL_ARG = Table(
+FULL_ARG = MessageCodec(
     "proto.RequestArg",
     REQUEST_ARG.message,
     [
@@ -25,7 +25,7 @@ FULL_ARG = Table(
 
 FULL_SPEC = REQUEST_SPEC.with_field("FullRequestSpec", Field("Args", "args", ListOf(FULL_ARG)))
 
-FULL_REQUEST = Table(
+FULL_REQUEST = MessageCodec(
     "proto.Request",
     REQUEST.message,
     [
@@ -46,7 +46,7 @@ FULL_REQUEST = Table(
     "FullRequest",
 )  # fmt: skip
 
-FULL_ENTRY = Table(
+FULL_ENTRY = MessageCodec(
     "proto.JobLog",
     JOB_LOG.message,
     [
@@ -61,7 +61,7 @@ FULL_ENTRY = Table(
     "FullJobLog",
 )
 
-FULL_STATUS = Table(
+FULL_STATUS = MessageCodec(
     "proto.RunningStatus",
     status_pb2.RunningStatus,
     [
@@ -71,7 +71,7 @@ FULL_STATUS = Table(
     "FullRunningStatus",
 )
 
-FULL_RUNNING = Table(
+FULL_RUNNING = MessageCodec(
     "proto.Running",
     rm.GetRunningResponse,
     [

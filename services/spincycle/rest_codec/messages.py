@@ -17,11 +17,11 @@ from spincycle.rest_codec.codecs import (
     TEXT,
     TIME,
     UINT,
-    Kind,
-    Place,
+    Codec,
+    JsonPath,
 )
 from spincycle.rest_codec.encoding import Json
-from spincycle.rest_codec.tables import Field, KeyedBy, ListOf, MapOf, Table
+from spincycle.rest_codec.tables import Field, KeyedListCodec, ListOf, MapOf, MessageCodec
 from spincycle.v1 import (
     error_pb2,
     job_chain_pb2,
@@ -35,14 +35,14 @@ from spincycle.v1 import (
 )
 
 
-class Always(Kind):
+class Always(Codec):
     """A value that is shown whatever the message holds.
 
     What an argument is for, the original tells with the spec and not with each request; its
     place, the other way round.
     """
 
-    def __init__(self, kind: Kind, value: Json) -> None:
+    def __init__(self, kind: Codec, value: Json) -> None:
         self._kind = kind
         self.go = kind.go
         self.zero = kind.zero
@@ -52,7 +52,7 @@ class Always(Kind):
         """The one value."""
         return self.value
 
-    def decode(self, value: Json, place: Place) -> Any:
+    def decode(self, value: Json, place: JsonPath) -> Any:
         """As the kind does."""
         return self._kind.decode(value, place)
 
@@ -61,7 +61,7 @@ class Always(Kind):
         return self._kind.schema()
 
 
-ERROR = Table(
+ERROR = MessageCodec(
     "proto.Error",
     error_pb2.Error,
     [
@@ -71,7 +71,7 @@ ERROR = Table(
     ],
 )
 
-JOB = Table(
+JOB = MessageCodec(
     "proto.Job",
     job_chain_pb2.Job,
     [
@@ -90,17 +90,17 @@ JOB = Table(
     ],
 )
 
-JOB_CHAIN = Table(
+JOB_CHAIN = MessageCodec(
     "proto.JobChain",
     job_chain_pb2.JobChain,
     [
         Field("requestId", "request_id", TEXT),
-        Field("jobs", "jobs", KeyedBy(JOB, "id"), doc="the jobs by id"),
+        Field("jobs", "jobs", KeyedListCodec(JOB, "id"), doc="the jobs by id"),
         Field(
             "adjacencyList",
             "adjacency_list",
-            KeyedBy(
-                Table("[]string", job_chain_pb2.AdjacentJobs, ()),
+            KeyedListCodec(
+                MessageCodec("[]string", job_chain_pb2.AdjacentJobs, ()),
                 "job_id",
                 Field("", "next_job_ids", ListOf(TEXT)),
             ),
@@ -111,7 +111,7 @@ JOB_CHAIN = Table(
     ],
 )
 
-REQUEST_ARG = Table(
+REQUEST_ARG = MessageCodec(
     "proto.RequestArg",
     request_pb2.RequestArg,
     [
@@ -131,14 +131,14 @@ GIVEN_ARG = REQUEST_ARG.with_field(
 
 SPEC_ARG = REQUEST_ARG.with_field("SpecArg", Field("Pos", "pos", Always(INT, 0), doc="always 0"))
 
-REQUEST_SPEC = Table(
+REQUEST_SPEC = MessageCodec(
     "proto.RequestSpec",
     spec_pb2.RequestSpec,
     [Field("Name", "name", TEXT), Field("Args", "args", ListOf(SPEC_ARG))],
 )
 
 
-REQUEST = Table(
+REQUEST = MessageCodec(
     "proto.Request",
     request_pb2.Request,
     [
@@ -165,7 +165,7 @@ REQUEST = Table(
     ],
 )
 
-CREATE_REQUEST = Table(
+CREATE_REQUEST = MessageCodec(
     "proto.CreateRequest",
     request_manager_service_pb2.CreateRequest,
     [
@@ -179,7 +179,7 @@ CREATE_REQUEST = Table(
     required=["Type"],
 )
 
-SUSPENDED_JOB_CHAIN = Table(
+SUSPENDED_JOB_CHAIN = MessageCodec(
     "proto.SuspendedJobChain",
     suspended_job_chain_pb2.SuspendedJobChain,
     [
@@ -191,7 +191,7 @@ SUSPENDED_JOB_CHAIN = Table(
     ],
 )
 
-JOB_LOG = Table(
+JOB_LOG = MessageCodec(
     "proto.JobLog",
     job_log_pb2.JobLog,
     [
@@ -210,7 +210,7 @@ JOB_LOG = Table(
     ],
 )
 
-JOB_STATUS = Table(
+JOB_STATUS = MessageCodec(
     "proto.JobStatus",
     status_pb2.JobStatus,
     [
@@ -229,7 +229,7 @@ LISTED_REQUEST = REQUEST.without("ListedRequest", "args", "JobChain")
 CREATED_REQUEST = REQUEST.without("CreatedRequest", "JobChain", "jrURL")
 RUNNING_REQUEST = REQUEST.without("RunningRequest", "args", "JobChain", "jrURL")
 
-RUNNING_STATUS = Table(
+RUNNING_STATUS = MessageCodec(
     "proto.RunningStatus",
     status_pb2.RunningStatus,
     [
@@ -238,7 +238,7 @@ RUNNING_STATUS = Table(
     ],
 )
 
-REQUEST_PROGRESS = Table(
+REQUEST_PROGRESS = MessageCodec(
     "proto.RequestProgress",
     request_report_pb2.RequestProgress,
     [
@@ -247,7 +247,7 @@ REQUEST_PROGRESS = Table(
     ],
 )
 
-FINISH_REQUEST = Table(
+FINISH_REQUEST = MessageCodec(
     "proto.FinishRequest",
     request_report_pb2.FinishRequest,
     [

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
-from spincycle.rest_codec.codecs import Kind, Place
+from spincycle.rest_codec.codecs import Codec, JsonPath
 from spincycle.rest_codec.encoding import Json
 
 M = TypeVar("M", bound=ProtoMessage)
@@ -32,13 +32,13 @@ class Field:
 
     key: str
     name: str
-    kind: Kind
+    kind: Codec
     omitted: bool = False
     presence: bool = False
     doc: str = ""
 
 
-class Table(Kind, Generic[M]):
+class MessageCodec(Codec, Generic[M]):
     """A message as an object.
 
     Args:
@@ -65,15 +65,15 @@ class Table(Kind, Generic[M]):
         self._required = always if required is None else list(required)
         self._by_key = {field.key.casefold(): field for field in fields}
 
-    def without(self, name: str, *keys: str) -> Table[M]:
+    def without(self, name: str, *keys: str) -> MessageCodec[M]:
         """The same shape with some keys never written."""
         kept = [field for field in self.fields if field.key not in keys]
-        return Table(self.go, self.message, kept, name)
+        return MessageCodec(self.go, self.message, kept, name)
 
-    def with_field(self, name: str, changed: Field) -> Table[M]:
+    def with_field(self, name: str, changed: Field) -> MessageCodec[M]:
         """The same shape with one key described otherwise."""
         fields = [changed if field.key == changed.key else field for field in self.fields]
-        return Table(self.go, self.message, fields, name)
+        return MessageCodec(self.go, self.message, fields, name)
 
     def encode(self, value: M) -> Json:
         """The object, its keys in the order of the table."""
@@ -88,11 +88,11 @@ class Table(Kind, Generic[M]):
                 encoded[field.key] = inner
         return encoded
 
-    def decode(self, value: Json, place: Place = Place()) -> M:  # noqa: B008 # a frozen value
+    def decode(self, value: Json, place: JsonPath = JsonPath()) -> M:  # noqa: B008 # a frozen value
         """The message; keys match in any case, unknown ones are ignored, the last one wins.
 
         Raises:
-            Mismatch, Unreadable: as `Kind.decode`.
+            Mismatch, Unreadable: as `Codec.decode`.
         """
         if not isinstance(value, dict):
             raise place.mismatch(self.go, value)
@@ -124,12 +124,12 @@ class Table(Kind, Generic[M]):
         return described
 
 
-class ListOf(Kind):
+class ListOf(Codec):
     """A list; written as null when it is empty if Go's nil slice stands there."""
 
     zero = ()
 
-    def __init__(self, element: Kind, *, null: bool = False) -> None:
+    def __init__(self, element: Codec, *, null: bool = False) -> None:
         self.element = element
         self.go = f"[]{element.go}"
         self._null = null
@@ -139,7 +139,7 @@ class ListOf(Kind):
         encode = self.element.encode
         return [encode(element) for element in value] or (None if self._null else [])
 
-    def decode(self, value: Json, place: Place) -> list[Any]:
+    def decode(self, value: Json, place: JsonPath) -> list[Any]:
         """An array; null in it is a zero value."""
         if not isinstance(value, list):
             raise place.mismatch(self.go, value)
@@ -154,10 +154,10 @@ class ListOf(Kind):
                 "items": self.element.schema()}  # fmt: skip
 
 
-class MapOf(Kind):
+class MapOf(Codec):
     """Values by name, sorted by it."""
 
-    def __init__(self, element: Kind, *, null: bool = True) -> None:
+    def __init__(self, element: Codec, *, null: bool = True) -> None:
         self.element = element
         self.go = f"map[string]{element.go}"
         self._null = null
@@ -167,11 +167,11 @@ class MapOf(Kind):
         encode = self.element.encode
         return {key: encode(value[key]) for key in sorted(value)} or (None if self._null else {})
 
-    def decode(self, value: Json, place: Place) -> Any:
+    def decode(self, value: Json, place: JsonPath) -> Any:
         """An object; null in it is a zero value."""
         return dict(self.decode_members(value, place))
 
-    def decode_members(self, value: Json, place: Place) -> list[tuple[str, Any]]:
+    def decode_members(self, value: Json, place: JsonPath) -> list[tuple[str, Any]]:
         """The members in the order in which they are written."""
         if not isinstance(value, dict):
             raise place.mismatch(self.go, value)
@@ -189,14 +189,14 @@ class MapOf(Kind):
                 "additionalProperties": self.element.schema()}  # fmt: skip
 
 
-class KeyedBy(MapOf):
+class KeyedListCodec(MapOf):
     """A repeated message as an object: each message under the value of one of its fields.
 
     With `value` only that field of the message is written, in place of the whole.
     """
 
     def __init__(
-        self, element: Table[Any], key: str, value: Field | None = None, *, null: bool = True
+        self, element: MessageCodec[Any], key: str, value: Field | None = None, *, null: bool = True
     ) -> None:
         super().__init__(value.kind if value else element, null=null)
         self._message = element.message
@@ -211,7 +211,7 @@ class KeyedBy(MapOf):
             return super().encode({key: getattr(by_key[key], name) for key in by_key})
         return super().encode(by_key)
 
-    def decode(self, value: Json, place: Place) -> list[Any]:
+    def decode(self, value: Json, place: JsonPath) -> list[Any]:
         """The messages in the order in which they are written, each with its key."""
         decoded = []
         for key, inner in self.decode_members(value, place):
@@ -224,5 +224,5 @@ class KeyedBy(MapOf):
         return decoded
 
 
-def _zero(kind: Kind) -> Any:
-    return kind.message() if isinstance(kind, Table) else kind.zero
+def _zero(kind: Codec) -> Any:
+    return kind.message() if isinstance(kind, MessageCodec) else kind.zero

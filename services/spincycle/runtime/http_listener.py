@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
         self._told.set()
 
 
-class Listener:
+class HttpListener:
     """One listening socket with one application behind it."""
 
     def __init__(

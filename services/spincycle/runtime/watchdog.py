@@ -16,7 +16,7 @@ sooner, answered or not.
 """
 
 
-class Pulse:
+class Watchdog:
     """Beats at each turn of a loop, at those also that found a database or a service away.
 
     A loop that fails, and is begun again, has not turned.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from spincycle.errors import InvalidChain
-from spincycle.model.job_chain import Backoff, Job, JobChain, ParallelLimit, SuspendedJobChain
+from spincycle.model.job_chain import Backoff, ChainJob, JobChain, ParallelLimit, SuspendedJobChain
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.states import decode_state, encode_state
 from spincycle.wire.times import get_seconds, set_seconds
@@ -90,7 +90,7 @@ def decode_suspended_chain(message: suspended_job_chain_pb2.SuspendedJobChain) -
     )
 
 
-def encode_jobs(messages: MutableSequence[job_chain_pb2.Job], jobs: Iterable[Job]) -> None:
+def encode_jobs(messages: MutableSequence[job_chain_pb2.Job], jobs: Iterable[ChainJob]) -> None:
     """Append jobs to a repeated field.
 
     Raises:
@@ -100,13 +100,13 @@ def encode_jobs(messages: MutableSequence[job_chain_pb2.Job], jobs: Iterable[Job
         messages.append(_encode_job(job))
 
 
-def decode_jobs(request_id: str, messages: Iterable[job_chain_pb2.Job]) -> dict[str, Job]:
+def decode_jobs(request_id: str, messages: Iterable[job_chain_pb2.Job]) -> dict[str, ChainJob]:
     """The jobs in a repeated field by id, in its order.
 
     Raises:
         InvalidChain: two jobs have the same id.
     """
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, ChainJob] = {}
     for message in messages:
         job = _decode_job(message)
         if job.id in jobs:
@@ -138,7 +138,7 @@ def _decode_edges(message: job_chain_pb2.JobChain) -> dict[str, list[str]]:
     return edges
 
 
-def _encode_job(job: Job) -> job_chain_pb2.Job:
+def _encode_job(job: ChainJob) -> job_chain_pb2.Job:
     message = job_chain_pb2.Job(
         id=job.id,
         name=job.name,
@@ -177,9 +177,9 @@ def _encode_job(job: Job) -> job_chain_pb2.Job:
     return message
 
 
-def _decode_job(message: job_chain_pb2.Job) -> Job:
+def _decode_job(message: job_chain_pb2.Job) -> ChainJob:
     has = message.HasField
-    return Job(
+    return ChainJob(
         id=message.id,
         name=message.name,
         type=message.type,

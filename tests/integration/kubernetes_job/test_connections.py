@@ -8,7 +8,7 @@ from tests.integration.kubernetes_job.conftest import Printed, Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
-from spincycle.kubernetes_jobs.errors import ExtraMissing, NoCluster
+from spincycle.kubernetes_jobs.errors import ExtraNotInstalled, NoCluster
 from spincycle.kubernetes_jobs.kubernetes_job import KubernetesJobFactory
 
 
@@ -142,7 +142,7 @@ async def test_without_the_extra_the_try_fails_and_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "kubernetes_asyncio.client", None)
 
-    with pytest.raises(ExtraMissing, match=r"pip install 'spincycle\[kubernetes\]'"):
+    with pytest.raises(ExtraNotInstalled, match=r"pip install 'spincycle\[kubernetes\]'"):
         await runner.begin().end()
 
 

@@ -15,7 +15,7 @@ async def test_an_image_that_cannot_be_pulled_is_given_up_after_a_while(
     await made.says("Pending")
     api.cluster.waits("ErrImagePull", "manifest for builder:1 not found")
     await made.says("Pending: ErrImagePull: manifest for builder:1 not found")
-    monkeypatch.setattr(patience.Patience, "doubt", 0.0, raising=False)
+    monkeypatch.setattr(patience.StartDeadline, "doubt", 0.0, raising=False)
     api.cluster.waits("ImagePullBackOff", 'Back-off pulling image "builder:1"')
 
     returned = await made.end()

@@ -12,11 +12,11 @@ import pytest
 from spincycle.errors import RunnerUnreachable
 from spincycle.internal.v1 import job_runner_service_pb2_grpc
 from spincycle.request_manager.runners.client import RunnerClient
-from spincycle.request_manager.runners.silence import Heartbeat
-from spincycle.request_manager.storage.model import Assigned, Runner
+from spincycle.request_manager.runners.silence import HeartbeatId
+from spincycle.request_manager.storage.model import Assignment, Runner
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 
-ASSIGNED = Assigned("r1", "frozen", 1, resumed=False)
+ASSIGNED = Assignment("r1", "frozen", 1, resumed=False)
 CHAIN = job_chain_pb2.JobChain(request_id="r1").SerializeToString()
 SAVED = suspended_job_chain_pb2.SuspendedJobChain(request_id="r1").SerializeToString()
 
@@ -52,7 +52,7 @@ async def frozen() -> AsyncIterator[tuple[Frozen, RunnerClient]]:
         jobs=0,
         draining=False,
         behind=0.0,
-        heartbeat=Heartbeat("observer", 1),
+        heartbeat=HeartbeatId("observer", 1),
         requests=0,
     )
     yield servicer, RunnerClient(runner, timeout=60.0)

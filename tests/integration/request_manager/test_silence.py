@@ -15,11 +15,11 @@ from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.storage.runner_store import (
+    Heartbeat,
     Registration,
     RunnerStore,
-    SignOfLife,
+    StopSignals,
     Stored,
-    Wishes,
 )
 
 LIMITS = RecoveryPolicy(interval=1.0, silence=8.0).limits
@@ -36,8 +36,8 @@ class Observer:
     async def register(self, runner_id: str) -> Stored | None:
         return await self.store.register(Registration(runner_id, "nowhere:1", 0, 0, (), ""))
 
-    async def beat(self, runner_id: str) -> Wishes | None:
-        return await self.store.beat(SignOfLife(runner_id, 0, 0, False, False, 0.0))
+    async def beat(self, runner_id: str) -> StopSignals | None:
+        return await self.store.beat(Heartbeat(runner_id, 0, 0, False, False, 0.0))
 
     async def look(self) -> list[str]:
         """Look at the runners; return those that were given up with it."""

@@ -7,8 +7,8 @@ from tests.waiting import until
 
 from spincycle.database.database import Database
 from spincycle.database.queries import load_queries
-from spincycle.request_manager.storage.change_bus import Changes
-from spincycle.request_manager.storage.change_notifier import Telling
+from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.change_notifier import ChangeNotifier
 from spincycle.runtime.config import DatabaseConfig, Secret
 
 
@@ -16,9 +16,9 @@ async def test_changes_are_heard_by_the_others_and_not_by_oneself(database: str)
     config = DatabaseConfig(dsn=Secret(database))
     queries = load_queries("spincycle.request_manager")
     heard: list[list[str]] = [[], []]
-    changes = [Changes(), Changes()]
+    changes = [ChangeBus(), ChangeBus()]
     pools = [await Database.open(config, queries, "test") for _ in changes]
-    tellings = [Telling(pool, own) for pool, own in zip(pools, changes, strict=True)]
+    tellings = [ChangeNotifier(pool, own) for pool, own in zip(pools, changes, strict=True)]
     for own, into in zip(changes, heard, strict=True):
         own.listen(into.append)
     tasks = [

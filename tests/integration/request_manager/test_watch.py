@@ -17,7 +17,7 @@ from spincycle.model.state import State
 from spincycle.request_manager.watch import hub
 from spincycle.request_manager.watch import subscriptions as watch
 from spincycle.request_manager.watch.hub import Hub
-from spincycle.request_manager.watch.subscriber_queue import Mark, Watcher
+from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
 from spincycle.v1 import job_log_pb2, request_event_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
@@ -490,7 +490,7 @@ async def test_one_who_is_cut_while_it_catches_up_need_not_begin_from_the_same_c
         await until(lambda: RUNNING in told.states_of(request_id))
     await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
 
-    async def never(_: Hub, watcher: Watcher) -> None:
+    async def never(_: Hub, watcher: SubscriberQueue) -> None:
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
@@ -544,7 +544,7 @@ async def test_what_was_told_beyond_a_cursor_gets_none_before_it_was_heard(
         await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
         mark = Hub.mark
 
-        async def mark_when_it_is_heard(here: Hub, watcher: Watcher) -> Mark:
+        async def mark_when_it_is_heard(here: Hub, watcher: SubscriberQueue) -> Checkpoint:
             monkeypatch.setattr(hub, "PATIENCE", 20)
             runner.forgets = False
             await runner.release()

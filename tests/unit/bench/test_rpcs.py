@@ -6,7 +6,7 @@ import pytest
 from tests.bench.rpcs import RpcCounter, counts_per_request, read_calls
 
 from spincycle.metrics.exposition import Exposition
-from spincycle.metrics.registry import Figures
+from spincycle.metrics.registry import Metrics
 
 CREATE = "spincycle.v1.RequestManagerService/Create"
 BEAT = "spincycle.v1.RequestManagerService/Beat"
@@ -14,7 +14,7 @@ BEAT = "spincycle.v1.RequestManagerService/Beat"
 
 async def page(calls: dict[tuple[str, str], int]) -> str:
     """The metrics of a service."""
-    figures = Figures()
+    figures = Metrics()
     figures.calls(calls)
     return (await Exposition(figures).text()).decode()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spincycle.model.job_chain import Job, JobChain, ParallelLimit
+from spincycle.model.job_chain import ChainJob, JobChain, ParallelLimit
 
 
 def chain(
@@ -48,7 +48,7 @@ def chain(
     return made
 
 
-def around(chain: JobChain, job: Job) -> list[str]:
+def around(chain: JobChain, job: ChainJob) -> list[str]:
     """Sequences around a job, its own first."""
     found = []
     sequence = job.sequence_id
@@ -68,8 +68,8 @@ def parents(chain: JobChain, job_id: str) -> list[str]:
     return [first for first, following in chain.next_jobs.items() if job_id in following]
 
 
-def _job(name: str, more: dict[str, Any]) -> Job:
+def _job(name: str, more: dict[str, Any]) -> ChainJob:
     fields: dict[str, Any] = {
         "id": name, "name": name, "type": "test", "structural": name.isupper(), **more,
     }  # fmt: skip
-    return Job(**fields)
+    return ChainJob(**fields)

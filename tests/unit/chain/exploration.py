@@ -17,8 +17,8 @@ from spincycle.chain.commands import NOT_BEGUN, Command, TryEnd
 from spincycle.chain.rebuild import rebuild
 from spincycle.chain.scheduler_state import Mode
 from spincycle.chain.validation import check_resumed
-from spincycle.chain.verdict import Order
-from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.chain.verdict import StopCause
+from spincycle.model.job_chain import ChainJob, JobChain, SuspendedJobChain
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.state import State
 
@@ -199,7 +199,7 @@ class Snapshots:
 
     def __init__(self) -> None:
         _SHARED.clear()
-        kinds = (Job, JobChain, JournalEntry, TryEnd, State, Order, Mode)
+        kinds = (ChainJob, JobChain, JournalEntry, TryEnd, State, StopCause, Mode)
         self._table = copyreg.dispatch_table | dict.fromkeys(kinds, self._share)
 
     def take(self, world: World) -> bytes:

@@ -27,7 +27,7 @@ from spincycle.chain.commands import (
     Wait,
     WithdrawTry,
 )
-from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.model.job_chain import ChainJob, JobChain, SuspendedJobChain
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.state import State
 
@@ -205,7 +205,7 @@ class Model:
         structural = self.chain.jobs[job_id].structural
         return structural and all(map(self._counts, parents(self.chain, job_id)))
 
-    def _may_begin_sequence(self, job: Job) -> None:
+    def _may_begin_sequence(self, job: ChainJob) -> None:
         if self._failed_sequences() & set(around(self.chain, job)):
             raise NotAllowed(f"{job.id} begins within a failed sequence")
         if job.id != job.sequence_id or self.facts[job.id].fails:

@@ -14,7 +14,7 @@ from spincycle.chain import chain_state, sequence_rules, suspension
 from spincycle.chain.chain_graph import JobNode, SequenceNode, Window
 from spincycle.chain.chain_record import ChainRecord
 from spincycle.chain.chain_state import ChainState
-from spincycle.chain.scheduler_state import Mode, Walk
+from spincycle.chain.scheduler_state import Mode, SchedulerState
 from spincycle.model.state import State
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -46,7 +46,7 @@ def the_end_is_reported_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_sequence_is_rolled_back_under_running_jobs(patch: pytest.MonkeyPatch) -> None:
-    def hasty(walk: Walk, sequence: SequenceNode | None) -> None:
+    def hasty(walk: SchedulerState, sequence: SequenceNode | None) -> None:
         if sequence is not None and sequence.failing:
             sequence_rules._roll_back(walk, sequence)
 
@@ -54,7 +54,7 @@ def a_sequence_is_rolled_back_under_running_jobs(patch: pytest.MonkeyPatch) -> N
 
 
 def every_parallel_failure_rolls_back(patch: pytest.MonkeyPatch) -> None:
-    def again(walk: Walk, node: JobNode) -> None:
+    def again(walk: SchedulerState, node: JobNode) -> None:
         if node.sequence is not None and node.sequence.may_retry:
             node.sequence.tries += 1
             sequence_rules._roll_back(walk, node.sequence)
@@ -70,7 +70,7 @@ def a_sequence_is_tried_once_too_often(patch: pytest.MonkeyPatch) -> None:
 def nested_tries_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
     roll_back = sequence_rules._roll_back
 
-    def stingy(walk: Walk, sequence: SequenceNode) -> None:
+    def stingy(walk: SchedulerState, sequence: SequenceNode) -> None:
         tries = [(inner, inner.tries) for inner in sequence.all_within()]
         roll_back(walk, sequence)
         for inner, count in tries:

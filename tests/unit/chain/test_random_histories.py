@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.chain.exploration import World
 
 from spincycle.chain.validation import check_new
-from spincycle.model.job_chain import Job, JobChain, ParallelLimit
+from spincycle.model.job_chain import ChainJob, JobChain, ParallelLimit
 
 LARGEST = 60
 
@@ -84,7 +84,7 @@ class Builder:
     def _add(self, *, structural: bool) -> str:
         job_id = f"j{len(self.chain.jobs)}"
         kind = "noop" if structural else "test"
-        self.chain.jobs[job_id] = Job(job_id, job_id, kind, structural=structural)
+        self.chain.jobs[job_id] = ChainJob(job_id, job_id, kind, structural=structural)
         return job_id
 
 

@@ -6,14 +6,14 @@ from spincycle.chain.chain_graph import ChainGraph
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.commands import StartTry, TryEnd
 from spincycle.chain.waiting import WaitingJob, WaitReason, waits_at_rest
-from spincycle.model.job_chain import Job, JobChain, ParallelLimit
+from spincycle.model.job_chain import ChainJob, JobChain, ParallelLimit
 from spincycle.model.state import State
 
 
-def line(*jobs: Job, limits: list[ParallelLimit] | None = None) -> JobChain:
+def line(*jobs: ChainJob, limits: list[ParallelLimit] | None = None) -> JobChain:
     """A chain of jobs in a row between a begin and an end."""
-    begin = Job("bbbb", "request_x_begin", "noop", structural=True)
-    end = Job("zzzz", "request_x_end", "noop", structural=True)
+    begin = ChainJob("bbbb", "request_x_begin", "noop", structural=True)
+    end = ChainJob("zzzz", "request_x_end", "noop", structural=True)
     row = [begin, *jobs, end]
     for job in row:
         job.sequence_id = "bbbb"
@@ -23,7 +23,7 @@ def line(*jobs: Job, limits: list[ParallelLimit] | None = None) -> JobChain:
     )
 
 
-def fan(limit: int, *jobs: Job) -> JobChain:
+def fan(limit: int, *jobs: ChainJob) -> JobChain:
     """A chain of jobs side by side, of which so many may run at once."""
     chain = line()
     for job in jobs:
@@ -39,7 +39,9 @@ def by_id(state: ChainState) -> dict[str, WaitingJob]:
 
 
 def test_a_job_waits_for_the_parents_that_are_not_complete() -> None:
-    state = ChainState.new(line(Job("one1", "one", "t"), Job("two2", "two", "t")), 1, float)
+    state = ChainState.new(
+        line(ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t")), 1, float
+    )
     state.start(1)
     state.began("one1", 1)
 
@@ -51,14 +53,14 @@ def test_a_job_waits_for_the_parents_that_are_not_complete() -> None:
 
 
 def test_a_job_that_was_not_begun_waits_for_a_place_on_the_runner() -> None:
-    state = ChainState.new(line(Job("one1", "one", "t")), 1, float)
+    state = ChainState.new(line(ChainJob("one1", "one", "t")), 1, float)
     state.start(1)
 
     assert by_id(state)["one1"].reason is WaitReason.RUNNER_FULL
 
 
 def test_a_retry_waits_until_a_time() -> None:
-    state = ChainState.new(line(Job("one1", "one", "t", retry=1, retry_wait="10s")), 1, float)
+    state = ChainState.new(line(ChainJob("one1", "one", "t", retry=1, retry_wait="10s")), 1, float)
     state.start(1)
     state.began("one1", 1)
     state.ended("one1", TryEnd(State.FAIL, started_at=1, finished_at=2), 2)
@@ -69,7 +71,7 @@ def test_a_retry_waits_until_a_time() -> None:
 
 
 def test_an_element_beyond_the_window_waits_for_the_limit() -> None:
-    chain = fan(1, Job("one1", "one", "t"), Job("two2", "two", "t"))
+    chain = fan(1, ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t"))
     state = ChainState.new(chain, 1, float)
     commands = state.start(1)
     state.began("one1", 1)
@@ -79,7 +81,9 @@ def test_an_element_beyond_the_window_waits_for_the_limit() -> None:
 
 
 def test_a_job_whose_parent_is_not_committed_waits_for_the_journal() -> None:
-    state = ChainState.new(line(Job("one1", "one", "t"), Job("two2", "two", "t")), 1, float)
+    state = ChainState.new(
+        line(ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t")), 1, float
+    )
     state.start(1)
     state.began("one1", 1)
     state.ended("one1", TryEnd(State.COMPLETE, started_at=1, finished_at=2), 2)
@@ -88,7 +92,7 @@ def test_a_job_whose_parent_is_not_committed_waits_for_the_journal() -> None:
 
 
 def test_in_a_chain_at_rest_only_what_could_run_waits_for_what_the_request_waits_for() -> None:
-    chain = line(Job("one1", "one", "t"), Job("two2", "two", "t"))
+    chain = line(ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t"))
     chain.jobs["bbbb"].state = State.COMPLETE
 
     waits = {wait.job_id: wait for wait in waits_at_rest(chain, WaitReason.NO_RUNNER, "none")}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.cli_samples import spec_arg
 
-from spincycle.cli.history import Remembered
+from spincycle.cli.history import ValueHistory
 from spincycle.cli.problem import Problem
 from spincycle.cli.prompt import Prompt
 from spincycle.cli.render.terminal import Terminal
@@ -74,11 +74,11 @@ def test_the_end_of_the_input_ends_the_questions() -> None:
 
 def test_earlier_values_come_back_newest_first(tmp_path: Path) -> None:
     path = tmp_path / "state" / "values.json"
-    Remembered(path).keep("greet", {"name": "ann"})
-    Remembered(path).keep("wave", {"name": "cem"})
-    Remembered(path).keep("greet", {"name": "bob"})
+    ValueHistory(path).keep("greet", {"name": "ann"})
+    ValueHistory(path).keep("wave", {"name": "cem"})
+    ValueHistory(path).keep("greet", {"name": "bob"})
 
-    assert Remembered(path).of("greet", "name") == ["bob", "ann", "cem"]
+    assert ValueHistory(path).of("greet", "name") == ["bob", "ann", "cem"]
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -86,4 +86,4 @@ def test_a_spoilt_file_of_earlier_values_is_as_good_as_none(tmp_path: Path) -> N
     path = tmp_path / "values.json"
     path.write_text("{[")
 
-    assert Remembered(path).of("greet", "name") == []
+    assert ValueHistory(path).of("greet", "name") == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 
-from spincycle.gateway.backends import Backend, Backends
+from spincycle.gateway.backends import ServiceClient, ServiceClients
 from spincycle.internal.v1 import (
     job_runner_service_pb2,
     journal_service_pb2,
@@ -82,13 +82,13 @@ def _appending(answer: type[Message]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def empty_backends() -> Backends:
+def empty_backends() -> ServiceClients:
     """Services that answer everything, and nothing of interest."""
 
-    def backend(module: Any, service: str) -> Backend[Any]:
-        return Backend(service, "nowhere:1", Channel(), Stub(module, service), 1.0)  # type: ignore[arg-type] # as far as it is used
+    def backend(module: Any, service: str) -> ServiceClient[Any]:
+        return ServiceClient(service, "nowhere:1", Channel(), Stub(module, service), 1.0)  # type: ignore[arg-type] # as far as it is used
 
-    return Backends(
+    return ServiceClients(
         request_manager=backend(request_manager_service_pb2, "RequestManagerService"),
         specs=backend(spec_service_pb2, "SpecService"),
         coordination=backend(runner_coordination_service_pb2, "RunnerCoordinationService"),

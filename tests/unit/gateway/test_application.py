@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spincycle.gateway.app import Application
-from spincycle.gateway.backends import Backends
+from spincycle.gateway.backends import ServiceClients
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
-from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.failures import told
 from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.router import Route, Router
@@ -63,7 +63,7 @@ async def ask(
 
 
 @pytest.fixture(scope="session")
-def api(empty_backends: Backends) -> Application:
+def api(empty_backends: ServiceClients) -> Application:
     manager = empty_backends.request_manager
     return application(
         [
@@ -130,7 +130,7 @@ def test_no_input_makes_a_defect(
 
 
 async def test_a_defect_is_told_as_nothing_but_one() -> None:
-    async def broken(_: Call) -> Answer:
+    async def broken(_: HttpRequest) -> HttpResponse:
         raise RuntimeError("secret")
 
     app = application([Route("GET", "/x", broken, "")])
@@ -157,8 +157,8 @@ async def test_a_defect_is_told_as_nothing_but_one() -> None:
 async def test_an_answer_is_compressed_only_for_those_who_want_it(
     accepted: str, packed: bool
 ) -> None:
-    async def long(_: Call) -> Answer:
-        return Answer(b"x" * 1000)
+    async def long(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(b"x" * 1000)
 
     app = application([Route("GET", "/x", long, "")])
 
@@ -181,8 +181,8 @@ async def test_what_an_answer_comes_from_is_closed_if_its_caller_goes() -> None:
         async def aclose(self) -> None:
             closed.set()
 
-    async def endless(_: Call) -> Answer:
-        return Answer(Endless(), live=True)
+    async def endless(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(Endless(), live=True)
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.disconnect"}
@@ -203,10 +203,10 @@ async def test_what_an_answer_comes_from_is_closed_if_its_caller_goes() -> None:
 async def test_bodies_beyond_the_bytes_in_flight_are_refused_until_others_are_answered() -> None:
     released, arrived = asyncio.Event(), asyncio.Event()
 
-    async def hold(call: Call) -> Answer:
+    async def hold(call: HttpRequest) -> HttpResponse:
         arrived.set()
         await released.wait()
-        return Answer(b"{}")
+        return HttpResponse(b"{}")
 
     limits = LimitsConfig(bytes_in_flight=2048)
     route = Route("POST", "/x", hold, "hold", body=CREATE_REQUEST)

@@ -12,7 +12,7 @@ from spincycle.gateway.failures import HttpError
 from spincycle.gateway.parsing import LARGE
 from spincycle.gateway.scanner import MAX_NESTING, SyntaxProblem, first_value, locate
 from spincycle.rest_codec.messages import CREATE_REQUEST, FINISH_REQUEST, JOB_LOG
-from spincycle.rest_codec.tables import Table
+from spincycle.rest_codec.tables import MessageCodec
 from spincycle.rpc.limits import MOST_VALUES
 
 JSON = "application/json"
@@ -24,7 +24,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-def status_of(body: bytes, table: Table[Any]) -> int:
+def status_of(body: bytes, table: MessageCodec[Any]) -> int:
     try:
         decode_body(body, JSON, table)
     except HttpError as refused:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, cast
 
-from spincycle.gateway.coalescing_transport import LARGE, JoinedWrites
+from spincycle.gateway.coalescing_transport import LARGE, CoalescingTransport
 
 
 class Transport:
@@ -26,10 +26,10 @@ class Transport:
         return 0
 
 
-def joined() -> tuple[JoinedWrites, list[Any]]:
+def joined() -> tuple[CoalescingTransport, list[Any]]:
     transport = Transport()
     loop = asyncio.get_running_loop()
-    return JoinedWrites(cast(asyncio.Transport, transport), loop), transport.done
+    return CoalescingTransport(cast(asyncio.Transport, transport), loop), transport.done
 
 
 async def test_what_is_written_in_one_turn_is_sent_together() -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.measured_loop import LONGEST_PAUSE, MeasuredLoop
 from tests.unit.gateway.test_application import application, ask
 
-from spincycle.gateway.backends import Backend
+from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.routes.full import FullRoutes
 from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
@@ -73,7 +73,7 @@ class _Services:
 )
 def test_the_largest_answers_hold_nobody_up(path: str) -> None:
     services = cast(Any, _Services(_chain(), _page()))
-    backend: Backend[Any] = Backend("service", "nowhere:1", services, services, 1.0)
+    backend: ServiceClient[Any] = ServiceClient("service", "nowhere:1", services, services, 1.0)
     api = application(
         [
             *RequestRoutes(backend, backend, 10).routes(),

@@ -18,25 +18,25 @@ from spincycle.rest_codec.codecs import (
     AnyMap,
     Anything,
     Bytes,
+    Codec,
     Flag,
-    Kind,
+    JsonPath,
     Mismatch,
     Nanoseconds,
-    Place,
     Text,
     Time,
     Unreadable,
     Whole,
 )
 from spincycle.rest_codec.encoding import to_text
-from spincycle.rest_codec.tables import KeyedBy, ListOf, MapOf, Table
+from spincycle.rest_codec.tables import KeyedListCodec, ListOf, MapOf, MessageCodec
 from spincycle.v1 import job_chain_pb2, job_log_pb2
 
 TABLES = [
     value
     for module in (messages, extras)
     for value in vars(module).values()
-    if isinstance(value, Table)
+    if isinstance(value, MessageCodec)
 ]
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -53,21 +53,21 @@ TIMES = st.builds(
 
 
 def as_struct(plain: dict[str, Any]) -> Struct:
-    return ANY_MAP.decode(plain, Place())
+    return ANY_MAP.decode(plain, JsonPath())
 
 
 def as_value(plain: Any) -> Value:
-    return ANY.decode(plain, Place())
+    return ANY.decode(plain, JsonPath())
 
 
-def values(kind: Kind) -> st.SearchStrategy[Any]:
+def values(kind: Codec) -> st.SearchStrategy[Any]:
     """What a message can hold where the kind stands."""
     match kind:
-        case KeyedBy(_value=None):
+        case KeyedListCodec(_value=None):
             return st.lists(values(kind.element), max_size=3, unique_by=lambda job: job.id).map(
                 lambda jobs: sorted(jobs, key=lambda job: job.id)
             )
-        case KeyedBy():
+        case KeyedListCodec():
             return st.dictionaries(TEXTS, st.lists(TEXTS, min_size=1, max_size=3), max_size=3).map(
                 lambda edges: [
                     job_chain_pb2.AdjacentJobs(job_id=key, next_job_ids=edges[key])
@@ -78,7 +78,7 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:
             return st.lists(values(kind.element), max_size=3)
         case MapOf():
             return st.dictionaries(TEXTS, values(kind.element), max_size=3)
-        case Table():
+        case MessageCodec():
             return messages_of(kind)
         case extras.Named():
             return st.sampled_from(list(kind._names))
@@ -102,7 +102,7 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:
     raise AssertionError(kind)
 
 
-def messages_of(table: Table[Any]) -> st.SearchStrategy[Any]:
+def messages_of(table: MessageCodec[Any]) -> st.SearchStrategy[Any]:
     oneof = [field for field in table.fields if field.presence and table is extras.EVENT]
 
     @st.composite
@@ -147,7 +147,9 @@ NULLABLE = {"spincycle.v1.RequestArg.default", "spincycle.v1.RequestArg.value"}
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 @settings(max_examples=25)
 @given(data=st.data())
-def test_a_message_reads_back_as_it_was_written(table: Table[Any], data: st.DataObject) -> None:
+def test_a_message_reads_back_as_it_was_written(
+    table: MessageCodec[Any], data: st.DataObject
+) -> None:
     message = cleaned(data.draw(messages_of(table)))
 
     decoded = table.decode(json.loads(to_text(table.encode(message))))
@@ -220,7 +222,7 @@ def test_the_key_of_a_job_is_its_id() -> None:
     ],
 )
 def test_a_wrong_type_is_named_as_go_names_it(
-    table: Table[Any], value: Any, go: str, field: str
+    table: MessageCodec[Any], value: Any, go: str, field: str
 ) -> None:
     with pytest.raises(Mismatch) as refused:
         table.decode(value)

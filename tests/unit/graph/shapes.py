@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spincycle.model.job_chain import Job, JobChain
+    from spincycle.model.job_chain import ChainJob, JobChain
 
 
 def parents(chain: JobChain) -> dict[str, set[str]]:
@@ -18,13 +18,13 @@ def parents(chain: JobChain) -> dict[str, set[str]]:
     return found
 
 
-def named(chain: JobChain, name: str) -> Job:
+def named(chain: JobChain, name: str) -> ChainJob:
     """The only job of a name."""
     (job,) = all_named(chain, name)
     return job
 
 
-def all_named(chain: JobChain, name: str) -> list[Job]:
+def all_named(chain: JobChain, name: str) -> list[ChainJob]:
     """All jobs of a name, in creation order."""
     return [job for job in chain.jobs.values() if job.name == name]
 

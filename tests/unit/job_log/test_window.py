@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import asyncio
 
-from spincycle.job_log.window import Window
+from spincycle.job_log.window import ByteWindow
 
 
-def take(window: Window, *sizes: int) -> list[asyncio.Task[None]]:
+def take(window: ByteWindow, *sizes: int) -> list[asyncio.Task[None]]:
     return [asyncio.create_task(window.take(size)) for size in sizes]
 
 
@@ -15,7 +15,7 @@ async def settle() -> None:
 
 
 async def test_what_fits_is_let_in_and_the_rest_waits_its_turn() -> None:
-    window = Window(10)
+    window = ByteWindow(10)
     takers = take(window, 6, 4, 3, 1)
     await settle()
     assert [taker.done() for taker in takers] == [True, True, False, False]
@@ -26,7 +26,7 @@ async def test_what_fits_is_let_in_and_the_rest_waits_its_turn() -> None:
 
 
 async def test_a_small_one_does_not_overtake_a_large_one() -> None:
-    window = Window(10)
+    window = ByteWindow(10)
     takers = take(window, 6, 8, 1)
     await settle()
     assert [taker.done() for taker in takers] == [True, False, False]
@@ -37,7 +37,7 @@ async def test_a_small_one_does_not_overtake_a_large_one() -> None:
 
 
 async def test_something_larger_than_the_window_goes_through_alone() -> None:
-    window = Window(10)
+    window = ByteWindow(10)
     takers = take(window, 1, 50, 1)
     await settle()
     assert [taker.done() for taker in takers] == [True, False, False]
@@ -51,7 +51,7 @@ async def test_something_larger_than_the_window_goes_through_alone() -> None:
 
 
 async def test_one_that_gives_up_waiting_makes_way() -> None:
-    window = Window(10)
+    window = ByteWindow(10)
     takers = take(window, 6, 8, 4)
     await settle()
 
@@ -63,7 +63,7 @@ async def test_one_that_gives_up_waiting_makes_way() -> None:
 
 
 async def test_one_that_gives_up_when_it_was_just_let_in_leaves_no_hole() -> None:
-    window = Window(10)
+    window = ByteWindow(10)
     first, second = take(window, 10, 10)
     await settle()
 
@@ -77,7 +77,7 @@ async def test_one_that_gives_up_when_it_was_just_let_in_leaves_no_hole() -> Non
 
 
 async def test_room_that_is_given_back_while_one_gives_up_goes_to_the_next() -> None:
-    window = Window(10)
+    window = ByteWindow(10)
     _, second, third = take(window, 10, 10, 10)
     await settle()
 

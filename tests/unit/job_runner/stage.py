@@ -10,11 +10,11 @@ from functools import partial
 from spincycle.chain.commands import FinishReport
 from spincycle.errors import SpinCycleError
 from spincycle.job import Job, JobId, JobTypes, Return, State
-from spincycle.job_runner.fair_slots import Places
-from spincycle.job_runner.ports import Author, ChainBegun, ChainLeft, Surroundings
+from spincycle.job_runner.fair_slots import FairSlots
+from spincycle.job_runner.ports import ChainBegun, ChainDependencies, ChainLeft, CommitListener
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.threads import Threads
-from spincycle.job_runner.try_execution import StopPolicy, Workshop
+from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
 from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
 from spincycle.model.job_status import JobEvent
 from spincycle.model.journal_entry import JournalEntry
@@ -85,9 +85,9 @@ class HeldJournal:
         self.entries: list[JournalEntry] = []
         self.away = False
         self.error: dict[str, SpinCycleError] = {}
-        self._pending: list[tuple[Author, int]] = []
+        self._pending: list[tuple[CommitListener, int]] = []
 
-    def append(self, entry: JournalEntry, author: Author) -> None:
+    def append(self, entry: JournalEntry, author: CommitListener) -> None:
         self.entries.append(entry)
         loop = asyncio.get_running_loop()
         if entry.request_id in self.error:
@@ -193,7 +193,7 @@ class Stage:
     places: int | None = None
     max_chains: int | None = None
     policy: StopPolicy = field(default_factory=lambda: StopPolicy(60, 60))
-    workshop: Workshop = field(init=False)
+    workshop: TryEnvironment = field(init=False)
     runner: JobRunner = field(init=False)
     _begun: dict[str, asyncio.Event] = field(default_factory=dict)
 
@@ -204,13 +204,13 @@ class Stage:
     def open(self) -> None:
         """A runner anew, for example after the settings have changed."""
         ticks = iter(range(1_000, 10**9))
-        self.workshop = Workshop(Threads(self.threads), self.policy)
-        around = Surroundings(
+        self.workshop = TryEnvironment(Threads(self.threads), self.policy)
+        around = ChainDependencies(
             journal=self.journal,
             reporter=self.reports,
             events=self.watcher,
             jobs=self.jobs,
-            places=Places(self.places),
+            places=FairSlots(self.places),
             workshop=self.workshop,
             draw=float,
             new_clock=lambda: lambda: next(ticks),

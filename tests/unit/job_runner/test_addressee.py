@@ -7,13 +7,13 @@ from tests.unit.job_runner.stage import Stage
 
 from spincycle.errors import WrongRunner
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
-from spincycle.job_runner.event_log import Watchers
+from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.service import JobRunnerService, encode_happening
 
 
 @pytest.mark.parametrize("named", ["", "another"])
 async def test_a_call_for_another_runner_or_for_none_is_refused(stage: Stage, named: str) -> None:
-    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "me", "address")
+    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "me", "address")
     for call, asked in (
         (service.RunChains, rpc.RunChainsRequest(runner_id=named)),
         (service.ResumeChains, rpc.ResumeChainsRequest(runner_id=named)),

@@ -10,9 +10,9 @@ from tests.unit.job_runner.entries import Author, entry
 
 from spincycle.errors import JournalBehind
 from spincycle.internal.v1.journal_service_pb2 import AppendResponse
-from spincycle.job_runner.fair_slots import Places
+from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.journal_stream import MAX_BACKLOG_BYTES, JournalStream
-from spincycle.job_runner.ports import Surroundings
+from spincycle.job_runner.ports import ChainDependencies
 from spincycle.job_runner.runner import JobRunner
 
 MEBIBYTE = "x" * 2**20
@@ -20,7 +20,7 @@ MEBIBYTE = "x" * 2**20
 
 async def test_jobs_wait_while_too_much_waits_for_the_job_log() -> None:
     journal = JournalStream("127.0.0.1:1")
-    places = Places(None, lambda: not journal.full)
+    places = FairSlots(None, lambda: not journal.full)
     journal.on_room(places.serve)
     begun: list[str] = []
     number = 0
@@ -45,7 +45,7 @@ async def test_jobs_wait_while_too_much_waits_for_the_job_log() -> None:
 
 async def test_a_runner_takes_no_chain_while_too_much_waits_for_the_job_log() -> None:
     journal = JournalStream("127.0.0.1:1")
-    around = Surroundings(journal, *cast(Any, [None] * 6), new_clock=lambda: time.time_ns)
+    around = ChainDependencies(journal, *cast(Any, [None] * 6), new_clock=lambda: time.time_ns)
     runner = JobRunner(around)
     number = 0
     while not journal.full:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from spincycle.job_runner.fair_slots import Places
+from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.threads import Threads
 
@@ -46,7 +46,7 @@ def test_an_answer_that_comes_late_does_not_shorten_a_lease() -> None:
 async def test_nothing_begins_in_a_process_that_was_frozen_until_a_beat_is_answered() -> None:
     clock = Clock()
     lease = Lease(clock)
-    places = Places(may_begin=lease.holds)
+    places = FairSlots(may_begin=lease.holds)
     lease.on_renewal(places.serve)
     begun: list[str] = []
     lease.renew(lease.now(), 8)
@@ -62,7 +62,7 @@ async def test_nothing_begins_in_a_process_that_was_frozen_until_a_beat_is_answe
 
 async def test_a_place_that_is_given_back_is_not_given_on_once_the_runner_was_given_up() -> None:
     lease = Lease(Clock())
-    places = Places(1, lease.holds)
+    places = FairSlots(1, lease.holds)
     lease.renew(lease.now(), 8)
     begun: list[str] = []
     for key in ("first", "second"):

@@ -19,9 +19,9 @@ from tests.unit.job_runner.stage import Play, Reports, Stage, fails, turns, work
 from tests.waiting import until
 
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
-from spincycle.job_runner.event_log import Watchers
+from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.service import JobRunnerService, encode_happening
-from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain, Value
+from spincycle.model.job_chain import ChainJob, JobChain, SuspendedJobChain, Value
 from spincycle.model.state import State
 from spincycle.runtime.process import GC_THRESHOLD
 from spincycle.wire.chain import encode_chain, encode_suspended_chain
@@ -76,10 +76,10 @@ async def measured() -> AsyncIterator[Pauses]:
 
 def chain_of(work: dict[str, dict[str, Value]]) -> JobChain:
     """Jobs with these arguments, one after another."""
-    jobs = {"b": Job(id="b", name="b", type="noop", structural=True, sequence_id="b")}
+    jobs = {"b": ChainJob(id="b", name="b", type="noop", structural=True, sequence_id="b")}
     for job_id, args in work.items():
-        jobs[job_id] = Job(id=job_id, name="one", type="noop", sequence_id="b", args=args)
-    jobs["e"] = Job(id="e", name="e", type="noop", structural=True, sequence_id="b")
+        jobs[job_id] = ChainJob(id=job_id, name="one", type="noop", sequence_id="b", args=args)
+    jobs["e"] = ChainJob(id="e", name="e", type="noop", structural=True, sequence_id="b")
     return JobChain("large", jobs, {one: [following] for one, following in pairwise(jobs)})
 
 
@@ -95,7 +95,7 @@ def many_jobs() -> JobChain:
 @pytest.mark.parametrize("make", [values, many_jobs])
 @pytest.mark.parametrize("call", ["run", "resume", "upload"])
 async def test_the_largest_chains_hold_no_job_up(stage: Stage, make: Any, call: str) -> None:
-    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "", "address")
+    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "", "address")
     context = cast(Any, None)
     chain = make()
     if call == "resume":
@@ -151,20 +151,20 @@ class AllPlay(dict[str, list[Play]]):
 def fan_out(retry: int = 0) -> JobChain:
     """Jobs that can all start when the first one is complete."""
     jobs = {
-        "b": Job(
+        "b": ChainJob(
             id="b", name="b", type="noop", structural=True, sequence_id="b", sequence_retry=retry
         )
     }
     middle = [f"j{number}" for number in range(JOBS)]
     for job_id in middle:
-        jobs[job_id] = Job(id=job_id, name="one", type="test", sequence_id="b")
-    jobs["e"] = Job(id="e", name="e", type="noop", structural=True, sequence_id="b")
+        jobs[job_id] = ChainJob(id=job_id, name="one", type="test", sequence_id="b")
+    jobs["e"] = ChainJob(id="e", name="e", type="noop", structural=True, sequence_id="b")
     return JobChain("large", jobs, {"b": middle} | {job_id: ["e"] for job_id in middle})
 
 
 def crowd(stage: Stage, places: int | None) -> JobRunnerService:
     """The service of a runner that somebody watches, and that encodes what it reports."""
-    watchers = Watchers(encode_happening)
+    watchers = EventLog(encode_happening)
     watchers.wanted = True
     stage.watcher = cast(Any, watchers)
     stage.reports = EncodedReports()

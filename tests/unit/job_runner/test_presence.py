@@ -16,7 +16,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.lease import Lease
-from spincycle.job_runner.presence import Identity, Presence
+from spincycle.job_runner.presence import Identity, RunnerPresence
 from spincycle.rpc.status import abort
 
 
@@ -85,10 +85,12 @@ async def manager() -> AsyncIterator[tuple[Manager, str]]:
 
 def presence(
     address: str, chains: Chains, lease: Lease, clock: DatabaseClock | None = None
-) -> Presence:
+) -> RunnerPresence:
     held = HeldChains(lambda: chains.held, dict)
     clock = clock or DatabaseClock()
-    return Presence(address, Identity("here:1", 0, 0, ()), chains, held, lambda: 0.0, lease, clock)
+    return RunnerPresence(
+        address, Identity("here:1", 0, 0, ()), chains, held, lambda: 0.0, lease, clock
+    )
 
 
 async def test_chains_have_the_time_that_answers_to_registrations_and_heartbeats_carry(

@@ -12,7 +12,7 @@ from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job import State
 from spincycle.job_runner import service as service_module
 from spincycle.job_runner.chain_view import ChainView
-from spincycle.job_runner.event_log import Watchers
+from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.service import JobRunnerService, encode_happening
 from spincycle.model.job_chain import SuspendedJobChain
 from spincycle.wire.chain import encode_suspended_chain
@@ -22,7 +22,7 @@ async def test_a_chain_that_cannot_be_read_is_refused_and_the_next_one_is_run(
     stage: Stage,
 ) -> None:
     """Both come in one call, since request managers send chains together."""
-    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "", "address")
+    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "", "address")
     request = rpc.ResumeChainsRequest()
     for request_id in ("broken", "sound"):
         made = SuspendedJobChain(request_id, chain("a", request_id=request_id), epoch=2)
@@ -38,7 +38,7 @@ async def test_a_chain_that_cannot_be_read_is_refused_and_the_next_one_is_run(
 
 async def test_where_a_stream_begins_the_chains_that_are_there_are_named(stage: Stage) -> None:
     stage.plays["a"] = [works_until_stopped]
-    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "", "address")
+    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "", "address")
     stage.runner.run(chain("a", request_id="r"), 1)
     await stage.until_begun("a")
 
@@ -65,7 +65,7 @@ async def test_who_asks_how_a_chain_is_hears_that_it_waits_for_its_journal_and_l
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_module, "DESCRIBE_TIMEOUT", 0.01)
-    service = JobRunnerService(stage.runner, Watchers(encode_happening), lambda: "", "address")
+    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "", "address")
     stage.journal.away = True
     stage.runner.run(chain("a > b", request_id="late"), 1)
     await stage.until_begun("a")
@@ -90,7 +90,7 @@ async def test_a_chain_whose_last_entries_are_not_committed_says_what_it_waits_f
     stored = False
     service = JobRunnerService(
         stage.runner,
-        Watchers(encode_happening),
+        EventLog(encode_happening),
         lambda: "me",
         "address",
         lambda: {} if stored else {"late": 1},

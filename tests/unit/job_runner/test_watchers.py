@@ -4,7 +4,7 @@ import pytest
 
 from spincycle.errors import WatcherTooSlow
 from spincycle.job_runner import event_log as module
-from spincycle.job_runner.event_log import Happening, Watcher, Watchers
+from spincycle.job_runner.event_log import EventLog, EventLogReader, Happening
 from spincycle.job_runner.ports import ChainBegun, ChainLeft
 from spincycle.model.job_status import JobEvent, JobStatus
 from spincycle.model.state import State
@@ -19,19 +19,19 @@ def an_event(number: int, request_id: str = "r") -> JobEvent:
 
 
 @pytest.fixture
-def watchers() -> Watchers:
-    return Watchers(encode)
+def watchers() -> EventLog:
+    return EventLog(encode)
 
 
-async def taken(watcher: Watcher) -> list[int]:
+async def taken(watcher: EventLogReader) -> list[int]:
     async for batch in watcher.batches():
         return [told.number for told in batch]
     raise AssertionError
 
 
-async def test_a_watcher_gets_what_happens_from_now_on_all_at_once(watchers: Watchers) -> None:
+async def test_a_watcher_gets_what_happens_from_now_on_all_at_once(watchers: EventLog) -> None:
     watchers.publish(an_event(1))
-    watcher = Watcher()
+    watcher = EventLogReader()
     watchers.add(watcher)
     for number in (2, 3):
         watchers.publish(an_event(number))
@@ -39,8 +39,8 @@ async def test_a_watcher_gets_what_happens_from_now_on_all_at_once(watchers: Wat
     assert await taken(watcher) == [2, 3]
 
 
-async def test_a_watcher_of_one_request_gets_no_other(watchers: Watchers) -> None:
-    watcher = Watcher(["s"])
+async def test_a_watcher_of_one_request_gets_no_other(watchers: EventLog) -> None:
+    watcher = EventLogReader(["s"])
     watchers.add(watcher)
     watchers.publish(an_event(1, "r"))
     watchers.publish(an_event(2, "s"))
@@ -49,10 +49,10 @@ async def test_a_watcher_of_one_request_gets_no_other(watchers: Watchers) -> Non
 
 
 async def test_a_watcher_that_does_not_keep_up_is_cut_and_holds_nothing(
-    watchers: Watchers, monkeypatch: pytest.MonkeyPatch
+    watchers: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_BEHIND", 3)
-    watcher = Watcher()
+    watcher = EventLogReader()
     watchers.add(watcher)
     for number in range(10):
         watchers.publish(an_event(number))
@@ -62,8 +62,8 @@ async def test_a_watcher_that_does_not_keep_up_is_cut_and_holds_nothing(
         await taken(watcher)
 
 
-async def test_who_comes_again_gets_what_it_missed(watchers: Watchers) -> None:
-    first = Watcher()
+async def test_who_comes_again_gets_what_it_missed(watchers: EventLog) -> None:
+    first = EventLogReader()
     watchers.add(first)
     for number in range(1, 4):
         watchers.publish(an_event(number))
@@ -79,10 +79,10 @@ async def test_who_comes_again_gets_what_it_missed(watchers: Watchers) -> None:
 
 
 async def test_what_is_no_longer_kept_is_a_gap(
-    watchers: Watchers, monkeypatch: pytest.MonkeyPatch
+    watchers: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HISTORY", 3)
-    watchers.add(Watcher())
+    watchers.add(EventLogReader())
     for number in range(1, 7):
         watchers.publish(an_event(number))
 
@@ -92,8 +92,8 @@ async def test_what_is_no_longer_kept_is_a_gap(
     assert [told.number for told in watchers.of_chain_after("r", 1, 4) or ()] == [5, 6]
 
 
-async def test_what_happened_while_nobody_watched_is_a_gap(watchers: Watchers) -> None:
-    watcher = Watcher()
+async def test_what_happened_while_nobody_watched_is_a_gap(watchers: EventLog) -> None:
+    watcher = EventLogReader()
     watchers.begun(ChainBegun("r", 1, 2, 0))
     watchers.add(watcher)
     assert watchers.after(0) is None
@@ -108,17 +108,17 @@ async def test_what_happened_while_nobody_watched_is_a_gap(watchers: Watchers) -
     assert watchers.after(seen) is None
 
 
-async def test_a_runner_that_never_had_a_chain_has_no_gap(watchers: Watchers) -> None:
-    watchers.add(Watcher())
+async def test_a_runner_that_never_had_a_chain_has_no_gap(watchers: EventLog) -> None:
+    watchers.add(EventLogReader())
     watchers.begun(ChainBegun("r", 1, 2, 0))
 
     assert [told.number for told in watchers.after(0) or ()] == [2]
 
 
 async def test_a_chain_is_known_from_its_beginning_or_from_its_description(
-    watchers: Watchers,
+    watchers: EventLog,
 ) -> None:
-    watchers.add(Watcher())
+    watchers.add(EventLogReader())
     watchers.begun(ChainBegun("r", 2, 2, 0))
     watchers.publish(an_event(5))
     watchers.described("s", 1, 7)

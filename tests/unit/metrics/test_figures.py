@@ -10,7 +10,7 @@ from tests.waiting import until
 from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import DatabaseUnavailable
 from spincycle.metrics.exposition import Exposition
-from spincycle.metrics.registry import Figures
+from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import served
 from spincycle.runtime.config import ConfigError, MetricsConfig
 
@@ -25,7 +25,7 @@ def read(text: bytes) -> dict[tuple[str, ...], float]:
 
 
 async def test_figures_are_read_when_they_are_asked_for() -> None:
-    figures = Figures()
+    figures = Metrics()
     chains = 1.0
     figures.gauge("chains", "Chains", lambda: chains)
     assert read(await Exposition(figures).text())["chains",] == 1
@@ -39,7 +39,7 @@ async def test_batches_tell_how_many_waited_together() -> None:
         return items
 
     coalescer = Coalescer[object, object](write)
-    figures = Figures()
+    figures = Metrics()
     figures.batches({"finish": coalescer})
     await asyncio.gather(*(coalescer.submit(item) for item in range(5)))
     await coalescer.submit(5)
@@ -50,7 +50,7 @@ async def test_batches_tell_how_many_waited_together() -> None:
 
 
 async def test_a_figure_that_cannot_be_asked_for_leaves_the_others() -> None:
-    figures = Figures()
+    figures = Metrics()
     figures.gauge("chains", "Chains", lambda: 1.0)
 
     async def ask() -> None:
@@ -62,7 +62,7 @@ async def test_a_figure_that_cannot_be_asked_for_leaves_the_others() -> None:
 
 
 async def test_a_loop_that_is_held_up_shows_in_its_lag() -> None:
-    exposition = Exposition(Figures())
+    exposition = Exposition(Metrics())
     loop = asyncio.get_running_loop()
     measuring = asyncio.create_task(exposition.measure_lag())
     await asyncio.sleep(0)
@@ -82,7 +82,7 @@ async def test_a_loop_that_is_held_up_shows_in_its_lag() -> None:
 
 
 async def test_figures_are_served_at_one_path_on_a_port_of_their_own() -> None:
-    figures = Figures()
+    figures = Metrics()
     async with (
         served(figures, MetricsConfig(listen="127.0.0.1:0")) as address,
         httpx.AsyncClient(base_url=f"http://{address}") as client,
@@ -99,7 +99,7 @@ async def test_figures_are_served_at_one_path_on_a_port_of_their_own() -> None:
 
 
 async def test_nothing_is_served_unless_it_is_configured() -> None:
-    async with served(Figures(), MetricsConfig()) as address:
+    async with served(Metrics(), MetricsConfig()) as address:
         assert address == ""
         assert len(asyncio.all_tasks()) == 1
 
@@ -109,5 +109,5 @@ async def test_an_address_that_cannot_be_used_is_a_mistake_in_the_configuration(
     listen: str,
 ) -> None:
     with pytest.raises(ConfigError, match="metrics"):
-        async with served(Figures(), MetricsConfig(listen=listen)):
+        async with served(Metrics(), MetricsConfig(listen=listen)):
             pass

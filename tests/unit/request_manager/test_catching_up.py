@@ -15,17 +15,17 @@ from spincycle.request_manager.storage.store import RequestStore
 from spincycle.request_manager.watch import catch_up as module
 from spincycle.request_manager.watch import catch_up_round, missed
 from spincycle.request_manager.watch import subscriptions as watch
-from spincycle.request_manager.watch.catch_up import CatchingUp, Stores
-from spincycle.request_manager.watch.catch_up_round import Round
+from spincycle.request_manager.watch.catch_up import CursorReplay, ReplayStores
+from spincycle.request_manager.watch.catch_up_round import ReplayRound
 from spincycle.request_manager.watch.cursor import Cursor
-from spincycle.request_manager.watch.events import Change, request_change
+from spincycle.request_manager.watch.events import EncodedEvent, request_change
 from spincycle.request_manager.watch.hub import Hub
-from spincycle.request_manager.watch.missed import Changed
-from spincycle.request_manager.watch.runner_feeds import Feeds
+from spincycle.request_manager.watch.missed import ChangedRequest
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
-from spincycle.request_manager.watch.snapshots import View, Views
-from spincycle.request_manager.watch.subscriber_queue import Mark, Watcher
-from spincycle.request_manager.watch.subscriptions import Watch
+from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
+from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
+from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.request_manager.watch.watch_options import WatchOptions
 from spincycle.rpc.limits import WITHIN_CLIENTS
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -60,7 +60,7 @@ class StillHub:
         self.failure: Exception | None = None
 
     async def begin_after(
-        self, watchers: Iterable[Watcher], orders: Mapping[str, int]
+        self, watchers: Iterable[SubscriberQueue], orders: Mapping[str, int]
     ) -> tuple[Cursor, dict[str, Request]]:
         self.rounds.append(len(list(watchers)))
         self.begun.release()
@@ -73,14 +73,14 @@ class StillHub:
     async def watching(self) -> AsyncIterator[None]:
         yield
 
-    async def track_all(self, watcher: Watcher) -> None:
+    async def track_all(self, watcher: SubscriberQueue) -> None:
         pass
 
-    def forget_all(self, watcher: Watcher) -> None:
+    def forget_all(self, watcher: SubscriberQueue) -> None:
         pass
 
-    async def mark(self, watcher: Watcher) -> Mark:
-        mark = Mark(UNTIL.text)
+    async def mark(self, watcher: SubscriberQueue) -> Checkpoint:
+        mark = Checkpoint(UNTIL.text)
         watcher.mark(mark)
         return mark
 
@@ -93,9 +93,9 @@ class ReadyViews:
     def __init__(self) -> None:
         self.read = 0
 
-    async def of_all(self, wanted: Sequence[tuple[Request, int]]) -> list[View]:
+    async def of_all(self, wanted: Sequence[tuple[Request, int]]) -> list[RequestSnapshot]:
         self.read += len(wanted)
-        return [View(row, revision) for row, revision in wanted]
+        return [RequestSnapshot(row, revision) for row, revision in wanted]
 
     async def chain(self, request_id: str) -> None:
         pass
@@ -108,21 +108,23 @@ class Bench:
         self.hub = StillHub()
         self.views = ReadyViews()
         self.database = Database(count)
-        hub, views = cast("Hub", self.hub), cast("Views", self.views)
+        hub, views = cast("Hub", self.hub), cast("RequestSnapshots", self.views)
         shared = SharedSnapshots(views)
         store = cast("RequestStore", None)
-        stores = Stores(store, cast("module.ChangeStore", self.database))
-        self.catching_up = CatchingUp(hub, stores, cast("Feeds", NoFeeds()), shared)
-        self.watch = Watch(store, hub, self.catching_up, views, shared)
+        stores = ReplayStores(store, cast("module.ChangeStore", self.database))
+        self.catching_up = CursorReplay(hub, stores, cast("RunnerFeeds", NoFeeds()), shared)
+        self.watch = Subscriptions(store, hub, self.catching_up, views, shared)
 
-    async def ids(self, seen: str, watcher: Watcher | None = None) -> list[str]:
+    async def ids(self, seen: str, watcher: SubscriberQueue | None = None) -> list[str]:
         """Requests of which a watcher is told that resumes after a snapshot."""
         after = Cursor(seen, {})
-        async with self.catching_up.round(watcher or Watcher(), after, with_args=False) as one:
+        async with self.catching_up.round(
+            watcher or SubscriberQueue(), after, with_args=False
+        ) as one:
             return [id_ async for id_ in _ids(one, after)]
 
 
-async def _ids(one: Round, after: Cursor) -> AsyncIterator[str]:
+async def _ids(one: ReplayRound, after: Cursor) -> AsyncIterator[str]:
     async for portion in one.missed(after):
         for change in portion.changes:
             yield change.request.request_id
@@ -235,7 +237,7 @@ async def test_one_who_is_slower_than_others_with_its_cursor_misses_nothing(
 
     async def follow(may_go_on: asyncio.Event) -> list[str]:
         ids: list[str] = []
-        async with bench.catching_up.round(Watcher(), after, with_args=False) as one:
+        async with bench.catching_up.round(SubscriberQueue(), after, with_args=False) as one:
             async for id_ in _ids(one, after):
                 assert len(one._portions) <= 3
                 ids.append(id_)
@@ -276,25 +278,25 @@ async def test_no_message_is_larger_than_the_limit_unless_one_event_alone_is(
     assert len(sizes) > 1
 
 
-def a_piece(number: int, bytes_: int) -> Change:
+def a_piece(number: int, bytes_: int) -> EncodedEvent:
     row = a_request(State.FAIL, request_id=f"r{number}", reason="x" * bytes_)
     return request_change(row, State.RUNNING, 7)
 
 
 async def test_what_happens_is_sent_in_messages_that_end_where_a_cursor_is() -> None:
-    many = watch._Many(cast("watch.ReadChain", None), RequestFilter(), WatchOptions())
-    begun = Mark("a1:1:")
-    batch = [begun, *(a_piece(n, 20_000) for n in range(3)), Mark("a2:2:"),
-             *(a_piece(n, 20_000) for n in range(3, 6)), Mark("a3:3:")]  # fmt: skip
+    many = watch.FilterSubscription(cast("watch.ReadChain", None), RequestFilter(), WatchOptions())
+    begun = Checkpoint("a1:1:")
+    batch = [begun, *(a_piece(n, 20_000) for n in range(3)), Checkpoint("a2:2:"),
+             *(a_piece(n, 20_000) for n in range(3, 6)), Checkpoint("a3:3:")]  # fmt: skip
     messages = [rpc.WatchResponse.FromString(raw) async for raw in many.told(batch, begun)]
 
     assert [(len(one.events), one.cursor) for one in messages] == [(3, "a2:2:"), (3, "a3:3:")]
 
 
 async def test_a_piece_larger_than_clients_take_is_sent_in_several_messages() -> None:
-    many = watch._Many(cast("watch.ReadChain", None), RequestFilter(), WatchOptions())
-    begun = Mark("a1:1:")
-    batch = [begun, *(a_piece(n, 1_000_000) for n in range(5)), Mark("a2:2:")]
+    many = watch.FilterSubscription(cast("watch.ReadChain", None), RequestFilter(), WatchOptions())
+    begun = Checkpoint("a1:1:")
+    batch = [begun, *(a_piece(n, 1_000_000) for n in range(5)), Checkpoint("a2:2:")]
     messages = [raw async for raw in many.told(batch, begun)]
     responses = [rpc.WatchResponse.FromString(raw) for raw in messages]
 
@@ -303,8 +305,10 @@ async def test_a_piece_larger_than_clients_take_is_sent_in_several_messages() ->
 
 
 def test_a_later_read_holds_the_rows_of_an_earlier_one_where_they_are_equal() -> None:
-    earlier = Changed([(5, a_request(request_id="same")), (6, a_request(request_id="moved"))])
-    later = Changed([(5, a_request(request_id="same")), (7, a_request(request_id="moved"))])
+    earlier = ChangedRequest(
+        [(5, a_request(request_id="same")), (6, a_request(request_id="moved"))]
+    )
+    later = ChangedRequest([(5, a_request(request_id="same")), (7, a_request(request_id="moved"))])
     later.share(earlier)
 
     assert later.rows[0] is earlier.rows[0]

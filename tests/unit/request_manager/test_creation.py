@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from spincycle.model.job_chain import JobChain, Value
-from spincycle.request_manager.requests.create import Built, Creation, Wish
+from spincycle.request_manager.requests.create import BuiltRequest, CreateParams, RequestCreator
 from spincycle.request_manager.runners.dispatcher import Dispatcher
-from spincycle.request_manager.storage.change_bus import Changes
-from spincycle.request_manager.storage.model import Assigned, NewRequest
+from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.model import Assignment, NewRequest
 from spincycle.request_manager.storage.store import RequestStore
 
 
@@ -22,14 +22,14 @@ class World:
         self.happened: list[str] = []
         self.writing = asyncio.Event()
         self.may_commit = asyncio.Event()
-        changes = Changes()
+        changes = ChangeBus()
         changes.listen(lambda _: self.happened.append("told"))
-        self.creation = Creation(
+        self.creation = RequestCreator(
             self, lambda _: b"", cast(RequestStore, self), cast(Dispatcher, self), changes
         )
 
-    async def build(self, type_: str, args: dict[str, Value], request_id: str) -> Built:
-        return Built(JobChain(request_id), [], plan_hash="", spec_revision="")
+    async def build(self, type_: str, args: dict[str, Value], request_id: str) -> BuiltRequest:
+        return BuiltRequest(JobChain(request_id), [], plan_hash="", spec_revision="")
 
     async def choose(self, requirements: Mapping[str, object]) -> tuple[dict[str, str], float]:
         return dict.fromkeys(requirements, "runner"), 1.0
@@ -42,11 +42,11 @@ class World:
         self.happened.append("committed")
         return {request.request_id for request in requests}
 
-    def send(self, assigned: Assigned, job_chain: bytes) -> None:
+    def send(self, assigned: Assignment, job_chain: bytes) -> None:
         self.happened.append("sent")
 
     async def call(self) -> Any:
-        answer = await self.creation.create(Wish("restart"))
+        answer = await self.creation.create(CreateParams("restart"))
         self.happened.append("answered")
         return answer
 

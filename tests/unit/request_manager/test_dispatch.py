@@ -9,10 +9,10 @@ import pytest
 
 from spincycle.errors import RunnerFull, RunnerUnreachable, SpinCycleError
 from spincycle.model.state import State
-from spincycle.request_manager.runners.client import Answer
+from spincycle.request_manager.runners.client import DispatchResult
 from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy
-from spincycle.request_manager.storage.change_bus import Changes
-from spincycle.request_manager.storage.model import Assigned, Requirements
+from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.model import Assignment, Requirements
 
 POLICY = DispatchPolicy()
 
@@ -28,8 +28,8 @@ class Refusing:
     def __init__(self, why: SpinCycleError) -> None:
         self._why = why
 
-    async def run(self, chains: dict[Assigned, bytes]) -> Answer:
-        return Answer(refused=dict.fromkeys(chains, self._why))
+    async def run(self, chains: dict[Assignment, bytes]) -> DispatchResult:
+        return DispatchResult(refused=dict.fromkeys(chains, self._why))
 
 
 class Written:
@@ -37,14 +37,14 @@ class Written:
 
     def __init__(self, runner: Refusing | None) -> None:
         self._runner = runner
-        self.taken_back: list[Assigned] = []
-        self.recovered: list[Assigned] = []
+        self.taken_back: list[Assignment] = []
+        self.recovered: list[Assignment] = []
 
-    async def unassign(self, assigned: Sequence[Assigned]) -> dict[str, State]:
+    async def unassign(self, assigned: Sequence[Assignment]) -> dict[str, State]:
         self.taken_back += assigned
         return {}
 
-    async def recover(self, assigned: Sequence[Assigned]) -> None:
+    async def recover(self, assigned: Sequence[Assignment]) -> None:
         self.recovered += assigned
 
     async def live(self) -> dict[str, Refusing]:
@@ -63,8 +63,8 @@ class Written:
 async def given(runner: Refusing | None, seconds_ago: float) -> Written:
     """What becomes of a request that was given to the runner so long ago and is sent now."""
     written: Any = Written(runner)
-    dispatcher = Dispatcher(written, written, written, Changes(), written.recover, POLICY)
-    one = Assigned("r1", "full", 1, resumed=False, given_at=time.monotonic() - seconds_ago)
+    dispatcher = Dispatcher(written, written, written, ChangeBus(), written.recover, POLICY)
+    one = Assignment("r1", "full", 1, resumed=False, given_at=time.monotonic() - seconds_ago)
     await dispatcher._give_all([one], {"r1": b"chain"})
     assert isinstance(written, Written)
     return written
@@ -106,7 +106,7 @@ class Places:
 async def test_requests_get_places_in_their_order_whatever_they_require() -> None:
     unused: Any = None
     runners: Any = Places()
-    dispatcher = Dispatcher(unused, unused, runners, Changes(), unused, POLICY)
+    dispatcher = Dispatcher(unused, unused, runners, ChangeBus(), unused, POLICY)
 
     chosen, _ = await dispatcher.choose({"first": SLEEP, "second": COPY, "third": SLEEP})
 

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 from typing import cast
 
 from spincycle.request_manager.runners.directory import RunnerDirectory
-from spincycle.request_manager.watch.runner_feeds import Feeds
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 
 
 async def test_one_who_goes_before_streams_have_begun_leaves_no_task_behind() -> None:
-    feeds = Feeds(cast("RunnerDirectory", None))
+    feeds = RunnerFeeds(cast("RunnerDirectory", None))
     feeds._feeds["one"] = SimpleNamespace(connected=asyncio.Event())  # type: ignore[assignment]
     before = asyncio.all_tasks()
 

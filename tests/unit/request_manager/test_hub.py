@@ -9,13 +9,13 @@ from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.model.revision import ended, revision_of
 from spincycle.model.state import State
-from spincycle.request_manager.storage.change_bus import Changes, Listener
+from spincycle.request_manager.storage.change_bus import ChangeBus, Listener
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.hub import Hub
-from spincycle.request_manager.watch.runner_feeds import Feeds
-from spincycle.request_manager.watch.snapshots import View, Views
-from spincycle.request_manager.watch.subscriber_queue import Watcher
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
+from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
+from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 
 
 class AllKnown:
@@ -33,16 +33,22 @@ class Requests:
     async def live(self) -> list[Request]:
         return self._live
 
-    async def now_all(self, rows: Iterable[Request], known: Mapping[str, int]) -> list[View]:
+    async def now_all(
+        self, rows: Iterable[Request], known: Mapping[str, int]
+    ) -> list[RequestSnapshot]:
         now = [self._now[row.request_id] for row in rows]
         return [
-            View(row, revision_of(1, 5) if row.state is State.RUNNING else ended(1)) for row in now
+            RequestSnapshot(row, revision_of(1, 5) if row.state is State.RUNNING else ended(1))
+            for row in now
         ]
 
 
 def a_hub(requests: Requests) -> Hub:
     return Hub(
-        cast("ChangeStore", None), cast("Feeds", AllKnown()), Changes(), cast("Views", requests)
+        cast("ChangeStore", None),
+        cast("RunnerFeeds", AllKnown()),
+        ChangeBus(),
+        cast("RequestSnapshots", requests),
     )
 
 
@@ -52,15 +58,15 @@ async def test_only_what_lives_is_kept_for_those_who_watch_all(has_ended: bool) 
     now = a_request(request_id="a", state=State.COMPLETE) if has_ended else running
     hub = a_hub(Requests([running], [now]))
 
-    await hub.track_all(Watcher())
+    await hub.track_all(SubscriberQueue())
 
     assert ("a" in hub._teller.tracked) is not has_ended
 
 
 async def test_one_who_named_a_request_that_had_ended_leaves_nothing_behind() -> None:
     hub = a_hub(Requests([], []))
-    await hub.track_all(Watcher())
-    named = Watcher()
+    await hub.track_all(SubscriberQueue())
+    named = SubscriberQueue()
 
     hub.track(named, a_request(request_id="a"))
     hub.forget(named, ["a"])
@@ -71,9 +77,9 @@ async def test_one_who_named_a_request_that_had_ended_leaves_nothing_behind() ->
 async def test_one_who_named_a_request_takes_nothing_from_who_watches_all() -> None:
     running = a_request(request_id="a")
     hub = a_hub(Requests([running], [running]))
-    named = Watcher()
+    named = SubscriberQueue()
     hub.track(named, running)
-    await hub.track_all(Watcher())
+    await hub.track_all(SubscriberQueue())
 
     hub.forget(named, ["a"])
 
@@ -115,7 +121,7 @@ class Nothing:
         return "3:3:"
 
 
-class CutsOff(Changes):
+class CutsOff(ChangeBus):
     """Cancels who stops listening, as the end of a client's connection may."""
 
     def forget(self, listener: Listener, request_ids: Iterable[str] = ()) -> None:
@@ -127,7 +133,12 @@ class CutsOff(Changes):
 
 async def test_one_who_is_cut_off_as_he_leaves_leaves_a_hub_that_starts_again() -> None:
     changes, feeds = CutsOff(), NoStreams()
-    hub = Hub(cast("ChangeStore", Nothing()), cast("Feeds", feeds), changes, cast("Views", None))
+    hub = Hub(
+        cast("ChangeStore", Nothing()),
+        cast("RunnerFeeds", feeds),
+        changes,
+        cast("RequestSnapshots", None),
+    )
 
     async def watch() -> None:
         async with hub.watching():
@@ -142,8 +153,13 @@ async def test_one_who_is_cut_off_as_he_leaves_leaves_a_hub_that_starts_again() 
 
 
 async def test_one_who_goes_while_the_hub_starts_leaves_no_listener_behind() -> None:
-    changes, feeds = Changes(), StartsSlowly()
-    hub = Hub(cast("ChangeStore", Nothing()), cast("Feeds", feeds), changes, cast("Views", None))
+    changes, feeds = ChangeBus(), StartsSlowly()
+    hub = Hub(
+        cast("ChangeStore", Nothing()),
+        cast("RunnerFeeds", feeds),
+        changes,
+        cast("RequestSnapshots", None),
+    )
 
     async def watch() -> None:
         async with hub.watching():
@@ -161,7 +177,9 @@ async def test_one_who_goes_while_the_hub_starts_leaves_no_listener_behind() -> 
 
 async def test_who_begins_to_watch_all_holds_up_nobody_else() -> None:
     class NeverDescribed(Requests):
-        async def now_all(self, rows: Iterable[Request], known: Mapping[str, int]) -> list[View]:
+        async def now_all(
+            self, rows: Iterable[Request], known: Mapping[str, int]
+        ) -> list[RequestSnapshot]:
             described.set()
             await asyncio.Event().wait()
             return []
@@ -170,7 +188,7 @@ async def test_who_begins_to_watch_all_holds_up_nobody_else() -> None:
     hub = a_hub(NeverDescribed([a_request(request_id="a")], []))
     hub._tasks = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[arg-type]
     hub._watching = 1
-    first = asyncio.create_task(hub.track_all(Watcher()))
+    first = asyncio.create_task(hub.track_all(SubscriberQueue()))
     await described.wait()
 
     async with hub.watching():

@@ -4,13 +4,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
-from spincycle.request_manager.runners.reports import Presence
-from spincycle.request_manager.runners.silence import Heartbeat, Silence, SilenceMonitor
-from spincycle.request_manager.storage.change_bus import Changes
-from spincycle.request_manager.storage.runner_store import Registration, SignOfLife, Stored, Wishes
+from spincycle.request_manager.runners.reports import RunnerRegistry
+from spincycle.request_manager.runners.silence import HeartbeatId, Silence, SilenceMonitor
+from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.runner_store import (
+    Heartbeat,
+    Registration,
+    StopSignals,
+    Stored,
+)
 
 RUNNER = Registration("r", "here:1", 0, 0, (), "")
-SIGN = SignOfLife("r", 0, 0, draining=False, leaving=False, behind=0.0)
+SIGN = Heartbeat("r", 0, 0, draining=False, leaving=False, behind=0.0)
 
 
 class Rows:
@@ -20,10 +25,10 @@ class Rows:
 
     async def register(self, runner: Registration) -> Stored:
         self.number += 1
-        return Stored(Heartbeat("this", self.number), datetime(2026, 1, 1, tzinfo=UTC))
+        return Stored(HeartbeatId("this", self.number), datetime(2026, 1, 1, tzinfo=UTC))
 
-    async def beat(self, sign: SignOfLife) -> Wishes:
-        return Wishes((), (), 0, await self.register(RUNNER))
+    async def beat(self, sign: Heartbeat) -> StopSignals:
+        return StopSignals((), (), 0, await self.register(RUNNER))
 
     def forget(self) -> None: ...
 
@@ -34,7 +39,7 @@ async def test_registrations_and_heartbeats_that_this_request_manager_received_c
     now = 100.0
     monitor = SilenceMonitor(RecoveryPolicy().limits, lambda: now)
     rows: Any = Rows()
-    presence = Presence(rows, rows, monitor, Changes(), lambda: None)
+    presence = RunnerRegistry(rows, rows, monitor, ChangeBus(), lambda: None)
 
     await presence.register(RUNNER)
     now += 5.0

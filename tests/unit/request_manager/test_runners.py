@@ -7,7 +7,7 @@ import pytest
 
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
-from spincycle.request_manager.runners.silence import Heartbeat, SilenceMonitor
+from spincycle.request_manager.runners.silence import HeartbeatId, SilenceMonitor
 from spincycle.request_manager.storage.model import Requirements, Runner
 
 
@@ -31,7 +31,7 @@ class Known:
                 jobs=0,
                 draining=False,
                 behind=0.0,
-                heartbeat=Heartbeat("observer", 1),
+                heartbeat=HeartbeatId("observer", 1),
                 requests=requests,
                 features=self.features.get(runner_id, frozenset()),
                 job_types=self.job_types.get(runner_id, frozenset()),

@@ -13,7 +13,7 @@ from spincycle.model.state import State
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch import shared_snapshots as module
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots, Wanted
-from spincycle.request_manager.watch.snapshots import View, Views
+from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
 
 END = ended(1)
 
@@ -28,7 +28,7 @@ class SlowViews:
         self.may = asyncio.Event()
         self.failure: Exception | None = None
 
-    async def of_all(self, wanted: Sequence[tuple[Request, int]]) -> list[View]:
+    async def of_all(self, wanted: Sequence[tuple[Request, int]]) -> list[RequestSnapshot]:
         self.reads.append([row.request_id for row, _ in wanted])
         self.begun.set()
         try:
@@ -38,7 +38,7 @@ class SlowViews:
             raise
         if self.failure is not None:
             raise self.failure
-        return [View(row, revision or 7) for row, revision in wanted]
+        return [RequestSnapshot(row, revision or 7) for row, revision in wanted]
 
 
 def an_end(request_id: str, **more: object) -> Wanted:
@@ -47,7 +47,7 @@ def an_end(request_id: str, **more: object) -> Wanted:
 
 def shared() -> tuple[SlowViews, SharedSnapshots]:
     views = SlowViews()
-    return views, SharedSnapshots(cast("Views", views))
+    return views, SharedSnapshots(cast("RequestSnapshots", views))
 
 
 async def test_watchers_that_want_the_same_snapshots_share_one_read_of_them() -> None:

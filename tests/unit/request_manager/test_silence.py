@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from spincycle.request_manager.runners.silence import (
-    Heartbeat,
+    HeartbeatId,
     LiveRunner,
     Silence,
     SilenceLimits,
@@ -37,7 +37,7 @@ class Database:
             runner_id, address or runner_id, next(self._registrations), self._heartbeat()
         )
 
-    def beat(self, runner_id: str) -> Heartbeat:
+    def beat(self, runner_id: str) -> HeartbeatId:
         known = self._runners[runner_id]
         heartbeat = self._heartbeat()
         self._runners[runner_id] = LiveRunner(
@@ -48,11 +48,11 @@ class Database:
     def live(self) -> Sequence[LiveRunner]:
         return list(reversed(self._runners.values()))
 
-    def heartbeats(self) -> Mapping[str, Heartbeat]:
+    def heartbeats(self) -> Mapping[str, HeartbeatId]:
         return {id_: runner.heartbeat for id_, runner in self._runners.items()}
 
-    def _heartbeat(self) -> Heartbeat:
-        return Heartbeat("another", next(self._numbers))
+    def _heartbeat(self) -> HeartbeatId:
+        return HeartbeatId("another", next(self._numbers))
 
 
 class RequestManager:

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from tests.mounted import mount
 from tests.waiting import until
 
-from spincycle.request_manager.requests.spec_repository import SpecKeeper
+from spincycle.request_manager.requests.spec_repository import SpecRepository
 
 INTERVAL = 0.01
 JOB_TYPES = frozenset({"noop"})
@@ -23,22 +23,22 @@ def spec(*names: str) -> str:
     return f"sequences:\n{sequences}"
 
 
-def requests(keeper: SpecKeeper) -> list[str]:
+def requests(keeper: SpecRepository) -> list[str]:
     return sorted(sequence.name for sequence in keeper.specs.requests())
 
 
 @pytest.fixture
-async def keeper(tmp_path: Path) -> AsyncIterator[SpecKeeper]:
+async def keeper(tmp_path: Path) -> AsyncIterator[SpecRepository]:
     """A keeper that looks at a mounted ConfigMap again and again."""
     mount(tmp_path, {"a.yaml": spec("drain")})
-    keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
     looking = asyncio.create_task(keeper.reload_at_changes(INTERVAL))
     yield keeper
     looking.cancel()
 
 
 async def test_a_config_map_that_is_replaced_is_read_again(
-    keeper: SpecKeeper, tmp_path: Path
+    keeper: SpecRepository, tmp_path: Path
 ) -> None:
     assert requests(keeper) == ["drain"]
     mount(tmp_path, {"a.yaml": spec("drain", "stop")})
@@ -49,7 +49,7 @@ async def test_a_config_map_that_is_replaced_is_read_again(
 
 
 async def test_a_file_that_is_edited_in_place_is_read_again(
-    keeper: SpecKeeper, tmp_path: Path
+    keeper: SpecRepository, tmp_path: Path
 ) -> None:
     (tmp_path / "plain.yaml").write_text(spec("add"))
     await until(lambda: requests(keeper) == ["add", "drain"])
@@ -59,7 +59,7 @@ async def test_a_file_that_is_edited_in_place_is_read_again(
 
 
 async def test_a_broken_change_leaves_the_old_specs_in_force_until_it_is_mended(
-    keeper: SpecKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keeper: SpecRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     findings = 0
     reload = keeper.reload
@@ -84,7 +84,7 @@ async def test_specs_that_did_not_change_are_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount(tmp_path, {"a.yaml": spec("drain")})
-    keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
     looks = 0
 
     async def sleep(_: float) -> None:
@@ -108,7 +108,7 @@ async def test_what_changed_since_the_first_reading_is_seen_at_the_first_look(
     tmp_path: Path,
 ) -> None:
     mount(tmp_path, {"a.yaml": spec("drain")})
-    keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
     mount(tmp_path, {"a.yaml": spec("stop")})
 
     looking = asyncio.create_task(keeper.reload_at_changes(INTERVAL))
@@ -126,7 +126,7 @@ async def test_an_emptied_set_replaces_a_good_one_only_if_that_is_allowed(
 ) -> None:
     for allow_empty in (False, True):
         mount(tmp_path, {"a.yaml": spec("drain"), "b.yaml": spec("start")})
-        keeper = await SpecKeeper.open(tmp_path, JOB_TYPES, allow_empty=allow_empty)
+        keeper = await SpecRepository.open(tmp_path, JOB_TYPES, allow_empty=allow_empty)
         mount(tmp_path, left)
 
         reloaded = await keeper.reload()
@@ -139,7 +139,7 @@ async def test_an_emptied_set_replaces_a_good_one_only_if_that_is_allowed(
 
 async def test_a_file_that_is_removed_is_not_an_emptied_set(tmp_path: Path) -> None:
     mount(tmp_path, {"a.yaml": spec("drain"), "b.yaml": spec("start")})
-    keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+    keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
     mount(tmp_path, {"b.yaml": spec("start")})
 
     assert (await keeper.reload()).changed
@@ -156,7 +156,7 @@ async def test_requests_with_acls_are_named_in_one_log_line_since_nothing_enforc
     mount(tmp_path, {"a.yaml": restricted, "b.yaml": spec("free")})
 
     with capture_logs() as at_start:
-        keeper = await SpecKeeper.open(tmp_path, JOB_TYPES)
+        keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
     with capture_logs() as at_reload:
         reloaded = await keeper.reload()
 
@@ -172,6 +172,6 @@ async def test_without_acls_nothing_is_logged_of_them(tmp_path: Path) -> None:
     mount(tmp_path, {"a.yaml": spec("free")})
 
     with capture_logs() as lines:
-        await SpecKeeper.open(tmp_path, JOB_TYPES)
+        await SpecRepository.open(tmp_path, JOB_TYPES)
 
     assert [line["event"] for line in lines] == ["specs loaded"]

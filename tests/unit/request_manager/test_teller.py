@@ -13,12 +13,12 @@ from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.revision import BEGUN_STEP, ended, number_of, revision_of
 from spincycle.model.state import State
 from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.watch.events import Change
-from spincycle.request_manager.watch.runner_feeds import Feeds
-from spincycle.request_manager.watch.sequencer import Teller
-from spincycle.request_manager.watch.snapshots import View, Views
-from spincycle.request_manager.watch.subscriber_queue import Watcher
-from spincycle.request_manager.watch.tracked_request import Tracked
+from spincycle.request_manager.watch.events import EncodedEvent
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
+from spincycle.request_manager.watch.sequencer import EventSequencer
+from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
+from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
+from spincycle.request_manager.watch.tracked_request import TrackedRequest
 from spincycle.v1 import job_log_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
@@ -37,16 +37,16 @@ class NoJournal:
         yield  # pragma: no cover
 
 
-def running(request_id: str) -> Tracked:
+def running(request_id: str) -> TrackedRequest:
     """A request of which a runner has told something and not all."""
     row = a_request(request_id=request_id, epoch=1, state=State.RUNNING)
-    return Tracked(row, told=revision_of(1, 2), settled=False)
+    return TrackedRequest(row, told=revision_of(1, 2), settled=False)
 
 
 async def test_what_could_not_be_told_counts_as_told_and_everybody_comes_again() -> None:
-    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", NoJournal()))
+    teller = EventSequencer(cast("RunnerFeeds", NoFeeds()), cast("RequestSnapshots", NoJournal()))
     teller.tracked = {request_id: running(request_id) for request_id in "abc"}
-    watcher = Watcher()
+    watcher = SubscriberQueue()
     teller.of_all.add(watcher)
     rows: list[Request] = [
         a_request(request_id="a", epoch=1, state=State.COMPLETE),
@@ -69,9 +69,9 @@ async def test_a_failure_of_one_request_is_reported_with_it_and_the_others_go_on
                 raise RuntimeError("nobody thought of that")
             yield job_log_pb2.JobLog(request_id=request_id, job_id="j", position=1, epoch=1)
 
-    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", Broken()))
+    teller = EventSequencer(cast("RunnerFeeds", NoFeeds()), cast("RequestSnapshots", Broken()))
     teller.tracked = {request_id: running(request_id) for request_id in "ab"}
-    all_watcher = Watcher()
+    all_watcher = SubscriberQueue()
     rows = [a_request(request_id=request_id, epoch=1, state=State.COMPLETE) for request_id in "ab"]
 
     teller.of_all.add(all_watcher)
@@ -81,7 +81,7 @@ async def test_a_failure_of_one_request_is_reported_with_it_and_the_others_go_on
     events = [
         rpc.WatchResponse.FromString(change.encoded("", requests_only=False)).events[0]
         for change in await anext(all_watcher.batches())
-        if isinstance(change, Change)
+        if isinstance(change, EncodedEvent)
     ]
     assert [event.request.error.reason for event in events if event.request_id == "a"] == [
         "REQUEST_UNREADABLE"
@@ -110,19 +110,19 @@ class SlowJournal:
             )
 
 
-async def told(watcher: Watcher) -> list[int]:
+async def told(watcher: SubscriberQueue) -> list[int]:
     """Revisions that wait for a watcher."""
     batch = await anext(watcher.batches())
-    return [change.revision for change in batch if isinstance(change, Change)]
+    return [change.revision for change in batch if isinstance(change, EncodedEvent)]
 
 
 async def test_what_a_runner_told_that_goes_meanwhile_is_told_from_the_journal_all_the_same() -> (
     None
 ):
     journal = SlowJournal()
-    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", journal))
+    teller = EventSequencer(cast("RunnerFeeds", NoFeeds()), cast("RequestSnapshots", journal))
     teller.tracked = {"a": running("a")}
-    watcher = Watcher()
+    watcher = SubscriberQueue()
     teller.of_all.add(watcher)
     event = job_event_pb2.JobEvent(
         request_id="a", epoch=1, sequence_number=number_of(3, 1), order=9
@@ -143,13 +143,13 @@ async def test_what_a_runner_told_that_goes_meanwhile_is_told_from_the_journal_a
 
 async def test_a_snapshot_comes_first_even_if_the_database_is_further_than_the_runner() -> None:
     class OnlyStored:
-        async def stored(self, row: Request, revision: int) -> View:
-            return View(row, revision)
+        async def stored(self, row: Request, revision: int) -> RequestSnapshot:
+            return RequestSnapshot(row, revision)
 
-    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", OnlyStored()))
+    teller = EventSequencer(cast("RunnerFeeds", NoFeeds()), cast("RequestSnapshots", OnlyStored()))
     given_again = a_request(request_id="a", epoch=2, state=State.PENDING)
-    teller.tracked = {"a": Tracked(given_again)}
-    watcher = Watcher()
+    teller.tracked = {"a": TrackedRequest(given_again)}
+    watcher = SubscriberQueue()
     teller.of_all.add(watcher)
     event = job_event_pb2.JobEvent(
         request_id="a", epoch=1, sequence_number=number_of(0, 3), order=1
@@ -158,7 +158,7 @@ async def test_a_snapshot_comes_first_even_if_the_database_is_further_than_the_r
     await teller.heard("one", [event])
 
     first, *_ = await anext(watcher.batches())
-    assert isinstance(first, Change)
+    assert isinstance(first, EncodedEvent)
     assert (first.is_snapshot, first.revision) == (True, revision_of(1, BEGUN_STEP))
 
 
@@ -169,21 +169,23 @@ class Retried:
         for position in range(after + 1, 3):
             yield job_log_pb2.JobLog(request_id=request_id, job_id="j", position=position, epoch=1)
 
-    async def of_runner(self, rows: list[Request], runner_id: str) -> tuple[list[View], int]:
-        return [View(row, revision_of(1, number_of(2, 1))) for row in rows], 0
+    async def of_runner(
+        self, rows: list[Request], runner_id: str
+    ) -> tuple[list[RequestSnapshot], int]:
+        return [RequestSnapshot(row, revision_of(1, number_of(2, 1))) for row in rows], 0
 
-    async def stored(self, row: Request, revision: int) -> View:
-        return View(row, revision)
+    async def stored(self, row: Request, revision: int) -> RequestSnapshot:
+        return RequestSnapshot(row, revision)
 
 
 @pytest.mark.parametrize("by", ["its runner, heard in the midst of its work", "its end"])
 async def test_a_subscriber_by_id_gets_the_tries_before_a_first_snapshot_for_subscribers_of_all(
     by: str,
 ) -> None:
-    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", Retried()))
+    teller = EventSequencer(cast("RunnerFeeds", NoFeeds()), cast("RequestSnapshots", Retried()))
     row = a_request(request_id="a", epoch=1, state=State.RUNNING)
-    by_id, of_all = Watcher(), Watcher()
-    teller.tracked = {"a": Tracked(row, watchers={by_id})}
+    by_id, of_all = SubscriberQueue(), SubscriberQueue()
+    teller.tracked = {"a": TrackedRequest(row, watchers={by_id})}
     teller.of_all.add(of_all)
 
     if by == "its end":
@@ -202,10 +204,12 @@ async def test_one_that_still_has_a_chain_of_before_does_not_take_the_place_of_i
     old = a_request(request_id="a", epoch=1, state=State.RUNNING, runner_id="old")
 
     class OldView:
-        async def of_runner(self, rows: list[Request], runner_id: str) -> tuple[list[View], int]:
-            return [View(old, revision_of(1, number_of(0, 5)))], 0
+        async def of_runner(
+            self, rows: list[Request], runner_id: str
+        ) -> tuple[list[RequestSnapshot], int]:
+            return [RequestSnapshot(old, revision_of(1, number_of(0, 5)))], 0
 
-    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", OldView()))
+    teller = EventSequencer(cast("RunnerFeeds", NoFeeds()), cast("RequestSnapshots", OldView()))
     tracked = running("a")
     tracked.told, tracked.runner_id = revision_of(3, BEGUN_STEP), "new"
     teller.tracked = {"a": tracked}
@@ -216,11 +220,11 @@ async def test_one_that_still_has_a_chain_of_before_does_not_take_the_place_of_i
 
 
 async def test_a_request_is_told_to_run_though_it_was_given_away_when_it_was_told_to_wait() -> None:
-    teller = Teller(cast("Feeds", NoFeeds()), cast("Views", SlowJournal()))
+    teller = EventSequencer(cast("RunnerFeeds", NoFeeds()), cast("RequestSnapshots", SlowJournal()))
     tracked = running("a")
     tracked.settled = True
     teller.tracked = {"a": tracked}
-    watcher = Watcher()
+    watcher = SubscriberQueue()
     teller.of_all.add(watcher)
     given = a_request(request_id="a", epoch=2, state=State.SUSPENDED, runner_id="new")
     await teller.tell_rows("9:9:", [given])
@@ -231,5 +235,5 @@ async def test_a_request_is_told_to_run_though_it_was_given_away_when_it_was_tol
 
     await teller.heard("new", [event])
 
-    changes = [one for one in await anext(watcher.batches()) if isinstance(one, Change)]
+    changes = [one for one in await anext(watcher.batches()) if isinstance(one, EncodedEvent)]
     assert [one.request.state for one in changes] == [State.SUSPENDED, State.RUNNING]

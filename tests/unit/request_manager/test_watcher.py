@@ -8,8 +8,13 @@ from spincycle.errors import ShuttingDown, WatcherTooSlow
 from spincycle.model.state import State
 from spincycle.request_manager.storage.model import Request, RequestFilter
 from spincycle.request_manager.watch import subscriber_queue as module
-from spincycle.request_manager.watch.events import Change, cursor_alone, matches, request_change
-from spincycle.request_manager.watch.subscriber_queue import Watcher
+from spincycle.request_manager.watch.events import (
+    EncodedEvent,
+    cursor_alone,
+    matches,
+    request_change,
+)
+from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 
@@ -24,12 +29,12 @@ def a_request(state: State = State.RUNNING, **more: object) -> Request:
     return Request(**(known | more))  # type: ignore[arg-type]
 
 
-def a_change(revision: int = 7) -> Change:
+def a_change(revision: int = 7) -> EncodedEvent:
     return request_change(a_request(), State.PENDING, revision)
 
 
 async def test_a_watcher_is_given_all_that_waits_at_once() -> None:
-    watcher = Watcher()
+    watcher = SubscriberQueue()
     changes = [a_change(1), a_change(2)]
     for change in changes:
         watcher.put(change)
@@ -41,7 +46,7 @@ async def test_a_watcher_that_falls_behind_is_cut_and_holds_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_BEHIND", 3)
-    watcher = Watcher()
+    watcher = SubscriberQueue()
     for number in range(10):
         watcher.put(a_change(number))
 
@@ -54,7 +59,7 @@ async def test_a_watcher_may_not_hold_too_many_bytes_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_BYTES_BEHIND", 1000)
-    watcher = Watcher()
+    watcher = SubscriberQueue()
     for number in range(3):
         watcher.put(a_change(number))
 
@@ -63,7 +68,7 @@ async def test_a_watcher_may_not_hold_too_many_bytes_either(
 
 
 async def test_a_stream_that_ends_says_why() -> None:
-    watcher = Watcher()
+    watcher = SubscriberQueue()
     watcher.put(a_change())
     watcher.end(ShuttingDown("the request manager"))
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from spincycle.model.job_chain import (
     Backoff,
-    Job,
+    ChainJob,
     JobChain,
     ParallelLimit,
     SuspendedJobChain,
@@ -35,7 +35,7 @@ backoffs = st.builds(
 )  # fmt: skip
 
 jobs = st.builds(
-    Job,
+    ChainJob,
     id=ids,
     name=st.text(),
     type=st.text(),

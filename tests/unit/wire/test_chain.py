@@ -7,7 +7,7 @@ from hypothesis import given
 from tests.unit.wire.plain import chains, jobs, suspended_chains
 
 from spincycle.errors import InvalidChain
-from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.model.job_chain import ChainJob, JobChain, SuspendedJobChain
 from spincycle.model.state import State
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.chain import (
@@ -38,7 +38,7 @@ def test_a_suspended_chain_comes_back_as_it_went_out(suspended: SuspendedJobChai
 
 
 @given(jobs)
-def test_jobs_travel_without_their_chain_as_well(job: Job) -> None:
+def test_jobs_travel_without_their_chain_as_well(job: ChainJob) -> None:
     part = job_chain_pb2.JobChain()
     encode_jobs(part.jobs, [job])
 
@@ -46,14 +46,16 @@ def test_jobs_travel_without_their_chain_as_well(job: Job) -> None:
 
 
 def test_the_order_of_the_jobs_is_kept() -> None:
-    chain = JobChain("r", jobs={name: Job(name, name, "noop") for name in ("zzzz", "aaaa", "mmmm")})
+    chain = JobChain(
+        "r", jobs={name: ChainJob(name, name, "noop") for name in ("zzzz", "aaaa", "mmmm")}
+    )
 
     assert list(decode_chain(encode_chain(chain)).jobs) == ["zzzz", "aaaa", "mmmm"]
 
 
 def test_no_arguments_and_empty_arguments_are_told_apart() -> None:
     chain = JobChain(
-        "r", jobs={"aaaa": Job("aaaa", "", ""), "bbbb": Job("bbbb", "", "", args={})}
+        "r", jobs={"aaaa": ChainJob("aaaa", "", ""), "bbbb": ChainJob("bbbb", "", "", args={})}
     )  # fmt: skip
 
     back = decode_chain(encode_chain(chain)).jobs
@@ -62,7 +64,7 @@ def test_no_arguments_and_empty_arguments_are_told_apart() -> None:
 
 
 def test_no_limit_and_a_limit_of_no_time_are_told_apart() -> None:
-    chain = JobChain("r", jobs={"aaaa": Job("aaaa", "", "", timeout=0.0)})
+    chain = JobChain("r", jobs={"aaaa": ChainJob("aaaa", "", "", timeout=0.0)})
 
     back = decode_chain(encode_chain(chain))
 
@@ -95,7 +97,7 @@ def test_a_state_of_a_newer_version_is_one_that_nothing_takes() -> None:
 
 def test_every_field_of_the_contract_has_its_plain_counterpart() -> None:
     told = {field.name for field in job_chain_pb2.Job.DESCRIPTOR.fields}
-    kept = {field.name for field in fields(Job)}
+    kept = {field.name for field in fields(ChainJob)}
 
     assert told - kept == {"interruption"}
     assert kept - told == {"fail_if_interrupted"}

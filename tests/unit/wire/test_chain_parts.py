@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.wire.plain import chains, suspended_chains
 
 from spincycle.errors import InvalidChain
-from spincycle.model.job_chain import Job, JobChain, SuspendedJobChain
+from spincycle.model.job_chain import ChainJob, JobChain, SuspendedJobChain
 from spincycle.v1 import suspended_job_chain_pb2
 from spincycle.wire import chain_parts
 from spincycle.wire.chain import (
@@ -87,7 +87,7 @@ def test_parts_for_people_merge_to_the_chain_and_hold_the_edges_of_their_jobs(
 
 
 def test_no_part_is_much_larger_than_it_should_be() -> None:
-    chain = JobChain("r", {f"j{n:03}": Job(f"j{n:03}", "n" * 90, "noop") for n in range(500)})
+    chain = JobChain("r", {f"j{n:03}": ChainJob(f"j{n:03}", "n" * 90, "noop") for n in range(500)})
     with patch.object(chain_parts, "PART_BYTES", 1000):
         sizes = [part.ByteSize() for part in cut_chain(encode_chain(chain).SerializeToString())]
 
@@ -96,7 +96,7 @@ def test_no_part_is_much_larger_than_it_should_be() -> None:
 
 
 def test_a_job_that_comes_twice_is_refused_also_in_two_parts() -> None:
-    chain = encode_chain(JobChain("r", {"aaaa": Job("aaaa", "n", "noop")}))
+    chain = encode_chain(JobChain("r", {"aaaa": ChainJob("aaaa", "n", "noop")}))
     parts = ChainParts()
     parts.add(chain)
 

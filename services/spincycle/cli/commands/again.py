@@ -12,7 +12,7 @@ from spincycle.cli.completion import complete_id, complete_job
 from spincycle.cli.jobs import job_ids
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import Problem
-from spincycle.cli.session import Session, with_session
+from spincycle.cli.session import CommandSession, with_session
 
 if TYPE_CHECKING:
     from spincycle.cli.transport.backend import Backend
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 )
 @click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
 @with_session
-def rerun_command(session: Session, request_id: str, jobs: tuple[str, ...], watch: bool) -> int:
+def rerun_command(
+    session: CommandSession, request_id: str, jobs: tuple[str, ...], watch: bool
+) -> int:
     """Make a new request that runs what a failed or stopped one did not complete.
 
     Example: spinc rerun dc2c0938di121n1t4i90 --watch
@@ -52,7 +54,9 @@ def rerun_command(session: Session, request_id: str, jobs: tuple[str, ...], watc
 @click.option("--reason", required=True, help="Why the job need not be done; kept on record.")
 @click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
 @with_session
-def skip_command(session: Session, request_id: str, job: str, reason: str, watch: bool) -> int:
+def skip_command(
+    session: CommandSession, request_id: str, job: str, reason: str, watch: bool
+) -> int:
     """Make a new request that goes on as if a failed job were done.
 
     JOB is the id of the job, or its name if no other job of the request has that name.
@@ -74,7 +78,7 @@ def skip_command(session: Session, request_id: str, job: str, reason: str, watch
     return _made(session, request, request_id, watch)
 
 
-def _made(session: Session, request: request_pb2.Request, old: str, watch: bool) -> int:
+def _made(session: CommandSession, request: request_pb2.Request, old: str, watch: bool) -> int:
     session.show(
         request,
         [request.id],

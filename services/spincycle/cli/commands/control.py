@@ -9,7 +9,7 @@ import click
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
-from spincycle.cli.session import Session, with_session
+from spincycle.cli.session import CommandSession, with_session
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @click.option("--reason", default="", help="Why; kept on record.")
 @with_session
-def stop_command(session: Session, request_id: str, reason: str) -> None:
+def stop_command(session: CommandSession, request_id: str, reason: str) -> None:
     """Stop a request for good. Jobs that have completed or failed stay as they are.
 
     Example: spinc stop dc2c0938di121n1t4i90 --reason "wrong cluster"
@@ -35,7 +35,7 @@ def stop_command(session: Session, request_id: str, reason: str) -> None:
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @click.option("--reason", default="", help="Why; kept on record.")
 @with_session
-def suspend_command(session: Session, request_id: str, reason: str) -> None:
+def suspend_command(session: CommandSession, request_id: str, reason: str) -> None:
     """Halt a request so that it can be resumed. Running jobs are stopped and tried again then.
 
     Example: spinc suspend dc2c0938di121n1t4i90 --reason "maintenance window ends"
@@ -47,7 +47,7 @@ def suspend_command(session: Session, request_id: str, reason: str) -> None:
 @click.command("resume", cls=SpincCommand, short_help=COMMANDS["resume"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @with_session
-def resume_command(session: Session, request_id: str) -> None:
+def resume_command(session: CommandSession, request_id: str) -> None:
     """Let a suspended request go on.
 
     Example: spinc resume dc2c0938di121n1t4i90
@@ -56,14 +56,14 @@ def resume_command(session: Session, request_id: str) -> None:
     _done(session, request, "resumed")
 
 
-def _done(session: Session, request: request_pb2.Request, word: str) -> None:
+def _done(session: CommandSession, request: request_pb2.Request, word: str) -> None:
     session.show(request, [request.id], lambda: [f"OK, {word} {request.id}"])
 
 
 @click.command("explain", cls=SpincCommand, short_help=COMMANDS["explain"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @with_session
-def explain_command(session: Session, request_id: str) -> None:
+def explain_command(session: CommandSession, request_id: str) -> None:
     """Tell what a request waits for, and for each job that does not run, why.
 
     Example: spinc explain dc2c0938di121n1t4i90

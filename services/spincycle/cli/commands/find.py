@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.filters import NAMES, parse_filters
 from spincycle.cli.options import SpincCommand
-from spincycle.cli.session import Session, with_session
+from spincycle.cli.session import CommandSession, with_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ def _complete_filter(
 @click.command("find", cls=SpincCommand, short_help=COMMANDS["find"].summary)
 @click.argument("filters", nargs=-1, metavar="[FILTER=VALUE]...", shell_complete=_complete_filter)
 @with_session
-def find_command(session: Session, filters: tuple[str, ...]) -> None:
+def find_command(session: CommandSession, filters: tuple[str, ...]) -> None:
     """Print requests, newest first, that match all filters.
 
     \b

@@ -10,7 +10,7 @@ from spincycle.cli.options import HELP, SpincCommand, given_options
 from spincycle.cli.problem import Problem
 from spincycle.cli.render.terminal import Terminal
 from spincycle.cli.render.text import hanging
-from spincycle.cli.session import Session, with_session
+from spincycle.cli.session import CommandSession, with_session
 
 _FLAGS = {
     "--addr": HELP["addr"],
@@ -42,7 +42,7 @@ def usage_lines(width: int | None = None) -> list[str]:
 
 @click.command("listing", cls=SpincCommand)
 @with_session
-def listing_command(session: Session) -> None:
+def listing_command(session: CommandSession) -> None:
     """List the requests that can be started."""
     if session.output != "table":
         specs = session.ask(lambda services: services.specs())
@@ -90,7 +90,7 @@ def help_command(context: click.Context, topic: str | None) -> None:
 @click.command("request", cls=SpincCommand)
 @click.argument("name")
 @with_session
-def _request_help(session: Session, name: str) -> None:
+def _request_help(session: CommandSession, name: str) -> None:
     from spincycle.cli.render.layout import arg_lines
     from spincycle.cli.specs import spec_named
 

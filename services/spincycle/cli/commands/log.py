@@ -10,7 +10,7 @@ from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_id, complete_job
 from spincycle.cli.jobs import job_ids
 from spincycle.cli.options import SpincCommand
-from spincycle.cli.session import Session, with_session
+from spincycle.cli.session import CommandSession, with_session
 from spincycle.cli.transport.backend import EntryFilter
 from spincycle.model.state import State
 
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     help="Go on until the request has ended, and print what running jobs print.",
 )
 @with_session
-def log_command(session: Session, request_id: str, job: str, failed: bool, follow: bool) -> None:
+def log_command(
+    session: CommandSession, request_id: str, job: str, failed: bool, follow: bool
+) -> None:
     """Print the journal of a request: one entry for each try of each job, by their end.
 
     With --follow, a line of a running job begins with its id, its try and its name; then comes
@@ -82,7 +84,7 @@ def _by_end(entry: job_log_pb2.JobLog) -> tuple[int, int, str, int]:
 
 
 async def _followed(
-    session: Session, services: Backend, request_id: str, job: str, failed: bool
+    session: CommandSession, services: Backend, request_id: str, job: str, failed: bool
 ) -> None:
     if job:
         await _ensure_known(services, request_id, job)
@@ -104,7 +106,7 @@ async def _followed(
 class _Followed:
     """Prints output and entries as they come, two dashes before and after each entry."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: CommandSession) -> None:
         from spincycle.cli.render.printed_lines import PrintedLines
         from spincycle.cli.render.text import one_line
 
@@ -156,7 +158,7 @@ def _name(entry: job_log_pb2.JobLog | JobOutput) -> str:
 
 
 def _blocks(
-    session: Session, entries: list[job_log_pb2.JobLog], with_output: bool = True
+    session: CommandSession, entries: list[job_log_pb2.JobLog], with_output: bool = True
 ) -> list[str]:
     from spincycle.cli.render.layout import entry_lines
     from spincycle.cli.render.text import harmless

@@ -11,7 +11,7 @@ from spincycle.cli.arguments import check_names, ensure_complete, fill, parse_ar
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_args, complete_request
 from spincycle.cli.options import SpincCommand
-from spincycle.cli.session import Session, with_session
+from spincycle.cli.session import CommandSession, with_session
 from spincycle.cli.specs import spec_named
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _ALL = 1_000_000
 )
 @with_session
 def plan_command(
-    session: Session, request: str, args: tuple[str, ...], drawing: str, earlier: str
+    session: CommandSession, request: str, args: tuple[str, ...], drawing: str, earlier: str
 ) -> None:
     """Print the sequences and jobs that a request would run, and the hash of that plan.
 
@@ -85,7 +85,7 @@ def _differences(before: job_chain_pb2.JobChain, after: job_chain_pb2.JobChain) 
     return [str(change) for change in changes]
 
 
-def _show_differences(session: Session, changes: list[str]) -> None:
+def _show_differences(session: CommandSession, changes: list[str]) -> None:
     if session.output in {"table", "name"}:
         session.terminal.lines(changes or ["nothing differs"])
         return

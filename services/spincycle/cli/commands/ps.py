@@ -11,7 +11,7 @@ import click
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
-from spincycle.cli.session import Session, with_session
+from spincycle.cli.session import CommandSession, with_session
 
 if TYPE_CHECKING:
     from spincycle.cli.transport.backend import Backend
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     help="Time between two prints with --watch.",
 )
 @with_session
-def ps_command(session: Session, request_id: str, watch: bool, interval: float) -> None:
+def ps_command(session: CommandSession, request_id: str, watch: bool, interval: float) -> None:
     """Show running jobs and their requests, of one request if its ID is given.
 
     Prints nothing if nothing runs.
@@ -47,7 +47,7 @@ def ps_command(session: Session, request_id: str, watch: bool, interval: float) 
         session.terminal.complain(f"warning: runner {runner} did not answer; its jobs are missing")
 
 
-def _show(session: Session, answer: request_manager_service_pb2.GetRunningResponse) -> None:
+def _show(session: CommandSession, answer: request_manager_service_pb2.GetRunningResponse) -> None:
     session.show(
         answer.status,
         dict.fromkeys(job.request_id for job in answer.status.jobs),
@@ -55,14 +55,16 @@ def _show(session: Session, answer: request_manager_service_pb2.GetRunningRespon
     )
 
 
-def _lines(session: Session, answer: request_manager_service_pb2.GetRunningResponse) -> list[str]:
+def _lines(
+    session: CommandSession, answer: request_manager_service_pb2.GetRunningResponse
+) -> list[str]:
     from spincycle.cli.render.layout import ps_lines
 
     return ps_lines(answer.status, time.time(), session.terminal.table_width)
 
 
 async def _again_and_again(
-    session: Session, services: Backend, request_id: str, interval: float
+    session: CommandSession, services: Backend, request_id: str, interval: float
 ) -> None:
     from spincycle.cli.render.painter import Painter
     from spincycle.cli.render.tree import Line

@@ -10,14 +10,14 @@ from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import NO_ANSWER
-from spincycle.cli.session import Session, answering, with_session
+from spincycle.cli.session import CommandSession, answering, with_session
 from spincycle.model.state import LIVE, State
 
 
 @click.command("status", cls=SpincCommand, short_help=COMMANDS["status"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @with_session
-def status_command(session: Session, request_id: str) -> None:
+def status_command(session: CommandSession, request_id: str) -> None:
     """Print the state of a request, how far it is, and its required args.
 
     Example: spinc status dc2c0938di121n1t4i90
@@ -35,7 +35,7 @@ def status_command(session: Session, request_id: str) -> None:
 @click.command("info", cls=SpincCommand, short_help=COMMANDS["info"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @with_session
-def info_command(session: Session, request_id: str) -> None:
+def info_command(session: CommandSession, request_id: str) -> None:
     """Print all that is known of a request: times, host, jobs, required and optional args.
 
     Example: spinc info dc2c0938di121n1t4i90
@@ -54,7 +54,7 @@ def info_command(session: Session, request_id: str) -> None:
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @answering(NO_ANSWER)
 @with_session
-def running_command(session: Session, request_id: str) -> int:
+def running_command(session: CommandSession, request_id: str) -> int:
     """Exit 0 if the request is PENDING, RUNNING or SUSPENDED, and 1 if it has ended.
 
     Prints nothing. Exits 2, with an error, if there is no telling.

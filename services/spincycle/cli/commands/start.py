@@ -21,7 +21,7 @@ from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_args, complete_request
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import Problem
-from spincycle.cli.session import Session, with_session
+from spincycle.cli.session import CommandSession, with_session
 from spincycle.cli.specs import spec_named
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )
 @with_session
 def start_command(
-    session: Session,
+    session: CommandSession,
     request: str,
     args: tuple[str, ...],
     yes: bool,
@@ -103,7 +103,7 @@ def start_command(
 
 
 def _completed(
-    session: Session, spec: spec_pb2.RequestSpec, given: dict[str, Value], asks: bool
+    session: CommandSession, spec: spec_pb2.RequestSpec, given: dict[str, Value], asks: bool
 ) -> dict[str, Value]:
     """The arguments with the answers to the questions that are still open."""
     lacking = missing(spec, given)
@@ -113,18 +113,20 @@ def _completed(
     open_questions = lacking if given or not asks else list(spec.args)
     if not open_questions:
         return given
-    from spincycle.cli.history import Remembered, state_file
+    from spincycle.cli.history import ValueHistory, state_file
     from spincycle.cli.prompt import Prompt
 
     prompt = Prompt(session.terminal)
-    earlier = Remembered(state_file(os.environ))
+    earlier = ValueHistory(state_file(os.environ))
     answers: dict[str, Value] = {
         arg.name: prompt.value(arg, earlier.of(spec.name, arg.name)) for arg in open_questions
     }
     return given | answers
 
 
-def _confirmed(session: Session, spec: spec_pb2.RequestSpec, wanted: dict[str, Value]) -> str:
+def _confirmed(
+    session: CommandSession, spec: spec_pb2.RequestSpec, wanted: dict[str, Value]
+) -> str:
     """Show what would be done and ask for the ok; answer the hash of what was shown."""
     from spincycle.cli.prompt import Prompt
     from spincycle.cli.render.outline import plan_lines
@@ -148,10 +150,10 @@ def _confirmed(session: Session, spec: spec_pb2.RequestSpec, wanted: dict[str, V
 
 
 def _remember(spec: spec_pb2.RequestSpec, wanted: dict[str, Value]) -> None:
-    from spincycle.cli.history import Remembered, state_file
+    from spincycle.cli.history import ValueHistory, state_file
 
     open_args = {arg.name for arg in spec.args if not arg.secret}
-    Remembered(state_file(os.environ)).keep(
+    ValueHistory(state_file(os.environ)).keep(
         spec.name,
         {
             name: value
@@ -161,7 +163,7 @@ def _remember(spec: spec_pb2.RequestSpec, wanted: dict[str, Value]) -> None:
     )
 
 
-def _started(session: Session, made: request_pb2.Request) -> list[str]:
+def _started(session: CommandSession, made: request_pb2.Request) -> list[str]:
     options = "".join(f"--{name} {value} " for name, value in session.settings.given)
     return [
         f"OK, started {made.type} request {made.id}",
@@ -171,7 +173,7 @@ def _started(session: Session, made: request_pb2.Request) -> list[str]:
     ]
 
 
-def _waited(session: Session, request_id: str) -> int:
+def _waited(session: CommandSession, request_id: str) -> int:
     from spincycle.cli.commands.watch import goes_on
     from spincycle.cli.following import wait_until_ended
     from spincycle.cli.watch import EXIT_CODES

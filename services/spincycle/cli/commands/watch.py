@@ -11,7 +11,7 @@ from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.problem import INTERRUPTED, NO_ANSWER
-from spincycle.cli.session import Session, answering, with_session
+from spincycle.cli.session import CommandSession, answering, with_session
 
 if TYPE_CHECKING:
     from spincycle.cli.transport.backend import Backend
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--follow", "-f", is_flag=True, help="Also print what each job prints, as it comes.")
 @answering(NO_ANSWER)
 @with_session
-def watch_command(session: Session, request_id: str, follow: bool) -> int:
+def watch_command(session: CommandSession, request_id: str, follow: bool) -> int:
     """Show the sequences and jobs of a request live until it has ended.
 
     Without a terminal, prints one line for each job that ends; with -o json, one event a line.
@@ -35,7 +35,7 @@ def watch_command(session: Session, request_id: str, follow: bool) -> int:
     return show_until_ended(session, request_id, follow)
 
 
-def show_until_ended(session: Session, request_id: str, follow: bool = False) -> int:
+def show_until_ended(session: CommandSession, request_id: str, follow: bool = False) -> int:
     """Show a request until it has ended; answer the exit code that tells how."""
     from spincycle.cli.watch import EXIT_CODES, watch
 
@@ -51,14 +51,14 @@ def show_until_ended(session: Session, request_id: str, follow: bool = False) ->
     return EXIT_CODES[state]
 
 
-def goes_on(session: Session, request_id: str) -> int:
+def goes_on(session: CommandSession, request_id: str) -> int:
     """Say that Ctrl-C has ended only the waiting; answer the exit code for it."""
     session.terminal.complain(f"\nThe request goes on; spinc stop {request_id} stops it.")
     return INTERRUPTED
 
 
 async def _print_events(
-    session: Session, services: Backend, request_id: str, follow: bool
+    session: CommandSession, services: Backend, request_id: str, follow: bool
 ) -> State:
     from spincycle.cli.following import entries_to_the_end, watch_events
     from spincycle.cli.live_request import LiveRequest

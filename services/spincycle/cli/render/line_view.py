@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from spincycle.cli.live_request import LiveJob, LiveRequest
 from spincycle.cli.render.text import one_line
 from spincycle.cli.render.times import short_span
-from spincycle.cli.transport.followed_jobs import FollowedJobs, job_paths
+from spincycle.cli.transport.followed_jobs import JobOutputView, job_paths
 from spincycle.model.state import FINAL, State
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class LineView:
         self._state: State | None = None
         self._told: dict[str, tuple[int, State]] = {}
         self._lost = False
-        self._followed = FollowedJobs(live, terminal)
+        self._followed = JobOutputView(live, terminal)
 
     def changed(self, jobs: list[LiveJob]) -> None:
         """See View."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from spincycle.cli.estimate import Typical, learn, seconds_left
 from spincycle.cli.render.painter import Painter
 from spincycle.cli.render.tree import ASCII, UNICODE, Picture, draw
-from spincycle.cli.transport.followed_jobs import FollowedJobs
+from spincycle.cli.transport.followed_jobs import JobOutputView
 from spincycle.errors import SpinCycleError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LiveView:
         self._dirty = asyncio.Event()
         self._known = asyncio.Event()
         self._note = ""
-        self._followed = FollowedJobs(live, terminal)
+        self._followed = JobOutputView(live, terminal)
         self._above: list[str] = []
         self._typical = Typical()
 

@@ -36,7 +36,7 @@ class _Told:
     held: bytes = b""
 
 
-class Printed:
+class OutputDeduplicator:
     """Drops what was told before: after a reconnection, and in the journal."""
 
     def __init__(self) -> None:

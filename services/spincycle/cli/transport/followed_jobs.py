@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spincycle.v1 import job_log_pb2
 
 
-class FollowedJobs:
+class JobOutputView:
     """Makes lines of output as it comes, and of the end of each try."""
 
     def __init__(self, live: LiveRequest, terminal: Terminal) -> None:

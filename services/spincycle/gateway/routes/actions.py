@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from spincycle.errors import InvalidInput
-from spincycle.gateway.backends import Backend
+from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.decode import decode
-from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import IDEMPOTENCY_KEY, LARGE, ONE, created, with_url
 from spincycle.rest_codec.encoding import to_text
@@ -33,7 +33,9 @@ class ActionRoutes:
     """What gRPC has beyond the original, as REST."""
 
     def __init__(
-        self, request_manager: Backend[RequestManagerServiceStub], specs: Backend[SpecServiceStub]
+        self,
+        request_manager: ServiceClient[RequestManagerServiceStub],
+        specs: ServiceClient[SpecServiceStub],
     ) -> None:
         self._manager = request_manager
         self._specs = specs
@@ -77,35 +79,35 @@ class ActionRoutes:
             ),
         ]  # fmt: skip
 
-    async def plan(self, call: Call) -> Answer:
+    async def plan(self, call: HttpRequest) -> HttpResponse:
         """The plan."""
         asked = await decode(call, PLAN_REQUEST)
         if not asked.type:
             raise InvalidInput("Type is empty, must be a request name", "type")
         answer = await self._manager.ask(self._manager.stub.Plan, asked)
         is_large = answer.ByteSize() >= LARGE
-        return Answer(await off_loop(is_large, lambda: to_text(PLAN.encode(answer.plan))))
+        return HttpResponse(await off_loop(is_large, lambda: to_text(PLAN.encode(answer.plan))))
 
-    async def explain(self, call: Call) -> Answer:
+    async def explain(self, call: HttpRequest) -> HttpResponse:
         """The waits."""
         asked = rm.ExplainRequest(request_id=call.params["request_id"])
         answer = await self._manager.ask(self._manager.stub.Explain, asked)
-        return Answer(to_text(EXPLANATION.encode(answer)))
+        return HttpResponse(to_text(EXPLANATION.encode(answer)))
 
-    async def suspend(self, call: Call) -> Answer:
+    async def suspend(self, call: HttpRequest) -> HttpResponse:
         """The request as it is now."""
         asked = await decode(call, REASON)
         asked.request_id = call.params["request_id"]
         answer = await self._manager.ask(self._manager.stub.Suspend, asked)
         return _shown(answer.request)
 
-    async def resume(self, call: Call) -> Answer:
+    async def resume(self, call: HttpRequest) -> HttpResponse:
         """The request as it is now."""
         asked = rm.ResumeRequest(request_id=call.params["request_id"])
         answer = await self._manager.ask(self._manager.stub.Resume, asked)
         return _shown(answer.request)
 
-    async def rerun(self, call: Call) -> Answer:
+    async def rerun(self, call: HttpRequest) -> HttpResponse:
         """201 with the new request and where it is."""
         asked = await decode(call, RERUN_REQUEST)
         asked.request_id = call.params["request_id"]
@@ -113,7 +115,7 @@ class ActionRoutes:
         answer = await self._manager.ask(self._manager.stub.Rerun, asked)
         return created(answer.request)
 
-    async def skip(self, call: Call) -> Answer:
+    async def skip(self, call: HttpRequest) -> HttpResponse:
         """201 with the new request and where it is."""
         asked = await decode(call, SKIP_REQUEST)
         if not asked.job_id or not asked.reason:
@@ -125,19 +127,19 @@ class ActionRoutes:
         answer = await self._manager.ask(self._manager.stub.Skip, asked)
         return created(answer.request)
 
-    async def lint(self, call: Call) -> Answer:
+    async def lint(self, call: HttpRequest) -> HttpResponse:
         """The findings."""
         asked = await decode(call, LINT_REQUEST)
         answer = await self._specs.ask(self._specs.stub.Lint, asked)
-        return Answer(to_text(LINTED.encode(answer)))
+        return HttpResponse(to_text(LINTED.encode(answer)))
 
-    async def reload(self, _: Call) -> Answer:
+    async def reload(self, _: HttpRequest) -> HttpResponse:
         """What is in force now."""
         answer = await self._specs.ask(
             self._specs.stub.ReloadSpecs, spec_service_pb2.ReloadSpecsRequest()
         )
-        return Answer(to_text(RELOADED.encode(answer)))
+        return HttpResponse(to_text(RELOADED.encode(answer)))
 
 
-def _shown(request: request_pb2.Request) -> Answer:
-    return Answer(to_text(WATCHED_REQUEST.encode(with_url(request))))
+def _shown(request: request_pb2.Request) -> HttpResponse:
+    return HttpResponse(to_text(WATCHED_REQUEST.encode(with_url(request))))

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import grpc
 
 from spincycle.errors import RemoteError
-from spincycle.gateway.backends import Backend
-from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.backends import ServiceClient
+from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.filters import parse_filter
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import FILTERS, LARGE, ONE, with_url
@@ -48,7 +48,7 @@ class EventRoutes:
     """
 
     def __init__(
-        self, request_manager: Backend[RequestManagerServiceStub], keepalive: float, most: int
+        self, request_manager: ServiceClient[RequestManagerServiceStub], keepalive: float, most: int
     ) -> None:
         self._manager = request_manager
         self._keepalive = keepalive
@@ -75,18 +75,18 @@ class EventRoutes:
         for stream in self._streams:
             stream.end()
 
-    async def of_request(self, call: Call) -> Answer:
+    async def of_request(self, call: HttpRequest) -> HttpResponse:
         """The events of one request; the last is named end."""
         asked = rm.WatchRequest(
             request_ids=[call.params["request_id"]], include_output=call.first("output") == "true"
         )
         return await self._watch(call, asked)
 
-    async def of_all(self, call: Call) -> Answer:
+    async def of_all(self, call: HttpRequest) -> HttpResponse:
         """The events of all requests that match."""
         return await self._watch(call, rm.WatchRequest(filter=parse_filter(call.query)))
 
-    async def _watch(self, call: Call, asked: rm.WatchRequest) -> Answer:
+    async def _watch(self, call: HttpRequest, asked: rm.WatchRequest) -> HttpResponse:
         if len(self._streams) >= self._most:
             raise RemoteError(
                 "too many streams of events; try again in a moment",
@@ -98,7 +98,7 @@ class EventRoutes:
         stream = EventStream(self._manager, asked, self._keepalive, self._streams)
         await stream.open()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return Answer(stream, headers=headers, content_type=EVENT_STREAM, live=True)
+        return HttpResponse(stream, headers=headers, content_type=EVENT_STREAM, live=True)
 
 
 class EventStream(AsyncIterator[bytes]):
@@ -106,7 +106,7 @@ class EventStream(AsyncIterator[bytes]):
 
     def __init__(
         self,
-        manager: Backend[RequestManagerServiceStub],
+        manager: ServiceClient[RequestManagerServiceStub],
         asked: rm.WatchRequest,
         keepalive: float,
         streams: set[EventStream],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spincycle.gateway.backends import Backend
-from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.backends import ServiceClient
+from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.filters import parse_filter, parse_number
-from spincycle.gateway.paging import Page, joined
+from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import FILTERS, LARGE
 from spincycle.gateway.routes.running import REQUEST_ID
@@ -34,9 +34,9 @@ class FullRoutes:
 
     def __init__(
         self,
-        request_manager: Backend[RequestManagerServiceStub],
-        specs: Backend[SpecServiceStub],
-        job_log: Backend[JobLogServiceStub],
+        request_manager: ServiceClient[RequestManagerServiceStub],
+        specs: ServiceClient[SpecServiceStub],
+        job_log: ServiceClient[JobLogServiceStub],
         page_size: int,
     ) -> None:
         self._manager = request_manager
@@ -73,40 +73,40 @@ class FullRoutes:
             ),
         ]  # fmt: skip
 
-    async def specs(self, _: Call) -> Answer:
+    async def specs(self, _: HttpRequest) -> HttpResponse:
         """The specs by name."""
         answer = await self._specs.ask(
             self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
         )
-        return Answer(to_text([FULL_SPEC.encode(spec) for spec in answer.specs]))
+        return HttpResponse(to_text([FULL_SPEC.encode(spec) for spec in answer.specs]))
 
-    async def find(self, call: Call) -> Answer:
+    async def find(self, call: HttpRequest) -> HttpResponse:
         """The requests that match, as they come."""
         wanted = parse_filter(call.query)
         most = parse_number(call.query, "limit")
         wanted.limit = min(most or self._page_size, self._page_size)
 
-        async def page(token: str) -> Page:
+        async def page(token: str) -> ListPage:
             asked = rm.ListRequest(filter=wanted, page_token=token)
             answer = await self._manager.ask(self._manager.stub.List, asked)
             elements = await off_loop(
                 answer.ByteSize() >= LARGE,
                 lambda: [FULL_REQUEST.encode(one) for one in answer.requests],
             )
-            return Page(elements, answer.next_page_token)
+            return ListPage(elements, answer.next_page_token)
 
         return await joined(await page(""), page, b"[]", most)
 
-    async def get(self, call: Call) -> Answer:
+    async def get(self, call: HttpRequest) -> HttpResponse:
         """The request."""
         asked = rm.GetRequest(request_id=call.params["request_id"])
         answer = await self._manager.ask(self._manager.stub.Get, asked)
         is_large = answer.ByteSize() >= LARGE
-        return Answer(
+        return HttpResponse(
             await off_loop(is_large, lambda: to_text(FULL_REQUEST.encode(answer.request)))
         )
 
-    async def entries(self, call: Call) -> Answer:
+    async def entries(self, call: HttpRequest) -> HttpResponse:
         """The entries that match, in the order of the journal, as they come."""
         asked = jl.ListEntriesRequest(
             request_id=call.params["request_id"],
@@ -116,21 +116,21 @@ class FullRoutes:
             without_output=call.first("withoutOutput") == "true",
         )
 
-        async def page(token: str) -> Page:
+        async def page(token: str) -> ListPage:
             asked.page_token = token
             answer = await self._log.ask(self._log.stub.ListEntries, asked)
             elements = await off_loop(
                 answer.ByteSize() >= LARGE,
                 lambda: [FULL_ENTRY.encode(one) for one in answer.entries],
             )
-            return Page(elements, answer.next_page_token)
+            return ListPage(elements, answer.next_page_token)
 
         return await joined(await page(""), page, b"[]")
 
-    async def running(self, call: Call) -> Answer:
+    async def running(self, call: HttpRequest) -> HttpResponse:
         """The jobs by start, and runners that are silent."""
         asked = rm.GetRunningRequest(
             filter=status_pb2.StatusFilter(request_id=call.first("requestId"))
         )
         answer = await self._manager.ask(self._manager.stub.GetRunning, asked)
-        return Answer(to_text(FULL_RUNNING.encode(answer)))
+        return HttpResponse(to_text(FULL_RUNNING.encode(answer)))

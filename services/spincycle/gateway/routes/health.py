@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from spincycle.gateway.backends import Backends
-from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.backends import ServiceClients
+from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.router import Route
 from spincycle.rest_codec.encoding import to_text
 
@@ -13,7 +13,7 @@ from spincycle.rest_codec.encoding import to_text
 class HealthRoutes:
     """What load balancers and supervisors ask."""
 
-    def __init__(self, backends: Backends) -> None:
+    def __init__(self, backends: ServiceClients) -> None:
         self._checks = {
             backend.name: backend.is_serving
             for backend in (backends.request_manager, backends.job_log)
@@ -28,11 +28,11 @@ class HealthRoutes:
                   answer_type="application/json", failures=(503,)),
         ]  # fmt: skip
 
-    async def healthy(self, _: Call) -> Answer:
+    async def healthy(self, _: HttpRequest) -> HttpResponse:
         """200."""
-        return Answer(to_text({"status": "ok"}))
+        return HttpResponse(to_text({"status": "ok"}))
 
-    async def ready(self, _: Call) -> Answer:
+    async def ready(self, _: HttpRequest) -> HttpResponse:
         """200, or 503 if a service does not say that it can work; each is named."""
         serving = await asyncio.gather(*(check() for check in self._checks.values()))
         services = {
@@ -41,4 +41,4 @@ class HealthRoutes:
         }
         status = "ok" if all(serving) else "not ready"
         body = to_text({"status": status, "services": services})
-        return Answer(body, 200 if all(serving) else 503)
+        return HttpResponse(body, 200 if all(serving) else 503)

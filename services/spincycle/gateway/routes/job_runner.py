@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from spincycle.gateway.backends import Backend
+from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.decode import decode
-from spincycle.gateway.exchange import Answer, Call, nothing
+from spincycle.gateway.exchange import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.failures import HttpError
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.running import REQUEST_ID, version_route
@@ -30,7 +30,7 @@ class JobRunnerRoutes:
         base_url: URL of the listener of these routes, which a Location begins with.
     """
 
-    def __init__(self, job_runner: Backend[JobRunnerServiceStub], base_url: str) -> None:
+    def __init__(self, job_runner: ServiceClient[JobRunnerServiceStub], base_url: str) -> None:
         self._runner = job_runner
         self._base_url = base_url.rstrip("/")
 
@@ -56,7 +56,7 @@ class JobRunnerRoutes:
             version_route(),
         ]  # fmt: skip
 
-    async def run(self, call: Call) -> Answer:
+    async def run(self, call: HttpRequest) -> HttpResponse:
         """200, nothing, and where the chain is."""
         chain = await decode(call, JOB_CHAIN)
         asked = jr.RunChainsRequest(
@@ -65,7 +65,7 @@ class JobRunnerRoutes:
         answer = await self._runner.ask(self._runner.stub.RunChains, asked)
         return self._taken(chain.request_id, answer.refusals)
 
-    async def resume(self, call: Call) -> Answer:
+    async def resume(self, call: HttpRequest) -> HttpResponse:
         """200, nothing, and where the chain is."""
         saved = await decode(call, SUSPENDED_JOB_CHAIN)
         if not saved.HasField("job_chain"):
@@ -81,14 +81,14 @@ class JobRunnerRoutes:
         asked = jr.ListRunningRequest(filter=status_pb2.StatusFilter(limit=1))
         return (await self._runner.ask(self._runner.stub.ListRunning, asked)).runner_id
 
-    def _taken(self, request_id: str, refusals: Iterable[jr.Refusal]) -> Answer:
+    def _taken(self, request_id: str, refusals: Iterable[jr.Refusal]) -> HttpResponse:
         for refusal in refusals:
             raise from_message(refusal.error)
         answer = nothing()
         answer.headers["Location"] = f"{self._base_url}{CHAINS}/{quote(request_id, safe='')}"
         return answer
 
-    async def stop(self, call: Call) -> Answer:
+    async def stop(self, call: HttpRequest) -> HttpResponse:
         """200 and nothing."""
         asked = jr.StopChainsRequest(request_ids=[call.params["request_id"]])
         answer = await self._runner.ask(self._runner.stub.StopChains, asked)
@@ -96,9 +96,9 @@ class JobRunnerRoutes:
             raise HttpError(404, "traverser not found")
         return nothing()
 
-    async def running(self, call: Call) -> Answer:
+    async def running(self, call: HttpRequest) -> HttpResponse:
         """The jobs."""
         wanted = status_pb2.StatusFilter(request_id=call.first("requestId"))
         asked = jr.ListRunningRequest(filter=wanted)
         answer = await self._runner.ask(self._runner.stub.ListRunning, asked)
-        return Answer(to_text([JOB_STATUS.encode(status) for status in answer.jobs]))
+        return HttpResponse(to_text([JOB_STATUS.encode(status) for status in answer.jobs]))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from spincycle.batching.byte_lru import RecentBytes
-from spincycle.gateway.backends import Backend
-from spincycle.gateway.deduplicated_calls import RawReads
-from spincycle.gateway.exchange import Answer, Call
-from spincycle.gateway.paging import Page, joined
+from spincycle.batching.byte_lru import ByteLru
+from spincycle.gateway.backends import ServiceClient
+from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
+from spincycle.gateway.exchange import HttpRequest, HttpResponse
+from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import LARGE, ONE, TEXT_BYTES
 from spincycle.rest_codec.encoding import to_text
@@ -20,12 +20,12 @@ from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 class JournalRoutes:
     """What ran, try by try."""
 
-    def __init__(self, job_log: Backend[JobLogServiceStub]) -> None:
+    def __init__(self, job_log: ServiceClient[JobLogServiceStub]) -> None:
         self._log = job_log
-        self._list = RawReads[jl.ListEntriesRequest](
+        self._list = DeduplicatedCalls[jl.ListEntriesRequest](
             job_log, "/spincycle.v1.JobLogService/ListEntries"
         )
-        self._texts: RecentBytes[bytes] = RecentBytes(TEXT_BYTES, TEXT_BYTES // 16)
+        self._texts: ByteLru[bytes] = ByteLru(TEXT_BYTES, TEXT_BYTES // 16)
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -40,36 +40,36 @@ class JournalRoutes:
             ),
         ]  # fmt: skip
 
-    async def entries(self, call: Call) -> Answer:
+    async def entries(self, call: HttpRequest) -> HttpResponse:
         """All entries by job id and try, as they come."""
         request_id = call.params["request_id"]
         raw = await self._raw_page(request_id, "")
         text = self._texts.get(raw)
         if text is not None:
-            return Answer(text)
+            return HttpResponse(text)
         first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
         if not first.following and first.elements:
             text = to_text(list(first.elements))
             self._texts.keep(raw, text, len(raw))
-            return Answer(text)
+            return HttpResponse(text)
         return await joined(first, lambda token: self._page(request_id, token), b"[]")
 
-    async def _page(self, request_id: str, token: str) -> Page:
+    async def _page(self, request_id: str, token: str) -> ListPage:
         raw = await self._raw_page(request_id, token)
         return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
     async def _raw_page(self, request_id: str, token: str) -> bytes:
         return await self._list.ask(jl.ListEntriesRequest(request_id=request_id, page_token=token))
 
-    async def entry(self, call: Call) -> Answer:
+    async def entry(self, call: HttpRequest) -> HttpResponse:
         """The entry with the highest try."""
         asked = jl.GetEntryRequest(
             request_id=call.params["request_id"], job_id=call.params["job_id"]
         )
         answer = await self._log.ask(self._log.stub.GetEntry, asked)
-        return Answer(to_text(JOB_LOG.encode(answer.entry)))
+        return HttpResponse(to_text(JOB_LOG.encode(answer.entry)))
 
 
-def _page(raw: bytes) -> Page:
+def _page(raw: bytes) -> ListPage:
     answer = jl.ListEntriesResponse.FromString(raw)
-    return Page([JOB_LOG.encode(entry) for entry in answer.entries], answer.next_page_token)
+    return ListPage([JOB_LOG.encode(entry) for entry in answer.entries], answer.next_page_token)

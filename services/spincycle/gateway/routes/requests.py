@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from spincycle.batching.byte_lru import RecentBytes
+from spincycle.batching.byte_lru import ByteLru
 from spincycle.errors import ChainTooLarge, InvalidInput, SpinCycleError
-from spincycle.gateway.backends import Backend
+from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.decode import decode
-from spincycle.gateway.deduplicated_calls import RawReads
-from spincycle.gateway.exchange import Answer, Call, nothing
+from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
+from spincycle.gateway.exchange import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.filters import parse_filter, parse_number
-from spincycle.gateway.paging import Page, joined
+from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Parameter, Route
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.messages import (
@@ -69,16 +69,16 @@ class RequestRoutes:
 
     def __init__(
         self,
-        request_manager: Backend[RequestManagerServiceStub],
-        specs: Backend[SpecServiceStub],
+        request_manager: ServiceClient[RequestManagerServiceStub],
+        specs: ServiceClient[SpecServiceStub],
         page_size: int,
     ) -> None:
         self._manager = request_manager
         self._specs = specs
         self._page_size = page_size
-        self._get = RawReads[rm.GetRequest](request_manager, f"/{REQUEST_MANAGER}/Get")
-        self._list = RawReads[rm.ListRequest](request_manager, f"/{REQUEST_MANAGER}/List")
-        self._texts: RecentBytes[tuple[bytes, int]] = RecentBytes(TEXT_BYTES, TEXT_BYTES // 16)
+        self._get = DeduplicatedCalls[rm.GetRequest](request_manager, f"/{REQUEST_MANAGER}/Get")
+        self._list = DeduplicatedCalls[rm.ListRequest](request_manager, f"/{REQUEST_MANAGER}/List")
+        self._texts: ByteLru[tuple[bytes, int]] = ByteLru(TEXT_BYTES, TEXT_BYTES // 16)
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -115,7 +115,7 @@ class RequestRoutes:
             ),
         ]  # fmt: skip
 
-    async def create(self, call: Call) -> Answer:
+    async def create(self, call: HttpRequest) -> HttpResponse:
         """201 with the request and where it is."""
         asked = await decode(call, CREATE_REQUEST)
         if not asked.type:
@@ -125,7 +125,7 @@ class RequestRoutes:
         answer = await self._manager.ask(self._manager.stub.Create, asked, CREATE_TIMES)
         return created(answer.request)
 
-    async def find(self, call: Call) -> Answer:
+    async def find(self, call: HttpRequest) -> HttpResponse:
         """The requests that match, as they come; null if there are none."""
         wanted = parse_filter(call.query)
         if "page_token" in call.query:
@@ -135,28 +135,28 @@ class RequestRoutes:
         raw = await self._raw_page(wanted, "")
         text = self._texts.get((raw, most))
         if text is not None:
-            return Answer(text)
+            return HttpResponse(text)
         first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
         if first.elements and (not first.following or len(first.elements) >= most > 0):
             text = to_text(list(first.elements[: most or None]))
             self._texts.keep((raw, most), text, len(raw))
-            return Answer(text)
+            return HttpResponse(text)
         return await joined(first, lambda token: self._page(wanted, token), b"null", most)
 
-    async def _one_page(self, wanted: request_pb2.RequestFilter, token: str) -> Answer:
+    async def _one_page(self, wanted: request_pb2.RequestFilter, token: str) -> HttpResponse:
         wanted.limit = min(wanted.limit or self._page_size, self._page_size)
         page = await self._page(wanted, token)
         body = to_text(list(page.elements) or None)
-        return Answer(body, headers={NEXT_PAGE: page.following} if page.following else {})
+        return HttpResponse(body, headers={NEXT_PAGE: page.following} if page.following else {})
 
-    async def _page(self, wanted: request_pb2.RequestFilter, token: str) -> Page:
+    async def _page(self, wanted: request_pb2.RequestFilter, token: str) -> ListPage:
         raw = await self._raw_page(wanted, token)
         return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
     async def _raw_page(self, wanted: request_pb2.RequestFilter, token: str) -> bytes:
         return await self._list.ask(rm.ListRequest(filter=wanted, page_token=token))
 
-    async def get(self, call: Call) -> Answer:
+    async def get(self, call: HttpRequest) -> HttpResponse:
         """The request with its chain."""
         request_id = call.params["request_id"]
         asked = rm.GetRequest(request_id=request_id, include_job_chain=True)
@@ -169,27 +169,27 @@ class RequestRoutes:
             answer = await self._manager.ask(self._manager.stub.Get, asked)
             answer.request.job_chain.CopyFrom(await self._whole_chain(request_id))
             size = answer.ByteSize()
-            return Answer(await off_loop(size >= LARGE, lambda: _text(answer)))
+            return HttpResponse(await off_loop(size >= LARGE, lambda: _text(answer)))
         text = self._texts.get((raw, _ONE))
         if text is None:
             is_large = len(raw) >= LARGE
             text = await off_loop(is_large, lambda: _text(rm.GetResponse.FromString(raw)))
             self._texts.keep((raw, _ONE), text, len(raw))
-        return Answer(text)
+        return HttpResponse(text)
 
-    async def start(self, call: Call) -> Answer:
+    async def start(self, call: HttpRequest) -> HttpResponse:
         """200 and nothing."""
         asked = rm.StartRequest(request_id=call.params["request_id"])
         await self._manager.ask(self._manager.stub.Start, asked)
         return nothing()
 
-    async def stop(self, call: Call) -> Answer:
+    async def stop(self, call: HttpRequest) -> HttpResponse:
         """200 and nothing."""
         asked = rm.StopRequest(request_id=call.params["request_id"], reason=call.first("reason"))
         await self._manager.ask(self._manager.stub.Stop, asked)
         return nothing()
 
-    async def job_chain(self, call: Call) -> Answer:
+    async def job_chain(self, call: HttpRequest) -> HttpResponse:
         """The chain."""
         request_id = call.params["request_id"]
         asked = rm.GetJobChainRequest(request_id=request_id)
@@ -201,7 +201,7 @@ class RequestRoutes:
                 raise
             chain = await self._whole_chain(request_id)
         is_large = chain.ByteSize() >= LARGE
-        return Answer(await off_loop(is_large, lambda: to_text(JOB_CHAIN.encode(chain))))
+        return HttpResponse(await off_loop(is_large, lambda: to_text(JOB_CHAIN.encode(chain))))
 
     async def _whole_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         chain = job_chain_pb2.JobChain()
@@ -213,21 +213,21 @@ class RequestRoutes:
                 chain.MergeFrom(answer.part)
         return chain
 
-    async def specs(self, _: Call) -> Answer:
+    async def specs(self, _: HttpRequest) -> HttpResponse:
         """The specs by name."""
         answer = await self._specs.ask(
             self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
         )
-        return Answer(to_text([REQUEST_SPEC.encode(spec) for spec in answer.specs]))
+        return HttpResponse(to_text([REQUEST_SPEC.encode(spec) for spec in answer.specs]))
 
 
 def _text(answer: rm.GetResponse) -> bytes:
     return to_text(REQUEST.encode(with_url(answer.request)))
 
 
-def _page(raw: bytes) -> Page:
+def _page(raw: bytes) -> ListPage:
     answer = rm.ListResponse.FromString(raw)
-    return Page(
+    return ListPage(
         [LISTED_REQUEST.encode(with_url(request)) for request in answer.requests],
         answer.next_page_token,
     )
@@ -245,7 +245,9 @@ def with_url(request: request_pb2.Request) -> request_pb2.Request:
     return request
 
 
-def created(request: request_pb2.Request) -> Answer:
+def created(request: request_pb2.Request) -> HttpResponse:
     """201 for a request that was just made."""
     location = f"{BASE}/{quote(request.id, safe='')}"
-    return Answer(to_text(CREATED_REQUEST.encode(request)), 201, headers={"Location": location})
+    return HttpResponse(
+        to_text(CREATED_REQUEST.encode(request)), 201, headers={"Location": location}
+    )

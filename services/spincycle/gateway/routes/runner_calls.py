@@ -11,9 +11,9 @@ from spincycle.errors import (
     ServiceUnavailable,
     SpinCycleError,
 )
-from spincycle.gateway.backends import Backend
+from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.decode import decode
-from spincycle.gateway.exchange import Answer, Call, nothing
+from spincycle.gateway.exchange import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import ONE
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
@@ -46,9 +46,9 @@ class RunnerCallRoutes:
 
     def __init__(
         self,
-        request_manager: Backend[RequestManagerServiceStub],
-        coordination: Backend[RunnerCoordinationServiceStub],
-        journal: Backend[JournalServiceStub],
+        request_manager: ServiceClient[RequestManagerServiceStub],
+        coordination: ServiceClient[RunnerCoordinationServiceStub],
+        journal: ServiceClient[JournalServiceStub],
     ) -> None:
         self._manager = request_manager
         self._coordination = coordination
@@ -77,7 +77,7 @@ class RunnerCallRoutes:
             ),
         ]  # fmt: skip
 
-    async def finish(self, call: Call) -> Answer:
+    async def finish(self, call: HttpRequest) -> HttpResponse:
         """200 and nothing; the request is the one of the path."""
         asked = await decode(call, FINISH_REQUEST)
         asked.request_id = call.params["request_id"]
@@ -85,7 +85,7 @@ class RunnerCallRoutes:
         await self._coordination.ask(self._coordination.stub.Finish, asked)
         return nothing()
 
-    async def suspend(self, call: Call) -> Answer:
+    async def suspend(self, call: HttpRequest) -> HttpResponse:
         """200 and nothing."""
         saved = await decode(call, SUSPENDED_JOB_CHAIN)
         request_id = call.params["request_id"]
@@ -99,7 +99,7 @@ class RunnerCallRoutes:
         await self._report(request.runner_id, report)
         return nothing()
 
-    async def progress(self, call: Call) -> Answer:
+    async def progress(self, call: HttpRequest) -> HttpResponse:
         """200 and null, whether or not the request is there and RUNNING."""
         progress = await decode(call, REQUEST_PROGRESS)
         if not progress.request_id:
@@ -114,14 +114,14 @@ class RunnerCallRoutes:
         except SpinCycleError as refused:
             if refused.reason not in _IGNORED:
                 raise
-        return Answer(to_text(None))
+        return HttpResponse(to_text(None))
 
-    async def add(self, call: Call) -> Answer:
+    async def add(self, call: HttpRequest) -> HttpResponse:
         """201 with the entry; the request is the one of the path."""
         entry = await decode(call, JOB_LOG)
         entry.request_id = call.params["request_id"]
         await self._append(journal_pb2.AppendRequest(batch=1, entries=[entry]))
-        return Answer(to_text(JOB_LOG.encode(entry)), 201)
+        return HttpResponse(to_text(JOB_LOG.encode(entry)), 201)
 
     async def _append(self, batch: journal_pb2.AppendRequest) -> None:
         async def batches() -> AsyncIterator[journal_pb2.AppendRequest]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spincycle.gateway.backends import Backend
-from spincycle.gateway.exchange import Answer, Call
+from spincycle.gateway.backends import ServiceClient
+from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.filters import parse_number
 from spincycle.gateway.router import Parameter, Route
 from spincycle.rest_codec.encoding import to_text
@@ -24,7 +24,7 @@ MOST = 2**32 - 1
 class RunningRoutes:
     """Running jobs of all runners."""
 
-    def __init__(self, request_manager: Backend[RequestManagerServiceStub]) -> None:
+    def __init__(self, request_manager: ServiceClient[RequestManagerServiceStub]) -> None:
         self._manager = request_manager
 
     def routes(self) -> list[Route]:
@@ -39,7 +39,7 @@ class RunningRoutes:
             version_route(),
         ]  # fmt: skip
 
-    async def running(self, call: Call) -> Answer:
+    async def running(self, call: HttpRequest) -> HttpResponse:
         """The jobs by start; nulls if no request is RUNNING."""
         wanted = status_pb2.StatusFilter(
             request_id=call.first("requestId"), limit=min(parse_number(call.query, "limit"), MOST)
@@ -49,13 +49,13 @@ class RunningRoutes:
         body = RUNNING_STATUS.encode(answer.status)
         if answer.has_running_requests:
             body = {"jobs": body["jobs"] or [], "requests": body["requests"] or {}}
-        return Answer(to_text(body))
+        return HttpResponse(to_text(body))
 
 
 def version_route() -> Route:
     """The version, as plain text without a newline."""
 
-    async def version(_: Call) -> Answer:
-        return Answer(VERSION.encode(), content_type=PLAIN_TEXT)
+    async def version(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(VERSION.encode(), content_type=PLAIN_TEXT)
 
     return Route("GET", "/version", version, "the version", answer_type=PLAIN_TEXT)

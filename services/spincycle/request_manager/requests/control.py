@@ -10,12 +10,12 @@ from spincycle.errors import InvalidState, RequestNotFound
 from spincycle.model.state import LIVE, State
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.dispatcher import Dispatcher, pass_on
-from spincycle.request_manager.storage.change_bus import Changes
-from spincycle.request_manager.storage.model import Request, Wish
+from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.model import DesiredState, Request
 from spincycle.request_manager.storage.store import RequestStore
 
 
-class Control:
+class RequestControl:
     """What people may wish of a request that has not ended.
 
     A wish is stored before anybody is told of it, so it is answered as soon as it cannot be
@@ -27,13 +27,13 @@ class Control:
         store: RequestStore,
         runners: RunnerDirectory,
         dispatcher: Dispatcher,
-        changes: Changes,
+        changes: ChangeBus,
     ) -> None:
         self._store = store
         self._runners = runners
         self._dispatcher = dispatcher
         self._changes = changes
-        self._wishes = Coalescer[Wish, tuple[Request | None, bool]](self._ask)
+        self._wishes = Coalescer[DesiredState, tuple[Request | None, bool]](self._ask)
 
     @property
     def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
@@ -46,7 +46,7 @@ class Control:
         Raises:
             InvalidState: it has failed.
         """
-        wish = Wish(request_id, State.STOPPED, user, reason or "stopped")
+        wish = DesiredState(request_id, State.STOPPED, user, reason or "stopped")
         return await self._wish(wish, {State.STOPPED, State.COMPLETE})
 
     async def suspend(self, request_id: str, user: str, reason: str) -> Request:
@@ -55,7 +55,7 @@ class Control:
         Raises:
             InvalidState: it has ended.
         """
-        wish = Wish(request_id, State.SUSPENDED, user, reason or "suspended")
+        wish = DesiredState(request_id, State.SUSPENDED, user, reason or "suspended")
         return await self._wish(wish, set())
 
     async def resume(self, request_id: str, user: str) -> Request:
@@ -91,7 +91,7 @@ class Control:
             raise RequestNotFound(request_id)
         return request
 
-    async def _wish(self, wish: Wish, as_it_is: set[State]) -> Request:
+    async def _wish(self, wish: DesiredState, as_it_is: set[State]) -> Request:
         request, kept = await self._wishes.submit(wish)
         if request is None:
             raise RequestNotFound(wish.request_id)
@@ -106,7 +106,7 @@ class Control:
         return request
 
     async def _ask(
-        self, wishes: Sequence[Wish]
+        self, wishes: Sequence[DesiredState]
     ) -> list[tuple[Request | None, bool] | BaseException]:
         """For each wish the request as it is then, and whether the wish was kept."""
         kept: set[str] = set()

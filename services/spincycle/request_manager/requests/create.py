@@ -28,10 +28,10 @@ from spincycle.model.request_arg import RequestArg
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
 from spincycle.request_manager.runners.dispatcher import Dispatcher
-from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import (
     FIRST_EPOCH,
-    Assigned,
+    Assignment,
     NewRequest,
     Request,
     Requirements,
@@ -50,7 +50,7 @@ MAX_PRIORITY = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CreateParams:
     """What somebody asks for; see spincycle.v1.CreateRequest.
 
     Attributes:
@@ -74,7 +74,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltRequest:
     """What a wish comes to: the chain, the arguments as understood, and where from.
 
     Attributes:
@@ -94,14 +94,14 @@ class Planner(Protocol):
     Raises UnknownRequestType, InvalidArgs and ChainNotBuilt.
     """
 
-    async def build(self, type_: str, args: dict[str, Value], request_id: str) -> Built: ...
+    async def build(self, type_: str, args: dict[str, Value], request_id: str) -> BuiltRequest: ...
 
 
 Encode = Callable[[JobChain], bytes]
 """Serializes a chain as it is archived and sent."""
 
 
-class Creation:
+class RequestCreator:
     """Creates requests; each is answered after it is stored, and is dispatched then."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Creation:
         encode: Encode,
         store: RequestStore,
         dispatcher: Dispatcher,
-        changes: Changes,
+        changes: ChangeBus,
     ) -> None:
         self._planner = planner
         self._encode = encode
@@ -125,7 +125,7 @@ class Creation:
         """What is written together, by kind."""
         return {"create": self._writes}
 
-    async def create(self, wish: Wish) -> tuple[Request, list[RequestArg], bool]:
+    async def create(self, wish: CreateParams) -> tuple[Request, list[RequestArg], bool]:
         """The request, its arguments, and whether an earlier call had made it.
 
         Raises:
@@ -150,12 +150,12 @@ class Creation:
             return *existing, True
         return _stored(new), new.args, False
 
-    async def plan(self, wish: Wish) -> Built:
+    async def plan(self, wish: CreateParams) -> BuiltRequest:
         """What `create` would store. Raises as it does."""
         _check(wish)
         return await self._planner.build(wish.type, wish.args, "")
 
-    async def _existing(self, wish: Wish) -> tuple[Request, list[RequestArg]] | None:
+    async def _existing(self, wish: CreateParams) -> tuple[Request, list[RequestArg]] | None:
         found = await self._store.find_by_idempotency_key(wish.user, wish.idempotency_key)
         if found is None:
             return None
@@ -165,7 +165,7 @@ class Creation:
         request = (await self._store.get([request_id]))[request_id]
         return request, await self._store.args(request_id)
 
-    def _new(self, wish: Wish, built: Built, request_id: str) -> NewRequest:
+    def _new(self, wish: CreateParams, built: BuiltRequest, request_id: str) -> NewRequest:
         return NewRequest(
             request_id=request_id,
             type=wish.type,
@@ -198,7 +198,7 @@ class Creation:
         runners, lease = await self._dispatcher.choose(free)
         new = await self._store.create(requests, runners, lease)
         assigned = {
-            request_id: Assigned(
+            request_id: Assignment(
                 request_id, runner_id, FIRST_EPOCH, resumed=False, given_at=given_at
             )
             for request_id, runner_id in runners.items()
@@ -213,7 +213,7 @@ class Creation:
         )
         return [request.request_id in new for request in requests]
 
-    def _go_on(self, stored: list[NewRequest], assigned: dict[str, Assigned]) -> None:
+    def _go_on(self, stored: list[NewRequest], assigned: dict[str, Assignment]) -> None:
         """Have requests that were just stored sent to their runners, and tell of them."""
         log = structlog.get_logger()
         for request in stored:
@@ -232,7 +232,7 @@ class Creation:
         self._changes.changed([request.request_id for request in stored])
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: CreateParams) -> None:
     if not wish.type:
         raise InvalidInput("Type is empty, must be a request name", "type")
     if abs(wish.priority) > MAX_PRIORITY:
@@ -248,12 +248,12 @@ def _check(wish: Wish) -> None:
         raise InvalidArgs(unstorable[0].description, wish.type, tuple(unstorable))
 
 
-def _content_hash(wish: Wish) -> str:
+def _content_hash(wish: CreateParams) -> str:
     content = [wish.type, wish.args, wish.expected_plan_hash, wish.priority]
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _searchable(wish: Wish, args: list[RequestArg]) -> dict[str, str]:
+def _searchable(wish: CreateParams, args: list[RequestArg]) -> dict[str, str]:
     """The given arguments as text. A secret one cannot be searched for."""
     secret = {arg.name for arg in args if arg.secret}
     return {

@@ -42,7 +42,7 @@ FENCE_TIMEOUT = 1.0
 """Most seconds to read its fence; at most a third of the time that the call has left."""
 
 
-class Explaining:
+class Explainer:
     """Explains requests: by the runner that has the request, or else by archive and journal."""
 
     def __init__(

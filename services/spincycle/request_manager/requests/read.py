@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spincycle.batching.byte_lru import RecentBytes
+from spincycle.batching.byte_lru import ByteLru
 from spincycle.batching.coalescer import Coalescer
-from spincycle.batching.single_flight import SharedReads
+from spincycle.batching.single_flight import SingleFlight
 from spincycle.errors import ChainTooLarge, RequestNotFound
-from spincycle.request_manager.chain_archive import Snapshots
+from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.codec import decode_filter, encode_request
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.storage.paging import position_of, token_after
@@ -31,21 +31,19 @@ ARCHIVE_BYTES = 16 * 1024 * 1024
 _REQUEST = rpc.GetResponse.REQUEST_FIELD_NUMBER
 
 
-class Reading:
+class RequestReader:
     """Answers Get and List.
 
     What is archived never changes, so it is encoded once and kept for a while. What does
     change is read anew for every call, by one statement for all calls that wait.
     """
 
-    def __init__(self, store: RequestStore, snapshots: Snapshots) -> None:
+    def __init__(self, store: RequestStore, snapshots: ChainArchive) -> None:
         self._store = store
         self._snapshots = snapshots
         self._requests = Coalescer[str, Request | None](self._read)
-        self._lists = SharedReads(self._list)
-        self._archives: RecentBytes[tuple[str, bool]] = RecentBytes(
-            ARCHIVE_BYTES, ARCHIVE_BYTES // 16
-        )
+        self._lists = SingleFlight(self._list)
+        self._archives: ByteLru[tuple[str, bool]] = ByteLru(ARCHIVE_BYTES, ARCHIVE_BYTES // 16)
 
     async def get(self, request_id: str, *, with_chain: bool) -> bytes:
         """A GetResponse.

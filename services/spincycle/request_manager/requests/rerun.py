@@ -17,9 +17,9 @@ from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
-from spincycle.request_manager.requests.control import Control
+from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.runners.dispatcher import Dispatcher
-from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Request, Rerun
 from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime.off_loop import off_loop
@@ -31,7 +31,7 @@ AGAIN = frozenset({State.FAIL, State.STOPPED})
 """States of a request that can be run again."""
 
 
-class Journal(Protocol):
+class JournalReader(Protocol):
     """The journal of requests, in plain types."""
 
     async def read(self, request_id: str) -> list[JournalEntry]: ...
@@ -50,7 +50,7 @@ class ChainCode:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RerunParams:
     """Who wants which request to be run again.
 
     Attributes:
@@ -77,7 +77,7 @@ class _Made:
     job_types: frozenset[str]
 
 
-class Again:
+class RerunCreator:
     """Makes new requests out of failed and stopped ones.
 
     What is kept of the old request is copied into the journal of the new one before the new
@@ -87,11 +87,11 @@ class Again:
     def __init__(
         self,
         store: RequestStore,
-        control: Control,
-        journal: Journal,
+        control: RequestControl,
+        journal: JournalReader,
         code: ChainCode,
         dispatcher: Dispatcher,
-        changes: Changes,
+        changes: ChangeBus,
     ) -> None:
         self._store = store
         self._control = control
@@ -101,7 +101,7 @@ class Again:
         self._changes = changes
         self._ids = RequestIds()
 
-    async def run(self, wish: Wish) -> Request:
+    async def run(self, wish: RerunParams) -> Request:
         """Make the new request.
 
         Raises:
@@ -148,7 +148,7 @@ class Again:
         return await self._control.get(request_id)
 
     def _made(
-        self, wish: Wish, archived: bytes, entries: Sequence[JournalEntry], request_id: str
+        self, wish: RerunParams, archived: bytes, entries: Sequence[JournalEntry], request_id: str
     ) -> _Made:
         chain = self._code.decode(archived)
         _check(wish, chain)
@@ -168,7 +168,7 @@ class Again:
             kept, encoded, self._code.encode_suspended(suspended), remaining_job_types(suspended)
         )
 
-    async def _existing(self, wish: Wish) -> Request | None:
+    async def _existing(self, wish: RerunParams) -> Request | None:
         if not wish.idempotency_key:
             return None
         found = await self._store.find_by_idempotency_key(wish.user, wish.idempotency_key)
@@ -180,7 +180,7 @@ class Again:
         return await self._control.get(request_id)
 
 
-def _check(wish: Wish, chain: JobChain) -> None:
+def _check(wish: RerunParams, chain: JobChain) -> None:
     for job_id in (*wish.job_ids, *([wish.skip] if wish.skip else [])):
         if job_id not in chain.jobs:
             raise JobNotFound(wish.request_id, job_id)
@@ -189,7 +189,7 @@ def _check(wish: Wish, chain: JobChain) -> None:
 
 
 def _kept(
-    wish: Wish, reached: SuspendedJobChain, entries: Sequence[JournalEntry]
+    wish: RerunParams, reached: SuspendedJobChain, entries: Sequence[JournalEntry]
 ) -> list[JournalEntry]:
     """The last entry of each job that stays COMPLETE, in journal order."""
     jobs = reached.job_chain.jobs
@@ -216,7 +216,7 @@ def _with_successors(chain: JobChain, job_ids: Iterable[str]) -> set[str]:
 
 
 def _skipped(
-    wish: Wish, chain: JobChain, reached: SuspendedJobChain, kept: Sequence[JournalEntry]
+    wish: RerunParams, chain: JobChain, reached: SuspendedJobChain, kept: Sequence[JournalEntry]
 ) -> JournalEntry:
     """The entry that stands for a job that was not run: it passes on what its parents left."""
     job = chain.jobs[wish.skip]
@@ -246,6 +246,6 @@ def _skipped(
     )
 
 
-def _content_hash(wish: Wish) -> str:
+def _content_hash(wish: RerunParams) -> str:
     content = [wish.request_id, sorted(wish.job_ids), wish.skip, wish.reason]
     return hashlib.sha256(orjson.dumps(content)).hexdigest()

@@ -27,7 +27,7 @@ class Reloaded:
     findings: list[Finding]
 
 
-class SpecKeeper:
+class SpecRepository:
     """Holds the specs; a broken or emptied set never replaces a good one."""
 
     def __init__(
@@ -49,7 +49,7 @@ class SpecKeeper:
     @classmethod
     async def open(
         cls, directory: Path, job_types: frozenset[str], *, allow_empty: bool = False
-    ) -> SpecKeeper:
+    ) -> SpecRepository:
         """Read the specs for the first time.
 
         Raises:

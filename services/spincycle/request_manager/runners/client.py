@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import RunnerUnreachable, SpinCycleError
 from spincycle.internal.v1 import job_runner_service_pb2, job_runner_service_pb2_grpc
-from spincycle.request_manager.storage.model import Assigned, Runner
+from spincycle.request_manager.storage.model import Assignment, Runner
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
@@ -45,7 +45,7 @@ BYTES_A_SECOND = 1_000_000
 
 
 @dataclass(slots=True)
-class Answer:
+class DispatchResult:
     """What became of requests that were sent to one runner.
 
     Attributes:
@@ -55,12 +55,12 @@ class Answer:
         damaged: they were not sent, since their saved state cannot be read.
     """
 
-    accepted: list[Assigned] = field(default_factory=list)
-    refused: dict[Assigned, SpinCycleError] = field(default_factory=dict)
-    unanswered: list[Assigned] = field(default_factory=list)
-    damaged: list[Assigned] = field(default_factory=list)
+    accepted: list[Assignment] = field(default_factory=list)
+    refused: dict[Assignment, SpinCycleError] = field(default_factory=dict)
+    unanswered: list[Assignment] = field(default_factory=list)
+    damaged: list[Assignment] = field(default_factory=list)
 
-    def doubt(self, is_doubtful: Callable[[Assigned, SpinCycleError], bool]) -> None:
+    def doubt(self, is_doubtful: Callable[[Assignment, SpinCycleError], bool]) -> None:
         """Take some refusals as no answer: the runner may have been sent the request twice."""
         for assigned, error in list(self.refused.items()):
             if is_doubtful(assigned, error):
@@ -90,7 +90,7 @@ class RunnerClient:
         self._stops = Coalescer[Told, None](self._stop)
         self._suspends = Coalescer[Told, None](self._suspend)
 
-    async def run(self, chains: dict[Assigned, bytes]) -> Answer:
+    async def run(self, chains: dict[Assignment, bytes]) -> DispatchResult:
         """Give new chains, serialized, to the runner; one that is too large must come alone."""
         if (large := _large(chains)) is not None:
             return await self._upload(
@@ -116,12 +116,12 @@ class RunnerClient:
         except grpc.aio.AioRpcError as failure:
             return self._failed(list(chains), failure)
         except RunnerUnreachable:
-            return Answer(unanswered=list(chains))
+            return DispatchResult(unanswered=list(chains))
         return _answered(list(chains), response.refusals)
 
-    async def resume(self, suspended: dict[Assigned, bytes]) -> Answer:
+    async def resume(self, suspended: dict[Assignment, bytes]) -> DispatchResult:
         """Give half-run chains, serialized with their saved state, likewise."""
-        damaged: list[Assigned] = []
+        damaged: list[Assignment] = []
         if (large := _large(suspended)) is not None:
             return await self._upload(
                 large,
@@ -145,8 +145,8 @@ class RunnerClient:
         return answer
 
     async def _resume(
-        self, request: job_runner_service_pb2.ResumeChainsRequest, assigned: list[Assigned]
-    ) -> Answer:
+        self, request: job_runner_service_pb2.ResumeChainsRequest, assigned: list[Assignment]
+    ) -> DispatchResult:
         if not await self._is_there():
             return self._not_sent(assigned)
         try:
@@ -156,15 +156,15 @@ class RunnerClient:
         except grpc.aio.AioRpcError as failure:
             return self._failed(assigned, failure)
         except RunnerUnreachable:
-            return Answer(unanswered=assigned)
+            return DispatchResult(unanswered=assigned)
         return _answered(assigned, response.refusals)
 
     async def _upload(
         self,
-        assigned: Assigned,
+        assigned: Assignment,
         size: int,
         parts: Iterator[job_runner_service_pb2.UploadChainRequest],
-    ) -> Answer:
+    ) -> DispatchResult:
         async def requests() -> AsyncIterator[job_runner_service_pb2.UploadChainRequest]:
             for request in parts:
                 request.runner_id = self.runner.runner_id
@@ -178,13 +178,13 @@ class RunnerClient:
             with self._open():
                 await self.stub.UploadChain(requests(), timeout=timeout)
         except RunnerUnreachable:
-            return Answer(unanswered=[assigned])
+            return DispatchResult(unanswered=[assigned])
         except grpc.aio.AioRpcError as failure:
             error = from_rpc_error(failure, "job runner", self.runner.address)
             if error.reason in REFUSALS:
-                return Answer(refused={assigned: error})
-            return Answer(unanswered=[assigned])
-        return Answer(accepted=[assigned])
+                return DispatchResult(refused={assigned: error})
+            return DispatchResult(unanswered=[assigned])
+        return DispatchResult(accepted=[assigned])
 
     async def stop(self, request_ids: Sequence[str], reason: str) -> None:
         """Tell the runner to stop chains.
@@ -309,22 +309,22 @@ class RunnerClient:
             return False
         return True
 
-    def _not_sent(self, assigned: list[Assigned]) -> Answer:
+    def _not_sent(self, assigned: list[Assignment]) -> DispatchResult:
         error = RunnerUnreachable(self.runner.runner_id, self.runner.address, "no connection")
-        return Answer(refused=dict.fromkeys(assigned, error))
+        return DispatchResult(refused=dict.fromkeys(assigned, error))
 
     def _unreachable(self, failure: grpc.aio.AioRpcError) -> RunnerUnreachable:
         cause = failure.details() or failure.code().name
         return RunnerUnreachable(self.runner.runner_id, self.runner.address, cause)
 
-    def _failed(self, assigned: list[Assigned], failure: grpc.aio.AioRpcError) -> Answer:
+    def _failed(self, assigned: list[Assignment], failure: grpc.aio.AioRpcError) -> DispatchResult:
         error = from_rpc_error(failure, "job runner", self.runner.address)
         if error.reason == "WRONG_RUNNER":
-            return Answer(refused=dict.fromkeys(assigned, error))
-        return Answer(unanswered=assigned)
+            return DispatchResult(refused=dict.fromkeys(assigned, error))
+        return DispatchResult(unanswered=assigned)
 
 
-def _large(chains: dict[Assigned, bytes]) -> Assigned | None:
+def _large(chains: dict[Assignment, bytes]) -> Assignment | None:
     """The chain that is too large for a message."""
     for assigned, chain in chains.items():
         if len(chain) > WHOLE_UP_TO:
@@ -341,10 +341,10 @@ def _by_reason(wishes: Sequence[Told]) -> dict[str, list[str]]:
 
 
 def _answered(
-    assigned: list[Assigned], refusals: Sequence[job_runner_service_pb2.Refusal]
-) -> Answer:
+    assigned: list[Assignment], refusals: Sequence[job_runner_service_pb2.Refusal]
+) -> DispatchResult:
     errors = {refusal.request_id: from_message(refusal.error) for refusal in refusals}
-    answer = Answer()
+    answer = DispatchResult()
     for one in assigned:
         if one.request_id in errors:
             answer.refused[one] = errors[one.request_id]

@@ -17,13 +17,13 @@ import structlog
 from spincycle.errors import DatabaseUnavailable, RunnerUnreachable, SpinCycleError
 from spincycle.model.state import State
 from spincycle.request_manager.runners.claims import ClaimMonitor
-from spincycle.request_manager.runners.client import Answer, RunnerClient
+from spincycle.request_manager.runners.client import DispatchResult, RunnerClient
 from spincycle.request_manager.runners.directory import FULL_FOR, UNREACHABLE_FOR, RunnerDirectory
-from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.claim_store import ClaimStore
-from spincycle.request_manager.storage.model import Assigned, Requirements, Waiting
+from spincycle.request_manager.storage.model import Assignment, Requirements, Waiting
 from spincycle.request_manager.storage.store import RequestStore
-from spincycle.runtime.watchdog import Pulse
+from spincycle.runtime.watchdog import Watchdog
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 """Size up to which a call to a runner takes chains; a larger one travels alone, in parts."""
@@ -72,8 +72,8 @@ class Dispatcher:
         store: RequestStore,
         claims: ClaimStore,
         runners: RunnerDirectory,
-        changes: Changes,
-        recover: Callable[[Sequence[Assigned]], Awaitable[None]],
+        changes: ChangeBus,
+        recover: Callable[[Sequence[Assignment]], Awaitable[None]],
         policy: DispatchPolicy,
     ) -> None:
         self._store = store
@@ -83,11 +83,11 @@ class Dispatcher:
         self._recover = recover
         self._policy = policy
         self._offered: dict[str, Waiting] = {}
-        self._stored: dict[Assigned, bytes] = {}
+        self._stored: dict[Assignment, bytes] = {}
         self._more = False
         self._something = asyncio.Event()
         self._look = asyncio.Event()
-        self.pulse = Pulse()
+        self.pulse = Watchdog()
         self.answers: Counter[str] = Counter()
 
     async def choose(self, requirements: dict[str, Requirements]) -> tuple[dict[str, str], float]:
@@ -101,7 +101,7 @@ class Dispatcher:
             return {}, self._policy.lease
         return await self._pairs(requirements), self._policy.lease
 
-    def send(self, assigned: Assigned, job_chain: bytes) -> None:
+    def send(self, assigned: Assignment, job_chain: bytes) -> None:
         """Send a request that was just stored as given to a runner, whose chain is at hand."""
         self._stored[assigned] = job_chain if len(job_chain) <= AT_HAND_BYTES else b""
         self._something.set()
@@ -214,8 +214,8 @@ class Dispatcher:
             pairs.update(zip(request_ids, chosen, strict=False))
         return pairs
 
-    async def _give_all(self, assigned: list[Assigned], chains: dict[str, bytes]) -> None:
-        by_runner: dict[str, list[Assigned]] = {}
+    async def _give_all(self, assigned: list[Assignment], chains: dict[str, bytes]) -> None:
+        by_runner: dict[str, list[Assignment]] = {}
         for one in assigned:
             by_runner.setdefault(one.runner_id, []).append(one)
         clients = await self._runners.live()
@@ -226,7 +226,7 @@ class Dispatcher:
     async def _give(
         self,
         client: RunnerClient | None,
-        assigned: list[Assigned],
+        assigned: list[Assignment],
         chains: dict[str, bytes],
     ) -> None:
         try:
@@ -243,7 +243,7 @@ class Dispatcher:
             # What was not settled is still assigned, and is sent again.
             structlog.get_logger().debug("cannot settle a dispatch", requests=len(assigned))
 
-    def _is_left_to_us(self, one: Assigned) -> bool:
+    def _is_left_to_us(self, one: Assignment) -> bool:
         """Whether nobody else can have sent a request to its runner.
 
         Others send it again after the lease; the half that is left is for what this process
@@ -251,7 +251,7 @@ class Dispatcher:
         """
         return time.monotonic() - one.given_at < self._policy.lease / 2
 
-    def _is_doubtful(self, one: Assigned, error: SpinCycleError) -> bool:
+    def _is_doubtful(self, one: Assignment, error: SpinCycleError) -> bool:
         """Whether a runner that refused a request may get it, or have got it, from somebody else.
 
         A request that is taken back goes to the next runner as if it had never been sent.
@@ -259,8 +259,8 @@ class Dispatcher:
         return error.reason not in NEVER_RUNS and not self._is_left_to_us(one)
 
     async def _send(
-        self, client: RunnerClient, assigned: list[Assigned], chains: dict[str, bytes]
-    ) -> AsyncGenerator[Answer, None]:
+        self, client: RunnerClient, assigned: list[Assignment], chains: dict[str, bytes]
+    ) -> AsyncGenerator[DispatchResult, None]:
         left = {one.request_id: one for one in assigned}
         resumed = [one.request_id for one in assigned if one.resumed]
         async for saved in self._store.suspended_job_chains(resumed):
@@ -275,9 +275,9 @@ class Dispatcher:
 
     async def _hand_over(
         self,
-        give: Callable[[dict[Assigned, bytes]], Awaitable[Answer]],
-        chains: dict[Assigned, bytes],
-    ) -> Answer:
+        give: Callable[[dict[Assignment, bytes]], Awaitable[DispatchResult]],
+        chains: dict[Assignment, bytes],
+    ) -> DispatchResult:
         if sum(map(len, chains.values())) <= MAX_BATCH_BYTES:
             return await give(chains)
         holding = asyncio.create_task(self._hold(list(chains)))
@@ -286,14 +286,14 @@ class Dispatcher:
         finally:
             holding.cancel()
 
-    async def _hold(self, assigned: Sequence[Assigned]) -> None:
+    async def _hold(self, assigned: Sequence[Assignment]) -> None:
         """Keep what takes long to be sent from being sent again meanwhile."""
         while True:
             with suppress(DatabaseUnavailable):
                 await self._store.hold_assignments(assigned, self._policy.lease)
             await asyncio.sleep(self._policy.lease / 4)
 
-    async def _settle(self, client: RunnerClient, answer: Answer) -> None:
+    async def _settle(self, client: RunnerClient, answer: DispatchResult) -> None:
         log = structlog.get_logger().bind(runner_id=client.runner.runner_id)
         self.answers["accepted"] += len(answer.accepted)
         self.answers["unanswered"] += len(answer.unanswered)
@@ -315,13 +315,13 @@ class Dispatcher:
         if answer.refused:
             await self._refused(client.runner.runner_id, answer.refused)
 
-    async def _take_back(self, assigned: list[Assigned]) -> None:
+    async def _take_back(self, assigned: list[Assignment]) -> None:
         if not assigned:
             return
         self._changes.changed(await self._store.unassign(assigned))
         self.look()
 
-    async def _refused(self, runner_id: str, refused: dict[Assigned, SpinCycleError]) -> None:
+    async def _refused(self, runner_id: str, refused: dict[Assignment, SpinCycleError]) -> None:
         log = structlog.get_logger().bind(runner_id=runner_id)
         hopeless = {
             one: error.message for one, error in refused.items() if error.reason in NEVER_RUNS
@@ -339,9 +339,9 @@ class Dispatcher:
             )
 
 
-def _parts(chains: dict[Assigned, bytes]) -> Iterator[dict[Assigned, bytes]]:
+def _parts(chains: dict[Assignment, bytes]) -> Iterator[dict[Assignment, bytes]]:
     """Chains in parts that fit a message."""
-    part: dict[Assigned, bytes] = {}
+    part: dict[Assignment, bytes] = {}
     size = 0
     for assigned, chain in chains.items():
         if part and size + len(chain) > MAX_BATCH_BYTES:

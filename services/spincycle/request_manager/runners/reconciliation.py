@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from spincycle.model.state import FINAL
-from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import ChainHolder
 from spincycle.request_manager.storage.runner_store import RunnerStore
 
@@ -38,7 +38,7 @@ class Reconciler:
         repaired: requests that this process left to the recovery.
     """
 
-    def __init__(self, store: RunnerStore, changes: Changes) -> None:
+    def __init__(self, store: RunnerStore, changes: ChangeBus) -> None:
         self._store = store
         self._changes = changes
         self.repaired = 0

@@ -14,11 +14,11 @@ from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.model.revision import LAST_EPOCH
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.silence import SilenceLimits, SilenceMonitor
-from spincycle.request_manager.storage.change_bus import Changes
-from spincycle.request_manager.storage.model import Assigned, Orphan, OtherFence, Suspended
+from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.model import Assignment, Orphan, OtherFence, Suspended
 from spincycle.request_manager.storage.runner_store import RunnerStore
 from spincycle.request_manager.storage.store import RequestStore
-from spincycle.runtime.watchdog import Pulse
+from spincycle.runtime.watchdog import Watchdog
 
 Rebuild = Callable[[Orphan, bytes], Awaitable[Suspended]]
 """Works the state of a request out of its archived chain and its journal, and fences it."""
@@ -98,7 +98,7 @@ class Recovery:
         runner_store: RunnerStore,
         runners: RunnerDirectory,
         silences: SilenceMonitor,
-        changes: Changes,
+        changes: ChangeBus,
         rebuild: Rebuild,
         look: Callable[[], None],
         policy: RecoveryPolicy,
@@ -114,8 +114,8 @@ class Recovery:
         self._rebuilding = asyncio.Semaphore(policy.parallel)
         self._ready = Coalescer[Suspended, None](self._suspend)
         self._lost = asyncio.Event()
-        self.pulse = Pulse()
-        self.look_pulse = Pulse()
+        self.pulse = Watchdog()
+        self.look_pulse = Watchdog()
         self.recovered = 0
         self.given_up = 0
 
@@ -148,7 +148,7 @@ class Recovery:
                     await self._lost.wait()
             self._lost.clear()
 
-    async def recover_unanswered(self, assigned: Sequence[Assigned]) -> None:
+    async def recover_unanswered(self, assigned: Sequence[Assignment]) -> None:
         """Take requests back from a runner that may or may not have got them.
 
         Raises:
@@ -211,7 +211,7 @@ class Recovery:
             await self._outrun(orphan, fenced.in_force)
         except InvalidChain as error:
             log.error("can never go on", why=error.message)  # noqa: TRY400 # the data's fault, not the code's
-            lost = Assigned(orphan.request_id, orphan.runner_id, orphan.epoch, resumed=True)
+            lost = Assignment(orphan.request_id, orphan.runner_id, orphan.epoch, resumed=True)
             with suppress(DatabaseUnavailable):
                 self._changes.changed(await self._store.fail({lost: error.message}))
         except SpinCycleError as error:

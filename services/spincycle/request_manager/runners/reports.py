@@ -21,14 +21,14 @@ from spincycle.model.state import State
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.silence import SilenceMonitor
-from spincycle.request_manager.storage.change_bus import ANYTHING, Changes
+from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
 from spincycle.request_manager.storage.model import Finished, Progressed, Report, Suspended
 from spincycle.request_manager.storage.runner_store import (
+    Heartbeat,
     Registration,
     RunnerStore,
-    SignOfLife,
+    StopSignals,
     Stored,
-    Wishes,
 )
 from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime.off_loop import LARGE_CHAIN_BYTES, off_loop
@@ -46,7 +46,7 @@ class Reports:
     """Takes reports of runners, each moved by a compare-and-set on state and epoch."""
 
     def __init__(
-        self, store: RequestStore, changes: Changes, dispatcher: Dispatcher, adopt: Adopt
+        self, store: RequestStore, changes: ChangeBus, dispatcher: Dispatcher, adopt: Adopt
     ) -> None:
         self._store = store
         self._adopt = adopt
@@ -161,7 +161,7 @@ def _verdict(
     return InvalidState(report.request_id, state.name, State.RUNNING.name)
 
 
-class Presence:
+class RunnerRegistry:
     """Knows runners by what they say of themselves."""
 
     def __init__(
@@ -169,7 +169,7 @@ class Presence:
         store: RunnerStore,
         runners: RunnerDirectory,
         silences: SilenceMonitor,
-        changes: Changes,
+        changes: ChangeBus,
         came: Callable[[], None],
     ) -> None:
         self._store = store
@@ -199,10 +199,10 @@ class Presence:
         self._runners.forget()
         self._came()
         # Who watches, here or at another request manager, hears the runner from its beginning.
-        self._changes.changed([ANYTHING])
+        self._changes.changed([RESYNC])
         return stored
 
-    async def beat(self, sign: SignOfLife) -> Wishes:
+    async def beat(self, sign: Heartbeat) -> StopSignals:
         """Note a sign of life; answer what is wished of the runner's requests.
 
         Raises:

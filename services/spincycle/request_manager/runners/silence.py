@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
+class HeartbeatId:
     """Identifies one heartbeat of a runner; two are compared for equality only.
 
     Attributes:
@@ -31,7 +31,7 @@ class LiveRunner:
     runner_id: str
     address: str
     registration: int
-    heartbeat: Heartbeat
+    heartbeat: HeartbeatId
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Silence:
 class _Seen:
     """The last heartbeat of a runner and when it, and the runner, were first seen here."""
 
-    heartbeat: Heartbeat
+    heartbeat: HeartbeatId
     at: float
     runner_at: float
     is_exact: bool
@@ -88,11 +88,11 @@ class SilenceMonitor:
         self._looked_at = float("-inf")
         self._looking_since = float("-inf")
 
-    def received(self, runner_id: str, heartbeat: Heartbeat) -> None:
+    def received(self, runner_id: str, heartbeat: HeartbeatId) -> None:
         """Note a heartbeat that this process received itself; it is stored."""
         self._note(runner_id, heartbeat, self._clock(), is_exact=True)
 
-    def read(self, heartbeats: Mapping[str, Heartbeat]) -> None:
+    def read(self, heartbeats: Mapping[str, HeartbeatId]) -> None:
         """Note the last heartbeats of runners, by runner id, as the database has them."""
         now = self._clock()
         for runner_id, heartbeat in heartbeats.items():
@@ -105,7 +105,7 @@ class SilenceMonitor:
             return Silence(0.0, is_exact=False)
         return Silence(self._clock() - seen.at, seen.is_exact)
 
-    def overdue(self) -> dict[str, Heartbeat]:
+    def overdue(self) -> dict[str, HeartbeatId]:
         """Return the runners to evict now, each with the heartbeat that must still be its last."""
         now = self._clock()
         if self._has_gap(now):
@@ -136,7 +136,7 @@ class SilenceMonitor:
         first = min(self._silent_since(seen) for seen in self._seen.values())
         return first + self._limits.limit_if_replaced - now
 
-    def _note(self, runner_id: str, heartbeat: Heartbeat, now: float, *, is_exact: bool) -> None:
+    def _note(self, runner_id: str, heartbeat: HeartbeatId, now: float, *, is_exact: bool) -> None:
         seen = self._seen.get(runner_id)
         if seen is None:
             self._seen[runner_id] = _Seen(heartbeat, now, now, is_exact, self._limits.limit)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 Listener = Callable[[str], None]
 """Called with the id of a request that changed; must not block."""
 
-ANYTHING = ""
+RESYNC = ""
 """In place of a request: look for what changed."""
 
 
-class Changes:
+class ChangeBus:
     """Who wants to know of which request."""
 
     def __init__(self) -> None:
@@ -58,5 +58,5 @@ class Changes:
     def nothing_heard(self) -> None:
         """Changes of other processes may have been missed: every request may have changed."""
         for listener in self._of_all:
-            listener(ANYTHING)
+            listener(RESYNC)
         self.heard(list(self._of_one))

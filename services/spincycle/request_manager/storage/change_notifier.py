@@ -8,7 +8,7 @@ import secrets
 from spincycle.database.database import Database
 from spincycle.database.notifications import listen
 from spincycle.errors import DatabaseUnavailable
-from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.runtime.config import DatabaseConfig
 
 CHANNEL = "spincycle_requests"
@@ -24,14 +24,14 @@ _IDS_AT_ONCE = 300
 """A notification holds less than 8000 bytes, and an id has 20."""
 
 
-class Telling:
+class ChangeNotifier:
     """Notifications between request managers. What this process told itself it does not hear.
 
     Attributes:
         hears: whether what the others tell arrives here.
     """
 
-    def __init__(self, database: Database, changes: Changes) -> None:
+    def __init__(self, database: Database, changes: ChangeBus) -> None:
         self._database = database
         self._changes = changes
         self._name = secrets.token_hex(8)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from spincycle.database.database import Database
 from spincycle.request_manager.runners.claims import Claim
-from spincycle.request_manager.storage.model import Assigned
+from spincycle.request_manager.storage.model import Assignment
 from spincycle.request_manager.storage.store import assigned
 
 
@@ -25,7 +25,7 @@ class ClaimStore:
         rows = await self._database.fetch("unaccepted_requests")
         return [Claim(row["request_id"], row["epoch"], row["claimed_until"]) for row in rows]
 
-    async def take_over(self, claims: Sequence[Claim], lease: float) -> list[Assigned]:
+    async def take_over(self, claims: Sequence[Claim], lease: float) -> list[Assignment]:
         """Claim requests for `lease` seconds whose claims are still these."""
         rows = await self._database.fetch(
             "claim_unaccepted",

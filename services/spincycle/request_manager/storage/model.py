@@ -8,7 +8,7 @@ from datetime import datetime
 from spincycle.model.job_chain import Value
 from spincycle.model.request_arg import RequestArg
 from spincycle.model.state import State
-from spincycle.request_manager.runners.silence import Heartbeat
+from spincycle.request_manager.runners.silence import HeartbeatId
 
 FIRST_EPOCH = 1
 """Epoch of a request that was given to a runner for the first time."""
@@ -152,7 +152,7 @@ class RequestFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class PagePosition:
     """A place in the list of requests: after this one, or after so many of the first."""
 
     created_at: datetime
@@ -160,7 +160,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredState:
     """What somebody wants of a request: that it is STOPPED or SUSPENDED, and why."""
 
     request_id: str
@@ -170,7 +170,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class Assignment:
     """A request that was just given to a runner.
 
     Attributes:
@@ -247,7 +247,7 @@ class Runner:
     jobs: int
     draining: bool
     behind: float
-    heartbeat: Heartbeat
+    heartbeat: HeartbeatId
     requests: int
     features: frozenset[str] = frozenset()
     job_types: frozenset[str] = frozenset()
@@ -262,7 +262,7 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueuedRequests:
     """What waits for a runner, but for what waits for the limit of its type.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from spincycle.errors import InvalidPageToken
-from spincycle.request_manager.storage.model import Position, Request
+from spincycle.request_manager.storage.model import PagePosition, Request
 from spincycle.rpc.page_token import decode_page_token, encode_page_token
 from spincycle.v1 import request_pb2
 
@@ -18,7 +18,7 @@ def token_after(last: Request, which: request_pb2.RequestFilter) -> str:
     return encode_page_token(_listed(which), [microseconds, last.request_id])
 
 
-def position_of(token: str, which: request_pb2.RequestFilter) -> Position | None:
+def position_of(token: str, which: request_pb2.RequestFilter) -> PagePosition | None:
     """Where the page of a token begins; None for the empty token of the first page.
 
     Raises:
@@ -31,7 +31,7 @@ def position_of(token: str, which: request_pb2.RequestFilter) -> Position | None
         created_at = _EPOCH + timedelta(microseconds=int(microseconds))
     except OverflowError:
         raise InvalidPageToken
-    return Position(created_at, str(request_id))
+    return PagePosition(created_at, str(request_id))
 
 
 def _listed(which: request_pb2.RequestFilter) -> list[str]:

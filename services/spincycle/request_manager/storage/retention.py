@@ -11,7 +11,7 @@ from spincycle.model.state import State
 ENDS = (State.COMPLETE, State.FAIL, State.STOPPED)
 
 
-class Retention:
+class RequestRetention:
     """What is kept of requests, and until when.
 
     Every method raises DatabaseUnavailable while the database is away.

@@ -12,7 +12,7 @@ import asyncpg
 from spincycle.database.database import Database
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
-from spincycle.request_manager.runners.silence import Heartbeat, LiveRunner
+from spincycle.request_manager.runners.silence import HeartbeatId, LiveRunner
 from spincycle.request_manager.storage.model import ChainHolder, Runner
 
 
@@ -30,7 +30,7 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class SignOfLife:
+class Heartbeat:
     """What a runner says with each beat.
 
     Attributes:
@@ -53,12 +53,12 @@ class Stored:
         at: the database's time.
     """
 
-    heartbeat: Heartbeat
+    heartbeat: HeartbeatId
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class StopSignals:
     """Requests of one runner that somebody wants stopped or suspended.
 
     Attributes:
@@ -73,7 +73,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class StoredLook:
     """What a look at the runners found.
 
     Attributes:
@@ -113,7 +113,7 @@ class RunnerStore:
         )
         return Stored(heartbeat, row["stored_at"]) if row else None
 
-    async def beat(self, sign: SignOfLife) -> Wishes | None:
+    async def beat(self, sign: Heartbeat) -> StopSignals | None:
         """Note a sign of life; None if the runner is not known or was given up."""
         heartbeat = self._next_heartbeat()
         row = await self._database.fetch_one(
@@ -132,13 +132,13 @@ class RunnerStore:
         # A bigint has a sign, the digest of the contract has none.
         digest = row["chains_digest"] % 2**64
         stored = Stored(heartbeat, row["stored_at"])
-        return Wishes(tuple(row["stop"]), tuple(row["suspend"]), digest, stored)
+        return StopSignals(tuple(row["stop"]), tuple(row["suspend"]), digest, stored)
 
     async def live(self) -> Sequence[Runner]:
         """Runners that are not gone."""
         return [_runner(row) for row in await self._database.fetch("live_runners")]
 
-    async def give_up(self, overdue: Mapping[str, Heartbeat]) -> Look:
+    async def give_up(self, overdue: Mapping[str, HeartbeatId]) -> StoredLook:
         """Give up runners whose last heartbeats are still these, and look at all that live."""
         rows = await self._database.fetch(
             "give_up_runners",
@@ -146,7 +146,7 @@ class RunnerStore:
             observers=[heartbeat.observer for heartbeat in overdue.values()],
             heartbeats=[heartbeat.number for heartbeat in overdue.values()],
         )
-        return Look(
+        return StoredLook(
             given_up=[row["runner_id"] for row in rows if row["given_up"]],
             live=[
                 LiveRunner(row["runner_id"], row["address"], row["registration"], _heartbeat(row))
@@ -184,12 +184,12 @@ class RunnerStore:
         )
         return [row["request_id"] for row in rows]
 
-    def _next_heartbeat(self) -> Heartbeat:
-        return Heartbeat(self._observer, next(self._numbers))
+    def _next_heartbeat(self) -> HeartbeatId:
+        return HeartbeatId(self._observer, next(self._numbers))
 
 
-def _heartbeat(row: asyncpg.Record) -> Heartbeat:
-    return Heartbeat(row["observer"], row["heartbeat"])
+def _heartbeat(row: asyncpg.Record) -> HeartbeatId:
+    return HeartbeatId(row["observer"], row["heartbeat"])
 
 
 def _runner(row: asyncpg.Record) -> Runner:

@@ -15,20 +15,20 @@ from spincycle.database.database import Database
 from spincycle.model.request_arg import RequestArg
 from spincycle.model.state import State
 from spincycle.request_manager.storage.model import (
-    Assigned,
+    Assignment,
+    DesiredState,
     Finished,
     NewRequest,
     Orphan,
-    Position,
+    PagePosition,
     Progressed,
-    Queue,
+    QueuedRequests,
     Request,
     RequestFilter,
     Requirements,
     Rerun,
     Suspended,
     Waiting,
-    Wish,
 )
 from spincycle.request_manager.storage.portions import PORTION_BYTES, in_portions
 from spincycle.request_manager.storage.request_row import request_of
@@ -146,7 +146,7 @@ class RequestStore:
         which: RequestFilter,
         limit: int,
         offset: int = 0,
-        after: Position | None = None,
+        after: PagePosition | None = None,
         *,
         with_args: bool = True,
     ) -> list[Request]:
@@ -171,7 +171,7 @@ class RequestStore:
         )
         return [request_of(row) for row in rows]
 
-    async def ask_for(self, wishes: Sequence[Wish]) -> set[str]:
+    async def ask_for(self, wishes: Sequence[DesiredState]) -> set[str]:
         """Keep wishes, at most one a request; answer the ids of those that have not ended."""
         rows = await self._database.fetch(
             "ask_for",
@@ -208,7 +208,7 @@ class RequestStore:
             for row in rows
         }
 
-    async def assign(self, runner_by_request: dict[str, str], lease: float) -> list[Assigned]:
+    async def assign(self, runner_by_request: dict[str, str], lease: float) -> list[Assignment]:
         """Give requests to runners under new epochs; the caller has `lease` seconds to send them.
 
         Those that no longer wait are left out, and those whose type has a limit.
@@ -219,7 +219,7 @@ class RequestStore:
 
     async def assign_limited(
         self, runner_by_request: dict[str, str], lease: float
-    ) -> list[Assigned]:
+    ) -> list[Assignment]:
         """Give requests whose type has a limit to runners, as far as it leaves room."""
         given_at, pairs = time.monotonic(), _pairs(runner_by_request)
         async with self._database.transaction() as session:
@@ -227,17 +227,17 @@ class RequestStore:
             rows = await session.fetch("assign_limited_requests", **pairs, lease=_seconds(lease))
         return [assigned(row, given_at) for row in rows]
 
-    async def unassign(self, assigned: Sequence[Assigned]) -> dict[str, State]:
+    async def unassign(self, assigned: Sequence[Assignment]) -> dict[str, State]:
         """Take requests back from runners that refused them; answer their states by id."""
         rows = await self._database.fetch("unassign_requests", **_identities(assigned))
         return self._moved(rows)
 
-    async def accept(self, assigned: Sequence[Assigned]) -> dict[str, State | None]:
+    async def accept(self, assigned: Sequence[Assignment]) -> dict[str, State | None]:
         """Note that runners took requests; answer, by id, what somebody wishes of each."""
         rows = await self._database.fetch("accept_requests", **_identities(assigned))
         return {row["request_id"]: State(row["wish"]) if row["wish"] else None for row in rows}
 
-    async def fail(self, reasons: dict[Assigned, str]) -> set[str]:
+    async def fail(self, reasons: dict[Assignment, str]) -> set[str]:
         """End requests that no runner can run, each with its reason."""
         short = [shortened(reason, REASON_BYTES) for reason in reasons.values()]
         rows = await self._database.fetch(
@@ -262,7 +262,7 @@ class RequestStore:
             last = rows[-1]["request_id"]
             left = [request_id for request_id in left if request_id > last]
 
-    async def hold_assignments(self, assigned: Sequence[Assigned], lease: float) -> None:
+    async def hold_assignments(self, assigned: Sequence[Assignment], lease: float) -> None:
         """Give whoever sends requests to their runner `lease` seconds from now."""
         await self._database.execute(
             "hold_assignments", **_identities(assigned), lease=_seconds(lease)
@@ -328,7 +328,7 @@ class RequestStore:
         rows = await self._database.fetch("claim_orphans", lease=_seconds(lease), batch=batch)
         return [_orphan(row) for row in rows]
 
-    async def claim_unanswered(self, assigned: Sequence[Assigned], lease: float) -> list[Orphan]:
+    async def claim_unanswered(self, assigned: Sequence[Assignment], lease: float) -> list[Orphan]:
         """Claim requests whose runner did not say whether it took them, for `lease` seconds."""
         rows = await self._database.fetch(
             "claim_unanswered", **_identities(assigned), lease=_seconds(lease)
@@ -345,10 +345,10 @@ class RequestStore:
         """Let claims end `lease` seconds from now."""
         await self._database.execute("hold_claims", **_identities(orphans), lease=_seconds(lease))
 
-    async def queue(self) -> Queue:
+    async def queue(self) -> QueuedRequests:
         """What waits for a runner."""
         row = await self._database.fetch_one("queue")
-        return Queue(**dict(row)) if row else Queue(0, 0, 0.0)
+        return QueuedRequests(**dict(row)) if row else QueuedRequests(0, 0, 0.0)
 
     def _moved(self, rows: Sequence[asyncpg.Record]) -> dict[str, State]:
         """Where requests are now, by id; those that ended are counted."""
@@ -362,7 +362,7 @@ def _seconds(seconds: float) -> timedelta:
 
 
 def _identities(
-    of: Sequence[Assigned]
+    of: Sequence[Assignment]
     | Sequence[Orphan]
     | Sequence[Finished]
     | Sequence[Progressed]
@@ -385,9 +385,9 @@ def _orphan(row: asyncpg.Record) -> Orphan:
     return Orphan(row["request_id"], row["epoch"], row["runner_id"] or "", row["losses_since"])
 
 
-def assigned(row: asyncpg.Record, given_at: float = float("-inf")) -> Assigned:
+def assigned(row: asyncpg.Record, given_at: float = float("-inf")) -> Assignment:
     """A request that a row says is assigned; by this process if `given_at` is given."""
-    return Assigned(row["request_id"], row["runner_id"], row["epoch"], row["resumed"], given_at)
+    return Assignment(row["request_id"], row["runner_id"], row["epoch"], row["resumed"], given_at)
 
 
 def _json(value: object) -> str:

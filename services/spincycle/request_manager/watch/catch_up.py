@@ -10,13 +10,13 @@ from itertools import count
 
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.store import RequestStore
-from spincycle.request_manager.watch.catch_up_round import Round
+from spincycle.request_manager.watch.catch_up_round import ReplayRound
 from spincycle.request_manager.watch.cursor import Cursor, before
 from spincycle.request_manager.watch.hub import Hub
-from spincycle.request_manager.watch.missed import Changed, Missed, RunnerSteps, Step
-from spincycle.request_manager.watch.runner_feeds import Feeds
+from spincycle.request_manager.watch.missed import ChangedRequest, MissedRequest, RunnerSteps, Step
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
-from spincycle.request_manager.watch.subscriber_queue import Watcher
+from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.runtime import deadline
 
 MAX_CHANGED = 10_000
@@ -33,7 +33,7 @@ TURN = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stores:
+class ReplayStores:
     """Where requests and their changes are read."""
 
     requests: RequestStore
@@ -44,22 +44,24 @@ class Stores:
 class _Member:
     """A watcher that catches up, and its round once that has begun."""
 
-    watcher: Watcher
+    watcher: SubscriberQueue
     after: Cursor
     with_args: bool
-    round: asyncio.Future[Round] = field(
+    round: asyncio.Future[ReplayRound] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
 
-class CatchingUp:
+class CursorReplay:
     """Finds what was missed: what runners still know step by step, and the rest as snapshots.
 
     A runner that lives and no longer knows all of it makes the cursor too old. Watchers that come
     while a round begins share the next one: its reads are made once for all of them.
     """
 
-    def __init__(self, hub: Hub, stores: Stores, feeds: Feeds, snapshots: SharedSnapshots) -> None:
+    def __init__(
+        self, hub: Hub, stores: ReplayStores, feeds: RunnerFeeds, snapshots: SharedSnapshots
+    ) -> None:
         self._hub = hub
         self._stores = stores
         self._feeds = feeds
@@ -67,14 +69,14 @@ class CatchingUp:
         self._numbers = count(1)
         self._waiting: list[_Member] = []
         self._beginning: list[_Member] = []
-        self._begin_task: asyncio.Task[Round] | None = None
-        self._rounds: dict[Round, set[_Member]] = {}
+        self._begin_task: asyncio.Task[ReplayRound] | None = None
+        self._rounds: dict[ReplayRound, set[_Member]] = {}
         self._keeper: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def round(
-        self, watcher: Watcher, after: Cursor, *, with_args: bool
-    ) -> AsyncIterator[Round]:
+        self, watcher: SubscriberQueue, after: Cursor, *, with_args: bool
+    ) -> AsyncIterator[ReplayRound]:
         """A round in which a watcher catches up; what waited for it before is dropped.
 
         `with_args`: `Request.given_args` are needed of what is told.
@@ -105,7 +107,7 @@ class CatchingUp:
             if not members:
                 self._end(one)
 
-    def _end(self, one: Round) -> None:
+    def _end(self, one: ReplayRound) -> None:
         del self._rounds[one]
         one.over.set()
 
@@ -154,7 +156,7 @@ class CatchingUp:
             for member in members:
                 member.round.set_result(task.result())
 
-    async def _begin(self, members: Sequence[_Member]) -> Round:
+    async def _begin(self, members: Sequence[_Member]) -> ReplayRound:
         orders = {
             runner_id: max(member.after.orders.get(runner_id, 0) for member in members)
             for runner_id in self._feeds.known
@@ -164,8 +166,8 @@ class CatchingUp:
         # Read before the changes: what is not among these is as it was at the cursor.
         rows = await self._stores.requests.get(list(steps)) if steps else {}
         changed = await self._changed(members)
-        missed = Missed(until, live, runners, steps, rows, changed)
-        return Round(next(self._numbers), missed, self._snapshots)
+        missed = MissedRequest(until, live, runners, steps, rows, changed)
+        return ReplayRound(next(self._numbers), missed, self._snapshots)
 
     async def _steps(
         self, members: Sequence[_Member], until: Cursor
@@ -193,12 +195,12 @@ class CatchingUp:
                 break
         return runners, steps
 
-    async def _changed(self, members: Sequence[_Member]) -> dict[str, Changed | None]:
+    async def _changed(self, members: Sequence[_Member]) -> dict[str, ChangedRequest | None]:
         """Requests that changed after each cursor: in one read, unless there are too many."""
         with_args = any(member.with_args for member in members)
         cursors = {member.after.seen: member.after.snapshot for member in members}
         oldest_first = sorted(cursors, key=lambda seen: cursors[seen].first)
-        changed: dict[str, Changed | None] = {}
+        changed: dict[str, ChangedRequest | None] = {}
         for place, seen in enumerate(oldest_first):
             since = before(cursors[seen].first)
             found = await self._read_changed(since, with_args)
@@ -208,11 +210,11 @@ class CatchingUp:
             changed[seen] = await self._read_changed(seen, with_args)
         return changed
 
-    async def _read_changed(self, seen: str, with_args: bool) -> Changed | None:
+    async def _read_changed(self, seen: str, with_args: bool) -> ChangedRequest | None:
         rows = await self._stores.changes.changed(seen, MAX_CHANGED + 1, with_args=with_args)
         if len(rows) > MAX_CHANGED:
             return None
-        changed = Changed(rows)
+        changed = ChangedRequest(rows)
         for one in self._rounds:
             one.share(changed)
         return changed

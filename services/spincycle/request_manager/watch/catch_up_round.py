@@ -10,8 +10,8 @@ from itertools import count, islice
 
 from spincycle.model.state import FINAL
 from spincycle.request_manager.watch.cursor import Cursor
-from spincycle.request_manager.watch.events import Change, cursor_alone
-from spincycle.request_manager.watch.missed import Changed, Gap, Missed, Plan
+from spincycle.request_manager.watch.events import EncodedEvent, cursor_alone
+from spincycle.request_manager.watch.missed import ChangedRequest, Gap, MissedRequest, ReplayPlan
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots, Wanted
 
 PORTIONS_KEPT = 16
@@ -23,7 +23,7 @@ class RoundExpired(Exception):
 
 
 @dataclass(slots=True)
-class Portion:
+class ReplayPart:
     """Some of what a watcher missed.
 
     Attributes:
@@ -32,10 +32,10 @@ class Portion:
         open: changes of the other ones.
     """
 
-    changes: Sequence[Change]
+    changes: Sequence[EncodedEvent]
     at: Cursor | None
     ended: frozenset[str] = frozenset()
-    open: Sequence[Change] = field(init=False)
+    open: Sequence[EncodedEvent] = field(init=False)
     _encoded: dict[tuple[bool, bool], bytes] = field(init=False, default_factory=dict)
     _sizes: dict[bool, int] = field(init=False, default_factory=dict)
 
@@ -71,9 +71,9 @@ class _Shared:
 
     __slots__ = ("failure", "making", "plan", "portion")
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ReplayPlan) -> None:
         self.plan = plan
-        self.portion: Portion | None = None
+        self.portion: ReplayPart | None = None
         self.failure: Exception | None = None
         self.making = asyncio.Lock()
 
@@ -89,7 +89,7 @@ class _Course:
         self.planned = 0
 
 
-class Round:
+class ReplayRound:
     """Tells each of some watchers what it missed, in portions that the watcher asks for.
 
     A watcher holds its place in what all of them share, and the portion that it sends. Watchers
@@ -101,7 +101,7 @@ class Round:
         over: set when no watcher needs it any longer.
     """
 
-    def __init__(self, number: int, missed: Missed, snapshots: SharedSnapshots) -> None:
+    def __init__(self, number: int, missed: MissedRequest, snapshots: SharedSnapshots) -> None:
         self._number = number
         self.size = missed.size
         self._missed = missed
@@ -112,7 +112,7 @@ class Round:
         self.began = asyncio.get_running_loop().time()
         self.over = asyncio.Event()
 
-    def share(self, changed: Changed) -> None:
+    def share(self, changed: ChangedRequest) -> None:
         """Let a later read hold the rows of this round where they are equal."""
         for one in {id(one): one for one in self._missed.changed.values() if one}.values():
             changed.share(one)
@@ -126,7 +126,7 @@ class Round:
 
     async def missed(
         self, after: Cursor, over: Set[str] = frozenset()
-    ) -> AsyncGenerator[Portion, None]:
+    ) -> AsyncGenerator[ReplayPart, None]:
         """All that was told after a cursor, request by request, with rising revisions.
 
         `over`: requests that had ended and whose ends the watcher has been told since.
@@ -172,7 +172,7 @@ class Round:
                 self._portions.popitem(last=False)
         return self._portions.get((key, index))
 
-    async def _portion(self, shared: _Shared) -> Portion:
+    async def _portion(self, shared: _Shared) -> ReplayPart:
         if shared.portion is None:
             async with shared.making:
                 if shared.failure is not None:
@@ -185,20 +185,20 @@ class Round:
                         raise
         return shared.portion
 
-    async def _make(self, plan: Plan) -> Portion:
+    async def _make(self, plan: ReplayPlan) -> ReplayPart:
         wanted = [part for one in plan.tellings for part in one.parts if isinstance(part, Wanted)]
         read = iter(await self._snapshots.get(wanted) if wanted else ())
-        changes: list[Change] = []
+        changes: list[EncodedEvent] = []
         for one in plan.tellings:
             parts = [next(read) if isinstance(part, Wanted) else part for part in one.parts]
             changes += _rising(parts, one.told)
         ended = frozenset(one.row.request_id for one in plan.tellings if one.row.state in FINAL)
-        return Portion(changes, plan.at, ended)
+        return ReplayPart(changes, plan.at, ended)
 
 
-def _rising(changes: Sequence[Change], told: int) -> list[Change]:
+def _rising(changes: Sequence[EncodedEvent], told: int) -> list[EncodedEvent]:
     """Changes in order, but for those up to a revision."""
-    rising: list[Change] = []
+    rising: list[EncodedEvent] = []
     for change in sorted(changes, key=lambda change: change.revision):
         if change.revision > told:
             rising.append(change)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from spincycle.errors import DatabaseUnavailable
-from spincycle.request_manager.storage.change_bus import ANYTHING, Changes
+from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
 
@@ -23,7 +23,7 @@ Learn = Callable[[Sequence[Request], bool], Awaitable[None]]
 """Called with rows that changed, before they are told, and whether anything else may have."""
 
 
-class Looking:
+class ChangePoller:
     """Reads changes in the order of their commits, and puts them up for telling.
 
     Attributes:
@@ -33,7 +33,7 @@ class Looking:
     def __init__(
         self,
         store: ChangeStore,
-        changes: Changes,
+        changes: ChangeBus,
         is_watched: Callable[[str], bool],
         learn: Learn,
     ) -> None:
@@ -97,7 +97,7 @@ class Looking:
             await asyncio.sleep(LOOK_INTERVAL)
 
     def _heard(self, request_id: str) -> None:
-        anything = request_id == ANYTHING
+        anything = request_id == RESYNC
         self._anything |= anything
         self._unheeded += 1
         if anything or self._unheeded >= MAX_UNSEEN or self._is_watched(request_id):

@@ -24,7 +24,7 @@ _UINT64 = 2**64
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class CursorSnapshot:
     """Which transactions are visible, as `pg_visible_in_snapshot` decides.
 
     Attributes:
@@ -63,11 +63,11 @@ class Cursor:
         return f"a{self.seen}{''.join(orders)}"
 
     @property
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> CursorSnapshot:
         """What `seen` shows."""
         first, last, running = self.seen.split(":")
         between = frozenset(int(part) for part in running.split(",") if part)
-        return Snapshot(int(first), int(last), between)
+        return CursorSnapshot(int(first), int(last), between)
 
 
 def before(transaction: int) -> str:

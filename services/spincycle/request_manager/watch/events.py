@@ -29,7 +29,7 @@ _CURSOR_TAG = b"\x1a"
 """Fields WatchResponse.events, WatchResponse.cursor and RequestEvent.cursor on the wire."""
 
 
-class Change:
+class EncodedEvent:
     """One event, as it goes to many.
 
     Attributes:
@@ -139,26 +139,26 @@ def request_change(
     revision: int,
     finished_jobs: int = 0,
     failure: SpinCycleError | None = None,
-) -> Change:
+) -> EncodedEvent:
     """Return the event of a new state, or of what could not be read of a request."""
     event = _event(request.request_id, revision)
     event.occurred_at.GetCurrentTime()
     _fill_request(event.request, request, revision, failure)
     event.request.finished_jobs = max(finished_jobs, event.request.finished_jobs)
-    return Change(request, before, event, event)
+    return EncodedEvent(request, before, event, event)
 
 
 def snapshot_change(
     request: Request, before: State | None, snapshot: request_event_pb2.RequestSnapshot
-) -> Change:
+) -> EncodedEvent:
     """A request as a whole; its revision is that of the snapshot."""
     event = _event(request.request_id, snapshot.request.revision)
     event.occurred_at.GetCurrentTime()
     event.snapshot.CopyFrom(snapshot)
-    return Change(request, before, event, event)
+    return EncodedEvent(request, before, event, event)
 
 
-def job_change(request: Request, told: job_event_pb2.JobEvent, *, counted: bool) -> Change:
+def job_change(request: Request, told: job_event_pb2.JobEvent, *, counted: bool) -> EncodedEvent:
     """A job has changed; `counted` if the counts of the request moved with it."""
     event = request_event_pb2.RequestEvent(
         request_id=request.request_id,
@@ -175,10 +175,10 @@ def job_change(request: Request, told: job_event_pb2.JobEvent, *, counted: bool)
         _fill_request(brief.request, request, event.revision)
         brief.request.finished_jobs = told.finished_jobs
         brief.request.rolled_back_jobs = told.rolled_back_jobs
-    return Change(request, request.state, event, brief)
+    return EncodedEvent(request, request.state, event, brief)
 
 
-def runner_changes(request: Request, told: job_event_pb2.JobEvent) -> Iterator[Change]:
+def runner_changes(request: Request, told: job_event_pb2.JobEvent) -> Iterator[EncodedEvent]:
     """What a runner told of a request that it runs, as an event; none if its chain has left."""
     if told.moment == job_event_pb2.CHAIN_MOMENT_BEGUN:
         at = revision_of(told.epoch, told.sequence_number)
@@ -187,12 +187,12 @@ def runner_changes(request: Request, told: job_event_pb2.JobEvent) -> Iterator[C
         yield job_change(request, told, counted=True)
 
 
-def entry_change(request: Request, entry: job_log_pb2.JobLog) -> Change:
+def entry_change(request: Request, entry: job_log_pb2.JobLog) -> EncodedEvent:
     """A try has ended, as the journal says of it."""
     event = _event(request.request_id, entry_revision(entry))
     event.occurred_at.CopyFrom(entry.finished_at)
     event.job.CopyFrom(entry_status(entry))
-    return Change(request, request.state, event, None)
+    return EncodedEvent(request, request.state, event, None)
 
 
 def entry_revision(entry: job_log_pb2.JobLog) -> int:

@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from spincycle.batching.single_flight import SharedReads
+from spincycle.batching.single_flight import SingleFlight
 from spincycle.errors import ShuttingDown
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.state import FINAL
-from spincycle.request_manager.storage.change_bus import Changes
+from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.watch.change_poller import Looking
+from spincycle.request_manager.watch.change_poller import ChangePoller
 from spincycle.request_manager.watch.cursor import Cursor
-from spincycle.request_manager.watch.runner_feeds import Feeds
-from spincycle.request_manager.watch.sequencer import Teller
-from spincycle.request_manager.watch.snapshots import Views
-from spincycle.request_manager.watch.subscriber_queue import Mark, Watcher
-from spincycle.request_manager.watch.tracked_request import Tracked, unseen
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
+from spincycle.request_manager.watch.sequencer import EventSequencer
+from spincycle.request_manager.watch.snapshots import RequestSnapshots
+from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
+from spincycle.request_manager.watch.tracked_request import TrackedRequest, unseen
 from spincycle.runtime.process import keep_up
 
 LAST_WORDS = 1.0
@@ -36,12 +36,14 @@ PATIENCE = 3.0
 class Hub:
     """Knows who watches what, and lets a teller know what changed; only while somebody watches."""
 
-    def __init__(self, store: ChangeStore, feeds: Feeds, changes: Changes, views: Views) -> None:
+    def __init__(
+        self, store: ChangeStore, feeds: RunnerFeeds, changes: ChangeBus, views: RequestSnapshots
+    ) -> None:
         self._store = store
         self._feeds = feeds
         self._changes = changes
         self._views = views
-        self._orders = SharedReads[None, dict[str, int]](lambda _: self._feeds.orders())
+        self._orders = SingleFlight[None, dict[str, int]](lambda _: self._feeds.orders())
         self._starting = asyncio.Lock()
         self._tracking = asyncio.Lock()
         self._watching = 0
@@ -50,8 +52,8 @@ class Hub:
         self._reset()
 
     def _reset(self) -> None:
-        self._teller = Teller(self._feeds, self._views)
-        self._looking = Looking(self._store, self._changes, self._is_watched, self._learn)
+        self._teller = EventSequencer(self._feeds, self._views)
+        self._looking = ChangePoller(self._store, self._changes, self._is_watched, self._learn)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -73,17 +75,17 @@ class Hub:
 
     # Who watches
 
-    def track(self, watcher: Watcher, row: Request) -> None:
+    def track(self, watcher: SubscriberQueue, row: Request) -> None:
         """Let a watcher have all that is told of a request from now on."""
         of_all, all_tracked = self._teller.of_all, self._teller.tracked
         tracked = all_tracked.get(row.request_id)
         if tracked is None:
             # Who watches all has not been told of it yet, or it would be tracked.
             as_told = unseen(row) if of_all else row
-            tracked = all_tracked[row.request_id] = Tracked(as_told, runner_id=row.runner_id)
+            tracked = all_tracked[row.request_id] = TrackedRequest(as_told, runner_id=row.runner_id)
         tracked.watchers.add(watcher)
 
-    def forget(self, watcher: Watcher, request_ids: Iterable[str]) -> None:
+    def forget(self, watcher: SubscriberQueue, request_ids: Iterable[str]) -> None:
         """Take back `track`."""
         for request_id in request_ids:
             tracked = self._teller.tracked.get(request_id)
@@ -112,7 +114,7 @@ class Hub:
         if any(row.runner_id and not self._feeds.knows(row.runner_id) for row in rows):
             await self._feeds.refresh(self, anew=True)
 
-    async def track_all(self, watcher: Watcher) -> None:
+    async def track_all(self, watcher: SubscriberQueue) -> None:
         """Let a watcher have all that is told of any request from now on."""
         if not self._teller.of_all:
             # What changed before may not have been looked at, as nobody watched it.
@@ -127,7 +129,7 @@ class Hub:
                 rows = await self._views.live()
                 await self.listen_to(rows)
                 for row in rows:
-                    new = Tracked(row, runner_id=row.runner_id)
+                    new = TrackedRequest(row, runner_id=row.runner_id)
                     teller.tracked.setdefault(row.request_id, new).for_all = True
                 for start in range(0, len(rows), VIEWED_AT_ONCE):
                     for view in await self._views.now_all(rows[start : start + VIEWED_AT_ONCE], {}):
@@ -136,7 +138,7 @@ class Hub:
                             self._has_ended(view.row.request_id)
             self._looking.soon()
 
-    def forget_all(self, watcher: Watcher) -> None:
+    def forget_all(self, watcher: SubscriberQueue) -> None:
         """Take back `track_all`."""
         self._teller.of_all.discard(watcher)
         if not self._teller.of_all:
@@ -149,7 +151,7 @@ class Hub:
             await self._teller.know(row, told)
 
     async def begin_after(
-        self, watchers: Iterable[Watcher], orders: Mapping[str, int]
+        self, watchers: Iterable[SubscriberQueue], orders: Mapping[str, int]
     ) -> tuple[Cursor, dict[str, Request]]:
         """Drop what waits for watchers; answers where that ends, and live requests as told there.
 
@@ -162,10 +164,10 @@ class Hub:
             tracked = self._teller.tracked.items()
             return self._teller.cursor, {id_: one.row for id_, one in tracked if one.told}
 
-    async def mark(self, watcher: Watcher) -> Mark:
+    async def mark(self, watcher: SubscriberQueue) -> Checkpoint:
         """Put a mark into a watcher's queue, after all that happened before the call."""
         async with self._after({}):
-            mark = Mark(self._teller.cursor.text)
+            mark = Checkpoint(self._teller.cursor.text)
             watcher.mark(mark)
             return mark
 
@@ -226,7 +228,9 @@ class Hub:
                 tracked.runner_id = row.runner_id or tracked.runner_id
         args = await self._store.args([row.request_id for row in new]) if new else {}
         for row in new:
-            known = Tracked(unseen(row), runner_id=row.runner_id, args=args.get(row.request_id))
+            known = TrackedRequest(
+                unseen(row), runner_id=row.runner_id, args=args.get(row.request_id)
+            )
             all_tracked.setdefault(row.request_id, known).for_all = True
 
     async def _tell_rows(self) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from spincycle.batching.single_flight import SharedReads
+from spincycle.batching.single_flight import SingleFlight
 from spincycle.model.state import LIVE
-from spincycle.request_manager.storage.model import Position, Request, RequestFilter
+from spincycle.request_manager.storage.model import PagePosition, Request, RequestFilter
 from spincycle.request_manager.storage.store import RequestStore
 
 LISTED_AT_ONCE = 1000
@@ -19,7 +19,7 @@ PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class FirstRead:
     """The requests that had not ended when some watchers began together, newest first.
 
     Attributes:
@@ -45,10 +45,10 @@ class LiveRequests:
     def __init__(self, store: RequestStore) -> None:
         self._store = store
         self._numbers = count(1)
-        self._beginnings = SharedReads[None, Beginning](self._list)
-        self._pages = SharedReads[tuple[str, ...], list[Request]](self._read)
+        self._beginnings = SingleFlight[None, FirstRead](self._list)
+        self._pages = SingleFlight[tuple[str, ...], list[Request]](self._read)
 
-    async def begin(self) -> Beginning:
+    async def begin(self) -> FirstRead:
         """Return the requests that have not ended when this is called, or that came since."""
         return await self._beginnings.get(None)
 
@@ -56,17 +56,17 @@ class LiveRequests:
         """Return the requests of a page as they are now."""
         return await self._pages.get(page)
 
-    async def _list(self, _: None) -> Beginning:
+    async def _list(self, _: None) -> FirstRead:
         number = next(self._numbers)
         which = RequestFilter(states=tuple(sorted(LIVE)))
         ids: list[str] = []
-        after: Position | None = None
+        after: PagePosition | None = None
         while True:
             rows = await self._store.find(which, LISTED_AT_ONCE, after=after, with_args=False)
             ids += [row.request_id for row in rows]
             if len(rows) < LISTED_AT_ONCE:
-                return Beginning(number, tuple(ids))
-            after = Position(rows[-1].created_at, rows[-1].request_id)
+                return FirstRead(number, tuple(ids))
+            after = PagePosition(rows[-1].created_at, rows[-1].request_id)
 
     async def _read(self, page: tuple[str, ...]) -> list[Request]:
         found = await self._store.get(page)

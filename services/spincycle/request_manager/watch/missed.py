@@ -12,7 +12,7 @@ from spincycle.model.revision import BEGUN_STEP, revision_of
 from spincycle.model.state import FINAL, State
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.cursor import Cursor, before
-from spincycle.request_manager.watch.events import Change, job_change
+from spincycle.request_manager.watch.events import EncodedEvent, job_change
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots, Wanted
 from spincycle.request_manager.watch.tracked_request import begun, row_revision
 
@@ -49,7 +49,7 @@ Step = tuple[str, job_event_pb2.JobEvent]
 
 
 @dataclass(slots=True)
-class Changed:
+class ChangedRequest:
     """Requests whose state changed, each with the transaction that changed it, in that order."""
 
     rows: list[tuple[int, Request]]
@@ -59,7 +59,7 @@ class Changed:
         """Index the rows."""
         self.by_id = {one[1].request_id: one for one in self.rows}
 
-    def share(self, other: Changed) -> None:
+    def share(self, other: ChangedRequest) -> None:
         """Hold the rows of another read in place of equal ones."""
         for place, one in enumerate(self.rows):
             known = other.by_id.get(one[1].request_id)
@@ -68,7 +68,7 @@ class Changed:
 
 
 @dataclass(slots=True)
-class Missed:
+class MissedRequest:
     """All that the watchers of a round may have missed.
 
     Attributes:
@@ -86,7 +86,7 @@ class Missed:
     runners: dict[str, RunnerSteps]
     steps: dict[str, list[Step]]
     rows: dict[str, Request]
-    changed: dict[str, Changed | None]
+    changed: dict[str, ChangedRequest | None]
 
     @property
     def size(self) -> int:
@@ -106,7 +106,7 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class ReplayItem:
     """What is told of one request.
 
     Attributes:
@@ -118,7 +118,7 @@ class Telling:
     """
 
     row: Request
-    parts: Sequence[Change | Wanted]
+    parts: Sequence[EncodedEvent | Wanted]
     told: int = 0
     transaction: int = 0
     repeats: bool = False
@@ -130,7 +130,7 @@ class Telling:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     """What is told in one portion.
 
     Attributes:
@@ -138,7 +138,7 @@ class Plan:
         is_last: nothing is missing after it.
     """
 
-    tellings: Sequence[Telling]
+    tellings: Sequence[ReplayItem]
     at: Cursor | None
     is_last: bool = False
 
@@ -152,7 +152,7 @@ class Gap:
     """
 
     def __init__(
-        self, missed: Missed, after: Cursor, number: int, snapshots: SharedSnapshots
+        self, missed: MissedRequest, after: Cursor, number: int, snapshots: SharedSnapshots
     ) -> None:
         changed = missed.changed.get(after.seen)
         if after.snapshot.last > missed.until.snapshot.last or changed is None:
@@ -166,13 +166,13 @@ class Gap:
         self._covered = self._covered_runners()
         self.has_lost = any(map(self._is_lost, missed.live.values()))
 
-    def plans(self, over: Container[str] = ()) -> Iterator[Plan]:
+    def plans(self, over: Container[str] = ()) -> Iterator[ReplayPlan]:
         """Yield portions in order, at least one; `over` are requests that are left out."""
         until = self._missed.until
         first_running = until.snapshot.first
         tellings = (one for one in self._tellings() if one.row.request_id not in over)
         following = next(tellings, None)
-        portion: list[Telling] = []
+        portion: list[ReplayItem] = []
         repeats = False
         while following is not None:
             portion = []
@@ -189,11 +189,11 @@ class Gap:
                 if 0 < done < limit and not repeats:
                     at = Cursor(before(done + 1), self.after.orders)
             if following is not None:
-                yield Plan(portion, at)
+                yield ReplayPlan(portion, at)
         # Unless some of it may be beyond `until`.
-        yield Plan(portion, None if self.has_lost else until, is_last=True)
+        yield ReplayPlan(portion, None if self.has_lost else until, is_last=True)
 
-    def _tellings(self) -> Iterator[Telling]:
+    def _tellings(self) -> Iterator[ReplayItem]:
         """What is told of each request; first of those whose state changed, in that order."""
         live, shown = self._missed.live, self._missed.until.snapshot
         for transaction, row in self._changed.rows:
@@ -207,24 +207,24 @@ class Gap:
                 # A runner that is given up tells on under the epoch that it was told of with.
                 epoch = live.get(request_id, row).epoch
                 told = row_revision(row) or revision_of(epoch, BEGUN_STEP)
-                yield Telling(row, self._stepwise(row, steps, is_new=False), told)
+                yield ReplayItem(row, self._stepwise(row, steps, is_new=False), told)
         for request_id, row in live.items() if self.has_lost else ():
             is_told = self._is_new(request_id) or self._steps_of(request_id)
             if self._is_lost(row) and not is_told:
-                yield Telling(row, [self._now(row)])
+                yield ReplayItem(row, [self._now(row)])
 
-    def _of_new(self, row: Request, transaction: int) -> Telling:
+    def _of_new(self, row: Request, transaction: int) -> ReplayItem:
         """What was missed of a request that has another state than it had at the cursor."""
         steps = self._steps_of(row.request_id)
         goes_on = row.state is State.RUNNING and row.runner_id in self._covered
-        parts: list[Change | Wanted] = [] if goes_on else [self._now(row)]
+        parts: list[EncodedEvent | Wanted] = [] if goes_on else [self._now(row)]
         parts += self._stepwise(row, steps, is_new=True)
         # An epoch had begun before the cursor if its runner knows all that came after the cursor,
         # and the beginning is not among it.
         begun_before = {event.epoch for _, event in steps} | ({row.epoch} if goes_on else set())
         begun_before -= {event.epoch for _, event in steps if event.moment == BEGUN}
         told = revision_of(max(begun_before), 0) if begun_before else 0
-        return Telling(row, parts, told, transaction, bool(steps) and row.state not in FINAL)
+        return ReplayItem(row, parts, told, transaction, bool(steps) and row.state not in FINAL)
 
     def _covered_runners(self) -> set[str]:
         """Runners of which all is there that they told after the cursor."""
@@ -257,8 +257,8 @@ class Gap:
 
     def _stepwise(
         self, row: Request, steps: Sequence[Step], *, is_new: bool
-    ) -> list[Change | Wanted]:
-        parts: list[Change | Wanted] = []
+    ) -> list[EncodedEvent | Wanted]:
+        parts: list[EncodedEvent | Wanted] = []
         for runner_id, event in steps:
             if event.moment == LEFT:
                 continue

@@ -7,19 +7,19 @@ from collections.abc import AsyncIterator
 from spincycle.model import revision
 from spincycle.model.state import FINAL, State
 from spincycle.request_manager.watch.events import (
-    Change,
+    EncodedEvent,
     entry_change,
     output_event,
     request_change,
     runner_changes,
 )
-from spincycle.request_manager.watch.snapshots import View, Views
-from spincycle.request_manager.watch.subscriber_queue import Mark, Printed
+from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
+from spincycle.request_manager.watch.subscriber_queue import Checkpoint, JobOutputChunk
 from spincycle.request_manager.watch.unreadable import request_failure
 from spincycle.request_manager.watch.watch_options import WatchOptions
 
 
-class NamedSubscription:
+class IdSubscription:
     """How far one watcher of named requests is.
 
     Attributes:
@@ -27,7 +27,9 @@ class NamedSubscription:
         open: those that have not ended, as far as was told.
     """
 
-    def __init__(self, views: Views, options: WatchOptions, seen: dict[str, int]) -> None:
+    def __init__(
+        self, views: RequestSnapshots, options: WatchOptions, seen: dict[str, int]
+    ) -> None:
         self._views = views
         self._options = options
         self.revisions = seen
@@ -38,7 +40,7 @@ class NamedSubscription:
         self.open.add(request_id)
         return self.revisions.setdefault(request_id, 0)
 
-    async def first(self, view: View) -> AsyncIterator[Change]:
+    async def first(self, view: RequestSnapshot) -> AsyncIterator[EncodedEvent]:
         """What leads from what was seen of a request to how it is."""
         row, seen = view.row, self.revisions[view.row.request_id]
         if row.state in FINAL and seen == view.revision:
@@ -70,18 +72,18 @@ class NamedSubscription:
         else:
             yield view.snapshot_change(row.state)
 
-    async def encoded(self, one: Change | Mark | Printed) -> bytes:
+    async def encoded(self, one: EncodedEvent | Checkpoint | JobOutputChunk) -> bytes:
         """What waits for this watcher, as he gets it."""
-        if isinstance(one, Printed):
+        if isinstance(one, JobOutputChunk):
             told = self.revisions[one.piece.request_id]
             return output_event(one.piece, told, self._cursor) if told else b""
-        return await self.told(one) if isinstance(one, Change) else b""
+        return await self.told(one) if isinstance(one, EncodedEvent) else b""
 
     @property
     def _cursor(self) -> str:
         return ",".join(map(str, self.revisions.values()))
 
-    async def told(self, change: Change) -> bytes:
+    async def told(self, change: EncodedEvent) -> bytes:
         """The change as this watcher gets it; nothing if it was told before."""
         request_id = change.request.request_id
         if change.revision <= self.revisions[request_id]:

@@ -37,7 +37,7 @@ DESCRIBED_AT_ONCE = 25
 """Most chains in one such call."""
 
 
-class Hearer(Protocol):
+class FeedListener(Protocol):
     """Who hears what runners tell."""
 
     async def began(self, runner_id: str, order: int, here: Sequence[str] | None) -> None:
@@ -57,18 +57,18 @@ class Hearer(Protocol):
         ...
 
 
-Broke = Callable[[Hearer], Awaitable[None]]
+Broke = Callable[[FeedListener], Awaitable[None]]
 """Called when a stream broke, before it is opened again."""
 
 
-class Feeds:
+class RunnerFeeds:
     """Keeps a stream open from each live runner, while somebody listens."""
 
     def __init__(self, runners: RunnerDirectory) -> None:
         self._runners = runners
         self._feeds: dict[str, _Feed] = {}
 
-    async def refresh(self, hearer: Hearer, *, anew: bool = False) -> None:
+    async def refresh(self, hearer: FeedListener, *, anew: bool = False) -> None:
         """Open streams from runners that came, and forget those that are gone.
 
         Raises:
@@ -185,7 +185,7 @@ class Feeds:
         self._feeds.clear()
         return tasks
 
-    async def _look_again(self, hearer: Hearer) -> None:
+    async def _look_again(self, hearer: FeedListener) -> None:
         try:
             await self.refresh(hearer, anew=True)
         except DatabaseUnavailable:
@@ -195,7 +195,7 @@ class Feeds:
 class _Feed:
     """The stream from one runner, opened again and again until it is closed."""
 
-    def __init__(self, client: RunnerClient, hearer: Hearer, broke: Broke) -> None:
+    def __init__(self, client: RunnerClient, hearer: FeedListener, broke: Broke) -> None:
         self.client = client
         self.connected = asyncio.Event()
         self._hearer = hearer

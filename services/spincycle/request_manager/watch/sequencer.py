@@ -15,11 +15,16 @@ from spincycle.model.revision import BEGUN_STEP, parts_of, revision_of
 from spincycle.model.state import FINAL, State
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.cursor import Cursor
-from spincycle.request_manager.watch.events import Change, entry_change, job_change, request_change
-from spincycle.request_manager.watch.runner_feeds import Feeds
-from spincycle.request_manager.watch.snapshots import View, Views
-from spincycle.request_manager.watch.subscriber_queue import Mark, Watcher
-from spincycle.request_manager.watch.tracked_request import Tracked, begun, row_revision
+from spincycle.request_manager.watch.events import (
+    EncodedEvent,
+    entry_change,
+    job_change,
+    request_change,
+)
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
+from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
+from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
+from spincycle.request_manager.watch.tracked_request import TrackedRequest, begun, row_revision
 from spincycle.request_manager.watch.unreadable import request_failure
 
 BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
@@ -27,7 +32,7 @@ LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
 
 
 @dataclass(slots=True)
-class Joining:
+class PendingAttach:
     """A runner whose stream began among chains of which it had told before.
 
     Attributes:
@@ -38,7 +43,7 @@ class Joining:
     """
 
     until: int
-    views: list[View]
+    views: list[RequestSnapshot]
     events: list[job_event_pb2.JobEvent] = field(default_factory=list)
 
 
@@ -50,12 +55,12 @@ class _Delivery:
         for_all: it is also for subscribers of all requests.
     """
 
-    tracked: Tracked
-    change: Change
+    tracked: TrackedRequest
+    change: EncodedEvent
     for_all: bool = True
 
 
-class Teller:
+class EventSequencer:
     """Tells all who watch what has changed. What a runner took with it it tells from the journal.
 
     Who watches all requests is given what is told in pieces, each followed by a mark. Everything
@@ -68,15 +73,15 @@ class Teller:
         orders: by runner, the order of its last event that was told.
     """
 
-    def __init__(self, feeds: Feeds, views: Views) -> None:
+    def __init__(self, feeds: RunnerFeeds, views: RequestSnapshots) -> None:
         self._feeds = feeds
         self._views = views
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._piece: list[_Delivery] = []
-        self._joining: dict[str, Joining] = {}
-        self.tracked: dict[str, Tracked] = {}
-        self.of_all: set[Watcher] = set()
+        self._joining: dict[str, PendingAttach] = {}
+        self.tracked: dict[str, TrackedRequest] = {}
+        self.of_all: set[SubscriberQueue] = set()
         self.seen = ""
         self.orders: dict[str, int] = {}
 
@@ -121,7 +126,7 @@ class Teller:
         ]
         views, until = await self._views.of_runner(rows, runner_id) if rows else ([], order)
         async with self._together():
-            joining = self._joining[runner_id] = Joining(until, views)
+            joining = self._joining[runner_id] = PendingAttach(until, views)
             if until <= order:
                 await self._hear_all(runner_id, order, joining)
 
@@ -134,12 +139,12 @@ class Teller:
     async def heard(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
         """A runner told something."""
         async with self._together():
-            joining = self._joining.get(runner_id) or Joining(0, [])
+            joining = self._joining.get(runner_id) or PendingAttach(0, [])
             joining.events += events
             if joining.events and (order := joining.events[-1].order) >= joining.until:
                 await self._hear_all(runner_id, order, joining)
 
-    async def _hear_all(self, runner_id: str, order: int, joining: Joining) -> None:
+    async def _hear_all(self, runner_id: str, order: int, joining: PendingAttach) -> None:
         self._joining.pop(runner_id, None)
         self.orders[runner_id] = order
         self._news.set()
@@ -154,7 +159,9 @@ class Teller:
                 at = revision_of(event.epoch, event.sequence_number)
                 await self._or_report(tracked, at, self._hear(tracked, runner_id, event))
 
-    async def _hear(self, tracked: Tracked, runner_id: str, event: job_event_pb2.JobEvent) -> None:
+    async def _hear(
+        self, tracked: TrackedRequest, runner_id: str, event: job_event_pb2.JobEvent
+    ) -> None:
         revision = revision_of(event.epoch, event.sequence_number)
         if event.moment == LEFT:
             if event.epoch >= parts_of(tracked.told).epoch:
@@ -181,7 +188,7 @@ class Teller:
             counted = tracked.counts_move(event.finished_jobs, event.rolled_back_jobs)
             self._tell(tracked, job_change(tracked.row, event, counted=counted))
 
-    async def _bring_up(self, tracked: Tracked, view: View) -> None:
+    async def _bring_up(self, tracked: TrackedRequest, view: RequestSnapshot) -> None:
         """Tell how a request is that runs, since not all that its runner told was heard."""
         at = max(view.revision, revision_of(view.row.epoch, BEGUN_STEP))
         if at <= tracked.told:
@@ -222,7 +229,7 @@ class Teller:
             return not tracked.is_running(row.epoch)
         return row_revision(row) > tracked.told and tracked.lacks(row)
 
-    async def _tell_row(self, tracked: Tracked, row: Request) -> None:
+    async def _tell_row(self, tracked: TrackedRequest, row: Request) -> None:
         if row.state in FINAL:
             del self.tracked[row.request_id]
         is_running = row.state is State.RUNNING
@@ -256,15 +263,15 @@ class Teller:
             for watcher in (*one.tracked.watchers, *(self.of_all if one.for_all else ())):
                 watcher.put(one.change)
         if piece and self.of_all:
-            mark = Mark(self.cursor.text)
+            mark = Checkpoint(self.cursor.text)
             for watcher in self.of_all:
                 watcher.mark(mark)
 
-    def _tell(self, tracked: Tracked, change: Change) -> None:
+    def _tell(self, tracked: TrackedRequest, change: EncodedEvent) -> None:
         tracked.told = max(tracked.told, change.revision)
         self._piece.append(_Delivery(tracked, change))
 
-    async def _tell_request(self, tracked: Tracked, row: Request, revision: int) -> None:
+    async def _tell_request(self, tracked: TrackedRequest, row: Request, revision: int) -> None:
         """A new state; as a snapshot if it is the first that is told to those who watch all."""
         before, tracked.row = tracked.row.state, row
         if tracked.told or not self.of_all:
@@ -272,13 +279,13 @@ class Teller:
             self._tell(tracked, request_change(row, before, revision, finished))
             return
         if tracked.args is not None and not parts_of(revision).position:
-            view = View(row, revision, tracked.args)
+            view = RequestSnapshot(row, revision, tracked.args)
         else:
             await self._lead_up(tracked, revision)
             view = await self._views.stored(row, revision)
         self._tell(tracked, view.snapshot_change(before))
 
-    async def _fill(self, tracked: Tracked, until: int) -> None:
+    async def _fill(self, tracked: TrackedRequest, until: int) -> None:
         """Tell what stands in the journal before a revision and was not heard of a runner."""
         async for entry in self._views.entries(tracked.row.request_id, tracked.position):
             change = entry_change(tracked.row, entry)
@@ -288,7 +295,7 @@ class Teller:
                 self._tell(tracked, change)
             tracked.position = max(tracked.position, entry.position)
 
-    async def _lead_up(self, tracked: Tracked, until: int) -> None:
+    async def _lead_up(self, tracked: TrackedRequest, until: int) -> None:
         """Send the ends of tries before a first snapshot to subscribers of this very request.
 
         They began with a snapshot of their own, perhaps of an earlier revision, and the new one has
@@ -302,7 +309,9 @@ class Teller:
                 break
             self._piece.append(_Delivery(tracked, change, for_all=False))
 
-    async def _or_report(self, tracked: Tracked, revision: int, telling: Awaitable[None]) -> None:
+    async def _or_report(
+        self, tracked: TrackedRequest, revision: int, telling: Awaitable[None]
+    ) -> None:
         """Tell something of a request, up to a revision; if that fails it counts as told.
 
         A failure of that request alone is reported in its place. Any other one ends all streams,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.watch.events import Change
-from spincycle.request_manager.watch.snapshots import Views
+from spincycle.request_manager.watch.events import EncodedEvent
+from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.runtime import deadline
 
 KEPT_BYTES = 16 * 1024 * 1024
@@ -57,14 +57,14 @@ class SharedSnapshots:
     was made of an equal row.
     """
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: RequestSnapshots) -> None:
         self._views = views
-        self._kept: OrderedDict[_Key, tuple[Request, Change]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[Request, EncodedEvent]] = OrderedDict()
         self._size = 0
         self._reads: dict[_Key, _Read] = {}
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
 
-    async def get(self, wanted: Sequence[Wanted]) -> list[Change]:
+    async def get(self, wanted: Sequence[Wanted]) -> list[EncodedEvent]:
         """Return the snapshots, in the same order.
 
         Raises what the database or the job log says.
@@ -89,7 +89,7 @@ class SharedSnapshots:
             for read in reads:
                 self._leave(read)
 
-    def event(self, key: _Key, request: Request, make: Callable[[], Change]) -> Change:
+    def event(self, key: _Key, request: Request, make: Callable[[], EncodedEvent]) -> EncodedEvent:
         """Return an event that is kept under a key, or make it."""
         kept = self._kept.get(key)
         if kept is not None:
@@ -99,7 +99,7 @@ class SharedSnapshots:
         self._keep(key, request, change)
         return change
 
-    def _find(self, wanted: Wanted) -> Change | _Read | None:
+    def _find(self, wanted: Wanted) -> EncodedEvent | _Read | None:
         key = wanted.key
         kept = self._kept.get(key)
         if kept is not None and (kept[0] is wanted.row or kept[0] == wanted.row):
@@ -115,11 +115,11 @@ class SharedSnapshots:
             self._reads.setdefault(key, read)
         return read
 
-    async def _read(self, read: _Read, wanted: Sequence[Wanted]) -> dict[_Key, Change]:
+    async def _read(self, read: _Read, wanted: Sequence[Wanted]) -> dict[_Key, EncodedEvent]:
         try:
             async with self._slots:
                 views = await self._views.of_all([(one.row, one.revision) for one in wanted])
-            changes: dict[_Key, Change] = {}
+            changes: dict[_Key, EncodedEvent] = {}
             for one, view in zip(wanted, views, strict=True):
                 changes[one.key] = change = view.snapshot_change(None)
                 self._keep(one.key, one.row, change)
@@ -139,7 +139,7 @@ class SharedSnapshots:
             if self._reads.get(key) is read:
                 del self._reads[key]
 
-    def _keep(self, key: _Key, request: Request, change: Change) -> None:
+    def _keep(self, key: _Key, request: Request, change: EncodedEvent) -> None:
         size = _size_of(request, change)
         if size > LARGEST_KEPT:
             return
@@ -161,9 +161,9 @@ class _Read:
     def __init__(self, rows: dict[_Key, Request]) -> None:
         self.rows = rows
         self.callers = 0
-        self.task: asyncio.Task[dict[_Key, Change]]
+        self.task: asyncio.Task[dict[_Key, EncodedEvent]]
 
 
-def _size_of(request: Request, change: Change) -> int:
+def _size_of(request: Request, change: EncodedEvent) -> int:
     # An event is held twice: as it is, and as a message.
     return 2 * change.size + len(request.given_args) + _OVERHEAD_BYTES

@@ -12,14 +12,14 @@ from spincycle.errors import ServiceUnavailable, SpinCycleError
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2
 from spincycle.model.revision import BEGUN_STEP, LAST_POSITION, number_of, parts_of, revision_of
 from spincycle.model.state import LIVE, State
-from spincycle.request_manager.chain_archive import Snapshots
+from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
-from spincycle.request_manager.storage.model import Position, Request, RequestFilter
+from spincycle.request_manager.storage.model import PagePosition, Request, RequestFilter
 from spincycle.request_manager.storage.store import RequestStore
-from spincycle.request_manager.watch.events import Change, entry_status, snapshot_change
-from spincycle.request_manager.watch.runner_feeds import Feeds
-from spincycle.request_manager.watch.subscriber_queue import Watcher
+from spincycle.request_manager.watch.events import EncodedEvent, entry_status, snapshot_change
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
+from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.request_manager.watch.tracked_request import row_revision
 from spincycle.request_manager.watch.unreadable import (
     NO_ARGS,
@@ -40,7 +40,7 @@ JOURNALS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RequestSnapshot:
     """A request and its jobs at one revision.
 
     Attributes:
@@ -57,7 +57,7 @@ class View:
     missed: Sequence[job_event_pb2.JobEvent] | None = None
     failure: SpinCycleError | None = None
 
-    def snapshot_change(self, before: State | None) -> Change:
+    def snapshot_change(self, before: State | None) -> EncodedEvent:
         """Return the view as an event; it reports what could not be read or encoded."""
         message = encode_or_report(self.row, self.args, self.failure)
         message.revision = self.revision
@@ -67,15 +67,15 @@ class View:
         return snapshot_change(self.row, before, snapshot)
 
 
-class Views:
+class RequestSnapshots:
     """Looks at requests. Every method raises what the database or the job log says."""
 
     def __init__(
         self,
         store: RequestStore,
         changes: ChangeStore,
-        feeds: Feeds,
-        snapshots: Snapshots,
+        feeds: RunnerFeeds,
+        snapshots: ChainArchive,
         job_log: JobLogClient,
     ) -> None:
         self._store = store
@@ -84,12 +84,14 @@ class Views:
         self._snapshots = snapshots
         self._job_log = job_log
 
-    async def now(self, row: Request, known: int = 0) -> View:
+    async def now(self, row: Request, known: int = 0) -> RequestSnapshot:
         """How a request is; `known` is the revision that the caller has seen."""
         (view,) = await self.now_all([row], {row.request_id: known})
         return view
 
-    async def now_all(self, rows: Iterable[Request], known: Mapping[str, int]) -> list[View]:
+    async def now_all(
+        self, rows: Iterable[Request], known: Mapping[str, int]
+    ) -> list[RequestSnapshot]:
         """How requests are, in the same order."""
         rows = list(rows)
         described = await self._described(rows, known)
@@ -102,7 +104,7 @@ class Views:
         again = await self._store.get(lost) if lost else {}
         args = await self._changes.args([row.request_id for row in rows])
 
-        async def view(row: Request) -> View:
+        async def view(row: Request) -> RequestSnapshot:
             chain = described.get(row.request_id)
             its_args = args.get(row.request_id, NO_ARGS)
             if chain is not None:
@@ -112,7 +114,7 @@ class Views:
 
         return await _some_at_once([partial(view, row) for row in rows])
 
-    async def of_all(self, wanted: Sequence[tuple[Request, int]]) -> list[View]:
+    async def of_all(self, wanted: Sequence[tuple[Request, int]]) -> list[RequestSnapshot]:
         """How requests were at a revision each, or are if that is 0, in the same order."""
         now = [row for row, revision in wanted if not revision]
         running = iter(await self.now_all(now, {}) if now else [])
@@ -125,7 +127,9 @@ class Views:
         stored = iter(await _some_at_once(makers))
         return [next(stored if revision else running) for _, revision in wanted]
 
-    async def of_runner(self, rows: Sequence[Request], runner_id: str) -> tuple[list[View], int]:
+    async def of_runner(
+        self, rows: Sequence[Request], runner_id: str
+    ) -> tuple[list[RequestSnapshot], int]:
         """How requests are whose chains are at a runner, and the order up to which that goes.
 
         Those that it does not know are missing.
@@ -145,7 +149,7 @@ class Views:
                 views.append(await _or_failure(row, its_args, made))
         return views, order
 
-    async def stored(self, row: Request, revision: int) -> View:
+    async def stored(self, row: Request, revision: int) -> RequestSnapshot:
         """How a request was at a revision, as the database and the journal have it."""
         args = (await self._changes.args([row.request_id])).get(row.request_id, NO_ARGS)
         return await self._at(row, args, revision)
@@ -154,15 +158,15 @@ class Views:
         """All requests that have not ended."""
         which = RequestFilter(states=tuple(sorted(LIVE)))
         rows: list[Request] = []
-        after: Position | None = None
+        after: PagePosition | None = None
         while True:
             page = await self._store.find(which, PAGE, after=after)
             rows += page
             if len(page) < PAGE:
                 return rows
-            after = Position(page[-1].created_at, page[-1].request_id)
+            after = PagePosition(page[-1].created_at, page[-1].request_id)
 
-    async def _at(self, row: Request, args: EncodedArgs, revision: int) -> View:
+    async def _at(self, row: Request, args: EncodedArgs, revision: int) -> RequestSnapshot:
         made = self._stored(row, args, parts_of(revision).position)
         return replace(await _or_failure(row, args, made), revision=revision)
 
@@ -175,7 +179,7 @@ class Views:
         async for entry in self._job_log.tail(request_id, after):
             yield entry
 
-    async def put_output(self, request_id: str, watcher: Watcher) -> None:
+    async def put_output(self, request_id: str, watcher: SubscriberQueue) -> None:
         """Let a watcher have what jobs of a request print, until cancelled."""
         while True:
             try:
@@ -210,11 +214,11 @@ class Views:
         row: Request,
         chain: job_runner_service_pb2.ChainStatus,
         args: EncodedArgs,
-    ) -> View:
+    ) -> RequestSnapshot:
         running = replace(row, state=State.RUNNING, epoch=chain.epoch, finished_at=None)
         revision = revision_of(chain.epoch, chain.sequence_number)
         if chain.complete:
-            return View(running, revision, args, missed=list(chain.missed))
+            return RequestSnapshot(running, revision, args, missed=list(chain.missed))
         jobs = {job.job_id: job for job in chain.jobs}
         if chain.epoch > 1:
             # A runner that goes on with a chain does not know how earlier tries went.
@@ -225,9 +229,11 @@ class Views:
                     told.state = job.state
                     jobs[entry.job_id] = told
         counts = (chain.finished_jobs, chain.rolled_back_jobs)
-        return View(running, revision, args, list(jobs.values()), counts)
+        return RequestSnapshot(running, revision, args, list(jobs.values()), counts)
 
-    async def _stored(self, row: Request, args: EncodedArgs, until: int = LAST_POSITION) -> View:
+    async def _stored(
+        self, row: Request, args: EncodedArgs, until: int = LAST_POSITION
+    ) -> RequestSnapshot:
         jobs: dict[str, status_pb2.JobStatus] = {}
         position = 0
         if row.epoch and until:
@@ -237,12 +243,14 @@ class Views:
                 jobs[entry.job_id] = entry_status(entry)
                 position = entry.position
         at = row_revision(row) or revision_of(row.epoch, number_of(position, 0))
-        return View(row, at, args, list(jobs.values()))
+        return RequestSnapshot(row, at, args, list(jobs.values()))
 
 
-async def _some_at_once(makers: Sequence[Callable[[], Awaitable[View]]]) -> list[View]:
+async def _some_at_once(
+    makers: Sequence[Callable[[], Awaitable[RequestSnapshot]]],
+) -> list[RequestSnapshot]:
     """Return what each makes, in the same order; if one fails, the others are cancelled."""
-    made: dict[int, View] = {}
+    made: dict[int, RequestSnapshot] = {}
     left = iter(enumerate(makers))
 
     async def work() -> None:
@@ -259,11 +267,13 @@ async def _some_at_once(makers: Sequence[Callable[[], Awaitable[View]]]) -> list
     return [made[place] for place in range(len(makers))]
 
 
-async def _or_failure(row: Request, args: EncodedArgs, made: Awaitable[View]) -> View:
+async def _or_failure(
+    row: Request, args: EncodedArgs, made: Awaitable[RequestSnapshot]
+) -> RequestSnapshot:
     """Return the view that is being made, or one that reports why that one request has none."""
     try:
         return await made
     except Exception as cause:  # noqa: BLE001 # a failure of all requests is raised again
         failure = request_failure(row.request_id, cause)
         at = row_revision(row) or revision_of(row.epoch, BEGUN_STEP)
-        return View(row, at, args, failure=failure)
+        return RequestSnapshot(row, at, args, failure=failure)

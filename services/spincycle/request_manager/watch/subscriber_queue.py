@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from spincycle.errors import SpinCycleError, WatcherTooSlow
-from spincycle.request_manager.watch.events import Change
+from spincycle.request_manager.watch.events import EncodedEvent
 from spincycle.v1 import job_output_pb2
 
 MAX_BEHIND = 5_000
@@ -18,31 +18,31 @@ MAX_BYTES_BEHIND = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Checkpoint:
     """A place among the changes from which a stream of all requests can be taken up again."""
 
     cursor: str
 
 
 @dataclass(frozen=True, slots=True)
-class Printed:
+class JobOutputChunk:
     """Output of a running job, on its way to one watcher."""
 
     piece: job_output_pb2.JobOutput
 
 
-class Watcher:
+class SubscriberQueue:
     """A queue of changes; who falls behind is cut, and holds nothing from then on."""
 
     __slots__ = ("_changes", "_failure", "_size", "_something")
 
     def __init__(self) -> None:
-        self._changes: list[Change | Mark | Printed] = []
+        self._changes: list[EncodedEvent | Checkpoint | JobOutputChunk] = []
         self._size = 0
         self._something = asyncio.Event()
         self._failure: SpinCycleError | None = None
 
-    def put(self, change: Change) -> None:
+    def put(self, change: EncodedEvent) -> None:
         """Add a change; beyond the limit all of them are dropped and the watcher is cut."""
         if self._failure is not None:
             return
@@ -55,11 +55,11 @@ class Watcher:
     def put_output(self, piece: job_output_pb2.JobOutput) -> None:
         """Add output, or drop it if the watcher is half way to being cut: its offset tells."""
         if self._failure is None and self._size < MAX_BYTES_BEHIND // 2:
-            self._changes.append(Printed(piece))
+            self._changes.append(JobOutputChunk(piece))
             self._size += len(piece.data)
             self._something.set()
 
-    def mark(self, mark: Mark) -> None:
+    def mark(self, mark: Checkpoint) -> None:
         """Put a mark where the queue ends now."""
         if self._failure is None:
             self._changes.append(mark)
@@ -75,7 +75,7 @@ class Watcher:
         self._changes.clear()
         self._something.set()
 
-    async def batches(self) -> AsyncIterator[list[Change | Mark | Printed]]:
+    async def batches(self) -> AsyncIterator[list[EncodedEvent | Checkpoint | JobOutputChunk]]:
         """Changes as they come, all that wait at once.
 
         Raises:

@@ -17,23 +17,27 @@ from collections.abc import (
 )
 from contextlib import aclosing
 
-from spincycle.batching.single_flight import SharedReads
+from spincycle.batching.single_flight import SingleFlight
 from spincycle.errors import CursorTooOld, InvalidInput, RequestNotFound
 from spincycle.model import revision
 from spincycle.model.state import FINAL, State
 from spincycle.request_manager.storage.model import Request, RequestFilter
 from spincycle.request_manager.storage.portions import in_portions
 from spincycle.request_manager.storage.store import RequestStore
-from spincycle.request_manager.watch.catch_up import CatchingUp
-from spincycle.request_manager.watch.catch_up_round import Portion, RoundExpired
+from spincycle.request_manager.watch.catch_up import CursorReplay
+from spincycle.request_manager.watch.catch_up_round import ReplayPart, RoundExpired
 from spincycle.request_manager.watch.cursor import Cursor, read_cursor, read_named_cursor
-from spincycle.request_manager.watch.events import Change, cursor_alone, matches
+from spincycle.request_manager.watch.events import EncodedEvent, cursor_alone, matches
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.live_requests import LiveRequests
-from spincycle.request_manager.watch.named_subscription import NamedSubscription
+from spincycle.request_manager.watch.named_subscription import IdSubscription
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots, Wanted
-from spincycle.request_manager.watch.snapshots import Views
-from spincycle.request_manager.watch.subscriber_queue import Mark, Printed, Watcher
+from spincycle.request_manager.watch.snapshots import RequestSnapshots
+from spincycle.request_manager.watch.subscriber_queue import (
+    Checkpoint,
+    JobOutputChunk,
+    SubscriberQueue,
+)
 from spincycle.request_manager.watch.watch_options import WatchOptions
 from spincycle.rpc.limits import WITHIN_CLIENTS
 from spincycle.v1 import job_chain_pb2
@@ -62,15 +66,15 @@ ReadChain = Callable[[str], Awaitable[job_chain_pb2.JobChain]]
 """Reads the chain of a request."""
 
 
-class Watch:
+class Subscriptions:
     """Follows requests for many callers."""
 
     def __init__(
         self,
         store: RequestStore,
         hub: Hub,
-        catching_up: CatchingUp,
-        views: Views,
+        catching_up: CursorReplay,
+        views: RequestSnapshots,
         shared: SharedSnapshots,
     ) -> None:
         self._store = store
@@ -79,7 +83,7 @@ class Watch:
         self._views = views
         self._shared = shared
         self._live = LiveRequests(store)
-        self._chain = SharedReads(views.chain).get
+        self._chain = SingleFlight(views.chain).get
         self._begins = asyncio.Semaphore(BEGINS_AT_ONCE)
 
     async def named(
@@ -100,8 +104,8 @@ class Watch:
                 "watch by a filter instead",
                 "request_ids",
             )
-        named = NamedSubscription(self._views, options, read_named_cursor(cursor, request_ids))
-        watcher = Watcher()
+        named = IdSubscription(self._views, options, read_named_cursor(cursor, request_ids))
+        watcher = SubscriberQueue()
         printing: list[asyncio.Task[None]] = []
         async with self._hub.watching():
             try:
@@ -128,7 +132,11 @@ class Watch:
                 await asyncio.gather(*printing, return_exceptions=True)
 
     async def _begin(
-        self, watcher: Watcher, named: NamedSubscription, request_ids: Sequence[str], cursor: str
+        self,
+        watcher: SubscriberQueue,
+        named: IdSubscription,
+        request_ids: Sequence[str],
+        cursor: str,
     ) -> list[bytes]:
         """Track requests for a watcher; answer what leads to how they are."""
         for row in await self._rows(request_ids):
@@ -158,8 +166,8 @@ class Watch:
             WatcherTooSlow: the caller did not keep up.
             DatabaseUnavailable, ServiceUnavailable: they cannot be followed now.
         """
-        watcher = Watcher()
-        many = _Many(self._chain, which, options)
+        watcher = SubscriberQueue()
+        many = FilterSubscription(self._chain, which, options)
         first = (
             self._missed(watcher, many, read_cursor(cursor)) if cursor else self._snapshots(many)
         )
@@ -179,7 +187,7 @@ class Watch:
                 self._hub.forget_all(watcher)
 
     async def _missed(
-        self, watcher: Watcher, many: _Many, after: Cursor
+        self, watcher: SubscriberQueue, many: FilterSubscription, after: Cursor
     ) -> AsyncGenerator[bytes, None]:
         """What was missed after a cursor, with a cursor wherever it can be taken up again."""
         at: Cursor | None = None
@@ -210,7 +218,7 @@ class Watch:
             # Whoever is cut, as too much has happened meanwhile, has less to catch up.
             yield many.take(at.text)
 
-    async def _snapshots(self, many: _Many) -> AsyncGenerator[bytes, None]:
+    async def _snapshots(self, many: FilterSubscription) -> AsyncGenerator[bytes, None]:
         """How all requests are that have not ended."""
         beginning = await self._live.begin()
         for page in beginning.pages:
@@ -238,7 +246,7 @@ def _messages(parts: Iterable[bytes]) -> Iterator[bytes]:
             yield message
 
 
-class _Many:
+class FilterSubscription:
     """How far one watcher of all requests is.
 
     Attributes:
@@ -267,7 +275,9 @@ class _Many:
         """Whether a change of a request is for this watcher."""
         return matches(request, before, self._which)
 
-    async def add(self, change: Change, before: State | None, *, is_over: bool = False) -> bytes:
+    async def add(
+        self, change: EncodedEvent, before: State | None, *, is_over: bool = False
+    ) -> bytes:
         """Take a change, unless it is not for this watcher or was told first.
 
         `is_over`: nothing more comes of its request. Answers what has to be sent before it, as
@@ -289,14 +299,14 @@ class _Many:
             part = change.encoded("", self._options.requests_only)
         return self._put(part)
 
-    def message_of(self, portion: Portion) -> bytes:
+    def message_of(self, portion: ReplayPart) -> bytes:
         """What was missed as a message that others are sent, too; empty if it has to be added."""
         requests_only = self._options.requests_only
         if self._parts or portion.at is None or not self._take_whole(portion, SENT_AT_ONCE):
             return b""
         return portion.encoded(requests_only, with_cursor=True)
 
-    async def add_all(self, portion: Portion) -> AsyncIterator[bytes]:
+    async def add_all(self, portion: ReplayPart) -> AsyncIterator[bytes]:
         """Take what was missed; yields what has to be sent before."""
         if self._take_whole(portion):
             if message := self._put(portion.encoded(self._options.requests_only)):
@@ -307,7 +317,7 @@ class _Many:
             if message := await self.add(change, change.before, is_over=is_over):
                 yield message
 
-    def _take_whole(self, portion: Portion, least: int = -1) -> bool:
+    def _take_whole(self, portion: ReplayPart, least: int = -1) -> bool:
         """Take a portion of more than `least` bytes, if others get it as this watcher does."""
         if self._is_choosy or not least < portion.size(self._options.requests_only) <= MAX_PIECE:
             return False
@@ -332,7 +342,7 @@ class _Many:
         return b"".join(parts)
 
     async def told(
-        self, batch: Iterable[Change | Mark | Printed], begun: Mark
+        self, batch: Iterable[EncodedEvent | Checkpoint | JobOutputChunk], begun: Checkpoint
     ) -> AsyncIterator[bytes]:
         """What is told at once: all of it, and a cursor; nothing if it can wait.
 
@@ -340,14 +350,14 @@ class _Many:
         """
         cursor = ""
         for one in batch:
-            if isinstance(one, Mark):
+            if isinstance(one, Checkpoint):
                 if one is begun:
                     self._has_begun = True
                     self._passed = MAX_PASSED
                 cursor = one.cursor
                 if self._has_begun and self.size > SENT_AT_ONCE:
                     yield self._up_to(cursor)
-            elif isinstance(one, Change) and (message := await self.add(one, one.before)):
+            elif isinstance(one, EncodedEvent) and (message := await self.add(one, one.before)):
                 yield message
         if self._has_begun and (self.size or self._passed >= MAX_PASSED):
             yield self._up_to(cursor)

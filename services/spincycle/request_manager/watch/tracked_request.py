@@ -9,12 +9,12 @@ from spincycle.internal.v1 import job_event_pb2
 from spincycle.model import revision
 from spincycle.model.state import FINAL, State
 from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.watch.subscriber_queue import Watcher
+from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.request_manager.watch.unreadable import EncodedArgs
 
 
 @dataclass(slots=True)
-class Tracked:
+class TrackedRequest:
     """One request.
 
     Attributes:
@@ -37,7 +37,7 @@ class Tracked:
     runner_id: str = ""
     finished_jobs: int = 0
     rolled_back_jobs: int = 0
-    watchers: set[Watcher] = field(default_factory=set)
+    watchers: set[SubscriberQueue] = field(default_factory=set)
     for_all: bool = False
     args: EncodedArgs | None = None
 
