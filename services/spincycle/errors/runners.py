@@ -98,12 +98,12 @@ class FeatureNotSupported(SpinCycleError):
 @dataclass(eq=False)
 class ChainTooLarge(SpinCycleError):
     """the chain of request {request_id} has {jobs} jobs and does not fit one message; call
-    FetchJobChain, which streams it"""
+    StreamJobChain, which streams it"""
 
     reason = "CHAIN_TOO_LARGE"
     code = "RESOURCE_EXHAUSTED"
     http = 413
-    remedy = "Call FetchJobChain, and leave include_job_chain out elsewhere."
+    remedy = "Call StreamJobChain, and leave include_job_chain out elsewhere."
 
     request_id: str
     jobs: int

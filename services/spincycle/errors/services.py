@@ -160,7 +160,7 @@ class MessageTooLarge(SpinCycleError):
     reason = "MESSAGE_TOO_LARGE"
     code = "RESOURCE_EXHAUSTED"
     http = 413
-    remedy = "Ask for less: a page, a filter, FetchJobChain in place of include_job_chain."
+    remedy = "Ask for less: a page, a filter, StreamJobChain in place of include_job_chain."
 
     call: str
     size: int

@@ -160,8 +160,8 @@ class RunnerPresence:
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
             self._note_time(sent_at, response.stored_at)
-            self._interval = response.beat_interval.ToTimedelta().total_seconds()
-            self._silence_limit = response.silence_limit.ToTimedelta().total_seconds()
+            self._interval = response.heartbeat_interval.ToTimedelta().total_seconds()
+            self._silence_limit = response.silence_timeout.ToTimedelta().total_seconds()
             self._lease.renew(asked_at, self._silence_limit)
             self._answered_at = asyncio.get_running_loop().time()
             self.known = True

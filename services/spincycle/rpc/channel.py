@@ -22,8 +22,8 @@ INTERNAL_PACKAGE = "spincycle.internal.v1"
 RETRIED: dict[str, dict[str, tuple[str, ...]]] = {
     PUBLIC_PACKAGE: {
         "RequestManagerService": (
-            "Get", "List", "GetJobChain", "GetRunning", "Plan", "Start", "Stop", "Suspend",
-            "Resume", "Explain", "FetchJobChain",
+            "Get", "List", "GetJobChain", "ListRunningJobs", "Plan", "Start", "Stop", "Suspend",
+            "Resume", "Explain", "StreamJobChain",
         ),
         "SpecService": ("ListSpecs", "Lint", "ReloadSpecs"),
         "JobLogService": ("GetEntry", "ListEntries"),

@@ -45,7 +45,7 @@ an entry, output is delivered and not kept, and lint bounds files."""
 
 SHORTENED: Final = frozenset(
     {
-        "spincycle.v1.FinishRequest.reason",
+        "spincycle.v1.FinishRequest.state_message",
         "spincycle.internal.v1.StopChainsRequest.reason",
         "spincycle.internal.v1.SuspendChainsRequest.reason",
     }

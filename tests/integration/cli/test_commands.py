@@ -403,7 +403,7 @@ def test_explain_tells_what_each_job_waits_for(
 ) -> None:
     def fill(memory: Memory) -> None:
         memory.explained.state = RUNNING
-        memory.explained.waits_for = "a live runner"
+        memory.explained.message = "a live runner"
         memory.explained.jobs.add(job_id="D001", name="drain", message="2 of 2 hosts in flight")
 
     services.tell(fill)
@@ -441,7 +441,7 @@ def with_plan(services: FakeServices) -> None:
     def fill(memory: Memory) -> None:
         plan = rm.PlanResponse().plan
         plan.type = "rolling-restart"
-        plan.hash = "ab12"
+        plan.plan_hash = "ab12"
         plan.work_jobs = 8
         plan.widest = 2
         plan.job_chain.CopyFrom(memory.chains[ID])

@@ -133,8 +133,7 @@ class RunningJobLog:
         """(job, try) of all stored entries of a request, by position."""
         asked = pb.TailRequest(request_id=request_id)
         return [
-            (answer.entry.job_id, getattr(answer.entry, "try"))
-            async for answer in self.stub.Tail(asked)
+            (answer.entry.job_id, answer.entry.try_number) async for answer in self.stub.Tail(asked)
         ]
 
     async def end(self) -> None:

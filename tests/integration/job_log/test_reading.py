@@ -29,7 +29,7 @@ async def pages(job_log: RunningJobLog, asked: pb.ListEntriesRequest) -> list[li
 
 
 def names(entries: list[JobLog]) -> Listed:
-    return [(one.job_id, getattr(one, "try")) for one in entries]
+    return [(one.job_id, one.try_number) for one in entries]
 
 
 @pytest.fixture
@@ -159,10 +159,10 @@ async def test_the_last_try_of_a_job_is_answered_unless_another_is_asked_for(
 ) -> None:
     last = await filled.stub.GetEntry(pb.GetEntryRequest(request_id=REQUEST, job_id="joba"))
     second = pb.GetEntryRequest(request_id=REQUEST, job_id="joba")
-    setattr(second, "try", 2)
+    second.try_number = 2
 
-    assert getattr(last.entry, "try") == 5
-    assert getattr((await filled.stub.GetEntry(second)).entry, "try") == 2
+    assert last.entry.try_number == 5
+    assert (await filled.stub.GetEntry(second)).entry.try_number == 2
 
 
 @pytest.mark.parametrize(("job_id", "number"), [("joba", 6), ("jobx", 0)])
@@ -170,7 +170,7 @@ async def test_a_try_that_is_not_there_is_not_found(
     filled: RunningJobLog, job_id: str, number: int
 ) -> None:
     asked = pb.GetEntryRequest(request_id=REQUEST, job_id=job_id)
-    setattr(asked, "try", number)
+    asked.try_number = number
 
     with pytest.raises(grpc.aio.AioRpcError) as missing:
         await filled.stub.GetEntry(asked)

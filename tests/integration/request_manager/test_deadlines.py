@@ -109,7 +109,7 @@ async def test_a_runner_gets_what_is_left_of_the_call(manager: Manager, call: st
     await manager.until_state(request_id, state_pb2.STATE_RUNNING)
 
     if call == "running":
-        await manager.stub.GetRunning(rpc.GetRunningRequest(), timeout=1)
+        await manager.stub.ListRunningJobs(rpc.ListRunningJobsRequest(), timeout=1)
     else:
         await manager.stub.Stop(rpc.StopRequest(request_id=request_id), timeout=1)
 

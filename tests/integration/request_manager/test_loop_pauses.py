@@ -161,7 +161,7 @@ async def test_the_largest_chain_holds_nobody_up(measured: tuple[Measured, Manag
     pauses["get"] = rm.pause()
     await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
     pauses["chain"] = rm.pause()
-    async for _ in manager.stub.FetchJobChain(rpc.FetchJobChainRequest(request_id=request_id)):
+    async for _ in manager.stub.StreamJobChain(rpc.StreamJobChainRequest(request_id=request_id)):
         pass
     pauses["fetch"] = rm.pause()
     watch = rpc.WatchRequest(request_ids=[request_id], include_job_chain=True)

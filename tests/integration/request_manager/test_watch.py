@@ -420,9 +420,9 @@ async def test_ends_of_tries_that_went_by_before_a_chain_left_are_told_from_the_
     class Leaving(SteeredRunner):
         async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
             for chain in request.chains:
-                left = job_event_pb2.CHAIN_MOMENT_LEFT
+                left = job_event_pb2.CHAIN_TRANSITION_RELEASED
                 await self.tell(
-                    chain.request_id, left, all_told=True, sequence_number=number_of(1, 1)
+                    chain.request_id, left, complete=True, sequence_number=number_of(1, 1)
                 )
             self.chains = {}
             return await super().DescribeChains(request, context)

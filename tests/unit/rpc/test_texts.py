@@ -210,7 +210,7 @@ def test_a_text_is_taken_up_to_its_bound_and_refused_beyond(
 
 
 def test_the_reason_of_a_report_or_a_forwarded_stop_is_never_refused() -> None:
-    finish = request_report_pb2.FinishRequest(reason="x" * 5_000_000)
+    finish = request_report_pb2.FinishRequest(state_message="x" * 5_000_000)
     report = coordination_pb2.ReportRequest(reports=[coordination_pb2.RunnerReport(finish=finish)])
     stop = runner_pb2.StopChainsRequest(reason="x" * 5_000_000)
 

@@ -82,7 +82,7 @@ class Explainer:
                 client = (await self._runners.live()).get(request.runner_id)
             else:
                 if explained is not None:
-                    response.waits_for = explained.waits_for
+                    response.message = explained.message
                     response.jobs.extend(explained.jobs)
                     return response
                 holds = False
@@ -92,7 +92,7 @@ class Explainer:
         if request.runner_id:
             text = await self._fence(request) or text
         waits, unknown = await self._jobs(request, reason, text)
-        response.waits_for = text + unknown
+        response.message = text + unknown
         response.jobs.extend(encode_wait(wait) for wait in waits)
         return response
 
