@@ -20,7 +20,7 @@ from spincycle.request_manager.codec import (
 )
 from spincycle.request_manager.runners.reconciliation import Reconciler
 from spincycle.request_manager.runners.reports import Reports, RunnerRegistry
-from spincycle.request_manager.storage.runner_store import Heartbeat, Registration
+from spincycle.request_manager.storage.heartbeats import Heartbeat, Registration
 from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
 from spincycle.text.shortening import shortened

@@ -7,7 +7,8 @@ import pytest
 
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
-from spincycle.request_manager.runners.silence import HeartbeatId, SilenceMonitor
+from spincycle.request_manager.runners.silence import SilenceMonitor
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
 from spincycle.request_manager.storage.model import Requirements, Runner
 
 

@@ -44,3 +44,7 @@ SELECT pg_logical_emit_message(true, 'spincycle', '');
 SELECT request_id, args
   FROM request_manager.request_archives
  WHERE request_id = ANY (:request_ids::text[]);
+
+-- name: notify
+-- Tells the other processes something. Nothing of that need be on disk.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(:channel, :payload);

@@ -83,26 +83,6 @@ UPDATE request_manager.requests AS r
                                       AND a.runner_id IS NOT NULL)
 RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
--- name: unaccepted_requests
--- Claims on requests that were given to a runner which lives and has not said that it has them.
-SELECT o.request_id, o.epoch, o.claimed_until
-  FROM request_manager.requests AS o
-  JOIN request_manager.runners AS n USING (runner_id)
- WHERE o.state IN (1, 7) AND n.gone_at IS NULL AND NOT o.orphaned
- LIMIT 10000;
-
--- name: claim_unaccepted
--- Claims requests whose claims have ended, unless somebody claimed them since: whoever gave them to
--- their runner died, or could not note the answer. They stay as they are given.
-UPDATE request_manager.requests AS r
-   SET claimed_until = now() + :lease::interval
-  FROM unnest(:request_ids::text[], :epochs::bigint[], :untils::timestamptz[])
-    AS c (request_id, epoch, until)
- WHERE r.request_id = c.request_id AND r.epoch = c.epoch
-   AND r.claimed_until IS NOT DISTINCT FROM c.until
-   AND r.state IN (1, 7) AND r.runner_id IS NOT NULL AND NOT r.orphaned
-RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
-
 -- name: unassign_requests
 -- Takes back requests that their runner refused, so that another one can have them.
 UPDATE request_manager.requests AS r
@@ -144,17 +124,6 @@ UPDATE request_manager.requests AS r
     AS g (request_id, epoch, reason)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
 RETURNING r.request_id;
-
--- name: get_suspended_portion
--- Saved states by request id, until so many bytes are together.
-SELECT request_id, suspended_job_chain
-  FROM (SELECT request_id, suspended_job_chain,
-               sum(octet_length(suspended_job_chain)) OVER (ORDER BY request_id COLLATE "C")
-                   - octet_length(suspended_job_chain) AS before
-          FROM request_manager.suspended_job_chains
-         WHERE request_id = ANY (:request_ids::text[])) AS found
- WHERE before < :most::bigint
- ORDER BY request_id COLLATE "C";
 
 -- name: hold_assignments
 -- Sets until when requests that were given to a runner are left to the one who sends them.

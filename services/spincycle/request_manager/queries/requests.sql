@@ -23,7 +23,7 @@ WITH stored AS (
 )
 SELECT request_id FROM stored;
 
--- name: create_again
+-- name: create_rerun
 -- Stores a request that runs another one again, with what it keeps of it.
 WITH stored AS (
     INSERT INTO request_manager.requests
@@ -67,71 +67,6 @@ SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r
   LEFT JOIN request_manager.runners AS n USING (runner_id)
  WHERE r.request_id = ANY (:request_ids::text[]);
 
--- name: get_args
--- Arguments of a request as they were understood.
-SELECT args FROM request_manager.request_archives WHERE request_id = :request_id;
-
--- name: get_job_chains
--- Archived chains by request.
-SELECT request_id, job_chain
-  FROM request_manager.request_archives
- WHERE request_id = ANY (:request_ids::text[]);
-
--- name: get_chain_portion
--- Archived chains by request id, until so many bytes are together.
-SELECT request_id, job_chain
-  FROM (SELECT request_id, job_chain,
-               sum(octet_length(job_chain)) OVER (ORDER BY request_id COLLATE "C")
-                   - octet_length(job_chain) AS before
-          FROM request_manager.request_archives
-         WHERE request_id = ANY (:request_ids::text[])) AS found
- WHERE before < :most::bigint
- ORDER BY request_id COLLATE "C";
-
--- name: ask_for
--- Keeps wishes to stop or suspend requests; what no runner has is there at once. A wish to stop
--- is never taken back by one to suspend. Answers those that have not ended.
-WITH given AS (
-    SELECT *
-      FROM unnest(:request_ids::text[], :wishes::smallint[], :users::text[], :reasons::text[])
-        AS g (request_id, wish, user_name, reason)
-), asked AS (
-    UPDATE request_manager.requests AS r
-       SET wish = CASE WHEN r.runner_id IS NULL AND g.wish = 6 THEN NULL
-                       WHEN r.wish = 6 THEN 6 ELSE g.wish END,
-           state = CASE WHEN r.runner_id IS NULL THEN g.wish ELSE r.state END,
-           finished_at = CASE WHEN r.runner_id IS NULL AND g.wish = 6
-                              THEN GREATEST(now(), r.created_at, r.started_at) END,
-           reason = g.reason
-      FROM given AS g
-     WHERE r.request_id = g.request_id
-       AND r.state IN (1, 2, 7)
- RETURNING r.request_id, r.state, g.wish, g.user_name, g.reason
-), dropped AS (
-    DELETE FROM request_manager.suspended_job_chains AS s
-     USING asked AS a
-     WHERE s.request_id = a.request_id AND a.state = 6
-), audited AS (
-    INSERT INTO request_manager.audit (user_name, action, request_id, reason)
-    SELECT user_name, CASE wish WHEN 6 THEN 'stop' ELSE 'suspend' END, request_id, reason
-      FROM asked
-)
-SELECT request_id, state FROM asked;
-
--- name: let_go_on
--- Takes back the wish to suspend a request, or the wait for its next runner.
-WITH let AS (
-    UPDATE request_manager.requests
-       SET wish = NULL, reason = '', not_before = NULL
-     WHERE request_id = :request_id AND state IN (1, 2, 7)
-       AND (wish = 7 OR wish IS NULL AND not_before IS NOT NULL)
- RETURNING request_id
-), audited AS (
-    INSERT INTO request_manager.audit (user_name, action, request_id)
-    SELECT :user, 'resume', request_id FROM let
-)
-SELECT request_id FROM let;
-
 -- name: any_running
 -- Whether some request is running.
 SELECT EXISTS (SELECT FROM request_manager.requests WHERE state = 2) AS running;
@@ -156,7 +91,3 @@ SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r
    AND (r.created_at < :after_time OR r.request_id > :after_id)
  ORDER BY r.created_at DESC, r.request_id
  LIMIT :limit OFFSET :offset;
-
--- name: notify
--- Tells the other processes something. Nothing of that need be on disk.
-SELECT set_config('synchronous_commit', 'off', true), pg_notify(:channel, :payload);

@@ -20,9 +20,9 @@ from spincycle.request_manager.codec import encode_state
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.silence import Silence
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
 from spincycle.request_manager.storage.model import Request, Runner
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime import deadline
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 from spincycle.v1 import job_chain_pb2, request_manager_service_pb2, suspended_job_chain_pb2
@@ -47,12 +47,12 @@ class Explainer:
 
     def __init__(
         self,
-        store: RequestStore,
+        archives: ArchiveStore,
         runners: RunnerDirectory,
         job_log: JobLogClient,
         silence_limit: float,
     ) -> None:
-        self._store = store
+        self._archives = archives
         self._runners = runners
         self._job_log = job_log
         self._silence_limit = silence_limit
@@ -145,7 +145,7 @@ class Explainer:
         self, request: Request, reason: WaitReason, text: str
     ) -> tuple[list[WaitingJob], str]:
         """What each job waits for, or why that is not known."""
-        chains = await self._store.job_chains([request.request_id])
+        chains = await self._archives.job_chains([request.request_id])
         archived = chains.get(request.request_id, b"")
         if not archived:
             return [], "; its chain is not in the archive"
@@ -172,7 +172,7 @@ class Explainer:
 
     async def _saved(self, request: Request) -> bytes:
         """The state in which the request was suspended, serialized; empty if it was not."""
-        async for states in self._store.suspended_job_chains([request.request_id]):
+        async for states in self._archives.suspended_job_chains([request.request_id]):
             return states.get(request.request_id, b"")
         return b""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from spincycle.model.job_chain import Value
 from spincycle.model.request_arg import RequestArg
 from spincycle.model.state import State
-from spincycle.request_manager.runners.silence import HeartbeatId
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
 
 FIRST_EPOCH = 1
 """Epoch of a request that was given to a runner for the first time."""
@@ -184,6 +184,19 @@ class Assignment:
     epoch: int
     resumed: bool
     given_at: float = field(default=float("-inf"), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of a request manager on a request; two are compared for equality only.
+
+    Attributes:
+        until: time of the database at which it ends, calculated when it was made.
+    """
+
+    request_id: str
+    epoch: int
+    until: datetime | None
 
 
 class OtherFence(Exception):
