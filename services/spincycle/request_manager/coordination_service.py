@@ -99,7 +99,7 @@ class RunnerCoordinationService(
                 jobs=min(request.jobs, MOST_COUNTED),
                 draining=request.draining,
                 leaving=request.leaving,
-                behind=get_seconds(request.oldest_unacknowledged),
+                journal_lag=get_seconds(request.oldest_unacknowledged),
             )
         )
         response = coordination_pb2.HeartbeatResponse(

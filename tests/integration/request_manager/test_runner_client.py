@@ -51,7 +51,7 @@ async def frozen() -> AsyncIterator[tuple[Frozen, RunnerClient]]:
         chains=0,
         jobs=0,
         draining=False,
-        behind=0.0,
+        journal_lag=0.0,
         heartbeat=HeartbeatId("observer", 1),
         requests=0,
     )

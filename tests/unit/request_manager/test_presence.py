@@ -16,7 +16,7 @@ from spincycle.request_manager.storage.heartbeats import (
 )
 
 RUNNER = Registration("r", "here:1", 0, 0, (), "")
-SIGN = Heartbeat("r", 0, 0, draining=False, leaving=False, behind=0.0)
+SIGN = Heartbeat("r", 0, 0, draining=False, leaving=False, journal_lag=0.0)
 
 
 class Rows:

@@ -31,7 +31,7 @@ class Known:
                 chains=0,
                 jobs=0,
                 draining=False,
-                behind=0.0,
+                journal_lag=0.0,
                 heartbeat=HeartbeatId("observer", 1),
                 requests=requests,
                 features=self.features.get(runner_id, frozenset()),

@@ -1,5 +1,5 @@
 -- name: get_args
--- Arguments of a request as they were understood.
+-- Resolved arguments of a request.
 SELECT args FROM request_manager.request_archives WHERE request_id = :request_id;
 
 -- name: get_job_chains
@@ -9,7 +9,7 @@ SELECT request_id, job_chain
  WHERE request_id = ANY (:request_ids::text[]);
 
 -- name: get_chain_portion
--- Archived chains by request id, until so many bytes are together.
+-- Archived chains by request id, until `most` bytes are reached.
 SELECT request_id, job_chain
   FROM (SELECT request_id, job_chain,
                sum(octet_length(job_chain)) OVER (ORDER BY request_id COLLATE "C")
@@ -20,7 +20,7 @@ SELECT request_id, job_chain
  ORDER BY request_id COLLATE "C";
 
 -- name: get_suspended_portion
--- Saved states by request id, until so many bytes are together.
+-- Saved states by request id, until `most` bytes are reached.
 SELECT request_id, suspended_job_chain
   FROM (SELECT request_id, suspended_job_chain,
                sum(octet_length(suspended_job_chain)) OVER (ORDER BY request_id COLLATE "C")

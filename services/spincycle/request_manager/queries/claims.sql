@@ -1,14 +1,14 @@
 -- name: unaccepted_requests
--- Claims on requests that were given to a runner which lives and has not said that it has them.
+-- Claims on requests that were assigned to a live runner and that it has not accepted.
 SELECT o.request_id, o.epoch, o.claimed_until
   FROM request_manager.requests AS o
   JOIN request_manager.runners AS n USING (runner_id)
- WHERE o.state IN (1, 7) AND n.gone_at IS NULL AND NOT o.orphaned
+ WHERE o.state IN (1, 7) AND n.deregistered_at IS NULL AND NOT o.orphaned
  LIMIT 10000;
 
 -- name: claim_unaccepted
--- Claims requests whose claims have ended, unless somebody claimed them since: whoever gave them to
--- their runner died, or could not note the answer. They stay as they are given.
+-- Claims requests whose claims have ended, unless another process has claimed them since: the
+-- sender died, or could not store the response. The assignments stay the same.
 UPDATE request_manager.requests AS r
    SET claimed_until = now() + :lease::interval
   FROM unnest(:request_ids::text[], :epochs::bigint[], :untils::timestamptz[])

@@ -1,7 +1,7 @@
 -- name: create_request
--- Stores a request with its archive; answers its id if it is new. One whose idempotency key is
--- known already is not stored. One that comes with a runner is given to it, as assign_requests
--- does.
+-- Stores a request with its archive; returns its id if it is new. It is not stored if its
+-- idempotency key is already known. With a runner_id it is assigned to that runner, as by
+-- assign_requests.
 WITH stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, priority, spec_revision,
@@ -24,7 +24,7 @@ WITH stored AS (
 SELECT request_id FROM stored;
 
 -- name: create_rerun
--- Stores a request that runs another one again, with what it keeps of it.
+-- Stores a rerun of another request, with the state of the jobs that it keeps.
 WITH stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, finished_jobs, priority,
@@ -50,17 +50,17 @@ INSERT INTO request_manager.audit (user_name, action, request_id, job_id, reason
 SELECT :user, :action, rerun_of, :job_id, :reason FROM stored;
 
 -- name: request_with_idempotency_key
--- The request that an earlier call with the key made.
+-- The request that an earlier call created with the key.
 SELECT request_id, content_hash
   FROM request_manager.requests
  WHERE user_name = :user AND idempotency_key = :idempotency_key;
 
 -- name: get_requests
--- Requests by id, with the address of the runner that has each. Rows of older versions have reasons
--- of megabytes.
+-- Requests by id, with the addresses of their runners. Rows of older versions may have reasons of
+-- megabytes.
 SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r.finished_at,
        r.total_jobs, r.finished_jobs, r.rolled_back_jobs, r.epoch, r.runner_id, r.priority,
-       left(r.reason, 4097) AS reason, r.spec_revision, r.plan_hash, r.rerun_of, r.wish,
+       left(r.reason, 4097) AS reason, r.spec_revision, r.plan_hash, r.rerun_of, r.desired_state,
        r.max_running, r.given_args, r.required_features, r.job_types,
        n.address AS runner_address
   FROM request_manager.requests AS r
@@ -68,14 +68,14 @@ SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r
  WHERE r.request_id = ANY (:request_ids::text[]);
 
 -- name: any_running
--- Whether some request is running.
+-- Whether any request is running.
 SELECT EXISTS (SELECT FROM request_manager.requests WHERE state = 2) AS running;
 
 -- name: list_requests
--- A page of requests that match everything that is set, newest first.
+-- A page of the requests that match all criteria that are set, newest first.
 SELECT r.request_id, r.type, r.state, r.user_name, r.created_at, r.started_at, r.finished_at,
        r.total_jobs, r.finished_jobs, r.rolled_back_jobs, r.epoch, r.runner_id, r.priority,
-       left(r.reason, 4097) AS reason, r.spec_revision, r.plan_hash, r.rerun_of, r.wish,
+       left(r.reason, 4097) AS reason, r.spec_revision, r.plan_hash, r.rerun_of, r.desired_state,
        r.max_running, CASE WHEN :with_args::boolean THEN r.given_args ELSE '{}' END AS given_args,
        r.required_features, r.job_types,
        n.address AS runner_address

@@ -286,5 +286,5 @@ def _stored(new: NewRequest) -> Request:
         spec_revision=new.spec_revision,
         plan_hash=new.plan_hash,
         rerun_of="",
-        wish=None,
+        desired_state=None,
     )

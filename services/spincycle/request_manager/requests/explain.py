@@ -116,7 +116,7 @@ class Explainer:
         if request.runner_id:
             silence = self._runners.silence(request.runner_id) if client else None
             return WaitReason.NO_RUNNER, _assigned(request, silence, self._silence_limit)
-        if request.wish is State.SUSPENDED:
+        if request.desired_state is State.SUSPENDED:
             return (
                 WaitReason.SUSPENDED,
                 f"the request is held ({request.reason}) until somebody resumes it",
@@ -199,7 +199,7 @@ def _not_held(request: Request) -> str:
     """What a request waits for whose live runner does not have its chain."""
     return (
         f"runner {request.runner_id} does not hold the chain of the request; once its heartbeats "
-        f"have confirmed that, {_THEN[request.wish]}"
+        f"have confirmed that, {_THEN[request.desired_state]}"
     )
 
 
@@ -208,9 +208,9 @@ def _assigned(request: Request, silence: Silence | None, silence_limit: float) -
 
     `silence` is that of the runner; None if it is gone.
     """
-    then = _THEN[request.wish]
+    then = _THEN[request.desired_state]
     if silence is None:
-        if request.wish is not None:
+        if request.desired_state is not None:
             return f"runner {request.runner_id} is lost; {then} as soon as it is recovered"
         return f"runner {request.runner_id} is lost; the request is about to go on elsewhere"
     problem = "does not respond"

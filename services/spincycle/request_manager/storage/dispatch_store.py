@@ -79,7 +79,10 @@ class DispatchStore:
     async def accept(self, assigned: Sequence[Assignment]) -> dict[str, State | None]:
         """Store that runners accepted requests; return the desired state of each by id."""
         rows = await self._database.fetch("accept_requests", **assignment_columns(assigned))
-        return {row["request_id"]: State(row["wish"]) if row["wish"] else None for row in rows}
+        return {
+            row["request_id"]: State(row["desired_state"]) if row["desired_state"] else None
+            for row in rows
+        }
 
     async def fail(self, reasons: dict[Assignment, str]) -> set[str]:
         """Fail requests that no runner can run, each with its reason; return the failed ids."""

@@ -38,7 +38,7 @@ class Heartbeat:
     """Load and status that a runner reports with each heartbeat.
 
     Attributes:
-        behind: seconds for which its oldest journal entry has been waiting.
+        journal_lag: seconds for which its oldest journal entry has been waiting.
     """
 
     runner_id: str
@@ -46,7 +46,7 @@ class Heartbeat:
     jobs: int
     draining: bool
     leaving: bool
-    behind: float
+    journal_lag: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ class Request:
     spec_revision: str
     plan_hash: str
     rerun_of: str
-    wish: State | None
+    desired_state: State | None
     max_running: int | None = None
     given_args: str = "{}"
     required_features: frozenset[str] = frozenset()
@@ -245,7 +245,7 @@ class Runner:
     """A job runner that is not gone; limits of 0 mean none.
 
     Attributes:
-        behind: seconds for which its oldest journal entry was waiting at its last beat.
+        journal_lag: seconds for which its oldest journal entry was waiting at its last beat.
         heartbeat: its last one, as the database had it.
         requests: how many it has, or was given just now.
         features: what it supports in chains, by name.
@@ -259,7 +259,7 @@ class Runner:
     chains: int
     jobs: int
     draining: bool
-    behind: float
+    journal_lag: float
     heartbeat: HeartbeatId
     requests: int
     features: frozenset[str] = frozenset()

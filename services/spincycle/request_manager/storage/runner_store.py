@@ -53,13 +53,13 @@ class RunnerStore:
         """Note a sign of life; None if the runner is not known or was given up."""
         heartbeat = self._next_heartbeat()
         row = await self._database.fetch_one(
-            "beat_runner",
+            "store_heartbeat",
             runner_id=sign.runner_id,
             chains=sign.chains,
             jobs=sign.jobs,
             draining=sign.draining,
             leaving=sign.leaving,
-            behind=sign.behind,
+            journal_lag=sign.journal_lag,
             observer=heartbeat.observer,
             heartbeat=heartbeat.number,
         )
@@ -77,17 +77,17 @@ class RunnerStore:
     async def give_up(self, overdue: Mapping[str, HeartbeatId]) -> EvictionResult:
         """Give up runners whose last heartbeats are still these, and look at all that live."""
         rows = await self._database.fetch(
-            "give_up_runners",
+            "evict_runners",
             runner_ids=list(overdue),
             observers=[heartbeat.observer for heartbeat in overdue.values()],
             heartbeats=[heartbeat.number for heartbeat in overdue.values()],
         )
         return EvictionResult(
-            evicted=[row["runner_id"] for row in rows if row["given_up"]],
+            evicted=[row["runner_id"] for row in rows if row["evicted"]],
             live=[
                 LiveRunner(row["runner_id"], row["address"], row["registration"], _heartbeat(row))
                 for row in rows
-                if not row["given_up"]
+                if not row["evicted"]
             ],
         )
 
