@@ -20,7 +20,7 @@ from spincycle.request_manager.codec import (
 )
 from spincycle.request_manager.runners.reconciliation import Reconciler
 from spincycle.request_manager.runners.reports import Reports, RunnerRegistry
-from spincycle.request_manager.storage.runner_store import Heartbeat, Registration
+from spincycle.request_manager.storage.heartbeats import Heartbeat, Registration
 from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
 from spincycle.text.shortening import shortened
@@ -99,7 +99,7 @@ class RunnerCoordinationService(
                 jobs=min(request.jobs, MOST_COUNTED),
                 draining=request.draining,
                 leaving=request.leaving,
-                behind=get_seconds(request.oldest_unacknowledged),
+                journal_lag=get_seconds(request.oldest_unacknowledged),
             )
         )
         response = coordination_pb2.HeartbeatResponse(

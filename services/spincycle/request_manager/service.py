@@ -30,7 +30,7 @@ from spincycle.request_manager.requests.given_args import LargeArgs, read_args
 from spincycle.request_manager.requests.read import RequestReader
 from spincycle.request_manager.requests.running_jobs import RunningJobs
 from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.request_manager.watch.unreadable import encode_or_report
 from spincycle.request_manager.watch.watch_options import WatchOptions

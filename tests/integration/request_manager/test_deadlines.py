@@ -36,7 +36,7 @@ ROUNDED = 1.1
 """gRPC rounds what is left up on its way, by some percent at most."""
 
 LIST = "r.given_args @>"
-STOP = "AS g (request_id, wish, user_name, reason)"
+STOP = "AS g (request_id, desired_state, user_name, reason)"
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ ROWS = {
     "running": "state = 2, runner_id = 'subject', started_at = now()",
     "running elsewhere": "state = 2, runner_id = 'elsewhere', started_at = now()",
     "suspended": "state = 7",
-    "held": "state = 7, wish = 7",
+    "held": "state = 7, desired_state = 7",
     "complete": "state = 3, finished_at = now()",
     "failed": "state = 4, finished_at = now()",
     "stopped": "state = 6, finished_at = now()",

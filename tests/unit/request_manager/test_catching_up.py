@@ -11,7 +11,7 @@ from tests.unit.request_manager.test_watcher import a_request
 from spincycle.errors import CursorTooOld, DatabaseUnavailable
 from spincycle.model.state import State
 from spincycle.request_manager.storage.model import Request, RequestFilter
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch import catch_up as module
 from spincycle.request_manager.watch import catch_up_round, missed
 from spincycle.request_manager.watch import subscriptions as watch

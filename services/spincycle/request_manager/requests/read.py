@@ -12,7 +12,7 @@ from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.codec import decode_filter, encode_request
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.storage.paging import position_of, token_after
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.unreadable import encode_or_report, request_failure
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES, WITHIN_CLIENTS
 from spincycle.v1 import request_manager_service_pb2 as rpc

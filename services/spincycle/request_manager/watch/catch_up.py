@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from spincycle.request_manager.storage.change_store import ChangeStore
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.catch_up_round import ReplayRound
 from spincycle.request_manager.watch.cursor import Cursor, before
 from spincycle.request_manager.watch.hub import Hub

@@ -23,7 +23,7 @@ from spincycle.model import revision
 from spincycle.model.state import FINAL, State
 from spincycle.request_manager.storage.model import Request, RequestFilter
 from spincycle.request_manager.storage.portions import in_portions
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.catch_up import CursorReplay
 from spincycle.request_manager.watch.catch_up_round import ReplayPart, RoundExpired
 from spincycle.request_manager.watch.cursor import Cursor, read_cursor, read_named_cursor
