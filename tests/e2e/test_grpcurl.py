@@ -1,4 +1,4 @@
-"""Every line of docs/grpcurl.md is run, with both tools, in its order, on a stack of its own."""
+"""Runs every line of docs/how-to/grpcurl.md in order, with both tools, on its own stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_manager_service_pb2_grpc, state_pb2
 
-PAGE = (REPOSITORY / "docs" / "grpcurl.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how-to" / "grpcurl.md").read_text(encoding="utf-8")
 TASKS = {
     title: block.splitlines()
     for title, block in re.findall(
