@@ -1,4 +1,4 @@
-"""Every example in docs/rest.md, made as it stands there."""
+"""Every example in docs/reference/rest.md, made as it stands there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from spincycle.v1 import (
 )
 from spincycle.v1 import request_manager_service_pb2 as rm
 
-PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "rest.md"
 UNKNOWN = "d000000000000000zzzz"
 
 

@@ -9,7 +9,7 @@ import pytest
 from spincycle.errors import RemoteError, SpinCycleError, catalogue
 from spincycle.errors.page import error_page
 
-PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 
 
 def test_the_page_is_what_the_catalogue_gives() -> None:

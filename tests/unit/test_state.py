@@ -4,7 +4,7 @@ from pathlib import Path
 
 from spincycle.model.state import FINAL, LIVE, State, diagram, may_become
 
-SEMANTICS = Path(__file__).parents[2] / "docs" / "semantics.md"
+SEMANTICS = Path(__file__).parents[2] / "docs" / "explanation" / "semantics.md"
 
 
 def test_the_diagram_in_the_docs_is_the_table_of_transitions() -> None:

@@ -263,7 +263,7 @@ class RequestManagerServiceServicer:
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
         INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
         A request that cannot be read whole has Request.error set, and the stream goes on.
-        docs/streams.md says what is promised.
+        docs/explanation/streams.md says what is promised.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -101,7 +101,7 @@ class RequestManagerServiceStub:
     WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
     INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
     A request that cannot be read whole has Request.error set, and the stream goes on.
-    docs/streams.md says what is promised.
+    docs/explanation/streams.md says what is promised.
     """
 
 class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -281,7 +281,7 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
         INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
         A request that cannot be read whole has Request.error set, and the stream goes on.
-        docs/streams.md says what is promised.
+        docs/explanation/streams.md says what is promised.
         """
 
 def add_RequestManagerServiceServicer_to_server(servicer: RequestManagerServiceServicer, server: _aio.Server) -> None: ...

@@ -2,7 +2,7 @@
 
 Each class is one entry: its docstring is the message, with the fields in braces, and its
 fields become ErrorInfo metadata on gRPC, keys of the log line, and parts of the REST body.
-docs/errors.md is printed from these classes.
+docs/reference/errors.md is printed from these classes.
 """
 
 from __future__ import annotations

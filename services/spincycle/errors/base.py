@@ -27,7 +27,7 @@ class SpinCycleError(Exception):
         http: HTTP status under which the gateway answers it.
         retryable: whether the same call can be made again without harm and with hope.
         retry_after: seconds that a caller had better wait before that.
-        remedy: what to do about it, for the table in docs/errors.md.
+        remedy: what to do about it, for the table in docs/reference/errors.md.
     """
 
     reason: str

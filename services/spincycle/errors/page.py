@@ -1,4 +1,4 @@
-"""docs/errors.md, made from the catalogue: `python -m spincycle.errors.page > docs/errors.md`."""
+"""Prints docs/reference/errors.md from the catalogue: `python -m spincycle.errors.page`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spincycle.errors import RemoteError, SpinCycleError, catalogue
 _HEAD = """\
 # Errors
 
-Made by `make generate` from [services/spincycle/errors](../services/spincycle/errors).
+Made by `make generate` from [services/spincycle/errors](../../services/spincycle/errors).
 
 Every failed call of every service ends with a gRPC status that carries, as details:
 

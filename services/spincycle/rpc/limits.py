@@ -1,4 +1,4 @@
-"""Limits of connections and calls; docs/grpc.md lists them for callers."""
+"""Limits of connections and calls; docs/reference/grpc.md lists them for callers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Following requests and their jobs: a snapshot first, then every change; see docs/streams.md.
+"""Following requests and their jobs: a snapshot first, then every change.
 
-What is answered are the bytes of WatchResponses: an event is encoded once for all its watchers.
+See docs/explanation/streams.md. What is answered are the bytes of WatchResponses: an event is
+encoded once for all its watchers.
 """
 
 from __future__ import annotations

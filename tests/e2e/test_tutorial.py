@@ -1,4 +1,4 @@
-"""The spec and the job that the README tells people to write, as they would write them."""
+"""The spec and the job of the tutorial, checked and run as a reader would."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.waiting import until
 
 from spincycle.model.state import State
 
-_BLOCK = re.compile(r"^`([^`\n]+)` says [^`]*?```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^Create `([^`\n]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def own(home: Path) -> Path:
-    """A directory with the files of the chapter, each under the name that it is given there."""
-    chapter = (REPOSITORY / "README.md").read_text().partition("\n## Write your own\n")[2]
+    """A directory with the files of the tutorial, each under the name that it has there."""
+    page = (REPOSITORY / "docs" / "start" / "tutorial.md").read_text()
     directory = home / "own"
-    for name, content in _BLOCK.findall(chapter):
+    for name, content in _BLOCK.findall(page):
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
@@ -39,8 +39,8 @@ async def test_they_run(own: Path, home: Path) -> None:
     dev = await start_dev(home, "--specs", "my-specs", "--jobs", "my_jobs:jobs", cwd=own)
     try:
         async with httpx.AsyncClient(base_url=f"http://{dev.address('REST')}/api/v1") as rest:
-            wish = {"Type": "greeting", "Args": {"names": "ann,bob"}}
-            request_id = (await rest.post("/requests", json=wish)).json()["id"]
+            create = {"Type": "greeting", "Args": {"names": "ann,bob"}}
+            request_id = (await rest.post("/requests", json=create)).json()["id"]
 
             async def is_complete() -> bool:
                 request = (await rest.get(f"/requests/{request_id}")).json()
