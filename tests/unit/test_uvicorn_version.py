@@ -33,7 +33,7 @@ def test_the_dependency_has_the_same_bounds_as_the_check() -> None:
 
 @pytest.mark.parametrize("version", ["0.53.0", "0.55.0", "0.55.0rc1", "1.0.0", "unknown"])
 def test_another_version_is_refused_with_the_remedy(version: str) -> None:
-    with pytest.raises(ConfigError, match=f"uvicorn {version} is installed.*pip install"):
+    with pytest.raises(ConfigError, match=rf"uvicorn {version} is installed.*pip install"):
         check_uvicorn_version(version)
 
 
@@ -50,6 +50,6 @@ def test_no_listener_is_made_on_another_version(monkeypatch: pytest.MonkeyPatch)
 
     with (
         socket.create_server(("127.0.0.1", 0)) as bound,
-        pytest.raises(ConfigError, match="uvicorn 9.0.0 is installed"),
+        pytest.raises(ConfigError, match=r"uvicorn 9\.0\.0 is installed"),
     ):
         HttpListener(application, bound, "h11", 1.0)
