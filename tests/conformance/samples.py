@@ -14,7 +14,7 @@ FINISHED = Timestamp(seconds=1_800_000_002, nanos=1)
 
 
 def a_request(
-    state: state_pb2.State = state_pb2.STATE_COMPLETE, request_id: str = ID
+    state: state_pb2.State.ValueType = state_pb2.STATE_COMPLETE, request_id: str = ID
 ) -> request_pb2.Request:
     request = request_pb2.Request(
         id=request_id,

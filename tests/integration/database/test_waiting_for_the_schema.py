@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sysconfig
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.waiting import until
 
 from spincycle.database.database import Database
@@ -32,7 +33,11 @@ REPOSITORY = Path(__file__).parents[3]
 PACKAGE = "spincycle.request_manager"
 SCHEMA = "request_manager"
 
-Start = Callable[..., asyncio.subprocess.Process]
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 def configured(dsn: str, *, migrating: bool) -> DatabaseConfig:
@@ -144,7 +149,11 @@ async def _ask_request_manager(channel: grpc.aio.Channel) -> None:
     ],
 )
 async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_migrated(
-    database: str, start: Start, program: str, prefix: str, ask: Callable
+    database: str,
+    start: Start,
+    program: str,
+    prefix: str,
+    ask: Callable[[grpc.aio.Channel], Awaitable[None]],
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     told = {
@@ -157,11 +166,11 @@ async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_
         told["SPECS_DIR"] = str(REPOSITORY / "k8s/base/specs")
     await start(program, **{prefix + key: value for key, value in told.items()})
     async with open_channel(address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health = HealthClient(channel)
 
         async def serving() -> bool:
             asked = health_pb2.HealthCheckRequest()
-            answer = await health.Check(asked, timeout=20, wait_for_ready=True)
+            answer = await health.check(asked, timeout=20, wait_for_ready=True)
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
         assert not await serving()
@@ -171,9 +180,9 @@ async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_
         assert "database" in (refused.value.details() or "")
         assert not await serving()
 
-        command = [SCRIPTS / "spincycle", "migrate", "--dsn", database]
-        done = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-        assert b"applied 1" in done.stdout
+        command = [str(SCRIPTS / "spincycle"), "migrate", "--dsn", database]
+        done = await asyncio.to_thread(run, command)
+        assert "applied 1" in done.stdout
 
         await until(serving)
         await ask(channel)

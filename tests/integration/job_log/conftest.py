@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import asyncpg
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
@@ -123,7 +124,7 @@ class RunningJobLog:
         """Whether health says SERVING."""
         asked = health_pb2.HealthCheckRequest(service=name)
         try:
-            answer = await health_pb2_grpc.HealthStub(self.channel).Check(asked)
+            answer = await HealthClient(self.channel).check(asked)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

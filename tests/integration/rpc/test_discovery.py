@@ -9,8 +9,9 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from tests.health_client import HealthClient
 from tests.integration.rpc.conftest import JOURNAL, SERVICE, Served
 
 from spincycle.internal.v1 import job_runner_service_pb2
@@ -90,7 +91,7 @@ async def test_a_listener_describes_nothing_that_it_does_not_serve(served: Serve
 
 async def health(served: Served, service: str) -> int:
     asked = health_pb2.HealthCheckRequest(service=service)
-    return (await health_pb2_grpc.HealthStub(served.channel).Check(asked)).status
+    return (await HealthClient(served.channel).check(asked)).status
 
 
 async def test_a_server_is_alive_and_not_ready_until_it_says_so(served: Served) -> None:
@@ -122,7 +123,7 @@ async def test_who_watches_health_is_told_of_each_change(served: Served, name: s
         served.server.health.keep(Vitals(ready=[lambda: alive], live=[lambda: alive]))
     )
     asked = health_pb2.HealthCheckRequest(service=name)
-    watch = health_pb2_grpc.HealthStub(served.channel).Watch(asked)
+    watch = HealthClient(served.channel).watch(asked)
     heard = aiter(watch)
 
     while (await anext(heard)).status != SERVING:

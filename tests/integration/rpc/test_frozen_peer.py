@@ -12,7 +12,8 @@ from functools import partial
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.rpc.conftest import SERVICE
 
 from spincycle import errors
@@ -113,7 +114,7 @@ async def fails_at_a_frozen_server(keepalive: Keepalive) -> None:
     async with peer("serve") as served:
         address = await served.line()
         async with open_channel(address, keepalive=keepalive) as channel:
-            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            watching = HealthClient(channel).watch(health_pb2.HealthCheckRequest())
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             served.freeze()
 

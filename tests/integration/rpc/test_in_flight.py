@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.rpc.test_failures import details, failure
 from tests.integration.rpc.test_listeners import (
     METHOD,
@@ -125,7 +126,7 @@ async def test_many_compressed_messages_at_once_take_bounded_memory(method_name:
     raw = LARGEST.SerializeToString()
     try:
         async with grpc.aio.insecure_channel(address) as channel:
-            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            await HealthClient(channel).check(health_pb2.HealthCheckRequest())
             before = peak_megabytes(server.pid)
             server.send_signal(signal.SIGSTOP)
             # The same on the wire as a call of any kind.

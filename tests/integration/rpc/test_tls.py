@@ -13,7 +13,8 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.request_manager.conftest import SPECS
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
@@ -84,7 +85,7 @@ async def answers(address: str, tls: TlsConfig) -> bool:
     async with dialer(tls)(address) as channel:
         try:
             asked = health_pb2.HealthCheckRequest()
-            await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=10)
+            await HealthClient(channel).check(asked, timeout=10)
         except grpc.aio.AioRpcError as failure:
             if failure.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise

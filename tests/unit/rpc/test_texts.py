@@ -28,6 +28,7 @@ from spincycle.v1 import (
     request_report_pb2,
     spec_pb2,
     spec_service_pb2,
+    state_pb2,
     suspended_job_chain_pb2,
 )
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -178,8 +179,12 @@ def test_the_table_names_only_fields_that_exist() -> None:
             "job_ids",
         ),
         (
-            rm.ListRequest(filter=request_pb2.RequestFilter(states=[1] * 100)),
-            rm.ListRequest(filter=request_pb2.RequestFilter(states=[1] * 101)),
+            rm.ListRequest(
+                filter=request_pb2.RequestFilter(states=[state_pb2.STATE_PENDING] * 100)
+            ),
+            rm.ListRequest(
+                filter=request_pb2.RequestFilter(states=[state_pb2.STATE_PENDING] * 101)
+            ),
             "filter.states",
         ),
         (
