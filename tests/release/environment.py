@@ -8,9 +8,10 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 _READY = "Ctrl-C stops everything"
 _START_TIMEOUT = 60.0
@@ -44,7 +45,10 @@ class Environment:
         return {**own, "HOME": str(self._home), "PATH": path}
 
     def run(
-        self, *command: str, cwd: Path | None = None, **variables: str
+        self,
+        *command: str,
+        cwd: Path | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.CompletedProcess[str]:
         """Run a program that the environment's PATH has, to its end."""
         return subprocess.run(

@@ -141,7 +141,7 @@ def test_dev_runs_the_examples_of_the_wheel(installed: Environment) -> None:
     with installed.dev() as addresses:
         for request in ("test sleepTime=0", "rolling-restart hosts=web1,web2 settle=0"):
             started = installed.run(
-                "spinc", "start", *request.split(), "--yes", "--wait", **addresses
+                "spinc", "start", *request.split(), "--yes", "--wait", variables=addresses
             )
             assert started.returncode == 0, started.stdout
             assert "COMPLETE" in started.stdout
@@ -160,7 +160,7 @@ def test_a_new_project_lints_passes_and_runs(installed: Environment) -> None:
     options = ("--ephemeral", "--specs", "specs", "--jobs", "my_jobs:jobs")
     with installed.dev(*options, cwd=project) as addresses:
         started = installed.run(
-            "spinc", "start", "greeting", "names=ann,bob", "--yes", "--wait", **addresses
+            "spinc", "start", "greeting", "names=ann,bob", "--yes", "--wait", variables=addresses
         )
         assert started.returncode == 0, started.stdout
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from spincycle.admin import init as init_module
 from spincycle.admin.init import FILES
 from spincycle.admin.main import main
 
@@ -75,7 +76,7 @@ def test_a_file_in_the_place_of_the_directory_is_an_error(tmp_path: Path) -> Non
 def test_programs_that_the_shell_does_not_find_are_put_on_the_path_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(init_module.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
 
     assert "export PATH=" in init(tmp_path / "project").output
 
@@ -83,6 +84,6 @@ def test_programs_that_the_shell_does_not_find_are_put_on_the_path_first(
 def test_without_pytest_its_installation_is_a_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(init_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
     assert "pip install pytest" in init(tmp_path / "project").output
