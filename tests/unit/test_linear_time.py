@@ -23,6 +23,8 @@ from spincycle.spec.arg_type import ArgType
 from spincycle.spec.fields import _FLOAT, _UINT
 from spincycle.spec.pattern import compiled
 
+pytestmark = pytest.mark.timed
+
 MEASURABLE = 0.003
 """Seconds of CPU time from which growth can be measured."""
 

@@ -12,6 +12,7 @@ import uvicorn
 
 from spincycle.runtime import forked_sockets
 from spincycle.runtime.config import ConfigError
+from spincycle.runtime.uvicorn_version import check_uvicorn_version
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
@@ -56,7 +57,12 @@ class HttpListener:
     def __init__(
         self, application: Application, bound: socket.socket, http: Protocol, grace: float
     ) -> None:
-        """`grace` is how many seconds calls have to end when the listener does."""
+        """`grace` is how many seconds calls have to end when the listener does.
+
+        Raises:
+            ConfigError: the installed version of uvicorn is not supported.
+        """
+        check_uvicorn_version()
         self._socket = bound
         self.address = address_of(bound)
         self._server = _Server(

@@ -31,6 +31,8 @@ from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_output_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 
+pytestmark = pytest.mark.timed
+
 
 @pytest.fixture
 async def measured(

@@ -29,6 +29,8 @@ from spincycle.rpc.limits import MOST_VALUES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import spec_service_pb2, spec_service_pb2_grpc, state_pb2
 
+pytestmark = pytest.mark.timed
+
 MANY_JOBS = 50_000
 
 SPECS = """

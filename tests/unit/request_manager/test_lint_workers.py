@@ -143,6 +143,7 @@ async def test_long_texts_in_findings_are_shortened() -> None:
     assert all(len(value) < 1100 for f in found for value in (f.message, *f.values))
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "text",
     [
