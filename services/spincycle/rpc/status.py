@@ -142,5 +142,5 @@ def from_message(
         code=known.code if known else code,
         http=message.http_status or 500,
         retryable=known.retryable if known else False,
-        told_violations=violations,
+        reported_violations=violations,
     )
