@@ -282,7 +282,7 @@ def _wrap(handler: Any, call: _Call) -> Handler:
 def _answering(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
     async def answer(request: bytes, context: Context) -> bytes:
         left = cast("float | None", context.time_remaining())  # None without a deadline
-        deadline.begin(UNARY_DEADLINE if left is None else left)
+        deadline.start(UNARY_DEADLINE if left is None else left)
         with call.counted(context):
             try:
                 with call.holding(len(request)):
