@@ -79,7 +79,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),
                 database.keep_reachable(),
                 listen(config.database, OUTPUT_CHANNEL, output.hear, lambda: None),
-                server.health.keep(
+                server.health.monitor(
                     Vitals(
                         ready=[lambda: database.reachable, journal.write.is_responsive],
                         live=[journal.attempt.is_alive],
@@ -87,7 +87,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 ),
             )
     finally:
-        await server.health.end()
+        await server.health.drain()
         # Append, Tail and OfferOutput would otherwise last until the grace is over.
         writes.end()
         tail.end()

@@ -146,12 +146,12 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                 "reports": lambda: outbox.run(lambda: presence.runner_id, runner.abandon),
                 "presence": presence.run,
                 "live output": output.run,
-                "health": lambda: server.health.keep(vitals),
+                "health": lambda: server.health.monitor(vitals),
                 **{f"check of {peer.setting}": partial(peer.check, dial) for peer in peers},
             }
             tasks = [group.create_task(supervise(duty, work)) for duty, work in duties.items()]
             await shutdown.wait()
-            await server.health.end()
+            await server.health.drain()
             await _drain(config, runner, presence, outbox)
             for task in tasks:
                 task.cancel()

@@ -263,7 +263,7 @@ async def _work(
             "recovery": manager.recovery.run,
             "telling others": manager.telling.tell,
             "hearing others": lambda: manager.telling.hear(config.database),
-            "health": lambda: server.health.keep(vitals),
+            "health": lambda: server.health.monitor(vitals),
             "check of job_log": lambda: job_log.check(dialer(config.tls)),
             "reload": lambda: _reload(manager.specs, reloads),
         }
@@ -274,7 +274,7 @@ async def _work(
                 group.create_task(supervise(name, work))
 
     await run_until_shutdown(shutdown, tend())
-    await server.health.end()
+    await server.health.drain()
 
 
 async def _reload(specs: SpecRepository, asked: asyncio.Event) -> None:

@@ -13,9 +13,9 @@ from spincycle.internal.v1 import job_runner_service_pb2 as runner_pb2
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.text_bounds import (
+    BOUNDED_ELSEWHERE,
     BY_FIELD,
     BY_NAME,
-    ELSEWHERE,
     SHORTENED,
     SKIPPED,
     bound_of,
@@ -92,7 +92,7 @@ SERVICES = [
 
 def sent(descriptor: Descriptor, seen: set[str]) -> Iterator[FieldDescriptor]:
     """The fields of a message and of all messages in it, but for those bounded elsewhere."""
-    if descriptor.full_name in seen | ELSEWHERE:
+    if descriptor.full_name in seen | BOUNDED_ELSEWHERE:
         return
     seen.add(descriptor.full_name)
     for field in descriptor.fields:
