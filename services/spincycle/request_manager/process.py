@@ -69,7 +69,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
-from spincycle.runtime.process import Shutdown, keep_up, run_beside, service_command
+from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
@@ -211,7 +211,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
     )
     database = await Database.open(
-        config.database, load_queries(PACKAGE), "request-manager", held_back=True
+        config.database, load_queries(PACKAGE), "request-manager", schema_ready=False
     )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
@@ -278,7 +278,7 @@ async def _work(
             lambda: database.reachable,
             lambda: manager.telling.hears,
             job_log.is_right,
-            *(loop.is_quick for loop in loops),
+            *(loop.is_responsive for loop in loops),
         ],
         live=[loop.is_alive for loop in loops],
     )
@@ -293,7 +293,7 @@ async def _work(
             "recovery": manager.recovery.run,
             "telling others": manager.telling.tell,
             "hearing others": lambda: manager.telling.hear(config.database),
-            "health": lambda: server.health.keep(vitals),
+            "health": lambda: server.health.monitor(vitals),
             "check of job_log": lambda: job_log.check(dialer(config.tls)),
             "reload": lambda: _reload(manager.specs, reloads),
         }
@@ -301,10 +301,10 @@ async def _work(
             duties["changed specs"] = lambda: manager.specs.reload_at_changes(config.specs_interval)
         async with asyncio.TaskGroup() as group:
             for name, work in duties.items():
-                group.create_task(keep_up(name, work))
+                group.create_task(supervise(name, work))
 
-    await run_beside(shutdown, tend())
-    await server.health.end()
+    await run_until_shutdown(shutdown, tend())
+    await server.health.drain()
 
 
 async def _reload(specs: SpecRepository, asked: asyncio.Event) -> None:

@@ -165,7 +165,7 @@ def test_a_plan_that_has_changed_is_not_started(services: FakeServices, spinc: S
     ran = spinc("start", "greet", "name=x", "--plan-hash", "abc")
 
     assert ran.code == 1
-    assert "the plan is def now, not abc" in ran.err
+    assert "the plan's hash is now def, not abc" in ran.err
 
 
 def test_options_stand_before_or_after_the_command(spinc: Spinc) -> None:

@@ -138,7 +138,7 @@ class RunningJobLog:
 
     async def end(self) -> None:
         """End it as a signal would."""
-        self.shutdown.ask()
+        self.shutdown.request()
         await self.serving
 
 
@@ -170,7 +170,7 @@ async def running_job_log(dsn: str) -> AsyncIterator[RunningJobLog]:
         )
     finally:
         await channel.close()
-        shutdown.ask()
+        shutdown.request()
         await serving
 
 

@@ -137,7 +137,7 @@ async def test_a_page_token_from_elsewhere_is_refused(filled: RunningJobLog, tok
         await filled.stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST, page_token=token))
 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "page token was not made by this service" in str(refused.value.details())
+    assert "page token was not issued by this service" in str(refused.value.details())
 
 
 async def test_a_page_token_is_good_for_its_own_list_only(filled: RunningJobLog) -> None:

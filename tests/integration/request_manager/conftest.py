@@ -360,7 +360,7 @@ async def running_manager(
     finally:
         await channel.close()
         await internal.close()
-        shutdown.ask()
+        shutdown.request()
         await serving
         for runner in manager.runners:
             await runner.server.stop(0)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
-from spincycle.rpc.limits import MOST_VALUES, REASON_BYTES
+from spincycle.rpc.limits import MAX_VALUES, REASON_BYTES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_report_pb2, state_pb2
 
@@ -30,7 +30,7 @@ def field_of(refused: grpc.aio.AioRpcError) -> str:
 @pytest.mark.parametrize("what", ["list", "map", "lists"])
 async def test_arguments_with_too_many_values_are_refused(manager: Manager, what: str) -> None:
     values = struct_pb2.Value()
-    for number in range(MOST_VALUES // (2 if what == "lists" else 1) + 1):
+    for number in range(MAX_VALUES // (2 if what == "lists" else 1) + 1):
         if what == "map":
             values.struct_value.fields[str(number)].bool_value = True
         elif what == "list":

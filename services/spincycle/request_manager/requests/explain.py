@@ -73,7 +73,7 @@ class Explainer:
         holds = True
         if request.state is State.RUNNING and client is not None:
             try:
-                timeout = deadline.left(3 * RUNNER_TIMEOUT) / 3
+                timeout = deadline.remaining(3 * RUNNER_TIMEOUT) / 3
                 explained = await client.explain(request.request_id, timeout)
             except RunnerUnreachable as error:
                 structlog.get_logger().warning("runner left out of explain", why=error.message)
@@ -99,7 +99,7 @@ class Explainer:
     async def _fence(self, request: Request) -> str:
         """Why the request cannot be recovered, if a fence of its journal is the reason."""
         try:
-            async with asyncio.timeout(deadline.left(3 * FENCE_TIMEOUT) / 3):
+            async with asyncio.timeout(deadline.remaining(3 * FENCE_TIMEOUT) / 3):
                 in_force = await self._job_log.epoch_in_force(request.request_id)
         except (SpinCycleError, TimeoutError):
             # What follows reads the journal and says that it does not respond.
@@ -152,7 +152,7 @@ class Explainer:
         saved = b""
         entries: list[JournalEntry] = []
         try:
-            async with asyncio.timeout(deadline.left(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
+            async with asyncio.timeout(deadline.remaining(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
                 entries = await self._job_log.read(request.request_id)
         except (SpinCycleError, TimeoutError) as error:
             structlog.get_logger().warning("journal left out of explain", why=str(error))

@@ -129,7 +129,7 @@ class Dispatcher:
             group.create_task(self._send_again())
 
     async def _sweep(self) -> None:
-        self.pulse.begin()
+        self.pulse.start()
         while True:
             try:
                 waiting = await self._store.waiting(self._runners.unavailable(), self._policy.batch)
@@ -139,7 +139,7 @@ class Dispatcher:
                     self._something.set()
             except DatabaseUnavailable:
                 structlog.get_logger().debug("cannot look for waiting requests")
-            self.pulse.beat()
+            self.pulse.tick()
             try:
                 async with asyncio.timeout(self._policy.sweep_interval):
                     await self._look.wait()

@@ -141,21 +141,21 @@ class Recovery:
 
     async def _keep_looking(self) -> None:
         """Give up runners that are silent for too long."""
-        self.look_pulse.begin()
+        self.look_pulse.start()
         while True:
             pause = self._policy.interval
             with _logging("cannot look at runners"):
                 pause = self._policy.pause(await self._give_up())
-            self.look_pulse.beat()
+            self.look_pulse.tick()
             await asyncio.sleep(pause)
 
     async def _keep_recovering(self) -> None:
         """Recover requests of runners that are gone, whoever gave those up."""
-        self.pulse.begin()
+        self.pulse.start()
         while True:
             with _logging("cannot recover"):
                 await self._recover_orphans()
-            self.pulse.beat()
+            self.pulse.tick()
             with suppress(TimeoutError):
                 async with asyncio.timeout(2 * self._policy.interval):
                     await self._lost.wait()
@@ -212,7 +212,7 @@ class Recovery:
             await asyncio.sleep(self._policy.lease / 4)
             with suppress(DatabaseUnavailable):
                 await self._store.hold_claims(list(at_work.values()), self._policy.lease)
-            self.pulse.beat()
+            self.pulse.tick()
 
     async def _recover_one(self, orphan: Orphan, chain: bytes, at_work: dict[str, Orphan]) -> None:
         log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)

@@ -88,7 +88,7 @@ class CursorReplay:
         self._waiting.append(member)
         if self._keeper is None:
             self._keeper = asyncio.create_task(
-                self._keep_beginning(), context=deadline.outlasting()
+                self._keep_beginning(), context=deadline.without_deadline()
             )
         try:
             yield await member.round

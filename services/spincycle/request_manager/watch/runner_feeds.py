@@ -21,7 +21,7 @@ from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.storage.model import Runner
-from spincycle.runtime.process import keep_up
+from spincycle.runtime.process import supervise
 
 FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
@@ -200,7 +200,7 @@ class _Feed:
         self.connected = asyncio.Event()
         self._hearer = hearer
         self._broke = broke
-        self._task = asyncio.create_task(keep_up("stream of a runner", self._run))
+        self._task = asyncio.create_task(supervise("stream of a runner", self._run))
 
     def close(self) -> asyncio.Task[None]:
         """End it; answers the task that ends."""

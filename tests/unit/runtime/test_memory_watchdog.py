@@ -8,12 +8,12 @@ import pytest
 from spincycle.runtime import process
 from spincycle.runtime.memory_watchdog import (
     EXIT_OUT_OF_MEMORY,
-    FAILURES_WITHIN,
-    MOST_FAILURES,
-    MOST_LOOKS,
+    FAILURE_WINDOW,
+    MAX_FAILED_PROBES,
+    MAX_FAILURES,
     MemoryWatchdog,
 )
-from spincycle.runtime.process import keep_up
+from spincycle.runtime.process import supervise
 
 
 class Clock:
@@ -30,47 +30,45 @@ class Memory:
         return self.is_there
 
 
-def test_memory_that_is_short_for_a_moment_ends_nothing() -> None:
+def test_a_short_memory_shortage_does_not_end_the_process() -> None:
     memory = Memory()
     watchdog = MemoryWatchdog(lambda: None, memory)
 
     for _ in range(3):
         memory.is_there = False
-        assert not any(watchdog.must_end() for _ in range(MOST_LOOKS - 1))
+        assert not any(watchdog.must_end() for _ in range(MAX_FAILED_PROBES - 1))
         memory.is_there = True
         assert not watchdog.must_end()
 
 
-def test_memory_that_stays_short_ends_the_process() -> None:
+def test_a_lasting_memory_shortage_ends_the_process() -> None:
     memory = Memory()
     memory.is_there = False
     watchdog = MemoryWatchdog(lambda: None, memory)
 
-    assert [watchdog.must_end() for _ in range(MOST_LOOKS)][-2:] == [False, True]
+    assert [watchdog.must_end() for _ in range(MAX_FAILED_PROBES)][-2:] == [False, True]
 
 
 @pytest.mark.parametrize(
-    ("pause", "ends"), [(FAILURES_WITHIN / 2, True), (FAILURES_WITHIN / 2 + 1, False)]
+    ("pause", "ends"), [(FAILURE_WINDOW / 2, True), (FAILURE_WINDOW / 2 + 1, False)]
 )
-def test_background_work_that_fails_again_and_again_ends_the_process(
-    pause: float, ends: bool
-) -> None:
+def test_repeated_failures_of_background_work_end_the_process(pause: float, ends: bool) -> None:
     clock = Clock()
     watchdog = MemoryWatchdog(lambda: None, Memory(), clock=clock)
 
-    for _ in range(MOST_FAILURES):
+    for _ in range(MAX_FAILURES):
         assert not watchdog.must_end()
-        watchdog.failed()
+        watchdog.record_failure()
         clock.now += pause
 
     assert watchdog.must_end() is ends
 
 
-async def test_duties_that_run_out_of_memory_end_the_process_in_order_first(
+async def test_background_tasks_out_of_memory_end_the_process_with_an_orderly_shutdown_first(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("spincycle.runtime.memory_watchdog.LAST_WORDS", 0)
-    monkeypatch.setattr(process, "BEGIN_AGAIN_AFTER", 0)
+    monkeypatch.setattr("spincycle.runtime.memory_watchdog.SHUTDOWN_TIMEOUT", 0)
+    monkeypatch.setattr(process, "RESTART_DELAY", 0)
     # Their hooks are those of the whole process.
     monkeypatch.setattr("sys.unraisablehook", lambda _: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
@@ -89,8 +87,8 @@ async def test_duties_that_run_out_of_memory_end_the_process_in_order_first(
         if not left.is_set():
             raise MemoryError
 
-    await asyncio.wait_for(keep_up("allocating", work), 30)
+    await asyncio.wait_for(supervise("allocating", work), 30)
 
     assert done == ["end", EXIT_OUT_OF_MEMORY]
-    assert watchdog.has_ended
+    assert watchdog.triggered
     assert capfd.readouterr().err.count('"event": "out of memory"') == 1

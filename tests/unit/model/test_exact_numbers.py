@@ -22,7 +22,7 @@ def test_every_stored_value_can_be_encoded_once_it_is_readable(value: Value) -> 
 
 
 @given(values)
-def test_a_value_without_numbers_beyond_the_bound_stays_as_it_is(value: Value) -> None:
+def test_a_value_without_numbers_beyond_the_bound_is_unchanged(value: Value) -> None:
     assert (find_beyond(value) is None) == (as_readable(value) == value)
 
 
@@ -34,7 +34,7 @@ def test_the_text_of_a_number_is_the_double_that_was_stored(number: float) -> No
     assert as_readable(number) == digits
 
 
-def test_the_path_of_a_number_leads_to_it() -> None:
+def test_a_number_beyond_the_bound_is_found_by_its_path() -> None:
     assert find_beyond({"a": [1, {"b": -(2**53)}]}) == "a[1].b"
     assert find_beyond(2**53) == ""
     assert find_beyond([True, None, "9" * 30, 2**53 - 1]) is None

@@ -21,13 +21,13 @@ BEYOND = [
 
 
 @pytest.mark.parametrize("listen", WITHIN)
-def test_loopback_addresses_need_nothing(listen: str) -> None:
+def test_loopback_addresses_are_always_allowed(listen: str) -> None:
     assert is_loopback(listen)
     check_plaintext(listen, "listen", allowed=False, encrypt="")
 
 
 @pytest.mark.parametrize("listen", BEYOND)
-def test_other_addresses_need_plain_text_to_be_allowed(listen: str) -> None:
+def test_other_addresses_require_that_plain_text_is_allowed(listen: str) -> None:
     with pytest.raises(ConfigError) as refused:
         check_plaintext(listen, "internal.listen", allowed=False, encrypt="set tls.key")
     assert str(refused.value) == (
@@ -38,7 +38,7 @@ def test_other_addresses_need_plain_text_to_be_allowed(listen: str) -> None:
 
 
 @given(st.ip_addresses())
-def test_an_address_is_within_exactly_if_its_network_is_loopback(address: object) -> None:
+def test_an_address_is_loopback_exactly_if_ipaddress_says_so(address: object) -> None:
     listen = f"[{address}]:80" if ":" in str(address) else f"{address}:80"
 
     assert is_loopback(listen) is address.is_loopback  # type: ignore[attr-defined] # one of two kinds

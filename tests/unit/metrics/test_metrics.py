@@ -24,7 +24,7 @@ def read(text: bytes) -> dict[tuple[str, ...], float]:
     }
 
 
-async def test_figures_are_read_when_they_are_asked_for() -> None:
+async def test_metrics_are_read_at_each_scrape() -> None:
     figures = Metrics()
     chains = 1.0
     figures.gauge("chains", "Chains", lambda: chains)
@@ -34,7 +34,7 @@ async def test_figures_are_read_when_they_are_asked_for() -> None:
     assert read(await Exposition(figures).text())["chains",] == 2
 
 
-async def test_batches_tell_how_many_waited_together() -> None:
+async def test_batches_and_their_items_are_counted() -> None:
     async def write(items: list[object]) -> list[object]:
         return items
 
@@ -49,7 +49,7 @@ async def test_batches_tell_how_many_waited_together() -> None:
     assert told["spincycle_batch_items_total", "finish"] == 6
 
 
-async def test_a_figure_that_cannot_be_asked_for_leaves_the_others() -> None:
+async def test_a_failed_refresh_does_not_affect_other_metrics() -> None:
     figures = Metrics()
     figures.gauge("chains", "Chains", lambda: 1.0)
 
@@ -61,7 +61,7 @@ async def test_a_figure_that_cannot_be_asked_for_leaves_the_others() -> None:
     assert read(await Exposition(figures).text())["chains",] == 1
 
 
-async def test_a_loop_that_is_held_up_shows_in_its_lag() -> None:
+async def test_a_blocked_event_loop_shows_as_lag() -> None:
     exposition = Exposition(Metrics())
     loop = asyncio.get_running_loop()
     measuring = asyncio.create_task(exposition.measure_lag())
@@ -81,7 +81,7 @@ async def test_a_loop_that_is_held_up_shows_in_its_lag() -> None:
     assert told["spincycle_event_loop_lag_seconds_sum",] > 0.25
 
 
-async def test_figures_are_served_at_one_path_on_a_port_of_their_own() -> None:
+async def test_metrics_are_served_at_one_path_on_a_separate_port() -> None:
     figures = Metrics()
     async with (
         served(figures, MetricsConfig(listen="127.0.0.1:0")) as address,
@@ -105,7 +105,7 @@ async def test_nothing_is_served_unless_it_is_configured() -> None:
 
 
 @pytest.mark.parametrize("listen", ["nowhere", "127.0.0.1:http", "192.0.2.1:9464"])
-async def test_an_address_that_cannot_be_used_is_a_mistake_in_the_configuration(
+async def test_an_unusable_address_is_a_configuration_error(
     listen: str,
 ) -> None:
     with pytest.raises(ConfigError, match="metrics"):

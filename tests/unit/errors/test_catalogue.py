@@ -12,7 +12,7 @@ from spincycle import errors
 from spincycle.errors import FieldViolation, InvalidArgs, RemoteError, SpinCycleError, catalogue
 from spincycle.rpc.status import from_message, from_status, to_message, to_status
 
-PROTOS = Path(__file__).parents[2] / "protos" / "spincycle"
+PROTOS = Path(__file__).parents[3] / "protos" / "spincycle"
 ENTRIES = [entry for entry in catalogue().values() if entry is not RemoteError]
 
 # What gRPC's own status codes mean in HTTP; 409, 413 and 415 where the catalogue knows better.
@@ -43,7 +43,7 @@ def sample(entry: type[SpinCycleError]) -> SpinCycleError:
     return entry(**values)
 
 
-def test_every_class_is_in_the_catalogue_under_a_reason_of_its_own() -> None:
+def test_every_class_is_in_the_catalogue_under_its_own_reason() -> None:
     defined = [
         thing
         for thing in vars(errors).values()
@@ -58,7 +58,7 @@ def test_every_class_is_in_the_catalogue_under_a_reason_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_an_entry_has_a_stable_name_a_code_and_a_fitting_http_status(
+def test_an_entry_has_a_reason_a_code_and_a_matching_http_status(
     entry: type[SpinCycleError],
 ) -> None:
     assert re.fullmatch(r"[A-Z]+(_[A-Z]+)*", entry.reason)
@@ -67,7 +67,7 @@ def test_an_entry_has_a_stable_name_a_code_and_a_fitting_http_status(
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_a_message_is_one_sentence_that_tells_what_its_fields_say(
+def test_a_message_is_one_sentence_with_its_fields_filled_in(
     entry: type[SpinCycleError],
 ) -> None:
     message = sample(entry).message
@@ -79,14 +79,14 @@ def test_a_message_is_one_sentence_that_tells_what_its_fields_say(
 
 
 @pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.retryable])
-def test_what_can_be_tried_again_is_nothing_that_the_caller_did_wrong(
+def test_retryable_errors_are_not_client_errors(
     entry: type[SpinCycleError],
 ) -> None:
     assert entry.http >= 500 or entry.http == 429
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_a_failure_arrives_as_it_was_sent(entry: type[SpinCycleError]) -> None:
+def test_an_error_survives_the_round_trip_through_a_status(entry: type[SpinCycleError]) -> None:
     sent = sample(entry)
 
     arrived = from_status(to_status(sent))
@@ -111,7 +111,7 @@ def test_a_status_carries_error_info_and_the_message_of_the_contract(
     assert status.details[-1].type_url.endswith("spincycle.v1.Error")
 
 
-def test_each_wrong_field_is_named() -> None:
+def test_each_invalid_field_is_reported() -> None:
     wrong = (FieldViolation("args.a", "is missing"), FieldViolation("args.b", "is no number"))
 
     arrived = from_status(to_status(InvalidArgs("two arguments are wrong", "stop-host", wrong)))
@@ -119,7 +119,7 @@ def test_each_wrong_field_is_named() -> None:
     assert arrived.violations == wrong
 
 
-def test_a_failure_of_a_newer_version_keeps_what_it_says() -> None:
+def test_an_error_of_a_newer_version_keeps_its_fields() -> None:
     message = to_message(RemoteError("new", request_id="r", reason="BRAND_NEW", http=418))
 
     arrived = from_message(message, "ABORTED")
@@ -128,7 +128,7 @@ def test_a_failure_of_a_newer_version_keeps_what_it_says() -> None:
     assert arrived.request_id_or_empty == "r"
 
 
-def test_braces_in_what_a_caller_sent_are_repeated_as_they_are() -> None:
+def test_braces_in_a_field_are_not_interpreted() -> None:
     assert errors.RequestNotFound("{nasty} {0}").message == "request {nasty} {0} not found"
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from spincycle.runtime.polling import EXPERIMENTS, VARIABLE, keep_from_children
+from spincycle.runtime.polling import EXPERIMENTS, VARIABLE, unset_for_children
 
 LOOKS_ON = f"""
 import os, sys
@@ -28,20 +28,20 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("service", ["job_log", "job_runner", "request_manager", "gateway"])
-def test_every_service_says_who_watches_before_it_imports_grpc(service: str) -> None:
+def test_every_service_selects_the_poller_before_it_imports_grpc(service: str) -> None:
     assert run(f"{LOOKS_ON}import spincycle.{service}.process").stdout == f"{EXPERIMENTS}\n"
 
 
-def test_the_experiments_are_such_as_grpc_knows() -> None:
+def test_grpc_knows_the_experiments() -> None:
     """If not, it complains: then look how messages travel by now, and drop this or mend it."""
     assert run("import spincycle.runtime.polling, grpc").stderr == ""
 
 
-def test_programs_that_a_service_starts_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_processes_do_not_inherit_the_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, EXPERIMENTS)
-    keep_from_children()
+    unset_for_children()
     assert VARIABLE not in os.environ
 
     monkeypatch.setenv(VARIABLE, "what an operator says")
-    keep_from_children()
+    unset_for_children()
     assert os.environ[VARIABLE] == "what an operator says"

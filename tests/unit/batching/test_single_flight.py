@@ -30,7 +30,7 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_asks_during_a_read_shares_the_next_one_and_never_the_one_under_way() -> None:
+async def test_callers_during_a_read_share_the_next_read_and_never_the_current_one() -> None:
     slow = Slow()
     reads = SingleFlight(slow.read)
     first = asyncio.create_task(reads.get("a"))
@@ -55,7 +55,7 @@ async def test_different_keys_do_not_wait_for_one_another() -> None:
     assert await asyncio.gather(*tasks) == ["a 1", "b 2", "c 3"]
 
 
-async def test_a_failure_is_told_to_all_who_share_the_read_and_the_next_one_begins_anew() -> None:
+async def test_an_error_is_raised_to_all_callers_of_the_read_and_not_to_the_next() -> None:
     slow = Slow()
     reads = SingleFlight(slow.read)
     slow.problem = ValueError("broken")
@@ -70,7 +70,7 @@ async def test_a_failure_is_told_to_all_who_share_the_read_and_the_next_one_begi
     assert await reads.get("a") == "a 2"
 
 
-async def test_a_caller_that_is_cancelled_leaves_the_others_alone() -> None:
+async def test_a_cancelled_caller_does_not_affect_the_others() -> None:
     slow = Slow()
     reads = SingleFlight(slow.read)
     one, other = asyncio.create_task(reads.get("a")), asyncio.create_task(reads.get("a"))
@@ -82,7 +82,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_others_alone() -> None:
     assert await other == "a 1"
 
 
-async def test_whoever_asks_again_as_soon_as_he_is_answered_is_answered_again() -> None:
+async def test_a_caller_that_calls_again_at_once_gets_a_result() -> None:
     slow = Slow()
     slow.may_end.set()
     reads = SingleFlight(slow.read)
@@ -95,7 +95,7 @@ async def test_whoever_asks_again_as_soon_as_he_is_answered_is_answered_again() 
         await asyncio.gather(*(ask_and_ask() for _ in range(16)))
 
 
-async def test_nothing_is_kept_of_what_was_read() -> None:
+async def test_results_are_not_retained() -> None:
     slow = Slow()
     slow.may_end.set()
     reads = SingleFlight(slow.read)

@@ -8,7 +8,7 @@ from spincycle.text.shortening import shortened
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
-def test_a_short_text_stays_as_it_is(text: str) -> None:
+def test_a_short_text_is_unchanged(text: str) -> None:
     assert shortened(text, 160) == text
 
 

@@ -59,11 +59,11 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "shop.yaml"
 
 
-def test_without_a_word_the_defaults_hold() -> None:
+def test_without_settings_the_defaults_apply() -> None:
     assert load_config(ShopConfig, None).database.max_connections == 8
 
 
-def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(
+def test_the_environment_overrides_the_file_and_the_file_the_defaults(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.write_text("listen: file:1\nwares: [tea]\ndatabase: {max_connections: 3}\n")
@@ -78,7 +78,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(
     assert config.database.statement_timeout == 7
 
 
-def test_an_empty_file_says_nothing(file: Path) -> None:
+def test_an_empty_file_changes_nothing(file: Path) -> None:
     file.write_text("# nothing yet\n")
 
     assert load_config(ShopConfig, file).listen == "127.0.0.1:1"
@@ -118,7 +118,9 @@ def test_an_empty_file_says_nothing(file: Path) -> None:
         ("a: [", "not valid YAML"),
     ],
 )
-def test_what_a_file_says_wrongly_is_named_with_the_file(file: Path, said: str, named: str) -> None:
+def test_an_invalid_key_in_a_file_is_reported_with_the_file(
+    file: Path, said: str, named: str
+) -> None:
     file.write_text(said)
 
     with pytest.raises(ConfigError) as wrong:
@@ -128,7 +130,7 @@ def test_what_a_file_says_wrongly_is_named_with_the_file(file: Path, said: str, 
     assert str(file) in str(wrong.value)
 
 
-def test_a_file_that_is_not_there_is_named(file: Path) -> None:
+def test_a_missing_file_is_reported(file: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load_config(ShopConfig, file)
 
@@ -143,7 +145,7 @@ def test_an_unknown_variable_is_an_error(name: str, monkeypatch: pytest.MonkeyPa
         load_config(ShopConfig, None)
 
 
-def test_a_variable_of_a_key_that_lies_in_sections_names_all_of_them(
+def test_a_variable_without_its_section_suggests_all_matching_keys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SPINCYCLE_JR_LISTEN", "127.0.0.1:32311")
@@ -157,7 +159,7 @@ def test_a_variable_of_a_key_that_lies_in_sections_names_all_of_them(
     ) in str(wrong.value)
 
 
-def test_a_key_that_is_not_set_has_the_default_of_its_service(file: Path) -> None:
+def test_an_unset_key_has_the_default_of_its_service(file: Path) -> None:
     file.write_text("internal: {}\nhealth: {listen: '127.0.0.1:1'}\n")
 
     config = load_config(JobLogConfig, file)
@@ -166,7 +168,7 @@ def test_a_key_that_is_not_set_has_the_default_of_its_service(file: Path) -> Non
     assert config.health.listen == "127.0.0.1:1"
 
 
-def test_a_wrong_value_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_in_the_environment_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_DATABASE__MAX_CONNECTIONS", "many")
 
     with pytest.raises(ConfigError) as wrong:
@@ -177,7 +179,7 @@ def test_a_wrong_value_in_the_environment_is_named(monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_a_right_value_in_the_file_does_not_hide_a_wrong_one_in_the_environment(
+def test_a_valid_value_in_the_file_does_not_hide_an_invalid_one_in_the_environment(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.write_text("database: {max_connections: 3}")
@@ -191,7 +193,7 @@ def test_a_right_value_in_the_file_does_not_hide_a_wrong_one_in_the_environment(
     ("text", "meant"),
     [("true", True), ("yes", True), ("on", True), ("False", False), ("no", False), ("off", False)],
 )
-def test_the_environment_says_yes_and_no_as_yaml_does(
+def test_booleans_in_the_environment_are_parsed_as_yaml(
     text: str, meant: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_OPEN", text)
@@ -200,7 +202,7 @@ def test_the_environment_says_yes_and_no_as_yaml_does(
 
 
 @pytest.mark.parametrize("text", ['["tea", "ink"]', "[tea, ink]"])
-def test_the_environment_says_a_list_as_json_or_yaml(
+def test_lists_in_the_environment_are_parsed_as_json_or_yaml(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_WARES", text)
@@ -209,7 +211,7 @@ def test_the_environment_says_a_list_as_json_or_yaml(
 
 
 @pytest.mark.parametrize("text", ["7", "[a", "yes", "", "{a: b}"])
-def test_a_text_in_the_environment_is_taken_as_it_is(
+def test_text_in_the_environment_is_taken_literally(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_LISTEN", text)
@@ -220,14 +222,14 @@ def test_a_text_in_the_environment_is_taken_as_it_is(
     assert (config.listen, config.database.dsn.reveal()) == (text, text)
 
 
-def test_a_text_that_is_no_yaml_is_of_the_wrong_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_is_not_yaml_has_the_wrong_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_WARES", "[tea")
 
     with pytest.raises(ConfigError, match="wares: expected `array`, got `str`"):
         load_config(ShopConfig, None)
 
 
-def test_an_empty_variable_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_means_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_TLS__KEY", "")
     monkeypatch.setenv("SHOP_TLS__CA", "ca.pem")
 
@@ -236,19 +238,19 @@ def test_an_empty_variable_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (config.tls.key, config.tls.ca) == (None, Path("ca.pem"))
 
 
-def test_variables_are_known_in_capitals_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_variables_are_case_insensitive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("shop_database__max_connections", "3")
 
     assert load_config(ShopConfig, None).database.max_connections == 3
 
 
-def test_a_section_in_which_nothing_stands_says_nothing(file: Path) -> None:
+def test_an_empty_section_changes_nothing(file: Path) -> None:
     file.write_text("database:\n  # dsn: postgresql://elsewhere/shop\n")
 
     assert load_config(ShopConfig, file).database.max_connections == 8
 
 
-def test_all_mistakes_are_told_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_together(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("lisen: x\ndatabase: {statement_timeout: -1}")
     monkeypatch.setenv("SHOP_WEARS", "x")
 
@@ -258,7 +260,7 @@ def test_all_mistakes_are_told_at_once(file: Path, monkeypatch: pytest.MonkeyPat
     assert len(str(wrong.value).splitlines()) == 3
 
 
-def test_variables_of_other_services_are_none_of_this_ones_business(
+def test_variables_of_other_services_are_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BAKERY_LISTEN", "x")
@@ -267,7 +269,7 @@ def test_variables_of_other_services_are_none_of_this_ones_business(
 
 
 @pytest.mark.parametrize("model", SERVICES)
-def test_the_printed_configuration_gives_itself_again(model: type[Config], file: Path) -> None:
+def test_the_printed_configuration_can_be_loaded_again(model: type[Config], file: Path) -> None:
     first = print_config(load_config(model, None))
     file.write_text(first)
 
@@ -284,7 +286,7 @@ def test_secrets_are_masked_when_printed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("model", SERVICES)
-def test_every_key_says_what_it_is(model: type[Config]) -> None:
+def test_every_key_is_documented(model: type[Config]) -> None:
     def silent(section: type[Section]) -> list[str]:
         found = [name for one in _sections(section) for name in _undescribed(one)]
         for field in fields(section):

@@ -10,38 +10,38 @@ class Clock:
         return self.now
 
 
-def test_a_loop_that_has_not_begun_or_rests_is_well() -> None:
+def test_a_loop_that_has_not_started_or_is_idle_is_responsive() -> None:
     clock = Clock()
     pulse = Watchdog(clock)
     clock.now += 2 * DEAD_AFTER
 
-    assert pulse.is_quick()
-    pulse.begin()
-    pulse.rest()
+    assert pulse.is_responsive()
+    pulse.start()
+    pulse.idle()
     clock.now += 2 * DEAD_AFTER
     assert pulse.is_alive()
 
 
-def test_a_turn_is_slow_first_and_given_up_later() -> None:
+def test_a_long_iteration_is_first_slow_and_then_dead() -> None:
     clock = Clock()
     pulse = Watchdog(clock)
-    pulse.begin()
+    pulse.start()
 
     clock.now += SLOW_AFTER
-    assert not pulse.is_quick()
+    assert not pulse.is_responsive()
     assert pulse.is_alive()
     clock.now += DEAD_AFTER
     assert not pulse.is_alive()
 
-    pulse.beat()
-    assert pulse.is_quick()
+    pulse.tick()
+    assert pulse.is_responsive()
 
 
-def test_a_loop_that_fails_and_begins_again_has_not_turned() -> None:
+def test_a_restart_of_a_loop_does_not_count_as_an_iteration() -> None:
     clock = Clock()
     pulse = Watchdog(clock)
     for _ in range(10):
-        pulse.begin()
+        pulse.start()
         clock.now += 1
 
     assert pulse.seconds == 10

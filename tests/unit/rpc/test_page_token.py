@@ -25,25 +25,25 @@ def test_a_token_holds_its_position(listed: list[str | int], name: str, number: 
     "token",
     ["", "x", "====", "é", urlsafe_b64encode(b"[]").decode(), urlsafe_b64encode(b"{}").decode()],
 )
-def test_what_was_not_made_here_is_refused(token: str) -> None:
+def test_a_forged_token_is_rejected(token: str) -> None:
     with pytest.raises(InvalidPageToken):
         decode_page_token(["list"], token, int)
 
 
 @pytest.mark.parametrize("position", ["a\0b", 2**63])
-def test_a_position_that_no_column_holds_is_refused(position: str | int) -> None:
+def test_a_position_outside_the_column_type_is_rejected(position: str | int) -> None:
     token = encode_page_token(["list"], (position,))
 
     with pytest.raises(InvalidPageToken):
         decode_page_token(["list"], token, type(position))
 
 
-def test_a_token_of_another_list_is_refused() -> None:
+def test_a_token_of_another_list_is_rejected() -> None:
     with pytest.raises(InvalidPageToken):
         decode_page_token(["other"], encode_page_token(["list"], (1,)), int)
 
 
-def test_a_token_of_another_kind_of_position_is_refused() -> None:
+def test_a_token_with_another_type_of_position_is_rejected() -> None:
     token = encode_page_token(["list"], ("1",))
 
     for kinds in ((int,), (str, str), ()):
