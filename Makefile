@@ -91,7 +91,9 @@ format: $(READY) ## Rewrite Python and protos in the house format.
 
 generate: $(READY) ## Make the Python stubs from protos/, and the pages and files that code gives.
 	$(BIN)/buf generate
-	$(BIN)/python -m spincycle.errors.page > docs/errors.md
+	$(BIN)/python -m spincycle.errors.page > docs/reference/errors.md
+	$(BIN)/python -m spincycle.cli.reference > docs/reference/spinc.md
+	$(BIN)/python -m tests.documentation.configuration_page > docs/reference/configuration.md
 	$(BIN)/python -m spincycle.rpc.channel spincycle.v1 > protos/spincycle/v1/grpc_service_config.json
 	$(BIN)/python -m spincycle.rpc.channel spincycle.internal.v1 > protos/spincycle/internal/v1/grpc_service_config.json
 
@@ -106,8 +108,8 @@ generate-check: $(READY) ## Fail when the committed stubs are not what protos/ g
 	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check
 	@diff -r -x __pycache__ generated .generated-check/generated \
 	  || { echo "error: generated/ is stale; run make generate and commit it"; rm -rf .generated-check; exit 1; }
-	@$(BIN)/python -m spincycle.errors.page | diff docs/errors.md - \
-	  || { echo "error: docs/errors.md is stale; run make generate and commit it"; exit 1; }
+	@$(BIN)/python -m spincycle.errors.page | diff docs/reference/errors.md - \
+	  || { echo "error: docs/reference/errors.md is stale; run make generate and commit it"; exit 1; }
 	@rm -rf .generated-check
 
 lock: ## Resolve the newest dependencies into requirements.lock and image.lock.

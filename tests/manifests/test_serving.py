@@ -169,7 +169,7 @@ METRICS = {
     "job-log": {"spincycle_batches", "spincycle_event_loop_lag_seconds"},
     "gateway": {"spincycle_http_calls", "spincycle_event_loop_lag_seconds"},
 }
-"""Some metrics of each process; docs/operations.md has all of them."""
+"""Some metrics of each process; docs/how-to/operations.md has all of them."""
 
 
 @pytest.mark.parametrize("name", METRICS)

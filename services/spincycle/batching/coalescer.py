@@ -55,7 +55,7 @@ class Coalescer(Generic[Item, Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future, deadline.ends_at()))
         if len(self._writers) < self._in_flight:
-            writer = asyncio.create_task(self._drain(), context=deadline.outlasting())
+            writer = asyncio.create_task(self._drain(), context=deadline.without_deadline())
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
         return future
@@ -92,7 +92,7 @@ class Coalescer(Generic[Item, Answer]):
     async def _write_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
         answers: Sequence[Answer | BaseException]
         ends = [moment for _, _, moment in batch if moment is not None]
-        deadline.end_at(max(ends) if len(ends) == len(batch) else None)
+        deadline.set_end(max(ends) if len(ends) == len(batch) else None)
         self.batches += 1
         self.items += len(batch)
         try:

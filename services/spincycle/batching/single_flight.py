@@ -41,7 +41,7 @@ class SingleFlight(Generic[Key, Found]):
             shared = self._next[key] = _Shared()
             if key not in self._readers:
                 self._readers[key] = asyncio.create_task(
-                    self._keep_reading(key), context=deadline.outlasting()
+                    self._keep_reading(key), context=deadline.without_deadline()
                 )
         shared.callers += 1
         try:

@@ -129,7 +129,7 @@ def _refused(entry: RefusedEntry) -> journal_pb2.RefusedEntry:
     message = journal_pb2.RefusedEntry(
         request_id=entry.request_id, job_id=entry.job_id, error=to_message(entry.error)
     )
-    setattr(message, "try", entry.try_)
+    message.try_number = entry.try_
     if isinstance(entry.error, StaleEpoch):
         message.current_epoch = entry.error.current
     return message

@@ -141,13 +141,13 @@ class Journal:
         await self._appends.close(grace)
 
     async def _append_batches(self, batches: list[list[Row]]) -> list[list[RefusedEntry]]:
-        self.write.begin()
-        self.attempt.begin()
+        self.write.start()
+        self.attempt.start()
         try:
             return await self._write_batches(batches)
         finally:
-            self.write.rest()
-            self.attempt.rest()
+            self.write.idle()
+            self.attempt.idle()
 
     async def _write_batches(self, batches: list[list[Row]]) -> list[list[RefusedEntry]]:
         rows = [row for batch in batches for row in batch]
@@ -177,7 +177,7 @@ class Journal:
             try:
                 return await self._store.append(rows)
             except DatabaseUnavailable:
-                self.attempt.beat()
+                self.attempt.tick()
                 await asyncio.sleep(RETRY_INTERVALS[min(attempts, len(RETRY_INTERVALS) - 1)])
                 attempts += 1
             except UnfitRows as unfit:

@@ -50,7 +50,7 @@ class Tailer:
         """Add a piece; what was told before is cut off, and what does not fit is dropped."""
         if self._job_id not in ("", piece.job_id):
             return
-        place = (piece.job_id, getattr(piece, "try"), piece.stream)
+        place = (piece.job_id, piece.try_number, piece.stream)
         known = self._seen.get(place, 0)
         end = piece.offset + len(piece.data)
         if end <= known:
@@ -132,7 +132,7 @@ class OutputHub:
                 if wanted != offer.told or again:
                     offer.told = wanted
                     yield journal_pb2.OfferOutputResponse(
-                        request_ids=wanted, again_request_ids=again
+                        request_ids=wanted, replay_request_ids=again
                     )
         finally:
             self._offers.discard(offer)

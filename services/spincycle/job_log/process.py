@@ -25,7 +25,7 @@ from spincycle.metrics.serving import served
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService
-from spincycle.runtime.process import Shutdown, run_beside, service_command
+from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
 PACKAGE = "spincycle.job_log"
@@ -38,15 +38,15 @@ OUTPUT_CHANNEL = "spincycle_job_log_output"
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
     queries = load_queries(PACKAGE)
-    database = await Database.open(config.database, queries, "job-log", held_back=True)
+    database = await Database.open(config.database, queries, "job-log", schema_ready=False)
     journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
     followers = Followers(
         partial(
             listen,
             config.database,
             CHANNEL,
-            enter=queries["follow"].sql,
-            leave=queries["unfollow"].sql,
+            setup=queries["follow"].sql,
+            teardown=queries["unfollow"].sql,
         )
     )
     output = OutputHub(lambda said: database.execute("tell", channel=OUTPUT_CHANNEL, payload=said))
@@ -74,20 +74,20 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     figures.bytes_in_flight(server.bytes_in_flight)
     try:
         async with served(figures, config.metrics):
-            await run_beside(
+            await run_until_shutdown(
                 shutdown,
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),
                 database.keep_reachable(),
                 listen(config.database, OUTPUT_CHANNEL, output.hear, lambda: None),
-                server.health.keep(
+                server.health.monitor(
                     Vitals(
-                        ready=[lambda: database.reachable, journal.write.is_quick],
+                        ready=[lambda: database.reachable, journal.write.is_responsive],
                         live=[journal.attempt.is_alive],
                     )
                 ),
             )
     finally:
-        await server.health.end()
+        await server.health.drain()
         # Append, Tail and OfferOutput would otherwise last until the grace is over.
         writes.end()
         tail.end()

@@ -47,7 +47,7 @@ class JobLogService(JobLogServiceServicer):
     async def GetEntry(self, request: pb.GetEntryRequest, context: Any) -> pb.GetEntryResponse:
         check_id(request.request_id, "request_id")
         check_id(request.job_id, "job_id")
-        entry = await self._journal.get(request.request_id, request.job_id, getattr(request, "try"))
+        entry = await self._journal.get(request.request_id, request.job_id, request.try_number)
         return await _encoded(pb.GetEntryResponse, entry)
 
     async def ListEntries(

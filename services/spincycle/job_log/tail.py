@@ -79,7 +79,7 @@ class Tail:
                     while True:
                         await asyncio.wait({entry, news}, return_when=asyncio.FIRST_COMPLETED)
                         for piece in tailer.take():
-                            if (piece.job_id, getattr(piece, "try")) not in ended:
+                            if (piece.job_id, piece.try_number) not in ended:
                                 yield piece
                         if entry.done():
                             told = entry.result()

@@ -11,7 +11,7 @@ import structlog
 
 from spincycle.metrics.registry import Metrics
 from spincycle.runtime.config import MetricsConfig
-from spincycle.runtime.process import keep_up
+from spincycle.runtime.process import supervise
 
 if TYPE_CHECKING:
     from spincycle.metrics.exposition import Exposition
@@ -42,7 +42,7 @@ async def served(figures: Metrics, config: MetricsConfig) -> AsyncIterator[str]:
     bound = bind(config.listen, "metrics.listen")
     listener = HttpListener(_application(exposition), bound, "h11", GRACE)
     structlog.get_logger().info("serving metrics", address=listener.address)
-    lag = asyncio.create_task(keep_up("loop lag", exposition.measure_lag))
+    lag = asyncio.create_task(supervise("loop lag", exposition.measure_lag))
     serving = asyncio.create_task(listener.serve())
     try:
         yield listener.address

@@ -45,7 +45,7 @@ def may_become(state: State) -> list[State]:
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, as docs/semantics.md shows it."""
+    """The table as a Mermaid state diagram, as docs/explanation/semantics.md shows it."""
     lines = ["stateDiagram-v2", "    [*] --> PENDING"]
     for state, following in TRANSITIONS.items():
         lines += [f"    {state.name} --> {after.name}" for after in sorted(following)]

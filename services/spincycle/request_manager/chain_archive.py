@@ -14,9 +14,9 @@ from spincycle.model.request_arg import REDACTED
 from spincycle.model.revision import LAST_EPOCH
 from spincycle.request_manager.codec import encode_arg
 from spincycle.request_manager.runners.crash_backoff import losses, wait_after
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
 from spincycle.request_manager.storage.model import Orphan, OtherFence, Suspended
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.request_manager.storage.stored_args import StoredArgs
 from spincycle.request_manager.watch.unreadable import request_failure
 from spincycle.runtime.off_loop import LARGE_BYTES, LARGE_CHAIN_BYTES, off_loop
@@ -30,7 +30,7 @@ Rebuild = Callable[[JobChain, list[JournalEntry], int], SuspendedJobChain]
 class ChainArchive:
     """Puts requests together from what is stored of them."""
 
-    def __init__(self, store: RequestStore, job_log: JobLogClient, rebuild: Rebuild) -> None:
+    def __init__(self, store: ArchiveStore, job_log: JobLogClient, rebuild: Rebuild) -> None:
         self._store = store
         self._job_log = job_log
         self._rebuild = rebuild

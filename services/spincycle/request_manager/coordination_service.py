@@ -20,7 +20,7 @@ from spincycle.request_manager.codec import (
 )
 from spincycle.request_manager.runners.reconciliation import Reconciler
 from spincycle.request_manager.runners.reports import Reports, RunnerRegistry
-from spincycle.request_manager.storage.runner_store import Heartbeat, Registration
+from spincycle.request_manager.storage.heartbeats import Heartbeat, Registration
 from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
 from spincycle.text.shortening import shortened
@@ -84,8 +84,8 @@ class RunnerCoordinationService(
             )
         )
         response = coordination_pb2.RegisterResponse()
-        response.beat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
-        response.silence_limit.FromTimedelta(timedelta(seconds=self._silence_limit))
+        response.heartbeat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
+        response.silence_timeout.FromTimedelta(timedelta(seconds=self._silence_limit))
         response.stored_at.CopyFrom(to_timestamp(stored.at))
         return response
 
@@ -99,7 +99,7 @@ class RunnerCoordinationService(
                 jobs=min(request.jobs, MOST_COUNTED),
                 draining=request.draining,
                 leaving=request.leaving,
-                behind=get_seconds(request.oldest_unacknowledged),
+                journal_lag=get_seconds(request.oldest_unacknowledged),
             )
         )
         response = coordination_pb2.HeartbeatResponse(

@@ -5,12 +5,17 @@ from __future__ import annotations
 from spincycle.metrics.registry import Metrics
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.recovery import Recovery
+from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.model import QueuedRequests
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_counts import RequestCounts
 
 
 def name_figures(
-    figures: Metrics, store: RequestStore, dispatcher: Dispatcher, recovery: Recovery
+    figures: Metrics,
+    counts: RequestCounts,
+    store: DispatchStore,
+    dispatcher: Dispatcher,
+    recovery: Recovery,
 ) -> None:
     """Name what the parts of a request manager count, and what the database knows."""
     queue = QueuedRequests(0, 0, 0.0)
@@ -23,12 +28,12 @@ def name_figures(
     figures.counter(
         "spincycle_requests_created",
         "Requests that this request manager stored",
-        lambda: float(store.created),
+        lambda: float(counts.created),
     )
     figures.counter(
         "spincycle_requests_ended",
         "Requests whose end this request manager stored, by state",
-        lambda: {(state.name,): float(count) for state, count in store.ended.items()},
+        lambda: {(state.name,): float(count) for state, count in counts.ended.items()},
         labels=("state",),
     )
     figures.gauge(

@@ -36,20 +36,27 @@ from spincycle.request_manager.requests.running_jobs import RunningJobs
 from spincycle.request_manager.requests.saved_chain import adopt
 from spincycle.request_manager.requests.spec_repository import SpecRepository
 from spincycle.request_manager.runners.directory import RunnerDirectory
-from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy
+from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy, DispatchStores
 from spincycle.request_manager.runners.reconciliation import Reconciler
-from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy
+from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy, RecoveryStores
 from spincycle.request_manager.runners.reports import Reports, RunnerRegistry
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.spec_service import SpecService
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.change_notifier import ChangeNotifier
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.claim_store import ClaimStore
+from spincycle.request_manager.storage.desired_state_store import DesiredStateStore
+from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
+from spincycle.request_manager.storage.reconciliation_store import ReconciliationStore
+from spincycle.request_manager.storage.recovery_store import RecoveryStore
+from spincycle.request_manager.storage.report_store import ReportStore
+from spincycle.request_manager.storage.request_counts import RequestCounts
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.request_manager.watch.catch_up import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
@@ -62,7 +69,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
-from spincycle.runtime.process import Shutdown, keep_up, run_beside, service_command
+from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
@@ -88,11 +95,15 @@ class RequestManager:
         self._database = database
         self._expander = expander
         self.specs = specs
-        store = RequestStore(database)
+        counts = RequestCounts()
+        store = RequestStore(database, counts)
+        archives = ArchiveStore(database)
+        dispatches = DispatchStore(database, counts)
+        report_store = ReportStore(database, counts)
         runner_store = RunnerStore(database)
         dial = dialer(config.tls)
         self._job_log = JobLogClient(config.job_log, dial=dial)
-        snapshots = ChainArchive(store, self._job_log, rebuild)
+        snapshots = ChainArchive(archives, self._job_log, rebuild)
         self.changes = ChangeBus()
         self.telling = ChangeNotifier(database, self.changes)
         policy = RecoveryPolicy(
@@ -113,8 +124,13 @@ class RequestManager:
         shared = SharedSnapshots(views)
         catching_up = CursorReplay(self.hub, ReplayStores(store, changes), feeds, shared)
         self.recovery = Recovery(
-            store,
-            runner_store,
+            RecoveryStores(
+                recovery=RecoveryStore(database),
+                runners=runner_store,
+                archives=archives,
+                dispatch=dispatches,
+                reports=report_store,
+            ),
             self._runners,
             silences,
             self.changes,
@@ -123,14 +139,19 @@ class RequestManager:
             policy,
         )
         self.dispatcher = Dispatcher(
-            store,
-            ClaimStore(database),
+            DispatchStores(dispatches, ClaimStore(database), archives),
             self._runners,
             self.changes,
             self.recovery.recover_unanswered,
             DispatchPolicy(),
         )
-        control = RequestControl(store, self._runners, self.dispatcher, self.changes)
+        control = RequestControl(
+            store,
+            DesiredStateStore(database, counts),
+            self._runners,
+            self.dispatcher,
+            self.changes,
+        )
         code = ChainCode(
             decode=lambda chain: decode_chain(job_chain_pb2.JobChain.FromString(chain)),
             encode=lambda chain: encode_chain(chain).SerializeToString(),
@@ -138,21 +159,30 @@ class RequestManager:
             replay=replay,
         )
         creation = RequestCreator(
-            SpecPlanner(specs, expander), code.encode, store, self.dispatcher, self.changes
+            SpecPlanner(specs, expander),
+            code.encode,
+            store,
+            archives,
+            self.dispatcher,
+            self.changes,
         )
-        self.reconciler = Reconciler(runner_store, self.changes)
+        self.reconciler = Reconciler(ReconciliationStore(database), self.changes)
         self.presence = RunnerRegistry(
             runner_store, self._runners, silences, self.changes, self.dispatcher.look
         )
-        self.reports = reports = Reports(store, self.changes, self.dispatcher, adopt)
+        self.reports = reports = Reports(
+            report_store, archives, self.changes, self.dispatcher, adopt
+        )
         self.figures = Metrics()
-        name_figures(self.figures, store, self.dispatcher, self.recovery)
+        name_figures(self.figures, counts, dispatches, self.dispatcher, self.recovery)
         self.figures.batches(creation.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
             creation=creation,
-            again=RerunCreator(store, control, self._job_log, code, self.dispatcher, self.changes),
+            again=RerunCreator(
+                store, archives, control, self._job_log, code, self.dispatcher, self.changes
+            ),
             control=control,
-            explaining=Explainer(store, self._runners, self._job_log, config.silence_limit),
+            explaining=Explainer(archives, self._runners, self._job_log, config.silence_limit),
             reading=RequestReader(store, snapshots),
             running=RunningJobs(store, self._runners),
             watch=Subscriptions(store, self.hub, catching_up, views, shared),
@@ -181,7 +211,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
     )
     database = await Database.open(
-        config.database, load_queries(PACKAGE), "request-manager", held_back=True
+        config.database, load_queries(PACKAGE), "request-manager", schema_ready=False
     )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
@@ -248,7 +278,7 @@ async def _work(
             lambda: database.reachable,
             lambda: manager.telling.hears,
             job_log.is_right,
-            *(loop.is_quick for loop in loops),
+            *(loop.is_responsive for loop in loops),
         ],
         live=[loop.is_alive for loop in loops],
     )
@@ -263,7 +293,7 @@ async def _work(
             "recovery": manager.recovery.run,
             "telling others": manager.telling.tell,
             "hearing others": lambda: manager.telling.hear(config.database),
-            "health": lambda: server.health.keep(vitals),
+            "health": lambda: server.health.monitor(vitals),
             "check of job_log": lambda: job_log.check(dialer(config.tls)),
             "reload": lambda: _reload(manager.specs, reloads),
         }
@@ -271,10 +301,10 @@ async def _work(
             duties["changed specs"] = lambda: manager.specs.reload_at_changes(config.specs_interval)
         async with asyncio.TaskGroup() as group:
             for name, work in duties.items():
-                group.create_task(keep_up(name, work))
+                group.create_task(supervise(name, work))
 
-    await run_beside(shutdown, tend())
-    await server.health.end()
+    await run_until_shutdown(shutdown, tend())
+    await server.health.drain()
 
 
 async def _reload(specs: SpecRepository, asked: asyncio.Event) -> None:

@@ -30,8 +30,8 @@ async def test_what_others_tell_is_heard_again_after_the_session_was_lost(
             "market",
             heard.append,
             lambda: begun.append(None),
-            enter="INSERT INTO present VALUES (pg_backend_pid())",
-            leave="DELETE FROM present WHERE pid = pg_backend_pid()",
+            setup="INSERT INTO present VALUES (pg_backend_pid())",
+            teardown="DELETE FROM present WHERE pid = pg_backend_pid()",
         )
     )
     await until(lambda: len(begun) == 1)

@@ -364,7 +364,7 @@ async def test_a_call_that_its_caller_abandons_says_nothing_of_the_database(
     wares: Database,
 ) -> None:
     async def hurried(query: str, **values: object) -> None:
-        deadline.begin(0.05)
+        deadline.start(0.05)
         for _ in range(2 * FAILURES_IN_A_ROW):
             with pytest.raises(DatabaseUnavailable):
                 await wares.execute(query, **values)
@@ -442,7 +442,7 @@ async def test_a_listener_waits_for_the_end_of_an_outage_and_logs_it_once(
                 "market",
                 lambda _: None,
                 connected.set,
-                enter="SELECT attempt()",
+                setup="SELECT attempt()",
             )
         )
         await until(connected.is_set)
@@ -450,6 +450,6 @@ async def test_a_listener_waits_for_the_end_of_an_outage_and_logs_it_once(
         await asyncio.wait([listening])
 
     assert [entry["event"] for entry in logs] == [
-        "lost the notifications of the database",
-        "notifications of the database arrive again",
+        "database notifications lost",
+        "database notifications restored",
     ]

@@ -45,57 +45,57 @@ def configured(dsn: str, *, migrating: bool) -> DatabaseConfig:
 
 
 @pytest.fixture
-async def held_back(database: str) -> AsyncIterator[Database]:
+async def opened(database: str) -> AsyncIterator[Database]:
     config = configured(database, migrating=False)
-    opened = await Database.open(config, load_queries(PACKAGE), "test", held_back=True)
+    opened = await Database.open(config, load_queries(PACKAGE), "test", schema_ready=False)
     yield opened
     await opened.close()
 
 
 async def test_every_statement_is_held_back_until_the_schema_is_there(
-    held_back: Database, database: str
+    opened: Database, database: str
 ) -> None:
     with pytest.raises(DatabaseUnavailable):
-        await held_back.fetch("live_runners")
+        await opened.fetch("live_runners")
     with pytest.raises(DatabaseUnavailable):
-        async with held_back.transaction():
+        async with opened.transaction():
             pass
-    assert not held_back.reachable
+    assert not opened.reachable
 
-    await prepare_schema(held_back, configured(database, migrating=True), SCHEMA, PACKAGE)
+    await prepare_schema(opened, configured(database, migrating=True), SCHEMA, PACKAGE)
 
-    assert held_back.reachable
-    assert await held_back.fetch("live_runners") == []
+    assert opened.reachable
+    assert await opened.fetch("live_runners") == []
 
 
 async def test_whoever_may_not_migrate_waits_for_the_last_step_that_it_needs(
-    held_back: Database, database: str
+    opened: Database, database: str
 ) -> None:
     steps = load_migrations(PACKAGE)
     preparing = asyncio.create_task(
-        prepare_schema(held_back, configured(database, migrating=False), SCHEMA, PACKAGE)
+        prepare_schema(opened, configured(database, migrating=False), SCHEMA, PACKAGE)
     )
     await migrate(database, SCHEMA, steps[:-1])
     await _looked(database, twice=True)
     with pytest.raises(DatabaseUnavailable):
-        await held_back.fetch("live_runners")
+        await opened.fetch("live_runners")
     assert not preparing.done()
 
     await migrate(database, SCHEMA, steps)
     await preparing
 
-    assert await held_back.fetch("live_runners") == []
+    assert await opened.fetch("live_runners") == []
 
 
-async def test_a_newer_schema_will_do(held_back: Database, database: str) -> None:
+async def test_a_newer_schema_will_do(opened: Database, database: str) -> None:
     await migrate(database, SCHEMA, load_migrations(PACKAGE))
     connection = await asyncpg.connect(database)
     await connection.execute("INSERT INTO request_manager.migrations VALUES (999, 'later', '')")
     await connection.close()
 
-    await prepare_schema(held_back, configured(database, migrating=False), SCHEMA, PACKAGE)
+    await prepare_schema(opened, configured(database, migrating=False), SCHEMA, PACKAGE)
 
-    assert held_back.reachable
+    assert opened.reachable
 
 
 async def _looked(dsn: str, *, twice: bool) -> None:

@@ -133,13 +133,12 @@ class RunningJobLog:
         """(job, try) of all stored entries of a request, by position."""
         asked = pb.TailRequest(request_id=request_id)
         return [
-            (answer.entry.job_id, getattr(answer.entry, "try"))
-            async for answer in self.stub.Tail(asked)
+            (answer.entry.job_id, answer.entry.try_number) async for answer in self.stub.Tail(asked)
         ]
 
     async def end(self) -> None:
         """End it as a signal would."""
-        self.shutdown.ask()
+        self.shutdown.request()
         await self.serving
 
 
@@ -171,7 +170,7 @@ async def running_job_log(dsn: str) -> AsyncIterator[RunningJobLog]:
         )
     finally:
         await channel.close()
-        shutdown.ask()
+        shutdown.request()
         await serving
 
 

@@ -73,7 +73,7 @@ async def test_another_entry_under_the_same_identity_is_refused_and_the_rest_of_
 
     refused = await job_log.stream().append(entry(1), replace(entry(2), exit=1), entry(3))
 
-    assert [(one.job_id, getattr(one, "try"), one.error.reason) for one in refused] == [
+    assert [(one.job_id, one.try_number, one.error.reason) for one in refused] == [
         ("j002", 1, "ENTRY_CONFLICT")
     ]
     assert refused[0].error.http_status == 409

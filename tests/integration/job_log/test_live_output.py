@@ -21,7 +21,7 @@ class RunnerOffer:
         while True:
             answer = await self.call.read()
             assert isinstance(answer, journal_pb2.OfferOutputResponse)
-            if REQUEST in (answer.again_request_ids if again else answer.request_ids):
+            if REQUEST in (answer.replay_request_ids if again else answer.request_ids):
                 return
 
     async def until_not_wanted(self) -> None:
@@ -36,7 +36,7 @@ class RunnerOffer:
             offset=offset,
             data=text.encode(),
         )
-        setattr(piece, "try", 1)
+        piece.try_number = 1
         await self.call.write(journal_pb2.OfferOutputRequest(pieces=[piece]))
 
 

@@ -136,5 +136,5 @@ def _piece(offset: int, data: bytes) -> job_output_pb2.JobOutput:
         request_id=REQUEST, job_id="j", stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
         offset=offset, data=data,
     )  # fmt: skip
-    setattr(piece, "try", 1)
+    piece.try_number = 1
     return piece

@@ -29,7 +29,7 @@ async def pages(job_log: RunningJobLog, asked: pb.ListEntriesRequest) -> list[li
 
 
 def names(entries: list[JobLog]) -> Listed:
-    return [(one.job_id, getattr(one, "try")) for one in entries]
+    return [(one.job_id, one.try_number) for one in entries]
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_a_page_token_from_elsewhere_is_refused(filled: RunningJobLog, tok
         await filled.stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST, page_token=token))
 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "page token was not made by this service" in str(refused.value.details())
+    assert "page token was not issued by this service" in str(refused.value.details())
 
 
 async def test_a_page_token_is_good_for_its_own_list_only(filled: RunningJobLog) -> None:
@@ -159,10 +159,10 @@ async def test_the_last_try_of_a_job_is_answered_unless_another_is_asked_for(
 ) -> None:
     last = await filled.stub.GetEntry(pb.GetEntryRequest(request_id=REQUEST, job_id="joba"))
     second = pb.GetEntryRequest(request_id=REQUEST, job_id="joba")
-    setattr(second, "try", 2)
+    second.try_number = 2
 
-    assert getattr(last.entry, "try") == 5
-    assert getattr((await filled.stub.GetEntry(second)).entry, "try") == 2
+    assert last.entry.try_number == 5
+    assert (await filled.stub.GetEntry(second)).entry.try_number == 2
 
 
 @pytest.mark.parametrize(("job_id", "number"), [("joba", 6), ("jobx", 0)])
@@ -170,7 +170,7 @@ async def test_a_try_that_is_not_there_is_not_found(
     filled: RunningJobLog, job_id: str, number: int
 ) -> None:
     asked = pb.GetEntryRequest(request_id=REQUEST, job_id=job_id)
-    setattr(asked, "try", number)
+    asked.try_number = number
 
     with pytest.raises(grpc.aio.AioRpcError) as missing:
         await filled.stub.GetEntry(asked)

@@ -115,8 +115,8 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         event = job_event_pb2.JobEvent(
             request_id=request_id,
             epoch=self.chains[request_id],
-            order=len(self.told) + 1,
-            moment=moment,  # type: ignore[arg-type]
+            offset=len(self.told) + 1,
+            transition=moment,  # type: ignore[arg-type]
             **({"sequence_number": 2 + len(self.told)} | more),  # type: ignore[arg-type]
         )
         if not moment:
@@ -154,13 +154,13 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         for one in request.assignments:
             if self.chains.get(one.job_chain.request_id) != one.epoch:
                 self.chains[one.job_chain.request_id] = one.epoch
-                await self.tell(one.job_chain.request_id, job_event_pb2.CHAIN_MOMENT_BEGUN)
+                await self.tell(one.job_chain.request_id, job_event_pb2.CHAIN_TRANSITION_STARTED)
         return job_runner_service_pb2.RunChainsResponse()
 
     async def ResumeChains(self, request, context):  # type: ignore[no-untyped-def]
         for one in request.suspended_job_chains:
             self.chains[one.request_id] = one.epoch
-            await self.tell(one.request_id, job_event_pb2.CHAIN_MOMENT_BEGUN)
+            await self.tell(one.request_id, job_event_pb2.CHAIN_TRANSITION_STARTED)
             self.resumed[one.request_id] = one
         return job_runner_service_pb2.ResumeChainsResponse()
 
@@ -190,11 +190,12 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
 
     async def _tell_on(self, request, context):  # type: ignore[no-untyped-def]
         cuts = self.cuts
-        is_anew = self.forgets or not request.resume
-        place = len(self.told) if is_anew else request.after_order
-        yield job_runner_service_pb2.WatchJobsResponse(
-            order=place, gap=self.forgets, request_ids=self.chains if is_anew else ()
+        is_anew = self.forgets or not request.HasField("after_offset")
+        place = len(self.told) if is_anew else request.after_offset
+        started = job_runner_service_pb2.WatchStarted(
+            offset=place, gap=self.forgets, request_ids=self.chains if is_anew else ()
         )
+        yield job_runner_service_pb2.WatchJobsResponse(started=started)
         while True:
             if self.told[place:] and not self.held:
                 events, place = self.told[place:], len(self.told)
@@ -207,7 +208,7 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
 
     async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
-        response = job_runner_service_pb2.DescribeChainsResponse(order=len(self.told))
+        response = job_runner_service_pb2.DescribeChainsResponse(offset=len(self.told))
         for known in request.chains:
             events = [told for told in self.told if told.request_id == known.request_id]
             if known.request_id in self.chains and events:
@@ -322,8 +323,8 @@ class Manager:
         finish.finished_at.GetCurrentTime()
         for runner in self.runners:
             if runner.chains.get(request_id) == epoch:
-                left = job_event_pb2.CHAIN_MOMENT_LEFT
-                await runner.tell(request_id, left, all_told=True)
+                left = job_event_pb2.CHAIN_TRANSITION_RELEASED
+                await runner.tell(request_id, left, complete=True)
         report = coordination_pb2.RunnerReport(finish=finish)
         return (
             await self.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))
@@ -359,7 +360,7 @@ async def running_manager(
     finally:
         await channel.close()
         await internal.close()
-        shutdown.ask()
+        shutdown.request()
         await serving
         for runner in manager.runners:
             await runner.server.stop(0)  # type: ignore[attr-defined]

@@ -138,7 +138,7 @@ async def test_a_runner_that_beats_is_not_given_up_wherever_the_clock_goes(
         async def one_is_gone() -> bool:
             database_time.set(random.choice([-HOUR, -9, 0, 9, HOUR]))
             await beat(manager, "beats")
-            gone = "SELECT gone_at FROM request_manager.runners WHERE runner_id = 'dies'"
+            gone = "SELECT deregistered_at FROM request_manager.runners WHERE runner_id = 'dies'"
             return await connection.fetchval(gone) is not None
 
         await until(one_is_gone)

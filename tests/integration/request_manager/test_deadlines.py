@@ -36,7 +36,7 @@ ROUNDED = 1.1
 """gRPC rounds what is left up on its way, by some percent at most."""
 
 LIST = "r.given_args @>"
-STOP = "AS g (request_id, wish, user_name, reason)"
+STOP = "AS g (request_id, desired_state, user_name, reason)"
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ async def test_a_runner_gets_what_is_left_of_the_call(manager: Manager, call: st
     await manager.until_state(request_id, state_pb2.STATE_RUNNING)
 
     if call == "running":
-        await manager.stub.GetRunning(rpc.GetRunningRequest(), timeout=1)
+        await manager.stub.ListRunningJobs(rpc.ListRunningJobsRequest(), timeout=1)
     else:
         await manager.stub.Stop(rpc.StopRequest(request_id=request_id), timeout=1)
 

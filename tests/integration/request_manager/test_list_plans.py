@@ -11,7 +11,7 @@ from spincycle.database.database import SETTINGS
 from spincycle.database.migrations import load_migrations, migrate
 from spincycle.database.queries import load_queries
 from spincycle.request_manager.process import PACKAGE, SCHEMA
-from spincycle.request_manager.storage.store import FAR_FUTURE
+from spincycle.request_manager.storage.request_store import FAR_FUTURE
 
 ROWS = 20_000
 

@@ -165,7 +165,7 @@ async def registered_when_given_up(manager: Manager, silent: str) -> SteeredRunn
     async def given_up() -> bool:
         return bool(
             await connection.fetchval(
-                "SELECT gone_at FROM request_manager.runners WHERE runner_id = $1", silent
+                "SELECT deregistered_at FROM request_manager.runners WHERE runner_id = $1", silent
             )
         )
 

@@ -171,7 +171,9 @@ async def test_a_plan_stores_nothing_and_its_hash_can_be_held_to(manager: Manage
 
     assert plan.total_jobs == 3
     assert not (await manager.stub.List(rpc.ListRequest())).requests
-    assert (await manager.create(expected_plan_hash=plan.hash)).request.plan_hash == plan.hash
+    assert (
+        await manager.create(expected_plan_hash=plan.plan_hash)
+    ).request.plan_hash == plan.plan_hash
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await manager.create(expected_plan_hash="another")
     assert reason(failure) == "PLAN_CHANGED"
@@ -196,7 +198,7 @@ async def test_stopping_a_running_request_tells_its_runner(manager: Manager) -> 
     assert runner.stopped == [request_id]
     await manager.finish(request_id, 1, STOPPED)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert (request.state, request.reason) == (STOPPED, "enough")
+    assert (request.state, request.state_message) == (STOPPED, "enough")
 
 
 async def test_a_wish_that_the_runner_did_not_hear_comes_with_its_next_beat(
@@ -287,7 +289,7 @@ async def test_a_chain_that_no_runner_can_run_fails_its_request(manager: Manager
 
     await manager.until_state(request_id, FAIL)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert request.reason == "as the test says"
+    assert request.state_message == "as the test says"
 
 
 async def test_a_runner_that_does_not_answer_loses_the_request_to_another(
@@ -401,8 +403,8 @@ async def test_a_job_chain_can_be_fetched_in_parts(manager: Manager) -> None:
     ).job_chain
     parts = [
         part.part
-        async for part in manager.stub.FetchJobChain(
-            rpc.FetchJobChainRequest(request_id=request_id)
+        async for part in manager.stub.StreamJobChain(
+            rpc.StreamJobChainRequest(request_id=request_id)
         )
     ]
 
@@ -429,7 +431,7 @@ async def test_a_request_without_a_runner_is_explained_as_such(manager: Manager)
 
     told = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
 
-    assert told.waits_for == "no job runner is there to take the request"
+    assert told.message == "no job runner is there to take the request"
     assert [job.reason for job in told.jobs] == [
         waiting_pb2.WAIT_REASON_NO_RUNNER,
         waiting_pb2.WAIT_REASON_PARENTS,
@@ -443,7 +445,7 @@ async def test_no_more_requests_of_a_type_run_than_its_limit(manager: Manager) -
     await manager.until_state(first, RUNNING)
 
     told = await manager.stub.Explain(rpc.ExplainRequest(request_id=second))
-    assert told.waits_for == "no more than 1 requests of type one-nap run at once"
+    assert told.message == "no more than 1 requests of type one-nap run at once"
     assert await manager.state(second) == PENDING
 
     await manager.finish(first, 1)

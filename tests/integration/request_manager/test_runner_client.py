@@ -12,7 +12,7 @@ import pytest
 from spincycle.errors import RunnerUnreachable
 from spincycle.internal.v1 import job_runner_service_pb2_grpc
 from spincycle.request_manager.runners.client import RunnerClient
-from spincycle.request_manager.runners.silence import HeartbeatId
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
 from spincycle.request_manager.storage.model import Assignment, Runner
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 
@@ -51,7 +51,7 @@ async def frozen() -> AsyncIterator[tuple[Frozen, RunnerClient]]:
         chains=0,
         jobs=0,
         draining=False,
-        behind=0.0,
+        journal_lag=0.0,
         heartbeat=HeartbeatId("observer", 1),
         requests=0,
     )

@@ -14,13 +14,13 @@ from spincycle.database.queries import load_queries
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
 from spincycle.request_manager.runners.silence import SilenceMonitor
-from spincycle.request_manager.storage.runner_store import (
+from spincycle.request_manager.storage.heartbeats import (
     Heartbeat,
     Registration,
-    RunnerStore,
     StopSignals,
-    Stored,
+    StoredHeartbeat,
 )
+from spincycle.request_manager.storage.runner_store import RunnerStore
 
 LIMITS = RecoveryPolicy(interval=1.0, silence=8.0).limits
 
@@ -33,7 +33,7 @@ class Observer:
         self.store = RunnerStore(database)
         self._monitor = SilenceMonitor(LIMITS, lambda: self.now)
 
-    async def register(self, runner_id: str) -> Stored | None:
+    async def register(self, runner_id: str) -> StoredHeartbeat | None:
         return await self.store.register(Registration(runner_id, "nowhere:1", 0, 0, (), ""))
 
     async def beat(self, runner_id: str) -> StopSignals | None:
@@ -43,7 +43,7 @@ class Observer:
         """Look at the runners; return those that were given up with it."""
         look = await self.store.give_up(self._monitor.overdue())
         self._monitor.looked(look.live)
-        return list(look.given_up)
+        return list(look.evicted)
 
     async def look_for(self, seconds: int) -> list[str]:
         """Look once per second."""
@@ -114,7 +114,7 @@ async def test_a_heartbeat_that_comes_before_the_eviction_wins(observer: Observe
     assert await observer.beat("r") is not None
 
     look = await observer.store.give_up({"r": registered.heartbeat})
-    assert look.given_up == []
+    assert look.evicted == []
     assert [runner.runner_id for runner in look.live] == ["r"]
 
 

@@ -378,7 +378,7 @@ async def test_the_stream_from_a_runner_that_another_request_manager_evicted_is_
     async with watching(manager):
         await until(lambda: runner.streams == 1)
         connection = await asyncpg.connect(manager.config.database.dsn.reveal())
-        await connection.execute("UPDATE request_manager.runners SET gone_at = now()")
+        await connection.execute("UPDATE request_manager.runners SET deregistered_at = now()")
         await connection.close()
 
         await until(lambda: runner.streams == 0)
@@ -398,7 +398,7 @@ async def test_a_runner_that_was_given_up_hinders_nobody_who_comes_again(
             await until(lambda: late.of(request_id) == ["a RUNNING"])
         connection = await asyncpg.connect(manager.config.database.dsn.reveal())
         await connection.execute(
-            "UPDATE request_manager.runners SET gone_at = now() WHERE runner_id = 'one'"
+            "UPDATE request_manager.runners SET deregistered_at = now() WHERE runner_id = 'one'"
         )
         await connection.close()
         await until(lambda: one.streams == 0)
@@ -420,9 +420,9 @@ async def test_ends_of_tries_that_went_by_before_a_chain_left_are_told_from_the_
     class Leaving(SteeredRunner):
         async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
             for chain in request.chains:
-                left = job_event_pb2.CHAIN_MOMENT_LEFT
+                left = job_event_pb2.CHAIN_TRANSITION_RELEASED
                 await self.tell(
-                    chain.request_id, left, all_told=True, sequence_number=number_of(1, 1)
+                    chain.request_id, left, complete=True, sequence_number=number_of(1, 1)
                 )
             self.chains = {}
             return await super().DescribeChains(request, context)

@@ -49,6 +49,6 @@ async def test_a_client_is_given_another_connection_while_its_stream_goes_on(
             return len(peers) >= 3
 
         await until(several)
-        await served.health.tell(ready=True)
+        await served.health.report(ready=True)
         assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
         watching.cancel()

@@ -99,20 +99,20 @@ async def test_a_server_is_alive_and_not_ready_until_it_says_so(served: Served) 
     assert await health(served, SERVICE) == NOT_SERVING
     assert await health(served, "liveness") == SERVING
 
-    await served.server.health.tell(ready=True)
+    await served.server.health.report(ready=True)
 
     assert await health(served, "") == SERVING
     assert await health(served, SERVICE) == SERVING
 
 
 async def test_what_draining_ends_is_readiness_only(served: Served) -> None:
-    await served.server.health.tell(ready=True)
+    await served.server.health.report(ready=True)
 
-    await served.server.health.end()
+    await served.server.health.drain()
 
     assert await health(served, "") == NOT_SERVING
     assert await health(served, "liveness") == SERVING
-    await served.server.health.tell(ready=True)
+    await served.server.health.report(ready=True)
     assert await health(served, "") == NOT_SERVING
 
 
@@ -120,7 +120,7 @@ async def test_what_draining_ends_is_readiness_only(served: Served) -> None:
 async def test_who_watches_health_is_told_of_each_change(served: Served, name: str) -> None:
     alive = True
     keeping = asyncio.create_task(
-        served.server.health.keep(Vitals(ready=[lambda: alive], live=[lambda: alive]))
+        served.server.health.monitor(Vitals(ready=[lambda: alive], live=[lambda: alive]))
     )
     asked = health_pb2.HealthCheckRequest(service=name)
     watch = HealthClient(served.channel).watch(asked)

@@ -20,10 +20,10 @@ from spincycle import errors
 from spincycle.gateway.backends import open_backends
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.limits import (
+    CLIENT_KEEPALIVE,
     INTERNAL,
-    KEEPALIVE_OF_CLIENTS,
-    KEEPALIVE_OF_SERVERS,
     PUBLIC,
+    SERVER_KEEPALIVE,
     Audience,
     Keepalive,
 )
@@ -86,7 +86,7 @@ class Watched(JobLogServiceServicer):
 
 @asynccontextmanager
 async def watched(
-    audience: Audience = PUBLIC, keepalive: Keepalive = KEEPALIVE_OF_SERVERS
+    audience: Audience = PUBLIC, keepalive: Keepalive = SERVER_KEEPALIVE
 ) -> AsyncIterator[tuple[Watched, str]]:
     server, service = RpcServer(keepalive=keepalive), Watched()
     listener = server.listen(audience, "127.0.0.1:0").serve(
@@ -135,7 +135,7 @@ async def test_a_server_ends_the_streams_of_a_frozen_watcher_within_its_keepaliv
     await notices_a_frozen_client(audience, SHORT)
 
 
-@pytest.mark.parametrize("keepalive", [KEEPALIVE_OF_CLIENTS, KEEPALIVE_OF_SERVERS])
+@pytest.mark.parametrize("keepalive", [CLIENT_KEEPALIVE, SERVER_KEEPALIVE])
 def test_a_ping_is_given_up_at_the_timeout_of_keepalive(keepalive: Keepalive) -> None:
     options = dict(keepalive.options)
 
@@ -144,7 +144,7 @@ def test_a_ping_is_given_up_at_the_timeout_of_keepalive(keepalive: Keepalive) ->
 
 @pytest.mark.slow
 async def test_a_watcher_notices_a_frozen_server_in_the_documented_time() -> None:
-    await fails_at_a_frozen_server(KEEPALIVE_OF_CLIENTS)
+    await fails_at_a_frozen_server(CLIENT_KEEPALIVE)
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ async def test_a_watcher_notices_a_frozen_server_in_the_documented_time() -> Non
 async def test_a_server_ends_the_streams_of_a_frozen_watcher_in_the_documented_time(
     audience: Audience,
 ) -> None:
-    await notices_a_frozen_client(audience, KEEPALIVE_OF_SERVERS)
+    await notices_a_frozen_client(audience, SERVER_KEEPALIVE)
 
 
 @pytest.mark.slow

@@ -203,7 +203,7 @@ def test_a_stream_counts_what_it_has_sent_so_far() -> None:
 
 
 async def test_a_caller_that_sends_nothing_does_not_keep_others_from_being_read() -> None:
-    slots = ReadSlots(1, patience=0.05)
+    slots = ReadSlots(1, timeout=0.05)
 
     async def stalled() -> None:
         await slots.acquire()
@@ -219,7 +219,7 @@ async def test_a_caller_that_sends_nothing_does_not_keep_others_from_being_read(
 
 async def test_many_callers_that_send_nothing_delay_others_for_a_short_time_only() -> None:
     """Each pair of them would have 6 s otherwise, a minute in all."""
-    slots = ReadSlots(2, patience=6.0, least_patience=0.01)
+    slots = ReadSlots(2, timeout=6.0, min_timeout=0.01)
 
     async def stalled() -> None:
         await slots.acquire()
@@ -234,7 +234,7 @@ async def test_many_callers_that_send_nothing_delay_others_for_a_short_time_only
 
 
 async def test_a_slot_is_given_on_when_its_call_ends_or_a_waiting_one_is_cancelled() -> None:
-    slots = ReadSlots(1, patience=60)
+    slots = ReadSlots(1, timeout=60)
     await slots.acquire()
     waiting = [asyncio.create_task(slots.acquire()) for _ in range(3)]
     await asyncio.sleep(0)

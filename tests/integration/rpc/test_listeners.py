@@ -202,7 +202,7 @@ async def test_a_unix_socket_is_taken_over_from_a_killed_process(address: str) -
     ("address", "told"),
     [
         (lambda: f"unix:/tmp/{'x' * 110}", "107 bytes"),
-        (lambda: "unix:/proc/version/socket", "is not a directory; make it first"),
+        (lambda: "unix:/proc/version/socket", "is not a directory; create it first"),
         (lambda: "unix:/proc/version", "exists and is not a socket"),
         (lambda: "unix:relative/socket", "must be host:port or unix:/path"),
         (lambda: "unix-abstract:socket", "must be host:port or unix:/path"),

@@ -230,5 +230,5 @@ async def running(serve: Any, config: Any) -> AsyncIterator[None]:
     shutdown = Shutdown()
     serving = asyncio.create_task(serve(config, shutdown))
     yield
-    shutdown.ask()
+    shutdown.request()
     await serving

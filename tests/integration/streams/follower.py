@@ -80,9 +80,9 @@ class Follower:
             if not 0 < position <= len(journal):
                 continue
             if event.HasField("job") and not step:
-                told.append((event.job.job_id, getattr(event.job, "try")))
+                told.append((event.job.job_id, event.job.try_number))
             elif place and event.HasField("snapshot"):
-                jobs = [(job.job_id, getattr(job, "try")) for job in event.snapshot.jobs]
+                jobs = [(job.job_id, job.try_number) for job in event.snapshot.jobs]
                 told += [end for end in journal[reached:position] if end in jobs]
             reached = position
         return told
@@ -146,12 +146,12 @@ def shown(follower: Follower, request_id: str) -> str:
         )
         match event.WhichOneof("change"):
             case "job":
-                what = f"job {event.job.job_id} try {getattr(event.job, 'try')}"
+                what = f"job {event.job.job_id} try {event.job.try_number}"
                 what += f" {State(event.job.state).name}"
             case "request":
                 what = f"request {State(event.request.state).name}"
             case _:
-                jobs = [(job.job_id, getattr(job, "try")) for job in event.snapshot.jobs]
+                jobs = [(job.job_id, job.try_number) for job in event.snapshot.jobs]
                 what = f"snapshot {State(event.snapshot.request.state).name} {jobs}"
         lines.append(f"{place:<16} {what}  [{event.cursor}]")
     return "\n".join(lines)

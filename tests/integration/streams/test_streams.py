@@ -28,7 +28,7 @@ async def journal(cluster: Cluster, request_id: str) -> list[tuple[str, int]]:
         asked = job_log_service_pb2.TailRequest(request_id=request_id)
         stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
         entries = [response.entry async for response in stub.Tail(asked, wait_for_ready=True)]
-    return [(entry.job_id, getattr(entry, "try")) for entry in entries]
+    return [(entry.job_id, entry.try_number) for entry in entries]
 
 
 async def check(cluster: Cluster, follower: Follower, request_id: str) -> None:

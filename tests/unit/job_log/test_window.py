@@ -14,7 +14,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_fits_is_let_in_and_the_rest_waits_its_turn() -> None:
+async def test_what_fits_is_acquired_at_once_and_the_rest_waits_in_order() -> None:
     window = ByteWindow(10)
     takers = take(window, 6, 4, 3, 1)
     await settle()
@@ -25,7 +25,7 @@ async def test_what_fits_is_let_in_and_the_rest_waits_its_turn() -> None:
     assert [taker.done() for taker in takers] == [True, True, True, True]
 
 
-async def test_a_small_one_does_not_overtake_a_large_one() -> None:
+async def test_a_small_waiter_does_not_overtake_a_large_one() -> None:
     window = ByteWindow(10)
     takers = take(window, 6, 8, 1)
     await settle()
@@ -36,7 +36,7 @@ async def test_a_small_one_does_not_overtake_a_large_one() -> None:
     assert [taker.done() for taker in takers] == [True, True, True]
 
 
-async def test_something_larger_than_the_window_goes_through_alone() -> None:
+async def test_a_size_larger_than_the_window_is_acquired_alone() -> None:
     window = ByteWindow(10)
     takers = take(window, 1, 50, 1)
     await settle()
@@ -50,7 +50,7 @@ async def test_something_larger_than_the_window_goes_through_alone() -> None:
     assert takers[2].done()
 
 
-async def test_one_that_gives_up_waiting_makes_way() -> None:
+async def test_a_cancelled_waiter_does_not_block_the_next() -> None:
     window = ByteWindow(10)
     takers = take(window, 6, 8, 4)
     await settle()
@@ -62,7 +62,7 @@ async def test_one_that_gives_up_waiting_makes_way() -> None:
     assert takers[2].done()
 
 
-async def test_one_that_gives_up_when_it_was_just_let_in_leaves_no_hole() -> None:
+async def test_a_waiter_cancelled_after_its_acquisition_releases_its_bytes() -> None:
     window = ByteWindow(10)
     first, second = take(window, 10, 10)
     await settle()
@@ -76,7 +76,7 @@ async def test_one_that_gives_up_when_it_was_just_let_in_leaves_no_hole() -> Non
     await asyncio.wait_for(window.take(10), 1)
 
 
-async def test_room_that_is_given_back_while_one_gives_up_goes_to_the_next() -> None:
+async def test_bytes_released_during_a_cancellation_go_to_the_next_waiter() -> None:
     window = ByteWindow(10)
     _, second, third = take(window, 10, 10, 10)
     await settle()

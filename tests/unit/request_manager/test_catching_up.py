@@ -11,7 +11,7 @@ from tests.unit.request_manager.test_watcher import a_request
 from spincycle.errors import CursorTooOld, DatabaseUnavailable
 from spincycle.model.state import State
 from spincycle.request_manager.storage.model import Request, RequestFilter
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch import catch_up as module
 from spincycle.request_manager.watch import catch_up_round, missed
 from spincycle.request_manager.watch import subscriptions as watch
@@ -27,7 +27,7 @@ from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSn
 from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
 from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.request_manager.watch.watch_options import WatchOptions
-from spincycle.rpc.limits import WITHIN_CLIENTS
+from spincycle.rpc.limits import CLIENT_MESSAGE_BYTES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 UNTIL = Cursor("1000:1000:", {})
@@ -300,7 +300,7 @@ async def test_a_piece_larger_than_clients_take_is_sent_in_several_messages() ->
     messages = [raw async for raw in many.told(batch, begun)]
     responses = [rpc.WatchResponse.FromString(raw) for raw in messages]
 
-    assert max(map(len, messages)) <= WITHIN_CLIENTS
+    assert max(map(len, messages)) <= CLIENT_MESSAGE_BYTES
     assert [(len(one.events), one.cursor) for one in responses] == [(3, ""), (2, "a2:2:")]
 
 

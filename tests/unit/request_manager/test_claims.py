@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from spincycle.request_manager.runners.claims import Claim, ClaimMonitor
+from spincycle.request_manager.runners.claims import ClaimMonitor
+from spincycle.request_manager.storage.model import Claim
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 

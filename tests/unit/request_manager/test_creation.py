@@ -10,9 +10,10 @@ import pytest
 from spincycle.model.job_chain import JobChain, Value
 from spincycle.request_manager.requests.create import BuiltRequest, CreateParams, RequestCreator
 from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Assignment, NewRequest
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 
 
 class World:
@@ -25,7 +26,12 @@ class World:
         changes = ChangeBus()
         changes.listen(lambda _: self.happened.append("told"))
         self.creation = RequestCreator(
-            self, lambda _: b"", cast(RequestStore, self), cast(Dispatcher, self), changes
+            self,
+            lambda _: b"",
+            cast(RequestStore, self),
+            cast(ArchiveStore, self),
+            cast(Dispatcher, self),
+            changes,
         )
 
     async def build(self, type_: str, args: dict[str, Value], request_id: str) -> BuiltRequest:

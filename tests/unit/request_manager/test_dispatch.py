@@ -10,7 +10,7 @@ import pytest
 from spincycle.errors import RunnerFull, RunnerUnreachable, SpinCycleError
 from spincycle.model.state import State
 from spincycle.request_manager.runners.client import DispatchResult
-from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy
+from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy, DispatchStores
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Assignment, Requirements
 
@@ -63,7 +63,9 @@ class Written:
 async def given(runner: Refusing | None, seconds_ago: float) -> Written:
     """What becomes of a request that was given to the runner so long ago and is sent now."""
     written: Any = Written(runner)
-    dispatcher = Dispatcher(written, written, written, ChangeBus(), written.recover, POLICY)
+    dispatcher = Dispatcher(
+        DispatchStores(written, written, written), written, ChangeBus(), written.recover, POLICY
+    )
     one = Assignment("r1", "full", 1, resumed=False, given_at=time.monotonic() - seconds_ago)
     await dispatcher._give_all([one], {"r1": b"chain"})
     assert isinstance(written, Written)
@@ -106,7 +108,9 @@ class Places:
 async def test_requests_get_places_in_their_order_whatever_they_require() -> None:
     unused: Any = None
     runners: Any = Places()
-    dispatcher = Dispatcher(unused, unused, runners, ChangeBus(), unused, POLICY)
+    dispatcher = Dispatcher(
+        DispatchStores(unused, unused, unused), runners, ChangeBus(), unused, POLICY
+    )
 
     chosen, _ = await dispatcher.choose({"first": SLEEP, "second": COPY, "third": SLEEP})
 

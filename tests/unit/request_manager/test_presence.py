@@ -5,17 +5,18 @@ from typing import Any
 
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
 from spincycle.request_manager.runners.reports import RunnerRegistry
-from spincycle.request_manager.runners.silence import HeartbeatId, Silence, SilenceMonitor
+from spincycle.request_manager.runners.silence import Silence, SilenceMonitor
 from spincycle.request_manager.storage.change_bus import ChangeBus
-from spincycle.request_manager.storage.runner_store import (
+from spincycle.request_manager.storage.heartbeats import (
     Heartbeat,
+    HeartbeatId,
     Registration,
     StopSignals,
-    Stored,
+    StoredHeartbeat,
 )
 
 RUNNER = Registration("r", "here:1", 0, 0, (), "")
-SIGN = Heartbeat("r", 0, 0, draining=False, leaving=False, behind=0.0)
+SIGN = Heartbeat("r", 0, 0, draining=False, leaving=False, journal_lag=0.0)
 
 
 class Rows:
@@ -23,9 +24,9 @@ class Rows:
 
     number = 0
 
-    async def register(self, runner: Registration) -> Stored:
+    async def register(self, runner: Registration) -> StoredHeartbeat:
         self.number += 1
-        return Stored(HeartbeatId("this", self.number), datetime(2026, 1, 1, tzinfo=UTC))
+        return StoredHeartbeat(HeartbeatId("this", self.number), datetime(2026, 1, 1, tzinfo=UTC))
 
     async def beat(self, sign: Heartbeat) -> StopSignals:
         return StopSignals((), (), 0, await self.register(RUNNER))

@@ -7,7 +7,8 @@ import pytest
 
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
-from spincycle.request_manager.runners.silence import HeartbeatId, SilenceMonitor
+from spincycle.request_manager.runners.silence import SilenceMonitor
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
 from spincycle.request_manager.storage.model import Requirements, Runner
 
 
@@ -30,7 +31,7 @@ class Known:
                 chains=0,
                 jobs=0,
                 draining=False,
-                behind=0.0,
+                journal_lag=0.0,
                 heartbeat=HeartbeatId("observer", 1),
                 requests=requests,
                 features=self.features.get(runner_id, frozenset()),

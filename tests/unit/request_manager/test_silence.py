@@ -5,13 +5,8 @@ from itertools import count
 
 import pytest
 
-from spincycle.request_manager.runners.silence import (
-    HeartbeatId,
-    LiveRunner,
-    Silence,
-    SilenceLimits,
-    SilenceMonitor,
-)
+from spincycle.request_manager.runners.silence import Silence, SilenceLimits, SilenceMonitor
+from spincycle.request_manager.storage.heartbeats import HeartbeatId, LiveRunner
 
 LIMITS = SilenceLimits(limit=8.0, limit_if_replaced=3.0, gap=4.0)
 

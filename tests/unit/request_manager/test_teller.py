@@ -125,7 +125,7 @@ async def test_what_a_runner_told_that_goes_meanwhile_is_told_from_the_journal_a
     watcher = SubscriberQueue()
     teller.of_all.add(watcher)
     event = job_event_pb2.JobEvent(
-        request_id="a", epoch=1, sequence_number=number_of(3, 1), order=9
+        request_id="a", epoch=1, sequence_number=number_of(3, 1), offset=9
     )
 
     hearing = asyncio.create_task(teller.heard("gone", [event]))
@@ -152,7 +152,7 @@ async def test_a_snapshot_comes_first_even_if_the_database_is_further_than_the_r
     watcher = SubscriberQueue()
     teller.of_all.add(watcher)
     event = job_event_pb2.JobEvent(
-        request_id="a", epoch=1, sequence_number=number_of(0, 3), order=1
+        request_id="a", epoch=1, sequence_number=number_of(0, 3), offset=1
     )
 
     await teller.heard("one", [event])
@@ -228,9 +228,9 @@ async def test_a_request_is_told_to_run_though_it_was_given_away_when_it_was_tol
     teller.of_all.add(watcher)
     given = a_request(request_id="a", epoch=2, state=State.SUSPENDED, runner_id="new")
     await teller.tell_rows("9:9:", [given])
-    begun = job_event_pb2.CHAIN_MOMENT_BEGUN
+    begun = job_event_pb2.CHAIN_TRANSITION_STARTED
     event = job_event_pb2.JobEvent(
-        request_id="a", epoch=2, sequence_number=BEGUN_STEP, order=1, moment=begun
+        request_id="a", epoch=2, sequence_number=BEGUN_STEP, offset=1, transition=begun
     )
 
     await teller.heard("new", [event])

@@ -24,7 +24,7 @@ def a_request(state: State = State.RUNNING, **more: object) -> Request:
         "created_at": datetime(2027, 1, 1, tzinfo=UTC), "started_at": None, "finished_at": None,
         "total_jobs": 3, "finished_jobs": 0, "rolled_back_jobs": 0, "epoch": 1,
         "runner_id": "one", "runner_address": "", "priority": 0, "reason": "",
-        "spec_revision": "", "plan_hash": "", "rerun_of": "", "wish": None,
+        "spec_revision": "", "plan_hash": "", "rerun_of": "", "desired_state": None,
     }  # fmt: skip
     return Request(**(known | more))  # type: ignore[arg-type]
 

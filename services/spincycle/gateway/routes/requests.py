@@ -205,9 +205,9 @@ class RequestRoutes:
 
     async def _whole_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         chain = job_chain_pb2.JobChain()
-        asked = rm.FetchJobChainRequest(request_id=request_id)
+        asked = rm.StreamJobChainRequest(request_id=request_id)
         with self._manager.failures():
-            async for answer in self._manager.stub.FetchJobChain(
+            async for answer in self._manager.stub.StreamJobChain(
                 asked, timeout=self._manager.timeout
             ):
                 chain.MergeFrom(answer.part)

@@ -11,8 +11,9 @@ from spincycle.model.state import LIVE, State
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.dispatcher import Dispatcher, pass_on
 from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.desired_state_store import DesiredStateStore
 from spincycle.request_manager.storage.model import DesiredState, Request
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 
 
 class RequestControl:
@@ -25,11 +26,13 @@ class RequestControl:
     def __init__(
         self,
         store: RequestStore,
+        desired_states: DesiredStateStore,
         runners: RunnerDirectory,
         dispatcher: Dispatcher,
         changes: ChangeBus,
     ) -> None:
         self._store = store
+        self._desired_states = desired_states
         self._runners = runners
         self._dispatcher = dispatcher
         self._changes = changes
@@ -64,7 +67,7 @@ class RequestControl:
         Raises:
             InvalidState: it has ended.
         """
-        let = await self._store.let_go_on(request_id, user)
+        let = await self._desired_states.clear(request_id, user)
         request = await self.get(request_id)
         if request.state not in LIVE:
             raise InvalidState(request_id, request.state.name, _names(LIVE))
@@ -115,7 +118,7 @@ class RequestControl:
             # The latest of two wishes for one request wins, so they must not share a statement.
             now = {wish.request_id: wish for wish in reversed(left)}
             left = [wish for wish in left if now[wish.request_id] is not wish]
-            kept |= await self._store.ask_for(list(now.values()))
+            kept |= await self._desired_states.set(list(now.values()))
         self._changes.changed(kept)
         found = await self._store.get(list({wish.request_id for wish in wishes}))
         return [(found.get(wish.request_id), wish.request_id in kept) for wish in wishes]

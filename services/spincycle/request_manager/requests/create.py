@@ -28,6 +28,7 @@ from spincycle.model.request_arg import RequestArg
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
 from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import (
     FIRST_EPOCH,
@@ -36,7 +37,7 @@ from spincycle.request_manager.storage.model import (
     Request,
     Requirements,
 )
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.runtime.off_loop import off_loop
 
 JOB_BYTES = 200
@@ -109,12 +110,14 @@ class RequestCreator:
         planner: Planner,
         encode: Encode,
         store: RequestStore,
+        archives: ArchiveStore,
         dispatcher: Dispatcher,
         changes: ChangeBus,
     ) -> None:
         self._planner = planner
         self._encode = encode
         self._store = store
+        self._archives = archives
         self._dispatcher = dispatcher
         self._changes = changes
         self._ids = RequestIds()
@@ -163,7 +166,7 @@ class RequestCreator:
         if content_hash != _content_hash(wish):
             raise IdempotencyConflict(wish.idempotency_key, request_id)
         request = (await self._store.get([request_id]))[request_id]
-        return request, await self._store.args(request_id)
+        return request, await self._archives.args(request_id)
 
     def _new(self, wish: CreateParams, built: BuiltRequest, request_id: str) -> NewRequest:
         return NewRequest(
@@ -283,5 +286,5 @@ def _stored(new: NewRequest) -> Request:
         spec_revision=new.spec_revision,
         plan_hash=new.plan_hash,
         rerun_of="",
-        wish=None,
+        desired_state=None,
     )

@@ -20,9 +20,9 @@ from spincycle.request_manager.codec import encode_state
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.silence import Silence
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
 from spincycle.request_manager.storage.model import Request, Runner
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime import deadline
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 from spincycle.v1 import job_chain_pb2, request_manager_service_pb2, suspended_job_chain_pb2
@@ -47,12 +47,12 @@ class Explainer:
 
     def __init__(
         self,
-        store: RequestStore,
+        archives: ArchiveStore,
         runners: RunnerDirectory,
         job_log: JobLogClient,
         silence_limit: float,
     ) -> None:
-        self._store = store
+        self._archives = archives
         self._runners = runners
         self._job_log = job_log
         self._silence_limit = silence_limit
@@ -73,7 +73,7 @@ class Explainer:
         holds = True
         if request.state is State.RUNNING and client is not None:
             try:
-                timeout = deadline.left(3 * RUNNER_TIMEOUT) / 3
+                timeout = deadline.remaining(3 * RUNNER_TIMEOUT) / 3
                 explained = await client.explain(request.request_id, timeout)
             except RunnerUnreachable as error:
                 structlog.get_logger().warning("runner left out of explain", why=error.message)
@@ -82,7 +82,7 @@ class Explainer:
                 client = (await self._runners.live()).get(request.runner_id)
             else:
                 if explained is not None:
-                    response.waits_for = explained.waits_for
+                    response.message = explained.message
                     response.jobs.extend(explained.jobs)
                     return response
                 holds = False
@@ -92,14 +92,14 @@ class Explainer:
         if request.runner_id:
             text = await self._fence(request) or text
         waits, unknown = await self._jobs(request, reason, text)
-        response.waits_for = text + unknown
+        response.message = text + unknown
         response.jobs.extend(encode_wait(wait) for wait in waits)
         return response
 
     async def _fence(self, request: Request) -> str:
         """Why the request cannot be recovered, if a fence of its journal is the reason."""
         try:
-            async with asyncio.timeout(deadline.left(3 * FENCE_TIMEOUT) / 3):
+            async with asyncio.timeout(deadline.remaining(3 * FENCE_TIMEOUT) / 3):
                 in_force = await self._job_log.epoch_in_force(request.request_id)
         except (SpinCycleError, TimeoutError):
             # What follows reads the journal and says that it does not respond.
@@ -116,7 +116,7 @@ class Explainer:
         if request.runner_id:
             silence = self._runners.silence(request.runner_id) if client else None
             return WaitReason.NO_RUNNER, _assigned(request, silence, self._silence_limit)
-        if request.wish is State.SUSPENDED:
+        if request.desired_state is State.SUSPENDED:
             return (
                 WaitReason.SUSPENDED,
                 f"the request is held ({request.reason}) until somebody resumes it",
@@ -145,14 +145,14 @@ class Explainer:
         self, request: Request, reason: WaitReason, text: str
     ) -> tuple[list[WaitingJob], str]:
         """What each job waits for, or why that is not known."""
-        chains = await self._store.job_chains([request.request_id])
+        chains = await self._archives.job_chains([request.request_id])
         archived = chains.get(request.request_id, b"")
         if not archived:
             return [], "; its chain is not in the archive"
         saved = b""
         entries: list[JournalEntry] = []
         try:
-            async with asyncio.timeout(deadline.left(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
+            async with asyncio.timeout(deadline.remaining(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
                 entries = await self._job_log.read(request.request_id)
         except (SpinCycleError, TimeoutError) as error:
             structlog.get_logger().warning("journal left out of explain", why=str(error))
@@ -172,7 +172,7 @@ class Explainer:
 
     async def _saved(self, request: Request) -> bytes:
         """The state in which the request was suspended, serialized; empty if it was not."""
-        async for states in self._store.suspended_job_chains([request.request_id]):
+        async for states in self._archives.suspended_job_chains([request.request_id]):
             return states.get(request.request_id, b"")
         return b""
 
@@ -199,7 +199,7 @@ def _not_held(request: Request) -> str:
     """What a request waits for whose live runner does not have its chain."""
     return (
         f"runner {request.runner_id} does not hold the chain of the request; once its heartbeats "
-        f"have confirmed that, {_THEN[request.wish]}"
+        f"have confirmed that, {_THEN[request.desired_state]}"
     )
 
 
@@ -208,9 +208,9 @@ def _assigned(request: Request, silence: Silence | None, silence_limit: float) -
 
     `silence` is that of the runner; None if it is gone.
     """
-    then = _THEN[request.wish]
+    then = _THEN[request.desired_state]
     if silence is None:
-        if request.wish is not None:
+        if request.desired_state is not None:
             return f"runner {request.runner_id} is lost; {then} as soon as it is recovered"
         return f"runner {request.runner_id} is lost; the request is about to go on elsewhere"
     problem = "does not respond"

@@ -12,9 +12,9 @@ from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.codec import decode_filter, encode_request
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.storage.paging import position_of, token_after
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.unreadable import encode_or_report, request_failure
-from spincycle.rpc.limits import MAX_MESSAGE_BYTES, WITHIN_CLIENTS
+from spincycle.rpc.limits import CLIENT_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_pb2
 from spincycle.wire.parts import embedded
@@ -93,7 +93,7 @@ class RequestReader:
         response = rpc.ListResponse()
         size = 0
         for place, one in enumerate(found):
-            if place == limit or size > WITHIN_CLIENTS:
+            if place == limit or size > CLIENT_MESSAGE_BYTES:
                 response.next_page_token = token_after(found[place - 1], which)
                 break
             message = encode_or_report(one)

@@ -19,9 +19,10 @@ from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Request, Rerun
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.runtime.off_loop import off_loop
 
 LARGE_CHAIN = 64 * 1024
@@ -87,6 +88,7 @@ class RerunCreator:
     def __init__(
         self,
         store: RequestStore,
+        archives: ArchiveStore,
         control: RequestControl,
         journal: JournalReader,
         code: ChainCode,
@@ -94,6 +96,7 @@ class RerunCreator:
         changes: ChangeBus,
     ) -> None:
         self._store = store
+        self._archives = archives
         self._control = control
         self._journal = journal
         self._code = code
@@ -115,7 +118,7 @@ class RerunCreator:
         old = await self._control.get(wish.request_id)
         if old.state not in AGAIN:
             raise InvalidState(old.request_id, old.state.name, "FAIL or STOPPED")
-        archived = (await self._store.job_chains([old.request_id]))[old.request_id]
+        archived = (await self._archives.job_chains([old.request_id]))[old.request_id]
         entries = await self._journal.read(old.request_id)
         request_id = self._ids.new()
         made = await off_loop(
@@ -123,7 +126,7 @@ class RerunCreator:
             lambda: self._made(wish, archived, entries, request_id),
         )
         await self._journal.append(made.entries)
-        await self._store.create_again(
+        await self._store.create_rerun(
             Rerun(
                 request_id=request_id,
                 rerun_of=old.request_id,

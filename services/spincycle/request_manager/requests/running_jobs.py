@@ -11,7 +11,7 @@ from spincycle.errors import RunnerUnreachable
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.v1 import status_pb2
 
 MAX_JOBS = 1000

@@ -4,21 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim of some request manager on a request; two are compared for equality only.
-
-    Attributes:
-        until: when it ends by the database's clock, as of when it was made.
-    """
-
-    request_id: str
-    epoch: int
-    until: datetime | None
+from spincycle.request_manager.storage.model import Claim
 
 
 class ClaimMonitor:

@@ -133,7 +133,7 @@ class RunnerDirectory:
             runner
             for runner in (client.runner for client in self._clients.values())
             if not runner.draining
-            and runner.behind < TOO_FAR_BEHIND
+            and runner.journal_lag < TOO_FAR_BEHIND
             and self.silence(runner.runner_id).seconds < self._doubtful_after
             and self._avoided.get(runner.runner_id, 0) < now
         ]

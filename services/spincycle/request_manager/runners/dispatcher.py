@@ -19,10 +19,11 @@ from spincycle.model.state import State
 from spincycle.request_manager.runners.claims import ClaimMonitor
 from spincycle.request_manager.runners.client import DispatchResult, RunnerClient
 from spincycle.request_manager.runners.directory import FULL_FOR, UNREACHABLE_FOR, RunnerDirectory
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.claim_store import ClaimStore
+from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.model import Assignment, Requirements, Waiting
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime.watchdog import Watchdog
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
@@ -56,6 +57,15 @@ class DispatchPolicy:
     lease: float = 8.0
 
 
+@dataclass(frozen=True, slots=True)
+class DispatchStores:
+    """Stores that the dispatcher uses."""
+
+    dispatch: DispatchStore
+    claims: ClaimStore
+    archives: ArchiveStore
+
+
 class Dispatcher:
     """Hands waiting requests to live runners, least loaded first.
 
@@ -69,15 +79,15 @@ class Dispatcher:
 
     def __init__(
         self,
-        store: RequestStore,
-        claims: ClaimStore,
+        stores: DispatchStores,
         runners: RunnerDirectory,
         changes: ChangeBus,
         recover: Callable[[Sequence[Assignment]], Awaitable[None]],
         policy: DispatchPolicy,
     ) -> None:
-        self._store = store
-        self._claims = claims
+        self._store = stores.dispatch
+        self._claims = stores.claims
+        self._archives = stores.archives
         self._runners = runners
         self._changes = changes
         self._recover = recover
@@ -119,7 +129,7 @@ class Dispatcher:
             group.create_task(self._send_again())
 
     async def _sweep(self) -> None:
-        self.pulse.begin()
+        self.pulse.start()
         while True:
             try:
                 waiting = await self._store.waiting(self._runners.unavailable(), self._policy.batch)
@@ -129,7 +139,7 @@ class Dispatcher:
                     self._something.set()
             except DatabaseUnavailable:
                 structlog.get_logger().debug("cannot look for waiting requests")
-            self.pulse.beat()
+            self.pulse.tick()
             try:
                 async with asyncio.timeout(self._policy.sweep_interval):
                     await self._look.wait()
@@ -263,13 +273,13 @@ class Dispatcher:
     ) -> AsyncGenerator[DispatchResult, None]:
         left = {one.request_id: one for one in assigned}
         resumed = [one.request_id for one in assigned if one.resumed]
-        async for saved in self._store.suspended_job_chains(resumed):
+        async for saved in self._archives.suspended_job_chains(resumed):
             for part in _parts({left.pop(id_): state for id_, state in saved.items()}):
                 yield await self._hand_over(client.resume, part)
         at_hand = {left.pop(id_): chain for id_, chain in chains.items() if id_ in left}
         for part in _parts(at_hand):
             yield await self._hand_over(client.run, part)
-        async for archived in self._store.chain_portions(list(left)):
+        async for archived in self._archives.chain_portions(list(left)):
             for part in _parts({left.pop(id_): chain for id_, chain in archived.items()}):
                 yield await self._hand_over(client.run, part)
 

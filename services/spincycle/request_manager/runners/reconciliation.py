@@ -10,7 +10,7 @@ import structlog
 from spincycle.model.state import FINAL
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import ChainHolder
-from spincycle.request_manager.storage.runner_store import RunnerStore
+from spincycle.request_manager.storage.reconciliation_store import ReconciliationStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Reconciler:
         repaired: requests that this process left to the recovery.
     """
 
-    def __init__(self, store: RunnerStore, changes: ChangeBus) -> None:
+    def __init__(self, store: ReconciliationStore, changes: ChangeBus) -> None:
         self._store = store
         self._changes = changes
         self.repaired = 0

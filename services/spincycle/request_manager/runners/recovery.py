@@ -14,10 +14,13 @@ from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.model.revision import LAST_EPOCH
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.silence import SilenceLimits, SilenceMonitor
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.model import Assignment, Orphan, OtherFence, Suspended
+from spincycle.request_manager.storage.recovery_store import RecoveryStore
+from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime.watchdog import Watchdog
 
 Rebuild = Callable[[Orphan, bytes], Awaitable[Suspended]]
@@ -81,6 +84,17 @@ def _logging(problem: str) -> Iterator[None]:
         structlog.get_logger().warning(problem, why=error.message)
 
 
+@dataclass(frozen=True, slots=True)
+class RecoveryStores:
+    """Stores that the recovery uses."""
+
+    recovery: RecoveryStore
+    runners: RunnerStore
+    archives: ArchiveStore
+    dispatch: DispatchStore
+    reports: ReportStore
+
+
 class Recovery:
     """Finds dead runners and gives their requests back to the dispatcher.
 
@@ -94,8 +108,7 @@ class Recovery:
 
     def __init__(
         self,
-        store: RequestStore,
-        runner_store: RunnerStore,
+        stores: RecoveryStores,
         runners: RunnerDirectory,
         silences: SilenceMonitor,
         changes: ChangeBus,
@@ -103,8 +116,8 @@ class Recovery:
         look: Callable[[], None],
         policy: RecoveryPolicy,
     ) -> None:
-        self._store = store
-        self._runner_store = runner_store
+        self._stores = stores
+        self._store = stores.recovery
         self._runners = runners
         self._silences = silences
         self._changes = changes
@@ -128,21 +141,21 @@ class Recovery:
 
     async def _keep_looking(self) -> None:
         """Give up runners that are silent for too long."""
-        self.look_pulse.begin()
+        self.look_pulse.start()
         while True:
             pause = self._policy.interval
             with _logging("cannot look at runners"):
                 pause = self._policy.pause(await self._give_up())
-            self.look_pulse.beat()
+            self.look_pulse.tick()
             await asyncio.sleep(pause)
 
     async def _keep_recovering(self) -> None:
         """Recover requests of runners that are gone, whoever gave those up."""
-        self.pulse.begin()
+        self.pulse.start()
         while True:
             with _logging("cannot recover"):
                 await self._recover_orphans()
-            self.pulse.beat()
+            self.pulse.tick()
             with suppress(TimeoutError):
                 async with asyncio.timeout(2 * self._policy.interval):
                     await self._lost.wait()
@@ -159,11 +172,11 @@ class Recovery:
     async def _give_up(self) -> float | None:
         """Give up silent runners; return the seconds until the next one can be due."""
         known = self._runners.known
-        look = await self._runner_store.give_up(self._silences.overdue())
-        for runner_id in look.given_up:
+        look = await self._stores.runners.give_up(self._silences.overdue())
+        for runner_id in look.evicted:
             structlog.get_logger().error("runner given up", runner_id=runner_id)
-        self.given_up += len(look.given_up)
-        if look.given_up:
+        self.given_up += len(look.evicted)
+        if look.evicted:
             self._runners.forget()
             self._lost.set()
         # Also those that another request manager evicted, or that left: nobody may ask for a while.
@@ -182,7 +195,7 @@ class Recovery:
         at_work = {orphan.request_id: orphan for orphan in orphans}
         holding = asyncio.create_task(self._hold(at_work))
         try:
-            async for chains in self._store.chain_portions(list(at_work)):
+            async for chains in self._stores.archives.chain_portions(list(at_work)):
                 async with asyncio.TaskGroup() as group:
                     for request_id, chain in chains.items():
                         orphan = at_work[request_id]
@@ -199,7 +212,7 @@ class Recovery:
             await asyncio.sleep(self._policy.lease / 4)
             with suppress(DatabaseUnavailable):
                 await self._store.hold_claims(list(at_work.values()), self._policy.lease)
-            self.pulse.beat()
+            self.pulse.tick()
 
     async def _recover_one(self, orphan: Orphan, chain: bytes, at_work: dict[str, Orphan]) -> None:
         log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)
@@ -213,7 +226,7 @@ class Recovery:
             log.error("can never go on", why=error.message)  # noqa: TRY400 # the data's fault, not the code's
             lost = Assignment(orphan.request_id, orphan.runner_id, orphan.epoch, resumed=True)
             with suppress(DatabaseUnavailable):
-                self._changes.changed(await self._store.fail({lost: error.message}))
+                self._changes.changed(await self._stores.dispatch.fail({lost: error.message}))
         except SpinCycleError as error:
             log.warning("cannot rebuild yet", why=error.message)
             await self._leave_for_later(orphan)
@@ -249,5 +262,5 @@ class Recovery:
             await self._store.hold_claims([orphan], self._policy.again)
 
     async def _suspend(self, states: Sequence[Suspended]) -> list[BaseException | None]:
-        self._changes.changed(await self._store.suspend(states))
+        self._changes.changed(await self._stores.reports.suspend(states))
         return [None for _ in states]

@@ -21,16 +21,17 @@ from spincycle.model.state import State
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.silence import SilenceMonitor
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
-from spincycle.request_manager.storage.model import Finished, Progressed, Report, Suspended
-from spincycle.request_manager.storage.runner_store import (
+from spincycle.request_manager.storage.heartbeats import (
     Heartbeat,
     Registration,
-    RunnerStore,
     StopSignals,
-    Stored,
+    StoredHeartbeat,
 )
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.model import Finished, Progressed, Report, Suspended
+from spincycle.request_manager.storage.report_store import ReportStore
+from spincycle.request_manager.storage.runner_store import RunnerStore
 from spincycle.runtime.off_loop import LARGE_CHAIN_BYTES, off_loop
 
 R = TypeVar("R", Finished, Progressed, Suspended)
@@ -46,9 +47,15 @@ class Reports:
     """Takes reports of runners, each moved by a compare-and-set on state and epoch."""
 
     def __init__(
-        self, store: RequestStore, changes: ChangeBus, dispatcher: Dispatcher, adopt: Adopt
+        self,
+        store: ReportStore,
+        archives: ArchiveStore,
+        changes: ChangeBus,
+        dispatcher: Dispatcher,
+        adopt: Adopt,
     ) -> None:
         self._store = store
+        self._archives = archives
         self._adopt = adopt
         self._changes = changes
         self._dispatcher = dispatcher
@@ -93,7 +100,7 @@ class Reports:
 
     async def _adopted(self, report: Suspended) -> Suspended:
         """The report with the archived chain in its state."""
-        archived = (await self._store.job_chains([report.request_id])).get(report.request_id)
+        archived = (await self._archives.job_chains([report.request_id])).get(report.request_id)
         if archived is None:
             raise RequestNotFound(report.request_id)
         saved = report.suspended_job_chain
@@ -178,7 +185,7 @@ class RunnerRegistry:
         self._silences = silences
         self._came = came
 
-    async def register(self, runner: Registration) -> Stored:
+    async def register(self, runner: Registration) -> StoredHeartbeat:
         """Make a runner known.
 
         Raises:

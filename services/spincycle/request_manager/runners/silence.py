@@ -6,32 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class HeartbeatId:
-    """Identifies one heartbeat of a runner; two are compared for equality only.
-
-    Attributes:
-        observer: id of the request manager process that received it.
-        number: its number among those that this process received.
-    """
-
-    observer: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRunner:
-    """A runner that is not gone, with its last heartbeat.
-
-    Attributes:
-        registration: rises from one registered runner to the next.
-    """
-
-    runner_id: str
-    address: str
-    registration: int
-    heartbeat: HeartbeatId
+from spincycle.request_manager.storage.heartbeats import HeartbeatId, LiveRunner
 
 
 @dataclass(frozen=True, slots=True)

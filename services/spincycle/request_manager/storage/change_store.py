@@ -24,9 +24,9 @@ class ChangeStore:
 
     async def now(self) -> str:
         """A snapshot of the database, as PostgreSQL writes one: what is committed by now."""
-        row = await self._database.fetch_one("committed_by_now")
+        row = await self._database.fetch_one("current_snapshot")
         assert row is not None
-        await self._database.execute("keep")
+        await self._database.execute("flush")
         snapshot: str = row["snapshot"]
         return snapshot
 
@@ -52,8 +52,8 @@ class ChangeStore:
         rows = await self._database.fetch(
             "changed_requests", seen=seen, limit=limit, with_args=with_args
         )
-        if not rows[0]["is_kept"]:
-            await self._database.execute("keep")
+        if not rows[0]["is_flushed"]:
+            await self._database.execute("flush")
         return rows
 
     async def args(self, request_ids: Sequence[str]) -> dict[str, EncodedArgs]:

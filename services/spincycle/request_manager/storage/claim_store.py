@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from spincycle.database.database import Database
-from spincycle.request_manager.runners.claims import Claim
-from spincycle.request_manager.storage.model import Assignment
-from spincycle.request_manager.storage.store import assigned
+from spincycle.request_manager.storage.model import Assignment, Claim
+from spincycle.request_manager.storage.row_values import assignment_of, interval
 
 
 class ClaimStore:
@@ -32,6 +30,6 @@ class ClaimStore:
             request_ids=[claim.request_id for claim in claims],
             epochs=[claim.epoch for claim in claims],
             untils=[claim.until for claim in claims],
-            lease=timedelta(seconds=lease),
+            lease=interval(lease),
         )
-        return [assigned(row) for row in rows]
+        return [assignment_of(row) for row in rows]

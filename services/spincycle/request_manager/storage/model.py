@@ -8,7 +8,7 @@ from datetime import datetime
 from spincycle.model.job_chain import Value
 from spincycle.model.request_arg import RequestArg
 from spincycle.model.state import State
-from spincycle.request_manager.runners.silence import HeartbeatId
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
 
 FIRST_EPOCH = 1
 """Epoch of a request that was given to a runner for the first time."""
@@ -119,7 +119,7 @@ class Request:
     spec_revision: str
     plan_hash: str
     rerun_of: str
-    wish: State | None
+    desired_state: State | None
     max_running: int | None = None
     given_args: str = "{}"
     required_features: frozenset[str] = frozenset()
@@ -186,6 +186,19 @@ class Assignment:
     given_at: float = field(default=float("-inf"), compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of a request manager on a request; two are compared for equality only.
+
+    Attributes:
+        until: time of the database at which it ends, calculated when it was made.
+    """
+
+    request_id: str
+    epoch: int
+    until: datetime | None
+
+
 class OtherFence(Exception):
     """The journal of a request is fenced under another epoch than that of the request.
 
@@ -232,7 +245,7 @@ class Runner:
     """A job runner that is not gone; limits of 0 mean none.
 
     Attributes:
-        behind: seconds for which its oldest journal entry was waiting at its last beat.
+        journal_lag: seconds for which its oldest journal entry was waiting at its last beat.
         heartbeat: its last one, as the database had it.
         requests: how many it has, or was given just now.
         features: what it supports in chains, by name.
@@ -246,7 +259,7 @@ class Runner:
     chains: int
     jobs: int
     draining: bool
-    behind: float
+    journal_lag: float
     heartbeat: HeartbeatId
     requests: int
     features: frozenset[str] = frozenset()

@@ -31,7 +31,7 @@ def request_of(row: asyncpg.Record) -> Request:
         spec_revision=row["spec_revision"],
         plan_hash=row["plan_hash"],
         rerun_of=row["rerun_of"] or "",
-        wish=State(row["wish"]) if row["wish"] else None,
+        desired_state=State(row["desired_state"]) if row["desired_state"] else None,
         max_running=row["max_running"],
         given_args=row["given_args"],
         required_features=frozenset(row["required_features"]),

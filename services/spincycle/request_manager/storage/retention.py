@@ -38,11 +38,11 @@ class RequestRetention:
     async def forget(self, request_ids: Sequence[str], *, keep_audit: bool) -> int:
         """Delete those of the requests that have ended; answer how many those were."""
         row = await self._database.fetch_one(
-            "forget_requests", request_ids=list(request_ids), keep_audit=keep_audit
+            "delete_requests", request_ids=list(request_ids), keep_audit=keep_audit
         )
         return int(row["requests"]) if row else 0
 
     async def forget_runners(self, moment: datetime) -> int:
         """Delete runners that were gone before a moment; answer how many those were."""
-        row = await self._database.fetch_one("forget_runners", moment=moment)
+        row = await self._database.fetch_one("delete_runners", moment=moment)
         return int(row["runners"]) if row else 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from spincycle.request_manager.storage.change_store import ChangeStore
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.catch_up_round import ReplayRound
 from spincycle.request_manager.watch.cursor import Cursor, before
 from spincycle.request_manager.watch.hub import Hub
@@ -88,7 +88,7 @@ class CursorReplay:
         self._waiting.append(member)
         if self._keeper is None:
             self._keeper = asyncio.create_task(
-                self._keep_beginning(), context=deadline.outlasting()
+                self._keep_beginning(), context=deadline.without_deadline()
             )
         try:
             yield await member.round

@@ -180,10 +180,10 @@ def job_change(request: Request, told: job_event_pb2.JobEvent, *, counted: bool)
 
 def runner_changes(request: Request, told: job_event_pb2.JobEvent) -> Iterator[EncodedEvent]:
     """What a runner told of a request that it runs, as an event; none if its chain has left."""
-    if told.moment == job_event_pb2.CHAIN_MOMENT_BEGUN:
+    if told.transition == job_event_pb2.CHAIN_TRANSITION_STARTED:
         at = revision_of(told.epoch, told.sequence_number)
         yield request_change(request, State.PENDING, at)
-    elif told.moment == job_event_pb2.CHAIN_MOMENT_UNSPECIFIED:
+    elif told.transition == job_event_pb2.CHAIN_TRANSITION_UNSPECIFIED:
         yield job_change(request, told, counted=True)
 
 
@@ -211,7 +211,7 @@ def entry_status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:
         sequence_id=entry.sequence_id,
         error=entry.error,
     )
-    setattr(status, "try", getattr(entry, "try"))
+    status.try_number = entry.try_number
     if entry.HasField("started_at"):
         status.started_at.CopyFrom(entry.started_at)
     if entry.HasField("finished_at"):

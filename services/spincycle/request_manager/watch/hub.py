@@ -21,9 +21,9 @@ from spincycle.request_manager.watch.sequencer import EventSequencer
 from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
 from spincycle.request_manager.watch.tracked_request import TrackedRequest, unseen
-from spincycle.runtime.process import keep_up
+from spincycle.runtime.process import supervise
 
-LAST_WORDS = 1.0
+SHUTDOWN_TIMEOUT = 1.0
 """Seconds that a runner has to tell the rest of a chain of which the end is known."""
 
 VIEWED_AT_ONCE = 100
@@ -238,7 +238,7 @@ class Hub:
         while True:
             snapshot, rows = await self._looking.rows.get()
             with suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS):
+                async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                     await self._teller.until(partial(self._are_due, rows))
             await self._teller.tell_rows(snapshot, rows)
             self._looking.rows.task_done()
@@ -257,8 +257,8 @@ class Hub:
             self._looking.end()
             raise
         self._tasks = [
-            asyncio.create_task(keep_up("looking at changes", self._looking.run)),
-            asyncio.create_task(keep_up("telling changes", self._tell_rows)),
+            asyncio.create_task(supervise("looking at changes", self._looking.run)),
+            asyncio.create_task(supervise("telling changes", self._tell_rows)),
         ]
         await self._feeds.begun()
 

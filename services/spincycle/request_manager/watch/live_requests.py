@@ -9,7 +9,7 @@ from itertools import count
 from spincycle.batching.single_flight import SingleFlight
 from spincycle.model.state import LIVE
 from spincycle.request_manager.storage.model import PagePosition, Request, RequestFilter
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 
 LISTED_AT_ONCE = 1000
 """Requests that are listed by one statement."""

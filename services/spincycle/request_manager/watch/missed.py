@@ -16,8 +16,8 @@ from spincycle.request_manager.watch.events import EncodedEvent, job_change
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots, Wanted
 from spincycle.request_manager.watch.tracked_request import begun, row_revision
 
-BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
-LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
+BEGUN = job_event_pb2.CHAIN_TRANSITION_STARTED
+LEFT = job_event_pb2.CHAIN_TRANSITION_RELEASED
 
 PORTION_REQUESTS = 100
 """Most requests whose changes are put together at once for a watcher."""
@@ -222,7 +222,7 @@ class Gap:
         # An epoch had begun before the cursor if its runner knows all that came after the cursor,
         # and the beginning is not among it.
         begun_before = {event.epoch for _, event in steps} | ({row.epoch} if goes_on else set())
-        begun_before -= {event.epoch for _, event in steps if event.moment == BEGUN}
+        begun_before -= {event.epoch for _, event in steps if event.transition == BEGUN}
         told = revision_of(max(begun_before), 0) if begun_before else 0
         return ReplayItem(row, parts, told, transaction, bool(steps) and row.state not in FINAL)
 
@@ -252,7 +252,7 @@ class Gap:
         return [
             (runner_id, event)
             for runner_id, event in self._missed.steps.get(request_id, ())
-            if runner_id in self._covered and event.order > orders.get(runner_id, 0)
+            if runner_id in self._covered and event.offset > orders.get(runner_id, 0)
         ]
 
     def _stepwise(
@@ -260,14 +260,14 @@ class Gap:
     ) -> list[EncodedEvent | Wanted]:
         parts: list[EncodedEvent | Wanted] = []
         for runner_id, event in steps:
-            if event.moment == LEFT:
+            if event.transition == LEFT:
                 continue
             running = begun(row, event, runner_id, self._missed.runners[runner_id].address)
-            if event.moment == BEGUN:
+            if event.transition == BEGUN:
                 at = revision_of(event.epoch, event.sequence_number)
                 parts.append(Wanted(running, at))
             else:
-                key = ("step", self._number, runner_id, event.order, is_new)
+                key = ("step", self._number, runner_id, event.offset, is_new)
                 make = partial(job_change, running, event, counted=True)
                 parts.append(self._snapshots.event(key, running, make))
         return parts

@@ -21,7 +21,7 @@ from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.storage.model import Runner
-from spincycle.runtime.process import keep_up
+from spincycle.runtime.process import supervise
 
 FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
@@ -139,7 +139,7 @@ class RunnerFeeds:
             if each and response.uncommitted_request_ids:
                 raise JournalBehind
             found |= {chain.request_id: chain for chain in response.chains}
-            order = response.order
+            order = response.offset
         return found, order
 
     async def orders(self) -> dict[str, int]:
@@ -163,20 +163,20 @@ class RunnerFeeds:
         if after == until:
             return []
         events: list[job_event_pb2.JobEvent] = []
-        request = rpc.WatchJobsRequest(runner_id=runner_id, resume=True, after_order=after)
+        request = rpc.WatchJobsRequest(runner_id=runner_id, after_offset=after)
         with suppress(ServiceUnavailable), _speaking_with(feed.client.runner):
             call = feed.client.stub.WatchJobs(request, timeout=DESCRIBE_TIMEOUT)
             try:
-                while not events or events[-1].order < until:
+                while not events or events[-1].offset < until:
                     response = await call.read()
                     if not isinstance(response, rpc.WatchJobsResponse):
                         return None
-                    if response.gap:
+                    if response.started.gap:
                         raise LookupError(runner_id)
                     events.extend(response.events)
             finally:
                 call.cancel()
-            return [event for event in events if event.order <= until]
+            return [event for event in events if event.offset <= until]
         return None
 
     def close(self) -> list[asyncio.Task[None]]:
@@ -200,7 +200,7 @@ class _Feed:
         self.connected = asyncio.Event()
         self._hearer = hearer
         self._broke = broke
-        self._task = asyncio.create_task(keep_up("stream of a runner", self._run))
+        self._task = asyncio.create_task(supervise("stream of a runner", self._run))
 
     def close(self) -> asyncio.Task[None]:
         """End it; answers the task that ends."""
@@ -227,7 +227,7 @@ class _Feed:
     async def order(self) -> int | None:
         """Order of the runner's last event; None if it does not answer."""
         with suppress(ServiceUnavailable):
-            return (await self.describe(rpc.DescribeChainsRequest())).order
+            return (await self.describe(rpc.DescribeChainsRequest())).offset
         return None
 
     async def _run(self) -> None:
@@ -235,24 +235,23 @@ class _Feed:
         wait = FIRST_RETRY
         runner_id = self.client.runner.runner_id
         while True:
-            request = rpc.WatchJobsRequest(
-                runner_id=runner_id, resume=order is not None, after_order=order or 0
-            )
+            request = rpc.WatchJobsRequest(runner_id=runner_id, after_offset=order)
             call = None
             try:
                 with _speaking_with(self.client.runner):
                     call = self.client.stub.WatchJobs(request)
                     first = await call.read()
                     if isinstance(first, rpc.WatchJobsResponse):
-                        is_anew = order is None or first.gap
+                        started = first.started
+                        is_anew = order is None or started.gap
                         self.connected.set()
-                        here = first.request_ids if is_anew else None
-                        await self._hearer.began(runner_id, first.order, here)
-                        order = first.order if is_anew else order
+                        here = started.request_ids if is_anew else None
+                        await self._hearer.began(runner_id, started.offset, here)
+                        order = started.offset if is_anew else order
                         wait = FIRST_RETRY
                     while isinstance(response := await call.read(), rpc.WatchJobsResponse):
                         await self._hearer.heard(runner_id, response.events)
-                        order = response.events[-1].order if response.events else order
+                        order = response.events[-1].offset if response.events else order
             except SpinCycleError as failure:
                 structlog.get_logger().info(
                     "stream of a runner broke", runner_id=runner_id, cause=_cause(failure)

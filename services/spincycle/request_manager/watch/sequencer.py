@@ -27,8 +27,8 @@ from spincycle.request_manager.watch.subscriber_queue import Checkpoint, Subscri
 from spincycle.request_manager.watch.tracked_request import TrackedRequest, begun, row_revision
 from spincycle.request_manager.watch.unreadable import request_failure
 
-BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
-LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
+BEGUN = job_event_pb2.CHAIN_TRANSITION_STARTED
+LEFT = job_event_pb2.CHAIN_TRANSITION_RELEASED
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class EventSequencer:
         async with self._together():
             joining = self._joining.get(runner_id) or PendingAttach(0, [])
             joining.events += events
-            if joining.events and (order := joining.events[-1].order) >= joining.until:
+            if joining.events and (order := joining.events[-1].offset) >= joining.until:
                 await self._hear_all(runner_id, order, joining)
 
     async def _hear_all(self, runner_id: str, order: int, joining: PendingAttach) -> None:
@@ -163,10 +163,10 @@ class EventSequencer:
         self, tracked: TrackedRequest, runner_id: str, event: job_event_pb2.JobEvent
     ) -> None:
         revision = revision_of(event.epoch, event.sequence_number)
-        if event.moment == LEFT:
+        if event.transition == LEFT:
             if event.epoch >= parts_of(tracked.told).epoch:
                 all_heard = parts_of(revision).position <= tracked.position
-                tracked.settled = event.all_told and all_heard
+                tracked.settled = event.complete and all_heard
             return
         if revision <= tracked.told:
             return
@@ -175,7 +175,7 @@ class EventSequencer:
             if tracked.lacks_before(revision):
                 await self._fill(tracked, revision_of(event.epoch, 0))
             if not tracked.is_running(event.epoch):
-                number = event.sequence_number if event.moment == BEGUN else BEGUN_STEP
+                number = event.sequence_number if event.transition == BEGUN else BEGUN_STEP
                 row = begun(tracked.row, event, runner_id, self._feeds.address(runner_id))
                 await self._tell_request(tracked, row, revision_of(event.epoch, number))
             if tracked.lacks_before(revision):
@@ -184,7 +184,7 @@ class EventSequencer:
             tracked.reached(revision)
             raise
         tracked.reached(revision)
-        if event.moment != BEGUN:
+        if event.transition != BEGUN:
             counted = tracked.counts_move(event.finished_jobs, event.rolled_back_jobs)
             self._tell(tracked, job_change(tracked.row, event, counted=counted))
 

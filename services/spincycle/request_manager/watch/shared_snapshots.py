@@ -110,7 +110,9 @@ class SharedSnapshots:
 
     def _begin(self, wanted: Sequence[Wanted]) -> _Read:
         read = _Read({one.key: one.row for one in wanted})
-        read.task = asyncio.create_task(self._read(read, wanted), context=deadline.outlasting())
+        read.task = asyncio.create_task(
+            self._read(read, wanted), context=deadline.without_deadline()
+        )
         for key in read.rows:
             self._reads.setdefault(key, read)
         return read

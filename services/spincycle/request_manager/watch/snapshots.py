@@ -16,7 +16,7 @@ from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
 from spincycle.request_manager.storage.model import PagePosition, Request, RequestFilter
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.events import EncodedEvent, entry_status, snapshot_change
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue

@@ -1,6 +1,7 @@
-"""Following requests and their jobs: a snapshot first, then every change; see docs/streams.md.
+"""Following requests and their jobs: a snapshot first, then every change.
 
-What is answered are the bytes of WatchResponses: an event is encoded once for all its watchers.
+See docs/explanation/streams.md. What is answered are the bytes of WatchResponses: an event is
+encoded once for all its watchers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from spincycle.model import revision
 from spincycle.model.state import FINAL, State
 from spincycle.request_manager.storage.model import Request, RequestFilter
 from spincycle.request_manager.storage.portions import in_portions
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.catch_up import CursorReplay
 from spincycle.request_manager.watch.catch_up_round import ReplayPart, RoundExpired
 from spincycle.request_manager.watch.cursor import Cursor, read_cursor, read_named_cursor
@@ -39,7 +40,7 @@ from spincycle.request_manager.watch.subscriber_queue import (
     SubscriberQueue,
 )
 from spincycle.request_manager.watch.watch_options import WatchOptions
-from spincycle.rpc.limits import WITHIN_CLIENTS
+from spincycle.rpc.limits import CLIENT_MESSAGE_BYTES
 from spincycle.v1 import job_chain_pb2
 
 MAX_NAMED = 100
@@ -56,7 +57,7 @@ SENT_AT_ONCE = 32 * 1024
 
 MAX_PIECE = 256 * 1024
 """Bytes of what was missed after which a message ends wherever it is; only a larger event makes
-it larger. Later on it is WITHIN_CLIENTS."""
+it larger. Later on it is CLIENT_MESSAGE_BYTES."""
 
 MAX_PASSED = 1000
 """Changes that pass a filter by after which its watcher is given a cursor all the same."""
@@ -241,7 +242,7 @@ class Subscriptions:
 
 def _messages(parts: Iterable[bytes]) -> Iterator[bytes]:
     """Events in messages that all clients take, unless one event alone is larger."""
-    for some in in_portions(parts, len, WITHIN_CLIENTS):
+    for some in in_portions(parts, len, CLIENT_MESSAGE_BYTES):
         if message := b"".join(some):
             yield message
 
@@ -328,7 +329,7 @@ class FilterSubscription:
         return True
 
     def _put(self, part: bytes) -> bytes:
-        limit = WITHIN_CLIENTS if self._has_begun else MAX_PIECE
+        limit = CLIENT_MESSAGE_BYTES if self._has_begun else MAX_PIECE
         full = self.take() if self._parts and self.size + len(part) > limit else b""
         self._parts.append(part)
         self.size += len(part)
