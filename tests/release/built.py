@@ -16,12 +16,16 @@ DIST_VARIABLE = "SPINCYCLE_DIST"
 
 
 def build_wheel(directory: Path) -> Path:
-    """Build a wheel from the checkout, which takes a second, unless one is given."""
-    if given := os.environ.get(DIST_VARIABLE):
-        return only(Path(given), "*.whl")
+    """Build a wheel from the checkout, which takes a second."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
     subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
     return only(directory, "*.whl")
+
+
+def given_wheel() -> Path | None:
+    """The wheel to test in place of a new one."""
+    given = os.environ.get(DIST_VARIABLE)
+    return only(Path(given), "*.whl") if given else None
 
 
 def build_release(directory: Path) -> Path:

@@ -8,7 +8,7 @@ from email.message import Message
 from pathlib import Path, PurePosixPath
 
 import pytest
-from tests.release.built import PROJECT, REPOSITORY, build_wheel
+from tests.release.built import PROJECT, REPOSITORY, build_wheel, given_wheel
 
 from spincycle.admin.init import FILES
 
@@ -17,7 +17,7 @@ TEMPLATES = PurePosixPath("spincycle/admin/templates")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    return zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("dist")))
+    return zipfile.ZipFile(given_wheel() or build_wheel(tmp_path_factory.mktemp("dist")))
 
 
 @pytest.fixture(scope="module")
