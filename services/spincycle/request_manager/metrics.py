@@ -19,7 +19,7 @@ def name_figures(
         nonlocal queue
         queue = await store.queue()
 
-    figures.ask_first(ask)
+    figures.refresh_with(ask)
     figures.counter(
         "spincycle_requests_created",
         "Requests that this request manager stored",
