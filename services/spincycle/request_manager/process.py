@@ -20,7 +20,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
@@ -225,7 +225,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     manager.figures.calls(server.calls)
     manager.figures.bytes_in_flight(server.bytes_in_flight)
     try:
-        async with served(manager.figures, config.metrics):
+        async with serve_metrics(manager.figures, config.metrics):
             await _work(config, manager, database, server, shutdown)
     finally:
         await manager.hub.close()
