@@ -17,9 +17,9 @@ from tests.integration.streams.test_streams import journal
 
 from spincycle.model.revision import parts_of
 from spincycle.model.state import FINAL, State
-from spincycle.request_manager.watch.shared_snapshots import KEPT_BYTES
+from spincycle.request_manager.watch.filter_subscription import MAX_REPLAY_BYTES
+from spincycle.request_manager.watch.shared_snapshots import CACHE_BYTES
 from spincycle.request_manager.watch.subscriber_queue import MAX_BEHIND
-from spincycle.request_manager.watch.subscriptions import MAX_PIECE
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_event_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -190,5 +190,5 @@ async def test_many_watchers_catch_up_after_everything_was_restarted(
         f"{sum(watcher.connections for watcher in watchers)} connections, request managers "
         f"{unwatched / 1e6:.0f} MB unwatched, {peak / 1e6:.0f} MB at most"
     )
-    shared = KEPT_BYTES + MAX_BEHIND * EVENT_BYTES + RESTART_REQUESTS * REQUEST_BYTES
-    assert peak < unwatched + shared + RESTART_WATCHERS * 2 * MAX_PIECE
+    shared = CACHE_BYTES + MAX_BEHIND * EVENT_BYTES + RESTART_REQUESTS * REQUEST_BYTES
+    assert peak < unwatched + shared + RESTART_WATCHERS * 2 * MAX_REPLAY_BYTES

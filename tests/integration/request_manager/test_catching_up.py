@@ -33,8 +33,7 @@ from spincycle.database.database import Database
 from spincycle.model.revision import number_of
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.storage.job_log_client import JobLogClient
-from spincycle.request_manager.watch import missed
-from spincycle.request_manager.watch import subscriptions as watch
+from spincycle.request_manager.watch import filter_subscription, replay_plan
 from spincycle.request_manager.watch.cursor import Cursor
 from spincycle.v1 import job_log_pb2, request_pb2
 
@@ -152,8 +151,8 @@ async def test_a_client_that_is_cut_while_it_catches_up_goes_on_from_its_last_cu
 ) -> None:
     async with restarted(config, job_log[0]) as (manager, cursor, ended, stayed):
         with monkeypatch.context() as small:
-            small.setattr(watch, "SENT_AT_ONCE", 0)
-            small.setattr(missed, "PORTION_REQUESTS", 4)
+            small.setattr(filter_subscription, "FLUSH_BYTES", 0)
+            small.setattr(replay_plan, "PART_REQUESTS", 4)
             (told,) = await resume(manager, 1, cursor, ended, stayed)
         cut = 0
         for number, message in enumerate(told.messages):
@@ -242,7 +241,7 @@ async def test_a_snapshot_of_the_database_shows_what_the_database_says(database:
                 "WHERE pg_visible_in_snapshot(n::text::xid8, $1::text::pg_snapshot)",
                 seen,
             )
-            snapshot = Cursor(seen, {}).snapshot
-            assert [row["n"] for row in shown] == [n for n in range(1, 46) if snapshot.shows(n)]
+            visible = Cursor(seen, {}).visible
+            assert [row["n"] for row in shown] == [n for n in range(1, 46) if visible.includes(n)]
     finally:
         await connection.close()

@@ -14,9 +14,9 @@ from tests.integration.request_manager.conftest import Manager, SteeredRunner, u
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.revision import number_of, parts_of, waiting
 from spincycle.model.state import State
-from spincycle.request_manager.watch import hub
-from spincycle.request_manager.watch import subscriptions as watch
-from spincycle.request_manager.watch.hub import Hub
+from spincycle.request_manager.watch import filter_subscription
+from spincycle.request_manager.watch import session as session_module
+from spincycle.request_manager.watch.session import WatchSession
 from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
 from spincycle.v1 import job_log_pb2, request_event_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -332,7 +332,7 @@ async def test_who_watches_all_comes_again_for_what_the_journal_did_not_give(
 async def test_a_watcher_that_is_told_little_still_gets_to_know_where_it_is(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "MAX_PASSED", 2)
+    monkeypatch.setattr(filter_subscription, "MAX_SKIPPED", 2)
     only = request_pb2.RequestFilter(type="no-such-type")
     async with watching(manager, filter=only) as told:
         first = told.cursor
@@ -490,11 +490,11 @@ async def test_one_who_is_cut_while_it_catches_up_need_not_begin_from_the_same_c
         await until(lambda: RUNNING in told.states_of(request_id))
     await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
 
-    async def never(_: Hub, watcher: SubscriberQueue) -> None:
+    async def never(_: WatchSession, queue: SubscriberQueue) -> None:
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Hub, "mark", never)
+        patch.setattr(WatchSession, "put_checkpoint", never)
         async with watching(manager, cursor=told.cursor) as cut:
             pass
     assert cut.of(request_id) == ["a RUNNING"]
@@ -533,7 +533,7 @@ async def test_a_runner_is_not_told_of_before_all_its_chains_can_be(manager: Man
 async def test_what_was_told_beyond_a_cursor_gets_none_before_it_was_heard(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "PATIENCE", 0.1)
+    monkeypatch.setattr(session_module, "BARRIER_TIMEOUT", 0.1)
     async with watching(manager) as told:
         pass
     runner = await manager.register(SteeredRunner("one"))
@@ -542,15 +542,15 @@ async def test_what_was_told_beyond_a_cursor_gets_none_before_it_was_heard(
         await until(lambda: RUNNING in stays.states_of(request_id))
         runner.held = runner.forgets = True
         await tell(runner, request_id, "a", RUNNING, number_of(0, 3))
-        mark = Hub.mark
+        put_checkpoint = WatchSession.put_checkpoint
 
-        async def mark_when_it_is_heard(here: Hub, watcher: SubscriberQueue) -> Checkpoint:
-            monkeypatch.setattr(hub, "PATIENCE", 20)
+        async def put_after_release(session: WatchSession, queue: SubscriberQueue) -> Checkpoint:
+            monkeypatch.setattr(session_module, "BARRIER_TIMEOUT", 20)
             runner.forgets = False
             await runner.release()
-            return await mark(here, watcher)
+            return await put_checkpoint(session, queue)
 
-        monkeypatch.setattr(Hub, "mark", mark_when_it_is_heard)
+        monkeypatch.setattr(WatchSession, "put_checkpoint", put_after_release)
         stream = manager.stub.Watch(rpc.WatchRequest(cursor=told.cursor))
         first = await stream.read()
         stream.cancel()
