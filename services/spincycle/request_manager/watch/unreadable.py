@@ -1,4 +1,4 @@
-"""Failures of one request: they are reported in its events and do not affect other requests."""
+"""Failures that concern one request: they are reported with it, and others are not affected."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from spincycle.rpc.status import to_message
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 from spincycle.v1 import request_pb2
 
-_REQUEST_REASONS = frozenset(
+_OF_ONE_REQUEST = frozenset(
     entry.reason
     for entry in (ChainTooLarge, Internal, MessageTooLarge, RequestNotFound, RequestUnreadable)
 )
 
 
 def request_failure(request_id: str, cause: Exception) -> SpinCycleError:
-    """Return the error to report for a request whose data could not be read.
+    """Return what to report with the request whose data could not be read.
 
     Raises:
-        SpinCycleError: `cause` itself, if it affects more than this request, such as an
-            unavailable database.
+        SpinCycleError: `cause` itself, which concerns more than this request, for example a
+            database that cannot be reached.
     """
     if isinstance(cause, SpinCycleError):
-        if cause.reason in _REQUEST_REASONS:
+        if cause.reason in _OF_ONE_REQUEST:
             return cause
         raise cause
     incident = secrets.token_hex(4)
@@ -59,11 +59,11 @@ NO_ARGS = EncodedArgs()
 
 
 async def encode_args(request_id: str, stored: StoredArgs) -> EncodedArgs:
-    """Return stored arguments as messages, or the reason why they cannot be read."""
+    """Return stored arguments as messages; a failure to read them is in what it returns."""
     try:
         is_large = len(stored.text) >= LARGE_BYTES
         return EncodedArgs(await off_loop(is_large, lambda: _encoded(stored)))
-    except Exception as cause:  # noqa: BLE001 # stored data may be damaged in any way
+    except Exception as cause:  # noqa: BLE001 # what is stored can be anything
         return EncodedArgs(failure=request_failure(request_id, cause))
 
 
@@ -74,10 +74,10 @@ def _encoded(stored: StoredArgs) -> list[request_pb2.RequestArg]:
 def encode_or_report(
     request: Request, args: EncodedArgs = NO_ARGS, failure: SpinCycleError | None = None
 ) -> request_pb2.Request:
-    """Return a request as a message; if part of it cannot be encoded, `error` says why."""
+    """Return a request as a message; what cannot be encoded is missing, and `error` says why."""
     try:
         message = encode_request(request)
-    except Exception as cause:  # noqa: BLE001 # stored data may be damaged in any way
+    except Exception as cause:  # noqa: BLE001 # whatever is stored, others are not affected
         failure = failure or request_failure(request.request_id, cause)
         message = request_pb2.Request(
             id=request.request_id, type=request.type, state=encode_state(request.state)
