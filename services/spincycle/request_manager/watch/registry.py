@@ -47,11 +47,9 @@ class SubscriptionRegistry:
         """Return whether a subscriber needs the events of a request."""
         return bool(self._filter_subscribers) or request_id in self._tracked
 
-    def has_untracked(self, request_ids: Iterable[str]) -> bool:
+    def has_untracked(self, request_ids: AbstractSet[str]) -> bool:
         """Return whether filter subscribers need a request that is not tracked yet."""
-        return bool(self._filter_subscribers) and any(
-            request_id not in self._tracked for request_id in request_ids
-        )
+        return bool(self._filter_subscribers) and not self._tracked.keys() >= request_ids
 
     def subscribe(self, queue: SubscriberQueue, row: Request) -> None:
         """Send all further events of a request to a queue."""

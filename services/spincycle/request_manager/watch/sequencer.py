@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -132,7 +132,7 @@ class EventSequencer:
         """Attach a runner to whose events this stream does not lead on. See FeedListener."""
         if resident is None:
             return
-        await self._discover(resident)
+        await self._discover(set(resident))
         self._attaching.pop(runner_id, None)
         has_filters = bool(self._registry.filter_subscribers)
         address = self._feeds.address(runner_id)
@@ -152,7 +152,7 @@ class EventSequencer:
 
     async def on_events(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
         """Publish events of a runner. See FeedListener."""
-        await self._discover(event.request_id for event in events)
+        await self._discover({event.request_id for event in events})
         async with self._publishing():
             attach = self._attaching.get(runner_id) or PendingAttach(0, [])
             attach.events += events
@@ -165,7 +165,7 @@ class EventSequencer:
         self.offsets.pop(runner_id, None)
         self._progress.set()
 
-    async def _discover(self, request_ids: Iterable[str]) -> None:
+    async def _discover(self, request_ids: set[str]) -> None:
         if self._registry.has_untracked(request_ids):
             await self._poller.poll_now()
 
