@@ -1,6 +1,7 @@
 """Streams of Watch events: a snapshot or a replay first, then every event.
 
-See docs/explanation/streams.md. The streams yield encoded WatchResponses, because an event is encoded once for all subscribers.
+The streams yield encoded WatchResponses, because an event is encoded once for all subscribers.
+docs/explanation/streams.md has the promises.
 """
 
 from __future__ import annotations
