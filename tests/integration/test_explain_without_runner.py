@@ -64,6 +64,6 @@ async def test_a_request_on_a_frozen_or_dead_runner_is_explained_until_it_is_rec
 
         async def is_recovered() -> bool:
             waits_for = (await explain()).waits_for
-            return waits_for == "no job runner is there to take the request"
+            return waits_for == "there is no live job runner to run the request"
 
         await until(is_recovered)

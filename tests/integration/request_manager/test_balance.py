@@ -55,7 +55,7 @@ async def test_a_burst_is_spread_evenly_over_runners(managers: list[Manager]) ->
     assert_balanced(runners)
 
 
-async def test_a_runner_that_comes_later_gets_what_comes_next(manager: Manager) -> None:
+async def test_a_runner_that_registers_later_gets_the_next_requests(manager: Manager) -> None:
     runners = [await manager.register(SteeredRunner(f"r{number}")) for number in range(2)]
     await give([manager], 60, runners)
 
@@ -65,7 +65,7 @@ async def test_a_runner_that_comes_later_gets_what_comes_next(manager: Manager) 
     assert_balanced(runners)
 
 
-async def test_runners_that_have_nothing_take_turns(manager: Manager) -> None:
+async def test_idle_runners_take_turns(manager: Manager) -> None:
     runners = [await manager.register(SteeredRunner(f"r{number}")) for number in range(4)]
     for _ in range(20):
         await give([manager], 1, runners)

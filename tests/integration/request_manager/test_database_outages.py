@@ -32,7 +32,7 @@ END $$;
 CREATE TRIGGER fail BEFORE INSERT ON request_manager.requests EXECUTE FUNCTION fail();
 """
 
-MEND = "DROP TRIGGER fail ON request_manager.requests; DROP FUNCTION fail()"
+REPAIR = "DROP TRIGGER fail ON request_manager.requests; DROP FUNCTION fail()"
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def creates(manager: Manager) -> bool:
     return True
 
 
-async def test_a_full_disk_is_unavailable_not_ready_and_over_by_itself(
+async def test_a_full_disk_is_unavailable_and_not_ready_until_it_has_space(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], disk: SmallDisk
 ) -> None:
     config = replace(config, database=DatabaseConfig(dsn=Secret(disk.dsn)))
@@ -82,12 +82,12 @@ async def test_a_full_disk_is_unavailable_not_ready_and_over_by_itself(
             await doctor.until(SERVING)
             assert await creates(manager)
 
-        told = [
+        events = [
             (log["event"], log.get("cause"))
             for log in logs
             if log["event"] != "created" and log["log_level"] != "debug"
         ]
-        assert told == [
+        assert events == [
             ("database unavailable", "disk full"),
             ("database available again", "disk full"),
         ]
@@ -107,7 +107,7 @@ async def test_a_full_disk_is_unavailable_not_ready_and_over_by_itself(
         ("57P02", "shutting down or starting"),
     ],
 )
-async def test_a_create_that_meets_an_outage_is_unavailable_without_a_traceback(
+async def test_a_create_during_an_outage_is_unavailable_without_a_traceback(
     manager: Manager, sqlstate: str, cause: str
 ) -> None:
     session = await asyncpg.connect(manager.config.database.dsn.reveal())
@@ -115,7 +115,7 @@ async def test_a_create_that_meets_an_outage_is_unavailable_without_a_traceback(
     with capture_logs() as logs:
         for _ in range(3):
             assert cause in await refusal(manager)
-        await session.execute(MEND)
+        await session.execute(REPAIR)
         await until(lambda: creates(manager))
 
     await session.close()

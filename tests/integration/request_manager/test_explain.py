@@ -154,7 +154,7 @@ async def test_a_request_manager_that_has_just_started_says_that_silence_may_hav
         assert silence(response.waits_for, "does not respond").startswith("After 3600 s of silence")
 
 
-async def test_a_request_to_be_stopped_says_that_the_eviction_of_its_runner_stops_it(
+async def test_a_request_to_be_stopped_is_stopped_by_the_eviction_of_its_runner(
     manager: Manager,
 ) -> None:
     request_id = await running_on(manager, FrozenRunner("r1"))
@@ -183,7 +183,7 @@ async def test_a_request_that_its_runner_has_not_accepted_names_the_runner(
 
 
 @pytest.mark.parametrize("problem", ["away", "frozen"])
-async def test_without_runner_and_job_log_the_runner_is_named_all_the_same(
+async def test_without_runner_and_job_log_the_runner_is_named(
     manager: Manager, job_log: tuple[FrozenJobLog, str], problem: str
 ) -> None:
     request_id = await running_on(manager, FrozenRunner("r1"))
@@ -206,7 +206,7 @@ async def test_without_the_job_log_a_request_that_never_ran_is_explained_by_its_
 
     response = await explain(manager, request_id)
 
-    assert response.waits_for == "no job runner is there to take the request"
+    assert response.waits_for == "there is no live job runner to run the request"
     assert [job.reason for job in response.jobs] == [NO_RUNNER, PARENTS, PARENTS]
 
 

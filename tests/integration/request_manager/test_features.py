@@ -24,7 +24,7 @@ async def waits(manager: Manager, request_id: str) -> str:
     return response.waits_for
 
 
-async def test_a_request_waits_for_a_runner_that_supports_it_and_others_pass_it(
+async def test_a_request_waits_for_a_runner_that_supports_it_and_does_not_block_others(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     gated = (await manager.create()).request.id
@@ -70,7 +70,7 @@ async def test_a_refused_request_goes_to_another_runner(
     await until(lambda: request_id in other.chains)
 
 
-async def test_a_rerun_requires_what_the_request_did(
+async def test_a_rerun_has_the_requirements_of_the_request(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     runner = await manager.register(SteeredRunner("runner"))

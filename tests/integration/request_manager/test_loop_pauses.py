@@ -113,7 +113,7 @@ def long_text() -> struct_pb2.Value:
 
 
 @pytest.mark.parametrize("what", [many_values, nested, named, long_text])
-async def test_the_largest_arguments_hold_nobody_up(
+async def test_the_largest_arguments_delay_no_other_call(
     measured: tuple[Measured, Manager], what: Callable[[], struct_pb2.Value]
 ) -> None:
     rm, manager = measured
@@ -146,7 +146,7 @@ async def test_the_largest_arguments_hold_nobody_up(
 
 
 @pytest.mark.timeout(300)
-async def test_the_largest_chain_holds_nobody_up(measured: tuple[Measured, Manager]) -> None:
+async def test_the_largest_chain_delays_no_other_call(measured: tuple[Measured, Manager]) -> None:
     rm, manager = measured
     args = struct_pb2.Struct()
     args.get_or_create_list("hosts").extend(["1ms"] * MANY_JOBS)

@@ -111,21 +111,21 @@ class Subject:
 
     async def beat(self) -> None:
         """One heartbeat, and those that follow it at once."""
-        answer = await self._send(Heartbeat(chains_digest=self._digest()))
-        if not answer.list_chains:
+        response = await self._send(Heartbeat(chains_digest=self._digest()))
+        if not response.list_chains:
             return
         listing = Heartbeat(chains_digest=self._digest())
         listing.held_chains.SetInParent()
         for request_id, epoch in self.held.items():
             listing.held_chains.chains.add(request_id=request_id, epoch=epoch)
-        answer = await self._send(listing)
-        for chain in answer.abandoned_chains:
+        response = await self._send(listing)
+        for chain in response.abandoned_chains:
             self.abandoned.add(chain.request_id)
             self.held.pop(chain.request_id, None)
-        if answer.expected_chains:
+        if response.expected_chains:
             confirming = Heartbeat(chains_digest=self._digest())
             confirming.missing_chains.SetInParent()
-            for chain in answer.expected_chains:
+            for chain in response.expected_chains:
                 if self.held.get(chain.request_id, 0) < chain.epoch:
                     confirming.missing_chains.chains.append(chain)
             await self._send(confirming)
@@ -157,7 +157,7 @@ def differences(cases: list[tuple[Case, str]]) -> Iterator[tuple[str, int]]:
             yield request_id, epoch
 
 
-async def test_every_pair_of_row_and_runner_ends_with_one_runner_or_as_it_was(
+async def test_every_pair_of_row_and_runner_ends_with_one_runner_or_unchanged(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     subject = Subject(manager, {})
@@ -252,7 +252,7 @@ async def test_a_stop_of_a_chain_that_its_runner_lacks_takes_effect(
 
 
 @pytest.mark.parametrize("fence", [2**17, 2**62])
-async def test_a_fence_that_nothing_can_outrun_is_named_and_the_request_waits(
+async def test_a_fence_above_the_last_epoch_is_reported_and_the_request_waits(
     manager: Manager, connection: asyncpg.Connection, fence: int
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
@@ -284,7 +284,7 @@ async def test_a_fence_that_nothing_can_outrun_is_named_and_the_request_waits(
     await manager.until_state(request_id, 2)
 
 
-async def test_a_request_that_has_used_up_its_epochs_ends_fail_and_says_so(
+async def test_a_request_that_has_used_up_its_epochs_fails_with_the_reason(
     manager: Manager,
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
@@ -303,7 +303,7 @@ async def test_a_request_that_has_used_up_its_epochs_ends_fail_and_says_so(
     )
 
 
-async def test_a_request_of_a_runner_that_is_not_known_is_recovered(
+async def test_a_request_of_an_unknown_runner_is_recovered(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id

@@ -47,7 +47,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(part)
 
 
-async def test_a_batch_is_found_without_a_look_at_all_that_waits(
+async def test_a_batch_is_found_without_reading_all_waiting_requests(
     connection: asyncpg.Connection,
 ) -> None:
     query = load_queries(PACKAGE)["waiting_requests"]

@@ -9,7 +9,7 @@ from tests.unit.request_manager.test_watcher import a_request
 
 from spincycle.model.revision import ended, revision_of
 from spincycle.model.state import State
-from spincycle.request_manager.storage.change_bus import ChangeBus, Listener
+from spincycle.request_manager.storage.change_bus import ChangeBus, Subscriber
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.hub import Hub
@@ -124,8 +124,8 @@ class Nothing:
 class CutsOff(ChangeBus):
     """Cancels who stops listening, as the end of a client's connection may."""
 
-    def forget(self, listener: Listener, request_ids: Iterable[str] = ()) -> None:
-        super().forget(listener, request_ids)
+    def unsubscribe(self, subscriber: Subscriber, request_ids: Iterable[str] = ()) -> None:
+        super().unsubscribe(subscriber, request_ids)
         current = asyncio.current_task()
         assert current is not None
         current.cancel()
@@ -142,14 +142,14 @@ async def test_one_who_is_cut_off_as_he_leaves_leaves_a_hub_that_starts_again() 
 
     async def watch() -> None:
         async with hub.watching():
-            assert changes._of_all
+            assert changes._to_all
 
     for _ in range(2):
         (ended,), _ = await asyncio.wait([asyncio.create_task(watch())])
         assert ended.cancelled()
 
     assert feeds.started == 2
-    assert not changes._of_all
+    assert not changes._to_all
 
 
 async def test_one_who_goes_while_the_hub_starts_leaves_no_listener_behind() -> None:
@@ -172,7 +172,7 @@ async def test_one_who_goes_while_the_hub_starts_leaves_no_listener_behind() -> 
     first.cancel()
     await second
 
-    assert not changes._of_all
+    assert not changes._to_all
 
 
 async def test_who_begins_to_watch_all_holds_up_nobody_else() -> None:

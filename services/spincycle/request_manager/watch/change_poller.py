@@ -53,12 +53,12 @@ class ChangePoller:
     async def begin(self) -> str:
         """Look at what is committed from now on; answers the snapshot after which that is."""
         self._seen = await self._store.now()
-        self._changes.listen(self._heard)
+        self._changes.subscribe(self._heard)
         return self._seen
 
     def end(self) -> None:
         """Hear of nothing any more."""
-        self._changes.forget(self._heard)
+        self._changes.unsubscribe(self._heard)
 
     def soon(self) -> None:
         """Look again soon."""

@@ -75,7 +75,7 @@ class RunnerFeeds:
             DatabaseUnavailable: it is not known which runners there are.
         """
         if anew:
-            self._runners.forget()
+            self._runners.invalidate()
         live = await self._runners.live()
         for runner_id in [known for known in self._feeds if known not in live]:
             self._feeds.pop(runner_id).close()

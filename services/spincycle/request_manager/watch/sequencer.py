@@ -13,6 +13,7 @@ from spincycle.errors import SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.revision import BEGUN_STEP, parts_of, revision_of
 from spincycle.model.state import FINAL, State
+from spincycle.request_manager.request_encoding import request_failure
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.cursor import Cursor
 from spincycle.request_manager.watch.events import (
@@ -25,7 +26,6 @@ from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
 from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
 from spincycle.request_manager.watch.tracked_request import TrackedRequest, begun, row_revision
-from spincycle.request_manager.watch.unreadable import request_failure
 
 BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
 LEFT = job_event_pb2.CHAIN_MOMENT_LEFT

@@ -24,7 +24,7 @@ class World:
         self.writing = asyncio.Event()
         self.may_commit = asyncio.Event()
         changes = ChangeBus()
-        changes.listen(lambda _: self.happened.append("told"))
+        changes.subscribe(lambda _: self.happened.append("published"))
         self.creation = RequestCreator(
             self,
             lambda _: b"",
@@ -37,7 +37,9 @@ class World:
     async def build(self, type_: str, args: dict[str, Value], request_id: str) -> BuiltRequest:
         return BuiltRequest(JobChain(request_id), [], plan_hash="", spec_revision="")
 
-    async def choose(self, requirements: Mapping[str, object]) -> tuple[dict[str, str], float]:
+    async def pick_runners(
+        self, requirements: Mapping[str, object]
+    ) -> tuple[dict[str, str], float]:
         return dict.fromkeys(requirements, "runner"), 1.0
 
     async def create(
@@ -52,9 +54,9 @@ class World:
         self.happened.append("sent")
 
     async def call(self) -> Any:
-        answer = await self.creation.create(CreateParams("restart"))
-        self.happened.append("answered")
-        return answer
+        created = await self.creation.create(CreateParams("restart"))
+        self.happened.append("returned")
+        return created
 
 
 @pytest.fixture
@@ -62,17 +64,17 @@ async def world() -> World:
     return World()
 
 
-async def test_a_caller_is_answered_after_the_commit_and_before_anything_else_is_done(
+async def test_a_create_returns_after_the_commit_and_before_the_dispatch(
     world: World,
 ) -> None:
     world.may_commit.set()
     await world.call()
     await asyncio.sleep(0)
 
-    assert world.happened == ["committed", "answered", "sent", "told"]
+    assert world.happened == ["committed", "returned", "sent", "published"]
 
 
-async def test_a_request_whose_caller_went_away_during_the_write_is_sent_and_told_of(
+async def test_a_request_whose_caller_cancels_during_the_write_is_sent_and_published(
     world: World,
 ) -> None:
     caller = asyncio.create_task(world.call())
@@ -84,4 +86,4 @@ async def test_a_request_whose_caller_went_away_during_the_write_is_sent_and_tol
     for _ in range(5):
         await asyncio.sleep(0)
 
-    assert world.happened == ["committed", "sent", "told"]
+    assert world.happened == ["committed", "sent", "published"]

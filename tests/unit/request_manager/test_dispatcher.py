@@ -50,7 +50,7 @@ class Written:
     async def live(self) -> dict[str, Refusing]:
         return {"full": self._runner} if self._runner else {}
 
-    def avoid(self, runner_id: str, seconds: float) -> None:
+    def back_off_runner(self, runner_id: str, seconds: float) -> None:
         return None
 
     async def suspended_job_chains(self, ids: Sequence[str]) -> AsyncIterator[dict[str, bytes]]:
@@ -67,7 +67,7 @@ async def given(runner: Refusing | None, seconds_ago: float) -> Written:
         DispatchStores(written, written, written), written, ChangeBus(), written.recover, POLICY
     )
     one = Assignment("r1", "full", 1, resumed=False, given_at=time.monotonic() - seconds_ago)
-    await dispatcher._give_all([one], {"r1": b"chain"})
+    await dispatcher._send_all([one], {"r1": b"chain"})
     assert isinstance(written, Written)
     return written
 
@@ -75,7 +75,7 @@ async def given(runner: Refusing | None, seconds_ago: float) -> Written:
 @pytest.mark.parametrize(
     "runner", [Refusing(RunnerFull(1)), Refusing(RunnerUnreachable("full", "here", "no")), None]
 )
-async def test_what_was_refused_in_time_goes_to_the_next_runner_as_it_is(
+async def test_a_request_that_was_refused_in_time_is_unassigned(
     runner: Refusing | None,
 ) -> None:
     written = await given(runner, 0.0)
@@ -86,7 +86,7 @@ async def test_what_was_refused_in_time_goes_to_the_next_runner_as_it_is(
 @pytest.mark.parametrize(
     "runner", [Refusing(RunnerFull(1)), Refusing(RunnerUnreachable("full", "here", "no")), None]
 )
-async def test_what_another_one_may_have_sent_meanwhile_goes_on_from_its_journal_only(
+async def test_a_refused_request_that_another_process_may_have_sent_is_recovered(
     runner: Refusing | None,
 ) -> None:
     written = await given(runner, POLICY.lease)
@@ -99,19 +99,19 @@ class Places:
 
     left = 2
 
-    async def choose(self, count: int, requirements: Requirements) -> list[str]:
+    async def pick_runners(self, count: int, requirements: Requirements) -> list[str]:
         chosen = ["runner"] * min(count, self.left)
         self.left -= len(chosen)
         return chosen
 
 
-async def test_requests_get_places_in_their_order_whatever_they_require() -> None:
+async def test_requests_are_assigned_in_their_order_whatever_they_require() -> None:
     unused: Any = None
     runners: Any = Places()
     dispatcher = Dispatcher(
         DispatchStores(unused, unused, unused), runners, ChangeBus(), unused, POLICY
     )
 
-    chosen, _ = await dispatcher.choose({"first": SLEEP, "second": COPY, "third": SLEEP})
+    chosen, _ = await dispatcher.pick_runners({"first": SLEEP, "second": COPY, "third": SLEEP})
 
     assert chosen == {"first": "runner", "second": "runner"}
