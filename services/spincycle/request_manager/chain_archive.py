@@ -17,7 +17,7 @@ from spincycle.request_manager.crash_backoff import backoff_after, losses
 from spincycle.request_manager.request_encoding import request_failure
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
-from spincycle.request_manager.storage.model import Orphan, OtherFence, Suspended
+from spincycle.request_manager.storage.model import FenceMismatch, Orphan, Suspended
 from spincycle.request_manager.storage.stored_args import StoredArgs
 from spincycle.runtime.off_loop import LARGE_BYTES, LARGE_CHAIN_BYTES, off_loop
 from spincycle.v1 import job_chain_pb2, request_pb2
@@ -74,7 +74,7 @@ class ChainArchive:
         Raises:
             InvalidChain: its archived chain is missing or damaged, its journal does not match the
                 chain, or its epochs are used up.
-            OtherFence: the journal accepts only entries of a higher epoch, or still accepts
+            FenceMismatch: the journal accepts only entries of a higher epoch, or still accepts
                 entries of lower ones; call again.
         """
         if not archived:
@@ -83,7 +83,7 @@ class ChainArchive:
         # complete.
         in_force = await self._job_log.fence(orphan.request_id, orphan.epoch)
         if in_force != orphan.epoch:
-            raise OtherFence(in_force)
+            raise FenceMismatch(in_force)
         if orphan.epoch >= LAST_EPOCH:
             raise InvalidChain(
                 orphan.request_id,

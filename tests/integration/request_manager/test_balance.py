@@ -1,4 +1,4 @@
-"""Requests are spread evenly over runners, whichever request manager gives them away."""
+"""Requests are spread evenly over runners, whichever request manager assigns them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.request_manager.conftest import (
 from spincycle.request_manager.config import RequestManagerConfig
 
 TOLERANCE = 0.2
-"""How far from the mean a runner's share may be."""
+"""Largest deviation of a runner's share from the mean."""
 
 
 @pytest.fixture
@@ -34,14 +34,14 @@ async def managers(
 
 
 async def give(managers: list[Manager], count: int, runners: list[SteeredRunner]) -> None:
-    """Create requests at all request managers and wait until runners have all of them."""
+    """Create requests at all request managers, and wait until all are assigned."""
     before = sum(len(runner.chains) for runner in runners)
     await asyncio.gather(*(managers[i % len(managers)].create() for i in range(count)))
     await until(lambda: sum(len(runner.chains) for runner in runners) == before + count)
 
 
 def assert_balanced(runners: list[SteeredRunner]) -> None:
-    """Whether each has about as many as the others."""
+    """Assert that the runners have about the same number of requests."""
     shares = {runner.runner_id: len(runner.chains) for runner in runners}
     mean = sum(shares.values()) / len(shares)
     assert all(abs(share - mean) <= TOLERANCE * mean for share in shares.values()), shares

@@ -1,4 +1,4 @@
-"""What callers and runners send has bounds, and what was stored before them can still be read."""
+"""Bounds of texts and arguments; data stored before the bounds can be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATUS = "grpc-status-details-bin"
 
 
 def field_of(refused: grpc.aio.AioRpcError) -> str:
-    """The field that a refusal names."""
+    """Return the field that an error names."""
     metadata = dict(refused.trailing_metadata() or ())
     bad = error_details_pb2.BadRequest()
     for detail in status_pb2.Status.FromString(metadata[STATUS]).details:  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The clock of the database is set while requests run; `make chaos` does that to all services."""
+"""The clock of the database is set while requests run; `make chaos` does so for all services."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ async def test_an_unaccepted_request_is_sent_again_after_the_lease_whatever_the_
     async with running_manager(patient, job_log[0]) as manager:
         connection = await asyncpg.connect(manager.config.database.dsn.reveal())
         request_id = (await manager.create()).request.id
-        given_at = time.monotonic()
+        assigned_at = time.monotonic()
         await connection.execute(GIVEN, request_id, "runner", timedelta(seconds=policy.lease))
         await connection.close()
         database_time.set(jump)
@@ -168,7 +168,7 @@ async def test_an_unaccepted_request_is_sent_again_after_the_lease_whatever_the_
         runner = await manager.register(SteeredRunner("runner"))
 
         await until(lambda: request_id in runner.chains)
-        assert time.monotonic() - given_at >= policy.lease
+        assert time.monotonic() - assigned_at >= policy.lease
 
 
 async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_is_set_back(
@@ -261,7 +261,7 @@ async def ended(
     stop = rpc.StopRequest(request_id=request_id)
     epoch = runner.chains[request_id]
     if end == SUSPENDED:
-        # It is stopped as it is suspended: the database notes the end.
+        # It is stopped when it is suspended: finished_at is the time of the database.
         await manager.stub.Stop(stop)
         chain = await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
         report.suspended.request_id, report.suspended.epoch = request_id, epoch

@@ -1,4 +1,4 @@
-"""Stored chains that cannot be read hold up no other request, and are not tried for ever."""
+"""Stored chains that cannot be read delay no other request, and are not retried for ever."""
 
 from __future__ import annotations
 

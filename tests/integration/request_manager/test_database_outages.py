@@ -1,4 +1,4 @@
-"""What callers, probes and the log see of an error of the database that a retry can outlive."""
+"""Responses, probes and logs during transient database errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def disk(postgres: PostgresServer) -> AsyncIterator[SmallDisk]:
 
 
 async def refusal(manager: Manager) -> str:
-    """Create until it is refused as unavailable; returns the message."""
+    """Create requests until one fails with UNAVAILABLE; return the message."""
 
     async def create_on() -> None:
         while True:
@@ -121,7 +121,7 @@ async def test_a_create_during_an_outage_is_unavailable_without_a_traceback(
     await session.close()
     assert not [log for log in logs if log["log_level"] == "error" or "exc_info" in log]
     warnings = [log["cause"] for log in logs if log["log_level"] == "warning"]
-    if sqlstate != "57P02":  # Any statement that succeeds ends that one.
+    if sqlstate != "57P02":  # Any successful statement ends the outage.
         assert warnings == [cause]
 
 

@@ -33,7 +33,7 @@ SELECT count(*) FROM pg_stat_activity
    AND query LIKE '%' || $1 || '%'
 """
 ROUNDED = 1.1
-"""gRPC rounds what is left up on its way, by some percent at most."""
+"""gRPC rounds deadlines up, by some percent at most."""
 
 LIST = "r.given_args @>"
 STOP = "AS g (request_id, desired_state, user_name, reason)"
@@ -73,7 +73,7 @@ async def session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-# Within a transaction PostgreSQL shows the same activity again and again.
+# Within a transaction PostgreSQL caches pg_stat_activity.
 observer = session
 
 

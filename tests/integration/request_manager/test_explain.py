@@ -38,14 +38,14 @@ UPDATE request_manager.requests
 
 
 class FrozenRunner(SteeredRunner):
-    """A runner that takes chains and then responds to nothing."""
+    """A runner that accepts chains and responds to no other call."""
 
     async def ExplainChain(self, request, context):  # type: ignore[no-untyped-def]
         await asyncio.Event().wait()
 
 
 class FrozenJobLog(ShelvedJobLog):
-    """A job log that can stop to respond, or fail."""
+    """A job log that can stop responding, or fail."""
 
     problem = ""
 
@@ -102,7 +102,7 @@ async def chain_of(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:
 
 
 def silence(text: str, problem: str) -> str:
-    """What follows in a text on how long the runner has been silent."""
+    """Return the end of an explanation that states the silence of the runner."""
     before, _, after = text.partition(" s ago. ")
     named, _, seconds = before.rpartition(" ")
     assert named == f"runner r1 {problem}; its last heartbeat was"
@@ -189,7 +189,7 @@ async def test_without_runner_and_job_log_the_runner_is_named(
     request_id = await running_on(manager, FrozenRunner("r1"))
     job_log[0].problem = problem
 
-    # Shorter than the most that each of them may take.
+    # Shorter than the timeout of each of them.
     response = await explain(manager, request_id, timeout=4)
 
     assert silence(response.waits_for, "does not respond").endswith(

@@ -1,4 +1,4 @@
-"""A request goes to a runner that supports what its chain requires, and waits for one."""
+"""A request is assigned only to runners that support the features of its chain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spincycle.v1 import state_pb2
 
 
 async def requires(connection: asyncpg.Connection, request_id: str, *features: str) -> None:
-    """Have a request require features, as one made by a newer version would."""
+    """Have a request require features, as a request of a newer version would."""
     await connection.execute(
         "UPDATE request_manager.requests SET required_features = $2 WHERE request_id = $1",
         request_id,

@@ -1,4 +1,4 @@
-"""A request goes to a runner that has the types of its jobs that are left to run."""
+"""A request is assigned only to runners that have the types of its remaining jobs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def chain_of(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:
 
 
 async def first_done(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:
-    """The chain of a request whose job of type sleep is COMPLETE."""
+    """Return the chain of a request whose job of type sleep is COMPLETE."""
     chain = await chain_of(manager, request_id)
     for job in chain.jobs[:2]:
         job.state = COMPLETE
@@ -212,7 +212,7 @@ async def test_a_suspended_request_requires_only_the_types_of_its_remaining_jobs
 async def parts(
     saved: suspended_job_chain_pb2.SuspendedJobChain,
 ) -> AsyncIterator[coordination_pb2.UploadSuspendedRequest]:
-    """A saved state with one job, and the edges that leave it, per part."""
+    """Yield a saved state in parts with one job and its outgoing edges."""
     edges = {adjacent.job_id: adjacent for adjacent in saved.job_chain.adjacency_list}
     for job in saved.job_chain.jobs:
         part = suspended_job_chain_pb2.SuspendedJobChain(

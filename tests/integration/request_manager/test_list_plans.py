@@ -36,7 +36,7 @@ NOTHING = {
 
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """To a database with many requests."""
+    """Connection to a database with many requests."""
     await migrate(database, SCHEMA, load_migrations(PACKAGE))
     connection = await asyncpg.connect(database, server_settings=SETTINGS)
     await connection.execute(FILL, ROWS)

@@ -1,7 +1,7 @@
-"""No call within the bounds holds up the others: the longest turn of the event loop is bounded.
+"""No call within the bounds delays others: pauses of the event loop are bounded.
 
-A pause is CPU time of the loop's thread between two turns, so that a busy machine counts for
-nothing.
+A pause is the CPU time of the loop's thread between two iterations, so that the load of the machine
+does not count.
 """
 
 from __future__ import annotations

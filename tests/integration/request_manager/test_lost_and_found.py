@@ -1,4 +1,4 @@
-"""Requests that something went wrong with between a request manager and a runner."""
+"""Requests whose dispatch or recovery was interrupted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def manager(
 
 
 async def first_job(session: asyncpg.Connection, request_id: str) -> str:
-    """The id of the first job of a request's chain."""
+    """Return the id of the first job of a request's chain."""
     chain = await session.fetchval(
         "SELECT job_chain FROM request_manager.request_archives WHERE request_id = $1", request_id
     )
@@ -68,7 +68,7 @@ async def first_job(session: asyncpg.Connection, request_id: str) -> str:
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not accepted is sent again soon."""
+    """Leases that expire soon, so that unaccepted requests are sent again soon."""
     policy = partial(DispatchPolicy, lease=3.0, sweep_interval=0.2)
     monkeypatch.setattr(process, "DispatchPolicy", policy)
 
@@ -98,7 +98,7 @@ async def test_an_assignment_that_another_request_manager_is_sending_is_left_to_
     runner = await manager.register(SteeredRunner("runner"))
 
     async def free_is_sent() -> bool:
-        # The other one holds its claim as long as it sends.
+        # The other request manager extends its claim while it sends.
         await connection.execute(GIVEN, held, "runner")
         return free in runner.chains
 

@@ -27,7 +27,7 @@ from spincycle.v1 import state_pb2
 
 @dataclass
 class Scraped:
-    """A request manager, and its figures."""
+    """A request manager and its metrics."""
 
     manager: Manager
     client: httpx.AsyncClient

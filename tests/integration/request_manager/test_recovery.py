@@ -33,7 +33,7 @@ STOPPED = state_pb2.STATE_STOPPED
 async def manager(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Manager]:
-    """A request manager that gives silent runners up quickly."""
+    """A request manager that evicts silent runners quickly."""
     hasty = replace(config, silence_limit=0.4)
     async with running_manager(hasty, job_log[0]) as running:
         yield running
@@ -54,7 +54,7 @@ async def test_requests_of_a_silent_runner_are_recovered_under_a_new_epoch(
 
 
 class HangingJobLog(ShelvedJobLog):
-    """A job log that responds to no call of Fence; `hanging` is how many wait for it."""
+    """A job log that responds to no call of Fence; `hanging` counts the calls."""
 
     hanging = 0
 

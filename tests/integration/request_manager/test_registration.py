@@ -1,4 +1,4 @@
-"""Where a runner may say that it is reached."""
+"""Addresses of runners."""
 
 from __future__ import annotations
 

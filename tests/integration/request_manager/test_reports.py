@@ -1,4 +1,4 @@
-"""A report counts only under an epoch, and changes nothing of what was planned."""
+"""Reports need an epoch, and cannot change the planned chain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def running(manager: Manager) -> tuple[str, SteeredRunner]:
 
 
 async def refused(manager: Manager, report: coordination_pb2.RunnerReport) -> str:
-    """Reason of the refusal; empty if the report was accepted."""
+    """Return the reason of the refusal; empty if the report was stored."""
     request = coordination_pb2.ReportRequest(runner_id="one", reports=[report])
     return (await manager.coordination.Report(request)).results[0].refused.reason
 

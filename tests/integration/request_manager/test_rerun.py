@@ -103,7 +103,7 @@ async def test_a_second_rerun_with_the_same_key_returns_the_first_one(manager: M
 
 
 async def failed_nap(manager: Manager) -> tuple[str, job_chain_pb2.JobChain]:
-    """A request whose first job is complete and whose second one has failed."""
+    """Create a request whose first job is COMPLETE and whose second one has failed."""
     runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await until(lambda: request_id in runner.chains)

@@ -1,4 +1,4 @@
-"""Calls to a runner that is evicted, and whose channel is closed, while they are under way."""
+"""Active calls to a runner that is evicted, so that its channel is closed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Call = Callable[[RunnerClient], Coroutine[Any, Any, Any]]
 
 
 class Frozen(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
-    """A runner that gets calls and responds to none."""
+    """A runner that responds to no call."""
 
     def __init__(self) -> None:
         self.called = asyncio.Event()

@@ -31,7 +31,7 @@ VALUES ('runner', '127.0.0.1:1', 0, 0, '{copy,noop,sleep}', '')
 
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """To a database with many waiting requests."""
+    """Connection to a database with many waiting requests."""
     await migrate(database, SCHEMA, load_migrations(PACKAGE))
     connection = await asyncpg.connect(database, server_settings=SETTINGS)
     await connection.execute(FILL, ROWS)

@@ -8,7 +8,7 @@ from spincycle.request_manager.crash_backoff import backoff_after, losses
 @pytest.mark.parametrize(
     ("epoch", "last_epoch", "lost"),
     [
-        (2, 0, 1),  # given, taken
+        (2, 0, 1),  # assigned, taken
         (4, 0, 2),
         (2, 1, 0),  # a try had ended under the first runner
         (4, 1, 1),

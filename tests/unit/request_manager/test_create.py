@@ -16,8 +16,8 @@ from spincycle.request_manager.storage.model import Assignment, NewRequest
 from spincycle.request_manager.storage.request_store import RequestStore
 
 
-class World:
-    """What a creation uses, and what happened in which order."""
+class Recorder:
+    """Collaborators of a creator, which record the order of events."""
 
     def __init__(self) -> None:
         self.happened: list[str] = []
@@ -25,7 +25,7 @@ class World:
         self.may_commit = asyncio.Event()
         changes = ChangeBus()
         changes.subscribe(lambda _: self.happened.append("published"))
-        self.creation = RequestCreator(
+        self.creator = RequestCreator(
             self,
             lambda _: b"",
             cast(RequestStore, self),
@@ -54,36 +54,36 @@ class World:
         self.happened.append("sent")
 
     async def call(self) -> Any:
-        created = await self.creation.create(CreateParams("restart"))
+        created = await self.creator.create(CreateParams("restart"))
         self.happened.append("returned")
         return created
 
 
 @pytest.fixture
-async def world() -> World:
-    return World()
+async def recorder() -> Recorder:
+    return Recorder()
 
 
 async def test_a_create_returns_after_the_commit_and_before_the_dispatch(
-    world: World,
+    recorder: Recorder,
 ) -> None:
-    world.may_commit.set()
-    await world.call()
+    recorder.may_commit.set()
+    await recorder.call()
     await asyncio.sleep(0)
 
-    assert world.happened == ["committed", "returned", "sent", "published"]
+    assert recorder.happened == ["committed", "returned", "sent", "published"]
 
 
 async def test_a_request_whose_caller_cancels_during_the_write_is_sent_and_published(
-    world: World,
+    recorder: Recorder,
 ) -> None:
-    caller = asyncio.create_task(world.call())
-    await world.writing.wait()
+    caller = asyncio.create_task(recorder.call())
+    await recorder.writing.wait()
     caller.cancel()
     with suppress(asyncio.CancelledError):
         await caller
-    world.may_commit.set()
+    recorder.may_commit.set()
     for _ in range(5):
         await asyncio.sleep(0)
 
-    assert world.happened == ["committed", "sent", "published"]
+    assert recorder.happened == ["committed", "sent", "published"]

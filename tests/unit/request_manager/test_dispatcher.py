@@ -21,7 +21,7 @@ COPY = Requirements(job_types=frozenset({"copy"}))
 
 
 class Refusing:
-    """A runner that refuses whatever it is given."""
+    """A runner that refuses all requests."""
 
     runner = SimpleNamespace(runner_id="full")
 
@@ -32,16 +32,16 @@ class Refusing:
         return DispatchResult(refused=dict.fromkeys(chains, self._why))
 
 
-class Written:
-    """What the dispatcher did: requests that it took back, and those that it had rebuilt."""
+class Recorder:
+    """Collaborators of a dispatcher, which record unassigned and recovered requests."""
 
     def __init__(self, runner: Refusing | None) -> None:
         self._runner = runner
-        self.taken_back: list[Assignment] = []
+        self.unassigned: list[Assignment] = []
         self.recovered: list[Assignment] = []
 
     async def unassign(self, assigned: Sequence[Assignment]) -> dict[str, State]:
-        self.taken_back += assigned
+        self.unassigned += assigned
         return {}
 
     async def recover(self, assigned: Sequence[Assignment]) -> None:
@@ -60,16 +60,20 @@ class Written:
     chain_portions = suspended_job_chains
 
 
-async def given(runner: Refusing | None, seconds_ago: float) -> Written:
-    """What becomes of a request that was given to the runner so long ago and is sent now."""
-    written: Any = Written(runner)
+async def sent(runner: Refusing | None, seconds_ago: float) -> Recorder:
+    """Send a request that was assigned some seconds ago; return what was recorded."""
+    recorder: Any = Recorder(runner)
     dispatcher = Dispatcher(
-        DispatchStores(written, written, written), written, ChangeBus(), written.recover, POLICY
+        DispatchStores(recorder, recorder, recorder),
+        recorder,
+        ChangeBus(),
+        recorder.recover,
+        POLICY,
     )
-    one = Assignment("r1", "full", 1, resumed=False, given_at=time.monotonic() - seconds_ago)
+    one = Assignment("r1", "full", 1, resumed=False, assigned_at=time.monotonic() - seconds_ago)
     await dispatcher._send_all([one], {"r1": b"chain"})
-    assert isinstance(written, Written)
-    return written
+    assert isinstance(recorder, Recorder)
+    return recorder
 
 
 @pytest.mark.parametrize(
@@ -78,9 +82,9 @@ async def given(runner: Refusing | None, seconds_ago: float) -> Written:
 async def test_a_request_that_was_refused_in_time_is_unassigned(
     runner: Refusing | None,
 ) -> None:
-    written = await given(runner, 0.0)
+    recorder = await sent(runner, 0.0)
 
-    assert (len(written.taken_back), written.recovered) == (1, [])
+    assert (len(recorder.unassigned), recorder.recovered) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -89,13 +93,13 @@ async def test_a_request_that_was_refused_in_time_is_unassigned(
 async def test_a_refused_request_that_another_process_may_have_sent_is_recovered(
     runner: Refusing | None,
 ) -> None:
-    written = await given(runner, POLICY.lease)
+    recorder = await sent(runner, POLICY.lease)
 
-    assert (written.taken_back, len(written.recovered)) == ([], 1)
+    assert (recorder.unassigned, len(recorder.recovered)) == ([], 1)
 
 
-class Places:
-    """Two places on a runner that can run everything."""
+class RoomForTwo:
+    """A directory with one runner that has room for two requests."""
 
     left = 2
 
@@ -107,7 +111,7 @@ class Places:
 
 async def test_requests_are_assigned_in_their_order_whatever_they_require() -> None:
     unused: Any = None
-    runners: Any = Places()
+    runners: Any = RoomForTwo()
     dispatcher = Dispatcher(
         DispatchStores(unused, unused, unused), runners, ChangeBus(), unused, POLICY
     )

@@ -13,7 +13,7 @@ from spincycle.request_manager.storage.model import Requirements, Runner
 
 
 class Known:
-    """The runners as the database knows them."""
+    """A store of live runners."""
 
     def __init__(self, **requests: int) -> None:
         self.requests = requests

@@ -198,12 +198,12 @@ class RequestCreator:
             for request in requests
             if request.max_running is None
         }
-        given_at = time.monotonic()
+        assigned_at = time.monotonic()
         runners, lease = await self._dispatcher.pick_runners(unlimited)
         new = await self._store.create(requests, runners, lease)
         assigned = {
             request_id: Assignment(
-                request_id, runner_id, FIRST_EPOCH, resumed=False, given_at=given_at
+                request_id, runner_id, FIRST_EPOCH, resumed=False, assigned_at=assigned_at
             )
             for request_id, runner_id in runners.items()
         }

@@ -270,7 +270,7 @@ class Dispatcher:
         Others send it again after the lease; its second half is left to this process to store
         the response.
         """
-        return time.monotonic() - one.given_at < self._policy.lease / 2
+        return time.monotonic() - one.assigned_at < self._policy.lease / 2
 
     def _is_doubtful(self, one: Assignment, error: SpinCycleError) -> bool:
         """Return whether another process may have sent a refused request, too.

@@ -17,7 +17,7 @@ from spincycle.request_manager.runners.silence import SilenceMonitor, SilenceTim
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.dispatch_store import DispatchStore
-from spincycle.request_manager.storage.model import Assignment, Orphan, OtherFence, Suspended
+from spincycle.request_manager.storage.model import Assignment, FenceMismatch, Orphan, Suspended
 from spincycle.request_manager.storage.recovery_store import RecoveryStore
 from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
@@ -227,7 +227,7 @@ class Recovery:
             async with self._rebuilding:
                 state = await self._rebuild(orphan, chain)
             await self._rebuilt.submit(state)
-        except OtherFence as fenced:
+        except FenceMismatch as fenced:
             await self._outrun(orphan, fenced.in_force)
         except InvalidChain as error:
             log.error("request not recoverable", why=error.message)  # noqa: TRY400 # the data's fault, not the code's

@@ -20,7 +20,7 @@ from spincycle.wire.journal import decode_entry, encode_entry
 SERVICE = "job log"
 
 NO_ENTRIES = 2**63 - 1
-"""Position after which there is no entry."""
+"""Position after all entries of any journal."""
 
 BATCH = 500
 """Most entries in a batch."""

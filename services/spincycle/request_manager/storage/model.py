@@ -174,7 +174,7 @@ class Assignment:
 
     Attributes:
         resumed: it ran before, so there may be a saved state.
-        given_at: time.monotonic() shortly before this process assigned it; minus infinity if
+        assigned_at: time.monotonic() shortly before this process assigned it; minus infinity if
             another process did, which may have sent it, too.
     """
 
@@ -182,7 +182,7 @@ class Assignment:
     runner_id: str
     epoch: int
     resumed: bool
-    given_at: float = field(default=float("-inf"), compare=False)
+    assigned_at: float = field(default=float("-inf"), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class Claim:
     until: datetime | None
 
 
-class OtherFence(Exception):
+class FenceMismatch(Exception):
     """The journal of a request is fenced under an epoch other than that of the request.
 
     Attributes:
