@@ -97,7 +97,7 @@ class NodeArg:
     expected: str
     given: str
     at: Position
-    given_at: Position
+    assigned_at: Position
 
 
 @dataclass(frozen=True, slots=True)
