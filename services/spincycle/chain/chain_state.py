@@ -356,8 +356,7 @@ class ChainState:
 
     def _halt(self, mode: Mode, reason: str) -> None:
         """Start no more jobs and stop the running ones."""
-        self._scheduler.mode = mode
-        self._reason = reason
+        self._scheduler.mode, self._reason = mode, reason
         self._scheduler.cancel_all()
         for node in self._by_index:
             if node.state is State.PENDING and node.latest:
@@ -368,12 +367,9 @@ class ChainState:
 
     def _conclude(self) -> None:
         scheduler = self._scheduler
-        if (
-            scheduler.mode is Mode.ENDED
-            or scheduler.running
-            or scheduler.delayed
-            or not self.record.all_committed
-        ):
+        if scheduler.running or scheduler.delayed or not self.record.all_committed:
+            return
+        if scheduler.mode is Mode.ENDED:
             return
         states = {node.state for node in self._by_index}
         if states == {State.COMPLETE}:

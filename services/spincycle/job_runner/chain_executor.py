@@ -107,9 +107,8 @@ class ChainExecutor:
         """Start the chain; call it once."""
         self._started_at = self._clock()
         number = self._state.record.number
-        self._deps.events.chain_started(
-            ChainStarted(self.request_id, self.epoch, number, self._started_at)
-        )
+        started = ChainStarted(self.request_id, self.epoch, number, self._started_at)
+        self._deps.events.chain_started(started)
         self._handle(self._state.start)
 
     def stop(self, reason: str) -> None:
@@ -392,12 +391,8 @@ class ChainExecutor:
         self._deps.reporter.finished(report, report.finished_at - self._started_at)
 
     def _publish_release(self) -> None:
-        released = ChainReleased(
-            self.request_id,
-            self.epoch,
-            self._state.record.number,
-            self._clock(),
-            complete=self.has_ended and not self._gate,
-        )
+        number, now = self._state.record.number, self._clock()
+        complete = self.has_ended and not self._gate
         self._gate.clear()
+        released = ChainReleased(self.request_id, self.epoch, number, now, complete)
         self._deps.events.chain_released(released)

@@ -141,7 +141,7 @@ async def test_a_program_that_is_not_there_fails_with_its_name() -> None:
     assert returned.error == "cannot run /no/such/program: No such file or directory"
 
 
-async def test_a_flood_of_output_is_cut_in_the_middle() -> None:
+async def test_large_output_is_truncated_in_the_middle() -> None:
     code = "import sys; sys.stdout.write('head'); sys.stdout.write('x' * 5_000_000 + 'tail')"
     returned = await result(python(code))
 
