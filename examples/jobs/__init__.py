@@ -1,6 +1,6 @@
 """The job types of the example specs: a fleet of small HTTP servers on one machine.
 
-A process gets them by `--jobs examples.jobs:jobs`, or by its configuration key `jobs`.
+Load them with `--jobs examples.jobs:jobs` or the configuration key `jobs`.
 """
 
 from examples.jobs import fleet, hosts, pool
