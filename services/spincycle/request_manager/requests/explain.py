@@ -10,7 +10,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from spincycle.chain.rebuild import replay
-from spincycle.chain.waiting import WaitingJob, WaitReason, waits_at_rest
+from spincycle.chain.waiting import WaitingJob, WaitReason, waits_without_runner
 from spincycle.errors import InvalidChain, RunnerUnreachable, SpinCycleError
 from spincycle.model.job_chain import JobChain
 from spincycle.model.journal_entry import JournalEntry
@@ -165,7 +165,7 @@ class Explainer:
 
         def explained() -> list[WaitingJob]:
             chain = _saved_chain(saved) if saved else _replayed(archived, entries)
-            return list(islice(waits_at_rest(chain, reason, text), MAX_JOBS))
+            return list(islice(waits_without_runner(chain, reason, text), MAX_JOBS))
 
         try:
             return await off_loop(len(archived) >= LARGE_BYTES, explained), ""
