@@ -62,7 +62,7 @@ def record(environment: dict[str, str]) -> list[Frame]:
     frames = [Frame(0.0, ())]
     start = time.monotonic()
     program, *arguments = COMMAND.split()
-    child = pexpect.spawn(
+    child: pexpect.spawn[bytes] = pexpect.spawn(
         str(PROGRAMS / program),
         arguments,
         dimensions=(ROWS, COLUMNS),

@@ -11,7 +11,9 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/explanation/durability.md").read_text()
 ROWS = [
     line
-    for line in PAGE.partition("## What survives which failure")[2].partition("## How it works")[0].splitlines()
+    for line in PAGE.partition("## What survives which failure")[2]
+    .partition("## How it works")[0]
+    .splitlines()
     if line.startswith("| ")
 ][2:]
 

@@ -15,7 +15,7 @@ from spincycle.dev.console import _CONTROL
 from spincycle.gateway.scanner import first_value
 from spincycle.kubernetes_jobs.arguments import _CPU, _DNS_NAME, _KEY_NAME, _MEMORY
 from spincycle.model.duration import _WHOLE, parse_duration
-from spincycle.request_manager.watch.cursor import read_cursor, read_named_cursor
+from spincycle.request_manager.watch.cursor import parse_cursor, parse_id_cursor
 from spincycle.rest_codec.times import parse_time
 from spincycle.rpc.status import _TOO_LARGE
 from spincycle.spec import Source, check_sources
@@ -59,9 +59,9 @@ READERS: list[tuple[str, Callable[[str], object], Callable[[int], str]]] = [
     ("spec of dashes", lint, lambda n: "- " * n),
     ("spec of spaces", lint, lambda n: "a:\n" + " " * n + "b"),
     ("spec of lines", lint, lambda n: "a\n" * n),
-    ("cursor", read_cursor, lambda n: "a1:1:" + ",".join(["1"] * n) + ","),
-    ("cursor of runners", read_cursor, lambda n: "a1:1:" + ".r=1" * n + "."),
-    ("named cursor", lambda text: read_named_cursor(text, ()), lambda n: "1," * n),
+    ("cursor", parse_cursor, lambda n: "a1:1:" + ",".join(["1"] * n) + ","),
+    ("cursor of runners", parse_cursor, lambda n: "a1:1:" + ".r=1" * n + "."),
+    ("named cursor", lambda text: parse_id_cursor(text, ()), lambda n: "1," * n),
     ("time", parse_time, lambda n: "2026-01-01T00:00:00." + "1" * n),
     ("JSON of spaces", lambda text: first_value(text.encode()), lambda n: " " * n),
     ("JSON of escapes", lambda text: first_value(text.encode()), lambda n: '"' + '\\"' * n),

@@ -1,4 +1,4 @@
-"""Generates docs/reference/errors.md: `python -m spincycle.errors.page > docs/reference/errors.md`."""
+"""Generates docs/reference/errors.md: `python -m spincycle.errors.page`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from spincycle.job_runner.service import JobRunnerService, encode_happening
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.address import WILDCARDS, host_of
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL
@@ -138,7 +138,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     try:
         async with (
-            served(_figures(runner, journal, server), config.metrics),
+            serve_metrics(_figures(runner, journal, server), config.metrics),
             asyncio.TaskGroup() as group,
         ):
             duties: dict[str, Callable[[], Coroutine[None, None, None]]] = {

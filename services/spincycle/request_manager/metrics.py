@@ -24,7 +24,7 @@ def name_figures(
         nonlocal queue
         queue = await store.queue()
 
-    figures.ask_first(ask)
+    figures.refresh_with(ask)
     figures.counter(
         "spincycle_requests_created",
         "Requests that this request manager stored",

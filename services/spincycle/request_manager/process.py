@@ -20,7 +20,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
@@ -57,7 +57,7 @@ from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
-from spincycle.request_manager.watch.catch_up import CursorReplay, ReplayStores
+from spincycle.request_manager.watch.cursor_replay import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
@@ -122,7 +122,7 @@ class RequestManager:
         views = RequestSnapshots(store, changes, feeds, snapshots, self._job_log)
         self.hub = Hub(changes, feeds, self.changes, views)
         shared = SharedSnapshots(views)
-        catching_up = CursorReplay(self.hub, ReplayStores(store, changes), feeds, shared)
+        cursor_replay = CursorReplay(ReplayStores(store, changes), feeds, shared)
         self.recovery = Recovery(
             RecoveryStores(
                 recovery=RecoveryStore(database),
@@ -185,7 +185,7 @@ class RequestManager:
             explaining=Explainer(archives, self._runners, self._job_log, config.silence_limit),
             reading=RequestReader(store, snapshots),
             running=RunningJobs(store, self._runners),
-            watch=Subscriptions(store, self.hub, catching_up, views, shared),
+            watch=Subscriptions(store, self.hub, cursor_replay, views, shared),
             snapshots=snapshots,
             store=store,
         )
@@ -225,7 +225,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     manager.figures.calls(server.calls)
     manager.figures.bytes_in_flight(server.bytes_in_flight)
     try:
-        async with served(manager.figures, config.metrics):
+        async with serve_metrics(manager.figures, config.metrics):
             await _work(config, manager, database, server, shutdown)
     finally:
         await manager.hub.close()

@@ -206,9 +206,9 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
         watch = self._use.watch
         parts = (
-            watch.named(list(request.request_ids), options, request.cursor)
+            watch.by_ids(list(request.request_ids), options, request.cursor)
             if request.request_ids
-            else watch.many(decode_filter(request.filter), options, request.cursor)
+            else watch.by_filter(decode_filter(request.filter), options, request.cursor)
         )
         # A cursor may be large, and a stream may last for days.
         del request

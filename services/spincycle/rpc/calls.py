@@ -153,7 +153,7 @@ class _Call:
                 held.add(len(raw))
                 yield self.read_next(raw)
 
-    async def read_only(self, context: Context, held: Held) -> Any:
+    async def read_single(self, context: Context, held: Held) -> Any:
         """Return the only message of a call, and count its bytes in `held`.
 
         Raises:
@@ -359,7 +359,7 @@ def _streaming(handler: Callable[..., Any], call: _Call, *, reads_one: bool) -> 
         with call.counted(context), call.holding(0) as held:
             try:
                 if reads_one:
-                    request = await call.read_only(context, held)
+                    request = await call.read_single(context, held)
                 call.received()
                 # Close it here with its tasks, not when it is garbage-collected.
                 async with aclosing(handler(request, context)) as responses:

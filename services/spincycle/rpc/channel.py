@@ -38,7 +38,7 @@ for every request."""
 
 
 def service_config(*packages: str) -> str:
-    """Return the retry policy of packages as a gRPC service config, JSON for clients in any language."""
+    """Return the gRPC service config of packages, as JSON for clients in any language."""
     names = [
         {"service": f"{package}.{service}", "method": method}
         for package in packages

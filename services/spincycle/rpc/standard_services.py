@@ -77,7 +77,7 @@ class _RequestReader:
         finally:
             del raw
 
-    async def only(self, context: Context) -> Any:
+    async def single(self, context: Context) -> Any:
         """Return the only request of a call; raises as `next`."""
         request = await self.next(context)
         if request is None:
@@ -94,7 +94,7 @@ class _RequestReader:
 def _single_request(handler: Callable[..., Any], reader: _RequestReader) -> Callable[..., Any]:
     async def handle(_: object, context: Context) -> Any:
         try:
-            request = await reader.only(context)
+            request = await reader.single(context)
         except SpinCycleError as error:
             await abort(context, error)
         return await handler(request, context)

@@ -52,7 +52,7 @@ async def opened(database: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-async def test_every_statement_is_held_back_until_the_schema_is_there(
+async def test_every_statement_fails_until_the_schema_is_ready(
     opened: Database, database: str
 ) -> None:
     with pytest.raises(DatabaseUnavailable):
@@ -68,7 +68,7 @@ async def test_every_statement_is_held_back_until_the_schema_is_there(
     assert await opened.fetch("live_runners") == []
 
 
-async def test_whoever_may_not_migrate_waits_for_the_last_step_that_it_needs(
+async def test_a_process_without_migration_waits_for_its_last_step(
     opened: Database, database: str
 ) -> None:
     steps = load_migrations(PACKAGE)
@@ -87,7 +87,7 @@ async def test_whoever_may_not_migrate_waits_for_the_last_step_that_it_needs(
     assert await opened.fetch("live_runners") == []
 
 
-async def test_a_newer_schema_will_do(opened: Database, database: str) -> None:
+async def test_a_newer_schema_is_accepted(opened: Database, database: str) -> None:
     await migrate(database, SCHEMA, load_migrations(PACKAGE))
     connection = await asyncpg.connect(database)
     await connection.execute("INSERT INTO request_manager.migrations VALUES (999, 'later', '')")
@@ -117,9 +117,9 @@ async def _looked(dsn: str, *, twice: bool) -> None:
 async def start(database: str) -> AsyncIterator[Start]:
     processes: list[asyncio.subprocess.Process] = []
 
-    async def begin(program: str, **told: str) -> asyncio.subprocess.Process:
+    async def begin(program: str, **variables: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            SCRIPTS / program, env=os.environ | told, stderr=asyncio.subprocess.DEVNULL
+            SCRIPTS / program, env=os.environ | variables, stderr=asyncio.subprocess.DEVNULL
         )
         processes.append(process)
         return process
@@ -148,7 +148,7 @@ async def _ask_request_manager(channel: grpc.aio.Channel) -> None:
         ("spincycle-request-manager", "SPINCYCLE_RM_", _ask_request_manager),
     ],
 )
-async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_migrated(
+async def test_a_process_without_migration_is_unavailable_until_the_schema_is_migrated(
     database: str,
     start: Start,
     program: str,
@@ -156,15 +156,15 @@ async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_
     ask: Callable[[grpc.aio.Channel], Awaitable[None]],
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    told = {
+    variables = {
         "LISTEN": address,
         "INTERNAL__LISTEN": f"127.0.0.1:{free_port()}",
         "DATABASE__DSN": database,
         "DATABASE__MIGRATE": "false",
     }
     if prefix == "SPINCYCLE_RM_":
-        told["SPECS_DIR"] = str(REPOSITORY / "k8s/base/specs")
-    await start(program, **{prefix + key: value for key, value in told.items()})
+        variables["SPECS_DIR"] = str(REPOSITORY / "k8s/base/specs")
+    await start(program, **{prefix + key: value for key, value in variables.items()})
     async with open_channel(address) as channel:
         health = HealthClient(channel)
 

@@ -38,7 +38,7 @@ REQUEST = "c0n4t8k9o5vg0a1b2c3d"
 
 def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> JournalEntry:
     """The entry of job `j<number>` at position `number`, but for what is changed."""
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "request_id": request_id,
         "job_id": f"j{number:03}",
         "try_": 1,
@@ -53,7 +53,7 @@ def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> Jour
         "position": number,
         "epoch": 1,
     }
-    return JournalEntry(**(told | changed))  # type: ignore[arg-type] # whatever the test says
+    return JournalEntry(**(fields | changed))  # type: ignore[arg-type] # whatever the test says
 
 
 def append(connection: asyncpg.Connection, number: int, epoch: int) -> Awaitable[int]:

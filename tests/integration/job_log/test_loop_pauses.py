@@ -85,7 +85,7 @@ def unfit() -> list[JournalEntry]:
 
 
 @pytest.mark.parametrize("make", [many, texts, values, maps, unfit])
-async def test_the_largest_batches_hold_nobody_up(
+async def test_the_largest_batches_do_not_block_the_event_loop(
     measured: tuple[Measured, JobLogServiceStub, JournalServiceStub],
     make: Callable[[], list[JournalEntry]],
 ) -> None:
@@ -111,7 +111,7 @@ async def test_the_largest_batches_hold_nobody_up(
 
 
 @pytest.mark.parametrize(("size", "count"), [(40, 200_000), (30 * 1024 * 1024, 1)])
-async def test_the_largest_output_holds_nobody_up(
+async def test_the_largest_output_does_not_block_the_event_loop(
     measured: tuple[Measured, JobLogServiceStub, JournalServiceStub], size: int, count: int
 ) -> None:
     log, stub, journal = measured

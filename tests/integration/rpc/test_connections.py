@@ -34,7 +34,7 @@ async def server() -> AsyncIterator[tuple[RpcServer, str]]:
     await server.stop(0)
 
 
-async def test_a_client_is_given_another_connection_while_its_stream_goes_on(
+async def test_a_client_reconnects_while_its_stream_continues(
     server: tuple[RpcServer, str],
 ) -> None:
     served, address = server

@@ -124,7 +124,7 @@ async def fails_at_a_frozen_server(keepalive: Keepalive) -> None:
             assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_client_notices_a_frozen_server_within_its_keepalive() -> None:
+async def test_a_client_detects_a_frozen_server_within_its_keepalive() -> None:
     await fails_at_a_frozen_server(SHORT)
 
 
@@ -136,14 +136,14 @@ async def test_a_server_ends_the_streams_of_a_frozen_watcher_within_its_keepaliv
 
 
 @pytest.mark.parametrize("keepalive", [CLIENT_KEEPALIVE, SERVER_KEEPALIVE])
-def test_a_ping_is_given_up_at_the_timeout_of_keepalive(keepalive: Keepalive) -> None:
+def test_a_ping_times_out_with_the_keepalive(keepalive: Keepalive) -> None:
     options = dict(keepalive.options)
 
     assert options["grpc.http2.ping_timeout_ms"] == options["grpc.keepalive_timeout_ms"] == 5000
 
 
 @pytest.mark.slow
-async def test_a_watcher_notices_a_frozen_server_in_the_documented_time() -> None:
+async def test_a_watcher_detects_a_frozen_server_in_the_documented_time() -> None:
     await fails_at_a_frozen_server(CLIENT_KEEPALIVE)
 
 

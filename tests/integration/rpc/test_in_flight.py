@@ -1,4 +1,4 @@
-"""What callers send together is bounded, and the refused ones are told to try again."""
+"""What callers send together is bounded, and the refused ones are found to try again."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def serving(
     await server.stop(0)
 
 
-async def test_calls_beyond_the_bytes_in_flight_are_refused_until_others_end() -> None:
+async def test_calls_beyond_the_bytes_in_flight_are_rejected_until_others_end() -> None:
     server = RpcServer(check=lambda _, __: None)
     async with (
         serving(server) as (job_log, public, internal),
@@ -96,9 +96,9 @@ async def test_calls_beyond_the_bytes_in_flight_are_refused_until_others_end() -
         await stub.GetEntry(LARGEST)
 
     assert refused.code() is grpc.StatusCode.UNAVAILABLE
-    told = details(refused)
-    assert told["ErrorInfo"].reason == "OVERLOADED"
-    assert isinstance(told["RetryInfo"], error_details_pb2.RetryInfo)
+    found = details(refused)
+    assert found["ErrorInfo"].reason == "OVERLOADED"
+    assert isinstance(found["RetryInfo"], error_details_pb2.RetryInfo)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ class Following(CountingJobLog):
         await self.release.wait()
 
 
-async def test_streams_that_have_begun_do_not_hold_their_requests() -> None:
+async def test_streams_do_not_hold_their_requests_after_the_first_response() -> None:
     server = RpcServer(check=lambda _, __: None)
     request = pb.TailRequest(request_id="r" * (PUBLIC_REQUEST_BYTES - 100))
     async with (
@@ -191,7 +191,7 @@ async def test_streams_that_have_begun_do_not_hold_their_requests() -> None:
         assert server.bytes_in_flight()["public"] == 0
 
 
-def test_a_stream_counts_what_it_has_sent_so_far() -> None:
+def test_a_stream_counts_the_bytes_it_has_sent() -> None:
     in_flight = BytesInFlight(100)
     in_flight.hold(60)
     in_flight.hold(30, own=60)
@@ -202,7 +202,7 @@ def test_a_stream_counts_what_it_has_sent_so_far() -> None:
     in_flight.hold(500)
 
 
-async def test_a_caller_that_sends_nothing_does_not_keep_others_from_being_read() -> None:
+async def test_a_silent_caller_does_not_block_others() -> None:
     slots = ReadSlots(1, timeout=0.05)
 
     async def stalled() -> None:
@@ -217,7 +217,7 @@ async def test_a_caller_that_sends_nothing_does_not_keep_others_from_being_read(
     assert first.cancelled()
 
 
-async def test_many_callers_that_send_nothing_delay_others_for_a_short_time_only() -> None:
+async def test_many_silent_callers_delay_others_only_briefly() -> None:
     """Each pair of them would have 6 s otherwise, a minute in all."""
     slots = ReadSlots(2, timeout=6.0, min_timeout=0.01)
 
@@ -233,7 +233,7 @@ async def test_many_callers_that_send_nothing_delay_others_for_a_short_time_only
     assert all(one.cancelled() for one in crowd)
 
 
-async def test_a_slot_is_given_on_when_its_call_ends_or_a_waiting_one_is_cancelled() -> None:
+async def test_a_slot_is_passed_on_when_its_call_ends_or_a_waiter_is_cancelled() -> None:
     slots = ReadSlots(1, timeout=60)
     await slots.acquire()
     waiting = [asyncio.create_task(slots.acquire()) for _ in range(3)]

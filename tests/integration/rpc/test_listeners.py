@@ -83,7 +83,7 @@ def request_of(size: int) -> pb.GetEntryRequest:
 
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 @pytest.mark.parametrize("audience", [PUBLIC, INTERNAL], ids=lambda audience: audience.name)
-async def test_a_message_up_to_the_limit_is_taken_and_the_next_byte_refused(
+async def test_a_message_up_to_the_limit_is_accepted_and_a_larger_one_rejected(
     audience: Audience, compression: grpc.Compression
 ) -> None:
     async with serving(audience) as served, open_channel(served.address) as channel:
@@ -105,7 +105,7 @@ async def test_a_message_up_to_the_limit_is_taken_and_the_next_byte_refused(
 @pytest.mark.parametrize(
     ("audience", "bomb", "allowed"), [(PUBLIC, 64, 24), (INTERNAL, 160, 3 * 64 + 24)]
 )
-async def test_a_compression_bomb_is_refused_before_it_costs_memory(
+async def test_a_compression_bomb_is_rejected_before_it_costs_memory(
     audience: Audience, bomb: int, allowed: int
 ) -> None:
     """`bomb` is the inflated size of each of three messages, `allowed` the growth, in MB."""
@@ -171,7 +171,7 @@ async def test_a_public_connection_has_a_bounded_number_of_calls_and_the_others_
     assert served.job_log.peak == PUBLIC.streams
 
 
-async def test_a_health_listener_takes_no_large_message() -> None:
+async def test_a_health_listener_rejects_large_messages() -> None:
     async with serving(HEALTH) as served:
         served.job_log.release.set()
         async with grpc.aio.insecure_channel(served.address) as channel:
@@ -199,7 +199,7 @@ async def test_a_unix_socket_is_taken_over_from_a_killed_process(address: str) -
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         (lambda: f"unix:/tmp/{'x' * 110}", "107 bytes"),
         (lambda: "unix:/proc/version/socket", "is not a directory; create it first"),
@@ -227,14 +227,14 @@ async def test_a_unix_socket_is_taken_over_from_a_killed_process(address: str) -
         "no-path",
     ],
 )
-async def test_an_address_that_cannot_be_bound_is_told_with_what_to_do(
-    address: Callable[[], str], told: str
+async def test_an_address_that_cannot_be_bound_is_reported_with_a_remedy(
+    address: Callable[[], str], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         RpcServer().listen(INTERNAL, address())
 
 
-async def test_a_unix_socket_is_not_taken_from_a_process_that_lives(address: str) -> None:
+async def test_a_unix_socket_is_not_taken_from_a_running_process(address: str) -> None:
     async with serving(INTERNAL, address) as served:
         with pytest.raises(ConfigError, match="another process listens on"):
             RpcServer().listen(INTERNAL, address)
@@ -255,7 +255,7 @@ async def test_a_unix_socket_is_closed_to_other_accounts_whatever_the_umask(addr
 
 
 @pytest.mark.parametrize("audience", [PUBLIC, INTERNAL], ids=lambda audience: audience.name)
-async def test_an_address_of_a_public_listener_is_told_from_an_internal_one(
+async def test_a_public_listener_is_distinguished_from_an_internal_one(
     audience: Audience, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(audience) as served:
@@ -269,8 +269,8 @@ async def test_an_address_of_a_public_listener_is_told_from_an_internal_one(
             checking.cancel()
 
     assert peer.is_right() is (audience is INTERNAL)
-    told = capsys.readouterr()
-    assert ("set job_log to the internal listener" in told.out + told.err) is peer.is_wrong
+    output = capsys.readouterr()
+    assert ("set job_log to the internal listener" in output.out + output.err) is peer.is_wrong
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "gateway.example.com:0"])

@@ -65,7 +65,7 @@ async def test_callers_that_arrive_during_a_write_share_the_next_one_in_order() 
     assert writer.batches == [["a"], ["b", "c"]]
 
 
-async def test_a_batch_holds_no_more_than_it_may() -> None:
+async def test_a_batch_has_at_most_max_batch_items() -> None:
     writer = Writer()
     callers = submit(Coalescer(writer.write, max_batch=2), "a", "b", "c")
     for count in (1, 2):
@@ -76,7 +76,7 @@ async def test_a_batch_holds_no_more_than_it_may() -> None:
     assert writer.batches == [["a", "b"], ["c"]]
 
 
-async def test_as_many_writes_as_allowed_are_in_flight() -> None:
+async def test_several_writes_are_in_flight_up_to_the_limit() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write, in_flight=2)
     callers = []
@@ -93,7 +93,7 @@ async def test_as_many_writes_as_allowed_are_in_flight() -> None:
     assert await asyncio.gather(*callers) == ["A", "B", "C"]
 
 
-async def test_one_item_can_fail_alone() -> None:
+async def test_an_exception_for_one_item_does_not_affect_the_others() -> None:
     writer = Writer()
     fine, wrong = submit(Coalescer(writer.write), "a", "b")
     await writer.begun(1)
@@ -104,7 +104,7 @@ async def test_one_item_can_fail_alone() -> None:
         await wrong
 
 
-async def test_a_write_that_fails_fails_all_its_callers_and_none_of_the_next() -> None:
+async def test_a_failed_write_fails_its_callers_and_not_those_of_the_next() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     callers = submit(coalescer, "a", "b")
@@ -121,18 +121,18 @@ async def test_a_write_that_fails_fails_all_its_callers_and_none_of_the_next() -
             await caller
 
 
-async def test_a_write_that_answers_too_little_is_an_error_and_nobody_waits_for_ever() -> None:
+async def test_a_write_with_missing_results_is_an_error() -> None:
     writer = Writer()
     callers = submit(Coalescer(writer.write), "a", "b")
     await writer.begun(1)
     writer.answer("A")
 
     for caller in callers:
-        with pytest.raises(RuntimeError, match="2 items were written, 1 answered"):
+        with pytest.raises(RuntimeError, match="2 items were written, 1 returned"):
             await caller
 
 
-async def test_a_caller_that_gives_up_in_time_takes_its_item_back() -> None:
+async def test_a_caller_cancelled_before_the_write_removes_its_item() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     callers = submit(coalescer, "a")
@@ -148,7 +148,7 @@ async def test_a_caller_that_gives_up_in_time_takes_its_item_back() -> None:
     assert writer.batches == [["a"], ["c"]]
 
 
-async def test_a_caller_that_gives_up_too_late_harms_nobody() -> None:
+async def test_a_caller_cancelled_during_the_write_does_not_affect_the_others() -> None:
     writer = Writer()
     callers = submit(Coalescer(writer.write), "a", "b")
     await writer.begun(1)
@@ -160,7 +160,7 @@ async def test_a_caller_that_gives_up_too_late_harms_nobody() -> None:
     assert callers[0].cancelled()
 
 
-async def test_enqueued_items_are_written_though_nobody_waits() -> None:
+async def test_enqueued_items_are_written_even_if_not_awaited() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     answered = [coalescer.enqueue(item) for item in "ab"]
@@ -171,7 +171,7 @@ async def test_enqueued_items_are_written_though_nobody_waits() -> None:
     assert [future.result() for future in answered] == ["A", "B"]
 
 
-async def test_close_waits_for_what_was_submitted() -> None:
+async def test_close_waits_for_submitted_items() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     callers = submit(coalescer, "a")
@@ -188,7 +188,7 @@ async def test_close_waits_for_what_was_submitted() -> None:
     assert [caller.result() for caller in callers] == ["A", "B"]
 
 
-async def test_close_gives_up_what_cannot_be_written_in_time() -> None:
+async def test_close_cancels_writes_after_the_grace_period() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     callers = submit(coalescer, "a")
@@ -202,7 +202,7 @@ async def test_close_gives_up_what_cannot_be_written_in_time() -> None:
     assert [caller.cancelled() for caller in callers] == [True, True]
 
 
-async def test_a_caller_that_comes_again_at_once_is_answered() -> None:
+async def test_a_caller_that_submits_again_at_once_gets_a_result() -> None:
     async def write(items: Sequence[str]) -> list[str]:
         return list(items)
 

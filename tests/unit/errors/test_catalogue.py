@@ -134,7 +134,7 @@ def test_braces_in_a_field_are_not_interpreted() -> None:
 
 def test_every_reason_that_the_contract_names_is_in_the_catalogue() -> None:
     known = set(catalogue())
-    told = set()
+    named = set()
     for proto in PROTOS.rglob("*.proto"):
         comments = " ".join(
             line.strip().removeprefix("//").strip()
@@ -142,7 +142,7 @@ def test_every_reason_that_the_contract_names_is_in_the_catalogue() -> None:
             if line.strip().startswith("//")
         )
         for reasons in re.findall(r"\(reasons? ([A-Z_, or]+?)\)", comments):
-            told |= set(re.findall(r"[A-Z_]{4,}", reasons))
+            named |= set(re.findall(r"[A-Z_]{4,}", reasons))
 
-    assert told
-    assert told <= known
+    assert named
+    assert named <= known

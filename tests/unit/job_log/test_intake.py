@@ -48,7 +48,7 @@ def test_a_long_text_is_truncated_with_a_mark_and_nul_is_replaced(field: str) ->
 
 
 def test_data_that_are_too_large_are_rejected_with_their_size() -> None:
-    with pytest.raises(InvalidEntry, match="the job data take 2010 bytes; 1000 may be kept"):
+    with pytest.raises(InvalidEntry, match="the job data have 2010 bytes; the limit is 1000"):
         INTAKE.row(replace(ENTRY, data={"large": "x" * 1998}))
 
 

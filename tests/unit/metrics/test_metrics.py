@@ -11,7 +11,7 @@ from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import DatabaseUnavailable
 from spincycle.metrics.exposition import Exposition
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.runtime.config import ConfigError, MetricsConfig
 
 
@@ -25,13 +25,13 @@ def read(text: bytes) -> dict[tuple[str, ...], float]:
 
 
 async def test_metrics_are_read_at_each_scrape() -> None:
-    figures = Metrics()
+    metrics = Metrics()
     chains = 1.0
-    figures.gauge("chains", "Chains", lambda: chains)
-    assert read(await Exposition(figures).text())["chains",] == 1
+    metrics.gauge("chains", "Chains", lambda: chains)
+    assert read(await Exposition(metrics).text())["chains",] == 1
 
     chains = 2.0
-    assert read(await Exposition(figures).text())["chains",] == 2
+    assert read(await Exposition(metrics).text())["chains",] == 2
 
 
 async def test_batches_and_their_items_are_counted() -> None:
@@ -39,26 +39,26 @@ async def test_batches_and_their_items_are_counted() -> None:
         return items
 
     coalescer = Coalescer[object, object](write)
-    figures = Metrics()
-    figures.batches({"finish": coalescer})
+    metrics = Metrics()
+    metrics.batches({"finish": coalescer})
     await asyncio.gather(*(coalescer.submit(item) for item in range(5)))
     await coalescer.submit(5)
 
-    told = read(await Exposition(figures).text())
-    assert told["spincycle_batches_total", "finish"] == 2
-    assert told["spincycle_batch_items_total", "finish"] == 6
+    samples = read(await Exposition(metrics).text())
+    assert samples["spincycle_batches_total", "finish"] == 2
+    assert samples["spincycle_batch_items_total", "finish"] == 6
 
 
 async def test_a_failed_refresh_does_not_affect_other_metrics() -> None:
-    figures = Metrics()
-    figures.gauge("chains", "Chains", lambda: 1.0)
+    metrics = Metrics()
+    metrics.gauge("chains", "Chains", lambda: 1.0)
 
-    async def ask() -> None:
+    async def refresh() -> None:
         raise DatabaseUnavailable
 
-    figures.ask_first(ask)
+    metrics.refresh_with(refresh)
 
-    assert read(await Exposition(figures).text())["chains",] == 1
+    assert read(await Exposition(metrics).text())["chains",] == 1
 
 
 async def test_a_blocked_event_loop_shows_as_lag() -> None:
@@ -66,8 +66,8 @@ async def test_a_blocked_event_loop_shows_as_lag() -> None:
     loop = asyncio.get_running_loop()
     measuring = asyncio.create_task(exposition.measure_lag())
     await asyncio.sleep(0)
-    held_up_until = loop.time() + 0.8
-    while loop.time() < held_up_until:
+    blocked_until = loop.time() + 0.8
+    while loop.time() < blocked_until:
         pass
 
     async def seen() -> bool:
@@ -76,15 +76,15 @@ async def test_a_blocked_event_loop_shows_as_lag() -> None:
     await until(seen)
     measuring.cancel()
 
-    told = read(await exposition.text())
-    assert told["spincycle_event_loop_lag_seconds_bucket", "0.25"] == 0
-    assert told["spincycle_event_loop_lag_seconds_sum",] > 0.25
+    samples = read(await exposition.text())
+    assert samples["spincycle_event_loop_lag_seconds_bucket", "0.25"] == 0
+    assert samples["spincycle_event_loop_lag_seconds_sum",] > 0.25
 
 
 async def test_metrics_are_served_at_one_path_on_a_separate_port() -> None:
-    figures = Metrics()
+    metrics = Metrics()
     async with (
-        served(figures, MetricsConfig(listen="127.0.0.1:0")) as address,
+        serve_metrics(metrics, MetricsConfig(listen="127.0.0.1:0")) as address,
         httpx.AsyncClient(base_url=f"http://{address}") as client,
     ):
         answer = await client.get("/metrics")
@@ -99,7 +99,7 @@ async def test_metrics_are_served_at_one_path_on_a_separate_port() -> None:
 
 
 async def test_nothing_is_served_unless_it_is_configured() -> None:
-    async with served(Metrics(), MetricsConfig()) as address:
+    async with serve_metrics(Metrics(), MetricsConfig()) as address:
         assert address == ""
         assert len(asyncio.all_tasks()) == 1
 
@@ -109,5 +109,5 @@ async def test_an_unusable_address_is_a_configuration_error(
     listen: str,
 ) -> None:
     with pytest.raises(ConfigError, match="metrics"):
-        async with served(Metrics(), MetricsConfig(listen=listen)):
+        async with serve_metrics(Metrics(), MetricsConfig(listen=listen)):
             pass

@@ -203,10 +203,10 @@ def test_a_text_is_accepted_up_to_its_bound_and_rejected_beyond(
     longest: Message, refused: Message, path: str
 ) -> None:
     check_texts(longest, longest.SerializeToString())
-    with pytest.raises(InvalidInput, match="it may have at most") as told:
+    with pytest.raises(InvalidInput, match="it may have at most") as raised:
         check_texts(refused, refused.SerializeToString())
 
-    assert [violation.field for violation in told.value.violations] == [path]
+    assert [violation.field for violation in raised.value.violations] == [path]
 
 
 def test_the_reason_of_a_report_or_a_forwarded_stop_is_never_rejected() -> None:

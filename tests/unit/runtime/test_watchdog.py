@@ -12,36 +12,36 @@ class Clock:
 
 def test_a_loop_that_has_not_started_or_is_idle_is_responsive() -> None:
     clock = Clock()
-    pulse = Watchdog(clock)
+    watchdog = Watchdog(clock)
     clock.now += 2 * DEAD_AFTER
 
-    assert pulse.is_responsive()
-    pulse.start()
-    pulse.idle()
+    assert watchdog.is_responsive()
+    watchdog.start()
+    watchdog.idle()
     clock.now += 2 * DEAD_AFTER
-    assert pulse.is_alive()
+    assert watchdog.is_alive()
 
 
 def test_a_long_iteration_is_first_slow_and_then_dead() -> None:
     clock = Clock()
-    pulse = Watchdog(clock)
-    pulse.start()
+    watchdog = Watchdog(clock)
+    watchdog.start()
 
     clock.now += SLOW_AFTER
-    assert not pulse.is_responsive()
-    assert pulse.is_alive()
+    assert not watchdog.is_responsive()
+    assert watchdog.is_alive()
     clock.now += DEAD_AFTER
-    assert not pulse.is_alive()
+    assert not watchdog.is_alive()
 
-    pulse.tick()
-    assert pulse.is_responsive()
+    watchdog.tick()
+    assert watchdog.is_responsive()
 
 
 def test_a_restart_of_a_loop_does_not_count_as_an_iteration() -> None:
     clock = Clock()
-    pulse = Watchdog(clock)
+    watchdog = Watchdog(clock)
     for _ in range(10):
-        pulse.start()
+        watchdog.start()
         clock.now += 1
 
-    assert pulse.seconds == 10
+    assert watchdog.seconds == 10

@@ -139,7 +139,7 @@ class RequestRoutes:
         first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
         if first.elements and (not first.following or len(first.elements) >= most > 0):
             text = to_text(list(first.elements[: most or None]))
-            self._texts.keep((raw, most), text, len(raw))
+            self._texts.put((raw, most), text, len(raw))
             return HttpResponse(text)
         return await joined(first, lambda token: self._page(wanted, token), b"null", most)
 
@@ -174,7 +174,7 @@ class RequestRoutes:
         if text is None:
             is_large = len(raw) >= LARGE
             text = await off_loop(is_large, lambda: _text(rm.GetResponse.FromString(raw)))
-            self._texts.keep((raw, _ONE), text, len(raw))
+            self._texts.put((raw, _ONE), text, len(raw))
         return HttpResponse(text)
 
     async def start(self, call: HttpRequest) -> HttpResponse:

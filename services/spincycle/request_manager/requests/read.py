@@ -59,7 +59,7 @@ class RequestReader:
         archive = self._archives.get((request_id, with_chain))
         if archive is None:
             archive = await self._snapshots.archive(request_id, with_chain=with_chain)
-            self._archives.keep((request_id, with_chain), archive)
+            self._archives.put((request_id, with_chain), archive)
         # Two messages of a type, one after the other, are one with the fields of both.
         try:
             whole = encode_request(stored).SerializeToString() + archive

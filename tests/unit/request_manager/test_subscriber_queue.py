@@ -10,9 +10,9 @@ from spincycle.request_manager.storage.model import Request, RequestFilter
 from spincycle.request_manager.watch import subscriber_queue as module
 from spincycle.request_manager.watch.events import (
     EncodedEvent,
-    cursor_alone,
+    cursor_message,
     matches,
-    request_change,
+    request_event,
 )
 from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -29,56 +29,56 @@ def a_request(state: State = State.RUNNING, **more: object) -> Request:
     return Request(**(known | more))  # type: ignore[arg-type]
 
 
-def a_change(revision: int = 7) -> EncodedEvent:
-    return request_change(a_request(), State.PENDING, revision)
+def an_event(revision: int = 7) -> EncodedEvent:
+    return request_event(a_request(), State.PENDING, revision)
 
 
-async def test_a_watcher_is_given_all_that_waits_at_once() -> None:
-    watcher = SubscriberQueue()
-    changes = [a_change(1), a_change(2)]
-    for change in changes:
-        watcher.put(change)
+async def test_all_queued_events_are_taken_at_once() -> None:
+    queue = SubscriberQueue()
+    events = [an_event(1), an_event(2)]
+    for event in events:
+        queue.put(event)
 
-    assert await anext(watcher.batches()) == changes
+    assert await anext(queue.batches()) == events
 
 
-async def test_a_watcher_that_falls_behind_is_cut_and_holds_nothing(
+async def test_a_subscriber_that_falls_behind_is_disconnected_and_its_queue_is_empty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_BEHIND", 3)
-    watcher = SubscriberQueue()
+    queue = SubscriberQueue()
     for number in range(10):
-        watcher.put(a_change(number))
+        queue.put(an_event(number))
 
-    assert not watcher._changes
+    assert not queue._items
     with pytest.raises(WatcherTooSlow):
-        await anext(watcher.batches())
+        await anext(queue.batches())
 
 
-async def test_a_watcher_may_not_hold_too_many_bytes_either(
+async def test_a_subscriber_with_too_many_queued_bytes_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_BYTES_BEHIND", 1000)
-    watcher = SubscriberQueue()
+    queue = SubscriberQueue()
     for number in range(3):
-        watcher.put(a_change(number))
+        queue.put(an_event(number))
 
     with pytest.raises(WatcherTooSlow):
-        await anext(watcher.batches())
+        await anext(queue.batches())
 
 
-async def test_a_stream_that_ends_says_why() -> None:
-    watcher = SubscriberQueue()
-    watcher.put(a_change())
-    watcher.end(ShuttingDown("the request manager"))
+async def test_a_disconnected_subscriber_gets_the_failure() -> None:
+    queue = SubscriberQueue()
+    queue.put(an_event())
+    queue.disconnect(ShuttingDown("the request manager"))
 
     with pytest.raises(ShuttingDown):
-        await anext(watcher.batches())
+        await anext(queue.batches())
 
 
-def test_an_event_is_encoded_as_a_message_to_which_others_can_be_added() -> None:
-    first, second = a_change(1), a_change(300)
-    raw = first.encoded("x" * 200, False) + second.encoded("", False) + cursor_alone("c")
+def test_encoded_events_can_be_concatenated_to_one_message() -> None:
+    first, second = an_event(1), an_event(300)
+    raw = first.encoded("x" * 200, False) + second.encoded("", False) + cursor_message("c")
 
     response = rpc.WatchResponse.FromString(raw)
 
