@@ -93,6 +93,7 @@ generate: $(READY) ## Make the Python stubs from protos/, and the pages and file
 	$(BIN)/buf generate
 	$(BIN)/python -m spincycle.errors.page > docs/reference/errors.md
 	$(BIN)/python -m spincycle.cli.reference > docs/reference/spinc.md
+	$(BIN)/python -m tests.documentation.spincycle_page > docs/reference/spincycle.md
 	$(BIN)/python -m tests.documentation.configuration_page > docs/reference/configuration.md
 	$(BIN)/python -m spincycle.rpc.channel spincycle.v1 > protos/spincycle/v1/grpc_service_config.json
 	$(BIN)/python -m spincycle.rpc.channel spincycle.internal.v1 > protos/spincycle/internal/v1/grpc_service_config.json

@@ -18,7 +18,7 @@ class Silences:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
-        self._monitor = SilenceMonitor(RecoveryPolicy().limits)
+        self._monitor = SilenceMonitor(RecoveryPolicy().timeouts)
         self.longest = 0.0
 
     async def sample(self) -> None:

@@ -1,7 +1,7 @@
 """The job types of the example specs: a fleet of small HTTP servers on one machine.
 
-A process gets them by `--jobs examples.jobs:jobs`, or by its configuration key `jobs`. In an
-installed wheel the package is `spincycle.examples.jobs`; its imports are relative for that reason.
+Load them with `--jobs examples.jobs:jobs` or the configuration key `jobs`. In an installed wheel
+the package is `spincycle.examples.jobs`; its imports are relative for that reason.
 """
 
 from spincycle.job import JobTypes

@@ -1,4 +1,4 @@
-"""A base for jobs whose arguments are texts."""
+"""Base class of jobs whose arguments are strings."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 class BadName(JobError):
-    """A host name that could not be the name of a directory."""
+    """A host name is not valid as the name of a directory."""
 
 
 def text(args: dict[str, Value], name: str) -> str:
-    """An argument that must be there and be a text."""
+    """Return a required argument of type str.
+
+    Raises:
+        ArgNotSet, WrongArgType: it is missing or has another type.
+    """
     if name not in args:
         raise ArgNotSet(name)
     value = args[name]
@@ -26,14 +30,18 @@ def text(args: dict[str, Value], name: str) -> str:
 
 
 def host_name(value: str) -> str:
-    """A host's name, checked: it becomes part of a path."""
+    """Return a valid host name, which becomes part of a path.
+
+    Raises:
+        BadName: it is not valid.
+    """
     if not _NAME.fullmatch(value):
-        raise BadName(f'"{value}" is no host name: use a–z, 0–9 and -, at most 31 of them')
+        raise BadName(f'"{value}" is not a valid host name: use at most 31 of a–z, 0–9 and -')
     return value
 
 
 class TextArgsJob(Job):
-    """A job that takes the arguments that `needs` names, and carries them to the runner."""
+    """Reads the arguments listed in `needs` and passes them to the runner."""
 
     needs: ClassVar[tuple[str, ...]]
 
@@ -47,9 +55,9 @@ class TextArgsJob(Job):
             host_name(self.args["host"])
 
     def serialize(self) -> bytes:
-        """The arguments as JSON."""
+        """Encode the arguments as JSON."""
         return json.dumps(self.args).encode()
 
     def deserialize(self, data: bytes) -> None:
-        """Read them back."""
+        """Decode the arguments."""
         self.args = json.loads(data)

@@ -1,4 +1,4 @@
-"""Jobs that are about all hosts together."""
+"""Jobs for the fleet as a whole."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ jobs = JobTypes()
 
 
 class NoHosts(JobError):
-    """The list of hosts is empty or names a host twice."""
+    """The list of hosts contains a host twice."""
 
 
 @jobs.register("open-fleet")
 class OpenFleet(Job):
-    """Makes the directory of the fleet.
+    """Creates the directory of the fleet.
 
-    Which one that is, and which hosts there are, is known when the request is created:
-    `create` sets both as arguments for the jobs that follow.
+    `create` sets the directory and the list of hosts as arguments of the jobs that follow.
     """
 
     def __init__(self) -> None:
@@ -33,36 +32,36 @@ class OpenFleet(Job):
         """Read `hosts`; set `hostList` and `fleet`."""
         hosts = [host_name(part.strip()) for part in text(args, "hosts").split(",")]
         if len(set(hosts)) < len(hosts):
-            raise NoHosts("hosts names a host twice")
-        # The stack of `spincycle dev` tells its processes where they may put things.
+            raise NoHosts("hosts contains a host twice")
+        # `spincycle dev` sets a directory for the files of its processes.
         base = os.environ.get("SPINCYCLE_DEV_HOME") or tempfile.gettempdir()
         self._fleet = Path(base) / f"fleet-{self.id.request_id}"
         args["hostList"] = list(hosts)
         args["fleet"] = str(self._fleet)
 
     def serialize(self) -> bytes:
-        """The directory."""
+        """Encode the directory."""
         return str(self._fleet).encode()
 
     def deserialize(self, data: bytes) -> None:
-        """Read the directory back."""
+        """Decode the directory."""
         self._fleet = Path(data.decode())
 
     def run(self, data: dict[str, Value]) -> Return:
-        """Make the directory, and in it the load balancer's pool."""
+        """Create the directory and, in it, the load balancer's pool."""
         pool = self._fleet / "pool"
         pool.mkdir(parents=True, exist_ok=True)
-        return Return(State.COMPLETE, stdout=f"made {self._fleet}")
+        return Return(State.COMPLETE, stdout=f"created {self._fleet}")
 
 
 @jobs.register("write-notice")
 class WriteNotice(TextArgsJob):
-    """Writes down which hosts serve which release now."""
+    """Writes a notice of which hosts serve which release."""
 
     needs = ("fleet", "release")
 
     def run(self, data: dict[str, Value]) -> Return:
-        """Write the notice, and put it into the job log too."""
+        """Write the notice, and return it as output for the job log."""
         fleet = Path(self.args["fleet"])
         serving = sorted(entry.name for entry in (fleet / "pool").iterdir())
         notice = f"{', '.join(serving)} serve release {self.args['release']}"
@@ -72,16 +71,16 @@ class WriteNotice(TextArgsJob):
 
 @jobs.register("close-fleet")
 class CloseFleet(TextArgsJob):
-    """Deletes the directory of the fleet, once all hosts are retired."""
+    """Deletes the directory of the fleet after all hosts are retired."""
 
     needs = ("fleet",)
 
     def run(self, data: dict[str, Value]) -> Return:
-        """Delete it, unless a host is still there."""
+        """Delete the directory; fail if a host has not been retired."""
         fleet = Path(self.args["fleet"])
-        left = sorted(entry.parent.name for entry in fleet.glob("*/pid"))
-        if left:
-            return Return(State.FAIL, error=f"still there: {', '.join(left)}")
-        # Gone already is as good: the try before this one may have been cut short.
+        hosts = sorted(entry.parent.name for entry in fleet.glob("*/pid"))
+        if hosts:
+            return Return(State.FAIL, error=f"not retired: {', '.join(hosts)}")
+        # Idempotent: an interrupted try may have deleted part of it.
         shutil.rmtree(fleet, ignore_errors=True)
         return Return(State.COMPLETE, stdout=f"deleted {fleet}")

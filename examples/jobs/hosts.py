@@ -1,4 +1,4 @@
-"""Jobs that provision, start, stop, probe and retire one host."""
+"""Jobs that install, start, stop, probe and retire one host."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from .args import TextArgsJob
 
 jobs = JobTypes()
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 class HostJob(TextArgsJob):
-    """A job about one host of a fleet."""
+    """A job for one host of a fleet."""
 
     needs: ClassVar[tuple[str, ...]] = ("fleet", "host")
 
     @property
     def directory(self) -> Path:
-        """Where the host lives."""
+        """Directory of the host."""
         return Path(self.args["fleet"]) / self.args["host"]
 
 
 @jobs.register("install-release")
 class InstallRelease(HostJob):
-    """Puts a release onto a host, which serves it from its next start on."""
+    """Installs a release on a host, which serves it after its next start."""
 
     needs = ("fleet", "host", "release")
 
     def run(self, data: dict[str, Value]) -> Return:
-        """Write the release down; doing it twice is the same as once."""
+        """Write the release file; idempotent."""
         self.directory.mkdir(exist_ok=True)
         (self.directory / "release").write_text(self.args["release"])
         return Return(State.COMPLETE, stdout=f"release {self.args['release']}")
@@ -50,12 +50,12 @@ class InstallRelease(HostJob):
 
 @jobs.register("start-host")
 class StartHost(HostJob):
-    """Starts the server of a host. It goes on when the job, and even its runner, ends."""
+    """Starts the server of a host, which keeps running when the job and its runner end."""
 
     async def run(self, data: dict[str, Value]) -> Return:
-        """Start it, unless a try before this one already has."""
+        """Start the server unless an earlier try has started it."""
         if running_pid(self.directory) is not None:
-            return Return(State.COMPLETE, stdout="is running already")
+            return Return(State.COMPLETE, stdout="already running")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             web_host.__file__,
@@ -64,11 +64,11 @@ class StartHost(HostJob):
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 stdout, stderr = await process.communicate()
         except TimeoutError:
             process.kill()
-            return Return(State.FAIL, error=f"does not start within {_PATIENCE:g} s")
+            return Return(State.FAIL, error=f"did not start within {_TIMEOUT:g} s")
         code = process.returncode or 0
         state, error = (State.FAIL, f"exit code {code}") if code else (State.COMPLETE, "")
         return Return(state, code, error, stdout.decode(), stderr.decode())
@@ -79,40 +79,40 @@ class StopHost(HostJob):
     """Stops the server of a host."""
 
     def run(self, data: dict[str, Value]) -> Return:
-        """Ask it to end, and kill it if it does not. This blocks, so it runs on a thread."""
+        """Terminate the server, then kill it; blocks, so it runs on a thread."""
         return Return(State.COMPLETE, stdout=stop_server(self.directory))
 
 
 @jobs.register("probe-host")
 class ProbeHost(HostJob):
-    """Asks a host once whether it is healthy and runs the right release; retry does the rest."""
+    """Checks once whether a host is healthy and runs the right release; the spec retries it."""
 
     needs = ("fleet", "host", "release")
 
     def run(self, data: dict[str, Value]) -> Return:
-        """Ask. The request ends within seconds, so there is nothing for `stop` to do."""
+        """Send a health check. It times out within seconds, so `stop` is not needed."""
         url = f"http://{(self.directory / 'address').read_text()}/health"
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:  # an address of ours
-                said = json.load(answer)
+            with urllib.request.urlopen(url, timeout=2) as response:  # a trusted address
+                health = json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 return Return(
-                    State.FAIL, error.code, f"answers {error.code}", error.read().decode()
+                    State.FAIL, error.code, f"returned {error.code}", error.read().decode()
                 )
         except OSError as error:
-            return Return(State.FAIL, 1, f"does not answer: {error}")
-        if said["release"] != self.args["release"]:
-            return Return(State.FAIL, 1, f"runs release {said['release']}")
-        return Return(State.COMPLETE, stdout=json.dumps(said))
+            return Return(State.FAIL, 1, f"not reachable: {error}")
+        if health["release"] != self.args["release"]:
+            return Return(State.FAIL, 1, f"runs release {health['release']}")
+        return Return(State.COMPLETE, stdout=json.dumps(health))
 
 
 @jobs.register("retire-host")
 class RetireHost(HostJob):
-    """Takes a host away: out of the pool, stopped, its directory deleted."""
+    """Removes a host: from the pool, its server and its directory."""
 
     def run(self, data: dict[str, Value]) -> Return:
-        """Do each step as far as it is not done yet."""
+        """Do the steps that are not done yet."""
         (self.directory.parent / "pool" / self.args["host"]).unlink(missing_ok=True)
         stopped = stop_server(self.directory)
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -120,18 +120,18 @@ class RetireHost(HostJob):
 
 
 def running_pid(directory: Path) -> int | None:
-    """Process id of a host's server, if it runs."""
+    """Return the process id of a host's server; None if it is not running."""
     try:
         pid = int((directory / "pid").read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
-    # The number may mean another process by now.
+    # The process id may have been reused by another process.
     return pid if str(directory).encode() in command else None
 
 
 def stop_server(directory: Path) -> str:
-    """Stop the server of a host; answer what was done. Blocks for some seconds at most."""
+    """Stop the server of a host and return what was done; blocks for at most _TIMEOUT seconds."""
     pid = running_pid(directory)
     (directory / "pid").unlink(missing_ok=True)
     if pid is None:
@@ -141,7 +141,7 @@ def stop_server(directory: Path) -> str:
     wait.register(process, select.POLLIN)
     try:
         signal.pidfd_send_signal(process, signal.SIGTERM)
-        ended = wait.poll(1000 * _PATIENCE)
+        ended = wait.poll(1000 * _TIMEOUT)
         if not ended:
             signal.pidfd_send_signal(process, signal.SIGKILL)
     finally:

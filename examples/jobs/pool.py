@@ -1,4 +1,4 @@
-"""Jobs that say which hosts a load balancer sends requests to: one file a host."""
+"""Jobs that manage a load balancer's pool, which has one file per host."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _STEPS = 20
 
 @jobs.register("enable-host")
 class EnableHost(TextArgsJob):
-    """Puts a host into the pool."""
+    """Adds a host to the pool."""
 
     needs = ("fleet", "host")
 
     def run(self, data: dict[str, Value]) -> Return:
-        """Make its file, with the address to send requests to."""
+        """Write the host's file, which contains its address."""
         fleet = Path(self.args["fleet"])
         address = (fleet / self.args["host"] / "address").read_text()
         (fleet / "pool" / self.args["host"]).write_text(address)
@@ -30,7 +30,7 @@ class EnableHost(TextArgsJob):
 
 @jobs.register("drain-host")
 class DrainHost(TextArgsJob):
-    """Takes a host out of the pool and gives it time to finish what it has begun."""
+    """Removes a host from the pool and waits for its pending requests to finish."""
 
     needs = ("fleet", "host", "settle")
 
@@ -39,18 +39,18 @@ class DrainHost(TextArgsJob):
         self._stopped = asyncio.Event()
 
     def create(self, args: dict[str, Value]) -> None:
-        """Refuse a `settle` that is no number now, rather than when the host is drained."""
+        """Validate `settle`, a number of milliseconds, when the request is created."""
         super().create(args)
         if not self.args["settle"].isdecimal():
-            raise JobError(f'settle is "{self.args["settle"]}", which is no number of milliseconds')
+            raise JobError(f'settle: "{self.args["settle"]}" is not a number of milliseconds')
 
     async def run(self, data: dict[str, Value]) -> Return:
-        """Delete its file, then wait, and tell those who watch how far it is."""
+        """Delete the host's file, then wait and report progress."""
         fleet = Path(self.args["fleet"])
         (fleet / "pool" / self.args["host"]).unlink(missing_ok=True)
         step = int(self.args["settle"]) / 1000 / _STEPS
         for done in range(_STEPS):
-            self.report("letting requests finish", 100 * done / _STEPS)
+            self.report("waiting for requests to finish", 100 * done / _STEPS)
             try:
                 async with asyncio.timeout(step):
                     await self._stopped.wait()
@@ -60,5 +60,5 @@ class DrainHost(TextArgsJob):
         return Return(State.COMPLETE, stdout="drained")
 
     async def stop(self) -> None:
-        """Let `run` return at once."""
+        """Make `run` return immediately."""
         self._stopped.set()

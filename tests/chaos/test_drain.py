@@ -31,7 +31,7 @@ async def test_a_runner_that_is_asked_to_end_hands_its_requests_over(
     print(verdict.figures())
     assert verdict.wrong == []
     assert ended == [0]
-    assert "left behind" not in cluster.job_runners[0].log.read_text()
+    assert "before shutdown" not in cluster.job_runners[0].log.read_text()
 
 
 @pytest.mark.chaos

@@ -38,7 +38,7 @@ async def test_a_runner_that_was_frozen_is_fenced_and_advances_nothing_afterward
     print(verdict.figures(), dict(load.answers))
     assert verdict.wrong == []
     assert verdict.slow == []
-    assert "given up by the request manager" in said
+    assert "runner evicted" in said
     assert await running_jobs(load) == 0
 
 

@@ -63,7 +63,7 @@ async def test_a_request_on_a_frozen_or_dead_runner_is_explained_until_it_is_rec
         assert messages["flaky"].startswith("waits for first ")
 
         async def is_recovered() -> bool:
-            waits_for = (await explain()).message
-            return waits_for == "no job runner is there to take the request"
+            message = (await explain()).message
+            return message == "there is no live job runner to run the request"
 
         await until(is_recovered)

@@ -1,5 +1,4 @@
-"""The rules of a job chain under way: what may run, what a try's end means, what is on record.
+"""The rules of a running job chain, as a synchronous state machine: events in, commands out.
 
-Plain and synchronous: events go in, commands come out. The job runner carries the commands
-out; the request manager replays journals.
+The job runner executes the commands; the request manager rebuilds chains from journals.
 """

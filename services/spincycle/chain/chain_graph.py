@@ -1,11 +1,11 @@
-"""A chain as linked nodes: jobs, the sequences around them, and the windows over elements."""
+"""Graph of a chain: job nodes, the sequences around them, and windows over elements."""
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from spincycle.chain.verdict import StopCause
+from spincycle.chain.try_outcome import StopCause
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -15,26 +15,27 @@ if TYPE_CHECKING:
 
 
 class JobNode:
-    """One job and all that its runner knows of it.
+    """One job and its state on the runner. Times are nanoseconds since 1970, UTC.
 
     Attributes:
-        waiting: parents whose completion does not count yet.
-        incomplete: parents that are not COMPLETE.
-        settled: its completion counts for its successors.
+        waiting: number of parents that are not settled.
+        incomplete: number of parents that are not COMPLETE.
+        settled: whether its completion counts for its children.
         latest: tries in the current try of its sequence.
         total: tries over the life of the request.
         after: journal position that must be committed before its next try.
-        position: place of its last entry in the journal; 0 if it has none that counts.
-        wait: token of the wait before its next try.
-        order: why it was told to stop.
-        cause: the same for people, where its time was over.
+        position: journal position of its last valid entry; 0 if there is none.
+        wait: token of the timer before its next try.
+        retry_at: when that timer expires; 0 if there is none.
+        stop_cause: why the running try is being stopped.
+        stop_reason: readable reason, if a time limit was exceeded.
     """
 
     __slots__ = (
-        "after", "cause", "children", "closes", "element", "error", "ever_complete",
-        "finished_at", "incomplete", "index", "job", "latest", "order", "output", "parents",
-        "percent", "position", "retry_at", "sequence", "settled", "started_at", "state", "text",
-        "total", "wait", "waiting",
+        "after", "children", "closes", "element", "error", "ever_complete", "finished_at",
+        "incomplete", "index", "job", "latest", "output", "parents", "percent", "position",
+        "retry_at", "sequence", "settled", "started_at", "state", "stop_cause", "stop_reason",
+        "text", "total", "wait", "waiting",
     )  # fmt: skip
 
     def __init__(self, job: ChainJob, index: int) -> None:
@@ -55,8 +56,8 @@ class JobNode:
         self.after = 0
         self.position = 0
         self.wait: int | None = None
-        self.order = StopCause.NONE
-        self.cause = ""
+        self.stop_cause = StopCause.NONE
+        self.stop_reason = ""
         self.output: dict[str, Value] | None = None
         self.started_at = 0
         self.finished_at = 0
@@ -67,22 +68,22 @@ class JobNode:
 
     @property
     def opens(self) -> bool:
-        """True if it is the first job of a sequence."""
+        """Whether it is the first job of a sequence."""
         return self.sequence is not None and self.sequence.first is self
 
     @property
     def key(self) -> str:
-        """The try by what counts: the tries of each sequence around the job, then its own.
+        """Key of the try: the tries of each sequence around the job, outermost first, then its own.
 
-        A try that is interrupted or stopped is given back, so the next one has its key.
+        An interrupted or stopped try does not count, so the next try has the same key.
         """
         lineage = self.sequence.lineage if self.sequence is not None else ()
         tries = [sequence.tries for sequence in reversed(lineage)]
         return ".".join(map(str, [*tries, self.latest]))
 
     @property
-    def could_go_on(self) -> bool:
-        """True if it would run, were the chain not halted."""
+    def can_run(self) -> bool:
+        """Whether the job would run if the chain were not halted."""
         if self.state is State.STOPPED:
             return True
         if self.state is not State.PENDING or self.waiting:
@@ -94,17 +95,17 @@ class JobNode:
 
 
 class SequenceNode:
-    """One sequence: the jobs between its begin and its end, nested sequences included.
+    """One sequence: the jobs from its first to its last, and nested sequences.
 
     Attributes:
-        lineage: itself, the sequence around it, and so on to the outermost.
+        lineage: the sequence itself, then the ones around it up to the outermost.
         tries: how often it was started.
-        waited: the wait before its next try is over, or under way.
-        failing: it has failed; no job of it starts until it is rolled back.
-        overdue: why it fails as soon as its first job, which runs, has ended.
-        remaining: jobs within it that are not COMPLETE.
-        running: tries within it that have not ended.
-        timer: token of its time limit.
+        waited: whether the wait before its next try has started.
+        failing: whether it has failed; its jobs do not start until it is rolled back.
+        overdue: why it fails once its running first job has ended; empty otherwise.
+        remaining: number of jobs within it that are not COMPLETE.
+        running: number of running tries within it.
+        timer: token of its timeout.
     """
 
     __slots__ = (
@@ -127,23 +128,23 @@ class SequenceNode:
 
     @property
     def may_retry(self) -> bool:
-        """True if it can be started once more."""
+        """Whether it has a try left."""
         return self.tries <= self.first.job.sequence_retry
 
     @property
     def blocked(self) -> bool:
-        """True if no job of it may start, because it or a sequence around it has failed."""
+        """Whether its jobs must not start because it or a sequence around it has failed."""
         return any(outer.failing or outer.first.state is State.FAIL for outer in self.lineage)
 
     def all_within(self) -> list[SequenceNode]:
-        """The sequence itself and all nested ones, outer ones first."""
+        """Return the sequence itself and all nested ones, outer ones first."""
         found = [self]
         for sequence in found:
             found.extend(sequence.inner)
         return found
 
     def all_jobs(self) -> Iterator[JobNode]:
-        """Jobs of this sequence and of all nested ones."""
+        """Yield the jobs of this sequence and of all nested ones."""
         for sequence in self.all_within():
             yield from sequence.members
 
@@ -161,37 +162,37 @@ class Element:
         self.closed = False
 
     def enter(self) -> bool:
-        """Take a place in the window, or queue for one in list order."""
+        """Admit the element if the window has room, otherwise queue it in list order."""
         window = self.window
         if window.has_room:
-            self.take_place()
+            self.admit()
             return True
         heappush(window.queue, self.index)
         return False
 
-    def take_place(self) -> None:
-        """Count as in flight from now on."""
+    def admit(self) -> None:
+        """Count the element as in flight."""
         self.admitted = True
         self.window.in_flight += 1
 
     def close(self) -> None:
-        """Give the place up: the element is complete."""
+        """Release the element's slot: it is complete."""
         if self.admitted and not self.closed:
             self.closed = True
             self.window.in_flight -= 1
 
-    def leave(self) -> None:
-        """Be as if never entered."""
+    def reset(self) -> None:
+        """Return to the state before `enter`."""
         if self.admitted and not self.closed:
             self.window.in_flight -= 1
         self.admitted = self.closed = False
 
 
 class Window:
-    """At most `limit` elements in flight, started in list order.
+    """Limits the elements in flight to `limit`; starts them in list order.
 
-    An element gives its place up when its last job is complete; one that has failed for
-    good keeps it, so that a rolling change does not run on over broken ground.
+    An element releases its slot when its last job is complete. A failed element keeps its slot,
+    so that a rolling change stops after `limit` failures.
     """
 
     __slots__ = ("elements", "in_flight", "limit", "queue")
@@ -204,11 +205,11 @@ class Window:
 
     @property
     def has_room(self) -> bool:
-        """True if another element may start."""
+        """Whether another element may start."""
         return self.in_flight < self.limit
 
     def next_waiting(self) -> Element | None:
-        """The first element in list order that waits for a place, taken out of the queue."""
+        """Remove and return the first queued element in list order; None if none may start."""
         while self.queue and self.has_room:
             element = self.elements[heappop(self.queue)]
             if not element.admitted and not element.first.waiting:
@@ -217,7 +218,7 @@ class Window:
 
 
 class ChainGraph:
-    """The nodes of one chain. Building it costs O(jobs + edges); the chain must be valid."""
+    """Builds the nodes of a valid chain in O(jobs + edges)."""
 
     __slots__ = ("chain", "jobs", "sequences", "windows")
 
@@ -233,10 +234,10 @@ class ChainGraph:
         for job_id, before in parents.items():
             self.jobs[job_id].parents = tuple(before)
             self.jobs[job_id].waiting = self.jobs[job_id].incomplete = len(before)
-        self.sequences = self._sequences()
-        self.windows = [self._window(limit) for limit in chain.parallel_limits]
+        self.sequences = self._link_sequences()
+        self.windows = [self._build_window(limit) for limit in chain.parallel_limits]
 
-    def _sequences(self) -> dict[str, SequenceNode]:
+    def _link_sequences(self) -> dict[str, SequenceNode]:
         sequences: dict[str, SequenceNode] = {}
         for node in self.jobs.values():
             sequence_id = node.job.sequence_id
@@ -261,7 +262,7 @@ class ChainGraph:
                 outer.remaining += len(sequence.members)
         return sequences
 
-    def _window(self, limit: ParallelLimit) -> Window:
+    def _build_window(self, limit: ParallelLimit) -> Window:
         window = Window(limit.limit)
         for index, (first_id, last_id) in enumerate(limit.elements):
             element = Element(window, index, self.jobs[first_id])
@@ -272,18 +273,18 @@ class ChainGraph:
 
 
 def first_failure(nodes: Iterable[JobNode]) -> str:
-    """What the first job that has failed has failed of; empty if none has."""
+    """Return the first failed job and its error; empty if none failed."""
     for node in nodes:
         if node.state is State.FAIL:
             return f"job {node.job.name} ({node.job.id}) failed: {node.error}"[:500]
     return ""
 
 
-def retried_for(node: JobNode) -> SequenceNode | None:
-    """The sequence that is started once more when a job fails for good; None if none can be.
+def sequence_to_retry(node: JobNode) -> SequenceNode | None:
+    """Return the sequence to restart when a job has failed for good; None if there is none.
 
-    That is the innermost one that has tries left, save that a sequence whose first job has
-    failed has failed as a whole, with all that is nested in it.
+    It is the innermost sequence with tries left. A sequence whose first job has failed has
+    failed as a whole, including its nested sequences, so those are not considered.
     """
     if node.sequence is None:
         return None

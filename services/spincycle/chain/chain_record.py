@@ -1,4 +1,4 @@
-"""What a chain's run leaves behind: journal entries, events, counts, and orders to carry out."""
+"""Output of a chain's run: journal entries, events, counts and commands."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from spincycle.model.state import State
 if TYPE_CHECKING:
     from spincycle.chain.chain_graph import JobNode
     from spincycle.chain.commands import Command, TryEnd
-    from spincycle.chain.verdict import TryOutcome
+    from spincycle.chain.try_outcome import TryOutcome
     from spincycle.model.job_chain import Value
 
 
 class ChainRecord:
-    """Collects what one event in the life of a chain gives rise to.
+    """Collects the commands that handling one event emits.
 
     Attributes:
-        position: place of the last entry that was appended.
-        committed: place up to which entries are known to be committed.
-        complete: jobs that are COMPLETE now.
-        ever_complete: jobs that have been COMPLETE at any time in this run.
-        watched: whether changes are told at all; they are counted in any case.
+        position: journal position of the last appended entry.
+        committed: journal position up to which entries are committed.
+        complete: number of COMPLETE jobs.
+        ever_complete: number of jobs that were COMPLETE at any time in this run.
+        now: time of the current event, in nanoseconds since 1970, UTC.
+        events_enabled: whether changes are published; they are numbered in any case.
     """
 
     __slots__ = (
-        "_commands", "_step", "committed", "complete", "epoch", "ever_complete", "now",
-        "position", "request_id", "watched",
+        "_commands", "_step", "committed", "complete", "epoch", "events_enabled", "ever_complete",
+        "now", "position", "request_id",
     )  # fmt: skip
 
     def __init__(self, request_id: str, epoch: int, position: int) -> None:
@@ -41,31 +42,31 @@ class ChainRecord:
         self.complete = 0
         self.ever_complete = 0
         self.now = 0
-        self.watched = True
+        self.events_enabled = True
         self._step = BEGUN_STEP
         self._commands: list[Command] = []
 
     @property
     def rolled_back(self) -> int:
-        """Jobs that completed once and are not complete now."""
+        """Number of jobs that completed in this run and are not COMPLETE now."""
         return self.ever_complete - self.complete
 
     @property
     def all_committed(self) -> bool:
-        """True if nothing that was appended is still under way."""
+        """Whether every appended entry is committed."""
         return self.committed >= self.position
 
-    def order(self, command: Command) -> None:
-        """Have the traverser carry out a command, after those ordered before."""
+    def emit(self, command: Command) -> None:
+        """Emit a command for the executor."""
         self._commands.append(command)
 
     def take(self) -> list[Command]:
-        """The commands ordered since the last call."""
+        """Remove and return the emitted commands."""
         commands, self._commands = self._commands, []
         return commands
 
-    def completed(self, node: JobNode) -> None:
-        """Count a job as complete."""
+    def mark_complete(self, node: JobNode) -> None:
+        """Mark a job COMPLETE and update the counts."""
         node.state = State.COMPLETE
         self.complete += 1
         for child in node.children:
@@ -77,8 +78,8 @@ class ChainRecord:
             node.ever_complete = True
             self.ever_complete += 1
 
-    def taken_back(self, node: JobNode) -> None:
-        """Count a job as no longer complete."""
+    def mark_incomplete(self, node: JobNode) -> None:
+        """Mark a COMPLETE job PENDING and update the counts."""
         node.state = State.PENDING
         self.complete -= 1
         for child in node.children:
@@ -87,20 +88,20 @@ class ChainRecord:
             for sequence in node.sequence.lineage:
                 sequence.remaining += 1
 
-    def enter(
+    def append_entry(
         self,
         node: JobNode,
-        verdict: TryOutcome,
+        outcome: TryOutcome,
         end: TryEnd | None = None,
         data: dict[str, Value] | None = None,
     ) -> None:
-        """Append the entry of a try. Without `end` the job was not started at all."""
+        """Append the journal entry of a try; `end` is None if the job was not started."""
         self.position += 1
-        # The change that is published next is the end of this entry's try.
+        # The next published change is the end of this entry's try.
         self._step = -1
         node.position = self.position
         job = node.job
-        self.order(
+        self.emit(
             Append(
                 JournalEntry(
                     request_id=self.request_id,
@@ -110,9 +111,9 @@ class ChainRecord:
                     type=job.type,
                     started_at=end.started_at if end else 0,
                     finished_at=end.finished_at if end else 0,
-                    state=verdict.state,
+                    state=outcome.state,
                     exit=end.exit if end else 1,
-                    error=verdict.error,
+                    error=outcome.error,
                     stdout=end.stdout if end else "",
                     stderr=end.stderr if end else "",
                     sequence_id=job.sequence_id,
@@ -120,24 +121,24 @@ class ChainRecord:
                     position=self.position,
                     epoch=self.epoch,
                     data=data,
-                    final=verdict.hopeless,
+                    final=outcome.non_retryable,
                 )
             )
         )
 
     def publish(self, node: JobNode) -> None:
-        """Tell watchers how a job is now."""
+        """Publish the current status of a job."""
         self._step += 1
-        if self.watched:
-            self.order(Publish(self.last_event(node), self.position))
+        if self.events_enabled:
+            self.emit(Publish(self.last_event(node), self.position))
 
     @property
     def number(self) -> int:
-        """Number of the last change; see JobEvent.sequence_number."""
+        """Sequence number of the last change; see JobEvent.sequence_number."""
         return number_of(self.position, self._step)
 
     def last_event(self, node: JobNode) -> JobEvent:
-        """How a job is now, under the number of the last event that was published."""
+        """Return the current status of a job under the number of the last change."""
         return JobEvent(
             job=status_of(node, self.request_id),
             epoch=self.epoch,
@@ -149,10 +150,10 @@ class ChainRecord:
 
 
 def status_of(node: JobNode, request_id: str) -> JobStatus:
-    """What is known of a job now."""
+    """Return the current status of a job."""
     text, state = node.text, node.state
     if state is State.RUNNING and not node.started_at:
-        state, text = State.PENDING, "waiting for a free place on the runner"
+        state, text = State.PENDING, "waiting for a free slot on the runner"
     elif node.retry_at:
         text = "(sequence retry sleep)" if node.opens and not node.latest else "(retry sleep)"
     return JobStatus(

@@ -1,4 +1,4 @@
-"""The rules of running a chain, without a clock, a task or a socket: events in, commands out."""
+"""State machine of a running chain, without clock, task or socket: events in, commands out."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from spincycle.chain.commands import Continue, Finish, FinishReport, StartTry, S
 from spincycle.chain.retry_wait import wait_before_retry
 from spincycle.chain.scheduler_state import Mode, SchedulerState
 from spincycle.chain.sequence_rules import (
-    cut_off,
+    after_try,
+    fail_permanently,
     fail_unstarted,
-    failed_for_good,
     may_close,
-    try_ended,
+    time_out,
 )
-from spincycle.chain.suspension import give_back_try, inputs_of, load, save
-from spincycle.chain.verdict import COMPLETE, StopCause, TryOutcome, judge, seconds_text
-from spincycle.chain.waiting import waits_under_way
+from spincycle.chain.suspension import inputs_of, load, save, uncount_try
+from spincycle.chain.try_outcome import COMPLETE, StopCause, TryOutcome, classify, seconds_text
+from spincycle.chain.waiting import waits_on_runner
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = "interrupted: the runner ended during this try, which must not be run again"
 
-_ORDERS = {
+_STOP_CAUSES = {
     Mode.SUSPENDING: StopCause.SUSPEND,
     Mode.STOPPING: StopCause.STOP,
     Mode.OVERDUE: StopCause.OVERDUE,
@@ -42,32 +42,32 @@ _ORDERS = {
 
 
 class ChainState:
-    """One chain on its way: each event is a method that answers the commands it gives rise to.
+    """State of one chain: each event is a method that returns the resulting commands.
 
-    Commands are to be carried out in order. `now` is nanoseconds since 1970. `record` has what
-    was journalled and published so far.
+    Execute the commands in order. `now` is in nanoseconds since 1970, UTC. `record` has the
+    counts and positions of what was journalled and published.
     """
 
     __slots__ = (
-        "_by_index", "_gated", "_graph", "_interrupted", "_reason", "_uncommitted", "_walk",
-        "record",
+        "_awaiting_commit", "_by_index", "_graph", "_interrupted", "_reason", "_scheduler",
+        "_uncommitted", "record",
     )  # fmt: skip
 
     def __init__(self, graph: ChainGraph, record: ChainRecord, draw: Callable[[], float]) -> None:
         self._graph = graph
         self.record = record
-        self._walk = SchedulerState(graph, record, draw)
+        self._scheduler = SchedulerState(graph, record, draw)
         self._reason = ""
-        self._gated: list[tuple[int, int]] = []
+        self._awaiting_commit: list[tuple[int, int]] = []
         self._by_index = list(graph.jobs.values())
         self._uncommitted: list[tuple[int, int]] = []
         self._interrupted: list[JobNode] = []
 
     @classmethod
     def new(cls, chain: JobChain, epoch: int, draw: Callable[[], float]) -> ChainState:
-        """The state of a chain that never ran. The chain must be valid; it is not changed.
+        """Return the state of a valid new chain, which is not modified.
 
-        `draw` gives random numbers from 0 up to, but not including, 1, for jittered waits.
+        `draw` returns random numbers in [0, 1) for jittered waits.
         """
         return cls(ChainGraph(chain), ChainRecord(chain.request_id, epoch, 0), draw)
 
@@ -75,7 +75,7 @@ class ChainState:
     def resumed(
         cls, suspended: SuspendedJobChain, epoch: int, draw: Callable[[], float]
     ) -> ChainState:
-        """The state of a chain that ran before, now under an epoch of its own."""
+        """Return the state of a suspended chain that is resumed under a new epoch."""
         graph = ChainGraph(suspended.job_chain)
         record = ChainRecord(suspended.request_id, epoch, suspended.journal_position)
         state = cls(graph, record, draw)
@@ -83,145 +83,146 @@ class ChainState:
         return state
 
     def start(self, now: int) -> list[Command]:
-        """Begin, once."""
+        """Start the chain; call it once."""
         self.record.now = now
         if self._graph.chain.timeout is not None:
-            self._walk.limit_request(self._graph.chain.timeout)
+            self._scheduler.start_request_timeout(self._graph.chain.timeout)
         for sequence in self._graph.sequences.values():
             if sequence.tries and sequence.remaining:
-                self._walk.limit(sequence)
+                self._scheduler.start_timeout(sequence)
         for node in self._interrupted:
             self._enter_failure(node, TryOutcome(State.FAIL, INTERRUPTED), None)
         for node in self._interrupted:
             self._follow_failure(node)
         ready = (node for node in self._by_index if not node.waiting)
-        self._walk.queue += (node for node in ready if node.state is State.PENDING)
-        return self.go_on(now)
+        self._scheduler.queue += (node for node in ready if node.state is State.PENDING)
+        return self.proceed(now)
 
-    def go_on(self, now: int) -> list[Command]:
-        """Do what `Continue` asked for."""
+    def proceed(self, now: int) -> list[Command]:
+        """Continue scheduling, as requested by a `Continue` command."""
         self.record.now = now
-        return self._go_on()
+        return self._proceed()
 
-    def began(self, job_id: str, now: int) -> list[Command]:
-        """A try that was started has left the runner's queue."""
+    def started(self, job_id: str, now: int) -> list[Command]:
+        """Handle that a try has left the runner's queue and runs."""
         self.record.now = now
-        if (node := self._walk.running.get(job_id)) is not None:
+        if (node := self._scheduler.running.get(job_id)) is not None:
             node.started_at = now
             self.record.publish(node)
         return self.record.take()
 
     def reported(self, job_id: str, progress: Progress, now: int) -> list[Command]:
-        """A running job told how far it is."""
+        """Handle a progress report of a running job."""
         self.record.now = now
-        if (node := self._walk.running.get(job_id)) is not None:
+        if (node := self._scheduler.running.get(job_id)) is not None:
             node.text, node.percent = progress.text, progress.percent
             self.record.publish(node)
         return self.record.take()
 
     def ended(self, job_id: str, end: TryEnd, now: int) -> list[Command]:
-        """A try that was started has ended."""
+        """Handle the end of a try."""
         self.record.now = now
-        node = self._walk.take_running(job_id)
-        verdict = judge(node.job, end, node.order, node.cause)
-        node.order, node.cause, node.text = StopCause.NONE, "", ""
-        if not end.begun:
+        node = self._scheduler.remove_running(job_id)
+        outcome = classify(node.job, end, node.stop_cause, node.stop_reason)
+        node.stop_cause, node.stop_reason, node.text = StopCause.NONE, "", ""
+        if not end.started:
             node.total -= 1
-            give_back_try(node)
-            node.state = self._given_up if node.latest else State.PENDING
-        elif verdict.state is State.COMPLETE:
+            uncount_try(node)
+            node.state = self._state_without_retry if node.latest else State.PENDING
+        elif outcome.state is State.COMPLETE:
             self._completed(node, end)
-        elif verdict.state is State.STOPPED:
+        elif outcome.state is State.STOPPED:
             node.state = State.STOPPED
-            self._enter(node, verdict, end)
+            self._append_entry(node, outcome, end)
         else:
-            self._enter_failure(node, verdict, end)
+            self._enter_failure(node, outcome, end)
             self._follow_failure(node)
-        try_ended(self._walk, node)
-        return self._go_on()
+        after_try(self._scheduler, node)
+        return self._proceed()
 
     def committed(self, position: int, now: int) -> list[Command]:
-        """All entries up to a position are committed."""
+        """Handle that all entries up to a position are committed."""
         self.record.now = now
         self.record.committed = max(self.record.committed, position)
-        return self._go_on()
+        return self._proceed()
 
     def elapsed(self, token: int, now: int) -> list[Command]:
-        """A wait is over. One that was cancelled may be told all the same."""
+        """Handle that a timer expired; a cancelled timer is ignored."""
         self.record.now = now
-        timed = self._walk.elapsed(token)
+        timed = self._scheduler.elapsed(token)
         if isinstance(timed, JobNode):
-            self._walk.queue.append(timed)
+            self._scheduler.queue.append(timed)
         elif isinstance(timed, SequenceNode):
             limit = seconds_text(timed.first.job.sequence_timeout or 0)
-            cut_off(self._walk, timed, f"sequence {timed.first.job.name} took longer than {limit}")
+            reason = f"sequence {timed.first.job.name} took longer than {limit}"
+            time_out(self._scheduler, timed, reason)
         elif timed is not None:
             limit = seconds_text(self._graph.chain.timeout or 0)
             self._halt(Mode.OVERDUE, f"the request took longer than {limit}")
-        return self._go_on()
+        return self._proceed()
 
     def stop(self, reason: str, now: int) -> list[Command]:
-        """Run no more jobs and stop those that run, for good. May come after a suspend."""
+        """Stop the chain for good: start no job and stop the running ones; overrides a suspend."""
         self.record.now = now
-        if self._walk.mode in (Mode.RUNNING, Mode.SUSPENDING):
+        if self._scheduler.mode in (Mode.RUNNING, Mode.SUSPENDING):
             self._halt(Mode.STOPPING, reason)
-        return self._go_on()
+        return self._proceed()
 
     def suspend(self, now: int) -> list[Command]:
-        """Stop the running jobs in such a way that the chain can be resumed."""
+        """Suspend the chain: start no job and stop the running ones so that it can be resumed."""
         self.record.now = now
-        if self._walk.mode is Mode.RUNNING:
+        if self._scheduler.mode is Mode.RUNNING:
             self._halt(Mode.SUSPENDING, "")
-        return self._go_on()
+        return self._proceed()
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Jobs that ever completed in this run, and those of them that were rolled back."""
+        """Number of jobs that completed in this run, and how many of them were rolled back."""
         return self.record.ever_complete, self.record.rolled_back
 
     def inputs(self, job_id: str) -> dict[str, Value]:
-        """Job data for a try. Shared with other jobs: to be copied, never changed."""
+        """Return the job data for a try; copy it, since other jobs share its values."""
         return inputs_of(self._graph.jobs[job_id])
 
-    def under_way(self) -> Iterator[tuple[int, str]]:
-        """Jobs that run, wait for a place or wait between tries: start of the try, and id."""
-        for node in self._walk.running.values():
+    def active(self) -> Iterator[tuple[int, str]]:
+        """Yield jobs that run, wait for a slot or wait between tries, as (start, job id)."""
+        for node in self._scheduler.running.values():
             yield node.started_at, node.job.id
-        for node in self._walk.waiting_jobs():
+        for node in self._scheduler.delayed_jobs():
             yield node.started_at, node.job.id
 
     def status(self, job_id: str) -> JobStatus:
-        """What is known of a job now."""
+        """Return the current status of a job."""
         return status_of(self._graph.jobs[job_id], self.record.request_id)
 
-    def started(self) -> list[JobStatus]:
-        """How every job is that has started at least once, or waits between tries."""
+    def started_jobs(self) -> list[JobStatus]:
+        """Return the status of each job that has started at least once or waits between tries."""
         nodes = (node for node in self._by_index if node.total or node.retry_at)
         return [status_of(node, self.record.request_id) for node in nodes]
 
     def waits(self) -> Iterator[WaitingJob]:
-        """Why each job that does not run does not."""
-        return waits_under_way(self._graph)
+        """Yield the waiting jobs with their reasons."""
+        return waits_on_runner(self._graph)
 
-    def _go_on(self) -> list[Command]:
-        """Do everything that can be done now, and end the chain if nothing ever can be again."""
-        committed, queue = self.record.committed, self._walk.queue
+    def _proceed(self) -> list[Command]:
+        """Schedule what can run, and end the chain if nothing can run any more."""
+        committed, queue = self.record.committed, self._scheduler.queue
         while self._uncommitted and self._uncommitted[0][0] <= committed:
             position, index = heappop(self._uncommitted)
             node = self._by_index[index]
             if node.position == position:
                 self._settle(node)
-        while self._gated and self._gated[0][0] <= committed:
-            queue.append(self._by_index[heappop(self._gated)[1]])
-        if self._walk.consider(self._consider):
+        while self._awaiting_commit and self._awaiting_commit[0][0] <= committed:
+            queue.append(self._by_index[heappop(self._awaiting_commit)[1]])
+        if self._scheduler.process_queue(self._consider):
             self._conclude()
         else:
-            self.record.order(Continue())
+            self.record.emit(Continue())
         return self.record.take()
 
     def _consider(self, node: JobNode) -> None:
-        """Start a job if nothing stands in its way; what does will have it looked at again."""
-        if self._walk.mode is not Mode.RUNNING or node.state is not State.PENDING:
+        """Start a job unless something blocks it; whatever unblocks it queues it again."""
+        if self._scheduler.mode is not Mode.RUNNING or node.state is not State.PENDING:
             return
         if node.waiting or node.wait is not None:
             return
@@ -230,42 +231,42 @@ class ChainState:
         if node.element is not None and not node.element.admitted and not node.element.enter():
             return
         if sequence is not None and node.opens and not node.latest and sequence.tries:
-            if not sequence.waited and self._hold_back(sequence):
+            if not sequence.waited and self._delay_sequence(sequence):
                 return
             sequence.waited = True
-        required = self._required(node)
+        required = self._required_position(node)
         if required > self.record.committed:
-            heappush(self._gated, (required, node.index))
+            heappush(self._awaiting_commit, (required, node.index))
         elif node.latest > node.job.retry:
-            fail_unstarted(self._walk, node, "no tries left")
-            failed_for_good(self._walk, node)
+            fail_unstarted(self._scheduler, node, "no tries left")
+            fail_permanently(self._scheduler, node)
         else:
-            self._begin(node)
+            self._start_try(node)
 
-    def _hold_back(self, sequence: SequenceNode) -> bool:
+    def _delay_sequence(self, sequence: SequenceNode) -> bool:
         job = sequence.first.job
         backoff = job.backoff if job.structural else None
         seconds = wait_before_retry(
-            job.sequence_retry_wait, backoff, sequence.tries, self._walk.draw
+            job.sequence_retry_wait, backoff, sequence.tries, self._scheduler.draw
         )
         if seconds <= 0:
             return False
         sequence.waited = True
-        self._walk.hold(sequence.first, seconds)
+        self._scheduler.delay(sequence.first, seconds)
         self.record.publish(sequence.first)
         return True
 
-    def _required(self, node: JobNode) -> int:
+    def _required_position(self, node: JobNode) -> int:
         if node.job.fail_if_interrupted and not node.job.structural:
             return max(node.after, *(parent.position for parent in node.parents), 0)
         return node.after
 
-    def _begin(self, node: JobNode) -> None:
+    def _start_try(self, node: JobNode) -> None:
         sequence = node.sequence
         if sequence is not None and node.opens and not node.latest:
             sequence.tries += 1
             sequence.waited = False
-            self._walk.limit(sequence)
+            self._scheduler.start_timeout(sequence)
         node.total += 1
         node.latest += 1
         node.error = ""
@@ -276,115 +277,116 @@ class ChainState:
             self._completed(node, TryEnd(State.COMPLETE, started_at=now, finished_at=now))
             return
         node.started_at = 0
-        self._walk.set_running(node)
-        self.record.order(StartTry(node.job.id, node.total, again=node.latest > 1, key=node.key))
+        self._scheduler.add_running(node)
+        self.record.emit(StartTry(node.job.id, node.total, is_retry=node.latest > 1, key=node.key))
 
     def _completed(self, node: JobNode, end: TryEnd) -> None:
         structural = node.job.structural
         node.output = inputs_of(node) if structural else end.data
-        self.record.completed(node)
+        self.record.mark_complete(node)
         if node.sequence is not None:
             for sequence in node.sequence.lineage:
                 if not sequence.remaining:
-                    self._walk.unlimit(sequence)
-        self._enter(node, COMPLETE, end, None if structural else end.data)
+                    self._scheduler.cancel_timeout(sequence)
+        self._append_entry(node, COMPLETE, end, None if structural else end.data)
         if structural and not node.waiting:
             self._settle(node)
             return
         heappush(self._uncommitted, (node.position, node.index))
         for child in node.children:
-            if not child.incomplete and may_close(self._walk, child):
-                self._begin(child)
+            if not child.incomplete and may_close(self._scheduler, child):
+                self._start_try(child)
 
     def _settle(self, node: JobNode) -> None:
-        """Let a completion count: it is committed, or need not be."""
+        """Count a completion for the children: it is committed or needs no commit."""
         node.settled = True
         if node.closes is not None:
             node.closes.close()
             waiting = node.closes.window.next_waiting()
             if waiting is not None:
-                self._walk.queue.append(waiting.first)
+                self._scheduler.queue.append(waiting.first)
         for child in node.children:
             if child.waiting:
                 child.waiting -= 1
                 if not child.waiting:
-                    self._walk.queue.append(child)
+                    self._scheduler.queue.append(child)
 
-    def _enter_failure(self, node: JobNode, verdict: TryOutcome, end: TryEnd | None) -> None:
-        hopeless = verdict.hopeless or node.latest > node.job.retry
-        node.state = State.FAIL if hopeless else self._given_up
-        self._enter(node, TryOutcome(State.FAIL, verdict.error, hopeless), end)
+    def _enter_failure(self, node: JobNode, outcome: TryOutcome, end: TryEnd | None) -> None:
+        non_retryable = outcome.non_retryable or node.latest > node.job.retry
+        node.state = State.FAIL if non_retryable else self._state_without_retry
+        self._append_entry(node, TryOutcome(State.FAIL, outcome.error, non_retryable), end)
         node.after = node.position
 
     def _follow_failure(self, node: JobNode) -> None:
         if node.state is State.FAIL:
-            failed_for_good(self._walk, node)
-        elif self._walk.mode is Mode.RUNNING and node.state is State.PENDING and node.latest:
+            fail_permanently(self._scheduler, node)
+        elif self._scheduler.mode is Mode.RUNNING and node.state is State.PENDING and node.latest:
             self._wait_for_retry(node)
 
     @property
-    def _given_up(self) -> State:
-        """What a job is now that has tries left but no more of them begins."""
-        if self._walk.mode is Mode.STOPPING:
+    def _state_without_retry(self) -> State:
+        """State of a job that has tries left in a chain that starts none."""
+        if self._scheduler.mode is Mode.STOPPING:
             return State.STOPPED
-        return State.FAIL if self._walk.mode is Mode.OVERDUE else State.PENDING
+        return State.FAIL if self._scheduler.mode is Mode.OVERDUE else State.PENDING
 
     def _wait_for_retry(self, node: JobNode) -> None:
         if node.sequence is not None and node.sequence.blocked:
             return
         job = node.job
-        seconds = wait_before_retry(job.retry_wait, job.backoff, node.latest, self._walk.draw)
+        seconds = wait_before_retry(job.retry_wait, job.backoff, node.latest, self._scheduler.draw)
         if seconds > 0:
-            self._walk.hold(node, seconds)
+            self._scheduler.delay(node, seconds)
             self.record.publish(node)
         else:
-            self._walk.queue.append(node)
+            self._scheduler.queue.append(node)
 
-    def _enter(
+    def _append_entry(
         self,
         node: JobNode,
-        verdict: TryOutcome,
+        outcome: TryOutcome,
         end: TryEnd | None,
         data: dict[str, Value] | None = None,
     ) -> None:
         if end is not None:
             node.started_at, node.finished_at = end.started_at, end.finished_at
-        node.error = verdict.error
-        self.record.enter(node, verdict, end, data)
+        node.error = outcome.error
+        self.record.append_entry(node, outcome, end, data)
         self.record.publish(node)
 
     def _halt(self, mode: Mode, reason: str) -> None:
-        """Start nothing more and stop what runs."""
-        self._walk.mode = mode
-        self._reason = reason
-        self._walk.cancel_all()
+        """Start no more jobs and stop the running ones."""
+        self._scheduler.mode, self._reason = mode, reason
+        self._scheduler.cancel_all()
         for node in self._by_index:
             if node.state is State.PENDING and node.latest:
-                node.state = self._given_up
+                node.state = self._state_without_retry
                 self.record.publish(node)
-        for node in self._walk.running.values():
-            self._walk.tell_to_stop(node, _ORDERS[mode], reason)
+        for node in self._scheduler.running.values():
+            self._scheduler.stop_try(node, _STOP_CAUSES[mode], reason)
 
     def _conclude(self) -> None:
-        walk = self._walk
-        if walk.mode is Mode.ENDED or walk.running or walk.held or not self.record.all_committed:
+        scheduler = self._scheduler
+        if scheduler.running or scheduler.delayed or not self.record.all_committed:
+            return
+        if scheduler.mode is Mode.ENDED:
             return
         states = {node.state for node in self._by_index}
         if states == {State.COMPLETE}:
             self._finish(State.COMPLETE, "")
-        elif walk.mode is Mode.SUSPENDING and any(node.could_go_on for node in self._by_index):
-            walk.mode = Mode.ENDED
-            self.record.order(Suspend(partial(save, self._graph, self.record)))
-        elif walk.mode is Mode.STOPPING and State.FAIL not in states:
+        elif scheduler.mode is Mode.SUSPENDING and any(node.can_run for node in self._by_index):
+            scheduler.mode = Mode.ENDED
+            self.record.emit(Suspend(partial(save, self._graph, self.record)))
+        elif scheduler.mode is Mode.STOPPING and State.FAIL not in states:
             self._finish(State.STOPPED, self._reason)
         else:
             self._finish(State.FAIL, self._reason or first_failure(self._by_index))
 
     def _finish(self, state: State, reason: str) -> None:
         record = self.record
-        self._walk.mode = Mode.ENDED
-        self._walk.cancel_all()
-        record.order(
+        self._scheduler.mode = Mode.ENDED
+        self._scheduler.cancel_all()
+        record.emit(
             Finish(
                 FinishReport(
                     request_id=record.request_id,

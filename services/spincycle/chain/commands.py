@@ -1,7 +1,7 @@
-"""What a chain's state asks its traverser to do, and what it is told of a try's end.
+"""Commands from a chain's state to its executor, and the end of a try in return.
 
-What is made for every try is not frozen, since making a frozen object takes three times as long.
-Nobody changes one that was handed over.
+Classes that are instantiated per try are not frozen, since creating a frozen instance takes three
+times as long. Do not modify an instance after passing it on.
 """
 
 from __future__ import annotations
@@ -21,46 +21,45 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class StartTry:
-    """Run a job once, as soon as there is room, and tell its end.
+    """Run a job once, as soon as a job slot is free, and report its end.
 
     Attributes:
-        try_: number of the try.
-        again: the try follows another one of the same run, so that the job's object can be
-            used again.
-        key: what the try has in common with the one whose place it takes; see
-            spincycle.job.Attempt.
+        try_number: number of the try over the life of the request, starting at 1.
+        is_retry: whether the try retries the job within one try of its sequence, so that the
+            job's object is reused.
+        key: see spincycle.job.Attempt.
     """
 
     job_id: str
-    try_: int
-    again: bool
+    try_number: int
+    is_retry: bool
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class StopTry:
-    """Make a try end soon. One that has not begun yet ends at once, as not started."""
+    """Stop a try. A try that has not started ends at once as NOT_STARTED."""
 
     job_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class WithdrawTry:
-    """Do not begin a try any more; one that has begun goes on."""
+    """Withdraw a try that has not started; a started one continues."""
 
     job_id: str
 
 
 @dataclass(slots=True)
 class Append:
-    """Put an entry into the journal, and tell when it is committed."""
+    """Append an entry to the journal and report its commit."""
 
     entry: JournalEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Tell when so many seconds have passed."""
+    """Start a timer that expires after `seconds`."""
 
     token: int
     seconds: float
@@ -68,14 +67,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class CancelWait:
-    """Forget a wait."""
+    """Cancel a timer."""
 
     token: int
 
 
 @dataclass(slots=True)
 class Publish:
-    """Tell watchers that a job changed, once the journal is committed up to `position`."""
+    """Publish a change of a job once the journal is committed up to `position`."""
 
     event: JobEvent
     position: int
@@ -83,29 +82,29 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Report the end of the chain. Nothing follows."""
+    """Report the end of the chain; it is the last command."""
 
     report: FinishReport
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Have the state go on before the next event: there was too much to do at once."""
+    """Call `ChainState.proceed` before the next event: jobs are left to schedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """Report the saved state of the chain. Nothing follows.
+    """Report the saved state of the chain; it is the last command.
 
     Attributes:
-        save: makes the saved state; may be called on any thread.
+        save: returns the saved state; may be called on any thread.
     """
 
     save: Callable[[], SuspendedJobChain]
 
     @property
     def suspended(self) -> SuspendedJobChain:
-        """The saved state, which each access computes."""
+        """The saved state, computed on each access."""
         return self.save()
 
 
@@ -122,9 +121,9 @@ class FinishReport:
     Attributes:
         state: COMPLETE, FAIL or STOPPED.
         finished_at: nanoseconds since 1970, UTC.
-        finished_jobs: jobs that ever completed in this run of the chain; see JobEvent.
-        rolled_back_jobs: those of them that are not COMPLETE in the end.
-        reason: why, where that is not plain.
+        finished_jobs: jobs that completed at any time in this run of the chain; see JobEvent.
+        rolled_back_jobs: how many of them are not COMPLETE at the end.
+        reason: why it ended; empty if it completed.
     """
 
     request_id: str
@@ -137,30 +136,30 @@ class FinishReport:
 
     @property
     def complete_jobs(self) -> int:
-        """Jobs that are COMPLETE in the end."""
+        """Number of jobs that are COMPLETE at the end."""
         return self.finished_jobs - self.rolled_back_jobs
 
 
-def broken(
+def failed_report(
     request_id: str, epoch: int, now: int, counts: tuple[int, int], reason: str
 ) -> FinishReport:
-    """The end of a chain that cannot go on, with its counts of finished and rolled back jobs."""
+    """Return the report of a failed chain; `counts` are its finished and rolled back jobs."""
     return FinishReport(request_id, epoch, State.FAIL, now, *counts, reason=reason)
 
 
 @dataclass(slots=True)
 class TryEnd:
-    """How a try ended, before the chain's rules say what that means.
+    """How a try ended, before it is classified by the chain's rules.
 
     Attributes:
         state: COMPLETE, FAIL or STOPPED, as the job returned it.
-        data: what the job left; only of a COMPLETE try.
+        data: job data that the job left; only of a COMPLETE try.
         started_at: nanoseconds since 1970, UTC; 0 if the job could not be started.
-        finished_at: likewise.
-        begun: False if it was stopped before it began; nothing else is set then.
-        timed_out: its own time limit had passed.
-        ignored_stop: it did not end when it was told to, and was abandoned.
-        do_not_resume: a failure that stays one although the job was being stopped.
+        finished_at: same as `started_at`.
+        started: False if it was stopped before it started; nothing else is set then.
+        timed_out: whether it exceeded the job's timeout.
+        ignored_stop: whether it did not end when it was stopped, and was abandoned.
+        do_not_resume: whether it stays a failure although the job was being stopped.
     """
 
     state: State = State.STOPPED
@@ -171,10 +170,10 @@ class TryEnd:
     data: dict[str, Value] = field(default_factory=dict)
     started_at: int = 0
     finished_at: int = 0
-    begun: bool = True
+    started: bool = True
     timed_out: bool = False
     ignored_stop: bool = False
     do_not_resume: bool = False
 
 
-NOT_BEGUN = TryEnd(begun=False)
+NOT_STARTED = TryEnd(started=False)

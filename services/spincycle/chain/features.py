@@ -1,4 +1,4 @@
-"""Features of chains that a runner must support to run them as they were planned."""
+"""Features that a chain may require of its runner."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from spincycle.errors import FeatureNotSupported
 
 SUPPORTED: frozenset[str] = frozenset()
-"""Names of the features that this version runs; see JobChain.required_features of the contract.
-Jobs, sequences, retries, timeouts and parallel limits need none."""
+"""Names of the features that this version supports; see JobChain.required_features of the contract.
+Jobs, sequences, retries, timeouts and parallel limits require none."""
 
 
 def check_features(
     request_id: str, required: Iterable[str], supported: frozenset[str] = SUPPORTED
 ) -> None:
-    """Check that a chain requires nothing that this version would ignore.
+    """Check that all features that a chain requires are supported.
 
     Raises:
-        FeatureNotSupported: it requires a feature that is not supported; all such are named.
+        FeatureNotSupported: some are not; the error lists them.
     """
     missing = sorted(set(required) - supported)
     if missing:

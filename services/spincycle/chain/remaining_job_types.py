@@ -1,4 +1,4 @@
-"""Types of the jobs of a chain that a runner may still have to run."""
+"""Types of the jobs that a runner may still have to run for a chain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class JobLike(Protocol):
-    """The fields that decide; `job_chain.Job` and the message of that name have them."""
+    """The relevant fields, which both `job_chain.ChainJob` and the message of a job have."""
 
     @property
     def id(self) -> str: ...
@@ -32,11 +32,10 @@ class JobLike(Protocol):
 
 
 class RemainingJobTypes:
-    """Collects the types from the jobs of a half-run chain, which may come in parts.
+    """Collects the types from the jobs of a partially run chain, which may be added in parts.
 
-    A job counts until it is COMPLETE, and after that while a retry of a sequence around it
-    can run it again. Structural jobs need no type. Costs O(jobs) in time and O(sequences) in
-    memory.
+    A job counts until it is COMPLETE, and after that for as long as a retry of a sequence around
+    it can run it again. Structural jobs need no type. Takes O(jobs) time and O(sequences) memory.
     """
 
     def __init__(self) -> None:
@@ -46,7 +45,7 @@ class RemainingJobTypes:
         self._sequences: dict[str, tuple[str, int]] = {}
 
     def add(self, jobs: Iterable[JobLike]) -> None:
-        """Add jobs; all of them must be added in creation order."""
+        """Add jobs; add all of a chain's jobs in creation order."""
         for job in jobs:
             sequence_id = job.sequence_id
             if sequence_id and sequence_id == job.id:
@@ -59,7 +58,7 @@ class RemainingJobTypes:
                 self._complete.setdefault(sequence_id, set()).add(job.type)
 
     def types(self, sequence_tries: Mapping[str, int]) -> frozenset[str]:
-        """Return the types; `sequence_tries` has how often each sequence was started, by id."""
+        """Return the types; `sequence_tries` is the number of tries of each sequence by id."""
         active: set[str] = set()
         for sequence_id in self._active:
             while sequence_id and sequence_id not in active:
@@ -77,12 +76,12 @@ class RemainingJobTypes:
 
 
 def job_types(chain: JobChain) -> frozenset[str]:
-    """Return the types of all jobs of a chain that has not run."""
+    """Return the types of all jobs of a new chain."""
     return frozenset({job.type for job in chain.jobs.values() if not job.structural})
 
 
 def remaining_job_types(suspended: SuspendedJobChain) -> frozenset[str]:
-    """Return the types of the jobs that are left to run of a half-run chain."""
+    """Return the types of the jobs that a suspended chain may still have to run."""
     remaining = RemainingJobTypes()
     remaining.add(suspended.job_chain.jobs.values())
     return remaining.types(suspended.sequence_tries)

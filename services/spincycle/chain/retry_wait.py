@@ -1,4 +1,4 @@
-"""How long to wait before something is tried again."""
+"""Wait before a retry."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import BackoffPolicy
 
 LONGEST = 366 * 86400.0
-"""Seconds; a wait that grows without a limit of its own ends here."""
+"""Maximum wait in seconds, for backoff without a limit."""
 
 
 def wait_before_retry(
     wait: str, backoff: BackoffPolicy | None, tries: int, draw: Callable[[], float]
 ) -> float:
-    """Seconds between try number `tries` and the next one.
+    """Return the seconds between try number `tries` and the next one.
 
-    `wait` is a duration as written in the spec; one that is none counts as no wait, as in
-    the original. `draw` gives random numbers from 0 up to, but not including, 1.
+    `wait` is a duration as written in the spec; an invalid one counts as no wait, as in the
+    original. `draw` returns random numbers in [0, 1).
     """
     try:
         seconds = max(0.0, parse_duration(wait)) if wait else 0.0

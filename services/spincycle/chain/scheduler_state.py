@@ -1,4 +1,4 @@
-"""The moving parts of a chain under way: what runs, what is queued, what waits for a time."""
+"""Scheduler state of a running chain: running tries, queued jobs and timers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from spincycle.chain.chain_graph import JobNode, SequenceNode
 from spincycle.chain.commands import CancelWait, StopTry, Wait, WithdrawTry
-from spincycle.chain.verdict import StopCause
+from spincycle.chain.try_outcome import StopCause
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Mode(Enum):
-    """What is being done with a chain."""
+    """Phase of a chain."""
 
     RUNNING = "running"
     SUSPENDING = "suspending"
@@ -27,25 +27,25 @@ class Mode(Enum):
     ENDED = "ended"
 
 
-AT_ONCE = 2000
-"""Jobs that are looked at before the runner gets to do something else."""
+BATCH_JOBS = 2000
+"""Queued jobs that are processed before the runner handles other work."""
 
 Timed: TypeAlias = "JobNode | SequenceNode | Literal['request']"
-"""What a timer is for: a job's (or its sequence's) wait, or a time limit."""
+"""Owner of a timer: a job that waits for a retry, or a sequence or the request with a timeout."""
 
 
 class SchedulerState:
     """State that the rules of jobs and the rules of sequences share.
 
     Attributes:
-        draw: random numbers from 0 up to, but not including, 1.
-        queue: jobs to look at again, because something they wait for has happened.
-        running: jobs with a try that has not ended, by id.
-        held: how many jobs wait for a time.
+        draw: returns random numbers in [0, 1).
+        queue: jobs to consider again because something that they wait for has happened.
+        running: jobs with a running try, by id.
+        delayed: number of jobs that wait for a timer.
     """
 
     __slots__ = (
-        "_timers", "_tokens", "draw", "graph", "held", "mode", "queue", "record", "running",
+        "_timers", "_tokens", "delayed", "draw", "graph", "mode", "queue", "record", "running",
     )  # fmt: skip
 
     def __init__(self, graph: ChainGraph, record: ChainRecord, draw: Callable[[], float]) -> None:
@@ -55,97 +55,97 @@ class SchedulerState:
         self.draw = draw
         self.queue: list[JobNode] = []
         self.running: dict[str, JobNode] = {}
-        self.held = 0
+        self.delayed = 0
         self._timers: dict[int, Timed] = {}
         self._tokens = 0
 
-    def consider(self, look: Callable[[JobNode], None]) -> bool:
-        """Look at the next jobs of the queue, which may grow; return whether it is empty then."""
-        looked = 0
-        while looked < AT_ONCE and looked < len(self.queue):
-            look(self.queue[looked])
-            looked += 1
-        del self.queue[:looked]
+    def process_queue(self, visit: Callable[[JobNode], None]) -> bool:
+        """Visit the next jobs of the queue, which may grow; return whether it is empty."""
+        visited = 0
+        while visited < BATCH_JOBS and visited < len(self.queue):
+            visit(self.queue[visited])
+            visited += 1
+        del self.queue[:visited]
         return not self.queue
 
-    def hold(self, node: JobNode, seconds: float) -> None:
-        """Look at a job again when a time has passed."""
+    def delay(self, node: JobNode, seconds: float) -> None:
+        """Delay a job: queue it again after `seconds`."""
         node.wait = self._timer(node, seconds)
         node.retry_at = self.record.now + int(seconds * 1e9)
-        self.held += 1
+        self.delayed += 1
 
-    def release(self, node: JobNode) -> None:
-        """End a job's wait early, or at its time."""
+    def resume(self, node: JobNode) -> None:
+        """End the delay of a job, if there is one."""
         if node.wait is not None:
             self._cancel(node.wait)
             node.wait = None
             node.retry_at = 0
-            self.held -= 1
+            self.delayed -= 1
 
-    def limit(self, sequence: SequenceNode) -> None:
-        """Start the clock of a sequence's try, if it has a limit."""
-        self.unlimit(sequence)
+    def start_timeout(self, sequence: SequenceNode) -> None:
+        """Start the timeout of a sequence's try, if it has one."""
+        self.cancel_timeout(sequence)
         if sequence.first.job.sequence_timeout is not None:
             sequence.timer = self._timer(sequence, sequence.first.job.sequence_timeout)
 
-    def unlimit(self, sequence: SequenceNode) -> None:
-        """Stop that clock."""
+    def cancel_timeout(self, sequence: SequenceNode) -> None:
+        """Cancel the timeout of a sequence's try."""
         if sequence.timer is not None:
             self._cancel(sequence.timer)
             sequence.timer = None
 
-    def limit_request(self, seconds: float) -> None:
-        """Start the clock of the whole chain."""
+    def start_request_timeout(self, seconds: float) -> None:
+        """Start the timeout of the whole chain."""
         self._timer("request", seconds)
 
     def elapsed(self, token: int) -> Timed | None:
-        """What a timer was for; None if it is cancelled."""
+        """Remove an expired timer and return its owner; None if it was cancelled."""
         timed = self._timers.get(token)
         if isinstance(timed, JobNode):
-            self.release(timed)
+            self.resume(timed)
         elif isinstance(timed, SequenceNode):
-            self.unlimit(timed)
+            self.cancel_timeout(timed)
         elif timed is not None:
             del self._timers[token]
         return timed
 
     def cancel_all(self) -> list[JobNode]:
-        """Cancel every timer; answers the jobs that were held."""
-        held = [timed for timed in self._timers.values() if isinstance(timed, JobNode)]
-        for node in held:
-            self.release(node)
+        """Cancel every timer; return the jobs that were delayed."""
+        delayed = [timed for timed in self._timers.values() if isinstance(timed, JobNode)]
+        for node in delayed:
+            self.resume(node)
         for token, timed in list(self._timers.items()):
             self._cancel(token)
             if isinstance(timed, SequenceNode):
                 timed.timer = None
-        return held
+        return delayed
 
-    def waiting_jobs(self) -> list[JobNode]:
-        """Jobs that wait for a time."""
-        if not self.held:
+    def delayed_jobs(self) -> list[JobNode]:
+        """Return the jobs that wait for a timer."""
+        if not self.delayed:
             return []
         return [timed for timed in self._timers.values() if isinstance(timed, JobNode)]
 
-    def tell_to_stop(self, node: JobNode, order: StopCause, cause: str = "") -> None:
-        """Stop a running job, once; the reason may become a graver one."""
-        if node.order is StopCause.NONE:
-            self.record.order(StopTry(node.job.id))
-        if node.order is not StopCause.OVERDUE:
-            node.order, node.cause = order, cause
+    def stop_try(self, node: JobNode, stop_cause: StopCause, reason: str = "") -> None:
+        """Stop a running try, once; OVERDUE replaces an earlier cause, but not the reverse."""
+        if node.stop_cause is StopCause.NONE:
+            self.record.emit(StopTry(node.job.id))
+        if node.stop_cause is not StopCause.OVERDUE:
+            node.stop_cause, node.stop_reason = stop_cause, reason
 
     def withdraw(self, node: JobNode) -> None:
-        """Do not begin a try that has not begun yet."""
-        self.record.order(WithdrawTry(node.job.id))
+        """Withdraw a try that has not started yet."""
+        self.record.emit(WithdrawTry(node.job.id))
 
-    def set_running(self, node: JobNode) -> None:
-        """Count a try as under way."""
+    def add_running(self, node: JobNode) -> None:
+        """Count a try as running."""
         node.state = State.RUNNING
         self.running[node.job.id] = node
         if node.sequence is not None:
             for sequence in node.sequence.lineage:
                 sequence.running += 1
 
-    def take_running(self, job_id: str) -> JobNode:
+    def remove_running(self, job_id: str) -> JobNode:
         """Count a try as ended."""
         node = self.running.pop(job_id)
         if node.sequence is not None:
@@ -156,9 +156,9 @@ class SchedulerState:
     def _timer(self, timed: Timed, seconds: float) -> int:
         self._tokens += 1
         self._timers[self._tokens] = timed
-        self.record.order(Wait(self._tokens, seconds))
+        self.record.emit(Wait(self._tokens, seconds))
         return self._tokens
 
     def _cancel(self, token: int) -> None:
         if self._timers.pop(token, None) is not None:
-            self.record.order(CancelWait(token))
+            self.record.emit(CancelWait(token))

@@ -1,12 +1,12 @@
-"""What the failure of a job does to the sequences around it: one roll-back a failed try."""
+"""Rules of sequences: failure, timeout, roll-back and retry."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spincycle.chain.chain_graph import retried_for
+from spincycle.chain.chain_graph import sequence_to_retry
 from spincycle.chain.scheduler_state import Mode
-from spincycle.chain.verdict import StopCause, TryOutcome
+from spincycle.chain.try_outcome import StopCause, TryOutcome
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -16,97 +16,96 @@ if TYPE_CHECKING:
 _RETRYING = (Mode.RUNNING, Mode.SUSPENDING)
 
 
-def may_close(walk: SchedulerState, node: JobNode) -> bool:
-    """Whether a job, whose parents are complete, is an end whose entry can follow theirs at once.
+def may_close(scheduler: SchedulerState, node: JobNode) -> bool:
+    """Return whether a job is an end that can complete before its parents are committed.
 
-    An end does nothing, and its entry stands behind those of its parents in the journal: it is
-    never there without them. So only what comes after it has to wait for their commit, and for
-    its own with them.
+    All parents must be complete. An end does nothing, and its entry follows those of its parents
+    in the journal, so it is never stored without them. Only its children wait for the commit.
     """
     if not node.job.structural or node.opens or node.element is not None:
         return False
-    if node.state is not State.PENDING or node.latest or node.after > walk.record.committed:
+    if node.state is not State.PENDING or node.latest or node.after > scheduler.record.committed:
         return False
     blocked = node.sequence is not None and node.sequence.blocked
-    return walk.mode is Mode.RUNNING and not blocked
+    return scheduler.mode is Mode.RUNNING and not blocked
 
 
-def failed_for_good(walk: SchedulerState, node: JobNode) -> None:
-    """Let the job's sequence fail, or the first one around it that can still be retried.
+def fail_permanently(scheduler: SchedulerState, node: JobNode) -> None:
+    """Fail the innermost sequence around a failed job that has tries left.
 
-    Without any, the job stays failed and other branches go on.
+    If there is none, the job stays failed and other branches continue.
     """
-    if node.sequence is None or walk.mode not in _RETRYING:
+    if node.sequence is None or scheduler.mode not in _RETRYING:
         return
-    sequence = retried_for(node)
+    sequence = sequence_to_retry(node)
     if sequence is not None and not any(outer.failing for outer in node.sequence.lineage):
-        _fail(walk, sequence)
+        _fail(scheduler, sequence)
 
 
-def cut_off(walk: SchedulerState, sequence: SequenceNode, cause: str) -> None:
-    """Let a sequence fail that has used up its time, and stop its jobs.
+def time_out(scheduler: SchedulerState, sequence: SequenceNode, reason: str) -> None:
+    """Fail a sequence that exceeded its timeout, and stop its jobs.
 
-    What fails is its first job, complete or not. If that one runs, it is stopped first.
+    Its first job fails, whether complete or not. If that job is running, it is stopped first.
     """
     if sequence.first.state is State.RUNNING:
-        sequence.overdue = cause
-        walk.tell_to_stop(sequence.first, StopCause.OVERDUE, cause)
+        sequence.overdue = reason
+        scheduler.stop_try(sequence.first, StopCause.OVERDUE, reason)
         return
     for inner in sequence.all_within():
         inner.failing = False
     for node in sequence.all_jobs():
-        walk.release(node)
+        scheduler.resume(node)
         if node.state is State.RUNNING:
-            walk.tell_to_stop(node, StopCause.OVERDUE, cause)
-    fail_unstarted(walk, sequence.first, cause)
-    failed_for_good(walk, sequence.first)
+            scheduler.stop_try(node, StopCause.OVERDUE, reason)
+    fail_unstarted(scheduler, sequence.first, reason)
+    fail_permanently(scheduler, sequence.first)
 
 
-def try_ended(walk: SchedulerState, node: JobNode) -> None:
-    """Do what waited for a try to end: fail what is overdue, roll back what has failed."""
+def after_try(scheduler: SchedulerState, node: JobNode) -> None:
+    """Act on the end of a try: fail its overdue sequence, roll back a failed sequence."""
     sequence = node.sequence
-    if sequence is None or walk.mode not in _RETRYING:
+    if sequence is None or scheduler.mode not in _RETRYING:
         return
     if node.opens and sequence.overdue and node.state is not State.FAIL:
-        cut_off(walk, sequence, sequence.overdue)
-    _roll_back_if_quiet(walk, sequence)
+        time_out(scheduler, sequence, sequence.overdue)
+    _roll_back_if_idle(scheduler, sequence)
 
 
-def _roll_back_if_quiet(walk: SchedulerState, sequence: SequenceNode) -> None:
-    """Roll back the outermost sequence that has failed, if no job of it runs any more."""
+def _roll_back_if_idle(scheduler: SchedulerState, sequence: SequenceNode) -> None:
+    """Roll back the outermost failed sequence if none of its jobs is running."""
     failing = [outer for outer in sequence.lineage if outer.failing]
     if failing and not failing[-1].running:
-        _roll_back(walk, failing[-1])
+        _roll_back(scheduler, failing[-1])
 
 
-def fail_unstarted(walk: SchedulerState, node: JobNode, cause: str) -> None:
-    """A job fails without being started. It has an entry, so that this survives the runner."""
+def fail_unstarted(scheduler: SchedulerState, node: JobNode, reason: str) -> None:
+    """Fail a job without starting it; its journal entry makes the failure durable."""
     if node.state is State.COMPLETE:
-        walk.record.taken_back(node)
+        scheduler.record.mark_incomplete(node)
         node.settled = False
     node.total += 1
     node.state = State.FAIL
-    node.error = cause
-    walk.record.enter(node, TryOutcome(State.FAIL, cause, hopeless=True))
-    walk.record.publish(node)
+    node.error = reason
+    scheduler.record.append_entry(node, TryOutcome(State.FAIL, reason, non_retryable=True))
+    scheduler.record.publish(node)
 
 
-def _fail(walk: SchedulerState, sequence: SequenceNode) -> None:
+def _fail(scheduler: SchedulerState, sequence: SequenceNode) -> None:
     sequence.failing = True
     for node in sequence.all_jobs():
-        walk.release(node)
+        scheduler.resume(node)
         if node.state is State.RUNNING:
-            walk.withdraw(node)
-    _roll_back_if_quiet(walk, sequence)
+            scheduler.withdraw(node)
+    _roll_back_if_idle(scheduler, sequence)
 
 
-def _roll_back(walk: SchedulerState, sequence: SequenceNode) -> None:
-    """Make every job of the sequence as if it had never run, and give back nested tries."""
+def _roll_back(scheduler: SchedulerState, sequence: SequenceNode) -> None:
+    """Reset every job of the sequence, and the tries of nested sequences."""
     within = sequence.all_within()
     inside = set(map(id, within))
     nodes = [node for inner in within for node in inner.members]
     for inner in within:
-        walk.unlimit(inner)
+        scheduler.cancel_timeout(inner)
         inner.failing = False
         inner.overdue = ""
         inner.waited = False
@@ -118,25 +117,25 @@ def _roll_back(walk: SchedulerState, sequence: SequenceNode) -> None:
             for child in node.children:
                 if child.state is State.PENDING and id(child.sequence) not in inside:
                     child.waiting += 1
-        reset(walk, node)
+        reset(scheduler, node)
         if node.element is not None and node is not sequence.first:
-            node.element.leave()
+            node.element.reset()
     for node in nodes:
         node.waiting = sum(not parent.settled for parent in node.parents)
-    sequence.first.after = walk.record.position
-    walk.queue.append(sequence.first)
+    sequence.first.after = scheduler.record.position
+    scheduler.queue.append(sequence.first)
 
 
-def reset(walk: SchedulerState, node: JobNode) -> None:
-    """Make a job as if it had never run, its try numbers apart."""
-    walk.release(node)
+def reset(scheduler: SchedulerState, node: JobNode) -> None:
+    """Reset a job as if it had never run, except for its try numbers."""
+    scheduler.resume(node)
     changed = node.state is not State.PENDING
     if node.state is State.COMPLETE:
-        walk.record.taken_back(node)
+        scheduler.record.mark_incomplete(node)
     node.state = State.PENDING
     node.latest = 0
     node.position = 0
     node.output = None
     node.percent = 0
     if changed:
-        walk.record.publish(node)
+        scheduler.record.publish(node)

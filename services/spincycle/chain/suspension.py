@@ -1,4 +1,4 @@
-"""From a chain under way to its saved state, and back."""
+"""Converts a running chain to its saved state, and back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 
 def inputs_of(node: JobNode) -> dict[str, Value]:
-    """What a job is given: its parents' data in order of creation. Values are shared."""
+    """Return a job's input: its own data and its parents', merged in order of creation.
+
+    Values are shared.
+    """
     return merged([node.job.data, *(parent.output or {} for parent in node.parents)])
 
 
 def save(graph: ChainGraph, record: ChainRecord) -> SuspendedJobChain:
-    """The saved state of a chain of which nothing runs any more."""
+    """Return the saved state of a chain that has no running job."""
     nodes = graph.jobs.values()
     return SuspendedJobChain(
         request_id=record.request_id,
@@ -49,10 +52,10 @@ def save(graph: ChainGraph, record: ChainRecord) -> SuspendedJobChain:
 
 
 def load(suspended: SuspendedJobChain, graph: ChainGraph, record: ChainRecord) -> list[JobNode]:
-    """Bring a fresh graph into a saved state.
+    """Load a saved state into a new graph.
 
-    Answers the jobs whose try was cut off and must not be repeated. Any other try that was
-    stopped or cut off is given back.
+    Return the jobs whose try was interrupted and must not be repeated. Every other stopped or
+    interrupted try does not count.
     """
     for sequence_id, tries in suspended.sequence_tries.items():
         if sequence_id in graph.sequences:
@@ -63,14 +66,14 @@ def load(suspended: SuspendedJobChain, graph: ChainGraph, record: ChainRecord) -
         node.latest = suspended.latest_run_job_tries.get(node.job.id, 0)
         state = node.job.state
         if state is State.COMPLETE:
-            record.completed(node)
+            record.mark_complete(node)
             node.settled = True
         elif state is State.FAIL:
             node.state = State.FAIL
         elif state is State.RUNNING and node.job.fail_if_interrupted:
             interrupted.append(node)
         elif state in (State.STOPPED, State.RUNNING):
-            give_back_try(node)
+            uncount_try(node)
     for node in graph.jobs.values():
         node.waiting = sum(not parent.settled for parent in node.parents)
     _load_data(graph)
@@ -78,8 +81,8 @@ def load(suspended: SuspendedJobChain, graph: ChainGraph, record: ChainRecord) -
     return interrupted
 
 
-def give_back_try(node: JobNode) -> None:
-    """Let the latest try not count against the limits; its number stays used."""
+def uncount_try(node: JobNode) -> None:
+    """Do not count the latest try against the retry limits; its number stays used."""
     node.latest = max(0, node.latest - 1)
     if node.opens and not node.latest and node.sequence is not None:
         node.sequence.tries = max(0, node.sequence.tries - 1)
@@ -109,9 +112,9 @@ def _load_windows(graph: ChainGraph) -> None:
     for window in graph.windows:
         for element in window.elements:
             first = element.first
-            begun = first.opens and first.sequence is not None and first.sequence.tries > 0
-            if begun or first.latest or first.state is not State.PENDING:
-                element.take_place()
+            started = first.opens and first.sequence is not None and first.sequence.tries > 0
+            if started or first.latest or first.state is not State.PENDING:
+                element.admit()
     for node in graph.jobs.values():
         if node.closes is not None and node.state is State.COMPLETE:
             node.closes.close()

@@ -1,4 +1,4 @@
-"""What a chain must be before a runner takes it."""
+"""Validation of chains before a runner accepts them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import ChainJob, JobChain
 
 RESUMABLE = (State.PENDING, State.COMPLETE, State.STOPPED, State.FAIL, State.RUNNING)
-"""Job states within a suspended chain. RUNNING is a try that its runner's death cut off."""
+"""Job states within a suspended chain. RUNNING is a try that was interrupted with its runner."""
 
 
 def check_new(chain: JobChain) -> None:
-    """Check a chain that never ran.
+    """Check a new chain.
 
     Raises:
-        InvalidChain: it has run, or its structure is wrong.
+        InvalidChain: it has already run, or its structure is invalid.
     """
     check_structure(chain)
     _check_states(chain, (State.PENDING,), "new")
@@ -30,10 +30,10 @@ def check_new(chain: JobChain) -> None:
 
 
 def check_resumed(chain: JobChain) -> None:
-    """Check a chain that ran before.
+    """Check a suspended chain.
 
     Raises:
-        InvalidChain: its states or its count are impossible, or its structure is wrong.
+        InvalidChain: its job states, its count of jobs or its structure is invalid.
     """
     check_structure(chain)
     _check_states(chain, RESUMABLE, "existing")
@@ -47,10 +47,10 @@ def check_resumed(chain: JobChain) -> None:
 
 
 def check_structure(chain: JobChain) -> None:
-    """Check that the chain is a graph that can be walked from one source to one sink.
+    """Check that the chain is an acyclic graph from one source to one sink.
 
     Raises:
-        InvalidChain: it is not.
+        InvalidChain: it is not, or its sequences or parallel limits are inconsistent.
     """
     if not chain.request_id:
         raise InvalidChain(chain.request_id, "the job chain has no request id")
@@ -146,7 +146,7 @@ def _check_sequences(chain: JobChain) -> None:
         while sequence_id and sequence_id not in clear:
             if sequence_id in path:
                 raise InvalidChain(
-                    chain.request_id, f"sequence {_name(chain, sequence_id)} lies within itself"
+                    chain.request_id, f"sequence {_name(chain, sequence_id)} is nested in itself"
                 )
             path.append(sequence_id)
             sequence_id = _parent(chain, chain.jobs[sequence_id])

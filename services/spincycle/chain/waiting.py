@@ -1,4 +1,4 @@
-"""Why a job does not run: what stands in its way, and until when."""
+"""Explains why jobs wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class WaitReason(IntEnum):
-    """What a job can wait for; the numbers are those of the contract."""
+    """What a job waits for; the numbers are those of the contract."""
 
     PARENTS = 1
     RETRY_WAIT = 2
@@ -32,10 +32,11 @@ class WaitReason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """A job that does not run, and why; see spincycle.v1.WaitingJob.
+    """A job that waits, and why; see spincycle.v1.WaitingJob.
 
     Attributes:
-        until: nanoseconds since 1970 at which the wait ends by itself; 0 if it does not.
+        waits_for: ids of the jobs that it waits for.
+        until: when the wait ends at the latest, in nanoseconds since 1970; 0 if open-ended.
     """
 
     job_id: str
@@ -46,17 +47,20 @@ class WaitingJob:
     until: int = 0
 
 
-def waits_under_way(graph: ChainGraph) -> Iterator[WaitingJob]:
-    """Jobs of a chain that a runner has, in creation order."""
+def waits_on_runner(graph: ChainGraph) -> Iterator[WaitingJob]:
+    """Yield the waiting jobs of a chain on a runner, in creation order."""
     for node in graph.jobs.values():
         if node.state is State.RUNNING and not node.started_at:
-            yield _waiting(node, WaitReason.RUNNER_FULL, "waits for a free place on the runner")
+            yield _waiting(node, WaitReason.RUNNER_FULL, "waits for a free slot on the runner")
         elif node.state is State.PENDING:
             yield _wait_of(node)
 
 
-def waits_at_rest(chain: JobChain, reason: WaitReason, message: str) -> Iterator[WaitingJob]:
-    """Jobs of a chain that no runner has: what could run waits for what the request waits for."""
+def waits_without_runner(chain: JobChain, reason: WaitReason, message: str) -> Iterator[WaitingJob]:
+    """Yield the incomplete jobs of a chain that is on no runner.
+
+    A job whose parents are complete waits for `reason`, as the request does.
+    """
     parents: dict[str, list[str]] = {}
     for job_id, following in chain.next_jobs.items():
         for next_id in following:
@@ -81,7 +85,9 @@ def waits_at_rest(chain: JobChain, reason: WaitReason, message: str) -> Iterator
 def _wait_of(node: JobNode) -> WaitingJob:
     if node.sequence is not None and node.sequence.blocked:
         return _waiting(
-            node, WaitReason.ROLL_BACK, "its sequence has failed and waits for its jobs to end"
+            node,
+            WaitReason.ROLL_BACK,
+            "its sequence has failed and waits for its running jobs to end",
         )
     unfinished = [parent for parent in node.parents if parent.state is not State.COMPLETE]
     if unfinished:
@@ -91,17 +97,17 @@ def _wait_of(node: JobNode) -> WaitingJob:
         )
     if node.wait is not None and node.opens and not node.latest:
         return _waiting(
-            node, WaitReason.SEQUENCE_RETRY_WAIT, "waits before its sequence is tried again"
+            node, WaitReason.SEQUENCE_RETRY_WAIT, "waits before the next try of its sequence"
         )
     if node.wait is not None:
-        return _waiting(node, WaitReason.RETRY_WAIT, "waits before it is tried again")
+        return _waiting(node, WaitReason.RETRY_WAIT, "waits before its next try")
     if node.element is not None and not node.element.admitted and not node.waiting:
         limit = node.element.window.limit
         return _waiting(
-            node, WaitReason.PARALLEL_LIMIT, f"{limit} elements of its node are in flight already"
+            node, WaitReason.PARALLEL_LIMIT, f"{limit} elements of its node are already in flight"
         )
     return _waiting(
-        node, WaitReason.JOURNAL, "waits until what it depends on is committed in the job log"
+        node, WaitReason.JOURNAL, "waits until the entries of its parents are committed"
     )
 
 

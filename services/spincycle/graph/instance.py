@@ -72,14 +72,7 @@ class Instance:
     """
 
     __slots__ = (
-        "_exits",
-        "_secret",
-        "_slots",
-        "begin",
-        "expanded",
-        "name",
-        "next_node",
-        "request_type",
+        "_exits", "_secret", "_slots", "begin", "expanded", "name", "next_node", "request_type",
         "template",
     )  # fmt: skip
 

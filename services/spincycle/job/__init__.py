@@ -1,4 +1,14 @@
-"""What a job author imports: the base class, what run returns, the factory and the errors."""
+"""API for job authors: the base class, its result, the registry of job types, and the errors.
+
+from spincycle.job import Job, JobTypes, Return, State
+
+jobs = JobTypes()
+
+@jobs.register("greet")
+class Greet(Job):
+def run(self, data):
+return Return(State.COMPLETE, stdout="hello")
+"""
 
 from spincycle.job.errors import (
     ArgNotSet,

@@ -1,15 +1,15 @@
-"""Output of any length in bounded space: its head and its tail, with a mark between."""
+"""Output of any length in bounded space: its head and its tail, with a marker in between."""
 
 from __future__ import annotations
 
 from collections import deque
 
 OUTPUT_LIMIT = 256 * 1024
-"""Bytes that are kept of one stream of one try, unless told otherwise."""
+"""Default number of bytes that are kept of one stream of one try."""
 
 
 class BoundedOutput:
-    """Keeps the first and the last half of `limit` bytes, and counts what fell between."""
+    """Keeps the first and the last half of `limit` bytes and counts the bytes in between."""
 
     def __init__(self, limit: int = OUTPUT_LIMIT) -> None:
         self._head_room = limit - limit // 2
@@ -21,12 +21,12 @@ class BoundedOutput:
         self._counted = True
 
     def skip(self, least: int, *, exact: bool) -> None:
-        """Take note of bytes that are not written: `least`, or that many at least."""
+        """Count bytes that are not written: exactly `least`, or at least as many."""
         self._dropped += least
         self._counted = self._counted and exact
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes of the stream."""
+        """Append the next bytes of the stream."""
         if self._head_room:
             kept, chunk = chunk[: self._head_room], chunk[self._head_room :]
             self._head.append(kept)
@@ -44,7 +44,7 @@ class BoundedOutput:
                 self._tail.appendleft(first[excess:])
 
     def text(self) -> str:
-        """What was kept, as text; bytes that are no UTF-8 become U+FFFD."""
+        """Return the kept output; invalid UTF-8 becomes U+FFFD."""
         head = b"".join(self._head)
         tail = b"".join(self._tail)
         if not self._dropped:
@@ -57,12 +57,12 @@ class BoundedOutput:
 
 
 def bounded_text(text: str, limit: int = OUTPUT_LIMIT) -> str:
-    """`text`, or its head and tail with a mark between if it is longer than `limit` bytes."""
+    """Return `text`, or its head and tail with a marker if it is longer than `limit` bytes."""
     if len(text) * 4 <= limit:
         return text
     output = BoundedOutput(limit)
     if len(text) > 2 * limit:
-        # Only what may be kept is looked at: a gigabyte takes seconds.
+        # Encode only what may be kept: encoding a gigabyte takes seconds.
         output.write(text[:limit].encode(errors="replace"))
         output.skip(len(text) - 2 * limit, exact=text.isascii())
         output.write(text[-limit:].encode(errors="replace"))

@@ -1,14 +1,22 @@
-"""What can be wrong with a job, its type, its arguments or its data."""
+"""Errors of job types, job arguments and job data."""
 
 from __future__ import annotations
 
 
 class JobError(Exception):
-    """A job cannot be created or run; subclass it to refuse arguments in `create`."""
+    """A job cannot be created or run.
+
+    Raise it, or a subclass, in `Job.create` to reject arguments: the request is then not created,
+    and its caller receives the message. Raised in `Job.run` it fails the try with the message as
+    its error, without a traceback:
+
+        if free < needed:
+            raise JobError(f"disk full: {free} bytes free, {needed} needed")
+    """
 
 
 class UnknownJobType(JobError):
-    """No job factory knows this type."""
+    """The job type is not registered."""
 
     def __init__(self, type: str = "") -> None:  # noqa: A002 - the proto's field name
         self.type = type
@@ -16,7 +24,7 @@ class UnknownJobType(JobError):
 
 
 class DuplicateJobType(JobError):
-    """Two job factories that are used together know the same type."""
+    """A job type is registered twice."""
 
     def __init__(self, type: str) -> None:  # noqa: A002 - the proto's field name
         self.type = type
@@ -24,7 +32,12 @@ class DuplicateJobType(JobError):
 
 
 class JobsNotLoaded(JobError):
-    """A job factory that was asked for cannot be imported."""
+    """A source of job types cannot be loaded.
+
+    Attributes:
+        source: the entry point or the name that cannot be loaded.
+        cause: why.
+    """
 
     def __init__(self, source: str, cause: str) -> None:
         self.source = source
@@ -33,21 +46,21 @@ class JobsNotLoaded(JobError):
 
 
 class WrongJobId(JobError):
-    """A factory made a job under another id than it was asked to."""
+    """A factory did not set the job's id to the id that it was called with."""
 
     def __init__(self) -> None:
         super().__init__("wrong job.Id")
 
 
 class RunTimeout(JobError):
-    """For a job to raise when what it waits for does not happen in time."""
+    """What a job waits for did not happen in time; for job authors to raise in `Job.run`."""
 
     def __init__(self) -> None:
         super().__init__("run timeout")
 
 
 class ArgNotSet(JobError):
-    """A job argument is missing."""
+    """A required job argument is missing; raise it in `Job.create`."""
 
     def __init__(self, arg: str) -> None:
         self.arg = arg
@@ -55,7 +68,13 @@ class ArgNotSet(JobError):
 
 
 class WrongArgType(JobError):
-    """A job argument has a value of the wrong type."""
+    """A job argument has a value of the wrong type; raise it in `Job.create`.
+
+    Attributes:
+        key: name of the argument.
+        got: name of the value's type.
+        expect: name of the expected type.
+    """
 
     def __init__(self, key: str, got: str, expect: str) -> None:
         self.key = key
@@ -65,7 +84,7 @@ class WrongArgType(JobError):
 
 
 class DataNotSet(JobError):
-    """The job's parents did not leave a value that it needs."""
+    """A required value is missing in the job data; raise it in `Job.run`."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -73,7 +92,13 @@ class DataNotSet(JobError):
 
 
 class WrongDataType(JobError):
-    """The job's parents left a value of the wrong type."""
+    """A value in the job data has the wrong type; raise it in `Job.run`.
+
+    Attributes:
+        key: name of the value.
+        got: name of the value's type.
+        expect: name of the expected type.
+    """
 
     def __init__(self, key: str, got: str, expect: str) -> None:
         self.key = key

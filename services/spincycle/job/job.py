@@ -1,4 +1,4 @@
-"""What a job author writes: a class with create, run and stop."""
+"""The base class of jobs, and the values that it exchanges with the runner."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from spincycle.model.state import State
 
 
-# Tuples, as one is made for every try, and a frozen dataclass takes three times as long.
+# JobId and Attempt are tuples: creating a frozen dataclass per try takes three times as long.
 class JobId(NamedTuple):
-    """Which job an object stands for.
+    """Identifies a job.
 
     Attributes:
-        type: job type as it was registered.
+        type: registered job type.
         name: name of the node in the spec.
-        id: 4 characters, unique within the request only.
-        request_id: request that the job belongs to.
+        id: 4 characters; unique only within the request.
+        request_id: id of the request that the job belongs to, 20 characters.
     """
 
     type: str
@@ -34,17 +34,19 @@ class JobId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """How one try ended.
+    """Result of one try.
+
+        return Return(State.FAIL, exit=3, error="disk full", stdout=output)
 
     Attributes:
-        state: COMPLETE, FAIL or STOPPED; STOPPED only after stop was called. Anything
-            else counts as FAIL.
-        exit: exit code, logged and otherwise unused.
-        error: why the try failed, for people.
-        stdout: output for the job log; the runner keeps head and tail of a long one.
-        stderr: likewise.
-        do_not_resume: with FAIL as the answer to a stop, the job has failed and is not
-            run again when the request is resumed. Without it the answer counts as STOPPED.
+        state: COMPLETE, FAIL, or STOPPED if `Job.stop` was called. Any other state counts as
+            FAIL.
+        exit: exit code, a signed 64-bit integer; it is stored in the job log and not evaluated.
+        error: readable reason of a failure; at most 16 KiB are stored.
+        stdout: output for the job log; of more than 256 KiB the head and the tail are stored.
+        stderr: same as `stdout`.
+        do_not_resume: whether FAIL after `Job.stop` is final: the job does not run again when the
+            request is resumed. Otherwise FAIL after `Job.stop` counts as STOPPED.
     """
 
     state: State
@@ -57,11 +59,11 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a running job last told about itself.
+    """Last progress report of a running job.
 
     Attributes:
-        text: a few words; empty if the job told none.
-        percent: 0 to 100; 0 if the job does not tell.
+        text: short status text; empty if the job reported none.
+        percent: 0 to 100; 0 if the job reported none.
     """
 
     text: str = ""
@@ -69,13 +71,14 @@ class Progress:
 
 
 class Attempt(NamedTuple):
-    """Which try of a job is made.
+    """Identifies a try of a job.
 
     Attributes:
-        number: number of the try; it rises over the whole life of the request.
-        key: the same for a try and for the one that takes its place when its runner dies or
-            its request is suspended; another one for each retry, be it of the job or of a
-            sequence around it. So it names work outside that a later try can find again.
+        number: try number, starting at 1; it rises over the whole life of the request.
+        key: equal for a try and for the try that replaces it after its runner was lost or its
+            request was suspended; different for each retry of the job or of a sequence around
+            it. Use it, with the request id and the job id, to name external work that a replacing
+            try must find again.
     """
 
     number: int = 0
@@ -83,23 +86,43 @@ class Attempt(NamedTuple):
 
 
 class Job(ABC):
-    """One job of one request.
+    """Base class of jobs; a subclass must define `run`.
 
-    The request manager makes an object, calls `create` and `serialize`, and drops it.
-    The runner makes another one for each attempt at the job, calls `deserialize`, and then
-    `run` once for every try, retries included. Nothing but the serialized bytes passes
-    between the two. Before each `run` the runner sets `attempt`.
+        @jobs.register("copy-file")
+        class CopyFile(Job):
+            def create(self, args):
+                if "from" not in args:
+                    raise ArgNotSet("from")
+                self.path = args["from"]
 
-    `run` may be `async def`, or a plain `def` that blocks: that one is run on a thread.
-    `stop` is called on a thread if `run` is plain, and otherwise on the event loop, where
-    it must not block.
+            def serialize(self):
+                return self.path.encode()
+
+            def deserialize(self, data):
+                self.path = data.decode()
+
+            def run(self, data):
+                data["copy"] = shutil.copy(self.path, "/backup")
+                return Return(State.COMPLETE)
+
+    When a request is created, the request manager creates an object, calls `create` and
+    `serialize`, and discards it. When the job runs, the runner creates another object, calls
+    `deserialize`, and then `run` once per try; it may reuse the object for retries. Only the
+    serialized bytes pass from the first object to the second.
+
+    `run` is `async def`, or `def` if it blocks: then it is called on a thread. `stop` is called on
+    a thread if `run` is `def`, otherwise on the event loop, which it must not block.
 
     Attributes:
-        immediate: `run` is a plain `def` that neither waits nor blocks. It is called on the
-            event loop, and over before anything could stop it.
-        creates_immediately: `create` and `serialize` neither wait nor block, nor compute for
-            long. In small requests they are called on the event loop of the request manager,
-            and otherwise, as those of other jobs, on a thread.
+        immediate: whether `run` is a `def` that does not block. It is then called on the event
+            loop and cannot be stopped.
+        creates_immediately: whether `create` and `serialize` are `def`, do not block and compute
+            only briefly. The request manager then calls them on its event loop for small
+            requests; otherwise it calls them on a thread.
+        id: set by the factory.
+        attempt: set by the runner before each `run`.
+        progress: the last report; see `report`.
+        output: output of the running try; see `prints`.
     """
 
     immediate: ClassVar[bool] = False
@@ -112,53 +135,64 @@ class Job(ABC):
     _listener: Callable[[Progress], None] | None = None
 
     def create(self, args: dict[str, Value]) -> Awaitable[None] | None:  # noqa: B027 - optional
-        """Read the job arguments; keep what `run` will need; set arguments for later jobs.
+        """Validate the job arguments and keep what `run` needs.
+
+        Values added to `args` become arguments of the jobs that are created later.
 
         Raises:
-            JobError: the arguments will not do. The request is then not created.
+            JobError: an argument is missing or invalid; the request is then not created.
         """
 
     def serialize(self) -> bytes:
-        """All that `run` needs, as bytes. Called once, right after `create`."""
+        """Return everything that `run` needs as bytes; called once, after `create`."""
         return b""
 
     def deserialize(self, data: bytes) -> None:  # noqa: B027 - optional
-        """Restore what `serialize` gave. Must not block."""
+        """Restore the object from the result of `serialize`; must not block."""
 
     @abstractmethod
     def run(self, data: dict[str, Value]) -> Awaitable[Return] | Return:
-        """Do the work once.
+        """Run one try and return its result.
 
-        `data` holds what the job's parents left. It is the job's own copy; what stands in
-        it when a try is COMPLETE is handed on to the job's successors.
+        `data` is a copy of the data that the job's parents left, by name. Changes to it are
+        passed to the job's children if the try is COMPLETE; the values must be valid JSON, at most
+        256 KiB in total. Any exception fails the try.
         """
 
     def stop(self) -> Awaitable[None] | None:  # noqa: B027 - optional
-        """Make `run` return soon. May come before `run` does, and comes at most once."""
+        """Make `run` return soon; called at most once, possibly before `run`.
+
+        If `run` does not return within the runner's `stop_limit` (10 s by default), it is cancelled
+        if it is `async def`, and abandoned otherwise.
+        """
 
     def hand_over(self) -> Awaitable[None] | None:
-        """Make `run` return STOPPED soon, and leave what it began to the try that follows.
+        """Make `run` return STOPPED soon without stopping external work that it started.
 
-        Called in place of `stop` when the runner ends, or was given up, and another one goes
-        on. A job whose work is done elsewhere, under a name made of `attempt.key`, can leave
-        it running.
+        Called instead of `stop` when another runner resumes the request at once. A job that started
+        external work under a name derived from `attempt.key` can leave it running for the next try
+        to find. By default it calls `stop`.
         """
         return self.stop()
 
     def status(self) -> str:
-        """A few words on what the job is doing. May be called at any time, from any thread."""
+        """Return a short status text; called at any time, from any thread."""
         return self.progress.text
 
     def report(self, text: str = "", percent: float = 0) -> None:
-        """Tell how far the job is; whoever watches sees it. May be called from any thread."""
+        """Report progress to clients that watch the request; may be called from any thread.
+
+        `text` is a short status text, `percent` is from 0 to 100.
+        """
         self.progress = Progress(text, max(0, min(100, int(percent))))
         if self._listener is not None:
             self._listener(self.progress)
 
     def prints(self, stdout: bytes | str = b"", stderr: bytes | str = b"") -> None:
-        """Show output while it comes; whoever tails the journal sees it. From any thread.
+        """Send output to clients that tail the job log; may be called from any thread.
 
-        The end of it is kept while the try runs. For the journal it belongs into Return.
+        Only the last 64 KiB of each stream are kept, while the try runs. To store output in the
+        job log, return it in `Return`.
         """
         if self.output is None:
             self.output = LiveOutput()
@@ -168,5 +202,5 @@ class Job(ABC):
                 self.output.write(stream, raw)
 
     def on_report(self, listener: Callable[[Progress], None] | None) -> None:
-        """Have `listener` called, on the reporting thread, at each report. For the runner."""
+        """Call `listener` at each report, on the reporting thread; for the runner only."""
         self._listener = listener

@@ -1,4 +1,4 @@
-"""The job factory: which class, or function, makes the jobs of a type."""
+"""Registry of job types: the class or function that creates the jobs of each type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from spincycle.job.job import Job, JobId
 
 Interruption: TypeAlias = Literal["run-again", "fail"]
-"""What becomes of a try that its runner's death interrupted: see Interruption in the protos."""
+"""What happens to a try that was interrupted by the loss of its runner.
+
+`run-again`: the job runs again under the next try number (at least once). `fail`: the try fails
+(at most once)."""
 
 _JobClass = TypeVar("_JobClass", bound="type[Job]")
 
@@ -26,7 +29,13 @@ class _Entry:
 
 
 class JobTypes:
-    """Makes jobs by type. The request manager and the runner must know the same types."""
+    """Registry of job types; request managers and runners must load the same types.
+
+    jobs = JobTypes()
+
+    @jobs.register("pay", interruption="fail")
+    class Pay(Job): ...
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -37,10 +46,10 @@ class JobTypes:
         *,
         interruption: Interruption = "run-again",
     ) -> Callable[[_JobClass], _JobClass]:
-        """Class decorator: jobs of `type` are objects of this class, made without arguments.
+        """Return a class decorator that registers a class, whose constructor has no parameters.
 
         Raises:
-            DuplicateJobType: `type` is registered already.
+            DuplicateJobType: `type` is already registered.
         """
 
         def add(job_class: _JobClass) -> _JobClass:
@@ -67,24 +76,24 @@ class JobTypes:
         interruption: Interruption = "run-again",
         creates_immediately: bool = False,
     ) -> None:
-        """Have `make` make the jobs of `type`; it sets `job.id` to the id it is given.
+        """Register a function that creates the jobs of `type`.
 
-        With `creates_immediately` neither `make` nor the jobs' own create and serialize wait;
-        see Job.
+        `make` must set `job.id` to its argument. With `creates_immediately` neither `make` nor the
+        jobs' `create` and `serialize` may block; see Job.
 
         Raises:
-            DuplicateJobType: `type` is registered already.
+            DuplicateJobType: `type` is already registered.
         """
         if type in self._entries:
             raise DuplicateJobType(type)
         self._entries[type] = _Entry(make, interruption, creates_immediately)
 
     def make(self, job_id: JobId) -> Job:
-        """A new job object.
+        """Return a new job object.
 
         Raises:
-            UnknownJobType: nothing is registered for the id's type.
-            WrongJobId: the factory gave the job another id.
+            UnknownJobType: the id's type is not registered.
+            WrongJobId: the registered function set another id.
         """
         job = self._entry(job_id.type).make(job_id)
         if getattr(job, "id", None) != job_id:
@@ -92,27 +101,27 @@ class JobTypes:
         return job
 
     def types(self) -> frozenset[str]:
-        """All types that `make` knows."""
+        """Return all registered types."""
         return frozenset(self._entries)
 
     def interruption(self, type: str) -> Interruption:  # noqa: A002 - the proto's field name
-        """What becomes of an interrupted try of a job of this type.
+        """Return what happens to an interrupted try of a job of this type.
 
         Raises:
-            UnknownJobType: nothing is registered for the type.
+            UnknownJobType: the type is not registered.
         """
         return self._entry(type).interruption
 
     def creates_immediately(self, type: str) -> bool:  # noqa: A002 - the proto's field name
-        """Whether jobs of this type, if there is one, are made and created without waiting."""
+        """Return whether the type is registered and its jobs are created without blocking."""
         entry = self._entries.get(type)
         return entry is not None and entry.creates_immediately
 
     def merge(self, other: JobTypes) -> None:
-        """Take over every type of `other`.
+        """Add every type of `other`.
 
         Raises:
-            DuplicateJobType: both know a type. Nothing is taken over then.
+            DuplicateJobType: both have a type; nothing is added.
         """
         for type_ in sorted(other._entries.keys() & self._entries.keys()):
             raise DuplicateJobType(type_)
@@ -120,10 +129,10 @@ class JobTypes:
 
     @classmethod
     def combine(cls, *factories: JobTypes) -> JobTypes:
-        """One factory that knows the types of all of them.
+        """Return a registry with the types of all of them.
 
         Raises:
-            DuplicateJobType: two of them know a type.
+            DuplicateJobType: two of them have a type.
         """
         combined = cls()
         for factory in factories:
@@ -131,7 +140,7 @@ class JobTypes:
         return combined
 
     def over(self, fallback: JobTypes) -> JobTypes:
-        """A factory that knows the types of both, where this one's come first."""
+        """Return a registry with the types of both; this one's override those of `fallback`."""
         joined = JobTypes()
         joined._entries = {**fallback._entries, **self._entries}
         return joined

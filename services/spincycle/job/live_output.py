@@ -1,17 +1,17 @@
-"""What a running try has printed so far: the end of it, in bounded space."""
+"""Output of a running try: the tail of each stream, in bounded space."""
 
 from __future__ import annotations
 
 import threading
 
-KEPT = 64 * 1024
-"""Bytes that are kept of the end of one stream of a running try."""
+TAIL_LIMIT = 64 * 1024
+"""Bytes that are kept of the tail of one stream of a running try."""
 
 STDOUT, STDERR = 1, 2
 
 
 class LiveOutput:
-    """Takes output from any thread; hands out what follows an offset, as far as it is kept."""
+    """Stores the tails of both streams; thread-safe."""
 
     __slots__ = ("_lock", "_tails", "_totals")
 
@@ -21,17 +21,17 @@ class LiveOutput:
         self._totals = {STDOUT: 0, STDERR: 0}
 
     def write(self, stream: int, data: bytes) -> None:
-        """Take the next bytes of a stream."""
+        """Append the next bytes of a stream."""
         with self._lock:
             tail = self._tails[stream]
-            tail += data[-KEPT:]
-            del tail[:-KEPT]
+            tail += data[-TAIL_LIMIT:]
+            del tail[:-TAIL_LIMIT]
             self._totals[stream] += len(data)
 
     def after(self, stream: int, offset: int) -> tuple[int, bytes]:
-        """Bytes of a stream after an offset, and the offset of the first of them.
+        """Return the bytes of a stream after an offset, preceded by the offset of the first one.
 
-        That is a later offset if what stands between is no longer kept.
+        The returned offset is larger than `offset` if bytes in between are no longer kept.
         """
         with self._lock:
             tail, total = self._tails[stream], self._totals[stream]

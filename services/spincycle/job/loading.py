@@ -1,4 +1,4 @@
-"""Where a process finds its job types: built in, installed, or named on its command line."""
+"""Loads job types: built-in, installed as entry points, or named in the configuration."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DISTRIBUTION = "spincycle"
-"""The distribution whose job types any other source may replace."""
+"""The distribution whose job types every other source may override."""
 
 ENTRY_POINTS = "spincycle.jobs"
-"""Entry point group under which a distribution names its JobTypes."""
+"""Entry point group in which a distribution registers its JobTypes."""
 
 
 def load_jobs(names: Iterable[str] = (), installed: Iterable[EntryPoint] | None = None) -> JobTypes:
-    """The built-in job types, those of all installed distributions, and the named ones.
+    """Return the built-in job types, those of all installed distributions, and the named ones.
 
-    A name is `module:attribute`, or `module` for its attribute `jobs`. A type that two
-    sources know is an error, except that any source may replace a type that Spin Cycle itself
-    brings. `installed` is what the entry point group holds, unless it is given.
+    A name is `module:attribute`, or `module` for its attribute `jobs`. Every source may override
+    the job types of Spin Cycle itself; otherwise a type must have one source. `installed` are the
+    entry points; by default those of the installed distributions.
 
     Raises:
-        JobsNotLoaded: a source cannot be imported, holds no JobTypes, or clashes.
+        JobsNotLoaded: a source cannot be imported, is not a JobTypes, or has a duplicate type.
     """
     points = entry_points(group=ENTRY_POINTS) if installed is None else installed
     own = [point for point in points if point.dist and point.dist.name == DISTRIBUTION]
@@ -39,15 +39,15 @@ def load_jobs(names: Iterable[str] = (), installed: Iterable[EntryPoint] | None 
 
 
 def _sources(points: Iterable[EntryPoint]) -> list[tuple[str, str]]:
-    """What errors call each entry point, and the name of its JobTypes."""
+    """Return each entry point's description for errors and the name of its JobTypes."""
     return [(f"{_owner(point)} ({point.value})", point.value) for point in points]
 
 
 def _merge(sources: Iterable[tuple[str, str]], merged: list[JobTypes]) -> JobTypes:
-    """The job types of the sources that are not in `merged` yet, to which they are added.
+    """Return the job types of the sources that are not in `merged`, and add them to it.
 
     Raises:
-        JobsNotLoaded: as load_jobs.
+        JobsNotLoaded: as in `load_jobs`.
     """
     found = JobTypes()
     for source, name in sources:

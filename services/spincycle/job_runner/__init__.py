@@ -1,8 +1,8 @@
-"""The job runner: walks job chains, tries jobs, journals every try."""
+"""The job runner: executes job chains and journals every try."""
 
 import os
 
 import spincycle.runtime.polling  # noqa: F401 # before gRPC is imported
 
-# Jobs start processes, also by forking; gRPC's handlers have no business in those.
+# Jobs may fork; gRPC's fork handlers must not run in their child processes.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

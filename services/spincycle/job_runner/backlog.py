@@ -1,4 +1,4 @@
-"""What one chain has still to do: events to handle, commands to carry out, calls that are due."""
+"""Work queue of one chain: events to handle, commands to execute, calls that are due."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 PER_TURN = 500
-"""Events and commands that a chain handles before the event loop gets to do something else."""
+"""Events and commands that a chain handles per turn of the event loop."""
 
 
 class Backlog:
-    """Keeps the order: calls that are due, then the commands of an event, then the next event.
+    """Orders the work of one chain: due calls first, then an event's commands, then the next event.
 
-    An idle chain, of which there may be many thousands, has no queues: each takes 0.7 kB.
+    An idle chain has no queues, which would take 0.7 kB per chain: a runner may hold many
+    thousands of idle chains.
     """
 
     __slots__ = ("_queues",)
@@ -31,44 +32,44 @@ class Backlog:
         self._queues: _Queues | None = None
 
     def __bool__(self) -> bool:
-        """Whether anything is left."""
+        """Return whether work is left."""
         return self._queues is not None and any(self._queues)
 
     @property
     def due(self) -> deque[Callable[[], None]]:
         """Calls that are due."""
-        return self._there().due
+        return self._open_queues().due
 
     @property
     def commands(self) -> deque[Command]:
-        """Commands of events that were handled."""
-        return self._there().commands
+        """Commands of handled events."""
+        return self._open_queues().commands
 
     @property
     def events(self) -> deque[Event]:
-        """Events to be handled."""
-        return self._there().events
+        """Events to handle."""
+        return self._open_queues().events
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop all work."""
         for queue in self._queues or ():
             queue.clear()
 
-    def work(self, carry_out: Callable[[Command], None], clock: Callable[[], int]) -> None:
-        """Do as much as fits one turn of the event loop."""
-        due, commands, events = self._there()
+    def work(self, execute: Callable[[Command], None], clock: Callable[[], int]) -> None:
+        """Do the work of one turn of the event loop."""
+        due, commands, events = self._open_queues()
         for _ in range(PER_TURN):
             if due:
                 due.popleft()()
             elif commands:
-                carry_out(commands.popleft())
+                execute(commands.popleft())
             elif events:
                 commands.extend(events.popleft()(clock()))
             else:
                 self._queues = None
                 return
 
-    def _there(self) -> _Queues:
+    def _open_queues(self) -> _Queues:
         if self._queues is None:
             self._queues = _Queues(deque(), deque(), deque())
         return self._queues
@@ -80,9 +81,9 @@ class _Queues(NamedTuple):
     events: deque[Event]
 
 
-def act_in_turns(items: deque[Item], act: Callable[[Item], None]) -> None:
-    """Act on each item, on so many in each turn of the event loop; the first ones at once."""
+def call_in_turns(items: deque[Item], call: Callable[[Item], None]) -> None:
+    """Call `call` with each item, PER_TURN of them per turn of the event loop, starting now."""
     for _ in range(min(PER_TURN, len(items))):
-        act(items.popleft())
+        call(items.popleft())
     if items:
-        asyncio.get_running_loop().call_soon(act_in_turns, items, act)
+        asyncio.get_running_loop().call_soon(call_in_turns, items, call)

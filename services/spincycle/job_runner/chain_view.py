@@ -1,4 +1,4 @@
-"""How a chain is at one moment, for callers that want to be told."""
+"""Consistent view of one chain at a point of its event sequence."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
-    """How a chain is at one number of its events; see JobEvent.
+    """State of a chain as of one sequence number of its events; see JobEvent.
 
     Attributes:
-        jobs: those that have started at least once, or that wait between tries.
+        jobs: jobs that have started at least once or wait between tries.
     """
 
     request_id: str
@@ -29,20 +29,20 @@ class ChainView:
 
 
 @dataclass(slots=True)
-class Description:
-    """A view that its caller is told once it is made and committed."""
+class PendingView:
+    """A view that is delivered once it is built and its journal position is committed."""
 
-    tell: Callable[[ChainView], None]
-    held: CommitGate
+    deliver: Callable[[ChainView], None]
+    gate: CommitGate
     view: ChainView | None = None
-    unwanted: bool = False
+    cancelled: bool = False
 
     def __call__(self) -> None:
-        """Tell the view."""
+        """Deliver the view."""
         if self.view is not None:
-            self.tell(self.view)
+            self.deliver(self.view)
 
-    def take_back(self) -> None:
-        """Do not tell it, if that was not done yet."""
-        self.unwanted = True
-        self.held.take_back(self)
+    def cancel(self) -> None:
+        """Drop the view if it was not delivered yet."""
+        self.cancelled = True
+        self.gate.cancel(self)

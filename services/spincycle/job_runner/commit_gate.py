@@ -1,4 +1,4 @@
-"""What must not be told before the journal is committed."""
+"""Gate that delays calls until the journal entries before them are committed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 
 class CommitGate:
-    """Calls in order, each once the journal of the chain is committed up to its position.
+    """Delays each call until the chain's journal is committed up to the call's position.
 
-    So nobody is told of an end of a try that a dying runner takes with it.
+    Calls keep their order. No client learns of the end of a try that would be lost with the
+    runner.
     """
 
     __slots__ = ("_calls",)
@@ -18,25 +19,25 @@ class CommitGate:
         self._calls: deque[tuple[int, Callable[[], None]]] = deque()
 
     def __bool__(self) -> bool:
-        """Whether something waits."""
+        """Return whether a call is pending."""
         return bool(self._calls)
 
     def call(self, position: int, committed: int, call: Callable[[], None]) -> None:
-        """Call at once, or when all that is held and the position is committed."""
+        """Call now if `position` is committed and nothing is pending; otherwise enqueue it."""
         if position <= committed and not self._calls:
             call()
         else:
             self._calls.append((position, call))
 
-    def take_back(self, call: Callable[[], None]) -> None:
-        """Do not call it, if it was not called yet."""
-        self._calls = deque(held for held in self._calls if held[1] is not call)
+    def cancel(self, call: Callable[[], None]) -> None:
+        """Remove a call that is still pending."""
+        self._calls = deque(pending for pending in self._calls if pending[1] is not call)
 
     def take_committed(self, position: int) -> Iterator[Callable[[], None]]:
-        """Take the calls that are due now that the journal is committed up to a position."""
+        """Remove and yield the calls that are due once `position` is committed."""
         while self._calls and self._calls[0][0] <= position:
             yield self._calls.popleft()[1]
 
-    def drop(self) -> None:
-        """Call none of them any more."""
+    def clear(self) -> None:
+        """Remove all pending calls."""
         self._calls.clear()

@@ -1,4 +1,4 @@
-"""What a job runner can be told."""
+"""Configuration of the job runner."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from spincycle.runtime.config import Config, HealthConfig, InternalConfig, Secon
 
 
 class JobRunnerConfig(Config, frozen=True):
-    """Configuration of the job runner."""
+    """Settings of the job runner."""
 
     prefix: ClassVar[str] = "SPINCYCLE_JR_"
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32321")
-    """The listener for request managers. A job runner has no public one."""
+    """The listener for request managers. A job runner has no public listener."""
 
     health: HealthConfig = HealthConfig()
     """The listener for probes."""
 
     tls: TlsConfig = TlsConfig()
-    """TLS with callers and with the other services."""
+    """TLS for this service's listener and for its calls to the other services."""
 
     advertise: str = ""
-    """Address at which request managers reach this runner; empty: that of its internal listener."""
+    """Address at which request managers reach this runner; empty: the internal listener's."""
 
     request_manager: str = "127.0.0.1:32320"
     """Address of the request manager's internal listener, host:port or unix:/path."""
@@ -33,19 +33,19 @@ class JobRunnerConfig(Config, frozen=True):
     """Address of the job log's internal listener, host:port or unix:/path."""
 
     jobs: tuple[str, ...] = ()
-    """Job factories besides the installed ones, each as module:attribute."""
+    """Job factories in addition to the installed ones, each as module:attribute."""
 
     max_chains: Annotated[int, Meta(ge=0)] = 0
-    """Most chains at once; 0 means no limit."""
+    """Maximum resident chains; 0 means no limit."""
 
     max_jobs: Annotated[int, Meta(ge=0)] = 0
-    """Most jobs at once; 0 means no limit. What does not fit waits its turn."""
+    """Maximum running jobs; 0 means no limit. Further jobs wait for a free slot."""
 
     max_threads: Annotated[int, Meta(ge=1)] = 64
-    """Most blocking jobs at once; each has a thread. What does not fit waits its turn."""
+    """Maximum running blocking jobs, each of which has a thread. Further ones wait for a thread."""
 
     stop_limit: Seconds = 10.0
-    """Seconds that a job has to end when it is told to stop; then it is abandoned."""
+    """Seconds that a job may take to stop before it is cancelled or abandoned."""
 
     grace: Seconds = 20.0
-    """Seconds to suspend all chains when the process is asked to end."""
+    """Seconds that suspending all chains may take at shutdown."""

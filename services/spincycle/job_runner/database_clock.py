@@ -1,4 +1,4 @@
-"""The time of the request managers' database, kept by this process's monotonic clock."""
+"""Estimate of the database's time, based on this process's monotonic clock."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 ESTIMATES = 8
-"""Number of last estimates of which the best one counts."""
+"""Number of estimates that are kept; the one with the shortest round trip is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Estimate:
-    """What to add to the monotonic clock; wrong by half of the round trip at most."""
+    """Offset from the monotonic clock; its error is at most half of the round trip."""
 
     offset: int
     round_trip: int
@@ -23,11 +23,11 @@ class _Estimate:
 
 
 class DatabaseClock:
-    """Estimates the time of the database from answered heartbeats; all in nanoseconds.
+    """Estimates the database's time from acknowledged heartbeats; all values are nanoseconds.
 
-    So times of several runners can be compared with each other and with those that the database
-    notes, however wrong the clocks of their machines are. Until the first estimate the time is that
-    of this machine.
+    This makes times of different runners comparable with each other and with times that the
+    database records, however wrong the machines' clocks are. Until the first estimate the
+    machine's own clock is used.
     """
 
     def __init__(
@@ -40,27 +40,27 @@ class DatabaseClock:
         self._estimates: deque[_Estimate] = deque(maxlen=ESTIMATES)
 
     def monotonic(self) -> int:
-        """The monotonic time, to be noted before a heartbeat is sent."""
+        """Return the monotonic time; read it before sending a heartbeat."""
         return self._monotonic()
 
-    def answered(self, sent_at: int, stored_at: int) -> None:
-        """Note that a heartbeat was answered just now.
+    def acknowledged(self, sent_at: int, stored_at: int) -> None:
+        """Add an estimate from a heartbeat that was acknowledged just now.
 
         Args:
-            sent_at: monotonic time before it was sent.
-            stored_at: time of the database when it stored the heartbeat, since 1970.
+            sent_at: monotonic time before the heartbeat was sent.
+            stored_at: the database's time when it stored the heartbeat, since 1970.
         """
         now = self._monotonic()
         estimate = _Estimate(stored_at - (sent_at + now) // 2, now - sent_at)
         if any(estimate.contradicts(earlier) for earlier in self._estimates):
-            # The database's clock was set, or another server has taken over.
+            # The database's clock was set, or a failover changed the server.
             self._estimates.clear()
         self._estimates.append(estimate)
 
     def for_chain(self) -> Callable[[], int]:
-        """Return a clock for the times of one chain, in nanoseconds since 1970.
+        """Return a clock for one chain, in nanoseconds since 1970.
 
-        It never goes back, and differences are durations: later estimates do not move it.
+        It never goes back, and its differences are durations: later estimates do not change it.
         """
         monotonic, offset = self._monotonic, self._offset()
         return lambda: monotonic() + offset

@@ -1,4 +1,4 @@
-"""Whoever watches jobs: events are kept for a while and handed on, and who is too slow is cut."""
+"""Log of recent job events: retains them for a while and delivers them to readers."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from spincycle.errors import WatcherTooSlow
-from spincycle.job_runner.ports import ChainBegun, ChainLeft
+from spincycle.job_runner.ports import ChainReleased, ChainStarted
 from spincycle.model.job_status import JobEvent
 
-HISTORY = 20_000
-"""Events that are kept for those who come again."""
+RETAINED_EVENTS = 20_000
+"""Events that are retained for readers that reconnect."""
 
-LINGER = 60.0
-"""Seconds for which events are still kept when nobody watches any more."""
+RETENTION_AFTER_LAST = 60.0
+"""Seconds for which events are still retained after the last reader disconnected."""
 
-MAX_BEHIND = 20_000
-"""Events that a watcher may be behind."""
+MAX_READER_BACKLOG = 20_000
+"""Events that a reader may be behind before it is disconnected."""
 
-Happening = JobEvent | ChainBegun | ChainLeft
+RunnerEvent = JobEvent | ChainStarted | ChainReleased
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedJobEvent:
-    """An event that has happened, encoded once for all watchers.
+    """An event, encoded once for all readers.
 
     Attributes:
-        order: rises with every event of the runner.
-        number: see JobEvent.sequence_number.
+        offset: rises by 1 with every event of the runner.
+        sequence_number: number within the chain; see JobEvent.sequence_number.
     """
 
-    order: int
+    offset: int
     request_id: str
-    number: int
+    sequence_number: int
     encoded: bytes
 
 
 @dataclass(slots=True)
-class _Kept:
-    """Events of one chain that are kept: all of those after number `floor` that were told."""
+class _RetainedChain:
+    """Retained events of one chain: all that were published after sequence number `floor`."""
 
     epoch: int
     floor: int
@@ -48,146 +48,152 @@ class _Kept:
 
 
 class EventLogReader:
-    """Events that one watcher has not taken yet: of the named requests, or of all."""
+    """Bounded queue of the events that one reader has not consumed yet.
+
+    `request_ids` selects the chains; empty selects all.
+    """
 
     def __init__(self, request_ids: Iterable[str] = ()) -> None:
-        self._of = frozenset(request_ids)
+        self._request_ids = frozenset(request_ids)
         self._events: list[EncodedJobEvent] = []
-        self._something = asyncio.Event()
-        self._cut = False
+        self._ready = asyncio.Event()
+        self._overflowed = False
 
-    def put(self, told: EncodedJobEvent) -> None:
-        """Add an event; beyond the limit all of them are dropped and the watcher is cut."""
-        if self._cut or (self._of and told.request_id not in self._of):
+    def put(self, event: EncodedJobEvent) -> None:
+        """Enqueue an event; on overflow drop the queue and disconnect the reader."""
+        if self._overflowed or (self._request_ids and event.request_id not in self._request_ids):
             return
-        if len(self._events) >= MAX_BEHIND:
-            self._cut = True
+        if len(self._events) >= MAX_READER_BACKLOG:
+            self._overflowed = True
             self._events.clear()
         else:
-            self._events.append(told)
-        self._something.set()
+            self._events.append(event)
+        self._ready.set()
 
     async def batches(self) -> AsyncIterator[Sequence[EncodedJobEvent]]:
-        """Events as they come, all that wait at once.
+        """Yield events as they arrive, all that are queued at a time.
 
         Raises:
-            WatcherTooSlow: the watcher was cut.
+            WatcherTooSlow: the queue overflowed.
         """
         while True:
-            await self._something.wait()
-            self._something.clear()
-            if self._cut:
-                raise WatcherTooSlow(MAX_BEHIND)
+            await self._ready.wait()
+            self._ready.clear()
+            if self._overflowed:
+                raise WatcherTooSlow(MAX_READER_BACKLOG)
             events, self._events = self._events, []
             if events:
                 yield events
 
 
 class EventLog:
-    """Hands events on. While nobody has watched for a minute, it wants none.
+    """Delivers events to readers and retains recent ones in a ring buffer.
 
-    `encode` makes an event, with its order, the bytes that watchers are sent.
+    It is enabled from the first reader until RETENTION_AFTER_LAST seconds after the last one.
+    `encode` returns the bytes that readers are sent for an event and its offset.
     """
 
-    def __init__(self, encode: Callable[[Happening, int], bytes]) -> None:
+    def __init__(self, encode: Callable[[RunnerEvent, int], bytes]) -> None:
         self._encode = encode
-        self._watchers: set[EventLogReader] = set()
+        self._readers: set[EventLogReader] = set()
         self._ring: deque[EncodedJobEvent] = deque()
-        self._chains: dict[str, _Kept] = {}
-        self._order = 0
+        self._chains: dict[str, _RetainedChain] = {}
+        self._offset = 0
         self._floor = 0
-        self._missed = False
-        self._forgetting: asyncio.TimerHandle | None = None
-        self.wanted = False
+        self._has_gap = False
+        self._expiry: asyncio.TimerHandle | None = None
+        self.enabled = False
 
     @property
-    def order(self) -> int:
-        """Order of the last event."""
-        return self._order
+    def offset(self) -> int:
+        """Offset of the last event."""
+        return self._offset
 
     def publish(self, event: JobEvent) -> None:
-        """A job has changed."""
-        if self.wanted:
-            self._tell(event, event.job.request_id)
+        """Publish a change of a job."""
+        if self.enabled:
+            self._append(event, event.job.request_id)
 
-    def begun(self, chain: ChainBegun) -> None:
-        """A chain begins."""
-        self._missed = True
-        if self.wanted:
-            self._chains[chain.request_id] = _Kept(chain.epoch, 0)
-            self._tell(chain, chain.request_id)
+    def chain_started(self, chain: ChainStarted) -> None:
+        """Publish the start of a chain."""
+        self._has_gap = True
+        if self.enabled:
+            self._chains[chain.request_id] = _RetainedChain(chain.epoch, 0)
+            self._append(chain, chain.request_id)
 
-    def left(self, chain: ChainLeft) -> None:
-        """A chain is no longer here."""
-        if self.wanted:
-            self._tell(chain, chain.request_id)
+    def chain_released(self, chain: ChainReleased) -> None:
+        """Publish the release of a chain."""
+        if self.enabled:
+            self._append(chain, chain.request_id)
             del self._chains[chain.request_id]
 
-    def add(self, watcher: EventLogReader) -> None:
-        """Let a watcher have what happens from now on."""
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-            self._forgetting = None
-        if not self.wanted:
-            self.wanted = True
-            # Events went by untold, so none of the orders given before leads to here.
-            self._order += self._missed
-            self._floor = self._order
-        self._watchers.add(watcher)
+    def add(self, reader: EventLogReader) -> None:
+        """Deliver events to a reader from now on."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if not self.enabled:
+            self.enabled = True
+            # Events were discarded meanwhile: no earlier offset can be resumed from.
+            self._offset += self._has_gap
+            self._floor = self._offset
+        self._readers.add(reader)
 
-    def remove(self, watcher: EventLogReader) -> None:
-        """Let a watcher go."""
-        self._watchers.discard(watcher)
-        if not self._watchers and self._forgetting is None:
+    def remove(self, reader: EventLogReader) -> None:
+        """Stop delivering events to a reader."""
+        self._readers.discard(reader)
+        if not self._readers and self._expiry is None:
             loop = asyncio.get_running_loop()
-            self._forgetting = loop.call_later(LINGER, self._forget)
+            self._expiry = loop.call_later(RETENTION_AFTER_LAST, self._expire)
 
-    def after(self, order: int) -> list[EncodedJobEvent] | None:
-        """All events after one; None if not all of them are kept."""
-        if not self._floor <= order <= self._order:
+    def events_after(self, offset: int) -> list[EncodedJobEvent] | None:
+        """Return all events after an offset; None if some are no longer retained."""
+        if not self._floor <= offset <= self._offset:
             return None
-        first = len(self._ring) - (self._order - order)
-        return [told for told in list(self._ring)[max(0, first) :] if told.order > order]
+        first = len(self._ring) - (self._offset - offset)
+        return [event for event in list(self._ring)[max(0, first) :] if event.offset > offset]
 
-    def of_chain_after(
-        self, request_id: str, epoch: int, number: int
+    def chain_events_after(
+        self, request_id: str, epoch: int, sequence_number: int
     ) -> list[EncodedJobEvent] | None:
-        """All events of a chain after one; None if not all of them are kept."""
-        kept = self._chains.get(request_id)
-        if kept is None or kept.epoch != epoch or kept.floor > number:
+        """Return all events of a chain after a sequence number; None if some are not retained."""
+        chain = self._chains.get(request_id)
+        if chain is None or chain.epoch != epoch or chain.floor > sequence_number:
             return None
-        return [told for told in kept.events if told.number > number]
+        return [event for event in chain.events if event.sequence_number > sequence_number]
 
-    def described(self, request_id: str, epoch: int, number: int) -> None:
-        """Somebody was told how a chain was at a number, and may come again from there."""
-        if self.wanted:
-            self._chains.setdefault(request_id, _Kept(epoch, number))
+    def retain_from(self, request_id: str, epoch: int, sequence_number: int) -> None:
+        """Retain the chain's events from here on: a client has a view of it as of this number."""
+        if self.enabled:
+            self._chains.setdefault(request_id, _RetainedChain(epoch, sequence_number))
 
-    def _tell(self, event: Happening, request_id: str) -> None:
-        self._order += 1
+    def _append(self, event: RunnerEvent, request_id: str) -> None:
+        self._offset += 1
         number = event.sequence_number
-        told = EncodedJobEvent(self._order, request_id, number, self._encode(event, self._order))
-        self._ring.append(told)
-        kept = self._chains.get(request_id)
-        if kept is None:
-            kept = self._chains[request_id] = _Kept(event.epoch, number)
-        kept.events.append(told)
-        if len(self._ring) > HISTORY:
+        encoded = EncodedJobEvent(
+            self._offset, request_id, number, self._encode(event, self._offset)
+        )
+        self._ring.append(encoded)
+        chain = self._chains.get(request_id)
+        if chain is None:
+            chain = self._chains[request_id] = _RetainedChain(event.epoch, number)
+        chain.events.append(encoded)
+        if len(self._ring) > RETAINED_EVENTS:
             self._drop_oldest()
-        for watcher in self._watchers:
-            watcher.put(told)
+        for reader in self._readers:
+            reader.put(encoded)
 
     def _drop_oldest(self) -> None:
         oldest = self._ring.popleft()
-        self._floor = oldest.order
-        kept = self._chains.get(oldest.request_id)
-        if kept is not None and kept.events and kept.events[0] is oldest:
-            kept.events.popleft()
-            kept.floor = oldest.number
+        self._floor = oldest.offset
+        chain = self._chains.get(oldest.request_id)
+        if chain is not None and chain.events and chain.events[0] is oldest:
+            chain.events.popleft()
+            chain.floor = oldest.sequence_number
 
-    def _forget(self) -> None:
-        self._forgetting = None
-        self.wanted = False
-        self._missed = True
+    def _expire(self) -> None:
+        self._expiry = None
+        self.enabled = False
+        self._has_gap = True
         self._ring.clear()
         self._chains.clear()

@@ -1,4 +1,4 @@
-"""Room for so many at once, given out in turn, so that no chain starves another."""
+"""A counting semaphore that serves its owners round-robin, so that no chain starves another."""
 
 from __future__ import annotations
 
@@ -9,84 +9,88 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PER_TURN = 100
-"""How many begin before the event loop gets to do something else."""
+"""Callbacks that are started per turn of the event loop."""
 
 
 class FairSlots:
-    """Lets at most `limit` begin at once; who waits is served owner by owner, in order.
+    """Limits concurrency to `limit` slots; waiters are served owner by owner, first in first out.
 
-    Nothing polls: a place that is given back goes to the next in line at once. None is given
-    while `may_begin` says no; `serve` is to be called when it says yes again.
+    Nothing polls: a released slot is passed to the next waiter immediately. No slot is granted
+    while `may_start` returns False; call `dispatch` when it returns True again. `limit` None
+    means no limit.
     """
 
     def __init__(
-        self, limit: int | None = None, may_begin: Callable[[], bool] = lambda: True
+        self, limit: int | None = None, may_start: Callable[[], bool] = lambda: True
     ) -> None:
         self._limit = limit
-        self._may_begin = may_begin
-        self._taken = 0
-        self._lines: dict[str, dict[str, Callable[[], None]]] = {}
-        self._begun_this_turn = 0
-        self._serving = False
+        self._may_start = may_start
+        self._in_use = 0
+        self._queues: dict[str, dict[str, Callable[[], None]]] = {}
+        self._started_this_turn = 0
+        self._dispatching = False
 
     @property
-    def taken(self) -> int:
-        """Places in use."""
-        return self._taken
+    def in_use(self) -> int:
+        """Number of slots in use."""
+        return self._in_use
 
     @property
     def waiting(self) -> int:
-        """How many wait for one."""
-        return sum(map(len, self._lines.values()))
+        """Number of waiters."""
+        return sum(map(len, self._queues.values()))
 
-    def ask(self, owner: str, key: str, begin: Callable[[], None]) -> None:
-        """Have `begin` called, maybe before this returns, once there is a place."""
-        self._lines.setdefault(owner, {})[key] = begin
-        self.serve()
+    def acquire(self, owner: str, key: str, start: Callable[[], None]) -> None:
+        """Call `start` once a slot is free, possibly before this method returns.
+
+        The slot stays in use until `release` is called.
+        """
+        self._queues.setdefault(owner, {})[key] = start
+        self.dispatch()
 
     def withdraw(self, owner: str, key: str) -> bool:
-        """Leave the line; False if it was not waiting there."""
-        line = self._lines.get(owner, {})
-        if key not in line:
+        """Remove a waiter from the queue; return False if it does not wait."""
+        queue = self._queues.get(owner, {})
+        if key not in queue:
             return False
-        del line[key]
-        if not line:
-            del self._lines[owner]
+        del queue[key]
+        if not queue:
+            del self._queues[owner]
         return True
 
-    def give_back(self) -> None:
-        """Free a place."""
-        self._taken -= 1
-        self.serve()
+    def release(self) -> None:
+        """Free a slot."""
+        self._in_use -= 1
+        self.dispatch()
 
-    def serve(self) -> None:
-        """Let those in line begin for whom there is a place."""
-        if self._serving:
+    def dispatch(self) -> None:
+        """Start waiters for as long as slots are free and `may_start` permits it."""
+        if self._dispatching:
             return
-        self._serving = True
+        self._dispatching = True
         try:
-            while self._lines and self._has_place() and self._may_begin():
-                if self._begun_this_turn >= PER_TURN:
+            while self._queues and self._has_free_slot() and self._may_start():
+                if self._started_this_turn >= PER_TURN:
                     return
-                if not self._begun_this_turn:
+                if not self._started_this_turn:
                     asyncio.get_running_loop().call_soon(self._next_turn)
-                self._begun_this_turn += 1
-                self._taken += 1
-                self._next_in_line()()
+                self._started_this_turn += 1
+                self._in_use += 1
+                self._next_waiter()()
         finally:
-            self._serving = False
+            self._dispatching = False
 
     def _next_turn(self) -> None:
-        self._begun_this_turn = 0
-        self.serve()
+        self._started_this_turn = 0
+        self.dispatch()
 
-    def _has_place(self) -> bool:
-        return self._limit is None or self._taken < self._limit
+    def _has_free_slot(self) -> bool:
+        return self._limit is None or self._in_use < self._limit
 
-    def _next_in_line(self) -> Callable[[], None]:
-        owner = next(iter(self._lines))
-        line = self._lines.pop(owner)
-        begin = line.pop(next(iter(line)))
-        if line:
-            self._lines[owner] = line
-        return begin
+    def _next_waiter(self) -> Callable[[], None]:
+        owner = next(iter(self._queues))
+        queue = self._queues.pop(owner)
+        start = queue.pop(next(iter(queue)))
+        if queue:
+            self._queues[owner] = queue
+        return start

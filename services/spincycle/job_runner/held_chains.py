@@ -1,4 +1,4 @@
-"""The chains that a runner answers for, and their digest."""
+"""The chains that a runner holds, and their digest."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-MOST_CACHED = 20_000
+CACHED_DIGESTS = 20_000
 
 
 class HeldChains:
-    """Chains from their acceptance until their end or their saved state is stored.
+    """Lists chains from their acceptance until their end or their saved state is stored.
 
     Args:
-        running: epochs of the chains that the runner has, by request id.
-        reported: epochs of the chains whose end or saved state is still to be stored.
+        running: returns the epochs of the runner's chains by request id.
+        reported: returns the epochs of the chains whose end or saved state is not stored yet.
     """
 
     def __init__(
@@ -26,19 +26,19 @@ class HeldChains:
         self._reported = reported
 
     def epochs(self) -> dict[str, int]:
-        """Epoch of each chain by request id."""
+        """Return the epoch of each chain by request id."""
         return {**self._reported(), **self._running()}
 
     def digest(self) -> int:
-        """HeartbeatRequest.chains_digest of the contract."""
+        """Return HeartbeatRequest.chains_digest of the contract."""
         digest = 0
         for request_id, epoch in self.epochs().items():
             digest ^= _digest_of(request_id, epoch)
         return digest
 
 
-@lru_cache(MOST_CACHED)
+@lru_cache(CACHED_DIGESTS)
 def _digest_of(request_id: str, epoch: int) -> int:
-    # Against faults, not against attackers: PostgreSQL computes the same sum.
+    # Detects errors, not attacks: PostgreSQL computes the same value.
     summed = hashlib.md5(f"{request_id} {epoch}".encode(), usedforsecurity=False)
     return int.from_bytes(summed.digest()[:8])

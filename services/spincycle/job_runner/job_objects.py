@@ -1,4 +1,4 @@
-"""The objects of one chain's jobs: one per job, used again when the job is retried."""
+"""Job objects of one chain: one per job, reused when the job is retried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class JobObjects:
-    """Makes job objects, and keeps those of jobs that may be retried."""
+    """Creates job objects and keeps those of jobs that may be retried."""
 
     __slots__ = ("_kept", "_planned", "_request_id", "_types")
 
@@ -26,10 +26,13 @@ class JobObjects:
         self._kept: dict[str, Job] = {}
 
     def get(self, command: StartTry) -> Job:
-        """Return the object for a try; raises whatever the job's factory raises."""
-        known = self._kept.get(command.job_id)
-        if command.again and known is not None:
-            return known
+        """Return the object for a try.
+
+        Raises whatever the job's factory or its `deserialize` raises.
+        """
+        kept = self._kept.get(command.job_id)
+        if command.is_retry and kept is not None:
+            return kept
         planned = self._planned[command.job_id]
         job = self._types.make(JobId(planned.type, planned.name, planned.id, self._request_id))
         job.deserialize(planned.bytes)
@@ -37,6 +40,6 @@ class JobObjects:
             self._kept[command.job_id] = job
         return job
 
-    def drop(self, job_id: str) -> None:
-        """Do not use a job's object again."""
+    def discard(self, job_id: str) -> None:
+        """Do not reuse the job's object."""
         self._kept.pop(job_id, None)

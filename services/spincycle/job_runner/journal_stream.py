@@ -1,4 +1,4 @@
-"""The way of entries into the job log: one stream, batches up, acknowledgements down."""
+"""Stream of journal entries to the job log, and of acknowledgements back."""
 
 from __future__ import annotations
 
@@ -20,33 +20,38 @@ from spincycle.v1 import job_log_pb2
 from spincycle.wire.journal import encode_entry
 
 MAX_BATCH = 500
-"""Most entries in one batch."""
+"""Maximum entries per batch."""
 
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-"""Size after which a batch takes no further entry."""
+"""Size in bytes from which no further entry is added to a batch."""
 
 MAX_BACKLOG_BYTES = 64 * 1024 * 1024
-"""Size of what waits at which no further chain should be begun."""
+"""Size in bytes of the unacknowledged entries from which the runner starts nothing new."""
 
-SETTLE = 4
-"""Turns of the event loop at most from the wish to send to the sending. What an acknowledgement
-sets in motion (a dependent job starts, does next to nothing, and has an entry of its own) takes two
-or three; so the entries of all chains travel together, not those of each behind those of another.
-Once as many entries wait as the last batch held, nobody is likely to be missing."""
+GATHER_TURNS = 4
+"""Maximum turns of the event loop for which a batch is held back to gather entries.
+
+A short job that an acknowledgement starts appends its own entry after two or three turns; so the
+entries of all chains share one batch. A batch as large as the last one is sent immediately."""
 
 FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
-"""Seconds before a broken stream is opened again: doubled from the first to the last."""
+"""Seconds before a broken stream is reopened: doubled from the first to the last."""
 
 Identity = tuple[str, str, int]
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """An entry that is not acknowledged."""
+class _PendingEntry:
+    """An unacknowledged entry.
+
+    Attributes:
+        since: time of the event loop at which it was appended, in seconds.
+        size: size of the encoded entry in bytes.
+    """
 
     entry: job_log_pb2.JobLog
-    author: CommitListener
+    listener: CommitListener
     since: float
     size: int
 
@@ -57,63 +62,63 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Stream:
-    """One life of the stream."""
+    """State of one connection: number of batches sent, and the unacknowledged ones by number."""
 
     batches: int = 0
-    sent: dict[int, list[_Waiting]] = field(default_factory=dict)
+    sent: dict[int, list[_PendingEntry]] = field(default_factory=dict)
 
 
 class JournalStream:
-    """Appends entries, in order, for as long as it takes.
+    """Appends entries to the job log in order, and retries without limit.
 
-    What is sent and not acknowledged when the stream breaks is sent again on the next one;
-    the job log takes an entry only once.
+    Entries that are unacknowledged when the stream breaks are resent on the next one; the job
+    log stores each entry once.
     """
 
     def __init__(self, address: str, dial: Dial = open_channel) -> None:
         self._address = address
         self._channel = dial(address)
         self._stub = JournalServiceStub(self._channel)
-        self._waiting: deque[_Waiting] = deque()
+        self._pending: deque[_PendingEntry] = deque()
         self._backlog = 0
         self._stream = _Stream()
-        self._something = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: list[Callable[[], None]] = []
 
-    def append(self, entry: JournalEntry, author: CommitListener) -> None:
-        """Take an entry, and tell its author when it is committed, or refused.
+    def append(self, entry: JournalEntry, listener: CommitListener) -> None:
+        """Append an entry; `listener` is called when it is committed or refused.
 
-        Refused is StaleEpoch if another runner has the request now, and EntryConflict or
-        InvalidEntry if the job log will never take the entry.
+        It is refused with StaleEpoch if another runner owns the request, and with EntryConflict
+        or InvalidEntry if the job log will never store it.
         """
         if self._loop is None:
-            # Asking which loop runs is a system call, and this is done for every job.
+            # get_running_loop costs a system call, and append is called for every job.
             self._loop = asyncio.get_running_loop()
         message = encode_entry(entry)
-        waiting = _Waiting(message, author, self._loop.time(), message.ByteSize())
-        self._waiting.append(waiting)
-        self._backlog += waiting.size
-        self._something.set()
+        pending = _PendingEntry(message, listener, self._loop.time(), message.ByteSize())
+        self._pending.append(pending)
+        self._backlog += pending.size
+        self._wakeup.set()
 
     @property
     def full(self) -> bool:
-        """Whether so much waits that nothing should be begun that adds to it."""
+        """Whether the runner should start nothing new until entries are acknowledged."""
         return self._backlog >= MAX_BACKLOG_BYTES
 
-    def on_room(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called when it is no longer full."""
+    def on_capacity(self, listener: Callable[[], None]) -> None:
+        """Call `listener` each time the stream is no longer full."""
         self._listeners.append(listener)
 
     @property
     def oldest_unacknowledged(self) -> float:
-        """Seconds that the oldest entry has been waiting; 0 if none does."""
+        """Age of the oldest unacknowledged entry in seconds; 0 if there is none."""
         since = [batch[0].since for batch in self._stream.sent.values()]
-        since += [self._waiting[0].since] if self._waiting else []
+        since += [self._pending[0].since] if self._pending else []
         return asyncio.get_running_loop().time() - min(since) if since else 0.0
 
     async def run(self) -> None:
-        """Keep a stream open and send what is appended, until cancelled."""
+        """Keep a stream open and send the appended entries, until cancelled."""
         log = structlog.get_logger()
         wait = FIRST_RETRY
         while True:
@@ -127,11 +132,11 @@ class JournalStream:
             finally:
                 call.cancel()
                 wait = FIRST_RETRY if self._stream.batches else min(2 * wait, LAST_RETRY)
-                self._take_back()
+                self._requeue()
             await asyncio.sleep(wait)
 
     async def close(self) -> None:
-        """Close the channel; what is not acknowledged stays so."""
+        """Close the channel; unacknowledged entries are not sent."""
         await self._channel.close()
 
     async def _send(
@@ -140,12 +145,12 @@ class JournalStream:
     ) -> None:
         expected = 0
         while True:
-            await self._something.wait()
-            if not self._waiting or self._stream.sent:
-                self._something.clear()
+            await self._wakeup.wait()
+            if not self._pending or self._stream.sent:
+                self._wakeup.clear()
                 continue
-            for _ in range(SETTLE):
-                if len(self._waiting) >= expected:
+            for _ in range(GATHER_TURNS):
+                if len(self._pending) >= expected:
                     break
                 await asyncio.sleep(0)
             batch = self._next_batch()
@@ -155,7 +160,7 @@ class JournalStream:
             self._stream.sent[number] = batch
             await call.write(
                 journal_pb2.AppendRequest(
-                    batch=number, entries=[waiting.entry for waiting in batch]
+                    batch=number, entries=[pending.entry for pending in batch]
                 )
             )
 
@@ -170,42 +175,42 @@ class JournalStream:
             }
             was_full = self.full
             for number in [number for number in self._stream.sent if number <= response.batch]:
-                _tell(self._stream.sent[number], refused)
-                # Only now: what nobody was told of is sent, and told, again.
-                self._backlog -= sum(waiting.size for waiting in self._stream.sent.pop(number))
-            self._something.set()
+                _notify(self._stream.sent[number], refused)
+                # Removed last: if a listener raises, the batch is resent and notified again.
+                self._backlog -= sum(pending.size for pending in self._stream.sent.pop(number))
+            self._wakeup.set()
             if was_full and not self.full:
                 for listener in self._listeners:
                     listener()
         raise ConnectionError("the job log ended the stream")
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[_PendingEntry]:
+        batch: list[_PendingEntry] = []
         size = 0
-        while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
-            waiting = self._waiting.popleft()
-            batch.append(waiting)
-            size += waiting.size
+        while self._pending and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            pending = self._pending.popleft()
+            batch.append(pending)
+            size += pending.size
         return batch
 
-    def _take_back(self) -> None:
-        sent = [waiting for batch in self._stream.sent.values() for waiting in batch]
-        self._waiting.extendleft(reversed(sent))
+    def _requeue(self) -> None:
+        sent = [pending for batch in self._stream.sent.values() for pending in batch]
+        self._pending.extendleft(reversed(sent))
         self._stream = _Stream()
-        self._something.set()
+        self._wakeup.set()
 
 
-def _tell(batch: list[_Waiting], refused: dict[Identity, journal_pb2.RefusedEntry]) -> None:
-    """Tell the authors of a batch, once each, since the last entry of each says it all."""
+def _notify(batch: list[_PendingEntry], refused: dict[Identity, journal_pb2.RefusedEntry]) -> None:
+    """Notify each listener of a batch of its last committed position and of its refusals."""
     committed: dict[CommitListener, int] = {}
-    for waiting in batch:
-        refusal = refused.get(waiting.identity) if refused else None
+    for pending in batch:
+        refusal = refused.get(pending.identity) if refused else None
         if refusal is None:
-            committed[waiting.author] = waiting.entry.position
+            committed[pending.listener] = pending.entry.position
         else:
-            waiting.author.refused(_error(refusal, waiting.entry.epoch))
-    for author, position in committed.items():
-        author.committed(position)
+            pending.listener.refused(_error(refusal, pending.entry.epoch))
+    for listener, position in committed.items():
+        listener.committed(position)
 
 
 def _error(refusal: journal_pb2.RefusedEntry, epoch: int) -> SpinCycleError:

@@ -1,4 +1,4 @@
-"""How long a runner can be sure that its chains are its own."""
+"""Lease of a runner on its chains."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ if TYPE_CHECKING:
 
 
 class Lease:
-    """Holds for as long after an answered beat as the request managers wait for the next one.
+    """Lease that each acknowledged heartbeat renews for the silence timeout.
 
-    Until then nobody gives this runner up. After it anybody may: its requests may be running
-    elsewhere, and may have got further there. So no job is begun until a beat is answered
-    again. Running jobs go on meanwhile; if the runner was given up, their ends do not count.
+    While it holds, no request manager evicts this runner. After it expires, any of them may: the
+    requests may then run elsewhere and may have progressed there. So the runner starts no job
+    until a heartbeat is acknowledged again. Running jobs continue; if the runner was evicted,
+    their results are discarded.
 
-    The clock must go on while the process is frozen, as CLOCK_MONOTONIC does.
+    The clock must advance while the process is frozen, as CLOCK_MONOTONIC does.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,25 +26,28 @@ class Lease:
         self._listeners: list[Callable[[], None]] = []
 
     def now(self) -> float:
-        """The time, to be noted before a beat is sent."""
+        """Return the lease's time in seconds; read it before sending a heartbeat."""
         return self._clock()
 
     def holds(self) -> bool:
-        """Whether nobody can have given this runner up by now."""
+        """Return whether no request manager can have evicted this runner yet."""
         return self._clock() < self._until
 
-    def renew(self, beaten_at: float, silence_limit: float) -> None:
-        """A beat that was sent at `beaten_at` was answered."""
+    def renew(self, sent_at: float, silence_timeout: float) -> None:
+        """Extend the lease: the heartbeat sent at `sent_at` was acknowledged.
+
+        Both arguments are seconds; `sent_at` is a value of `now`.
+        """
         held = self.holds()
-        self._until = max(self._until, beaten_at + silence_limit)
+        self._until = max(self._until, sent_at + silence_timeout)
         if not held:
             for listener in self._listeners:
                 listener()
 
-    def end(self) -> None:
-        """The runner was given up."""
+    def revoke(self) -> None:
+        """End the lease: the runner was evicted."""
         self._until = float("-inf")
 
     def on_renewal(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called when the lease holds again after it had not."""
+        """Call `listener` each time the lease holds again after it had expired."""
         self._listeners.append(listener)

@@ -1,4 +1,4 @@
-"""Reports to the request manager: kept until they are taken, however long that takes."""
+"""Outbox of reports to the request manager, which are resent until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -20,73 +20,72 @@ from spincycle.runtime.watchdog import Watchdog
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_suspended_chain
 
 MAX_BATCH = 500
-"""Most reports in one call."""
+"""Maximum reports per call."""
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
-"""Size after which a call takes no further report."""
+"""Size in bytes from which no further report is added to a call."""
 
 TIMEOUT = 15.0
-"""Seconds for one call."""
+"""Deadline of one call in seconds."""
 
 FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
-"""Seconds before a failed call is made again: doubled from the first to the last."""
+"""Seconds before a failed call is retried: doubled from the first to the last."""
 
 Report = coordination_pb2.RunnerReport
 
-FOR_GOOD = frozenset(
+FINAL_REFUSALS = frozenset(
     {"STALE_EPOCH", "INVALID_STATE", "REQUEST_NOT_FOUND", "INVALID_INPUT", "INVALID_CHAIN"}
 )
-"""Refusals after which a saved state is not sent again."""
+"""Error reasons after which a saved state is not resent."""
 
-ABANDON = frozenset({"STALE_EPOCH"})
-"""Refusals after which the chain belongs to another runner."""
+FENCED = frozenset({"STALE_EPOCH"})
+"""Error reasons that mean that another runner owns the chain."""
 
 
 class Outbox:
-    """Holds the last report of each request, which says all that the earlier ones said."""
+    """Holds the last report of each request, which replaces the earlier ones."""
 
     def __init__(self, address: str, dial: Dial = open_channel) -> None:
         self._channel = dial(address)
         self._stub = RunnerCoordinationServiceStub(self._channel)
         self._reports: dict[str, Report] = {}
-        self._something = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
         self.pulse = Watchdog()
 
     def put(self, request_id: str, report: Report) -> None:
-        """Report something; progress never takes the place of an end."""
+        """Enqueue a report; progress never replaces an end or a saved state."""
         kept = self._reports.get(request_id)
         if kept is not None and report.HasField("progress") and not kept.HasField("progress"):
             return
         self._reports[request_id] = report
         self._empty.clear()
-        self._something.set()
+        self._wakeup.set()
 
     def unstored_ends(self) -> dict[str, int]:
-        """Epochs of requests whose end or saved state is still to be stored, by request id."""
+        """Return the epochs of requests whose end or saved state is unacknowledged, by id."""
         return {
             request_id: _epoch(report)
             for request_id, report in self._reports.items()
             if not report.HasField("progress")
         }
 
-    async def emptied(self) -> None:
-        """Return when everything that was put is taken or refused."""
+    async def wait_empty(self) -> None:
+        """Wait until every report is acknowledged or refused."""
         await self._empty.wait()
 
     async def run(self, runner_id: Callable[[], str], abandon: Callable[[str, int], None]) -> None:
-        """Send what is put, until cancelled.
+        """Send the reports, until cancelled.
 
-        `abandon` is called with the request and epoch of a chain that belongs to another
-        runner by now.
+        `abandon` is called with the request id and epoch of a chain that another runner owns.
         """
         wait = FIRST_RETRY
         while True:
-            await self._something.wait()
+            await self._wakeup.wait()
             if not self._reports:
-                self._something.clear()
+                self._wakeup.clear()
                 self._empty.set()
                 self.pulse.idle()
                 continue
@@ -102,7 +101,7 @@ class Outbox:
                 )
             except grpc.aio.AioRpcError as failure:
                 structlog.get_logger().warning(
-                    "reports wait", reports=len(self._reports), cause=failure.details()
+                    "reports not sent", reports=len(self._reports), cause=failure.details()
                 )
                 self.pulse.tick()
                 await asyncio.sleep(wait)
@@ -113,7 +112,7 @@ class Outbox:
             self._settle(batch, response, abandon)
 
     async def close(self) -> None:
-        """Close the channel; what was not taken stays so."""
+        """Close the channel; unacknowledged reports are not sent."""
         await self._channel.close()
 
     def _next_batch(self) -> dict[str, Report]:
@@ -135,7 +134,7 @@ class Outbox:
         abandon: Callable[[str, int], None],
         wait: float,
     ) -> float:
-        """Send the saved state of one large chain; answer how long to wait after a failure."""
+        """Send the saved state of one large chain; return the next retry wait in seconds."""
         ((request_id, report),) = batch.items()
         serialized = report.suspended.SerializeToString()
         result = coordination_pb2.ReportResult(request_id=request_id)
@@ -145,9 +144,9 @@ class Outbox:
             )
         except grpc.aio.AioRpcError as failure:
             refused = from_rpc_error(failure, "request manager", "")
-            if refused.reason not in FOR_GOOD:
+            if refused.reason not in FINAL_REFUSALS:
                 structlog.get_logger().warning(
-                    "a saved state waits", request_id=request_id, cause=failure.details()
+                    "saved state not sent", request_id=request_id, cause=failure.details()
                 )
                 self.pulse.tick()
                 await asyncio.sleep(wait)
@@ -165,16 +164,19 @@ class Outbox:
         abandon: Callable[[str, int], None],
     ) -> None:
         for (request_id, report), result in zip(batch.items(), response.results, strict=True):
-            # A later report may have taken its place while this one was on its way.
+            # A later report may have replaced this one during the call.
             if self._reports.get(request_id) is report:
                 del self._reports[request_id]
             if not result.HasField("refused"):
                 continue
             refused = result.refused
             structlog.get_logger().warning(
-                "report refused", request_id=request_id, reason=refused.reason, why=refused.message
+                "report refused",
+                request_id=request_id,
+                reason=refused.reason,
+                message=refused.message,
             )
-            if refused.reason in ABANDON:
+            if refused.reason in FENCED:
                 abandon(request_id, _epoch(report))
 
 

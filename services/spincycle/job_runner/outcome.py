@@ -1,4 +1,4 @@
-"""From what a job did, returned or raised to the plain end of a try."""
+"""Converts what a job returned or raised into the end of a try."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spincycle.chain.commands import TryEnd
-from spincycle.chain.job_data import DATA_LIMIT, UnfitJobData, own_copy
+from spincycle.chain.job_data import DATA_LIMIT, InvalidJobData, copy_data
 from spincycle.job import JobError, Return
 from spincycle.job.bounded_output import OUTPUT_LIMIT, bounded_text
 from spincycle.model.state import State
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import Value
 
 _ERROR_LIMIT = 16 * 1024
-_TOLD_LIMIT = 2 * 1024
+_STATUS_LIMIT = 2 * 1024
 _EXIT_RANGE = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputLimits:
-    """How much of a try is kept.
+    """Size limits of what is stored of a try.
 
     Attributes:
         output: bytes of standard output and of standard error, each.
@@ -36,83 +36,84 @@ class OutputLimits:
 def returned(
     value: object, data: dict[str, Value], *, stopped: bool, limits: OutputLimits
 ) -> TryEnd:
-    """The end of a try whose `run` returned `value` and left `data`.
+    """Return the end of a try whose `run` returned `value` and left `data`.
 
-    A state that a job cannot be in, or STOPPED when nobody stopped it, is a failure. So is
-    a value that cannot even be looked at.
+    An invalid state, STOPPED without a stop, and a value whose attributes raise are failures.
     """
     try:
         return _returned(value, data, stopped=stopped, limits=limits)
-    except Exception as error:  # noqa: BLE001 - what the value's own methods do is the job's code
-        return failed(f"run returned what cannot be read: {type(error).__name__}: {_said(error)}")
+    except Exception as error:  # noqa: BLE001 - the value's methods are job code
+        cause = f"{type(error).__name__}: {_text_of(error)}"
+        return failed(f"run returned an unreadable value: {cause}")
 
 
 def raised(error: BaseException, limits: OutputLimits) -> TryEnd:
-    """The end of a try whose `run` raised."""
+    """Return the end of a try whose `run` raised."""
     if isinstance(error, JobError):
-        return failed(_said(error))
+        return failed(_text_of(error))
     trace = "".join(traceback.format_exception(error))
     return failed(
-        f"panic from job.Run: {type(error).__name__}: {_said(error)}", stderr=_text(trace, limits)
+        f"panic from job.Run: {type(error).__name__}: {_text_of(error)}",
+        stderr=_text(trace, limits),
     )
 
 
-def told(text: object) -> str:
-    """What a job says of itself, as it can be shown to others."""
-    return _kept(_said(text), _TOLD_LIMIT)
+def display_text(text: object) -> str:
+    """Return a job's status text, made valid and bounded for display."""
+    return _storable(_text_of(text), _STATUS_LIMIT)
 
 
 def _returned(
     value: object, data: dict[str, Value], *, stopped: bool, limits: OutputLimits
 ) -> TryEnd:
     if not isinstance(value, Return):
-        return failed(f"run returned {_shown(value)}, which is not a Return")
-    state, error = value.state, _said(value.error)
+        return failed(f"run returned {_repr_of(value)}, which is not a Return")
+    state, error = value.state, _text_of(value.error)
     if state not in (State.COMPLETE, State.FAIL, State.STOPPED):
-        error = _also(f"run returned the impossible state {_shown_state(state)}", error)
+        error = _joined(f"run returned invalid state {_state_name(state)}", error)
         state = State.FAIL
     elif state == State.STOPPED and not stopped:
-        error = _also("run returned STOPPED, but nobody had stopped the job", error)
+        error = _joined("run returned STOPPED, but the job was not stopped", error)
         state = State.FAIL
-    exit_code = _exit(value.exit)
+    exit_code = _exit_code(value.exit)
     if exit_code is None:
-        error = _also(f"run returned the impossible exit code {_shown(value.exit)}", error)
+        error = _joined(f"run returned invalid exit code {_repr_of(value.exit)}", error)
         state, exit_code = State.FAIL, 1
-    left: dict[str, Value] = {}
+    kept_data: dict[str, Value] = {}
     if state == State.COMPLETE:
         try:
-            left = own_copy(data, limits.data)
-        except UnfitJobData as unfit:
-            state, error = State.FAIL, _also(str(unfit), error)
+            kept_data = copy_data(data, limits.data)
+        except InvalidJobData as invalid:
+            state, error = State.FAIL, _joined(str(invalid), error)
     return TryEnd(
         state=State(state),
         exit=exit_code,
-        error=_kept(error, _ERROR_LIMIT),
+        error=_storable(error, _ERROR_LIMIT),
         stdout=_text(value.stdout, limits),
         stderr=_text(value.stderr, limits),
-        data=left,
+        data=kept_data,
         do_not_resume=bool(value.do_not_resume) and state == State.FAIL,
     )
 
 
 def failed(error: str, *, stderr: str = "", ignored_stop: bool = False) -> TryEnd:
-    """The end of a try that failed without a Return."""
+    """Return the end of a try that failed without a Return."""
     return TryEnd(
         state=State.FAIL,
         exit=1,
-        error=_kept(error, _ERROR_LIMIT),
+        error=_storable(error, _ERROR_LIMIT),
         stderr=stderr,
         ignored_stop=ignored_stop,
     )
 
 
 def _text(value: object, limits: OutputLimits) -> str:
-    text = value.decode(errors="replace") if isinstance(value, bytes) else _said(value)
-    return _kept(text, limits.output)
+    text = value.decode(errors="replace") if isinstance(value, bytes) else _text_of(value)
+    return _storable(text, limits.output)
 
 
-def _kept(text: str, limit: int) -> str:
-    """`text` as it can be stored: valid Unicode, no NUL, and not longer than the limit."""
+def _storable(text: str, limit: int) -> str:
+    """Return `text` as valid Unicode without NUL, at most `limit` bytes long."""
     if not text:
         return ""
     text = bounded_text(text, limit)
@@ -121,27 +122,27 @@ def _kept(text: str, limit: int) -> str:
     return text.replace("\0", "\ufffd")
 
 
-def _exit(value: object) -> int | None:
+def _exit_code(value: object) -> int | None:
     return int(value) if isinstance(value, int) and value in _EXIT_RANGE else None
 
 
-def _said(error: object) -> str:
+def _text_of(error: object) -> str:
     try:
         return str(error) if error else ""
-    except Exception:  # noqa: BLE001 - a job's object; that it has no text is all there is to say
-        return f"({type(error).__name__} without a text)"
+    except Exception:  # noqa: BLE001 - job code
+        return f"({type(error).__name__} without text)"
 
 
-def _also(first: str, then: str) -> str:
+def _joined(first: str, then: str) -> str:
     return f"{first}: {then}" if then else first
 
 
-def _shown(value: object) -> str:
+def _repr_of(value: object) -> str:
     return f"{str(value)[:100]!r} ({type(value).__name__})"
 
 
-def _shown_state(state: object) -> str:
+def _state_name(state: object) -> str:
     try:
         return f"{State(state).name} ({int(State(state))})"  # type: ignore[arg-type] # any object
     except ValueError:
-        return _shown(state)
+        return _repr_of(state)

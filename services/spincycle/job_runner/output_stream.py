@@ -1,4 +1,4 @@
-"""The way of live output to the job log, while somebody tails it there."""
+"""Stream of live job output to the job log, for requests that clients tail."""
 
 from __future__ import annotations
 
@@ -18,46 +18,47 @@ if TYPE_CHECKING:
     from spincycle.job import Job
 
 INTERVAL = 0.2
-"""Seconds between two pieces of a job's output."""
+"""Seconds between two batches of output."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds before a broken stream is opened again."""
+"""Seconds before a broken stream is reopened."""
 
 Call = grpc.aio.StreamStreamCall[journal_pb2.OfferOutputRequest, journal_pb2.OfferOutputResponse]
-Place = tuple[str, str, int, int]
+StreamKey = tuple[str, str, int, int]
 
 
 class OutputStream:
-    """Offers what jobs print; sends it only while it is wanted.
+    """Sends the output of running jobs to the job log while clients tail the request.
 
-    `printing` answers the jobs of a request that run and have printed something. What they
-    print faster than it is sent is lost on this way, and only here.
+    `jobs_with_output` returns the running jobs of a request that have printed output. Output
+    that is printed faster than it is sent is missing from the live stream, but not from the
+    journal.
     """
 
     def __init__(
         self,
         address: str,
-        printing: Callable[[str], Iterator[Job]],
+        jobs_with_output: Callable[[str], Iterator[Job]],
         dial: Dial = open_channel,
     ) -> None:
         self._channel = dial(address)
         self._stub = JournalServiceStub(self._channel)
-        self._printing = printing
-        self._wanted: frozenset[str] = frozenset()
-        self._sent: dict[Place, int] = {}
+        self._jobs_with_output = jobs_with_output
+        self._tailed: frozenset[str] = frozenset()
+        self._sent: dict[StreamKey, int] = {}
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """Keep a stream open, until cancelled."""
         while True:
-            self._wanted, self._sent = frozenset(), {}
+            self._tailed, self._sent = frozenset(), {}
             call: Call = self._stub.OfferOutput(wait_for_ready=True)
             sending = asyncio.create_task(self._send(call))
             try:
                 async for response in call:
-                    self._hear(response)
+                    self._update(response)
             except grpc.aio.AioRpcError:
-                pass  # The journal's own stream tells of it.
+                pass  # JournalStream logs the failure.
             finally:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
@@ -68,38 +69,40 @@ class OutputStream:
         """Close the channel."""
         await self._channel.close()
 
-    def _hear(self, response: journal_pb2.OfferOutputResponse) -> None:
-        self._wanted = frozenset(response.request_ids)
-        anew = set(response.replay_request_ids)
+    def _update(self, response: journal_pb2.OfferOutputResponse) -> None:
+        self._tailed = frozenset(response.request_ids)
+        replayed = set(response.replay_request_ids)
         self._sent = {
-            place: offset
-            for place, offset in self._sent.items()
-            if place[0] in self._wanted and place[0] not in anew
+            key: offset
+            for key, offset in self._sent.items()
+            if key[0] in self._tailed and key[0] not in replayed
         }
         self._changed.set()
 
     async def _send(self, call: Call) -> None:
-        # The peer answers once it knows that there is a stream.
+        # The job log responds only after the first message.
         await call.write(journal_pb2.OfferOutputRequest())
         while True:
             await self._changed.wait()
-            while self._wanted:
-                pieces = [piece for request_id in self._wanted for piece in self._new(request_id)]
+            while self._tailed:
+                pieces = [
+                    piece for request_id in self._tailed for piece in self._unsent(request_id)
+                ]
                 if pieces:
                     await call.write(journal_pb2.OfferOutputRequest(pieces=pieces))
                 await asyncio.sleep(INTERVAL)
             self._changed.clear()
 
-    def _new(self, request_id: str) -> Iterator[job_output_pb2.JobOutput]:
-        for job in self._printing(request_id):
+    def _unsent(self, request_id: str) -> Iterator[job_output_pb2.JobOutput]:
+        for job in self._jobs_with_output(request_id):
             output = job.output
             if output is None:
                 continue
             for stream in (STDOUT, STDERR):
-                place = (request_id, job.id.id, job.attempt.number, stream)
-                offset, data = output.after(stream, self._sent.get(place, 0))
+                key = (request_id, job.id.id, job.attempt.number, stream)
+                offset, data = output.after(stream, self._sent.get(key, 0))
                 if data:
-                    self._sent[place] = offset + len(data)
+                    self._sent[key] = offset + len(data)
                     piece = job_output_pb2.JobOutput(
                         request_id=request_id,
                         job_id=job.id.id,

@@ -1,4 +1,4 @@
-"""What a chain's traverser is given: where entries, reports and events go."""
+"""Interfaces between a chain's executor and the journal, the request manager and event readers."""
 
 from __future__ import annotations
 
@@ -19,62 +19,63 @@ if TYPE_CHECKING:
 
 
 class CommitListener(Protocol):
-    """Whoever appends entries of a chain. Nothing that is told must come only once."""
+    """Receives the acknowledgements of a chain's entries. Calls may be repeated."""
 
     def committed(self, position: int) -> None:
-        """All its entries up to a position are committed."""
+        """All entries of the chain up to `position` are committed."""
         ...
 
     def refused(self, error: SpinCycleError) -> None:
-        """An entry is not stored, and never will be.
+        """An entry was rejected for good.
 
-        That is a StaleEpoch if another runner owns the request.
+        `error` is StaleEpoch if another runner owns the request.
         """
         ...
 
 
 class JournalAppender(Protocol):
-    """The job log, as a runner sees it."""
+    """Appends journal entries to the job log."""
 
     @property
     def full(self) -> bool:
-        """Whether so much waits for its commit that no further chain should be taken."""
+        """Whether the runner should accept no chains because too many bytes await a commit."""
         ...
 
-    def append(self, entry: JournalEntry, author: CommitListener) -> None:
-        """Take an entry, and tell its author when it is committed, or refused.
+    def append(self, entry: JournalEntry, listener: CommitListener) -> None:
+        """Append an entry; `listener` is called when it is committed or rejected.
 
-        Entries of one chain come in order of position. However long the job log is away,
-        the entry is kept.
+        Entries of one chain must be appended in order of position. An entry is kept until the
+        job log acknowledges it, however long that takes.
         """
         ...
 
 
 class Reporter(Protocol):
-    """The request manager, as a runner sees it. What is handed over is sent until it is taken."""
+    """Reports chains to the request manager; a report is resent until it is acknowledged."""
 
     def finished(self, report: FinishReport, running_time: int) -> None:
-        """The chain, which ran here for so many nanoseconds, has ended.
+        """Report the end of a chain, all entries of which are committed.
 
-        Every entry of it is committed.
+        `running_time` is how long it ran on this runner, in nanoseconds.
         """
         ...
 
     def suspended(self, suspended: SuspendedJobChain) -> Callable[[], None]:
-        """The chain has been suspended. Every entry of it is committed.
+        """Encode the saved state of a chain, all entries of which are committed.
 
-        May be called on any thread. Returns what reports it, to be called on the event loop.
+        May be called on any thread. Returns a function that sends the report; call it on the
+        event loop.
         """
         ...
 
     def progress(self, request_id: str, epoch: int, finished: int, rolled_back: int) -> None:
-        """Counts of a chain have moved; only the last ones need to arrive."""
+        """Report the job counts of a chain; a later report replaces an earlier one."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class ChainBegun:
-    """A chain begins, under an epoch; times are nanoseconds since 1970, UTC."""
+class ChainStarted:
+    """A chain started on this runner. Times are nanoseconds since 1970, UTC."""
 
     request_id: str
     epoch: int
@@ -83,56 +84,56 @@ class ChainBegun:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainLeft:
-    """A chain is no longer here.
+class ChainReleased:
+    """A chain left this runner.
 
     Attributes:
-        all_told: it ended or was suspended, and every event of it was published.
+        complete: the chain ended or was suspended, and all its events were published.
     """
 
     request_id: str
     epoch: int
     sequence_number: int
     occurred_at: int
-    all_told: bool
+    complete: bool
 
 
-class Events(Protocol):
-    """Whoever watches jobs. No method blocks or raises."""
+class EventSink(Protocol):
+    """Publishes events of chains and jobs to readers. No method blocks or raises."""
 
     @property
-    def wanted(self) -> bool:
-        """Whether anybody watches, or has watched a moment ago."""
+    def enabled(self) -> bool:
+        """Whether events have readers, or had until recently; otherwise they are discarded."""
         ...
 
     def publish(self, event: JobEvent) -> None:
-        """Pass a change of a job on."""
+        """Publish a change of a job."""
         ...
 
-    def begun(self, chain: ChainBegun) -> None:
-        """Tell that a chain begins, before all its events."""
+    def chain_started(self, chain: ChainStarted) -> None:
+        """Publish the start of a chain; call it before the chain's other events."""
         ...
 
-    def left(self, chain: ChainLeft) -> None:
-        """Tell that a chain is gone, after all its events."""
+    def chain_released(self, chain: ChainReleased) -> None:
+        """Publish the release of a chain; call it after the chain's other events."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ChainDependencies:
-    """All that the chains of one runner share.
+    """What all chains of one runner share.
 
     Attributes:
-        places: room for running jobs.
-        draw: random numbers from 0 up to, but not including, 1.
-        new_clock: makes the clock of one chain: nanoseconds since 1970, UTC, never set back.
+        job_slots: limits the number of running jobs.
+        draw: returns random numbers in [0, 1).
+        new_clock: returns a clock for one chain: nanoseconds since 1970, UTC; never goes back.
     """
 
     journal: JournalAppender
     reporter: Reporter
-    events: Events
+    events: EventSink
     jobs: JobTypes
-    places: FairSlots
-    workshop: TryEnvironment
+    job_slots: FairSlots
+    environment: TryEnvironment
     draw: Callable[[], float]
     new_clock: Callable[[], Callable[[], int]]

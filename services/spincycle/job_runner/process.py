@@ -1,4 +1,4 @@
-"""The process of the job runner: its parts, put together once."""
+"""Process of the job runner: creates and connects its components."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServi
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
-from spincycle.job_runner.contained import contained_task
 from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.fair_slots import FairSlots
@@ -25,10 +24,11 @@ from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.output_stream import OutputStream
 from spincycle.job_runner.ports import ChainDependencies
-from spincycle.job_runner.presence import Identity, RunnerPresence
+from spincycle.job_runner.registration import Identity, RunnerRegistration
 from spincycle.job_runner.reporter import OutboxReporter
 from spincycle.job_runner.runner import JobRunner
-from spincycle.job_runner.service import JobRunnerService, encode_happening
+from spincycle.job_runner.service import JobRunnerService, encode_runner_event
+from spincycle.job_runner.task_factory import isolated_task
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
 from spincycle.metrics.registry import Metrics
@@ -51,7 +51,7 @@ SHUTDOWN_TIMEOUT = 5.0
 
 
 async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
-    """Serve until asked to end; then suspend all chains and hand them over."""
+    """Serve until shutdown is requested; then suspend all chains and hand them over."""
     try:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
@@ -63,35 +63,35 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     address = config.advertise or internal.address
     if host_of(address) in WILDCARDS:
         raise ConfigError(
-            f"advertise: set it to the host:port at which request managers reach this runner; "
-            f"nobody can call {address}"
+            f"advertise: {address} is a wildcard address; set the host:port at which request "
+            "managers reach this runner"
         )
 
     journal = JournalStream(config.job_log, dial)
     lease = Lease()
     clock = DatabaseClock()
-    # A chain that is here may have any number of jobs, whose ends would all have to wait.
-    places = FairSlots(config.max_jobs or None, lambda: lease.holds() and not journal.full)
-    journal.on_room(places.serve)
+    # Also checked per job: one resident chain can have any number of jobs to journal.
+    job_slots = FairSlots(config.max_jobs or None, lambda: lease.holds() and not journal.full)
+    journal.on_capacity(job_slots.dispatch)
     threads = Threads(config.max_threads, lease.holds)
-    lease.on_renewal(places.serve)
-    lease.on_renewal(threads.serve)
-    watchers = EventLog(encode_happening)
+    lease.on_renewal(job_slots.dispatch)
+    lease.on_renewal(threads.dispatch)
+    event_log = EventLog(encode_runner_event)
     outbox = Outbox(config.request_manager, dial)
-    around = ChainDependencies(
+    dependencies = ChainDependencies(
         journal=journal,
         reporter=OutboxReporter(outbox),
-        events=watchers,
+        events=event_log,
         jobs=jobs,
-        places=places,
-        workshop=TryEnvironment(
+        job_slots=job_slots,
+        environment=TryEnvironment(
             threads=threads,
             stop_policy=StopPolicy(config.stop_limit),
         ),
         draw=random.random,
         new_clock=clock.for_chain,
     )
-    runner = JobRunner(around, config.max_chains or None)
+    runner = JobRunner(dependencies, config.max_chains or None)
     identity = Identity(
         address,
         config.max_chains,
@@ -99,8 +99,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         job_types=tuple(sorted(jobs.types())),
         features=tuple(sorted(SUPPORTED)),
     )
-    output = OutputStream(config.job_log, runner.printing, dial)
-    presence = RunnerPresence(
+    output = OutputStream(config.job_log, runner.jobs_with_output, dial)
+    registration = RunnerRegistration(
         config.request_manager,
         identity,
         runner,
@@ -111,7 +111,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         dial,
     )
     service = JobRunnerService(
-        runner, watchers, lambda: presence.runner_id, address, outbox.unstored_ends
+        runner, event_log, lambda: registration.runner_id, address, outbox.unstored_ends
     )
     internal.serve(
         RpcService(
@@ -125,26 +125,26 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     ]
     vitals = Vitals(
         ready=[
-            presence.is_heard,
+            registration.is_connected,
             *(peer.is_right for peer in peers),
             lambda: not runner.draining,
             lambda: journal.oldest_unacknowledged < SLOW_AFTER,
         ],
-        live=[presence.pulse.is_alive, outbox.pulse.is_alive],
+        live=[registration.pulse.is_alive, outbox.pulse.is_alive],
     )
     await server.start()
     structlog.get_logger().info(
-        "listening", advertised=address, runner_id=presence.runner_id, **server.addresses
+        "listening", advertised=address, runner_id=registration.runner_id, **server.addresses
     )
     try:
         async with (
-            serve_metrics(_figures(runner, journal, server), config.metrics),
+            serve_metrics(_metrics(runner, journal, server), config.metrics),
             asyncio.TaskGroup() as group,
         ):
             duties: dict[str, Callable[[], Coroutine[None, None, None]]] = {
                 "journal": journal.run,
-                "reports": lambda: outbox.run(lambda: presence.runner_id, runner.abandon),
-                "presence": presence.run,
+                "reports": lambda: outbox.run(lambda: registration.runner_id, runner.abandon),
+                "registration": registration.run,
                 "live output": output.run,
                 "health": lambda: server.health.monitor(vitals),
                 **{f"check of {peer.setting}": partial(peer.check, dial) for peer in peers},
@@ -152,7 +152,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
             tasks = [group.create_task(supervise(duty, work)) for duty, work in duties.items()]
             await shutdown.wait()
             await server.health.drain()
-            await _drain(config, runner, presence, outbox)
+            await _drain(config, runner, registration, outbox)
             for task in tasks:
                 task.cancel()
     finally:
@@ -160,56 +160,56 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         await journal.close()
         await output.close()
         await outbox.close()
-        await presence.close()
+        await registration.close()
 
 
-def _figures(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Metrics:
-    figures = Metrics()
-    figures.gauge("spincycle_chains", "Chains that are here", lambda: float(runner.chains))
-    figures.gauge("spincycle_running_jobs", "Jobs that run", lambda: float(runner.jobs))
-    figures.gauge(
+def _metrics(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Metrics:
+    metrics = Metrics()
+    metrics.gauge("spincycle_chains", "Resident chains", lambda: float(runner.chains))
+    metrics.gauge("spincycle_running_jobs", "Running jobs", lambda: float(runner.jobs))
+    metrics.gauge(
         "spincycle_journal_backlog_seconds",
         "Age of the oldest journal entry that the job log has not acknowledged",
         lambda: journal.oldest_unacknowledged,
     )
-    figures.gauge(
+    metrics.gauge(
         "spincycle_draining",
-        "1 once the runner takes nothing more, since it is to end",
+        "1 while the runner shuts down and admits no chains",
         lambda: float(runner.draining),
     )
-    figures.calls(server.calls)
-    figures.bytes_in_flight(server.bytes_in_flight)
-    return figures
+    metrics.calls(server.calls)
+    metrics.bytes_in_flight(server.bytes_in_flight)
+    return metrics
 
 
 async def _drain(
-    config: JobRunnerConfig, runner: JobRunner, presence: RunnerPresence, outbox: Outbox
+    config: JobRunnerConfig, runner: JobRunner, registration: RunnerRegistration, outbox: Outbox
 ) -> None:
     log = structlog.get_logger()
     log.info("draining", chains=runner.chains)
-    presence.draining = True
-    left = await runner.drain(config.grace)
+    registration.draining = True
+    remaining = await runner.drain(config.grace)
     try:
         async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-            await outbox.emptied()
+            await outbox.wait_empty()
     except TimeoutError:
-        log.warning("reports left behind")
-    for request_id in left:
-        log.warning("left behind; another runner will take it over", request_id=request_id)
-    await presence.leave()
+        log.warning("reports not sent before shutdown")
+    for request_id in remaining:
+        log.warning("chain not suspended before shutdown", request_id=request_id)
+    await registration.deregister()
 
 
 def _run(work: Coroutine[None, None, int]) -> int:
-    """Run on the standard event loop.
+    """Run on the standard event loop, since jobs start processes.
 
-    Jobs start processes. uvloop forks for that, so that a child inherits what its siblings
-    were given, and gRPC's fork handlers run in it; the standard loop does neither.
+    uvloop forks to start a process: a child would inherit the file descriptors of its siblings,
+    and gRPC's fork handlers would run in it. The standard loop does neither.
     """
     if sys.version_info < (3, 12):
-        # Its default watches each process with a thread.
+        # The default watcher uses one thread per process.
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
     with asyncio.Runner() as runner:
-        runner.get_loop().set_task_factory(contained_task)
+        runner.get_loop().set_task_factory(isolated_task)
         return runner.run(work)
 
 

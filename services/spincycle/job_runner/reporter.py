@@ -1,4 +1,4 @@
-"""Reports of chains as messages for the request manager."""
+"""Encodes reports of chains for the request manager."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from spincycle.wire.times import set_nanoseconds
 Message = coordination_pb2.RunnerReport
 
 PROGRESS_INTERVAL = 0.2
-"""Seconds for which counts that move are kept back, so that the last ones only are told."""
+"""Seconds for which changed counts are held back, so that only the latest are reported."""
 
 
 class OutboxReporter:
-    """Puts what chains report into the outbox, ends at once and progress now and then."""
+    """Puts reports into the outbox: ends immediately, progress at an interval in seconds."""
 
     def __init__(self, outbox: Outbox, interval: float = PROGRESS_INTERVAL) -> None:
         self._outbox = outbox
         self._interval = interval
-        self._moved: dict[str, tuple[int, int, int]] = {}
-        self._due = False
+        self._changed: dict[str, tuple[int, int, int]] = {}
+        self._scheduled = False
 
     def finished(self, report: FinishReport, running_time: int) -> None:
-        """A chain has ended that ran here for so many nanoseconds."""
-        self._moved.pop(report.request_id, None)
+        """Report the end of a chain that ran on this runner for `running_time` nanoseconds."""
+        self._changed.pop(report.request_id, None)
         message = Message()
         finish = message.finish
         finish.request_id = report.request_id
@@ -45,28 +45,28 @@ class OutboxReporter:
         self._outbox.put(report.request_id, message)
 
     def suspended(self, suspended: SuspendedJobChain) -> Callable[[], None]:
-        """Encode the state of a chain that has been suspended; may be called on any thread.
+        """Encode the saved state of a chain; may be called on any thread.
 
-        Returns what reports it, to be called on the event loop.
+        Returns a function that puts the report into the outbox; call it on the event loop.
         """
         message = Message(suspended=encode_suspended_chain(suspended))
         return partial(self._put_suspended, suspended.request_id, message)
 
     def _put_suspended(self, request_id: str, message: Message) -> None:
-        self._moved.pop(request_id, None)
+        self._changed.pop(request_id, None)
         self._outbox.put(request_id, message)
 
     def progress(self, request_id: str, epoch: int, finished: int, rolled_back: int) -> None:
-        """Counts of a chain have moved."""
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_later(self._interval, self._tell_progress)
-        self._moved[request_id] = epoch, finished, rolled_back
+        """Report the job counts of a chain at the end of the interval."""
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_later(self._interval, self._report_progress)
+        self._changed[request_id] = epoch, finished, rolled_back
 
-    def _tell_progress(self) -> None:
-        self._due = False
-        moved, self._moved = self._moved, {}
-        for request_id, (epoch, finished, rolled_back) in moved.items():
+    def _report_progress(self) -> None:
+        self._scheduled = False
+        changed, self._changed = self._changed, {}
+        for request_id, (epoch, finished, rolled_back) in changed.items():
             message = Message()
             progress = message.progress
             progress.request_id = request_id

@@ -1,4 +1,4 @@
-"""The chains of one runner: what it takes, what it refuses, and how it ends."""
+"""Registry of the chains on one runner: admission, control and draining."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import JobChain, SuspendedJobChain
     from spincycle.model.job_status import JobStatus
 
-_REMEMBERED = 10_000
-_NEVER = 2**63
+_RETAINED_EPOCHS = 10_000
+_UNSTARTED = 2**63
 
 
 @dataclass(slots=True)
-class _Held:
-    """A chain that is here, and the one that takes its place once its jobs have ended."""
+class _Resident:
+    """A chain on this runner and its successor, which starts once the chain's jobs have ended."""
 
     current: ChainExecutor
     successor: ChainExecutor | None = None
@@ -43,16 +43,16 @@ class _Held:
 
 
 class JobRunner:
-    """Runs chains, each under the epoch with which it was given.
+    """Admits, runs, stops and releases chains, each under its assigned epoch.
 
-    Every method but those that prepare is to be called on the event loop. `max_chains` is how
-    many chains it takes; how many jobs run at once is up to `around.places`.
+    Call every method on the event loop, except `prepare` and `prepare_resumed`. `max_chains`
+    limits the chains; `dependencies.job_slots` limits the running jobs.
     """
 
-    def __init__(self, around: ChainDependencies, max_chains: int | None = None) -> None:
-        self._around = around
+    def __init__(self, dependencies: ChainDependencies, max_chains: int | None = None) -> None:
+        self._deps = dependencies
         self._max_chains = max_chains
-        self._chains: dict[str, _Held] = {}
+        self._chains: dict[str, _Resident] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._draining = False
         self._empty = asyncio.Event()
@@ -60,31 +60,35 @@ class JobRunner:
 
     @property
     def draining(self) -> bool:
-        """True once it takes no more chains."""
+        """Whether the runner admits no more chains."""
         return self._draining
 
     @property
     def chains(self) -> int:
-        """Chains that are here."""
+        """Number of resident chains."""
         return len(self._chains)
 
     @property
     def jobs(self) -> int:
-        """Jobs that run."""
-        return self._around.places.taken
+        """Number of running jobs."""
+        return self._deps.job_slots.in_use
 
     def prepare(self, chain: JobChain, epoch: int) -> ChainState:
-        """Check a chain that never ran, and make its state; may be called on any thread.
+        """Validate a new chain and return its state; may be called on any thread.
 
         Raises:
             InvalidChain, FeatureNotSupported: as in `run`.
         """
         check_features(chain.request_id, chain.required_features)
         check_new(chain)
-        return ChainState.new(chain, epoch, self._around.draw)
+        return ChainState.new(chain, epoch, self._deps.draw)
 
     def prepare_resumed(self, suspended: SuspendedJobChain, epoch: int) -> ChainState:
-        """Check a chain that ran before, and make its state, likewise."""
+        """Validate a suspended chain and return its state; may be called on any thread.
+
+        Raises:
+            InvalidChain, FeatureNotSupported: as in `run`.
+        """
         chain = suspended.job_chain
         if chain.request_id != suspended.request_id:
             raise InvalidChain(
@@ -94,72 +98,75 @@ class JobRunner:
             )
         check_features(chain.request_id, chain.required_features)
         check_resumed(chain)
-        return ChainState.resumed(suspended, epoch, self._around.draw)
+        return ChainState.resumed(suspended, epoch, self._deps.draw)
 
     def run(self, chain: JobChain, epoch: int, prepared: ChainState | None = None) -> None:
-        """Start a chain that never ran, with its state if that has been made already.
+        """Start a new chain; `prepared` is the result of `prepare`, if already called.
 
-        Idempotent: a chain that runs here, or ran here, under the same epoch is accepted
-        again and nothing changes. Under a higher epoch it takes the place of the one that
-        runs, as soon as that one's jobs have ended.
+        Idempotent: a chain that this runner has accepted under the same epoch is accepted again
+        and nothing changes. Under a higher epoch it replaces the resident chain once that
+        chain's jobs have ended.
 
         Raises:
-            InvalidChain: the chain can never be run.
-            FeatureNotSupported: the chain requires more than this version runs.
-            StaleEpoch: the chain was given to this runner under a higher epoch before.
-            RunnerFull: there are `max_chains` chains.
-            RunnerDraining: the runner is about to end.
-            JournalBehind: too much waits for the job log.
+            InvalidChain: the chain can never run.
+            FeatureNotSupported: the chain requires a feature that this version lacks.
+            StaleEpoch: this runner has accepted the chain under a higher epoch.
+            RunnerFull: `max_chains` chains are resident.
+            RunnerDraining: the runner is shutting down.
+            JournalBehind: too many journal bytes await a commit.
         """
-        if self._is_known(chain.request_id, epoch):
+        if self._is_duplicate(chain.request_id, epoch):
             return
         state = prepared or self.prepare(chain, epoch)
-        self._take(ChainExecutor(chain, epoch, state, self._around, self._gone))
+        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed))
 
     def resume(
         self, suspended: SuspendedJobChain, epoch: int, prepared: ChainState | None = None
     ) -> None:
-        """Go on with a chain that ran before, as `run` starts a new one.
+        """Resume a suspended chain, under the same rules as `run`.
 
         Raises:
             InvalidChain, FeatureNotSupported, StaleEpoch, RunnerFull, RunnerDraining,
                 JournalBehind: as in `run`.
         """
-        if self._is_known(suspended.request_id, epoch):
+        if self._is_duplicate(suspended.request_id, epoch):
             return
         state = prepared or self.prepare_resumed(suspended, epoch)
         chain = suspended.job_chain
-        self._take(ChainExecutor(chain, epoch, state, self._around, self._gone))
+        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed))
 
     def stop(self, request_id: str, reason: str) -> bool:
-        """Stop a chain for good; False if it is not here. `reason` goes into its report."""
-        return self._tell(request_id, partial(ChainExecutor.stop, reason=reason))
+        """Stop a chain for good and report `reason`; return False if it is not resident."""
+        return self._apply(request_id, partial(ChainExecutor.stop, reason=reason))
 
     def suspend(self, request_id: str) -> bool:
-        """Stop a chain so that it can be resumed; False if it is not here."""
-        return self._tell(request_id, ChainExecutor.suspend)
+        """Suspend a chain so that it can be resumed; return False if it is not resident."""
+        return self._apply(request_id, ChainExecutor.suspend)
 
     def abandon(self, request_id: str, epoch: int) -> None:
-        """Stop a chain that another runner owns by now, unless it is here under a later epoch."""
-        held = self._chains.get(request_id)
-        if held is not None and held.current.epoch <= epoch:
-            held.current.abandon()
+        """Stop a chain without a report, unless it is resident under a later epoch.
+
+        Another runner owns it under a later epoch than `epoch`.
+        """
+        resident = self._chains.get(request_id)
+        if resident is not None and resident.current.epoch <= epoch:
+            resident.current.abandon()
 
     def abandon_all(self) -> None:
-        """Stop every chain without a report: the runner was given up, and others go on."""
-        for held in list(self._chains.values()):
-            held.successor = None
-            held.current.abandon(hand_over=True)
+        """Stop every chain without a report: the runner was evicted, and others resume them."""
+        for resident in list(self._chains.values()):
+            resident.successor = None
+            resident.current.abandon(hand_over=True)
 
     async def drain(self, grace: float) -> list[str]:
-        """Take no more chains and suspend those that are here.
+        """Admit no more chains and suspend the resident ones.
 
-        Answers the requests whose chains are still here after `grace` seconds; they will
-        have to be recovered from the journal.
+        Return the ids of the requests whose chains are still resident after `grace` seconds;
+        they must be recovered from the journal.
         """
         self._draining = True
         for request_id in list(self._chains):
-            self._tell(request_id, partial(ChainExecutor.suspend, hand_over=True))
+            self._apply(request_id, partial(ChainExecutor.suspend, hand_over=True))
         try:
             async with asyncio.timeout(grace):
                 await self._empty.wait()
@@ -168,99 +175,102 @@ class JobRunner:
         return []
 
     def epoch(self, request_id: str) -> int | None:
-        """Epoch of a chain that is here."""
-        held = self._chains.get(request_id)
-        return held.epoch if held else None
+        """Return the epoch of a chain; None if it is not resident."""
+        resident = self._chains.get(request_id)
+        return resident.epoch if resident else None
 
     def epochs(self) -> dict[str, int]:
-        """Epochs of all chains that are here, by request id."""
-        return {request_id: held.epoch for request_id, held in self._chains.items()}
+        """Return the epochs of all resident chains by request id."""
+        return {request_id: resident.epoch for request_id, resident in self._chains.items()}
 
     def request_ids(self) -> list[str]:
-        """Requests whose chains are here."""
+        """Return the request ids of all resident chains."""
         return list(self._chains)
 
     def running(self, request_id: str = "", limit: int = 1000) -> list[JobStatus]:
-        """Jobs that run or wait between tries, by the start of their try, at most `limit`."""
-        held = self._chains.get(request_id)
-        some = [held] if held else []
+        """Return at most `limit` jobs that run or wait between tries, earliest start first.
+
+        An empty `request_id` selects all chains.
+        """
+        resident = self._chains.get(request_id)
+        selected = [resident] if resident else []
         found = (
-            (started_at or _NEVER, number, job_id, held.current)
-            for number, held in enumerate(some if request_id else self._chains.values())
-            for started_at, job_id in held.current.under_way()
+            (started_at or _UNSTARTED, number, job_id, resident.current)
+            for number, resident in enumerate(selected if request_id else self._chains.values())
+            for started_at, job_id in resident.current.active()
         )
         return [chain.status(job_id) for _, _, job_id, chain in nsmallest(limit, found)]
 
     def waits(self, request_id: str, limit: int) -> list[WaitingJob] | None:
-        """Why jobs of a chain do not run, at most `limit` of them; None if it is not here."""
-        held = self._chains.get(request_id)
-        return list(islice(held.current.waits(), limit)) if held else None
+        """Return at most `limit` waiting jobs with reasons; None if the chain is not resident."""
+        resident = self._chains.get(request_id)
+        return list(islice(resident.current.waits(), limit)) if resident else None
 
     def waits_for(self, request_id: str) -> str:
-        """What a chain as a whole waits for; empty if for nothing, or if it is not here."""
-        held = self._chains.get(request_id)
-        return held.current.waits_for() if held else ""
+        """Return what the chain as a whole waits for; empty if nothing or if not resident."""
+        resident = self._chains.get(request_id)
+        return resident.current.waits_for() if resident else ""
 
     def describe(
-        self, request_id: str, tell: Callable[[ChainView], None]
+        self, request_id: str, deliver: Callable[[ChainView], None]
     ) -> Callable[[], None] | None:
-        """Tell how a chain is, as Traverser.describe does; None if it is not here."""
-        held = self._chains.get(request_id)
-        return held.current.describe(tell) if held else None
+        """Deliver a view of a chain, as ChainExecutor.describe does; None if not resident."""
+        resident = self._chains.get(request_id)
+        return resident.current.describe(deliver) if resident else None
 
-    def printing(self, request_id: str) -> Iterator[Job]:
-        """Jobs of a chain that run and have printed something."""
-        held = self._chains.get(request_id)
-        return held.current.printing() if held else iter(())
+    def jobs_with_output(self, request_id: str) -> Iterator[Job]:
+        """Return the running jobs of a chain that have printed output."""
+        resident = self._chains.get(request_id)
+        return resident.current.jobs_with_output() if resident else iter(())
 
-    def _is_known(self, request_id: str, epoch: int) -> bool:
-        """Whether a chain was taken before under this very epoch."""
-        held = self._chains.get(request_id)
-        known = held.epoch if held else self._ended.get(request_id)
-        if known is None or known < epoch:
+    def _is_duplicate(self, request_id: str, epoch: int) -> bool:
+        """Return whether the chain was already accepted under this epoch."""
+        resident = self._chains.get(request_id)
+        latest = resident.epoch if resident else self._ended.get(request_id)
+        if latest is None or latest < epoch:
             return False
-        if known > epoch:
-            raise StaleEpoch(request_id, epoch, known)
+        if latest > epoch:
+            raise StaleEpoch(request_id, epoch, latest)
         return True
 
-    def _take(self, traverser: ChainExecutor) -> None:
+    def _admit(self, executor: ChainExecutor) -> None:
         if self._draining:
             raise RunnerDraining
-        held = self._chains.get(traverser.request_id)
-        if held is not None:
-            held.successor = traverser
-            held.current.abandon(hand_over=True)
+        resident = self._chains.get(executor.request_id)
+        if resident is not None:
+            resident.successor = executor
+            resident.current.abandon(hand_over=True)
             return
-        if self._around.journal.full:
+        if self._deps.journal.full:
             raise JournalBehind
         if self._max_chains is not None and len(self._chains) >= self._max_chains:
             raise RunnerFull(self._max_chains)
-        self._chains[traverser.request_id] = _Held(traverser)
+        self._chains[executor.request_id] = _Resident(executor)
         self._empty.clear()
-        traverser.start()
+        executor.start()
 
-    def _tell(self, request_id: str, wish: Callable[[ChainExecutor], None]) -> bool:
-        held = self._chains.get(request_id)
-        if held is None or (held.successor or held.current).is_over:
+    def _apply(self, request_id: str, action: Callable[[ChainExecutor], None]) -> bool:
+        resident = self._chains.get(request_id)
+        if resident is None or (resident.successor or resident.current).has_ended:
             return False
-        wish(held.successor or held.current)
+        action(resident.successor or resident.current)
         return True
 
-    def _gone(self, traverser: ChainExecutor) -> None:
-        held = self._chains[traverser.request_id]
-        self._remember(traverser)
-        if traverser is held.successor:
-            held.successor = None
-        elif held.successor is not None:
-            held.current, held.successor = held.successor, None
-            held.current.start()
+    def _on_removed(self, executor: ChainExecutor) -> None:
+        resident = self._chains[executor.request_id]
+        self._record_epoch(executor)
+        if executor is resident.successor:
+            resident.successor = None
+        elif resident.successor is not None:
+            resident.current, resident.successor = resident.successor, None
+            resident.current.start()
         else:
-            del self._chains[traverser.request_id]
+            del self._chains[executor.request_id]
             if not self._chains:
                 self._empty.set()
 
-    def _remember(self, traverser: ChainExecutor) -> None:
-        self._ended[traverser.request_id] = traverser.epoch
-        self._ended.move_to_end(traverser.request_id)
-        if len(self._ended) > _REMEMBERED:
+    def _record_epoch(self, executor: ChainExecutor) -> None:
+        self._ended[executor.request_id] = executor.epoch
+        self._ended.move_to_end(executor.request_id)
+        if len(self._ended) > _RETAINED_EPOCHS:
             self._ended.popitem(last=False)

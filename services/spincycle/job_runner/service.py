@@ -1,4 +1,4 @@
-"""JobRunnerService: wire types in, wire types out."""
+"""gRPC service of the job runner."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2_grpc
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_runner.chain_view import ChainView
-from spincycle.job_runner.event_log import EncodedJobEvent, EventLog, EventLogReader, Happening
-from spincycle.job_runner.ports import ChainBegun, ChainLeft
+from spincycle.job_runner.event_log import EncodedJobEvent, EventLog, EventLogReader, RunnerEvent
+from spincycle.job_runner.ports import ChainReleased, ChainStarted
 from spincycle.job_runner.runner import JobRunner
 from spincycle.model.job_chain import JobChain, SuspendedJobChain
 from spincycle.model.job_status import JobEvent
@@ -31,40 +31,40 @@ from spincycle.wire.status import encode_event, encode_status, encode_wait
 from spincycle.wire.times import set_nanoseconds
 
 MAX_RUNNING = 1000
-"""Most jobs that ListRunning answers when the caller sets no limit."""
+"""Maximum jobs that ListRunning returns if the caller sets no limit."""
 
 MAX_WAITS = 1000
-"""Most jobs that ExplainChain answers."""
+"""Maximum jobs that ExplainChain returns."""
 
 EVENTS_PER_RESPONSE = 500
-"""Most events in one message of WatchJobs."""
+"""Maximum events per message of WatchJobs."""
 
-LARGE = 256 * 1024
-"""Bytes of chains in one message from which they are read in a thread."""
+THREAD_MIN_BYTES = 256 * 1024
+"""Size of a request from which its chains are decoded in a thread."""
 
-MANY_JOBS = 1000
-"""Jobs from which DescribeChains encodes what it answers in a thread."""
+THREAD_MIN_JOBS = 1000
+"""Number of jobs from which DescribeChains encodes its response in a thread."""
 
 DESCRIBE_TIMEOUT = 2.0
-"""Seconds that DescribeChains waits for commits."""
+"""Seconds for which DescribeChains waits for commits."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
-    """Translates calls for the runner; see the contract for what each does."""
+    """Translates calls between the contract, which documents them, and the runner."""
 
     def __init__(
         self,
         runner: JobRunner,
-        watchers: EventLog,
+        event_log: EventLog,
         runner_id: Callable[[], str],
         address: str,
         unstored_ends: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._runner = runner
         self._unstored_ends = unstored_ends
-        self._watchers = watchers
+        self._event_log = event_log
         self._runner_id = runner_id
         self._address = address
 
@@ -73,7 +73,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     ) -> rpc.RunChainsResponse:
         self._check_addressee(request.runner_id)
         response = rpc.RunChainsResponse(runner_address=self._address)
-        is_large = request.ByteSize() >= LARGE
+        is_large = request.ByteSize() >= THREAD_MIN_BYTES
         for assignment in request.assignments:
             try:
                 chain, state = await off_loop(is_large, partial(self._read, assignment))
@@ -89,7 +89,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     ) -> rpc.ResumeChainsResponse:
         self._check_addressee(request.runner_id)
         response = rpc.ResumeChainsResponse(runner_address=self._address)
-        is_large = request.ByteSize() >= LARGE
+        is_large = request.ByteSize() >= THREAD_MIN_BYTES
         for message in request.suspended_job_chains:
             try:
                 suspended, state = await off_loop(is_large, partial(self._read_suspended, message))
@@ -108,7 +108,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             epoch = request.epoch or epoch
             addressee = request.runner_id or addressee
             if addressee != self._runner_id():
-                # Read to its end all the same: who is still sending may not hear why it failed.
+                # Read on: a client that is still sending may not receive the error.
                 continue
             if request.HasField("suspended_job_chain"):
                 ran_before = True
@@ -166,67 +166,70 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         if request.request_id not in self._unstored_ends():
             raise RequestNotFound(request.request_id)
         return rpc.ExplainChainResponse(
-            message=f"runner {self._runner_id()} has reported how the chain ended; no request "
-            "manager has stored that yet"
+            message=f"runner {self._runner_id()} has reported the end of the chain; no request "
+            "manager has stored it yet"
         )
 
     async def WatchJobs(
         self, request: rpc.WatchJobsRequest, context: Context
     ) -> AsyncIterator[rpc.WatchJobsResponse]:
         self._check_addressee(request.runner_id)
-        watcher = EventLogReader(request.request_ids)
-        self._watchers.add(watcher)
+        reader = EventLogReader(request.request_ids)
+        self._event_log.add(reader)
         try:
             resumes = request.HasField("after_offset")
-            missed = self._watchers.after(request.after_offset) if resumes else []
+            missed = self._event_log.events_after(request.after_offset) if resumes else []
+            is_new = missed is None or not resumes
             started = rpc.WatchStarted(
-                offset=request.after_offset if missed else self._watchers.order,
+                offset=request.after_offset if missed else self._event_log.offset,
                 gap=missed is None,
-                request_ids=self._runner.request_ids() if missed is None or not resumes else [],
+                request_ids=self._runner.request_ids() if is_new else [],
             )
             yield rpc.WatchJobsResponse(started=started)
             if missed:
-                yield encoded(rpc.WatchJobsResponse, (told.encoded for told in missed))
-            async for events in watcher.batches():
+                yield encoded(rpc.WatchJobsResponse, (event.encoded for event in missed))
+            async for events in reader.batches():
                 for start in range(0, len(events), EVENTS_PER_RESPONSE):
                     part = events[start : start + EVENTS_PER_RESPONSE]
-                    yield encoded(rpc.WatchJobsResponse, (told.encoded for told in part))
+                    yield encoded(rpc.WatchJobsResponse, (event.encoded for event in part))
         finally:
-            self._watchers.remove(watcher)
+            self._event_log.remove(reader)
 
     async def DescribeChains(
         self, request: rpc.DescribeChainsRequest, context: Context
     ) -> rpc.DescribeChainsResponse:
         views: dict[str, ChainView | rpc.ChainStatus] = {}
-        waiting: dict[str, asyncio.Future[None]] = {}
-        unwanted: dict[str, Callable[[], None]] = {}
+        delivered: dict[str, asyncio.Future[None]] = {}
+        cancels: dict[str, Callable[[], None]] = {}
         for known in request.chains:
-            # Many large chains take a while; running jobs must not wait for that.
+            # Yield to the event loop: many large chains would delay running jobs.
             await asyncio.sleep(0)
-            missed = self._watchers.of_chain_after(
+            missed = self._event_log.chain_events_after(
                 known.request_id, known.epoch, known.sequence_number
             )
             if known.epoch and missed is not None:
                 views[known.request_id] = _missed(known, missed)
                 continue
-            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            tell = partial(self._described, views, told)
-            take_back = self._runner.describe(known.request_id, tell)
-            if take_back is not None:
-                waiting[known.request_id], unwanted[known.request_id] = told, take_back
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            deliver = partial(self._deliver, views, future)
+            cancel = self._runner.describe(known.request_id, deliver)
+            if cancel is not None:
+                delivered[known.request_id], cancels[known.request_id] = future, cancel
         try:
-            if waiting:
-                await asyncio.wait(waiting.values(), timeout=DESCRIBE_TIMEOUT)
+            if delivered:
+                await asyncio.wait(delivered.values(), timeout=DESCRIBE_TIMEOUT)
         finally:
-            late = [request_id for request_id in waiting if request_id not in views]
+            late = [request_id for request_id in delivered if request_id not in views]
             for request_id in late:
-                unwanted[request_id]()
+                cancels[request_id]()
         named = [views[known.request_id] for known in request.chains if known.request_id in views]
-        order = self._watchers.order
+        offset = self._event_log.offset
         jobs = sum(len(view.jobs) for view in named)
         return rpc.DescribeChainsResponse(
-            chains=await off_loop(jobs >= MANY_JOBS, lambda: [_encoded(view) for view in named]),
-            offset=order,
+            chains=await off_loop(
+                jobs >= THREAD_MIN_JOBS, lambda: [_encoded(view) for view in named]
+            ),
+            offset=offset,
             uncommitted_request_ids=[id_ for id_ in late if self._runner.epoch(id_) is not None],
         )
 
@@ -240,44 +243,44 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         suspended = decode_suspended_chain(message)
         return suspended, self._runner.prepare_resumed(suspended, message.epoch)
 
-    def _described(
+    def _deliver(
         self,
         views: dict[str, ChainView | rpc.ChainStatus],
-        told: asyncio.Future[None],
+        delivered: asyncio.Future[None],
         view: ChainView,
     ) -> None:
-        if told.done():
+        if delivered.done():
             return
-        self._watchers.described(view.request_id, view.epoch, view.sequence_number)
+        self._event_log.retain_from(view.request_id, view.epoch, view.sequence_number)
         views[view.request_id] = view
-        told.set_result(None)
+        delivered.set_result(None)
 
     def _check_addressee(self, runner_id: str) -> None:
         if runner_id != self._runner_id():
             raise WrongRunner(runner_id or "(none named)", self._runner_id())
 
 
-def encode_happening(happening: Happening, order: int) -> bytes:
-    """An event as the bytes of a WatchJobsResponse that holds nothing else."""
-    if isinstance(happening, JobEvent):
-        event = encode_event(happening)
-        event.request_id = happening.job.request_id
+def encode_runner_event(event: RunnerEvent, offset: int) -> bytes:
+    """Return a serialized WatchJobsResponse that contains only this event."""
+    if isinstance(event, JobEvent):
+        message = encode_event(event)
+        message.request_id = event.job.request_id
     else:
         transition = (
             job_event_pb2.CHAIN_TRANSITION_STARTED
-            if isinstance(happening, ChainBegun)
+            if isinstance(event, ChainStarted)
             else job_event_pb2.CHAIN_TRANSITION_RELEASED
         )
-        event = job_event_pb2.JobEvent(
-            request_id=happening.request_id,
-            epoch=happening.epoch,
-            sequence_number=happening.sequence_number,
+        message = job_event_pb2.JobEvent(
+            request_id=event.request_id,
+            epoch=event.epoch,
+            sequence_number=event.sequence_number,
             transition=transition,
-            complete=isinstance(happening, ChainLeft) and happening.all_told,
+            complete=isinstance(event, ChainReleased) and event.complete,
         )
-        set_nanoseconds(event.occurred_at, happening.occurred_at)
-    event.offset = order
-    return rpc.WatchJobsResponse(events=[event]).SerializeToString()
+        set_nanoseconds(message.occurred_at, event.occurred_at)
+    message.offset = offset
+    return rpc.WatchJobsResponse(events=[message]).SerializeToString()
 
 
 def _encoded(view: ChainView | rpc.ChainStatus) -> rpc.ChainStatus:
@@ -294,8 +297,8 @@ def _encoded(view: ChainView | rpc.ChainStatus) -> rpc.ChainStatus:
 
 
 def _missed(known: rpc.KnownChain, missed: Sequence[EncodedJobEvent]) -> rpc.ChainStatus:
-    events = rpc.WatchJobsResponse.FromString(b"".join(told.encoded for told in missed)).events
-    last = missed[-1].number if missed else known.sequence_number
+    events = rpc.WatchJobsResponse.FromString(b"".join(event.encoded for event in missed)).events
+    last = missed[-1].sequence_number if missed else known.sequence_number
     return rpc.ChainStatus(
         request_id=known.request_id,
         epoch=known.epoch,

@@ -1,4 +1,4 @@
-"""Threads for jobs that block: so many at once, the rest in line."""
+"""Thread pool for blocking jobs: a limited number of threads, served fairly."""
 
 from __future__ import annotations
 
@@ -17,66 +17,66 @@ if TYPE_CHECKING:
 
 
 class Threads:
-    """Runs blocking work on daemon threads, so that one that hangs cannot hold the process.
+    """Runs blocking work on daemon threads, which cannot keep the process alive.
 
-    A thread whose job was given up keeps its place until it ends: however many jobs hang,
-    there are never more threads than `limit`.
+    The thread of an abandoned job keeps its slot until it ends: however many jobs hang, at most
+    `limit` threads run jobs.
     """
 
     def __init__(
-        self, limit: int | None = 64, may_begin: Callable[[], bool] = lambda: True
+        self, limit: int | None = 64, may_start: Callable[[], bool] = lambda: True
     ) -> None:
-        self._places = FairSlots(limit, may_begin)
+        self._slots = FairSlots(limit, may_start)
 
     @property
-    def taken(self) -> int:
-        """Threads at work."""
-        return self._places.taken
+    def in_use(self) -> int:
+        """Number of threads in use."""
+        return self._slots.in_use
 
     def run(
         self,
         owner: str,
         key: str,
         work: Callable[[], object],
-        begun: Callable[[], None],
-        done: Done,
+        on_started: Callable[[], None],
+        on_done: Done,
     ) -> None:
-        """Have `work` called on a thread once there is one; `begun` and `done` on the loop."""
+        """Call `work` on a thread once one is free; both callbacks are called on the event loop."""
 
-        def give_back_and_tell(value: object, error: BaseException | None) -> None:
-            self._places.give_back()
-            done(value, error)
+        def release_and_report(value: object, error: BaseException | None) -> None:
+            self._slots.release()
+            on_done(value, error)
 
-        def begin() -> None:
-            begun()
-            self.call(work, give_back_and_tell)
+        def start() -> None:
+            on_started()
+            self.start_now(work, release_and_report)
 
-        self._places.ask(owner, key, begin)
+        self._slots.acquire(owner, key, start)
 
-    def serve(self) -> None:
-        """Let work in line begin, if it may again."""
-        self._places.serve()
+    def dispatch(self) -> None:
+        """Start waiting work if it may start again."""
+        self._slots.dispatch()
 
     def withdraw(self, owner: str, key: str) -> bool:
-        """Take work out of the line; False if it is not waiting there."""
-        return self._places.withdraw(owner, key)
+        """Remove waiting work from the queue; return False if it does not wait."""
+        return self._slots.withdraw(owner, key)
 
-    def call(self, work: Callable[[], object], done: Done) -> None:
-        """Have `work` called on a thread at once, whatever the limit."""
+    def start_now(self, work: Callable[[], object], on_done: Done) -> None:
+        """Call `work` on a new thread immediately, regardless of the limit."""
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
 
         def body() -> None:
             value: object = None
-            problem: BaseException | None = None
+            failure: BaseException | None = None
             try:
                 value = context.run(work)
-            except BaseException as error:  # noqa: BLE001 - the job's code; all of it is told
-                problem = error
-            with suppress(RuntimeError):  # The loop has ended, and nobody wants to know.
-                loop.call_soon_threadsafe(done, value, problem)
+            except BaseException as error:  # noqa: BLE001 - job code; every error is reported
+                failure = error
+            with suppress(RuntimeError):  # The loop is closed: nothing needs the result.
+                loop.call_soon_threadsafe(on_done, value, failure)
 
         try:
             threading.Thread(target=body, daemon=True, name="spincycle-job").start()
         except RuntimeError as error:
-            loop.call_soon(done, None, error)
+            loop.call_soon(on_done, None, error)

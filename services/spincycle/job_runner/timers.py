@@ -1,4 +1,4 @@
-"""The waits of one chain."""
+"""Timers of one chain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Timers:
-    """Calls `elapsed` with the token of each wait that is over."""
+    """Calls `elapsed` with the token of each timer that expires."""
 
     __slots__ = ("_elapsed", "_handles")
 
@@ -19,21 +19,21 @@ class Timers:
         self._handles: dict[int, asyncio.TimerHandle] = {}
 
     def start(self, token: int, seconds: float) -> None:
-        """Begin a wait."""
+        """Start a timer."""
         loop = asyncio.get_running_loop()
-        self._handles[token] = loop.call_later(seconds, self._over, token)
+        self._handles[token] = loop.call_later(seconds, self._expire, token)
 
     def cancel(self, token: int) -> None:
-        """Forget a wait, if it is not over."""
+        """Cancel a timer unless it has expired."""
         if token in self._handles:
             self._handles.pop(token).cancel()
 
     def cancel_all(self) -> None:
-        """Forget all waits."""
+        """Cancel all timers."""
         for handle in self._handles.values():
             handle.cancel()
         self._handles.clear()
 
-    def _over(self, token: int) -> None:
+    def _expire(self, token: int) -> None:
         self._handles.pop(token, None)
         self._elapsed(token)

@@ -1,4 +1,4 @@
-"""One try of one job: begun, watched, stopped, and if need be given up."""
+"""Execution of one try of one job: start, progress, timeout, stop and abandonment."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
 
-from spincycle.chain.commands import NOT_BEGUN
-from spincycle.chain.verdict import seconds_text
+from spincycle.chain.commands import NOT_STARTED
+from spincycle.chain.try_outcome import seconds_text
 from spincycle.job import Job, Progress, Return
-from spincycle.job_runner.outcome import OutputLimits, failed, raised, returned, told
+from spincycle.job_runner.outcome import OutputLimits, display_text, failed, raised, returned
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -25,20 +25,19 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import Value
 
 REPORT_INTERVAL = 0.1
-"""Seconds between two reports of a job that are passed on; the last one always is."""
-
+"""Least seconds between two progress reports that are forwarded; the last one always is."""
 
 _PERCENT = range(101)
 
 
 @dataclass(frozen=True, slots=True)
 class StopPolicy:
-    """How long a job has to obey.
+    """How long a job may take to stop.
 
     Attributes:
-        grace: seconds from the call of stop until the job is cancelled; one on a thread
-            cannot be cancelled and is given up then.
-        cancel_grace: seconds from its cancellation until it is given up.
+        grace: seconds from the call of `stop` until the job is cancelled. A job on a thread
+            cannot be cancelled and is abandoned then.
+        cancel_grace: seconds from the cancellation until the job is abandoned.
     """
 
     grace: float = 10.0
@@ -47,58 +46,58 @@ class StopPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TryEnvironment:
-    """Where tries are run.
+    """What all tries of one runner share.
 
     Attributes:
-        threads: threads for jobs that block.
-        leftovers: tasks of jobs that were given up, kept from vanishing half-way.
+        threads: threads for blocking jobs.
+        abandoned_tasks: tasks of abandoned jobs; the references keep them from being collected.
     """
 
     threads: Threads
     stop_policy: StopPolicy = field(default_factory=StopPolicy)
     limits: OutputLimits = field(default_factory=OutputLimits)
-    leftovers: set[asyncio.Task[None]] = field(default_factory=set)
+    abandoned_tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
-class Observer(Protocol):
-    """Who wants to know how a try goes. Each is called on the event loop."""
+class TryObserver(Protocol):
+    """Receives the events of a try, on the event loop."""
 
-    def began(self, running: TryExecution) -> None:
-        """The job's run is called now."""
+    def started(self, running: TryExecution) -> None:
+        """The job's `run` is about to be called."""
         ...
 
     def reported(self, running: TryExecution, progress: Progress) -> None:
-        """The job told how far it is."""
+        """The job reported progress."""
         ...
 
     def ended(self, running: TryExecution, end: TryEnd) -> None:
-        """The try has ended, or was given up. Comes exactly once."""
+        """The try has ended or was abandoned; called exactly once."""
         ...
 
 
 class TryExecution:
-    """Runs a job once. Whatever the job does, `observer.ended` is called exactly once.
+    """Runs a job once; calls `observer.ended` exactly once, whatever the job does.
 
-    `clock` is the one of its chain.
+    `clock` is the clock of the job's chain: nanoseconds since 1970, UTC.
     """
 
     __slots__ = (
-        "_cancelled", "_clock", "_data", "_ended", "_loop", "_observer", "_report_due",
-        "_started_at", "_stop_error", "_stopping", "_task", "_timed_out", "_timers",
-        "_workshop", "job",
+        "_cancelled", "_clock", "_data", "_ended", "_environment", "_loop", "_observer",
+        "_report_due", "_started_at", "_stop_error", "_stopping", "_task", "_timed_out",
+        "_timers", "job",
     )  # fmt: skip
 
     def __init__(
         self,
         job: Job,
         data: dict[str, Value],
-        workshop: TryEnvironment,
+        environment: TryEnvironment,
         clock: Callable[[], int],
-        observer: Observer,
+        observer: TryObserver,
     ) -> None:
         self.job = job
         self._data = data
-        self._workshop = workshop
+        self._environment = environment
         self._clock = clock
         self._observer = observer
         self._loop = asyncio.get_running_loop()
@@ -113,80 +112,80 @@ class TryExecution:
         self._report_due = False
 
     @property
-    def was_told_to_stop(self) -> bool:
-        """True if stop was called on the job: such an object is not fit for another try."""
+    def stop_requested(self) -> bool:
+        """Whether `stop` was called on the job, after which its object is not reused."""
         return self._stopping
 
-    def begin(self, timeout: float | None) -> None:
-        """Call the job's run; `timeout` is seconds from when it is really called."""
+    def start(self, timeout: float | None) -> None:
+        """Call the job's `run`; `timeout` is in seconds and starts with the actual call."""
         if self.job.immediate:
-            self._begun(timeout)
+            self._on_started(timeout)
             value: object = None
-            problem: BaseException | None = None
+            failure: BaseException | None = None
             try:
                 value = self.job.run(self._data)
-            except BaseException as error:  # noqa: BLE001 - the job's code; all of it is told
-                problem = error
-            self._was_called(value, problem)
+            except BaseException as error:  # noqa: BLE001 - job code; every error is reported
+                failure = error
+            self._on_returned(value, failure)
         elif inspect.iscoroutinefunction(self.job.run):
-            self._begun(timeout)
+            self._on_started(timeout)
             try:
                 working = cast(Awaitable[object], self.job.run(self._data))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the job's code: it takes no data, say
-                self._end(raised(error, self._workshop.limits))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - job code, e.g. wrong parameters
+                self._end(raised(error, self._environment.limits))
             else:
                 self._task = self._loop.create_task(self._work(working))
         else:
-            self._workshop.threads.run(
+            self._environment.threads.run(
                 owner=self.job.id.request_id,
                 key=self.job.id.id,
                 work=lambda: self.job.run(self._data),
-                begun=lambda: self._begun(timeout),
-                done=self._was_called,
+                on_started=lambda: self._on_started(timeout),
+                on_done=self._on_returned,
             )
 
     def withdraw(self) -> None:
-        """End the try if its job is still waiting for a thread."""
-        if self._workshop.threads.withdraw(self.job.id.request_id, self.job.id.id):
+        """End the try if its job still waits for a thread."""
+        if self._environment.threads.withdraw(self.job.id.request_id, self.job.id.id):
             self._ended = True
-            self._observer.ended(self, NOT_BEGUN)
+            self._observer.ended(self, NOT_STARTED)
 
     def stop(self, *, hand_over: bool = False) -> None:
-        """Tell the job to stop, once; cancel it if it does not, and then give it up.
+        """Stop the job, once; cancel it if it does not stop in time, then abandon it.
 
-        With `hand_over` it may leave what it does to the try that follows elsewhere.
+        With `hand_over` the job may leave its work to the next try, on another runner.
         """
         self.withdraw()
         if self._stopping or self._ended:
             return
         self._stopping = True
-        self._later(self._workshop.stop_policy.grace, self._lose_patience)
+        self._schedule(self._environment.stop_policy.grace, self._cancel_or_abandon)
         can_hand_over = type(self.job).hand_over is not Job.hand_over
         stop = self.job.hand_over if hand_over and can_hand_over else self.job.stop
         if self._task is None and not inspect.iscoroutinefunction(stop):
-            self._workshop.threads.call(stop, self._stop_called)
+            self._environment.threads.start_now(stop, self._on_stop_returned)
             return
         try:
             stopping = stop()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the job's code; stopping goes on without it
-            self._stop_called(None, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - job code; the deadlines stay
+            self._on_stop_returned(None, error)
         else:
-            self._stop_called(stopping, None)
+            self._on_stop_returned(stopping, None)
 
     def status(self) -> str:
-        """What the job says of itself."""
+        """Return the job's status text, or a text that describes why it is not available."""
         try:
-            return told(self.job.status())
-        except Exception as error:  # noqa: BLE001 - the job's code; a status is no reason to fail
-            return told(f"status failed: {type(error).__name__}: {told(error)}")
+            return display_text(self.job.status())
+        except Exception as error:  # noqa: BLE001 - job code
+            return display_text(f"status failed: {type(error).__name__}: {display_text(error)}")
 
-    def _begun(self, timeout: float | None) -> None:
+    def _on_started(self, timeout: float | None) -> None:
         self._started_at = self._clock()
         if timeout is not None:
-            self._later(timeout, self._time_out)
+            self._schedule(timeout, self._time_out)
         self.job.output = None
-        self._listen(self._heard)
-        self._observer.began(self)
+        self._set_listener(self._on_job_report)
+        self._observer.started(self)
 
     async def _work(self, working: Awaitable[object]) -> None:
         try:
@@ -198,12 +197,12 @@ class TryExecution:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._end(raised(error, self._workshop.limits))
+            self._end(raised(error, self._environment.limits))
         except BaseException as error:
-            # Whatever the job raises, unless it is thrown in because the loop is no more.
+            # Not from the job: thrown into the coroutine when a closed loop discards it.
             if isinstance(error, GeneratorExit) and not self._is_current():
                 raise
-            self._end(raised(error, self._workshop.limits))
+            self._end(raised(error, self._environment.limits))
         else:
             self._returned(value)
 
@@ -213,9 +212,9 @@ class TryExecution:
         except RuntimeError:
             return False
 
-    def _was_called(self, value: object, error: BaseException | None) -> None:
+    def _on_returned(self, value: object, error: BaseException | None) -> None:
         if error is not None:
-            self._end(raised(error, self._workshop.limits))
+            self._end(raised(error, self._environment.limits))
         elif not isinstance(value, Return) and inspect.isawaitable(value) and not self._ended:
             self._task = self._loop.create_task(self._work(value))
         else:
@@ -223,7 +222,7 @@ class TryExecution:
 
     def _returned(self, value: object) -> None:
         if not self._ended:
-            limits = self._workshop.limits
+            limits = self._environment.limits
             self._end(returned(value, self._data, stopped=self._stopping, limits=limits))
 
     def _end(self, end: TryEnd) -> None:
@@ -232,7 +231,7 @@ class TryExecution:
         self._ended = True
         for timer in self._timers:
             timer.cancel()
-        self._listen(None)
+        self._set_listener(None)
         error = end.error
         if self._stop_error and end.state is not State.COMPLETE:
             error = f"{error}; {self._stop_error}" if error else self._stop_error
@@ -246,69 +245,71 @@ class TryExecution:
         self._timed_out = not self._stopping
         self.stop()
 
-    def _stop_called(self, stopping: object, error: BaseException | None) -> None:
+    def _on_stop_returned(self, stopping: object, error: BaseException | None) -> None:
         if error is not None:
             self._stop_error = f"stop failed: {type(error).__name__}: {error}"
         elif inspect.isawaitable(stopping):
-            self._keep(self._loop.create_task(self._finish_stop(stopping)))
+            self._retain(self._loop.create_task(self._finish_stop(stopping)))
 
     async def _finish_stop(self, stopping: Awaitable[object]) -> None:
-        limit = self._workshop.stop_policy
+        limit = self._environment.stop_policy
         try:
             async with asyncio.timeout(limit.grace + limit.cancel_grace):
                 await stopping
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the job's code; stopping goes on without it
-            self._stop_called(None, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - job code; the deadlines stay
+            self._on_stop_returned(None, error)
 
-    def _lose_patience(self) -> None:
+    def _cancel_or_abandon(self) -> None:
         if self._task is None:
-            self._give_up()
+            self._abandon()
             return
         self._cancelled = True
         self._task.cancel()
-        self._later(self._workshop.stop_policy.cancel_grace, self._give_up)
+        self._schedule(self._environment.stop_policy.cancel_grace, self._abandon)
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         if self._task is not None:
-            self._keep(self._task)
-        error = f"did not stop within {self._grace()} and was abandoned; it may be running still"
+            self._retain(self._task)
+        error = f"did not stop within {self._grace()} and was abandoned; it may still be running"
         self._end(failed(error, ignored_stop=True))
 
     def _grace(self) -> str:
-        return seconds_text(self._workshop.stop_policy.grace)
+        return seconds_text(self._environment.stop_policy.grace)
 
-    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+    def _schedule(self, seconds: float, call: Callable[[], None]) -> None:
         self._timers.append(self._loop.call_later(seconds, call))
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._workshop.leftovers.add(task)
-        task.add_done_callback(self._workshop.leftovers.discard)
+    def _retain(self, task: asyncio.Task[None]) -> None:
+        self._environment.abandoned_tasks.add(task)
+        task.add_done_callback(self._environment.abandoned_tasks.discard)
 
-    def _listen(self, listener: Callable[[Progress], None] | None) -> None:
+    def _set_listener(self, listener: Callable[[Progress], None] | None) -> None:
         try:
             self.job.on_report(listener)
-        except Exception as error:  # noqa: BLE001 - the job's code; it then tells nothing of itself
-            structlog.get_logger(__name__).warning("a job cannot be heard", error=told(error))
+        except Exception as error:  # noqa: BLE001 - job code; the try runs without reports
+            structlog.get_logger(__name__).warning(
+                "job reports not available", error=display_text(error)
+            )
 
-    def _heard(self, _progress: Progress) -> None:
+    def _on_job_report(self, _progress: Progress) -> None:
         if not self._report_due:
             self._report_due = True
-            with suppress(RuntimeError):  # The loop has ended, and nobody watches any more.
+            with suppress(RuntimeError):  # The loop is closed: nothing needs the report.
                 self._loop.call_soon_threadsafe(self._report_soon)
 
     def _report_soon(self) -> None:
         if not self._ended:
-            self._later(REPORT_INTERVAL, self._report)
+            self._schedule(REPORT_INTERVAL, self._report)
 
     def _report(self) -> None:
         self._report_due = False
         if not self._ended:
-            self._observer.reported(self, _fit(self.job.progress))
+            self._observer.reported(self, _sanitized(self.job.progress))
 
 
-def _fit(progress: object) -> Progress:
-    """A report as it can be shown to others, whatever the job made of it."""
+def _sanitized(progress: object) -> Progress:
+    """Return a report that is valid for display, whatever the job passed."""
     if not isinstance(progress, Progress):
-        return Progress(told(progress))
+        return Progress(display_text(progress))
     percent = progress.percent if progress.percent in _PERCENT else 0
-    return Progress(told(progress.text), percent)
+    return Progress(display_text(progress.text), percent)

@@ -1,6 +1,6 @@
-"""The job type kubernetes/job: a container, run to its end by a Kubernetes Job.
+"""The job type kubernetes/job: runs a container as a Kubernetes Job.
 
-What is installed with the extra `kubernetes` is imported only when such a job runs.
+The packages of the extra `kubernetes` are imported only when such a job runs.
 """
 
 from spincycle.job.job_types import JobTypes

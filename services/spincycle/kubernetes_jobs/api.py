@@ -1,6 +1,6 @@
-"""The API server: calls and streams, and the few ways in which they fail.
+"""Client of the Kubernetes API server: calls, streams and their errors.
 
-Only this module and `connection` know what is installed with the extra `kubernetes`.
+Only this module and `connection` import the packages of the extra `kubernetes`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OVERLOADED = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Api:
-    """Calls of one API server."""
+    """Calls one API server."""
 
     def __init__(self, client: ApiClient, configured: Callable[[], Awaitable[Configuration]]):
         self._client = client
@@ -38,25 +38,25 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Manifest | None = None,
     ) -> Manifest:
-        """Make a call and answer what the server answered.
+        """Make a call and return the decoded response.
 
         Raises:
-            Refused: the server says no.
-            Away: there was no answer, or one that says to come again.
+            ApiRefused: the server rejected the call.
+            ApiUnavailable: the server did not respond, or asked to retry later.
         """
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
         async with self._response(method, path, query, body, timeout) as response:
-            answer: Manifest = json.loads(await response.read())
-            return answer
+            result: Manifest = json.loads(await response.read())
+            return result
 
     @asynccontextmanager
     async def stream(
         self, path: str, query: Mapping[str, str], silence: float
     ) -> AsyncIterator[aiohttp.StreamReader]:
-        """An answer that goes on and on; `silence` is the longest pause in it, in seconds.
+        """Open a streamed response; `silence` is the read timeout in seconds.
 
         Raises:
-            Refused, Away: as in `call`, also while the stream is read.
+            ApiRefused, ApiUnavailable: as in `call`, also while the stream is read.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=silence)
         async with self._response("GET", path, query, None, timeout) as response:
@@ -74,7 +74,7 @@ class Api:
         try:
             response = await self._send(method, path, query, body, timeout)
             if response.status == 401:
-                # A token may have run out since it was read.
+                # The token may have expired since it was read.
                 response.close()
                 self._client.configuration = await self._configured()
                 response = await self._send(method, path, query, body, timeout)
@@ -83,10 +83,10 @@ class Api:
                     raise _failure(response, await response.read())
                 yield response
             finally:
-                # A connection that was read to its end is back in the pool by now.
+                # Does not close a connection that was read to its end: the pool has it.
                 response.close()
         except TimeoutError as error:
-            raise ApiUnavailable("no answer in time") from error
+            raise ApiUnavailable("no response in time") from error
         except NoCluster as error:
             raise ApiUnavailable(str(error)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -115,19 +115,19 @@ class Api:
 
 
 def jobs_path(namespace: str, name: str = "") -> str:
-    """Where Kubernetes Jobs are."""
+    """Return the path of the namespace's Kubernetes Jobs, or of the one with this name."""
     path = f"/apis/batch/v1/namespaces/{quote(namespace, safe='')}/jobs"
     return f"{path}/{quote(name, safe='')}" if name else path
 
 
 def pods_path(namespace: str, name: str = "", part: str = "") -> str:
-    """Where pods are; `part` may be "/log"."""
+    """Return the path of the namespace's pods, or of one pod; `part` may be "/log"."""
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
     return f"{path}/{quote(name, safe='')}{part}" if name else path
 
 
 def events_path(namespace: str) -> str:
-    """Where the cluster says why something does not come about."""
+    """Return the path of the namespace's events."""
     return f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
 
 
@@ -141,26 +141,28 @@ def _failure(response: aiohttp.ClientResponse, body: bytes) -> ApiRefused | ApiU
     message = str(status.get("message") or response.reason or "no reason given")
     if response.status in _OVERLOADED:
         return ApiUnavailable(
-            f"{response.status}: {message}", _pause(response.headers.get("Retry-After"))
+            f"{response.status}: {message}", _retry_after(response.headers.get("Retry-After"))
         )
     return ApiRefused(response.status, str(status.get("reason") or ""), message)
 
 
-def _pause(retry_after: str | None) -> float:
+def _retry_after(retry_after: str | None) -> float:
     return min(float(retry_after), 30.0) if retry_after and retry_after.isdecimal() else 0.0
 
 
-async def forever(call: Callable[[], Awaitable[Manifest]], told: Callable[[str], None]) -> Manifest:
-    """Make a call until the server answers it; `told` hears why it did not.
+async def retry_unavailable(
+    call: Callable[[], Awaitable[Manifest]], report: Callable[[str], None]
+) -> Manifest:
+    """Retry a call while the server is unavailable; `report` receives the reasons.
 
     Raises:
-        Refused: the server says no.
+        ApiRefused: the server rejected the call.
     """
     wait = 0.25
     while True:
         try:
             return await call()
-        except ApiUnavailable as away:
-            told(f"the API server does not answer: {away}; trying again")
-            await asyncio.sleep(max(wait, away.pause))
+        except ApiUnavailable as unavailable:
+            report(f"the API server is unavailable: {unavailable}; retrying")
+            await asyncio.sleep(max(wait, unavailable.retry_after))
             wait = min(2 * wait, 10.0)

@@ -1,4 +1,4 @@
-"""Job arguments, read and checked, before anything of the request exists."""
+"""Parses and validates the job arguments when the request is created."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KNOWN = (
 )  # fmt: skip
 
 OWN_PREFIX = "spincycle/"
-"""Labels and annotations that begin so are this job type's own."""
+"""Prefix of the labels and annotations that this job type sets."""
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _DNS_LABEL = re.compile(_LABEL)
@@ -42,20 +42,20 @@ _LONGEST = 365 * 24 * 3600
 
 
 def read_container(args: dict[str, Value]) -> Container:
-    """The container that job arguments describe.
+    """Return the container that the job arguments describe.
 
-    Arguments that have no meaning of their own are environment variables of the container.
+    Arguments that are not in KNOWN become environment variables of the container.
 
     Raises:
         ArgNotSet: there is no image.
-        WrongArgType: a value is of the wrong type.
-        JobError: a value will not do; the text names the argument.
+        WrongArgType: a value has the wrong type.
+        JobError: a value is invalid; the message names the argument.
     """
     image = _text(args, "image")
     if not image:
         raise ArgNotSet("image")
     if re.search(r"\s", image):
-        raise JobError(f'image: "{image}" is not the name of an image: it has white space in it')
+        raise JobError(f'image: "{image}" is not a valid image name: it contains white space')
     return Container(
         image=image,
         command=_words(args, "command"),
@@ -84,10 +84,10 @@ def _text(args: dict[str, Value], name: str) -> str:
     return str(value).strip()
 
 
-def _matching(args: dict[str, Value], name: str, pattern: re.Pattern[str], what: str) -> str:
+def _matching(args: dict[str, Value], name: str, pattern: re.Pattern[str], expected: str) -> str:
     text = _text(args, name)
     if text and not pattern.fullmatch(text):
-        raise JobError(f'{name}: "{text}" will not do: it must be {what}')
+        raise JobError(f'{name}: "{text}" is not valid: it must be {expected}')
     return text
 
 
@@ -124,7 +124,7 @@ def _seconds(args: dict[str, Value], name: str, default: int, *, least: int) -> 
     except ValueError as error:
         raise JobError(f"{name}: {error}") from error
     if not least <= seconds <= _LONGEST:
-        raise JobError(f"{name}: {text} will not do: it must be {least}s to 8760h")
+        raise JobError(f"{name}: {text} is out of range: it must be {least}s to 8760h")
     return math.ceil(seconds)
 
 
@@ -135,12 +135,12 @@ def _flag(args: dict[str, Value], name: str) -> bool:
     words = {"": False, "false": False, "no": False, "true": True, "yes": True}
     text = _text(args, name).lower()
     if text not in words:
-        raise JobError(f'{name}: "{text}" will not do: it must be true or false')
+        raise JobError(f'{name}: "{text}" is not valid: it must be true or false')
     return words[text]
 
 
 def _pairs(args: dict[str, Value], name: str) -> dict[str, Value]:
-    """A map, or a list or a text of name=value."""
+    """Return a map, or a list or a string of name=value, as a map."""
     value = args.get(name)
     if value is None:
         return {}
@@ -154,65 +154,66 @@ def _pairs(args: dict[str, Value], name: str) -> dict[str, Value]:
         raise WrongArgType(name, type(value).__name__, "map, list or str")
     pairs: dict[str, Value] = {}
     for word in words:
-        key, equals, said = word.partition("=") if isinstance(word, str) else ("", "", "")
+        key, equals, text = word.partition("=") if isinstance(word, str) else ("", "", "")
         if not equals:
-            raise JobError(f"{name}: {json.dumps(word)} will not do: write name=value")
-        pairs[key] = said
+            raise JobError(f"{name}: {json.dumps(word)} is not valid: write name=value")
+        pairs[key] = text
     return pairs
 
 
 def _labels(args: dict[str, Value], name: str) -> dict[str, str]:
-    found = {}
+    result = {}
     for key, value in _pairs(args, name).items():
         prefix, slash, rest = key.rpartition("/")
         if not _KEY_NAME.fullmatch(rest) or (slash and not _DNS_NAME.fullmatch(prefix)):
-            raise JobError(f'{name}: "{key}" is not a label\'s name')
+            raise JobError(f'{name}: "{key}" is not a valid label name')
         if key.startswith(OWN_PREFIX):
-            raise JobError(f'{name}: "{key}" is set by Spin Cycle: choose another name')
+            raise JobError(f'{name}: "{key}" is reserved by Spin Cycle: use another name')
         if value is None or isinstance(value, list | dict):
             raise WrongArgType(f"{name}.{key}", type(value).__name__, "str")
         text = _plain(value)
         if text and not _KEY_NAME.fullmatch(text):
             raise JobError(
-                f'{name}: "{text}" is not a label\'s value: at most 63 letters, digits, - _ .'
+                f'{name}: "{text}" is not a valid label value:'
+                " use at most 63 letters, digits, - _ ."
             )
-        found[key] = text
-    return found
+        result[key] = text
+    return result
 
 
 def _environment(args: dict[str, Value]) -> dict[str, Variable]:
-    found: dict[str, Variable] = {}
+    result: dict[str, Variable] = {}
     for name, value in args.items():
         if name in KNOWN or value is None:
             continue
-        meant = nearest(name, KNOWN)
-        if meant:
+        suggestion = nearest(name, KNOWN)
+        if suggestion:
             raise JobError(
-                f'{name} is no argument of kubernetes/job (did you mean "{meant}"?);'
-                f" if it is meant for the container, give it in env"
+                f'{name} is not an argument of kubernetes/job (did you mean "{suggestion}"?);'
+                " to set an environment variable of that name, use env"
             )
-        found[_variable(name)] = _plain(value)
+        result[_variable(name)] = _plain(value)
     for name, value in _pairs(args, "env").items():
         if isinstance(value, dict):
-            found[_variable(name)] = _reference(name, value)
+            result[_variable(name)] = _reference(name, value)
         elif value is not None:
-            found[_variable(name)] = _plain(value)
-    return found
+            result[_variable(name)] = _plain(value)
+    return result
 
 
 def _variable(name: str) -> str:
     if not _VARIABLE.fullmatch(name):
-        raise JobError(f'"{name}" is not the name of an environment variable')
+        raise JobError(f'"{name}" is not a valid name of an environment variable')
     return name
 
 
 def _reference(name: str, value: dict[str, Value]) -> dict[str, dict[str, str]]:
     for kind in ("secretKeyRef", "configMapKeyRef"):
-        said = value.get(kind)
-        if len(value) == 1 and isinstance(said, dict) and set(said) == {"name", "key"}:
-            return {kind: {part: str(text) for part, text in said.items()}}
+        reference = value.get(kind)
+        if len(value) == 1 and isinstance(reference, dict) and set(reference) == {"name", "key"}:
+            return {kind: {part: str(text) for part, text in reference.items()}}
     raise JobError(
-        f"env.{name}: write a text, or secretKeyRef or configMapKeyRef with name and key"
+        f"env.{name}: write a string, or secretKeyRef or configMapKeyRef with name and key"
     )
 
 

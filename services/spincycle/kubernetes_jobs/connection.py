@@ -1,4 +1,4 @@
-"""The way to the cluster: one HTTP client for all Kubernetes jobs of a process."""
+"""Connection to the cluster: one HTTP client for all Kubernetes jobs of a process."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster that can be called.
+    """A configured cluster.
 
     Attributes:
-        namespace: where Kubernetes Jobs go whose arguments name none.
+        namespace: default namespace of Kubernetes Jobs.
     """
 
     api: Api
@@ -38,9 +38,9 @@ class Cluster:
 
 
 class Connection:
-    """Opened with the first job that uses it, and closed with the last.
+    """Shared client: opened by the first job that uses it, closed by the last.
 
-    In a cluster the runner's service account is used, elsewhere a kubeconfig file.
+    In a cluster it uses the runner's service account, elsewhere a kubeconfig file.
     """
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class Connection:
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Cluster]:
-        """The cluster, for as long as it is needed.
+        """Provide the cluster for the duration of the context.
 
         Raises:
-            ExtraNotInstalled: what talks to Kubernetes is not installed.
-            NoCluster: none is configured.
+            ExtraNotInstalled: the extra `kubernetes` is not installed.
+            NoCluster: no cluster is configured.
         """
         self._users += 1
         try:
@@ -83,31 +83,31 @@ def _failed(opening: asyncio.Task[tuple[ApiClient, Cluster]]) -> bool:
 
 async def _open() -> tuple[ApiClient, Cluster]:
     try:
-        # It takes half a second, which the event loop does not have.
+        # Importing takes half a second and would block the event loop.
         client_module = await asyncio.to_thread(import_module, "kubernetes_asyncio.client")
         config_module = await asyncio.to_thread(import_module, "kubernetes_asyncio.config")
         api_module = await asyncio.to_thread(import_module, "spincycle.kubernetes_jobs.api")
     except ModuleNotFoundError as error:
         raise ExtraNotInstalled(error.name or "kubernetes_asyncio") from error
-    configured = partial(_configured, client_module, config_module)
-    configuration, namespace = await configured()
+    load = partial(_load_configuration, client_module, config_module)
+    configuration, namespace = await load()
 
-    async def anew() -> Configuration:
-        return (await configured())[0]
+    async def reload() -> Configuration:
+        return (await load())[0]
 
     client: ApiClient = client_module.ApiClient(configuration)
-    return client, Cluster(api_module.Api(client, anew), namespace)
+    return client, Cluster(api_module.Api(client, reload), namespace)
 
 
-async def _configured(client: Any, config: Any) -> tuple[Configuration, str]:
+async def _load_configuration(client: Any, config: Any) -> tuple[Configuration, str]:
     configuration = client.Configuration()
-    # Every running job holds three connections; a pool with a limit would stand still.
+    # Every running job holds three connections; a limited pool would deadlock.
     configuration.connection_pool_maxsize = 0
-    wanted = os.environ.get(NAMESPACE_VARIABLE, "")
+    namespace = os.environ.get(NAMESPACE_VARIABLE, "")
     try:
         if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(configuration)
-            return configuration, wanted or await asyncio.to_thread(_own_namespace)
+            return configuration, namespace or await asyncio.to_thread(_own_namespace)
         loader = await config.load_kube_config(
             context=os.environ.get(CONTEXT_VARIABLE) or None,
             client_configuration=configuration,
@@ -117,7 +117,7 @@ async def _configured(client: Any, config: Any) -> tuple[Configuration, str]:
     except (config.ConfigException, OSError) as error:
         raise NoCluster(str(error)) from error
     context = (loader.current_context or {}).get("context") or {}
-    return configuration, wanted or str(context.get("namespace") or "default")
+    return configuration, namespace or str(context.get("namespace") or "default")
 
 
 def _own_namespace() -> str:

@@ -1,4 +1,4 @@
-"""What is to be run, as the job arguments say it."""
+"""The container that the job arguments describe."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ DEFAULT_GRACE = 5
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container and how it is to be run.
+    """One container and its settings.
 
     Attributes:
         command: replaces the image's entry point; empty: the image's own.
-        args: follow the command.
-        env: environment variables; a value is a text, or where a Secret or ConfigMap has it.
+        args: arguments of the command.
+        env: environment variables; a value is a string or a reference to a Secret or ConfigMap.
         namespace: empty: the runner's default.
         service_account: empty: none, and no token in the container.
-        cpu: Kubernetes quantity that is requested; empty: none.
-        memory: Kubernetes quantity that is requested and the limit; empty: none.
-        timeout: most seconds from the start of the Kubernetes Job to its end; 0: no limit.
-        start_timeout: most seconds until the container runs.
+        cpu: requested CPU, a Kubernetes quantity; empty: none.
+        memory: requested memory and memory limit, a Kubernetes quantity; empty: none.
+        timeout: maximum seconds from the start of the Kubernetes Job to its end; 0: no limit.
+        start_timeout: maximum seconds until the container runs.
         grace: seconds that the container has to end when it is stopped.
-        ttl: seconds that the cluster keeps the ended Kubernetes Job.
-        restricted: run under what the pod security standard "restricted" asks for.
+        ttl: seconds for which the cluster keeps the ended Kubernetes Job.
+        restricted: whether to comply with the pod security standard "restricted".
     """
 
     image: str
@@ -46,14 +46,14 @@ class Container:
     restricted: bool = False
 
     def to_bytes(self) -> bytes:
-        """All of it, as bytes for the job chain."""
+        """Encode the container for the job chain."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Container:
-        """What `to_bytes` gave, by an older version too."""
+        """Decode the result of `to_bytes`, also of an older version."""
         known = {known.name for known in fields(cls)}
-        said = {name: value for name, value in json.loads(data).items() if name in known}
-        said["command"] = tuple(said.get("command", ()))
-        said["args"] = tuple(said.get("args", ()))
-        return cls(**said)
+        values = {name: value for name, value in json.loads(data).items() if name in known}
+        values["command"] = tuple(values.get("command", ()))
+        values["args"] = tuple(values.get("args", ()))
+        return cls(**values)

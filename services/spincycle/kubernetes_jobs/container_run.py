@@ -1,4 +1,4 @@
-"""One try: a Kubernetes Job obtained, watched to its end, and told as a Return."""
+"""One try of a kubernetes/job: obtains a Kubernetes Job and watches it to its end."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from spincycle.job.bounded_output import BoundedOutput
 from spincycle.job.job import Return
 from spincycle.kubernetes_jobs.api import jobs_path, pods_path
-from spincycle.kubernetes_jobs.errors import ApiRefused, TakenOver, in_words
+from spincycle.kubernetes_jobs.errors import ApiRefused, TakenOver, describe_refusal
 from spincycle.kubernetes_jobs.informer import Informer
-from spincycle.kubernetes_jobs.kubernetes_jobs import POLL, KubernetesJobs
+from spincycle.kubernetes_jobs.kubernetes_jobs import POLL_INTERVAL, KubernetesJobs
 from spincycle.kubernetes_jobs.manifest import NAME_LABEL, Manifest
 from spincycle.kubernetes_jobs.pod_log import PodLog
 from spincycle.kubernetes_jobs.pod_state import (
+    container_status,
     has_ended,
-    left_data,
     newest_pod,
     outcome,
-    standing,
+    termination_data,
 )
 from spincycle.kubernetes_jobs.start_deadline import StartDeadline
 from spincycle.model.state import State
@@ -31,66 +31,68 @@ if TYPE_CHECKING:
     from spincycle.kubernetes_jobs.stop_signal import StopSignal
     from spincycle.model.job_chain import Value
 
-STOP_PATIENCE = 8.0
-"""Seconds in which a stop must have come about; the runner cancels the try after ten."""
+STOP_TIMEOUT = 8.0
+"""Seconds for a stop; must be less than the 10 s after which the runner cancels the try."""
 
 CREATE_GRACE = 2.0
-"""Seconds that a creation under way is given when the try is to end."""
+"""Seconds to wait for a pending creation when the try is stopped."""
 
 WATCH_GRACE = 2.0
-"""Seconds that the watch of a pod may be behind that of its Kubernetes Job."""
+"""Seconds for which the watch of a pod may lag behind the watch of its Kubernetes Job."""
 
 LOG_GRACE = 10.0
-"""Seconds in which the rest of the log must have come after the container's end."""
+"""Seconds to read the rest of the log after the container has ended."""
 
 
 class ContainerRun:
-    """Sees a container to its end; `wish` tells when it is to end early."""
+    """Runs a container to its end, or until `signal` requests a stop."""
 
-    def __init__(self, cluster: Cluster, container: Container, job: Job, wish: StopSignal) -> None:
+    def __init__(
+        self, cluster: Cluster, container: Container, job: Job, signal: StopSignal
+    ) -> None:
         self._cluster = cluster
         self._namespace = container.namespace or cluster.namespace
         self._container = container
         self._job = job
-        self._wish = wish
-        self._jobs = KubernetesJobs(cluster.api, self._namespace, job.id, job.attempt, self._tell)
+        self._signal = signal
+        self._jobs = KubernetesJobs(cluster.api, self._namespace, job.id, job.attempt, self._report)
         self._output = BoundedOutput()
         self._changed = asyncio.Event()
-        self._patience = StartDeadline(container.start_timeout)
+        self._deadline = StartDeadline(container.start_timeout)
         self._log: PodLog | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._log_task: asyncio.Task[None] | None = None
         self._pod: Manifest | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def to_end(self, data: dict[str, Value]) -> Return:
-        """Run the container; what it leaves as its termination message goes into `data`."""
+    async def run(self, data: dict[str, Value]) -> Return:
+        """Run the container; add the job data in its termination message to `data`."""
         name = f"the Kubernetes Job {self._jobs.name} in namespace {self._namespace}"
         try:
-            job = await self._obtained(data)
+            job = await self._obtain(data)
         except TakenOver as taken:
             return self._end(State.FAIL, 1, str(taken))
         except ApiRefused as refused:
-            return self._end(State.FAIL, 1, in_words(refused, f"create {name}"))
+            return self._end(State.FAIL, 1, describe_refusal(refused, f"create {name}"))
         if job is None:
-            return await self._stopped(None)
+            return await self._stop(None)
         try:
-            return await self._watched(job, data)
+            return await self._watch(job, data)
         except ApiRefused as refused:
-            return await self._given_up(in_words(refused, f"watch {name}"))
+            return await self._abort(describe_refusal(refused, f"watch {name}"))
 
-    async def _obtained(self, data: dict[str, Value]) -> Manifest | None:
-        """The Kubernetes Job; None if the try was stopped before there was one."""
+    async def _obtain(self, data: dict[str, Value]) -> Manifest | None:
+        """Return the Kubernetes Job; None if the try was stopped before it was created."""
         obtaining = asyncio.create_task(self._jobs.obtain(self._container, data))
-        stopping = asyncio.create_task(self._wish.told.wait())
+        stopping = asyncio.create_task(self._signal.requested.wait())
         try:
             await asyncio.wait({obtaining, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            # What is just being created is better known before it is deleted.
+            # Let a pending creation complete, so that its Job can be deleted.
             await asyncio.wait({obtaining}, timeout=CREATE_GRACE)
             return await obtaining if obtaining.done() else None
         finally:
-            await _cancelled(obtaining, stopping)
+            await _cancel(obtaining, stopping)
 
-    async def _watched(self, job: Manifest, data: dict[str, Value]) -> Return:
+    async def _watch(self, job: Manifest, data: dict[str, Value]) -> Return:
         of_job = {"fieldSelector": f"metadata.name={self._jobs.name}"}
         of_pods = {"labelSelector": f"{NAME_LABEL}={self._jobs.name}"}
         api = self._cluster.api
@@ -99,15 +101,15 @@ class ContainerRun:
         self._tasks = [asyncio.create_task(jobs.run()), asyncio.create_task(pods.run())]
         for task in self._tasks:
             task.add_done_callback(lambda _: self._changed.set())
-        stopping = asyncio.create_task(self._pass_on_stop())
+        stopping = asyncio.create_task(self._forward_stop())
         try:
-            return await self._until_ended(job, jobs, pods, data)
+            return await self._wait_until_ended(job, jobs, pods, data)
         finally:
-            await _cancelled(stopping, *self._tasks)
-            if self._following is not None:
-                await _cancelled(self._following)
+            await _cancel(stopping, *self._tasks)
+            if self._log_task is not None:
+                await _cancel(self._log_task)
 
-    async def _until_ended(
+    async def _wait_until_ended(
         self, job: Manifest, jobs: Informer, pods: Informer, data: dict[str, Value]
     ) -> Return:
         uid = job["metadata"]["uid"]
@@ -116,145 +118,145 @@ class ContainerRun:
             for task in self._tasks:
                 if task.done():
                     task.result()
-            job = jobs.last(uid) or job
-            self._look_at(newest_pod(job, pods.objects), pods)
+            job = jobs.latest(uid) or job
+            self._update_pod(newest_pod(job, pods.objects), pods)
             if has_ended(job):
-                return await self._ended(job, pods, data)
-            if self._wish.told.is_set():
-                return await self._stopped(uid)
-            if jobs.known and not jobs.has(uid):
-                return await self._lost(f"the Kubernetes Job {self._jobs.name} was deleted")
-            patience = None
-            if jobs.away or pods.away:
-                self._tell(f"the API server does not answer: {jobs.away or pods.away}; waiting")
-            elif jobs.known and pods.known:
-                now = standing(job, self._pod)
-                self._tell(now.text)
-                lost, patience = self._patience.lost(now)
-                if lost:
-                    return await self._given_up(lost)
+                return await self._finish(job, pods, data)
+            if self._signal.requested.is_set():
+                return await self._stop(uid)
+            if jobs.synced and not jobs.has(uid):
+                return await self._fail_deleted(f"the Kubernetes Job {self._jobs.name} was deleted")
+            timeout = None
+            if cause := jobs.unavailable or pods.unavailable:
+                self._report(f"the API server is unavailable: {cause}; waiting")
+            elif jobs.synced and pods.synced:
+                status = container_status(job, self._pod)
+                self._report(status.text)
+                error, timeout = self._deadline.check(status)
+                if error:
+                    return await self._abort(error)
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(timeout):
                     await self._changed.wait()
 
-    def _look_at(self, pod: Manifest | None, pods: Informer | None = None) -> None:
-        """Keep the last that was seen of the pod, and follow its log as soon as it has one."""
+    def _update_pod(self, pod: Manifest | None, pods: Informer | None = None) -> None:
+        """Store the last known state of the pod; follow its log once it has one."""
         if pod is None and pods is not None and self._pod is not None:
-            pod = pods.last(self._pod["metadata"]["uid"])
+            pod = pods.latest(self._pod["metadata"]["uid"])
         if pod is None:
             return
         self._pod = pod
-        now = standing({"metadata": {}}, pod)
-        if not now.has_log:
+        status = container_status({"metadata": {}}, pod)
+        if not status.has_log:
             return
         if self._log is None:
-            self._log = PodLog(self._cluster.api, self._namespace, pod, self._print)
-            self._following = asyncio.create_task(self._log.follow())
-        if now.ended or (pods is not None and not pods.has(pod["metadata"]["uid"])):
+            self._log = PodLog(self._cluster.api, self._namespace, pod, self._write_output)
+            self._log_task = asyncio.create_task(self._log.follow())
+        if status.ended or (pods is not None and not pods.has(pod["metadata"]["uid"])):
             self._log.container_ended()
 
-    async def _ended(self, job: Manifest, pods: Informer, data: dict[str, Value]) -> Return:
-        # Read once more: the watch of the pod may be behind that of the Kubernetes Job.
+    async def _finish(self, job: Manifest, pods: Informer, data: dict[str, Value]) -> Return:
+        # Read the pod: its watch may lag behind the watch of the Kubernetes Job.
         pod = await self._jobs.pod(job)
         if pod is None:
-            await self._until_told_gone(pods)
-        self._look_at(pod, pods)
-        self._tell("Ended: reads the rest of the log")
-        await self._rest_of_log(LOG_GRACE)
+            await self._wait_for_pod_deletion(pods)
+        self._update_pod(pod, pods)
+        self._report("Ended: reading the rest of the log")
+        await self._read_remaining_log(LOG_GRACE)
         end = outcome(job, self._pod, self._container)
         if not end.complete:
             return self._end(State.FAIL, end.exit, end.error)
         try:
-            left = left_data(end.message)
+            left = termination_data(end.message)
         except ValueError as error:
             return self._end(State.FAIL, end.exit, str(error))
         data.update(left or {})
-        said = "" if left is not None else end.message
+        note = "" if left is not None else end.message
         if self._pod is None:
-            said = "the pod is gone, and with it its log and the data that it may have left"
-        return self._end(State.COMPLETE, end.exit, "", stderr=said)
+            note = "the pod was removed; its log and its job data, if any, are lost"
+        return self._end(State.COMPLETE, end.exit, "", stderr=note)
 
-    async def _until_told_gone(self, pods: Informer) -> None:
-        """Only the watch of a pod that is gone tells how it was then, and why it went."""
+    async def _wait_for_pod_deletion(self, pods: Informer) -> None:
+        """Wait for the deletion event, the only source of a removed pod's last state."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WATCH_GRACE):
                 while self._pod is not None and pods.has(self._pod["metadata"]["uid"]):
                     self._changed.clear()
                     await self._changed.wait()
 
-    async def _stopped(self, uid: str | None, *, failed: bool = False) -> Return:
-        """Have it deleted, and tell what is not known to be over."""
+    async def _stop(self, uid: str | None, *, failed: bool = False) -> Return:
+        """Delete the Kubernetes Job; report it if its end is not confirmed."""
         name = f"the Kubernetes Job {self._jobs.name} in namespace {self._namespace}"
-        if self._wish.leave and not failed:
-            # The next try reads all of the log, so none of it is journalled twice.
-            return Return(State.STOPPED, 0, f"{name} is left to the runner that goes on")
+        if self._signal.hand_over and not failed:
+            # Without output: the next try reads the whole log and journals it once.
+            return Return(State.STOPPED, 0, f"{name} is left to the next runner")
         error, accepted = "", False
         try:
-            async with asyncio.timeout(STOP_PATIENCE):
+            async with asyncio.timeout(STOP_TIMEOUT):
                 await self._jobs.delete()
                 accepted = True
                 if uid is not None:
-                    await self._jobs.gone(uid)
+                    await self._jobs.wait_deleted(uid)
         except TakenOver as taken:
             error, accepted = str(taken), True
         except TimeoutError:
             error = (
-                f"{name} is being deleted, its container may not have ended"
+                f"{name} is being deleted; its container may still be running"
                 if accepted
-                else f"{name} could not be deleted in time and may be running: {self._told}"
+                else f"{name} could not be deleted in time and may still be running: {self._status}"
             )
         except ApiRefused as refused:
-            error = f"{in_words(refused, 'delete ' + name)}; it may be running"
-        await self._rest_of_log(POLL)
+            error = f"{describe_refusal(refused, 'delete ' + name)}; it may still be running"
+        await self._read_remaining_log(POLL_INTERVAL)
         state = State.STOPPED if accepted or not error else State.FAIL
         return self._end(state, 1 if error else 0, error)
 
-    async def _given_up(self, error: str) -> Return:
+    async def _abort(self, error: str) -> Return:
         warning = await self._jobs.warning()
         if warning and warning not in error:
             error = f"{error} ({warning})"
-        stopped = await self._stopped(None, failed=True)
+        stopped = await self._stop(None, failed=True)
         if stopped.error:
             error = f"{error}; {stopped.error}"
         return self._end(State.FAIL, 1, error)
 
-    async def _lost(self, error: str) -> Return:
-        await self._rest_of_log(LOG_GRACE)
+    async def _fail_deleted(self, error: str) -> Return:
+        await self._read_remaining_log(LOG_GRACE)
         return self._end(State.FAIL, 1, f"{error} while it ran, not by Spin Cycle")
 
-    async def _rest_of_log(self, grace: float) -> None:
-        if self._log is None or self._following is None:
+    async def _read_remaining_log(self, grace: float) -> None:
+        if self._log is None or self._log_task is None:
             return
         self._log.container_ended()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                await asyncio.shield(self._following)
+                await asyncio.shield(self._log_task)
         if self._log.refused:
-            self._output.write(f"[the log breaks off: {self._log.refused}]\n".encode())
-        elif not self._following.done():
-            self._output.write(b"[the log breaks off: the API server does not give the rest]\n")
+            self._output.write(f"[log incomplete: {self._log.refused}]\n".encode())
+        elif not self._log_task.done():
+            self._output.write(b"[log incomplete: the API server did not return the rest]\n")
 
-    async def _pass_on_stop(self) -> None:
-        await self._wish.told.wait()
+    async def _forward_stop(self) -> None:
+        await self._signal.requested.wait()
         self._changed.set()
 
-    def _print(self, part: bytes) -> None:
+    def _write_output(self, part: bytes) -> None:
         self._output.write(part)
         self._job.prints(stdout=part)
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if text != self._job.progress.text:
             self._job.report(text)
 
     @property
-    def _told(self) -> str:
+    def _status(self) -> str:
         return self._job.progress.text
 
     def _end(self, state: State, exit_code: int, error: str, stderr: str = "") -> Return:
         return Return(state, exit_code, error, self._output.text(), stderr)
 
 
-async def _cancelled(
+async def _cancel(
     *tasks: asyncio.Task[None] | asyncio.Task[bool] | asyncio.Task[Manifest],
 ) -> None:
     for task in tasks:

@@ -1,4 +1,4 @@
-"""How work with a cluster fails."""
+"""Errors of Kubernetes jobs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from spincycle.job.errors import JobError
 
 
 class ApiUnavailable(Exception):
-    """The API server did not answer, or asked to be called again later.
+    """The API server did not respond, or asked to retry later.
 
     Attributes:
-        pause: seconds that it asked for.
+        retry_after: seconds after which it asked to retry; 0 if it did not.
     """
 
-    def __init__(self, cause: str, pause: float = 0.0) -> None:
-        self.pause = pause
+    def __init__(self, cause: str, retry_after: float = 0.0) -> None:
+        self.retry_after = retry_after
         super().__init__(cause)
 
 
 class ApiRefused(Exception):
-    """The API server said no."""
+    """The API server rejected a call.
+
+    Attributes:
+        status: HTTP status code.
+        reason: Kubernetes' reason, such as AlreadyExists.
+    """
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         self.status = status
@@ -27,14 +32,14 @@ class ApiRefused(Exception):
 
 
 class TakenOver(Exception):
-    """A later try has the Kubernetes Job by now."""
+    """A later try owns the Kubernetes Job."""
 
     def __init__(self, name: str, number: int) -> None:
-        super().__init__(f"try {number} has taken the Kubernetes Job {name} over")
+        super().__init__(f"try {number} has taken over the Kubernetes Job {name}")
 
 
 class ExtraNotInstalled(JobError):
-    """What talks to Kubernetes is not installed where the job runs."""
+    """The extra `kubernetes` is not installed on the runner."""
 
     def __init__(self, module: str) -> None:
         super().__init__(
@@ -44,22 +49,22 @@ class ExtraNotInstalled(JobError):
 
 
 class NoCluster(JobError):
-    """The runner does not know a cluster."""
+    """No cluster is configured on the runner."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(
-            f"this runner knows no Kubernetes cluster: {cause}; run it in one under a service"
-            " account, or name a kubeconfig file in KUBECONFIG"
+            f"no Kubernetes cluster is configured on this runner: {cause}; run it in a cluster"
+            " under a service account, or set KUBECONFIG to a kubeconfig file"
         )
 
 
-def in_words(refused: ApiRefused, doing: str) -> str:
-    """What was refused, why, and what to do."""
+def describe_refusal(refused: ApiRefused, action: str) -> str:
+    """Return an error message: what was rejected, why, and what to do."""
     if refused.status == 401:
-        return f"cannot {doing}: the API server does not take the runner's credentials: {refused}"
+        return f"cannot {action}: the API server rejects the runner's credentials: {refused}"
     if refused.status == 403:
         return (
-            f"cannot {doing}: {refused}; if that is about the runner's rights, bind its service"
+            f"cannot {action}: {refused}; if the runner lacks permissions, bind its service"
             " account to the role in docs/how-to/kubernetes-job.md"
         )
-    return f"cannot {doing}: {refused}"
+    return f"cannot {action}: {refused}"

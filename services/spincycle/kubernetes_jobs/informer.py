@@ -1,4 +1,4 @@
-"""What the API server has of one small collection, kept up to date by a watch."""
+"""Local copy of a small collection of the API server, kept up to date by a watch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from spincycle.kubernetes_jobs.manifest import Manifest
 
 WATCH_SECONDS = 120
-"""How long one watch goes on. With each new one everything is read anew, so that nothing that
-a broken connection swallowed stays unknown for longer."""
+"""Duration of one watch in seconds. Each new watch starts with a full list, which bounds how long
+an event that was lost with a broken connection stays unnoticed."""
 
 FIRST_RETRY = 0.25
 LAST_RETRY = 10.0
-"""Seconds before a server that does not answer is asked again: doubled from first to last."""
+"""Seconds before an unavailable server is called again: doubled from first to last."""
 
 GONE = 410
 
 
 class Informer:
-    """Objects by uid.
+    """Lists and watches the objects of a path; sets `changed` after each change.
 
     Attributes:
-        known: the objects were read at least once.
-        away: why the server cannot be asked at the moment; empty: it can.
+        synced: whether the objects were listed at least once.
+        unavailable: why the server is currently unavailable; empty: it is available.
     """
 
     def __init__(self, api: Api, path: str, query: dict[str, str], changed: asyncio.Event) -> None:
@@ -42,49 +42,49 @@ class Informer:
         self._changed = changed
         self._objects: dict[str, Manifest] = {}
         self._deleted: dict[str, Manifest] = {}
-        self.known = False
-        self.away = ""
+        self.synced = False
+        self.unavailable = ""
 
     @property
     def objects(self) -> list[Manifest]:
-        """What the server has, as far as is known."""
+        """The objects that currently exist."""
         return list(self._objects.values())
 
-    def last(self, uid: str) -> Manifest | None:
-        """An object as it is, or as it was when it was deleted."""
+    def latest(self, uid: str) -> Manifest | None:
+        """Return an object's current state, or its last state before its deletion."""
         return self._objects.get(uid) or self._deleted.get(uid)
 
     def has(self, uid: str) -> bool:
-        """Whether the server has an object, as far as is known."""
+        """Return whether an object currently exists."""
         return uid in self._objects
 
     async def run(self) -> None:
-        """Keep up to date until cancelled.
+        """Keep the copy up to date until cancelled.
 
         Raises:
-            Refused: the server will not tell.
+            ApiRefused: the server rejects the list or the watch.
         """
         wait = FIRST_RETRY
         while True:
             try:
-                version = await self._read()
+                version = await self._list()
                 wait = FIRST_RETRY
                 await self._watch(version)
-            except ApiUnavailable as away:
-                self.away = str(away)
+            except ApiUnavailable as unavailable:
+                self.unavailable = str(unavailable)
                 self._changed.set()
-                await asyncio.sleep(max(wait, away.pause))
+                await asyncio.sleep(max(wait, unavailable.retry_after))
                 wait = min(2 * wait, LAST_RETRY)
             except ApiRefused as refused:
                 if refused.status == GONE:
                     continue
                 raise
 
-    async def _read(self) -> str:
+    async def _list(self) -> str:
         found = await self._api.call("GET", self._path, self._query)
         self._objects = {item["metadata"]["uid"]: item for item in found.get("items") or ()}
-        self.known = True
-        self.away = ""
+        self.synced = True
+        self.unavailable = ""
         self._changed.set()
         return str(found["metadata"].get("resourceVersion", ""))
 
@@ -98,21 +98,23 @@ class Informer:
         }
         async with self._api.stream(self._path, query, WATCH_SECONDS + 15) as stream:
             async for line in _lines(stream):
-                self._take(json.loads(line))
+                self._apply(json.loads(line))
 
-    def _take(self, event: Manifest) -> None:
-        thing = event["object"]
+    def _apply(self, event: Manifest) -> None:
+        resource = event["object"]
         match event["type"]:
             case "ADDED" | "MODIFIED":
-                self._objects[thing["metadata"]["uid"]] = thing
+                self._objects[resource["metadata"]["uid"]] = resource
                 self._changed.set()
             case "DELETED":
-                self._objects.pop(thing["metadata"]["uid"], None)
-                self._deleted[thing["metadata"]["uid"]] = thing
+                self._objects.pop(resource["metadata"]["uid"], None)
+                self._deleted[resource["metadata"]["uid"]] = resource
                 self._changed.set()
             case "ERROR":
                 raise ApiRefused(
-                    int(thing.get("code", 500)), thing.get("reason", ""), thing.get("message", "")
+                    int(resource.get("code", 500)),
+                    resource.get("reason", ""),
+                    resource.get("message", ""),
                 )
 
 

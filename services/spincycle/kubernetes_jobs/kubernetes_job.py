@@ -1,4 +1,4 @@
-"""The job type kubernetes/job, as the request manager and the runner see it."""
+"""Job class and factory of the job type kubernetes/job."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ if TYPE_CHECKING:
 
 
 class KubernetesJob(Job):
-    """Runs a container to its end, as a Kubernetes Job."""
+    """Runs a container as a Kubernetes Job."""
 
     def __init__(self, job_id: JobId, connection: Connection) -> None:
         self.id = job_id
         self._connection = connection
         self._container = Container("")
-        self._wish = StopSignal()
+        self._signal = StopSignal()
 
     def create(self, args: dict[str, Value]) -> None:
         """Read the arguments; see docs/how-to/kubernetes-job.md."""
         self._container = read_container(args)
 
     def serialize(self) -> bytes:
-        """The container."""
+        """Encode the container."""
         return self._container.to_bytes()
 
     def deserialize(self, data: bytes) -> None:
-        """Read the container back."""
+        """Decode the container."""
         self._container = Container.from_bytes(data)
 
     async def run(self, data: dict[str, Value]) -> Return:
-        """Find or create the Kubernetes Job of this attempt and see it to its end."""
+        """Find or create the Kubernetes Job of this attempt and wait for its end."""
         async with self._connection.use() as cluster:
-            # What it imports is there by now.
+            # `use` has imported the extra's packages, which this module needs.
             from spincycle.kubernetes_jobs.container_run import ContainerRun
 
-            run = ContainerRun(cluster, self._container, self, self._wish)
-            return await run.to_end(data)
+            run = ContainerRun(cluster, self._container, self, self._signal)
+            return await run.run(data)
 
     async def stop(self) -> None:
-        """Have the cluster stop the container and delete the Kubernetes Job."""
-        self._wish.told.set()
+        """Stop the container and delete the Kubernetes Job."""
+        self._signal.requested.set()
 
     async def hand_over(self) -> None:
-        """Leave the Kubernetes Job as it is: the next try will find it."""
-        self._wish.leave = True
-        self._wish.told.set()
+        """Leave the Kubernetes Job running: the next try adopts it."""
+        self._signal.hand_over = True
+        self._signal.requested.set()
 
 
 class KubernetesJobFactory:
-    """Makes the jobs of a process, which share a connection."""
+    """Creates the jobs of a process, which share a connection."""
 
     def __init__(self) -> None:
         self._connection = Connection()
 
     def make(self, job_id: JobId) -> KubernetesJob:
-        """A new job object."""
+        """Return a new job object."""
         return KubernetesJob(job_id, self._connection)

@@ -1,11 +1,11 @@
-"""The Kubernetes Job of a try: found or created, and deleted, by the try that may."""
+"""Finds, adopts, creates and deletes the Kubernetes Job of a try."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from spincycle.kubernetes_jobs.api import Api, events_path, forever, jobs_path, pods_path
+from spincycle.kubernetes_jobs.api import Api, events_path, jobs_path, pods_path, retry_unavailable
 from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable, TakenOver
 from spincycle.kubernetes_jobs.manifest import (
     NAME_LABEL,
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from spincycle.kubernetes_jobs.container import Container
     from spincycle.model.job_chain import Value
 
-POLL = 1.0
-"""Seconds between two looks at what is to vanish."""
+POLL_INTERVAL = 1.0
+"""Seconds between two polls for a deletion."""
 
 
 class KubernetesJobs:
-    """The Kubernetes Jobs of one job of Spin Cycle; `tell` hears what is being waited for.
+    """Manages the Kubernetes Jobs of one Spin Cycle job; `report` receives status texts.
 
-    Every method waits for an API server that does not answer, and raises Refused if it says no.
+    Every method retries while the API server is unavailable, and raises ApiRefused if it rejects
+    a call.
     """
 
     def __init__(
@@ -42,26 +43,26 @@ class KubernetesJobs:
         namespace: str,
         job_id: JobId,
         attempt: Attempt,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._api = api
         self._namespace = namespace
         self._job_id = job_id
         self._attempt = attempt
-        self._tell = tell
+        self._report = report
         self.name = job_name(job_id, attempt.key)
 
     @property
     def path(self) -> str:
-        """Where the Kubernetes Job of this try is."""
+        """Path of this try's Kubernetes Job."""
         return jobs_path(self._namespace, self.name)
 
     async def obtain(self, container: Container, data: dict[str, Value]) -> Manifest:
-        """The Kubernetes Job of this try: the one that runs, or ran, or else a new one.
+        """Return this try's Kubernetes Job: an existing one, running or ended, or a new one.
 
         Raises:
-            TakenOver: a later try has it.
-            Refused: also if a Kubernetes Job of that name is somebody else's.
+            TakenOver: a later try owns it.
+            ApiRefused: also if a Kubernetes Job of that name was not created by Spin Cycle.
         """
         await self._supersede()
         body = manifest(container, self._job_id, self._attempt, data)
@@ -76,12 +77,12 @@ class KubernetesJobs:
                 return found
 
     async def delete(self) -> None:
-        """Have the cluster stop and remove the Kubernetes Job; it need not be there.
+        """Request the deletion of the Kubernetes Job, if it exists.
 
-        Answers when the cluster has accepted that, which may be long before it is done.
+        Return when the API server has accepted the request; the deletion may take much longer.
 
         Raises:
-            TakenOver: a later try has it. It is left alone then.
+            TakenOver: a later try owns it; it is not deleted.
         """
         while (job := await self._find()) is not None and not job["metadata"].get(
             "deletionTimestamp"
@@ -91,19 +92,19 @@ class KubernetesJobs:
             if await self._delete(job):
                 return
 
-    async def gone(self, uid: str) -> None:
-        """Return when nothing is left of the Kubernetes Job with this uid."""
-        while (job := await self._find()) is not None and job["metadata"]["uid"] == uid:  # noqa: ASYNC110 - the API server wakes nobody
-            await asyncio.sleep(POLL)
+    async def wait_deleted(self, uid: str) -> None:
+        """Wait until the Kubernetes Job with this uid no longer exists."""
+        while (job := await self._find()) is not None and job["metadata"]["uid"] == uid:  # noqa: ASYNC110 - polls the API server
+            await asyncio.sleep(POLL_INTERVAL)
 
     async def pod(self, job: Manifest) -> Manifest | None:
-        """Its pod, as it is by now."""
+        """Return the current state of the Job's pod; None if it has none."""
         query = {"labelSelector": f"{NAME_LABEL}={self.name}"}
         found = await self._call("GET", pods_path(self._namespace), query=query)
         return newest_pod(job, found.get("items") or [])
 
     async def warning(self) -> str:
-        """What the cluster last warned of; empty if that cannot be known."""
+        """Return the cluster's last warning about the Job; empty if there is none or on errors."""
         query = {"fieldSelector": f"involvedObject.name={self.name},type=Warning"}
         try:
             found = await self._api.call("GET", events_path(self._namespace), query)
@@ -114,7 +115,7 @@ class KubernetesJobs:
         return shortened(last.get("message") or "")
 
     async def _supersede(self) -> None:
-        """End what earlier tries left running, so that there are never two at once."""
+        """Delete running Kubernetes Jobs of earlier tries and wait until they are gone."""
         query = {"labelSelector": selector(self._job_id)}
         while True:
             found = await self._call("GET", jobs_path(self._namespace), query=query)
@@ -131,27 +132,27 @@ class KubernetesJobs:
             if not others:
                 return
             name = others[0]["metadata"]["name"]
-            self._tell(f"Pending: waits for the Kubernetes Job {name} of an earlier try to end")
-            await asyncio.sleep(POLL)
+            self._report(f"Pending: waits for the Kubernetes Job {name} of an earlier try to end")
+            await asyncio.sleep(POLL_INTERVAL)
 
     async def _adopt(self) -> Manifest | None:
-        """Make the Kubernetes Job that is there this try's own; None if it is gone."""
+        """Adopt the existing Kubernetes Job for this try; None if it no longer exists."""
         while (job := await self._find()) is not None:
             if not is_of(job, self._job_id):
                 raise ApiRefused(
                     409,
                     "AlreadyExists",
-                    f"there is a Kubernetes Job {self.name} that Spin Cycle did not create",
+                    f"a Kubernetes Job {self.name} exists that Spin Cycle did not create",
                 )
             if try_of(job) > self._attempt.number:
                 raise TakenOver(self.name, try_of(job))
             if job["metadata"].get("deletionTimestamp"):
-                self._tell(f"Pending: waits for the Kubernetes Job {self.name} to be deleted")
-                await asyncio.sleep(POLL)
+                self._report(f"Pending: waits for the Kubernetes Job {self.name} to be deleted")
+                await asyncio.sleep(POLL_INTERVAL)
                 continue
             if has_ended(job) or try_of(job) == self._attempt.number:
                 return job
-            # Fails if somebody else changed it meanwhile, another runner above all.
+            # Fails with 409 if the Job has changed, above all if another runner adopted it.
             claim = {
                 "metadata": {
                     "resourceVersion": job["metadata"]["resourceVersion"],
@@ -174,7 +175,7 @@ class KubernetesJobs:
             raise
 
     async def _delete(self, job: Manifest) -> bool:
-        """Delete a Kubernetes Job as it is known; False if it has changed since."""
+        """Delete a Kubernetes Job in its given version; return False if it has changed."""
         known = job["metadata"]
         options = {
             "propagationPolicy": "Foreground",
@@ -197,4 +198,6 @@ class KubernetesJobs:
         body: Manifest | None = None,
         query: dict[str, str] | None = None,
     ) -> Manifest:
-        return await forever(lambda: self._api.call(method, path, query, body), self._tell)
+        return await retry_unavailable(
+            lambda: self._api.call(method, path, query, body), self._report
+        )

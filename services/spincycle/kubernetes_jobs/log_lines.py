@@ -1,4 +1,4 @@
-"""A container's log out of streams that may break: every line once, in order."""
+"""Reassembles a container's log from interrupted streams: every line once, in order."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONGEST_WAIT = 64 * 1024
-"""Bytes of a line without an end after which what there is of it is handed on."""
+MAX_BUFFERED = 64 * 1024
+"""Size in bytes from which an incomplete line is delivered in parts."""
 
 _SECOND = len("2026-11-25T22:00:00")
 
 
 class LogLines:
-    """Takes streams of lines that begin with their time; hands the texts to `sink`.
+    """Parses streams of lines that start with a timestamp; passes the texts to `sink`.
 
-    A stream can only be asked for again from a whole second on, so the first lines of it were
-    seen before. They come in the order in which they came the first time: as many as were seen
-    of that second are left out, unless the log was cut meanwhile, which newer times tell.
+    A stream can be resumed only from a whole second, so its first lines were already delivered.
+    They arrive in the same order as before: as many lines as were delivered of that second are
+    skipped, unless newer timestamps show that the log was truncated.
     """
 
     def __init__(self, sink: Callable[[bytes], None]) -> None:
@@ -29,66 +29,66 @@ class LogLines:
         self._zone = b"Z"
         self._seen = 0
         self._skip = 0
-        self._inside = False
+        self._in_line = False
         self._skipping = False
         self._counted = False
         self._time = b""
-        self._handed_on = 0
-        self._broken_off = (b"", 0)
+        self._delivered = 0
+        self._interrupted = (b"", 0)
 
     @property
     def since(self) -> str:
-        """From when on the next stream is to be asked for; empty: from the beginning."""
+        """Time from which to request the next stream; empty: from the beginning."""
         return (self._second + self._zone).decode() if self._second else ""
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of a stream."""
+        """Process the next bytes of a stream."""
         self._buffer += chunk
         start = 0
         while (end := self._buffer.find(b"\n", start)) >= 0:
             self._line(bytes(self._buffer[start : end + 1]))
             start = end + 1
         del self._buffer[:start]
-        if len(self._buffer) > LONGEST_WAIT:
+        if len(self._buffer) > MAX_BUFFERED:
             self._part(bytes(self._buffer))
             self._buffer.clear()
 
-    def cut(self) -> None:
-        """The stream broke. What there is of the last line will come again."""
+    def interrupt(self) -> None:
+        """Handle a broken stream: the next stream repeats the incomplete last line."""
         self._buffer.clear()
-        if self._inside and not self._skipping:
-            self._broken_off = (self._time, max(self._handed_on, self._known))
+        if self._in_line and not self._skipping:
+            self._interrupted = (self._time, max(self._delivered, self._delivered_before))
             self._seen -= self._counted
-        self._inside = False
+        self._in_line = False
         self._skip = self._seen
 
     def finish(self) -> None:
-        """The log has ended, maybe within a line."""
+        """Handle the end of the log, which may lack a final newline."""
         if self._buffer:
             self._part(bytes(self._buffer))
             self._buffer.clear()
 
     def _line(self, line: bytes) -> None:
         self._part(line)
-        self._inside = False
+        self._in_line = False
         if not self._skipping:
-            self._broken_off = (b"", 0)
+            self._interrupted = (b"", 0)
 
     def _part(self, part: bytes) -> None:
-        if not self._inside:
+        if not self._in_line:
             time, _, part = part.partition(b" ")
-            self._begin(time)
+            self._start_line(time)
         if self._skipping:
             return
-        fresh = part[max(0, self._known - self._handed_on) :]
-        self._handed_on += len(part)
+        fresh = part[max(0, self._delivered_before - self._delivered) :]
+        self._delivered += len(part)
         if fresh:
             self._sink(fresh)
 
-    def _begin(self, time: bytes) -> None:
-        self._inside = True
+    def _start_line(self, time: bytes) -> None:
+        self._in_line = True
         self._time = time
-        self._handed_on = 0
+        self._delivered = 0
         self._counted = False
         moment, second = _without_zone(time), time[:_SECOND]
         self._skipping = self._skip > 0 and moment <= self._newest
@@ -104,14 +104,14 @@ class LogLines:
             self._counted = True
 
     @property
-    def _known(self) -> int:
-        """Bytes of the present line that were handed on before its stream broke."""
-        time, known = self._broken_off
-        return known if time == self._time else 0
+    def _delivered_before(self) -> int:
+        """Bytes of the current line that were delivered before its stream broke."""
+        time, delivered = self._interrupted
+        return delivered if time == self._time else 0
 
 
 def _without_zone(time: bytes) -> bytes:
-    """The time with its fraction, without Z or +hh:mm, which is the same in all of a log."""
+    """Return the time with its fraction but without the zone, which is constant within a log."""
     end = _SECOND
     while end < len(time) and time[end : end + 1] in b".0123456789":
         end += 1

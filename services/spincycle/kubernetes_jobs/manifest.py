@@ -1,13 +1,12 @@
-"""The Kubernetes Job for one try: its name, its labels, and all that the API server is told.
+"""Manifest of the Kubernetes Job for one try: name, labels and specification.
 
-The name is made of the request, the job and the key of the attempt. A try that takes the place
-of an interrupted one has the same key, so it comes to the same name and finds the Job that
-runs; the API server itself then refuses a second one. A retry has another key, and so a Job of
-its own, whatever is left of the one before. Nothing has to be remembered for that but what the
-journal holds anyway.
+The name is derived from the request, the job and the key of the attempt. A try that replaces an
+interrupted one has the same key, so it computes the same name and finds the running Job; the API
+server rejects a second one. A retry has another key and therefore a Job of its own. No state
+beyond the journal is needed.
 
-The number of the try stands in an annotation. It only grows, so of two runners that both
-believe a Job to be theirs the one with the lower number can tell that it is out of date.
+An annotation has the number of the try, which only increases: if two runners claim a Job, the one
+with the lower number detects that it is outdated.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ JOB_LABEL = "spincycle/job-id"
 NAME_LABEL = "spincycle/job-name"
 TRY_ANNOTATION = "spincycle/try"
 
-MOST_DATA = 100 * 1024
-"""Bytes of job data that a container can be given; Linux has a limit for a variable."""
+MAX_DATA = 100 * 1024
+"""Maximum size in bytes of the job data in an environment variable, whose size Linux limits."""
 
 _SLUG_LENGTH = 40
 _NOT_DNS = re.compile(r"[^a-z0-9]+")
@@ -41,26 +40,26 @@ _NOT_LABEL = re.compile(r"[^A-Za-z0-9]")
 
 
 def job_name(job_id: JobId, key: str) -> str:
-    """Name of the Kubernetes Job: readable, and the same for the same request, job and key."""
+    """Return the name of the Kubernetes Job: readable, and determined by request, job and key."""
     slug = _NOT_DNS.sub("-", job_id.name.lower())[:_SLUG_LENGTH].strip("-")
     digest = sha256("\0".join((job_id.request_id, job_id.id, key)).encode()).hexdigest()[:16]
     return f"{slug}-{digest}" if slug else f"spincycle-{digest}"
 
 
 def selector(job_id: JobId) -> str:
-    """Selects the Kubernetes Jobs of all tries of a job."""
+    """Return the label selector of the Kubernetes Jobs of all tries of a job."""
     labels = _labels(job_id)
     return ",".join(f"{key}={labels[key]}" for key in (REQUEST_LABEL, JOB_LABEL))
 
 
 def is_of(job: Manifest, job_id: JobId) -> bool:
-    """Whether a Kubernetes Job was made for a job of Spin Cycle."""
+    """Return whether a Kubernetes Job was created for this job of Spin Cycle."""
     labels = job["metadata"].get("labels") or {}
     return all(labels.get(key) == value for key, value in _labels(job_id).items())
 
 
 def try_of(job: Manifest) -> int:
-    """Number of the try that a Kubernetes Job belongs to."""
+    """Return the number of the try that owns a Kubernetes Job; 0 if it is not annotated."""
     text = (job["metadata"].get("annotations") or {}).get(TRY_ANNOTATION, "")
     return int(text) if text.isdecimal() else 0
 
@@ -68,10 +67,9 @@ def try_of(job: Manifest) -> int:
 def manifest(
     container: Container, job_id: JobId, attempt: Attempt, data: dict[str, Value]
 ) -> Manifest:
-    """The Kubernetes Job to create; `data` is the job data that the container is told.
+    """Return the Kubernetes Job to create; `data` is passed to the container as SPINCYCLE_DATA.
 
-    The pod is never begun again by the cluster: retries belong to Spin Cycle, which
-    journals them.
+    The cluster never restarts the pod: Spin Cycle retries the job and journals each try.
     """
     name = job_name(job_id, attempt.key)
     labels = {**container.labels, **_labels(job_id), "app.kubernetes.io/managed-by": "spincycle"}
@@ -89,7 +87,7 @@ def manifest(
             "metadata": {
                 "labels": {**labels, NAME_LABEL: name},
                 "annotations": {
-                    # A node that is scaled down would take a running pod's work with it.
+                    # Scaling down the node would lose the work of the running pod.
                     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false"
                 },
             },
@@ -134,38 +132,38 @@ def _pod(container: Container, job_id: JobId, data: dict[str, Value]) -> Manifes
 
 
 def _container(container: Container, job_id: JobId, data: dict[str, Value]) -> Manifest:
-    told = {
+    variables = {
         "SPINCYCLE_REQUEST_ID": job_id.request_id,
         "SPINCYCLE_JOB_ID": job_id.id,
         "SPINCYCLE_JOB_NAME": job_id.name,
     }
-    known = json.dumps(data)
-    if data and len(known) <= MOST_DATA:
-        told["SPINCYCLE_DATA"] = known
+    encoded = json.dumps(data)
+    if data and len(encoded) <= MAX_DATA:
+        variables["SPINCYCLE_DATA"] = encoded
     requests = {"cpu": container.cpu, "memory": container.memory}
-    made: Manifest = {
+    spec: Manifest = {
         "name": CONTAINER,
         "image": container.image,
         "env": [
             {"name": name, "value": value}
             if isinstance(value, str)
             else {"name": name, "valueFrom": value}
-            for name, value in {**told, **container.env}.items()
+            for name, value in {**variables, **container.env}.items()
         ],
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
     }
     if container.command:
-        made["command"] = list(container.command)
+        spec["command"] = list(container.command)
     if container.args:
-        made["args"] = list(container.args)
+        spec["args"] = list(container.args)
     if any(requests.values()):
-        made["resources"] = {"requests": {key: value for key, value in requests.items() if value}}
+        spec["resources"] = {"requests": {key: value for key, value in requests.items() if value}}
         if container.memory:
-            made["resources"]["limits"] = {"memory": container.memory}
+            spec["resources"]["limits"] = {"memory": container.memory}
     if container.restricted:
-        made["securityContext"] = {
+        spec["securityContext"] = {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
         }
-    return made
+    return spec

@@ -1,4 +1,4 @@
-"""A container's log, read to its end over however many connections that takes."""
+"""Follows a container's log to its end, reconnecting as needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SILENCE = 300.0
-"""Seconds without output after which the log is asked for anew, in case nobody is there."""
+"""Seconds without output after which the log is requested again, in case the server is gone."""
 
 CHUNK = 64 * 1024
 FIRST_RETRY = 0.25
@@ -25,7 +25,7 @@ class PodLog:
     """Follows the log of one pod.
 
     Attributes:
-        refused: why the log cannot be had; empty: it can.
+        refused: why the server rejects the request for the log; empty: it does not.
     """
 
     def __init__(
@@ -38,28 +38,28 @@ class PodLog:
         self.refused = ""
 
     def container_ended(self) -> None:
-        """The container has ended: what the server has of the log now is all there will be."""
+        """Signal that the container has ended, so that its log is complete."""
         self._ended.set()
 
     async def follow(self) -> None:
-        """Return when all of the log was read, or when the server has no more of it."""
+        """Read the log; return when it is complete or the server rejects the request."""
         wait = FIRST_RETRY
         while True:
             last = self._ended.is_set()
             try:
                 await self._read_one_stream()
             except ApiUnavailable:
-                self._lines.cut()
+                self._lines.interrupt()
             except ApiRefused as refused:
-                if refused.status != 400:  # The container is about to begin.
+                if refused.status != 400:  # 400: the container has not started yet.
                     self.refused = str(refused)
                     return
             else:
                 if last:
                     self._lines.finish()
                     return
-                self._lines.cut()
-            # A stream that ended although the container runs is opened again, but not in a rush.
+                self._lines.interrupt()
+            # Reopen a stream that ended while the container is running, but not at once.
             try:
                 async with asyncio.timeout(wait):
                     await self._ended.wait()
@@ -76,5 +76,5 @@ class PodLog:
         async with self._api.stream(self._path, query, SILENCE) as stream:
             while chunk := await stream.read(CHUNK):
                 self._lines.feed(chunk)
-                # A buffered stream never waits, and a flood must not keep the loop.
+                # Yield to the event loop: reading a filled buffer never does.
                 await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""How long what may pass by itself is given."""
+"""Deadline for the start of a container."""
 
 from __future__ import annotations
 
@@ -6,46 +6,51 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.kubernetes_jobs.pod_state import DOUBTFUL, HOPELESS
+from spincycle.kubernetes_jobs.pod_state import PERMANENT_ERRORS, TRANSIENT_ERRORS
 from spincycle.model.duration import format_duration
 
 if TYPE_CHECKING:
-    from spincycle.kubernetes_jobs.pod_state import Standing
+    from spincycle.kubernetes_jobs.pod_state import ContainerStatus
 
-DOUBT = 120.0
-"""Seconds that an image that cannot be pulled, or a container that cannot be made, is given."""
+ERROR_TIMEOUT = 120.0
+"""Seconds for which an image pull or the creation of a container may keep failing."""
 
 
 @dataclass(slots=True)
 class StartDeadline:
-    """Measures, from now on, how long a container has not been running, and why.
+    """Measures how long a container has not been running, and why.
 
     Attributes:
-        start_timeout: most seconds until the container runs.
-        doubt: most seconds with a reason that mostly does not pass.
+        start_timeout: maximum seconds until the container runs.
+        error_timeout: maximum seconds after the first transient error.
     """
 
     start_timeout: float
-    doubt: float = DOUBT
-    _waits_since: float = -1.0
-    _doubts_since: float = -1.0
+    error_timeout: float = ERROR_TIMEOUT
+    _waiting_since: float = -1.0
+    _error_since: float = -1.0
 
-    def lost(self, standing: Standing) -> tuple[str, float | None]:
-        """Why no more is waited, or "" and the seconds for which more is; None: for ever."""
+    def check(self, status: ContainerStatus) -> tuple[str, float | None]:
+        """Return the error if a deadline has passed, or "", and the remaining seconds.
+
+        None instead of the seconds means no deadline.
+        """
         now = asyncio.get_running_loop().time()
-        if not standing.waits:
+        if not status.waiting:
             return "", None
-        if standing.trouble in HOPELESS:
-            return standing.text, None
-        if self._waits_since < 0:
-            self._waits_since = now
-        # Between two tries to pull it an image is in no trouble for a moment.
-        if standing.trouble in DOUBTFUL and self._doubts_since < 0:
-            self._doubts_since = now
-        left = self._waits_since + self.start_timeout - now
+        if status.error_reason in PERMANENT_ERRORS:
+            return status.text, None
+        if self._waiting_since < 0:
+            self._waiting_since = now
+        # Not reset: between two pulls of an image the error disappears for a moment.
+        if status.error_reason in TRANSIENT_ERRORS and self._error_since < 0:
+            self._error_since = now
         limit = self.start_timeout
-        if standing.trouble in DOUBTFUL and self._doubts_since + self.doubt - now < left:
-            left, limit = self._doubts_since + self.doubt - now, self.doubt
-        if left <= 0:
-            return f"did not run within {format_duration(limit)}: {standing.text}", None
-        return "", left
+        remaining = self._waiting_since + limit - now
+        if status.error_reason in TRANSIENT_ERRORS:
+            until_error = self._error_since + self.error_timeout - now
+            if until_error < remaining:
+                limit, remaining = self.error_timeout, until_error
+        if remaining <= 0:
+            return f"did not run within {format_duration(limit)}: {status.text}", None
+        return "", remaining

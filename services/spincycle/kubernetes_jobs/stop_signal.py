@@ -1,4 +1,4 @@
-"""What a try that is under way is told."""
+"""Signal that stops a running try."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class StopSignal:
-    """To end early.
+    """Requests that a try ends early.
 
     Attributes:
-        told: set when the try is to end.
-        leave: the Kubernetes Job is left to the try that follows, instead of deleted.
+        requested: set when the try must end.
+        hand_over: whether to leave the Kubernetes Job to the next try instead of deleting it.
     """
 
-    told: asyncio.Event = field(default_factory=asyncio.Event)
-    leave: bool = False
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
+    hand_over: bool = False

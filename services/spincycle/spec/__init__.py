@@ -1,4 +1,4 @@
-"""The request language: YAML files to a checked spec set."""
+"""The spec language: reads and checks YAML files into a spec set."""
 
 from spincycle.spec.call_checks import JobTypeRule
 from spincycle.spec.check import CHECKS, Check, Severity

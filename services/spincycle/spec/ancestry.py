@@ -1,4 +1,4 @@
-"""Which node comes before which, asked often and answered without walking the graph."""
+"""Ancestor queries in an acyclic graph, mostly answered without a search."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 class Ancestry:
-    """Ancestors in a directed acyclic graph whose vertices are numbered topologically.
+    """Answers ancestor queries in a directed acyclic graph with topologically numbered vertices.
 
-    One depth-first walk gives each vertex two numbers and the range of numbers that it can
-    reach. The ranges settle nearly every question at once; for the rest only vertices whose
-    range allows it are walked.
+    A depth-first traversal gives each vertex an entry number, an exit number and the range of exit
+    numbers that it can reach. The ranges decide nearly every query and prune the search for the
+    rest.
     """
 
     def __init__(self, parents: Sequence[Sequence[int]]) -> None:
@@ -31,7 +31,7 @@ class Ancestry:
                 self._lowest[vertex] = min(self._lowest[vertex], self._lowest[child])
 
     def before(self, ancestor: int, vertex: int) -> bool:
-        """Whether a path leads from `ancestor` to `vertex`, which is another vertex."""
+        """Return whether a path leads from `ancestor` to another vertex `vertex`."""
         if not self._possible(ancestor, vertex):
             return False
         if (
@@ -60,7 +60,7 @@ class Ancestry:
         return False
 
     def _walk(self, children: list[list[int]]) -> None:
-        entered = left = 0
+        entered = exited = 0
         for root, before in enumerate(self._parents):
             if before:
                 continue
@@ -72,8 +72,8 @@ class Ancestry:
                 child = next((c for c in rest if self._first[c] < 0), None)
                 if child is None:
                     path.pop()
-                    self._last[vertex] = left
-                    left += 1
+                    self._last[vertex] = exited
+                    exited += 1
                 else:
                     self._first[child] = entered
                     entered += 1

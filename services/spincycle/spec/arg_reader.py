@@ -1,4 +1,4 @@
-"""The `args` of a sequence: declarations, types and defaults."""
+"""Reads the `args` of a sequence: declarations, types and defaults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BOUNDED = ("string", "int", "list", "duration")
 
 
 def read_args(node: yaml.Node, context: Context) -> Args:
-    """The argument lists of a sequence."""
+    """Read the argument lists of a sequence."""
     lists = Fields(node, context, "args", _LISTS, "args.")
     return Args(
         _read_list("required", lists, context),
@@ -98,7 +98,7 @@ def _read_type(fields: Fields, context: Context, path: str) -> ArgType:
 def _problems(type_: ArgType) -> list[tuple[str, str]]:
     if type_.name and type_.name not in NAMES:
         known = did_you_mean(type_.name, NAMES)
-        return [("type", f'no type "{type_.name}"{known}: it is one of {", ".join(NAMES)}')]
+        return [("type", f'unknown type "{type_.name}"{known}: use one of {", ".join(NAMES)}')]
     found = []
     if type_.pattern:
         try:
@@ -108,12 +108,12 @@ def _problems(type_: ArgType) -> list[tuple[str, str]]:
     for field in ("min", "max"):
         text = getattr(type_, field)
         if text and type_.name not in _BOUNDED:
-            found.append((field, f"{field} needs one of the types {', '.join(_BOUNDED)}"))
+            found.append((field, f"{field} requires one of the types {', '.join(_BOUNDED)}"))
         elif text:
             try:
                 type_.bound(text)
             except ValueError as error:
                 found.append((field, f"{field}: {error}"))
     if type_.min and type_.max and not found and type_.bound(type_.min) > type_.bound(type_.max):
-        found.append(("min", f"min {type_.min} is more than max {type_.max}"))
+        found.append(("min", f"min {type_.min} is greater than max {type_.max}"))
     return found

@@ -1,4 +1,4 @@
-"""Declared types of arguments: what a value must be, and what it becomes."""
+"""Declared types of arguments: conversion and validation of values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import Value
 
 NAMES = ("string", "int", "bool", "list", "duration")
-"""Types that an argument can be declared with."""
+"""Types that an argument can declare."""
 
 TRUE_WORDS = frozenset({"y", "yes", "on", "true"})
 FALSE_WORDS = frozenset({"n", "no", "off", "false"})
@@ -24,17 +24,17 @@ _INT = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ArgType:
-    """Type and constraints of one argument; the zero value allows anything.
+    """Type and constraints of one argument; the default allows every value.
 
-    `enum` and `pattern` hold for the value's text, and for each element of a list. `min`
-    and `max` bound an int or a duration, and the length of a string or a list.
+    `enum` and `pattern` apply to the value's text, or to each element of a list. `min` and `max`
+    bound an int or a duration, or the length of a string or a list.
 
     Attributes:
         name: one of NAMES; empty if none is declared.
-        enum: the allowed texts; empty if any is.
+        enum: allowed texts; empty if all are allowed.
         pattern: RE2 expression that must match the whole text; empty if there is none.
-        min: least allowed, as written; empty if there is no bound.
-        max: most allowed, likewise.
+        min: lower bound, inclusive, as written; empty if there is none.
+        max: upper bound, inclusive, as written; empty if there is none.
     """
 
     name: str = ""
@@ -45,15 +45,15 @@ class ArgType:
 
     @property
     def free(self) -> bool:
-        """True if every value will do as it is."""
+        """Whether every value is allowed."""
         return not (self.name or self.enum or self.pattern or self.min or self.max)
 
     def convert(self, value: Value) -> Value:
-        """The value as the declared type: "5" becomes 5 for an int, "a,b" a list of two.
+        """Convert a value to the declared type: "5" to 5 for an int, "a,b" to a list of two.
 
         Raises:
-            ValueError: it is of another type or breaks a constraint; the text says how,
-                without repeating the value.
+            ValueError: the value has another type or violates a constraint; the message
+                describes the requirement and does not contain the value.
         """
         if self.free:
             return value
@@ -63,7 +63,7 @@ class ArgType:
         return converted
 
     def pattern_steps(self, value: Value) -> int:
-        """An upper bound of the work of matching a value, as given, with the pattern.
+        """Return an upper bound of the steps to match an unconverted value with the pattern.
 
         One step takes at most about 10 ns; see spincycle.spec.pattern.
         """
@@ -91,10 +91,10 @@ class ArgType:
             raise ValueError(f"must be at most {self.max}{unit}")
 
     def bound(self, text: str) -> float:
-        """A bound as a number: seconds for a duration.
+        """Convert a bound to a number: seconds for a duration.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not a valid bound.
         """
         if self.name == "duration":
             return parse_duration(text)
@@ -104,7 +104,7 @@ class ArgType:
 
 
 def text_of(value: Value) -> str | None:
-    """A scalar as the spec's `eq` and `enum` write it; None if it is no scalar."""
+    """Return a scalar as the spec's `eq` and `enum` write it; None if it is not a scalar."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -132,13 +132,13 @@ def _amount(name: str, value: Value) -> tuple[float, str]:
 
 def _any(value: Value) -> Value:
     if isinstance(value, list | dict) or text_of(value) is None:
-        raise ValueError("must be a text or a number")
+        raise ValueError("must be a string or a number")
     return value
 
 
 def _string(value: Value) -> Value:
     if not isinstance(value, str):
-        raise ValueError("must be a string")  # noqa: TRY004 - one kind for callers
+        raise ValueError("must be a string")  # noqa: TRY004 - callers expect ValueError
     return value
 
 
@@ -153,7 +153,7 @@ def _int(value: Value) -> Value:
     if number is None or abs(number) > LARGEST_INT:
         raise ValueError(
             f"must be a whole number from -{LARGEST_INT} to {LARGEST_INT} (2^53-1); "
-            "larger ones need the type string"
+            "use the type string for larger ones"
         )
     return number
 
@@ -172,7 +172,7 @@ def _list(value: Value) -> Value:
         return value
     if isinstance(value, str):
         return [part.strip() for part in value.split(",")] if value.strip() else []
-    raise ValueError("must be a list, or a text with commas between its elements")
+    raise ValueError("must be a list, or a string of elements separated by commas")
 
 
 def _duration(value: Value) -> Value:

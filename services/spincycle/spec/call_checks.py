@@ -1,4 +1,4 @@
-"""Checks of the sequences and job types that one node names."""
+"""Checks of the sequences and job types that a node references."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class JobTypeRule:
     """How job types are checked.
 
     Attributes:
-        known: types that the job factory knows.
-        severity: of a type that it does not know.
+        known: registered job types.
+        severity: severity of an unregistered type.
     """
 
     known: frozenset[str]
@@ -31,14 +31,14 @@ class JobTypeRule:
 
 
 def check_job_type(sequence: Sequence, node: Node, rule: JobTypeRule, report: Report) -> None:
-    """Find a job type that no factory knows."""
+    """Check that the node's job type is registered."""
     if node.category != "job" or not node.type or node.type == NOOP or node.type in rule.known:
         return
     meant = report.did_you_mean(node.type, sorted(rule.known))
     report.on(
         "unknown-job-type", sequence, node, "type",
-        f'no job factory knows the type "{node.type}"{meant}',
-        values=(node.type,), severity=rule.severity, advice="name its factory with --jobs",
+        f'job type "{node.type}" is not registered{meant}',
+        values=(node.type,), severity=rule.severity, advice="load its factory with --jobs",
     )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def _required_args(sequence: Sequence, node: Node, called: list[Sequence], repor
     for name, targets in sorted(wanted.items()):
         report.on(
             "required-arg-missing", sequence, node, "args",
-            f'"{name}" is required by {" and ".join(targets)} and not passed', values=(name,),
+            f'"{name}" is required by {" and ".join(targets)} but not passed', values=(name,),
             advice=f"add - expected: {name}",
         )  # fmt: skip
 
@@ -103,7 +103,7 @@ def _extra_args(sequence: Sequence, node: Node, called: list[Sequence], report: 
             meant = "" if name in static else report.did_you_mean(name, sorted(taken))
             report.on(
                 "extra-arg", sequence, node, field, f'"{name}" {why} {names}{meant}', at=at,
-                values=(name,), advice="it is not passed on",
+                values=(name,), advice="it is not passed",
             )  # fmt: skip
 
 
@@ -128,13 +128,13 @@ def _branches(sequence: Sequence, node: Node, report: Report) -> None:
         for value in sorted(possible - matched):
             report.on(
                 "no-branch", sequence, node, "eq",
-                f'"{node.if_}" can be "{value}", for which there is no branch', values=(value,),
-                advice="add one, or a default",
+                f'"{node.if_}" can be "{value}", which has no branch', values=(value,),
+                advice="add a branch for it, or a default",
             )  # fmt: skip
 
 
 def _possible_values(sequence: Sequence, node: Node) -> set[str] | None:
-    """Texts that the `if` argument can have; None if that is not known."""
+    """Return the values that the `if` argument can have; None if they are unknown."""
     if any(entry.as_ == node.if_ for other in sequence.nodes.values() for entry in other.sets):
         return None
     arg = next((arg for arg in sequence.args.all() if arg.name == node.if_), None)

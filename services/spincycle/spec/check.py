@@ -1,4 +1,4 @@
-"""The catalogue of checks: each finding's stable code, its severity and what it means."""
+"""Catalogue of checks: code, severity, kind and meaning of each finding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Kind: TypeAlias = Literal["invalid", "missing", "duplicate"]
 
 
 class Severity(IntEnum):
-    """How bad a finding is; the numbers are those of the protos."""
+    """Severity of a finding; the numbers are those of the protos."""
 
     WARNING = 1
     ERROR = 2
@@ -21,12 +21,12 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is looked for.
+    """One check.
 
     Attributes:
         code: stable name, in findings and in the docs.
-        kind: whether a value is wrong, absent, or there twice.
-        meaning: one sentence on what triggers it.
+        kind: whether a value is invalid, missing or a duplicate.
+        meaning: what triggers it.
     """
 
     code: str
@@ -36,51 +36,51 @@ class Check:
 
 
 _TABLE = """
-yaml-syntax            error   invalid   the file is not YAML
-wrong-type             error   invalid   a field holds another type than it should
-unknown-key            warning invalid   a key that means nothing here; it is ignored
-duplicate-key          warning duplicate a key is given twice; the last one counts
+yaml-syntax            error   invalid   the file is not valid YAML
+wrong-type             error   invalid   a field has a value of the wrong type
+unknown-key            warning invalid   a key is unknown and ignored
+duplicate-key          warning duplicate a key occurs twice; the last one counts
 extra-document         warning invalid   the file has several YAML documents; only the first counts
-truncated-number       warning invalid   a whole number is written with a fraction, which is cut off
+truncated-number       warning invalid   a whole number has a fraction, which is truncated
 unreadable-file        error   invalid   the file cannot be read
-unreadable-directory   error   invalid   the specs directory cannot be walked
-no-sequences           warning missing   there is no spec file, or none declares a sequence
-duplicate-sequence     error   duplicate a sequence is declared in another file too
+unreadable-directory   error   invalid   the specs directory cannot be read
+no-sequences           warning missing   no spec file declares a sequence
+duplicate-sequence     error   duplicate a sequence is also declared in another file
 empty-entry            error   missing   a sequence, a node or a list entry has no content
-duplicate-arg          error   duplicate an argument name occurs twice in one sequence
+duplicate-arg          error   duplicate a sequence declares an argument twice
 required-arg-default   error   invalid   a required argument has a default
 arg-unnamed            error   missing   an argument has no name
 default-missing        error   missing   an optional or static argument has no default
-default-invalid        error   invalid   a default breaks the declared type or constraints
-arg-type-invalid       error   invalid   an argument's type or constraint makes no sense
+default-invalid        error   invalid   a default violates the declared type or constraints
+arg-type-invalid       error   invalid   an argument's type or constraint is invalid
 no-nodes               error   missing   a sequence has no nodes
-set-twice              warning duplicate a name is set twice, or is an argument too
-acl-admin-and-ops      error   invalid   an ACL grants everything and lists operations as well
-acl-role-missing       error   missing   an ACL names no role
-acl-role-duplicate     error   duplicate two ACLs name the same role
-acl-unknown-op         warning invalid   an ACL lists an operation that does not exist
-acl-grants-nothing     warning missing   an ACL grants neither everything nor any operation
-acl-not-enforced       warning invalid   a request has ACLs, which do not restrict any caller yet
-request-only           warning invalid   a field that only a request has stands in another sequence
+set-twice              warning duplicate a name is set twice, or is also an argument
+acl-admin-and-ops      error   invalid   an ACL grants admin and lists operations
+acl-role-missing       error   missing   an ACL has no role
+acl-role-duplicate     error   duplicate two ACLs have the same role
+acl-unknown-op         warning invalid   an ACL lists an unknown operation
+acl-grants-nothing     warning missing   an ACL grants neither admin nor any operation
+acl-not-enforced       warning invalid   a request has ACLs, which are not enforced yet
+request-only           warning invalid   a sequence that is not a request has a field of requests
 unused-arg             warning invalid   no node uses an argument
 unused-set             warning invalid   nothing uses what a node sets
-each-invalid           error   invalid   an each entry is not of the form list:element
-each-element-duplicate error   duplicate two each entries name the same element
+each-invalid           error   invalid   an each entry does not have the form list:element
+each-element-duplicate error   duplicate two each entries have the same element
 each-element-expected  error   duplicate an each element is also an expected argument
-each-list-twice        warning duplicate one list is repeated over under two element names
-each-list-given        warning duplicate a list is repeated over and passed as a whole
-expected-missing       error   missing   an args entry does not say which argument it passes
+each-list-twice        warning duplicate two each entries have the same list
+each-list-given        warning duplicate a list is in each and is also passed as a whole
+expected-missing       error   missing   an args entry has no expected
 expected-duplicate     error   duplicate a node passes the same argument twice
-given-twice            warning duplicate one value is passed as two arguments
-sets-arg-missing       error   missing   a sets entry does not say which argument it takes
+given-twice            warning duplicate a node passes one value as two arguments
+sets-arg-missing       error   missing   a sets entry has no arg
 sets-as-duplicate      error   duplicate a node sets the same name twice
 sets-arg-twice         warning duplicate a node sets one argument under two names
-sets-last-element      warning invalid   of a repeated node the last element's value counts
-collect-without-each   error   invalid   collect is given but the node is not repeated
-parallel-invalid       error   invalid   parallel is not at least 1
-parallel-without-each  error   missing   parallel is given but the node is not repeated
+sets-last-element      warning invalid   a node with each sets only the last element's value
+collect-without-each   error   invalid   a node has collect but no each
+parallel-invalid       error   invalid   parallel is less than 1
+parallel-without-each  error   missing   a node has parallel but no each
 category-missing       error   missing   a node has no category
-category-unknown       error   invalid   a category is none of job, sequence and conditional
+category-unknown       error   invalid   a category is not job, sequence or conditional
 type-missing           error   missing   a job or sequence node has no type
 type-on-conditional    error   invalid   a conditional node has a type
 if-missing             error   missing   a conditional node has no if
@@ -88,27 +88,27 @@ if-on-other            error   invalid   a node that is not conditional has an i
 eq-missing             error   missing   a conditional node has no eq
 eq-on-other            error   invalid   a node that is not conditional has an eq
 unreachable-branch     warning invalid   a branch can never be taken
-no-branch              warning missing   a value that the argument can take has no branch
-retry-wait-no-retry    error   missing   retryWait is given but retry is not
-backoff-no-retry       error   missing   backoff is given but retry is not
-retry-never-applies    warning invalid   what is retried never fails
-backoff-never-applies  warning invalid   a backoff that changes no wait
-duration-invalid       error   invalid   a duration cannot be read, or is too short
+no-branch              warning missing   a possible value of the argument has no branch
+retry-wait-no-retry    error   missing   a node has retryWait but no retry
+backoff-no-retry       error   missing   a node has backoff but no retry
+retry-never-applies    warning invalid   a node with retry never fails
+backoff-never-applies  warning invalid   a backoff does not change any wait
+duration-invalid       error   invalid   a duration is invalid or too short
 backoff-invalid        error   invalid   a backoff's factor, limit or jitter is out of range
-interruption-invalid   error   invalid   interruption is not run-again or fail, or no job has it
-max-running-invalid    error   invalid   max_running is not at least 1
+interruption-invalid   error   invalid   interruption is not run-again or fail, or not on a job
+max-running-invalid    error   invalid   max_running is less than 1
 unknown-sequence       error   invalid   a node calls a sequence that does not exist
-unknown-job-type       error   invalid   no job factory knows a job type
+unknown-job-type       error   invalid   a job type is not registered
 required-arg-missing   error   missing   a required argument of a called sequence is not passed
-extra-arg              warning invalid   a node passes an argument that no called sequence takes
+extra-arg              warning invalid   a node passes an argument that no called sequence has
 unknown-dep            error   invalid   a node depends on a node that does not exist
-dependency-cycle       error   invalid   nodes depend on each other in a circle
-arg-not-set            error   missing   a node uses an argument that nothing before it sets
+dependency-cycle       error   invalid   nodes depend on each other in a cycle
+arg-not-set            error   missing   a node uses an argument that is not set before it
 sequence-failed        error   invalid   a node calls a sequence that has errors
-sequence-cycle         error   invalid   sequences call each other in a circle
-sets-not-guaranteed    error   missing   a node takes an argument that a called sequence may not set
+sequence-cycle         error   invalid   sequences call each other in a cycle
+sets-not-guaranteed    error   missing   a node sets an argument that a called sequence may not set
 emptied-specs          error   missing   a reload would empty a file or the whole set
-too-many-findings      warning invalid   there are more findings than a call returns
+too-many-findings      warning invalid   a call returns only some of the findings
 """
 
 

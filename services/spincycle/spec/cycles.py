@@ -1,4 +1,4 @@
-"""Circles in a directed graph."""
+"""Cycles in a directed graph."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
-def circles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """One shortest circle through the smallest name of each knot of circles, sorted.
+def find_cycles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Return one cycle per strongly connected component, sorted.
 
-    A circle is listed from its smallest name, which is not repeated at the end. Targets that
-    are no key of `edges` are left out of account.
+    It is a shortest cycle through the component's smallest name, with which it starts and which is
+    not repeated at the end. Targets that are not keys of `edges` are ignored.
     """
     found = []
     for component in _components(edges):
@@ -31,18 +31,18 @@ def _shortest(start: str, members: set[str], edges: Mapping[str, Sequence[str]])
         name = waiting.popleft()
         for target in sorted(set(edges[name]) & members):
             if target == start:
-                circle = [name]
-                while circle[-1] != start:
-                    circle.append(came_from[circle[-1]])
-                return circle[::-1]
+                cycle = [name]
+                while cycle[-1] != start:
+                    cycle.append(came_from[cycle[-1]])
+                return cycle[::-1]
             if target not in came_from:
                 came_from[target] = name
                 waiting.append(target)
-    raise AssertionError("a strongly connected component has a circle through each member")
+    raise AssertionError("a strongly connected component has a cycle through each member")
 
 
 def _components(edges: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
-    """Strongly connected components, by Tarjan's algorithm without recursion."""
+    """Yield the strongly connected components, by Tarjan's algorithm without recursion."""
     number: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []

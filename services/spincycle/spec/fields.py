@@ -1,4 +1,4 @@
-"""Typed reading of YAML mappings: each wrong type, unknown or doubled key is a finding."""
+"""Typed access to YAML mappings; wrong types and unknown or duplicate keys are findings."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MIXED_CASE = re.compile(r"[a-z]+|[A-Z]+|[A-Z][a-z]+", re.ASCII)
 _LARGEST = 2**31 - 1
 
 
-class TooMuch(Exception):
-    """Aliases make a file stand for far more than its text."""
+class TooManyEntries(Exception):
+    """Aliases expand a file to far more entries than its text has."""
 
 
 class Context:
-    """Where in the specs the reader is; every finding says so.
+    """The reader's place in the specs, which is added to every finding.
 
-    `entries_left` is how many entries of lists and maps the file may still have.
+    `entries_left` is the number of entries of lists and maps that the file may still have.
     """
 
     def __init__(self, file: str, report: Report, entries_left: int) -> None:
@@ -51,31 +51,31 @@ class Context:
         values: tuple[str, ...] = (),
         advice: str = "",
     ) -> None:
-        """Note a finding at a place in the file that is being read."""
+        """Add a finding at a position of the current file."""
         self._report.add(
             code, message, file=self.file, at=at, sequence=self.sequence, node=self.node,
             field=field, values=values, advice=advice,
         )  # fmt: skip
 
-    def spend(self, entries: int) -> None:
+    def count_entries(self, entries: int) -> None:
         """Count entries that are read.
 
         Raises:
-            TooMuch: there are more than the file may have.
+            TooManyEntries: the file has more than it may have.
         """
         self._entries_left -= entries
         if self._entries_left < 0:
-            raise TooMuch
+            raise TooManyEntries
 
 
 class Fields:
     """The fields of one mapping.
 
-    Reading a field answers None, or nothing, if it is absent, null or of the wrong type; the
-    last is a finding.
+    The accessors return None or an empty list if a field is absent, null or has the wrong type,
+    which is a finding.
 
     Attributes:
-        at: positions of the values that are there and not null, by key.
+        at: positions of the values that are not null, by key.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Fields:
         for name, key, value in keyed(node, context, what, path):
             if name not in known:
                 context.add(
-                    "unknown-key", f'"{name}" means nothing in {what}{did_you_mean(name, known)}',
+                    "unknown-key", f'unknown key "{name}" in {what}{did_you_mean(name, known)}',
                     position(key), path + name, (name,),
                 )  # fmt: skip
             elif is_null(value):
@@ -102,19 +102,19 @@ class Fields:
                 self.at[name] = position(value)
 
     def get(self, name: str) -> yaml.Node | None:
-        """The raw value."""
+        """Return the raw value."""
         return self._values.get(name)
 
     def text(self, name: str) -> str | None:
-        """The literal text of a scalar: `yes` is "yes" and `1.50` is "1.50"."""
+        """Return the literal text of a scalar: `yes` is "yes" and `1.50` is "1.50"."""
         node = self._values.get(name)
         if node is None or isinstance(node, yaml.ScalarNode):
             return None if node is None else str(node.value)
-        self._wrong(node, self._path + name, f"{name} must be a text")
+        self._wrong(node, self._path + name, f"{name} must be a string")
         return None
 
     def flag(self, name: str) -> bool:
-        """A bare YAML boolean: true, yes, on, and their opposites."""
+        """Return an unquoted YAML boolean: true, yes, on, or their opposites."""
         node = self._values.get(name)
         if node is None:
             return False
@@ -126,7 +126,7 @@ class Fields:
         return False
 
     def count(self, name: str) -> int | None:
-        """A whole number from 0; a fraction is cut off."""
+        """Return a whole number from 0; a fraction is truncated."""
         node = self._values.get(name)
         if node is None:
             return None
@@ -139,8 +139,8 @@ class Fields:
             elif _FLOAT.fullmatch(text) and 0 <= float(text) <= _LARGEST:
                 if float(text) != int(float(text)):
                     self._context.add(
-                        "truncated-number", f"{name} is a whole number: {text} counts as "
-                        f"{int(float(text))}", position(node), self._path + name, (text,),
+                        "truncated-number", f"{name} must be a whole number: {text} is truncated "
+                        f"to {int(float(text))}", position(node), self._path + name, (text,),
                     )  # fmt: skip
                 return int(float(text))
         message = f"{name} must be a whole number from 0 to {_LARGEST}, without quotes"
@@ -148,7 +148,7 @@ class Fields:
         return None
 
     def number(self, name: str) -> float | None:
-        """A number."""
+        """Return a finite number."""
         node = self._values.get(name)
         if node is None:
             return None
@@ -160,7 +160,7 @@ class Fields:
         return None
 
     def duration(self, name: str) -> float | None:
-        """Seconds, more than 0, of a duration such as 1m30s."""
+        """Return the seconds, more than 0, of a duration such as 1m30s."""
         text = self.text(name)
         if text is None:
             return None
@@ -176,27 +176,27 @@ class Fields:
         return None
 
     def entries(self, name: str) -> list[yaml.Node] | None:
-        """The elements of a list; null elements are findings and left out."""
+        """Return the elements of a list; null elements are findings and omitted."""
         node = self._values.get(name)
         if node is None:
             return None
         if not isinstance(node, yaml.SequenceNode):
             self._wrong(node, self._path + name, f"{name} must be a list")
             return None
-        self._context.spend(len(node.value))
+        self._context.count_entries(len(node.value))
         elements = []
         for element in node.value:
             if is_null(element):
                 self._context.add(
                     "empty-entry", f"an entry of {name} is empty", position(element),
-                    self._path + name, ("null",), "fill it or take it out",
+                    self._path + name, ("null",), "add content or remove it",
                 )  # fmt: skip
             else:
                 elements.append(element)
         return elements
 
     def texts(self, name: str) -> list[tuple[str, Position]] | None:
-        """The elements of a list of texts."""
+        """Return the elements of a list of strings."""
         elements = self.entries(name)
         if elements is None:
             return None
@@ -205,11 +205,11 @@ class Fields:
             if isinstance(element, yaml.ScalarNode):
                 found.append((str(element.value), position(element)))
             else:
-                self._wrong(element, self._path + name, f"an entry of {name} must be a text")
+                self._wrong(element, self._path + name, f"an entry of {name} must be a string")
         return found
 
     def pairs(self, name: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
-        """Name, key and value of each entry of a map; the last of two equal keys counts."""
+        """Return name, key and value of each entry of a map; of equal keys the last one counts."""
         node = self._values.get(name)
         if node is None:
             return []
@@ -230,19 +230,19 @@ class Fields:
 def keyed(
     node: yaml.MappingNode, context: Context, what: str, path: str
 ) -> list[tuple[str, yaml.Node, yaml.Node]]:
-    """Name, key and value of each pair; doubled keys and keys that are no text are findings."""
+    """Return name, key and value of each pair; duplicate and non-scalar keys are findings."""
     found: list[tuple[str, yaml.Node, yaml.Node]] = []
     seen: set[str] = set()
     entries = pairs(node)
-    context.spend(len(entries))
+    context.count_entries(len(entries))
     for key, value in entries:
         if not isinstance(key, yaml.ScalarNode):
-            context.add("wrong-type", f"a key in {what} must be a text", position(key), path[:-1])
+            context.add("wrong-type", f"a key in {what} must be a string", position(key), path[:-1])
             continue
         name = str(key.value)
         if name in seen:
             context.add(
-                "duplicate-key", f'"{name}" is given twice in {what}; the last one counts',
+                "duplicate-key", f'key "{name}" occurs twice in {what}; the last one counts',
                 position(key), path + name, (name,),
             )  # fmt: skip
         seen.add(name)

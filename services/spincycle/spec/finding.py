@@ -1,4 +1,4 @@
-"""What a check has found, and where."""
+"""Findings of the checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spincycle.spec.model import Node, Sequence
 
 MOST_FINDINGS = 1000
-"""Most findings that a call returns."""
+"""Maximum findings that a call returns."""
 
 _MOST_BYTES = 1024 * 1024
 _MOST_VALUES = 100
@@ -26,18 +26,18 @@ _SUGGESTIONS = 300
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with the specs, or worth a look.
+    """One error or warning about the specs.
 
     Attributes:
         code: name of the check, a key of CHECKS.
-        file: as it was named to the loader, or relative to the specs directory.
-        line: from 1; 0 if it is about the whole file.
-        column: from 1; 0 if it is about the whole file.
-        end: column after the offending text.
-        field: for example "args.required.name"; empty if it is about no field.
+        file: path as passed to the loader, or relative to the specs directory.
+        line: from 1; 0 if it concerns the whole file.
+        column: from 1; 0 if it concerns the whole file.
+        end: column after the last character of the offending text.
+        field: for example "args.required.name"; empty if it does not concern a field.
         values: the offending values.
         message: what is wrong, without a full stop.
-        advice: what to do; empty if the message says it.
+        advice: what to do; empty if the message implies it.
     """
 
     code: str
@@ -55,7 +55,7 @@ class Finding:
 
     @property
     def kind(self) -> Kind:
-        """Whether a value is wrong, absent, or there twice."""
+        """Whether a value is invalid, missing or a duplicate."""
         return CHECKS[self.code].kind
 
     @property
@@ -65,11 +65,11 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """file:line:column, as far as it is known."""
+        """file:line:column, or only the file."""
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     def sort_key(self) -> tuple[object, ...]:
-        """By file, line and column; then errors first."""
+        """Return the key that sorts by file, line and column, then errors first."""
         return (
             self.file, self.line, self.column, -self.severity, self.code,
             self.sequence, self.node, self.field, self.values, self.message,
@@ -98,7 +98,7 @@ class Report:
         advice: str = "",
         severity: Severity | None = None,
     ) -> None:
-        """Note a finding; without `at` it is about the whole file."""
+        """Add a finding; without `at` it concerns the whole file."""
         line, column, end = at or (0, 0, 0)
         severity = CHECKS[code].severity if severity is None else severity
         if severity is Severity.ERROR and sequence:
@@ -122,7 +122,7 @@ class Report:
         advice: str = "",
         severity: Severity | None = None,
     ) -> None:
-        """Note a finding about a field of a sequence or of one of its nodes."""
+        """Add a finding about a field of a sequence or of one of its nodes."""
         where = at or (node or sequence).where(field)
         self.add(
             code,
@@ -138,30 +138,30 @@ class Report:
         )
 
     def did_you_mean(self, name: str, known: Iterable[str]) -> str:
-        """As spincycle.text.nearest has it, but for the first few hundred names only.
+        """Suggest a known name as spincycle.text.nearest does, for the first few hundred names.
 
-        Beyond that nobody reads them, and they would cost more than all the checks.
+        More suggestions would take more time than all the checks.
         """
         self._suggested += 1
         return did_you_mean(name, known) if self._suggested <= _SUGGESTIONS else ""
 
     def has_errors(self) -> bool:
-        """Whether an error was noted about anything."""
+        """Return whether there is an error."""
         return any(finding.severity is Severity.ERROR for finding in self._findings)
 
     def failed(self, sequence: str) -> bool:
-        """Whether an error was noted about the sequence."""
+        """Return whether there is an error in the sequence."""
         return sequence in self._failed
 
     def findings(self) -> list[Finding]:
-        """All of them, in an order that does not depend on how they were found."""
+        """Return all findings, sorted independently of the order in which they were added."""
         return sorted(self._findings, key=Finding.sort_key)
 
 
 def bounded(findings: list[Finding]) -> list[Finding]:
-    """Findings that fit into a response, errors first to be kept, with long texts shortened.
+    """Return the findings that fit into a response, with long texts shortened.
 
-    If some do not fit, the last finding states how many.
+    Errors are kept before warnings. If some do not fit, the last finding has their number.
     """
     kept: list[Finding] = []
     size = 0

@@ -1,4 +1,4 @@
-"""Checks spec files of a caller in a process of its own, which can be limited and killed."""
+"""Checks a caller's spec files in a separate process with CPU and memory limits."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from spincycle.spec.loading import check_sources
 from spincycle.spec.source import Source
 
 OUT_OF_MEMORY = 3
-"""Exit code if the files need more memory than the limit."""
+"""Exit code if the memory limit is exceeded."""
 
 _NICENESS = 10
 
 
 class LintJob(msgspec.Struct, frozen=True):
-    """What a worker reads from its standard input.
+    """Input of a worker, read from its standard input as JSON.
 
     Attributes:
         files: path and content of each file.
-        job_types: types that the job factory knows.
+        job_types: registered job types.
         seconds: CPU time that the worker may use.
         memory: bytes of address space that the worker may use.
     """
@@ -36,13 +36,13 @@ class LintJob(msgspec.Struct, frozen=True):
 
 
 class LintReport(msgspec.Struct, frozen=True):
-    """What a worker writes to its standard output."""
+    """Output of a worker, written to its standard output as JSON."""
 
     findings: list[Finding]
 
 
 def check(job: LintJob) -> LintReport:
-    """The findings about the files, as many as fit into a response."""
+    """Return the findings about the files, as many as fit into a response."""
     sources = [Source(path, content) for path, content in job.files]
     result = check_sources(sources, JobTypeRule(frozenset(job.job_types)))
     return LintReport(bounded(result.findings))

@@ -1,4 +1,4 @@
-"""Checking spec files that no request manager uses yet."""
+"""Checks spec files outside of the request manager."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LintResult:
-    """What the linter has found.
+    """Result of the linter.
 
     Attributes:
-        findings: those to show, by file, line and column.
-        hidden: number of findings that are not to be shown.
-        failed: true if there is an error, shown or not.
+        findings: findings to show, by file, line and column.
+        hidden: number of findings that are not shown.
+        failed: whether there is an error, shown or not.
         sources: text of each file by name.
-        revision: content hash of the files; None if they cannot be used.
-        unknown: sequences that were asked for and do not exist.
+        revision: content hash of the files; None if there is an error.
+        unknown: requested sequences that do not exist.
     """
 
     findings: list[Finding]
@@ -47,8 +47,8 @@ def lint(
 ) -> LintResult:
     """Check directories and files as one set of specs.
 
-    `strict` makes warnings count as errors. With `sequences` only what is found in those is
-    shown; an error elsewhere still fails, because it keeps the specs from being used.
+    With `strict` warnings count as errors. With `sequences` only findings in those are shown; an
+    error elsewhere still fails the check, because the specs cannot be loaded.
     """
     report = Report()
     sources: list[Source] = []
@@ -72,12 +72,12 @@ def lint(
 
 
 def _once(sources: Iterable[Source]) -> list[Source]:
-    """Each file once, although it may be named and stand below a named directory."""
+    """Return each file once, even if it is named and also in a named directory."""
     return list({source.file: source for source in sources}.values())
 
 
 def _as_lint(finding: Finding) -> Finding:
-    # Serving no request may be meant; asking to have nothing checked is a mistake.
+    # A server without requests may be intended; linting nothing is a mistake.
     if finding.code == "no-sequences":
         return replace(finding, severity=Severity.ERROR)
     return finding

@@ -1,4 +1,4 @@
-"""From files to a spec set, or to the findings that say why there is none."""
+"""Loads and checks spec files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What came of loading specs.
+    """Result of loading specs.
 
     Attributes:
-        specs: None if there is a finding of severity error.
+        specs: None if there is an error.
         findings: by file, line and column.
         sources: text of each file by name, for excerpts.
-        sequences: names of all that were read, whether they can be used or not.
+        sequences: names of all sequences that were read, including invalid ones.
     """
 
     specs: SpecSet | None
@@ -42,10 +42,10 @@ class LoadResult:
 
 
 def load_specs(directory: Path, job_types: frozenset[str] | None = None) -> LoadResult:
-    """Read and check every *.yaml file below a directory.
+    """Read and check every *.yaml file below a directory; blocks, so call it on a thread.
 
-    Blocks: a server calls it on a thread. `job_types` are the types that the job factory
-    knows; a job of another type is an error, or nothing is said of job types if it is None.
+    `job_types` are the registered job types; a job of another type is an error. None skips that
+    check.
     """
     report = Report()
     rule = None if job_types is None else JobTypeRule(job_types)
@@ -55,9 +55,9 @@ def load_specs(directory: Path, job_types: frozenset[str] | None = None) -> Load
 def check_sources(
     sources: list[Source], job_types: JobTypeRule | None = None, report: Report | None = None
 ) -> LoadResult:
-    """Check files that are in memory; the order of the files means nothing.
+    """Check files in memory; their order does not matter.
 
-    `report` holds what was found while they were read.
+    `report` has the findings of reading them.
     """
     report = Report() if report is None else report
     with collector_paused():
@@ -79,12 +79,12 @@ def _read(sources: list[Source], report: Report) -> dict[str, Sequence]:
             if first is not sequence:
                 report.on(
                     "duplicate-sequence", sequence, None, "sequences",
-                    f'sequence "{sequence.name}" is declared in {first.file} too',
+                    f'sequence "{sequence.name}" is also declared in {first.file}',
                     at=sequence.at, values=(sequence.name,), advice="rename one of them",
                 )  # fmt: skip
     if not sequences and not report.has_errors():
         report.add(
-            "no-sequences", "no sequence is declared in any .yaml file",
+            "no-sequences", "no .yaml file declares a sequence",
             file=sources[0].file if len(sources) == 1 else "",
         )  # fmt: skip
     sequences.setdefault(NOOP_SEQUENCE.name, NOOP_SEQUENCE)

@@ -1,4 +1,4 @@
-"""The spec language as values: what a YAML file says, and where it says it."""
+"""Data model of the spec language, with the position of each element."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ArgKind: TypeAlias = Literal["required", "optional", "static"]
 Interruption: TypeAlias = Literal["", "run-again", "fail"]
 
 BUILT_IN = "<built in>"
-"""File name of the sequences that exist without being declared."""
+"""File name of the built-in sequences."""
 
 
 class Position(NamedTuple):
@@ -33,7 +33,7 @@ class Position(NamedTuple):
 
 
 NOWHERE = Position(1, 1, 2)
-"""Position of what stands in no file."""
+"""Position of elements that are not in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Arg:
     """One declared argument of a sequence.
 
     Attributes:
-        pos: place within its own list, from 0.
-        default: value it takes when it is not given, of the declared type; the literal text
-            if no type is declared. None unless `has_default`.
+        pos: index within its own list, from 0.
+        default: default of the declared type; the literal text if no type is declared. None
+            unless `has_default`.
         type: declared type and constraints.
-        secret: the value is kept but never shown.
-        marks: positions of the fields that the file gives.
+        secret: whether the value is stored but never shown.
+        marks: positions of the fields in the file.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Args:
     static: tuple[Arg, ...] = ()
 
     def all(self) -> tuple[Arg, ...]:
-        """Required, optional, static: in this order."""
+        """Return all arguments: required, optional, static."""
         return self.required + self.optional + self.static
 
 
@@ -92,20 +92,20 @@ class Acl:
 
 @dataclass(frozen=True, slots=True)
 class NodeArg:
-    """The child's argument `expected` takes the value of the parent's `given`."""
+    """Passes the parent's `given` to the child as `expected`."""
 
     expected: str
     given: str
     at: Position
-    given_at: Position
+    assigned_at: Position
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSet:
-    """The parent's `as_` takes the value of the child's `arg` afterwards.
+    """Sets the parent's `as_` to the child's `arg` after the child.
 
     Attributes:
-        collect: the list of the values of all elements rather than the last one's.
+        collect: whether to set the list of all elements' values instead of the last one's.
     """
 
     arg: str
@@ -117,7 +117,7 @@ class NodeSet:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """One `list:element` entry; both are empty if `text` is not of that form."""
+    """One `list:element` entry; both parts are empty if `text` does not have that form."""
 
     text: str
     list: str
@@ -127,7 +127,7 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One entry of `eq`: the sequence to take if the argument has the value."""
+    """One entry of `eq`: the sequence that is called if the argument has the value."""
 
     value: str
     sequence: str
@@ -136,7 +136,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Dep:
-    """A node that must be complete first."""
+    """A dependency: the node that must be complete first."""
 
     name: str
     at: Position
@@ -147,11 +147,11 @@ class Node:
     """One vertex of a sequence: a job, a sequence or a conditional.
 
     Attributes:
-        each: None if the file gives none; an empty list counts as given.
-        parallel: most elements in flight at once; None means all.
-        retry_wait: as written; "0s" where only `retry` is given.
-        timeout: seconds for one try; None means no limit.
-        marks: positions of the fields that the file gives, by field name.
+        each: None if it is not in the file; it may be empty.
+        parallel: maximum elements in flight; None means no limit.
+        retry_wait: as written; "0s" if the file has `retry` only.
+        timeout: maximum seconds of one try; None means no limit.
+        marks: positions of the fields in the file, by field name.
     """
 
     name: str
@@ -173,11 +173,11 @@ class Node:
     marks: Mapping[str, Position] = field(default_factory=dict)
 
     def where(self, field_name: str) -> Position:
-        """Position of a field, or of the node's name if the field is not given."""
+        """Return the position of a field, or of the node's name if the file lacks it."""
         return self.marks.get(field_name, self.at)
 
     def calls(self) -> tuple[str, ...]:
-        """Sequences that the node may run, each once, in the order of the file."""
+        """Return the sequences that the node may call, each once, in the order of the file."""
         if self.category == "sequence":
             return (self.type,) if self.type else ()
         if self.category == "conditional":
@@ -187,14 +187,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """A named set of nodes with its own arguments; a request if `request` says so.
+    """A named graph of nodes with its own arguments.
 
     Attributes:
+        request: whether clients can start it.
         file: file that declares it, relative to the specs directory.
         nodes: by name, in the order of the file.
-        timeout: seconds for one try of the sequence, or for the whole request.
-        max_running: most requests of this type that run at once; None means no limit.
-        allow_extra: undeclared arguments of a caller are kept instead of refused.
+        timeout: maximum seconds of one try of the sequence, or of the whole request.
+        max_running: maximum running requests of this type; None means no limit.
+        allow_extra: whether undeclared arguments of a caller are kept instead of rejected.
     """
 
     name: str
@@ -210,5 +211,5 @@ class Sequence:
     marks: Mapping[str, Position] = field(default_factory=dict)
 
     def where(self, field_name: str) -> Position:
-        """Position of a field, or of the sequence's name if the field is not given."""
+        """Return the position of a field, or of the sequence's name if the file lacks it."""
         return self.marks.get(field_name, self.at)

@@ -1,4 +1,4 @@
-"""Checks of one node by itself: its category, retries and repetition."""
+"""Checks of one node's fields: category, retries and repetition."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CATEGORIES = ("job", "sequence", "conditional")
 
 
 def check_node(sequence: Sequence, node: Node, report: Report) -> None:
-    """Run every check on the fields of one node, but for what it passes and sets."""
+    """Run every check on the fields of one node, except each, args and sets."""
     _category(sequence, node, report)
     if node.category == "conditional":
         _conditional(sequence, node, report)
@@ -27,7 +27,7 @@ def check_node(sequence: Sequence, node: Node, report: Report) -> None:
     if node.interruption and node.category != "job":
         report.on(
             "interruption-invalid", sequence, node, "interruption",
-            "only a job can say what becomes of an interrupted try", values=(node.interruption,),
+            "only a job can have interruption", values=(node.interruption,),
         )  # fmt: skip
 
 
@@ -35,13 +35,13 @@ def _category(sequence: Sequence, node: Node, report: Report) -> None:
     if not node.category:
         report.on(
             "category-missing", sequence, node, "category",
-            f"a node needs a category: {', '.join(CATEGORIES)}",
+            f"a node requires a category: {', '.join(CATEGORIES)}",
         )  # fmt: skip
     elif node.category not in CATEGORIES:
         report.on(
             "category-unknown", sequence, node, "category",
-            f'no category "{node.category}"{did_you_mean(node.category, CATEGORIES)}: '
-            f"it is one of {', '.join(CATEGORIES)}", values=(node.category,),
+            f'unknown category "{node.category}"{did_you_mean(node.category, CATEGORIES)}: '
+            f"use one of {', '.join(CATEGORIES)}", values=(node.category,),
         )  # fmt: skip
 
 
@@ -49,18 +49,18 @@ def _conditional(sequence: Sequence, node: Node, report: Report) -> None:
     if node.type:
         report.on(
             "type-on-conditional", sequence, node, "type",
-            "a conditional has no type", values=(node.type,),
-            advice="its sequences stand in eq",
+            "a conditional cannot have a type", values=(node.type,),
+            advice="list its sequences in eq",
         )  # fmt: skip
     if not node.if_:
         report.on(
             "if-missing", sequence, node, "if",
-            "a conditional needs an if: the argument to look at",
+            "a conditional requires if: the name of an argument",
         )  # fmt: skip
     if not node.eq:
         report.on(
             "eq-missing", sequence, node, "eq",
-            "a conditional needs an eq: a sequence for each value",
+            "a conditional requires eq: a sequence for each value",
         )  # fmt: skip
 
 
@@ -68,17 +68,17 @@ def _other(sequence: Sequence, node: Node, report: Report) -> None:
     what = f"a {node.category}" if node.category in CATEGORIES else "this node"
     if node.if_:
         report.on(
-            "if-on-other", sequence, node, "if", f"{what} has no if", values=(node.if_,),
-            advice="make its category conditional or take it out",
+            "if-on-other", sequence, node, "if", f"{what} cannot have if", values=(node.if_,),
+            advice="change the category to conditional or remove if",
         )  # fmt: skip
     if node.eq:
         shown = tuple(f"{branch.value}: {branch.sequence}" for branch in node.eq)
         report.on(
-            "eq-on-other", sequence, node, "eq", f"{what} has no eq", values=shown,
-            advice="make its category conditional or take it out",
+            "eq-on-other", sequence, node, "eq", f"{what} cannot have eq", values=shown,
+            advice="change the category to conditional or remove eq",
         )  # fmt: skip
     if not node.type:
-        report.on("type-missing", sequence, node, "type", f"{what} needs a type")
+        report.on("type-missing", sequence, node, "type", f"{what} requires a type")
 
 
 def _retry(sequence: Sequence, node: Node, report: Report) -> None:
@@ -87,8 +87,8 @@ def _retry(sequence: Sequence, node: Node, report: Report) -> None:
     if not node.retry:
         report.on(
             "retry-wait-no-retry", sequence, node, "retry",
-            "retryWait means nothing without retry", at=node.where("retryWait"),
-            advice="say how often to retry",
+            "retryWait requires retry", at=node.where("retryWait"),
+            advice="add retry: the number of retries",
         )  # fmt: skip
     try:
         negative = parse_duration(node.retry_wait) < 0
@@ -106,15 +106,15 @@ def _backoff(sequence: Sequence, node: Node, report: Report) -> None:
         return
     if not node.retry:
         report.on(
-            "backoff-no-retry", sequence, node, "retry", "backoff means nothing without retry",
-            at=node.where("backoff"), advice="say how often to retry",
+            "backoff-no-retry", sequence, node, "retry", "backoff requires retry",
+            at=node.where("backoff"), advice="add retry: the number of retries",
         )  # fmt: skip
         return
     grows = node.backoff.factor > 1 and node.retry > 1
     if _is_zero(node.retry_wait) or not (grows or node.backoff.jitter):
         report.on(
             "backoff-never-applies", sequence, node, "backoff",
-            "this backoff changes no wait", advice="give a retryWait, and retry more than once",
+            "this backoff does not change any wait", advice="set retryWait, and retry to 2 or more",
         )  # fmt: skip
 
 
@@ -122,12 +122,12 @@ def _parallel(sequence: Sequence, node: Node, report: Report) -> None:
     if node.parallel == 0:
         report.on(
             "parallel-invalid", sequence, node, "parallel", "parallel must be at least 1",
-            values=("0",), advice="leave it out for no limit",
+            values=("0",), advice="omit it for no limit",
         )  # fmt: skip
     if node.parallel is not None and node.each is None:
         report.on(
             "parallel-without-each", sequence, node, "each",
-            "parallel means nothing without each", at=node.where("parallel"),
+            "parallel requires each", at=node.where("parallel"),
         )  # fmt: skip
 
 

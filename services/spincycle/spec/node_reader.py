@@ -1,4 +1,4 @@
-"""One node of a sequence."""
+"""Reads one node of a sequence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INTERRUPTIONS: dict[str, Interruption] = {"run-again": "run-again", "fail": "fa
 
 
 def read_node(name: str, at: Position, body: yaml.Node, context: Context) -> Node:
-    """A node with its defaults filled in; what cannot be understood is left out."""
+    """Read a node and apply defaults; invalid fields are findings and omitted."""
     fields = Fields(body, context, "a node", _NODE)
     retry = fields.count("retry") or 0
     return Node(
@@ -121,7 +121,7 @@ def _read_interruption(fields: Fields, context: Context) -> Interruption:
         return ""
     if text not in _INTERRUPTIONS:
         context.add(
-            "interruption-invalid", f'"{text}" is no way to treat an interrupted try',
+            "interruption-invalid", f'"{text}" is not a valid interruption',
             fields.at["interruption"], "interruption", (text,), 'write "run-again" or "fail"',
         )  # fmt: skip
         return ""

@@ -1,4 +1,4 @@
-"""Checks of what one node passes down and takes back: each, args and sets."""
+"""Checks of the values that a node passes and sets: each, args and sets."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def _each(sequence: Sequence, node: Node, report: Report) -> None:
         if not entry.list:
             report.on(
                 "each-invalid", sequence, node, "each",
-                f'"{entry.text}" is not of the form list:element', at=entry.at,
+                f'"{entry.text}" does not have the form list:element', at=entry.at,
                 values=(entry.text,),
             )  # fmt: skip
     good = [entry for entry in entries if entry.list]
-    for entry in _again(good, lambda entry: entry.element):
+    for entry in _duplicates(good, lambda entry: entry.element):
         report.on(
             "each-element-duplicate", sequence, node, "each",
-            f'element "{entry.element}" is named twice', at=entry.at, values=(entry.element,),
+            f'element "{entry.element}" occurs twice', at=entry.at, values=(entry.element,),
         )  # fmt: skip
-    for entry in _differing(good, lambda entry: entry.list, lambda entry: entry.element):
+    for entry in _conflicts(good, lambda entry: entry.list, lambda entry: entry.element):
         report.on(
             "each-list-twice", sequence, node, "each",
-            f'list "{entry.list}" is repeated over under two names', at=entry.at,
-            values=(entry.list,), advice="one is enough",
+            f'list "{entry.list}" has two element names', at=entry.at,
+            values=(entry.list,), advice="remove one of them",
         )  # fmt: skip
 
 
@@ -49,18 +49,18 @@ def _args(sequence: Sequence, node: Node, report: Report) -> None:
         if not arg.expected:
             report.on(
                 "expected-missing", sequence, node, "args.expected",
-                "an args entry needs expected: the name that the child reads", at=arg.at,
+                "an args entry requires expected: the name of the child's argument", at=arg.at,
             )  # fmt: skip
     good = [arg for arg in node.args if arg.expected]
-    for arg in _again(good, lambda arg: arg.expected):
+    for arg in _duplicates(good, lambda arg: arg.expected):
         report.on(
             "expected-duplicate", sequence, node, "args.expected",
             f'"{arg.expected}" is passed twice', at=arg.at, values=(arg.expected,),
         )  # fmt: skip
-    for arg in _differing(good, lambda arg: arg.given, lambda arg: arg.expected):
+    for arg in _conflicts(good, lambda arg: arg.given, lambda arg: arg.expected):
         report.on(
             "given-twice", sequence, node, "args.given",
-            f'"{arg.given}" is passed under two names', at=arg.given_at, values=(arg.given,),
+            f'"{arg.given}" is passed under two names', at=arg.assigned_at, values=(arg.given,),
         )  # fmt: skip
 
 
@@ -71,14 +71,14 @@ def _each_against_args(sequence: Sequence, node: Node, report: Report) -> None:
         if entry.list and entry.element in expected:
             report.on(
                 "each-element-expected", sequence, node, "each",
-                f'"{entry.element}" is an element of each and expected in args', at=entry.at,
+                f'"{entry.element}" is an element in each and expected in args', at=entry.at,
                 values=(entry.element,), advice="rename one of them",
             )  # fmt: skip
         if entry.list and entry.list in given:
             report.on(
                 "each-list-given", sequence, node, "each",
-                f'list "{entry.list}" is passed as a whole too', at=entry.at,
-                values=(entry.list,), advice="take it out of args unless the job needs it",
+                f'list "{entry.list}" is also passed as a whole', at=entry.at,
+                values=(entry.list,), advice="remove it from args unless the job needs it",
             )  # fmt: skip
 
 
@@ -87,27 +87,27 @@ def _sets(sequence: Sequence, node: Node, report: Report) -> None:
         if not entry.arg:
             report.on(
                 "sets-arg-missing", sequence, node, "sets.arg",
-                "a sets entry needs arg: the name that the child sets", at=entry.at,
+                "a sets entry requires arg: the name that the child sets", at=entry.at,
             )  # fmt: skip
         if entry.collect and node.each is None:
             report.on(
                 "collect-without-each", sequence, node, "sets.collect",
-                "collect means nothing without each", at=entry.at, values=(entry.arg,),
+                "collect requires each", at=entry.at, values=(entry.arg,),
             )  # fmt: skip
         if entry.arg and node.each and not entry.collect:
             report.on(
                 "sets-last-element", sequence, node, "sets",
-                f'"{entry.as_}" gets the value of the last element only', at=entry.as_at,
-                values=(entry.as_,), advice="write collect: true for the list of all values",
+                f'"{entry.as_}" is set to the value of the last element only', at=entry.as_at,
+                values=(entry.as_,), advice="add collect: true for the list of all values",
             )  # fmt: skip
     good = [entry for entry in node.sets if entry.arg]
-    for entry in _again(good, lambda entry: entry.as_):
+    for entry in _duplicates(good, lambda entry: entry.as_):
         report.on(
             "sets-as-duplicate", sequence, node, "sets.as",
             f'"{entry.as_}" is set twice by this node', at=entry.as_at, values=(entry.as_,),
         )  # fmt: skip
-    # One argument may be set twice, as the last element's value and as the list of all.
-    for entry in _differing(
+    # An argument may be set twice: to the last element's value and to the list of all values.
+    for entry in _conflicts(
         good, lambda entry: (entry.arg, entry.collect), lambda entry: entry.as_
     ):
         report.on(
@@ -116,8 +116,8 @@ def _sets(sequence: Sequence, node: Node, report: Report) -> None:
         )  # fmt: skip
 
 
-def _again(entries: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
-    """The entries whose key occurred before; each key once."""
+def _duplicates(entries: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
+    """Yield the entries whose key occurred before; each key once."""
     seen: dict[str, bool] = {}
     for entry in entries:
         if seen.get(key(entry)) is False:
@@ -126,13 +126,16 @@ def _again(entries: Iterable[T], key: Callable[[T], str]) -> Iterator[T]:
         seen.setdefault(key(entry), False)
 
 
-def _differing(
+def _conflicts(
     entries: Iterable[T], key: Callable[[T], Hashable], value: Callable[[T], str]
 ) -> Iterator[T]:
-    """The entries whose key occurred before with another value; each key once."""
+    """Yield the entries whose key occurred before with another value; each key once."""
     first: dict[Hashable, str] = {}
-    told: set[Hashable] = set()
+    reported: set[Hashable] = set()
     for entry in entries:
-        if first.setdefault(key(entry), value(entry)) != value(entry) and key(entry) not in told:
-            told.add(key(entry))
+        if (
+            first.setdefault(key(entry), value(entry)) != value(entry)
+            and key(entry) not in reported
+        ):
+            reported.add(key(entry))
             yield entry

@@ -1,4 +1,4 @@
-"""Patterns of arguments: regular expressions of RE2, matched in time linear in the text."""
+"""Patterns of arguments: RE2 regular expressions, matched in time linear in the text."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_LENGTH = 4_096
-"""Longest pattern, in characters."""
+"""Maximum length of a pattern in characters."""
 
 MAX_STEPS = 2**28
-"""Most work for the texts of one argument: their bytes times the instructions of the pattern.
+"""Maximum steps for one argument: the bytes of its texts times the pattern's instructions.
 
-RE2 needs up to about 10 ns per step, and for most patterns a hundredth of that.
+RE2 takes up to about 10 ns per step, and a hundredth of that for most patterns.
 """
 
 STEPS_PER_TEXT = 256
-"""What calling RE2 costs per text, in steps."""
+"""Steps that one call of RE2 costs per text."""
 
 _MEMORY = 1024 * 1024
-"""Bytes that one compiled pattern may take. This also bounds the number of its instructions."""
+"""Maximum bytes of one compiled pattern, which also bounds the number of its instructions."""
 
 _TOKEN = re.compile(
     r"""
@@ -61,11 +61,11 @@ _ADVICE = {
     r"\N": r"write \x{…} with the hexadecimal digits, or the character itself",
     r"\b": r"in brackets, write \x08",
 }
-"""What to write instead of Python's notation, by the beginning of what RE2 refuses."""
+"""Replacements for Python's notation, by the prefix of the part that RE2 rejects."""
 
 
 class InvalidPattern(ValueError):
-    """The pattern cannot be used; the text says why and what to write instead."""
+    """The pattern is invalid; the message has the reason and a replacement."""
 
 
 class Pattern:
@@ -75,7 +75,7 @@ class Pattern:
         text: the pattern, at most MAX_LENGTH characters.
 
     Raises:
-        InvalidPattern: RE2 refuses it, or would read it otherwise than Python.
+        InvalidPattern: RE2 rejects it, or interprets it differently from Python.
     """
 
     def __init__(self, text: str) -> None:
@@ -92,7 +92,7 @@ class Pattern:
         _check_repetitions(text)
 
     def check(self, texts: list[str]) -> bool:
-        """Whether the pattern matches each text as a whole.
+        """Return whether the pattern matches each text as a whole.
 
         Raises:
             ValueError: the texts are too long for the pattern.
@@ -104,7 +104,7 @@ class Pattern:
         return all(self._compiled.fullmatch(text) for text in encoded)
 
     def steps(self, texts: Iterable[str]) -> int:
-        """An upper bound of the work for these texts, in steps."""
+        """Return an upper bound of the steps for these texts."""
         each = STEPS_PER_TEXT
         size = self._compiled.programsize
         return sum(each + size * len(text) * (1 if text.isascii() else 4) for text in texts)
@@ -112,7 +112,7 @@ class Pattern:
 
 @lru_cache(maxsize=256)
 def compiled(text: str) -> Pattern:
-    """The pattern, compiled once while it is in use.
+    """Return the compiled pattern from a cache.
 
     Raises:
         InvalidPattern: see Pattern.
@@ -133,7 +133,7 @@ def _refusal(error: Exception) -> str:
     if problem.startswith("pattern too large"):
         return "the pattern is too large; repeat less, or use max for the length"
     kind, _, part = problem.partition(": ")
-    return f"the pattern cannot be read: {problem}{_advice(kind, part)}"
+    return f"the pattern is invalid: {problem}{_advice(kind, part)}"
 
 
 def _advice(kind: str, part: str) -> str:
@@ -150,7 +150,7 @@ def _advice(kind: str, part: str) -> str:
 
 
 def _check_repetitions(text: str) -> None:
-    # RE2 takes what it does not read as a repetition for literal text.
+    # RE2 treats an invalid repetition as literal text.
     for token in _TOKEN.finditer(text):
         repetition = token["repetition"]
         if repetition in {None, "{}"} or _REPETITION.fullmatch(repetition):
@@ -162,7 +162,7 @@ def _check_repetitions(text: str) -> None:
 
 
 def _rewritten(repetition: str) -> str:
-    """The repetition as RE2 reads it."""
+    """Return the repetition in RE2's notation."""
     bounds = [bound.lstrip("0") or "0" for bound in repetition[1:-1].split(",")]
     if any(len(bound) > 4 for bound in bounds):
         return "one of at most 1000 times"

@@ -1,4 +1,4 @@
-"""One spec file to the sequences that it declares."""
+"""Reads the sequences of one spec file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from spincycle.spec.arg_reader import read_args
-from spincycle.spec.fields import Context, Fields, TooMuch
+from spincycle.spec.fields import Context, Fields, TooManyEntries
 from spincycle.spec.model import Acl, Args, Position, Sequence
 from spincycle.spec.node_reader import read_node
 from spincycle.spec.yaml_tree import NotYaml, is_null, parse, position
@@ -25,7 +25,7 @@ _START = Position(1, 1, 2)
 
 
 def read_file(file: str, text: str, report: Report) -> list[Sequence]:
-    """The sequences of one file; what cannot be understood is a finding and left out."""
+    """Read the sequences of one file; invalid parts are findings and omitted."""
     # Without aliases a file has fewer entries than characters.
     context = Context(file, report, entries_left=_SPARE_ENTRIES + len(text))
     try:
@@ -36,15 +36,15 @@ def read_file(file: str, text: str, report: Report) -> list[Sequence]:
     if second is not None:
         context.add(
             "extra-document", "only the first YAML document of a file is read", second, "",
-            advice="put the second one into a file of its own",
+            advice="move the second one to another file",
         )  # fmt: skip
     if root is None or is_null(root):
         return []
     try:
         return _read_sequences(root, context)
-    except TooMuch:
+    except TooManyEntries:
         context.add(
-            "yaml-syntax", "aliases make this file stand for too many entries", _START, "",
+            "yaml-syntax", "aliases expand this file to too many entries", _START, "",
             advice="use fewer aliases of long lists",
         )  # fmt: skip
         return []
@@ -58,7 +58,7 @@ def _read_sequences(root: yaml.Node, context: Context) -> list[Sequence]:
         if is_null(body):
             context.add(
                 "empty-entry", f'sequence "{name}" has no content', position(key), "sequences",
-                (name,), "give it nodes or take it out",
+                (name,), "add nodes or remove it",
             )  # fmt: skip
         elif isinstance(body, yaml.MappingNode):
             sequences.append(_read_sequence(name, position(key), body, context))
@@ -92,7 +92,7 @@ def _read_nodes(fields: Fields, context: Context) -> dict[str, Node]:
         if is_null(body):
             context.add(
                 "empty-entry", f'node "{name}" has no content', position(key), "nodes", (name,),
-                "give it a category or take it out",
+                "add a category or remove it",
             )  # fmt: skip
         else:
             nodes[name] = read_node(name, position(key), body, context)
@@ -116,7 +116,7 @@ def _read_max_running(fields: Fields, context: Context) -> int | None:
     if limit == 0:
         context.add(
             "max-running-invalid", "max_running must be at least 1", fields.at["max_running"],
-            "max_running", ("0",), "leave it out for no limit",
+            "max_running", ("0",), "omit it for no limit",
         )  # fmt: skip
         return None
     return limit

@@ -1,4 +1,4 @@
-"""Findings as text for people, as JSON, and as GitHub workflow commands."""
+"""Formats findings as text, as JSON, and as GitHub workflow commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RED, _YELLOW, _BLUE, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[34m", "\x1b[
 def human(
     findings: Sequence[Finding], sources: Mapping[str, str], *, color: bool = False
 ) -> Iterator[str]:
-    """Each finding with the line it stands in and a caret under the place."""
+    """Yield the lines of a text: each finding with its source line and carets."""
     lines = {file: text.splitlines() for file, text in sources.items()}
     for finding in findings:
         yield _head(finding, color=color)
@@ -34,7 +34,7 @@ def human(
 
 
 def summary(findings: Sequence[Finding], files: int) -> str:
-    """One line that counts."""
+    """Return one line with the numbers of errors, warnings and files."""
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
     warnings = len(findings) - errors
     counted = [_count(errors, "error"), _count(warnings, "warning")]
@@ -43,7 +43,7 @@ def summary(findings: Sequence[Finding], files: int) -> str:
 
 
 def as_json(findings: Sequence[Finding], revision: str | None) -> str:
-    """One object with all findings; `revision` is null if the specs cannot be used."""
+    """Return a JSON object with all findings; `revision` is null if there is an error."""
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
     body = {
         "findings": [
@@ -70,7 +70,7 @@ def as_json(findings: Sequence[Finding], revision: str | None) -> str:
 
 
 def github(findings: Sequence[Finding]) -> Iterator[str]:
-    """Workflow commands, which GitHub shows beside the line."""
+    """Yield workflow commands, which GitHub shows next to the line."""
     for finding in findings:
         place = f"file={_property(finding.file)}"
         if finding.line:

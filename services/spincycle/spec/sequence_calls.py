@@ -1,11 +1,11 @@
-"""Checks across sequences: who calls whom, what comes back, and what nobody uses."""
+"""Checks across sequences: calls, cycles, values that calls set, and unused names."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from spincycle.model.job_chain import NOOP
-from spincycle.spec.cycles import circles
+from spincycle.spec.cycles import find_cycles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def check_calls(sequences: Mapping[str, Sequence], report: Report) -> None:
-    """Run every check that looks at several sequences."""
+    """Run every check that involves several sequences."""
     ends = {name: _names_at_end(sequence) for name, sequence in sequences.items()}
     for sequence in sequences.values():
         for node in sequence.nodes.values():
             _guaranteed(sequence, node, ends, report)
     _unused(sequences, report)
     _retries(sequences, report)
-    _failed_callers(sequences, _circles(sequences, report), report)
+    _failed_callers(sequences, _cycles(sequences, report), report)
 
 
 def _names_at_end(sequence: Sequence) -> set[str]:
@@ -45,22 +45,22 @@ def _guaranteed(
             )  # fmt: skip
 
 
-def _circles(sequences: Mapping[str, Sequence], report: Report) -> dict[str, int]:
-    """Number of the circle that each sequence is part of; the others are left out."""
+def _cycles(sequences: Mapping[str, Sequence], report: Report) -> dict[str, int]:
+    """Report cycles; return the number of the cycle of each sequence that is part of one."""
     edges = {
         name: [called for node in sequence.nodes.values() for called in node.calls()]
         for name, sequence in sequences.items()
     }
     member = {}
-    for number, circle in enumerate(circles(edges)):
-        path = " -> ".join([*circle, circle[0]])
-        for index, name in enumerate(circle):
+    for number, cycle in enumerate(find_cycles(edges)):
+        path = " -> ".join([*cycle, cycle[0]])
+        for index, name in enumerate(cycle):
             member[name] = number
-            following = circle[(index + 1) % len(circle)]
+            following = cycle[(index + 1) % len(cycle)]
             node = _caller(sequences[name], following)
             report.on(
                 "sequence-cycle", sequences[name], node, _call_field(node),
-                f"sequences call each other in a circle: {path}", values=tuple(circle),
+                f"sequences call each other in a cycle: {path}", values=tuple(cycle),
             )  # fmt: skip
     return member
 
@@ -105,14 +105,14 @@ def _unused(sequences: Mapping[str, Sequence], report: Report) -> None:
                 report.on(
                     "unused-arg", sequence, None, f"args.{arg.kind}",
                     f'no node uses argument "{arg.name}"', at=arg.marks.get("name", arg.at),
-                    values=(arg.name,), advice="pass it to a node or take it out",
+                    values=(arg.name,), advice="pass it to a node or remove it",
                 )  # fmt: skip
         for node, entry in _set_entries(sequence):
             if entry.as_ and entry.as_ not in used and (sequence.name, entry.as_) not in taken:
                 report.on(
                     "unused-set", sequence, node, "sets",
                     f'nothing uses "{entry.as_}"', at=entry.as_at, values=(entry.as_,),
-                    advice="take it out",
+                    advice="remove it",
                 )  # fmt: skip
 
 
@@ -125,19 +125,19 @@ def _retries(sequences: Mapping[str, Sequence], report: Report) -> None:
             if node.retry and (idle or (calls and all(name in harmless for name in calls))):
                 report.on(
                     "retry-never-applies", sequence, node, "retry",
-                    "what this node runs does nothing, so it never fails",
-                    values=(str(node.retry),), advice="take retry out",
+                    "this node runs only noop jobs, which never fail",
+                    values=(str(node.retry),), advice="remove retry",
                 )  # fmt: skip
 
 
 def _harmless(sequences: Mapping[str, Sequence]) -> set[str]:
-    """Sequences that run nothing but noop jobs."""
+    """Return the sequences that run only noop jobs."""
     callers: dict[str, set[str]] = {}
     open_calls: dict[str, int] = {}
     for name, sequence in sequences.items():
         calls: set[str] = set()
         for node in sequence.nodes.values():
-            # A conditional can fail to be built, but not to run.
+            # A conditional does not fail at run time.
             calls.update(node.calls())
         works = any(
             not node.calls() and not (node.category == "job" and node.type == NOOP)

@@ -1,4 +1,4 @@
-"""Checks of one sequence: its arguments, ACLs and what its nodes set together."""
+"""Checks of one sequence: arguments, ACLs and the names that its nodes set."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ OPS = ("start", "stop")
 """Operations that an ACL can grant."""
 
 NOT_ENFORCED = "acl-not-enforced"
-"""Code of the finding that a request has ACLs."""
+"""Code of the finding about ACLs, which are not enforced."""
 
 _REQUEST_ONLY = ("acl", "max_running", "allow_extra")
 
 
 def check_sequence(sequence: Sequence, report: Report) -> None:
-    """Run every check that looks at one sequence as a whole."""
+    """Run every check on one sequence as a whole."""
     _arg_names(sequence, report)
     _arg_defaults(sequence, report)
     _nodes(sequence, report)
@@ -52,21 +52,21 @@ def _arg_defaults(sequence: Sequence, report: Report) -> None:
         if arg.kind == "required" and arg.has_default:
             report.on(
                 "required-arg-default", sequence, None, field,
-                "a required argument has no default", at=arg.marks.get("default", arg.at),
+                "a required argument cannot have a default", at=arg.marks.get("default", arg.at),
                 values=(f"{arg.default} ({arg.name or 'name not specified'})",),
-                advice='move it to "optional" or take the default out',
+                advice='move it to "optional" or remove the default',
             )  # fmt: skip
         if arg.kind != "required" and not arg.has_default:
             report.on(
                 "default-missing", sequence, None, field,
-                f'{arg.kind} argument "{arg.name}" needs a default', at=arg.at, values=(arg.name,),
-                advice='write default: "" if it may be empty',
+                f'{arg.kind} argument "{arg.name}" requires a default', at=arg.at,
+                values=(arg.name,), advice='add default: "" if it may be empty',
             )  # fmt: skip
 
 
 def _nodes(sequence: Sequence, report: Report) -> None:
     if not sequence.nodes:
-        report.on("no-nodes", sequence, None, "nodes", "a sequence needs at least one node")
+        report.on("no-nodes", sequence, None, "nodes", "a sequence requires at least one node")
 
 
 def _sets(sequence: Sequence, report: Report) -> None:
@@ -81,9 +81,9 @@ def _sets(sequence: Sequence, report: Report) -> None:
             names = ", ".join(setters[as_])
             report.on(
                 "set-twice", sequence, node, "nodes.sets.as",
-                f'"{as_}" is set by {names}; a node sees what its nearest ancestor in that '
-                "order of creation set", at=entry.as_at, values=(f"{as_} (set by {names})",),
-                advice='give each its own name with "as"',
+                f'"{as_}" is set by {names}; a node reads the value of the ancestor that is '
+                "created last", at=entry.as_at, values=(f"{as_} (set by {names})",),
+                advice='give each another name with "as"',
             )  # fmt: skip
 
 
@@ -92,38 +92,38 @@ def _acl(sequence: Sequence, report: Report) -> None:
         report.on(
             NOT_ENFORCED, sequence, None, "acl",
             "acl is not enforced yet: every caller may start and stop this request",
-            advice="restrict who can connect to the services",
+            advice="restrict network access to the services",
         )  # fmt: skip
     roles: set[str] = set()
     for acl in sequence.acl:
         if not acl.role:
             report.on(
-                "acl-role-missing", sequence, None, "acl.role", "this ACL names no role", at=acl.at
+                "acl-role-missing", sequence, None, "acl.role", "this ACL has no role", at=acl.at
             )
         elif acl.role in roles:
             report.on(
                 "acl-role-duplicate", sequence, None, "acl.role",
-                f'role "{acl.role}" has an ACL already', at=acl.marks.get("role", acl.at),
-                values=(acl.role,), advice="join them",
+                f'role "{acl.role}" already has an ACL', at=acl.marks.get("role", acl.at),
+                values=(acl.role,), advice="merge them",
             )  # fmt: skip
         roles.add(acl.role)
         if acl.admin and acl.ops:
             report.on(
                 "acl-admin-and-ops", sequence, None, "acl.admin",
-                "admin grants every operation, so ops must be left out",
+                "admin grants every operation, so ops must be omitted",
                 at=acl.marks.get("admin", acl.at), values=("true",),
             )  # fmt: skip
         if not acl.admin and not acl.ops:
             report.on(
                 "acl-grants-nothing", sequence, None, "acl.ops",
                 f'role "{acl.role}" is granted nothing', at=acl.at,
-                advice="give it ops, or admin: true",
+                advice="add ops, or admin: true",
             )  # fmt: skip
         for op in acl.ops:
             if op not in OPS:
                 report.on(
                     "acl-unknown-op", sequence, None, "acl.ops",
-                    f'no operation "{op}"{did_you_mean(op, OPS)}: there are {", ".join(OPS)}',
+                    f'unknown operation "{op}"{did_you_mean(op, OPS)}: use one of {", ".join(OPS)}',
                     at=acl.marks.get("ops", acl.at), values=(op,),
                 )  # fmt: skip
 
@@ -133,5 +133,5 @@ def _request_only(sequence: Sequence, report: Report) -> None:
         if field in sequence.marks and not sequence.request:
             report.on(
                 "request-only", sequence, None, field,
-                f"{field} has no effect, because this sequence is not a request",
+                f"{field} has no effect: this sequence is not a request",
             )  # fmt: skip

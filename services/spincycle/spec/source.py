@@ -1,4 +1,4 @@
-"""Spec files on disk: which ones there are and what they hold."""
+"""Finds and reads spec files on disk."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from spincycle.spec.finding import Report
 
 
-MOST_BYTES = 4 * 1024 * 1024
-"""Bytes of the largest spec file."""
+MAX_FILE_BYTES = 4 * 1024 * 1024
+"""Maximum size of a spec file in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Source:
     """One spec file.
 
     Attributes:
-        file: how findings name it.
+        file: name of the file in findings.
         text: its content.
     """
 
@@ -34,9 +34,9 @@ class Source:
 
 
 def find_sources(directory: Path, report: Report, prefix: Path | None = None) -> list[Source]:
-    """Every *.yaml file below a directory, in lexical order of its path.
+    """Read every *.yaml file below a directory, in lexical order of the paths.
 
-    Files are named relative to the directory, after `prefix` if that is given.
+    Files are named relative to the directory, prefixed with `prefix` if that is given.
     """
     try:
         if not directory.is_dir():
@@ -53,24 +53,28 @@ def find_sources(directory: Path, report: Report, prefix: Path | None = None) ->
 
 
 def read_source(path: Path, name: str, report: Report) -> list[Source]:
-    """One file, as a list that is empty, with a finding, if it cannot be read."""
+    """Read one file; if that fails, add a finding and return an empty list."""
     try:
         content = _read(path)
-        if len(content) <= MOST_BYTES:
+        if len(content) <= MAX_FILE_BYTES:
             return [Source(name, content.decode("utf-8-sig"))]
-        report.add("unreadable-file", f"it has more than {MOST_BYTES} bytes", file=name)
+        report.add("unreadable-file", f"the file has more than {MAX_FILE_BYTES} bytes", file=name)
     except OSError as error:
         report.add("unreadable-file", _reason(error), file=name)
     except UnicodeDecodeError as error:
-        report.add("unreadable-file", f"not UTF-8: {error.reason} at byte {error.start}", file=name)
+        report.add(
+            "unreadable-file",
+            f"the file is not valid UTF-8: {error.reason} at byte {error.start}",
+            file=name,
+        )
     return []
 
 
 def look_of(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """What tells, without reading them, whether the *.yaml files below a directory changed.
+    """Return a value that changes when a *.yaml file below a directory changes.
 
-    That is the place, inode, size and time of change of each, links followed. A file that goes
-    while this looks is left out.
+    It has the path, inode, size and modification time in nanoseconds of each file, with links
+    followed; files are not read. A file that is deleted meanwhile is omitted.
     """
     seen = []
     try:
@@ -84,7 +88,7 @@ def look_of(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
 
 
 def revision_of(sources: Iterable[Source]) -> str:
-    """Content hash of a set of files; their order means nothing."""
+    """Return the content hash of a set of files, independent of their order."""
     digest = hashlib.sha256()
     for source in sorted(sources, key=lambda source: source.file):
         for part in (source.file.encode(), source.text.encode()):
@@ -96,7 +100,7 @@ def revision_of(sources: Iterable[Source]) -> str:
 def _walk(directory: Path) -> Iterable[Path]:
     for entry in directory.iterdir():
         if entry.is_dir():
-            # Kubernetes mounts a ConfigMap as links into a directory whose name begins so.
+            # Skip "..": Kubernetes mounts a ConfigMap as links into such a directory.
             if not entry.is_symlink() and not entry.name.startswith(".."):
                 yield from _walk(entry)
         elif entry.name.lower().endswith(".yaml"):
@@ -104,16 +108,16 @@ def _walk(directory: Path) -> Iterable[Path]:
 
 
 def _read(path: Path) -> bytes:
-    """The content of a file, up to one byte more than it may have.
+    """Return the content of a file, at most one byte more than its maximum size.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file: reading a pipe could wait for ever.
+        OSError: it cannot be read, or is not a regular file: reading a pipe could block forever.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("it is not a regular file")
-        return file.read(MOST_BYTES + 1)
+            raise OSError("not a regular file")
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _reason(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""Where in a sequence a value comes from: an argument, or the ancestor that sets it."""
+"""Resolves the source of each name in a sequence: an argument, or the ancestor that sets it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Sources:
-    """The slots of one sequence.
+    """Assigns slots to the names of one sequence.
 
-    A name that several ancestors set has the value of the one that is created last.
+    A name that several ancestors set has the value of the ancestor that is created last.
 
     Attributes:
         nodes: in creation order.
@@ -42,29 +42,29 @@ class Sources:
         self._latest: dict[str, list[int]] = {}
 
     def find(self, name: str, index: int) -> int | None:
-        """Slot that a node reads a name from; None if nothing before it sets the name."""
+        """Return the slot from which a node reads a name; None if it is not set before the node."""
         setter = self._latest_setter(name, index)
         if setter is not None:
             return self._set_slots[setter, name]
         return self.arg_slots.get(name)
 
     def set_slot(self, index: int, name: str) -> int:
-        """Slot that a node sets a name in."""
+        """Return the slot in which a node sets a name."""
         return self._set_slots[index, name]
 
     def setters(self, name: str) -> list[int]:
-        """Nodes that set a name, in creation order."""
+        """Return the nodes that set a name, in creation order."""
         return self._setters.get(name, [])
 
     def visible(self, index: int) -> Iterable[str]:
-        """Names that a node can read."""
+        """Yield the names that a node can read."""
         yield from self.arg_slots
         for name in self._setters:
             if self._latest_setter(name, index) is not None:
                 yield name
 
     def final(self) -> dict[str, int]:
-        """Slot of each name when all nodes are done."""
+        """Return the slot of each name after all nodes."""
         last = {name: setters[-1] for name, setters in self._setters.items()}
         return self.arg_slots | {name: self._set_slots[i, name] for name, i in last.items()}
 
@@ -80,7 +80,7 @@ class Sources:
         return latest[index] if latest[index] >= 0 else None
 
     def _flow(self, name: str) -> list[int]:
-        """For each node its last ancestor that sets the name, or -1."""
+        """Return for each node its last ancestor that sets the name, or -1."""
         latest = [-1] * len(self.nodes)
         own = set(self._setters[name])
         for index, deps in enumerate(self._deps):

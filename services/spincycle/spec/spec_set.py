@@ -1,4 +1,4 @@
-"""All sequences of a specs directory, checked, as one immutable set."""
+"""The checked sequences of a specs directory as one immutable set."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from spincycle.spec.template import Template
 
 NOOP_SEQUENCE = Sequence(NOOP, nodes={NOOP: Node(NOOP, category="job", type=NOOP)})
-"""The sequence that does nothing, there unless the specs declare one of that name."""
+"""The built-in sequence that does nothing; specs may override it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpecSet:
-    """What requests are made from. It never changes; a reload makes another one.
+    """The sequences from which requests are created. Immutable; a reload creates another one.
 
     Attributes:
         revision: content hash of the files, 16 hex digits.
-        sequences: by name, requests and others.
+        sequences: requests and other sequences, by name.
         templates: the same sequences, ready for expansion.
     """
 
@@ -32,6 +32,6 @@ class SpecSet:
     templates: Mapping[str, Template]
 
     def requests(self) -> list[Sequence]:
-        """The sequences that users may start, by name."""
+        """Return the sequences that clients can start, sorted by name."""
         found = [sequence for sequence in self.sequences.values() if sequence.request]
         return sorted(found, key=lambda sequence: sequence.name)

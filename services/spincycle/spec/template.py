@@ -1,4 +1,4 @@
-"""A sequence made ready for expansion: nodes in order, each argument traced to its source."""
+"""Template of a sequence for expansion: nodes in order, names resolved to slots."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spincycle.spec.cycles import circles
+from spincycle.spec.cycles import find_cycles
 from spincycle.spec.sources import Sources
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SlotSet:
-    """Where a node's `sets` entry goes.
+    """Target of a node's `sets` entry.
 
     Attributes:
-        slot: the slot that it fills.
-        before: slot with the value of that name before the node; None if there is none.
-            A node that is repeated over an empty list keeps that value.
+        slot: the slot that it sets.
+        before: slot with the value of that name before the node; None if there is none. A node
+            with `each` over an empty list keeps that value.
     """
 
     entry: NodeSet
@@ -34,10 +34,10 @@ class TemplateNode:
     """One node with its links.
 
     Attributes:
-        deps: places of the nodes it depends on, each smaller than its own.
+        deps: indexes of the nodes it depends on, each smaller than its own.
         args: (name in the child, slot of the parent).
-        each: (slot of the list, name in the child); None if the node is not repeated.
-        if_slot: slot that a conditional looks at.
+        each: (slot of the list, name in the child); None if the node has no `each`.
+        if_slot: slot that a conditional compares.
         branches: sequence by value, for a conditional.
     """
 
@@ -52,17 +52,17 @@ class TemplateNode:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A sequence whose nodes stand in creation order, which is a topological one.
+    """A sequence with its nodes in creation order, which is a topological order.
 
-    Every value of one instance of the sequence lives in a slot of its own: first the
-    arguments, then what each node sets. So a node sees what its ancestors set, and nothing
-    else, whatever the order in which the jobs are created.
+    Each value of an instance of the sequence has its own slot: first the arguments, then the names
+    that each node sets. So a node reads only what its ancestors set, independent of the order in
+    which the jobs are created.
 
     Attributes:
-        leaves: places of the nodes that no other depends on.
+        leaves: indexes of the nodes on which no other node depends.
         slots: number of slots.
         arg_slots: slot of each argument by name.
-        final: slot of each name when the sequence is done.
+        final: slot of each name after the sequence.
     """
 
     sequence: Sequence
@@ -74,15 +74,15 @@ class Template:
 
 
 def build_template(sequence: Sequence, report: Report) -> Template | None:
-    """The template of a sequence; None, with findings, if its nodes do not fit together.
+    """Return the template of a sequence; None, with findings, if it has errors.
 
-    Among nodes that could come next the one with the smallest name does, so that the order
-    within the file means nothing.
+    Of the nodes that could be next the one with the smallest name is, so that the order within the
+    file does not matter.
     """
     edges = {node.name: _known_deps(sequence, node, report) for node in sequence.nodes.values()}
     order = _order(edges)
     if len(order) < len(edges):
-        _report_circles(sequence, edges, set(order), report)
+        _report_cycles(sequence, edges, set(order), report)
         return None
     place = {name: index for index, name in enumerate(order)}
     nodes = [sequence.nodes[name] for name in order]
@@ -133,17 +133,17 @@ def _order(edges: dict[str, list[str]]) -> list[str]:
     return order
 
 
-def _report_circles(
+def _report_cycles(
     sequence: Sequence, edges: dict[str, list[str]], ordered: set[str], report: Report
 ) -> None:
-    left = {name: deps for name, deps in edges.items() if name not in ordered}
-    for circle in circles(left):
-        node = sequence.nodes[circle[0]]
+    remaining = {name: deps for name, deps in edges.items() if name not in ordered}
+    for cycle in find_cycles(remaining):
+        node = sequence.nodes[cycle[0]]
         report.on(
             "dependency-cycle", sequence, node, "deps",
-            f"nodes depend on each other in a circle: {' -> '.join([*circle, circle[0]])}",
-            at=_dep_position(node, circle[1 % len(circle)]), values=tuple(circle),
-            advice="take one of these deps out",
+            f"nodes depend on each other in a cycle: {' -> '.join([*cycle, cycle[0]])}",
+            at=_dep_position(node, cycle[1 % len(cycle)]), values=tuple(cycle),
+            advice="remove one of these deps",
         )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def _link(
         if slot is not None:
             args.append((arg.expected, slot))
         elif arg.given:
-            _report_missing(sequence, index, "args", arg.given, arg.given_at, sources, report)
+            _report_missing(sequence, index, "args", arg.given, arg.assigned_at, sources, report)
     for entry in node.each or ():
         slot = sources.find(entry.list, index)
         missing = missing or slot is None
@@ -205,10 +205,10 @@ def _report_missing(
     setters = [sources.nodes[setter].name for setter in sources.setters(name) if setter != index]
     if setters:
         quoted = " or ".join(f'"{setter}"' for setter in setters[:3])
-        message = f'"{name}" is set by {quoted}, which need not run before this node'
+        message = f'"{name}" is set by {quoted}, on which this node does not depend'
         advice = f'add "{setters[0]}" to deps'
     else:
         known = sources.visible(index)
         message = f'"{name}" is not set before this node{report.did_you_mean(name, known)}'
-        advice = "declare it in the sequence's args, or let a node set it that this one depends on"
+        advice = "declare it in the sequence's args, or set it in a node on which this one depends"
     report.on("arg-not-set", sequence, node, field, message, at=at, values=(name,), advice=advice)

@@ -1,4 +1,4 @@
-"""YAML text as nodes whose scalars keep the text they were written with."""
+"""Parses YAML into nodes whose scalars keep their literal text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spincycle.spec.model import Position
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The loader in C is there unless PyYAML was built without libyaml.
+# PyYAML has the loader in C unless it was built without libyaml.
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _MERGE = "tag:yaml.org,2002:merge"
@@ -34,7 +34,7 @@ class NotYaml(Exception):
 
 
 def parse(text: str) -> tuple[yaml.Node | None, Position | None]:
-    """The first document of a text (None if it is empty), and where a second one begins.
+    """Return the first document (None if the text is empty) and the position of a second one.
 
     Raises:
         NotYaml: the text cannot be parsed.
@@ -58,10 +58,9 @@ def parse(text: str) -> tuple[yaml.Node | None, Position | None]:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the cycle collector from walking a growing tree again and again.
+    """Disable the cycle collector while a tree is built.
 
-    Nothing that is made meanwhile is garbage, and without this the time for a file grows
-    faster than the file.
+    The tree contains no garbage, and traversing it repeatedly would make parsing superlinear.
     """
     if not gc.isenabled():
         yield
@@ -74,7 +73,7 @@ def collector_paused() -> Iterator[None]:
 
 
 def position(node: yaml.Node) -> Position:
-    """Where a node stands; a map in block style by its first key."""
+    """Return the position of a node; of a map in block style, that of its first key."""
     if isinstance(node, yaml.MappingNode) and node.value and not node.flow_style:
         node = node.value[0][0]
     start, end = node.start_mark, node.end_mark
@@ -84,17 +83,17 @@ def position(node: yaml.Node) -> Position:
 
 
 def is_null(node: yaml.Node) -> bool:
-    """Whether the value is absent: `~`, `null` or nothing at all."""
+    """Return whether the value is null: `~`, `null` or empty."""
     return isinstance(node, yaml.ScalarNode) and node.tag == _NULL
 
 
 def is_plain(node: yaml.ScalarNode) -> bool:
-    """Whether the scalar is written without quotes."""
+    """Return whether the scalar is written without quotes."""
     return not node.style
 
 
 def pairs(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
-    """Keys and values in the order of the file; what `<<` merges in comes first."""
+    """Return keys and values in the order of the file, preceded by merged ones (`<<`)."""
     if not any(key.tag == _MERGE for key, _ in node.value):
         return list(node.value)
     own = [(key, value) for key, value in node.value if key.tag != _MERGE]
@@ -113,7 +112,7 @@ def _may_be_deep(text: str) -> bool:
 
 
 def _check_depth(text: str) -> None:
-    # The loader composes by recursion in C, where too deep a tree ends the whole process.
+    # The C loader is recursive: a tree that is too deep would crash the process.
     depth = 0
     try:
         for event in yaml.parse(text, Loader=_Loader):
@@ -124,13 +123,13 @@ def _check_depth(text: str) -> None:
             if depth > _DEEPEST:
                 mark = event.start_mark
                 at = _position(mark.line, mark.column) if mark else None
-                raise NotYaml(f"nested deeper than {_DEEPEST}", at)
+                raise NotYaml(f"nested deeper than {_DEEPEST} levels", at)
     except yaml.YAMLError:
-        return  # The loader finds the same fault and says where it is.
+        return  # The loader reports the same error with its position.
 
 
 def _merged(node: yaml.MappingNode, taken: set[str]) -> list[tuple[yaml.Node, yaml.Node]]:
-    """Pairs of the merged mappings whose keys are not taken: the nearest mapping wins."""
+    """Return the pairs of the merged mappings whose keys are not taken; the nearest one wins."""
     found: list[tuple[yaml.Node, yaml.Node]] = []
     seen = {id(node)}
     waiting = _merge_sources(node)

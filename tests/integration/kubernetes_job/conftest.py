@@ -16,7 +16,7 @@ REQUEST = "bsd4h2ab5ku0lml7v3b0"
 
 
 class Try:
-    """One try of one job, as a runner makes it, and what it says of itself."""
+    """One try of one job, as a runner executes it, and its status texts."""
 
     def __init__(self, factory: KubernetesJobFactory, number: int, key: str, **args: Value) -> None:
         job_id = JobId("kubernetes/job", "Build It", "aB3d", REQUEST)
@@ -27,16 +27,16 @@ class Try:
         self.job.attempt = Attempt(number, key)
         self.data: dict[str, Value] = {}
         self.texts: list[str] = []
-        self._news = asyncio.Condition()
-        self.job.on_report(lambda progress: self._heard(progress.text))
+        self._changed = asyncio.Condition()
+        self.job.on_report(lambda progress: self._on_report(progress.text))
         self.running = asyncio.create_task(self.job.run(self.data))
 
-    async def says(self, text: str) -> None:
-        """Return when a status has had this in it."""
+    async def until_reported(self, text: str) -> None:
+        """Wait until a status text has contained `text`."""
         await self._until(lambda: any(text in said for said in self.texts))
 
-    async def says_last(self, text: str) -> None:
-        """Return when the status has this in it."""
+    async def until_status(self, text: str) -> None:
+        """Wait until the current status text contains `text`."""
         await self._until(lambda: text in self.job.status())
 
     async def end(self) -> Return:
@@ -46,22 +46,22 @@ class Try:
         await self.job.stop()
         return await self.running
 
-    async def die(self) -> None:
-        """The runner is gone, without a word to the cluster."""
+    async def crash(self) -> None:
+        """End the try without a call to the cluster, as if its runner had crashed."""
         self.running.cancel()
         await asyncio.gather(self.running, return_exceptions=True)
 
-    def _heard(self, text: str) -> None:
+    def _on_report(self, text: str) -> None:
         self.texts.append(text)
-        self._telling = asyncio.ensure_future(self._tell())
+        self._notifying = asyncio.ensure_future(self._notify())
 
-    async def _tell(self) -> None:
-        async with self._news:
-            self._news.notify_all()
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _until(self, happened: Callable[[], bool]) -> None:
-        async with self._news:
-            await self._news.wait_for(happened)
+        async with self._changed:
+            await self._changed.wait_for(happened)
 
 
 class Runner:
@@ -71,7 +71,7 @@ class Runner:
         self.factory = KubernetesJobFactory()
         self.tries: list[Try] = []
 
-    def begin(self, number: int = 1, key: str = "1.1", **args: Value) -> Try:
+    def start(self, number: int = 1, key: str = "1.1", **args: Value) -> Try:
         made = Try(self.factory, number, key, **args)
         self.tries.append(made)
         return made
@@ -82,7 +82,7 @@ async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     server = FakeApiServer()
     await server.start()
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
-    monkeypatch.setattr(kubernetes_jobs, "POLL", 0.01)
+    monkeypatch.setattr(kubernetes_jobs, "POLL_INTERVAL", 0.01)
     yield server
     await server.stop()
 
@@ -91,8 +91,8 @@ async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 async def runner(api: FakeApiServer) -> AsyncIterator[Runner]:
     made = Runner()
     yield made
-    for begun in made.tries:
-        await begun.die()
+    for started in made.tries:
+        await started.crash()
 
 
 class Printed(BoundedOutput):
@@ -100,16 +100,16 @@ class Printed(BoundedOutput):
 
     def __init__(self) -> None:
         super().__init__()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def write(self, chunk: bytes) -> None:
         super().write(chunk)
-        self._news.set()
+        self._changed.set()
 
     async def until(self, text: str) -> None:
         while self.text() != text:
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
 
 @pytest.fixture

@@ -12,17 +12,17 @@ from spincycle.kubernetes_jobs.errors import ExtraNotInstalled, NoCluster
 from spincycle.kubernetes_jobs.kubernetes_job import KubernetesJobFactory
 
 
-async def test_an_api_server_that_is_away_is_awaited_and_nothing_is_lost(
+async def test_an_unavailable_api_server_is_awaited_and_nothing_is_lost(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.write("one\n")
-    await made.says("Running")
+    await made.until_reported("Running")
 
     await api.stop()
-    await made.says("the API server does not answer")
+    await made.until_reported("the API server is unavailable")
     api.cluster.write("two\n")
     api.cluster.end(0, '{"n": 1}')
     await api.start()
@@ -33,14 +33,14 @@ async def test_an_api_server_that_is_away_is_awaited_and_nothing_is_lost(
     assert len(api.cluster.created) == 1
 
 
-async def test_an_api_server_that_is_away_at_the_beginning_is_awaited(
+async def test_an_api_server_that_is_unavailable_at_the_start_is_awaited(
     api: FakeApiServer, runner: Runner
 ) -> None:
     await api.stop()
-    made = runner.begin()
-    await made.says("the API server does not answer")
+    made = runner.start()
+    await made.until_reported("the API server is unavailable")
     await api.start()
-    await made.says("Pending")
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.end()
 
@@ -48,38 +48,38 @@ async def test_an_api_server_that_is_away_at_the_beginning_is_awaited(
     assert len(api.cluster.created) == 1
 
 
-async def test_a_watch_that_has_expired_is_begun_anew(api: FakeApiServer, runner: Runner) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+async def test_an_expired_watch_is_restarted(api: FakeApiServer, runner: Runner) -> None:
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.compact()
     api.cluster.run()
-    await made.says("Running")
+    await made.until_reported("Running")
     api.cluster.compact()
     api.cluster.end()
 
     assert (await made.end()).state is State.COMPLETE
 
 
-async def test_watches_that_break_are_begun_anew(api: FakeApiServer, runner: Runner) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+async def test_broken_watches_are_restarted(api: FakeApiServer, runner: Runner) -> None:
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cut("/jobs")
     api.cut("/pods")
     api.cluster.run()
-    await made.says("Running")
+    await made.until_reported("Running")
     api.cut()
     api.cluster.end()
 
     assert (await made.end()).state is State.COMPLETE
 
 
-async def test_a_log_that_breaks_off_goes_on_without_a_line_twice(
+async def test_a_broken_log_stream_resumes_without_duplicate_lines(
     api: FakeApiServer, runner: Runner, printed: Printed
 ) -> None:
-    """Whole seconds are all that a log can be asked for from, so what was read comes again."""
+    """A log can be requested only from whole seconds, so some lines are returned again."""
     second = "2026-11-25T22:00:07"
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.write("a\n", at="2026-11-25T22:00:06.9Z")
     api.cluster.write("b\n", "b\n", at=f"{second}.1Z")
@@ -97,11 +97,11 @@ async def test_a_log_that_breaks_off_goes_on_without_a_line_twice(
     assert api.calls.count(followed) >= 3
 
 
-async def test_a_token_that_ran_out_is_read_anew(
+async def test_an_expired_token_is_reread(
     api: FakeApiServer, runner: Runner, tmp_path: Path
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.token = "another-one"
     api.kubeconfig(tmp_path / "kubeconfig")
     api.cut()
@@ -111,47 +111,45 @@ async def test_a_token_that_ran_out_is_read_anew(
     assert (await made.end()).state is State.COMPLETE
 
 
-async def test_credentials_that_are_not_taken_fail_the_try(
-    api: FakeApiServer, runner: Runner
-) -> None:
+async def test_rejected_credentials_fail_the_try(api: FakeApiServer, runner: Runner) -> None:
     api.token = "another-one"
 
-    returned = await runner.begin().end()
+    returned = await runner.start().end()
 
     assert returned.state is State.FAIL
-    assert "the API server does not take the runner's credentials" in returned.error
+    assert "the API server rejects the runner's credentials" in returned.error
 
 
 async def test_one_client_serves_all_jobs_and_is_closed_after_the_last(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    first = runner.begin(1, "1.1")
-    await first.says("Pending")
-    second = runner.begin(1, "1.1")
+    first = runner.start(1, "1.1")
+    await first.until_reported("Pending")
+    second = runner.start(1, "1.1")
     second.job.id = first.job.id
     assert runner.factory._connection._opening is not None
-    await first.die()
-    await second.die()
+    await first.crash()
+    await second.crash()
 
     assert runner.factory._connection._opening is None
     assert runner.factory._connection._users == 0
 
 
-async def test_without_the_extra_the_try_fails_and_says_what_to_install(
+async def test_without_the_extra_the_try_fails_and_the_error_has_the_install_command(
     api: FakeApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "kubernetes_asyncio.client", None)
 
     with pytest.raises(ExtraNotInstalled, match=r"pip install 'spincycle\[kubernetes\]'"):
-        await runner.begin().end()
+        await runner.start().end()
 
 
-async def test_without_a_cluster_the_try_fails_and_says_where_one_is_named(
+async def test_without_a_cluster_the_try_fails_and_the_error_names_kubeconfig(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    lonely = Runner()
-    lonely.factory = KubernetesJobFactory()
+    runner = Runner()
+    runner.factory = KubernetesJobFactory()
 
     with pytest.raises(NoCluster, match="KUBECONFIG"):
-        await lonely.begin().end()
+        await runner.start().end()

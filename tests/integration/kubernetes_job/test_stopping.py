@@ -11,19 +11,19 @@ from spincycle.kubernetes_jobs import container_run
 async def test_a_stop_deletes_the_job_with_its_pod_and_waits_until_they_are_gone(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.write("so far\n")
-    await made.says("Running")
+    await made.until_reported("Running")
     job = api.cluster.job()["metadata"]
 
     returned = await made.stop()
 
     assert (returned.state, returned.error, returned.stdout) == (State.STOPPED, "", "so far\n")
-    [asked] = api.cluster.deletions
-    assert asked["propagationPolicy"] == "Foreground"
-    assert asked["preconditions"]["uid"] == job["uid"]
+    [deletion] = api.cluster.deletions
+    assert deletion["propagationPolicy"] == "Foreground"
+    assert deletion["preconditions"]["uid"] == job["uid"]
     assert api.cluster.things["jobs"] == api.cluster.things["pods"] == {}
 
 
@@ -31,8 +31,8 @@ async def test_a_stop_before_anything_was_created_creates_nothing(
     api: FakeApiServer, runner: Runner
 ) -> None:
     api.fails("GET .*/jobs$", 503, times=10**6)
-    made = runner.begin()
-    await made.says("the API server does not answer")
+    made = runner.start()
+    await made.until_reported("the API server is unavailable")
 
     returned = await made.stop()
 
@@ -43,59 +43,59 @@ async def test_a_stop_before_anything_was_created_creates_nothing(
 async def test_a_container_that_ignores_its_stop_is_left_to_the_cluster(
     api: FakeApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(container_run, "STOP_PATIENCE", 0.2)
+    monkeypatch.setattr(container_run, "STOP_TIMEOUT", 0.2)
     api.cluster.obeys = False
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
-    await made.says("Running")
+    await made.until_reported("Running")
 
     returned = await made.stop()
 
     assert returned.state is State.STOPPED
-    assert "is being deleted, its container may not have ended" in returned.error
+    assert "is being deleted; its container may still be running" in returned.error
 
 
-async def test_a_stop_that_the_api_server_does_not_hear_says_what_may_be_running(
+async def test_a_stop_while_the_api_server_is_unavailable_reports_what_may_be_running(
     api: FakeApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(container_run, "STOP_PATIENCE", 0.2)
-    made = runner.begin()
-    await made.says("Pending")
+    monkeypatch.setattr(container_run, "STOP_TIMEOUT", 0.2)
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
-    await made.says("Running")
+    await made.until_reported("Running")
     api.fails("GET .*/jobs/", 503, times=10**6, message="restarting")
 
     returned = await made.stop()
 
     assert returned.state is State.FAIL
-    assert "could not be deleted in time and may be running" in returned.error
+    assert "could not be deleted in time and may still be running" in returned.error
     assert "503: restarting" in returned.error
 
 
-async def test_a_stop_that_is_forbidden_says_what_may_be_running(
+async def test_a_forbidden_stop_reports_what_may_be_running(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
-    await made.says("Running")
+    await made.until_reported("Running")
     api.fails("DELETE", 403, message='User "runner" cannot delete "jobs"')
 
     returned = await made.stop()
 
     assert returned.state is State.FAIL
     assert 'User "runner" cannot delete "jobs"' in returned.error
-    assert returned.error.endswith("it may be running")
+    assert returned.error.endswith("it may still be running")
 
 
-async def test_a_stop_that_meets_a_change_of_the_job_looks_again(
+async def test_a_stop_that_conflicts_with_a_change_of_the_job_is_retried(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
-    await made.says("Running")
+    await made.until_reported("Running")
     api.fails("DELETE", 409, message="the resourceVersion in the precondition does not match")
 
     returned = await made.stop()

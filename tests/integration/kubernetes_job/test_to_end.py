@@ -13,13 +13,13 @@ from spincycle.job.live_output import STDOUT
 async def test_a_container_runs_to_its_end_and_leaves_its_log_and_data(
     api: FakeApiServer, runner: Runner, printed: Printed
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.waits("ContainerCreating")
-    await made.says("Pending: ContainerCreating, image pull of builder:1")
+    await made.until_reported("Pending: ContainerCreating, image pull of builder:1")
     api.cluster.run()
     api.cluster.write("one\n", "two\n")
-    await made.says("Running on node-1")
+    await made.until_reported("Running on node-1")
     await printed.until("one\ntwo\n")
     assert made.job.output is not None
     assert made.job.output.after(STDOUT, 0) == (0, b"one\ntwo\n")
@@ -32,11 +32,11 @@ async def test_a_container_runs_to_its_end_and_leaves_its_log_and_data(
     assert made.data == {"artifact": "a.tar", "size": 7}
 
 
-async def test_the_cluster_is_asked_for_one_pod_that_it_never_begins_again(
+async def test_the_job_has_one_pod_that_the_cluster_never_restarts(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin(timeout="10m", memory="64Mi", host="web1")
-    await made.says("Pending")
+    made = runner.start(timeout="10m", memory="64Mi", host="web1")
+    await made.until_reported("Pending")
     job = api.cluster.job()
 
     assert job["metadata"]["name"].startswith("build-it-")
@@ -48,11 +48,11 @@ async def test_the_cluster_is_asked_for_one_pod_that_it_never_begins_again(
     assert {"name": "host", "value": "web1"} in spec["template"]["spec"]["containers"][0]["env"]
 
 
-async def test_an_exit_code_other_than_0_fails_the_try_with_what_the_container_said(
+async def test_a_nonzero_exit_code_fails_the_try_with_the_termination_message(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.write("disk full\n")
     api.cluster.end(3, "no room on /data")
@@ -68,22 +68,22 @@ async def test_an_exit_code_other_than_0_fails_the_try_with_what_the_container_s
 async def test_a_termination_message_that_is_broken_json_fails_the_try(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.end(0, '{"artifact": ')
 
     returned = await made.end()
 
     assert returned.state is State.FAIL
-    assert returned.error.startswith("the termination message is not JSON")
+    assert returned.error.startswith("the termination message is not valid JSON")
 
 
 async def test_a_termination_message_that_is_text_is_kept_beside_the_output(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.end(0, "all well")
 
@@ -92,9 +92,9 @@ async def test_a_termination_message_that_is_text_is_kept_beside_the_output(
     assert (returned.state, returned.stderr) == (State.COMPLETE, "all well")
 
 
-async def test_a_flood_of_output_is_cut_in_the_middle(api: FakeApiServer, runner: Runner) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+async def test_large_output_is_truncated_in_the_middle(api: FakeApiServer, runner: Runner) -> None:
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.write("first\n", *["x" * 9_999 + "\n"] * 1_000, "last\n")
     api.cluster.end()
@@ -107,36 +107,36 @@ async def test_a_flood_of_output_is_cut_in_the_middle(api: FakeApiServer, runner
     assert len(returned.stdout) < 300_000
 
 
-async def test_what_the_cluster_does_not_take_is_told_in_its_words(
+async def test_a_rejected_job_fails_with_the_clusters_message(
     api: FakeApiServer, runner: Runner
 ) -> None:
     api.fails("POST", 422, message='Job "x" is invalid: spec.template: no')
 
-    returned = await runner.begin().end()
+    returned = await runner.start().end()
 
     assert returned.state is State.FAIL
     assert "cannot create the Kubernetes Job build-it-" in returned.error
     assert 'in namespace jobs: Job "x" is invalid: spec.template: no' in returned.error
 
 
-async def test_without_the_right_to_create_jobs_the_error_names_what_to_do(
+async def test_without_permission_to_create_jobs_the_error_names_the_remedy(
     api: FakeApiServer, runner: Runner
 ) -> None:
     api.fails("POST", 403, message='User "runner" cannot create resource "jobs"')
 
-    returned = await runner.begin().end()
+    returned = await runner.start().end()
 
     assert returned.state is State.FAIL
     assert 'User "runner" cannot create resource "jobs"' in returned.error
     assert "docs/how-to/kubernetes-job.md" in returned.error
 
 
-async def test_without_the_right_to_watch_pods_nothing_is_left_running(
+async def test_without_permission_to_watch_pods_nothing_is_left_running(
     api: FakeApiServer, runner: Runner
 ) -> None:
     api.fails("GET .*/pods", 403, times=100, message='User "runner" cannot list "pods"')
 
-    returned = await runner.begin().end()
+    returned = await runner.start().end()
 
     assert returned.state is State.FAIL
     assert "cannot watch the Kubernetes Job" in returned.error
@@ -144,14 +144,14 @@ async def test_without_the_right_to_watch_pods_nothing_is_left_running(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_an_api_server_that_is_overloaded_is_asked_again(
+async def test_a_call_to_an_overloaded_api_server_is_retried(
     api: FakeApiServer, runner: Runner, status: int
 ) -> None:
-    api.fails("POST", status, times=2, message="come again", Retry_After="0")
+    api.fails("POST", status, times=2, message="try later", Retry_After="0")
 
-    made = runner.begin()
-    await made.says(f"the API server does not answer: {status}: come again; trying again")
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported(f"the API server is unavailable: {status}: try later; retrying")
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.end()
 

@@ -1,4 +1,4 @@
-"""What callers and runners send has bounds, and what was stored before them can still be read."""
+"""Bounds of texts and arguments; data stored before the bounds can be read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ STATUS = "grpc-status-details-bin"
 
 
 def field_of(refused: grpc.aio.AioRpcError) -> str:
-    """The field that a refusal names."""
-    told = dict(refused.trailing_metadata() or ())
+    """Return the field that an error names."""
+    metadata = dict(refused.trailing_metadata() or ())
     bad = error_details_pb2.BadRequest()
-    for detail in status_pb2.Status.FromString(told[STATUS]).details:  # type: ignore[arg-type]
+    for detail in status_pb2.Status.FromString(metadata[STATUS]).details:  # type: ignore[arg-type]
         if detail.Is(bad.DESCRIPTOR):
             detail.Unpack(bad)
     return str(bad.field_violations[0].field)
@@ -66,7 +66,7 @@ async def test_a_long_reason_or_id_is_refused_by_its_field(manager: Manager) -> 
     assert await manager.state(created.request.id) == state_pb2.STATE_PENDING
 
 
-async def test_the_end_of_a_request_is_stored_however_long_its_reason_is(manager: Manager) -> None:
+async def test_a_request_ends_however_long_its_reason_is(manager: Manager) -> None:
     runner = await manager.register(SteeredRunner("r1"))
     request_id = (await manager.create()).request.id
     await until(lambda: request_id in runner.chains)

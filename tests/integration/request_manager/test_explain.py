@@ -38,14 +38,14 @@ UPDATE request_manager.requests
 
 
 class FrozenRunner(SteeredRunner):
-    """A runner that takes chains and then responds to nothing."""
+    """A runner that accepts chains and responds to no other call."""
 
     async def ExplainChain(self, request, context):  # type: ignore[no-untyped-def]
         await asyncio.Event().wait()
 
 
 class FrozenJobLog(ShelvedJobLog):
-    """A job log that can stop to respond, or fail."""
+    """A job log that can stop responding, or fail."""
 
     problem = ""
 
@@ -102,7 +102,7 @@ async def chain_of(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:
 
 
 def silence(text: str, problem: str) -> str:
-    """What follows in a text on how long the runner has been silent."""
+    """Return the end of an explanation that states the silence of the runner."""
     before, _, after = text.partition(" s ago. ")
     named, _, seconds = before.rpartition(" ")
     assert named == f"runner r1 {problem}; its last heartbeat was"
@@ -154,7 +154,7 @@ async def test_a_request_manager_that_has_just_started_says_that_silence_may_hav
         assert silence(response.message, "does not respond").startswith("After 3600 s of silence")
 
 
-async def test_a_request_to_be_stopped_says_that_the_eviction_of_its_runner_stops_it(
+async def test_a_request_to_be_stopped_is_stopped_by_the_eviction_of_its_runner(
     manager: Manager,
 ) -> None:
     request_id = await running_on(manager, FrozenRunner("r1"))
@@ -183,13 +183,13 @@ async def test_a_request_that_its_runner_has_not_accepted_names_the_runner(
 
 
 @pytest.mark.parametrize("problem", ["away", "frozen"])
-async def test_without_runner_and_job_log_the_runner_is_named_all_the_same(
+async def test_without_runner_and_job_log_the_runner_is_named(
     manager: Manager, job_log: tuple[FrozenJobLog, str], problem: str
 ) -> None:
     request_id = await running_on(manager, FrozenRunner("r1"))
     job_log[0].problem = problem
 
-    # Shorter than the most that each of them may take.
+    # Shorter than the timeout of each of them.
     response = await explain(manager, request_id, timeout=4)
 
     assert silence(response.message, "does not respond").endswith(
@@ -206,7 +206,7 @@ async def test_without_the_job_log_a_request_that_never_ran_is_explained_by_its_
 
     response = await explain(manager, request_id)
 
-    assert response.message == "no job runner is there to take the request"
+    assert response.message == "there is no live job runner to run the request"
     assert [job.reason for job in response.jobs] == [NO_RUNNER, PARENTS, PARENTS]
 
 

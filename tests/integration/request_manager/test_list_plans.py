@@ -36,7 +36,7 @@ NOTHING: dict[str, object] = {
 
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """To a database with many requests."""
+    """Connection to a database with many requests."""
     await migrate(database, SCHEMA, load_migrations(PACKAGE))
     connection = await asyncpg.connect(database, server_settings=SETTINGS)
     await connection.execute(FILL, ROWS)
@@ -53,7 +53,7 @@ def _leaves(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _leaves(part)
 
 
-async def test_no_list_looks_at_many_more_requests_than_it_shows(
+async def test_no_list_reads_many_more_requests_than_it_returns(
     connection: asyncpg.Connection,
 ) -> None:
     query = load_queries(PACKAGE)["list_requests"]
@@ -75,11 +75,11 @@ async def test_no_list_looks_at_many_more_requests_than_it_shows(
     }
     looked_at = {}
     for name, values in wanted.items():
-        told = await connection.fetchval(
+        explained = await connection.fetchval(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {query.sql}", *query.bind(NOTHING | values)
         )
         looked_at[name] = sum(
             (leaf["Actual Rows"] + leaf.get("Rows Removed by Filter", 0)) * leaf["Actual Loops"]
-            for leaf in _leaves(json.loads(told)[0]["Plan"])
+            for leaf in _leaves(json.loads(explained)[0]["Plan"])
         )
     assert {name: rows for name, rows in looked_at.items() if rows > 1500} == {}

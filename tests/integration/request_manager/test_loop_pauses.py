@@ -1,7 +1,7 @@
-"""No call within the bounds holds up the others: the longest turn of the event loop is bounded.
+"""No call within the bounds delays others: pauses of the event loop are bounded.
 
-A pause is CPU time of the loop's thread between two turns, so that a busy machine counts for
-nothing.
+A pause is the CPU time of the loop's thread between two iterations, so that the load of the machine
+does not count.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def long_text() -> struct_pb2.Value:
 
 
 @pytest.mark.parametrize("what", [many_values, nested, named, long_text])
-async def test_the_largest_arguments_hold_nobody_up(
+async def test_the_largest_arguments_delay_no_other_call(
     measured: tuple[Measured, Manager], what: Callable[[], struct_pb2.Value]
 ) -> None:
     rm, manager = measured
@@ -148,7 +148,7 @@ async def test_the_largest_arguments_hold_nobody_up(
 
 
 @pytest.mark.timeout(300)
-async def test_the_largest_chain_holds_nobody_up(measured: tuple[Measured, Manager]) -> None:
+async def test_the_largest_chain_delays_no_other_call(measured: tuple[Measured, Manager]) -> None:
     rm, manager = measured
     args = struct_pb2.Struct()
     args.get_or_create_list("hosts").extend(["1ms"] * MANY_JOBS)

@@ -54,7 +54,7 @@ def errors_of(events: list[request_event_pb2.RequestEvent], request_id: str) -> 
 
 @pytest.mark.parametrize("number", [2.0**53, -(2.0**53), 1234567890123456789.0, 1e300])
 @pytest.mark.parametrize("plan", [False, True])
-async def test_a_number_that_cannot_be_kept_exactly_is_refused_and_nothing_is_stored(
+async def test_a_number_that_cannot_be_represented_exactly_is_refused(
     manager: Manager, number: float, plan: bool
 ) -> None:
     args = Struct()

@@ -13,11 +13,11 @@ from tests.unit.chain.model import Model
 
 from spincycle.chain.chain_graph import JobNode, SequenceNode
 from spincycle.chain.chain_state import ChainState
-from spincycle.chain.commands import NOT_BEGUN, Command, TryEnd
+from spincycle.chain.commands import NOT_STARTED, Command, TryEnd
 from spincycle.chain.rebuild import rebuild
 from spincycle.chain.scheduler_state import Mode
+from spincycle.chain.try_outcome import StopCause
 from spincycle.chain.validation import check_resumed
-from spincycle.chain.verdict import StopCause
 from spincycle.model.job_chain import ChainJob, JobChain, SuspendedJobChain
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.state import State
@@ -30,7 +30,7 @@ _ENDS = {
     "ignores stop": TryEnd(State.FAIL, ignored_stop=True, started_at=1, finished_at=2),
     "refuses": TryEnd(State.FAIL, do_not_resume=True, started_at=1, finished_at=2),
     "stops": TryEnd(State.STOPPED, started_at=1, finished_at=2),
-    "never began": NOT_BEGUN,
+    "never began": NOT_STARTED,
 }
 
 
@@ -62,8 +62,8 @@ class World:
         for job_id in model.running:
             yield ("completes", job_id)
             yield ("fails", job_id)
-            order = self.state._graph.jobs[job_id].order.value
-            if order != "none":
+            stop_cause = self.state._graph.jobs[job_id].stop_cause.value
+            if stop_cause != "none":
                 yield ("stops", job_id)
                 if "stubborn" in self.once:
                     yield ("ignores stop", job_id)
@@ -74,7 +74,7 @@ class World:
         real = [e.position for e in waiting if not model.chain.jobs[e.job_id].structural]
         if waiting:
             yield ("commit", real[0] if real else waiting[-1].position)
-        for token, timed in list(self.state._walk._timers.items()):
+        for token, timed in list(self.state._scheduler._timers.items()):
             if isinstance(timed, JobNode) or "overdue" in self.once:
                 yield ("elapse", token)
         for event in ("stop", "suspend", "crash"):
@@ -108,7 +108,7 @@ class World:
             self._tell(answer)
 
     def _elapse(self, token: int) -> None:
-        timed = self.state._walk._timers[token]
+        timed = self.state._scheduler._timers[token]
         self.model.waits.discard(token)
         if isinstance(timed, SequenceNode):
             self.once -= {"overdue"}
@@ -160,7 +160,7 @@ class World:
             and model.saved is None
             and not (
                 model.running
-                or any(isinstance(t, JobNode) for t in self.state._walk._timers.values())
+                or any(isinstance(t, JobNode) for t in self.state._scheduler._timers.values())
                 or any(entry.position > model.committed for entry in model.entries)
             )
         ):
@@ -168,18 +168,19 @@ class World:
 
     def key(self) -> object:
         """What the future depends on, and nothing else."""
-        walk, graph = self.state._walk, self.state._graph
-        record = walk.record
+        scheduler, graph = self.state._scheduler, self.state._graph
+        record = scheduler.record
         return (
             self.model.key(),
             self.once,
-            walk.mode,
+            scheduler.mode,
             record.complete,
             record.ever_complete,
             tuple(
                 (
                     node.state, node.waiting, node.settled, node.latest, node.wait is None,
-                    node.after > record.committed, node.position > record.committed, node.order,
+                    node.after > record.committed, node.position > record.committed,
+                    node.stop_cause,
                 )
                 for node in graph.jobs.values()
             ),

@@ -68,7 +68,7 @@ class Model:
         """A try ends; its entry has to follow, unless it had not begun."""
         number = self.running.pop(job_id)
         self.told.discard(job_id)
-        if end.begun:
+        if end.started:
             self.ended.add(job_id)
             return
         self.numbers[job_id] = number - 1
@@ -129,7 +129,7 @@ class Model:
                     self._start(job_id, number)
                     self.keys.begins(job_id, number, command.key, self.entries)
                 case Append(entry):
-                    self._enter(entry)
+                    self._append_entry(entry)
                 case StopTry(job_id) | WithdrawTry(job_id):
                     if job_id not in self.running:
                         raise NotAllowed(f"{job_id} is told to stop but does not run")
@@ -241,7 +241,7 @@ class Model:
             for first, last in elements
         )
 
-    def _enter(self, entry: JournalEntry) -> None:
+    def _append_entry(self, entry: JournalEntry) -> None:
         job = self.chain.jobs[entry.job_id]
         if entry.position != len(self.entries) + 1:
             raise NotAllowed(f"position {entry.position} after {len(self.entries)}")

@@ -46,20 +46,20 @@ def the_end_is_reported_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_sequence_is_rolled_back_under_running_jobs(patch: pytest.MonkeyPatch) -> None:
-    def hasty(walk: SchedulerState, sequence: SequenceNode | None) -> None:
+    def hasty(scheduler: SchedulerState, sequence: SequenceNode | None) -> None:
         if sequence is not None and sequence.failing:
-            sequence_rules._roll_back(walk, sequence)
+            sequence_rules._roll_back(scheduler, sequence)
 
-    patch.setattr(sequence_rules, "_roll_back_if_quiet", hasty)
+    patch.setattr(sequence_rules, "_roll_back_if_idle", hasty)
 
 
 def every_parallel_failure_rolls_back(patch: pytest.MonkeyPatch) -> None:
-    def again(walk: SchedulerState, node: JobNode) -> None:
+    def again(scheduler: SchedulerState, node: JobNode) -> None:
         if node.sequence is not None and node.sequence.may_retry:
             node.sequence.tries += 1
-            sequence_rules._roll_back(walk, node.sequence)
+            sequence_rules._roll_back(scheduler, node.sequence)
 
-    patch.setattr(chain_state, "failed_for_good", again)
+    patch.setattr(chain_state, "fail_permanently", again)
 
 
 def a_sequence_is_tried_once_too_often(patch: pytest.MonkeyPatch) -> None:
@@ -70,9 +70,9 @@ def a_sequence_is_tried_once_too_often(patch: pytest.MonkeyPatch) -> None:
 def nested_tries_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
     roll_back = sequence_rules._roll_back
 
-    def stingy(walk: SchedulerState, sequence: SequenceNode) -> None:
+    def stingy(scheduler: SchedulerState, sequence: SequenceNode) -> None:
         tries = [(inner, inner.tries) for inner in sequence.all_within()]
-        roll_back(walk, sequence)
+        roll_back(scheduler, sequence)
         for inner, count in tries:
             inner.tries = count
 
@@ -84,14 +84,14 @@ def a_nested_failure_never_reaches_the_outer_sequence(patch: pytest.MonkeyPatch)
         sequence = node.sequence
         return sequence if sequence is not None and sequence.may_retry else None
 
-    patch.setattr(sequence_rules, "retried_for", own)
+    patch.setattr(sequence_rules, "sequence_to_retry", own)
 
 
 def a_stop_during_a_wait_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     halt = ChainState._halt
 
     def forgetful(self: ChainState, mode: Mode, reason: str) -> None:
-        if not self._walk.held:
+        if not self._scheduler.delayed:
             halt(self, mode, reason)
 
     patch.setattr(ChainState, "_halt", forgetful)
@@ -122,17 +122,17 @@ def a_failed_element_hangs_the_chain(patch: pytest.MonkeyPatch) -> None:
 
 
 def counts_do_not_know_of_the_roll_back(patch: pytest.MonkeyPatch) -> None:
-    taken_back = ChainRecord.taken_back
+    mark_incomplete = ChainRecord.mark_incomplete
 
     def forgetful(self: ChainRecord, node: JobNode) -> None:
-        taken_back(self, node)
+        mark_incomplete(self, node)
         self.complete += 1
 
-    patch.setattr(ChainRecord, "taken_back", forgetful)
+    patch.setattr(ChainRecord, "mark_incomplete", forgetful)
 
 
 def a_suspended_try_is_used_up(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(suspension, "give_back_try", lambda node: None)
+    patch.setattr(suspension, "uncount_try", lambda node: None)
 
 
 def a_rebuilt_chain_uses_numbers_again(patch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def a_rebuilt_chain_uses_numbers_again(patch: pytest.MonkeyPatch) -> None:
 def a_rebuilt_chain_forgets_what_was_rolled_back(patch: pytest.MonkeyPatch) -> None:
     from spincycle.chain import rebuild
 
-    patch.setattr(rebuild, "failed_for_good", lambda walk, node: None)
+    patch.setattr(rebuild, "fail_permanently", lambda scheduler, node: None)
 
 
 def a_retried_sequence_gives_its_jobs_the_keys_of_before(patch: pytest.MonkeyPatch) -> None:

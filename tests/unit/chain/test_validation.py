@@ -93,7 +93,7 @@ def test_a_sequence_is_named_by_its_first_job() -> None:
 def test_sequences_nest_without_end_in_a_circle_are_refused() -> None:
     made = chain("a > b > c", sequences={"b": "b"})
     made.jobs["a"].parent_sequence_id = "b"
-    assert broken(made) == "sequence a (a) lies within itself"
+    assert broken(made) == "sequence a (a) is nested in itself"
     made.jobs["a"].parent_sequence_id = "x"
     assert broken(made).startswith("invalid parent sequence id: a (a) names x")
 

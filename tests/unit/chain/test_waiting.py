@@ -5,7 +5,7 @@ import itertools
 from spincycle.chain.chain_graph import ChainGraph
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.commands import StartTry, TryEnd
-from spincycle.chain.waiting import WaitingJob, WaitReason, waits_at_rest
+from spincycle.chain.waiting import WaitingJob, WaitReason, waits_without_runner
 from spincycle.model.job_chain import ChainJob, JobChain, ParallelLimit
 from spincycle.model.state import State
 
@@ -43,7 +43,7 @@ def test_a_job_waits_for_the_parents_that_are_not_complete() -> None:
         line(ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t")), 1, float
     )
     state.start(1)
-    state.began("one1", 1)
+    state.started("one1", 1)
 
     wait = by_id(state)["two2"]
 
@@ -62,7 +62,7 @@ def test_a_job_that_was_not_begun_waits_for_a_place_on_the_runner() -> None:
 def test_a_retry_waits_until_a_time() -> None:
     state = ChainState.new(line(ChainJob("one1", "one", "t", retry=1, retry_wait="10s")), 1, float)
     state.start(1)
-    state.began("one1", 1)
+    state.started("one1", 1)
     state.ended("one1", TryEnd(State.FAIL, started_at=1, finished_at=2), 2)
 
     wait = by_id(state)["one1"]
@@ -74,7 +74,7 @@ def test_an_element_beyond_the_window_waits_for_the_limit() -> None:
     chain = fan(1, ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t"))
     state = ChainState.new(chain, 1, float)
     commands = state.start(1)
-    state.began("one1", 1)
+    state.started("one1", 1)
 
     assert [command.job_id for command in commands if isinstance(command, StartTry)] == ["one1"]
     assert by_id(state)["two2"].reason is WaitReason.PARALLEL_LIMIT
@@ -85,7 +85,7 @@ def test_a_job_whose_parent_is_not_committed_waits_for_the_journal() -> None:
         line(ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t")), 1, float
     )
     state.start(1)
-    state.began("one1", 1)
+    state.started("one1", 1)
     state.ended("one1", TryEnd(State.COMPLETE, started_at=1, finished_at=2), 2)
 
     assert by_id(state)["two2"].reason is WaitReason.JOURNAL
@@ -95,7 +95,9 @@ def test_in_a_chain_at_rest_only_what_could_run_waits_for_what_the_request_waits
     chain = line(ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t"))
     chain.jobs["bbbb"].state = State.COMPLETE
 
-    waits = {wait.job_id: wait for wait in waits_at_rest(chain, WaitReason.NO_RUNNER, "none")}
+    waits = {
+        wait.job_id: wait for wait in waits_without_runner(chain, WaitReason.NO_RUNNER, "none")
+    }
 
     assert waits["one1"].reason is WaitReason.NO_RUNNER
     assert waits["two2"].reason is WaitReason.PARENTS

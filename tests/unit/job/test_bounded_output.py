@@ -10,7 +10,7 @@ def test_short_output_is_kept_whole() -> None:
     assert bounded_text("all of it", limit=9) == "all of it"
 
 
-def test_long_output_keeps_head_and_tail_and_says_how_much_is_gone() -> None:
+def test_long_output_keeps_head_and_tail_and_counts_the_rest() -> None:
     assert bounded_text("abcdefghij", limit=4) == "ab\n[... 6 bytes cut ...]\nij"
 
 
@@ -18,7 +18,7 @@ def test_a_character_cut_in_two_does_not_break_the_text() -> None:
     assert "\ufffd" in bounded_text("ä" * 10, limit=6)
 
 
-def test_a_text_that_is_far_too_long_is_cut_without_a_look_at_its_middle() -> None:
+def test_a_huge_text_is_cut_without_encoding_its_middle() -> None:
     assert bounded_text("ab" + "x" * 100 + "yz", limit=4) == "ab\n[... 100 bytes cut ...]\nyz"
     cut = bounded_text("ab" + "ä" * 100 + "yz", limit=4)
     assert cut.startswith("ab\n[... at least 1")
@@ -26,7 +26,7 @@ def test_a_text_that_is_far_too_long_is_cut_without_a_look_at_its_middle() -> No
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(min_value=2, max_value=50))
-def test_however_it_is_written_the_same_is_kept(chunks: list[bytes], limit: int) -> None:
+def test_the_same_is_kept_however_the_output_is_chunked(chunks: list[bytes], limit: int) -> None:
     piecewise, whole = BoundedOutput(limit), BoundedOutput(limit)
     for chunk in chunks:
         piecewise.write(chunk)

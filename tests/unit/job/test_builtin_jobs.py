@@ -60,7 +60,7 @@ def test_sleep_takes_milliseconds_or_a_unit(duration: Value, nanoseconds: int) -
     assert json.loads(created("sleep", duration=duration).serialize()) == {"duration": nanoseconds}
 
 
-def test_sleep_refuses_what_is_no_duration() -> None:
+def test_sleep_rejects_invalid_durations() -> None:
     with pytest.raises(ArgNotSet, match="duration not set in job args"):
         created("sleep")
     with pytest.raises(JobError, match=r'duration: "abc" is not a duration'):
@@ -77,7 +77,7 @@ async def test_sleep_is_complete_when_its_time_is_over() -> None:
     assert await result(created("sleep", duration="1")) == Return(State.COMPLETE)
 
 
-async def test_a_sleep_that_is_stopped_says_so() -> None:
+async def test_a_stopped_sleep_returns_stopped() -> None:
     job = created("sleep", duration="1h")
     running = asyncio.ensure_future(result(job))
     await asyncio.sleep(0)
@@ -134,14 +134,14 @@ async def test_a_program_that_a_signal_ended_has_failed() -> None:
     assert await result(job) == Return(State.FAIL, exit=137, error="signal: Killed")
 
 
-async def test_a_program_that_is_not_there_fails_with_its_name() -> None:
+async def test_a_missing_program_fails_with_its_name() -> None:
     returned = await result(created("shell-command", cmd="/no/such/program"))
     assert returned.state == State.FAIL
     assert returned.exit == 127
     assert returned.error == "cannot run /no/such/program: No such file or directory"
 
 
-async def test_a_flood_of_output_is_cut_in_the_middle() -> None:
+async def test_large_output_is_truncated_in_the_middle() -> None:
     code = "import sys; sys.stdout.write('head'); sys.stdout.write('x' * 5_000_000 + 'tail')"
     returned = await result(python(code))
 
@@ -152,7 +152,7 @@ async def test_a_flood_of_output_is_cut_in_the_middle() -> None:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    """Another process has no way to wake this one, so look again and again."""
+    """Poll, since the other process cannot notify this one."""
     while not happened():  # noqa: ASYNC110 - see above
         await asyncio.sleep(0.01)
 
@@ -257,7 +257,7 @@ async def test_a_cancelled_command_leaves_no_process(tmp_path: Path) -> None:
         os.kill(int(pid), 0)
 
 
-async def test_what_a_program_prints_is_shown_while_it_runs(tmp_path: Path) -> None:
+async def test_the_output_of_a_program_is_available_while_it_runs(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     job = created("shell-command", cmd="sh", args=["-c", f"echo hello; read go < {gate}; echo bye"])

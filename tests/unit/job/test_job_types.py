@@ -24,7 +24,7 @@ def job_id(type_: str = "quiet") -> JobId:
     return JobId(type=type_, name="n", id="aaaa", request_id="r")
 
 
-def test_a_registered_class_makes_jobs_that_know_their_id() -> None:
+def test_a_registered_class_creates_jobs_with_their_id() -> None:
     jobs = JobTypes()
     jobs.register("quiet")(Quiet)
 
@@ -34,7 +34,7 @@ def test_a_registered_class_makes_jobs_that_know_their_id() -> None:
     assert job.id == job_id()
 
 
-def test_a_type_that_nobody_registered_is_refused_by_name() -> None:
+def test_an_unregistered_type_is_rejected_by_name() -> None:
     with pytest.raises(UnknownJobType, match='unknown job type "quiet"'):
         JobTypes().make(job_id())
 
@@ -51,12 +51,12 @@ def test_registering_a_type_twice_is_refused() -> None:
         jobs.register("quiet")(Quiet)
 
 
-def test_a_factory_that_mixes_up_ids_is_found_out() -> None:
+def test_a_factory_that_sets_another_id_is_rejected() -> None:
     jobs = JobTypes()
 
-    def make(wanted: JobId) -> Job:
+    def make(requested: JobId) -> Job:
         job = Quiet()
-        job.id = JobId(wanted.type, wanted.name, "bbbb", wanted.request_id)
+        job.id = JobId(requested.type, requested.name, "bbbb", requested.request_id)
         return job
 
     jobs.add("quiet", make)
@@ -65,9 +65,9 @@ def test_a_factory_that_mixes_up_ids_is_found_out() -> None:
         jobs.make(job_id())
 
 
-def test_a_factory_that_sets_no_id_is_found_out() -> None:
+def test_a_factory_that_sets_no_id_is_rejected() -> None:
     jobs = JobTypes()
-    jobs.add("quiet", lambda wanted: Quiet())
+    jobs.add("quiet", lambda requested: Quiet())
 
     with pytest.raises(WrongJobId):
         jobs.make(job_id())
@@ -89,11 +89,11 @@ def test_factories_combine_unless_they_clash() -> None:
 
 def test_a_report_reaches_the_listener_and_stays_readable() -> None:
     job = Quiet()
-    heard: list[tuple[str, int]] = []
-    job.on_report(lambda progress: heard.append((progress.text, progress.percent)))
+    reports: list[tuple[str, int]] = []
+    job.on_report(lambda progress: reports.append((progress.text, progress.percent)))
 
     job.report("copying", 41.9)
     job.report("copied", 250)
 
-    assert heard == [("copying", 41), ("copied", 100)]
+    assert reports == [("copying", 41), ("copied", 100)]
     assert job.status() == "copied"

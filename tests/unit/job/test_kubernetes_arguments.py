@@ -16,7 +16,7 @@ ID = JobId("kubernetes/job", "Build & Test", "aB3d", "bsd4h2ab5ku0lml7v3b0")
 
 
 def made(data: dict[str, Value] | None = None, **args: Value) -> dict[str, Any]:
-    """The Kubernetes Job for these arguments, after they have been through the job chain."""
+    """Return the manifest for these arguments, encoded and decoded as in the job chain."""
     container = Container.from_bytes(read_container({"image": "i:1", **args}).to_bytes())
     return manifest(container, ID, Attempt(3, "1.2"), data or {})
 
@@ -32,7 +32,7 @@ def container(**args: Value) -> dict[str, Any]:
     return only
 
 
-def test_a_job_with_every_argument_is_what_kubernetes_knows() -> None:
+def test_a_job_with_every_argument_is_a_valid_manifest() -> None:
     job = made(
         command="run --fast",
         args=["a b", 1, True],
@@ -83,25 +83,25 @@ def test_a_job_with_an_image_only_has_no_token_and_no_limits() -> None:
     assert "activeDeadlineSeconds" not in made()["spec"]
 
 
-def test_the_container_is_told_what_it_is_run_for() -> None:
-    told = {variable["name"]: variable["value"] for variable in container()["env"]}
-    assert told == {
+def test_the_container_receives_request_and_job_as_variables() -> None:
+    variables = {variable["name"]: variable["value"] for variable in container()["env"]}
+    assert variables == {
         "SPINCYCLE_REQUEST_ID": ID.request_id,
         "SPINCYCLE_JOB_ID": ID.id,
         "SPINCYCLE_JOB_NAME": ID.name,
     }
 
 
-def test_the_container_is_told_the_job_data_unless_there_is_too_much_of_it() -> None:
-    def told(data: dict[str, Value]) -> dict[str, str]:
+def test_the_container_receives_the_job_data_unless_it_is_too_large() -> None:
+    def variables(data: dict[str, Value]) -> dict[str, str]:
         [only] = made(data)["spec"]["template"]["spec"]["containers"]
         return {variable["name"]: variable["value"] for variable in only["env"]}
 
-    assert told({"n": 1})["SPINCYCLE_DATA"] == '{"n": 1}'
-    assert "SPINCYCLE_DATA" not in told({"n": "x" * 200_000})
+    assert variables({"n": 1})["SPINCYCLE_DATA"] == '{"n": 1}'
+    assert "SPINCYCLE_DATA" not in variables({"n": "x" * 200_000})
 
 
-def test_the_name_is_that_of_the_attempt_and_of_no_other() -> None:
+def test_the_name_is_unique_to_the_attempt() -> None:
     others = [
         ("1.2", ID),
         ("1.3", ID),
@@ -116,7 +116,7 @@ def test_the_name_is_that_of_the_attempt_and_of_no_other() -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "Ü", "-", "a" * 39 + "-b", "1"])
-def test_the_name_is_always_one_that_kubernetes_takes(name: str) -> None:
+def test_the_name_is_always_valid_in_kubernetes(name: str) -> None:
     made = job_name(JobId(ID.type, name, ID.id, ID.request_id), "1.1")
     assert len(made) <= 57
     assert made[0].isalnum()
@@ -133,25 +133,28 @@ def test_an_image_is_needed() -> None:
 @pytest.mark.parametrize(
     ("args", "error"),
     [
-        ({"image": "a b"}, 'image: "a b" is not the name of an image: it has white space in it'),
-        ({"cpu": "two"}, 'cpu: "two" will not do: it must be an amount such as 500m or 2'),
-        ({"memory": "1GB"}, 'memory: "1GB" will not do: it must be an amount such as 512Mi or 2Gi'),
-        ({"namespace": "A"}, 'namespace: "A" will not do: it must be a name such as batch-jobs'),
+        ({"image": "a b"}, 'image: "a b" is not a valid image name: it contains white space'),
+        ({"cpu": "two"}, 'cpu: "two" is not valid: it must be an amount such as 500m or 2'),
+        (
+            {"memory": "1GB"},
+            'memory: "1GB" is not valid: it must be an amount such as 512Mi or 2Gi',
+        ),
+        ({"namespace": "A"}, 'namespace: "A" is not valid: it must be a name such as batch-jobs'),
         ({"timeout": "soon"}, 'timeout: "soon" is not a duration'),
-        ({"timeout": "0"}, "timeout: 0 will not do: it must be 1s to 8760h"),
-        ({"ttl": "1s"}, "ttl: 1s will not do: it must be 60s to 8760h"),
+        ({"timeout": "0"}, "timeout: 0 is out of range: it must be 1s to 8760h"),
+        ({"ttl": "1s"}, "ttl: 1s is out of range: it must be 60s to 8760h"),
         ({"args": "'a"}, "args: no closing quotation in: 'a"),
-        ({"imgae": "x"}, 'imgae is no argument of kubernetes/job (did you mean "image"?)'),
-        ({"env": ["A"]}, 'env: "A" will not do: write name=value'),
-        ({"env": {"A": {"secret": "x"}}}, "env.A: write a text, or secretKeyRef"),
-        ({"env": {"a-b": "1"}}, '"a-b" is not the name of an environment variable'),
-        ({"labels": {"a b": "1"}}, 'labels: "a b" is not a label\'s name'),
-        ({"labels": {"a": "x y"}}, 'labels: "x y" is not a label\'s value'),
-        ({"labels": {"spincycle/try": "1"}}, 'labels: "spincycle/try" is set by Spin Cycle'),
-        ({"restricted": "maybe"}, 'restricted: "maybe" will not do: it must be true or false'),
+        ({"imgae": "x"}, 'imgae is not an argument of kubernetes/job (did you mean "image"?)'),
+        ({"env": ["A"]}, 'env: "A" is not valid: write name=value'),
+        ({"env": {"A": {"secret": "x"}}}, "env.A: write a string, or secretKeyRef"),
+        ({"env": {"a-b": "1"}}, '"a-b" is not a valid name of an environment variable'),
+        ({"labels": {"a b": "1"}}, 'labels: "a b" is not a valid label name'),
+        ({"labels": {"a": "x y"}}, 'labels: "x y" is not a valid label value'),
+        ({"labels": {"spincycle/try": "1"}}, 'labels: "spincycle/try" is reserved by Spin Cycle'),
+        ({"restricted": "maybe"}, 'restricted: "maybe" is not valid: it must be true or false'),
     ],
 )
-def test_an_argument_that_will_not_do_is_named(args: dict[str, Value], error: str) -> None:
+def test_an_invalid_argument_is_named(args: dict[str, Value], error: str) -> None:
     with pytest.raises(JobError) as refused:
         read_container({"image": "i", **args})
     assert str(refused.value).startswith(error)

@@ -53,7 +53,7 @@ def test_a_named_type_replaces_a_built_in_one(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(job, Quiet)
 
 
-def test_a_named_type_replaces_one_that_is_shipped_as_a_plug_in(
+def test_a_named_type_replaces_a_shipped_plug_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module(monkeypatch, "own", "kubernetes/job")
@@ -75,6 +75,6 @@ def test_two_sources_with_one_type_are_refused_by_name(monkeypatch: pytest.Monke
     ("name", "says"),
     [("no_such_module:jobs", "No module named"), ("json:loads", "json.loads is not a JobTypes")],
 )
-def test_what_cannot_be_loaded_says_why(name: str, says: str) -> None:
+def test_a_source_that_cannot_be_loaded_is_rejected_with_the_cause(name: str, says: str) -> None:
     with pytest.raises(JobsNotLoaded, match=says):
         load_jobs([name], installed=[])

@@ -12,6 +12,6 @@ async def stage() -> AsyncIterator[Stage]:
     yield made
     made.runner.abandon_all()
     await turns()
-    for task in list(made.workshop.leftovers):
+    for task in list(made.environment.abandoned_tasks):
         task.cancel()
     await turns()

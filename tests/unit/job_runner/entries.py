@@ -1,4 +1,4 @@
-"""Entries of no chain, and an author who notes what it is told."""
+"""Journal entries without a chain, and a commit listener that records its calls."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.state import State
 
 
-class Author:
-    """Notes what it is told, after raising what it is to raise."""
+class RecordingListener:
+    """Records its calls; raises the next of `failures` first, if any."""
 
     def __init__(self) -> None:
-        self.told: list[int | SpinCycleError] = []
-        self.trouble: list[Exception] = []
+        self.calls: list[int | SpinCycleError] = []
+        self.failures: list[Exception] = []
 
     def committed(self, position: int) -> None:
-        if self.trouble:
-            raise self.trouble.pop()
-        self.told.append(position)
+        if self.failures:
+            raise self.failures.pop()
+        self.calls.append(position)
 
     def refused(self, error: SpinCycleError) -> None:
-        self.told.append(error)
+        self.calls.append(error)
 
 
 def entry(number: int, request_id: str = "request", stdout: str = "") -> JournalEntry:

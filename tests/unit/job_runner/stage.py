@@ -1,4 +1,4 @@
-"""A runner with everything around it under the test's control."""
+"""A runner whose dependencies the test controls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from spincycle.chain.commands import FinishReport
 from spincycle.errors import SpinCycleError
 from spincycle.job import Job, JobId, JobTypes, Return, State
 from spincycle.job_runner.fair_slots import FairSlots
-from spincycle.job_runner.ports import ChainBegun, ChainDependencies, ChainLeft, CommitListener
+from spincycle.job_runner.ports import (
+    ChainDependencies,
+    ChainReleased,
+    ChainStarted,
+    CommitListener,
+)
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
@@ -42,7 +47,7 @@ def leaves(**values: Value) -> Play:
 
 
 async def works_until_stopped(job: Scripted, data: dict[str, Value]) -> Return:
-    await job.told_to_stop.wait()
+    await job.stop_requested.wait()
     return Return(State.STOPPED)
 
 
@@ -52,18 +57,18 @@ async def ignores_stop(job: Scripted, data: dict[str, Value]) -> Return:
 
 
 class Scripted(Job):
-    """Does what the stage has for its id, one play a try; is COMPLETE when there is none."""
+    """Runs the stage's plays for its id, one per try; returns COMPLETE if there is none."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.told_to_stop = asyncio.Event()
+        self.stop_requested = asyncio.Event()
         self.stops = 0
 
     async def run(self, data: dict[str, Value]) -> Return:
         name = self.id.id
         self.stage.runs.append(name)
         self.stage.given.setdefault(name, []).append(dict(data))
-        self.stage.has_begun(name).set()
+        self.stage.has_started(name).set()
         plays = self.stage.plays.get(name, [])
         if not plays:
             return Return(State.COMPLETE)
@@ -73,35 +78,35 @@ class Scripted(Job):
     async def stop(self) -> None:
         self.stops += 1
         self.stage.stopped.append(self.id.id)
-        self.told_to_stop.set()
+        self.stop_requested.set()
 
 
-class HeldJournal:
-    """Commits at once, or when it is told to."""
+class FakeJournal:
+    """Commits immediately, or on `reconnect` while disconnected."""
 
     full = False
 
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []
-        self.away = False
+        self.disconnected = False
         self.error: dict[str, SpinCycleError] = {}
         self._pending: list[tuple[CommitListener, int]] = []
 
-    def append(self, entry: JournalEntry, author: CommitListener) -> None:
+    def append(self, entry: JournalEntry, listener: CommitListener) -> None:
         self.entries.append(entry)
         loop = asyncio.get_running_loop()
         if entry.request_id in self.error:
-            loop.call_soon(author.refused, self.error[entry.request_id])
-        elif self.away:
-            self._pending.append((author, entry.position))
+            loop.call_soon(listener.refused, self.error[entry.request_id])
+        elif self.disconnected:
+            self._pending.append((listener, entry.position))
         else:
-            loop.call_soon(author.committed, entry.position)
+            loop.call_soon(listener.committed, entry.position)
 
-    def come_back(self) -> None:
-        self.away = False
+    def reconnect(self) -> None:
+        self.disconnected = False
         pending, self._pending = self._pending, []
-        for author, position in pending:
-            author.committed(position)
+        for listener, position in pending:
+            listener.committed(position)
 
     def log(self, job_id: str = "") -> list[tuple[str, int, State]]:
         return [
@@ -114,27 +119,27 @@ class HeldJournal:
         return [entry.error for entry in self.entries if entry.job_id == job_id]
 
 
-class Reports:
-    """What the request manager would be told."""
+class RecordingReporter:
+    """Records the reports to the request manager."""
 
     def __init__(self) -> None:
         self.ends: dict[str, list[FinishReport]] = {}
         self.running_times: dict[str, int] = {}
         self.saved: dict[str, list[SuspendedJobChain]] = {}
         self.counts: list[tuple[int, int]] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def finished(self, report: FinishReport, running_time: int) -> None:
         self.running_times[report.request_id] = running_time
         self.ends.setdefault(report.request_id, []).append(report)
-        self._news.set()
+        self._changed.set()
 
     def suspended(self, suspended: SuspendedJobChain) -> Callable[[], None]:
         return partial(self._suspended, suspended)
 
     def _suspended(self, suspended: SuspendedJobChain) -> None:
         self.saved.setdefault(suspended.request_id, []).append(suspended)
-        self._news.set()
+        self._changed.set()
 
     def progress(self, request_id: str, epoch: int, finished: int, rolled_back: int) -> None:
         self.counts.append((finished, rolled_back))
@@ -149,16 +154,16 @@ class Reports:
 
     async def _until(self, happened: Callable[[], bool]) -> None:
         while not happened():
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
 
-class Watcher:
-    wanted = True
+class RecordingSink:
+    enabled = True
 
     def __init__(self) -> None:
-        self.begins: list[ChainBegun] = []
-        self.leaves: list[ChainLeft] = []
+        self.starts: list[ChainStarted] = []
+        self.releases: list[ChainReleased] = []
         self.events: list[JobEvent] = []
         self.broken_for = ""
 
@@ -167,11 +172,11 @@ class Watcher:
             raise RuntimeError("this cannot happen")
         self.events.append(event)
 
-    def begun(self, chain: ChainBegun) -> None:
-        self.begins.append(chain)
+    def chain_started(self, chain: ChainStarted) -> None:
+        self.starts.append(chain)
 
-    def left(self, chain: ChainLeft) -> None:
-        self.leaves.append(chain)
+    def chain_released(self, chain: ChainReleased) -> None:
+        self.releases.append(chain)
 
     def states(self, job_id: str) -> list[State]:
         return [event.job.state for event in self.events if event.job.job_id == job_id]
@@ -179,53 +184,53 @@ class Watcher:
 
 @dataclass(slots=True)
 class Stage:
-    """A runner, and what its jobs do, by job id."""
+    """A runner and the behaviour of its jobs by job id."""
 
     plays: dict[str, list[Play]] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     given: dict[str, list[dict[str, Value]]] = field(default_factory=dict)
-    journal: HeldJournal = field(default_factory=HeldJournal)
-    reports: Reports = field(default_factory=Reports)
-    watcher: Watcher = field(default_factory=Watcher)
+    journal: FakeJournal = field(default_factory=FakeJournal)
+    reports: RecordingReporter = field(default_factory=RecordingReporter)
+    watcher: RecordingSink = field(default_factory=RecordingSink)
     jobs: JobTypes = field(default_factory=JobTypes)
     threads: int | None = None
-    places: int | None = None
+    job_slots: int | None = None
     max_chains: int | None = None
     policy: StopPolicy = field(default_factory=lambda: StopPolicy(60, 60))
-    workshop: TryEnvironment = field(init=False)
+    environment: TryEnvironment = field(init=False)
     runner: JobRunner = field(init=False)
-    _begun: dict[str, asyncio.Event] = field(default_factory=dict)
+    _started: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.jobs.add("test", self._make)
         self.open()
 
     def open(self) -> None:
-        """A runner anew, for example after the settings have changed."""
+        """Create a new runner, for example after a change of the settings."""
         ticks = iter(range(1_000, 10**9))
-        self.workshop = TryEnvironment(Threads(self.threads), self.policy)
-        around = ChainDependencies(
+        self.environment = TryEnvironment(Threads(self.threads), self.policy)
+        dependencies = ChainDependencies(
             journal=self.journal,
             reporter=self.reports,
             events=self.watcher,
             jobs=self.jobs,
-            places=FairSlots(self.places),
-            workshop=self.workshop,
+            job_slots=FairSlots(self.job_slots),
+            environment=self.environment,
             draw=float,
             new_clock=lambda: lambda: next(ticks),
         )
-        self.runner = JobRunner(around, self.max_chains)
+        self.runner = JobRunner(dependencies, self.max_chains)
 
-    def has_begun(self, job_id: str) -> asyncio.Event:
-        return self._begun.setdefault(job_id, asyncio.Event())
+    def has_started(self, job_id: str) -> asyncio.Event:
+        return self._started.setdefault(job_id, asyncio.Event())
 
-    async def until_begun(self, *job_ids: str) -> None:
+    async def until_started(self, *job_ids: str) -> None:
         for job_id in job_ids:
-            await self.has_begun(job_id).wait()
+            await self.has_started(job_id).wait()
 
     async def run(self, chain: JobChain) -> FinishReport:
-        """Run a chain to its end."""
+        """Run a chain and return the report of its end."""
         self.runner.run(chain, 1)
         return await self.reports.end(chain.request_id)
 
@@ -236,6 +241,6 @@ class Stage:
 
 
 async def turns(count: int = 20) -> None:
-    """Let everything happen that needs no time."""
+    """Let the event loop run everything that needs no time."""
     for _ in range(count):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A runner takes only calls that name it."""
+"""A runner accepts only calls that are addressed to it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from tests.unit.job_runner.stage import Stage
 from spincycle.errors import WrongRunner
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_runner.event_log import EventLog
-from spincycle.job_runner.service import JobRunnerService, encode_happening
+from spincycle.job_runner.service import JobRunnerService, encode_runner_event
 
 
 @pytest.mark.parametrize("named", ["", "another"])
 async def test_a_call_for_another_runner_or_for_none_is_refused(stage: Stage, named: str) -> None:
-    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "me", "address")
-    for call, asked in (
+    service = JobRunnerService(stage.runner, EventLog(encode_runner_event), lambda: "me", "address")
+    for call, request in (
         (service.RunChains, rpc.RunChainsRequest(runner_id=named)),
         (service.ResumeChains, rpc.ResumeChainsRequest(runner_id=named)),
     ):
         with pytest.raises(WrongRunner):
-            await call(asked, None)  # type: ignore[arg-type] # no context is needed
+            await call(request, None)  # type: ignore[arg-type] # no context is needed
     with pytest.raises(WrongRunner):
         await anext(service.WatchJobs(rpc.WatchJobsRequest(runner_id=named), None))  # type: ignore[arg-type]
 

@@ -17,7 +17,7 @@ SEQUENCES = chain(
 
 
 class Attempts:
-    """Notes under which attempt a job is run, and then does what it is to do."""
+    """Records the attempts of a job and returns the given states in turn."""
 
     def __init__(self, stage: Stage, job_id: str, *states: State | None) -> None:
         self.made: list[Attempt] = []
@@ -36,7 +36,7 @@ class Attempts:
         return Return(state)
 
 
-async def run_on_after_death(stage: Stage, made: JobChain) -> None:
+async def resume_after_loss(stage: Stage, made: JobChain) -> None:
     stage.runner.run(made, 1)
     await turns()
     entries = list(stage.journal.entries)
@@ -57,31 +57,31 @@ async def test_each_retry_of_a_job_or_of_a_sequence_has_a_key_of_its_own(stage: 
     assert attempts.keys == ["1.1.1", "1.1.2", "1.2.1", "1.2.2", "2.1.1", "2.1.2"]
 
 
-async def test_the_try_after_a_death_has_the_key_of_the_one_that_was_cut_off(
+async def test_the_try_after_a_lost_runner_has_the_key_of_the_interrupted_one(
     stage: Stage,
 ) -> None:
     attempts = Attempts(stage, "c", FAIL, None, FAIL)
     stage.plays["d"] = [returns(COMPLETE)]
 
-    await run_on_after_death(stage, SEQUENCES)
+    await resume_after_loss(stage, SEQUENCES)
 
     assert attempts.keys == ["1.1.1", "1.1.2", "1.1.2", "1.2.1"]
     numbers = [attempt.number for attempt in attempts.made]
     assert numbers == sorted(set(numbers))
 
 
-async def test_an_end_that_was_not_journalled_leaves_the_key_to_the_next_try(
+async def test_a_try_whose_end_was_not_journalled_leaves_its_key_to_the_next(
     stage: Stage,
 ) -> None:
     attempts = Attempts(stage, "c", FAIL, COMPLETE)
     stage.runner.run(SEQUENCES, 1)
-    stage.journal.away = True
+    stage.journal.disconnected = True
     await turns()
     entries: list[object] = list(stage.journal.entries)
     stage.runner.abandon_all()
     await turns()
     stage.open()
-    stage.journal.away = False
+    stage.journal.disconnected = False
     stage.runner.resume(rebuild(SEQUENCES, [], epoch=1), 2)
     await stage.reports.end()
 

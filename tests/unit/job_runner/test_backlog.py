@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from tests.unit.chain.chains import chain
-from tests.unit.job_runner.entries import Author, entry
+from tests.unit.job_runner.entries import RecordingListener, entry
 
 from spincycle.errors import JournalBehind
 from spincycle.internal.v1.journal_service_pb2 import AppendResponse
@@ -18,19 +18,19 @@ from spincycle.job_runner.runner import JobRunner
 MEBIBYTE = "x" * 2**20
 
 
-async def test_jobs_wait_while_too_much_waits_for_the_job_log() -> None:
+async def test_jobs_wait_while_the_journal_is_full() -> None:
     journal = JournalStream("127.0.0.1:1")
-    places = FairSlots(None, lambda: not journal.full)
-    journal.on_room(places.serve)
-    begun: list[str] = []
+    slots = FairSlots(None, lambda: not journal.full)
+    journal.on_capacity(slots.dispatch)
+    started: list[str] = []
     number = 0
     while not journal.full:
         number += 1
-        journal.append(entry(number, stdout=MEBIBYTE), Author())
+        journal.append(entry(number, stdout=MEBIBYTE), RecordingListener())
 
-    places.ask("request", "a", lambda: begun.append("a"))
-    places.ask("request", "b", lambda: begun.append("b"))
-    assert begun == []
+    slots.acquire("request", "a", lambda: started.append("a"))
+    slots.acquire("request", "b", lambda: started.append("b"))
+    assert started == []
 
     async def acknowledges() -> AsyncIterator[AppendResponse]:
         yield AppendResponse(batch=1)
@@ -39,18 +39,20 @@ async def test_jobs_wait_while_too_much_waits_for_the_job_log() -> None:
     with pytest.raises(ConnectionError):
         await journal._receive(cast(Any, acknowledges()))
 
-    assert begun == ["a", "b"]
+    assert started == ["a", "b"]
     await journal.close()
 
 
-async def test_a_runner_takes_no_chain_while_too_much_waits_for_the_job_log() -> None:
+async def test_a_runner_admits_no_chain_while_the_journal_is_full() -> None:
     journal = JournalStream("127.0.0.1:1")
-    around = ChainDependencies(journal, *cast(Any, [None] * 6), new_clock=lambda: time.time_ns)
-    runner = JobRunner(around)
+    dependencies = ChainDependencies(
+        journal, *cast(Any, [None] * 6), new_clock=lambda: time.time_ns
+    )
+    runner = JobRunner(dependencies)
     number = 0
     while not journal.full:
         number += 1
-        journal.append(entry(number, stdout=MEBIBYTE), Author())
+        journal.append(entry(number, stdout=MEBIBYTE), RecordingListener())
 
     with pytest.raises(JournalBehind):
         runner.run(chain("a"), epoch=1)

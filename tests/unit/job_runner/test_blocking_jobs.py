@@ -23,31 +23,31 @@ class Blocking(Job):
     def run(self, data: dict[str, Value]) -> Return:
         self.gate.threads.add(threading.current_thread().name)
         data["on"] = "a thread"
-        self.gate.begun.release()
-        self.gate.opened.wait(60)
+        self.gate.started.release()
+        self.gate.released.wait(60)
         if self.gate.error:
             raise self.gate.error
         return Return(State.STOPPED if self.gate.stopped else State.COMPLETE)
 
     def stop(self) -> None:
-        if not self.gate.deaf:
+        if not self.gate.ignores_stop:
             self.gate.stopped = True
-            self.gate.opened.set()
+            self.gate.released.set()
 
 
 class Gate:
     def __init__(self) -> None:
-        self.begun = threading.Semaphore(0)
-        self.opened = threading.Event()
+        self.started = threading.Semaphore(0)
+        self.released = threading.Event()
         self.stopped = False
-        self.deaf = False
+        self.ignores_stop = False
         self.error: Exception | None = None
         self.threads: set[str] = set()
 
 
 @pytest.fixture
 def gate(stage: Stage) -> Callable[[], Gate]:
-    """Registers the blocking job; call it for the gate that all of them share."""
+    """Register the blocking job; calling the fixture returns the gate that all of them share."""
     shared = Gate()
 
     def make(job_id: JobId) -> Job:
@@ -60,12 +60,12 @@ def gate(stage: Stage) -> Callable[[], Gate]:
 
 
 async def until_blocked(gate: Gate) -> None:
-    while not gate.begun.acquire(blocking=False):
+    while not gate.started.acquire(blocking=False):
         await turns(1)
 
 
 async def test_a_plain_run_is_called_on_a_thread(stage: Stage, gate: Callable[[], Gate]) -> None:
-    gate().opened.set()
+    gate().released.set()
 
     report = await stage.run(chain("a > b", jobs={"a": BLOCKING}))
 
@@ -75,7 +75,7 @@ async def test_a_plain_run_is_called_on_a_thread(stage: Stage, gate: Callable[[]
 
 
 async def test_an_error_on_a_thread_is_a_failed_try(stage: Stage, gate: Callable[[], Gate]) -> None:
-    gate().opened.set()
+    gate().released.set()
     gate().error = ValueError("boom")
 
     report = await stage.run(chain("a", jobs={"a": BLOCKING}))
@@ -95,22 +95,22 @@ async def test_a_job_on_a_thread_is_stopped_from_another(
     assert (await stage.reports.end()).state is State.STOPPED
 
 
-async def test_a_hanging_thread_is_abandoned_and_keeps_its_place(
+async def test_a_hanging_thread_is_abandoned_and_keeps_its_slot(
     stage: Stage, gate: Callable[[], Gate]
 ) -> None:
     stage.policy = StopPolicy(grace=0.01, cancel_grace=60)
     stage.open()
-    gate().deaf = True
+    gate().ignores_stop = True
     stage.runner.run(chain("a", jobs={"a": BLOCKING}), 1)
     await until_blocked(gate())
 
     stage.runner.stop("request", "")
 
     assert (await stage.reports.end()).state is State.FAIL
-    assert stage.workshop.threads.taken == 1
+    assert stage.environment.threads.in_use == 1
     assert stage.runner.jobs == 0
-    gate().opened.set()
-    while stage.workshop.threads.taken:
+    gate().released.set()
+    while stage.environment.threads.in_use:
         await turns(1)
     assert len(stage.journal.entries) == 1
 

@@ -36,7 +36,7 @@ async def test_a_full_runner_refuses_another_chain(stage: Stage) -> None:
 
 
 async def test_jobs_beyond_the_limit_wait_and_chains_take_turns(stage: Stage) -> None:
-    stage.places = 1
+    stage.job_slots = 1
     stage.open()
     order: list[str] = []
     most = 0
@@ -54,7 +54,7 @@ async def test_jobs_beyond_the_limit_wait_and_chains_take_turns(stage: Stage) ->
         stage.runner.run(chain("A > a b c > B", request_id=request), 1)
     await turns(2)
     waiting = [job for job in stage.runner.running() if job.state is State.PENDING]
-    assert {job.status for job in waiting} == {"waiting for a free place on the runner"}
+    assert {job.status for job in waiting} == {"waiting for a free slot on the runner"}
 
     for request in ("one", "two"):
         assert (await stage.reports.end(request)).state is COMPLETE
@@ -62,8 +62,8 @@ async def test_jobs_beyond_the_limit_wait_and_chains_take_turns(stage: Stage) ->
     assert most == 1
 
 
-async def test_a_job_that_waits_for_a_place_can_be_stopped(stage: Stage) -> None:
-    stage.places = 1
+async def test_a_job_that_waits_for_a_slot_can_be_stopped(stage: Stage) -> None:
+    stage.job_slots = 1
     stage.open()
     stage.plays |= {"a": [works_until_stopped], "b": [works_until_stopped]}
     stage.runner.run(chain("A > a b > B"), 1)
@@ -95,15 +95,15 @@ async def test_running_lists_jobs_by_start_and_filters_by_request(stage: Stage) 
     assert stage.runner.running("unknown") == []
 
 
-async def test_what_a_job_reports_is_seen_in_status_and_events(stage: Stage) -> None:
+async def test_what_a_job_reports_appears_in_status_and_events(stage: Stage) -> None:
     async def reports(job: Scripted, data: dict[str, Value]) -> Return:
         job.report("copying", 40)
-        await job.told_to_stop.wait()
+        await job.stop_requested.wait()
         return Return(COMPLETE)
 
     stage.plays["a"] = [reports]
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
     (status,) = stage.runner.running()
     assert status.status == "copying"
     while not any(event.job.percent == 40 for event in stage.watcher.events):
@@ -117,7 +117,7 @@ async def test_what_a_job_reports_is_seen_in_status_and_events(stage: Stage) -> 
 async def test_a_chain_is_described_with_every_job_that_has_started(stage: Stage) -> None:
     stage.plays["b"] = [works_until_stopped]
     stage.runner.run(chain("a > b > c"), 1)
-    await stage.until_begun("b")
+    await stage.until_started("b")
 
     views: list[ChainView] = []
     assert stage.runner.describe("request", views.append)
@@ -129,18 +129,18 @@ async def test_a_chain_is_described_with_every_job_that_has_started(stage: Stage
     assert not stage.runner.describe("unknown", views.append)
 
 
-async def test_a_chain_is_described_when_what_it_did_is_committed(stage: Stage) -> None:
-    stage.journal.away = True
+async def test_a_chain_is_described_once_its_entries_are_committed(stage: Stage) -> None:
+    stage.journal.disconnected = True
     stage.plays["b"] = [works_until_stopped]
     stage.runner.run(chain("a > b"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
     await turns()
     views: list[ChainView] = []
     stage.runner.describe("request", views.append)
     assert views == []
 
-    stage.journal.come_back()
-    await stage.until_begun("b")
+    stage.journal.reconnect()
+    await stage.until_started("b")
 
     assert [(job.job_id, job.state) for job in views[0].jobs] == [("a", COMPLETE)]
 
@@ -176,7 +176,7 @@ async def test_a_higher_epoch_takes_over_once_the_old_jobs_have_ended(stage: Sta
 
     stage.plays["a"] = [slow, returns(COMPLETE)]
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     stage.runner.run(chain("a"), 2)
     await turns()
@@ -198,7 +198,7 @@ async def test_a_chain_that_waits_to_take_over_can_be_stopped(stage: Stage) -> N
 
     stage.plays["a"] = [slow]
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
     stage.runner.run(chain("a"), 2)
 
     stage.runner.stop("request", "no more")

@@ -1,4 +1,4 @@
-"""A runner refuses a chain that requires what it would ignore."""
+"""A runner rejects a chain that requires an unsupported feature."""
 
 from __future__ import annotations
 

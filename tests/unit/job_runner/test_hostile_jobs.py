@@ -1,4 +1,4 @@
-"""Whatever a job's code does, its try ends, its place is free again, and nobody else is harmed."""
+"""Whatever a job's code does, its try ends, its slot is released, and other chains continue."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ COMPLETE, FAIL = State.COMPLETE, State.FAIL
 Run = Callable[..., Awaitable[Return]]
 
 
-class NoText(Exception):
+class Unprintable(Exception):
     def __str__(self) -> str:
-        raise RuntimeError("no text for you")
+        raise RuntimeError("no text")
 
 
-class Lawless(BaseException):
-    """Not even an Exception."""
+class NotAnException(BaseException):
+    """Not a subclass of Exception."""
 
 
-class NoMatter:
-    """Cannot be shown, compared or taken for true or false."""
+class Opaque:
+    """Raises when it is printed, compared or tested for truth."""
 
     def __str__(self) -> str:
         raise RuntimeError("no")
@@ -40,44 +40,44 @@ class NoMatter:
     def __eq__(self, other: object) -> bool:
         raise RuntimeError("no")
 
-    __hash__ = None  # type: ignore[assignment] # as bad as can be
+    __hash__ = None  # type: ignore[assignment] # on purpose
 
 
 async def raises_without_text(job: Scripted, data: dict[str, Value]) -> Return:
-    raise NoText
+    raise Unprintable
 
 
-async def raises_what_is_no_exception(job: Scripted, data: dict[str, Value]) -> Return:
-    raise Lawless("out")
+async def raises_a_base_exception(job: Scripted, data: dict[str, Value]) -> Return:
+    raise NotAnException("out")
 
 
-async def ends_the_generator(job: Scripted, data: dict[str, Value]) -> Return:
+async def raises_generator_exit(job: Scripted, data: dict[str, Value]) -> Return:
     raise GeneratorExit
 
 
-async def returns_no_matter(job: Scripted, data: dict[str, Value]) -> Return:
-    return NoMatter()  # type: ignore[return-value] # what a job may do
+async def returns_an_opaque_value(job: Scripted, data: dict[str, Value]) -> Return:
+    return Opaque()  # type: ignore[return-value] # what a job may do
 
 
 async def returns_an_error_without_text(job: Scripted, data: dict[str, Value]) -> Return:
-    return Return(FAIL, error=NoMatter())  # type: ignore[arg-type] # likewise
+    return Return(FAIL, error=Opaque())  # type: ignore[arg-type] # likewise
 
 
-async def returns_a_state_without_matter(job: Scripted, data: dict[str, Value]) -> Return:
-    return Return(NoMatter())  # type: ignore[arg-type] # likewise
+async def returns_an_opaque_state(job: Scripted, data: dict[str, Value]) -> Return:
+    return Return(Opaque())  # type: ignore[arg-type] # likewise
 
 
-async def leaves_no_matter(job: Scripted, data: dict[str, Value]) -> Return:
-    data["n"] = NoMatter()  # type: ignore[assignment] # likewise
+async def leaves_an_opaque_value(job: Scripted, data: dict[str, Value]) -> Return:
+    data["n"] = Opaque()  # type: ignore[assignment] # likewise
     return Return(COMPLETE)
 
 
-async def leaves_data_without_an_order(job: Scripted, data: dict[str, Value]) -> Return:
-    class Restless(dict[str, Value]):
+async def leaves_data_that_raises(job: Scripted, data: dict[str, Value]) -> Return:
+    class Broken(dict[str, Value]):
         def items(self):  # type: ignore[no-untyped-def,override] # likewise
             raise RuntimeError("dictionary changed size during iteration")
 
-    data["n"] = Restless()
+    data["n"] = Broken()
     return Return(COMPLETE)
 
 
@@ -85,17 +85,19 @@ async def leaves_data_without_an_order(job: Scripted, data: dict[str, Value]) ->
     "play",
     [
         raises_without_text,
-        raises_what_is_no_exception,
-        ends_the_generator,
-        returns_no_matter,
+        raises_a_base_exception,
+        raises_generator_exit,
+        returns_an_opaque_value,
         returns_an_error_without_text,
-        returns_a_state_without_matter,
-        leaves_no_matter,
-        leaves_data_without_an_order,
+        returns_an_opaque_state,
+        leaves_an_opaque_value,
+        leaves_data_that_raises,
     ],
 )
-async def test_a_try_ends_as_failed_whatever_comes_out_of_it(stage: Stage, play: Run) -> None:
-    stage.places = 1
+async def test_a_try_fails_whatever_invalid_value_it_returns_or_raises(
+    stage: Stage, play: Run
+) -> None:
+    stage.job_slots = 1
     stage.open()
     stage.plays["b"] = [play]
 
@@ -117,16 +119,16 @@ class BlockingWrongSignature(Job):
         return Return(COMPLETE)
 
 
-class WontListen(Job):
+class Unreportable(Job):
     async def run(self, data: dict[str, Value]) -> Return:
         return Return(COMPLETE)
 
     def on_report(self, listener: object) -> None:
-        raise RuntimeError("I do not report")
+        raise RuntimeError("no reports")
 
 
-async def test_a_job_that_will_not_be_listened_to_is_run_all_the_same(stage: Stage) -> None:
-    stage.jobs.add("odd", lambda job_id: _of(job_id, WontListen()))
+async def test_a_job_that_rejects_the_report_listener_runs_all_the_same(stage: Stage) -> None:
+    stage.jobs.add("odd", lambda job_id: _with_id(job_id, Unreportable()))
 
     report = await stage.run(chain("A > b > C", jobs={"b": {"type": "odd"}}))
 
@@ -134,11 +136,11 @@ async def test_a_job_that_will_not_be_listened_to_is_run_all_the_same(stage: Sta
 
 
 @pytest.mark.parametrize("kind", [WrongSignature, BlockingWrongSignature])
-async def test_a_job_that_cannot_be_begun_fails_and_its_chain_ends(
+async def test_a_job_that_cannot_be_started_fails_and_its_chain_ends(
     stage: Stage, kind: type[Job]
 ) -> None:
-    stage.jobs.add("odd", lambda job_id: _of(job_id, kind()))
-    stage.places = 1
+    stage.jobs.add("odd", lambda job_id: _with_id(job_id, kind()))
+    stage.job_slots = 1
     stage.open()
 
     async with asyncio.timeout(5):
@@ -150,19 +152,19 @@ async def test_a_job_that_cannot_be_begun_fails_and_its_chain_ends(
 
 
 @pytest.mark.parametrize(
-    "text", ["\ud800", "nul\0", "x" * 10_000_000, 7, None, NoMatter()], ids=lambda value: "text"
+    "text", ["\ud800", "nul\0", "x" * 10_000_000, 7, None, Opaque()], ids=lambda value: "text"
 )
-async def test_whatever_a_job_reports_can_be_told_to_others(stage: Stage, text: str) -> None:
+async def test_every_report_of_a_job_can_be_encoded(stage: Stage, text: str) -> None:
     async def reports(job: Scripted, data: dict[str, Value]) -> Return:
         job.report(text, 50)
-        await job.told_to_stop.wait()
+        await job.stop_requested.wait()
         return Return(State.STOPPED)
 
     stage.plays["b"] = [reports]
     stage.runner.run(chain("A > b > C"), 1)
-    await stage.until_begun("b")
+    await stage.until_started("b")
     async with asyncio.timeout(5):
-        while not any(event.job.percent for event in stage.watcher.events):  # noqa: ASYNC110 - told after a time
+        while not any(event.job.percent for event in stage.watcher.events):  # noqa: ASYNC110 - published after an interval
             await asyncio.sleep(0.01)
 
     [running] = stage.runner.running()
@@ -172,22 +174,22 @@ async def test_whatever_a_job_reports_can_be_told_to_others(stage: Stage, text: 
     assert running.percent == 50
 
 
-@pytest.mark.parametrize("text", ["\ud800", "x" * 10_000_000, NoMatter()], ids=lambda value: "text")
-async def test_whatever_a_job_says_of_itself_can_be_told_to_others(stage: Stage, text: str) -> None:
-    class Says(Scripted):
+@pytest.mark.parametrize("text", ["\ud800", "x" * 10_000_000, Opaque()], ids=lambda value: "text")
+async def test_every_status_of_a_job_can_be_encoded(stage: Stage, text: str) -> None:
+    class WithStatus(Scripted):
         def status(self) -> str:
             return text
 
-    stage.jobs.add("says", lambda job_id: _of(job_id, Says(stage)))
-    stage.plays["b"] = [lambda job, data: job.told_to_stop.wait()]  # type: ignore[list-item]
+    stage.jobs.add("says", lambda job_id: _with_id(job_id, WithStatus(stage)))
+    stage.plays["b"] = [lambda job, data: job.stop_requested.wait()]  # type: ignore[list-item]
     stage.runner.run(chain("A > b > C", jobs={"b": {"type": "says"}}), 1)
-    await stage.until_begun("b")
+    await stage.until_started("b")
     await turns()
 
     [running] = stage.runner.running()
     assert encode_status(running).ByteSize() < 10_000
 
 
-def _of(job_id: JobId, job: Job) -> Job:
+def _with_id(job_id: JobId, job: Job) -> Job:
     job.id = job_id
     return job

@@ -15,7 +15,7 @@ IMMEDIATE = {"type": "immediate"}
 
 
 class Immediate(Job):
-    """Does what `play` says, there and then."""
+    """Raises `error`, if set, or completes."""
 
     immediate = True
     error: BaseException | None = None
@@ -71,14 +71,14 @@ async def test_whatever_an_immediate_run_raises_is_a_failed_try(
     assert stage.runner.jobs == 0
 
 
-async def test_an_immediate_job_does_not_begin_before_its_parents_are_committed(
+async def test_an_immediate_job_does_not_start_before_its_parents_are_committed(
     stage: Stage, immediate: type[Immediate]
 ) -> None:
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.runner.run(chain("a > b", jobs={"a": IMMEDIATE, "b": IMMEDIATE}), 1)
     assert stage.journal.log() == [("a", 1, State.COMPLETE)]
 
-    stage.journal.come_back()
+    stage.journal.reconnect()
 
     assert (await stage.reports.end()).state is State.COMPLETE
     assert [job_id for job_id, _, _ in stage.journal.log()] == ["a", "b"]

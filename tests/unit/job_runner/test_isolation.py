@@ -1,4 +1,4 @@
-"""Whatever happens in one chain, the others go on."""
+"""A failure in one chain does not affect the others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_a_job_that_raises_has_failed_and_is_tried_again(
     assert failed.started_at > 0
 
 
-async def test_a_panic_leaves_its_trace_where_the_output_is(stage: Stage) -> None:
+async def test_a_panic_stores_its_traceback_in_stderr(stage: Stage) -> None:
     stage.plays["a"] = [raising(ValueError("boom"))]  # type: ignore[list-item] # a play like any other
 
     await stage.run(chain("a"))
@@ -88,12 +88,12 @@ async def test_a_job_that_cannot_be_restored_fails_without_being_started(
 async def test_a_status_that_raises_is_only_a_status(stage: Stage) -> None:
     async def breaks_its_status(job: Scripted, data: dict[str, Value]) -> Return:
         job.status = None  # type: ignore[method-assign,assignment] # so that it raises
-        await job.told_to_stop.wait()
+        await job.stop_requested.wait()
         return Return(COMPLETE)
 
     stage.plays["a"] = [breaks_its_status]
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     (status,) = stage.runner.running()
 
@@ -101,7 +101,7 @@ async def test_a_status_that_raises_is_only_a_status(stage: Stage) -> None:
     assert status.state is State.RUNNING
 
 
-async def test_a_broken_rule_ends_that_chain_and_no_other(stage: Stage) -> None:
+async def test_an_internal_error_ends_only_that_chain(stage: Stage) -> None:
     stage.plays["a"] = [works_until_stopped]
     stage.runner.run(chain("a > b", request_id="broken"), 1)
     stage.runner.run(chain("a > b", request_id="sound"), 1)
@@ -128,45 +128,45 @@ async def test_dependents_wait_for_the_journal_and_running_jobs_do_not(stage: St
     stage.plays["b"] = [held]
     stage.runner.run(chain("A > b c > d > e"), 1)
     await turns()
-    stage.journal.away = True
+    stage.journal.disconnected = True
     hold.set()
     await turns()
     assert stage.journal.log("b") == [("b", 1, COMPLETE)]
     assert "d" not in stage.runs
 
-    stage.journal.come_back()
+    stage.journal.reconnect()
 
     assert (await stage.reports.end()).state is COMPLETE
 
 
 async def test_a_structural_job_waits_for_no_commit_of_its_own(stage: Stage) -> None:
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.runner.run(chain("A > B > c > D"), 1)
     await turns()
 
     assert stage.runs == ["c"]
-    # The end does nothing; that it is complete counts no sooner than what it follows.
+    # The end does nothing; its completion counts only once its parents are committed.
     assert stage.journal.log() == [(name, 1, COMPLETE) for name in "ABcD"]
     assert not stage.reports.ends
 
-    stage.journal.come_back()
+    stage.journal.reconnect()
     assert (await stage.reports.end()).state is COMPLETE
 
 
 async def test_a_job_that_runs_at_most_once_waits_for_every_commit(stage: Stage) -> None:
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.runner.run(chain("A > b", jobs={"b": {"fail_if_interrupted": True}}), 1)
     await turns()
     assert stage.runs == []
 
-    stage.journal.come_back()
+    stage.journal.reconnect()
 
     assert (await stage.reports.end()).state is COMPLETE
 
 
 async def test_a_retry_waits_until_its_failure_is_committed(stage: Stage) -> None:
     stage.plays["a"] = [returns(FAIL)]
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.runner.run(chain("a", jobs={"a": {"retry": 100}}), 1)
     await turns()
 
@@ -182,7 +182,7 @@ async def test_a_fenced_chain_stops_its_jobs_and_reports_nothing(stage: Stage) -
 
     stage.plays |= {"b": [works_until_stopped], "c": [held]}
     stage.runner.run(chain("a > b c > d"), 1)
-    await stage.until_begun("b", "c")
+    await stage.until_started("b", "c")
     stage.journal.error["request"] = StaleEpoch("request", 1, 2)
     hold.set()
     await turns()
@@ -199,4 +199,4 @@ async def test_an_entry_that_can_never_be_stored_ends_the_chain(stage: Stage) ->
     report = await stage.run(chain("a > b"))
 
     assert report.state is FAIL
-    assert report.reason == f"the journal does not take an entry: {refusal}"
+    assert report.reason == f"the job log refused a journal entry: {refusal}"

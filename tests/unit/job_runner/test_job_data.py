@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.chain.chains import chain
 from tests.unit.job_runner.stage import Scripted, Stage, leaves
 
-from spincycle.chain.job_data import UnfitJobData, own_copy
+from spincycle.chain.job_data import InvalidJobData, copy_data
 from spincycle.job import Return, State
 from spincycle.model.job_chain import Value
 
@@ -24,7 +24,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(NAMES, VALUES, max_size=4))
 def test_a_copy_is_equal_and_shares_nothing(data: dict[str, Any]) -> None:
-    copied = own_copy(data, limit=10**6)
+    copied = copy_data(data, limit=10**6)
 
     assert copied == data
     for key, value in copied.items():
@@ -35,30 +35,30 @@ def test_a_copy_is_equal_and_shares_nothing(data: dict[str, Any]) -> None:
     ("data", "says"),
     [
         ([1], "job data is type list, expected type dict"),
-        ({"a": {1, 2}}, "job data a holds a set, which JSON cannot say"),
-        ({"a": [{"b": object()}]}, "job data a holds a object, which JSON cannot say"),
+        ({"a": {1, 2}}, "job data a has type set, which JSON cannot represent"),
+        ({"a": [{"b": object()}]}, "job data a has type object, which JSON cannot represent"),
         ({1: "a"}, "a key in job data is type int, expected type str"),
         ({"a": {2: "b"}}, "a key in a is type int, expected type str"),
-        ({"a": math.nan}, "job data a: nan is not a number that JSON has"),
-        ({"\0": 1}, "a key in job data holds a NUL character, which cannot be stored"),
-        ({"a": "x\0"}, "job data a holds a NUL character, which cannot be stored"),
-        ({"a": "\ud800"}, "job data a holds text that is not valid Unicode"),
+        ({"a": math.nan}, "job data a: nan is not a valid JSON number"),
+        ({"\0": 1}, "a key in job data contains a NUL character, which cannot be stored"),
+        ({"a": "x\0"}, "job data a contains a NUL character, which cannot be stored"),
+        ({"a": "\ud800"}, "job data a is not valid Unicode"),
         ({"a": "x" * 100}, "job data is larger than 50 bytes"),
         ({"x" * 100: 1}, "job data is larger than 50 bytes"),
         ({"a": [0] * 100}, "job data is larger than 50 bytes"),
     ],
 )
-def test_what_cannot_be_handed_on_is_refused_by_name(data: object, says: str) -> None:
-    with pytest.raises(UnfitJobData) as caught:
-        own_copy(data, limit=50)
+def test_invalid_job_data_is_rejected_by_name(data: object, says: str) -> None:
+    with pytest.raises(InvalidJobData) as caught:
+        copy_data(data, limit=50)
     assert str(caught.value) == says
 
 
-def test_data_that_holds_itself_is_refused() -> None:
+def test_data_that_contains_itself_is_rejected() -> None:
     data: dict[str, Any] = {}
     data["a"] = data
-    with pytest.raises(UnfitJobData, match="nested deeper than 24 levels"):
-        own_copy(data)
+    with pytest.raises(InvalidJobData, match="nested deeper than 24 levels"):
+        copy_data(data)
 
 
 async def test_of_equal_keys_the_later_created_parent_wins(stage: Stage) -> None:
@@ -110,7 +110,7 @@ async def test_a_retry_does_not_see_what_the_failed_try_left(stage: Stage) -> No
     assert stage.given["c"] == [{}]
 
 
-async def test_unfit_data_fails_the_job_that_left_it(stage: Stage) -> None:
+async def test_invalid_data_fails_the_job_that_left_it(stage: Stage) -> None:
     stage.plays["a"] = [leaves(big="x" * 300_000)]
 
     report = await stage.run(chain("a > b"))

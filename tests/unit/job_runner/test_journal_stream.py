@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
-from tests.unit.job_runner.entries import Author, entry
+from tests.unit.job_runner.entries import RecordingListener, entry
 from tests.unit.job_runner.stage import turns
 
 from spincycle.errors import StaleEpoch
@@ -15,14 +15,14 @@ from spincycle.v1.error_pb2 import Error
 
 
 class Call:
-    """The job log's end of the stream, which answers when it is told to."""
+    """The job log's side of the stream; acknowledges on request."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
-        self._answers: asyncio.Queue[AppendResponse] = asyncio.Queue()
+        self._responses: asyncio.Queue[AppendResponse] = asyncio.Queue()
 
-    def answer(self, **refused: int) -> None:
-        """Acknowledge all that was sent; refuse an entry of each of these requests."""
+    def acknowledge(self, **refused: int) -> None:
+        """Acknowledge all sent batches; refuse an entry of each of these requests."""
         response = AppendResponse(batch=len(self.batches))
         for request_id, epoch in refused.items():
             refusal = RefusedEntry(
@@ -31,14 +31,14 @@ class Call:
             refusal.try_number = 1
             refusal.current_epoch = epoch
             response.refused.append(refusal)
-        self._answers.put_nowait(response)
+        self._responses.put_nowait(response)
 
     async def write(self, request: AppendRequest) -> None:
         self.batches.append([entry.request_id for entry in request.entries])
 
     async def __aiter__(self) -> AsyncIterator[AppendResponse]:
         while True:
-            yield await self._answers.get()
+            yield await self._responses.get()
 
 
 @pytest.fixture
@@ -64,65 +64,65 @@ async def receiving(journal: JournalStream, call: Call) -> AsyncIterator[asyncio
 
 
 @pytest.mark.usefixtures("receiving")
-async def test_an_author_is_told_once_how_far_its_entries_are_committed(
+async def test_a_listener_is_notified_once_of_its_last_committed_position(
     journal: JournalStream, call: Call
 ) -> None:
-    one, other = Author(), Author()
+    one, other = RecordingListener(), RecordingListener()
     for number in (1, 2, 3):
         journal.append(entry(number, "one"), one)
     journal.append(entry(1, "other"), other)
     await turns()
 
-    call.answer()
+    call.acknowledge()
     await turns()
 
-    assert (one.told, other.told) == ([3], [1])
+    assert (one.calls, other.calls) == ([3], [1])
 
 
 @pytest.mark.usefixtures("receiving")
-async def test_a_refusal_is_told_to_the_author_of_the_entry_alone(
+async def test_a_refusal_is_reported_only_to_the_listener_of_the_entry(
     journal: JournalStream, call: Call
 ) -> None:
-    one, other = Author(), Author()
+    one, other = RecordingListener(), RecordingListener()
     journal.append(entry(1, "one"), one)
     journal.append(entry(1, "other"), other)
     await turns()
 
-    call.answer(one=2)
+    call.acknowledge(one=2)
     await turns()
 
-    assert [type(told) for told in one.told] == [StaleEpoch]
-    assert other.told == [1]
+    assert [type(calls) for calls in one.calls] == [StaleEpoch]
+    assert other.calls == [1]
 
 
-async def test_an_entry_whose_author_could_not_be_told_is_sent_again(
+async def test_an_entry_whose_listener_raised_is_resent(
     journal: JournalStream, call: Call, receiving: asyncio.Task[None]
 ) -> None:
-    author = Author()
-    author.trouble = [RuntimeError("this cannot happen")]
-    journal.append(entry(1), author)
+    listener = RecordingListener()
+    listener.failures = [RuntimeError("this cannot happen")]
+    journal.append(entry(1), listener)
     await turns()
 
-    call.answer()
+    call.acknowledge()
     with pytest.raises(RuntimeError):
         await receiving
-    journal._take_back()
+    journal._requeue()
     await turns()
 
     assert call.batches == [["request"], ["request"]]
 
 
 @pytest.mark.usefixtures("receiving")
-async def test_what_an_acknowledgement_sets_in_motion_travels_together(
+async def test_entries_that_follow_an_acknowledgement_share_a_batch(
     journal: JournalStream, call: Call
 ) -> None:
-    quick, slow = Author(), Author()
+    quick, slow = RecordingListener(), RecordingListener()
     journal.append(entry(1, "quick"), quick)
     journal.append(entry(1, "slow"), slow)
     await turns()
 
-    call.answer()
-    while not slow.told:
+    call.acknowledge()
+    while not slow.calls:
         await turns(1)
     journal.append(entry(2, "quick"), quick)
     await turns(2)

@@ -15,11 +15,11 @@ class Clock:
         return self.now
 
 
-def test_a_runner_that_never_beat_can_be_sure_of_nothing() -> None:
+def test_a_runner_that_never_sent_a_heartbeat_has_no_lease() -> None:
     assert not Lease(Clock()).holds()
 
 
-def test_a_lease_runs_from_when_the_beat_was_sent_not_from_its_answer() -> None:
+def test_a_lease_starts_when_the_heartbeat_is_sent_not_when_it_is_acknowledged() -> None:
     clock = Clock()
     lease = Lease(clock)
     sent_at = lease.now()
@@ -32,7 +32,7 @@ def test_a_lease_runs_from_when_the_beat_was_sent_not_from_its_answer() -> None:
     assert not lease.holds()
 
 
-def test_an_answer_that_comes_late_does_not_shorten_a_lease() -> None:
+def test_a_late_acknowledgement_does_not_shorten_a_lease() -> None:
     clock = Clock()
     lease = Lease(clock)
     lease.renew(100, 8)
@@ -43,46 +43,46 @@ def test_an_answer_that_comes_late_does_not_shorten_a_lease() -> None:
     assert lease.holds()
 
 
-async def test_nothing_begins_in_a_process_that_was_frozen_until_a_beat_is_answered() -> None:
+async def test_after_a_freeze_nothing_starts_before_a_heartbeat_is_acknowledged() -> None:
     clock = Clock()
     lease = Lease(clock)
-    places = FairSlots(may_begin=lease.holds)
-    lease.on_renewal(places.serve)
-    begun: list[str] = []
+    slots = FairSlots(may_start=lease.holds)
+    lease.on_renewal(slots.dispatch)
+    started: list[str] = []
     lease.renew(lease.now(), 8)
-    places.ask("request", "first", lambda: begun.append("first"))
+    slots.acquire("request", "first", lambda: started.append("first"))
 
     clock.now += 30
-    places.ask("request", "second", lambda: begun.append("second"))
-    assert begun == ["first"]
+    slots.acquire("request", "second", lambda: started.append("second"))
+    assert started == ["first"]
 
     lease.renew(lease.now(), 8)
-    assert begun == ["first", "second"]
+    assert started == ["first", "second"]
 
 
-async def test_a_place_that_is_given_back_is_not_given_on_once_the_runner_was_given_up() -> None:
+async def test_a_released_slot_is_not_granted_after_the_runner_was_evicted() -> None:
     lease = Lease(Clock())
-    places = FairSlots(1, lease.holds)
+    slots = FairSlots(1, lease.holds)
     lease.renew(lease.now(), 8)
-    begun: list[str] = []
+    started: list[str] = []
     for key in ("first", "second"):
-        places.ask("request", key, lambda key=key: begun.append(key))
+        slots.acquire("request", key, lambda key=key: started.append(key))
 
-    lease.end()
-    places.give_back()
+    lease.revoke()
+    slots.release()
 
-    assert begun == ["first"]
-    assert places.withdraw("request", "second")
+    assert started == ["first"]
+    assert slots.withdraw("request", "second")
 
 
-async def test_work_in_line_for_a_thread_waits_for_the_lease_too() -> None:
+async def test_work_that_waits_for_a_thread_waits_for_the_lease_too() -> None:
     lease = Lease(Clock())
     threads = Threads(1, lease.holds)
-    lease.on_renewal(threads.serve)
+    lease.on_renewal(threads.dispatch)
     done = asyncio.Event()
 
     threads.run("request", "job", lambda: None, lambda: None, lambda *_: done.set())
-    assert threads.taken == 0
+    assert threads.in_use == 0
 
     lease.renew(lease.now(), 8)
     await done.wait()

@@ -1,7 +1,7 @@
-"""The largest chains that a runner is given do not hold up its event loop.
+"""The largest chains do not block a runner's event loop.
 
-A pause is CPU time of the loop's thread between two turns, so that a busy machine counts for
-nothing.
+A pause is the CPU time of the loop's thread between two turns, so that the load of the machine
+does not matter.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from tests.unit.job_runner.stage import Play, Reports, Stage, fails, turns, works_until_stopped
+from tests.unit.job_runner.stage import (
+    Play,
+    RecordingReporter,
+    Stage,
+    fails,
+    turns,
+    works_until_stopped,
+)
 from tests.waiting import until
 
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_runner.event_log import EventLog
-from spincycle.job_runner.service import JobRunnerService, encode_happening
+from spincycle.job_runner.service import JobRunnerService, encode_runner_event
 from spincycle.model.job_chain import ChainJob, JobChain, SuspendedJobChain, Value
 from spincycle.model.state import State
 from spincycle.runtime.process import GC_THRESHOLD
@@ -37,7 +44,7 @@ JOBS = 50_000
 
 @pytest.fixture(autouse=True)
 def garbage_as_in_the_process() -> Iterator[None]:
-    """The collector is set as in the process, and leaves alone what the tests have loaded."""
+    """Configure the garbage collector as in the process; ignore what the tests have loaded."""
     thresholds = gc.get_threshold()
     gc.collect()
     gc.freeze()
@@ -52,7 +59,7 @@ class Pauses:
     count = 0
 
     async def lap(self) -> float:
-        """The longest pause since the last call, the present one included."""
+        """Return the longest pause since the last call, including the current one."""
         counted = self.count
         await until(lambda: self.count > counted + 1)
         longest, self.longest = self.longest, 0.0
@@ -65,9 +72,9 @@ async def measured() -> AsyncIterator[Pauses]:
 
     async def measure() -> None:
         while True:
-            began = time.thread_time()
+            started = time.thread_time()
             await asyncio.sleep(0.001)
-            pauses.longest = max(pauses.longest, time.thread_time() - began)
+            pauses.longest = max(pauses.longest, time.thread_time() - started)
             pauses.count += 1
 
     measuring = asyncio.create_task(measure())
@@ -77,7 +84,7 @@ async def measured() -> AsyncIterator[Pauses]:
 
 
 def chain_of(work: dict[str, dict[str, Value]]) -> JobChain:
-    """Jobs with these arguments, one after another."""
+    """Return a chain of jobs with these arguments, one after another."""
     jobs = {"b": ChainJob(id="b", name="b", type="noop", structural=True, sequence_id="b")}
     for job_id, args in work.items():
         jobs[job_id] = ChainJob(id=job_id, name="one", type="noop", sequence_id="b", args=args)
@@ -96,8 +103,10 @@ def many_jobs() -> JobChain:
 
 @pytest.mark.parametrize("make", [values, many_jobs])
 @pytest.mark.parametrize("call", ["run", "resume", "upload"])
-async def test_the_largest_chains_hold_no_job_up(stage: Stage, make: Any, call: str) -> None:
-    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "", "address")
+async def test_the_largest_chains_do_not_block_the_event_loop(
+    stage: Stage, make: Any, call: str
+) -> None:
+    service = JobRunnerService(stage.runner, EventLog(encode_runner_event), lambda: "", "address")
     context = cast(Any, None)
     chain = make()
     if call == "resume":
@@ -131,8 +140,8 @@ async def test_the_largest_chains_hold_no_job_up(stage: Stage, make: Any, call: 
     stage.runner.stop("large", "")
 
 
-class EncodedReports(Reports):
-    """Reports whose states are encoded, as they are for the request manager."""
+class EncodingReporter(RecordingReporter):
+    """Encodes saved states, as for the request manager."""
 
     def suspended(self, suspended: SuspendedJobChain) -> Callable[[], None]:
         encode_suspended_chain(suspended)
@@ -140,7 +149,7 @@ class EncodedReports(Reports):
 
 
 class AllPlay(dict[str, list[Play]]):
-    """The same play for every job but some."""
+    """The same play for all jobs except `others`."""
 
     def __init__(self, play: Play | None, **others: Play) -> None:
         super().__init__({job_id: [other] for job_id, other in others.items()})
@@ -151,7 +160,7 @@ class AllPlay(dict[str, list[Play]]):
 
 
 def fan_out(retry: int = 0) -> JobChain:
-    """Jobs that can all start when the first one is complete."""
+    """Return a chain whose jobs can all start once the first one is complete."""
     jobs = {
         "b": ChainJob(
             id="b", name="b", type="noop", structural=True, sequence_id="b", sequence_retry=retry
@@ -164,20 +173,20 @@ def fan_out(retry: int = 0) -> JobChain:
     return JobChain("large", jobs, {"b": middle} | {job_id: ["e"] for job_id in middle})
 
 
-def crowd(stage: Stage, places: int | None) -> JobRunnerService:
-    """The service of a runner that somebody watches, and that encodes what it reports."""
-    watchers = EventLog(encode_happening)
-    watchers.wanted = True
-    stage.watcher = cast(Any, watchers)
-    stage.reports = EncodedReports()
-    stage.places = places
+def watched_service(stage: Stage, job_slots: int | None) -> JobRunnerService:
+    """Return the service of a runner whose events are read and whose reports are encoded."""
+    event_log = EventLog(encode_runner_event)
+    event_log.enabled = True
+    stage.watcher = cast(Any, event_log)
+    stage.reports = EncodingReporter()
+    stage.job_slots = job_slots
     stage.open()
-    return JobRunnerService(stage.runner, watchers, lambda: "", "address")
+    return JobRunnerService(stage.runner, event_log, lambda: "", "address")
 
 
 @pytest.mark.parametrize("end", ["stop", "suspend", "abandon"])
-async def test_many_jobs_at_once_hold_nobody_up(stage: Stage, end: str) -> None:
-    service = crowd(stage, places=2000)
+async def test_many_jobs_at_once_do_not_block_the_event_loop(stage: Stage, end: str) -> None:
+    service = watched_service(stage, job_slots=2000)
     stage.plays = AllPlay(works_until_stopped)
     chain = fan_out()
     state = stage.runner.prepare(chain, 1)
@@ -186,10 +195,10 @@ async def test_many_jobs_at_once_hold_nobody_up(stage: Stage, end: str) -> None:
     async with measured() as pauses:
         await pauses.lap()
         stage.runner.run(chain, 1, state)
-        await until(lambda: stage.runner.jobs == stage.places)
+        await until(lambda: stage.runner.jobs == stage.job_slots)
         longest["start"] = await pauses.lap()
-        asked = rpc.DescribeChainsRequest(chains=[known])
-        described = await service.DescribeChains(asked, cast(Any, None))
+        request = rpc.DescribeChainsRequest(chains=[known])
+        described = await service.DescribeChains(request, cast(Any, None))
         longest["describe"] = await pauses.lap()
         if end == "stop":
             stage.runner.stop("large", "enough")
@@ -206,9 +215,9 @@ async def test_many_jobs_at_once_hold_nobody_up(stage: Stage, end: str) -> None:
     assert len(stage.reports.saved) == (end == "suspend")
 
 
-async def test_a_large_sequence_that_is_tried_again_holds_nobody_up(stage: Stage) -> None:
-    crowd(stage, places=2000)
-    stage.watcher.wanted = False
+async def test_a_large_sequence_that_is_retried_does_not_block_the_event_loop(stage: Stage) -> None:
+    watched_service(stage, job_slots=2000)
+    stage.watcher.enabled = False
     stage.plays = AllPlay(None, j40000=fails())
     chain = fan_out(retry=1)
     state = stage.runner.prepare(chain, 1)
@@ -224,7 +233,7 @@ async def test_a_large_sequence_that_is_tried_again_holds_nobody_up(stage: Stage
 
 
 @pytest.mark.parametrize("turns_before", range(0, 160, 40))
-async def test_a_chain_that_is_stopped_while_it_begins_starts_no_further_job(
+async def test_a_chain_that_is_stopped_while_it_starts_starts_no_further_job(
     stage: Stage, turns_before: int
 ) -> None:
     stage.plays = AllPlay(works_until_stopped)
@@ -232,21 +241,21 @@ async def test_a_chain_that_is_stopped_while_it_begins_starts_no_further_job(
     stage.runner.run(chain, 1, stage.runner.prepare(chain, 1))
     await turns(turns_before)
     stage.runner.stop("large", "enough")
-    begun = stage.runner.jobs
+    started = stage.runner.jobs
     report = await stage.reports.end("large")
 
     assert report.state is State.STOPPED
-    assert len(stage.runs) <= begun
+    assert len(stage.runs) <= started
     assert stage.runner.jobs == 0
 
 
-async def test_entries_of_jobs_that_ended_are_kept_when_a_chain_is_abandoned_as_it_begins(
+async def test_entries_of_ended_jobs_are_appended_when_a_starting_chain_is_abandoned(
     stage: Stage,
 ) -> None:
     chain = fan_out()
     stage.runner.run(chain, 1, stage.runner.prepare(chain, 1))
-    await stage.until_begun("j0")
-    # Each of these jobs has ended within the turn in which it began.
+    await stage.until_started("j0")
+    # Each of these jobs ended in the turn in which it started.
     ended = set(stage.runs)
     stage.runner.abandon("large", 1)
     await until(lambda: not stage.runner.chains)

@@ -24,7 +24,7 @@ def states(suspended: SuspendedJobChain) -> dict[str, State]:
 
 
 async def dies(stage: Stage, made: JobChain) -> SuspendedJobChain:
-    """Run until nothing moves, and rebuild the chain as if the runner had died there."""
+    """Run until the chain is idle, then rebuild it as if the runner had died."""
     stage.runner.run(made, 1)
     await turns()
     entries = list(stage.journal.entries)
@@ -73,7 +73,7 @@ async def test_an_interrupted_try_that_must_not_be_repeated_is_marked(stage: Sta
     assert rebuilt.total_job_tries == {"A": 1, "b": 1}
 
 
-async def test_a_sequence_that_had_failed_begins_again(stage: Stage) -> None:
+async def test_a_sequence_that_had_failed_restarts(stage: Stage) -> None:
     stage.plays["c"] = [fails(), returns(COMPLETE)]
     waiting = {"sequence_retry": 1, "sequence_retry_wait": "1h"}
     rebuilt = await dies(stage, chain("A > b > c > D", jobs={"A": waiting}))
@@ -99,5 +99,5 @@ def test_an_entry_of_a_foreign_job_is_refused() -> None:
     from spincycle.model.journal_entry import JournalEntry
 
     foreign = JournalEntry("request", "x", 1, "x", "test", 1, 2, COMPLETE, position=1)
-    with pytest.raises(InvalidChain, match="an entry of job x, the chain has not"):
+    with pytest.raises(InvalidChain, match="an entry of job x, which is not in the chain"):
         rebuild(chain("a"), [foreign])

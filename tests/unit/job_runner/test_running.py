@@ -21,7 +21,7 @@ from spincycle.model.revision import number_of
 COMPLETE, FAIL, STOPPED = State.COMPLETE, State.FAIL, State.STOPPED
 
 
-async def test_a_chain_runs_to_its_end_and_is_gone(stage: Stage) -> None:
+async def test_a_chain_runs_to_its_end_and_is_removed(stage: Stage) -> None:
     report = await stage.run(chain("A > b c > d > E"))
 
     assert (report.state, report.complete_jobs, report.reason) == (COMPLETE, 5, "")
@@ -53,7 +53,7 @@ async def test_a_failed_job_is_tried_again_until_its_tries_are_used_up(stage: St
     assert [entry.final for entry in stage.journal.entries] == [False, False, False, True]
 
 
-async def test_a_job_that_succeeds_at_last_goes_on(stage: Stage) -> None:
+async def test_a_chain_continues_after_a_retry_succeeds(stage: Stage) -> None:
     stage.plays["a"] = [fails(), fails(), fails(), returns(COMPLETE)]
 
     report = await stage.run(chain("a > b", jobs={"a": {"retry": 5, "retry_wait": "1ms"}}))
@@ -140,18 +140,18 @@ async def test_an_outer_sequence_retries_what_an_inner_one_could_not(stage: Stag
 @pytest.mark.parametrize(
     ("play", "says"),
     [
-        (returns(State.UNKNOWN), "run returned the impossible state UNKNOWN (0)"),
-        (returns(State.PENDING), "run returned the impossible state PENDING (1)"),
-        (returns(State.RUNNING, error="hm"), "run returned the impossible state RUNNING (2): hm"),
-        (returns(State.RESERVED), "run returned the impossible state RESERVED (5)"),
-        (returns(State.SUSPENDED), "run returned the impossible state SUSPENDED (7)"),
-        (returns(99), "run returned the impossible state '99' (int)"),  # type: ignore[arg-type] # nonsense on purpose
-        (returns(STOPPED), "run returned STOPPED, but nobody had stopped the job"),
-        (returns(COMPLETE, exit="one"), "run returned the impossible exit code 'one' (str)"),
-        (returns(COMPLETE, exit=2**70), f"run returned the impossible exit code '{2**70}' (int)"),
+        (returns(State.UNKNOWN), "run returned invalid state UNKNOWN (0)"),
+        (returns(State.PENDING), "run returned invalid state PENDING (1)"),
+        (returns(State.RUNNING, error="hm"), "run returned invalid state RUNNING (2): hm"),
+        (returns(State.RESERVED), "run returned invalid state RESERVED (5)"),
+        (returns(State.SUSPENDED), "run returned invalid state SUSPENDED (7)"),
+        (returns(99), "run returned invalid state '99' (int)"),  # type: ignore[arg-type] # nonsense on purpose
+        (returns(STOPPED), "run returned STOPPED, but the job was not stopped"),
+        (returns(COMPLETE, exit="one"), "run returned invalid exit code 'one' (str)"),
+        (returns(COMPLETE, exit=2**70), f"run returned invalid exit code '{2**70}' (int)"),
     ],
 )
-async def test_an_impossible_answer_is_a_failure_that_says_so(
+async def test_an_invalid_return_is_a_failure_with_a_reason(
     stage: Stage, play: Play, says: str
 ) -> None:
     stage.plays["a"] = [play]
@@ -172,7 +172,7 @@ async def test_a_job_that_returns_nothing_has_failed(stage: Stage) -> None:
     assert stage.journal.errors("a") == ["run returned 'None' (NoneType), which is not a Return"]
 
 
-async def test_what_a_job_was_told_is_kept_in_its_entry(stage: Stage) -> None:
+async def test_what_a_job_returns_is_stored_in_its_entry(stage: Stage) -> None:
     stage.plays["a"] = [returns(FAIL, exit=7, error="no", stdout="out", stderr="err\0\ud800")]
 
     await stage.run(chain("a"))
@@ -238,17 +238,17 @@ async def test_a_watcher_sees_each_state_of_a_job(stage: Stage) -> None:
     assert stage.watcher.states("a") == [running, FAIL, State.PENDING, running, COMPLETE]
 
 
-async def test_the_end_of_a_try_is_told_once_it_is_committed_and_under_its_position(
+async def test_the_end_of_a_try_is_published_once_committed_and_numbered_by_its_position(
     stage: Stage,
 ) -> None:
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.runner.run(chain("a > b"), 3)
-    await stage.until_begun("a")
+    await stage.until_started("a")
     await turns()
     assert stage.watcher.states("a") == [State.RUNNING]
 
-    stage.journal.away = False
-    stage.journal.come_back()
+    stage.journal.disconnected = False
+    stage.journal.reconnect()
     await stage.reports.end()
 
     ends = [event for event in stage.watcher.events if event.job.state is COMPLETE]
@@ -258,42 +258,42 @@ async def test_the_end_of_a_try_is_told_once_it_is_committed_and_under_its_posit
     ]
 
 
-async def test_a_chain_tells_that_it_begins_before_all_and_that_it_has_left_after_all(
+async def test_a_chain_publishes_its_start_first_and_its_release_last(
     stage: Stage,
 ) -> None:
     await stage.run(chain("a"))
     await turns()
 
-    (begun,), (left,) = stage.watcher.begins, stage.watcher.leaves
-    assert begun.sequence_number < stage.watcher.events[0].sequence_number
-    assert left.sequence_number == stage.watcher.events[-1].sequence_number
-    assert left.all_told
+    (started,), (released,) = stage.watcher.starts, stage.watcher.releases
+    assert started.sequence_number < stage.watcher.events[0].sequence_number
+    assert released.sequence_number == stage.watcher.events[-1].sequence_number
+    assert released.complete
 
 
 async def test_a_chain_that_is_abandoned_takes_what_is_not_committed_with_it(
     stage: Stage,
 ) -> None:
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.runner.run(chain("a > b"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
     await turns()
 
     stage.runner.abandon("request", 1)
-    stage.journal.come_back()
+    stage.journal.reconnect()
     await turns()
 
     assert stage.watcher.states("a") == [State.RUNNING]
-    assert not stage.watcher.leaves[0].all_told
+    assert not stage.watcher.releases[0].complete
 
 
-async def test_nothing_is_published_while_nobody_watches_but_it_is_counted(stage: Stage) -> None:
-    stage.watcher.wanted = False
+async def test_nothing_is_published_without_a_reader_but_it_is_counted(stage: Stage) -> None:
+    stage.watcher.enabled = False
     stage.plays["b"] = [works_until_stopped]
     stage.runner.run(chain("a > b"), 1)
-    await stage.until_begun("b")
+    await stage.until_started("b")
     assert stage.watcher.events == []
 
-    stage.watcher.wanted = True
+    stage.watcher.enabled = True
     stage.runner.stop("request", "")
     await stage.reports.end()
 

@@ -13,7 +13,7 @@ from spincycle.job import State
 from spincycle.job_runner import service as service_module
 from spincycle.job_runner.chain_view import ChainView
 from spincycle.job_runner.event_log import EventLog
-from spincycle.job_runner.service import JobRunnerService, encode_happening
+from spincycle.job_runner.service import JobRunnerService, encode_runner_event
 from spincycle.model.job_chain import SuspendedJobChain
 from spincycle.wire.chain import encode_suspended_chain
 
@@ -21,8 +21,8 @@ from spincycle.wire.chain import encode_suspended_chain
 async def test_a_chain_that_cannot_be_read_is_refused_and_the_next_one_is_run(
     stage: Stage,
 ) -> None:
-    """Both come in one call, since request managers send chains together."""
-    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "", "address")
+    """Both are in one call, since request managers batch chains."""
+    service = JobRunnerService(stage.runner, EventLog(encode_runner_event), lambda: "", "address")
     request = rpc.ResumeChainsRequest()
     for request_id in ("broken", "sound"):
         made = SuspendedJobChain(request_id, chain("a", request_id=request_id), epoch=2)
@@ -36,37 +36,37 @@ async def test_a_chain_that_cannot_be_read_is_refused_and_the_next_one_is_run(
     assert (await stage.reports.end("sound")).state is State.COMPLETE
 
 
-async def test_where_a_stream_begins_the_chains_that_are_there_are_named(stage: Stage) -> None:
+async def test_a_new_stream_starts_with_the_resident_chains(stage: Stage) -> None:
     stage.plays["a"] = [works_until_stopped]
-    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "", "address")
+    service = JobRunnerService(stage.runner, EventLog(encode_runner_event), lambda: "", "address")
     stage.runner.run(chain("a", request_id="r"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     stream = service.WatchJobs(rpc.WatchJobsRequest(), cast(Any, None))
     first = (await anext(stream)).started
-    again = service.WatchJobs(rpc.WatchJobsRequest(after_offset=first.offset), cast(Any, None))
-    goes_on = (await anext(again)).started
+    resumed = service.WatchJobs(rpc.WatchJobsRequest(after_offset=first.offset), cast(Any, None))
+    resumed_start = (await anext(resumed)).started
     known = rpc.DescribeChainsRequest(chains=[rpc.KnownChain(request_id="r")])
     described = await service.DescribeChains(known, cast(Any, None))
-    for each in (stream, again):
+    for each in (stream, resumed):
         await each.aclose()
     stage.runner.stop("r", "")
     await stage.reports.end("r")
 
     assert list(first.request_ids) == ["r"]
-    assert not goes_on.request_ids
+    assert not resumed_start.request_ids
     assert described.offset == first.offset
     assert [one.request_id for one in described.chains] == ["r"]
 
 
-async def test_who_asks_how_a_chain_is_hears_that_it_waits_for_its_journal_and_leaves_nothing(
+async def test_describing_a_chain_with_uncommitted_entries_times_out_and_leaves_no_view(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_module, "DESCRIBE_TIMEOUT", 0.01)
-    service = JobRunnerService(stage.runner, EventLog(encode_happening), lambda: "", "address")
-    stage.journal.away = True
+    service = JobRunnerService(stage.runner, EventLog(encode_runner_event), lambda: "", "address")
+    stage.journal.disconnected = True
     stage.runner.run(chain("a > b", request_id="late"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
     await turns()
 
     known = rpc.DescribeChainsRequest(
@@ -78,17 +78,17 @@ async def test_who_asks_how_a_chain_is_hears_that_it_waits_for_its_journal_and_l
     assert not described.chains
     views = [one for one in gc.get_objects() if isinstance(one, ChainView)]
     assert "late" not in [view.request_id for view in views]
-    stage.journal.come_back()
+    stage.journal.reconnect()
     await stage.reports.end("late")
 
 
-async def test_a_chain_whose_last_entries_are_not_committed_says_what_it_waits_for(
+async def test_a_chain_with_uncommitted_entries_explains_what_it_waits_for(
     stage: Stage,
 ) -> None:
     stored = False
     service = JobRunnerService(
         stage.runner,
-        EventLog(encode_happening),
+        EventLog(encode_runner_event),
         lambda: "me",
         "address",
         lambda: {} if stored else {"late": 1},
@@ -99,23 +99,23 @@ async def test_a_chain_whose_last_entries_are_not_committed_says_what_it_waits_f
             rpc.ExplainChainRequest(request_id="late"), cast(Any, None)
         )
 
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.plays["a"] = [works_until_stopped]
     stage.runner.run(chain("a", request_id="late"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
     assert await explain() == rpc.ExplainChainResponse()
 
     stage.runner.stop("late", "")
     await turns()
     assert await explain() == rpc.ExplainChainResponse(
-        message="the entries of the last jobs wait until they are committed in the job log"
+        message="the journal entries of the last jobs are not committed yet"
     )
 
-    stage.journal.come_back()
+    stage.journal.reconnect()
     await stage.reports.end("late")
     await turns()
     assert await explain() == rpc.ExplainChainResponse(
-        message="runner me has reported how the chain ended; no request manager has stored that yet"
+        message="runner me has reported the end of the chain; no request manager has stored it yet"
     )
     stored = True
     with pytest.raises(RequestNotFound):

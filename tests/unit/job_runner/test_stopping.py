@@ -24,7 +24,7 @@ COMPLETE, FAIL, STOPPED = State.COMPLETE, State.FAIL, State.STOPPED
 async def test_a_stop_stops_the_running_jobs_and_starts_no_other(stage: Stage) -> None:
     stage.plays |= {"b": [works_until_stopped], "c": [works_until_stopped]}
     stage.runner.run(chain("a > b c > d"), 1)
-    await stage.until_begun("b", "c")
+    await stage.until_started("b", "c")
 
     assert stage.runner.stop("request", "stopped by dana")
 
@@ -34,14 +34,14 @@ async def test_a_stop_stops_the_running_jobs_and_starts_no_other(stage: Stage) -
     assert "d" not in stage.runs
 
 
-async def test_a_failure_that_answers_a_stop_counts_as_stopped(stage: Stage) -> None:
+async def test_a_failure_after_a_stop_counts_as_stopped(stage: Stage) -> None:
     async def fails_when_stopped(job: Scripted, data: dict[str, Value]) -> Return:
-        await job.told_to_stop.wait()
+        await job.stop_requested.wait()
         return Return(FAIL, error="interrupted")
 
     stage.plays["a"] = [fails_when_stopped]
     stage.runner.run(chain("a > b", jobs={"a": {"retry": 3, "retry_wait": "1h"}}), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     stage.runner.stop("request", "")
 
@@ -49,14 +49,14 @@ async def test_a_failure_that_answers_a_stop_counts_as_stopped(stage: Stage) -> 
     assert stage.journal.log() == [("a", 1, STOPPED)]
 
 
-async def test_a_job_may_answer_a_stop_with_do_not_resume(stage: Stage) -> None:
+async def test_a_job_may_return_do_not_resume_after_a_stop(stage: Stage) -> None:
     async def refuses(job: Scripted, data: dict[str, Value]) -> Return:
-        await job.told_to_stop.wait()
+        await job.stop_requested.wait()
         return Return(FAIL, error="half written", do_not_resume=True)
 
     stage.plays["a"] = [refuses]
     stage.runner.run(chain("a > b", jobs={"a": {"retry": 3}}), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     stage.runner.stop("request", "")
 
@@ -66,12 +66,12 @@ async def test_a_job_may_answer_a_stop_with_do_not_resume(stage: Stage) -> None:
 
 async def test_what_completes_although_it_is_stopped_is_complete(stage: Stage) -> None:
     async def completes(job: Scripted, data: dict[str, Value]) -> Return:
-        await job.told_to_stop.wait()
+        await job.stop_requested.wait()
         return Return(COMPLETE)
 
     stage.plays["b"] = [completes]
     stage.runner.run(chain("a > b"), 1)
-    await stage.until_begun("b")
+    await stage.until_started("b")
 
     stage.runner.stop("request", "too late")
 
@@ -82,7 +82,7 @@ async def test_what_completes_although_it_is_stopped_is_complete(stage: Stage) -
 async def test_a_stop_keeps_what_has_failed(stage: Stage) -> None:
     stage.plays |= {"b": [fails()], "c": [works_until_stopped]}
     stage.runner.run(chain("a > b c > d"), 1)
-    await stage.until_begun("c")
+    await stage.until_started("c")
     await turns()
 
     stage.runner.stop("request", "")
@@ -112,7 +112,7 @@ async def test_a_stop_during_a_retry_wait_ends_the_request(
 
 
 async def test_a_stop_between_two_jobs_ends_the_request(stage: Stage) -> None:
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.runner.run(chain("a > b"), 1)
     await turns()
     assert stage.journal.log() == [("a", 1, COMPLETE)]
@@ -120,7 +120,7 @@ async def test_a_stop_between_two_jobs_ends_the_request(stage: Stage) -> None:
     stage.runner.stop("request", "")
     await turns()
     assert not stage.reports.ends
-    stage.journal.come_back()
+    stage.journal.reconnect()
 
     assert (await stage.reports.end()).state is STOPPED
     assert stage.runs == ["a"]
@@ -129,7 +129,7 @@ async def test_a_stop_between_two_jobs_ends_the_request(stage: Stage) -> None:
 async def test_a_second_stop_and_one_after_the_end_change_nothing(stage: Stage) -> None:
     stage.plays["a"] = [works_until_stopped]
     stage.runner.run(chain("a > b"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     assert stage.runner.stop("request", "first")
     stage.runner.stop("request", "second")
@@ -146,7 +146,7 @@ async def test_a_job_that_ignores_stop_is_cancelled(stage: Stage) -> None:
     stage.open()
     stage.plays["a"] = [ignores_stop]
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     stage.runner.stop("request", "")
 
@@ -169,33 +169,33 @@ async def test_a_job_that_ignores_even_that_is_abandoned_and_has_failed(stage: S
 
     stage.plays["a"] = [clings]
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     stage.runner.stop("request", "")
 
     assert (await stage.reports.end()).state is FAIL
     assert stage.journal.errors("a") == [
-        "did not stop within 0.01s and was abandoned; it may be running still"
+        "did not stop within 0.01s and was abandoned; it may still be running"
     ]
-    assert len(stage.workshop.leftovers) == 1
+    assert len(stage.environment.abandoned_tasks) == 1
     release.set()
     await turns()
-    assert not stage.workshop.leftovers
+    assert not stage.environment.abandoned_tasks
     assert len(stage.journal.entries) == 1
 
 
-async def test_a_stop_that_raises_is_told_and_does_not_prevent_the_end(stage: Stage) -> None:
+async def test_a_stop_that_raises_is_reported_and_does_not_prevent_the_end(stage: Stage) -> None:
     stage.policy = StopPolicy(grace=0.01, cancel_grace=60)
     stage.open()
 
     async def breaks_its_stop(job: Scripted, data: dict[str, Value]) -> Return:
-        job.told_to_stop = None  # type: ignore[assignment] # so that stop raises
+        job.stop_requested = None  # type: ignore[assignment] # so that stop raises
         await asyncio.Event().wait()
         return Return(COMPLETE)
 
     stage.plays["a"] = [breaks_its_stop]
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     stage.runner.stop("request", "")
 

@@ -29,7 +29,7 @@ def states(suspended: SuspendedJobChain) -> list[State]:
 
 async def suspended(stage: Stage, made: JobChain, *running: str) -> SuspendedJobChain:
     stage.runner.run(made, 1)
-    await stage.until_begun(*running)
+    await stage.until_started(*running)
     await turns()
     assert stage.runner.suspend("request")
     return await stage.reports.save()
@@ -126,18 +126,18 @@ async def test_a_job_that_ignores_stop_does_not_fail_a_suspension(stage: Stage) 
 
     assert states(saved) == [COMPLETE, STOPPED, STOPPED, PENDING]
     assert stage.journal.errors("b") == [
-        "did not stop within 0.01s and was abandoned; it may be running still"
+        "did not stop within 0.01s and was abandoned; it may still be running"
     ]
 
 
 async def test_a_chain_that_ends_while_it_is_suspended_has_ended(stage: Stage) -> None:
     async def completes(job: Scripted, data: dict[str, Value]) -> Return:
-        await job.told_to_stop.wait()
+        await job.stop_requested.wait()
         return Return(COMPLETE)
 
     stage.plays["a"] = [completes]
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     stage.runner.suspend("request")
 
@@ -154,7 +154,7 @@ async def test_a_stop_overtakes_a_suspension(stage: Stage) -> None:
 
     stage.plays["a"] = [slow]
     stage.runner.run(chain("a > b"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
     stage.runner.suspend("request")
 
     stage.runner.stop("request", "no, stop it")
@@ -176,7 +176,7 @@ async def test_job_data_survives_a_suspension(stage: Stage) -> None:
     assert stage.given["d"] == [{"n": 1}]
 
 
-async def test_a_window_goes_on_where_it_was(stage: Stage) -> None:
+async def test_a_resumed_window_continues_where_it_was(stage: Stage) -> None:
     stage.plays["c"] = [works_until_stopped, returns(COMPLETE)]
     elements = [(name, name) for name in "bcde"]
     saved = await suspended(stage, chain("A > b c d e > F", limits=[(1, elements)]), "c")
@@ -199,7 +199,7 @@ async def test_a_job_with_no_tries_left_fails_rather_than_hang(stage: Stage) -> 
     assert (report.state, report.reason) == (FAIL, "job a (a) failed: no tries left")
 
 
-async def test_a_runner_that_drains_suspends_all_and_takes_no_more(stage: Stage) -> None:
+async def test_a_draining_runner_suspends_all_chains_and_admits_none(stage: Stage) -> None:
     from spincycle.errors import RunnerDraining
 
     stage.plays["a"] = [works_until_stopped]
@@ -207,19 +207,19 @@ async def test_a_runner_that_drains_suspends_all_and_takes_no_more(stage: Stage)
         stage.runner.run(chain("a > b", request_id=name), 1)
     await turns()
 
-    left = await stage.runner.drain(grace=60)
+    remaining = await stage.runner.drain(grace=60)
 
-    assert left == []
+    assert remaining == []
     assert set(stage.reports.saved) == {"one", "two"}
     with pytest.raises(RunnerDraining, match="the Job Runner is shutting down"):
         stage.runner.run(chain("a", request_id="three"), 1)
 
 
-async def test_a_drain_names_what_it_could_not_save_in_time(stage: Stage) -> None:
+async def test_a_drain_returns_the_requests_that_it_could_not_suspend_in_time(stage: Stage) -> None:
     stage.plays["a"] = [works_until_stopped]
-    stage.journal.away = True
+    stage.journal.disconnected = True
     stage.runner.run(chain("a"), 1)
-    await stage.until_begun("a")
+    await stage.until_started("a")
 
     assert await stage.runner.drain(grace=0.01) == ["request"]
 
@@ -229,9 +229,9 @@ async def test_an_interrupted_try_that_must_not_be_repeated_is_journalled_as_fai
 ) -> None:
     made = chain("a > b", jobs={"a": {"fail_if_interrupted": True, "retry": 1}})
     made.jobs["a"] = replace(made.jobs["a"], state=State.RUNNING)
-    cut_off = SuspendedJobChain("request", made, {"a": 1}, {"a": 1}, {"a": 1})
+    interrupted = SuspendedJobChain("request", made, {"a": 1}, {"a": 1}, {"a": 1})
 
-    stage.runner.resume(cut_off, 2)
+    stage.runner.resume(interrupted, 2)
 
     assert (await stage.reports.end()).state is COMPLETE
     assert stage.journal.log("a") == [("a", 1, FAIL), ("a", 2, COMPLETE)]

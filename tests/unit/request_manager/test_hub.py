@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import cast
 
-from spincycle.request_manager.storage.change_bus import ChangeBus, Listener
+from spincycle.request_manager.storage.change_bus import ChangeBus, Subscriber
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.hub import Hub
@@ -61,8 +61,8 @@ class UnchangedStore:
 class CancellingBus(ChangeBus):
     """Cancels the task that unsubscribes, as the end of a client's connection may."""
 
-    def forget(self, listener: Listener, request_ids: Iterable[str] = ()) -> None:
-        super().forget(listener, request_ids)
+    def unsubscribe(self, subscriber: Subscriber, request_ids: Iterable[str] = ()) -> None:
+        super().unsubscribe(subscriber, request_ids)
         current = asyncio.current_task()
         assert current is not None
         current.cancel()
@@ -83,14 +83,14 @@ async def test_a_hub_starts_again_after_its_last_subscriber_was_cancelled_while_
 
     async def watch() -> None:
         async with hub.session():
-            assert changes._of_all
+            assert changes._to_all
 
     for _ in range(2):
         (ended,), _ = await asyncio.wait([asyncio.create_task(watch())])
         assert ended.cancelled()
 
     assert feeds.opened == 2
-    assert not changes._of_all
+    assert not changes._to_all
 
 
 async def test_a_subscriber_cancelled_while_the_hub_starts_leaves_no_listener_behind() -> None:
@@ -108,4 +108,4 @@ async def test_a_subscriber_cancelled_while_the_hub_starts_leaves_no_listener_be
     first.cancel()
     await second
 
-    assert not changes._of_all
+    assert not changes._to_all

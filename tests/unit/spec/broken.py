@@ -1,7 +1,7 @@
-"""Spec sets that are right but for one fault, each with the place that must be named.
+"""Spec sets with exactly one fault, each with the position that a finding must have.
 
-A fault is written into a random right set. The text that a finding must point at stands
-between the marks ⟦ and ⟧, which are taken out before the set is checked.
+A fault is written into a random valid set. The text that a finding must point at is between the
+marks ⟦ and ⟧, which are removed before the set is checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A spec text with one fault, and what must be found."""
+    """A spec text with one fault, and the expected finding."""
 
     text: str
     code: str
@@ -29,8 +29,8 @@ class Broken:
     end: int
 
 
-def right_spec(draw: random.Random) -> Spec:
-    """A set in which nothing is to be found; "extra" sequences and nodes vary."""
+def valid_spec(draw: random.Random) -> Spec:
+    """Return a set without findings; the number of extra sequences and nodes varies."""
 
     def job(type_: str, **fields: Any) -> Spec:
         return {"category": "job", "type": type_, **fields}
@@ -53,7 +53,7 @@ def right_spec(draw: random.Random) -> Spec:
                 "category": "conditional", "if": "mode", "eq": {"fast": "left", "default": "right"},
                 "args": [{"expected": "found"}], "deps": "[work]",
             },
-            "done": job("teller", args=[{"expected": "team"}], deps="[choose]"),
+            "done": job("notifier", args=[{"expected": "team"}], deps="[choose]"),
         },
     }  # fmt: skip
     part: Spec = {
@@ -73,7 +73,7 @@ def right_spec(draw: random.Random) -> Spec:
 
 
 def write(value: Any, draw: random.Random, indent: int = 0) -> str:
-    """YAML in block style, keys in random order; texts are written as they are."""
+    """Return YAML in block style with keys in random order; texts are written verbatim."""
     pad = " " * indent
     lines = []
     if isinstance(value, dict):
@@ -91,9 +91,9 @@ def write(value: Any, draw: random.Random, indent: int = 0) -> str:
 
 
 def broken(code: str, mutate: Mutation, seed: int) -> Broken:
-    """The right set of a seed with one fault."""
+    """Return the valid set of a seed with one fault."""
     draw = random.Random(seed)
-    spec = right_spec(draw)
+    spec = valid_spec(draw)
     mutate(spec)
     marked = f"sequences:\n{write(spec, draw, 2)}"
     start, stop = marked.index("⟦"), marked.index("⟧")
@@ -103,7 +103,7 @@ def broken(code: str, mutate: Mutation, seed: int) -> Broken:
 
 
 def _node(name: str, **changes: Any) -> Mutation:
-    """Set fields of a node of "top"; None takes one out."""
+    """Set fields of a node of "top"; None removes a field."""
 
     def mutate(spec: Spec) -> None:
         node = spec["top"]["nodes"][name]
@@ -118,7 +118,7 @@ def _node(name: str, **changes: Any) -> Mutation:
 
 
 def _marked_node(name: str, **changes: Any) -> Mutation:
-    """As _node, where the node's own name is what must be pointed at."""
+    """As `_node`, but the finding must point at the node's name."""
 
     def mutate(spec: Spec) -> None:
         _node(name, **changes)(spec)
@@ -141,7 +141,7 @@ def _add_sequence(name: str, body: Any) -> Mutation:
     return lambda spec: spec.update({name: body})
 
 
-def _circle(spec: Spec) -> None:
+def _cycle(spec: Spec) -> None:
     spec["part"]["nodes"]["back"] = {"category": "sequence", "type": "⟦top⟧"}
 
 
@@ -230,7 +230,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("max-running-invalid", _top(max_running="⟦0⟧")),
     ("unknown-sequence", _node("work", type="⟦prat⟧")),
     ("unknown-sequence", _node("choose", eq="{fast: left, default: ⟦wright⟧}")),
-    ("unknown-job-type", _node("done", type="⟦tellar⟧")),
+    ("unknown-job-type", _node("done", type="⟦notifer⟧")),
     ("required-arg-missing", _marked_node("work", args=None)),
     ("required-arg-missing", _node("choose", args="⟦[{expected: mode}]⟧")),
     ("extra-arg", _node("work", args="[{expected: found}, {expected: ⟦mode⟧}]")),
@@ -244,7 +244,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("arg-not-set", _node("choose", if_="⟦mood⟧")),
     ("arg-not-set", _node("work", args="[{expected: found}, {expected: h, given: ⟦host⟧}]")),
     ("sequence-failed", _failed),
-    ("sequence-cycle", _circle),
+    ("sequence-cycle", _cycle),
     ("sets-not-guaranteed", _node("choose", sets="[⟦result⟧]")),
     ("sets-not-guaranteed", _node("work", sets="[{arg: ⟦fuond⟧, as: x, collect: true}]")),
 ]

@@ -27,7 +27,7 @@ def load() -> Callable[..., LoadResult]:
 
 @pytest.fixture
 def check(load: Callable[..., LoadResult]) -> Callable[..., list[Finding]]:
-    """What is found in spec text."""
+    """Check spec text and return the findings."""
 
     def run(text: str = "", **options: object) -> list[Finding]:
         return load(text, **options).findings

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spincycle.spec.ancestry import Ancestry
-from spincycle.spec.cycles import circles
+from spincycle.spec.cycles import find_cycles
 from spincycle.spec.model import NOWHERE as AT
 from spincycle.spec.model import Dep, Node, NodeSet, Sequence
 from spincycle.spec.sources import Sources
@@ -59,13 +59,13 @@ def test_a_node_reads_a_name_from_the_ancestor_that_set_it_last(
 
 
 @given(st.dictionaries(st.sampled_from("abcdefg"), st.lists(st.sampled_from("abcdefgh"))))
-def test_circles_are_told_if_and_only_if_there_are_any(edges: dict[str, list[str]]) -> None:
-    found = circles(edges)
+def test_cycles_are_found_if_and_only_if_there_are_any(edges: dict[str, list[str]]) -> None:
+    found = find_cycles(edges)
 
-    for circle in found:
-        assert all(b in edges[a] for a, b in zip(circle, circle[1:] + circle[:1], strict=True))
-    left = {name: set(targets) & edges.keys() for name, targets in edges.items()}
-    while free := [name for name, targets in left.items() if not targets & left.keys()]:
+    for cycle in found:
+        assert all(b in edges[a] for a, b in zip(cycle, cycle[1:] + cycle[:1], strict=True))
+    remaining = {name: set(targets) & edges.keys() for name, targets in edges.items()}
+    while free := [name for name, targets in remaining.items() if not targets & remaining.keys()]:
         for name in free:
-            del left[name]
-    assert bool(found) == bool(left)
+            del remaining[name]
+    assert bool(found) == bool(remaining)

@@ -4,21 +4,21 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.spec.broken import MUTATIONS, broken, right_spec, write
+from tests.unit.spec.broken import MUTATIONS, broken, valid_spec, write
 
 from spincycle.spec import CHECKS, JobTypeRule, Source, check_sources
 
 if TYPE_CHECKING:
     from tests.unit.spec.broken import Mutation
 
-JOB_TYPES = frozenset({"finder", "teller", "visitor", "stepper", "other"})
+JOB_TYPES = frozenset({"finder", "notifier", "visitor", "stepper", "other"})
 SEEDS = range(3)
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_right_spec_has_no_findings(seed: int) -> None:
+def test_a_valid_spec_has_no_findings(seed: int) -> None:
     draw = random.Random(seed)
-    text = f"sequences:\n{write(right_spec(draw), draw, 2)}"
+    text = f"sequences:\n{write(valid_spec(draw), draw, 2)}"
 
     result = check_sources([Source("test.yaml", text)], JobTypeRule(JOB_TYPES))
 
@@ -29,7 +29,7 @@ def test_a_right_spec_has_no_findings(seed: int) -> None:
 @pytest.mark.parametrize(
     ("code", "mutate"), MUTATIONS, ids=[f"{n}-{code}" for n, (code, _) in enumerate(MUTATIONS)]
 )
-def test_a_fault_is_found_where_it_is(code: str, mutate: Mutation) -> None:
+def test_a_fault_is_found_at_its_position(code: str, mutate: Mutation) -> None:
     for seed in SEEDS:
         case = broken(code, mutate, seed)
 
@@ -43,7 +43,7 @@ def test_a_fault_is_found_where_it_is(code: str, mutate: Mutation) -> None:
         assert (case.line, case.column, case.end) in places, (case.text, result.findings)
 
 
-def test_every_check_that_looks_at_one_file_has_a_broken_spec() -> None:
+def test_every_check_of_one_file_has_a_broken_spec() -> None:
     elsewhere = {
         "yaml-syntax", "duplicate-key", "extra-document", "unreadable-file",
         "unreadable-directory", "no-sequences", "duplicate-sequence",

@@ -1,4 +1,4 @@
-"""Findings that need more than one fault, or must not be there; see also broken.py."""
+"""Findings that need more than one fault, or must not occur; see also broken.py."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_ancestor_may_be_far_away(check: Check) -> None:
     """)
 
 
-def test_a_circle_is_told_once_with_its_path(check: Check) -> None:
+def test_a_cycle_is_reported_once_with_its_path(check: Check) -> None:
     (finding,) = check("""
     sequences:
       s:
@@ -105,7 +105,7 @@ def test_sequences_that_call_each_other_all_fail_also_through_a_conditional(chec
     ]  # fmt: skip
 
 
-def test_what_a_conditional_takes_must_be_set_by_all_of_its_sequences(check: Check) -> None:
+def test_what_a_conditional_sets_must_be_set_by_all_of_its_sequences(check: Check) -> None:
     findings = check("""
     sequences:
       s:
@@ -126,10 +126,10 @@ def test_what_a_conditional_takes_must_be_set_by_all_of_its_sequences(check: Che
       one: {nodes: {n: {category: job, type: t, sets: [p]}}}
     """)
 
-    lacking = [(f.values, f.message) for f in findings if f.code == "sets-not-guaranteed"]
-    assert [values for values, _ in lacking] == [("q",), ("r",)]
-    assert lacking[0][1].startswith("one does not")
-    assert lacking[1][1].startswith("both and one does not")
+    missing = [(f.values, f.message) for f in findings if f.code == "sets-not-guaranteed"]
+    assert [values for values, _ in missing] == [("q",), ("r",)]
+    assert missing[0][1].startswith("one does not")
+    assert missing[1][1].startswith("both and one does not")
 
 
 def test_an_arg_that_one_target_needs_must_be_passed_and_the_if_arg_does_not_count(
@@ -216,7 +216,7 @@ def test_setting_a_name_twice_within_one_node_is_one_finding_only(check: Check) 
     assert "set-twice" not in codes(findings, Severity.WARNING)
 
 
-def test_an_unknown_job_type_is_a_warning_or_an_error_as_asked(check: Check) -> None:
+def test_an_unknown_job_type_is_a_warning_or_an_error_as_configured(check: Check) -> None:
     text = (
         "sequences: {s: {nodes: {n: {category: job, type: sleap}, m: {category: job, type: noop}}}}"
     )
@@ -245,7 +245,7 @@ def test_retrying_sequences_of_no_ops_is_idle_however_deep(check: Check) -> None
     assert [(f.code, f.node) for f in findings] == [("retry-never-applies", "idle")]
 
 
-def test_a_set_that_a_caller_takes_is_used(check: Check) -> None:
+def test_a_set_that_a_caller_sets_is_used(check: Check) -> None:
     findings = check("""
     sequences:
       s:

@@ -40,7 +40,7 @@ def lint(*args: str) -> Result:
     return result
 
 
-def test_right_specs_exit_with_0(specs: Path) -> None:
+def test_valid_specs_exit_with_0(specs: Path) -> None:
     (specs / "a.yaml").write_text(RIGHT)
 
     result = lint("specs")
@@ -98,19 +98,19 @@ def test_nothing_to_check_is_an_error(specs: Path) -> None:
 @pytest.mark.parametrize(
     "args", [["nowhere"], ["--jobs", "no.such.module", "specs"], ["--sequences", "a,ok,b", "specs"]]
 )
-def test_what_cannot_be_checked_exits_with_2(specs: Path, args: list[str]) -> None:
+def test_invalid_input_exits_with_2(specs: Path, args: list[str]) -> None:
     (specs / "a.yaml").write_text(RIGHT)
 
     assert lint(*args).exit_code == 2
 
 
-def test_every_unknown_sequence_that_was_asked_for_is_named(specs: Path) -> None:
+def test_every_unknown_requested_sequence_is_named(specs: Path) -> None:
     (specs / "a.yaml").write_text(RIGHT)
 
     assert 'no sequence "x", "y"' in lint("--sequences", "x,ok,y", "specs").output
 
 
-def test_an_error_outside_the_wanted_sequences_fails_and_is_counted(specs: Path) -> None:
+def test_an_error_outside_the_requested_sequences_fails_and_is_counted(specs: Path) -> None:
     (specs / "a.yaml").write_text(RIGHT)
     (specs / "restart.yaml").write_text(BROKEN)
 
@@ -175,7 +175,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(specs: Path) -> 
     assert "\x1b" not in lint("specs").output
 
 
-def test_the_caret_stands_right_behind_wide_characters_and_far_to_the_right(specs: Path) -> None:
+def test_the_caret_is_correct_after_wide_characters_and_in_long_lines(specs: Path) -> None:
     pad = "x" * 300
     (specs / "a.yaml").write_text(
         f"sequences: {{'漢字': {{nodes: {{n: {{category: jib, type: t}}}}}}}}\n# {pad}\n"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spincycle.spec import LoadResult, Severity, load_specs
-from spincycle.spec.source import MOST_BYTES
+from spincycle.spec.source import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ def test_one_sequence_in_two_files_is_an_error_that_names_both(
     assert result.specs is None
 
 
-def test_a_directory_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
+def test_a_missing_directory_is_a_finding(tmp_path: Path) -> None:
     result = load_specs(tmp_path / "none")
 
     assert [finding.code for finding in result.findings] == ["unreadable-directory"]
@@ -97,7 +97,7 @@ def test_a_file_that_is_not_text_is_a_finding(tmp_path: Path) -> None:
     assert result.specs is None
 
 
-def test_a_pipe_among_the_spec_files_is_reported_and_not_waited_for(specs: Path) -> None:
+def test_a_pipe_among_the_spec_files_is_reported_without_blocking(specs: Path) -> None:
     os.mkfifo(specs / "pipe.yaml")
 
     (finding,) = load_specs(specs).findings
@@ -106,11 +106,11 @@ def test_a_pipe_among_the_spec_files_is_reported_and_not_waited_for(specs: Path)
     assert "not a regular file" in finding.message
 
 
-def test_a_spec_file_beyond_the_limit_is_reported_and_not_read_whole(specs: Path) -> None:
+def test_a_spec_file_beyond_the_limit_is_reported_without_reading_all_of_it(specs: Path) -> None:
     with (specs / "large.yaml").open("wb") as file:
         file.truncate(100 * 1024**3)
 
     (finding,) = load_specs(specs).findings
 
     assert (finding.code, finding.file) == ("unreadable-file", "large.yaml")
-    assert str(MOST_BYTES) in finding.message
+    assert str(MAX_FILE_BYTES) in finding.message

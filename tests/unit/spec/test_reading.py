@@ -82,9 +82,7 @@ def test_the_boolean_words_of_yaml_1_1_are_true(load: Load, word: str) -> None:
     ("text", "number"),
     [("3", 3), ("2.0", 2), ("1.5", 1), ("0x10", 16), ("010", 8), ("0b11", 3), ("1_000", 1000)],
 )
-def test_whole_numbers_are_read_as_the_original_reads_them(
-    load: Load, text: str, number: int
-) -> None:
+def test_whole_numbers_are_read_as_in_the_original(load: Load, text: str, number: int) -> None:
     result = load(f"sequences: {{s: {{nodes: {{n: {{category: job, type: t, retry: {text}}}}}}}}}")
 
     assert sequence(result).nodes["n"].retry == number
@@ -166,14 +164,14 @@ def test_only_the_first_document_is_read_with_a_warning(load: Load) -> None:
     assert [(f.code, f.line) for f in result.findings] == [("extra-document", 3)]
 
 
-def test_text_that_is_not_yaml_is_found_where_it_goes_wrong(check: Check) -> None:
+def test_invalid_yaml_is_reported_at_its_position(check: Check) -> None:
     (finding,) = check("sequences:\n  s: [\n  t: {\n")
 
     assert (finding.code, finding.severity) == ("yaml-syntax", Severity.ERROR)
     assert finding.line >= 2
 
 
-def test_all_findings_of_all_files_are_told_in_one_run(check: Check) -> None:
+def test_all_findings_of_all_files_are_reported_in_one_run(check: Check) -> None:
     findings = check(
         a="sequences: {s: {nodes: {n: {category: jib, type: a}}}}",
         b="sequences: {t: {nodes: {n: {category: job, type: a, deps: [m], retry: x}}}}",
@@ -191,10 +189,10 @@ def test_all_findings_of_all_files_are_told_in_one_run(check: Check) -> None:
 @pytest.mark.parametrize(
     "tree", ["[" * 300_000, "[" * 9_000 + "]" * 9_000, "{a: " * 300_000, "\n" + "- " * 300_000]
 )
-def test_a_tree_of_any_depth_is_an_error_and_no_danger(check: Check, tree: str) -> None:
+def test_a_tree_that_is_too_deep_is_an_error_and_no_crash(check: Check, tree: str) -> None:
     (finding,) = check(f"sequences: {tree}")
 
-    assert (finding.code, finding.message) == ("yaml-syntax", "nested deeper than 200")
+    assert (finding.code, finding.message) == ("yaml-syntax", "nested deeper than 200 levels")
 
 
 def test_many_brackets_that_are_not_nested_are_no_depth(check: Check) -> None:
@@ -203,7 +201,7 @@ def test_many_brackets_that_are_not_nested_are_no_depth(check: Check) -> None:
     )
 
 
-def test_aliases_cannot_blow_a_small_file_up(check: Check) -> None:
+def test_aliases_cannot_expand_a_small_file_without_limit(check: Check) -> None:
     deps = ", ".join(["n0"] * 2_000)
     nodes = "".join(f"      n{i}: {{category: job, type: t, deps: *all}}\n" for i in range(2_000))
     text = f"sequences:\n  s:\n    nodes:\n      a: {{deps: &all [{deps}]}}\n{nodes}"
@@ -213,7 +211,7 @@ def test_aliases_cannot_blow_a_small_file_up(check: Check) -> None:
     assert codes == {"yaml-syntax"}
 
 
-def test_very_many_faults_are_all_told_in_good_time(check: Check) -> None:
+def test_very_many_faults_are_all_reported_in_time(check: Check) -> None:
     nodes = "".join(
         f"      n{i}: {{category: job, type: t, deps: [m{i}], args: [{{expected: x{i}}}]}}\n"
         for i in range(3_000)

@@ -1,4 +1,4 @@
-"""The job types that every process knows: noop, sleep and shell-command."""
+"""The built-in job types: noop, sleep and shell-command."""
 
 from spincycle.job.builtin.noop import Noop
 from spincycle.job.builtin.shell_command import ShellCommand

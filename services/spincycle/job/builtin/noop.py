@@ -1,4 +1,4 @@
-"""The job that does nothing."""
+"""The job type noop."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 class Noop(Job):
-    """Is COMPLETE at once."""
+    """Does nothing; completes immediately."""
 
     immediate = True
     creates_immediately = True
 
-    def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - it needs none
+    def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - uses no job data
         """Do nothing."""
         return Return(State.COMPLETE)
 
     def status(self) -> str:
-        """Its name says all there is."""
+        """Return a constant text."""
         return "noop"

@@ -1,4 +1,4 @@
-"""The job that runs a program; despite its name no shell is involved."""
+"""The job type shell-command: runs a program, without a shell."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import Value
 
 KILL_AFTER = 5.0
-"""Seconds that a program has to end after TERM before it gets KILL."""
+"""Seconds between SIGTERM and SIGKILL when a program is stopped."""
 
 OUTPUT_GRACE = 1.0
-"""Seconds that a program's output may stay open, held by a child of its, after its end."""
+"""Seconds to wait for a program's output to be closed after its end: a child may hold it open."""
 
 
 class ShellCommand(Job):
@@ -47,20 +47,20 @@ class ShellCommand(Job):
         self._command = [command, *_split(args.get("args"))]
 
     def serialize(self) -> bytes:
-        """The command line."""
+        """Encode the command line."""
         command, *arguments = self._command
         line = {"cmd": command, **({"args": arguments} if arguments else {})}
         return json.dumps(line, separators=(",", ":")).encode()
 
     def deserialize(self, data: bytes) -> None:
-        """Read the command line back."""
+        """Decode the command line."""
         line = json.loads(data)
         self._command = [line["cmd"], *(line.get("args") or [])]
 
-    async def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - it needs none
-        """Run the program to its end: COMPLETE if its exit code is 0.
+    async def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - uses no job data
+        """Run the program; COMPLETE if its exit code is 0.
 
-        The program leads a process group of its own, so that stop reaches what it started.
+        It runs in a new process group, so that a stop also ends the processes that it started.
         """
         if self._stop.is_set():
             return Return(State.STOPPED)
@@ -101,11 +101,11 @@ class ShellCommand(Job):
         return self._outcome(code, out.text(), err.text())
 
     async def stop(self) -> None:
-        """Send TERM to the process group, and KILL if that does not end it."""
+        """Send SIGTERM to the process group, then SIGKILL after KILL_AFTER seconds."""
         self._stop.set()
 
     def status(self) -> str:
-        """What it does, with the command line."""
+        """Return the command line and whether it is running."""
         return self._status
 
     async def _wait(self, process: asyncio.subprocess.Process) -> int:
@@ -134,7 +134,7 @@ class ShellCommand(Job):
 
 
 class _Capture(asyncio.Protocol):
-    """Reads one output stream of the program, so that the program never waits for a reader."""
+    """Reads one output stream of the program continuously, so that the program never blocks."""
 
     def __init__(self, show: Callable[[bytes], None]) -> None:
         self._show = show
@@ -153,7 +153,7 @@ class _Capture(asyncio.Protocol):
         self._output.write(data)
         self._show(data)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - an end is an end
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
         if not self.closed.done():
             self.closed.set_result(None)
 

@@ -1,4 +1,4 @@
-"""The job that waits."""
+"""The job type sleep."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Sleep(Job):
         self._nanoseconds = round(seconds * 1e9)
 
     def serialize(self) -> bytes:
-        """The duration in nanoseconds."""
+        """Encode the duration in nanoseconds."""
         return json.dumps({"duration": self._nanoseconds}, separators=(",", ":")).encode()
 
     def deserialize(self, data: bytes) -> None:
-        """Read the duration back."""
+        """Decode the duration."""
         self._nanoseconds = int(json.loads(data)["duration"])
 
-    async def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - it needs none
-        """Wait until the time is over or stop is called."""
+    async def run(self, data: dict[str, Value]) -> Return:  # noqa: ARG002 - uses no job data
+        """Wait until the duration has passed or `stop` is called."""
         if self._stopped:
             return Return(State.STOPPED)
         loop = asyncio.get_running_loop()
@@ -60,12 +60,12 @@ class Sleep(Job):
             timer.cancel()
 
     async def stop(self) -> None:
-        """Wake up."""
+        """End the wait."""
         self._stopped = True
         self._end(State.STOPPED)
 
     def status(self) -> str:
-        """What it does."""
+        """Return a constant text."""
         return "sleeping"
 
     def _end(self, state: State) -> None:

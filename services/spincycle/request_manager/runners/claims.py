@@ -1,4 +1,4 @@
-"""How long requests have been claimed, measured by this request manager's monotonic clock."""
+"""Expiry of claims on requests, measured by the monotonic clock of this process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from spincycle.request_manager.storage.model import Claim
 
 
 class ClaimMonitor:
-    """Remembers when this process first saw each claim.
+    """Records when this process first saw each claim.
 
-    A claim that this process has seen for the whole lease has ended, however the database's clock
-    was set since it was made.
+    A claim that this process has seen for a whole lease has expired, even if the clock of the
+    database was set back since it was made.
+
+    Args:
+        lease: seconds.
     """
 
     def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -20,9 +23,9 @@ class ClaimMonitor:
         self._clock = clock
         self._seen_at: dict[Claim, float] = {}
 
-    def ended(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Note all claims that there are; return those that have ended, the oldest first."""
+    def expired(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Record all current claims; return those that have expired, the oldest first."""
         now = self._clock()
         self._seen_at = {claim: self._seen_at.get(claim, now) for claim in claims}
-        ended = [claim for claim, at in self._seen_at.items() if now - at >= self._lease]
-        return sorted(ended, key=self._seen_at.__getitem__)
+        expired = [claim for claim, at in self._seen_at.items() if now - at >= self._lease]
+        return sorted(expired, key=self._seen_at.__getitem__)

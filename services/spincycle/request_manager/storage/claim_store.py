@@ -1,4 +1,4 @@
-"""Requests in PostgreSQL that runners were given and have not accepted."""
+"""Claims on assigned requests in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spincycle.request_manager.storage.row_values import assignment_of, interval
 
 
 class ClaimStore:
-    """Claims of the request managers that send requests to runners.
+    """Reads and takes over claims on requests that runners have not accepted yet.
 
     Every method raises DatabaseUnavailable while the database is away.
     """
@@ -19,12 +19,12 @@ class ClaimStore:
         self._database = database
 
     async def unaccepted(self) -> list[Claim]:
-        """Claims on requests that a live runner was given and has not accepted."""
+        """Return the claims on requests that are assigned to a live runner and not accepted."""
         rows = await self._database.fetch("unaccepted_requests")
         return [Claim(row["request_id"], row["epoch"], row["claimed_until"]) for row in rows]
 
     async def take_over(self, claims: Sequence[Claim], lease: float) -> list[Assignment]:
-        """Claim requests for `lease` seconds whose claims are still these."""
+        """Claim, for `lease` seconds, the requests that are still under these claims."""
         rows = await self._database.fetch(
             "claim_unaccepted",
             request_ids=[claim.request_id for claim in claims],

@@ -55,19 +55,19 @@ class DispatchStore:
 
         Requests that no longer wait, and requests whose type has a limit, are left out.
         """
-        given_at, pairs = time.monotonic(), _pairs(runner_by_request)
+        assigned_at, pairs = time.monotonic(), _pairs(runner_by_request)
         rows = await self._database.fetch("assign_requests", **pairs, lease=interval(lease))
-        return [assignment_of(row, given_at) for row in rows]
+        return [assignment_of(row, assigned_at) for row in rows]
 
     async def assign_limited(
         self, runner_by_request: dict[str, str], lease: float
     ) -> list[Assignment]:
         """Assign requests whose type has a limit, as far as the limit has room."""
-        given_at, pairs = time.monotonic(), _pairs(runner_by_request)
+        assigned_at, pairs = time.monotonic(), _pairs(runner_by_request)
         async with self._database.transaction() as session:
             await session.execute("lock_limits")
             rows = await session.fetch("assign_limited_requests", **pairs, lease=interval(lease))
-        return [assignment_of(row, given_at) for row in rows]
+        return [assignment_of(row, assigned_at) for row in rows]
 
     async def unassign(self, assigned: Sequence[Assignment]) -> dict[str, State]:
         """Unassign requests that their runners refused; return their new states by id."""

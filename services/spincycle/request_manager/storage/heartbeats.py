@@ -67,7 +67,7 @@ class StopSignals:
 
     Attributes:
         chains_digest: of the requests that are RUNNING on the runner, as a runner computes it.
-        stored: the heartbeat that these answer.
+        stored: the heartbeat to which these are the response.
     """
 
     stop: tuple[str, ...]

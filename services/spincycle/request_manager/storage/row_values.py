@@ -31,9 +31,11 @@ def assignment_columns(items: Sequence[AssignedItem]) -> dict[str, list[str] | l
     }
 
 
-def assignment_of(row: asyncpg.Record, given_at: float = float("-inf")) -> Assignment:
-    """Return the assignment in a row; `given_at` is set if this process made it."""
-    return Assignment(row["request_id"], row["runner_id"], row["epoch"], row["resumed"], given_at)
+def assignment_of(row: asyncpg.Record, assigned_at: float = float("-inf")) -> Assignment:
+    """Return the assignment in a row; `assigned_at` is set if this process made it."""
+    return Assignment(
+        row["request_id"], row["runner_id"], row["epoch"], row["resumed"], assigned_at
+    )
 
 
 def states_of(rows: Sequence[asyncpg.Record]) -> dict[str, State]:

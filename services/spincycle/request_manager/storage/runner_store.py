@@ -22,7 +22,7 @@ from spincycle.request_manager.storage.model import Runner
 
 
 class RunnerStore:
-    """What the use cases ask of the table of runners.
+    """Registers runners, stores their heartbeats, and evicts them.
 
     Every method raises DatabaseUnavailable while the database is away.
     """
@@ -33,7 +33,7 @@ class RunnerStore:
         self._numbers = count(1)
 
     async def register(self, runner: Registration) -> StoredHeartbeat | None:
-        """Make a runner known; None if it was given up under this id before."""
+        """Register a runner; return None if it is deregistered."""
         heartbeat = self._next_heartbeat()
         row = await self._database.fetch_one(
             "register_runner",
@@ -49,33 +49,33 @@ class RunnerStore:
         )
         return StoredHeartbeat(heartbeat, row["stored_at"]) if row else None
 
-    async def beat(self, sign: Heartbeat) -> StopSignals | None:
-        """Note a sign of life; None if the runner is not known or was given up."""
-        heartbeat = self._next_heartbeat()
+    async def store_heartbeat(self, heartbeat: Heartbeat) -> StopSignals | None:
+        """Store a heartbeat; return None if the runner is unknown or deregistered."""
+        id_ = self._next_heartbeat()
         row = await self._database.fetch_one(
             "store_heartbeat",
-            runner_id=sign.runner_id,
-            chains=sign.chains,
-            jobs=sign.jobs,
-            draining=sign.draining,
-            leaving=sign.leaving,
-            journal_lag=sign.journal_lag,
-            observer=heartbeat.observer,
-            heartbeat=heartbeat.number,
+            runner_id=heartbeat.runner_id,
+            chains=heartbeat.chains,
+            jobs=heartbeat.jobs,
+            draining=heartbeat.draining,
+            leaving=heartbeat.leaving,
+            journal_lag=heartbeat.journal_lag,
+            observer=id_.observer,
+            heartbeat=id_.number,
         )
         if row is None:
             return None
-        # A bigint has a sign, the digest of the contract has none.
+        # A bigint is signed; the digest of the contract is not.
         digest = row["chains_digest"] % 2**64
-        stored = StoredHeartbeat(heartbeat, row["stored_at"])
+        stored = StoredHeartbeat(id_, row["stored_at"])
         return StopSignals(tuple(row["stop"]), tuple(row["suspend"]), digest, stored)
 
     async def live(self) -> Sequence[Runner]:
-        """Runners that are not gone."""
+        """Return the live runners."""
         return [_runner(row) for row in await self._database.fetch("live_runners")]
 
-    async def give_up(self, overdue: Mapping[str, HeartbeatId]) -> EvictionResult:
-        """Give up runners whose last heartbeats are still these, and look at all that live."""
+    async def evict(self, overdue: Mapping[str, HeartbeatId]) -> EvictionResult:
+        """Evict those of the runners whose last heartbeat is still the given one."""
         rows = await self._database.fetch(
             "evict_runners",
             runner_ids=list(overdue),

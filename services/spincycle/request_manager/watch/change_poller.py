@@ -60,12 +60,12 @@ class ChangePoller:
     async def start(self) -> str:
         """Subscribe to changes; return the database snapshot after which they are read."""
         self._snapshot = await self._store.now()
-        self._changes.listen(self._on_change)
+        self._changes.subscribe(self._on_change)
         return self._snapshot
 
     def stop(self) -> None:
         """Unsubscribe from changes."""
-        self._changes.forget(self._on_change)
+        self._changes.unsubscribe(self._on_change)
 
     def request_poll(self) -> None:
         """Poll as soon as possible."""

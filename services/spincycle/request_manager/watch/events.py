@@ -10,8 +10,8 @@ from spincycle.errors import ChainTooLarge, SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.revision import ended, number_of, revision_of
 from spincycle.model.state import LIVE, State
+from spincycle.request_manager.request_encoding import encode_or_report, request_failure
 from spincycle.request_manager.storage.model import Request, RequestFilter
-from spincycle.request_manager.watch.unreadable import encode_or_report, request_failure
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 from spincycle.rpc.status import to_message
 from spincycle.v1 import (

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from spincycle.model import revision
 from spincycle.model.state import FINAL, State
+from spincycle.request_manager.request_encoding import request_failure
 from spincycle.request_manager.watch.events import (
     EncodedEvent,
     entry_event,
@@ -15,7 +16,6 @@ from spincycle.request_manager.watch.events import (
 )
 from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
 from spincycle.request_manager.watch.subscriber_queue import JobOutputChunk, QueueItem
-from spincycle.request_manager.watch.unreadable import request_failure
 from spincycle.request_manager.watch.watch_options import WatchOptions
 
 

@@ -83,7 +83,7 @@ class RunnerFeeds:
             DatabaseUnavailable: the live runners cannot be read.
         """
         if reload:
-            self._runners.forget()
+            self._runners.invalidate()
         live = await self._runners.live()
         listener = self._listener
         if listener is None:

@@ -14,6 +14,7 @@ from spincycle.errors import SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.revision import BEGUN_STEP, parts_of, revision_of
 from spincycle.model.state import FINAL, State
+from spincycle.request_manager.request_encoding import request_failure
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.change_poller import ChangePoller
 from spincycle.request_manager.watch.cursor import Cursor
@@ -32,7 +33,6 @@ from spincycle.request_manager.watch.tracked_request import (
     as_running,
     row_revision,
 )
-from spincycle.request_manager.watch.unreadable import request_failure
 
 STARTED = job_event_pb2.CHAIN_TRANSITION_STARTED
 RELEASED = job_event_pb2.CHAIN_TRANSITION_RELEASED

@@ -13,7 +13,9 @@ from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2
 from spincycle.model.revision import BEGUN_STEP, LAST_POSITION, number_of, parts_of, revision_of
 from spincycle.model.state import LIVE, State
 from spincycle.request_manager.chain_archive import ChainArchive
+from spincycle.request_manager.request_encoding import encode_or_report, request_failure
 from spincycle.request_manager.storage.change_store import ChangeStore
+from spincycle.request_manager.storage.encoded_args import NO_ARGS, EncodedArgs
 from spincycle.request_manager.storage.job_log_client import JobLogClient
 from spincycle.request_manager.storage.model import PagePosition, Request, RequestFilter
 from spincycle.request_manager.storage.request_store import RequestStore
@@ -21,12 +23,6 @@ from spincycle.request_manager.watch.events import EncodedEvent, entry_status, s
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.request_manager.watch.tracked_request import row_revision
-from spincycle.request_manager.watch.unreadable import (
-    NO_ARGS,
-    EncodedArgs,
-    encode_or_report,
-    request_failure,
-)
 from spincycle.v1 import job_chain_pb2, job_log_pb2, request_event_pb2, status_pb2
 
 RETRY_INTERVAL = 1.0

@@ -8,9 +8,9 @@ from datetime import UTC
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model import revision
 from spincycle.model.state import FINAL, State
+from spincycle.request_manager.storage.encoded_args import EncodedArgs
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
-from spincycle.request_manager.watch.unreadable import EncodedArgs
 
 
 @dataclass(slots=True)

@@ -5,17 +5,17 @@ from tests.integration.kubernetes_job.conftest import Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
-from spincycle.kubernetes_jobs import start_deadline as patience
+from spincycle.kubernetes_jobs import start_deadline
 
 
-async def test_an_image_that_cannot_be_pulled_is_given_up_after_a_while(
+async def test_an_image_that_cannot_be_pulled_fails_the_try_after_a_timeout(
     api: FakeApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.waits("ErrImagePull", "manifest for builder:1 not found")
-    await made.says("Pending: ErrImagePull: manifest for builder:1 not found")
-    monkeypatch.setattr(patience.StartDeadline, "doubt", 0.0, raising=False)
+    await made.until_reported("Pending: ErrImagePull: manifest for builder:1 not found")
+    monkeypatch.setattr(start_deadline.StartDeadline, "error_timeout", 0.0, raising=False)
     api.cluster.waits("ImagePullBackOff", 'Back-off pulling image "builder:1"')
 
     returned = await made.end()
@@ -25,11 +25,9 @@ async def test_an_image_that_cannot_be_pulled_is_given_up_after_a_while(
     assert api.cluster.things["jobs"] == {}
 
 
-async def test_an_image_name_that_never_can_be_one_fails_at_once(
-    api: FakeApiServer, runner: Runner
-) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+async def test_an_invalid_image_name_fails_at_once(api: FakeApiServer, runner: Runner) -> None:
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.waits("InvalidImageName", "could not parse it")
 
     returned = await made.end()
@@ -41,22 +39,22 @@ async def test_an_image_name_that_never_can_be_one_fails_at_once(
     assert api.cluster.things["jobs"] == {}
 
 
-async def test_an_image_that_comes_after_all_is_run(api: FakeApiServer, runner: Runner) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+async def test_an_image_that_can_be_pulled_later_is_run(api: FakeApiServer, runner: Runner) -> None:
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.waits("ErrImagePull", "registry is away")
-    await made.says("registry is away")
+    await made.until_reported("registry is away")
     api.cluster.run()
     api.cluster.end()
 
     assert (await made.end()).state is State.COMPLETE
 
 
-async def test_a_pod_that_no_node_takes_is_given_up_after_the_start_timeout(
+async def test_a_pod_that_is_not_scheduled_fails_the_try_after_the_start_timeout(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin(startTimeout="1s")
-    await made.says("Pending")
+    made = runner.start(startTimeout="1s")
+    await made.until_reported("Pending")
     api.cluster.unplaced("0/3 nodes are available: 3 Insufficient cpu.")
 
     returned = await made.end()
@@ -69,12 +67,12 @@ async def test_a_pod_that_no_node_takes_is_given_up_after_the_start_timeout(
     assert api.cluster.things["jobs"] == {}
 
 
-async def test_a_job_that_is_given_no_pod_fails_with_what_the_cluster_warned_of(
+async def test_a_job_without_a_pod_fails_with_the_clusters_warning(
     api: FakeApiServer, runner: Runner
 ) -> None:
     api.cluster.makes_pods = False
-    made = runner.begin(startTimeout="1s")
-    await made.says("Pending: no pod yet")
+    made = runner.start(startTimeout="1s")
+    await made.until_reported("Pending: no pod yet")
     api.cluster.warn('pods "x" is forbidden: exceeded quota')
 
     returned = await made.end()
@@ -88,8 +86,8 @@ async def test_a_job_that_is_given_no_pod_fails_with_what_the_cluster_warned_of(
 async def test_an_eviction_fails_the_try_with_the_reason(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.evict("The node was low on resource: memory.")
 
@@ -102,28 +100,28 @@ async def test_an_eviction_fails_the_try_with_the_reason(
 async def test_a_preemption_fails_the_try_with_the_reason(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.write("half\n")
-    await made.says("Running")
+    await made.until_reported("Running")
     api.cluster.preempt("preempting to accommodate a higher priority pod")
 
     returned = await made.end()
 
     assert returned.state is State.FAIL
     assert returned.error == (
-        "taken off its node (PreemptionByScheduler):"
+        "removed from its node (PreemptionByScheduler):"
         " preempting to accommodate a higher priority pod"
     )
     assert returned.stdout == "half\n"
 
 
 async def test_a_deadline_that_passed_fails_the_try(api: FakeApiServer, runner: Runner) -> None:
-    made = runner.begin(timeout="90s")
-    await made.says("Pending")
+    made = runner.start(timeout="90s")
+    await made.until_reported("Pending")
     api.cluster.run()
-    await made.says("Running")
+    await made.until_reported("Running")
     api.cluster.deadline()
 
     returned = await made.end()
@@ -137,8 +135,8 @@ async def test_a_deadline_that_passed_fails_the_try(api: FakeApiServer, runner: 
 async def test_a_container_out_of_memory_fails_with_its_limit(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin(memory="64Mi")
-    await made.says("Pending")
+    made = runner.start(memory="64Mi")
+    await made.until_reported("Pending")
     api.cluster.run()
     api.cluster.end(137, reason="OOMKilled")
 
@@ -148,13 +146,13 @@ async def test_a_container_out_of_memory_fails_with_its_limit(
     assert returned.error == "out of memory (OOMKilled): the limit is 64Mi"
 
 
-async def test_a_job_that_somebody_deletes_fails_the_try(
+async def test_a_job_that_is_deleted_externally_fails_the_try(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    made = runner.begin()
-    await made.says("Pending")
+    made = runner.start()
+    await made.until_reported("Pending")
     api.cluster.run()
-    await made.says("Running")
+    await made.until_reported("Running")
     api.cluster.remove_job()
 
     returned = await made.end()

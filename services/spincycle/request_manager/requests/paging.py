@@ -13,20 +13,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def token_after(last: Request, which: request_pb2.RequestFilter) -> str:
-    """The token of the page that begins after a request."""
+    """Return the token of the page that begins after a request."""
     microseconds = (last.created_at - _EPOCH) // timedelta(microseconds=1)
-    return encode_page_token(_listed(which), [microseconds, last.request_id])
+    return encode_page_token(_list_key(which), [microseconds, last.request_id])
 
 
 def position_of(token: str, which: request_pb2.RequestFilter) -> PagePosition | None:
-    """Where the page of a token begins; None for the empty token of the first page.
+    """Return the position at which the page of a token begins; None for the first page.
 
     Raises:
-        InvalidPageToken: the token is none of ours, or belongs to another filter.
+        InvalidPageToken: the token is not valid, or belongs to another filter.
     """
     if not token:
         return None
-    microseconds, request_id = decode_page_token(_listed(which), token, int, str)
+    microseconds, request_id = decode_page_token(_list_key(which), token, int, str)
     try:
         created_at = _EPOCH + timedelta(microseconds=int(microseconds))
     except OverflowError:
@@ -34,8 +34,8 @@ def position_of(token: str, which: request_pb2.RequestFilter) -> PagePosition | 
     return PagePosition(created_at, str(request_id))
 
 
-def _listed(which: request_pb2.RequestFilter) -> list[str]:
-    """What the list is of; how long its pages are may change from one to the next."""
+def _list_key(which: request_pb2.RequestFilter) -> list[str]:
+    """Return what identifies a list; the size of its pages may change between pages."""
     listed = request_pb2.RequestFilter()
     listed.CopyFrom(which)
     listed.ClearField("limit")

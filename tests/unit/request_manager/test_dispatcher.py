@@ -21,7 +21,7 @@ COPY = Requirements(job_types=frozenset({"copy"}))
 
 
 class Refusing:
-    """A runner that refuses whatever it is given."""
+    """A runner that refuses all requests."""
 
     runner = SimpleNamespace(runner_id="full")
 
@@ -32,16 +32,16 @@ class Refusing:
         return DispatchResult(refused=dict.fromkeys(chains, self._why))
 
 
-class Written:
-    """What the dispatcher did: requests that it took back, and those that it had rebuilt."""
+class Recorder:
+    """Collaborators of a dispatcher, which record unassigned and recovered requests."""
 
     def __init__(self, runner: Refusing | None) -> None:
         self._runner = runner
-        self.taken_back: list[Assignment] = []
+        self.unassigned: list[Assignment] = []
         self.recovered: list[Assignment] = []
 
     async def unassign(self, assigned: Sequence[Assignment]) -> dict[str, State]:
-        self.taken_back += assigned
+        self.unassigned += assigned
         return {}
 
     async def recover(self, assigned: Sequence[Assignment]) -> None:
@@ -50,7 +50,7 @@ class Written:
     async def live(self) -> dict[str, Refusing]:
         return {"full": self._runner} if self._runner else {}
 
-    def avoid(self, runner_id: str, seconds: float) -> None:
+    def back_off_runner(self, runner_id: str, seconds: float) -> None:
         return None
 
     async def suspended_job_chains(self, ids: Sequence[str]) -> AsyncIterator[dict[str, bytes]]:
@@ -60,58 +60,62 @@ class Written:
     chain_portions = suspended_job_chains
 
 
-async def given(runner: Refusing | None, seconds_ago: float) -> Written:
-    """What becomes of a request that was given to the runner so long ago and is sent now."""
-    written: Any = Written(runner)
+async def sent(runner: Refusing | None, seconds_ago: float) -> Recorder:
+    """Send a request that was assigned some seconds ago; return what was recorded."""
+    recorder: Any = Recorder(runner)
     dispatcher = Dispatcher(
-        DispatchStores(written, written, written), written, ChangeBus(), written.recover, POLICY
+        DispatchStores(recorder, recorder, recorder),
+        recorder,
+        ChangeBus(),
+        recorder.recover,
+        POLICY,
     )
-    one = Assignment("r1", "full", 1, resumed=False, given_at=time.monotonic() - seconds_ago)
-    await dispatcher._give_all([one], {"r1": b"chain"})
-    assert isinstance(written, Written)
-    return written
+    one = Assignment("r1", "full", 1, resumed=False, assigned_at=time.monotonic() - seconds_ago)
+    await dispatcher._send_all([one], {"r1": b"chain"})
+    assert isinstance(recorder, Recorder)
+    return recorder
 
 
 @pytest.mark.parametrize(
     "runner", [Refusing(RunnerFull(1)), Refusing(RunnerUnreachable("full", "here", "no")), None]
 )
-async def test_what_was_refused_in_time_goes_to_the_next_runner_as_it_is(
+async def test_a_request_that_was_refused_in_time_is_unassigned(
     runner: Refusing | None,
 ) -> None:
-    written = await given(runner, 0.0)
+    recorder = await sent(runner, 0.0)
 
-    assert (len(written.taken_back), written.recovered) == (1, [])
+    assert (len(recorder.unassigned), recorder.recovered) == (1, [])
 
 
 @pytest.mark.parametrize(
     "runner", [Refusing(RunnerFull(1)), Refusing(RunnerUnreachable("full", "here", "no")), None]
 )
-async def test_what_another_one_may_have_sent_meanwhile_goes_on_from_its_journal_only(
+async def test_a_refused_request_that_another_process_may_have_sent_is_recovered(
     runner: Refusing | None,
 ) -> None:
-    written = await given(runner, POLICY.lease)
+    recorder = await sent(runner, POLICY.lease)
 
-    assert (written.taken_back, len(written.recovered)) == ([], 1)
+    assert (recorder.unassigned, len(recorder.recovered)) == ([], 1)
 
 
-class Places:
-    """Two places on a runner that can run everything."""
+class RoomForTwo:
+    """A directory with one runner that has room for two requests."""
 
     left = 2
 
-    async def choose(self, count: int, requirements: Requirements) -> list[str]:
+    async def pick_runners(self, count: int, requirements: Requirements) -> list[str]:
         chosen = ["runner"] * min(count, self.left)
         self.left -= len(chosen)
         return chosen
 
 
-async def test_requests_get_places_in_their_order_whatever_they_require() -> None:
+async def test_requests_are_assigned_in_their_order_whatever_they_require() -> None:
     unused: Any = None
-    runners: Any = Places()
+    runners: Any = RoomForTwo()
     dispatcher = Dispatcher(
         DispatchStores(unused, unused, unused), runners, ChangeBus(), unused, POLICY
     )
 
-    chosen, _ = await dispatcher.choose({"first": SLEEP, "second": COPY, "third": SLEEP})
+    chosen, _ = await dispatcher.pick_runners({"first": SLEEP, "second": COPY, "third": SLEEP})
 
     assert chosen == {"first": "runner", "second": "runner"}

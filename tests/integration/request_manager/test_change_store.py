@@ -1,4 +1,4 @@
-"""Reading changes in the order of their commits, whatever becomes of the server."""
+"""Changes of requests across a crash of the database server."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.errors import DatabaseUnavailable
 from spincycle.request_manager.process import PACKAGE, SCHEMA
+from spincycle.request_manager.request_encoding import encode_args
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.runtime.config import DatabaseConfig, Secret
 
@@ -31,13 +32,13 @@ async def changes(database: str) -> AsyncIterator[ChangeStore]:
         config, load_queries(PACKAGE), "request-manager", schema_ready=False
     )
     await prepare_schema(opened, config, SCHEMA, PACKAGE)
-    yield ChangeStore(opened)
+    yield ChangeStore(opened, encode_args)
     await opened.close()
 
 
 @pytest.fixture
 async def lazy_postgres(postgres: PostgresServer) -> AsyncIterator[PostgresServer]:
-    """A server that leaves to the last moment what need not be written to disk at once."""
+    """A server that flushes asynchronous commits as late as possible."""
     await postgres.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
     await postgres.execute("SELECT pg_reload_conf()")
     yield postgres
@@ -45,7 +46,7 @@ async def lazy_postgres(postgres: PostgresServer) -> AsyncIterator[PostgresServe
     await postgres.execute("SELECT pg_reload_conf()")
 
 
-async def test_what_changes_after_a_crash_of_the_server_is_not_taken_for_seen(
+async def test_a_change_after_a_crash_of_the_server_does_not_count_as_seen(
     lazy_postgres: PostgresServer, database: str, changes: ChangeStore
 ) -> None:
     connection = await asyncpg.connect(database)

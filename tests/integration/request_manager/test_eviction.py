@@ -1,4 +1,4 @@
-"""Runners that fall silent, in the database that several request managers share."""
+"""Eviction of silent runners in a database that request managers share."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from spincycle.request_manager.storage.heartbeats import (
 )
 from spincycle.request_manager.storage.runner_store import RunnerStore
 
-LIMITS = RecoveryPolicy(interval=1.0, silence=8.0).limits
+TIMEOUTS = RecoveryPolicy(interval=1.0, silence_timeout=8.0).timeouts
 
 
 class Observer:
-    """One request manager as far as it looks at runners, by a clock that the test moves."""
+    """The eviction of one request manager, by a clock that the test advances."""
 
     def __init__(self, database: Database) -> None:
         self.now = 0.0
         self.store = RunnerStore(database)
-        self._monitor = SilenceMonitor(LIMITS, lambda: self.now)
+        self._monitor = SilenceMonitor(TIMEOUTS, lambda: self.now)
 
     async def register(self, runner_id: str) -> StoredHeartbeat | None:
         return await self.store.register(Registration(runner_id, "nowhere:1", 0, 0, (), ""))
 
     async def beat(self, runner_id: str) -> StopSignals | None:
-        return await self.store.beat(Heartbeat(runner_id, 0, 0, False, False, 0.0))
+        return await self.store.store_heartbeat(Heartbeat(runner_id, 0, 0, False, False, 0.0))
 
-    async def look(self) -> list[str]:
-        """Look at the runners; return those that were given up with it."""
-        look = await self.store.give_up(self._monitor.overdue())
-        self._monitor.looked(look.live)
-        return list(look.evicted)
+    async def scan(self) -> list[str]:
+        """Scan and evict runners; return the ids of the evicted ones."""
+        result = await self.store.evict(self._monitor.overdue())
+        self._monitor.scanned(result.live)
+        return list(result.evicted)
 
-    async def look_for(self, seconds: int) -> list[str]:
-        """Look once per second."""
-        given_up: list[str] = []
+    async def scan_for(self, seconds: int) -> list[str]:
+        """Scan once per second."""
+        evicted: list[str] = []
         for _ in range(seconds):
             self.now += 1.0
-            given_up += await self.look()
-        return given_up
+            evicted += await self.scan()
+        return evicted
 
 
 @pytest.fixture
@@ -77,20 +77,20 @@ async def _opened(config: RequestManagerConfig) -> AsyncIterator[Database]:
 @pytest.fixture
 async def observer(database: Database) -> Observer:
     observer = Observer(database)
-    await observer.look()
+    await observer.scan()
     return observer
 
 
-async def test_a_silent_runner_is_given_up_for_good(observer: Observer) -> None:
+async def test_a_silent_runner_is_evicted_for_good(observer: Observer) -> None:
     await observer.register("r")
-    await observer.look()
+    await observer.scan()
 
-    assert await observer.look_for(7) == []
-    assert await observer.look_for(1) == ["r"]
+    assert await observer.scan_for(7) == []
+    assert await observer.scan_for(1) == ["r"]
 
     assert await observer.beat("r") is None
     assert await observer.register("r") is None
-    assert await observer.look_for(20) == []
+    assert await observer.scan_for(20) == []
 
 
 async def test_heartbeats_that_another_request_manager_received_count(
@@ -99,51 +99,51 @@ async def test_heartbeats_that_another_request_manager_received_count(
     other = Observer(database)
     await other.register("r")
     for _ in range(10):
-        assert await observer.look_for(4) == []
+        assert await observer.scan_for(4) == []
         assert await other.beat("r") is not None
 
-    assert await observer.look_for(8) == []
-    assert await observer.look_for(1) == ["r"]
+    assert await observer.scan_for(8) == []
+    assert await observer.scan_for(1) == ["r"]
 
 
-async def test_a_heartbeat_that_comes_before_the_eviction_wins(observer: Observer) -> None:
+async def test_a_heartbeat_before_the_eviction_prevents_it(observer: Observer) -> None:
     registered = await observer.register("r")
     assert registered is not None
-    await observer.look()
+    await observer.scan()
 
     assert await observer.beat("r") is not None
 
-    look = await observer.store.give_up({"r": registered.heartbeat})
-    assert look.evicted == []
-    assert [runner.runner_id for runner in look.live] == ["r"]
+    result = await observer.store.evict({"r": registered.heartbeat})
+    assert result.evicted == []
+    assert [runner.runner_id for runner in result.live] == ["r"]
 
 
-async def test_a_request_manager_that_has_just_started_waits_a_full_silence(
+async def test_a_request_manager_that_has_just_started_waits_a_whole_timeout(
     observer: Observer, database: Database
 ) -> None:
     await observer.register("r")
-    await observer.look_for(7)
+    await observer.scan_for(7)
 
     started = Observer(database)
-    await started.look()
+    await started.scan()
 
-    assert await started.look_for(7) == []
-    assert await observer.look_for(1) == []
-    assert await started.look_for(1) == ["r"]
+    assert await started.scan_for(7) == []
+    assert await observer.scan_for(1) == []
+    assert await started.scan_for(1) == ["r"]
 
 
-async def test_a_runner_that_was_replaced_at_its_address_is_given_up_sooner(
+async def test_a_runner_that_was_replaced_at_its_address_is_evicted_sooner(
     observer: Observer,
 ) -> None:
     for runner_id in ("silent", "replacement"):
         await observer.register(runner_id)
-    await observer.look()
+    await observer.scan()
 
     for _ in range(2):
-        assert await observer.look_for(1) == []
+        assert await observer.scan_for(1) == []
         await observer.beat("replacement")
 
-    assert await observer.look_for(1) == ["silent"]
+    assert await observer.scan_for(1) == ["silent"]
 
 
 async def test_heartbeats_have_no_times_in_the_database(

@@ -23,46 +23,46 @@ def spec(*names: str) -> str:
     return f"sequences:\n{sequences}"
 
 
-def requests(keeper: SpecRepository) -> list[str]:
-    return sorted(sequence.name for sequence in keeper.specs.requests())
+def requests(repository: SpecRepository) -> list[str]:
+    return sorted(sequence.name for sequence in repository.specs.requests())
 
 
 @pytest.fixture
-async def keeper(tmp_path: Path) -> AsyncIterator[SpecRepository]:
-    """A keeper that looks at a mounted ConfigMap again and again."""
+async def repository(tmp_path: Path) -> AsyncIterator[SpecRepository]:
+    """Specs in a mounted ConfigMap, checked for changes at every interval."""
     mount(tmp_path, {"a.yaml": spec("drain")})
-    keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
-    looking = asyncio.create_task(keeper.reload_at_changes(INTERVAL))
-    yield keeper
-    looking.cancel()
+    repository = await SpecRepository.open(tmp_path, JOB_TYPES)
+    reloading = asyncio.create_task(repository.reload_on_change(INTERVAL))
+    yield repository
+    reloading.cancel()
 
 
-async def test_a_config_map_that_is_replaced_is_read_again(
-    keeper: SpecRepository, tmp_path: Path
+async def test_a_replaced_config_map_is_reloaded(
+    repository: SpecRepository, tmp_path: Path
 ) -> None:
-    assert requests(keeper) == ["drain"]
+    assert requests(repository) == ["drain"]
     mount(tmp_path, {"a.yaml": spec("drain", "stop")})
-    await until(lambda: requests(keeper) == ["drain", "stop"])
+    await until(lambda: requests(repository) == ["drain", "stop"])
 
     mount(tmp_path, {"b.yaml": spec("start")})
-    await until(lambda: requests(keeper) == ["start"])
+    await until(lambda: requests(repository) == ["start"])
 
 
-async def test_a_file_that_is_edited_in_place_is_read_again(
-    keeper: SpecRepository, tmp_path: Path
+async def test_a_file_that_is_edited_in_place_is_reloaded(
+    repository: SpecRepository, tmp_path: Path
 ) -> None:
     (tmp_path / "plain.yaml").write_text(spec("add"))
-    await until(lambda: requests(keeper) == ["add", "drain"])
+    await until(lambda: requests(repository) == ["add", "drain"])
 
     (tmp_path / "plain.yaml").write_text(spec("put"))
-    await until(lambda: requests(keeper) == ["drain", "put"])
+    await until(lambda: requests(repository) == ["drain", "put"])
 
 
-async def test_a_broken_change_leaves_the_old_specs_in_force_until_it_is_mended(
-    keeper: SpecRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_an_invalid_change_keeps_the_current_specs_until_it_is_fixed(
+    repository: SpecRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     findings = 0
-    reload = keeper.reload
+    reload = repository.reload
 
     async def counted() -> object:
         nonlocal findings
@@ -70,50 +70,50 @@ async def test_a_broken_change_leaves_the_old_specs_in_force_until_it_is_mended(
         findings += len(reloaded.findings)
         return reloaded
 
-    monkeypatch.setattr(keeper, "reload", counted)
+    monkeypatch.setattr(repository, "reload", counted)
     mount(tmp_path, {"a.yaml": "sequences: [}"})
     await until(lambda: findings)
-    assert requests(keeper) == ["drain"]
+    assert requests(repository) == ["drain"]
 
-    mount(tmp_path, {"a.yaml": spec("mended")})
-    await until(lambda: requests(keeper) == ["mended"])
-    assert findings == 1, "what is wrong is told once a change, not at each look"
+    mount(tmp_path, {"a.yaml": spec("fixed")})
+    await until(lambda: requests(repository) == ["fixed"])
+    assert findings == 1, "findings must be logged once per change, not at each check"
 
 
-async def test_specs_that_did_not_change_are_not_read_again(
+async def test_unchanged_specs_are_not_reloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mount(tmp_path, {"a.yaml": spec("drain")})
-    keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
-    looks = 0
+    repository = await SpecRepository.open(tmp_path, JOB_TYPES)
+    checks = 0
 
     async def sleep(_: float) -> None:
-        nonlocal looks
-        looks += 1
-        if looks > 3:
+        nonlocal checks
+        checks += 1
+        if checks > 3:
             raise asyncio.CancelledError
 
     async def read() -> object:
-        raise AssertionError("read again without need")
+        raise AssertionError("reloaded unchanged specs")
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    monkeypatch.setattr(keeper, "reload", read)
+    monkeypatch.setattr(repository, "reload", read)
     with pytest.raises(asyncio.CancelledError):
-        await keeper.reload_at_changes(INTERVAL)
+        await repository.reload_on_change(INTERVAL)
 
-    assert looks == 4
+    assert checks == 4
 
 
-async def test_what_changed_since_the_first_reading_is_seen_at_the_first_look(
+async def test_a_change_since_the_first_load_is_detected_at_the_first_check(
     tmp_path: Path,
 ) -> None:
     mount(tmp_path, {"a.yaml": spec("drain")})
-    keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
+    repository = await SpecRepository.open(tmp_path, JOB_TYPES)
     mount(tmp_path, {"a.yaml": spec("stop")})
 
-    looking = asyncio.create_task(keeper.reload_at_changes(INTERVAL))
-    await until(lambda: requests(keeper) == ["stop"])
-    looking.cancel()
+    reloading = asyncio.create_task(repository.reload_on_change(INTERVAL))
+    await until(lambda: requests(repository) == ["stop"])
+    reloading.cancel()
 
 
 @pytest.mark.parametrize(
@@ -121,32 +121,32 @@ async def test_what_changed_since_the_first_reading_is_seen_at_the_first_look(
     [({}, ""), ({"a.yaml": ""}, "a.yaml"), ({"a.yaml": "", "b.yaml": spec("start")}, "a.yaml")],
     ids=["no file", "an empty file", "an empty file beside another"],
 )
-async def test_an_emptied_set_replaces_a_good_one_only_if_that_is_allowed(
+async def test_emptied_specs_replace_valid_ones_only_if_allowed(
     tmp_path: Path, left: dict[str, str], place: str
 ) -> None:
     for allow_empty in (False, True):
         mount(tmp_path, {"a.yaml": spec("drain"), "b.yaml": spec("start")})
-        keeper = await SpecRepository.open(tmp_path, JOB_TYPES, allow_empty=allow_empty)
+        repository = await SpecRepository.open(tmp_path, JOB_TYPES, allow_empty=allow_empty)
         mount(tmp_path, left)
 
-        reloaded = await keeper.reload()
+        reloaded = await repository.reload()
 
         assert reloaded.changed == allow_empty
-        assert ("drain" in requests(keeper)) != allow_empty
+        assert ("drain" in requests(repository)) != allow_empty
         refused = [f.place for f in reloaded.findings if f.code == "emptied-specs"]
         assert refused == ([] if allow_empty else [place])
 
 
-async def test_a_file_that_is_removed_is_not_an_emptied_set(tmp_path: Path) -> None:
+async def test_a_removed_file_does_not_count_as_emptied(tmp_path: Path) -> None:
     mount(tmp_path, {"a.yaml": spec("drain"), "b.yaml": spec("start")})
-    keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
+    repository = await SpecRepository.open(tmp_path, JOB_TYPES)
     mount(tmp_path, {"b.yaml": spec("start")})
 
-    assert (await keeper.reload()).changed
-    assert requests(keeper) == ["start"]
+    assert (await repository.reload()).changed
+    assert requests(repository) == ["start"]
 
 
-async def test_requests_with_acls_are_named_in_one_log_line_since_nothing_enforces_them(
+async def test_requests_with_acls_which_are_not_enforced_are_logged_in_one_line(
     tmp_path: Path,
 ) -> None:
     restricted = spec("wipe", "drain").replace(
@@ -156,9 +156,9 @@ async def test_requests_with_acls_are_named_in_one_log_line_since_nothing_enforc
     mount(tmp_path, {"a.yaml": restricted, "b.yaml": spec("free")})
 
     with capture_logs() as at_start:
-        keeper = await SpecRepository.open(tmp_path, JOB_TYPES)
+        repository = await SpecRepository.open(tmp_path, JOB_TYPES)
     with capture_logs() as at_reload:
-        reloaded = await keeper.reload()
+        reloaded = await repository.reload()
 
     for lines in (at_start, at_reload):
         warnings = [line for line in lines if line["log_level"] == "warning"]
@@ -168,7 +168,7 @@ async def test_requests_with_acls_are_named_in_one_log_line_since_nothing_enforc
     assert [found.code for found in reloaded.findings] == ["acl-not-enforced"] * 2
 
 
-async def test_without_acls_nothing_is_logged_of_them(tmp_path: Path) -> None:
+async def test_without_acls_no_warning_is_logged(tmp_path: Path) -> None:
     mount(tmp_path, {"a.yaml": spec("free")})
 
     with capture_logs() as lines:

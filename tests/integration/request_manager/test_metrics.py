@@ -1,4 +1,4 @@
-"""What a request manager tells operators and autoscalers."""
+"""Metrics of a request manager."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from spincycle.v1 import state_pb2
 
 @dataclass
 class Scraped:
-    """A request manager, and its figures."""
+    """A request manager and its metrics."""
 
     manager: Manager
     client: httpx.AsyncClient
 
     async def figure(self, name: str, *labels: str) -> float:
-        """One figure as it is now; 0 if it is not told."""
+        """Return the current value of a metric; 0 if it is not exposed."""
         text = (await self.client.get("/metrics")).text
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -55,7 +55,7 @@ async def scraped(
         yield Scraped(manager, client)
 
 
-async def test_requests_that_wait_for_a_runner_show_with_the_age_of_the_oldest(
+async def test_waiting_requests_are_counted_with_the_age_of_the_oldest(
     scraped: Scraped,
 ) -> None:
     assert await scraped.figure("spincycle_queue_wait_seconds") == 0
@@ -68,7 +68,7 @@ async def test_requests_that_wait_for_a_runner_show_with_the_age_of_the_oldest(
     assert await scraped.figure("spincycle_queue_wait_seconds") > first
 
 
-async def test_the_life_of_a_request_is_counted(scraped: Scraped) -> None:
+async def test_created_and_ended_requests_are_counted(scraped: Scraped) -> None:
     runner = await scraped.manager.register(SteeredRunner("r1"))
     request_id = (await scraped.manager.create()).request.id
     await scraped.manager.until_state(request_id, state_pb2.STATE_RUNNING)

@@ -1,4 +1,4 @@
-"""Being known to the request managers: registering, and a beat for all chains at once."""
+"""Registration of the runner with the request managers, and its heartbeats."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ TIMEOUT = 3.0
 """Seconds for one call."""
 
 RETRY_INTERVAL = 0.5
-"""Seconds before a call that failed is made again."""
+"""Seconds before a failed call is retried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a runner says of itself at boot; limits of 0 mean none."""
+    """What a runner registers with; limits of 0 mean no limit."""
 
     address: str
     max_chains: int
@@ -45,7 +45,7 @@ class Identity:
 
 
 class Chains(Protocol):
-    """What a beat tells of the chains, and what it can bring."""
+    """The runner's chains: what heartbeats report and what their responses control."""
 
     @property
     def chains(self) -> int: ...
@@ -62,8 +62,8 @@ class Chains(Protocol):
     def abandon_all(self) -> None: ...
 
 
-class RunnerPresence:
-    """Registers, beats, and registers anew when the runner was given up."""
+class RunnerRegistration:
+    """Registers the runner, sends heartbeats and registers again after an eviction."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class RunnerPresence:
         self._identity = identity
         self._chains = chains
         self._held = held
-        self._list_held = False
+        self._list_chains = False
         self._expected: dict[str, int] = {}
         self._oldest_unacknowledged = oldest_unacknowledged
         self._lease = lease
@@ -89,45 +89,43 @@ class RunnerPresence:
         self._stub = RunnerCoordinationServiceStub(self._channel)
         self._ids = RequestIds()
         self.runner_id = self._ids.new()
-        self.known = False
+        self.registered = False
         self.draining = False
-        self._leaving = False
+        self._deregistering = False
         self._interval = 2.0
-        self._silence_limit = 8.0
-        self._answered_at = float("-inf")
+        self._silence_timeout = 8.0
+        self._acknowledged_at = float("-inf")
         self.pulse = Watchdog()
 
-    def is_heard(self) -> bool:
-        """Whether this runner is known and hardly more than one beat of it went unanswered."""
-        silence = asyncio.get_running_loop().time() - self._answered_at
-        return self.known and silence < 2 * self._interval + 1
+    def is_connected(self) -> bool:
+        """Return whether the runner is registered and at most one heartbeat went unacknowledged."""
+        silence = asyncio.get_running_loop().time() - self._acknowledged_at
+        return self.registered and silence < 2 * self._interval + 1
 
     async def run(self) -> None:
-        """Be present until cancelled, or until this runner has left."""
+        """Stay registered until cancelled or deregistered."""
         self.pulse.start()
         while True:
             await self._register()
-            await self._beat_until_given_up()
-            self._lease.end()
-            self.known = False
-            if self._leaving:
+            await self._heartbeat_until_evicted()
+            self._lease.revoke()
+            self.registered = False
+            if self._deregistering:
                 return
-            structlog.get_logger().error(
-                "given up by the request manager", runner_id=self.runner_id
-            )
+            structlog.get_logger().error("runner evicted", runner_id=self.runner_id)
             self._chains.abandon_all()
-            self._list_held, self._expected = False, {}
+            self._list_chains, self._expected = False, {}
             self.runner_id = self._ids.new()
 
-    async def leave(self) -> None:
-        """Say that this runner ends; its chains, if any are left, are then taken over."""
-        self._leaving = True
-        beat = self._sign_of_life(0.0)
-        beat.leaving = True
+    async def deregister(self) -> None:
+        """Announce that this runner ends; other runners then take over its remaining chains."""
+        self._deregistering = True
+        heartbeat = self._heartbeat(0.0)
+        heartbeat.leaving = True
         try:
-            await self._stub.Heartbeat(beat, timeout=TIMEOUT)
+            await self._stub.Heartbeat(heartbeat, timeout=TIMEOUT)
         except grpc.aio.AioRpcError as failure:
-            structlog.get_logger().warning("left without a word", cause=failure.details())
+            structlog.get_logger().warning("departure not announced", cause=failure.details())
 
     async def close(self) -> None:
         """Close the channel."""
@@ -143,32 +141,32 @@ class RunnerPresence:
             version=VERSION,
             features=self._identity.features,
         )
-        told = False
+        failed_before = False
         while True:
-            asked_at, sent_at = self._lease.now(), self._clock.monotonic()
+            lease_time, sent_at = self._lease.now(), self._clock.monotonic()
             try:
                 response = await self._stub.Register(request, timeout=TIMEOUT)
             except grpc.aio.AioRpcError as failure:
-                if not told:
+                if not failed_before:
                     structlog.get_logger().warning(
-                        "cannot register yet",
+                        "registration failed",
                         request_manager=self._address,
                         cause=failure.details(),
                     )
-                told = True
+                failed_before = True
                 self.pulse.tick()
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
-            self._note_time(sent_at, response.stored_at)
+            self._estimate_time(sent_at, response.stored_at)
             self._interval = response.heartbeat_interval.ToTimedelta().total_seconds()
-            self._silence_limit = response.silence_timeout.ToTimedelta().total_seconds()
-            self._lease.renew(asked_at, self._silence_limit)
-            self._answered_at = asyncio.get_running_loop().time()
-            self.known = True
+            self._silence_timeout = response.silence_timeout.ToTimedelta().total_seconds()
+            self._lease.renew(lease_time, self._silence_timeout)
+            self._acknowledged_at = asyncio.get_running_loop().time()
+            self.registered = True
             structlog.get_logger().info("registered", runner_id=self.runner_id)
             return
 
-    async def _beat_until_given_up(self) -> None:
+    async def _heartbeat_until_evicted(self) -> None:
         loop = asyncio.get_running_loop()
         wait = self._interval
         while True:
@@ -177,46 +175,46 @@ class RunnerPresence:
             await asyncio.sleep(wait)
             self.pulse.start()
             lag = max(0.0, loop.time() - asleep - wait)
-            beaten_at, sent_at = self._lease.now(), self._clock.monotonic()
+            lease_time, sent_at = self._lease.now(), self._clock.monotonic()
             try:
-                wishes = await self._stub.Heartbeat(self._sign_of_life(lag), timeout=TIMEOUT)
+                response = await self._stub.Heartbeat(self._heartbeat(lag), timeout=TIMEOUT)
             except grpc.aio.AioRpcError as failure:
                 error = from_rpc_error(failure, "request manager", self._address)
                 if error.reason == "RUNNER_UNKNOWN":
                     return
-                structlog.get_logger().warning("beat not answered", why=error.message)
-                # Soon again: the next one goes to another request manager, if there is one.
+                structlog.get_logger().warning("heartbeat failed", cause=error.message)
+                # Retry soon: the next call goes to another request manager, if there is one.
                 wait = min(RETRY_INTERVAL, self._interval)
                 continue
-            self._note_time(sent_at, wishes.stored_at)
-            self._lease.renew(beaten_at, self._silence_limit)
-            self._answered_at = loop.time()
-            wait = 0.0 if self._reconcile(wishes) else self._interval
-            for request_id in wishes.stop_request_ids:
+            self._estimate_time(sent_at, response.stored_at)
+            self._lease.renew(lease_time, self._silence_timeout)
+            self._acknowledged_at = loop.time()
+            wait = 0.0 if self._reconcile(response) else self._interval
+            for request_id in response.stop_request_ids:
                 self._chains.stop(request_id, "")
-            for request_id in wishes.suspend_request_ids:
+            for request_id in response.suspend_request_ids:
                 self._chains.suspend(request_id)
 
-    def _note_time(self, sent_at: int, stored_at: Timestamp) -> None:
-        """Note the database's time, unless an older request manager responded."""
+    def _estimate_time(self, sent_at: int, stored_at: Timestamp) -> None:
+        """Estimate the database's time, unless an older request manager responded."""
         if nanoseconds := get_nanoseconds(stored_at):
-            self._clock.answered(sent_at, nanoseconds)
+            self._clock.acknowledged(sent_at, nanoseconds)
 
     def _reconcile(self, response: coordination_pb2.HeartbeatResponse) -> bool:
-        """Note what the next heartbeat lists; return whether it follows at once."""
+        """Set what the next heartbeat lists; return whether it must follow immediately."""
         for chain in response.abandoned_chains:
             structlog.get_logger().error(
-                "chain abandoned: its request has ended or is elsewhere",
+                "chain abandoned: its request has ended or moved",
                 request_id=chain.request_id,
                 epoch=chain.epoch,
             )
             self._chains.abandon(chain.request_id, chain.epoch)
-        self._list_held = response.list_chains
+        self._list_chains = response.list_chains
         self._expected = {chain.request_id: chain.epoch for chain in response.expected_chains}
-        return self._list_held or bool(self._expected)
+        return self._list_chains or bool(self._expected)
 
-    def _sign_of_life(self, lag: float) -> coordination_pb2.HeartbeatRequest:
-        beat = coordination_pb2.HeartbeatRequest(
+    def _heartbeat(self, lag: float) -> coordination_pb2.HeartbeatRequest:
+        heartbeat = coordination_pb2.HeartbeatRequest(
             runner_id=self.runner_id,
             chains=self._chains.chains,
             jobs=self._chains.jobs,
@@ -225,15 +223,15 @@ class RunnerPresence:
         )
         if self._expected:
             held = self._held.epochs()
-            beat.missing_chains.SetInParent()
+            heartbeat.missing_chains.SetInParent()
             for request_id, epoch in self._expected.items():
                 if held.get(request_id, 0) < epoch:
-                    beat.missing_chains.chains.add(request_id=request_id, epoch=epoch)
-        elif self._list_held:
-            beat.held_chains.SetInParent()
+                    heartbeat.missing_chains.chains.add(request_id=request_id, epoch=epoch)
+        elif self._list_chains:
+            heartbeat.held_chains.SetInParent()
             for request_id, epoch in self._held.epochs().items():
-                beat.held_chains.chains.add(request_id=request_id, epoch=epoch)
-        beat.loop_lag.FromTimedelta(timedelta(seconds=lag))
+                heartbeat.held_chains.chains.add(request_id=request_id, epoch=epoch)
+        heartbeat.loop_lag.FromTimedelta(timedelta(seconds=lag))
         if oldest := self._oldest_unacknowledged():
-            beat.oldest_unacknowledged.FromTimedelta(timedelta(seconds=oldest))
-        return beat
+            heartbeat.oldest_unacknowledged.FromTimedelta(timedelta(seconds=oldest))
+        return heartbeat

@@ -16,16 +16,16 @@ from spincycle.request_manager.storage.model import Assignment, NewRequest
 from spincycle.request_manager.storage.request_store import RequestStore
 
 
-class World:
-    """What a creation uses, and what happened in which order."""
+class Recorder:
+    """Collaborators of a creator, which record the order of events."""
 
     def __init__(self) -> None:
         self.happened: list[str] = []
         self.writing = asyncio.Event()
         self.may_commit = asyncio.Event()
         changes = ChangeBus()
-        changes.listen(lambda _: self.happened.append("told"))
-        self.creation = RequestCreator(
+        changes.subscribe(lambda _: self.happened.append("published"))
+        self.creator = RequestCreator(
             self,
             lambda _: b"",
             cast(RequestStore, self),
@@ -37,7 +37,9 @@ class World:
     async def build(self, type_: str, args: dict[str, Value], request_id: str) -> BuiltRequest:
         return BuiltRequest(JobChain(request_id), [], plan_hash="", spec_revision="")
 
-    async def choose(self, requirements: Mapping[str, object]) -> tuple[dict[str, str], float]:
+    async def pick_runners(
+        self, requirements: Mapping[str, object]
+    ) -> tuple[dict[str, str], float]:
         return dict.fromkeys(requirements, "runner"), 1.0
 
     async def create(
@@ -52,36 +54,36 @@ class World:
         self.happened.append("sent")
 
     async def call(self) -> Any:
-        answer = await self.creation.create(CreateParams("restart"))
-        self.happened.append("answered")
-        return answer
+        created = await self.creator.create(CreateParams("restart"))
+        self.happened.append("returned")
+        return created
 
 
 @pytest.fixture
-async def world() -> World:
-    return World()
+async def recorder() -> Recorder:
+    return Recorder()
 
 
-async def test_a_caller_is_answered_after_the_commit_and_before_anything_else_is_done(
-    world: World,
+async def test_a_create_returns_after_the_commit_and_before_the_dispatch(
+    recorder: Recorder,
 ) -> None:
-    world.may_commit.set()
-    await world.call()
+    recorder.may_commit.set()
+    await recorder.call()
     await asyncio.sleep(0)
 
-    assert world.happened == ["committed", "answered", "sent", "told"]
+    assert recorder.happened == ["committed", "returned", "sent", "published"]
 
 
-async def test_a_request_whose_caller_went_away_during_the_write_is_sent_and_told_of(
-    world: World,
+async def test_a_request_whose_caller_cancels_during_the_write_is_sent_and_published(
+    recorder: Recorder,
 ) -> None:
-    caller = asyncio.create_task(world.call())
-    await world.writing.wait()
+    caller = asyncio.create_task(recorder.call())
+    await recorder.writing.wait()
     caller.cancel()
     with suppress(asyncio.CancelledError):
         await caller
-    world.may_commit.set()
+    recorder.may_commit.set()
     for _ in range(5):
         await asyncio.sleep(0)
 
-    assert world.happened == ["committed", "sent", "told"]
+    assert recorder.happened == ["committed", "sent", "published"]

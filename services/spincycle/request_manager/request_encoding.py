@@ -1,10 +1,8 @@
-"""Failures that concern one request: they are reported with it, and others are not affected."""
+"""Encoding of stored requests; a failure is reported with its request and affects no other."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 
@@ -17,6 +15,7 @@ from spincycle.errors import (
     SpinCycleError,
 )
 from spincycle.request_manager.codec import encode_arg, encode_request, encode_state
+from spincycle.request_manager.storage.encoded_args import NO_ARGS, EncodedArgs
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.storage.stored_args import StoredArgs
 from spincycle.rpc.status import to_message
@@ -30,10 +29,10 @@ _OF_ONE_REQUEST = frozenset(
 
 
 def request_failure(request_id: str, cause: Exception) -> SpinCycleError:
-    """Return what to report with the request whose data could not be read.
+    """Return the error to report with a request whose data could not be read.
 
     Raises:
-        SpinCycleError: `cause` itself, which concerns more than this request, for example a
+        SpinCycleError: `cause` itself, if it concerns more than this request, for example a
             database that cannot be reached.
     """
     if isinstance(cause, SpinCycleError):
@@ -47,19 +46,8 @@ def request_failure(request_id: str, cause: Exception) -> SpinCycleError:
     return RequestUnreadable(request_id, incident)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedArgs:
-    """Arguments of a request as messages, secret ones redacted, or why they cannot be read."""
-
-    messages: Sequence[request_pb2.RequestArg] = ()
-    failure: SpinCycleError | None = None
-
-
-NO_ARGS = EncodedArgs()
-
-
 async def encode_args(request_id: str, stored: StoredArgs) -> EncodedArgs:
-    """Return stored arguments as messages; a failure to read them is in what it returns."""
+    """Return stored arguments as messages, or the failure to read them."""
     try:
         is_large = len(stored.text) >= LARGE_BYTES
         return EncodedArgs(await off_loop(is_large, lambda: _encoded(stored)))
@@ -74,7 +62,7 @@ def _encoded(stored: StoredArgs) -> list[request_pb2.RequestArg]:
 def encode_or_report(
     request: Request, args: EncodedArgs = NO_ARGS, failure: SpinCycleError | None = None
 ) -> request_pb2.Request:
-    """Return a request as a message; what cannot be encoded is missing, and `error` says why."""
+    """Return a request as a message; its field `error` says which part could not be encoded."""
     try:
         message = encode_request(request)
     except Exception as cause:  # noqa: BLE001 # whatever is stored, others are not affected

@@ -10,8 +10,8 @@ from tests.manifests.rendered import REPOSITORY
 VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete", "GET": "get"}
 
 
-def right(call: str) -> tuple[str, str]:
-    """The resource and the verb that a cluster's rights speak of."""
+def permission(call: str) -> tuple[str, str]:
+    """Return the resource and the verb that a role must allow for a call."""
     method, path = call.split(" ")
     watches = path.endswith("?watch")
     steps = re.sub(r".*/namespaces/[^/]+/", "", path.removesuffix("?watch")).split("/")
@@ -20,25 +20,25 @@ def right(call: str) -> tuple[str, str]:
     return resource, "watch" if watches else verb
 
 
-async def test_the_role_has_the_rights_that_are_used_and_no_others(
+async def test_the_role_has_exactly_the_permissions_that_are_used(
     api: FakeApiServer, runner: Runner
 ) -> None:
-    first = runner.begin(1, "1.1")
-    await first.says("Pending")
-    await first.die()
-    second = runner.begin(2, "1.1", startTimeout="1s")
+    first = runner.start(1, "1.1")
+    await first.until_reported("Pending")
+    await first.crash()
+    second = runner.start(2, "1.1", startTimeout="1s")
     await second.end()
-    third = runner.begin(3, "1.2")
-    await third.says("Pending")
+    third = runner.start(3, "1.2")
+    await third.until_reported("Pending")
     api.cluster.run()
-    await third.says("Running")
+    await third.until_reported("Running")
     api.cluster.end()
     await third.end()
-    fourth = runner.begin(4, "1.3")
-    await fourth.says("Pending")
+    fourth = runner.start(4, "1.3")
+    await fourth.until_reported("Pending")
     await fourth.stop()
 
-    used = {right(call) for call in api.calls}
+    used = {permission(call) for call in api.calls}
     roles = yaml.safe_load_all((REPOSITORY / "k8s/kubernetes-job/access.yaml").read_text())
     [role] = [one for one in roles if one["kind"] == "Role"]
     given = {

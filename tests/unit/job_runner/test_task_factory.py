@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from spincycle.job_runner import process
-from spincycle.job_runner.contained import TaskExited
+from spincycle.job_runner.task_factory import TaskExited
 
 
 async def leaves() -> None:
@@ -15,7 +15,7 @@ async def leaves() -> None:
     sys.exit(3)
 
 
-def test_an_exit_in_a_task_that_a_job_began_ends_that_task_only() -> None:
+def test_an_exit_in_a_task_of_a_job_ends_only_that_task() -> None:
     async def work() -> int:
         task = asyncio.create_task(leaves(), name="a job's own")
         assert task.get_name() == "a job's own"
@@ -26,12 +26,12 @@ def test_an_exit_in_a_task_that_a_job_began_ends_that_task_only() -> None:
     assert process._run(work()) == 7
 
 
-def test_an_exit_in_a_task_that_nobody_awaits_is_told_and_harms_nobody() -> None:
-    told: list[str] = []
+def test_an_exit_in_a_task_that_is_not_awaited_is_reported_and_contained() -> None:
+    errors: list[str] = []
 
     async def work() -> int:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+        loop.set_exception_handler(lambda _, context: errors.append(str(context["exception"])))
         task = asyncio.create_task(leaves())
         await asyncio.wait({task})
         del task
@@ -39,10 +39,10 @@ def test_an_exit_in_a_task_that_nobody_awaits_is_told_and_harms_nobody() -> None
         return 7
 
     assert process._run(work()) == 7
-    assert told == ["SystemExit: 3"]
+    assert errors == ["SystemExit: 3"]
 
 
-def test_a_task_can_be_cancelled_and_answers_as_ever() -> None:
+def test_a_task_can_be_cancelled_and_returns_its_result() -> None:
     async def answers() -> str:
         return "answer"
 

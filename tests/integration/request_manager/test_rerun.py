@@ -37,7 +37,7 @@ async def test_the_old_request_stays_as_it_was(manager: Manager) -> None:
     assert manager.job_log.entries[old] == entries
 
 
-async def test_a_named_job_is_run_again_with_all_that_follows(manager: Manager) -> None:
+async def test_a_named_job_is_rerun_with_all_its_successors(manager: Manager) -> None:
     old, chain = await failed_nap(manager)
 
     new = (
@@ -47,7 +47,7 @@ async def test_a_named_job_is_run_again_with_all_that_follows(manager: Manager) 
     assert new.finished_jobs == 0
 
 
-async def test_a_skipped_job_counts_as_complete_with_who_and_why(manager: Manager) -> None:
+async def test_a_skipped_job_counts_as_complete_with_user_and_reason(manager: Manager) -> None:
     old, chain = await failed_nap(manager)
     rest = chain.jobs[1]
 
@@ -80,10 +80,10 @@ async def test_a_job_that_was_not_reached_cannot_be_skipped(manager: Manager) ->
             rpc.SkipRequest(request_id=old, job_id=chain.jobs[2].id, reason="no")
         )
 
-    assert "has not even been reached" in from_rpc_error(failure.value, "", "").message
+    assert "has not been reached" in from_rpc_error(failure.value, "", "").message
 
 
-async def test_a_live_request_cannot_be_run_again(manager: Manager) -> None:
+async def test_a_live_request_cannot_be_rerun(manager: Manager) -> None:
     request_id = (await manager.create()).request.id
 
     with pytest.raises(grpc.aio.AioRpcError) as failure:
@@ -92,18 +92,18 @@ async def test_a_live_request_cannot_be_run_again(manager: Manager) -> None:
     assert from_rpc_error(failure.value, "", "").reason == "INVALID_STATE"
 
 
-async def test_a_key_makes_a_second_rerun_answer_the_first_one(manager: Manager) -> None:
+async def test_a_second_rerun_with_the_same_key_returns_the_first_one(manager: Manager) -> None:
     old, _ = await failed_nap(manager)
-    wish = rpc.RerunRequest(request_id=old, idempotency_key="again")
+    request = rpc.RerunRequest(request_id=old, idempotency_key="again")
 
-    first = (await manager.stub.Rerun(wish)).request
-    second = (await manager.stub.Rerun(wish)).request
+    first = (await manager.stub.Rerun(request)).request
+    second = (await manager.stub.Rerun(request)).request
 
     assert first.id == second.id
 
 
 async def failed_nap(manager: Manager) -> tuple[str, job_chain_pb2.JobChain]:
-    """A request whose first job is complete and whose second one has failed."""
+    """Create a request whose first job is COMPLETE and whose second one has failed."""
     runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await until(lambda: request_id in runner.chains)
