@@ -1,4 +1,4 @@
-"""A request manager on a real socket and a real database, with a runner that tests steer."""
+"""A request manager on a real socket and a real database, with runners that tests control."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -
 
 
 class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
-    """A runner that keeps what it is given and does only what the test says."""
+    """A runner that accepts chains, runs nothing, and sends the events that the test publishes."""
 
     def __init__(self, runner_id: str) -> None:
         self.runner_id = runner_id
@@ -104,22 +104,22 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.refuse_with: str = ""
         self.silent = False
         self.published: list[job_event_pb2.JobEvent] = []
-        self.cuts = 0
+        self.disconnects = 0
         self.held = False
-        self.forgets = False
+        self.drops_events = False
         self.streams = 0
         self._watched = asyncio.Condition()
 
-    async def publish(self, request_id: str, moment: int = 0, **more: object) -> None:
+    async def publish(self, request_id: str, transition: int = 0, **more: object) -> None:
         """Publish an event of a chain, under the next number of the epoch."""
         event = job_event_pb2.JobEvent(
             request_id=request_id,
             epoch=self.chains[request_id],
             offset=len(self.published) + 1,
-            transition=moment,  # type: ignore[arg-type]
+            transition=transition,  # type: ignore[arg-type]
             **({"sequence_number": 2 + len(self.published)} | more),  # type: ignore[arg-type]
         )
-        if not moment:
+        if not transition:
             event.job.request_id = request_id
         event.occurred_at.GetCurrentTime()
         self.published.append(event)
@@ -132,9 +132,9 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         async with self._watched:
             self._watched.notify_all()
 
-    async def cut(self) -> None:
+    async def disconnect(self) -> None:
         """Break all streams."""
-        self.cuts += 1
+        self.disconnects += 1
         async with self._watched:
             self._watched.notify_all()
 
@@ -189,23 +189,26 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             self.streams -= 1
 
     async def _send_events(self, request, context):  # type: ignore[no-untyped-def]
-        cuts = self.cuts
-        is_new = self.forgets or not request.HasField("after_offset")
-        place = len(self.published) if is_new else request.after_offset
+        disconnects = self.disconnects
+        is_new = self.drops_events or not request.HasField("after_offset")
+        offset = len(self.published) if is_new else request.after_offset
         started = job_runner_service_pb2.WatchStarted(
-            offset=place, gap=self.forgets, request_ids=self.chains if is_new else ()
+            offset=offset, gap=self.drops_events, request_ids=self.chains if is_new else ()
         )
         yield job_runner_service_pb2.WatchJobsResponse(started=started)
         while True:
-            if self.published[place:] and not self.held:
-                events, place = self.published[place:], len(self.published)
+            if self.published[offset:] and not self.held:
+                events, offset = self.published[offset:], len(self.published)
                 yield job_runner_service_pb2.WatchJobsResponse(events=events)
             async with self._watched:
                 await self._watched.wait_for(
-                    lambda: (len(self.published) > place and not self.held) or self.cuts > cuts  # noqa: B023
+                    lambda: (
+                        (len(self.published) > offset and not self.held)  # noqa: B023
+                        or self.disconnects > disconnects
+                    )
                 )
-            if self.cuts > cuts:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+            if self.disconnects > disconnects:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "disconnected")
 
     async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
         response = job_runner_service_pb2.DescribeChainsResponse(offset=len(self.published))
@@ -224,7 +227,7 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
 class ShelvedJobLog(
     job_log_service_pb2_grpc.JobLogServiceServicer, journal_service_pb2_grpc.JournalServiceServicer
 ):
-    """A job log whose entries the test puts in place."""
+    """A job log whose entries the test provides."""
 
     def __init__(self) -> None:
         self.entries: dict[str, list[job_log_pb2.JobLog]] = {}
@@ -266,7 +269,7 @@ class ShelvedJobLog(
 
 @dataclass
 class Manager:
-    """A request manager that runs, and what stands around it."""
+    """A running request manager, and its clients, runners and job log."""
 
     config: RequestManagerConfig
     stub: Stub
@@ -276,7 +279,7 @@ class Manager:
     runners: list[SteeredRunner] = field(default_factory=list)
 
     async def register(self, runner: SteeredRunner, **limits: Any) -> SteeredRunner:
-        """Serve as a runner and make it known."""
+        """Serve a runner and register it."""
         server = grpc.aio.server()
         job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(runner, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -323,8 +326,8 @@ class Manager:
         finish.finished_at.GetCurrentTime()
         for runner in self.runners:
             if runner.chains.get(request_id) == epoch:
-                left = job_event_pb2.CHAIN_TRANSITION_RELEASED
-                await runner.publish(request_id, left, complete=True)
+                released = job_event_pb2.CHAIN_TRANSITION_RELEASED
+                await runner.publish(request_id, released, complete=True)
         report = coordination_pb2.RunnerReport(finish=finish)
         return (
             await self.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))
@@ -367,7 +370,7 @@ async def running_manager(
 
 
 async def database_is_ready(manager: Manager) -> bool:
-    """Whether the schema is there."""
+    """Return whether the schema exists."""
     try:
         await manager.stub.List(rpc.ListRequest())
     except grpc.aio.AioRpcError:

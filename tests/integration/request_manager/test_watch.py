@@ -144,7 +144,7 @@ async def test_a_broken_runner_stream_resumes_at_its_last_offset(manager: Manage
         await until(lambda: RUNNING in received.states_of(request_id))
         runner.held = True
         await publish_job(runner, request_id, "a", RUNNING, number_of(0, 3))
-        await runner.cut()
+        await runner.disconnect()
         await runner.release()
         await publish_job(runner, request_id, "b", RUNNING, number_of(0, 4))
         await until(lambda: "b RUNNING" in received.of(request_id))
@@ -286,12 +286,12 @@ async def test_a_runner_attached_in_the_middle_of_its_work_is_published_as_one_b
     async with watching(manager) as received:
         request_id = await running_request(manager, runner)
         await until(lambda: RUNNING in received.states_of(request_id))
-        runner.held = runner.forgets = True
+        runner.held = runner.drops_events = True
         journal_the_first_try(manager, request_id)
         await publish_job(runner, request_id, "a", COMPLETE, number_of(1, 0))
         await publish_job(runner, request_id, "b", RUNNING, number_of(1, 1))
         seen, before = len(received.messages), received.of(request_id)
-        await runner.cut()
+        await runner.disconnect()
         await until(lambda: any(one.job.job_id == "c" for one in runner.published))
         other = (await manager.create()).request.id
         await until(lambda: received.of(other) != [])
@@ -424,9 +424,9 @@ async def test_ends_of_tries_missed_before_a_chain_was_released_come_from_the_jo
     class Leaving(SteeredRunner):
         async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
             for chain in request.chains:
-                left = job_event_pb2.CHAIN_TRANSITION_RELEASED
+                released = job_event_pb2.CHAIN_TRANSITION_RELEASED
                 await self.publish(
-                    chain.request_id, left, complete=True, sequence_number=number_of(1, 1)
+                    chain.request_id, released, complete=True, sequence_number=number_of(1, 1)
                 )
             self.chains = {}
             return await super().DescribeChains(request, context)
@@ -435,10 +435,10 @@ async def test_ends_of_tries_missed_before_a_chain_was_released_come_from_the_jo
     async with watching(manager) as received:
         request_id = await running_request(manager, runner)
         await until(lambda: RUNNING in received.states_of(request_id))
-        runner.held = runner.forgets = True
+        runner.held = runner.drops_events = True
         journal_the_first_try(manager, request_id)
         await publish_job(runner, request_id, "a", COMPLETE, number_of(1, 0))
-        await runner.cut()
+        await runner.disconnect()
         await until(lambda: not runner.chains)
         await runner.release()
         await manager.finish(request_id, 1)
@@ -527,9 +527,9 @@ async def test_a_runner_is_attached_only_once_all_its_chains_can_be_described(
     async with watching(manager) as received:
         request_id = await running_request(manager, runner)
         await until(lambda: RUNNING in received.states_of(request_id))
-        runner.held = runner.forgets = True
+        runner.held = runner.drops_events = True
         await publish_job(runner, request_id, "a", RUNNING, number_of(0, 3))
-        await runner.cut()
+        await runner.disconnect()
         await until(lambda: runner.described > 0)
         await runner.release()
         await publish_job(runner, request_id, "b", RUNNING, number_of(0, 4))
@@ -546,13 +546,13 @@ async def test_a_replayed_snapshot_has_no_cursor_before_the_events_of_its_runner
     async with watching(manager) as staying:
         request_id = await running_request(manager, runner)
         await until(lambda: RUNNING in staying.states_of(request_id))
-        runner.held = runner.forgets = True
+        runner.held = runner.drops_events = True
         await publish_job(runner, request_id, "a", RUNNING, number_of(0, 3))
         put_checkpoint = WatchSession.put_checkpoint
 
         async def put_after_release(session: WatchSession, queue: SubscriberQueue) -> Checkpoint:
             monkeypatch.setattr(session_module, "BARRIER_TIMEOUT", 20)
-            runner.forgets = False
+            runner.drops_events = False
             await runner.release()
             return await put_checkpoint(session, queue)
 
