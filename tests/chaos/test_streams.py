@@ -83,7 +83,7 @@ async def test_watchers_are_told_all_and_nothing_twice_while_everything_is_kille
         check_order(follower)
     for request_id, follower in watched.items():
         # What had ended when the watch began is in its first snapshot.
-        known = parts_of(follower.events[0].revision).position
+        known = parts_of(int(follower.events[0].revision)).position
         entries = await journal(cluster, request_id)
         assert follower.ends(request_id, entries) == entries[known:], shown(follower, request_id)
     print(
@@ -99,7 +99,7 @@ class Ends:
     def __init__(self, address: str, cursor: str) -> None:
         self._channel = open_channel(address)
         self._asked = rpc.WatchRequest(cursor=cursor)
-        self._revisions: dict[str, int] = {}
+        self._revisions: dict[str, str] = {}
         self.states: dict[str, list[State]] = {}
         self.wrong: list[str] = []
         self.connections = 0
@@ -125,7 +125,7 @@ class Ends:
         await self._channel.close()
 
     def _take(self, event: request_event_pb2.RequestEvent) -> None:
-        rises = event.revision > self._revisions.get(event.request_id, 0)
+        rises = event.revision > self._revisions.get(event.request_id, "")
         if not rises:
             # A runner that died is in no cursor: its requests are told as snapshots again.
             if not event.HasField("snapshot"):

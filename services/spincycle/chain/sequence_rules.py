@@ -137,6 +137,6 @@ def reset(walk: SchedulerState, node: JobNode) -> None:
     node.latest = 0
     node.position = 0
     node.output = None
-    node.percent = 0
+    node.percent = None
     if changed:
         walk.record.publish(node)

@@ -61,11 +61,11 @@ class Progress:
 
     Attributes:
         text: a few words; empty if the job told none.
-        percent: 0 to 100; 0 if the job does not tell.
+        percent: 0 to 100; None if the job reports none.
     """
 
     text: str = ""
-    percent: int = 0
+    percent: int | None = None
 
 
 class Attempt(NamedTuple):
@@ -149,9 +149,10 @@ class Job(ABC):
         """A few words on what the job is doing. May be called at any time, from any thread."""
         return self.progress.text
 
-    def report(self, text: str = "", percent: float = 0) -> None:
-        """Tell how far the job is; whoever watches sees it. May be called from any thread."""
-        self.progress = Progress(text, max(0, min(100, int(percent))))
+    def report(self, text: str = "", percent: float | None = None) -> None:
+        """Report the progress of the job to its watchers. May be called from any thread."""
+        known = None if percent is None else max(0, min(100, int(percent)))
+        self.progress = Progress(text, known)
         if self._listener is not None:
             self._listener(self.progress)
 

@@ -310,5 +310,5 @@ def _fit(progress: object) -> Progress:
     """A report as it can be shown to others, whatever the job made of it."""
     if not isinstance(progress, Progress):
         return Progress(told(progress))
-    percent = progress.percent if progress.percent in _PERCENT else 0
+    percent = progress.percent if progress.percent in _PERCENT else None
     return Progress(told(progress.text), percent)

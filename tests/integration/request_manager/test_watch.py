@@ -176,7 +176,7 @@ async def test_what_a_runner_never_told_is_told_from_the_journal_before_the_end(
         await until(lambda: "request COMPLETE" in told.of(request_id))
 
     assert told.of(request_id)[-2:] == ["a COMPLETE", "request COMPLETE"]
-    assert parts_of(told.events[-2].revision) == (1, 1, 0)
+    assert parts_of(int(told.events[-2].revision)) == (1, 1, 0)
 
 
 async def test_only_what_matches_the_filter_is_told(manager: Manager) -> None:
@@ -265,7 +265,7 @@ async def test_each_cursor_leads_to_all_that_was_told_after_it_and_to_nothing_el
 
 def _places(events: list[request_event_pb2.RequestEvent]) -> list[tuple[str, int]]:
     """Request and revision of each event, but for states that lasted until the next one only."""
-    places = ((event.request_id, event.revision) for event in events)
+    places = ((event.request_id, int(event.revision)) for event in events)
     return sorted(place for place in places if place[1] > waiting(0))
 
 

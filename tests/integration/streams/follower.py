@@ -76,7 +76,7 @@ class Follower:
         reached = 0
         mine = [event for event in self.events if event.request_id == request_id]
         for place, event in enumerate(mine):
-            _, position, step = parts_of(event.revision)
+            _, position, step = parts_of(int(event.revision))
             if not 0 < position <= len(journal):
                 continue
             if event.HasField("job") and not step:
@@ -126,9 +126,9 @@ async def following(address: str, **asked: object) -> AsyncIterator[Follower]:
 
 def check_order(follower: Follower, *, snapshots_come_again: bool = False) -> None:
     """Revisions rise with every event of a request: nothing is told twice."""
-    seen: dict[str, int] = {}
+    seen: dict[str, str] = {}
     for event in follower.events:
-        rises = event.revision > seen.get(event.request_id, 0)
+        rises = event.revision > seen.get(event.request_id, "")
         if snapshots_come_again and event.HasField("snapshot") and not rises:
             continue
         assert rises, shown(follower, event.request_id)

@@ -39,7 +39,7 @@ async def check(cluster: Cluster, follower: Follower, request_id: str) -> None:
     told = shown(follower, request_id)
     first = next(event for event in follower.events if event.request_id == request_id)
     assert first.HasField("snapshot"), told
-    known = parts_of(first.revision).position
+    known = parts_of(int(first.revision)).position
     assert follower.ends(request_id, entries) == entries[known:], told
     assert len(follower.final(request_id)) == 1, told
 

@@ -89,11 +89,13 @@ def test_factories_combine_unless_they_clash() -> None:
 
 def test_a_report_reaches_the_listener_and_stays_readable() -> None:
     job = Quiet()
-    heard: list[tuple[str, int]] = []
+    heard: list[tuple[str, int | None]] = []
     job.on_report(lambda progress: heard.append((progress.text, progress.percent)))
 
     job.report("copying", 41.9)
     job.report("copied", 250)
+    job.report("checking", 0)
+    job.report("copied")
 
-    assert heard == [("copying", 41), ("copied", 100)]
+    assert heard == [("copying", 41), ("copied", 100), ("checking", 0), ("copied", None)]
     assert job.status() == "copied"

@@ -83,8 +83,8 @@ def test_an_event_is_encoded_as_a_message_to_which_others_can_be_added() -> None
     response = rpc.WatchResponse.FromString(raw)
 
     assert [(event.revision, event.cursor) for event in response.events] == [
-        (1, "x" * 200),
-        (300, ""),
+        ("0000000000000000001", "x" * 200),
+        ("0000000000000000300", ""),
     ]
     assert response.cursor == "c"
     assert first.encoded("x" * 200, False) is first.encoded("x" * 200, False)

@@ -8,7 +8,7 @@ import orjson
 
 from spincycle.errors import ChainTooLarge, SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
-from spincycle.model.revision import ended, number_of, revision_of
+from spincycle.model.revision import encode_revision, ended, number_of, revision_of
 from spincycle.model.state import LIVE, State
 from spincycle.request_manager.storage.model import Request, RequestFilter
 from spincycle.request_manager.watch.unreadable import encode_or_report, request_failure
@@ -43,13 +43,14 @@ class EncodedEvent:
         self,
         request: Request,
         before: State | None,
+        revision: int,
         full: request_event_pb2.RequestEvent,
         brief: request_event_pb2.RequestEvent | None,
     ) -> None:
         """`brief` is for those who want no jobs; None if there is nothing for them."""
         self.request = request
         self.before = before
-        self.revision = full.revision
+        self.revision = revision
         self._snapshot = full.HasField("snapshot")
         self._full = full.SerializeToString()
         self._brief = self._full if brief is full else brief.SerializeToString() if brief else b""
@@ -144,38 +145,44 @@ def request_change(
     event = _event(request.request_id, revision)
     event.occurred_at.GetCurrentTime()
     _fill_request(event.request, request, revision, failure)
-    event.request.finished_jobs = max(finished_jobs, event.request.finished_jobs)
-    return EncodedEvent(request, before, event, event)
+    if finished_jobs > event.request.finished_jobs:
+        event.request.finished_jobs = event.request.counts.finished = finished_jobs
+    return EncodedEvent(request, before, revision, event, event)
 
 
 def snapshot_change(
-    request: Request, before: State | None, snapshot: request_event_pb2.RequestSnapshot
+    request: Request,
+    before: State | None,
+    revision: int,
+    snapshot: request_event_pb2.RequestSnapshot,
 ) -> EncodedEvent:
-    """A request as a whole; its revision is that of the snapshot."""
-    event = _event(request.request_id, snapshot.request.revision)
+    """Return the event of a request as a whole."""
+    event = _event(request.request_id, revision)
     event.occurred_at.GetCurrentTime()
     event.snapshot.CopyFrom(snapshot)
-    return EncodedEvent(request, before, event, event)
+    event.snapshot.request.revision = event.revision
+    return EncodedEvent(request, before, revision, event, event)
 
 
 def job_change(request: Request, told: job_event_pb2.JobEvent, *, counted: bool) -> EncodedEvent:
     """A job has changed; `counted` if the counts of the request moved with it."""
+    revision = revision_of(told.epoch, told.sequence_number)
     event = request_event_pb2.RequestEvent(
         request_id=request.request_id,
-        revision=revision_of(told.epoch, told.sequence_number),
+        revision=encode_revision(revision),
         occurred_at=told.occurred_at,
         job=told.job,
-        finished_jobs=told.finished_jobs,
-        rolled_back_jobs=told.rolled_back_jobs,
+        counts=told.counts,
     )
+    event.counts.total = request.total_jobs
     brief = None
     if counted:
-        brief = _event(request.request_id, event.revision)
+        brief = _event(request.request_id, revision)
         brief.occurred_at.CopyFrom(told.occurred_at)
-        _fill_request(brief.request, request, event.revision)
-        brief.request.finished_jobs = told.finished_jobs
-        brief.request.rolled_back_jobs = told.rolled_back_jobs
-    return EncodedEvent(request, request.state, event, brief)
+        _fill_request(brief.request, request, revision)
+        brief.request.finished_jobs = told.counts.finished
+        brief.request.counts.CopyFrom(event.counts)
+    return EncodedEvent(request, request.state, revision, event, brief)
 
 
 def runner_changes(request: Request, told: job_event_pb2.JobEvent) -> Iterator[EncodedEvent]:
@@ -189,10 +196,11 @@ def runner_changes(request: Request, told: job_event_pb2.JobEvent) -> Iterator[E
 
 def entry_change(request: Request, entry: job_log_pb2.JobLog) -> EncodedEvent:
     """A try has ended, as the journal says of it."""
-    event = _event(request.request_id, entry_revision(entry))
+    revision = entry_revision(entry)
+    event = _event(request.request_id, revision)
     event.occurred_at.CopyFrom(entry.finished_at)
     event.job.CopyFrom(entry_status(entry))
-    return EncodedEvent(request, request.state, event, None)
+    return EncodedEvent(request, request.state, revision, event, None)
 
 
 def entry_revision(entry: job_log_pb2.JobLog) -> int:
@@ -234,7 +242,7 @@ def matches(request: Request, before: State | None, which: RequestFilter) -> boo
 
 
 def _event(request_id: str, revision: int) -> request_event_pb2.RequestEvent:
-    return request_event_pb2.RequestEvent(request_id=request_id, revision=revision)
+    return request_event_pb2.RequestEvent(request_id=request_id, revision=encode_revision(revision))
 
 
 def _fill_request(
@@ -244,4 +252,4 @@ def _fill_request(
     failure: SpinCycleError | None = None,
 ) -> None:
     message.CopyFrom(encode_or_report(request, failure=failure))
-    message.revision = revision
+    message.revision = encode_revision(revision)

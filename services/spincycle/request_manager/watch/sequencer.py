@@ -185,7 +185,7 @@ class EventSequencer:
             raise
         tracked.reached(revision)
         if event.transition != BEGUN:
-            counted = tracked.counts_move(event.finished_jobs, event.rolled_back_jobs)
+            counted = tracked.counts_move(event.counts.finished, event.counts.rolled_back)
             self._tell(tracked, job_change(tracked.row, event, counted=counted))
 
     async def _bring_up(self, tracked: TrackedRequest, view: RequestSnapshot) -> None:

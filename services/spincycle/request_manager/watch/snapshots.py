@@ -60,11 +60,12 @@ class RequestSnapshot:
     def snapshot_change(self, before: State | None) -> EncodedEvent:
         """Return the view as an event; it reports what could not be read or encoded."""
         message = encode_or_report(self.row, self.args, self.failure)
-        message.revision = self.revision
-        if self.counts[0] > message.finished_jobs:
-            message.finished_jobs, message.rolled_back_jobs = self.counts
+        finished, rolled_back = self.counts
+        if finished > message.finished_jobs:
+            message.finished_jobs = message.counts.finished = finished
+            message.counts.rolled_back = rolled_back
         snapshot = request_event_pb2.RequestSnapshot(request=message, jobs=self.jobs)
-        return snapshot_change(self.row, before, snapshot)
+        return snapshot_change(self.row, before, self.revision, snapshot)
 
 
 class RequestSnapshots:
@@ -228,7 +229,7 @@ class RequestSnapshots:
                     told = entry_status(entry)
                     told.state = job.state
                     jobs[entry.job_id] = told
-        counts = (chain.finished_jobs, chain.rolled_back_jobs)
+        counts = (chain.counts.finished, chain.counts.rolled_back)
         return RequestSnapshot(running, revision, args, list(jobs.values()), counts)
 
     async def _stored(
