@@ -83,7 +83,7 @@ async def test_clients_miss_and_repeat_nothing_while_everything_is_killed_at_ran
         check_order(follower)
     for request_id, follower in watched.items():
         # Tries that had ended at the first snapshot are in it.
-        known = parts_of(follower.events[0].revision).position
+        known = parts_of(int(follower.events[0].revision)).position
         entries = await journal(cluster, request_id)
         assert follower.ends_of_tries(request_id, entries) == entries[known:], report(
             follower, request_id
@@ -101,7 +101,7 @@ class Ends:
     def __init__(self, address: str, cursor: str) -> None:
         self._channel = open_channel(address)
         self._request = rpc.WatchRequest(cursor=cursor)
-        self._revisions: dict[str, int] = {}
+        self._revisions: dict[str, str] = {}
         self.states: dict[str, list[State]] = {}
         self.wrong: list[str] = []
         self.connections = 0
@@ -127,7 +127,7 @@ class Ends:
         await self._channel.close()
 
     def _take(self, event: request_event_pb2.RequestEvent) -> None:
-        rises = event.revision > self._revisions.get(event.request_id, 0)
+        rises = event.revision > self._revisions.get(event.request_id, "")
         if not rises:
             # Cursors do not include a runner that died: snapshots of its requests are repeated.
             if not event.HasField("snapshot"):

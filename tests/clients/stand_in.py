@@ -79,7 +79,9 @@ class StandIn(RequestManagerServiceServicer):
     ) -> AsyncIterator[rm.WatchResponse]:
         self.asked.append(request)
         event = request_event_pb2.RequestEvent(
-            request_id=REQUEST_ID, revision=1, cursor=f"after-{request.cursor or 'nothing'}"
+            request_id=REQUEST_ID,
+            revision=f"{1:019d}",
+            cursor=f"after-{request.cursor or 'nothing'}",
         )
         event.snapshot.request.CopyFrom(self._request())
         error = self.refuse(request)

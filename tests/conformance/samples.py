@@ -24,7 +24,7 @@ def a_request(
         created_at=CREATED,
         total_jobs=3,
         epoch=1,
-        revision=9,
+        revision=f"{9:019d}",
     )
     if state != state_pb2.STATE_PENDING:
         request.started_at.CopyFrom(STARTED)

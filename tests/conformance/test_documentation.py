@@ -101,7 +101,7 @@ def answers_of(stack: Stack) -> None:
     )
     event = request_event_pb2.RequestEvent(
         request_id=ID,
-        revision=9,
+        revision=f"{9:019d}",
         cursor="9",
         occurred_at=samples.FINISHED,
         request=samples.a_request(),
@@ -116,7 +116,7 @@ def answers_of(stack: Stack) -> None:
     )
     piece.try_number = 1
     printed = request_event_pb2.RequestEvent(
-        request_id=ID, revision=8, cursor="8", occurred_at=samples.STARTED, output=piece
+        request_id=ID, revision=f"{8:019d}", cursor="8", occurred_at=samples.STARTED, output=piece
     )
 
     def get(asked: rm.GetRequest) -> rm.GetResponse | errors.RequestNotFound:

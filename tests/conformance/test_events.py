@@ -23,7 +23,7 @@ EVENTS = f"/api/v1/requests/{ID}/events"
 def an_event(revision: int, **change: Any) -> request_event_pb2.RequestEvent:
     return request_event_pb2.RequestEvent(
         request_id=ID,
-        revision=revision,
+        revision=f"{revision:019d}",
         cursor=f"c{revision}",
         occurred_at=samples.CREATED,
         **change,

@@ -29,7 +29,7 @@ from spincycle.v1 import request_pb2 as spincycle_dot_v1_dot_request__pb2
 from spincycle.v1 import status_pb2 as spincycle_dot_v1_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n spincycle/v1/request_event.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x1dspincycle/v1/job_output.proto\x1a\x1aspincycle/v1/request.proto\x1a\x19spincycle/v1/status.proto\"\xc7\x03\n\x0cRequestEvent\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n\x08revision\x18\x02 \x01(\x04R\x08revision\x12\x16\n\x06\x63ursor\x18\x03 \x01(\tR\x06\x63ursor\x12;\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12;\n\x08snapshot\x18\x05 \x01(\x0b\x32\x1d.spincycle.v1.RequestSnapshotH\x00R\x08snapshot\x12\x31\n\x07request\x18\x06 \x01(\x0b\x32\x15.spincycle.v1.RequestH\x00R\x07request\x12+\n\x03job\x18\x07 \x01(\x0b\x32\x17.spincycle.v1.JobStatusH\x00R\x03job\x12\x31\n\x06output\x18\n \x01(\x0b\x32\x17.spincycle.v1.JobOutputH\x00R\x06output\x12#\n\rfinished_jobs\x18\x08 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\t \x01(\rR\x0erolledBackJobsB\x08\n\x06\x63hange\"\xa4\x01\n\x0fRequestSnapshot\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\x12+\n\x04jobs\x18\x02 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x33\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChainB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n spincycle/v1/request_event.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x1dspincycle/v1/job_output.proto\x1a\x1aspincycle/v1/request.proto\x1a\x19spincycle/v1/status.proto\"\xa9\x03\n\x0cRequestEvent\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n\x08revision\x18\x02 \x01(\tR\x08revision\x12\x16\n\x06\x63ursor\x18\x03 \x01(\tR\x06\x63ursor\x12;\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12;\n\x08snapshot\x18\x05 \x01(\x0b\x32\x1d.spincycle.v1.RequestSnapshotH\x00R\x08snapshot\x12\x31\n\x07request\x18\x06 \x01(\x0b\x32\x15.spincycle.v1.RequestH\x00R\x07request\x12+\n\x03job\x18\x07 \x01(\x0b\x32\x17.spincycle.v1.JobStatusH\x00R\x03job\x12\x31\n\x06output\x18\n \x01(\x0b\x32\x17.spincycle.v1.JobOutputH\x00R\x06output\x12/\n\x06\x63ounts\x18\x08 \x01(\x0b\x32\x17.spincycle.v1.JobCountsR\x06\x63ountsB\x08\n\x06\x63hange\"\xa4\x01\n\x0fRequestSnapshot\x12/\n\x07request\x18\x01 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x07request\x12+\n\x04jobs\x18\x02 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x33\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChainB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
   _globals['_REQUESTEVENT']._serialized_start=200
-  _globals['_REQUESTEVENT']._serialized_end=655
-  _globals['_REQUESTSNAPSHOT']._serialized_start=658
-  _globals['_REQUESTSNAPSHOT']._serialized_end=822
+  _globals['_REQUESTEVENT']._serialized_end=625
+  _globals['_REQUESTSNAPSHOT']._serialized_start=628
+  _globals['_REQUESTSNAPSHOT']._serialized_end=792
 # @@protoc_insertion_point(module_scope)

@@ -37,24 +37,21 @@ class RequestEvent(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     JOB_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
-    FINISHED_JOBS_FIELD_NUMBER: _builtins.int
-    ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request that changed."""
-    revision: _builtins.int
-    """Rises with every event of the request, whoever tells it and over all reconnections, but
-    for a piece of output, which has the revision of the event before it. A client that has
-    seen revision n has seen everything up to n. The end of a try has the same revision
-    wherever it is told.
+    revision: _builtins.str
+    """Rises with every event of the request, across reconnections and server copies; an output event
+    has the revision of the event before it. A client that has seen a revision has seen every
+    change up to it. The end of a try has the same revision on every stream.
+
+    A decimal number below 2^63, always 19 digits with leading zeros, so that the order of the texts
+    is the order of the numbers. Compare revisions of the same request; never take one apart.
     """
     cursor: _builtins.str
     """Where a stream of named requests can be taken up again after this event; see
     WatchRequest.cursor. Empty on a stream of all requests; see WatchResponse.cursor.
     """
-    finished_jobs: _builtins.int
-    """See Request.finished_jobs; set with a change of a job."""
-    rolled_back_jobs: _builtins.int
-    """See Request.rolled_back_jobs; set with a change of a job."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -79,23 +76,28 @@ class RequestEvent(_message.Message):
         come again after a reconnection: JobOutput.offset says where it belongs.
         """
 
+    @_builtins.property
+    def counts(self) -> _request_pb2.JobCounts:
+        """Counts of the request's jobs after a change of a job. Unset with other changes, and if the event
+        was read from the journal, which holds no counts.
+        """
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        revision: _builtins.int = ...,
+        revision: _builtins.str = ...,
         cursor: _builtins.str = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         snapshot: Global___RequestSnapshot | None = ...,
         request: _request_pb2.Request | None = ...,
         job: _status_pb2.JobStatus | None = ...,
         output: _job_output_pb2.JobOutput | None = ...,
-        finished_jobs: _builtins.int = ...,
-        rolled_back_jobs: _builtins.int = ...,
+        counts: _request_pb2.JobCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "job", b"job", "occurred_at", b"occurred_at", "output", b"output", "request", b"request", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "counts", b"counts", "job", b"job", "occurred_at", b"occurred_at", "output", b"output", "request", b"request", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "cursor", b"cursor", "finished_jobs", b"finished_jobs", "job", b"job", "occurred_at", b"occurred_at", "output", b"output", "request", b"request", "request_id", b"request_id", "revision", b"revision", "rolled_back_jobs", b"rolled_back_jobs", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "counts", b"counts", "cursor", b"cursor", "job", b"job", "occurred_at", b"occurred_at", "output", b"output", "request", b"request", "request_id", b"request_id", "revision", b"revision", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["snapshot", "request", "job", "output"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015

@@ -51,7 +51,7 @@ class Request(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     STATE_MESSAGE_FIELD_NUMBER: _builtins.int
     RERUN_OF_REQUEST_ID_FIELD_NUMBER: _builtins.int
-    ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """20 characters out of 0–9 and a–v. Ids sort by the time they were made."""
@@ -65,7 +65,7 @@ class Request(_message.Message):
     """Number of jobs in the chain, begin and end jobs included."""
     finished_jobs: _builtins.int
     """How many of them are COMPLETE. Never goes down: what a sequence retry rolled back is
-    counted in rolled_back_jobs until it completes again.
+    counted in counts.rolled_back until it completes again.
     """
     runner_address: _builtins.str
     """Address that the runner of the request advertises, host:port; only while RUNNING."""
@@ -75,8 +75,10 @@ class Request(_message.Message):
     """How often the request was given to a runner. Every report of a runner carries the
     epoch it was given; one with an older epoch is refused.
     """
-    revision: _builtins.int
-    """Rises with every change of the request and of its jobs."""
+    revision: _builtins.str
+    """Rises with every change of the request and of its jobs; see RequestEvent.revision. Set in the
+    events and snapshots of Watch only.
+    """
     specs_hash: _builtins.str
     """Content hash of the spec set that the request was made from."""
     plan_hash: _builtins.str
@@ -90,8 +92,6 @@ class Request(_message.Message):
     """
     rerun_of_request_id: _builtins.str
     """Request that this one runs again; empty if it is none."""
-    rolled_back_jobs: _builtins.int
-    """Completed jobs that a sequence retry took back and that are not complete again yet."""
     @_builtins.property
     def args(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestArg]:
         """Arguments as they were understood. Left out of lists."""
@@ -111,6 +111,10 @@ class Request(_message.Message):
     @_builtins.property
     def job_chain(self) -> _job_chain_pb2.JobChain:
         """The chain as it was created. Only when it was asked for."""
+
+    @_builtins.property
+    def counts(self) -> Global___JobCounts:
+        """Counts of its jobs. total_jobs and finished_jobs repeat two of them."""
 
     @_builtins.property
     def error(self) -> _error_pb2.Error:
@@ -136,22 +140,54 @@ class Request(_message.Message):
         runner_address: _builtins.str = ...,
         runner_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
-        revision: _builtins.int = ...,
+        revision: _builtins.str = ...,
         specs_hash: _builtins.str = ...,
         plan_hash: _builtins.str = ...,
         priority: _builtins.int = ...,
         state_message: _builtins.str = ...,
         rerun_of_request_id: _builtins.str = ...,
-        rolled_back_jobs: _builtins.int = ...,
+        counts: Global___JobCounts | None = ...,
         error: _error_pb2.Error | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "job_chain", b"job_chain", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "job_chain", b"job_chain", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "created_at", b"created_at", "epoch", b"epoch", "error", b"error", "finished_at", b"finished_at", "finished_jobs", b"finished_jobs", "id", b"id", "job_chain", b"job_chain", "plan_hash", b"plan_hash", "priority", b"priority", "rerun_of_request_id", b"rerun_of_request_id", "revision", b"revision", "rolled_back_jobs", b"rolled_back_jobs", "runner_address", b"runner_address", "runner_id", b"runner_id", "specs_hash", b"specs_hash", "started_at", b"started_at", "state", b"state", "state_message", b"state_message", "total_jobs", b"total_jobs", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "counts", b"counts", "created_at", b"created_at", "epoch", b"epoch", "error", b"error", "finished_at", b"finished_at", "finished_jobs", b"finished_jobs", "id", b"id", "job_chain", b"job_chain", "plan_hash", b"plan_hash", "priority", b"priority", "rerun_of_request_id", b"rerun_of_request_id", "revision", b"revision", "runner_address", b"runner_address", "runner_id", b"runner_id", "specs_hash", b"specs_hash", "started_at", b"started_at", "state", b"state", "state_message", b"state_message", "total_jobs", b"total_jobs", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Request: _TypeAlias = Request  # noqa: Y015
+
+@_typing.final
+class JobCounts(_message.Message):
+    """JobCounts counts the jobs of one request, begin and end jobs included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """Jobs in the chain. Unset in messages between services, which have the chain."""
+    finished: _builtins.int
+    """Jobs that have been COMPLETE. Never goes down: a job that a sequence retry rolled back still
+    counts.
+    """
+    rolled_back: _builtins.int
+    """Finished jobs that a sequence retry rolled back and that are not COMPLETE again yet."""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        finished: _builtins.int = ...,
+        rolled_back: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "rolled_back", b"rolled_back", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobCounts: _TypeAlias = JobCounts  # noqa: Y015
 
 @_typing.final
 class RequestArg(_message.Message):

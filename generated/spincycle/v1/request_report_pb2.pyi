@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from spincycle.v1 import request_pb2 as _request_pb2
 from spincycle.v1 import state_pb2 as _state_pb2
 import builtins as _builtins
 import sys
@@ -27,26 +28,28 @@ class RequestProgress(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     FINISHED_JOBS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
-    ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request that this is about."""
     finished_jobs: _builtins.int
     """Jobs that are COMPLETE; see Request.finished_jobs."""
     epoch: _builtins.int
     """Epoch of the assignment; see FinishRequest.epoch."""
-    rolled_back_jobs: _builtins.int
-    """See Request.rolled_back_jobs."""
+    @_builtins.property
+    def counts(self) -> _request_pb2.JobCounts:
+        """Counts of its jobs. Only rolled_back is read: finished_jobs has the other one."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         finished_jobs: _builtins.int = ...,
         epoch: _builtins.int = ...,
-        rolled_back_jobs: _builtins.int = ...,
+        counts: _request_pb2.JobCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "finished_jobs", b"finished_jobs", "request_id", b"request_id", "rolled_back_jobs", b"rolled_back_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "epoch", b"epoch", "finished_jobs", b"finished_jobs", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

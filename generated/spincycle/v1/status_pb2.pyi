@@ -55,7 +55,7 @@ class JobStatus(_message.Message):
     try_number: _builtins.int
     """Number of the current (or last) try; see JobLog.try_number. 0 before the first one."""
     percent: _builtins.int
-    """How far the current try is, in percent, as far as the job tells; 0 if it does not."""
+    """Progress of the current try in percent, from 0 to 100. Unset if the job reports none."""
     sequence_id: _builtins.str
     """Id of the first job of the job's sequence."""
     error: _builtins.str
@@ -85,15 +85,17 @@ class JobStatus(_message.Message):
         try_number: _builtins.int = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         retry_at: _timestamp_pb2.Timestamp | None = ...,
-        percent: _builtins.int = ...,
+        percent: _builtins.int | None = ...,
         sequence_id: _builtins.str = ...,
         error: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "retry_at", b"retry_at", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "finished_at", b"finished_at", "percent", b"percent", "retry_at", b"retry_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "percent", b"percent", "request_id", b"request_id", "retry_at", b"retry_at", "sequence_id", b"sequence_id", "started_at", b"started_at", "state", b"state", "status", b"status", "try_number", b"try_number", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "error", b"error", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "percent", b"percent", "request_id", b"request_id", "retry_at", b"retry_at", "sequence_id", b"sequence_id", "started_at", b"started_at", "state", b"state", "status", b"status", "try_number", b"try_number", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
+    _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
 
 Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
 

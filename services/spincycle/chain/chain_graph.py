@@ -64,7 +64,7 @@ class JobNode:
         self.retry_at = 0
         self.error = ""
         self.text = ""
-        self.percent = 0
+        self.percent: int | None = None
 
     @property
     def opens(self) -> bool:

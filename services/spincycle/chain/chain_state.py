@@ -270,7 +270,7 @@ class ChainState:
         node.total += 1
         node.latest += 1
         node.error = ""
-        node.percent = 0
+        node.percent = None
         node.finished_at = 0
         if node.job.structural:
             now = self.record.now

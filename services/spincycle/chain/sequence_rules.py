@@ -136,6 +136,6 @@ def reset(scheduler: SchedulerState, node: JobNode) -> None:
     node.latest = 0
     node.position = 0
     node.output = None
-    node.percent = 0
+    node.percent = None
     if changed:
         scheduler.record.publish(node)

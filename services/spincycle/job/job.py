@@ -63,11 +63,11 @@ class Progress:
 
     Attributes:
         text: short status text; empty if the job reported none.
-        percent: 0 to 100; 0 if the job reported none.
+        percent: 0 to 100; None if the job reported none.
     """
 
     text: str = ""
-    percent: int = 0
+    percent: int | None = None
 
 
 class Attempt(NamedTuple):
@@ -179,12 +179,13 @@ class Job(ABC):
         """Return a short status text; called at any time, from any thread."""
         return self.progress.text
 
-    def report(self, text: str = "", percent: float = 0) -> None:
+    def report(self, text: str = "", percent: float | None = None) -> None:
         """Report progress to clients that watch the request; may be called from any thread.
 
-        `text` is a short status text, `percent` is from 0 to 100.
+        `text` is a short status text, `percent` is from 0 to 100; None if it is not known.
         """
-        self.progress = Progress(text, max(0, min(100, int(percent))))
+        clamped = None if percent is None else max(0, min(100, int(percent)))
+        self.progress = Progress(text, clamped)
         if self._listener is not None:
             self._listener(self.progress)
 

@@ -72,5 +72,5 @@ class OutboxReporter:
             progress.request_id = request_id
             progress.epoch = epoch
             progress.finished_jobs = finished
-            progress.rolled_back_jobs = rolled_back
+            progress.counts.rolled_back = rolled_back
             self._outbox.put(request_id, message)

@@ -25,6 +25,7 @@ from spincycle.rpc.status import to_message
 from spincycle.runtime.off_loop import off_loop
 from spincycle.text.shortening import shortened
 from spincycle.v1 import suspended_job_chain_pb2
+from spincycle.v1.request_pb2 import JobCounts
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.chain_parts import ChainParts, SuspendedParts
 from spincycle.wire.status import encode_event, encode_status, encode_wait
@@ -291,8 +292,7 @@ def _encoded(view: ChainView | rpc.ChainStatus) -> rpc.ChainStatus:
         epoch=view.epoch,
         sequence_number=view.sequence_number,
         jobs=[encode_status(job) for job in view.jobs],
-        finished_jobs=view.finished_jobs,
-        rolled_back_jobs=view.rolled_back_jobs,
+        counts=JobCounts(finished=view.finished_jobs, rolled_back=view.rolled_back_jobs),
     )
 
 

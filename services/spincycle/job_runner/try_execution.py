@@ -311,5 +311,5 @@ def _sanitized(progress: object) -> Progress:
     """Return a report that is valid for display, whatever the job passed."""
     if not isinstance(progress, Progress):
         return Progress(display_text(progress))
-    percent = progress.percent if progress.percent in _PERCENT else 0
+    percent = progress.percent if progress.percent in _PERCENT else None
     return Progress(display_text(progress.text), percent)

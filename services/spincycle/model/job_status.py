@@ -26,7 +26,7 @@ class JobStatus:
     retry_at: int = 0
     status: str = ""
     try_: int = 0
-    percent: int = 0
+    percent: int | None = None
     sequence_id: str = ""
     error: str = ""
 

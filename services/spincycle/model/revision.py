@@ -54,6 +54,11 @@ def revision_of(epoch: int, number: int) -> int:
     return (epoch << NUMBER_BITS) + number
 
 
+def encode_revision(revision: int) -> str:
+    """Return the revision as messages carry it: 19 digits, so that text order is number order."""
+    return f"{revision:019d}"
+
+
 def parts_of(revision: int) -> Revision:
     """Return the parts of a revision."""
     number = revision & ((1 << NUMBER_BITS) - 1)

@@ -63,7 +63,11 @@ def encode_request(request: Request) -> request_pb2.Request:
         priority=request.priority,
         state_message=request.reason,
         rerun_of_request_id=request.rerun_of,
-        rolled_back_jobs=request.rolled_back_jobs,
+        counts=request_pb2.JobCounts(
+            total=request.total_jobs,
+            finished=request.finished_jobs,
+            rolled_back=request.rolled_back_jobs,
+        ),
     )
     _set_time(message.created_at, request.created_at)
     if request.started_at:
@@ -146,7 +150,7 @@ def decode_report(message: coordination_pb2.RunnerReport) -> Report:
                 progress.request_id,
                 _epoch(progress.epoch),
                 _count(progress.finished_jobs, "finished_jobs"),
-                _count(progress.rolled_back_jobs, "rolled_back_jobs"),
+                _count(progress.counts.rolled_back, "counts.rolled_back"),
             )
         case "suspended":
             suspended = message.suspended

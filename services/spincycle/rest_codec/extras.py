@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from spincycle.model.revision import encode_revision
 from spincycle.rest_codec.codecs import (
     BYTES,
     FLAG,
@@ -32,6 +33,7 @@ from spincycle.v1 import (
     job_output_pb2,
     plan_pb2,
     request_event_pb2,
+    request_pb2,
     spec_pb2,
     spec_service_pb2,
     waiting_pb2,
@@ -64,18 +66,59 @@ class Named(Codec):
         return {"type": "string", "enum": list(self._numbers)}
 
 
+class RevisionNumber(Codec):
+    """A revision, which is text in the contract, as a number."""
+
+    go = UINT64.go
+    zero = ""
+
+    def encode(self, value: str) -> Json:
+        """Return the number; 0 if there is none."""
+        return int(value or 0)
+
+    def decode(self, value: Json, place: JsonPath) -> str:
+        """Return the text of a whole number that fits."""
+        number = UINT64.decode(value, place)
+        return encode_revision(number) if number else ""
+
+    def schema(self) -> dict[str, Json]:
+        """Return the schema of a whole number."""
+        return UINT64.schema()
+
+
+class RolledBack(Codec):
+    """The rolled back jobs out of JobCounts, as a number."""
+
+    go = UINT.go
+
+    def encode(self, value: request_pb2.JobCounts) -> Json:
+        """Return the count."""
+        return value.rolled_back
+
+    def decode(self, value: Json, place: JsonPath) -> request_pb2.JobCounts:
+        """Return counts that hold nothing else."""
+        return request_pb2.JobCounts(rolled_back=UINT.decode(value, place))
+
+    def schema(self) -> dict[str, Json]:
+        """Return the schema of a whole number."""
+        return UINT.schema()
+
+
+REVISION = RevisionNumber()
+ROLLED_BACK = RolledBack()
+
 WATCHED_REQUEST = MessageCodec(
     "proto.Request",
     REQUEST.message,
     [
         *LISTED_REQUEST.fields,
-        Field("rolledBackJobs", "rolled_back_jobs", UINT, omitted=True,
+        Field("rolledBackJobs", "counts", ROLLED_BACK, omitted=True,
               doc="completed jobs that a sequence retry took back"),
         Field("reason", "state_message", TEXT, omitted=True, doc="why it is in its state"),
         Field("rerunOf", "rerun_of_request_id", TEXT, omitted=True,
               doc="request that it runs again"),
         Field("priority", "priority", INT, omitted=True),
-        Field("revision", "revision", UINT64),
+        Field("revision", "revision", REVISION),
     ],
     "WatchedRequest",
 )  # fmt: skip
@@ -123,7 +166,7 @@ EVENT = MessageCodec(
     request_event_pb2.RequestEvent,
     [
         Field("requestId", "request_id", TEXT),
-        Field("revision", "revision", UINT64),
+        Field("revision", "revision", REVISION),
         Field("occurredAt", "occurred_at", TIME),
         Field("snapshot", "snapshot", SNAPSHOT, omitted=True, presence=True),
         Field("request", "request", WATCHED_REQUEST, omitted=True, presence=True),

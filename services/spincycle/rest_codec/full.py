@@ -6,7 +6,7 @@ They are those of the original with more keys, for clients that know of them.
 from __future__ import annotations
 
 from spincycle.rest_codec.codecs import ANY_MAP, FLAG, INT, TEXT, UINT, UINT64
-from spincycle.rest_codec.extras import WATCHED_JOB
+from spincycle.rest_codec.extras import REVISION, ROLLED_BACK, WATCHED_JOB
 from spincycle.rest_codec.messages import JOB_LOG, REQUEST, REQUEST_ARG, REQUEST_SPEC
 from spincycle.rest_codec.tables import Field, ListOf, MapOf, MessageCodec
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -31,7 +31,7 @@ FULL_REQUEST = MessageCodec(
     [
         *REQUEST.without("", "args", "JobChain", "jrURL").fields,
         Field("args", "args", ListOf(FULL_ARG), omitted=True, doc="not in lists"),
-        Field("rolledBackJobs", "rolled_back_jobs", UINT, omitted=True,
+        Field("rolledBackJobs", "counts", ROLLED_BACK, omitted=True,
               doc="completed jobs that a sequence retry took back"),
         Field("reason", "state_message", TEXT, omitted=True, doc="why it is in its state"),
         Field("rerunOf", "rerun_of_request_id", TEXT, omitted=True,
@@ -40,7 +40,7 @@ FULL_REQUEST = MessageCodec(
         Field("runnerId", "runner_id", TEXT, omitted=True),
         Field("runnerAddress", "runner_address", TEXT, omitted=True, doc="host:port"),
         Field("epoch", "epoch", UINT64, omitted=True, doc="how often a runner has begun it"),
-        Field("revision", "revision", UINT64, omitted=True),
+        Field("revision", "revision", REVISION, omitted=True),
         Field("specRevision", "specs_hash", TEXT, omitted=True),
         Field("planHash", "plan_hash", TEXT, omitted=True),
     ],

@@ -7,7 +7,7 @@ from typing import cast
 from spincycle.chain.waiting import WaitingJob
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.job_status import JobEvent, JobStatus
-from spincycle.v1 import state_pb2, status_pb2, waiting_pb2
+from spincycle.v1 import request_pb2, state_pb2, status_pb2, waiting_pb2
 from spincycle.wire.times import set_nanoseconds
 
 
@@ -40,8 +40,9 @@ def encode_event(event: JobEvent) -> job_event_pb2.JobEvent:
         job=encode_status(event.job),
         epoch=event.epoch,
         sequence_number=event.sequence_number,
-        finished_jobs=event.finished_jobs,
-        rolled_back_jobs=event.rolled_back_jobs,
+        counts=request_pb2.JobCounts(
+            finished=event.finished_jobs, rolled_back=event.rolled_back_jobs
+        ),
     )
     set_nanoseconds(message.occurred_at, event.occurred_at)
     return message

@@ -140,7 +140,7 @@ async def test_the_character_nul_is_refused_with_the_name_of_its_field(
     ("report", "field"),
     [
         ({"progress": {"finished_jobs": 2**31}}, "finished_jobs"),
-        ({"progress": {"rolled_back_jobs": 2**31}}, "rolled_back_jobs"),
+        ({"progress": {"counts": {"rolled_back": 2**31}}}, "counts.rolled_back"),
         ({"progress": {"epoch": 2**63}}, "epoch"),
         ({"finish": {"finished_at": {"seconds": 10**12}}}, "finished_at"),
         ({"suspended": {"job_chain": {"finished_jobs": 2**31}}}, "job_chain.finished_jobs"),

@@ -180,7 +180,7 @@ async def test_events_that_a_runner_never_sent_come_from_the_journal_before_the_
         await until(lambda: "request COMPLETE" in received.of(request_id))
 
     assert received.of(request_id)[-2:] == ["a COMPLETE", "request COMPLETE"]
-    assert parts_of(received.events[-2].revision) == (1, 1, 0)
+    assert parts_of(int(received.events[-2].revision)) == (1, 1, 0)
 
 
 async def test_only_events_that_match_the_filter_are_delivered(manager: Manager) -> None:
@@ -269,7 +269,7 @@ async def test_each_cursor_resumes_with_exactly_the_events_after_it(
 
 def revisions_of(events: list[request_event_pb2.RequestEvent]) -> list[tuple[str, int]]:
     """Request and revision of each event, except those of waiting requests."""
-    revisions = ((event.request_id, event.revision) for event in events)
+    revisions = ((event.request_id, int(event.revision)) for event in events)
     return sorted(one for one in revisions if one[1] > waiting(0))
 
 

@@ -81,7 +81,7 @@ class Follower:
         reached = 0
         mine = [event for event in self.events if event.request_id == request_id]
         for index, event in enumerate(mine):
-            _, position, step = parts_of(event.revision)
+            _, position, step = parts_of(int(event.revision))
             if not 0 < position <= len(journal):
                 continue
             if event.HasField("job") and not step:
@@ -131,9 +131,9 @@ async def following(address: str, **fields: object) -> AsyncIterator[Follower]:
 
 def check_order(follower: Follower, *, repeated_snapshots: bool = False) -> None:
     """Check that revisions rise with every event of a request, so that none is received twice."""
-    seen: dict[str, int] = {}
+    seen: dict[str, str] = {}
     for event in follower.events:
-        rises = event.revision > seen.get(event.request_id, 0)
+        rises = event.revision > seen.get(event.request_id, "")
         if repeated_snapshots and event.HasField("snapshot") and not rises:
             continue
         assert rises, report(follower, event.request_id)

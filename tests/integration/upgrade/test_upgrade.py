@@ -295,7 +295,7 @@ async def test_a_stream_of_one_request_resumes_from_its_recorded_cursor(upgraded
 
     seen = [event async for event in events(upgraded, call)]
 
-    revisions = [int(RECORDING.named_cursor), *(event.revision for event in seen)]
+    revisions = [int(RECORDING.named_cursor), *(int(event.revision) for event in seen)]
     assert revisions == sorted(set(revisions))
     assert State.COMPLETE in (seen[-1].request.state, seen[-1].snapshot.request.state)
 

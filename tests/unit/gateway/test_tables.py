@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spincycle.model.job_chain import VALUE_DEPTH
+from spincycle.model.revision import encode_revision
 from spincycle.rest_codec import extras, messages
 from spincycle.rest_codec.codecs import (
     ANY,
@@ -30,7 +31,7 @@ from spincycle.rest_codec.codecs import (
 )
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.tables import KeyedListCodec, ListOf, MapOf, MessageCodec
-from spincycle.v1 import job_chain_pb2, job_log_pb2
+from spincycle.v1 import job_chain_pb2, job_log_pb2, request_pb2
 
 TABLES = [
     value
@@ -84,6 +85,12 @@ def values(kind: Codec) -> st.SearchStrategy[Any]:
             return st.sampled_from(list(kind._names))
         case messages.Always():
             return st.just(kind.value)
+        case extras.RevisionNumber():
+            return st.integers(1, 2**63 - 1).map(encode_revision)
+        case extras.RolledBack():
+            return st.integers(1, 2**32 - 1).map(
+                lambda number: request_pb2.JobCounts(rolled_back=number)
+            )
         case Text():
             return TEXTS
         case Flag():
@@ -127,6 +134,8 @@ def messages_of(table: MessageCodec[Any]) -> st.SearchStrategy[Any]:
 def cleaned(message: Any) -> Any:
     """The message with what JSON cannot tell apart made equal, all the way down."""
     for descriptor, value in message.ListFields():
+        if descriptor.full_name in OMITTED_AT_ZERO and not value:
+            message.ClearField(descriptor.name)
         if (
             descriptor.message_type is None
             or descriptor.message_type.file.package != "spincycle.v1"
@@ -141,6 +150,7 @@ def cleaned(message: Any) -> Any:
     return message
 
 
+OMITTED_AT_ZERO = {"spincycle.v1.JobStatus.percent"}
 NULLABLE = {"spincycle.v1.RequestArg.default_value", "spincycle.v1.RequestArg.value"}
 
 

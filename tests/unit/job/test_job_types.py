@@ -89,11 +89,13 @@ def test_factories_combine_unless_they_clash() -> None:
 
 def test_a_report_reaches_the_listener_and_stays_readable() -> None:
     job = Quiet()
-    reports: list[tuple[str, int]] = []
+    reports: list[tuple[str, int | None]] = []
     job.on_report(lambda progress: reports.append((progress.text, progress.percent)))
 
     job.report("copying", 41.9)
     job.report("copied", 250)
+    job.report("checking", 0)
+    job.report("copied")
 
-    assert reports == [("copying", 41), ("copied", 100)]
+    assert reports == [("copying", 41), ("copied", 100), ("checking", 0), ("copied", None)]
     assert job.status() == "copied"

@@ -122,7 +122,10 @@ async def test_a_failure_of_one_request_is_reported_in_its_event_and_others_are_
         "REQUEST_UNREADABLE"
     ]
     assert not [event for event in events if event.request_id == "b" and event.request.error.reason]
-    assert {event.request_id: event.revision for event in events} == {"a": ended(1), "b": ended(1)}
+    assert {event.request_id: int(event.revision) for event in events} == {
+        "a": ended(1),
+        "b": ended(1),
+    }
     assert {event.request_id: event.request.state for event in events} == dict.fromkeys(
         "ab", State.COMPLETE
     )

@@ -83,8 +83,8 @@ def test_encoded_events_can_be_concatenated_to_one_message() -> None:
     response = rpc.WatchResponse.FromString(raw)
 
     assert [(event.revision, event.cursor) for event in response.events] == [
-        (1, "x" * 200),
-        (300, ""),
+        ("0000000000000000001", "x" * 200),
+        ("0000000000000000300", ""),
     ]
     assert response.cursor == "c"
     assert first.encoded("x" * 200, False) is first.encoded("x" * 200, False)

@@ -7,6 +7,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from spincycle.v1 import request_pb2 as _request_pb2
 from spincycle.v1 import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -52,8 +53,7 @@ class JobEvent(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
-    FINISHED_JOBS_FIELD_NUMBER: _builtins.int
-    ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
@@ -65,10 +65,6 @@ class JobEvent(_message.Message):
     """Rises with every event of the request within the epoch. The position of the last journal
     entry times 2^24, plus the number of changes since; see JobLog.position.
     """
-    finished_jobs: _builtins.int
-    """Jobs of the request that are COMPLETE; see Request.finished_jobs."""
-    rolled_back_jobs: _builtins.int
-    """See Request.rolled_back_jobs."""
     request_id: _builtins.str
     """Request that this is about."""
     offset: _builtins.int
@@ -84,6 +80,10 @@ class JobEvent(_message.Message):
         """The job as it is now."""
 
     @_builtins.property
+    def counts(self) -> _request_pb2.JobCounts:
+        """Counts of the request's jobs after the change."""
+
+    @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
 
@@ -93,17 +93,16 @@ class JobEvent(_message.Message):
         job: _status_pb2.JobStatus | None = ...,
         epoch: _builtins.int = ...,
         sequence_number: _builtins.int = ...,
-        finished_jobs: _builtins.int = ...,
-        rolled_back_jobs: _builtins.int = ...,
+        counts: _request_pb2.JobCounts | None = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
         offset: _builtins.int = ...,
         transition: Global___ChainTransition.ValueType = ...,
         complete: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "occurred_at", b"occurred_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "job", b"job", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "epoch", b"epoch", "finished_jobs", b"finished_jobs", "job", b"job", "occurred_at", b"occurred_at", "offset", b"offset", "request_id", b"request_id", "rolled_back_jobs", b"rolled_back_jobs", "sequence_number", b"sequence_number", "transition", b"transition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "counts", b"counts", "epoch", b"epoch", "job", b"job", "occurred_at", b"occurred_at", "offset", b"offset", "request_id", b"request_id", "sequence_number", b"sequence_number", "transition", b"transition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from spincycle.internal.v1 import job_event_pb2 as _job_event_pb2
 from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import job_chain_pb2 as _job_chain_pb2
+from spincycle.v1 import request_pb2 as _request_pb2
 from spincycle.v1 import status_pb2 as _status_pb2
 from spincycle.v1 import suspended_job_chain_pb2 as _suspended_job_chain_pb2
 from spincycle.v1 import waiting_pb2 as _waiting_pb2
@@ -667,8 +668,7 @@ class ChainStatus(_message.Message):
     MISSED_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
-    FINISHED_JOBS_FIELD_NUMBER: _builtins.int
-    ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request of the chain."""
     epoch: _builtins.int
@@ -677,10 +677,6 @@ class ChainStatus(_message.Message):
     """JobEvent.sequence_number of the last event that is part of this."""
     complete: _builtins.bool
     """Whether missed is complete, so that jobs is left out."""
-    finished_jobs: _builtins.int
-    """See Request.finished_jobs."""
-    rolled_back_jobs: _builtins.int
-    """See Request.rolled_back_jobs."""
     @_builtins.property
     def missed(self) -> _containers.RepeatedCompositeFieldContainer[_job_event_pb2.JobEvent]:
         """Every event after the one that the caller knew, if all of them are kept; see complete."""
@@ -688,6 +684,10 @@ class ChainStatus(_message.Message):
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.JobStatus]:
         """Jobs that have started at least once, or that wait between tries."""
+
+    @_builtins.property
+    def counts(self) -> _request_pb2.JobCounts:
+        """Counts of the request's jobs."""
 
     def __init__(
         self,
@@ -698,12 +698,11 @@ class ChainStatus(_message.Message):
         missed: _abc.Iterable[_job_event_pb2.JobEvent] | None = ...,
         complete: _builtins.bool = ...,
         jobs: _abc.Iterable[_status_pb2.JobStatus] | None = ...,
-        finished_jobs: _builtins.int = ...,
-        rolled_back_jobs: _builtins.int = ...,
+        counts: _request_pb2.JobCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "epoch", b"epoch", "finished_jobs", b"finished_jobs", "jobs", b"jobs", "missed", b"missed", "request_id", b"request_id", "rolled_back_jobs", b"rolled_back_jobs", "sequence_number", b"sequence_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "counts", b"counts", "epoch", b"epoch", "jobs", b"jobs", "missed", b"missed", "request_id", b"request_id", "sequence_number", b"sequence_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

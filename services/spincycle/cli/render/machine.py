@@ -40,6 +40,19 @@ _KEYS = {
 """Keys of fields that the output names differently from the contract, as the REST API does."""
 
 
+_COUNTS = {
+    "spincycle.v1.Request.counts": (("rolled_back", "rolledBackJobs"),),
+    "spincycle.v1.RequestEvent.counts": (
+        ("finished", "finishedJobs"),
+        ("rolled_back", "rolledBackJobs"),
+    ),
+}
+"""Keys of the counts that stand in the message itself."""
+
+_NUMBERS = {"spincycle.v1.Request.revision", "spincycle.v1.RequestEvent.revision"}
+"""Texts of digits that are numbers in the output."""
+
+
 def to_plain(message: Message) -> Value:
     """The message as plain values: camelCase keys, names of states, RFC 3339 times.
 
@@ -54,17 +67,26 @@ def to_plain(message: Message) -> Value:
         return plain(message)
     if isinstance(message, struct_pb2.Struct):
         return {name: plain(value) for name, value in message.fields.items()}
-    told: dict[str, Value] = {
-        _KEYS.get(field.full_name, field.camelcase_name): _field(message, field)
-        for field in message.DESCRIPTOR.fields
-        if field.type != FieldDescriptor.TYPE_BYTES
-        and (field.containing_oneof is None or message.HasField(field.name))
-    }
+    told: dict[str, Value] = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.full_name in _COUNTS:
+            counts = getattr(message, field.name)
+            told |= {key: getattr(counts, name) for name, key in _COUNTS[field.full_name]}
+        elif field.full_name in _NUMBERS:
+            told[field.camelcase_name] = int(getattr(message, field.name) or 0)
+        elif field.type != FieldDescriptor.TYPE_BYTES and _is_shown(message, field):
+            told[_KEYS.get(field.full_name, field.camelcase_name)] = _field(message, field)
     if message.DESCRIPTOR.full_name == _OUTPUT:
         told["data"] = message.data.decode(errors="replace")  # type: ignore[attr-defined] # by its name
     if told.get("secret") is True and "value" in told:
         told["value"] = SECRET
     return told
+
+
+def _is_shown(message: Message, field: Any) -> bool:
+    # protoc puts each optional field into a oneof of its own, whose name begins with "_".
+    choice = field.containing_oneof
+    return choice is None or choice.name.startswith("_") or message.HasField(field.name)
 
 
 def _field(message: Message, field: Any) -> Value:

@@ -8,7 +8,7 @@ import orjson
 
 from spincycle.errors import ChainTooLarge, SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
-from spincycle.model.revision import ended, number_of, revision_of
+from spincycle.model.revision import encode_revision, ended, number_of, revision_of
 from spincycle.model.state import LIVE, State
 from spincycle.request_manager.request_encoding import encode_or_report, request_failure
 from spincycle.request_manager.storage.model import Request, RequestFilter
@@ -48,13 +48,14 @@ class EncodedEvent:
         self,
         request: Request,
         before: State | None,
+        revision: int,
         full: request_event_pb2.RequestEvent,
         brief: request_event_pb2.RequestEvent | None,
     ) -> None:
         """Encode an event; `brief` is its form without jobs, None if it has none."""
         self.request = request
         self.before = before
-        self.revision = full.revision
+        self.revision = revision
         self.is_snapshot = full.HasField("snapshot")
         self._full = full.SerializeToString()
         self._brief = self._full if brief is full else brief.SerializeToString() if brief else b""
@@ -112,38 +113,44 @@ def request_event(
     event = _new_event(request.request_id, revision)
     event.occurred_at.GetCurrentTime()
     _fill_request(event.request, request, revision, failure)
-    event.request.finished_jobs = max(finished_jobs, event.request.finished_jobs)
-    return EncodedEvent(request, before, event, event)
+    if finished_jobs > event.request.finished_jobs:
+        event.request.finished_jobs = event.request.counts.finished = finished_jobs
+    return EncodedEvent(request, before, revision, event, event)
 
 
 def snapshot_event(
-    request: Request, before: State | None, snapshot: request_event_pb2.RequestSnapshot
+    request: Request,
+    before: State | None,
+    revision: int,
+    snapshot: request_event_pb2.RequestSnapshot,
 ) -> EncodedEvent:
-    """Return the event of a whole request, at the revision of the snapshot."""
-    event = _new_event(request.request_id, snapshot.request.revision)
+    """Return the event of a whole request."""
+    event = _new_event(request.request_id, revision)
     event.occurred_at.GetCurrentTime()
     event.snapshot.CopyFrom(snapshot)
-    return EncodedEvent(request, before, event, event)
+    event.snapshot.request.revision = event.revision
+    return EncodedEvent(request, before, revision, event, event)
 
 
 def job_event(request: Request, source: job_event_pb2.JobEvent, *, counted: bool) -> EncodedEvent:
     """Return the event of a changed job; `counted`: it changed the counts of the request."""
+    revision = revision_of(source.epoch, source.sequence_number)
     event = request_event_pb2.RequestEvent(
         request_id=request.request_id,
-        revision=revision_of(source.epoch, source.sequence_number),
+        revision=encode_revision(revision),
         occurred_at=source.occurred_at,
         job=source.job,
-        finished_jobs=source.finished_jobs,
-        rolled_back_jobs=source.rolled_back_jobs,
+        counts=source.counts,
     )
+    event.counts.total = request.total_jobs
     brief = None
     if counted:
-        brief = _new_event(request.request_id, event.revision)
+        brief = _new_event(request.request_id, revision)
         brief.occurred_at.CopyFrom(source.occurred_at)
-        _fill_request(brief.request, request, event.revision)
-        brief.request.finished_jobs = source.finished_jobs
-        brief.request.rolled_back_jobs = source.rolled_back_jobs
-    return EncodedEvent(request, request.state, event, brief)
+        _fill_request(brief.request, request, revision)
+        brief.request.finished_jobs = source.counts.finished
+        brief.request.counts.CopyFrom(event.counts)
+    return EncodedEvent(request, request.state, revision, event, brief)
 
 
 def runner_events(request: Request, source: job_event_pb2.JobEvent) -> Iterator[EncodedEvent]:
@@ -157,10 +164,11 @@ def runner_events(request: Request, source: job_event_pb2.JobEvent) -> Iterator[
 
 def entry_event(request: Request, entry: job_log_pb2.JobLog) -> EncodedEvent:
     """Return the event of the end of a try, from its journal entry."""
-    event = _new_event(request.request_id, entry_revision(entry))
+    revision = entry_revision(entry)
+    event = _new_event(request.request_id, revision)
     event.occurred_at.CopyFrom(entry.finished_at)
     event.job.CopyFrom(entry_status(entry))
-    return EncodedEvent(request, request.state, event, None)
+    return EncodedEvent(request, request.state, revision, event, None)
 
 
 def entry_revision(entry: job_log_pb2.JobLog) -> int:
@@ -216,7 +224,7 @@ def matches(request: Request, before: State | None, which: RequestFilter) -> boo
 
 
 def _new_event(request_id: str, revision: int) -> request_event_pb2.RequestEvent:
-    return request_event_pb2.RequestEvent(request_id=request_id, revision=revision)
+    return request_event_pb2.RequestEvent(request_id=request_id, revision=encode_revision(revision))
 
 
 def _fill_request(
@@ -226,7 +234,7 @@ def _fill_request(
     failure: SpinCycleError | None = None,
 ) -> None:
     message.CopyFrom(encode_or_report(request, failure=failure))
-    message.revision = revision
+    message.revision = encode_revision(revision)
 
 
 def _frame(event: bytes, cursor: str) -> bytes:

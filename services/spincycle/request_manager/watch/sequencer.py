@@ -211,7 +211,7 @@ class EventSequencer:
             raise
         tracked.mark_delivered(revision)
         if event.transition != STARTED:
-            counted = tracked.update_counts(event.finished_jobs, event.rolled_back_jobs)
+            counted = tracked.update_counts(event.counts.finished, event.counts.rolled_back)
             self._queue(tracked, job_event(tracked.row, event, counted=counted))
 
     async def _apply_snapshot(self, tracked: TrackedRequest, snapshot: RequestSnapshot) -> None:

@@ -56,11 +56,12 @@ class RequestSnapshot:
     def as_event(self, before: State | None) -> EncodedEvent:
         """Return the snapshot as an event; it reports what could not be read or encoded."""
         message = encode_or_report(self.row, self.args, self.failure)
-        message.revision = self.revision
-        if self.counts[0] > message.finished_jobs:
-            message.finished_jobs, message.rolled_back_jobs = self.counts
+        finished, rolled_back = self.counts
+        if finished > message.finished_jobs:
+            message.finished_jobs = message.counts.finished = finished
+            message.counts.rolled_back = rolled_back
         snapshot = request_event_pb2.RequestSnapshot(request=message, jobs=self.jobs)
-        return snapshot_event(self.row, before, snapshot)
+        return snapshot_event(self.row, before, self.revision, snapshot)
 
 
 class RequestSnapshots:
@@ -217,7 +218,7 @@ class RequestSnapshots:
                     status = entry_status(entry)
                     status.state = job.state
                     jobs[entry.job_id] = status
-        counts = (chain.finished_jobs, chain.rolled_back_jobs)
+        counts = (chain.counts.finished, chain.counts.rolled_back)
         return RequestSnapshot(running, revision, args, list(jobs.values()), counts)
 
     async def _at(self, row: Request, args: EncodedArgs, revision: int) -> RequestSnapshot:
