@@ -9,14 +9,14 @@ from spincycle.model.duration import parse_duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.model.job_chain import Backoff
+    from spincycle.model.job_chain import BackoffPolicy
 
 LONGEST = 366 * 86400.0
 """Seconds; a wait that grows without a limit of its own ends here."""
 
 
 def wait_before_retry(
-    wait: str, backoff: Backoff | None, tries: int, draw: Callable[[], float]
+    wait: str, backoff: BackoffPolicy | None, tries: int, draw: Callable[[], float]
 ) -> float:
     """Seconds between try number `tries` and the next one.
 

@@ -70,7 +70,7 @@ class OutputStream:
 
     def _hear(self, response: journal_pb2.OfferOutputResponse) -> None:
         self._wanted = frozenset(response.request_ids)
-        anew = set(response.again_request_ids)
+        anew = set(response.replay_request_ids)
         self._sent = {
             place: offset
             for place, offset in self._sent.items()
@@ -108,5 +108,5 @@ class OutputStream:
                         offset=offset,
                         data=data,
                     )
-                    setattr(piece, "try", job.attempt.number)
+                    piece.try_number = job.attempt.number
                     yield piece

@@ -104,7 +104,7 @@ class RunnerPresence:
 
     async def run(self) -> None:
         """Be present until cancelled, or until this runner has left."""
-        self.pulse.begin()
+        self.pulse.start()
         while True:
             await self._register()
             await self._beat_until_given_up()
@@ -156,12 +156,12 @@ class RunnerPresence:
                         cause=failure.details(),
                     )
                 told = True
-                self.pulse.beat()
+                self.pulse.tick()
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
             self._note_time(sent_at, response.stored_at)
-            self._interval = response.beat_interval.ToTimedelta().total_seconds()
-            self._silence_limit = response.silence_limit.ToTimedelta().total_seconds()
+            self._interval = response.heartbeat_interval.ToTimedelta().total_seconds()
+            self._silence_limit = response.silence_timeout.ToTimedelta().total_seconds()
             self._lease.renew(asked_at, self._silence_limit)
             self._answered_at = asyncio.get_running_loop().time()
             self.known = True
@@ -173,9 +173,9 @@ class RunnerPresence:
         wait = self._interval
         while True:
             asleep = loop.time()
-            self.pulse.rest()
+            self.pulse.idle()
             await asyncio.sleep(wait)
-            self.pulse.begin()
+            self.pulse.start()
             lag = max(0.0, loop.time() - asleep - wait)
             beaten_at, sent_at = self._lease.now(), self._clock.monotonic()
             try:

@@ -161,12 +161,12 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         if waits is not None:
             return rpc.ExplainChainResponse(
                 jobs=[encode_wait(wait) for wait in waits],
-                waits_for=self._runner.waits_for(request.request_id),
+                message=self._runner.waits_for(request.request_id),
             )
         if request.request_id not in self._unstored_ends():
             raise RequestNotFound(request.request_id)
         return rpc.ExplainChainResponse(
-            waits_for=f"runner {self._runner_id()} has reported how the chain ended; no request "
+            message=f"runner {self._runner_id()} has reported how the chain ended; no request "
             "manager has stored that yet"
         )
 
@@ -177,13 +177,14 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         watcher = EventLogReader(request.request_ids)
         self._watchers.add(watcher)
         try:
-            missed = self._watchers.after(request.after_order) if request.resume else []
-            is_anew = missed is None or not request.resume
-            yield rpc.WatchJobsResponse(
-                order=request.after_order if missed else self._watchers.order,
+            resumes = request.HasField("after_offset")
+            missed = self._watchers.after(request.after_offset) if resumes else []
+            started = rpc.WatchStarted(
+                offset=request.after_offset if missed else self._watchers.order,
                 gap=missed is None,
-                request_ids=self._runner.request_ids() if is_anew else [],
+                request_ids=self._runner.request_ids() if missed is None or not resumes else [],
             )
+            yield rpc.WatchJobsResponse(started=started)
             if missed:
                 yield encoded(rpc.WatchJobsResponse, (told.encoded for told in missed))
             async for events in watcher.batches():
@@ -225,7 +226,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         jobs = sum(len(view.jobs) for view in named)
         return rpc.DescribeChainsResponse(
             chains=await off_loop(jobs >= MANY_JOBS, lambda: [_encoded(view) for view in named]),
-            order=order,
+            offset=order,
             uncommitted_request_ids=[id_ for id_ in late if self._runner.epoch(id_) is not None],
         )
 
@@ -262,16 +263,20 @@ def encode_happening(happening: Happening, order: int) -> bytes:
         event = encode_event(happening)
         event.request_id = happening.job.request_id
     else:
-        begun = isinstance(happening, ChainBegun)
+        transition = (
+            job_event_pb2.CHAIN_TRANSITION_STARTED
+            if isinstance(happening, ChainBegun)
+            else job_event_pb2.CHAIN_TRANSITION_RELEASED
+        )
         event = job_event_pb2.JobEvent(
             request_id=happening.request_id,
             epoch=happening.epoch,
             sequence_number=happening.sequence_number,
-            moment=job_event_pb2.CHAIN_MOMENT_BEGUN if begun else job_event_pb2.CHAIN_MOMENT_LEFT,
-            all_told=isinstance(happening, ChainLeft) and happening.all_told,
+            transition=transition,
+            complete=isinstance(happening, ChainLeft) and happening.all_told,
         )
         set_nanoseconds(event.occurred_at, happening.occurred_at)
-    event.order = order
+    event.offset = order
     return rpc.WatchJobsResponse(events=[event]).SerializeToString()
 
 

@@ -60,6 +60,6 @@ def in_words(refused: ApiRefused, doing: str) -> str:
     if refused.status == 403:
         return (
             f"cannot {doing}: {refused}; if that is about the runner's rights, bind its service"
-            " account to the role in docs/kubernetes-job.md"
+            " account to the role in docs/how-to/kubernetes-job.md"
         )
     return f"cannot {doing}: {refused}"

@@ -85,8 +85,8 @@ class RunnerCoordinationService(
             )
         )
         response = coordination_pb2.RegisterResponse()
-        response.beat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
-        response.silence_limit.FromTimedelta(timedelta(seconds=self._silence_limit))
+        response.heartbeat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
+        response.silence_timeout.FromTimedelta(timedelta(seconds=self._silence_limit))
         response.stored_at.CopyFrom(to_timestamp(stored.at))
         return response
 

@@ -24,7 +24,7 @@ def register_metrics(
         nonlocal queue
         queue = await store.queue()
 
-    metrics.ask_first(read_queue)
+    metrics.refresh_with(read_queue)
     metrics.counter(
         "spincycle_requests_created",
         "Requests that this request manager stored",

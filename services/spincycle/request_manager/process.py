@@ -20,7 +20,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
@@ -59,7 +59,7 @@ from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
-from spincycle.request_manager.watch.catch_up import CursorReplay, ReplayStores
+from spincycle.request_manager.watch.cursor_replay import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
@@ -71,7 +71,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
-from spincycle.runtime.process import Shutdown, keep_up, run_beside, service_command
+from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
@@ -124,7 +124,7 @@ class RequestManager:
         snapshots = RequestSnapshots(store, changes, feeds, archive, self._job_log)
         self.hub = Hub(changes, feeds, self.changes, snapshots)
         shared = SharedSnapshots(snapshots)
-        replay_from_cursor = CursorReplay(self.hub, ReplayStores(store, changes), feeds, shared)
+        cursor_replay = CursorReplay(ReplayStores(store, changes), feeds, shared)
         self.recovery = Recovery(
             RecoveryStores(
                 recovery=RecoveryStore(database),
@@ -187,7 +187,7 @@ class RequestManager:
             explainer=Explainer(archives, self._runners, self._job_log, config.silence_limit),
             reader=RequestReader(store, archive),
             running_jobs=RunningJobs(store, self._runners),
-            watch=Subscriptions(store, self.hub, replay_from_cursor, snapshots, shared),
+            watch=Subscriptions(store, self.hub, cursor_replay, snapshots, shared),
             archive=archive,
             store=store,
         )
@@ -213,7 +213,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
     )
     database = await Database.open(
-        config.database, load_queries(PACKAGE), "request-manager", held_back=True
+        config.database, load_queries(PACKAGE), "request-manager", schema_ready=False
     )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
@@ -227,7 +227,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     manager.metrics.calls(server.calls)
     manager.metrics.bytes_in_flight(server.bytes_in_flight)
     try:
-        async with served(manager.metrics, config.metrics):
+        async with serve_metrics(manager.metrics, config.metrics):
             await _work(config, manager, database, server, shutdown)
     finally:
         await manager.hub.close()
@@ -280,7 +280,7 @@ async def _work(
             lambda: database.reachable,
             lambda: manager.notifier.listening,
             job_log.is_right,
-            *(loop.is_quick for loop in loops),
+            *(loop.is_responsive for loop in loops),
         ],
         live=[loop.is_alive for loop in loops],
     )
@@ -295,7 +295,7 @@ async def _work(
             "recovery": manager.recovery.run,
             "change publisher": manager.notifier.publish,
             "change listener": lambda: manager.notifier.listen(config.database),
-            "health": lambda: server.health.keep(vitals),
+            "health": lambda: server.health.monitor(vitals),
             "check of job_log": lambda: job_log.check(dialer(config.tls)),
             "reload": lambda: _reload(manager.specs, reloads),
         }
@@ -303,10 +303,10 @@ async def _work(
             duties["changed specs"] = lambda: manager.specs.reload_on_change(config.specs_interval)
         async with asyncio.TaskGroup() as group:
             for name, work in duties.items():
-                group.create_task(keep_up(name, work))
+                group.create_task(supervise(name, work))
 
-    await run_beside(shutdown, run_loops())
-    await server.health.end()
+    await run_until_shutdown(shutdown, run_loops())
+    await server.health.drain()
 
 
 async def _reload(specs: SpecRepository, requested: asyncio.Event) -> None:

@@ -179,19 +179,19 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
         return encoded(rpc.GetJobChainResponse, (response,))
 
-    async def FetchJobChain(
-        self, request: rpc.FetchJobChainRequest, context: Context
-    ) -> AsyncIterator[rpc.FetchJobChainResponse]:
+    async def StreamJobChain(
+        self, request: rpc.StreamJobChainRequest, context: Context
+    ) -> AsyncIterator[rpc.StreamJobChainResponse]:
         chain = await self._use.archive.chain(request.request_id)
         parts, is_large = parts_of_chain(chain), len(chain.jobs) >= MANY_JOBS
         while part := await off_loop(is_large, lambda: _fetched(parts)):
-            yield encoded(rpc.FetchJobChainResponse, (part,))
+            yield encoded(rpc.StreamJobChainResponse, (part,))
 
-    async def GetRunning(
-        self, request: rpc.GetRunningRequest, context: Context
-    ) -> rpc.GetRunningResponse:
+    async def ListRunningJobs(
+        self, request: rpc.ListRunningJobsRequest, context: Context
+    ) -> rpc.ListRunningJobsResponse:
         running = await self._use.running_jobs.find(request.filter.request_id, request.filter.limit)
-        return rpc.GetRunningResponse(
+        return rpc.ListRunningJobsResponse(
             status=status_pb2.RunningStatus(
                 jobs=running.jobs,
                 requests={one.request_id: encode_or_report(one) for one in running.requests},
@@ -208,9 +208,9 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
         watch = self._use.watch
         parts = (
-            watch.named(list(request.request_ids), options, request.cursor)
+            watch.by_ids(list(request.request_ids), options, request.cursor)
             if request.request_ids
-            else watch.many(decode_filter(request.filter), options, request.cursor)
+            else watch.by_filter(decode_filter(request.filter), options, request.cursor)
         )
         # A cursor may be large, and a stream may last for days: do not keep it.
         del request
@@ -228,7 +228,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
 def _fetched(parts: Iterator[job_chain_pb2.JobChain]) -> bytes:
     """Return the next part of a chain as a serialized response; empty after the last one."""
     part = next(parts, None)
-    return rpc.FetchJobChainResponse(part=part).SerializeToString() if part is not None else b""
+    return rpc.StreamJobChainResponse(part=part).SerializeToString() if part is not None else b""
 
 
 def _plan(type_: str, built: BuiltRequest) -> bytes:
@@ -237,8 +237,8 @@ def _plan(type_: str, built: BuiltRequest) -> bytes:
         type=type_,
         args=[encode_arg(arg) for arg in plan.args],
         job_chain=encode_chain(plan.chain),
-        hash=built.plan_hash,
-        spec_revision=plan.spec_revision,
+        plan_hash=built.plan_hash,
+        specs_hash=plan.spec_revision,
         total_jobs=plan.total_jobs,
         work_jobs=plan.work_jobs,
         widest=plan.widest,

@@ -103,37 +103,37 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.suspended: list[str] = []
         self.refuse_with: str = ""
         self.silent = False
-        self.told: list[job_event_pb2.JobEvent] = []
+        self.published: list[job_event_pb2.JobEvent] = []
         self.cuts = 0
         self.held = False
         self.forgets = False
         self.streams = 0
         self._watched = asyncio.Condition()
 
-    async def tell(self, request_id: str, moment: int = 0, **more: object) -> None:
-        """Tell an event of a chain, under the next number of the epoch."""
+    async def publish(self, request_id: str, moment: int = 0, **more: object) -> None:
+        """Publish an event of a chain, under the next number of the epoch."""
         event = job_event_pb2.JobEvent(
             request_id=request_id,
             epoch=self.chains[request_id],
-            order=len(self.told) + 1,
-            moment=moment,  # type: ignore[arg-type]
-            **({"sequence_number": 2 + len(self.told)} | more),  # type: ignore[arg-type]
+            offset=len(self.published) + 1,
+            transition=moment,  # type: ignore[arg-type]
+            **({"sequence_number": 2 + len(self.published)} | more),  # type: ignore[arg-type]
         )
         if not moment:
             event.job.request_id = request_id
         event.occurred_at.GetCurrentTime()
-        self.told.append(event)
+        self.published.append(event)
         async with self._watched:
             self._watched.notify_all()
 
     async def release(self) -> None:
-        """Let those who watch have what was told while `held` was set."""
+        """Send what was published while `held` was set."""
         self.held = False
         async with self._watched:
             self._watched.notify_all()
 
     async def cut(self) -> None:
-        """Break the streams of those who watch."""
+        """Break all streams."""
         self.cuts += 1
         async with self._watched:
             self._watched.notify_all()
@@ -154,13 +154,13 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         for one in request.assignments:
             if self.chains.get(one.job_chain.request_id) != one.epoch:
                 self.chains[one.job_chain.request_id] = one.epoch
-                await self.tell(one.job_chain.request_id, job_event_pb2.CHAIN_MOMENT_BEGUN)
+                await self.publish(one.job_chain.request_id, job_event_pb2.CHAIN_TRANSITION_STARTED)
         return job_runner_service_pb2.RunChainsResponse()
 
     async def ResumeChains(self, request, context):  # type: ignore[no-untyped-def]
         for one in request.suspended_job_chains:
             self.chains[one.request_id] = one.epoch
-            await self.tell(one.request_id, job_event_pb2.CHAIN_MOMENT_BEGUN)
+            await self.publish(one.request_id, job_event_pb2.CHAIN_TRANSITION_STARTED)
             self.resumed[one.request_id] = one
         return job_runner_service_pb2.ResumeChainsResponse()
 
@@ -183,39 +183,40 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     async def WatchJobs(self, request, context):  # type: ignore[no-untyped-def]
         self.streams += 1
         try:
-            async for response in self._tell_on(request, context):
+            async for response in self._send_events(request, context):
                 yield response
         finally:
             self.streams -= 1
 
-    async def _tell_on(self, request, context):  # type: ignore[no-untyped-def]
+    async def _send_events(self, request, context):  # type: ignore[no-untyped-def]
         cuts = self.cuts
-        is_anew = self.forgets or not request.resume
-        place = len(self.told) if is_anew else request.after_order
-        yield job_runner_service_pb2.WatchJobsResponse(
-            order=place, gap=self.forgets, request_ids=self.chains if is_anew else ()
+        is_new = self.forgets or not request.HasField("after_offset")
+        place = len(self.published) if is_new else request.after_offset
+        started = job_runner_service_pb2.WatchStarted(
+            offset=place, gap=self.forgets, request_ids=self.chains if is_new else ()
         )
+        yield job_runner_service_pb2.WatchJobsResponse(started=started)
         while True:
-            if self.told[place:] and not self.held:
-                events, place = self.told[place:], len(self.told)
+            if self.published[place:] and not self.held:
+                events, place = self.published[place:], len(self.published)
                 yield job_runner_service_pb2.WatchJobsResponse(events=events)
             async with self._watched:
                 await self._watched.wait_for(
-                    lambda: (len(self.told) > place and not self.held) or self.cuts > cuts  # noqa: B023
+                    lambda: (len(self.published) > place and not self.held) or self.cuts > cuts  # noqa: B023
                 )
             if self.cuts > cuts:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
 
     async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
-        response = job_runner_service_pb2.DescribeChainsResponse(order=len(self.told))
+        response = job_runner_service_pb2.DescribeChainsResponse(offset=len(self.published))
         for known in request.chains:
-            events = [told for told in self.told if told.request_id == known.request_id]
+            events = [one for one in self.published if one.request_id == known.request_id]
             if known.request_id in self.chains and events:
                 response.chains.add(
                     request_id=known.request_id,
                     epoch=events[-1].epoch,
                     sequence_number=events[-1].sequence_number,
-                    jobs={told.job.job_id: told.job for told in events if told.job.job_id}.values(),
+                    jobs={one.job.job_id: one.job for one in events if one.job.job_id}.values(),
                 )
         return response
 
@@ -322,8 +323,8 @@ class Manager:
         finish.finished_at.GetCurrentTime()
         for runner in self.runners:
             if runner.chains.get(request_id) == epoch:
-                left = job_event_pb2.CHAIN_MOMENT_LEFT
-                await runner.tell(request_id, left, all_told=True)
+                left = job_event_pb2.CHAIN_TRANSITION_RELEASED
+                await runner.publish(request_id, left, complete=True)
         report = coordination_pb2.RunnerReport(finish=finish)
         return (
             await self.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))
@@ -359,7 +360,7 @@ async def running_manager(
     finally:
         await channel.close()
         await internal.close()
-        shutdown.ask()
+        shutdown.request()
         await serving
         for runner in manager.runners:
             await runner.server.stop(0)  # type: ignore[attr-defined]

@@ -28,7 +28,9 @@ INSERT INTO request_manager.requests
 @pytest.fixture
 async def changes(database: str) -> AsyncIterator[ChangeStore]:
     config = DatabaseConfig(dsn=Secret(database))
-    opened = await Database.open(config, load_queries(PACKAGE), "request-manager", held_back=True)
+    opened = await Database.open(
+        config, load_queries(PACKAGE), "request-manager", schema_ready=False
+    )
     await prepare_schema(opened, config, SCHEMA, PACKAGE)
     yield ChangeStore(opened, encode_args)
     await opened.close()

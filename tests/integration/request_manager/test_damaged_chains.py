@@ -59,7 +59,7 @@ async def test_a_request_whose_archived_chain_is_damaged_fails_with_the_reason(
 
     await manager.until_state(damaged, state_pb2.STATE_FAIL)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=damaged))).request
-    assert request.reason.startswith("its archived chain is damaged: ")
+    assert request.state_message.startswith("its archived chain is damaged: ")
     second = await manager.register(SteeredRunner("second"))
     await until(lambda: sound in second.resumed)
 
@@ -87,7 +87,7 @@ async def test_a_request_whose_archived_chain_is_damaged_is_explained_without_it
 
     response = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
 
-    assert response.waits_for == (
+    assert response.message == (
         "there is no live job runner to run the request; what its jobs wait for is not known: its "
         "stored chain is damaged"
     )

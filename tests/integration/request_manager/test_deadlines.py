@@ -111,7 +111,7 @@ async def test_a_call_of_a_runner_gets_the_remaining_deadline(manager: Manager, 
     await manager.until_state(request_id, state_pb2.STATE_RUNNING)
 
     if call == "running":
-        await manager.stub.GetRunning(rpc.GetRunningRequest(), timeout=1)
+        await manager.stub.ListRunningJobs(rpc.ListRunningJobsRequest(), timeout=1)
     else:
         await manager.stub.Stop(rpc.StopRequest(request_id=request_id), timeout=1)
 

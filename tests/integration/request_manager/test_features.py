@@ -21,7 +21,7 @@ async def requires(connection: asyncpg.Connection, request_id: str, *features: s
 async def waits(manager: Manager, request_id: str) -> str:
     response = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
     assert response.state == state_pb2.STATE_PENDING
-    return response.waits_for
+    return response.message
 
 
 async def test_a_request_waits_for_a_runner_that_supports_it_and_does_not_block_others(

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.request_manager.conftest import Manager, until
 from tests.postgres_fixtures import PostgresServer
 
@@ -21,7 +22,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Doctor:
-    def __init__(self, stub: health_pb2_grpc.HealthStub) -> None:
+    def __init__(self, stub: HealthClient) -> None:
         self._stub = stub
 
     async def check(self, name: str) -> int:
@@ -35,13 +36,13 @@ class Doctor:
         await until(matches)
 
     def watch(self) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        return aiter(self._stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE)))
+        return aiter(self._stub.watch(health_pb2.HealthCheckRequest(service=SERVICE)))
 
 
 @asynccontextmanager
 async def doctor_of(manager: Manager) -> AsyncIterator[Doctor]:
     async with open_channel(manager.config.listen) as channel:
-        yield Doctor(health_pb2_grpc.HealthStub(channel))
+        yield Doctor(HealthClient(channel))
 
 
 @pytest.fixture

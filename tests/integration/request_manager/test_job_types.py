@@ -57,7 +57,7 @@ async def register(manager: Manager, runner_id: str, *types: str, **more: Any) -
 
 
 async def waits(manager: Manager, request_id: str) -> str:
-    return (await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))).waits_for
+    return (await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))).message
 
 
 async def chain_of(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:

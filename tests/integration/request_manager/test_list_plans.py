@@ -28,7 +28,7 @@ SELECT 'r' || lpad(n::text, 19, '0'), 'type-' || n % 100,
           FROM generate_series(1, $1::integer) AS n) AS old
 """
 
-NOTHING = {
+NOTHING: dict[str, object] = {
     "type": "", "user": "", "states": [], "args": "{}", "since": None, "until": FAR_FUTURE,
     "after_time": FAR_FUTURE, "after_id": "", "limit": 11, "offset": 0, "with_args": False,
 }  # fmt: skip
@@ -60,6 +60,7 @@ async def test_no_list_reads_many_more_requests_than_it_returns(
     far = await connection.fetchrow(
         "SELECT created_at, request_id FROM request_manager.requests OFFSET 15000 LIMIT 1"
     )
+    assert far is not None
     wanted: dict[str, dict[str, object]] = {
         "all": {},
         "a page far down": {"after_time": far["created_at"], "after_id": far["request_id"]},

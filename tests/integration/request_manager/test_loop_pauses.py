@@ -25,9 +25,11 @@ from tests.measured_loop import LONGEST_PAUSE, Measured
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.process import serve
 from spincycle.rpc.channel import open_channel
-from spincycle.rpc.limits import MOST_VALUES
+from spincycle.rpc.limits import MAX_VALUES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import spec_service_pb2, spec_service_pb2_grpc, state_pb2
+
+pytestmark = pytest.mark.timed
 
 MANY_JOBS = 50_000
 
@@ -89,21 +91,21 @@ async def measured(
 
 def many_values() -> struct_pb2.Value:
     what = struct_pb2.Value()
-    for _ in range(MOST_VALUES - 1):
+    for _ in range(MAX_VALUES - 1):
         what.list_value.values.add().bool_value = True
     return what
 
 
 def nested() -> struct_pb2.Value:
     what = struct_pb2.Value()
-    for number in range(MOST_VALUES // 2 - 1):
+    for number in range(MAX_VALUES // 2 - 1):
         what.list_value.values.add().struct_value.fields["a"].number_value = number
     return what
 
 
 def named() -> struct_pb2.Value:
     what = struct_pb2.Value()
-    for number in range(MOST_VALUES - 1):
+    for number in range(MAX_VALUES - 1):
         what.struct_value.fields[str(number)].bool_value = True
     return what
 
@@ -161,7 +163,7 @@ async def test_the_largest_chain_delays_no_other_call(measured: tuple[Measured, 
     pauses["get"] = rm.pause()
     await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
     pauses["chain"] = rm.pause()
-    async for _ in manager.stub.FetchJobChain(rpc.FetchJobChainRequest(request_id=request_id)):
+    async for _ in manager.stub.StreamJobChain(rpc.StreamJobChainRequest(request_id=request_id)):
         pass
     pauses["fetch"] = rm.pause()
     watch = rpc.WatchRequest(request_ids=[request_id], include_job_chain=True)

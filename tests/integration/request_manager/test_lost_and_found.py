@@ -163,9 +163,9 @@ async def test_a_request_that_lost_three_runners_without_progress_backs_off(
     assert request_id not in runner.chains
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
     waits = "runner dead was lost, as were 2 before it while no try ended; waits 10 s"
-    assert request.reason == waits
+    assert request.state_message == waits
     explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
-    assert explained.waits_for == f"{waits}; then a job runner gets the request"
+    assert explained.message == f"{waits}; then a job runner gets the request"
 
     await manager.stub.Resume(rpc.ResumeRequest(request_id=request_id))
 
@@ -214,7 +214,7 @@ async def test_a_request_whose_journal_does_not_match_its_chain_fails_with_the_r
     await manager.until_state(request_id, FAIL)
 
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert "entry of job odd, the chain has not" in request.reason
+    assert "entry of job odd, the chain has not" in request.state_message
 
 
 async def test_a_request_whose_chain_is_not_in_the_archive_fails_with_the_reason(
@@ -229,7 +229,7 @@ async def test_a_request_whose_chain_is_not_in_the_archive_fails_with_the_reason
     await manager.until_state(request_id, FAIL)
 
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert request.reason == "its chain is not in the archive"
+    assert request.state_message == "its chain is not in the archive"
 
 
 async def test_a_request_that_breaks_the_rebuilding_does_not_delay_others(

@@ -240,7 +240,7 @@ async def test_a_stop_of_a_chain_that_its_runner_lacks_takes_effect(
     await manager.until_state(request_id, state_pb2.STATE_RUNNING)
     runner.chains.clear()
     explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
-    assert explained.waits_for == (
+    assert explained.message == (
         "runner one does not hold the chain of the request; once its heartbeats have confirmed "
         "that, the request is recovered on another runner"
     )
@@ -273,7 +273,7 @@ async def test_a_fence_above_the_last_epoch_is_reported_and_the_request_waits(
 
     await until(is_tried)
     explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
-    assert explained.waits_for == (
+    assert explained.message == (
         f"its journal is fenced under epoch {fence}, which no runner can be assigned; run "
         f"`spincycle repair-fences {request_id}`"
     )
@@ -297,7 +297,7 @@ async def test_a_request_that_has_used_up_its_epochs_fails_with_the_reason(
 
     await manager.until_state(request_id, state_pb2.STATE_FAIL)
     failed = await manager.stub.Get(rpc.GetRequest(request_id=request_id))
-    assert failed.request.reason == (
+    assert failed.request.state_message == (
         f"the request has reached epoch {LAST_EPOCH}, and can be assigned to no further runner; "
         "rerun it"
     )

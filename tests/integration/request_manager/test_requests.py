@@ -173,7 +173,9 @@ async def test_a_plan_stores_nothing_and_its_hash_can_be_required(manager: Manag
 
     assert plan.total_jobs == 3
     assert not (await manager.stub.List(rpc.ListRequest())).requests
-    assert (await manager.create(expected_plan_hash=plan.hash)).request.plan_hash == plan.hash
+    assert (
+        await manager.create(expected_plan_hash=plan.plan_hash)
+    ).request.plan_hash == plan.plan_hash
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await manager.create(expected_plan_hash="another")
     assert reason(failure) == "PLAN_CHANGED"
@@ -198,7 +200,7 @@ async def test_stopping_a_running_request_is_forwarded_to_its_runner(manager: Ma
     assert runner.stopped == [request_id]
     await manager.finish(request_id, 1, STOPPED)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert (request.state, request.reason) == (STOPPED, "enough")
+    assert (request.state, request.state_message) == (STOPPED, "enough")
 
 
 async def test_a_stop_that_was_not_forwarded_arrives_with_the_next_heartbeat(
@@ -291,7 +293,7 @@ async def test_a_chain_that_no_runner_can_run_fails_its_request(manager: Manager
 
     await manager.until_state(request_id, FAIL)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert request.reason == "as the test says"
+    assert request.state_message == "as the test says"
 
 
 async def test_a_request_whose_runner_does_not_respond_is_assigned_to_another(
@@ -407,8 +409,8 @@ async def test_a_job_chain_can_be_fetched_in_parts(manager: Manager) -> None:
     ).job_chain
     parts = [
         part.part
-        async for part in manager.stub.FetchJobChain(
-            rpc.FetchJobChainRequest(request_id=request_id)
+        async for part in manager.stub.StreamJobChain(
+            rpc.StreamJobChainRequest(request_id=request_id)
         )
     ]
 
@@ -435,7 +437,7 @@ async def test_a_request_without_a_runner_is_explained(manager: Manager) -> None
 
     explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
 
-    assert explained.waits_for == "there is no live job runner to run the request"
+    assert explained.message == "there is no live job runner to run the request"
     assert [job.reason for job in explained.jobs] == [
         waiting_pb2.WAIT_REASON_NO_RUNNER,
         waiting_pb2.WAIT_REASON_PARENTS,
@@ -449,7 +451,7 @@ async def test_running_requests_of_a_type_do_not_exceed_its_limit(manager: Manag
     await manager.until_state(first, RUNNING)
 
     explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=second))
-    assert explained.waits_for == "no more than 1 requests of type one-nap run at once"
+    assert explained.message == "no more than 1 requests of type one-nap run at once"
     assert await manager.state(second) == PENDING
 
     await manager.finish(first, 1)

@@ -18,7 +18,7 @@ async def test_a_rerun_keeps_what_is_complete_and_runs_the_rest(manager: Manager
 
     new = (await manager.stub.Rerun(rpc.RerunRequest(request_id=old))).request
 
-    assert (new.rerun_of, new.finished_jobs, new.total_jobs) == (old, 1, 3)
+    assert (new.rerun_of_request_id, new.finished_jobs, new.total_jobs) == (old, 1, 3)
     assert [entry.job_id for entry in manager.job_log.entries[new.id]] == [chain.jobs[0].id]
     runner = manager.runners[0]
     await until(lambda: new.id in runner.resumed)
@@ -119,10 +119,10 @@ async def failed_nap(manager: Manager) -> tuple[str, job_chain_pb2.JobChain]:
             type=job.type,
             state=state,
             sequence_id=job.sequence_id,
-            sequence_try=1,
+            sequence_try_number=1,
             position=position,
             epoch=1,
-            **{"try": 1},  # type: ignore[arg-type]
+            try_number=1,
         )
         for position, (job, state) in enumerate(zip(chain.jobs, states, strict=False), start=1)
     ]

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 from tests.integration.request_manager.test_requests import reason
-from tests.integration.request_manager.test_watch import begun, watching
+from tests.integration.request_manager.test_watch import running_request, watching
 
 from spincycle.v1 import request_event_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -100,7 +100,7 @@ async def test_one_request_that_cannot_be_read_is_reported_where_it_is_watched_w
     manager: Manager, database: str, statement: str
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
-    spoiled, sound = [await begun(manager, runner) for _ in range(2)]
+    spoiled, sound = [await running_request(manager, runner) for _ in range(2)]
     await spoil(database, spoiled, statement)
 
     async with watching(manager) as of_all, watching(manager, request_ids=[spoiled, sound]) as two:
@@ -109,7 +109,7 @@ async def test_one_request_that_cannot_be_read_is_reported_where_it_is_watched_w
         for told in (of_all, two):
             await until(lambda told=told: COMPLETE in told.states_of(sound))  # type: ignore[misc]
             await until(lambda told=told: COMPLETE in told.states_of(spoiled))  # type: ignore[misc]
-        later = await begun(manager, runner)
+        later = await running_request(manager, runner)
         await until(lambda: RUNNING in of_all.states_of(later))
 
     for told in (of_all, two):
@@ -128,7 +128,7 @@ async def test_a_request_that_becomes_unreadable_while_it_is_created_ends_no_ope
         runner = await manager.register(SteeredRunner("one"))
         await until(lambda: spoiled in runner.chains)
         await manager.finish(spoiled, 1)
-        sound = await begun(manager, runner)
+        sound = await running_request(manager, runner)
         await until(lambda: COMPLETE in told.states_of(spoiled))
         await until(lambda: RUNNING in told.states_of(sound))
         assert told.failure is None
@@ -195,7 +195,7 @@ async def test_a_rerun_of_a_request_with_such_numbers_can_be_read_too(
     manager: Manager, database: str
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
-    request_id = await begun(manager, runner)
+    request_id = await running_request(manager, runner)
     await manager.finish(request_id, 1, state_pb2.STATE_FAIL)
     await spoil(database, request_id, LARGE_NUMBERS)
 

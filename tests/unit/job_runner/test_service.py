@@ -43,11 +43,9 @@ async def test_where_a_stream_begins_the_chains_that_are_there_are_named(stage: 
     await stage.until_begun("a")
 
     stream = service.WatchJobs(rpc.WatchJobsRequest(), cast(Any, None))
-    first = await anext(stream)
-    again = service.WatchJobs(
-        rpc.WatchJobsRequest(resume=True, after_order=first.order), cast(Any, None)
-    )
-    goes_on = await anext(again)
+    first = (await anext(stream)).started
+    again = service.WatchJobs(rpc.WatchJobsRequest(after_offset=first.offset), cast(Any, None))
+    goes_on = (await anext(again)).started
     known = rpc.DescribeChainsRequest(chains=[rpc.KnownChain(request_id="r")])
     described = await service.DescribeChains(known, cast(Any, None))
     for each in (stream, again):
@@ -57,7 +55,7 @@ async def test_where_a_stream_begins_the_chains_that_are_there_are_named(stage: 
 
     assert list(first.request_ids) == ["r"]
     assert not goes_on.request_ids
-    assert described.order == first.order
+    assert described.offset == first.offset
     assert [one.request_id for one in described.chains] == ["r"]
 
 
@@ -110,15 +108,14 @@ async def test_a_chain_whose_last_entries_are_not_committed_says_what_it_waits_f
     stage.runner.stop("late", "")
     await turns()
     assert await explain() == rpc.ExplainChainResponse(
-        waits_for="the entries of the last jobs wait until they are committed in the job log"
+        message="the entries of the last jobs wait until they are committed in the job log"
     )
 
     stage.journal.come_back()
     await stage.reports.end("late")
     await turns()
     assert await explain() == rpc.ExplainChainResponse(
-        waits_for="runner me has reported how the chain ended; no request manager has stored that "
-        "yet"
+        message="runner me has reported how the chain ended; no request manager has stored that yet"
     )
     stored = True
     with pytest.raises(RequestNotFound):

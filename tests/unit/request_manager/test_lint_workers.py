@@ -89,7 +89,7 @@ async def test_calls_beyond_those_that_may_wait_are_refused(tmp_path: Path) -> N
     calls = [asyncio.create_task(workers.check([Source("a.yaml", GOOD)], [])) for _ in range(2)]
     await until(lambda: pid_in(pid_file))
 
-    with pytest.raises(LintBusy, match="1 calls wait already"):
+    with pytest.raises(LintBusy, match="1 lint calls are already waiting"):
         await workers.check([Source("a.yaml", GOOD)], [])
 
     for call in calls:
@@ -143,6 +143,7 @@ async def test_long_texts_in_findings_are_shortened() -> None:
     assert all(len(value) < 1100 for f in found for value in (f.message, *f.values))
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "text",
     [

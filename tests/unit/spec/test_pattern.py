@@ -114,6 +114,7 @@ def test_the_whole_text_must_match_and_classes_are_ascii(
     assert Pattern(pattern).check([text]) is matches
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "pattern",
     [r"([a-z0-9-]+\.?)+", "(x+x+)+y", "(a*)*b", "(a|a)*b", "(.*a){20}", "(a|b)*a(a|b){1000}"],
@@ -128,6 +129,7 @@ def test_no_pattern_takes_more_cpu_time_than_its_steps_allow(pattern: str) -> No
         assert time.thread_time() - begun < kind.pattern_steps(text) * 1e-7 + 0.01
 
 
+@pytest.mark.timed
 def test_a_text_too_long_for_its_pattern_is_refused_before_it_is_matched() -> None:
     kind = ArgType(name="list", pattern="(a|b)*a(a|b){1000}")
     text = "a" * (MAX_STEPS // 1000)
@@ -151,6 +153,7 @@ sequences:
 """
 
 
+@pytest.mark.timed
 async def test_the_largest_values_with_patterns_do_not_pause_the_event_loop() -> None:
     specs = check_sources([Source("a.yaml", SPEC)]).specs
     assert specs

@@ -1,4 +1,4 @@
-"""docs/specs.md tells of every field that can stand in a spec, and of no other."""
+"""docs/reference/specs.md tells of every field that can stand in a spec, and of no other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from spincycle.spec import arg_reader, node_reader, reader
 
-_PAGE = (Path(__file__).parents[3] / "docs" / "specs.md").read_text()
+_PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "specs.md").read_text()
 
 
 def told_in(chapter: str) -> list[str]:

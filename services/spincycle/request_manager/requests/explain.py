@@ -73,7 +73,7 @@ class Explainer:
         holds = True
         if request.state is State.RUNNING and client is not None:
             try:
-                timeout = deadline.left(3 * RUNNER_TIMEOUT) / 3
+                timeout = deadline.remaining(3 * RUNNER_TIMEOUT) / 3
                 explained = await client.explain(request.request_id, timeout)
             except RunnerUnreachable as error:
                 structlog.get_logger().warning("explanation without runner", why=error.message)
@@ -82,7 +82,7 @@ class Explainer:
                 client = (await self._runners.live()).get(request.runner_id)
             else:
                 if explained is not None:
-                    response.waits_for = explained.waits_for
+                    response.message = explained.message
                     response.jobs.extend(explained.jobs)
                     return response
                 holds = False
@@ -92,14 +92,14 @@ class Explainer:
         if request.runner_id:
             text = await self._fence(request) or text
         waits, unknown = await self._jobs(request, reason, text)
-        response.waits_for = text + unknown
+        response.message = text + unknown
         response.jobs.extend(encode_wait(wait) for wait in waits)
         return response
 
     async def _fence(self, request: Request) -> str:
         """Return why a fence of its journal prevents the recovery; empty if none does."""
         try:
-            async with asyncio.timeout(deadline.left(3 * FENCE_TIMEOUT) / 3):
+            async with asyncio.timeout(deadline.remaining(3 * FENCE_TIMEOUT) / 3):
                 in_force = await self._job_log.epoch_in_force(request.request_id)
         except (SpinCycleError, TimeoutError):
             # Reading the journal, which follows, reports that it does not respond.
@@ -155,7 +155,7 @@ class Explainer:
         saved = b""
         entries: list[JournalEntry] = []
         try:
-            async with asyncio.timeout(deadline.left(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
+            async with asyncio.timeout(deadline.remaining(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
                 entries = await self._job_log.read(request.request_id)
         except (SpinCycleError, TimeoutError) as error:
             structlog.get_logger().warning("explanation without journal", why=str(error))

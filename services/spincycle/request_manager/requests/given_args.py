@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from spincycle.errors import InvalidInput
 from spincycle.model.job_chain import Value
-from spincycle.rpc.limits import MOST_VALUES
+from spincycle.rpc.limits import MAX_VALUES
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 from spincycle.wire.values import from_struct, holds_more
 
@@ -41,9 +41,9 @@ async def read_args(args: Struct, size: int) -> dict[str, Value]:
 
 
 def _checked(args: Struct) -> dict[str, Value]:
-    if holds_more(args, MOST_VALUES):
+    if holds_more(args, MAX_VALUES):
         raise InvalidInput(
-            f"args hold more than {MOST_VALUES} values, those in lists and objects included; "
+            f"args hold more than {MAX_VALUES} values, those in lists and objects included; "
             "pass fewer, or the name of a file that has them",
             "args",
         )

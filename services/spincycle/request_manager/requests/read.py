@@ -14,7 +14,7 @@ from spincycle.request_manager.request_encoding import encode_or_report, request
 from spincycle.request_manager.requests.paging import position_of, token_after
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.storage.request_store import RequestStore
-from spincycle.rpc.limits import MAX_MESSAGE_BYTES, WITHIN_CLIENTS
+from spincycle.rpc.limits import CLIENT_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_pb2
 from spincycle.wire.parts import embedded
@@ -59,7 +59,7 @@ class RequestReader:
         archive = self._archives.get((request_id, with_chain))
         if archive is None:
             archive = await self._archive.archive(request_id, with_chain=with_chain)
-            self._archives.keep((request_id, with_chain), archive)
+            self._archives.put((request_id, with_chain), archive)
         # Concatenated messages of one type are one message with the fields of both.
         try:
             whole = encode_request(stored).SerializeToString() + archive
@@ -93,7 +93,7 @@ class RequestReader:
         response = rpc.ListResponse()
         size = 0
         for place, one in enumerate(found):
-            if place == limit or size > WITHIN_CLIENTS:
+            if place == limit or size > CLIENT_MESSAGE_BYTES:
                 response.next_page_token = token_after(found[place - 1], which)
                 break
             message = encode_or_report(one)

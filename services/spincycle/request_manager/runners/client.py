@@ -207,7 +207,7 @@ class RunnerClient:
             )
             try:
                 with self._open():
-                    await self.stub.StopChains(request, timeout=deadline.left(self._timeout))
+                    await self.stub.StopChains(request, timeout=deadline.remaining(self._timeout))
             except grpc.aio.AioRpcError as failure:
                 raise self._unreachable(failure)
         return [None] * len(commands)
@@ -219,7 +219,9 @@ class RunnerClient:
             )
             try:
                 with self._open():
-                    await self.stub.SuspendChains(request, timeout=deadline.left(self._timeout))
+                    await self.stub.SuspendChains(
+                        request, timeout=deadline.remaining(self._timeout)
+                    )
             except grpc.aio.AioRpcError as failure:
                 raise self._unreachable(failure)
         return [None] * len(commands)
@@ -234,7 +236,7 @@ class RunnerClient:
             filter=status_pb2.StatusFilter(request_id=request_id, limit=limit)
         )
         try:
-            timeout = deadline.left(self._timeout)
+            timeout = deadline.remaining(self._timeout)
             with self._open():
                 return list((await self.stub.ListRunning(request, timeout=timeout)).jobs)
         except grpc.aio.AioRpcError as failure:
@@ -250,7 +252,7 @@ class RunnerClient:
         """
         request = job_runner_service_pb2.ExplainChainRequest(request_id=request_id)
         try:
-            timeout = deadline.left(timeout)
+            timeout = deadline.remaining(timeout)
             with self._open():
                 return await self.stub.ExplainChain(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:

@@ -138,7 +138,7 @@ class Dispatcher:
 
     async def _sweep(self) -> None:
         """Query for waiting requests, at every interval and when woken."""
-        self.watchdog.begin()
+        self.watchdog.start()
         while True:
             try:
                 waiting = await self._store.waiting(self._runners.unavailable(), self._policy.batch)
@@ -148,7 +148,7 @@ class Dispatcher:
                     self._has_work.set()
             except DatabaseUnavailable:
                 structlog.get_logger().debug("cannot query waiting requests")
-            self.watchdog.beat()
+            self.watchdog.tick()
             try:
                 async with asyncio.timeout(self._policy.sweep_interval):
                     await self._wake.wait()

@@ -144,21 +144,21 @@ class Recovery:
 
     async def _run_eviction(self) -> None:
         """Evict runners that are silent for too long."""
-        self.eviction_watchdog.begin()
+        self.eviction_watchdog.start()
         while True:
             pause = self._policy.interval
             with _logging("cannot scan runners"):
                 pause = self._policy.pause(await self._evict())
-            self.eviction_watchdog.beat()
+            self.eviction_watchdog.tick()
             await asyncio.sleep(pause)
 
     async def _run_recovery(self) -> None:
         """Recover requests of deregistered runners, whichever process evicted these."""
-        self.watchdog.begin()
+        self.watchdog.start()
         while True:
             with _logging("cannot recover"):
                 await self._recover_orphans()
-            self.watchdog.beat()
+            self.watchdog.tick()
             with suppress(TimeoutError):
                 async with asyncio.timeout(2 * self._policy.interval):
                     await self._has_evicted.wait()
@@ -217,7 +217,7 @@ class Recovery:
             await asyncio.sleep(self._policy.lease / 4)
             with suppress(DatabaseUnavailable):
                 await self._store.hold_claims(list(remaining.values()), self._policy.lease)
-            self.watchdog.beat()
+            self.watchdog.tick()
 
     async def _recover_one(
         self, orphan: Orphan, chain: bytes, remaining: dict[str, Orphan]

@@ -69,7 +69,7 @@ class JobLogClient:
             fences=[journal_pb2.EpochFence(request_id=request_id, epoch=epoch)]
         )
         try:
-            response = await self._writes.Fence(request, timeout=deadline.left(self._timeout))
+            response = await self._writes.Fence(request, timeout=deadline.remaining(self._timeout))
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
         return max([epoch, *(fence.epoch for fence in response.higher)])
@@ -86,7 +86,7 @@ class JobLogClient:
         while True:
             try:
                 response = await self._reads.ListEntries(
-                    request, timeout=deadline.left(self._timeout)
+                    request, timeout=deadline.remaining(self._timeout)
                 )
             except grpc.aio.AioRpcError as failure:
                 raise self._error(failure)
@@ -135,7 +135,7 @@ class JobLogClient:
         batches = _batches(entries)
         call = self._writes.Append(
             iter(batches),
-            timeout=deadline.left(self._timeout + len(entries) / ENTRIES_A_SECOND),
+            timeout=deadline.remaining(self._timeout + len(entries) / ENTRIES_A_SECOND),
         )
         try:
             async for response in call:
