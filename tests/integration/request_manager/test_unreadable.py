@@ -42,11 +42,11 @@ async def spoil(database: str, request_id: str, statement: str) -> None:
         await connection.close()
 
 
-def errors_of(told: list[request_event_pb2.RequestEvent], request_id: str) -> list[str]:
+def errors_of(events: list[request_event_pb2.RequestEvent], request_id: str) -> list[str]:
     """Reasons of the errors that were reported with a request."""
     return [
         request.error.reason
-        for event in told
+        for event in events
         for request in (event.snapshot.request, event.request)
         if event.request_id == request_id and request.HasField("error")
     ]
@@ -80,10 +80,10 @@ async def test_numbers_that_earlier_versions_stored_are_read_as_text_by_every_ca
 
     got = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
     replayed = await manager.create(idempotency_key="once")
-    async with watching(manager) as told:
-        watched = told.events[0].snapshot.request
-    async with watching(manager, request_ids=[request_id]) as told:
-        named = told.events[0].snapshot.request
+    async with watching(manager) as watch:
+        watched = watch.events[0].snapshot.request
+    async with watching(manager, request_ids=[request_id]) as watch:
+        named = watch.events[0].snapshot.request
 
     assert (replayed.existed, replayed.request.id) == (True, request_id)
     for request in (got, replayed.request, watched, named):
@@ -106,32 +106,32 @@ async def test_one_request_that_cannot_be_read_is_reported_where_it_is_watched_w
     async with watching(manager) as of_all, watching(manager, request_ids=[spoiled, sound]) as two:
         await manager.finish(spoiled, 1)
         await manager.finish(sound, 1)
-        for told in (of_all, two):
-            await until(lambda told=told: COMPLETE in told.states_of(sound))  # type: ignore[misc]
-            await until(lambda told=told: COMPLETE in told.states_of(spoiled))  # type: ignore[misc]
+        for watch in (of_all, two):
+            await until(lambda watch=watch: COMPLETE in watch.states_of(sound))  # type: ignore[misc]
+            await until(lambda watch=watch: COMPLETE in watch.states_of(spoiled))  # type: ignore[misc]
         later = await running_request(manager, runner)
         await until(lambda: RUNNING in of_all.states_of(later))
 
-    for told in (of_all, two):
-        assert told.failure is None
-        assert "REQUEST_UNREADABLE" in errors_of(told.events, spoiled)
-        assert errors_of(told.events, sound) == []
+    for watch in (of_all, two):
+        assert watch.failure is None
+        assert "REQUEST_UNREADABLE" in errors_of(watch.events, spoiled)
+        assert errors_of(watch.events, sound) == []
 
 
 @SPOILED
 async def test_a_request_that_becomes_unreadable_while_it_is_created_ends_no_open_stream(
     manager: Manager, database: str, statement: str
 ) -> None:
-    async with watching(manager) as told:
+    async with watching(manager) as watch:
         spoiled = (await manager.create()).request.id
         await spoil(database, spoiled, statement)
         runner = await manager.register(SteeredRunner("one"))
         await until(lambda: spoiled in runner.chains)
         await manager.finish(spoiled, 1)
         sound = await running_request(manager, runner)
-        await until(lambda: COMPLETE in told.states_of(spoiled))
-        await until(lambda: RUNNING in told.states_of(sound))
-        assert told.failure is None
+        await until(lambda: COMPLETE in watch.states_of(spoiled))
+        await until(lambda: RUNNING in watch.states_of(sound))
+        assert watch.failure is None
 
 
 async def test_a_damaged_chain_is_reported_with_its_snapshot_and_others_have_theirs(
@@ -146,8 +146,8 @@ async def test_a_damaged_chain_is_reported_with_its_snapshot_and_others_have_the
     ):
         await until(lambda: len(of_all.events) > 1 and len(named.events) > 1)
 
-    for told in (of_all, named):
-        snapshots = {event.request_id: event.snapshot for event in told.events}
+    for watch in (of_all, named):
+        snapshots = {event.request_id: event.snapshot for event in watch.events}
         assert snapshots[spoiled].request.error.reason == "REQUEST_UNREADABLE"
         assert len(snapshots[sound].job_chain.jobs) == 3
     for call in (
