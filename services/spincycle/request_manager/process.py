@@ -99,13 +99,13 @@ class RequestManager:
         self.specs = specs
         counts = RequestCounts()
         store = RequestStore(database, counts)
-        archives = ArchiveStore(database)
-        dispatches = DispatchStore(database, counts)
+        archive_store = ArchiveStore(database)
+        dispatch_store = DispatchStore(database, counts)
         report_store = ReportStore(database, counts)
         runner_store = RunnerStore(database)
         dial = dialer(config.tls)
         self._job_log = JobLogClient(config.job_log, dial=dial)
-        archive = ChainArchive(archives, self._job_log, rebuild)
+        archive = ChainArchive(archive_store, self._job_log, rebuild)
         self.changes = ChangeBus()
         self.notifier = ChangeNotifier(database, self.changes)
         policy = RecoveryPolicy(
@@ -129,8 +129,8 @@ class RequestManager:
             RecoveryStores(
                 recovery=RecoveryStore(database),
                 runners=runner_store,
-                archives=archives,
-                dispatch=dispatches,
+                archives=archive_store,
+                dispatch=dispatch_store,
                 reports=report_store,
             ),
             self._runners,
@@ -141,7 +141,7 @@ class RequestManager:
             policy,
         )
         self.dispatcher = Dispatcher(
-            DispatchStores(dispatches, ClaimStore(database), archives),
+            DispatchStores(dispatch_store, ClaimStore(database), archive_store),
             self._runners,
             self.changes,
             self.recovery.recover_unanswered,
@@ -164,7 +164,7 @@ class RequestManager:
             SpecPlanner(specs, expander),
             codec.encode,
             store,
-            archives,
+            archive_store,
             self.dispatcher,
             self.changes,
         )
@@ -173,18 +173,18 @@ class RequestManager:
             runner_store, self._runners, silences, self.changes, self.dispatcher.wake
         )
         self.reports = reports = Reports(
-            report_store, archives, self.changes, self.dispatcher, adopt
+            report_store, archive_store, self.changes, self.dispatcher, adopt
         )
         self.metrics = Metrics()
-        register_metrics(self.metrics, counts, dispatches, self.dispatcher, self.recovery)
+        register_metrics(self.metrics, counts, dispatch_store, self.dispatcher, self.recovery)
         self.metrics.batches(creator.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
             creator=creator,
             rerun_creator=RerunCreator(
-                store, archives, control, self._job_log, codec, self.dispatcher, self.changes
+                store, archive_store, control, self._job_log, codec, self.dispatcher, self.changes
             ),
             control=control,
-            explainer=Explainer(archives, self._runners, self._job_log, config.silence_limit),
+            explainer=Explainer(archive_store, self._runners, self._job_log, config.silence_limit),
             reader=RequestReader(store, archive),
             running_jobs=RunningJobs(store, self._runners),
             watch=Subscriptions(store, self.hub, cursor_replay, snapshots, shared),

@@ -32,7 +32,7 @@ RERUNNABLE = frozenset({State.FAIL, State.STOPPED})
 """States in which a request can be rerun."""
 
 
-class Journal(Protocol):
+class JournalClient(Protocol):
     """Reads and appends journals of requests, in plain types."""
 
     async def read(self, request_id: str) -> list[JournalEntry]: ...
@@ -91,7 +91,7 @@ class RerunCreator:
         store: RequestStore,
         archives: ArchiveStore,
         control: RequestControl,
-        journal: Journal,
+        journal: JournalClient,
         codec: ChainCodec,
         dispatcher: Dispatcher,
         changes: ChangeBus,
