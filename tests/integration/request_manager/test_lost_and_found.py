@@ -214,7 +214,7 @@ async def test_a_request_whose_journal_fits_no_chain_fails_with_the_reason(
     await manager.until_state(request_id, FAIL)
 
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert "entry of job odd, the chain has not" in request.reason
+    assert "entry of job odd, which is not in the chain" in request.reason
 
 
 async def test_a_request_whose_chain_is_not_in_the_archive_fails_with_the_reason(
