@@ -8,7 +8,7 @@ BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: accept-break help setup demo dev test test-all test-clients chaos bench bench-compare fuzz check manifests format generate generate-check lock clean
+.PHONY: accept-break help setup hooks demo dev test test-all test-clients chaos bench bench-compare fuzz check breaking manifests format generate generate-check lock release clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+hooks: $(READY) ## Let git run the checks of `check` that a commit concerns.
+	$(BIN)/pre-commit install
+
 demo: $(READY) ## Start everything, run a rolling restart, show it live, stop everything.
 	@$(BIN)/spincycle demo
 
@@ -32,8 +35,12 @@ dev: $(READY) ## Start everything on this machine and leave it up until Ctrl-C.
 test: $(READY) ## Run the unit, integration and end-to-end tests, two files at a time.
 	$(BIN)/pytest -n 2 --dist loadfile $(TESTS)
 
-test-all: $(READY) ## Run what `test` runs, and the tests that take many seconds each.
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not chaos and not built' $(TESTS)
+test-all: $(READY) ## Run what `test` runs, and the tests that take many seconds each; report coverage.
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m 'not chaos and not built and not timed' $(TESTS)
+	$(BIN)/pytest -n 2 --dist loadfile -m 'timed and not chaos and not built' $(TESTS) || [ $$? = 5 ]
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report $(if $(TESTS),--fail-under=0)
 
 test-clients: $(READY) ## Build the clients in other languages and run them all.
 	examples/clients/build
@@ -51,14 +58,16 @@ bench-compare: $(READY) ## Compare the performance of another commit (BASE=ref) 
 fuzz: $(READY) ## Call the REST API tens of thousands of times with what nobody would send.
 	SPINCYCLE_FUZZ_EXAMPLES=$(or $(EXAMPLES),1500) $(BIN)/pytest tests/conformance/test_fuzz.py -rP
 
-check: $(READY) generate-check manifests ## Lint, types, import boundaries, manifests and the protos' own checks.
+check: $(READY) generate-check manifests breaking ## Lint, types, import boundaries, manifests and the protos' own checks.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q tests/unit/database/test_migrations.py # Two changes may have taken one number.
+	$(BIN)/pytest -q tests/unit/database/test_migrations.py tests/unit/test_words.py
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
+
+breaking: $(READY) ## Fail when protos/ breaks callers of the recorded protos; see accept-break.
 	$(call image,v1,-) | $(BIN)/buf breaking - --against 'protos/COMPATIBLE_SINCE#format=binpb' \
 	  --config '{"version":"v2","breaking":{"use":["FILE"]}}'
 	$(call image,internal/v1,-) | $(BIN)/buf breaking - --against 'protos/COMPATIBLE_SINCE_INTERNAL#format=binpb' \
@@ -82,7 +91,10 @@ format: $(READY) ## Rewrite Python and protos in the house format.
 
 generate: $(READY) ## Make the Python stubs from protos/, and the pages and files that code gives.
 	$(BIN)/buf generate
-	$(BIN)/python -m spincycle.errors.page > docs/errors.md
+	$(BIN)/python -m spincycle.errors.page > docs/reference/errors.md
+	$(BIN)/python -m spincycle.cli.reference > docs/reference/spinc.md
+	$(BIN)/python -m tests.documentation.spincycle_page > docs/reference/spincycle.md
+	$(BIN)/python -m tests.documentation.configuration_page > docs/reference/configuration.md
 	$(BIN)/python -m spincycle.rpc.channel spincycle.v1 > protos/spincycle/v1/grpc_service_config.json
 	$(BIN)/python -m spincycle.rpc.channel spincycle.internal.v1 > protos/spincycle/internal/v1/grpc_service_config.json
 
@@ -97,8 +109,8 @@ generate-check: $(READY) ## Fail when the committed stubs are not what protos/ g
 	@rm -rf .generated-check && $(BIN)/buf generate --output .generated-check
 	@diff -r -x __pycache__ generated .generated-check/generated \
 	  || { echo "error: generated/ is stale; run make generate and commit it"; rm -rf .generated-check; exit 1; }
-	@$(BIN)/python -m spincycle.errors.page | diff docs/errors.md - \
-	  || { echo "error: docs/errors.md is stale; run make generate and commit it"; exit 1; }
+	@$(BIN)/python -m spincycle.errors.page | diff docs/reference/errors.md - \
+	  || { echo "error: docs/reference/errors.md is stale; run make generate and commit it"; exit 1; }
 	@rm -rf .generated-check
 
 lock: ## Resolve the newest dependencies into requirements.lock and image.lock.
@@ -111,6 +123,13 @@ lock: ## Resolve the newest dependencies into requirements.lock and image.lock.
 	  --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o image.lock
 	rm -rf .lock-venv
 
+# The tests install the wheel and what it depends on, as the package index resolves it today.
+release: $(READY) ## Build wheel and sdist into dist/, check them, try them in a new environment.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	SPINCYCLE_DIST=$(CURDIR)/dist $(BIN)/pytest tests/release -m '' $(TESTS)
+
 clean: ## Remove what setup and the tools made.
-	rm -rf $(VENV) .lock-venv .generated-check .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .lock-venv .generated-check dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	cd examples/clients && rm -rf go/build node/build node/node_modules node/src/generated

@@ -1,7 +1,8 @@
 """A buf plugin for the gRPC stubs: hands the descriptors to the protoc inside grpcio-tools.
 
 buf speaks the plugin protocol only to programs, and grpcio-tools ships its Python
-generator inside its own protoc, so this is the bridge between the two.
+generator inside its own protoc, so this is the bridge between the two. Each package also gets a
+`py.typed`, which tells type checkers to read the stubs.
 """
 
 import sys
@@ -37,6 +38,8 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
             return response
         for path in sorted(out.rglob("*.py")):
             response.file.add(name=str(path.relative_to(out)), content=path.read_text())
+        for package in sorted({Path(name).parent for name in request.file_to_generate}):
+            response.file.add(name=str(package / "py.typed"))
     return response
 
 

@@ -38,7 +38,7 @@ def at(seconds: float) -> Timestamp:
 def text_arg(
     name: str, value: str, kind: str = "required", **fields: Any
 ) -> request_pb2.RequestArg:
-    arg = request_pb2.RequestArg(name=name, type=kind, given=True, **fields)
+    arg = request_pb2.RequestArg(name=name, kind=kind, given=True, **fields)
     arg.value.string_value = value
     return arg
 
@@ -47,9 +47,9 @@ def spec_arg(
     name: str, desc: str, default: str | None = None, **fields: Any
 ) -> request_pb2.RequestArg:
     kind = "required" if default is None else "optional"
-    arg = request_pb2.RequestArg(name=name, desc=desc, type=kind, **fields)
+    arg = request_pb2.RequestArg(name=name, desc=desc, kind=kind, **fields)
     if default is not None:
-        arg.default.string_value = default
+        arg.default_value.string_value = default
     return arg
 
 
@@ -148,7 +148,7 @@ def rolling_restart_chain(hosts: tuple[str, ...] = ("web1", "web2")) -> job_chai
 
 def status(job_id: str, name: str, state: Any, try_: int = 1, **fields: Any) -> Any:
     return status_pb2.JobStatus(
-        request_id=ID, job_id=job_id, name=name, type=name, state=state, **{"try": try_}, **fields
+        request_id=ID, job_id=job_id, name=name, type=name, state=state, try_number=try_, **fields
     )
 
 
@@ -170,7 +170,7 @@ def entry(
         "name": name,
         "type": name,
         "state": state,
-        "try": try_,
+        "try_number": try_,
         "started_at": at(1),
         "finished_at": at(2),
     }

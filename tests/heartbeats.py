@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncpg
 
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
-from spincycle.request_manager.runners.silence import HeartbeatId, SilenceMonitor
+from spincycle.request_manager.runners.silence import SilenceMonitor
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
 
 _HEARTBEATS = """
-SELECT runner_id, observer, heartbeat FROM request_manager.runners WHERE gone_at IS NULL
+SELECT runner_id, observer, heartbeat FROM request_manager.runners WHERE deregistered_at IS NULL
 """
 
 
@@ -17,7 +18,7 @@ class Silences:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
-        self._monitor = SilenceMonitor(RecoveryPolicy().limits)
+        self._monitor = SilenceMonitor(RecoveryPolicy().timeouts)
         self.longest = 0.0
 
     async def sample(self) -> None:

@@ -49,7 +49,7 @@ class Measured:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.loop.call_soon_threadsafe(self._shutdown.ask)
+        self.loop.call_soon_threadsafe(self._shutdown.request)
         await asyncio.to_thread(self._thread.join)
 
     def pause(self) -> float:

@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from examples.jobs.args import TextArgsJob, host_name, text
-
 from spincycle.job import Job, JobError, JobTypes, Return, State, Value
+
+from .args import TextArgsJob, host_name, text
 
 jobs = JobTypes()
 

@@ -14,10 +14,10 @@ import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
-from examples.jobs import web_host
-from examples.jobs.args import TextArgsJob
-
 from spincycle.job import JobTypes, Return, State, Value
+
+from . import web_host
+from .args import TextArgsJob
 
 jobs = JobTypes()
 

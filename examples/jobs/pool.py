@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from examples.jobs.args import TextArgsJob
-
 from spincycle.job import JobError, JobTypes, Return, State, Value
+
+from .args import TextArgsJob
 
 jobs = JobTypes()
 

@@ -100,7 +100,9 @@ async def _serve(port: int, dsn: str) -> None:
             yield b"kept"
 
     server = grpc.aio.server()
-    handlers = {"Keep": grpc.stream_stream_rpc_method_handler(keep)}
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Keep": grpc.stream_stream_rpc_method_handler(keep)
+    }
     handler = grpc.method_handlers_generic_handler("bench.Keeper", handlers)
     server.add_generic_rpc_handlers((handler,))
     server.add_insecure_port(f"127.0.0.1:{port}")

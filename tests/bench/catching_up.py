@@ -1,6 +1,7 @@
 """Watchers of all requests that come again after a whole restart, beside the same bytes sent bare.
 
-`python -m tests.bench.catching_up [--quick]` prints the table of docs/performance.md. Requests end
+`python -m tests.bench.catching_up [--quick]` prints the table of
+docs/explanation/performance.md. Requests end
 while nobody watches, all services are killed and started, and every watcher resumes with the same
 cursor at the same moment. What one of them was sent is then sent to as many clients by a server
 that does nothing else.

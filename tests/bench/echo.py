@@ -26,7 +26,9 @@ async def serve_grpc(port: int) -> None:
         return request
 
     server = grpc.aio.server()
-    handlers = {"Ask": grpc.unary_unary_rpc_method_handler(ask)}
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Ask": grpc.unary_unary_rpc_method_handler(ask)
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

@@ -82,7 +82,7 @@ def main() -> None:
 
     with FakeServices() as services:
         services.tell(fill)
-        environment = dict(os.environ, SPINC_ADDR=services.address, SPINC_CONFIG="/nonexistent")
+        environment = dict(os.environ, SPINC_ADDR=services.address, SPINC_CONFIG=os.devnull)
         results = [
             measure(name, args, options.runs, environment) for name, args in COMMANDS.items()
         ]

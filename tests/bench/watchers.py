@@ -1,6 +1,6 @@
 """Watchers of one request manager while jobs run: how late they are told, and what they cost.
 
-`python -m tests.bench.watchers [--quick]` prints the table of docs/performance.md.
+`python -m tests.bench.watchers [--quick]` prints the table of docs/explanation/performance.md.
 """
 
 from __future__ import annotations

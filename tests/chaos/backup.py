@@ -23,11 +23,11 @@ SELECT format('%I.%I', n.nspname, c.relname)
 HAVE_REBUILT = """
 UPDATE request_manager.requests SET runner_id = 'restored' WHERE state IN (1, 2, 7)
 """
-"""Of docs/operations.md, for rows that are older than the journal."""
+"""Of docs/how-to/operations.md, for rows that are older than the journal."""
 
 
 class DumpedSchemas:
-    """Dumped with pg_dump, and restored as docs/operations.md says."""
+    """Dumped with pg_dump, and restored as docs/how-to/operations.md says."""
 
     def __init__(self, cluster: Cluster, schemas: Sequence[str]) -> None:
         self._cluster = cluster

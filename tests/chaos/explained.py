@@ -62,13 +62,13 @@ class Explained:
         if explained.state in FINAL:
             self._ended.add(request_id)
             return True
-        if explained.waits_for:
-            self.texts[explained.waits_for.replace(request_id, "ID")] += 1
+        if explained.message:
+            self.texts[explained.message.replace(request_id, "ID")] += 1
             return True
         if explained.jobs:
             return True
-        asked = rpc.GetRunningRequest(filter=status_pb2.StatusFilter(request_id=request_id))
-        return bool((await stub.GetRunning(asked, timeout=10)).status.jobs)
+        asked = rpc.ListRunningJobsRequest(filter=status_pb2.StatusFilter(request_id=request_id))
+        return bool((await stub.ListRunningJobs(asked, timeout=10)).status.jobs)
 
 
 @asynccontextmanager

@@ -55,7 +55,7 @@ class Onlookers:
     def check_order(self) -> None:
         """Nothing but snapshots was told twice."""
         for follower in self._followers:
-            check_order(follower, snapshots_come_again=True)
+            check_order(follower, repeated_snapshots=True)
         for watcher in self._watchers:
             assert watcher.repeated == []
 

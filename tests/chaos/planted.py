@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from spincycle.chain.rebuild import rebuild
 from spincycle.job_runner import journal_stream
 from spincycle.job_runner import process as runner_process
+from spincycle.model.job_chain import JobChain, SuspendedJobChain
+from spincycle.model.journal_entry import JournalEntry
 from spincycle.request_manager import process as manager_process
 
 
@@ -29,8 +32,13 @@ def acknowledge_before_the_commit() -> None:
 
 def forget_the_journal() -> None:
     """A request manager that lets requests of dead runners begin from the beginning."""
-    rebuild = manager_process.rebuild
-    manager_process.rebuild = lambda chain, _, epoch=0: rebuild(chain, [], epoch)
+
+    def from_the_beginning(
+        chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0
+    ) -> SuspendedJobChain:
+        return rebuild(chain, [], epoch)
+
+    setattr(manager_process, "rebuild", from_the_beginning)  # noqa: B010 # it exports no such name
     manager_process.main()
 
 

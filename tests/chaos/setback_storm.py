@@ -119,9 +119,11 @@ class SetbackStorm:
         return request_id
 
     async def _runners_are_empty(self) -> bool:
-        response = await self.load.stub.GetRunning(rpc.GetRunningRequest(), timeout=10)
+        response = await self.load.stub.ListRunningJobs(rpc.ListRunningJobsRequest(), timeout=10)
         connection = await self.cluster.connect()
-        query = "SELECT sum(chains + jobs) FROM request_manager.runners WHERE gone_at IS NULL"
+        query = (
+            "SELECT sum(chains + jobs) FROM request_manager.runners WHERE deregistered_at IS NULL"
+        )
         held = await connection.fetchval(query)
         await connection.close()
         return not response.status.jobs and held == 0

@@ -24,11 +24,11 @@ from tests.chaos.member import Member
 from tests.chaos.onlookers import looking_on
 from tests.chaos.storm import Storm
 
-from spincycle.rpc.limits import KEEPALIVE_OF_SERVERS
+from spincycle.rpc.limits import SERVER_KEEPALIVE
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
-FROZEN = KEEPALIVE_OF_SERVERS.interval + KEEPALIVE_OF_SERVERS.timeout + 5.0
+FROZEN = SERVER_KEEPALIVE.interval + SERVER_KEEPALIVE.timeout + 5.0
 """Seconds for which a process is frozen: by then both ends of each connection have closed it."""
 
 PICK: dict[str, Callable[[Cluster], Member]] = {

@@ -62,7 +62,7 @@ async def test_requests_wait_for_their_job_types_and_say_so_while_no_runner_has_
 
     async def waits_for() -> str:
         request = rpc.ExplainRequest(request_id=request_id)
-        return (await load.stub.Explain(request)).waits_for
+        return (await load.stub.Explain(request)).message
 
     async def is_explained() -> bool:
         lacking = "no live runner has job types mark, mark-once; 2 runners lack them"

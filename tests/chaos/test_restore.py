@@ -10,9 +10,10 @@ epochs and fences rise, and some seconds later under load one of these is restor
 Added after these had been run: `request_manager` alone, while requests waited for a runner or were
 suspended when it was backed up, and ended afterwards.
 
-Each is restored both beneath services that run, in one transaction, and as docs/operations.md says:
-all services are ended with SIGTERM; `pg_restore --clean`; if the rows are older than the journal,
-the statement that has every request rebuilt from it; all services are started.
+Each is restored both beneath services that run, in one transaction, and as
+docs/how-to/operations.md says: all services are ended with SIGTERM; `pg_restore --clean`; if the
+rows are older than the journal, the statement that has every request rebuilt from it; all services
+are started.
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ import pytest
 from tests.chaos.cluster import Cluster, Shape
 from tests.chaos.load import Load
 from tests.chaos.storm import Storm
-from tests.integration.streams.follower import AGAIN, Follower, check_order, following, shown
+from tests.integration.streams.follower import RETRYABLE, Follower, check_order, following, report
 from tests.integration.streams.test_streams import journal
 
 from spincycle.model.revision import parts_of
 from spincycle.model.state import FINAL, State
-from spincycle.request_manager.watch.shared_snapshots import KEPT_BYTES
+from spincycle.request_manager.watch.filter_subscription import MAX_REPLAY_BYTES
+from spincycle.request_manager.watch.shared_snapshots import CACHE_BYTES
 from spincycle.request_manager.watch.subscriber_queue import MAX_BEHIND
-from spincycle.request_manager.watch.subscriptions import MAX_PIECE
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_event_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -28,20 +28,20 @@ from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceS
 KILLS = 25
 WATCHED = 20
 
-RESTART_WATCHERS = 50
+RESTART_CLIENTS = 50
 RESTART_REQUESTS = 2000
 
 EVENT_BYTES = 4 * 1024
-"""Most bytes of an event that waits for watchers, its request included."""
+"""Most bytes of a queued event, including its request."""
 
 REQUEST_BYTES = 16 * 1024
-"""Most bytes of a request that is tracked, and as a row of what was missed."""
+"""Most bytes of a request that is tracked, and of its row in a replay."""
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1])
-async def test_watchers_are_told_all_and_nothing_twice_while_everything_is_killed_at_random(
+async def test_clients_miss_and_repeat_nothing_while_everything_is_killed_at_random(
     cluster: Cluster, load: Load, seed: int
 ) -> None:
     storm = Storm(cluster, load)
@@ -52,53 +52,55 @@ async def test_watchers_are_told_all_and_nothing_twice_while_everything_is_kille
         while len(watched) < WATCHED:
             await asyncio.sleep(0.5)
             for request_id in load.acknowledged.keys() - watched.keys():
-                asked = following(cluster.request_manager, request_ids=[request_id])
-                watched[request_id] = await stack.enter_async_context(asked)
+                stream = following(cluster.request_manager, request_ids=[request_id])
+                watched[request_id] = await stack.enter_async_context(stream)
 
-    async def cut(every: list[Follower]) -> None:
+    async def disconnect(every: list[Follower]) -> None:
         while True:
             await asyncio.sleep(draw.uniform(0.2, 1.0))
             for follower in draw.sample(every + list(watched.values()), 1):
-                follower.cut()
+                follower.disconnect()
 
     async with AsyncExitStack() as stack:
-        of_all = await stack.enter_async_context(following(cluster.request_manager))
-        await of_all.until(lambda: bool(of_all._asked.cursor))
+        by_filter = await stack.enter_async_context(following(cluster.request_manager))
+        await by_filter.until(lambda: bool(by_filter.cursor))
         watching = asyncio.create_task(watch(stack))
-        cutting = asyncio.create_task(cut([of_all]))
+        disconnecting = asyncio.create_task(disconnect([by_filter]))
         await storm.blow(lambda: storm.kill_at_random(KILLS, seed, (0.5, 2.0)), rate=2, ms=200)
-        for task in (watching, cutting):
+        for task in (watching, disconnecting):
             task.cancel()
-        await asyncio.gather(watching, cutting, return_exceptions=True)
+        await asyncio.gather(watching, disconnecting, return_exceptions=True)
         for request_id, follower in watched.items():
             await follower.until(lambda f=follower, id_=request_id: f.has_ended(id_))
         with suppress(TimeoutError):
-            await of_all.until(lambda: all(map(of_all.has_ended, load.acknowledged)))
+            await by_filter.until(lambda: all(map(by_filter.has_ended, load.acknowledged)))
 
     for request_id in load.acknowledged:
-        assert of_all.has_ended(request_id), shown(of_all, request_id)
+        assert by_filter.has_ended(request_id), report(by_filter, request_id)
 
-    check_order(of_all, snapshots_come_again=True)
+    check_order(by_filter, repeated_snapshots=True)
     for follower in watched.values():
         check_order(follower)
     for request_id, follower in watched.items():
-        # What had ended when the watch began is in its first snapshot.
+        # Tries that had ended at the first snapshot are in it.
         known = parts_of(follower.events[0].revision).position
         entries = await journal(cluster, request_id)
-        assert follower.ends(request_id, entries) == entries[known:], shown(follower, request_id)
+        assert follower.ends_of_tries(request_id, entries) == entries[known:], report(
+            follower, request_id
+        )
     print(
         f"{len(load.acknowledged)} requests, {len(watched)} of them watched by name, "
-        f"{sum(f.connections for f in watched.values()) + of_all.connections} connections, "
-        f"{len(of_all.events)} events of all, {dict(storm.kills)}"
+        f"{sum(f.connections for f in watched.values()) + by_filter.connections} connections, "
+        f"{len(by_filter.events)} events of all, {dict(storm.kills)}"
     )
 
 
 class Ends:
-    """A watcher of all requests that resumes with its cursor, and keeps only where each one is."""
+    """A client of all requests that resumes from its cursor and keeps only final states."""
 
     def __init__(self, address: str, cursor: str) -> None:
         self._channel = open_channel(address)
-        self._asked = rpc.WatchRequest(cursor=cursor)
+        self._request = rpc.WatchRequest(cursor=cursor)
         self._revisions: dict[str, int] = {}
         self.states: dict[str, list[State]] = {}
         self.wrong: list[str] = []
@@ -108,16 +110,16 @@ class Ends:
         """Watch until all of these requests have ended."""
         while request_ids - self.states.keys():
             self.connections += 1
-            call = RequestManagerServiceStub(self._channel).Watch(self._asked)
+            call = RequestManagerServiceStub(self._channel).Watch(self._request)
             try:
                 async for response in call:
                     for event in response.events:
                         self._take(event)
-                    self._asked.cursor = response.cursor or self._asked.cursor
+                    self._request.cursor = response.cursor or self._request.cursor
                     if not request_ids - self.states.keys():
                         break
             except grpc.aio.AioRpcError as failure:
-                if failure.code() not in AGAIN:
+                if failure.code() not in RETRYABLE:
                     raise
             finally:
                 call.cancel()
@@ -127,14 +129,14 @@ class Ends:
     def _take(self, event: request_event_pb2.RequestEvent) -> None:
         rises = event.revision > self._revisions.get(event.request_id, 0)
         if not rises:
-            # A runner that died is in no cursor: its requests are told as snapshots again.
+            # Cursors do not include a runner that died: snapshots of its requests are repeated.
             if not event.HasField("snapshot"):
-                self.wrong.append(f"{event.request_id} came again at {event.revision}")
+                self.wrong.append(f"{event.request_id} was repeated at {event.revision}")
             return
         self._revisions[event.request_id] = event.revision
         if not event.HasField("job"):
-            told = event.request if event.HasField("request") else event.snapshot.request
-            if (state := State(told.state)) in FINAL:
+            request = event.request if event.HasField("request") else event.snapshot.request
+            if (state := State(request.state)) in FINAL:
                 self.states.setdefault(event.request_id, []).append(state)
 
 
@@ -150,13 +152,13 @@ def peak_bytes(pid: int) -> int:
 @pytest.mark.parametrize(
     "shape", [Shape(settings={"RM": {"BEAT_INTERVAL": "0.3", "SILENCE_LIMIT": "2"}})]
 )
-async def test_many_watchers_catch_up_after_everything_was_restarted(
+async def test_many_clients_resume_after_everything_was_restarted(
     cluster: Cluster, load: Load
 ) -> None:
     unwatched = max(peak_bytes(member.pid) for member in cluster.request_managers)
     async with following(cluster.request_manager) as follower:
-        await follower.until(lambda: bool(follower._asked.cursor))
-        cursor = follower._asked.cursor
+        await follower.until(lambda: bool(follower.cursor))
+        cursor = follower.cursor
     waiting = iter(range(RESTART_REQUESTS))
 
     async def create() -> None:
@@ -164,11 +166,11 @@ async def test_many_watchers_catch_up_after_everything_was_restarted(
             # The first half has ended by the restart; the second one has begun, and runs again.
             await load.create("sleeping", 1 if number < RESTART_REQUESTS // 2 else 10_000)
 
-    watchers = [Ends(cluster.request_manager, cursor) for _ in range(RESTART_WATCHERS)]
+    clients = [Ends(cluster.request_manager, cursor) for _ in range(RESTART_CLIENTS)]
     expected: set[str] = set()
     await asyncio.gather(*(create() for _ in range(32)))
     expected = set(load.acknowledged)
-    tasks = [asyncio.create_task(watcher.run(expected)) for watcher in watchers]
+    tasks = [asyncio.create_task(client.run(expected)) for client in clients]
     for member in cluster.members:
         await member.kill()
     for member in cluster.members:
@@ -181,14 +183,14 @@ async def test_many_watchers_catch_up_after_everything_was_restarted(
     stored = await connection.fetch("SELECT request_id, state FROM request_manager.requests")
     await connection.close()
     states = {row["request_id"]: [State(row["state"])] for row in stored}
-    for watcher in watchers:
-        assert watcher.wrong == []
-        assert watcher.states == states
+    for client in clients:
+        assert client.wrong == []
+        assert client.states == states
     peak = max(peak_bytes(member.pid) for member in cluster.request_managers)
     print(
-        f"{len(states)} requests, {len(watchers)} watchers, {took:.1f} s from the restart on, "
-        f"{sum(watcher.connections for watcher in watchers)} connections, request managers "
+        f"{len(states)} requests, {len(clients)} clients, {took:.1f} s from the restart on, "
+        f"{sum(client.connections for client in clients)} connections, request managers "
         f"{unwatched / 1e6:.0f} MB unwatched, {peak / 1e6:.0f} MB at most"
     )
-    shared = KEPT_BYTES + MAX_BEHIND * EVENT_BYTES + RESTART_REQUESTS * REQUEST_BYTES
-    assert peak < unwatched + shared + RESTART_WATCHERS * 2 * MAX_PIECE
+    shared = CACHE_BYTES + MAX_BEHIND * EVENT_BYTES + RESTART_REQUESTS * REQUEST_BYTES
+    assert peak < unwatched + shared + RESTART_CLIENTS * 2 * MAX_REPLAY_BYTES

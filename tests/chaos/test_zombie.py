@@ -45,5 +45,5 @@ async def test_a_runner_that_was_frozen_is_fenced_and_advances_nothing_afterward
 async def running_jobs(load: Load) -> int:
     from spincycle.v1 import request_manager_service_pb2 as rpc
 
-    response = await load.stub.GetRunning(rpc.GetRunningRequest(), timeout=10)
+    response = await load.stub.ListRunningJobs(rpc.ListRunningJobsRequest(), timeout=10)
     return len(response.status.jobs)

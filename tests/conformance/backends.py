@@ -75,7 +75,7 @@ class Backend:
         return RpcService(service.full_name, partial(register, servicer))
 
     async def set_serving(self, serving: bool) -> None:
-        await self._server.health.tell(ready=serving)
+        await self._server.health.report(ready=serving)
 
     async def stop(self) -> None:
         await self._server.stop(0)

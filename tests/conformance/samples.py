@@ -14,7 +14,7 @@ FINISHED = Timestamp(seconds=1_800_000_002, nanos=1)
 
 
 def a_request(
-    state: state_pb2.State = state_pb2.STATE_COMPLETE, request_id: str = ID
+    state: state_pb2.State.ValueType = state_pb2.STATE_COMPLETE, request_id: str = ID
 ) -> request_pb2.Request:
     request = request_pb2.Request(
         id=request_id,
@@ -42,15 +42,15 @@ def with_args(request: request_pb2.Request) -> request_pb2.Request:
         pos=0,
         name="host",
         desc="which one",
-        type="required",
+        kind="required",
         given=True,
         value=Value(string_value="a<b"),
     )
     request.args.add(
         pos=0,
         name="seconds",
-        type="optional",
-        default=Value(string_value="5"),
+        kind="optional",
+        default_value=Value(string_value="5"),
         value=Value(number_value=30),
         given=True,
     )
@@ -120,7 +120,7 @@ def an_entry(job_id: str = "aaaa", try_: int = 1) -> job_log_pb2.JobLog:
         epoch=1,
         position=4,
     )
-    setattr(entry, "try", try_)
+    entry.try_number = try_
     return entry
 
 
@@ -142,7 +142,7 @@ def a_status() -> status_pb2.JobStatus:
         state=state_pb2.STATE_RUNNING,
         status="draining",
     )
-    setattr(status, "try", 2)
+    status.try_number = 2
     return status
 
 

@@ -20,8 +20,8 @@ async def test_a_plan_shows_the_chain_and_its_hash(stack: Stack) -> None:
     plan = plan_pb2.Plan(
         type="drain",
         job_chain=samples.a_chain(),
-        hash="h1",
-        spec_revision="s1",
+        plan_hash="h1",
+        specs_hash="s1",
         total_jobs=2,
         work_jobs=1,
         widest=1,
@@ -72,7 +72,7 @@ async def test_an_explanation_names_what_each_job_waits_for(stack: Stack) -> Non
         until=samples.FINISHED,
     )
     stack.manager.says(
-        Explain=rm.ExplainResponse(state=state_pb2.STATE_RUNNING, waits_for="", jobs=[waiting])
+        Explain=rm.ExplainResponse(state=state_pb2.STATE_RUNNING, message="", jobs=[waiting])
     )
 
     answer = await stack.http.get(ONE + "/explain")
@@ -105,7 +105,7 @@ async def test_suspend_and_resume_answer_the_request(
     stack: Stack, verb: str, body: str, asked: Any
 ) -> None:
     request = samples.a_request(state_pb2.STATE_SUSPENDED)
-    request.reason = "suspended by dana"
+    request.state_message = "suspended by dana"
     stack.manager.says(
         Suspend=rm.SuspendResponse(request=request), Resume=rm.ResumeResponse(request=request)
     )
@@ -163,7 +163,7 @@ async def test_a_skip_needs_a_reason(stack: Stack) -> None:
 async def test_findings_of_specs_say_where(stack: Stack) -> None:
     finding = spec_pb2.Finding(
         code="unknown-dep",
-        severity=spec_pb2.SEVERITY_ERROR,
+        severity=spec_pb2.FINDING_SEVERITY_ERROR,
         message='no node "x"',
         file="a.yaml",
         line=3,
@@ -175,7 +175,7 @@ async def test_findings_of_specs_say_where(stack: Stack) -> None:
     )
     stack.manager.says(
         Lint=spec_service_pb2.LintResponse(findings=[finding]),
-        ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(spec_revision="s2", changed=True),
+        ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="s2", changed=True),
     )
 
     linted = await stack.http.post(

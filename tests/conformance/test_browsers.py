@@ -167,7 +167,7 @@ async def test_a_change_that_the_original_lacks_needs_the_type_of_json_also_with
 
 
 async def test_the_type_of_json_may_have_parameters(stack: Stack) -> None:
-    stack.manager.says(ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(spec_revision="s2"))
+    stack.manager.says(ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="s2"))
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
 
     answer = await stack.http.post("/api/v1/specs/reload", headers=headers)

@@ -108,7 +108,7 @@ class TestWithSlowService:
 
         assert answer.status_code == 504
         assert answer.json() == {
-            "message": "request manager did not answer within 0.2 s",
+            "message": "request manager did not respond within 0.2 s",
             "requestId": "",
             "httpStatus": 504,
         }

@@ -1,4 +1,4 @@
-"""Every example in docs/rest.md, made as it stands there."""
+"""Every example in docs/reference/rest.md, made as it stands there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from spincycle.v1 import (
 )
 from spincycle.v1 import request_manager_service_pb2 as rm
 
-PAGE = Path(__file__).parents[2] / "docs" / "rest.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "rest.md"
 UNKNOWN = "d000000000000000zzzz"
 
 
@@ -65,13 +65,13 @@ def answers_of(stack: Stack) -> None:
     complete = samples.with_args(samples.a_request())
     complete.job_chain.CopyFrom(samples.a_chain())
     suspended = samples.a_request(state_pb2.STATE_SUSPENDED)
-    suspended.reason = "suspended by dana: lunch"
+    suspended.state_message = "suspended by dana: lunch"
     again = samples.a_request(state_pb2.STATE_PENDING, "d0000000000000000002")
     spec = spec_pb2.RequestSpec(name="drain")
-    spec.args.add(name="host", desc="which one", type="required")
+    spec.args.add(name="host", desc="which one", kind="required")
     finding = spec_pb2.Finding(
         code="unknown-dep",
-        severity=spec_pb2.SEVERITY_ERROR,
+        severity=spec_pb2.FINDING_SEVERITY_ERROR,
         message='no node "restrat" in this sequence; did you mean "restart"?',
         file="restart.yaml",
         line=41,
@@ -92,8 +92,8 @@ def answers_of(stack: Stack) -> None:
         type="drain",
         args=pending.args,
         job_chain=samples.a_chain(),
-        hash="5f0c",
-        spec_revision="a91e",
+        plan_hash="5f0c",
+        specs_hash="a91e",
         total_jobs=2,
         work_jobs=1,
         widest=1,
@@ -114,7 +114,7 @@ def answers_of(stack: Stack) -> None:
         stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
         data=b"12 connections left\n",
     )
-    setattr(piece, "try", 1)
+    piece.try_number = 1
     printed = request_event_pb2.RequestEvent(
         request_id=ID, revision=8, cursor="8", occurred_at=samples.STARTED, output=piece
     )
@@ -132,7 +132,7 @@ def answers_of(stack: Stack) -> None:
         Start=errors.InvalidState(ID, "RUNNING", "PENDING"),
         Stop=rm.StopResponse(request=running),
         ListSpecs=spec_service_pb2.ListSpecsResponse(specs=[spec]),
-        GetRunning=rm.GetRunningResponse(
+        ListRunningJobs=rm.ListRunningJobsResponse(
             status=status_pb2.RunningStatus(jobs=[samples.a_status()], requests={ID: running}),
             has_running_requests=True,
         ),
@@ -147,7 +147,7 @@ def answers_of(stack: Stack) -> None:
         Rerun=rm.RerunResponse(request=again),
         Skip=rm.SkipResponse(request=again),
         Lint=spec_service_pb2.LintResponse(findings=[finding]),
-        ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(spec_revision="a91e"),
+        ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="a91e"),
         Watch=lambda asked: [
             rm.WatchResponse(events=[printed, event] if asked.include_output else [event])
         ],

@@ -134,7 +134,7 @@ async def test_what_jobs_print_is_told_where_it_is_wanted(stack: Stack) -> None:
         offset=7,
         data=b"\xff left\n",
     )
-    setattr(piece, "try", 2)
+    piece.try_number = 2
     stack.manager.says(Watch=[rm.WatchResponse(events=[an_event(2, output=piece)])])
 
     answer = await stack.http.get(EVENTS + "?output=true")

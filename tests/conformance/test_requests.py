@@ -295,7 +295,7 @@ async def test_a_chain_too_large_for_one_message_is_fetched_in_parts(stack: Stac
     stack.manager.says(
         Get=get,
         GetJobChain=errors.ChainTooLarge(ID, 100_000),
-        FetchJobChain=[rm.FetchJobChainResponse(part=part) for part in parts],
+        StreamJobChain=[rm.StreamJobChainResponse(part=part) for part in parts],
     )
 
     whole = await stack.http.get(f"{BASE}/{ID}")
@@ -364,8 +364,8 @@ async def test_a_request_in_the_wrong_state_is_a_conflict(stack: Stack) -> None:
 async def test_the_request_list_shows_what_can_be_created(stack: Stack) -> None:
     noop = spec_pb2.RequestSpec(name="noop")
     drain = spec_pb2.RequestSpec(name="drain")
-    drain.args.add(name="host", desc="which one", type="required")
-    drain.args.add(pos=1, name="seconds", type="optional").default.string_value = "5"
+    drain.args.add(name="host", desc="which one", kind="required")
+    drain.args.add(pos=1, name="seconds", kind="optional").default_value.string_value = "5"
     stack.manager.says(ListSpecs=spec_service_pb2.ListSpecsResponse(specs=[drain, noop]))
 
     answer = await stack.http.get("/api/v1/request-list")

@@ -14,7 +14,9 @@ RUNNING = "/api/v1/status/running"
 async def test_running_jobs_come_with_their_requests(stack: Stack) -> None:
     request = samples.a_request(state_pb2.STATE_RUNNING)
     status = status_pb2.RunningStatus(jobs=[samples.a_status()], requests={ID: request})
-    stack.manager.says(GetRunning=rm.GetRunningResponse(status=status, has_running_requests=True))
+    stack.manager.says(
+        ListRunningJobs=rm.ListRunningJobsResponse(status=status, has_running_requests=True)
+    )
 
     answer = await stack.http.get(RUNNING, params={"requestId": ID, "orderBy": "starttime"})
 
@@ -25,11 +27,11 @@ async def test_running_jobs_come_with_their_requests(stack: Stack) -> None:
         '"startedAt":"2027-01-15T08:00:01Z","finishedAt":null,"totalJobs":3,'
         '"finishedJobs":1}}}\n'
     )
-    assert stack.manager.last("GetRunning").filter.request_id == ID
+    assert stack.manager.last("ListRunningJobs").filter.request_id == ID
 
 
 async def test_nothing_running_is_null(stack: Stack) -> None:
-    stack.manager.says(GetRunning=rm.GetRunningResponse())
+    stack.manager.says(ListRunningJobs=rm.ListRunningJobsResponse())
 
     answer = await stack.http.get(RUNNING)
 
@@ -37,7 +39,7 @@ async def test_nothing_running_is_null(stack: Stack) -> None:
 
 
 async def test_no_running_job_of_a_running_request_is_empty(stack: Stack) -> None:
-    stack.manager.says(GetRunning=rm.GetRunningResponse(has_running_requests=True))
+    stack.manager.says(ListRunningJobs=rm.ListRunningJobsResponse(has_running_requests=True))
 
     answer = await stack.http.get(RUNNING)
 
@@ -53,10 +55,10 @@ async def test_the_version_is_plain_text(stack: Stack) -> None:
 
 
 async def test_a_limit_is_handed_on_and_a_wrong_one_refused(stack: Stack) -> None:
-    stack.manager.says(GetRunning=rm.GetRunningResponse())
+    stack.manager.says(ListRunningJobs=rm.ListRunningJobsResponse())
 
     await stack.http.get(RUNNING, params={"limit": "100"})
-    assert stack.manager.last("GetRunning").filter.limit == 100
+    assert stack.manager.last("ListRunningJobs").filter.limit == 100
 
     refused = await stack.http.get(RUNNING, params={"limit": "many"})
     assert refused.status_code == 400

@@ -1,4 +1,4 @@
-"""Every line of docs/grpcurl.md is run, with both tools, in its order, on a stack of its own."""
+"""Runs every line of docs/how-to/grpcurl.md in order, with both tools, on its own stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_manager_service_pb2_grpc, state_pb2
 
-PAGE = (REPOSITORY / "docs" / "grpcurl.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how-to" / "grpcurl.md").read_text(encoding="utf-8")
 TASKS = {
     title: block.splitlines()
     for title, block in re.findall(
@@ -33,7 +33,7 @@ SHOWN = {
     "List the methods": r"RequestManagerService[./]Create",
     "Describe a method, or a message": r"CreateRequest",
     "See what can be created": r'"name": "rolling-restart"',
-    "Plan a request": r'"hash": "\w+"',
+    "Plan a request": r'"planHash": "\w+"',
     "Create a request": r'"id": "(?P<REQUEST>\w{20})"',
     "Get a request": r'"value": "60000"',
     "Find requests": r'"type": "test"',
@@ -42,7 +42,7 @@ SHOWN = {
     "Watch all requests": r'"state": "STATE_RUNNING"',
     "See what runs": r'"jobs"',
     "See what one runner runs": r'"type": "sleep"',
-    "Ask why jobs do not run": r'"state": "STATE_RUNNING"',
+    "Explain why jobs do not run": r'"state": "STATE_RUNNING"',
     "Suspend a request": r'"state": "STATE_(RUNNING|SUSPENDED)"',
     "Resume a request": r'"id": "\w{20}"',
     "Read the chain": r'"id": "(?P<JOB>\w{4})",\s+"name": "wait"',
@@ -50,12 +50,12 @@ SHOWN = {
     "Read the journal": r'"state": "STATE_COMPLETE"',
     "Read the failures only": r"^{",
     "Follow the journal": r'"entry"',
-    "Run a request again": r'"rerunOf": "\w{20}"',
-    "Skip a job": r'"rerunOf": "\w{20}"',
+    "Rerun a request": r'"rerunOfRequestId": "\w{20}"',
+    "Skip a job": r'"rerunOfRequestId": "\w{20}"',
     "Check a spec file": r'"code": "[\w-]+"',
-    "Read the specs again": r'"specRevision": "\w+"',
-    "Ask for health": r'"status": "SERVING"',
-    "Ask for liveness": r'"status": "SERVING"',
+    "Reload the specs": r'"specsHash": "\w+"',
+    "Check health": r'"status": "SERVING"',
+    "Check liveness": r'"status": "SERVING"',
     "Watch health": r'"status": "SERVING"',
     "List the internal services": r"spincycle\.internal\.v1\.RunnerCoordinationService",
     "See connections and calls": r'"calls_?[sS]tarted"',

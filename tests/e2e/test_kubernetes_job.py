@@ -167,8 +167,8 @@ async def test_a_runner_without_the_extra_starts_and_says_what_is_missing(
         assert await ended(manager, request_id) == state_pb2.STATE_FAIL
         request = (await manager.Get(rpc.GetRequest(request_id=request_id))).request
 
-    assert "the Python module kubernetes_asyncio is missing" in request.reason
-    assert "pip install 'spincycle[kubernetes]'" in request.reason
+    assert "the Python module kubernetes_asyncio is missing" in request.state_message
+    assert "pip install 'spincycle[kubernetes]'" in request.state_message
 
 
 async def test_a_runner_that_is_asked_to_end_leaves_its_container_to_the_next_one(

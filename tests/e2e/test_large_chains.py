@@ -87,8 +87,8 @@ class Caller:
     async def chain(self, request_id: str) -> tuple[job_chain_pb2.JobChain, int]:
         """The chain, and the size of the largest part in which it came."""
         chain, largest = job_chain_pb2.JobChain(), 0
-        async for answer in self.stub.FetchJobChain(
-            rpc.FetchJobChainRequest(request_id=request_id)
+        async for answer in self.stub.StreamJobChain(
+            rpc.StreamJobChainRequest(request_id=request_id)
         ):
             chain.MergeFrom(answer.part)
             largest = max(largest, answer.ByteSize())
@@ -148,4 +148,4 @@ async def test_where_it_does_not_fit_the_caller_is_told_what_to_call(caller: Cal
             await call
         error = from_rpc_error(caught.value, "request manager", caller.address)
         assert error.reason == "CHAIN_TOO_LARGE"
-        assert "FetchJobChain" in error.message
+        assert "StreamJobChain" in error.message

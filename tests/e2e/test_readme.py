@@ -1,4 +1,4 @@
-"""Every line of the README that can be called is called, on a stack with other ports."""
+"""Runs every command of the README and of the page on the first request, on other ports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -21,14 +22,16 @@ on_the_stack = pytest.mark.asyncio(loop_scope="module")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(language: str) -> list[str]:
-    """The code of the chapter that says how to call it."""
-    chapter = (REPOSITORY / "README.md").read_text().partition("\n## Call it\n")[2]
-    chapter = chapter.partition("\n## ")[0]
-    return [code for name, code in _BLOCK.findall(chapter) if name == language]
+_PAGES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "start" / "first-request.md"]
 
 
-LINES = [line for block in blocks("sh") for line in block.splitlines()]
+def blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in one language."""
+    return [code for name, code in _BLOCK.findall(page.read_text()) if name == language]
+
+
+LINES = [line for page in _PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+PYTHON = [code for page in _PAGES for code in blocks(page, "python")]
 
 
 def shown(name: str, line: str) -> None:
@@ -67,14 +70,20 @@ async def run(stack: Stack, *command: str) -> tuple[int | None, str]:
     return process.returncode, output.decode()
 
 
-def test_the_readme_calls_it_in_every_way() -> None:
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_each_page_calls_it_in_every_way(page: Path) -> None:
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
     for program in ("spinc", "curl", "grpcurl", "buf"):
-        assert any(re.search(rf"(^|/){program} ", f"{line} ") for line in LINES)
+        assert any(re.search(rf"(^|/){program} ", f"{line} ") for line in lines)
+
+
+def test_a_page_has_python() -> None:
+    assert PYTHON
 
 
 @on_the_stack
 @pytest.mark.parametrize("line", LINES)
-async def test_a_line_of_the_readme_works_as_it_stands(stack: Stack, line: str) -> None:
+async def test_each_line_works_unchanged(stack: Stack, line: str) -> None:
     code, output = await run(stack, "bash", "-c", with_ports(line, stack))
 
     assert code == 0, output
@@ -84,8 +93,8 @@ async def test_a_line_of_the_readme_works_as_it_stands(stack: Stack, line: str) 
 
 
 @on_the_stack
-@pytest.mark.parametrize("code", blocks("python"))
-async def test_the_python_of_the_readme_works_as_it_stands(stack: Stack, code: str) -> None:
+@pytest.mark.parametrize("code", PYTHON)
+async def test_the_python_works_unchanged(stack: Stack, code: str) -> None:
     exit_code, output = await run(stack, sys.executable, "-c", with_ports(code, stack))
 
     assert exit_code == 0, output

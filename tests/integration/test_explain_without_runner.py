@@ -43,7 +43,7 @@ async def test_a_request_on_a_frozen_or_dead_runner_is_explained_until_it_is_rec
         async def runs() -> bool:
             # The runner runs a job before the row of its request says RUNNING.
             stored = (await stub.Get(rpc.GetRequest(request_id=request_id))).request.state
-            jobs = (await stub.GetRunning(rpc.GetRunningRequest())).status.jobs
+            jobs = (await stub.ListRunningJobs(rpc.ListRunningJobsRequest())).status.jobs
             return bool(jobs) and stored == state_pb2.STATE_RUNNING
 
         await until(runs)
@@ -55,15 +55,15 @@ async def test_a_request_on_a_frozen_or_dead_runner_is_explained_until_it_is_rec
         response = await explain()
 
         assert response.state == state_pb2.STATE_RUNNING
-        assert response.waits_for.startswith(
+        assert response.message.startswith(
             f"runner {runner_id} does not respond; its last heartbeat was "
         )
         messages = {job.name: job.message for job in response.jobs}
-        assert messages["first"] == response.waits_for
+        assert messages["first"] == response.message
         assert messages["flaky"].startswith("waits for first ")
 
         async def is_recovered() -> bool:
-            waits_for = (await explain()).waits_for
-            return waits_for == "no job runner is there to take the request"
+            message = (await explain()).message
+            return message == "there is no live job runner to run the request"
 
         await until(is_recovered)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from prometheus_client.parser import text_string_to_metric_families
+from tests.health_client import HealthClient
 from tests.manifests.rendered import POD_IP, PREFIXES, SCRIPTS, Manifests, port_of, rendered
 from tests.mounted import mount
 from tests.waiting import until
@@ -83,11 +84,11 @@ async def test_a_grpc_service_without_its_database_lives_and_is_not_ready(
     async with grpc.aio.insecure_channel(
         addresses[probed], [("grpc.default_authority", authority)]
     ) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health = HealthClient(channel)
 
         async def says(probe: str) -> int:
             asked = health_pb2.HealthCheckRequest(service=container[probe]["grpc"].get("service"))
-            answer = await health.Check(asked, timeout=20, wait_for_ready=True)
+            answer = await health.check(asked, timeout=20, wait_for_ready=True)
             return int(answer.status)
 
         await until(lambda: _is(says("startupProbe"), SERVING))
@@ -95,7 +96,7 @@ async def test_a_grpc_service_without_its_database_lives_and_is_not_ready(
         assert await says("readinessProbe") == NOT_SERVING
 
 
-async def _is(answer, wanted: int) -> bool:
+async def _is(answer: Awaitable[int], wanted: int) -> bool:
     return await answer == wanted
 
 
@@ -168,7 +169,7 @@ METRICS = {
     "job-log": {"spincycle_batches", "spincycle_event_loop_lag_seconds"},
     "gateway": {"spincycle_http_calls", "spincycle_event_loop_lag_seconds"},
 }
-"""Some metrics of each process; docs/operations.md has all of them."""
+"""Some metrics of each process; docs/how-to/operations.md has all of them."""
 
 
 @pytest.mark.parametrize("name", METRICS)

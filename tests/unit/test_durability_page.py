@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PAGE = (REPOSITORY / "docs/durability.md").read_text()
+PAGE = (REPOSITORY / "docs/explanation/durability.md").read_text()
 ROWS = [
     line
-    for line in PAGE.partition("## What dies when")[2].partition("## How it works")[0].splitlines()
+    for line in PAGE.partition("## What survives which failure")[2]
+    .partition("## How it works")[0]
+    .splitlines()
     if line.startswith("| ")
 ][2:]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PAGE = (REPOSITORY / "docs/streams.md").read_text()
+PAGE = (REPOSITORY / "docs/explanation/streams.md").read_text()
 TABLE = PAGE.partition("## What is promised")[2].partition("## Cursors")[0]
 PROMISES = re.findall(r"^\| (\d+) \| (.*) \|$", TABLE, re.MULTILINE)
 

@@ -44,7 +44,7 @@ func (p Progress) showRequest(request *spincycle.Request) {
 }
 
 func (p Progress) showJob(job *spincycle.JobStatus) {
-	p.tell(job.GetJobId(), fmt.Sprintf("%s %s try %d", job.GetName(), short(job.GetState()), job.GetTry()))
+	p.tell(job.GetJobId(), fmt.Sprintf("%s %s try %d", job.GetName(), short(job.GetState()), job.GetTryNumber()))
 }
 
 func (p Progress) tell(what, line string) {
@@ -56,7 +56,7 @@ func (p Progress) tell(what, line string) {
 
 // showEntry prints one finished try of a job, as the journal has it.
 func showEntry(entry *spincycle.JobLog) {
-	fmt.Println("log", entry.GetJobId(), entry.GetName(), short(entry.GetState()), "try", entry.GetTry())
+	fmt.Println("log", entry.GetJobId(), entry.GetName(), short(entry.GetState()), "try", entry.GetTryNumber())
 	written := strings.Join([]string{entry.GetError(), entry.GetStdout(), entry.GetStderr()}, "\n")
 	for _, line := range strings.Split(written, "\n") {
 		if line != "" {

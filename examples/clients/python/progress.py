@@ -26,8 +26,7 @@ class Progress:
         for request in requests.get(change, ()):
             self._tell(request.id, short(request.state))
         for job in jobs.get(change, ()):
-            # `try` is a word of Python's own, so this field has to be read in this way.
-            self._tell(job.job_id, f"{job.name} {short(job.state)} try {getattr(job, 'try')}")
+            self._tell(job.job_id, f"{job.name} {short(job.state)} try {job.try_number}")
 
     def _tell(self, what: str, line: str) -> None:
         if self._last.get(what) != line:
@@ -37,7 +36,7 @@ class Progress:
 
 def show_entry(entry: job_log_pb2.JobLog) -> None:
     """Print one finished try of a job, as the journal has it."""
-    print(f"log {entry.job_id} {entry.name} {short(entry.state)} try {getattr(entry, 'try')}")
+    print(f"log {entry.job_id} {entry.name} {short(entry.state)} try {entry.try_number}")
     for line in [entry.error, *entry.stdout.splitlines(), *entry.stderr.splitlines()]:
         if line:
             print(f"  {line}")

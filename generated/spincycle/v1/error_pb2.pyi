@@ -38,7 +38,7 @@ class Error(_message.Message):
     """HTTP status under which the gateway answers this failure."""
     reason: _builtins.str
     """Stable name of the failure in upper snake case, for example REQUEST_NOT_FOUND.
-    The catalogue of all reasons stands in docs/errors.md.
+    The catalogue of all reasons stands in docs/reference/errors.md.
     """
     def __init__(
         self,

@@ -27,7 +27,7 @@ class JobLog(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
-    TRY_FIELD_NUMBER: _builtins.int
+    TRY_NUMBER_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
@@ -38,7 +38,7 @@ class JobLog(_message.Message):
     STDOUT_FIELD_NUMBER: _builtins.int
     STDERR_FIELD_NUMBER: _builtins.int
     SEQUENCE_ID_FIELD_NUMBER: _builtins.int
-    SEQUENCE_TRY_FIELD_NUMBER: _builtins.int
+    SEQUENCE_TRY_NUMBER_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
@@ -47,6 +47,10 @@ class JobLog(_message.Message):
     """Request that the job belongs to."""
     job_id: _builtins.str
     """Job within the request: 4 characters, unique only there."""
+    try_number: _builtins.int
+    """Number of the try, from 1, rising over all retries of the job, of its sequence and
+    over resumptions of the request. A gap is a try that a dead runner never finished.
+    """
     name: _builtins.str
     """Name of the job."""
     type: _builtins.str
@@ -63,15 +67,15 @@ class JobLog(_message.Message):
     """What the try wrote to its standard error, cut likewise."""
     sequence_id: _builtins.str
     """Id of the first job of the job's sequence."""
-    sequence_try: _builtins.int
+    sequence_try_number: _builtins.int
     """Which try of that sequence the job ran in, from 1."""
     position: _builtins.int
     """Place of the entry in the request's journal: rises with every entry of the request,
-    over all epochs. An entry of a sequence's first job under another sequence_try than
+    over all epochs. An entry of a sequence's first job under another sequence_try_number than
     before makes all earlier entries of the sequence's jobs, nested ones included, void. If
     that job has failed, the sequence has failed as a whole.
     0 in an append of a caller that keeps no positions, as the original's runners do: the
-    journal gives the entry the next one, and takes try 0 and an unspecified state as well.
+    journal gives the entry the next one, and takes try_number 0 and an unspecified state as well.
     """
     epoch: _builtins.int
     """Epoch of the request under which the try ran; see FinishRequest.epoch."""
@@ -98,6 +102,7 @@ class JobLog(_message.Message):
         *,
         request_id: _builtins.str = ...,
         job_id: _builtins.str = ...,
+        try_number: _builtins.int = ...,
         name: _builtins.str = ...,
         type: _builtins.str = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
@@ -108,7 +113,7 @@ class JobLog(_message.Message):
         stdout: _builtins.str = ...,
         stderr: _builtins.str = ...,
         sequence_id: _builtins.str = ...,
-        sequence_try: _builtins.int = ...,
+        sequence_try_number: _builtins.int = ...,
         position: _builtins.int = ...,
         epoch: _builtins.int = ...,
         data: _struct_pb2.Struct | None = ...,
@@ -116,7 +121,7 @@ class JobLog(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "epoch", b"epoch", "error", b"error", "exit", b"exit", "final", b"final", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "position", b"position", "request_id", b"request_id", "sequence_id", b"sequence_id", "sequence_try", b"sequence_try", "started_at", b"started_at", "state", b"state", "stderr", b"stderr", "stdout", b"stdout", "try", b"try", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "epoch", b"epoch", "error", b"error", "exit", b"exit", "final", b"final", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "position", b"position", "request_id", b"request_id", "sequence_id", b"sequence_id", "sequence_try_number", b"sequence_try_number", "started_at", b"started_at", "state", b"state", "stderr", b"stderr", "stdout", b"stdout", "try_number", b"try_number", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,7 +49,7 @@ class JobOutput(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
-    TRY_FIELD_NUMBER: _builtins.int
+    TRY_NUMBER_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
@@ -58,6 +58,8 @@ class JobOutput(_message.Message):
     """Request of the job."""
     job_id: _builtins.str
     """The job."""
+    try_number: _builtins.int
+    """Number of the try."""
     name: _builtins.str
     """Name of the job."""
     stream: Global___OutputStream.ValueType
@@ -74,6 +76,7 @@ class JobOutput(_message.Message):
         *,
         request_id: _builtins.str = ...,
         job_id: _builtins.str = ...,
+        try_number: _builtins.int = ...,
         name: _builtins.str = ...,
         stream: Global___OutputStream.ValueType = ...,
         offset: _builtins.int = ...,
@@ -81,7 +84,7 @@ class JobOutput(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "job_id", b"job_id", "name", b"name", "offset", b"offset", "request_id", b"request_id", "stream", b"stream", "try", b"try"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "job_id", b"job_id", "name", b"name", "offset", b"offset", "request_id", b"request_id", "stream", b"stream", "try_number", b"try_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from spincycle.v1 import job_chain_pb2 as spincycle_dot_v1_dot_job__chain__pb2
 from spincycle.v1 import request_pb2 as spincycle_dot_v1_dot_request__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17spincycle/v1/plan.proto\x12\x0cspincycle.v1\x1a\x1cspincycle/v1/job_chain.proto\x1a\x1aspincycle/v1/request.proto\"\xa0\x02\n\x04Plan\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12,\n\x04\x61rgs\x18\x02 \x03(\x0b\x32\x18.spincycle.v1.RequestArgR\x04\x61rgs\x12\x33\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x12\n\x04hash\x18\x04 \x01(\tR\x04hash\x12#\n\rspec_revision\x18\x05 \x01(\tR\x0cspecRevision\x12\x1d\n\ntotal_jobs\x18\x06 \x01(\rR\ttotalJobs\x12\x16\n\x06widest\x18\x07 \x01(\rR\x06widest\x12\x14\n\x05\x64\x65pth\x18\x08 \x01(\rR\x05\x64\x65pth\x12\x1b\n\twork_jobs\x18\t \x01(\rR\x08workJobsB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17spincycle/v1/plan.proto\x12\x0cspincycle.v1\x1a\x1cspincycle/v1/job_chain.proto\x1a\x1aspincycle/v1/request.proto\"\xa3\x02\n\x04Plan\x12\x12\n\x04type\x18\x01 \x01(\tR\x04type\x12,\n\x04\x61rgs\x18\x02 \x03(\x0b\x32\x18.spincycle.v1.RequestArgR\x04\x61rgs\x12\x33\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x1b\n\tplan_hash\x18\x04 \x01(\tR\x08planHash\x12\x1d\n\nspecs_hash\x18\x05 \x01(\tR\tspecsHash\x12\x1d\n\ntotal_jobs\x18\x06 \x01(\rR\ttotalJobs\x12\x16\n\x06widest\x18\x07 \x01(\rR\x06widest\x12\x14\n\x05\x64\x65pth\x18\x08 \x01(\rR\x05\x64\x65pth\x12\x1b\n\twork_jobs\x18\t \x01(\rR\x08workJobsB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
   _globals['_PLAN']._serialized_start=100
-  _globals['_PLAN']._serialized_end=388
+  _globals['_PLAN']._serialized_end=391
 # @@protoc_insertion_point(module_scope)

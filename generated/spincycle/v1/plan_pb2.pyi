@@ -29,17 +29,17 @@ class Plan(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     ARGS_FIELD_NUMBER: _builtins.int
     JOB_CHAIN_FIELD_NUMBER: _builtins.int
-    HASH_FIELD_NUMBER: _builtins.int
-    SPEC_REVISION_FIELD_NUMBER: _builtins.int
+    PLAN_HASH_FIELD_NUMBER: _builtins.int
+    SPECS_HASH_FIELD_NUMBER: _builtins.int
     TOTAL_JOBS_FIELD_NUMBER: _builtins.int
     WIDEST_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
     WORK_JOBS_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """Name of the request."""
-    hash: _builtins.str
+    plan_hash: _builtins.str
     """Hash over what would run, ids left out; see CreateRequest.expected_plan_hash."""
-    spec_revision: _builtins.str
+    specs_hash: _builtins.str
     """Content hash of the spec set that the plan was made from."""
     total_jobs: _builtins.int
     """Number of jobs, begin and end jobs included."""
@@ -63,8 +63,8 @@ class Plan(_message.Message):
         type: _builtins.str = ...,
         args: _abc.Iterable[_request_pb2.RequestArg] | None = ...,
         job_chain: _job_chain_pb2.JobChain | None = ...,
-        hash: _builtins.str = ...,
-        spec_revision: _builtins.str = ...,
+        plan_hash: _builtins.str = ...,
+        specs_hash: _builtins.str = ...,
         total_jobs: _builtins.int = ...,
         widest: _builtins.int = ...,
         depth: _builtins.int = ...,
@@ -72,7 +72,7 @@ class Plan(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job_chain", b"job_chain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "depth", b"depth", "hash", b"hash", "job_chain", b"job_chain", "spec_revision", b"spec_revision", "total_jobs", b"total_jobs", "type", b"type", "widest", b"widest", "work_jobs", b"work_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "depth", b"depth", "job_chain", b"job_chain", "plan_hash", b"plan_hash", "specs_hash", b"specs_hash", "total_jobs", b"total_jobs", "type", b"type", "widest", b"widest", "work_jobs", b"work_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -592,11 +592,11 @@ class ExplainResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
-    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
     state: _state_pb2.State.ValueType
     """State of the request."""
-    waits_for: _builtins.str
+    message: _builtins.str
     """What the request as a whole waits for; empty if for nothing."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_waiting_pb2.WaitingJob]:
@@ -606,12 +606,12 @@ class ExplainResponse(_message.Message):
         self,
         *,
         state: _state_pb2.State.ValueType = ...,
-        waits_for: _builtins.str = ...,
+        message: _builtins.str = ...,
         jobs: _abc.Iterable[_waiting_pb2.WaitingJob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "state", b"state", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "message", b"message", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -664,8 +664,8 @@ class GetJobChainResponse(_message.Message):
 Global___GetJobChainResponse: _TypeAlias = GetJobChainResponse  # noqa: Y015
 
 @_typing.final
-class FetchJobChainRequest(_message.Message):
-    """FetchJobChainRequest names a request."""
+class StreamJobChainRequest(_message.Message):
+    """StreamJobChainRequest names a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -683,11 +683,11 @@ class FetchJobChainRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FetchJobChainRequest: _TypeAlias = FetchJobChainRequest  # noqa: Y015
+Global___StreamJobChainRequest: _TypeAlias = StreamJobChainRequest  # noqa: Y015
 
 @_typing.final
-class FetchJobChainResponse(_message.Message):
-    """FetchJobChainResponse is a part of a chain."""
+class StreamJobChainResponse(_message.Message):
+    """StreamJobChainResponse is a part of a chain."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -709,11 +709,11 @@ class FetchJobChainResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FetchJobChainResponse: _TypeAlias = FetchJobChainResponse  # noqa: Y015
+Global___StreamJobChainResponse: _TypeAlias = StreamJobChainResponse  # noqa: Y015
 
 @_typing.final
-class GetRunningRequest(_message.Message):
-    """GetRunningRequest asks for running jobs."""
+class ListRunningJobsRequest(_message.Message):
+    """ListRunningJobsRequest asks for running jobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -733,11 +733,11 @@ class GetRunningRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetRunningRequest: _TypeAlias = GetRunningRequest  # noqa: Y015
+Global___ListRunningJobsRequest: _TypeAlias = ListRunningJobsRequest  # noqa: Y015
 
 @_typing.final
-class GetRunningResponse(_message.Message):
-    """GetRunningResponse lists running jobs."""
+class ListRunningJobsResponse(_message.Message):
+    """ListRunningJobsResponse lists running jobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -767,7 +767,7 @@ class GetRunningResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetRunningResponse: _TypeAlias = GetRunningResponse  # noqa: Y015
+Global___ListRunningJobsResponse: _TypeAlias = ListRunningJobsResponse  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):

@@ -101,15 +101,15 @@ class RequestManagerServiceStub:
                 request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetJobChainRequest.SerializeToString,
                 response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetJobChainResponse.FromString,
                 _registered_method=True)
-        self.FetchJobChain = channel.unary_stream(
-                '/spincycle.v1.RequestManagerService/FetchJobChain',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainResponse.FromString,
+        self.StreamJobChain = channel.unary_stream(
+                '/spincycle.v1.RequestManagerService/StreamJobChain',
+                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.StreamJobChainRequest.SerializeToString,
+                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.StreamJobChainResponse.FromString,
                 _registered_method=True)
-        self.GetRunning = channel.unary_unary(
-                '/spincycle.v1.RequestManagerService/GetRunning',
-                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetRunningRequest.SerializeToString,
-                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetRunningResponse.FromString,
+        self.ListRunningJobs = channel.unary_unary(
+                '/spincycle.v1.RequestManagerService/ListRunningJobs',
+                request_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ListRunningJobsRequest.SerializeToString,
+                response_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ListRunningJobsResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/spincycle.v1.RequestManagerService/Watch',
@@ -232,22 +232,22 @@ class RequestManagerServiceServicer:
     def GetJobChain(self, request, context):
         """GetJobChain answers the chain of a request as it was created. NOT_FOUND (reason
         REQUEST_NOT_FOUND). RESOURCE_EXHAUSTED (reason CHAIN_TOO_LARGE): it does not fit one
-        message; use FetchJobChain.
+        message; use StreamJobChain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def FetchJobChain(self, request, context):
-        """FetchJobChain streams the chain of a request in parts, however large it is. Jobs come
+    def StreamJobChain(self, request, context):
+        """StreamJobChain streams the chain of a request in parts, however large it is. Jobs come
         in creation order; the parts' lists are to be joined.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetRunning(self, request, context):
-        """GetRunning answers every job that is being run, on all runners. A runner that does not
+    def ListRunningJobs(self, request, context):
+        """ListRunningJobs answers every job that is being run, on all runners. A runner that does not
         answer within its time is left out and named.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -263,7 +263,7 @@ class RequestManagerServiceServicer:
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
         INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
         A request that cannot be read whole has Request.error set, and the stream goes on.
-        docs/streams.md says what is promised.
+        docs/explanation/streams.md says what is promised.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -332,15 +332,15 @@ def add_RequestManagerServiceServicer_to_server(servicer, server):
                     request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetJobChainRequest.FromString,
                     response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetJobChainResponse.SerializeToString,
             ),
-            'FetchJobChain': grpc.unary_stream_rpc_method_handler(
-                    servicer.FetchJobChain,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainResponse.SerializeToString,
+            'StreamJobChain': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamJobChain,
+                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.StreamJobChainRequest.FromString,
+                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.StreamJobChainResponse.SerializeToString,
             ),
-            'GetRunning': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetRunning,
-                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetRunningRequest.FromString,
-                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.GetRunningResponse.SerializeToString,
+            'ListRunningJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRunningJobs,
+                    request_deserializer=spincycle_dot_v1_dot_request__manager__service__pb2.ListRunningJobsRequest.FromString,
+                    response_serializer=spincycle_dot_v1_dot_request__manager__service__pb2.ListRunningJobsResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -690,7 +690,7 @@ class RequestManagerService:
             _registered_method=True)
 
     @staticmethod
-    def FetchJobChain(request,
+    def StreamJobChain(request,
             target,
             options=(),
             channel_credentials=None,
@@ -703,9 +703,9 @@ class RequestManagerService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/spincycle.v1.RequestManagerService/FetchJobChain',
-            spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.FetchJobChainResponse.FromString,
+            '/spincycle.v1.RequestManagerService/StreamJobChain',
+            spincycle_dot_v1_dot_request__manager__service__pb2.StreamJobChainRequest.SerializeToString,
+            spincycle_dot_v1_dot_request__manager__service__pb2.StreamJobChainResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -717,7 +717,7 @@ class RequestManagerService:
             _registered_method=True)
 
     @staticmethod
-    def GetRunning(request,
+    def ListRunningJobs(request,
             target,
             options=(),
             channel_credentials=None,
@@ -730,9 +730,9 @@ class RequestManagerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/spincycle.v1.RequestManagerService/GetRunning',
-            spincycle_dot_v1_dot_request__manager__service__pb2.GetRunningRequest.SerializeToString,
-            spincycle_dot_v1_dot_request__manager__service__pb2.GetRunningResponse.FromString,
+            '/spincycle.v1.RequestManagerService/ListRunningJobs',
+            spincycle_dot_v1_dot_request__manager__service__pb2.ListRunningJobsRequest.SerializeToString,
+            spincycle_dot_v1_dot_request__manager__service__pb2.ListRunningJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,14 +82,14 @@ class RequestManagerServiceStub:
     GetJobChain: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.GetJobChainRequest, _request_manager_service_pb2.GetJobChainResponse]
     """GetJobChain answers the chain of a request as it was created. NOT_FOUND (reason
     REQUEST_NOT_FOUND). RESOURCE_EXHAUSTED (reason CHAIN_TOO_LARGE): it does not fit one
-    message; use FetchJobChain.
+    message; use StreamJobChain.
     """
-    FetchJobChain: _aio.UnaryStreamMultiCallable[_request_manager_service_pb2.FetchJobChainRequest, _request_manager_service_pb2.FetchJobChainResponse]
-    """FetchJobChain streams the chain of a request in parts, however large it is. Jobs come
+    StreamJobChain: _aio.UnaryStreamMultiCallable[_request_manager_service_pb2.StreamJobChainRequest, _request_manager_service_pb2.StreamJobChainResponse]
+    """StreamJobChain streams the chain of a request in parts, however large it is. Jobs come
     in creation order; the parts' lists are to be joined.
     """
-    GetRunning: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.GetRunningRequest, _request_manager_service_pb2.GetRunningResponse]
-    """GetRunning answers every job that is being run, on all runners. A runner that does not
+    ListRunningJobs: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.ListRunningJobsRequest, _request_manager_service_pb2.ListRunningJobsResponse]
+    """ListRunningJobs answers every job that is being run, on all runners. A runner that does not
     answer within its time is left out and named.
     """
     Watch: _aio.UnaryStreamMultiCallable[_request_manager_service_pb2.WatchRequest, _request_manager_service_pb2.WatchResponse]
@@ -101,7 +101,7 @@ class RequestManagerServiceStub:
     WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
     INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
     A request that cannot be read whole has Request.error set, and the stream goes on.
-    docs/streams.md says what is promised.
+    docs/explanation/streams.md says what is promised.
     """
 
 class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -244,26 +244,26 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_request_manager_service_pb2.GetJobChainResponse]:
         """GetJobChain answers the chain of a request as it was created. NOT_FOUND (reason
         REQUEST_NOT_FOUND). RESOURCE_EXHAUSTED (reason CHAIN_TOO_LARGE): it does not fit one
-        message; use FetchJobChain.
+        message; use StreamJobChain.
         """
 
     @_abc_1.abstractmethod
-    def FetchJobChain(
+    def StreamJobChain(
         self,
-        request: _request_manager_service_pb2.FetchJobChainRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.FetchJobChainRequest, _abc.AsyncIterator[_request_manager_service_pb2.FetchJobChainResponse]],
-    ) -> _abc.AsyncIterator[_request_manager_service_pb2.FetchJobChainResponse]:
-        """FetchJobChain streams the chain of a request in parts, however large it is. Jobs come
+        request: _request_manager_service_pb2.StreamJobChainRequest,
+        context: _aio.ServicerContext[_request_manager_service_pb2.StreamJobChainRequest, _abc.AsyncIterator[_request_manager_service_pb2.StreamJobChainResponse]],
+    ) -> _abc.AsyncIterator[_request_manager_service_pb2.StreamJobChainResponse]:
+        """StreamJobChain streams the chain of a request in parts, however large it is. Jobs come
         in creation order; the parts' lists are to be joined.
         """
 
     @_abc_1.abstractmethod
-    def GetRunning(
+    def ListRunningJobs(
         self,
-        request: _request_manager_service_pb2.GetRunningRequest,
-        context: _aio.ServicerContext[_request_manager_service_pb2.GetRunningRequest, _abc.Awaitable[_request_manager_service_pb2.GetRunningResponse]],
-    ) -> _abc.Awaitable[_request_manager_service_pb2.GetRunningResponse]:
-        """GetRunning answers every job that is being run, on all runners. A runner that does not
+        request: _request_manager_service_pb2.ListRunningJobsRequest,
+        context: _aio.ServicerContext[_request_manager_service_pb2.ListRunningJobsRequest, _abc.Awaitable[_request_manager_service_pb2.ListRunningJobsResponse]],
+    ) -> _abc.Awaitable[_request_manager_service_pb2.ListRunningJobsResponse]:
+        """ListRunningJobs answers every job that is being run, on all runners. A runner that does not
         answer within its time is left out and named.
         """
 
@@ -281,7 +281,7 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
         INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
         A request that cannot be read whole has Request.error set, and the stream goes on.
-        docs/streams.md says what is promised.
+        docs/explanation/streams.md says what is promised.
         """
 
 def add_RequestManagerServiceServicer_to_server(servicer: RequestManagerServiceServicer, server: _aio.Server) -> None: ...

@@ -46,11 +46,11 @@ class Request(_message.Message):
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
-    SPEC_REVISION_FIELD_NUMBER: _builtins.int
+    SPECS_HASH_FIELD_NUMBER: _builtins.int
     PLAN_HASH_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    RERUN_OF_FIELD_NUMBER: _builtins.int
+    STATE_MESSAGE_FIELD_NUMBER: _builtins.int
+    RERUN_OF_REQUEST_ID_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -77,18 +77,18 @@ class Request(_message.Message):
     """
     revision: _builtins.int
     """Rises with every change of the request and of its jobs."""
-    spec_revision: _builtins.str
+    specs_hash: _builtins.str
     """Content hash of the spec set that the request was made from."""
     plan_hash: _builtins.str
     """Hash over what the chain runs, ids left out; see CreateRequest.expected_plan_hash."""
     priority: _builtins.int
     """Order among waiting requests: higher goes first. 0 unless it was asked for."""
-    reason: _builtins.str
+    state_message: _builtins.str
     """Why the request is in its state where that is not plain, for example
     "stopped by dana" or "no runner has answered".
     At most 4 KiB: a longer one keeps its two ends.
     """
-    rerun_of: _builtins.str
+    rerun_of_request_id: _builtins.str
     """Request that this one runs again; empty if it is none."""
     rolled_back_jobs: _builtins.int
     """Completed jobs that a sequence retry took back and that are not complete again yet."""
@@ -137,17 +137,17 @@ class Request(_message.Message):
         runner_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
         revision: _builtins.int = ...,
-        spec_revision: _builtins.str = ...,
+        specs_hash: _builtins.str = ...,
         plan_hash: _builtins.str = ...,
         priority: _builtins.int = ...,
-        reason: _builtins.str = ...,
-        rerun_of: _builtins.str = ...,
+        state_message: _builtins.str = ...,
+        rerun_of_request_id: _builtins.str = ...,
         rolled_back_jobs: _builtins.int = ...,
         error: _error_pb2.Error | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "job_chain", b"job_chain", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "created_at", b"created_at", "epoch", b"epoch", "error", b"error", "finished_at", b"finished_at", "finished_jobs", b"finished_jobs", "id", b"id", "job_chain", b"job_chain", "plan_hash", b"plan_hash", "priority", b"priority", "reason", b"reason", "rerun_of", b"rerun_of", "revision", b"revision", "rolled_back_jobs", b"rolled_back_jobs", "runner_address", b"runner_address", "runner_id", b"runner_id", "spec_revision", b"spec_revision", "started_at", b"started_at", "state", b"state", "total_jobs", b"total_jobs", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "created_at", b"created_at", "epoch", b"epoch", "error", b"error", "finished_at", b"finished_at", "finished_jobs", b"finished_jobs", "id", b"id", "job_chain", b"job_chain", "plan_hash", b"plan_hash", "priority", b"priority", "rerun_of_request_id", b"rerun_of_request_id", "revision", b"revision", "rolled_back_jobs", b"rolled_back_jobs", "runner_address", b"runner_address", "runner_id", b"runner_id", "specs_hash", b"specs_hash", "started_at", b"started_at", "state", b"state", "state_message", b"state_message", "total_jobs", b"total_jobs", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -162,9 +162,9 @@ class RequestArg(_message.Message):
     POS_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     DESC_FIELD_NUMBER: _builtins.int
-    TYPE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     GIVEN_FIELD_NUMBER: _builtins.int
-    DEFAULT_FIELD_NUMBER: _builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     VALUE_TYPE_FIELD_NUMBER: _builtins.int
@@ -174,7 +174,7 @@ class RequestArg(_message.Message):
     """Name of the argument."""
     desc: _builtins.str
     """Description from the spec."""
-    type: _builtins.str
+    kind: _builtins.str
     """"required", "optional" or "static"."""
     given: _builtins.bool
     """True if the caller gave a value. Always true for a required argument of a request,
@@ -187,7 +187,7 @@ class RequestArg(_message.Message):
     "duration"; empty if it declares none.
     """
     @_builtins.property
-    def default(self) -> _struct_pb2.Value:
+    def default_value(self) -> _struct_pb2.Value:
         """Value that an optional argument takes if it is not given. Unset otherwise."""
 
     @_builtins.property
@@ -202,16 +202,16 @@ class RequestArg(_message.Message):
         pos: _builtins.int = ...,
         name: _builtins.str = ...,
         desc: _builtins.str = ...,
-        type: _builtins.str = ...,
+        kind: _builtins.str = ...,
         given: _builtins.bool = ...,
-        default: _struct_pb2.Value | None = ...,
+        default_value: _struct_pb2.Value | None = ...,
         value: _struct_pb2.Value | None = ...,
         secret: _builtins.bool = ...,
         value_type: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "desc", b"desc", "given", b"given", "name", b"name", "pos", b"pos", "secret", b"secret", "type", b"type", "value", b"value", "value_type", b"value_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "desc", b"desc", "given", b"given", "kind", b"kind", "name", b"name", "pos", b"pos", "secret", b"secret", "value", b"value", "value_type", b"value_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from spincycle.v1 import state_pb2 as spincycle_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!spincycle/v1/request_report.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18spincycle/v1/state.proto\"\x95\x01\n\x0fRequestProgress\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12#\n\rfinished_jobs\x18\x02 \x01(\rR\x0c\x66inishedJobs\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12(\n\x10rolled_back_jobs\x18\x04 \x01(\rR\x0erolledBackJobs\"\xe9\x01\n\rFinishRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12;\n\x0b\x66inished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishedAt\x12#\n\rfinished_jobs\x18\x04 \x01(\rR\x0c\x66inishedJobs\x12\x14\n\x05\x65poch\x18\x05 \x01(\x04R\x05\x65poch\x12\x16\n\x06reason\x18\x06 \x01(\tR\x06reasonB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!spincycle/v1/request_report.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18spincycle/v1/state.proto\"\x95\x01\n\x0fRequestProgress\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12#\n\rfinished_jobs\x18\x02 \x01(\rR\x0c\x66inishedJobs\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12(\n\x10rolled_back_jobs\x18\x04 \x01(\rR\x0erolledBackJobs\"\xf6\x01\n\rFinishRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12;\n\x0b\x66inished_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishedAt\x12#\n\rfinished_jobs\x18\x04 \x01(\rR\x0c\x66inishedJobs\x12\x14\n\x05\x65poch\x18\x05 \x01(\x04R\x05\x65poch\x12#\n\rstate_message\x18\x06 \x01(\tR\x0cstateMessageB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,5 +37,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTPROGRESS']._serialized_start=111
   _globals['_REQUESTPROGRESS']._serialized_end=260
   _globals['_FINISHREQUEST']._serialized_start=263
-  _globals['_FINISHREQUEST']._serialized_end=496
+  _globals['_FINISHREQUEST']._serialized_end=509
 # @@protoc_insertion_point(module_scope)

@@ -63,7 +63,7 @@ class FinishRequest(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_JOBS_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
+    STATE_MESSAGE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request."""
     state: _state_pb2.State.ValueType
@@ -72,7 +72,7 @@ class FinishRequest(_message.Message):
     """Jobs that are COMPLETE."""
     epoch: _builtins.int
     """Epoch that the runner was assigned with the chain, from 1."""
-    reason: _builtins.str
+    state_message: _builtins.str
     """Why, where that is not plain. Shortened to 4 KiB when it is stored."""
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
@@ -88,11 +88,11 @@ class FinishRequest(_message.Message):
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         finished_jobs: _builtins.int = ...,
         epoch: _builtins.int = ...,
-        reason: _builtins.str = ...,
+        state_message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "finished_at", b"finished_at", "finished_jobs", b"finished_jobs", "reason", b"reason", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "finished_at", b"finished_at", "finished_jobs", b"finished_jobs", "request_id", b"request_id", "state", b"state", "state_message", b"state_message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

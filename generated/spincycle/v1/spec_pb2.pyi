@@ -20,29 +20,29 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Severity:
+class _FindingSeverity:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Severity.ValueType], _builtins.type):
+class _FindingSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingSeverity.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    SEVERITY_UNSPECIFIED: _Severity.ValueType  # 0
+    FINDING_SEVERITY_UNSPECIFIED: _FindingSeverity.ValueType  # 0
     """Never sent."""
-    SEVERITY_WARNING: _Severity.ValueType  # 1
+    FINDING_SEVERITY_WARNING: _FindingSeverity.ValueType  # 1
     """Worth a look; the specs can be used."""
-    SEVERITY_ERROR: _Severity.ValueType  # 2
+    FINDING_SEVERITY_ERROR: _FindingSeverity.ValueType  # 2
     """The specs cannot be used."""
 
-class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
-    """Severity of a finding."""
+class FindingSeverity(_FindingSeverity, metaclass=_FindingSeverityEnumTypeWrapper):
+    """FindingSeverity is the severity of a finding."""
 
-SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
+FINDING_SEVERITY_UNSPECIFIED: FindingSeverity.ValueType  # 0
 """Never sent."""
-SEVERITY_WARNING: Severity.ValueType  # 1
+FINDING_SEVERITY_WARNING: FindingSeverity.ValueType  # 1
 """Worth a look; the specs can be used."""
-SEVERITY_ERROR: Severity.ValueType  # 2
+FINDING_SEVERITY_ERROR: FindingSeverity.ValueType  # 2
 """The specs cannot be used."""
-Global___Severity: _TypeAlias = Severity  # noqa: Y015
+Global___FindingSeverity: _TypeAlias = FindingSeverity  # noqa: Y015
 
 @_typing.final
 class RequestSpec(_message.Message):
@@ -118,7 +118,7 @@ class Finding(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Stable name of the check, for example "unknown-dep"."""
-    severity: Global___Severity.ValueType
+    severity: Global___FindingSeverity.ValueType
     """How bad it is."""
     message: _builtins.str
     """What is wrong and what to do, in one sentence."""
@@ -142,7 +142,7 @@ class Finding(_message.Message):
         self,
         *,
         code: _builtins.str = ...,
-        severity: Global___Severity.ValueType = ...,
+        severity: Global___FindingSeverity.ValueType = ...,
         message: _builtins.str = ...,
         file: _builtins.str = ...,
         line: _builtins.int = ...,

@@ -43,8 +43,8 @@ class ListSpecsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPECS_FIELD_NUMBER: _builtins.int
-    SPEC_REVISION_FIELD_NUMBER: _builtins.int
-    spec_revision: _builtins.str
+    SPECS_HASH_FIELD_NUMBER: _builtins.int
+    specs_hash: _builtins.str
     """Content hash of the spec set."""
     @_builtins.property
     def specs(self) -> _containers.RepeatedCompositeFieldContainer[_spec_pb2.RequestSpec]:
@@ -54,11 +54,11 @@ class ListSpecsResponse(_message.Message):
         self,
         *,
         specs: _abc.Iterable[_spec_pb2.RequestSpec] | None = ...,
-        spec_revision: _builtins.str = ...,
+        specs_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec_revision", b"spec_revision", "specs", b"specs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["specs", b"specs", "specs_hash", b"specs_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -137,10 +137,10 @@ class ReloadSpecsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SPEC_REVISION_FIELD_NUMBER: _builtins.int
+    SPECS_HASH_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
-    spec_revision: _builtins.str
+    specs_hash: _builtins.str
     """Content hash of that set."""
     changed: _builtins.bool
     """True if the set changed."""
@@ -151,13 +151,13 @@ class ReloadSpecsResponse(_message.Message):
     def __init__(
         self,
         *,
-        spec_revision: _builtins.str = ...,
+        specs_hash: _builtins.str = ...,
         changed: _builtins.bool = ...,
         findings: _abc.Iterable[_spec_pb2.Finding] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "findings", b"findings", "spec_revision", b"spec_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "findings", b"findings", "specs_hash", b"specs_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

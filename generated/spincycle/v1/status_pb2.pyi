@@ -34,7 +34,7 @@ class JobStatus(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
-    TRY_FIELD_NUMBER: _builtins.int
+    TRY_NUMBER_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     RETRY_AT_FIELD_NUMBER: _builtins.int
     PERCENT_FIELD_NUMBER: _builtins.int
@@ -52,6 +52,8 @@ class JobStatus(_message.Message):
     """State of the job."""
     status: _builtins.str
     """Short text from the job itself, or why it waits."""
+    try_number: _builtins.int
+    """Number of the current (or last) try; see JobLog.try_number. 0 before the first one."""
     percent: _builtins.int
     """How far the current try is, in percent, as far as the job tells; 0 if it does not."""
     sequence_id: _builtins.str
@@ -80,6 +82,7 @@ class JobStatus(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         state: _state_pb2.State.ValueType = ...,
         status: _builtins.str = ...,
+        try_number: _builtins.int = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         retry_at: _timestamp_pb2.Timestamp | None = ...,
         percent: _builtins.int = ...,
@@ -88,7 +91,7 @@ class JobStatus(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "retry_at", b"retry_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "percent", b"percent", "request_id", b"request_id", "retry_at", b"retry_at", "sequence_id", b"sequence_id", "started_at", b"started_at", "state", b"state", "status", b"status", "try", b"try", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "percent", b"percent", "request_id", b"request_id", "retry_at", b"retry_at", "sequence_id", b"sequence_id", "started_at", b"started_at", "state", b"state", "status", b"status", "try_number", b"try_number", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,6 +18,7 @@ class LateGroup(click.Group):
     places: ClassVar[dict[str, tuple[str, str]]] = {
         "dev": ("spincycle.dev.command:dev", "Start everything on this machine."),
         "demo": ("spincycle.dev.demo:demo", "Start everything, show a rolling restart, stop."),
+        "init": ("spincycle.admin.init:init", "Write a small project to start from."),
         "lint": ("spincycle.admin.lint:lint_command", "Check spec files."),
         "migrate": ("spincycle.admin.migrate:migrate", "Bring the databases up to date."),
         "repair-fences": (

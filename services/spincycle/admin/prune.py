@@ -98,8 +98,8 @@ async def _pruned(dsn: str | None, moment: datetime, batch: int, *, keep_audit: 
         while request_ids := await requests.ended_before(moment, batch):
             # In this order: if this ends between the two, the next run finds the request again.
             done.entries += await journals.forget(request_ids)
-            done.requests += await requests.forget(request_ids, keep_audit=keep_audit)
-        done.runners = await requests.forget_runners(moment)
+            done.requests += await requests.delete(request_ids, keep_audit=keep_audit)
+        done.runners = await requests.delete_runners(moment)
     return done
 
 

@@ -1,1 +1,1 @@
-"""Concurrent callers that share one write, one read or one cached value."""
+"""Sharing of writes, reads and cached values between concurrent callers."""

@@ -1,4 +1,4 @@
-"""What was used lately, up to so many bytes."""
+"""An LRU cache limited by bytes."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class ByteLru(Generic[Key]):
-    """Bytes by key; what was not asked for the longest makes room.
+    """A cache of bytes by key that evicts the least recently used values.
 
-    Only for what never changes: nothing is ever dropped because it has become wrong.
+    For immutable values only: there is no invalidation.
 
     Args:
-        limit: bytes of all values together.
-        largest: bytes of the largest value that is kept at all.
+        limit: maximum bytes of all values and keys together.
+        max_value: maximum bytes of a value with its key; larger values are not cached.
     """
 
-    def __init__(self, limit: int, largest: int) -> None:
+    def __init__(self, limit: int, max_value: int) -> None:
         self._limit = limit
-        self._largest = largest
+        self._max_value = max_value
         self._size = 0
         self._values: OrderedDict[Key, tuple[bytes, int]] = OrderedDict()
 
     def get(self, key: Key) -> bytes | None:
-        """The value, if it is still here."""
+        """Return the value, or None if it is not cached."""
         found = self._values.get(key)
         if found is None:
             return None
         self._values.move_to_end(key)
         return found[0]
 
-    def keep(self, key: Key, value: bytes, key_size: int = 0) -> None:
-        """Keep a value; `key_size` is what the key adds to it, in bytes."""
+    def put(self, key: Key, value: bytes, key_size: int = 0) -> None:
+        """Cache a value; `key_size` is the size of the key in bytes."""
         size = len(value) + key_size
-        if size > self._largest or key in self._values:
+        if size > self._max_value or key in self._values:
             return
         self._values[key] = value, size
         self._size += size
         while self._size > self._limit:
-            _, (_, dropped) = self._values.popitem(last=False)
-            self._size -= dropped
+            _, (_, evicted) = self._values.popitem(last=False)
+            self._size -= evicted

@@ -1,4 +1,4 @@
-"""Waiting together: callers that arrive while one write is in flight share the next one."""
+"""Batches writes: callers that arrive while one write is in flight share the next one."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from typing import Generic, TypeVar, cast
 from spincycle.runtime import deadline
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-_Waiting = tuple[Item, asyncio.Future[Answer], float | None]
-"""An item, whom its answer is for, and until when."""
+_Waiting = tuple[Item, asyncio.Future[Result], float | None]
+"""An item, the future of its result, and the deadline of its caller."""
 
 
-class Coalescer(Generic[Item, Answer]):
-    """Turns single calls into batches, with no timer: the batch in flight is the timer.
+class Coalescer(Generic[Item, Result]):
+    """Combines single calls into batches without a timer: a batch lasts as long as a write.
 
-    `write` gets the items in order of arrival and answers one result an item; an exception
-    in place of a result is raised to that item's caller, and an exception raised by `write`
-    is raised to all of them. Each caller is answered after its own batch only.
-    A batch has until the last of its callers must be answered.
+    `write` gets the items in order of arrival and returns one result per item. An exception in
+    place of a result is raised to the caller of that item; an exception raised by `write` is raised
+    to all callers of the batch. The deadline of a batch is the latest deadline of its callers.
 
     Attributes:
-        batches: how many were written.
-        items: how many there were in them.
+        batches: number of written batches.
+        items: number of items in these batches.
     """
 
     def __init__(
         self,
-        write: Callable[[list[Item]], Awaitable[Sequence[Answer | BaseException]]],
+        write: Callable[[list[Item]], Awaitable[Sequence[Result | BaseException]]],
         *,
         max_batch: int = 1000,
         in_flight: int = 1,
@@ -38,32 +37,32 @@ class Coalescer(Generic[Item, Answer]):
         self._write = write
         self._max_batch = max_batch
         self._in_flight = in_flight
-        self._waiting: list[_Waiting[Item, Answer]] = []
+        self._waiting: list[_Waiting[Item, Result]] = []
         self._writers: set[asyncio.Task[None]] = set()
         self.batches = 0
         self.items = 0
 
-    async def submit(self, item: Item) -> Answer:
-        """Answer what `write` answers for the item.
+    async def submit(self, item: Item) -> Result:
+        """Return the result of `write` for the item.
 
-        A caller that is cancelled before its batch is written takes its item back.
+        If the caller is cancelled before its batch is written, the item is removed.
         """
         return await self.enqueue(item)
 
-    def enqueue(self, item: Item) -> asyncio.Future[Answer]:
-        """A future of what `write` answers for the item; cancelling it is as with `submit`."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    def enqueue(self, item: Item) -> asyncio.Future[Result]:
+        """Return a future of the result of `write`; cancelling it removes an unwritten item."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future, deadline.ends_at()))
         if len(self._writers) < self._in_flight:
-            writer = asyncio.create_task(self._drain(), context=deadline.outlasting())
+            writer = asyncio.create_task(self._drain(), context=deadline.without_deadline())
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
         return future
 
     async def close(self, grace: float | None = None) -> None:
-        """Wait until everything that was submitted is written.
+        """Wait until all submitted items are written.
 
-        What is not written within `grace` seconds is given up: its callers are cancelled.
+        After `grace` seconds, the remaining writes and their callers are cancelled.
         """
         try:
             async with asyncio.timeout(grace):
@@ -85,31 +84,30 @@ class Coalescer(Generic[Item, Answer]):
                 if batch:
                     await self._write_batch(batch)
         finally:
-            # Now, and not only when this task is seen to be done: whoever comes in between would
-            # rely on a writer that has ended.
+            # Not in the done callback: a caller that arrives before it would rely on this writer.
             self._writers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _write_batch(self, batch: list[_Waiting[Item, Answer]]) -> None:
-        answers: Sequence[Answer | BaseException]
+    async def _write_batch(self, batch: list[_Waiting[Item, Result]]) -> None:
+        results: Sequence[Result | BaseException]
         ends = [moment for _, _, moment in batch if moment is not None]
-        deadline.end_at(max(ends) if len(ends) == len(batch) else None)
+        deadline.set_end(max(ends) if len(ends) == len(batch) else None)
         self.batches += 1
         self.items += len(batch)
         try:
-            answers = await self._write([item for item, _, _ in batch])
+            results = await self._write([item for item, _, _ in batch])
         except asyncio.CancelledError:
             for _, future, _ in batch:
                 future.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 # whatever it is belongs to the callers
-            answers = [error] * len(batch)
-        if len(answers) != len(batch):
-            wrong = RuntimeError(f"{len(batch)} items were written, {len(answers)} answered")
-            answers = [wrong] * len(batch)
-        for (_, future, _), answer in zip(batch, answers, strict=True):
+        except Exception as error:  # noqa: BLE001 # raised to the callers
+            results = [error] * len(batch)
+        if len(results) != len(batch):
+            mismatch = RuntimeError(f"{len(batch)} items were written, {len(results)} returned")
+            results = [mismatch] * len(batch)
+        for (_, future, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue
-            if isinstance(answer, BaseException):
-                future.set_exception(answer)
+            if isinstance(result, BaseException):
+                future.set_exception(result)
             else:
-                future.set_result(answer)
+                future.set_result(result)

@@ -1,4 +1,4 @@
-"""Reading together: who asks the same while a read of it is under way shares the next one."""
+"""Deduplicates reads: identical calls that arrive during a read share the next one."""
 
 from __future__ import annotations
 
@@ -9,70 +9,70 @@ from typing import Generic, TypeVar
 from spincycle.runtime import deadline
 
 Key = TypeVar("Key", bound=Hashable)
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-class _Shared(Generic[Found]):
-    """One read, and how many callers still want what it finds."""
+class _Shared(Generic[Result]):
+    """One read, and the number of callers that wait for its result."""
 
     def __init__(self) -> None:
-        self.found: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.callers = 0
-        self.reading: asyncio.Future[Found] | None = None
+        self.reading: asyncio.Future[Result] | None = None
 
 
-class SingleFlight(Generic[Key, Found]):
-    """Makes one read of many, with no timer: the read under way is the timer.
+class SingleFlight(Generic[Key, Result]):
+    """Runs at most one read per key at a time, shared by concurrent callers, without a timer.
 
-    Each caller gets what a read found that began after the call, so nobody is told anything
-    older than he would have read himself. An exception goes to all who share the read. A read
-    that nobody waits for any longer is cancelled.
+    Each caller gets the result of a read that started after its call, so no result is older than
+    that of a separate read. An exception is raised to all callers that share the read. A read
+    without waiting callers is cancelled.
     """
 
-    def __init__(self, read: Callable[[Key], Awaitable[Found]]) -> None:
+    def __init__(self, read: Callable[[Key], Awaitable[Result]]) -> None:
         self._read = read
-        self._next: dict[Key, _Shared[Found]] = {}
+        self._next: dict[Key, _Shared[Result]] = {}
         self._readers: dict[Key, asyncio.Task[None]] = {}
 
-    async def get(self, key: Key) -> Found:
-        """What is read for the key. A caller that is cancelled leaves the others alone."""
+    async def get(self, key: Key) -> Result:
+        """Return the result for the key; cancelling one caller does not affect the others."""
         shared = self._next.get(key)
         if shared is None:
             shared = self._next[key] = _Shared()
             if key not in self._readers:
                 self._readers[key] = asyncio.create_task(
-                    self._keep_reading(key), context=deadline.outlasting()
+                    self._read_while_wanted(key), context=deadline.without_deadline()
                 )
         shared.callers += 1
         try:
-            return await asyncio.shield(shared.found)
+            return await asyncio.shield(shared.result)
         finally:
             shared.callers -= 1
             if not shared.callers and shared.reading is not None:
                 shared.reading.cancel()
 
-    async def _keep_reading(self, key: Key) -> None:
+    async def _read_while_wanted(self, key: Key) -> None:
         try:
             while (shared := self._next.pop(key, None)) is not None:
                 if shared.callers:
                     await self._read_for(key, shared)
         finally:
-            # Not in a callback of the task: who asks before that would wait for ever.
+            # Not in the done callback: a caller that arrives before it would wait forever.
             del self._readers[key]
 
-    async def _read_for(self, key: Key, shared: _Shared[Found]) -> None:
+    async def _read_for(self, key: Key, shared: _Shared[Result]) -> None:
         reading = shared.reading = asyncio.ensure_future(self._read(key))
         try:
             await asyncio.wait([reading])
         except asyncio.CancelledError:
             reading.cancel()
-            shared.found.cancel()
+            shared.result.cancel()
             raise
         if reading.cancelled():
-            shared.found.cancel()
+            shared.result.cancel()
         elif error := reading.exception():
-            shared.found.set_exception(error)
-            # Whoever is left has been told; all may have been cancelled meanwhile.
-            shared.found.exception()
+            shared.result.set_exception(error)
+            # Mark the exception as retrieved: all callers may have been cancelled.
+            shared.result.exception()
         else:
-            shared.found.set_result(reading.result())
+            shared.result.set_result(reading.result())

@@ -9,14 +9,14 @@ from spincycle.model.duration import parse_duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spincycle.model.job_chain import Backoff
+    from spincycle.model.job_chain import BackoffPolicy
 
 LONGEST = 366 * 86400.0
 """Maximum wait in seconds, for backoff without a limit."""
 
 
 def wait_before_retry(
-    wait: str, backoff: Backoff | None, tries: int, draw: Callable[[], float]
+    wait: str, backoff: BackoffPolicy | None, tries: int, draw: Callable[[], float]
 ) -> float:
     """Return the seconds between try number `tries` and the next one.
 

@@ -90,7 +90,7 @@ def check_names(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
 
 def missing(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> list[request_pb2.RequestArg]:
     """Required arguments that were not given, in spec order."""
-    return [arg for arg in spec.args if arg.type == "required" and arg.name not in args]
+    return [arg for arg in spec.args if arg.kind == "required" and arg.name not in args]
 
 
 def ensure_complete(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
@@ -113,7 +113,7 @@ def without_defaults(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> d
         arg.name: args[arg.name]
         for arg in spec.args
         if arg.name in args
-        and (arg.type == "required" or shown(args[arg.name]) != shown(plain(arg.default)))
+        and (arg.kind == "required" or shown(args[arg.name]) != shown(plain(arg.default_value)))
     }
 
 

@@ -134,7 +134,7 @@ class LiveRequest:
     def _apply_request(self, request: request_pb2.Request) -> None:
         self.type = request.type or self.type
         self.state = State(request.state)
-        self.reason = request.error.message or request.reason
+        self.reason = request.error.message or request.state_message
         self.total_jobs = request.total_jobs or self.total_jobs
         self.finished_jobs = request.finished_jobs
         self.started = seconds(request, "started_at") or self.started
@@ -146,7 +146,7 @@ class LiveRequest:
             job = self.jobs[status.job_id] = LiveJob(status.job_id, status.name, status.type)
             self.root.children.append(job)
         job.state = State(status.state)
-        job.tries = getattr(status, "try")
+        job.tries = status.try_number
         job.status = status.status
         job.error = status.error
         job.percent = status.percent

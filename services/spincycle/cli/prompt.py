@@ -39,8 +39,8 @@ class Prompt:
         Raises:
             Problem: the input has ended.
         """
-        required = arg.type == "required"
-        default = "" if required else shown(plain(arg.default))
+        required = arg.kind == "required"
+        default = "" if required else shown(plain(arg.default_value))
         hints = "".join(
             [
                 f" ({arg.value_type})" if arg.value_type not in {"", "string"} else "",

@@ -1,4 +1,4 @@
-"""docs/spinc.md, made from the commands themselves: python -m spincycle.cli.reference."""
+"""docs/reference/spinc.md, made from the commands themselves: python -m spincycle.cli.reference."""
 
 from __future__ import annotations
 

@@ -50,4 +50,4 @@ def arg_text(arg: request_pb2.RequestArg) -> str:
 
 def args_text(args: Iterable[request_pb2.RequestArg], types: frozenset[str]) -> str:
     """The arguments of the given types, separated by blanks."""
-    return " ".join(arg_text(arg) for arg in args if arg.type in types)
+    return " ".join(arg_text(arg) for arg in args if arg.kind in types)

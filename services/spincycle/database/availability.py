@@ -1,4 +1,4 @@
-"""Which outages of the database last, and whether it can be used."""
+"""Tracks current outages of the database, and whether callers can use it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ RESOURCE_QUIET = 2.0
 """Seconds without a failure after which an outage of a resource may be over."""
 
 STATEMENT_QUIET = 30.0
-"""Seconds without a failure after which an outage of single statements is over. Longer than a
-statement may take: one that times out each time is one outage."""
+"""Seconds without a failure after which an outage of single statements is over. Longer than the
+statement timeout, so that a statement that times out every time is one outage."""
 
 STATEMENT_BLOCKS = 5.0
-"""Seconds after its last failure in which a query that fails in a row counts."""
+"""Seconds after its last failure for which a repeatedly failing query makes the database
+unavailable."""
 
 FAILURES_IN_A_ROW = 3
-"""Failures of one query, with no success between, that make the database unavailable although
-other queries may succeed."""
+"""Consecutive failures of one query that make the database unavailable although other queries
+may succeed."""
 
 
 @dataclass(slots=True)
-class _Lasting:
-    """An outage that lasts.
+class _CurrentOutage:
+    """An outage that has not ended.
 
     Attributes:
         failures: number of failures of each query since its last success.
@@ -46,7 +47,7 @@ class _Lasting:
             self.failures.pop(query, None)
 
     def is_over(self, now: float) -> bool:
-        """Whether it has ended by `now`."""
+        """Return whether the outage has ended by `now`."""
         quiet = now - self.failed_at
         if self.outage.scope is Scope.STATEMENT:
             return quiet >= STATEMENT_QUIET
@@ -55,7 +56,7 @@ class _Lasting:
         return not self.failures
 
     def blocks(self, now: float) -> bool:
-        """Whether callers are better off elsewhere."""
+        """Return whether callers should avoid the database."""
         if self.outage.scope is not Scope.STATEMENT:
             return True
         in_a_row = max(self.failures.values(), default=0)
@@ -67,35 +68,35 @@ class Availability:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lasting: dict[str, _Lasting] = {}
+        self._current: dict[str, _CurrentOutage] = {}
 
     @property
     def disturbed(self) -> bool:
-        """Whether any outage lasts, also one that only single statements meet."""
-        return bool(self._lasting)
+        """Whether there is an outage, including one of single statements."""
+        return bool(self._current)
 
     @property
     def available(self) -> bool:
-        """Whether no outage lasts that callers should avoid."""
-        if not self._lasting:
+        """Whether there is no outage for which callers should avoid the database."""
+        if not self._current:
             return True
         self.settle()
         now = self._clock()
-        return not any(one.blocks(now) for one in self._lasting.values())
+        return not any(current.blocks(now) for current in self._current.values())
 
     def lasts(self, outage: Outage) -> bool:
-        """Whether an outage lasts."""
-        return outage.name in self._lasting
+        """Return whether an outage has not ended."""
+        return outage.name in self._current
 
     def lacks_resources(self) -> bool:
-        """Whether an outage lasts that a statement can succeed in nevertheless."""
-        return any(one.outage.scope is Scope.RESOURCE for one in self._lasting.values())
+        """Return whether there is an outage of a resource."""
+        return any(current.outage.scope is Scope.RESOURCE for current in self._current.values())
 
     def failed(self, outage: Outage, query: str, error: Exception) -> None:
         """Record that a query failed."""
-        lasting = self._lasting.get(outage.name)
-        if lasting is None:
-            lasting = self._lasting[outage.name] = _Lasting(outage)
+        current = self._current.get(outage.name)
+        if current is None:
+            current = self._current[outage.name] = _CurrentOutage(outage)
             structlog.get_logger().warning(
                 "database statement failed"
                 if outage.scope is Scope.STATEMENT
@@ -105,32 +106,32 @@ class Availability:
                 query=query,
                 error=repr(error),
             )
-        lasting.failures[query] = lasting.failures.get(query, 0) + 1
-        lasting.failed_at = self._clock()
+        current.failures[query] = current.failures.get(query, 0) + 1
+        current.failed_at = self._clock()
 
     def succeeded(self, query: str) -> None:
         """Record that a query succeeded."""
-        for lasting in self._lasting.values():
-            lasting.succeed(query)
+        for current in self._current.values():
+            current.succeed(query)
         self.settle()
 
     def probed(self, query: str) -> None:
-        """Record that the probe `query` succeeded: it needs what the outages of resources lack."""
-        for lasting in self._lasting.values():
-            if lasting.outage.scope is Scope.RESOURCE:
-                lasting.failures.clear()
+        """Record that the probe `query` succeeded; it also ends failures for lack of resources."""
+        for current in self._current.values():
+            if current.outage.scope is Scope.RESOURCE:
+                current.failures.clear()
         self.succeeded(query)
 
     def settle(self) -> None:
-        """End the outages that are over."""
+        """Remove the outages that are over, and log each."""
         now = self._clock()
-        over = [one for one in self._lasting.values() if one.is_over(now)]
-        for lasting in over:
-            del self._lasting[lasting.outage.name]
+        over = [current.outage for current in self._current.values() if current.is_over(now)]
+        for outage in over:
+            del self._current[outage.name]
             structlog.get_logger().info(
                 "database statements succeed again"
-                if lasting.outage.scope is Scope.STATEMENT
+                if outage.scope is Scope.STATEMENT
                 else "database available again",
-                cause=lasting.outage.name,
-                sqlstate=lasting.outage.sqlstate,
+                cause=outage.name,
+                sqlstate=outage.sqlstate,
             )

@@ -1,4 +1,4 @@
-"""Connections of their own, outside the pool."""
+"""Connections outside the pool."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import asyncpg
 from spincycle.runtime.config import ConfigError
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds that the server has to accept a connection."""
+"""Seconds that opening a connection may take."""
 
 
 async def connect(dsn: str, application: str) -> asyncpg.Connection:
-    """Open a connection, named `application` in the server's list of sessions.
+    """Open a connection, with `application` as the session's application_name.
 
     Raises:
         ConfigError: the address is not valid.
-        OSError, asyncpg.PostgresError: the server cannot be reached or refuses.
+        OSError, asyncpg.PostgresError: the server is unreachable or rejects the connection.
     """
     try:
         return await asyncpg.connect(

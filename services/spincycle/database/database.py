@@ -1,4 +1,4 @@
-"""A service's database: a pool that outlives the server's absence, and queries by name."""
+"""Access to a service's database: a connection pool that survives outages, and named queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from spincycle.database.availability import Availability
-from spincycle.database.lender import Lender
+from spincycle.database.connection_cache import ConnectionCache
 from spincycle.database.outages import (
     NO_CONNECTION,
     READ_ONLY,
@@ -32,30 +32,30 @@ R = TypeVar("R")
 
 SETTINGS = {
     "jit": "off",
-    # Of disks that need no time to seek, and of what is in memory anyway: by its default a rare
-    # argument is looked for in the order of time, row by row.
+    # For SSDs and cached data. With the default, a search for a rare argument scans the requests
+    # in the order of time.
     "random_page_cost": "1.1",
 }
-"""What every session sets."""
+"""Settings of every session."""
 
 ACQUIRE_TIMEOUT = 3.0
 """Seconds that a caller waits for a free connection."""
 
-LOOK_INTERVAL = 2.0
-"""Seconds without a statement after which the server is probed, and half of that while an outage
-lasts."""
+PROBE_INTERVAL = 2.0
+"""Seconds without a successful statement after which the server is probed; during an outage, half
+of that is the interval of probes."""
 
-LOOK_TIMEOUT = 2.0
-"""Seconds that the server has to answer a probe."""
+PROBE_TIMEOUT = 2.0
+"""Seconds that a probe may take."""
 
 ATTEMPTS = 5
-"""How often a statement is run that loses to others."""
+"""Attempts of a statement that fails with a conflict."""
 
-LOST_TO_ANOTHER = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-"""What a statement raises that was undone so that another one could go on."""
+CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Errors of a statement that was rolled back in favour of a concurrent one."""
 
-IN_A_HURRY = 0.05
-"""Seconds before the deadline of a call from which on a timeout is due to that deadline."""
+DEADLINE_MARGIN = 0.05
+"""Seconds before a call's deadline within which a timeout is attributed to the deadline."""
 
 _PROBES = {
     query.name: query.sql
@@ -65,9 +65,9 @@ _PROBES = {
 }
 
 
-async def _hand_back(connection: Any) -> None:
-    # No query of ours leaves anything behind on its connection but a transaction that was cut
-    # off, so the round trip that would look for it is saved.
+async def _reset(connection: Any) -> None:
+    # Our queries leave no session state except an interrupted transaction; resetting only then
+    # saves a round trip.
     if connection.is_in_transaction():
         await connection.reset()
 
@@ -75,8 +75,8 @@ async def _hand_back(connection: Any) -> None:
 class Session:
     """Runs named queries on one connection, within a transaction.
 
-    A statement may take `timeout` seconds, or what is left of the call that needs it; the server
-    is told to give it up then, as it is when its task is cancelled.
+    A statement may take `timeout` seconds, or less if the call's deadline is earlier. Then, or when
+    its task is cancelled, the server cancels the statement.
     """
 
     def __init__(self, connection: Any, queries: Mapping[str, Query], timeout: float) -> None:
@@ -85,44 +85,45 @@ class Session:
         self._timeout = timeout
 
     async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
-        """All rows."""
+        """Return all rows."""
         query = self._queries[name]
         rows: list[asyncpg.Record] = await self._connection.fetch(
-            query.sql, *query.bind(values), timeout=deadline.left(self._timeout)
+            query.sql, *query.bind(values), timeout=deadline.remaining(self._timeout)
         )
         return rows
 
     async def fetch_each(self, name: str, values: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
-        """All rows of a query that is run for each of several sets of values."""
+        """Run a query once per set of values, and return all rows."""
         query = self._queries[name]
         rows: list[asyncpg.Record] = await self._connection.fetchmany(
-            query.sql, [query.bind(one) for one in values], timeout=deadline.left(self._timeout)
+            query.sql,
+            [query.bind(one) for one in values],
+            timeout=deadline.remaining(self._timeout),
         )
         return rows
 
     async def fetch_one(self, name: str, /, **values: Any) -> asyncpg.Record | None:
-        """The first row, or None."""
+        """Return the first row, or None."""
         query = self._queries[name]
         row: asyncpg.Record | None = await self._connection.fetchrow(
-            query.sql, *query.bind(values), timeout=deadline.left(self._timeout)
+            query.sql, *query.bind(values), timeout=deadline.remaining(self._timeout)
         )
         return row
 
     async def execute(self, name: str, /, **values: Any) -> None:
-        """Run a query that answers nothing."""
+        """Run a query that returns no rows."""
         query = self._queries[name]
         await self._connection.execute(
-            query.sql, *query.bind(values), timeout=deadline.left(self._timeout)
+            query.sql, *query.bind(values), timeout=deadline.remaining(self._timeout)
         )
 
 
 class Database:
-    """A pool of connections and the named queries of one service.
+    """Runs the named queries of one service on a pool of connections.
 
-    The pool connects when it is used, so a process starts, and goes on, without the
-    server. Every method raises DatabaseUnavailable at an error that a retry can outlive
-    (`outages.py` lists them), and while the schema is not there that the queries were written
-    for. Other errors of the server are raised as they are.
+    The pool connects on demand, so a process starts and runs without the server. Every method
+    raises DatabaseUnavailable for transient errors (listed in `outages.py`) and until the schema
+    is ready. Other errors of the server are raised unchanged.
     """
 
     def __init__(
@@ -132,16 +133,16 @@ class Database:
         statement_timeout: float,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         *,
-        held_back: bool = False,
+        schema_ready: bool = True,
     ) -> None:
         self._pool = pool
-        self._lender = Lender(pool)
+        self._connections = ConnectionCache(pool)
         self._queries = queries
         self._statement_timeout = statement_timeout
         self._connect = connect
-        self._held_back = held_back
+        self._schema_ready = schema_ready
         self._availability = Availability()
-        self._answered_at = float("-inf")
+        self._succeeded_at = float("-inf")
 
     @classmethod
     async def open(
@@ -150,11 +151,11 @@ class Database:
         queries: Mapping[str, Query],
         application: str,
         *,
-        held_back: bool = False,
+        schema_ready: bool = True,
     ) -> Database:
-        """Make the pool; no connection is opened yet.
+        """Create the pool, without opening a connection.
 
-        `held_back`: run nothing before `let_through` is called.
+        With `schema_ready=False`, statements fail until `mark_schema_ready` is called.
         """
         settings = {"application_name": f"spincycle-{application}", **SETTINGS}
         pool = await asyncpg.create_pool(
@@ -163,7 +164,7 @@ class Database:
             max_size=config.max_connections,
             command_timeout=config.statement_timeout,
             timeout=ACQUIRE_TIMEOUT,
-            reset=_hand_back,
+            reset=_reset,
             server_settings=settings,
         )
 
@@ -172,165 +173,170 @@ class Database:
                 config.dsn.reveal(), timeout=ACQUIRE_TIMEOUT, server_settings=settings
             )
 
-        return cls(pool, queries, config.statement_timeout, connect, held_back=held_back)
+        return cls(pool, queries, config.statement_timeout, connect, schema_ready=schema_ready)
 
-    def let_through(self) -> None:
-        """Run statements from now on: the schema is there."""
-        self._held_back = False
+    def mark_schema_ready(self) -> None:
+        """Allow statements: the schema is up to date."""
+        self._schema_ready = True
 
     @property
     def reachable(self) -> bool:
-        """Whether statements are let through, and no outage lasts that callers should avoid."""
-        return self._availability.available and not self._held_back
+        """Whether the schema is ready and no current outage affects callers."""
+        return self._availability.available and self._schema_ready
 
     async def keep_reachable(self) -> None:
         """Probe the server while no statement succeeds or an outage lasts, until cancelled.
 
-        A process that is not ready gets no calls, whose statements would show that an outage is
-        over; so every process whose health depends on `reachable` needs this.
+        A process that is not ready gets no calls whose statements would end an outage; so every
+        process whose health depends on `reachable` must run this.
         """
         while True:
             disturbed = self._availability.disturbed
-            await asyncio.sleep(LOOK_INTERVAL / 2 if disturbed else LOOK_INTERVAL)
+            await asyncio.sleep(PROBE_INTERVAL / 2 if disturbed else PROBE_INTERVAL)
             self._availability.settle()
-            answered = time.monotonic() - self._answered_at < LOOK_INTERVAL
-            if self._held_back or (answered and not self._availability.disturbed):
+            succeeded = time.monotonic() - self._succeeded_at < PROBE_INTERVAL
+            if not self._schema_ready or (succeeded and not self._availability.disturbed):
                 continue
             await self._probe()
 
     async def fetch(self, name: str, /, **values: Any) -> list[asyncpg.Record]:
-        """All rows of a query."""
-        return await self._alone(name, lambda session: session.fetch(name, **values))
+        """Return all rows of a query."""
+        return await self._run(name, lambda session: session.fetch(name, **values))
 
     async def fetch_each(self, name: str, values: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
-        """All rows of a query that is run for each of several sets of values.
-
-        They travel together, and are one transaction.
-        """
-        return await self._alone(name, lambda session: session.fetch_each(name, values))
+        """Run a query once per set of values in one transaction and round trip; return all rows."""
+        return await self._run(name, lambda session: session.fetch_each(name, values))
 
     async def fetch_one(self, name: str, /, **values: Any) -> asyncpg.Record | None:
-        """The first row of a query, or None."""
-        return await self._alone(name, lambda session: session.fetch_one(name, **values))
+        """Return the first row of a query, or None."""
+        return await self._run(name, lambda session: session.fetch_one(name, **values))
 
     async def execute(self, name: str, /, **values: Any) -> None:
-        """Run a query that answers nothing."""
-        await self._alone(name, lambda session: session.execute(name, **values))
+        """Run a query that returns no rows."""
+        await self._run(name, lambda session: session.execute(name, **values))
 
-    async def _alone(self, name: str, run: Callable[[Session], Awaitable[R]]) -> R:
-        """Run one statement, again if it lost to another one: then it did nothing at all."""
+    async def _run(self, name: str, run: Callable[[Session], Awaitable[R]]) -> R:
+        """Run one statement, and retry it after a conflict: then it had no effect."""
         for _ in range(ATTEMPTS - 1):
             try:
-                return await self._once(name, run)
-            except LOST_TO_ANOTHER as error:
-                structlog.get_logger().warning("statement runs again", cause=repr(error))
+                return await self._run_once(name, run)
+            except CONFLICTS as error:
+                structlog.get_logger().warning("retrying statement", cause=repr(error))
         try:
-            return await self._once(name, run)
-        except LOST_TO_ANOTHER as error:
-            raise self._named(error, name)
+            return await self._run_once(name, run)
+        except CONFLICTS as error:
+            raise self._translate(error, name)
 
-    async def _once(self, name: str, run: Callable[[Session], Awaitable[R]]) -> R:
-        # As `_session`, without the cost of a context manager: every statement comes this way.
-        connection = await self._take(name)
+    async def _run_once(self, name: str, run: Callable[[Session], Awaitable[R]]) -> R:
+        # Not a context manager, for speed: every statement passes here.
+        connection = await self._acquire(name)
         try:
-            answer = await run(Session(connection, self._queries, self._statement_timeout))
-            await self._lender.give_back(connection)
-        except LOST_TO_ANOTHER:
-            await self._lender.mend(connection)
+            result = await run(Session(connection, self._queries, self._statement_timeout))
+            await self._connections.release(connection)
+        except CONFLICTS:
+            await self._connections.release_failed(connection)
             raise
-        except Exception as error:  # noqa: BLE001 # raised again, by its name
-            await self._lender.mend(connection)
-            raise self._named(error, name)
+        except Exception as error:  # noqa: BLE001 # translated and raised
+            await self._connections.release_failed(connection)
+            raise self._translate(error, name)
         except BaseException:
-            await self._lender.mend(connection)
+            await self._connections.release_failed(connection)
             raise
-        self._succeeded(name)
-        return answer
+        self._record_success(name)
+        return result
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
-        """Run several queries as one: committed at the end, rolled back on an exception."""
+        """Run queries in a transaction: committed at the end, rolled back on an exception."""
         name = "transaction"
-        connection = await self._take(name)
+        connection = await self._acquire(name)
         try:
             async with connection.transaction():
                 yield Session(connection, self._queries, self._statement_timeout)
-            await self._lender.give_back(connection)
-        except Exception as error:  # noqa: BLE001 # raised again, by its name
-            await self._lender.mend(connection)
-            raise self._named(error, name)
+            await self._connections.release(connection)
+        except Exception as error:  # noqa: BLE001 # translated and raised
+            await self._connections.release_failed(connection)
+            raise self._translate(error, name)
         except BaseException:
-            await self._lender.mend(connection)
+            await self._connections.release_failed(connection)
             raise
-        self._succeeded(name)
+        self._record_success(name)
 
     async def close(self) -> None:
         """Close the pool within a few seconds, forcibly if statements still run."""
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT):
-                await self._lender.close()
+                await self._connections.close()
         except TimeoutError:
             self._pool.terminate()
 
-    async def _take(self, name: str) -> Any:
-        if self._held_back:
+    async def _acquire(self, name: str) -> Any:
+        if not self._schema_ready:
             raise DatabaseUnavailable("no schema")
         try:
-            return await self._lender.take(deadline.left(ACQUIRE_TIMEOUT))
+            return await self._connections.acquire(deadline.remaining(ACQUIRE_TIMEOUT))
         except asyncpg.PostgresError as error:
-            # Such as 55000 and 42501, which are about the database here, and not about a statement.
+            # Such as 55000 and 42501: at connection time they concern the database.
             outage = outage_of(error) or REFUSED
             self._availability.failed(outage, name, error)
             raise DatabaseUnavailable(outage.name)
-        except Exception as error:  # noqa: BLE001 # raised again, by its name
-            raise self._named(error, name, NO_CONNECTION)
+        except Exception as error:  # noqa: BLE001 # translated and raised
+            raise self._translate(error, name, NO_CONNECTION)
 
     async def _probe(self) -> None:
         write = self._availability.lacks_resources()
         name = "write" if write else "respond"
         try:
             await (self._probe_writes() if write else self._probe_response())
-        except Exception as error:  # noqa: BLE001 # an error that is no outage is a response, too
+        except Exception as error:  # noqa: BLE001 # any other error is a response of the server
             outage = outage_of(error, UNRESPONSIVE)
             if outage is not None:
                 self._availability.failed(outage, name, error)
                 return
         if write:
             if self._availability.lasts(READ_ONLY):
-                # Connections of before the change may stay read-only for as long as they live.
-                await self._lender.renew()
+                # Connections opened before the change may stay read-only until they are closed.
+                await self._connections.replace()
             self._availability.probed(name)
-        self._succeeded(name)
+        self._record_success(name)
 
     async def _probe_response(self) -> None:
-        connection = await self._lender.take(ACQUIRE_TIMEOUT)
+        connection = await self._connections.acquire(ACQUIRE_TIMEOUT)
         try:
-            await connection.execute(_PROBES["respond"], timeout=LOOK_TIMEOUT)
+            await connection.execute(_PROBES["respond"], timeout=PROBE_TIMEOUT)
         except BaseException:
-            await self._lender.mend(connection)
+            await self._connections.release_failed(connection)
             raise
-        await self._lender.give_back(connection)
+        await self._connections.release(connection)
 
     async def _probe_writes(self) -> None:
-        # On a connection of its own: too many of them, and settings of new ones, are seen only so.
+        # A new connection, to detect a lack of connections and changed settings.
         connection = await self._connect()
         try:
-            await connection.execute(_PROBES["write"], timeout=LOOK_TIMEOUT)
+            await connection.execute(_PROBES["write"], timeout=PROBE_TIMEOUT)
         finally:
-            await connection.close(timeout=LOOK_TIMEOUT)
+            await connection.close(timeout=PROBE_TIMEOUT)
 
-    def _named(self, error: Exception, name: str, late: Outage = STATEMENT_TIMEOUT) -> Exception:
-        """The exception to raise in place of one that query `name` raised."""
-        if isinstance(error, TimeoutError) and deadline.left(IN_A_HURRY) < IN_A_HURRY:
-            # That says nothing of the server: the caller was in too much of a hurry.
+    def _translate(
+        self, error: Exception, name: str, timeout: Outage = STATEMENT_TIMEOUT
+    ) -> Exception:
+        """Return the exception to raise for an error of query `name`.
+
+        `timeout` is the outage that a TimeoutError stands for.
+        """
+        if (
+            isinstance(error, TimeoutError)
+            and deadline.remaining(DEADLINE_MARGIN) < DEADLINE_MARGIN
+        ):
+            # Not an outage: the call's deadline was too short.
             return DatabaseUnavailable("no time left")
-        outage = outage_of(error, late)
+        outage = outage_of(error, timeout)
         if outage is None:
             return error
         self._availability.failed(outage, name, error)
         return DatabaseUnavailable(outage.name)
 
-    def _succeeded(self, name: str) -> None:
+    def _record_success(self, name: str) -> None:
         if self._availability.disturbed:
             self._availability.succeeded(name)
-        self._answered_at = time.monotonic()
+        self._succeeded_at = time.monotonic()

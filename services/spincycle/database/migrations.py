@@ -1,4 +1,4 @@
-"""Versioned SQL: numbered files of a service, each run once, under an advisory lock."""
+"""Applies schema migrations: numbered SQL files, each applied once, under an advisory lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spincycle.database.outages import outage_of
 from spincycle.runtime.config import ConfigError, DatabaseConfig
 
 RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to reach the server at start."""
+"""Seconds between two attempts to reach the server at startup."""
 
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 
@@ -28,8 +28,8 @@ class Migration:
     """One step of a schema.
 
     Attributes:
-        version: its number, from 1.
-        name: what it does, from the file's name.
+        version: number of the step, from 1.
+        name: description, from the file's name.
         sql: the statements.
     """
 
@@ -39,12 +39,12 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """What tells whether an applied step was edited afterwards."""
+        """Hash that detects edits of an applied step."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def load_migrations(package: str) -> list[Migration]:
-    """The steps in the `migrations` folder of a package, in order.
+    """Return the steps in the `migrations` folder of a package, in order.
 
     Raises:
         ValueError: the numbers are not 1, 2, 3, ….
@@ -61,14 +61,14 @@ def load_migrations(package: str) -> list[Migration]:
 
 
 async def migrate(dsn: str, schema: str, steps: list[Migration]) -> list[Migration]:
-    """Bring a schema up to date; answer the steps that were missing.
+    """Apply the missing steps of a schema, and return them.
 
-    Copies of a service that start together wait for one another. A schema that is newer
-    than the steps is left alone, so that an old copy goes on during a rolling upgrade.
+    Copies of a service that start together wait for one another. A schema newer than the steps is
+    not changed, so that an old copy keeps working during a rolling upgrade.
 
     Raises:
-        ConfigError: an applied step is not the one in the file.
-        OSError, asyncpg.PostgresError: the server cannot be reached or refuses.
+        ConfigError: an applied step differs from the one in the file.
+        OSError, asyncpg.PostgresError: the server is unreachable or rejects the connection.
     """
     connection = await connect(dsn, "spincycle-migrate")
     try:
@@ -114,29 +114,29 @@ async def _apply(
 async def prepare_schema(
     database: Database, config: DatabaseConfig, schema: str, package: str
 ) -> None:
-    """See to the schema that this code needs, however long that takes; then let statements through.
+    """Wait until the schema has every step of this package, then mark it ready in `database`.
 
-    The schema is brought up to date, or, if `config.migrate` is false, waited for.
+    If `config.migrate` is true, missing steps are applied; otherwise another process applies them.
 
     Raises:
-        ConfigError: an applied step is not the one in the file, or the address or the rights
-            are wrong.
+        ConfigError: an applied step differs from the one in the file, or the address or the
+            privileges are wrong.
     """
     steps = load_migrations(package)
     if config.migrate:
         await migrate_when_reachable(config, schema, steps)
     else:
         await _wait_for(config, schema, steps[-1].version)
-    database.let_through()
+    database.mark_schema_ready()
 
 
 async def migrate_when_reachable(
     config: DatabaseConfig, schema: str, steps: list[Migration]
 ) -> None:
-    """Bring a schema up to date as soon as the server can be reached, however long that takes.
+    """Apply the missing steps of a schema, retrying while the server is unreachable.
 
     Raises:
-        ConfigError: as `migrate`, or the address or the rights are wrong.
+        ConfigError: as `migrate`, or the address or the privileges are wrong.
     """
 
     async def apply() -> bool:
@@ -146,17 +146,17 @@ async def migrate_when_reachable(
             )
         return True
 
-    await _until(apply, schema)
+    await _retry_until(apply, schema)
 
 
 async def _wait_for(config: DatabaseConfig, schema: str, version: int) -> None:
-    told: int | None = None
+    logged: int | None = None
 
-    async def there() -> bool:
-        nonlocal told
+    async def is_applied() -> bool:
+        nonlocal logged
         found = await applied_version(config.dsn.reveal(), schema)
-        if found < version and found != told:
-            told = found
+        if found < version and found != logged:
+            logged = found
             structlog.get_logger().warning(
                 "waiting for migrations; run `spincycle migrate`",
                 schema=schema,
@@ -165,14 +165,14 @@ async def _wait_for(config: DatabaseConfig, schema: str, version: int) -> None:
             )
         return found >= version
 
-    await _until(there, schema)
+    await _retry_until(is_applied, schema)
 
 
 async def applied_version(dsn: str, schema: str) -> int:
-    """The number of the last step that was applied to a schema; 0 if there is no schema.
+    """Return the version of the last applied step of a schema; 0 if there is no schema.
 
     Raises:
-        OSError, asyncpg.PostgresError: the server cannot be reached or refuses.
+        OSError, asyncpg.PostgresError: the server is unreachable or rejects the connection.
     """
     connection = await connect(dsn, "spincycle-migrate")
     try:
@@ -188,9 +188,9 @@ async def applied_version(dsn: str, schema: str) -> int:
         await connection.close(timeout=5.0)
 
 
-async def _until(done: Callable[[], Awaitable[bool]], schema: str) -> None:
+async def _retry_until(done: Callable[[], Awaitable[bool]], schema: str) -> None:
     log = structlog.get_logger()
-    met: set[str] = set()
+    logged: set[str] = set()
     while True:
         try:
             if await done():
@@ -201,9 +201,9 @@ async def _until(done: Callable[[], Awaitable[bool]], schema: str) -> None:
                 raise ConfigError(f"schema {schema} cannot be brought up to date: {error}")
             if outage is None:
                 raise
-            if outage.name not in met:
+            if outage.name not in logged:
                 log.warning(
                     "waiting for the database", cause=outage.name, error=str(error) or repr(error)
                 )
-            met.add(outage.name)
+            logged.add(outage.name)
         await asyncio.sleep(RETRY_INTERVAL)

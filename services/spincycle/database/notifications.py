@@ -1,4 +1,4 @@
-"""Hearing what other processes tell through PostgreSQL's NOTIFY."""
+"""Receives notifications of PostgreSQL's LISTEN/NOTIFY."""
 
 from __future__ import annotations
 
@@ -13,79 +13,79 @@ from spincycle.database.outages import outage_of
 from spincycle.runtime.config import DatabaseConfig
 
 RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to listen again."""
+"""Seconds between two attempts to reconnect."""
 
 STATEMENT_TIMEOUT = 5.0
 """Seconds that a statement on the listening session may take."""
 
 PROBE_INTERVAL = 5.0
-"""Seconds between two probes that tell a half-open connection from a quiet one."""
+"""Seconds between two probes, which detect a half-open connection."""
 
 
 async def listen(
     config: DatabaseConfig,
     channel: str,
-    hear: Callable[[str], None],
-    connected: Callable[[], None],
-    lost: Callable[[], None] = lambda: None,
+    on_payload: Callable[[str], None],
+    on_connected: Callable[[], None],
+    on_lost: Callable[[], None] = lambda: None,
     *,
-    enter: str = "",
-    leave: str = "",
+    setup: str = "",
+    teardown: str = "",
 ) -> None:
-    """Call `hear` with the payload of every notification, until cancelled.
+    """Call `on_payload` with the payload of every notification on a channel, until cancelled.
 
-    `connected` is called each time listening begins: whatever was told before that was not
-    heard, so the listener must look for itself. `lost` is called when listening ends. `enter` is
-    a statement that the session runs before, and `leave` one that it runs when this is cancelled.
+    `on_connected` is called after each connect: notifications sent before are lost, so the caller
+    must read the current state. `on_lost` is called when a session ends. Each session runs the
+    statement `setup` before `on_connected`, and `teardown` when this coroutine is cancelled.
 
     Raises:
         ConfigError: the address of the database is not valid.
     """
     log = structlog.get_logger()
-    lasting = False
+    disconnected = False
 
-    def failed(error: Exception) -> None:
-        nonlocal lasting
-        if not _is_of_the_database(error):
+    def handle(error: Exception) -> None:
+        nonlocal disconnected
+        if not _is_database_error(error):
             raise error
-        if not lasting:
-            log.warning(
-                "lost the notifications of the database", channel=channel, cause=repr(error)
-            )
-        lasting = True
+        if not disconnected:
+            log.warning("database notifications lost", channel=channel, cause=repr(error))
+        disconnected = True
 
     while True:
         try:
             connection = await connect(config.dsn.reveal(), f"spincycle-listen-{channel}")
-        except Exception as error:  # noqa: BLE001 # what is not of the database is raised
-            failed(error)
+        except Exception as error:  # noqa: BLE001 # `handle` raises other errors
+            handle(error)
             await asyncio.sleep(RETRY_INTERVAL)
             continue
         try:
             ended = asyncio.Event()
             connection.add_termination_listener(lambda _, ended=ended: ended.set())
-            await connection.add_listener(channel, lambda *told: hear(str(told[3])))
-            if enter:
-                await connection.execute(enter, timeout=STATEMENT_TIMEOUT)
-            connected()
-            if lasting:
-                log.info("notifications of the database arrive again", channel=channel)
-            lasting = False
+            await connection.add_listener(
+                channel, lambda _connection, _pid, _channel, payload: on_payload(str(payload))
+            )
+            if setup:
+                await connection.execute(setup, timeout=STATEMENT_TIMEOUT)
+            on_connected()
+            if disconnected:
+                log.info("database notifications restored", channel=channel)
+            disconnected = False
             while not ended.is_set():
                 try:
-                    # Not wait_for: Python 3.11's loses a cancellation that comes with the event.
+                    # Not wait_for: Python 3.11's loses a cancellation concurrent with the event.
                     async with asyncio.timeout(PROBE_INTERVAL):
                         await ended.wait()
                 except TimeoutError:
                     await connection.execute("SELECT 1", timeout=STATEMENT_TIMEOUT)
         except asyncio.CancelledError:
-            if leave:
-                await _run_last(connection, leave)
+            if teardown:
+                await _run_last(connection, teardown)
             raise
-        except Exception as error:  # noqa: BLE001 # what is not of the database is raised
-            failed(error)
+        except Exception as error:  # noqa: BLE001 # `handle` raises other errors
+            handle(error)
         finally:
-            lost()
+            on_lost()
             connection.terminate()
         await asyncio.sleep(RETRY_INTERVAL)
 
@@ -94,9 +94,9 @@ async def _run_last(connection: asyncpg.Connection, statement: str) -> None:
     try:
         await connection.execute(statement, timeout=STATEMENT_TIMEOUT)
     except Exception as error:
-        if not _is_of_the_database(error):
+        if not _is_database_error(error):
             raise
 
 
-def _is_of_the_database(error: Exception) -> bool:
+def _is_database_error(error: Exception) -> bool:
     return isinstance(error, asyncpg.PostgresError) or outage_of(error) is not None

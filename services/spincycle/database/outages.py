@@ -1,4 +1,4 @@
-"""Database errors that a retry can outlive: one table of SQLSTATE classes."""
+"""Transient database errors: one table of SQLSTATE classes."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import asyncpg
 
 
 class Scope(Enum):
-    """What the error of one statement says about other statements."""
+    """Which statements an outage affects."""
 
     SERVER = "server"
-    """All fail. Any statement that succeeds shows that it is over."""
+    """All statements. Any statement that succeeds ends the outage."""
 
     RESOURCE = "resource"
-    """Some fail, often only writes. A statement that succeeds does not show that it is over."""
+    """Some statements, often only writes. A statement that succeeds does not end the outage."""
 
     STATEMENT = "statement"
-    """Nothing, unless the same statement fails again and again."""
+    """One statement; it affects callers only if the same statement fails repeatedly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A class of errors that pass without a change of the statement.
+    """A class of transient errors: the same statement can succeed later.
 
     Attributes:
-        sqlstate: SQLSTATE, or its first two characters for a whole class; empty if the error is
-            the driver's own.
-        name: as the log and callers see it.
-        scope: what it says about other statements.
+        sqlstate: SQLSTATE, or its first two characters for a whole class; empty for an error of
+            the driver.
+        name: name in the log and in messages.
+        scope: which statements it affects.
     """
 
     sqlstate: str
@@ -60,8 +60,8 @@ OUTAGES = {
         Outage("72000", "snapshot too old", Scope.STATEMENT),
     )
 }
-"""Outages by SQLSTATE or class. Whatever is not here needs a change of the statement, its values,
-the schema or the rights, and is reported as it is."""
+"""Outages by SQLSTATE or class. Any other error requires a change of the statement, its values,
+the schema or the privileges, and is raised unchanged."""
 
 READ_ONLY = OUTAGES["25006"]
 
@@ -69,24 +69,24 @@ UNREACHABLE = Outage("", "unreachable", Scope.SERVER)
 """The connection could not be opened, or broke."""
 
 UNRESPONSIVE = Outage("", "not responding", Scope.SERVER)
-"""The server did not answer a statement that takes no time."""
+"""The server did not respond to a trivial statement."""
 
 REFUSED = Outage("", "connection refused", Scope.SERVER)
-"""The server did not accept a connection, for a reason that the table does not have."""
+"""The server rejected a connection for a reason that is not in the table."""
 
 NO_CONNECTION = Outage("", "no free connection", Scope.RESOURCE)
-"""No connection became free, or could be opened, in time."""
+"""No connection became free or could be opened in time."""
 
 STATEMENT_TIMEOUT = Outage("", "statement timeout", Scope.STATEMENT)
-"""A statement took longer than it may."""
+"""A statement exceeded its timeout."""
 
 _SCHEMA_CHANGED = Outage("0A000", "schema changed during a transaction", Scope.STATEMENT)
 
 
-def outage_of(error: BaseException, late: Outage = STATEMENT_TIMEOUT) -> Outage | None:
+def outage_of(error: BaseException, timeout: Outage = STATEMENT_TIMEOUT) -> Outage | None:
     """Return the outage that an error belongs to; None if a retry would fail in the same way.
 
-    `late` is what a TimeoutError means.
+    `timeout` is the outage that a TimeoutError stands for.
     """
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         return _SCHEMA_CHANGED
@@ -94,9 +94,9 @@ def outage_of(error: BaseException, late: Outage = STATEMENT_TIMEOUT) -> Outage 
         sqlstate = error.sqlstate or ""
         return OUTAGES.get(sqlstate) or OUTAGES.get(sqlstate[:2])
     if isinstance(error, TimeoutError):
-        return late
+        return timeout
     if isinstance(error, OSError):
         return UNREACHABLE
-    # The driver's errors that are ValueErrors too are about what it was given.
+    # Driver errors that are also ValueErrors are caused by invalid arguments.
     driver = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
     return UNREACHABLE if driver and not isinstance(error, ValueError) else None

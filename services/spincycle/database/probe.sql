@@ -1,10 +1,10 @@
 -- name: respond
--- Show that the server answers.
+-- Show that the server responds.
 SELECT;
 
 -- name: write
--- Fail while the server is read-only, or has no disk for 2 MB more. A temporary file needs no
--- table, no right, and no entry in the write-ahead log.
+-- Fail while the server is read-only, or has no disk space for another 2 MB. Writing a temporary
+-- file needs no table, no privilege and no write-ahead log.
 DO $$
 BEGIN
     IF current_setting('transaction_read_only')::boolean THEN

@@ -1,4 +1,4 @@
-"""SQL in named files: `-- name:` opens a query, `:parameter` marks a value to bind."""
+"""Named queries in SQL files: `-- name:` starts a query, `:parameter` marks a value to bind."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Query:
     """One statement.
 
     Attributes:
-        name: how the code calls it.
-        sql: the text with $1, $2, … for its parameters.
-        parameters: their names, in that order.
+        name: name by which the code runs it.
+        sql: the text, with $1, $2, … for its parameters.
+        parameters: names of the parameters, in that order.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Query:
     parameters: tuple[str, ...]
 
     def bind(self, values: dict[str, Any]) -> list[Any]:
-        """The values in the order of the parameters.
+        """Return the values in the order of the parameters.
 
         Raises:
             TypeError: a parameter is missing or unknown.
@@ -43,7 +43,7 @@ class Query:
 
 
 def parse_queries(text: str) -> Iterable[Query]:
-    """The queries of one file."""
+    """Yield the queries of one file."""
     starts = list(_NAME.finditer(text))
     for start, following in zip(starts, [*starts[1:], None], strict=True):
         body = text[start.end() : following.start() if following else len(text)].strip()
@@ -61,7 +61,7 @@ def parse_queries(text: str) -> Iterable[Query]:
 
 
 def load_queries(package: str) -> dict[str, Query]:
-    """All queries in the `queries` folder of a package, by name.
+    """Return all queries in the `queries` folder of a package, by name.
 
     Raises:
         ValueError: two queries have the same name.

@@ -1,4 +1,4 @@
-"""A schema as text, read from the database itself: what its migrations made in the end."""
+"""Describes a schema as text, from the database's catalogue: the result of all migrations."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SELECT pg_get_functiondef(oid) AS text
 
 
 async def describe_schema(connection: asyncpg.Connection, schema: str) -> str:
-    """Tables, views and types, with all that belongs to each, then functions, in a fixed order."""
+    """Return tables, views and types with their details, then functions, in a fixed order."""
     parts = []
     for table in await connection.fetch(_TABLES, schema):
         options = f" with ({table['options']})" if table["options"] else ""
@@ -74,13 +74,13 @@ async def describe_schema(connection: asyncpg.Connection, schema: str) -> str:
 
 
 def _column(column: asyncpg.Record) -> str:
-    told = [column["name"], column["type"]]
+    parts = [column["name"], column["type"]]
     if column["sorted_by"]:
-        told.append(f"collate {column['sorted_by']}")
+        parts.append(f"collate {column['sorted_by']}")
     if column["required"]:
-        told.append("not null")
+        parts.append("not null")
     if column["filled_with"] is not None:
-        told.append(f"default {column['filled_with']}")
+        parts.append(f"default {column['filled_with']}")
     if column["storage"]:
-        told.append(f"storage {column['storage']}")
-    return "  " + " ".join(told)
+        parts.append(f"storage {column['storage']}")
+    return "  " + " ".join(parts)

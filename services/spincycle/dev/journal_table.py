@@ -39,7 +39,7 @@ def journal_table(
             short_span((entry.finished_at.ToNanoseconds() - _nanoseconds(entry)) / 1e9),
             entry.name,
             _host(jobs[entry.job_id]),
-            str(getattr(entry, "try")),
+            str(entry.try_number),
             State(entry.state).name,
             cut(one_line((entry.error or entry.stdout).strip()), _SAID),
         ]

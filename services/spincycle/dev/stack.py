@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from spincycle.dev.content import EXAMPLE_JOBS
+from spincycle.dev.content import has_example_jobs
 from spincycle.dev.errors import StackError
 from spincycle.dev.home import StackHome
 from spincycle.dev.ports import is_free
@@ -132,7 +132,7 @@ class Stack:
     @property
     def has_examples(self) -> bool:
         """Whether it runs the specs and jobs of the examples."""
-        return EXAMPLE_JOBS in self._config.content.jobs
+        return has_example_jobs(self._config.content)
 
     @property
     def dsn(self) -> str:

@@ -1,8 +1,8 @@
-"""The catalogue of everything that can go wrong and that a caller is told.
+"""The catalogue of errors that services return to callers.
 
-Each class is one entry: its docstring is the message, with the fields in braces, and its
+Each class is one entry: its docstring is the message template, with the fields in braces, and its
 fields become ErrorInfo metadata on gRPC, keys of the log line, and parts of the REST body.
-docs/errors.md is printed from these classes.
+docs/reference/errors.md is generated from these classes.
 """
 
 from __future__ import annotations
@@ -112,5 +112,5 @@ __all__ = [
 
 
 def catalogue() -> dict[str, type[SpinCycleError]]:
-    """Every entry by its reason, in order of definition."""
+    """Return every entry by its reason, in order of definition."""
     return {entry.reason: entry for entry in SpinCycleError.__subclasses__()}

@@ -1,4 +1,4 @@
-"""What every entry of the catalogue has."""
+"""The base class of the error catalogue."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One thing that is wrong with the input.
+    """One invalid field of the input.
 
     Attributes:
         field: path of the field, for example `args.hosts`.
-        description: what is wrong with it and what to do.
+        description: what is wrong and how to correct it.
     """
 
     field: str
@@ -19,15 +19,15 @@ class FieldViolation:
 
 
 class SpinCycleError(Exception):
-    """The base of the catalogue; never raised itself.
+    """Base class of the catalogue; never raised itself.
 
     Attributes:
         reason: stable name in upper snake case.
         code: name of the gRPC status code.
-        http: HTTP status under which the gateway answers it.
-        retryable: whether the same call can be made again without harm and with hope.
-        retry_after: seconds that a caller had better wait before that.
-        remedy: what to do about it, for the table in docs/errors.md.
+        http: HTTP status of the gateway's response.
+        retryable: whether repeating the same call is safe and may succeed.
+        retry_after: seconds to wait before repeating the call.
+        remedy: what to do, for the table in docs/reference/errors.md.
     """
 
     reason: str
@@ -39,18 +39,18 @@ class SpinCycleError(Exception):
 
     @property
     def message(self) -> str:
-        """The sentence for a person."""
+        """The message for people: the class docstring with the fields filled in."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type] # every entry is a dataclass
         return " ".join((type(self).__doc__ or "").split()).format(**values)
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
-        """What is wrong with the input, field by field; empty for most errors."""
+        """The invalid fields of the input; empty for most errors."""
         return ()
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The plain fields as text, for ErrorInfo."""
+        """The scalar fields as text, for ErrorInfo."""
         plain: dict[str, str] = {}
         for field in fields(self):  # type: ignore[arg-type] # every entry is a dataclass
             value = getattr(self, field.name)
@@ -60,7 +60,7 @@ class SpinCycleError(Exception):
 
     @property
     def request_id_or_empty(self) -> str:
-        """Request that the failure is about."""
+        """Id of the request that the error concerns; empty if there is none."""
         return str(getattr(self, "request_id", ""))
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a caller of the gateway may not do, whatever the call asks for."""
+"""Errors of calls that the gateway rejects whatever they contain."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class HostNotAllowed(SpinCycleError):
     code = "PERMISSION_DENIED"
     http = 403
     remedy = (
-        "If the name is the gateway's, add it to `hosts` of the gateway "
-        "(`SPINCYCLE_GATEWAY_HOSTS`, a list). Otherwise a page tried to reach the gateway under "
-        "a name of its own."
+        "If the host name is the gateway's, add it to `hosts` in its configuration "
+        "(`SPINCYCLE_GATEWAY_HOSTS`, a list). Otherwise a web page tried to reach the gateway "
+        "under a foreign host name (DNS rebinding)."
     )
 
     host: str
@@ -26,15 +26,15 @@ class HostNotAllowed(SpinCycleError):
 
 @dataclass(eq=False)
 class OriginNotAllowed(SpinCycleError):
-    """a page of {origin} may not change anything here: if it is trusted, add its origin to
-    cross_origins in the gateway's configuration"""
+    """pages of {origin} may not make changes through this gateway: if the origin is trusted, add it
+    to cross_origins in the gateway's configuration"""
 
     reason = "ORIGIN_NOT_ALLOWED"
     code = "PERMISSION_DENIED"
     http = 403
     remedy = (
-        "Add the origin to `cross_origins` of the gateway. Behind a proxy, have it pass the "
-        "`Host` header on as the browser sent it."
+        "Add the origin to `cross_origins` of the gateway. Configure a proxy in front of the "
+        "gateway to forward the browser's `Host` header unchanged."
     )
 
     origin: str
@@ -42,7 +42,7 @@ class OriginNotAllowed(SpinCycleError):
 
 @dataclass(eq=False)
 class JsonRequired(SpinCycleError):
-    """the call must have the header Content-Type: application/json, also without a body"""
+    """the call must have the header Content-Type: application/json, even without a body"""
 
     reason = "JSON_REQUIRED"
     code = "INVALID_ARGUMENT"

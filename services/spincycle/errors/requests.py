@@ -1,4 +1,4 @@
-"""What is wrong with a request, or with what was asked for."""
+"""Errors of requests, and of calls about them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ class RequestNotFound(SpinCycleError):
     reason = "REQUEST_NOT_FOUND"
     code = "NOT_FOUND"
     http = 404
-    remedy = "Check the request id; List finds requests."
+    remedy = "Check the request id; List returns the ids of requests."
 
     request_id: str
 
 
 @dataclass(eq=False)
 class RequestUnreadable(SpinCycleError):
-    """what is stored of request {request_id} cannot be read; the log of the request manager has
-    the cause under incident {incident}"""
+    """the stored data of request {request_id} cannot be decoded; the request manager's log has the
+    cause under incident {incident}"""
 
     reason = "REQUEST_UNREADABLE"
     code = "INTERNAL"
     http = 500
     remedy = (
-        "Look for the incident in the log of the request manager, and report it. Other requests "
-        "are not affected."
+        "Search the request manager's log for the incident, and report it. Other requests are not "
+        "affected."
     )
 
     request_id: str
@@ -43,7 +43,7 @@ class JobNotFound(SpinCycleError):
     reason = "JOB_NOT_FOUND"
     code = "NOT_FOUND"
     http = 404
-    remedy = "Check the job id; GetJobChain and ListEntries name the jobs."
+    remedy = "Check the job id; GetJobChain and ListEntries return the ids of jobs."
 
     request_id: str
     job_id: str
@@ -56,14 +56,14 @@ class InvalidInput(SpinCycleError):
     reason = "INVALID_INPUT"
     code = "INVALID_ARGUMENT"
     http = 400
-    remedy = "Mend the field that is named."
+    remedy = "Correct the field named in the message."
 
     problem: str
     field: str = ""
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
-        """The one field, if it is known."""
+        """The invalid field, if it is known."""
         return (FieldViolation(self.field, self.problem),) if self.field else ()
 
 
@@ -74,14 +74,14 @@ class UnknownRequestType(SpinCycleError):
     reason = "UNKNOWN_REQUEST_TYPE"
     code = "INVALID_ARGUMENT"
     http = 400
-    remedy = "ListSpecs names what can be created."
+    remedy = "ListSpecs returns the types that can be created."
 
     problem: str
     type: str
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
-        """The type."""
+        """The field `type`."""
         return (FieldViolation("type", self.problem),)
 
 
@@ -92,7 +92,7 @@ class InvalidArgs(SpinCycleError):
     reason = "INVALID_ARGS"
     code = "INVALID_ARGUMENT"
     http = 400
-    remedy = "Mend the arguments that are named; ListSpecs describes them."
+    remedy = "Correct the arguments named in the message; ListSpecs describes them."
 
     problem: str
     type: str
@@ -100,7 +100,7 @@ class InvalidArgs(SpinCycleError):
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
-        """One entry an argument."""
+        """One entry per invalid argument."""
         return self.args
 
 
@@ -111,7 +111,7 @@ class ChainNotBuilt(SpinCycleError):
     reason = "CHAIN_NOT_BUILT"
     code = "INVALID_ARGUMENT"
     http = 400
-    remedy = "Mend the argument or the spec that the message names."
+    remedy = "Correct the argument or the spec that the message names."
 
     problem: str
     type: str
@@ -130,7 +130,7 @@ class PlanTooLarge(SpinCycleError):
     code = "RESOURCE_EXHAUSTED"
     http = 413
     remedy = (
-        "Repeat nodes over fewer elements, and give jobs the name of a file in place of a large "
+        "Expand nodes over fewer elements, and pass jobs the name of a file instead of a large "
         "value: each job has its own copy of its arguments."
     )
 
@@ -145,14 +145,14 @@ class PlanTooLarge(SpinCycleError):
 
 @dataclass(eq=False)
 class CreateStuck(SpinCycleError):
-    """{threads} calls of a job's create have not come back; no request can be created until
-    some do, or this copy is restarted"""
+    """{threads} calls of a job's create have not returned; no request can be created until some
+    return or this copy of the request manager is restarted"""
 
     reason = "CREATE_STUCK"
     code = "RESOURCE_EXHAUSTED"
     http = 503
     retryable = True
-    remedy = "Find out what the job types named in the log wait for when they are created."
+    remedy = "The log names the job types; find out what their `create` waits for."
 
     threads: int
 
@@ -173,12 +173,12 @@ class IdempotencyConflict(SpinCycleError):
 
 @dataclass(eq=False)
 class PlanChanged(SpinCycleError):
-    """the plan is {actual} now, not {expected}; look at the plan again before you start it"""
+    """the plan's hash is now {actual}, not {expected}; review the plan again before starting it"""
 
     reason = "PLAN_CHANGED"
     code = "FAILED_PRECONDITION"
     http = 409
-    remedy = "Look at the plan again, and start it with its new hash."
+    remedy = "Review the plan again, and start it with its new hash."
 
     expected: str
     actual: str
@@ -191,7 +191,7 @@ class InvalidState(SpinCycleError):
     reason = "INVALID_STATE"
     code = "FAILED_PRECONDITION"
     http = 409
-    remedy = "Get the request; it has moved on since you looked."
+    remedy = "Get the request; its state has changed since you last read it."
 
     request_id: str
     state: str
@@ -214,7 +214,7 @@ class LintTooExpensive(SpinCycleError):
 
 @dataclass(eq=False)
 class LintBusy(SpinCycleError):
-    """{waiting} calls wait already to have spec files checked; try again in a moment"""
+    """{waiting} lint calls are already waiting; try again in a moment"""
 
     reason = "LINT_BUSY"
     code = "RESOURCE_EXHAUSTED"

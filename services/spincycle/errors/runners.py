@@ -1,4 +1,4 @@
-"""What is wrong between runners, the journal and the chains that they run."""
+"""Errors between request managers, job runners and the job log."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from spincycle.errors.base import SpinCycleError
 
 @dataclass(eq=False)
 class StaleEpoch(SpinCycleError):
-    """request {request_id} has epoch {current} now, and this report carries {epoch}: another
-    runner owns it, so this one must abandon the chain"""
+    """request {request_id} is at epoch {current}, and this report carries epoch {epoch}: another
+    runner owns the request, and the caller must abandon the chain"""
 
     reason = "STALE_EPOCH"
     code = "FAILED_PRECONDITION"
     http = 409
-    remedy = "Nothing, for people: the runner lets go of the chain by itself."
+    remedy = "No action needed: the runner abandons the chain."
 
     request_id: str
     epoch: int
@@ -24,8 +24,8 @@ class StaleEpoch(SpinCycleError):
 
 @dataclass(eq=False)
 class FenceTooHigh(SpinCycleError):
-    """request {request_id} cannot be fenced under epoch {epoch}: beyond {limit} an epoch may only
-    be one more than the one in force, which is {current}"""
+    """request {request_id} cannot be fenced under epoch {epoch}: above {limit}, an epoch must be
+    exactly one more than the current epoch {current}"""
 
     reason = "FENCE_TOO_HIGH"
     code = "FAILED_PRECONDITION"
@@ -40,13 +40,13 @@ class FenceTooHigh(SpinCycleError):
 
 @dataclass(eq=False)
 class EntryConflict(SpinCycleError):
-    """another entry stands in the journal for try {try_number} of job {job_id} of request
+    """the journal has a different entry for try {try_number} of job {job_id} of request
     {request_id}"""
 
     reason = "ENTRY_CONFLICT"
     code = "ALREADY_EXISTS"
     http = 409
-    remedy = "Nothing, for people: two runners had the job, and the first entry stands."
+    remedy = "No action needed: two runners ran the job, and the journal keeps the first entry."
 
     request_id: str
     job_id: str
@@ -60,7 +60,7 @@ class InvalidEntry(SpinCycleError):
     reason = "INVALID_ENTRY"
     code = "INVALID_ARGUMENT"
     http = 400
-    remedy = "Mend the runner that sent the entry."
+    remedy = "Fix the runner that sent the entry."
 
     request_id: str
     job_id: str
@@ -74,7 +74,7 @@ class InvalidChain(SpinCycleError):
     reason = "INVALID_CHAIN"
     code = "INVALID_ARGUMENT"
     http = 400
-    remedy = "Create the request again; a chain that is made anew is valid."
+    remedy = "Create the request again; the new chain will be valid."
 
     request_id: str
     problem: str
@@ -88,7 +88,7 @@ class FeatureNotSupported(SpinCycleError):
     code = "FAILED_PRECONDITION"
     http = 409
     remedy = (
-        "Start a job runner of the version that created the request; the request waits for one."
+        "Start a job runner of the version that created the request; the request waits until then."
     )
 
     request_id: str
@@ -97,13 +97,13 @@ class FeatureNotSupported(SpinCycleError):
 
 @dataclass(eq=False)
 class ChainTooLarge(SpinCycleError):
-    """the chain of request {request_id} has {jobs} jobs and does not fit one message; call
-    FetchJobChain, which streams it"""
+    """the chain of request {request_id} has {jobs} jobs and does not fit in one message; call
+    StreamJobChain, which streams it"""
 
     reason = "CHAIN_TOO_LARGE"
     code = "RESOURCE_EXHAUSTED"
     http = 413
-    remedy = "Call FetchJobChain, and leave include_job_chain out elsewhere."
+    remedy = "Call StreamJobChain, and omit include_job_chain in other calls."
 
     request_id: str
     jobs: int
@@ -111,25 +111,25 @@ class ChainTooLarge(SpinCycleError):
 
 @dataclass(eq=False)
 class RunnerUnknown(SpinCycleError):
-    """runner {runner_id} is not known or was given up; abandon its chains and register again
-    under a new id"""
+    """runner {runner_id} is unknown or was evicted; abandon its chains and register under a new
+    id"""
 
     reason = "RUNNER_UNKNOWN"
     code = "FAILED_PRECONDITION"
     http = 409
-    remedy = "Nothing, for people: the runner registers again by itself."
+    remedy = "No action needed: the runner registers again."
 
     runner_id: str
 
 
 @dataclass(eq=False)
 class WrongRunner(SpinCycleError):
-    """here is runner {actual}, not {expected}"""
+    """the call is for runner {expected}, but reached runner {actual}"""
 
     reason = "WRONG_RUNNER"
     code = "FAILED_PRECONDITION"
     http = 409
-    remedy = "Nothing, for people: the request goes to another runner."
+    remedy = "No action needed: the request manager assigns the request to another runner."
 
     expected: str
     actual: str
@@ -137,48 +137,48 @@ class WrongRunner(SpinCycleError):
 
 @dataclass(eq=False)
 class RunnerFull(SpinCycleError):
-    """the runner has {limit} chains, as many as it may"""
+    """the runner already has {limit} chains, its maximum"""
 
     reason = "RUNNER_FULL"
     code = "RESOURCE_EXHAUSTED"
     http = 503
     retryable = True
-    remedy = "Start another runner, or raise max_chains; the request waits meanwhile."
+    remedy = "Start another runner, or raise max_chains; the request waits until then."
 
     limit: int
 
 
 @dataclass(eq=False)
 class RunnerDraining(SpinCycleError):
-    """the Job Runner is shutting down and takes no new chains"""
+    """the Job Runner is shutting down and accepts no new chains"""
 
     reason = "RUNNER_DRAINING"
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-    remedy = "Nothing: the request goes to another runner."
+    remedy = "No action needed: the request manager assigns the request to another runner."
 
 
 @dataclass(eq=False)
 class JournalBehind(SpinCycleError):
-    """the Job Runner takes no new chains: too much of what it ran waits for the job log"""
+    """the Job Runner accepts no new chains: too many journal entries wait for the job log"""
 
     reason = "JOURNAL_BEHIND"
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-    remedy = "See why the job log is slow or away; the request waits meanwhile."
+    remedy = "Find out why the job log is slow or unavailable; the request waits until then."
 
 
 @dataclass(eq=False)
 class RunnerUnreachable(SpinCycleError):
-    """runner {runner_id} at {address} does not answer: {cause}"""
+    """runner {runner_id} at {address} does not respond: {cause}"""
 
     reason = "RUNNER_UNREACHABLE"
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-    remedy = "See whether that runner lives and can be reached from the request manager."
+    remedy = "Check that the runner is running and reachable from the request manager."
 
     runner_id: str
     address: str

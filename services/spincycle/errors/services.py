@@ -1,4 +1,4 @@
-"""What is wrong with a service, or with the way to it."""
+"""Errors of a service, or of the connection to it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from spincycle.errors.base import FieldViolation, SpinCycleError
 
 @dataclass(eq=False)
 class DatabaseUnavailable(SpinCycleError):
-    """the database is unavailable ({cause}); try again in a moment, a create with the same
-    idempotency key"""
+    """the database is unavailable ({cause}); try again in a moment (repeat a create with the same
+    idempotency key)"""
 
     reason = "DATABASE_UNAVAILABLE"
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-    remedy = "Try again; if it lasts, see to PostgreSQL and the cause that the message names."
+    remedy = "Try again; if the error persists, check PostgreSQL for the cause in the message."
 
     cause: str = "unreachable"
 
@@ -29,7 +29,7 @@ class ServiceUnavailable(SpinCycleError):
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-    remedy = "Try again; if it lasts, see whether that service lives and can be reached."
+    remedy = "Try again; if the error persists, check that the service is running and reachable."
 
     service: str
     address: str
@@ -37,13 +37,13 @@ class ServiceUnavailable(SpinCycleError):
 
 @dataclass(eq=False)
 class DeadlineExceeded(SpinCycleError):
-    """{service} did not answer within {seconds} s"""
+    """{service} did not respond within {seconds} s"""
 
     reason = "DEADLINE_EXCEEDED"
     code = "DEADLINE_EXCEEDED"
     http = 504
     retryable = True
-    remedy = "Give the call more time; if the service is slow for all, see its log."
+    remedy = "Set a longer deadline; if the service is slow for all callers, check its log."
 
     service: str
     seconds: float
@@ -51,27 +51,27 @@ class DeadlineExceeded(SpinCycleError):
 
 @dataclass(eq=False)
 class ShuttingDown(SpinCycleError):
-    """{service} is shutting down; call another copy, or this one a little later"""
+    """{service} is shutting down; call another copy, or retry later"""
 
     reason = "SHUTTING_DOWN"
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-    remedy = "Call again; a load balancer leads to another copy."
+    remedy = "Retry; a load balancer forwards the call to another copy."
 
     service: str
 
 
 @dataclass(eq=False)
 class Overloaded(SpinCycleError):
-    """the calls in flight hold {held} of at most {limit} bytes, and this one has {size}; nothing
-    was done, try again in a moment"""
+    """the calls in flight hold {held} of at most {limit} bytes, and this call has {size}; it was
+    not executed, try again in a moment"""
 
     reason = "OVERLOADED"
     code = "UNAVAILABLE"
     http = 503
     retryable = True
-    remedy = "Try again, with fewer large calls at the same time; add a copy if it lasts."
+    remedy = "Retry with fewer large calls at a time; add a copy if the error persists."
 
     size: int
     held: int
@@ -80,74 +80,79 @@ class Overloaded(SpinCycleError):
 
 @dataclass(eq=False)
 class OutOfMemory(SpinCycleError):
-    """there was not enough memory for this call of {method}; ask for less at a time, or try again
-    when other calls have ended"""
+    """there was not enough memory for this call of {method}; request less data, or retry when other
+    calls have ended"""
 
     reason = "OUT_OF_MEMORY"
     code = "RESOURCE_EXHAUSTED"
     http = 503
-    remedy = "Ask for less at a time. If many calls fail so, raise the memory limit of the service."
+    remedy = (
+        "Request less data per call. If many calls fail like this, raise the memory limit of the "
+        "service."
+    )
 
     method: str
 
 
 @dataclass(eq=False)
 class WatcherTooSlow(SpinCycleError):
-    """the watcher is more than {limit} events behind; watch again from the last cursor"""
+    """the watcher is more than {limit} events behind; resume from the last cursor"""
 
     reason = "WATCHER_TOO_SLOW"
     code = "RESOURCE_EXHAUSTED"
     http = 503
     retryable = True
     retry_after = 0.0
-    remedy = "Watch again from the last cursor, and read faster or watch less."
+    remedy = "Resume from the last cursor, and read faster or watch fewer requests."
 
     limit: int
 
 
 @dataclass(eq=False)
 class CursorTooOld(SpinCycleError):
-    """the cursor {cursor} points to events that are no longer kept; watch again without a
-    cursor to begin with a snapshot"""
+    """the cursor {cursor} points to events that are no longer retained; watch without a cursor to
+    start from a snapshot"""
 
     reason = "CURSOR_TOO_OLD"
     code = "OUT_OF_RANGE"
     http = 410
-    remedy = "Watch again without a cursor."
+    remedy = "Watch without a cursor."
 
     cursor: str
 
 
 @dataclass(eq=False)
 class InvalidPageToken(SpinCycleError):
-    """the page token was not made by this service for this filter; begin with the first page"""
+    """the page token was not issued by this service for this filter; start from the first page"""
 
     reason = "INVALID_PAGE_TOKEN"
     code = "INVALID_ARGUMENT"
     http = 400
-    remedy = "Begin with the first page, and keep the filter from page to page."
+    remedy = "Start from the first page, and use the same filter for every page."
 
 
 @dataclass(eq=False)
 class UnknownMethod(SpinCycleError):
-    """there is no method {method} here; reflection lists those that there are"""
+    """method {method} does not exist on this server; reflection lists the available methods"""
 
     reason = "UNKNOWN_METHOD"
     code = "UNIMPLEMENTED"
     http = 501
-    remedy = "Check the method's name, the service's address, and the version of both ends."
+    remedy = (
+        "Check the method's name, the service's address, and the versions of client and server."
+    )
 
     method: str
 
 
 @dataclass(eq=False)
 class UnreadableMessage(SpinCycleError):
-    """the message for {method} cannot be read: {cause}"""
+    """the request message of {method} cannot be decoded: {cause}"""
 
     reason = "UNREADABLE_MESSAGE"
     code = "INVALID_ARGUMENT"
     http = 400
-    remedy = "Make the client's stubs from the protos of this version."
+    remedy = "Generate the client's stubs from the protos of this version."
 
     method: str
     cause: str
@@ -155,12 +160,12 @@ class UnreadableMessage(SpinCycleError):
 
 @dataclass(eq=False)
 class MessageTooLarge(SpinCycleError):
-    """a message of {call} takes {size} bytes; one may take {limit}"""
+    """a message of {call} has {size} bytes; the limit is {limit}"""
 
     reason = "MESSAGE_TOO_LARGE"
     code = "RESOURCE_EXHAUSTED"
     http = 413
-    remedy = "Ask for less: a page, a filter, FetchJobChain in place of include_job_chain."
+    remedy = "Request less: use a page, a filter, or StreamJobChain instead of include_job_chain."
 
     call: str
     size: int
@@ -169,12 +174,12 @@ class MessageTooLarge(SpinCycleError):
 
 @dataclass(eq=False)
 class Internal(SpinCycleError):
-    """something went wrong inside; the log has it under incident {incident}"""
+    """internal error; the log has its cause under incident {incident}"""
 
     reason = "INTERNAL"
     code = "INTERNAL"
     http = 500
-    remedy = "Look for the incident in the service's log, and report what stands there."
+    remedy = "Search the service's log for the incident, and report the logged error."
 
     incident: str
 
@@ -191,9 +196,9 @@ class RemoteError(SpinCycleError):
     code: str = "UNKNOWN"
     http: int = 500
     retryable: bool = False
-    told_violations: tuple[FieldViolation, ...] = ()
+    reported_violations: tuple[FieldViolation, ...] = ()
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
-        """As the other process told."""
-        return self.told_violations
+        """The violations that the other process reported."""
+        return self.reported_violations

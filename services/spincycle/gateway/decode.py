@@ -12,7 +12,7 @@ from spincycle.gateway.parsing import LARGE, holds_more, parse
 from spincycle.gateway.scanner import SyntaxProblem, locate
 from spincycle.rest_codec.codecs import JsonPath, Mismatch, Unreadable
 from spincycle.rest_codec.tables import MessageCodec
-from spincycle.rpc.limits import MOST_VALUES
+from spincycle.rpc.limits import MAX_VALUES
 from spincycle.runtime.off_loop import off_loop
 from spincycle.text.shortening import shortened
 
@@ -54,8 +54,8 @@ def decode_body(body: bytes, content_type: str, table: MessageCodec[M]) -> M:
         raise HttpError(415, "Unsupported Media Type")
     try:
         text, value = parse(body)
-        if isinstance(value, dict | list) and holds_more(value, MOST_VALUES):
-            raise HttpError(413, f"the body holds more than {MOST_VALUES} values")
+        if isinstance(value, dict | list) and holds_more(value, MAX_VALUES):
+            raise HttpError(413, f"the body holds more than {MAX_VALUES} values")
         return table.message() if value is None else table.decode(value, JsonPath())
     except (SyntaxProblem, Unreadable) as problem:
         raise HttpError(400, shortened(str(problem), _LONGEST))

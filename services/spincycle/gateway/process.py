@@ -27,7 +27,7 @@ from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
@@ -184,7 +184,7 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
             legacy_runner_address=gateway.legacy_runner_address,
             job_runner_address=gateway.runner_address,
         )
-        async with served(gateway.figures, config.metrics), asyncio.TaskGroup() as tasks:
+        async with serve_metrics(gateway.figures, config.metrics), asyncio.TaskGroup() as tasks:
             tasks.create_task(gateway.serve())
             checks = [
                 tasks.create_task(peer.check(dialer(config.tls)))

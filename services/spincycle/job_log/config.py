@@ -1,4 +1,4 @@
-"""What a job log can be told."""
+"""Configuration of the job log."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class JobLogConfig(Config, frozen=True):
     prefix: ClassVar[str] = "SPINCYCLE_JL_"
 
     listen: str = "127.0.0.1:32312"
-    """Address of the public listener, for people and programs, host:port."""
+    """Address of the public listener, for users and programs, host:port."""
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32322")
     """The listener for request managers, job runners and gateways."""
 
     health: HealthConfig = HealthConfig()
-    """The listener for probes."""
+    """The listener for health probes."""
 
     tls: TlsConfig = TlsConfig()
     """TLS with callers and with the other services."""
@@ -30,10 +30,10 @@ class JobLogConfig(Config, frozen=True):
     """The database that holds the schema job_log."""
 
     text_limit: Annotated[int, Meta(ge=1024, le=4 * 1024 * 1024)] = 1024 * 1024
-    """Bytes that are kept of an error, of standard output and of standard error of one try."""
+    """Maximum bytes stored of a try's error, standard output and standard error, each."""
 
     data_limit: Annotated[int, Meta(ge=1024, le=32 * 1024 * 1024)] = 16 * 1024 * 1024
-    """Most bytes that the job data of one try may take as JSON."""
+    """Maximum bytes of the job data of one try, as JSON."""
 
     grace: Annotated[float, Meta(ge=0)] = 5.0
-    """Seconds that calls in flight have to end when the process is asked to."""
+    """Seconds that calls in flight get to complete at shutdown."""

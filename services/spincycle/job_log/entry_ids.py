@@ -1,4 +1,4 @@
-"""Ids in calls to the job log."""
+"""Validates ids in calls to the job log."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from spincycle.errors import InvalidInput
 
 
 def check_id(value: str, field: str) -> None:
-    """Check that the id of a request or a job is given.
+    """Check that the id of a request or a job is not empty.
 
     Raises:
-        InvalidInput: it is empty; `field` is named.
+        InvalidInput: the id is empty; the message names `field`.
     """
     if not value:
         raise InvalidInput(f"{field} is empty", field)

@@ -1,4 +1,4 @@
-"""What is checked and mended in an entry before the database gets it."""
+"""Validates and normalizes entries before they are stored."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _NUL_MARK = "\N{SYMBOL FOR NULL}"
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Makes rows of entries.
+    """Converts entries to rows.
 
     Attributes:
-        text_limit: bytes that are kept of each text; a longer one loses its middle to a mark.
-        data_limit: most bytes of job data as JSON.
+        text_limit: maximum bytes of each text; a longer text is truncated in its middle.
+        data_limit: maximum bytes of job data as JSON.
     """
 
     text_limit: int
     data_limit: int
 
     def row(self, entry: JournalEntry) -> Row:
-        """The entry as the database takes it.
+        """Convert an entry to a row.
 
         Raises:
-            InvalidEntry: the journal can never take it.
+            InvalidEntry: the entry is invalid, or its data are too large.
         """
         problem = _problem(entry)
         if problem:
@@ -62,32 +62,32 @@ class Intake:
         )
 
     def _text(self, text: str) -> str:
-        # PostgreSQL's texts cannot hold NUL.
+        # PostgreSQL cannot store NUL in a text.
         return bounded_text(text.replace("\0", _NUL_MARK), self.text_limit)
 
     def _data(self, entry: JournalEntry) -> str | None:
         if entry.data is None:
             return None
-        # Sorted, so that the same data give the same text when the entry is sent again.
+        # Sorted keys, so that a resent entry has the same text.
         encoded = orjson.dumps(entry.data, option=orjson.OPT_SORT_KEYS)
         if len(encoded) > self.data_limit:
             raise InvalidEntry(
                 entry.request_id,
                 entry.job_id,
-                f"the job data take {len(encoded)} bytes; {self.data_limit} may be kept",
+                f"the job data have {len(encoded)} bytes; the limit is {self.data_limit}",
             )
         return encoded.decode()
 
 
 def _problem(entry: JournalEntry) -> str:
-    for what, name in (("request_id", entry.request_id), ("job_id", entry.job_id)):
-        if not name:
-            return f"{what} is empty"
-        size = len(name.encode())
+    for field, value in (("request_id", entry.request_id), ("job_id", entry.job_id)):
+        if not value:
+            return f"{field} is empty"
+        size = len(value.encode())
         if size > ID_BYTES:
-            return f"{what} has {size} bytes; it may have at most {ID_BYTES}"
-        if "\0" in name:
-            return f"{what} holds a NUL character"
+            return f"{field} has {size} bytes; it may have at most {ID_BYTES}"
+        if "\0" in value:
+            return f"{field} contains a NUL character"
     if entry.position >= _INT64 or entry.epoch >= _INT64:
         return "position or epoch is 2^63 or more"
     if not (-_INT64 <= entry.started_at < _INT64 and -_INT64 <= entry.finished_at < _INT64):
@@ -101,5 +101,5 @@ def _problem(entry: JournalEntry) -> str:
     return "state must be COMPLETE, FAIL or STOPPED"
 
 
-def _short(name: str) -> str:
-    return shortened(name, ID_BYTES)
+def _short(value: str) -> str:
+    return shortened(value, ID_BYTES)

@@ -1,4 +1,4 @@
-"""What the job log does with entries: take them together, fence, answer, list."""
+"""The use cases of the job log: append entries in batches, fence, get and list."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from spincycle.model.revision import FREE_EPOCHS
 from spincycle.runtime.watchdog import Watchdog
 
 MAX_STATEMENT_ROWS = 2000
-"""Most entries that one statement stores."""
+"""Maximum number of entries per statement."""
 
 MAX_STATEMENT_SIZE = 16 * 1024 * 1024
-"""Bytes after which a statement takes no further entry."""
+"""Bytes after which no further entry is added to a statement."""
 
 RETRY_INTERVALS = (0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to store while the database is away; the last one repeats."""
@@ -34,7 +34,7 @@ RETRY_INTERVALS = (0.1, 0.2, 0.5, 1.0)
 
 @dataclass(slots=True)
 class Batch:
-    """Entries as the database takes them, and those that it can never take."""
+    """The rows of the valid entries of a batch, and its refused entries."""
 
     rows: list[Row] = field(default_factory=list)
     refused: list[RefusedEntry] = field(default_factory=list)
@@ -43,13 +43,12 @@ class Batch:
 class Journal:
     """The use cases of the job log.
 
-    Entries of all callers that arrive while one statement is under way are stored by the next
-    one. There is never more than one under way, so what a caller appends first is committed
-    first.
+    Entries of all callers that arrive during a statement are stored by the next one. There is at
+    most one statement at a time, so the entries of a caller are committed in order.
 
     Attributes:
-        write: beats while entries are being stored, from their first attempt on.
-        attempt: beats at each attempt of that.
+        write: watchdog of a write, including all its retries.
+        attempt: watchdog of a single attempt of a write.
     """
 
     def __init__(self, store: JournalStore, intake: Intake) -> None:
@@ -61,11 +60,11 @@ class Journal:
 
     @property
     def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
-        """What is written together, by kind."""
+        """The coalescers, by kind of write."""
         return {"append": self._appends}
 
     def prepare(self, entries: Iterable[JournalEntry]) -> Batch:
-        """Check a batch and make its rows; may be called on any thread."""
+        """Validate entries and convert them to rows; may be called on any thread."""
         batch = Batch()
         for entry in entries:
             try:
@@ -76,9 +75,9 @@ class Journal:
         return batch
 
     def append(self, batch: Batch) -> asyncio.Future[list[RefusedEntry]]:
-        """Store a batch; the future ends after its commit, with what was refused.
+        """Store a batch; the future returns the refused entries after the commit.
 
-        While the database is away it does not end.
+        It stays pending while the database is unavailable.
         """
         stored = self._appends.enqueue(batch.rows)
         if not batch.refused:
@@ -86,31 +85,31 @@ class Journal:
         return asyncio.ensure_future(_with(batch.refused, stored))
 
     async def fence(self, epochs: Mapping[str, int]) -> dict[str, int]:
-        """Refuse, from the return on, entries of requests with lower epochs than those given.
+        """Raise the fences of requests: entries with lower epochs are refused from now on.
 
-        Returns the epochs in force that are higher than those given.
+        Returns the current epochs that are higher than those given.
 
         Raises:
-            FenceTooHigh: an epoch is out of reach of any request manager; nothing has changed.
-            DatabaseUnavailable: nothing has changed, or all has; call again.
+            FenceTooHigh: no request manager can have assigned an epoch; nothing has changed.
+            DatabaseUnavailable: all or none of the fences have changed; call again.
         """
         high = {id_: epoch for id_, epoch in epochs.items() if epoch > FREE_EPOCHS}
         stored = await self._store.fences(list(high)) if high else {}
         for request_id, epoch in high.items():
             current = stored.get(request_id, 0)
-            # One that is lower than the one in force changes nothing.
+            # An epoch lower than the current one changes nothing.
             if epoch > max(current, FREE_EPOCHS - 1) + 1:
                 raise FenceTooHigh(request_id, epoch, current, FREE_EPOCHS)
         await self._store.fence(epochs)
-        in_force = await self._store.fences(list(epochs))
-        return {id_: epoch for id_, epoch in in_force.items() if epoch > epochs[id_]}
+        fences = await self._store.fences(list(epochs))
+        return {id_: epoch for id_, epoch in fences.items() if epoch > epochs[id_]}
 
     async def get(self, request_id: str, job_id: str, try_number: int) -> JournalEntry:
-        """One try of a job, or its last one for try 0.
+        """Return one try of a job, or its last try for try 0.
 
         Raises:
             JobNotFound: the job has no entry, or none with that try.
-            DatabaseUnavailable: nobody knows now.
+            DatabaseUnavailable: the database cannot be read.
         """
         entry = await self._store.get(request_id, job_id, try_number)
         if entry is None:
@@ -118,17 +117,17 @@ class Journal:
         return entry
 
     async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> EntryPage:
-        """A page of entries by job and try, from after those given."""
+        """Return a page of entries by job and try, after the given job and try."""
         return await self._store.list_by_job(which, after_job_id, after_try)
 
     async def list_by_position(self, which: Selection, after: int) -> EntryPage:
-        """A page of entries by position, from after the one given."""
+        """Return a page of entries by position, after the given position."""
         return await self._store.list_by_position(which, after)
 
-    async def read_on(self, which: Selection, after: int) -> tuple[EntryPage, int]:
-        """A page by position, and the position to go on from.
+    async def read_next(self, which: Selection, after: int) -> tuple[EntryPage, int]:
+        """Return a page of entries by position, and the position from which to continue.
 
-        That is beyond what the selection leaves out, so that it is not read again and again.
+        That position skips entries that the selection excludes, so that they are not read again.
         """
         last = await self._store.last_position(which.request_id)
         if last <= after:
@@ -137,67 +136,67 @@ class Journal:
         return page, page.entries[-1].position if page.more else last
 
     async def close(self, grace: float) -> None:
-        """Store what was taken, within `grace` seconds."""
+        """Store the pending entries within `grace` seconds."""
         await self._appends.close(grace)
 
     async def _append_batches(self, batches: list[list[Row]]) -> list[list[RefusedEntry]]:
-        self.write.begin()
-        self.attempt.begin()
+        self.write.start()
+        self.attempt.start()
         try:
             return await self._write_batches(batches)
         finally:
-            self.write.rest()
-            self.attempt.rest()
+            self.write.idle()
+            self.attempt.idle()
 
     async def _write_batches(self, batches: list[list[Row]]) -> list[list[RefusedEntry]]:
         rows = [row for batch in batches for row in batch]
         errors: dict[int, SpinCycleError] = {}
         for start, part in _statements(rows):
-            for place, error in (await self._store_rows(part)).items():
-                errors[start + place] = error
+            for index, error in (await self._store_rows(part)).items():
+                errors[start + index] = error
         if not errors:
             return [[] for _ in batches]
-        answers = []
+        refused = []
         start = 0
         for batch in batches:
-            answers.append(
+            refused.append(
                 [
-                    RefusedEntry(row.request_id, row.job_id, row.try_, errors[place])
-                    for place, row in enumerate(batch, start)
-                    if place in errors
+                    RefusedEntry(row.request_id, row.job_id, row.try_, errors[index])
+                    for index, row in enumerate(batch, start)
+                    if index in errors
                 ]
             )
             start += len(batch)
-        return answers
+        return refused
 
     async def _store_rows(self, rows: Sequence[Row]) -> dict[int, SpinCycleError]:
-        """Store rows, however long that takes; answer, by place, why others are refused."""
+        """Store rows, retrying during outages; return the errors of refused rows by index."""
         attempts = 0
         while True:
             try:
                 return await self._store.append(rows)
             except DatabaseUnavailable:
-                self.attempt.beat()
+                self.attempt.tick()
                 await asyncio.sleep(RETRY_INTERVALS[min(attempts, len(RETRY_INTERVALS) - 1)])
                 attempts += 1
             except UnfitRows as unfit:
                 if len(rows) == 1:
                     return {0: InvalidEntry(rows[0].request_id, rows[0].job_id, str(unfit))}
                 break
-        # One entry must not keep those of others out: find it by halves.
+        # Store the halves separately, to isolate the invalid entry from the others.
         middle = len(rows) // 2
         errors = await self._store_rows(rows[:middle])
         rest = await self._store_rows(rows[middle:])
-        return errors | {middle + place: error for place, error in rest.items()}
+        return errors | {middle + index: error for index, error in rest.items()}
 
 
 def _statements(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
-    """Rows in parts that fit a statement, each with the place of its first."""
+    """Split rows into parts that fit into one statement, each with the index of its first row."""
     start = size = 0
-    for place, row in enumerate(rows):
-        if place - start >= MAX_STATEMENT_ROWS or size >= MAX_STATEMENT_SIZE:
-            yield start, rows[start:place]
-            start, size = place, 0
+    for index, row in enumerate(rows):
+        if index - start >= MAX_STATEMENT_ROWS or size >= MAX_STATEMENT_SIZE:
+            yield start, rows[start:index]
+            start, size = index, 0
         size += row.size
     if start < len(rows):
         yield start, rows[start:]

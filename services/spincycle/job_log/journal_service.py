@@ -1,4 +1,4 @@
-"""JournalService, the internal writes of the journal: wire types in, wire types out."""
+"""The gRPC service JournalService: internal writes of the journal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from spincycle.job_log.live_output import OutputHub
 from spincycle.job_log.window import ByteWindow
 
 ALL_STREAMS_WINDOW = 64 * 1024 * 1024
-"""Bytes of entries that may wait for their commit, over all streams."""
+"""Bytes of entries that may wait for their commit, in all streams together."""
 
 _INT64_MAX = 2**63 - 1
 
 
 class JournalService(JournalServiceServicer):
-    """Serves JournalService of the contract."""
+    """Implements JournalService of the contract."""
 
     def __init__(self, journal: Journal, output: OutputHub) -> None:
         self._journal = journal
@@ -49,10 +49,13 @@ class JournalService(JournalServiceServicer):
         self, request: journal_pb2.FenceRequest, context: Any
     ) -> journal_pb2.FenceResponse:
         epochs: dict[str, int] = {}
-        for place, fence in enumerate(request.fences):
-            check_id(fence.request_id, f"fences[{place}].request_id")
+        for index, fence in enumerate(request.fences):
+            check_id(fence.request_id, f"fences[{index}].request_id")
             if fence.epoch > _INT64_MAX:
-                raise InvalidInput("the epoch is 2^63 or more", f"fences[{place}].epoch")
+                raise InvalidInput(
+                    f"epoch {fence.epoch} is out of range; it must be below 2^63",
+                    f"fences[{index}].epoch",
+                )
             epochs[fence.request_id] = max(fence.epoch, epochs.get(fence.request_id, 0))
         higher = await self._journal.fence(epochs) if epochs else {}
         return journal_pb2.FenceResponse(
@@ -64,12 +67,12 @@ class JournalService(JournalServiceServicer):
     async def OfferOutput(
         self, request_iterator: AsyncIterator[journal_pb2.OfferOutputRequest], context: Any
     ) -> AsyncIterator[journal_pb2.OfferOutputResponse]:
-        async with aclosing(self._output.offered(request_iterator)) as responses:
+        async with aclosing(self._output.receive(request_iterator)) as responses:
             async for response in responses:
                 yield response
 
     def end(self) -> None:
-        """End the Append streams; every batch that was read is still acknowledged."""
+        """End the Append streams after acknowledging every batch that was read."""
         self._ending = True
         for stream in self._streams:
             stream.end()

@@ -1,4 +1,4 @@
-"""Output of running jobs on its way from runners to those who tail, over all job logs."""
+"""Forwards live output of running jobs from runners to subscribers, across all job logs."""
 
 from __future__ import annotations
 
@@ -14,44 +14,45 @@ from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.v1 import job_output_pb2
 
 ANNOUNCE_INTERVAL = 15.0
-"""Seconds after which the other job logs are told again whose output is wanted here."""
+"""Seconds between two announcements of this job log's subscriptions to the other job logs."""
 
-FORGET_AFTER = 40.0
-"""Seconds after which what another job log wanted is forgotten unless it is told again."""
+SUBSCRIPTION_TTL = 40.0
+"""Seconds after which a subscription of another job log expires without an announcement."""
 
-MAX_BEHIND = 1024 * 1024
-"""Bytes of output that one who tails may be behind; the oldest are dropped."""
+MAX_QUEUED_BYTES = 1024 * 1024
+"""Bytes of output queued for one subscriber; older output is dropped."""
 
-RELAYED_AT_ONCE = 5_000
-"""Bytes of output in one notification, which holds less than 8000."""
+NOTIFICATION_BYTES = 5_000
+"""Bytes of output in one notification, whose base64 payload is limited to 8000 bytes."""
 
-IDS_AT_ONCE = 200
+IDS_PER_ANNOUNCEMENT = 200
 
 PIECES_PER_TURN = 1000
-"""Pieces that are delivered before the event loop gets to do something else."""
+"""Pieces that are delivered before other tasks of the event loop run."""
 
-Tell = Callable[[str], Awaitable[None]]
-"""Tells all job logs something; raises DatabaseUnavailable."""
+Publish = Callable[[str], Awaitable[None]]
+"""Sends a notification to all job logs; raises DatabaseUnavailable."""
 
-Place = tuple[str, int, int]
+OutputKey = tuple[str, int, int]
+"""Job id, try number and stream."""
 
 
 class Tailer:
-    """Output that one who tails has not taken yet."""
+    """The output queue of one subscriber."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
         self._pieces: deque[job_output_pb2.JobOutput] = deque()
         self._size = 0
-        self._seen: dict[Place, int] = {}
-        self.news = asyncio.Event()
+        self._ends: dict[OutputKey, int] = {}
+        self.changed = asyncio.Event()
 
     def put(self, piece: job_output_pb2.JobOutput) -> None:
-        """Add a piece; what was told before is cut off, and what does not fit is dropped."""
+        """Queue a piece without the part that was queued before; drop the oldest if it is full."""
         if self._job_id not in ("", piece.job_id):
             return
-        place = (piece.job_id, getattr(piece, "try"), piece.stream)
-        known = self._seen.get(place, 0)
+        key = (piece.job_id, piece.try_number, piece.stream)
+        known = self._ends.get(key, 0)
         end = piece.offset + len(piece.data)
         if end <= known:
             return
@@ -60,43 +61,43 @@ class Tailer:
             rest.CopyFrom(piece)
             rest.data, rest.offset = piece.data[known - piece.offset :], known
             piece = rest
-        self._seen[place] = end
+        self._ends[key] = end
         self._pieces.append(piece)
         self._size += len(piece.data)
-        while self._size > MAX_BEHIND:
+        while self._size > MAX_QUEUED_BYTES:
             self._size -= len(self._pieces.popleft().data)
-        self.news.set()
+        self.changed.set()
 
     def take(self) -> list[job_output_pb2.JobOutput]:
-        """All that waits."""
-        self.news.clear()
+        """Remove and return all queued pieces."""
+        self.changed.clear()
         pieces, self._pieces, self._size = list(self._pieces), deque(), 0
         return pieces
 
 
 class OutputHub:
-    """Who wants which output, here and at other job logs, and the runners that have it.
+    """Connects subscribers of live output, here and at other job logs, with the runners' streams.
 
-    Job logs tell one another by notifications, only while somebody tails.
+    Job logs exchange subscriptions and output by notifications, only while there are subscribers.
     """
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, publish: Publish) -> None:
+        self._publish = publish
         self._name = secrets.token_hex(8)
         self._tailers: dict[str, set[Tailer]] = {}
-        self._elsewhere: dict[str, dict[str, float]] = {}
+        self._remote: dict[str, dict[str, float]] = {}
         self._offers: set[_Offer] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._announcing: asyncio.Task[None] | None = None
         self._ending = False
 
     @contextmanager
-    def tailing(self, request_id: str, job_id: str) -> Iterator[Tailer]:
-        """One who tails the output of a request, or of one job of it."""
+    def subscribe(self, request_id: str, job_id: str) -> Iterator[Tailer]:
+        """Subscribe to the output of a request, or of one of its jobs, for a `with` block."""
         tailer = Tailer(job_id)
         self._tailers.setdefault(request_id, set()).add(tailer)
-        self._want(again={request_id})
-        self._later(self._say(f"want {self._name} {request_id}"))
+        self._update_offers(resend={request_id})
+        self._start(self._notify(f"want {self._name} {request_id}"))
         if self._announcing is None:
             self._announcing = asyncio.create_task(self._announce())
         try:
@@ -108,12 +109,12 @@ class OutputHub:
             if not self._tailers and self._announcing is not None:
                 self._announcing.cancel()
                 self._announcing = None
-            self._want()
+            self._update_offers()
 
-    async def offered(
+    async def receive(
         self, requests: AsyncIterator[journal_pb2.OfferOutputRequest]
     ) -> AsyncGenerator[journal_pb2.OfferOutputResponse, None]:
-        """Take what a runner sends; answer what is wanted of it.
+        """Receive a runner's output; yield the ids of the requests whose output is wanted.
 
         Raises:
             ShuttingDown: `end` was called.
@@ -128,11 +129,11 @@ class OutputHub:
                 await offer.changed.wait()
                 offer.changed.clear()
                 wanted = self._wanted()
-                again, offer.again = offer.again & wanted, set()
-                if wanted != offer.told or again:
-                    offer.told = wanted
+                resend, offer.resend = offer.resend & wanted, set()
+                if wanted != offer.sent or resend:
+                    offer.sent = wanted
                     yield journal_pb2.OfferOutputResponse(
-                        request_ids=wanted, again_request_ids=again
+                        request_ids=wanted, replay_request_ids=resend
                     )
         finally:
             self._offers.discard(offer)
@@ -141,21 +142,21 @@ class OutputHub:
         if self._ending:
             raise ShuttingDown("the job log")
 
-    def hear(self, told: str) -> None:
-        """Take what a job log told."""
-        what, _, rest = told.partition(" ")
-        name, _, said = rest.partition(" ")
+    def on_notification(self, payload: str) -> None:
+        """Process a notification: "want", "still" or "piece", the sender's name, and content."""
+        kind, _, rest = payload.partition(" ")
+        name, _, content = rest.partition(" ")
         if name == self._name:
             return
-        if what in ("want", "still"):
-            until = asyncio.get_running_loop().time() + FORGET_AFTER
-            request_ids = set(said.split(","))
-            new = request_ids if what == "want" else request_ids - self._elsewhere.keys()
+        if kind in ("want", "still"):
+            expiry = asyncio.get_running_loop().time() + SUBSCRIPTION_TTL
+            request_ids = set(content.split(","))
+            new = request_ids if kind == "want" else request_ids - self._remote.keys()
             for request_id in request_ids:
-                self._elsewhere.setdefault(request_id, {})[name] = until
-            self._want(again=new)
-        elif what == "piece":
-            self._deliver(job_output_pb2.JobOutput.FromString(base64.b64decode(said)))
+                self._remote.setdefault(request_id, {})[name] = expiry
+            self._update_offers(resend=new)
+        elif kind == "piece":
+            self._deliver(job_output_pb2.JobOutput.FromString(base64.b64decode(content)))
 
     def end(self) -> None:
         """End the streams."""
@@ -164,7 +165,7 @@ class OutputHub:
             offer.changed.set()
 
     async def close(self) -> None:
-        """End what goes on beside the streams."""
+        """Cancel the background tasks."""
         tasks = [*self._tasks, *([self._announcing] if self._announcing else [])]
         for task in tasks:
             task.cancel()
@@ -176,70 +177,71 @@ class OutputHub:
                 if number % PIECES_PER_TURN == 0:
                     await asyncio.sleep(0)
                 self._deliver(piece)
-                if self._is_wanted_elsewhere(piece.request_id):
+                if self._is_wanted_remotely(piece.request_id):
                     await self._relay(piece)
                 elif piece.request_id not in self._tailers:
-                    self._want()
+                    self._update_offers()
 
     def _deliver(self, piece: job_output_pb2.JobOutput) -> None:
         for tailer in self._tailers.get(piece.request_id, ()):
             tailer.put(piece)
 
     async def _relay(self, piece: job_output_pb2.JobOutput) -> None:
-        for start in range(0, len(piece.data), RELAYED_AT_ONCE):
+        for start in range(0, len(piece.data), NOTIFICATION_BYTES):
             part = job_output_pb2.JobOutput()
             part.CopyFrom(piece)
-            part.data = piece.data[start : start + RELAYED_AT_ONCE]
+            part.data = piece.data[start : start + NOTIFICATION_BYTES]
             part.offset = piece.offset + start
             text = base64.b64encode(part.SerializeToString()).decode()
-            await self._say(f"piece {self._name} {text}")
+            await self._notify(f"piece {self._name} {text}")
 
     def _wanted(self) -> set[str]:
         return self._tailers.keys() | {
-            request_id for request_id in self._elsewhere if self._is_wanted_elsewhere(request_id)
+            request_id for request_id in self._remote if self._is_wanted_remotely(request_id)
         }
 
-    def _is_wanted_elsewhere(self, request_id: str) -> bool:
-        until = self._elsewhere.get(request_id)
-        if until is None:
+    def _is_wanted_remotely(self, request_id: str) -> bool:
+        expiries = self._remote.get(request_id)
+        if expiries is None:
             return False
         now = asyncio.get_running_loop().time()
-        if max(until.values()) > now:
+        if max(expiries.values()) > now:
             return True
-        del self._elsewhere[request_id]
+        del self._remote[request_id]
         return False
 
-    def _want(self, again: set[str] | None = None) -> None:
-        for request_id in list(self._elsewhere):
-            self._is_wanted_elsewhere(request_id)
+    def _update_offers(self, resend: set[str] | None = None) -> None:
+        """Have the runners' streams send what is wanted; `resend` needs output from its start."""
+        for request_id in list(self._remote):
+            self._is_wanted_remotely(request_id)
         for offer in self._offers:
-            offer.again |= again or set()
+            offer.resend |= resend or set()
             offer.changed.set()
 
     async def _announce(self) -> None:
         while True:
             await asyncio.sleep(ANNOUNCE_INTERVAL)
             ids = list(self._tailers)
-            for start in range(0, len(ids), IDS_AT_ONCE):
-                named = ",".join(ids[start : start + IDS_AT_ONCE])
-                await self._say(f"still {self._name} {named}")
+            for start in range(0, len(ids), IDS_PER_ANNOUNCEMENT):
+                chunk = ",".join(ids[start : start + IDS_PER_ANNOUNCEMENT])
+                await self._notify(f"still {self._name} {chunk}")
 
-    async def _say(self, what: str) -> None:
+    async def _notify(self, payload: str) -> None:
         try:
-            await self._tell(what)
+            await self._publish(payload)
         except DatabaseUnavailable:
-            return  # Live output is lost while nobody can be told; the journal is not.
+            return  # Live output is lost during an outage; the journal is not.
 
-    def _later(self, work: Awaitable[None]) -> None:
+    def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 class _Offer:
-    """The stream of one runner."""
+    """The stream of one runner: request ids last sent, and those whose output must be resent."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
-        self.told: set[str] = set()
-        self.again: set[str] = set()
+        self.sent: set[str] = set()
+        self.resend: set[str] = set()

@@ -1,4 +1,4 @@
-"""What the parts of the job log hand to one another."""
+"""Values that the modules of the job log share."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from spincycle.model.journal_entry import JournalEntry
 
 
 class Row(NamedTuple):
-    """An entry as the database takes it, field by field as its type job_log.new_entry.
+    """An entry in the layout of the database type job_log.new_entry.
 
-    A position of 0 asks the journal for the next one.
+    Position 0 means that the journal assigns the next position.
     """
 
     request_id: str
@@ -36,13 +36,13 @@ class Row(NamedTuple):
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes."""
+        """Approximate size in bytes."""
         return 300 + len(self.error) + len(self.stdout) + len(self.stderr) + len(self.data or "")
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedEntry:
-    """An entry that the journal does not take, and why."""
+    """An entry that the journal refused, and the error."""
 
     request_id: str
     job_id: str
@@ -52,14 +52,14 @@ class RefusedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which entries of a request are wanted, and how many at once.
+    """Filter and page size for the entries of a request.
 
     Attributes:
-        job_id: only of this job; empty means of all.
-        failed_only: only those that ended in FAIL.
-        with_output: standard output, standard error and data are wanted too.
-        ended_after: only of tries that ended after this time, in nanoseconds since 1970.
-        limit: most entries in a page.
+        job_id: only entries of this job; empty means of all jobs.
+        failed_only: only entries that ended in FAIL.
+        with_output: include standard output, standard error and data.
+        ended_after: only tries that ended after this time, in nanoseconds since 1970.
+        limit: maximum entries per page.
     """
 
     request_id: str
@@ -72,10 +72,10 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class EntryPage:
-    """Some entries, in order.
+    """One page of entries, in order.
 
     Attributes:
-        more: whether others follow.
+        more: whether further entries follow.
     """
 
     entries: list[JournalEntry]

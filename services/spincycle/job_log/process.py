@@ -1,4 +1,4 @@
-"""The process of the job log: its parts, put together."""
+"""The process of the job log: wires its parts together."""
 
 from __future__ import annotations
 
@@ -21,35 +21,37 @@ from spincycle.job_log.service import JobLogService
 from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService
-from spincycle.runtime.process import Shutdown, run_beside, service_command
+from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
 PACKAGE = "spincycle.job_log"
 SCHEMA = "job_log"
 CHANNEL = "spincycle_job_log"
 OUTPUT_CHANNEL = "spincycle_job_log_output"
-"""Notifications among job logs: whose output is wanted, and the output."""
+"""Channel of notifications between job logs: subscriptions to live output, and the output."""
 
 
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
     queries = load_queries(PACKAGE)
-    database = await Database.open(config.database, queries, "job-log", held_back=True)
+    database = await Database.open(config.database, queries, "job-log", schema_ready=False)
     journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
     followers = Followers(
         partial(
             listen,
             config.database,
             CHANNEL,
-            enter=queries["follow"].sql,
-            leave=queries["unfollow"].sql,
+            setup=queries["follow"].sql,
+            teardown=queries["unfollow"].sql,
         )
     )
-    output = OutputHub(lambda said: database.execute("tell", channel=OUTPUT_CHANNEL, payload=said))
+    output = OutputHub(
+        lambda payload: database.execute("notify", channel=OUTPUT_CHANNEL, payload=payload)
+    )
     tail = Tail(journal, followers, output)
     writes = JournalService(journal, output)
     server = RpcServer(tls=config.tls)
@@ -68,27 +70,27 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     server.listen_for_probes(config.health.listen)
     await server.start()
     structlog.get_logger().info("listening", **server.addresses)
-    figures = Metrics()
-    figures.batches(journal.coalescers)
-    figures.calls(server.calls)
-    figures.bytes_in_flight(server.bytes_in_flight)
+    metrics = Metrics()
+    metrics.batches(journal.coalescers)
+    metrics.calls(server.calls)
+    metrics.bytes_in_flight(server.bytes_in_flight)
     try:
-        async with served(figures, config.metrics):
-            await run_beside(
+        async with serve_metrics(metrics, config.metrics):
+            await run_until_shutdown(
                 shutdown,
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),
                 database.keep_reachable(),
-                listen(config.database, OUTPUT_CHANNEL, output.hear, lambda: None),
-                server.health.keep(
+                listen(config.database, OUTPUT_CHANNEL, output.on_notification, lambda: None),
+                server.health.monitor(
                     Vitals(
-                        ready=[lambda: database.reachable, journal.write.is_quick],
+                        ready=[lambda: database.reachable, journal.write.is_responsive],
                         live=[journal.attempt.is_alive],
                     )
                 ),
             )
     finally:
-        await server.health.end()
-        # Append, Tail and OfferOutput would otherwise last until the grace is over.
+        await server.health.drain()
+        # Otherwise Append, Tail and OfferOutput would last for the whole grace period.
         writes.end()
         tail.end()
         output.end()

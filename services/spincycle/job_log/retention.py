@@ -1,4 +1,4 @@
-"""Forgetting the journals of requests that nobody will ask for again."""
+"""Deletes the journals of pruned requests."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from spincycle.database.database import Database
 
 
 class JournalRetention:
-    """What is kept of journals.
+    """Deletes journals.
 
-    Every method raises DatabaseUnavailable while the database is away.
+    Every method raises DatabaseUnavailable during an outage of the database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def forget(self, request_ids: Sequence[str]) -> int:
-        """Delete the journals of requests; answer how many entries those had."""
-        row = await self._database.fetch_one("forget_journals", request_ids=list(request_ids))
+        """Delete the journals of requests; return the number of deleted entries."""
+        row = await self._database.fetch_one("delete_journals", request_ids=list(request_ids))
         return int(row["entries"]) if row else 0

@@ -1,4 +1,4 @@
-"""JobLogService, the public reads of the journal: wire types in, wire types out."""
+"""The gRPC service JobLogService: public reads of the journal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _INT64_MAX = 2**63 - 1
 
 
 class JobLogService(JobLogServiceServicer):
-    """Serves JobLogService of the contract."""
+    """Implements JobLogService of the contract."""
 
     def __init__(self, journal: Journal, tail: Tail) -> None:
         self._journal = journal
@@ -47,7 +47,7 @@ class JobLogService(JobLogServiceServicer):
     async def GetEntry(self, request: pb.GetEntryRequest, context: Any) -> pb.GetEntryResponse:
         check_id(request.request_id, "request_id")
         check_id(request.job_id, "job_id")
-        entry = await self._journal.get(request.request_id, request.job_id, getattr(request, "try"))
+        entry = await self._journal.get(request.request_id, request.job_id, request.try_number)
         return await _encoded(pb.GetEntryResponse, entry)
 
     async def ListEntries(
@@ -73,7 +73,7 @@ class JobLogService(JobLogServiceServicer):
         elif request.order in (pb.ENTRY_ORDER_UNSPECIFIED, pb.ENTRY_ORDER_JOB):
             page, token = await self._list_by_job(which, request.page_token)
         else:
-            raise InvalidInput(f"{request.order} is no order of entries", "order")
+            raise InvalidInput(f"{request.order} is not a valid order of entries", "order")
         is_large = len(page.entries) >= MANY_ENTRIES or any(map(holds_much_data, page.entries))
         return await off_loop(
             is_large,
@@ -111,25 +111,25 @@ class JobLogService(JobLogServiceServicer):
                     yield pb.TailResponse(output=part)
 
     async def _list_by_job(self, which: Selection, token: str) -> tuple[EntryPage, str]:
-        listed = ("job", which.request_id, which.job_id, which.failed_only)
-        job_id, try_number = decode_page_token(listed, token, str, int) if token else ("", -1)
+        list_key = ("job", which.request_id, which.job_id, which.failed_only)
+        job_id, try_number = decode_page_token(list_key, token, str, int) if token else ("", -1)
         page = await self._journal.list_by_job(which, str(job_id), int(try_number))
         if not page.more:
             return page, ""
         last = page.entries[-1]
-        return page, encode_page_token(listed, (last.job_id, last.try_))
+        return page, encode_page_token(list_key, (last.job_id, last.try_))
 
     async def _list_by_position(self, which: Selection, token: str) -> tuple[EntryPage, str]:
-        listed = ("position", which.request_id, which.job_id, which.failed_only)
-        (after,) = decode_page_token(listed, token, int) if token else (0,)
+        list_key = ("position", which.request_id, which.job_id, which.failed_only)
+        (after,) = decode_page_token(list_key, token, int) if token else (0,)
         page = await self._journal.list_by_position(which, int(after))
         if not page.more:
             return page, ""
-        return page, encode_page_token(listed, (page.entries[-1].position,))
+        return page, encode_page_token(list_key, (page.entries[-1].position,))
 
 
 async def _encoded(response: type[Response], entry: JournalEntry) -> Response:
-    """A response that holds an entry; a large one is serialized in a thread."""
+    """Return a response with an entry; a large one is encoded in a thread."""
     if not holds_much_data(entry):
         return response(entry=encode_entry(entry))
     part = await asyncio.to_thread(lambda: response(entry=encode_entry(entry)).SerializeToString())

@@ -1,4 +1,4 @@
-"""The journal in PostgreSQL."""
+"""Stores the journal in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spincycle.model.state import State
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 
 MAX_PAGE_SIZE = 2 * 1024 * 1024
-"""Bytes that a page holds at most, unless its first entry alone is larger."""
+"""Maximum bytes of a page, unless its first entry alone is larger."""
 
 _UNFIT = (
     asyncpg.DataError,
@@ -33,56 +33,56 @@ _AFTER_ALL_IDS = "\U0010ffff"
 
 
 class UnfitRows(Exception):
-    """Some of the rows cannot be stored, and the database does not say which."""
+    """Some of the rows cannot be stored; the database does not report which ones."""
 
 
 class JournalStore:
-    """What the use cases ask of the schema job_log.
+    """Runs the queries of the schema job_log.
 
-    Every method raises DatabaseUnavailable while the database is away.
+    Every method raises DatabaseUnavailable during an outage of the database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._troubled = False
+        self._append_failing = False
 
     async def append(self, rows: Sequence[Row]) -> dict[int, SpinCycleError]:
-        """Commit rows that are new; answer, by place, why others do not stand in the journal.
+        """Commit the new rows; return the errors of refused rows by index.
 
-        A row that stands there already as it was given is not in the answer.
+        A row that is already stored with the same values is not an error.
 
         Raises:
-            UnfitRows: nothing was stored.
+            UnfitRows: a row is invalid; nothing was stored.
         """
         try:
-            answer = await self._database.fetch_one("append", entries=rows)
-            self._troubled = False
-            if answer is not None and answer["stored"] == len(rows):
+            result = await self._database.fetch_one("append", entries=rows)
+            self._append_failing = False
+            if result is not None and result["stored"] == len(rows):
                 return {}
-            differing = await self._database.fetch("examine", entries=rows)
+            differing = await self._database.fetch("find_differing", entries=rows)
         except _UNFIT as error:
             raise UnfitRows(str(error))
         except asyncpg.PostgresError as error:
-            # Whatever it is (another schema, missing rights), the entries are kept.
-            if not self._troubled:
-                structlog.get_logger().warning("cannot append for now", cause=repr(error))
-            self._troubled = True
+            # Such as a different schema or missing privileges: keep the entries and retry.
+            if not self._append_failing:
+                structlog.get_logger().warning("append failed; retrying", cause=repr(error))
+            self._append_failing = True
             raise DatabaseUnavailable
         return {row["ordinal"] - 1: _refusal(rows[row["ordinal"] - 1], row) for row in differing}
 
     async def fence(self, epochs: Mapping[str, int]) -> None:
-        """Refuse, from now on, entries of requests with lower epochs than those given."""
+        """Raise the fences of requests to the given epochs."""
         await self._database.execute(
             "fence", request_ids=list(epochs), epochs=list(epochs.values())
         )
 
     async def fences(self, request_ids: Sequence[str]) -> dict[str, int]:
-        """Epochs in force of those requests that are fenced."""
+        """Return the current epochs of those requests that have a fence."""
         rows = await self._database.fetch("get_fences", request_ids=list(request_ids))
         return {row["request_id"]: row["epoch"] for row in rows}
 
     async def get(self, request_id: str, job_id: str, try_number: int) -> JournalEntry | None:
-        """One try of a job, or its last one for try 0."""
+        """Return one try of a job, or its last try for try 0; None if there is none."""
         row = await self._database.fetch_one(
             "get_entry", request_id=request_id, job_id=job_id, **{"try": try_number}
         )
@@ -91,7 +91,7 @@ class JournalStore:
         return await off_loop(len(row["data"] or "") >= LARGE_BYTES, lambda: _entry(row))
 
     async def list_by_job(self, which: Selection, after_job_id: str, after_try: int) -> EntryPage:
-        """Entries by job and try, after a job and try."""
+        """Return a page of entries by job and try, after the given job and try."""
         after = (after_job_id, after_try)
         if which.job_id:
             after = max(after, (which.job_id, -1))
@@ -111,7 +111,7 @@ class JournalStore:
     async def list_by_position(
         self, which: Selection, after: int, last: int = 2**63 - 1
     ) -> EntryPage:
-        """Entries by position, after one and up to another."""
+        """Return a page of entries by position, after `after` and up to `last`."""
         rows = await self._database.fetch(
             "list_by_position",
             request_id=which.request_id,
@@ -127,7 +127,7 @@ class JournalStore:
         return await _page(rows, which.limit)
 
     async def last_position(self, request_id: str) -> int:
-        """Position of the last entry of a request; 0 if it has none."""
+        """Return the position of the last entry of a request; 0 if it has none."""
         row = await self._database.fetch_one("last_position", request_id=request_id)
         return (row["position"] or 0) if row else 0
 
@@ -142,10 +142,10 @@ def _refusal(row: Row, found: asyncpg.Record) -> SpinCycleError:
         return InvalidEntry(
             row.request_id,
             row.job_id,
-            f"position {row.position} of request {row.request_id} is that of try "
-            f"{found['holder_try']} of job {found['holder_job_id']} already",
+            f"position {row.position} of request {row.request_id} already belongs to try "
+            f"{found['holder_try']} of job {found['holder_job_id']}",
         )
-    # Whatever stood in its way when it was appended is gone.
+    # The conflicting entry or fence has been deleted since; retry the append.
     raise DatabaseUnavailable
 
 

@@ -1,4 +1,4 @@
-"""Reading a journal to its end, and on as it grows."""
+"""Streams a journal: its stored entries, and new entries as they are appended."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from spincycle.model.journal_entry import JournalEntry
 from spincycle.v1.job_output_pb2 import JobOutput
 
 RETRY_INTERVAL = 1.0
-"""Seconds after which a follower looks again while the database is away."""
+"""Seconds between two reads of a follower during an outage of the database."""
 
 
 class Tail:
-    """Streams of entries by position, and of live output between them."""
+    """Streams entries by position, and live output between them."""
 
     def __init__(self, journal: Journal, followers: Followers, output: OutputHub) -> None:
         self._journal = journal
@@ -28,80 +28,79 @@ class Tail:
         self._ending = False
 
     async def read(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
-        """The stored entries after a position.
+        """Yield the stored entries after a position.
 
         Raises:
-            DatabaseUnavailable: not all could be read; those that came are in order.
+            DatabaseUnavailable: not all entries could be read.
         """
         more = True
         while more:
-            page, after = await self._journal.read_on(which, after)
+            page, after = await self._journal.read_next(which, after)
             for entry in page.entries:
                 yield entry
             more = page.more
 
     async def follow(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
-        """The stored entries after a position, and then those to come.
+        """Yield the stored entries after a position, and then new entries.
 
         Raises:
-            DatabaseUnavailable: the database is away from the beginning. When it goes away
-                later, the stream waits.
+            DatabaseUnavailable: the first read failed. During a later outage, the stream waits.
             ShuttingDown: `end` was called.
         """
-        with self._followers.following(which.request_id) as news:
-            begun = False
+        with self._followers.following(which.request_id) as changed:
+            started = False
             while not self._ending:
-                news.clear()
+                changed.clear()
                 try:
-                    page, after = await self._journal.read_on(which, after)
+                    page, after = await self._journal.read_next(which, after)
                 except DatabaseUnavailable:
-                    if not begun:
+                    if not started:
                         raise
-                    await _either(news, RETRY_INTERVAL)
+                    await _wait_for(changed, RETRY_INTERVAL)
                     continue
-                begun = True
+                started = True
                 for entry in page.entries:
                     yield entry
                 if not page.more:
-                    await news.wait()
+                    await changed.wait()
         raise ShuttingDown("the job log")
 
     async def follow_live(
         self, which: Selection, after: int
     ) -> AsyncGenerator[JournalEntry | JobOutput, None]:
-        """As `follow`, and what running tries print, each before the entry of its try."""
+        """Like `follow`, and yield the output of running tries before the entry of each try."""
         ended: set[tuple[str, int]] = set()
-        with self._output.tailing(which.request_id, which.job_id) as tailer:
+        with self._output.subscribe(which.request_id, which.job_id) as tailer:
             async with aclosing(self.follow(which, after)) as entries:
                 entry = asyncio.ensure_future(anext(entries))
-                news = asyncio.ensure_future(tailer.news.wait())
+                output = asyncio.ensure_future(tailer.changed.wait())
                 try:
                     while True:
-                        await asyncio.wait({entry, news}, return_when=asyncio.FIRST_COMPLETED)
+                        await asyncio.wait({entry, output}, return_when=asyncio.FIRST_COMPLETED)
                         for piece in tailer.take():
-                            if (piece.job_id, getattr(piece, "try")) not in ended:
+                            if (piece.job_id, piece.try_number) not in ended:
                                 yield piece
                         if entry.done():
-                            told = entry.result()
-                            ended.add((told.job_id, told.try_))
-                            yield told
+                            finished = entry.result()
+                            ended.add((finished.job_id, finished.try_))
+                            yield finished
                             entry = asyncio.ensure_future(anext(entries))
-                        if news.done():
-                            news = asyncio.ensure_future(tailer.news.wait())
+                        if output.done():
+                            output = asyncio.ensure_future(tailer.changed.wait())
                 finally:
-                    for task in (entry, news):
+                    for task in (entry, output):
                         task.cancel()
-                    await asyncio.gather(entry, news, return_exceptions=True)
+                    await asyncio.gather(entry, output, return_exceptions=True)
 
     def end(self) -> None:
-        """End the streams that follow."""
+        """End the follow streams."""
         self._ending = True
         self._followers.wake_all()
 
 
-async def _either(news: asyncio.Event, seconds: float) -> None:
+async def _wait_for(changed: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
-            await news.wait()
+            await changed.wait()
     except TimeoutError:
         return

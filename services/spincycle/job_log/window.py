@@ -1,4 +1,4 @@
-"""How much of what was read may be waiting for its commit."""
+"""Limits the bytes of entries that wait for their commit."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections import deque
 
 
 class ByteWindow:
-    """Bytes that may be under way at once; who wants more waits, first come first served.
+    """A fair semaphore over bytes: waiters acquire in order of arrival.
 
-    Something larger than the whole window is let through when nothing else is under way.
+    A size larger than the whole window is acquired when nothing else is held.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._taken = 0
+        self._held = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def take(self, size: int) -> None:
-        """Return when there is room, which is then taken."""
+    async def acquire(self, size: int) -> None:
+        """Wait until `size` bytes are free, and acquire them."""
         if not self._waiting and self._fits(size):
-            self._taken += size
+            self._held += size
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
@@ -28,24 +28,24 @@ class ByteWindow:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self.give_back(size)
-            self._let_in()
+                self.release(size)
+            self._grant()
             raise
 
-    def give_back(self, size: int) -> None:
-        """Make room again."""
-        self._taken -= size
-        self._let_in()
+    def release(self, size: int) -> None:
+        """Release bytes."""
+        self._held -= size
+        self._grant()
 
-    def _let_in(self) -> None:
+    def _grant(self) -> None:
         while self._waiting:
             size, turn = self._waiting[0]
             if not turn.cancelled():
                 if not self._fits(size):
                     return
-                self._taken += size
+                self._held += size
                 turn.set_result(None)
             self._waiting.popleft()
 
     def _fits(self, size: int) -> bool:
-        return not self._taken or self._taken + size <= self._size
+        return not self._held or self._held + size <= self._size

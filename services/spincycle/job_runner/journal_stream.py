@@ -57,7 +57,7 @@ class _PendingEntry:
 
     @property
     def identity(self) -> Identity:
-        return self.entry.request_id, self.entry.job_id, getattr(self.entry, "try")
+        return self.entry.request_id, self.entry.job_id, self.entry.try_number
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ class JournalStream:
     ) -> None:
         async for response in call:
             refused = {
-                (refusal.request_id, refusal.job_id, getattr(refusal, "try")): refusal
+                (refusal.request_id, refusal.job_id, refusal.try_number): refusal
                 for refusal in response.refused
             }
             was_full = self.full
@@ -214,7 +214,7 @@ def _notify(batch: list[_PendingEntry], refused: dict[Identity, journal_pb2.Refu
 
 
 def _error(refusal: journal_pb2.RefusedEntry, epoch: int) -> SpinCycleError:
-    try_number = getattr(refusal, "try")
+    try_number = refusal.try_number
     if refusal.error.reason == "STALE_EPOCH":
         return StaleEpoch(refusal.request_id, epoch, refusal.current_epoch)
     if refusal.error.reason == "ENTRY_CONFLICT":

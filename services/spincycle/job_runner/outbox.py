@@ -87,9 +87,9 @@ class Outbox:
             if not self._reports:
                 self._wakeup.clear()
                 self._empty.set()
-                self.pulse.rest()
+                self.pulse.idle()
                 continue
-            self.pulse.begin()
+            self.pulse.start()
             batch = self._next_batch()
             if _is_large(next(iter(batch.values()))):
                 wait = await self._upload(batch, runner_id(), abandon, wait)
@@ -103,12 +103,12 @@ class Outbox:
                 structlog.get_logger().warning(
                     "reports not sent", reports=len(self._reports), cause=failure.details()
                 )
-                self.pulse.beat()
+                self.pulse.tick()
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LAST_RETRY)
                 continue
             wait = FIRST_RETRY
-            self.pulse.beat()
+            self.pulse.tick()
             self._settle(batch, response, abandon)
 
     async def close(self) -> None:
@@ -148,11 +148,11 @@ class Outbox:
                 structlog.get_logger().warning(
                     "saved state not sent", request_id=request_id, cause=failure.details()
                 )
-                self.pulse.beat()
+                self.pulse.tick()
                 await asyncio.sleep(wait)
                 return min(2 * wait, LAST_RETRY)
             result.refused.CopyFrom(to_message(refused))
-        self.pulse.beat()
+        self.pulse.tick()
         response = coordination_pb2.ReportResponse(results=[result])
         self._settle(batch, response, abandon)
         return FIRST_RETRY

@@ -71,7 +71,7 @@ class OutputStream:
 
     def _update(self, response: journal_pb2.OfferOutputResponse) -> None:
         self._tailed = frozenset(response.request_ids)
-        replayed = set(response.again_request_ids)
+        replayed = set(response.replay_request_ids)
         self._sent = {
             key: offset
             for key, offset in self._sent.items()
@@ -111,5 +111,5 @@ class OutputStream:
                         offset=offset,
                         data=data,
                     )
-                    setattr(piece, "try", job.attempt.number)
+                    piece.try_number = job.attempt.number
                     yield piece

@@ -32,7 +32,7 @@ from spincycle.job_runner.task_factory import isolated_task
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.address import WILDCARDS, host_of
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL
@@ -40,13 +40,13 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
-from spincycle.runtime.process import Shutdown, keep_up, service_command
+from spincycle.runtime.process import Shutdown, service_command, supervise
 from spincycle.runtime.watchdog import SLOW_AFTER
 
 COORDINATION = "spincycle.internal.v1.RunnerCoordinationService"
 JOURNAL = "spincycle.internal.v1.JournalService"
 
-LAST_WORDS = 5.0
+SHUTDOWN_TIMEOUT = 5.0
 """Seconds to hand over the last reports after all chains have ended."""
 
 
@@ -138,7 +138,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     try:
         async with (
-            served(_metrics(runner, journal, server), config.metrics),
+            serve_metrics(_metrics(runner, journal, server), config.metrics),
             asyncio.TaskGroup() as group,
         ):
             duties: dict[str, Callable[[], Coroutine[None, None, None]]] = {
@@ -146,12 +146,12 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                 "reports": lambda: outbox.run(lambda: registration.runner_id, runner.abandon),
                 "registration": registration.run,
                 "live output": output.run,
-                "health": lambda: server.health.keep(vitals),
+                "health": lambda: server.health.monitor(vitals),
                 **{f"check of {peer.setting}": partial(peer.check, dial) for peer in peers},
             }
-            tasks = [group.create_task(keep_up(duty, work)) for duty, work in duties.items()]
+            tasks = [group.create_task(supervise(duty, work)) for duty, work in duties.items()]
             await shutdown.wait()
-            await server.health.end()
+            await server.health.drain()
             await _drain(config, runner, registration, outbox)
             for task in tasks:
                 task.cancel()
@@ -190,7 +190,7 @@ async def _drain(
     registration.draining = True
     remaining = await runner.drain(config.grace)
     try:
-        async with asyncio.timeout(LAST_WORDS):
+        async with asyncio.timeout(SHUTDOWN_TIMEOUT):
             await outbox.wait_empty()
     except TimeoutError:
         log.warning("reports not sent before shutdown")

@@ -104,7 +104,7 @@ class RunnerRegistration:
 
     async def run(self) -> None:
         """Stay registered until cancelled or deregistered."""
-        self.pulse.begin()
+        self.pulse.start()
         while True:
             await self._register()
             await self._heartbeat_until_evicted()
@@ -154,12 +154,12 @@ class RunnerRegistration:
                         cause=failure.details(),
                     )
                 failed_before = True
-                self.pulse.beat()
+                self.pulse.tick()
                 await asyncio.sleep(RETRY_INTERVAL)
                 continue
             self._estimate_time(sent_at, response.stored_at)
-            self._interval = response.beat_interval.ToTimedelta().total_seconds()
-            self._silence_timeout = response.silence_limit.ToTimedelta().total_seconds()
+            self._interval = response.heartbeat_interval.ToTimedelta().total_seconds()
+            self._silence_timeout = response.silence_timeout.ToTimedelta().total_seconds()
             self._lease.renew(lease_time, self._silence_timeout)
             self._acknowledged_at = asyncio.get_running_loop().time()
             self.registered = True
@@ -171,9 +171,9 @@ class RunnerRegistration:
         wait = self._interval
         while True:
             asleep = loop.time()
-            self.pulse.rest()
+            self.pulse.idle()
             await asyncio.sleep(wait)
-            self.pulse.begin()
+            self.pulse.start()
             lag = max(0.0, loop.time() - asleep - wait)
             lease_time, sent_at = self._lease.now(), self._clock.monotonic()
             try:

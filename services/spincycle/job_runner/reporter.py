@@ -39,7 +39,7 @@ class OutboxReporter:
         finish.state = cast(state_pb2.State.ValueType, int(report.state))
         finish.finished_jobs = report.finished_jobs
         finish.epoch = report.epoch
-        finish.reason = report.reason
+        finish.state_message = report.reason
         set_nanoseconds(finish.finished_at, report.finished_at)
         message.running_time.FromNanoseconds(running_time)
         self._outbox.put(report.request_id, message)

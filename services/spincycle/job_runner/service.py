@@ -161,12 +161,12 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         if waits is not None:
             return rpc.ExplainChainResponse(
                 jobs=[encode_wait(wait) for wait in waits],
-                waits_for=self._runner.waits_for(request.request_id),
+                message=self._runner.waits_for(request.request_id),
             )
         if request.request_id not in self._unstored_ends():
             raise RequestNotFound(request.request_id)
         return rpc.ExplainChainResponse(
-            waits_for=f"runner {self._runner_id()} has reported the end of the chain; no request "
+            message=f"runner {self._runner_id()} has reported the end of the chain; no request "
             "manager has stored it yet"
         )
 
@@ -177,13 +177,15 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         reader = EventLogReader(request.request_ids)
         self._event_log.add(reader)
         try:
-            missed = self._event_log.events_after(request.after_order) if request.resume else []
-            is_new = missed is None or not request.resume
-            yield rpc.WatchJobsResponse(
-                order=request.after_order if missed else self._event_log.offset,
+            resumes = request.HasField("after_offset")
+            missed = self._event_log.events_after(request.after_offset) if resumes else []
+            is_new = missed is None or not resumes
+            started = rpc.WatchStarted(
+                offset=request.after_offset if missed else self._event_log.offset,
                 gap=missed is None,
                 request_ids=self._runner.request_ids() if is_new else [],
             )
+            yield rpc.WatchJobsResponse(started=started)
             if missed:
                 yield encoded(rpc.WatchJobsResponse, (event.encoded for event in missed))
             async for events in reader.batches():
@@ -227,7 +229,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             chains=await off_loop(
                 jobs >= THREAD_MIN_JOBS, lambda: [_encoded(view) for view in named]
             ),
-            order=offset,
+            offset=offset,
             uncommitted_request_ids=[id_ for id_ in late if self._runner.epoch(id_) is not None],
         )
 
@@ -264,16 +266,20 @@ def encode_runner_event(event: RunnerEvent, offset: int) -> bytes:
         message = encode_event(event)
         message.request_id = event.job.request_id
     else:
-        begun = isinstance(event, ChainStarted)
+        transition = (
+            job_event_pb2.CHAIN_TRANSITION_STARTED
+            if isinstance(event, ChainStarted)
+            else job_event_pb2.CHAIN_TRANSITION_RELEASED
+        )
         message = job_event_pb2.JobEvent(
             request_id=event.request_id,
             epoch=event.epoch,
             sequence_number=event.sequence_number,
-            moment=job_event_pb2.CHAIN_MOMENT_BEGUN if begun else job_event_pb2.CHAIN_MOMENT_LEFT,
-            all_told=isinstance(event, ChainReleased) and event.complete,
+            transition=transition,
+            complete=isinstance(event, ChainReleased) and event.complete,
         )
         set_nanoseconds(message.occurred_at, event.occurred_at)
-    message.order = offset
+    message.offset = offset
     return rpc.WatchJobsResponse(events=[message]).SerializeToString()
 
 

@@ -65,6 +65,6 @@ def describe_refusal(refused: ApiRefused, action: str) -> str:
     if refused.status == 403:
         return (
             f"cannot {action}: {refused}; if the runner lacks permissions, bind its service"
-            " account to the role in docs/kubernetes-job.md"
+            " account to the role in docs/how-to/kubernetes-job.md"
         )
     return f"cannot {action}: {refused}"

@@ -24,7 +24,7 @@ class KubernetesJob(Job):
         self._signal = StopSignal()
 
     def create(self, args: dict[str, Value]) -> None:
-        """Read the arguments; see docs/kubernetes-job.md."""
+        """Read the arguments; see docs/how-to/kubernetes-job.md."""
         self._container = read_container(args)
 
     def serialize(self) -> bytes:

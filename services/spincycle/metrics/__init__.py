@@ -1,1 +1,1 @@
-"""What a process tells operators and autoscalers, in the format of Prometheus."""
+"""Metrics of a process for operators and autoscalers, in the Prometheus text format."""

@@ -1,6 +1,6 @@
-"""Figures in the text format of Prometheus.
+"""Renders metrics in the Prometheus text format.
 
-Imported where they are served: the library for it takes 2 MB.
+Imported only by processes that serve metrics, since the library takes 2 MB.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from spincycle.errors import SpinCycleError
 from spincycle.metrics.registry import MetricFamily, Metrics
 
 LAG_INTERVAL = 0.5
-"""Seconds between two looks at how late the event loop is."""
+"""Seconds between two samples of the event loop's lag."""
 
-ASK_TIMEOUT = 3.0
-"""Seconds that a figure which must be asked for may take."""
+REFRESH_TIMEOUT = 3.0
+"""Seconds that refreshing a metric before a scrape may take."""
 
 LAG_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Exposition(Collector):
-    """The figures of a process, those of the process itself, and how late its loop is.
+    """Renders the metrics of a service, of its process, and the lag of its event loop.
 
     Attributes:
-        content_type: type of the text.
+        content_type: media type of the text.
     """
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, figures: Metrics) -> None:
-        self._figures = figures
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._registry = CollectorRegistry()
         self._lag = Histogram(
             "spincycle_event_loop_lag_seconds",
-            "How much later than asked for the event loop woke a sleeper, sampled twice a second",
+            "Delay with which the event loop woke a sleeping task, sampled twice per second",
             buckets=LAG_BUCKETS,
             registry=self._registry,
         )
@@ -54,32 +54,32 @@ class Exposition(Collector):
         self._registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
-        """Read all figures; for the registry."""
-        return [_family(figure) for figure in self._figures.all]
+        """Return the current values of all metrics; called by the registry."""
+        return [_render(family) for family in self._metrics.families]
 
     async def text(self) -> bytes:
-        """All figures in the text format."""
-        for ask in self._figures.asks:
+        """Refresh and return all metrics in the text format."""
+        for refresh in self._metrics.refreshers:
             try:
-                async with asyncio.timeout(ASK_TIMEOUT):
-                    await ask()
+                async with asyncio.timeout(REFRESH_TIMEOUT):
+                    await refresh()
             except (SpinCycleError, TimeoutError) as error:
-                structlog.get_logger().debug("cannot ask for a figure", cause=repr(error))
+                structlog.get_logger().debug("metrics not refreshed", cause=repr(error))
         return generate_latest(self._registry)
 
     async def measure_lag(self) -> None:
-        """Sample how late the event loop is, until cancelled."""
+        """Sample the lag of the event loop, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            asked = loop.time() + LAG_INTERVAL
+            due = loop.time() + LAG_INTERVAL
             await asyncio.sleep(LAG_INTERVAL)
-            self._lag.observe(max(0.0, loop.time() - asked))
+            self._lag.observe(max(0.0, loop.time() - due))
 
 
-def _family(figure: MetricFamily) -> Metric:
-    kind = CounterMetricFamily if figure.grows else GaugeMetricFamily
-    family = kind(figure.name, figure.text, labels=figure.labels)
-    read = figure.read()
-    for labels, value in (read if isinstance(read, Mapping) else {(): read}).items():
-        family.add_metric(labels, value)
-    return family
+def _render(family: MetricFamily) -> Metric:
+    metric_type = CounterMetricFamily if family.is_counter else GaugeMetricFamily
+    metric = metric_type(family.name, family.description, labels=family.labels)
+    values = family.read()
+    for labels, value in (values if isinstance(values, Mapping) else {(): values}).items():
+        metric.add_metric(labels, value)
+    return metric

@@ -1,7 +1,7 @@
-"""The figures of a process, read when somebody asks for them.
+"""The registry of a process's metrics, which are read at each scrape.
 
-What does the work keeps plain counts; nothing of this package is on its way. They are given their
-names here, and written down when a scrape comes.
+Components keep plain counts and do not depend on this package. The registry maps the counts to
+metric names, and reads them only when they are scraped.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from spincycle.batching.coalescer import Coalescer
 from spincycle.runtime.version import VERSION
 
 Counts = Mapping[tuple[str, ...], float]
-"""A figure for each combination of label values."""
+"""A value for each combination of label values."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricFamily:
-    """One figure.
+    """One metric with all its labels.
 
     Attributes:
-        name: its name in the format of Prometheus, without `_total`.
-        text: what it tells.
-        read: answers it as it is now.
-        labels: names of its labels.
-        grows: whether it only grows.
+        name: Prometheus name, without `_total`.
+        description: help text.
+        read: returns the current values.
+        labels: names of the labels.
+        is_counter: whether the metric is a counter; otherwise it is a gauge.
     """
 
     name: str
-    text: str
+    description: str
     read: Callable[[], float | Counts]
     labels: tuple[str, ...]
-    grows: bool
+    is_counter: bool
 
 
 class Metrics:
-    """The named figures of one process.
+    """Registers the metrics of one process.
 
     Attributes:
-        all: each of them.
-        asks: what must be asked for before they are read.
+        families: the registered metrics.
+        refreshers: coroutine functions that run before each scrape.
     """
 
     def __init__(self) -> None:
-        self.all: list[MetricFamily] = []
-        self.asks: list[Callable[[], Awaitable[None]]] = []
+        self.families: list[MetricFamily] = []
+        self.refreshers: list[Callable[[], Awaitable[None]]] = []
         self.gauge(
             "spincycle_build", "1, with the version", lambda: {(VERSION,): 1.0}, labels=("version",)
         )
@@ -53,40 +53,40 @@ class Metrics:
     def gauge(
         self,
         name: str,
-        text: str,
+        description: str,
         read: Callable[[], float | Counts],
         labels: tuple[str, ...] = (),
     ) -> None:
-        """A figure that goes up and down, as `read` answers it."""
-        self.all.append(MetricFamily(name, text, read, labels, grows=False))
+        """Register a gauge, whose current values `read` returns."""
+        self.families.append(MetricFamily(name, description, read, labels, is_counter=False))
 
     def counter(
         self,
         name: str,
-        text: str,
+        description: str,
         read: Callable[[], float | Counts],
         labels: tuple[str, ...] = (),
     ) -> None:
-        """A figure that only grows; its name gets `_total` at the end."""
-        self.all.append(MetricFamily(name, text, read, labels, grows=True))
+        """Register a counter; the suffix `_total` is added to its name."""
+        self.families.append(MetricFamily(name, description, read, labels, is_counter=True))
 
     def batches(self, coalescers: Mapping[str, Coalescer[object, object]]) -> None:
-        """How many batches were written, and of how many items, for each kind of write."""
+        """Register counters of the written batches and their items, by kind of write."""
         self.counter(
             "spincycle_batches",
-            "Batches written; items through batches is how many waited together",
-            lambda: {(kind,): float(one.batches) for kind, one in coalescers.items()},
+            "Batches written; items divided by batches is the mean batch size",
+            lambda: {(kind,): float(each.batches) for kind, each in coalescers.items()},
             labels=("write",),
         )
         self.counter(
             "spincycle_batch_items",
             "Items in the batches written",
-            lambda: {(kind,): float(one.items) for kind, one in coalescers.items()},
+            lambda: {(kind,): float(each.items) for kind, each in coalescers.items()},
             labels=("write",),
         )
 
     def calls(self, calls: Mapping[tuple[str, str], int]) -> None:
-        """Calls that a server answered, by method and gRPC code."""
+        """Register a counter of the calls of a server, by method and gRPC code."""
         self.counter(
             "spincycle_grpc_calls",
             "Calls that ended, by method and code",
@@ -95,7 +95,7 @@ class Metrics:
         )
 
     def bytes_in_flight(self, read: Callable[[], Mapping[str, int]]) -> None:
-        """Bytes that the messages of calls in flight hold, by listener."""
+        """Register a gauge of the bytes that the messages of calls in flight hold, by listener."""
         self.gauge(
             "spincycle_bytes_in_flight",
             "Bytes that the messages of calls in flight hold",
@@ -103,6 +103,6 @@ class Metrics:
             labels=("listener",),
         )
 
-    def ask_first(self, ask: Callable[[], Awaitable[None]]) -> None:
-        """Have something asked for before each scrape; if that fails the figures are as before."""
-        self.asks.append(ask)
+    def refresh_with(self, refresh: Callable[[], Awaitable[None]]) -> None:
+        """Run `refresh` before each scrape; if it fails, metrics keep their previous values."""
+        self.refreshers.append(refresh)

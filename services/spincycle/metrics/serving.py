@@ -1,4 +1,4 @@
-"""Serving the figures over HTTP, on a port of their own and off unless it is configured."""
+"""Serves metrics over HTTP on a separate port, if configured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 from spincycle.metrics.registry import Metrics
 from spincycle.runtime.config import MetricsConfig
-from spincycle.runtime.process import keep_up
+from spincycle.runtime.process import supervise
 
 if TYPE_CHECKING:
     from spincycle.metrics.exposition import Exposition
@@ -19,30 +19,32 @@ if TYPE_CHECKING:
 PATH = "/metrics"
 
 GRACE = 1
-"""Seconds that a scrape has to end when the process does."""
+"""Seconds that a scrape in progress gets to complete at shutdown."""
 
 Event = MutableMapping[str, Any]
 
 
 @contextlib.asynccontextmanager
-async def served(figures: Metrics, config: MetricsConfig) -> AsyncIterator[str]:
-    """Serve the figures within the context, which is the address; nothing if none is configured.
+async def serve_metrics(metrics: Metrics, config: MetricsConfig) -> AsyncIterator[str]:
+    """Serve metrics for the duration of the context, if an address is configured.
+
+    The context variable is the address, host:port with the bound port; empty if not configured.
 
     Raises:
-        ConfigError: the address is no host:port, is taken or cannot be used.
+        ConfigError: the address is not host:port, is in use or cannot be bound.
     """
     if not config.listen:
         yield ""
         return
-    # Imported here, since many processes do without.
+    # Imported here because many processes do not serve metrics.
     from spincycle.metrics.exposition import Exposition
     from spincycle.runtime.http_listener import HttpListener, bind
 
-    exposition = Exposition(figures)
+    exposition = Exposition(metrics)
     bound = bind(config.listen, "metrics.listen")
     listener = HttpListener(_application(exposition), bound, "h11", GRACE)
     structlog.get_logger().info("serving metrics", address=listener.address)
-    lag = asyncio.create_task(keep_up("loop lag", exposition.measure_lag))
+    lag = asyncio.create_task(supervise("event loop lag", exposition.measure_lag))
     serving = asyncio.create_task(listener.serve())
     try:
         yield listener.address
@@ -54,9 +56,9 @@ async def served(figures: Metrics, config: MetricsConfig) -> AsyncIterator[str]:
 
 
 def _application(exposition: Exposition) -> Callable[..., Awaitable[None]]:
-    async def answer(scope: Event, _: object, send: Callable[[Event], Awaitable[None]]) -> None:
+    async def handle(scope: Event, _: object, send: Callable[[Event], Awaitable[None]]) -> None:
         found = scope["path"] == PATH and scope["method"] in {"GET", "HEAD"}
-        body = await exposition.text() if found else b"the figures are at /metrics\n"
+        body = await exposition.text() if found else b"metrics are served at /metrics\n"
         content_type = exposition.content_type if found else "text/plain"
         headers = [
             (b"content-type", content_type.encode()),
@@ -71,4 +73,4 @@ def _application(exposition: Exposition) -> Callable[..., Awaitable[None]]:
         )
         await send({"type": "http.response.body", "body": body})
 
-    return answer
+    return handle

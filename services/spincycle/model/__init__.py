@@ -1,1 +1,1 @@
-"""Plain values that every service shares: states, chains, entries, arguments, ids."""
+"""Plain values shared by all services: states, chains, entries, arguments, ids."""

@@ -1,7 +1,7 @@
-"""Numbers that cannot be kept exactly: where a value holds one, and the text to show for it.
+"""Finds numbers that cannot be stored exactly, and converts stored ones to text.
 
-A double beyond LARGEST_INT is a whole number and may have been rounded before it arrived, so it is
-not accepted as an argument, whichever way it was written.
+A double beyond LARGEST_INT is a whole number that the client may have rounded, so it is not
+accepted as an argument, whatever its notation.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import Value
 
 BEYOND = f"a number beyond +/-{LARGEST_INT} (2^53-1) cannot be kept exactly; write it as text"
-"""What is wrong with a number that is not accepted, and what to do."""
+"""Error text for a number that is not accepted."""
 
-_MOST_DIGITS = 1e21
+_MAX_PLAIN_INTEGER = 1e21
+"""Limit up to which a number is written without an exponent."""
 
 
 def is_exact(number: float) -> bool:
-    """Whether a number is within the bound; an infinity and NaN are not."""
+    """Return whether a number is within the bound; infinities and NaN are not."""
     return -LARGEST_INT <= number <= LARGEST_INT
 
 
 def find_beyond(value: Value) -> str | None:
-    """Return the path of the first number beyond the bound; "" is the value itself.
+    """Return the path of the first number beyond the bound, or None if every number is exact.
 
-    None if every number is exact. NaN counts as a number beyond the bound.
+    The path "" is the value itself. NaN is beyond the bound.
     """
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return None
     if isinstance(value, int | float):
         return None if is_exact(value) else ""
     steps = (
-        [(f"[{place}]", element) for place, element in enumerate(value)]
+        [(f"[{index}]", element) for index, element in enumerate(value)]
         if isinstance(value, list)
         else list(value.items())
     )
@@ -47,15 +48,15 @@ def find_beyond(value: Value) -> str | None:
 
 
 def joined(step: str, inner: str) -> str:
-    """Return the path of an inner value: `step` is a key, or an index in brackets."""
+    """Return the path of an inner value; `step` is a key, or an index in brackets."""
     return step + (inner if not inner or inner.startswith("[") else f".{inner}")
 
 
 def as_readable(value: Value) -> Value:
-    """Return a stored value with numbers beyond the bound as text.
+    """Return a stored value with numbers beyond the bound converted to text.
 
-    Earlier versions accepted such numbers. jsonb keeps the shortest digits of the double that a
-    number was rounded to when it arrived, so the text is that double, to the last digit.
+    Earlier versions accepted such numbers. jsonb stores the shortest digits of the double to which
+    the number was rounded, so the text is exactly that double.
     """
     if isinstance(value, bool):
         return value
@@ -70,4 +71,8 @@ def as_readable(value: Value) -> Value:
 
 def _digits(number: float) -> str:
     double = float(number)
-    return str(int(double)) if math.isfinite(double) and abs(double) < _MOST_DIGITS else str(double)
+    return (
+        str(int(double))
+        if math.isfinite(double) and abs(double) < _MAX_PLAIN_INTEGER
+        else str(double)
+    )

@@ -1,4 +1,4 @@
-"""The job chain as plain values: what the graph makes, the runner walks and the wire carries."""
+"""The job chain as plain values, shared by the graph, the runner and the wire codecs."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import TypeAlias
 from spincycle.model.state import State
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
-"""Anything JSON can say: the values of job arguments and job data."""
+"""A JSON value: the type of job arguments and job data."""
 
 VALUE_DEPTH = 24
-"""Levels of lists and objects that a value may have. Parsers of protobuf stop at 100 levels of
-messages; an object takes three, and the messages around it some."""
+"""Maximum nesting of lists and objects in a value. Protobuf parsers are limited to 100 levels of
+messages; an object takes three, and the enclosing messages some more."""
 
 LARGEST_INT = 2**53 - 1
-"""Largest whole number, on either side of 0, that is kept exactly everywhere. Numbers on the wire
-are doubles, and one beyond it can stand for several whole numbers: larger ones must be text."""
+"""Largest absolute value of an integer that is stored exactly everywhere. Numbers on the wire are
+doubles, which round larger integers: those must be passed as text."""
 
 NOOP = "noop"
 """Type of structural jobs, and of the job that does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """How the wait between tries grows: wait * factor^(tries - 1), at most `max_wait`.
+class BackoffPolicy:
+    """Growth of the wait between tries of a job: wait * factor^(tries - 1), at most `max_wait`.
 
     Attributes:
-        factor: growth from one wait to the next, from 1.
-        max_wait: longest wait in seconds; None means no limit.
-        jitter: part of each wait that is drawn at random, 0 to 1.
+        factor: ratio of consecutive waits, at least 1.
+        max_wait: maximum wait in seconds; None means no limit.
+        jitter: random fraction of each wait, 0 to 1.
     """
 
     factor: float = 1.0
@@ -39,11 +39,11 @@ class Backoff:
 
 @dataclass(slots=True)
 class ChainJob:
-    """One job of a chain; see spincycle.v1.Job for what each field means.
+    """One job of a chain; see spincycle.v1.Job for its fields.
 
-    `args` is None where the job was given none, so that the REST shape can leave it out.
-    `timeout` and `sequence_timeout` are seconds. `secret_args` names the entries of `args`
-    that are never shown; `bytes` of such a job is not shown either.
+    `args` is None if the job has no arguments, so that REST can omit the field. `timeout` and
+    `sequence_timeout` are seconds. `secret_args` names the entries of `args` that are never shown;
+    `bytes` of such a job is not shown either.
     """
 
     id: str
@@ -61,7 +61,7 @@ class ChainJob:
     structural: bool = False
     timeout: float | None = None
     sequence_timeout: float | None = None
-    backoff: Backoff | None = None
+    backoff: BackoffPolicy | None = None
     fail_if_interrupted: bool = False
     parent_sequence_id: str = ""
     secret_args: tuple[str, ...] = ()
@@ -69,10 +69,10 @@ class ChainJob:
 
 @dataclass(frozen=True, slots=True)
 class ParallelLimit:
-    """A sliding window over the elements of one expanded node.
+    """A limit of the elements of one expanded node that run at the same time.
 
     Attributes:
-        limit: most elements in flight, from 1.
+        limit: maximum number of running elements, at least 1.
         elements: (first job id, last job id) of each element, in list order.
     """
 
@@ -86,9 +86,9 @@ class JobChain:
 
     Attributes:
         jobs: the jobs by id, in creation order, which is a topological order.
-        next_jobs: direct successors by job id; jobs without any have no key.
-        timeout: seconds from the request's start to its end; None means no limit.
-        required_features: what a runner must support to run it, by name; see chain.features.
+        next_jobs: direct successors by job id; jobs without successors have no key.
+        timeout: maximum seconds from the request's start to its end; None means no limit.
+        required_features: names of features that a runner must support; see chain.features.
     """
 
     request_id: str
@@ -103,7 +103,7 @@ class JobChain:
 
 @dataclass(slots=True)
 class SuspendedJobChain:
-    """A half-run chain with its counters; see spincycle.v1.SuspendedJobChain."""
+    """A suspended chain with its counters; see spincycle.v1.SuspendedJobChain."""
 
     request_id: str
     job_chain: JobChain

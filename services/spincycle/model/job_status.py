@@ -1,4 +1,4 @@
-"""What is known of one job at one moment, and the event that tells it."""
+"""The status of a job, and the event that reports a change of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class JobStatus:
-    """One job at one moment; see spincycle.v1.JobStatus.
+    """The status of a job at one time; see spincycle.v1.JobStatus.
 
-    Times are nanoseconds since 1970, UTC; 0 where the proto leaves them unset.
+    Times are nanoseconds since 1970, UTC; 0 if unset in the proto.
     """
 
     request_id: str
@@ -33,13 +33,13 @@ class JobStatus:
 
 @dataclass(slots=True)
 class JobEvent:
-    """One change of a job, as its runner tells it; see spincycle.v1.JobEvent.
+    """A runner's event about a change of a job; see spincycle.v1.JobEvent.
 
     Attributes:
-        sequence_number: rises with every event of the request within the epoch; see
+        sequence_number: increases with every event of the request within the epoch; see
             spincycle.model.revision.number_of.
-        finished_jobs: jobs that have ever completed in this run of the chain; never falls.
-        rolled_back_jobs: those of them that are not COMPLETE now.
+        finished_jobs: number of jobs that have completed in this run of the chain; never decreases.
+        rolled_back_jobs: number of those jobs that are no longer COMPLETE.
         occurred_at: nanoseconds since 1970, UTC.
     """
 

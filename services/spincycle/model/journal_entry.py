@@ -1,4 +1,4 @@
-"""One entry of the journal: what a finished try of a job was and did."""
+"""The journal entry: the record of a finished try of a job."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class JournalEntry:
-    """A finished try; see spincycle.v1.JobLog for what each field means.
+    """A finished try; see spincycle.v1.JobLog for its fields.
 
     Attributes:
-        started_at: nanoseconds since 1970, UTC; 0 if the job could not be started at all.
-        finished_at: likewise.
+        started_at: nanoseconds since 1970, UTC; 0 if the job could not be started.
+        finished_at: nanoseconds since 1970, UTC.
         state: COMPLETE, FAIL or STOPPED.
-        data: what the job left for its successors; None unless it is COMPLETE, and for
-            structural jobs, which only pass on what they were given.
-        final: the job failed for good: no other try of it follows in this try of its
-            sequence.
+        data: job data for the successors; None unless the state is COMPLETE, and for structural
+            jobs, which only forward their data.
+        final: whether the failure is final: no further try follows in this try of the sequence.
     """
 
     request_id: str

@@ -1,4 +1,4 @@
-"""What is shown of secret values: that there is one."""
+"""Redacts secret values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def redacted_chain(chain: JobChain) -> JobChain:
-    """A chain as it may be shown; jobs without secrets are shared with the original."""
+    """Return a copy of a chain without secrets; jobs without secrets are not copied."""
     jobs = {
         job.id: replace(job, args=redacted(job.args or {}, job.secret_args), bytes=b"")
         if job.secret_args
@@ -26,7 +26,7 @@ def redacted_chain(chain: JobChain) -> JobChain:
 
 
 def redacted_args(args: Iterable[RequestArg]) -> list[RequestArg]:
-    """Arguments of a request as they may be shown. A secret's default is a secret too."""
+    """Return the arguments of a request with secret values and defaults redacted."""
     return [
         replace(
             arg,
@@ -40,13 +40,13 @@ def redacted_args(args: Iterable[RequestArg]) -> list[RequestArg]:
 
 
 def redacted(args: Mapping[str, Value], secret: Iterable[str]) -> dict[str, Value]:
-    """Arguments as they may be shown."""
+    """Return arguments with the values of the secret ones redacted."""
     hidden = frozenset(secret)
     return {name: REDACTED if name in hidden else value for name, value in args.items()}
 
 
 def scrubbed(text: str, args: Mapping[str, Value], secret: Iterable[str]) -> str:
-    """A text in which no secret value occurs literally."""
+    """Return a text with every literal occurrence of a secret value redacted."""
     words = {word for name in secret if name in args for word in _words(args[name])}
     for word in sorted(words, key=len, reverse=True):
         text = text.replace(word, REDACTED)

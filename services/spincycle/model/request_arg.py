@@ -1,4 +1,4 @@
-"""The arguments of a request as they were understood."""
+"""The arguments of a request after validation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import Value
 
 REDACTED = "(secret)"
-"""What is shown in place of a secret value."""
+"""Text shown instead of a secret value."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestArg:
-    """One argument; see spincycle.v1.RequestArg for what each field means."""
+    """One argument; see spincycle.v1.RequestArg for its fields."""
 
     pos: int
     name: str

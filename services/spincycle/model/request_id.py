@@ -1,4 +1,4 @@
-"""Request ids: 20 characters that no other process draws and that sort by time."""
+"""Request ids: 20 characters, globally unique and sortable by time."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _COUNTER = 1 << 24
 
 
 class RequestIds:
-    """Draws ids of 12 bytes: seconds, 5 random bytes of this process, a counter.
+    """Generates ids of 12 bytes: seconds, 5 random bytes per process, and a counter.
 
-    Ids of one process sort in the order in which they were drawn, also when its clock is set
-    back; those of several processes sort by the second. Not shared over a fork.
+    Ids of one process sort in the order of generation, even if its clock is set back; ids of
+    several processes sort by the second. Must not be used in a forked child.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._process = os.urandom(5)
         self._seconds = 0
-        # The lower half only, so that the counter does not wrap within a second.
+        # Start in the lower half, so that the counter does not wrap within a second.
         self._counter = int.from_bytes(os.urandom(3), "big") >> 1
 
     def new(self) -> str:
-        """A new id."""
+        """Return a new id."""
         seconds = int(self._clock())
         if seconds > self._seconds:
             self._seconds = seconds
@@ -44,5 +44,5 @@ class RequestIds:
 
 
 def is_request_id(text: str) -> bool:
-    """Whether a text has the form of a request id."""
+    """Return whether a text has the form of a request id."""
     return len(text) == LENGTH and all(character in _ALPHABET for character in text)

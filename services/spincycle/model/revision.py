@@ -1,8 +1,8 @@
-"""Revisions: one number for each thing that ever changed of a request, in the order of changes.
+"""Revisions: one number per change of a request, in the order of changes.
 
-A revision says under which epoch something changed, which journal entry was the last one then,
-and how many changes had followed it. So whoever holds a revision knows which entries of the
-journal come after it, whoever told it and whichever process is gone by now.
+A revision consists of the epoch of the change, the position of the last journal entry at that time,
+and the number of changes since that entry. It thus determines which journal entries follow it,
+independently of the process that published it.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ LAST_STEP = (1 << STEP_BITS) - 1
 LAST_POSITION = (1 << POSITION_BITS) - 1
 
 FREE_EPOCHS = 1 << 16
-"""Epochs up to this one may be fenced in any order; beyond it each fence is one more than the
-last. A request reaches it after as many assignments, so a higher fence comes from a fault."""
+"""Epochs up to this one may be fenced in any order; above it, each fence must be one more than the
+last. A request needs as many assignments to reach it, so a higher fence indicates a bug."""
 
 LAST_EPOCH = (1 << 17) - 1
-"""Highest epoch of a request, for revisions to stay below 2^63."""
+"""Highest epoch of a request, which keeps revisions below 2^63."""
 
 WAITING_STEP = 1
-"""Step of a request that waits for a runner: before all that the runner will tell."""
+"""Step of a request that waits for a runner; it precedes all events of the runner."""
 
 BEGUN_STEP = 2
-"""Step under which a runner tells that it has begun with the chain."""
+"""Step of the event with which a runner reports the start of the chain."""
 
 
 class Revision(NamedTuple):
-    """A revision in its parts.
+    """The parts of a revision.
 
     Attributes:
-        epoch: of the request.
-        position: of the last journal entry; see spincycle.v1.JobLog.position.
-        step: changes since that entry; 0 is the end of the entry's own try.
+        epoch: epoch of the request.
+        position: position of the last journal entry; see spincycle.v1.JobLog.position.
+        step: number of changes since that entry; 0 is the end of the entry's own try.
     """
 
     epoch: int
@@ -45,31 +45,31 @@ class Revision(NamedTuple):
 
 
 def number_of(position: int, step: int) -> int:
-    """Number of a change within its epoch. Beyond what there is room for it no longer rises."""
+    """Return the number of a change within its epoch; position and step are capped."""
     return (min(position, LAST_POSITION) << STEP_BITS) + min(step, LAST_STEP)
 
 
 def revision_of(epoch: int, number: int) -> int:
-    """The revision of a change."""
+    """Return the revision of a change."""
     return (epoch << NUMBER_BITS) + number
 
 
 def parts_of(revision: int) -> Revision:
-    """The parts of a revision."""
+    """Return the parts of a revision."""
     number = revision & ((1 << NUMBER_BITS) - 1)
     return Revision(revision >> NUMBER_BITS, number >> STEP_BITS, number & LAST_STEP)
 
 
 def waiting(epoch: int) -> int:
-    """Revision of a request that waits for a runner."""
+    """Return the revision of a request that waits for a runner."""
     return revision_of(epoch, number_of(0, WAITING_STEP))
 
 
 def suspended(epoch: int) -> int:
-    """Revision of a request that was suspended under an epoch."""
+    """Return the revision of a request that was suspended in an epoch."""
     return revision_of(epoch, number_of(LAST_POSITION, LAST_STEP - 1))
 
 
 def ended(epoch: int) -> int:
-    """Revision of a request that has ended under an epoch: the highest it can have."""
+    """Return the revision of a request that ended in an epoch: the highest of the epoch."""
     return revision_of(epoch, number_of(LAST_POSITION, LAST_STEP))

@@ -1,7 +1,7 @@
-"""States, and the one table of which may follow which.
+"""States, and the table of allowed transitions.
 
-The code, the CHECK constraint of the database and the diagram in the docs all come
-from `TRANSITIONS`.
+`TRANSITIONS` is the source of the code, the CHECK constraint of the database and the diagram in the
+docs.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.FAIL: frozenset(),
     State.STOPPED: frozenset(),
 }
-"""What a request may become, by what it is."""
+"""States that a request can enter, by its current state."""
 
 FINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
 """States that a request never leaves."""
 
 LIVE = frozenset(TRANSITIONS) - FINAL
-"""States that a request is in until it has ended."""
+"""States of a request that has not ended."""
 
 
 def may_become(state: State) -> list[State]:
-    """States from which a request may move to `state`, by number."""
+    """Return the states from which a request may move to `state`, by number."""
     return sorted(source for source, following in TRANSITIONS.items() if state in following)
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, as docs/semantics.md shows it."""
+    """Return the table as a Mermaid state diagram, for docs/explanation/semantics.md."""
     lines = ["stateDiagram-v2", "    [*] --> PENDING"]
     for state, following in TRANSITIONS.items():
         lines += [f"    {state.name} --> {after.name}" for after in sorted(following)]

@@ -1,3 +1,3 @@
-"""The request manager: specs, requests, and which runner has which."""
+"""The request manager: specs, requests, and their assignment to runners."""
 
 import spincycle.runtime.polling  # noqa: F401 # before gRPC is imported

@@ -1,4 +1,4 @@
-"""What the archive and the journal know of a request."""
+"""Reads archived requests, and rebuilds their state from archive and journal."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.request_arg import REDACTED
 from spincycle.model.revision import LAST_EPOCH
 from spincycle.request_manager.codec import encode_arg
-from spincycle.request_manager.runners.crash_backoff import losses, wait_after
+from spincycle.request_manager.crash_backoff import backoff_after, losses
+from spincycle.request_manager.request_encoding import request_failure
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
-from spincycle.request_manager.storage.model import Orphan, OtherFence, Suspended
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.model import FenceMismatch, Orphan, Suspended
 from spincycle.request_manager.storage.stored_args import StoredArgs
-from spincycle.request_manager.watch.unreadable import request_failure
 from spincycle.runtime.off_loop import LARGE_BYTES, LARGE_CHAIN_BYTES, off_loop
 from spincycle.v1 import job_chain_pb2, request_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
 
 Rebuild = Callable[[JobChain, list[JournalEntry], int], SuspendedJobChain]
-"""The state of a chain after the entries of its journal, lost by a runner under an epoch."""
+"""Returns the state of a chain from its journal; the epoch is that of the lost runner."""
 
 
 class ChainArchive:
-    """Puts requests together from what is stored of them."""
+    """Decodes archived requests, and rebuilds the chains of lost runners."""
 
-    def __init__(self, store: RequestStore, job_log: JobLogClient, rebuild: Rebuild) -> None:
+    def __init__(self, store: ArchiveStore, job_log: JobLogClient, rebuild: Rebuild) -> None:
         self._store = store
         self._job_log = job_log
         self._rebuild = rebuild
 
     async def archive(self, request_id: str, *, with_chain: bool) -> bytes:
-        """Return what never changes of a request, as a serialized Request with nothing else in it.
+        """Return the immutable part of a request as a serialized Request: arguments and chain.
 
         Raises:
-            RequestUnreadable: what is stored cannot be read.
+            RequestUnreadable: the stored data cannot be read.
         """
         args = await self._store.stored_args(request_id)
         chain = await self._archived(request_id) if with_chain else b""
@@ -50,15 +50,15 @@ class ChainArchive:
             raise request_failure(request_id, cause)
 
     async def chain(self, request_id: str) -> job_chain_pb2.JobChain:
-        """The chain of a request as it was created, secrets left out.
+        """Return the chain of a request as it was created, with secrets redacted.
 
         Raises:
-            RequestNotFound: there is no such request.
+            RequestNotFound: the request does not exist.
             RequestUnreadable: its archived chain is damaged.
         """
         archived = await self._archived(request_id)
         try:
-            return await off_loop(len(archived) >= LARGE_CHAIN_BYTES, lambda: _shown(archived))
+            return await off_loop(len(archived) >= LARGE_CHAIN_BYTES, lambda: _redacted(archived))
         except DecodeError as cause:
             raise request_failure(request_id, cause)
 
@@ -69,21 +69,21 @@ class ChainArchive:
         return chains[request_id]
 
     async def rebuild(self, orphan: Orphan, archived: bytes) -> Suspended:
-        """The state in which a request can go on after its runner was lost.
+        """Return the state from which a request of a lost runner can be resumed.
 
         Raises:
-            InvalidChain: the archive has no chain of it or a damaged one, the journal fits none,
-            or it has used up its epochs.
-            OtherFence: the journal accepts only entries of a higher epoch, or still accepts some of
-            lower ones; call again.
+            InvalidChain: its archived chain is missing or damaged, its journal does not match the
+                chain, or its epochs are used up.
+            FenceMismatch: the journal accepts only entries of a higher epoch, or still accepts
+                entries of lower ones; call again.
         """
         if not archived:
             raise InvalidChain(orphan.request_id, "its chain is not in the archive")
-        # Whatever the old runner still has on its way is refused from here on, so the journal
-        # that is read next is all there will ever be of its epoch.
+        # From here on entries of the lost runner are refused, so the journal that is read next is
+        # complete.
         in_force = await self._job_log.fence(orphan.request_id, orphan.epoch)
         if in_force != orphan.epoch:
-            raise OtherFence(in_force)
+            raise FenceMismatch(in_force)
         if orphan.epoch >= LAST_EPOCH:
             raise InvalidChain(
                 orphan.request_id,
@@ -102,7 +102,7 @@ class ChainArchive:
         state = self._rebuild(chain, entries, orphan.epoch - 1)
         last_epoch = max((entry.epoch for entry in entries), default=0)
         lost = losses(orphan.epoch, max(last_epoch, orphan.losses_since))
-        wait = wait_after(lost)
+        wait = backoff_after(lost)
         reason = f"runner {orphan.runner_id} was lost"
         if wait:
             reason += f", as were {lost - 1} before it while no try ended; waits {wait:.0f} s"
@@ -120,20 +120,20 @@ class ChainArchive:
 def _archive(args: StoredArgs, chain: bytes, *, with_chain: bool) -> bytes:
     message = request_pb2.Request(args=map(encode_arg, args.parse()))
     if with_chain:
-        message.job_chain.CopyFrom(_shown(chain))
+        message.job_chain.CopyFrom(_redacted(chain))
     return message.SerializeToString()
 
 
-def _shown(archived: bytes) -> job_chain_pb2.JobChain:
+def _redacted(archived: bytes) -> job_chain_pb2.JobChain:
     chain = job_chain_pb2.JobChain.FromString(archived)
-    leave_secrets_out(chain)
+    redact_chain(chain)
     return chain
 
 
-def leave_secrets_out(chain: job_chain_pb2.JobChain) -> None:
-    """Replace secret arguments of a chain that people get to see.
+def redact_chain(chain: job_chain_pb2.JobChain) -> None:
+    """Redact the secret arguments of a chain, in place.
 
-    A job may have put them into its bytes, and may tell them to its successors.
+    Their jobs' bytes are removed, too, since a job may have put the arguments into them.
     """
     for job in chain.jobs:
         if job.secret_args:

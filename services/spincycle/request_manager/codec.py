@@ -58,11 +58,11 @@ def encode_request(request: Request) -> request_pb2.Request:
         runner_address=request.runner_address,
         runner_id=request.runner_id,
         epoch=request.epoch,
-        spec_revision=request.spec_revision,
+        specs_hash=request.spec_revision,
         plan_hash=request.plan_hash,
         priority=request.priority,
-        reason=request.reason,
-        rerun_of=request.rerun_of,
+        state_message=request.reason,
+        rerun_of_request_id=request.rerun_of,
         rolled_back_jobs=request.rolled_back_jobs,
     )
     _set_time(message.created_at, request.created_at)
@@ -84,13 +84,13 @@ def encode_arg(arg: RequestArg) -> request_pb2.RequestArg:
         pos=arg.pos,
         name=arg.name,
         desc=arg.desc,
-        type=arg.type,
+        kind=arg.type,
         given=arg.given,
         secret=arg.secret,
         value_type=arg.value_type,
     )
     if arg.default is not None:
-        message.default.CopyFrom(to_value(REDACTED if arg.secret else arg.default))
+        message.default_value.CopyFrom(to_value(REDACTED if arg.secret else arg.default))
     if arg.value is not None:
         message.value.CopyFrom(to_value(REDACTED if arg.secret else arg.value))
     return message
@@ -126,7 +126,7 @@ def decode_finish(message: request_report_pb2.FinishRequest) -> Finished:
         state=decode_state(message.state),
         finished_at=_time(message.finished_at, "finished_at"),
         finished_jobs=_count(message.finished_jobs, "finished_jobs"),
-        reason=shortened(message.reason, REASON_BYTES),
+        reason=shortened(message.state_message, REASON_BYTES),
     )
 
 
@@ -234,9 +234,9 @@ def encode_finding(finding: Finding) -> spec_pb2.Finding:
     return spec_pb2.Finding(
         code=finding.code,
         severity=(
-            spec_pb2.SEVERITY_ERROR
+            spec_pb2.FINDING_SEVERITY_ERROR
             if finding.severity is Severity.ERROR
-            else spec_pb2.SEVERITY_WARNING
+            else spec_pb2.FINDING_SEVERITY_WARNING
         ),
         message=finding.text,
         file=finding.file,

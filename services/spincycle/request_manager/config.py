@@ -1,4 +1,4 @@
-"""What a request manager can be told."""
+"""Configuration of the request manager."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RequestManagerConfig(Config, frozen=True):
     prefix: ClassVar[str] = "SPINCYCLE_RM_"
 
     listen: str = "127.0.0.1:32310"
-    """Address of the public listener, for people and programs, host:port."""
+    """Address of the public listener, for users and programs, host:port."""
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32320")
     """The listener for job runners and gateways."""
@@ -41,12 +41,12 @@ class RequestManagerConfig(Config, frozen=True):
     """Folder with the request specs."""
 
     specs_interval: Annotated[float, Meta(ge=0)] = 0.0
-    """Seconds between two looks whether files in it changed, so that they are read again; 0 for
-    none. SIGHUP and the call ReloadSpecs have them read at once."""
+    """Seconds between two checks for changed files in it, which are then reloaded; 0 disables the
+    checks. SIGHUP and the call ReloadSpecs reload at once."""
 
     allow_empty_specs: bool = False
-    """Whether a reload may replace specs by a set in which a file, or the whole folder, declares no
-    sequence any more."""
+    """Whether a reload may replace specs by specs in which a file, or the whole folder, no longer
+    declares a sequence."""
 
     jobs: tuple[str, ...] = ()
     """Job factories besides the installed ones, each as module:attribute."""
@@ -55,16 +55,16 @@ class RequestManagerConfig(Config, frozen=True):
     """Address of the job log's internal listener, host:port or unix:/path."""
 
     create_timeout: Seconds = 10.0
-    """Seconds that one job may take to be created."""
+    """Timeout in seconds for the creation of one job."""
 
     beat_interval: Seconds = 2.0
-    """Seconds between two beats of a runner."""
+    """Seconds between two heartbeats of a runner."""
 
     silence_limit: Seconds = 8.0
-    """Seconds of silence after which a runner is given up."""
+    """Seconds without a heartbeat after which a runner is evicted."""
 
     dispatch_timeout: Seconds = 2.0
-    """Seconds that a runner has to accept what it is given, beside one for each MB of it."""
+    """Seconds that a runner has to accept requests, plus one for each MB of their chains."""
 
     grace: Annotated[float, Meta(ge=0)] = 5.0
-    """Seconds that calls in flight have to end when the process is asked to."""
+    """Seconds that active calls have to end after SIGTERM."""

@@ -19,8 +19,9 @@ from spincycle.request_manager.codec import (
     report_request_id,
 )
 from spincycle.request_manager.runners.reconciliation import Reconciler
-from spincycle.request_manager.runners.reports import Reports, RunnerRegistry
-from spincycle.request_manager.storage.runner_store import Heartbeat, Registration
+from spincycle.request_manager.runners.registry import RunnerRegistry
+from spincycle.request_manager.runners.reports import Reports
+from spincycle.request_manager.storage.heartbeats import Heartbeat, Registration
 from spincycle.rpc.address import is_address, is_unix
 from spincycle.rpc.status import to_message
 from spincycle.text.shortening import shortened
@@ -28,7 +29,7 @@ from spincycle.v1 import request_report_pb2
 from spincycle.wire.times import get_seconds, to_timestamp
 
 MOST_COUNTED = 2**31 - 1
-"""Most chains or jobs that are stored of a runner; what says more than that means no limit."""
+"""Largest number of chains or jobs that is stored; larger numbers mean no limit."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -45,13 +46,13 @@ class RunnerCoordinationService(
 
     def __init__(
         self,
-        presence: RunnerRegistry,
+        registry: RunnerRegistry,
         reports: Reports,
         reconciler: Reconciler,
         beat_interval: float,
         silence_limit: float,
     ) -> None:
-        self._presence = presence
+        self._registry = registry
         self._reports = reports
         self._reconciler = reconciler
         self._beat_interval = beat_interval
@@ -72,7 +73,7 @@ class RunnerCoordinationService(
                 "not connected over one; set advertise to host:port",
                 "address",
             )
-        stored = await self._presence.register(
+        stored = await self._registry.register(
             Registration(
                 runner_id=request.runner_id,
                 address=request.address,
@@ -84,28 +85,28 @@ class RunnerCoordinationService(
             )
         )
         response = coordination_pb2.RegisterResponse()
-        response.beat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
-        response.silence_limit.FromTimedelta(timedelta(seconds=self._silence_limit))
+        response.heartbeat_interval.FromTimedelta(timedelta(seconds=self._beat_interval))
+        response.silence_timeout.FromTimedelta(timedelta(seconds=self._silence_limit))
         response.stored_at.CopyFrom(to_timestamp(stored.at))
         return response
 
     async def Heartbeat(
         self, request: coordination_pb2.HeartbeatRequest, context: Context
     ) -> coordination_pb2.HeartbeatResponse:
-        wishes = await self._presence.beat(
+        signals = await self._registry.store_heartbeat(
             Heartbeat(
                 runner_id=request.runner_id,
                 chains=min(request.chains, MOST_COUNTED),
                 jobs=min(request.jobs, MOST_COUNTED),
                 draining=request.draining,
                 leaving=request.leaving,
-                behind=get_seconds(request.oldest_unacknowledged),
+                journal_lag=get_seconds(request.oldest_unacknowledged),
             )
         )
         response = coordination_pb2.HeartbeatResponse(
-            stop_request_ids=wishes.stop,
-            suspend_request_ids=wishes.suspend,
-            stored_at=to_timestamp(wishes.stored.at),
+            stop_request_ids=signals.stop,
+            suspend_request_ids=signals.suspend,
+            stored_at=to_timestamp(signals.stored.at),
         )
         if request.HasField("missing_chains"):
             missing = _epochs(request.missing_chains)
@@ -120,14 +121,14 @@ class RunnerCoordinationService(
                 for request_id, epoch in chains.items():
                     listed.add(request_id=request_id, epoch=epoch)
         elif not request.leaving:
-            response.list_chains = wishes.chains_digest != request.chains_digest
+            response.list_chains = signals.chains_digest != request.chains_digest
         return response
 
     async def Report(
         self, request: coordination_pb2.ReportRequest, context: Context
     ) -> coordination_pb2.ReportResponse:
         response = coordination_pb2.ReportResponse()
-        outcomes = await asyncio.gather(*(self._take(report) for report in request.reports))
+        outcomes = await asyncio.gather(*(self._store(report) for report in request.reports))
         for report, refused in zip(request.reports, outcomes, strict=True):
             result = response.results.add(request_id=report_request_id(report))
             if refused:
@@ -139,7 +140,7 @@ class RunnerCoordinationService(
         request_iterator: AsyncIterator[coordination_pb2.UploadSuspendedRequest],
         context: Context,
     ) -> coordination_pb2.UploadSuspendedResponse:
-        await self._reports.take(
+        await self._reports.store(
             await join_suspended(request.part async for request in request_iterator)
         )
         return coordination_pb2.UploadSuspendedResponse()
@@ -147,13 +148,13 @@ class RunnerCoordinationService(
     async def Finish(
         self, request: request_report_pb2.FinishRequest, context: Context
     ) -> coordination_pb2.FinishResponse:
-        await self._reports.take(decode_finish(request))
+        await self._reports.store(decode_finish(request))
         return coordination_pb2.FinishResponse()
 
-    async def _take(self, report: coordination_pb2.RunnerReport) -> SpinCycleError | None:
-        """Return why a report was refused; an unreachable database fails the whole call."""
+    async def _store(self, report: coordination_pb2.RunnerReport) -> SpinCycleError | None:
+        """Store a report; return why it was refused. An unreachable database fails the call."""
         try:
-            await self._reports.take(decode_report(report))
+            await self._reports.store(decode_report(report))
         except DatabaseUnavailable:
             raise
         except SpinCycleError as refused:

@@ -1,60 +1,65 @@
-"""The figures of a request manager."""
+"""Metrics of the request manager."""
 
 from __future__ import annotations
 
 from spincycle.metrics.registry import Metrics
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.recovery import Recovery
+from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.model import QueuedRequests
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_counts import RequestCounts
 
 
-def name_figures(
-    figures: Metrics, store: RequestStore, dispatcher: Dispatcher, recovery: Recovery
+def register_metrics(
+    metrics: Metrics,
+    counts: RequestCounts,
+    store: DispatchStore,
+    dispatcher: Dispatcher,
+    recovery: Recovery,
 ) -> None:
-    """Name what the parts of a request manager count, and what the database knows."""
+    """Register the counters of the parts of a request manager, and the queue in the database."""
     queue = QueuedRequests(0, 0, 0.0)
 
-    async def ask() -> None:
+    async def read_queue() -> None:
         nonlocal queue
         queue = await store.queue()
 
-    figures.ask_first(ask)
-    figures.counter(
+    metrics.refresh_with(read_queue)
+    metrics.counter(
         "spincycle_requests_created",
         "Requests that this request manager stored",
-        lambda: float(store.created),
+        lambda: float(counts.created),
     )
-    figures.counter(
+    metrics.counter(
         "spincycle_requests_ended",
         "Requests whose end this request manager stored, by state",
-        lambda: {(state.name,): float(count) for state, count in store.ended.items()},
+        lambda: {(state.name,): float(count) for state, count in counts.ended.items()},
         labels=("state",),
     )
-    figures.gauge(
+    metrics.gauge(
         "spincycle_requests_waiting",
-        "Requests that wait for a runner, by state, as the database knows; type limits aside",
+        "Requests that wait for a runner, by state; without those that wait for a type limit",
         lambda: {("PENDING",): float(queue.pending), ("SUSPENDED",): float(queue.suspended)},
         labels=("state",),
     )
-    figures.gauge(
+    metrics.gauge(
         "spincycle_queue_wait_seconds",
         "Age of the oldest new request that waits for a runner, the same on every copy",
         lambda: queue.oldest,
     )
-    figures.counter(
+    metrics.counter(
         "spincycle_dispatched_requests",
-        "Requests sent to runners, by what came of it",
-        lambda: {(answer,): float(count) for answer, count in dispatcher.answers.items()},
+        "Requests sent to runners, by outcome",
+        lambda: {(outcome,): float(count) for outcome, count in dispatcher.outcomes.items()},
         labels=("answer",),
     )
-    figures.counter(
+    metrics.counter(
         "spincycle_requests_recovered",
-        "Requests taken from runners that were gone or did not answer, and rebuilt",
+        "Requests of lost runners, and of runners that did not respond, that were rebuilt",
         lambda: float(recovery.recovered),
     )
-    figures.counter(
+    metrics.counter(
         "spincycle_runners_given_up",
-        "Runners that this request manager gave up after their silence",
-        lambda: float(recovery.given_up),
+        "Silent runners that this request manager evicted",
+        lambda: float(recovery.evicted),
     )

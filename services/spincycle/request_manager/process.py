@@ -1,4 +1,4 @@
-"""The process of the request manager: its parts, put together once."""
+"""The process of the request manager: its composition root."""
 
 from __future__ import annotations
 
@@ -20,37 +20,46 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.registry import Metrics
-from spincycle.metrics.serving import served
+from spincycle.metrics.serving import serve_metrics
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
-from spincycle.request_manager.metrics import name_figures
+from spincycle.request_manager.metrics import register_metrics
+from spincycle.request_manager.request_encoding import encode_args
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import RequestCreator
 from spincycle.request_manager.requests.explain import Explainer
 from spincycle.request_manager.requests.lint_workers import LintWorkers
 from spincycle.request_manager.requests.planner import SpecPlanner
 from spincycle.request_manager.requests.read import RequestReader
-from spincycle.request_manager.requests.rerun import ChainCode, RerunCreator
+from spincycle.request_manager.requests.rerun import ChainCodec, RerunCreator
 from spincycle.request_manager.requests.running_jobs import RunningJobs
 from spincycle.request_manager.requests.saved_chain import adopt
 from spincycle.request_manager.requests.spec_repository import SpecRepository
 from spincycle.request_manager.runners.directory import RunnerDirectory
-from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy
+from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy, DispatchStores
 from spincycle.request_manager.runners.reconciliation import Reconciler
-from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy
-from spincycle.request_manager.runners.reports import Reports, RunnerRegistry
+from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy, RecoveryStores
+from spincycle.request_manager.runners.registry import RunnerRegistry
+from spincycle.request_manager.runners.reports import Reports
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.spec_service import SpecService
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.change_notifier import ChangeNotifier
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.claim_store import ClaimStore
+from spincycle.request_manager.storage.desired_state_store import DesiredStateStore
+from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
+from spincycle.request_manager.storage.reconciliation_store import ReconciliationStore
+from spincycle.request_manager.storage.recovery_store import RecoveryStore
+from spincycle.request_manager.storage.report_store import ReportStore
+from spincycle.request_manager.storage.request_counts import RequestCounts
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
-from spincycle.request_manager.storage.store import RequestStore
-from spincycle.request_manager.watch.catch_up import CursorReplay, ReplayStores
+from spincycle.request_manager.watch.cursor_replay import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
@@ -62,7 +71,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
-from spincycle.runtime.process import Shutdown, keep_up, run_beside, service_command
+from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
@@ -88,17 +97,21 @@ class RequestManager:
         self._database = database
         self._expander = expander
         self.specs = specs
-        store = RequestStore(database)
+        counts = RequestCounts()
+        store = RequestStore(database, counts)
+        archives = ArchiveStore(database)
+        dispatches = DispatchStore(database, counts)
+        report_store = ReportStore(database, counts)
         runner_store = RunnerStore(database)
         dial = dialer(config.tls)
         self._job_log = JobLogClient(config.job_log, dial=dial)
-        snapshots = ChainArchive(store, self._job_log, rebuild)
+        archive = ChainArchive(archives, self._job_log, rebuild)
         self.changes = ChangeBus()
-        self.telling = ChangeNotifier(database, self.changes)
+        self.notifier = ChangeNotifier(database, self.changes)
         policy = RecoveryPolicy(
-            interval=min(1.0, config.silence_limit / 4), silence=config.silence_limit
+            interval=min(1.0, config.silence_limit / 4), silence_timeout=config.silence_limit
         )
-        silences = SilenceMonitor(policy.limits)
+        silences = SilenceMonitor(policy.timeouts)
         self._runners = RunnerDirectory(
             runner_store,
             silences,
@@ -106,65 +119,84 @@ class RequestManager:
             doubtful_after=2 * config.beat_interval + 1,
             dial=dial,
         )
-        changes = ChangeStore(database)
+        changes = ChangeStore(database, encode_args)
         feeds = RunnerFeeds(self._runners)
-        views = RequestSnapshots(store, changes, feeds, snapshots, self._job_log)
-        self.hub = Hub(changes, feeds, self.changes, views)
-        shared = SharedSnapshots(views)
-        catching_up = CursorReplay(self.hub, ReplayStores(store, changes), feeds, shared)
+        snapshots = RequestSnapshots(store, changes, feeds, archive, self._job_log)
+        self.hub = Hub(changes, feeds, self.changes, snapshots)
+        shared = SharedSnapshots(snapshots)
+        cursor_replay = CursorReplay(ReplayStores(store, changes), feeds, shared)
         self.recovery = Recovery(
-            store,
-            runner_store,
+            RecoveryStores(
+                recovery=RecoveryStore(database),
+                runners=runner_store,
+                archives=archives,
+                dispatch=dispatches,
+                reports=report_store,
+            ),
             self._runners,
             silences,
             self.changes,
-            snapshots.rebuild,
-            self._look,
+            archive.rebuild,
+            self._wake_dispatcher,
             policy,
         )
         self.dispatcher = Dispatcher(
-            store,
-            ClaimStore(database),
+            DispatchStores(dispatches, ClaimStore(database), archives),
             self._runners,
             self.changes,
             self.recovery.recover_unanswered,
             DispatchPolicy(),
         )
-        control = RequestControl(store, self._runners, self.dispatcher, self.changes)
-        code = ChainCode(
+        control = RequestControl(
+            store,
+            DesiredStateStore(database, counts),
+            self._runners,
+            self.dispatcher,
+            self.changes,
+        )
+        codec = ChainCodec(
             decode=lambda chain: decode_chain(job_chain_pb2.JobChain.FromString(chain)),
             encode=lambda chain: encode_chain(chain).SerializeToString(),
             encode_suspended=lambda chain: encode_suspended_chain(chain).SerializeToString(),
             replay=replay,
         )
-        creation = RequestCreator(
-            SpecPlanner(specs, expander), code.encode, store, self.dispatcher, self.changes
+        creator = RequestCreator(
+            SpecPlanner(specs, expander),
+            codec.encode,
+            store,
+            archives,
+            self.dispatcher,
+            self.changes,
         )
-        self.reconciler = Reconciler(runner_store, self.changes)
-        self.presence = RunnerRegistry(
-            runner_store, self._runners, silences, self.changes, self.dispatcher.look
+        self.reconciler = Reconciler(ReconciliationStore(database), self.changes)
+        self.registry = RunnerRegistry(
+            runner_store, self._runners, silences, self.changes, self.dispatcher.wake
         )
-        self.reports = reports = Reports(store, self.changes, self.dispatcher, adopt)
-        self.figures = Metrics()
-        name_figures(self.figures, store, self.dispatcher, self.recovery)
-        self.figures.batches(creation.coalescers | reports.coalescers | control.coalescers)
+        self.reports = reports = Reports(
+            report_store, archives, self.changes, self.dispatcher, adopt
+        )
+        self.metrics = Metrics()
+        register_metrics(self.metrics, counts, dispatches, self.dispatcher, self.recovery)
+        self.metrics.batches(creator.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
-            creation=creation,
-            again=RerunCreator(store, control, self._job_log, code, self.dispatcher, self.changes),
+            creator=creator,
+            rerun_creator=RerunCreator(
+                store, archives, control, self._job_log, codec, self.dispatcher, self.changes
+            ),
             control=control,
-            explaining=Explainer(store, self._runners, self._job_log, config.silence_limit),
-            reading=RequestReader(store, snapshots),
-            running=RunningJobs(store, self._runners),
-            watch=Subscriptions(store, self.hub, catching_up, views, shared),
-            snapshots=snapshots,
+            explainer=Explainer(archives, self._runners, self._job_log, config.silence_limit),
+            reader=RequestReader(store, archive),
+            running_jobs=RunningJobs(store, self._runners),
+            watch=Subscriptions(store, self.hub, cursor_replay, snapshots, shared),
+            archive=archive,
             store=store,
         )
 
-    def _look(self) -> None:
-        self.dispatcher.look()
+    def _wake_dispatcher(self) -> None:
+        self.dispatcher.wake()
 
     async def close(self) -> None:
-        """Let go of channels, threads and connections."""
+        """Close channels, threads and connections."""
         await self._runners.close()
         await self._job_log.close()
         self._expander.close()
@@ -172,7 +204,7 @@ class RequestManager:
 
 
 async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
-    """Serve until asked to end."""
+    """Serve until shutdown is requested."""
     try:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
@@ -181,7 +213,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
     )
     database = await Database.open(
-        config.database, load_queries(PACKAGE), "request-manager", held_back=True
+        config.database, load_queries(PACKAGE), "request-manager", schema_ready=False
     )
     expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
     manager = RequestManager(config, database, specs, expander)
@@ -192,10 +224,10 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     server.listen_for_probes(config.health.listen)
     await server.start()
     structlog.get_logger().info("listening", **server.addresses)
-    manager.figures.calls(server.calls)
-    manager.figures.bytes_in_flight(server.bytes_in_flight)
+    manager.metrics.calls(server.calls)
+    manager.metrics.bytes_in_flight(server.bytes_in_flight)
     try:
-        async with served(manager.figures, config.metrics):
+        async with serve_metrics(manager.metrics, config.metrics):
             await _work(config, manager, database, server, shutdown)
     finally:
         await manager.hub.close()
@@ -206,11 +238,11 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
 def _services(
     config: RequestManagerConfig, manager: RequestManager
 ) -> tuple[list[RpcService], list[RpcService]]:
-    """The services for everybody, and those for other services only."""
+    """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
     specs = SpecService(manager.specs, LintWorkers())
     coordination = RunnerCoordinationService(
-        manager.presence,
+        manager.registry,
         manager.reports,
         manager.reconciler,
         config.beat_interval,
@@ -239,48 +271,48 @@ async def _work(
     server: RpcServer,
     shutdown: Shutdown,
 ) -> None:
-    """Do what goes on beside the calls, until asked to end."""
+    """Run the background loops until shutdown is requested."""
     recovery = manager.recovery
-    loops = (manager.dispatcher.pulse, recovery.pulse, recovery.look_pulse)
+    loops = (manager.dispatcher.watchdog, recovery.watchdog, recovery.eviction_watchdog)
     job_log = Peer("job_log", config.job_log, "spincycle.internal.v1.JournalService")
     vitals = Vitals(
         ready=[
             lambda: database.reachable,
-            lambda: manager.telling.hears,
+            lambda: manager.notifier.listening,
             job_log.is_right,
-            *(loop.is_quick for loop in loops),
+            *(loop.is_responsive for loop in loops),
         ],
         live=[loop.is_alive for loop in loops],
     )
     reloads = asyncio.Event()
     shutdown.on_reload(reloads.set)
 
-    async def tend() -> None:
+    async def run_loops() -> None:
         await prepare_schema(database, config.database, SCHEMA, PACKAGE)
         duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "database": database.keep_reachable,
             "dispatch": manager.dispatcher.run,
             "recovery": manager.recovery.run,
-            "telling others": manager.telling.tell,
-            "hearing others": lambda: manager.telling.hear(config.database),
-            "health": lambda: server.health.keep(vitals),
+            "change publisher": manager.notifier.publish,
+            "change listener": lambda: manager.notifier.listen(config.database),
+            "health": lambda: server.health.monitor(vitals),
             "check of job_log": lambda: job_log.check(dialer(config.tls)),
             "reload": lambda: _reload(manager.specs, reloads),
         }
         if config.specs_interval:
-            duties["changed specs"] = lambda: manager.specs.reload_at_changes(config.specs_interval)
+            duties["changed specs"] = lambda: manager.specs.reload_on_change(config.specs_interval)
         async with asyncio.TaskGroup() as group:
             for name, work in duties.items():
-                group.create_task(keep_up(name, work))
+                group.create_task(supervise(name, work))
 
-    await run_beside(shutdown, tend())
-    await server.health.end()
+    await run_until_shutdown(shutdown, run_loops())
+    await server.health.drain()
 
 
-async def _reload(specs: SpecRepository, asked: asyncio.Event) -> None:
+async def _reload(specs: SpecRepository, requested: asyncio.Event) -> None:
     while True:
-        await asked.wait()
-        asked.clear()
+        await requested.wait()
+        requested.clear()
         await specs.reload()
 
 

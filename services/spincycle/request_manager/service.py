@@ -22,17 +22,17 @@ from spincycle.request_manager.codec import (
     encode_arg,
     encode_request,
 )
-from spincycle.request_manager.requests import rerun as again
+from spincycle.request_manager.request_encoding import encode_or_report
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import BuiltRequest, CreateParams, RequestCreator
 from spincycle.request_manager.requests.explain import Explainer
 from spincycle.request_manager.requests.given_args import LargeArgs, read_args
 from spincycle.request_manager.requests.read import RequestReader
+from spincycle.request_manager.requests.rerun import RerunCreator, RerunParams
 from spincycle.request_manager.requests.running_jobs import RunningJobs
 from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.subscriptions import Subscriptions
-from spincycle.request_manager.watch.unreadable import encode_or_report
 from spincycle.request_manager.watch.watch_options import WatchOptions
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
@@ -51,28 +51,28 @@ MANY_JOBS = 1000
 """Jobs of a chain from which it is serialized in a thread."""
 
 EMBEDDING_BYTES = 16
-"""Most bytes that a response takes beside the one message in it."""
+"""Most bytes of a response beside the one message in it."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """What the service calls."""
+    """Use cases that the service calls."""
 
-    creation: RequestCreator
-    again: again.RerunCreator
+    creator: RequestCreator
+    rerun_creator: RerunCreator
     control: RequestControl
-    explaining: Explainer
-    reading: RequestReader
-    running: RunningJobs
+    explainer: Explainer
+    reader: RequestReader
+    running_jobs: RunningJobs
     watch: Subscriptions
-    snapshots: ChainArchive
+    archive: ChainArchive
     store: RequestStore
 
 
 class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServiceServicer):
-    """Translates calls for the use cases; see the contract for what each does."""
+    """Translates calls to calls of use cases; the contract documents each RPC."""
 
     def __init__(self, use: UseCases) -> None:
         self._use = use
@@ -86,7 +86,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def _create(
         self, request: rpc.CreateRequest, size: int, context: Context
     ) -> rpc.CreateResponse:
-        wish = CreateParams(
+        params = CreateParams(
             type=request.type,
             args=await read_args(request.args, size),
             user=_user(context),
@@ -95,10 +95,10 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             priority=request.priority,
             size=size,
         )
-        stored, args, existed = await self._use.creation.create(wish)
+        stored, args, existed = await self._use.creator.create(params)
         message = encode_request(stored)
         message.args.extend(
-            await off_loop(wish.size >= LARGE_BYTES, lambda: [encode_arg(arg) for arg in args])
+            await off_loop(params.size >= LARGE_BYTES, lambda: [encode_arg(arg) for arg in args])
         )
         return rpc.CreateResponse(request=message, existed=existed)
 
@@ -109,21 +109,19 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
 
     async def _plan(self, request: rpc.PlanRequest, size: int) -> rpc.PlanResponse:
         args = await read_args(request.args, size)
-        wish = CreateParams(request.type, args, size=size)
-        built = await self._use.creation.plan(wish)
+        params = CreateParams(request.type, args, size=size)
+        built = await self._use.creator.plan(params)
         response = await off_loop(
-            wish.makes_much(len(built.chain.jobs)), lambda: _plan(request.type, built)
+            params.is_large_chain(len(built.chain.jobs)), lambda: _plan(request.type, built)
         )
         return encoded(rpc.PlanResponse, (response,))
 
     async def Get(self, request: rpc.GetRequest, context: Context) -> rpc.GetResponse:
-        found = await self._use.reading.get(
-            request.request_id, with_chain=request.include_job_chain
-        )
+        found = await self._use.reader.get(request.request_id, with_chain=request.include_job_chain)
         return encoded(rpc.GetResponse, (found,))
 
     async def List(self, request: rpc.ListRequest, context: Context) -> rpc.ListResponse:
-        return encoded(rpc.ListResponse, (await self._use.reading.find(request),))
+        return encoded(rpc.ListResponse, (await self._use.reader.find(request),))
 
     async def Start(self, request: rpc.StartRequest, context: Context) -> rpc.StartResponse:
         await self._use.control.start(request.request_id)
@@ -142,33 +140,37 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return rpc.ResumeResponse(request=encode_request(stored))
 
     async def Rerun(self, request: rpc.RerunRequest, context: Context) -> rpc.RerunResponse:
-        wish = again.RerunParams(
+        params = RerunParams(
             request_id=request.request_id,
             user=_user(context),
             job_ids=tuple(request.job_ids),
             idempotency_key=request.idempotency_key,
         )
-        return rpc.RerunResponse(request=encode_request(await self._use.again.run(wish)))
+        return rpc.RerunResponse(
+            request=encode_request(await self._use.rerun_creator.create(params))
+        )
 
     async def Skip(self, request: rpc.SkipRequest, context: Context) -> rpc.SkipResponse:
         if not request.job_id:
             raise InvalidInput("name the job to skip", "job_id")
-        wish = again.RerunParams(
+        params = RerunParams(
             request_id=request.request_id,
             user=_user(context),
             skip=request.job_id,
             reason=request.reason,
             idempotency_key=request.idempotency_key,
         )
-        return rpc.SkipResponse(request=encode_request(await self._use.again.run(wish)))
+        return rpc.SkipResponse(
+            request=encode_request(await self._use.rerun_creator.create(params))
+        )
 
     async def Explain(self, request: rpc.ExplainRequest, context: Context) -> rpc.ExplainResponse:
-        return await self._use.explaining.explain(await self._get(request.request_id))
+        return await self._use.explainer.explain(await self._get(request.request_id))
 
     async def GetJobChain(
         self, request: rpc.GetJobChainRequest, context: Context
     ) -> rpc.GetJobChainResponse:
-        chain = await self._use.snapshots.chain(request.request_id)
+        chain = await self._use.archive.chain(request.request_id)
         if chain.ByteSize() + EMBEDDING_BYTES > MAX_MESSAGE_BYTES:
             raise ChainTooLarge(request.request_id, len(chain.jobs))
         response = await off_loop(
@@ -177,19 +179,19 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
         return encoded(rpc.GetJobChainResponse, (response,))
 
-    async def FetchJobChain(
-        self, request: rpc.FetchJobChainRequest, context: Context
-    ) -> AsyncIterator[rpc.FetchJobChainResponse]:
-        chain = await self._use.snapshots.chain(request.request_id)
+    async def StreamJobChain(
+        self, request: rpc.StreamJobChainRequest, context: Context
+    ) -> AsyncIterator[rpc.StreamJobChainResponse]:
+        chain = await self._use.archive.chain(request.request_id)
         parts, is_large = parts_of_chain(chain), len(chain.jobs) >= MANY_JOBS
         while part := await off_loop(is_large, lambda: _fetched(parts)):
-            yield encoded(rpc.FetchJobChainResponse, (part,))
+            yield encoded(rpc.StreamJobChainResponse, (part,))
 
-    async def GetRunning(
-        self, request: rpc.GetRunningRequest, context: Context
-    ) -> rpc.GetRunningResponse:
-        running = await self._use.running.find(request.filter.request_id, request.filter.limit)
-        return rpc.GetRunningResponse(
+    async def ListRunningJobs(
+        self, request: rpc.ListRunningJobsRequest, context: Context
+    ) -> rpc.ListRunningJobsResponse:
+        running = await self._use.running_jobs.find(request.filter.request_id, request.filter.limit)
+        return rpc.ListRunningJobsResponse(
             status=status_pb2.RunningStatus(
                 jobs=running.jobs,
                 requests={one.request_id: encode_or_report(one) for one in running.requests},
@@ -206,11 +208,11 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
         watch = self._use.watch
         parts = (
-            watch.named(list(request.request_ids), options, request.cursor)
+            watch.by_ids(list(request.request_ids), options, request.cursor)
             if request.request_ids
-            else watch.many(decode_filter(request.filter), options, request.cursor)
+            else watch.by_filter(decode_filter(request.filter), options, request.cursor)
         )
-        # A cursor may be large, and a stream may last for days.
+        # A cursor may be large, and a stream may last for days: do not keep it.
         del request
         async with aclosing(parts):
             async for part in parts:
@@ -224,9 +226,9 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
 
 
 def _fetched(parts: Iterator[job_chain_pb2.JobChain]) -> bytes:
-    """The next part of a chain as a response; empty after the last one."""
+    """Return the next part of a chain as a serialized response; empty after the last one."""
     part = next(parts, None)
-    return rpc.FetchJobChainResponse(part=part).SerializeToString() if part is not None else b""
+    return rpc.StreamJobChainResponse(part=part).SerializeToString() if part is not None else b""
 
 
 def _plan(type_: str, built: BuiltRequest) -> bytes:
@@ -235,8 +237,8 @@ def _plan(type_: str, built: BuiltRequest) -> bytes:
         type=type_,
         args=[encode_arg(arg) for arg in plan.args],
         job_chain=encode_chain(plan.chain),
-        hash=built.plan_hash,
-        spec_revision=plan.spec_revision,
+        plan_hash=built.plan_hash,
+        specs_hash=plan.spec_revision,
         total_jobs=plan.total_jobs,
         work_jobs=plan.work_jobs,
         widest=plan.widest,
@@ -246,5 +248,5 @@ def _plan(type_: str, built: BuiltRequest) -> bytes:
 
 
 def _user(context: Context) -> str:
-    """Whom authentication told; nobody is authenticated yet."""
+    """Return the authenticated user; empty, since callers are not authenticated yet."""
     return str(getattr(context, "user", ""))

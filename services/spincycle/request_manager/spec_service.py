@@ -35,7 +35,7 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
                 )
                 for sequence in specs.requests()
             ],
-            spec_revision=specs.revision,
+            specs_hash=specs.revision,
         )
 
     async def Lint(
@@ -50,7 +50,7 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     ) -> spec_service_pb2.ReloadSpecsResponse:
         reloaded = await self._specs.reload()
         return spec_service_pb2.ReloadSpecsResponse(
-            spec_revision=reloaded.revision,
+            specs_hash=reloaded.revision,
             changed=reloaded.changed,
             findings=[encode_finding(found) for found in bounded(reloaded.findings)],
         )

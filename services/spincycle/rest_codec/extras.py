@@ -71,8 +71,9 @@ WATCHED_REQUEST = MessageCodec(
         *LISTED_REQUEST.fields,
         Field("rolledBackJobs", "rolled_back_jobs", UINT, omitted=True,
               doc="completed jobs that a sequence retry took back"),
-        Field("reason", "reason", TEXT, omitted=True, doc="why it is in its state"),
-        Field("rerunOf", "rerun_of", TEXT, omitted=True, doc="request that it runs again"),
+        Field("reason", "state_message", TEXT, omitted=True, doc="why it is in its state"),
+        Field("rerunOf", "rerun_of_request_id", TEXT, omitted=True,
+              doc="request that it runs again"),
         Field("priority", "priority", INT, omitted=True),
         Field("revision", "revision", UINT64),
     ],
@@ -109,7 +110,7 @@ OUTPUT = MessageCodec(
     [
         Field("requestId", "request_id", TEXT),
         Field("jobId", "job_id", TEXT),
-        Field("try", "try", UINT),
+        Field("try", "try_number", UINT),
         Field("name", "name", TEXT),
         Field("stream", "stream", Named(job_output_pb2.OutputStream.items(), "OUTPUT_STREAM_")),
         Field("offset", "offset", UINT64, doc="bytes of the stream before these"),
@@ -149,7 +150,7 @@ EXPLANATION = MessageCodec(
     rm.ExplainResponse,
     [
         Field("state", "state", STATE),
-        Field("waitsFor", "waits_for", TEXT),
+        Field("waitsFor", "message", TEXT),
         Field("jobs", "jobs", ListOf(WAITING_JOB)),
     ],
 )
@@ -168,8 +169,8 @@ PLAN = MessageCodec(
         Field("type", "type", TEXT),
         Field("args", "args", ListOf(REQUEST_ARG)),
         Field("jobChain", "job_chain", JOB_CHAIN, presence=True),
-        Field("hash", "hash", TEXT, doc="what ExpectedPlanHash of a create is compared with"),
-        Field("specRevision", "spec_revision", TEXT),
+        Field("hash", "plan_hash", TEXT, doc="what ExpectedPlanHash of a create is compared with"),
+        Field("specRevision", "specs_hash", TEXT),
         Field("totalJobs", "total_jobs", UINT),
         Field("workJobs", "work_jobs", UINT, doc="jobs that are not begin or end jobs"),
         Field("widest", "widest", UINT, doc="most jobs that can run at the same time"),
@@ -209,7 +210,7 @@ FINDING = MessageCodec(
     spec_pb2.Finding,
     [
         Field("code", "code", TEXT),
-        Field("severity", "severity", Named(spec_pb2.Severity.items(), "SEVERITY_")),
+        Field("severity", "severity", Named(spec_pb2.FindingSeverity.items(), "FINDING_SEVERITY_")),
         Field("message", "message", TEXT),
         Field("file", "file", TEXT),
         Field("line", "line", UINT),
@@ -229,7 +230,7 @@ RELOADED = MessageCodec(
     "proto.Reloaded",
     spec_service_pb2.ReloadSpecsResponse,
     [
-        Field("specRevision", "spec_revision", TEXT),
+        Field("specRevision", "specs_hash", TEXT),
         Field("changed", "changed", FLAG),
         Field("findings", "findings", ListOf(FINDING)),
     ],

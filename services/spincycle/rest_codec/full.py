@@ -33,14 +33,15 @@ FULL_REQUEST = MessageCodec(
         Field("args", "args", ListOf(FULL_ARG), omitted=True, doc="not in lists"),
         Field("rolledBackJobs", "rolled_back_jobs", UINT, omitted=True,
               doc="completed jobs that a sequence retry took back"),
-        Field("reason", "reason", TEXT, omitted=True, doc="why it is in its state"),
-        Field("rerunOf", "rerun_of", TEXT, omitted=True, doc="request that it runs again"),
+        Field("reason", "state_message", TEXT, omitted=True, doc="why it is in its state"),
+        Field("rerunOf", "rerun_of_request_id", TEXT, omitted=True,
+              doc="request that it runs again"),
         Field("priority", "priority", INT, omitted=True),
         Field("runnerId", "runner_id", TEXT, omitted=True),
         Field("runnerAddress", "runner_address", TEXT, omitted=True, doc="host:port"),
         Field("epoch", "epoch", UINT64, omitted=True, doc="how often a runner has begun it"),
         Field("revision", "revision", UINT64, omitted=True),
-        Field("specRevision", "spec_revision", TEXT, omitted=True),
+        Field("specRevision", "specs_hash", TEXT, omitted=True),
         Field("planHash", "plan_hash", TEXT, omitted=True),
     ],
     "FullRequest",
@@ -52,7 +53,7 @@ FULL_ENTRY = MessageCodec(
     [
         *JOB_LOG.fields,
         Field("sequenceId", "sequence_id", TEXT, omitted=True),
-        Field("sequenceTry", "sequence_try", UINT, omitted=True),
+        Field("sequenceTry", "sequence_try_number", UINT, omitted=True),
         Field("position", "position", UINT64, doc="place in the journal of the request"),
         Field("epoch", "epoch", UINT64, omitted=True),
         Field("data", "data", ANY_MAP, presence=True, doc="job data that it left; null if none"),
@@ -73,7 +74,7 @@ FULL_STATUS = MessageCodec(
 
 FULL_RUNNING = MessageCodec(
     "proto.Running",
-    rm.GetRunningResponse,
+    rm.ListRunningJobsResponse,
     [
         Field("status", "status", FULL_STATUS),
         Field("hasRunningRequests", "has_running_requests", FLAG),

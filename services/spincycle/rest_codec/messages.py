@@ -118,9 +118,9 @@ REQUEST_ARG = MessageCodec(
         Field("Pos", "pos", INT),
         Field("Name", "name", TEXT),
         Field("Desc", "desc", TEXT),
-        Field("Type", "type", TEXT, doc="required, optional or static"),
+        Field("Type", "kind", TEXT, doc="required, optional or static"),
         Field("Given", "given", FLAG),
-        Field("Default", "default", ANY, presence=True),
+        Field("Default", "default_value", ANY, presence=True),
         Field("Value", "value", ANY, presence=True),
     ],
 )
@@ -197,7 +197,7 @@ JOB_LOG = MessageCodec(
     [
         Field("requestId", "request_id", TEXT),
         Field("jobId", "job_id", TEXT),
-        Field("try", "try", UINT),
+        Field("try", "try_number", UINT),
         Field("name", "name", TEXT),
         Field("type", "type", TEXT),
         Field("startedAt", "started_at", NANOSECONDS, doc="nanoseconds since 1970"),
@@ -221,7 +221,7 @@ JOB_STATUS = MessageCodec(
         Field("startedAt", "started_at", NANOSECONDS, doc="nanoseconds since 1970"),
         Field("state", "state", STATE),
         Field("status", "status", TEXT, omitted=True),
-        Field("try", "try", UINT),
+        Field("try", "try_number", UINT),
     ],
 )
 

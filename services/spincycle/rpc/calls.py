@@ -1,4 +1,4 @@
-"""What happens around every call: deadlines, compression, and errors of the catalogue."""
+"""Wraps every call of a server: deadlines, compression, limits, metrics and errors."""
 
 from __future__ import annotations
 
@@ -39,23 +39,26 @@ Answered = TypeVar("Answered")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = grpc.aio.ServicerContext[Any, Any]
 Check = Callable[[Message, bytes], None]
-"""Looks at a request, and at the bytes that it was read from."""
+"""Validates a request, given the message and its encoded bytes."""
 
 OK = grpc.StatusCode.OK.name
 CANCELLED = grpc.StatusCode.CANCELLED.name
 
 NOT_WRITTEN = "Method not implemented!"
-"""What the generated code says of a method that a service does not have."""
+"""Message of the NotImplementedError that generated code raises for an unimplemented method."""
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Sends every failure of a call as an entry of the catalogue, and keeps its deadline.
+    """Returns every error of a call as an entry of the catalogue, and enforces its deadline.
 
-    What is not in the catalogue is logged whole under an incident number, which is all
-    that the caller is told. `check` refuses a request by raising such an entry. Each call is
-    counted in `calls`, by method and code, when it ends. `in_flight` bounds what the messages of
-    all calls hold, `slots`, if there are any, how many calls are received at a time, and
-    `stream_slots` how many messages of streams of reflection.
+    Any other exception is logged under an incident number, and the caller gets only that number.
+
+    Args:
+        calls: counter of ended calls, by method and code.
+        in_flight: limit of the bytes that the messages of all calls hold.
+        check: validation of each request; rejects it by raising an entry of the catalogue.
+        slots: limit of the calls that are received at a time; None means no limit.
+        stream_slots: limit of the messages of reflection streams that are received at a time.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         ],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Wrap the handler of the call."""
+        """Return the wrapped handler of the call."""
         method = str(handler_call_details.method)
         wrapped = self._wrapped.get(method)
         if wrapped is not None:
@@ -89,7 +92,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return wrapped
         handler = await continuation(handler_call_details)
         if handler is None:
-            return _refusing(UnknownMethod(method))
+            return _rejecting(UnknownMethod(method))
         if is_standard(method):
             return await self._standard(method, handler)
         if not method.startswith("/spincycle."):
@@ -101,9 +104,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     async def _standard(self, method: str, handler: Handler) -> Handler:
-        """The handler of health or reflection.
+        """Return the handler of health or reflection.
 
-        A stream of requests may be silent for long and gets slots of its own, one per request.
+        A stream of requests may be idle for long; it takes a separate slot for each request.
         """
         if handler.request_streaming:
             return bounded(method, handler, self._stream_slots)
@@ -113,7 +116,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _Call:
-    """One method, as its messages are read and written."""
+    """Reads and writes the messages of one method."""
 
     def __init__(
         self,
@@ -134,47 +137,47 @@ class _Call:
         self._serialize = handler.response_serializer or bytes
 
     def read_next(self, raw: bytes) -> Any:
-        """Return the message, or the next one of a stream, if the check accepts it."""
+        """Decode and check the message of a call, or the next message of a stream."""
         message = self._parsed(raw)
         self._check(message, raw)
         return message
 
     async def read_all(self, requests: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
-        """The messages of a stream, which are held until the call ends.
+        """Yield the messages of a stream, and count their bytes until the call ends.
 
         Raises:
-            Overloaded: they hold more than the calls in flight may.
+            Overloaded: the calls in flight would exceed their limit.
         """
         with Held(self._in_flight) as held:
             async for raw in requests:
                 held.add(len(raw))
                 yield self.read_next(raw)
 
-    async def read_only(self, context: Context, held: Held) -> Any:
-        """The only message of a call, which is counted as held.
+    async def read_single(self, context: Context, held: Held) -> Any:
+        """Return the only message of a call, and count its bytes in `held`.
 
         Raises:
-            Overloaded: it holds more than the calls in flight may.
-            UnreadableMessage: it cannot be read, or there is none.
+            Overloaded: the calls in flight would exceed their limit.
+            UnreadableMessage: the message cannot be decoded, or is missing.
         """
         raw = cast("bytes", await context.read())
         if cast(Any, raw) is grpc.aio.EOF:
-            raise UnreadableMessage(self.method, "the call ended without one")
+            raise UnreadableMessage(self.method, "the call ended without a message")
         held.add(len(raw))
         return self.read_next(raw)
 
     def holding(self, size: int) -> Held:
-        """Count the bytes of a message while a `with` block lasts.
+        """Count the bytes of a message for the duration of a `with` block.
 
         Raises:
-            Overloaded: on entering it, if the calls in flight may not hold them.
+            Overloaded: on entry, if the calls in flight would exceed their limit.
         """
         return Held(self._in_flight, size)
 
     def received(self) -> None:
-        """Note that the message is counted, so that the next call can be received.
+        """Release the slot, since the message is counted now.
 
-        That of a refused call is not, and stays in memory until the call has ended.
+        A rejected call keeps its slot until it ends, as gRPC keeps its uncounted message.
         """
         if self._slots is not None:
             self._slots.release()
@@ -182,41 +185,45 @@ class _Call:
     def _parsed(self, raw: bytes) -> Any:
         try:
             return self._parse(raw)
-        except Exception as error:  # noqa: BLE001 # parsers raise what they like at what they cannot read
+        except Exception as error:  # noqa: BLE001 # parsers raise various exceptions
             raise UnreadableMessage(self.method, str(error))
 
-    def write(self, answer: Any) -> bytes:
-        """The message as it is sent."""
-        raw: bytes = answer if isinstance(answer, bytes) else self._serialize(answer)
+    def write(self, response: Any) -> bytes:
+        """Return the encoded response.
+
+        Raises:
+            MessageTooLarge: it exceeds MAX_MESSAGE_BYTES.
+        """
+        raw: bytes = response if isinstance(response, bytes) else self._serialize(response)
         if len(raw) > MAX_MESSAGE_BYTES:
             raise MessageTooLarge(self.method, len(raw), MAX_MESSAGE_BYTES)
         return raw
 
     def counted(self, context: Context) -> _Counted:
-        """Count the call when it ends, under the code that its caller is told."""
+        """Count the call at the end of a `with` block, under the code that the caller gets."""
         return _Counted(self._calls, self._name, context)
 
-    def not_cancelled(self, error: asyncio.CancelledError) -> SpinCycleError:
-        """The failure of a call of which something that it waited for was cancelled.
+    def from_cancellation(self, error: asyncio.CancelledError) -> SpinCycleError:
+        """Return the error of a call whose handler awaited something that was cancelled.
 
-        gRPC would send nothing, and the caller would wait.
+        For a CancelledError, gRPC would send no status, and the caller would wait.
 
         Raises:
-            CancelledError: it was the call itself that was cancelled.
+            CancelledError: the call itself was cancelled.
         """
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise error
         return self._internal(error)
 
-    def named(self, error: Exception) -> SpinCycleError:
-        """A failure as an entry of the catalogue."""
+    def translate(self, error: Exception) -> SpinCycleError:
+        """Return the entry of the catalogue for an exception."""
         if isinstance(error, SpinCycleError):
             return error
         if isinstance(error, NotImplementedError) and str(error) == NOT_WRITTEN:
             return UnknownMethod(self.method)
         if isinstance(error, MemoryError):
-            # Frames of the call may hold much; nothing of them is needed.
+            # The frames of the call may hold much memory.
             error.__traceback__ = None
             structlog.get_logger().warning("call out of memory", method=self.method)
             return OutOfMemory(self.method)
@@ -241,10 +248,10 @@ class _Counted:
         self._context = context
 
     def __enter__(self) -> None:
-        """Begin; nothing is counted yet."""
+        """Do nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Count."""
+        """Count the call under its code."""
         if kind is None:
             code = OK
         elif issubclass(kind, grpc.aio.AbortError):
@@ -255,82 +262,82 @@ class _Counted:
 
 
 def encoded(_message: type[Answered], parts: Iterable[bytes]) -> Answered:
-    """The bytes of a message, which a handler may answer in its place.
+    """Return the concatenated parts of an encoded message, typed as the message.
 
-    What many callers are told is encoded once. Parts of a message that repeat a field, put one
-    after the other, are a message with all of them.
+    A handler may return encoded bytes, so that a response for many callers is encoded once.
+    Concatenated encodings of a message with a repeated field encode the concatenated field.
     """
     return cast(Answered, b"".join(parts))
 
 
 def _wrap(handler: Any, call: _Call) -> Handler:
     if handler.unary_unary:
-        return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, call))
+        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, call))
     if handler.stream_unary:
-        return grpc.stream_unary_rpc_method_handler(_collecting(handler.stream_unary, call))
+        return grpc.stream_unary_rpc_method_handler(_stream_unary(handler.stream_unary, call))
     if handler.unary_stream:
-        # gRPC would keep the message until such a call ends, but not one that is read here.
+        # As a unary call, gRPC would keep the request message until the stream ends.
         return grpc.stream_stream_rpc_method_handler(
             _streaming(handler.unary_stream, call, reads_one=True)
         )
-    # What such a stream has sent and its handler has not dealt with, the handler itself bounds.
+    # The handlers of bidirectional streams bound their unprocessed messages themselves.
     return grpc.stream_stream_rpc_method_handler(
         _streaming(handler.stream_stream, call, reads_one=False), call.read_next
     )
 
 
-def _answering(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
-    async def answer(request: bytes, context: Context) -> bytes:
-        left = cast("float | None", context.time_remaining())  # None without a deadline
-        deadline.begin(UNARY_DEADLINE if left is None else left)
+def _unary(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
+    async def handle(request: bytes, context: Context) -> bytes:
+        remaining = cast("float | None", context.time_remaining())  # None without a deadline
+        deadline.start(UNARY_DEADLINE if remaining is None else remaining)
         with call.counted(context):
             try:
                 with call.holding(len(request)):
                     call.received()
                     try:
                         message = call.read_next(request)
-                        if left is None:
-                            answered = await _within(
+                        if remaining is None:
+                            response = await _within(
                                 UNARY_DEADLINE, handler(message, context), call
                             )
                         else:
-                            # When it is over, gRPC cancels this task, and whatever it waits for.
-                            answered = await handler(message, context)
-                        raw = call.write(answered)
+                            # At the caller's deadline, gRPC cancels this task.
+                            response = await handler(message, context)
+                        raw = call.write(response)
                     except grpc.aio.AbortError:
                         raise
-                    except Exception as error:  # noqa: BLE001 # the caller must be told
-                        # gRPC has the message until the call ends, so it is counted until then.
-                        await abort(context, call.named(error))
+                    except Exception as error:  # noqa: BLE001 # translated for the caller
+                        # gRPC keeps the message until the call ends, so count it until then.
+                        await abort(context, call.translate(error))
                     except asyncio.CancelledError as error:
-                        await abort(context, call.not_cancelled(error))
+                        await abort(context, call.from_cancellation(error))
             except grpc.aio.AbortError:
                 raise
-            except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
-                # The failure refers to this frame and would keep the message in memory.
+            except Exception as error:  # noqa: BLE001 # translated for the caller
+                # The error refers to this frame, which would keep the message in memory.
                 request = b""
-                await abort(context, call.named(error))
+                await abort(context, call.translate(error))
         if COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO and _wants_compression(context):
             context.set_compression(grpc.Compression.Gzip)
-            # What is sent together with a unary answer does not say how that is written.
+            # Initial metadata sent together with a unary response lacks the compression.
             await context.send_initial_metadata(())
         return raw
 
-    return answer
+    return handle
 
 
-async def _within(seconds: float, answer: Awaitable[Any], call: _Call) -> Any:
+async def _within(seconds: float, response: Awaitable[Any], call: _Call) -> Any:
     try:
         async with asyncio.timeout(seconds) as limit:
-            return await answer
+            return await response
     except TimeoutError:
         if limit.expired():
             raise DeadlineExceeded(call.method, seconds)
         raise
 
 
-def _collecting(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
-    async def answer(requests: AsyncIterator[Any], context: Context) -> bytes:
+def _stream_unary(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
+    async def handle(requests: AsyncIterator[Any], context: Context) -> bytes:
         call.received()
         with call.counted(context):
             try:
@@ -338,10 +345,10 @@ def _collecting(handler: Callable[..., Any], call: _Call) -> Callable[..., Any]:
                     return call.write(await handler(messages, context))
             except grpc.aio.AbortError:
                 raise
-            except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
-                await abort(context, call.named(error))
+            except Exception as error:  # noqa: BLE001 # translated for the caller
+                await abort(context, call.translate(error))
 
-    return answer
+    return handle
 
 
 def _streaming(handler: Callable[..., Any], call: _Call, *, reads_one: bool) -> Callable[..., Any]:
@@ -352,13 +359,13 @@ def _streaming(handler: Callable[..., Any], call: _Call, *, reads_one: bool) -> 
         with call.counted(context), call.holding(0) as held:
             try:
                 if reads_one:
-                    request = await call.read_only(context, held)
+                    request = await call.read_single(context, held)
                 call.received()
-                # Closed here, where its tasks end with it, and not whenever it is collected.
+                # Close it here with its tasks, not when it is garbage-collected.
                 async with aclosing(handler(request, context)) as responses:
                     request = None
                     async for response in responses:
-                        # By its first response the handler has read the message.
+                        # At its first response, the handler no longer needs the request.
                         held.release()
                         raw = call.write(response)
                         if compressing and not COMPRESSED_FROM <= len(raw) <= COMPRESSED_UP_TO:
@@ -366,20 +373,20 @@ def _streaming(handler: Callable[..., Any], call: _Call, *, reads_one: bool) -> 
                         yield raw
             except grpc.aio.AbortError:
                 raise
-            except Exception as error:  # noqa: BLE001 # whatever it is, the caller must be told
-                await abort(context, call.named(error))
+            except Exception as error:  # noqa: BLE001 # translated for the caller
+                await abort(context, call.translate(error))
             except asyncio.CancelledError as error:
-                await abort(context, call.not_cancelled(error))
+                await abort(context, call.from_cancellation(error))
 
     return stream
 
 
-def _refusing(error: SpinCycleError) -> Handler:
-    async def refuse(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+def _rejecting(error: SpinCycleError) -> Handler:
+    async def reject(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         await abort(context, error)
         yield b""
 
-    return grpc.stream_stream_rpc_method_handler(refuse)
+    return grpc.stream_stream_rpc_method_handler(reject)
 
 
 def _wants_compression(context: Context) -> bool:

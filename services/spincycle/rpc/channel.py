@@ -1,4 +1,4 @@
-"""Channels to the services: limits, keepalive and the retry policy that clients follow."""
+"""Channels to the services: limits, keepalive and the retry policy of clients."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import grpc
 
 from spincycle.rpc.address import is_unix
 from spincycle.rpc.limits import (
-    KEEPALIVE_OF_CLIENTS,
-    LIMITS_OF_CLIENTS,
+    CLIENT_KEEPALIVE,
+    CLIENT_LIMITS,
     Keepalive,
 )
 
 PUBLIC_PACKAGE = "spincycle.v1"
 INTERNAL_PACKAGE = "spincycle.internal.v1"
 
-RETRIED: dict[str, dict[str, tuple[str, ...]]] = {
+RETRYABLE: dict[str, dict[str, tuple[str, ...]]] = {
     PUBLIC_PACKAGE: {
         "RequestManagerService": (
-            "Get", "List", "GetJobChain", "GetRunning", "Plan", "Start", "Stop", "Suspend",
-            "Resume", "Explain", "FetchJobChain",
+            "Get", "List", "GetJobChain", "ListRunningJobs", "Plan", "Start", "Stop", "Suspend",
+            "Resume", "Explain", "StreamJobChain",
         ),
         "SpecService": ("ListSpecs", "Lint", "ReloadSpecs"),
         "JobLogService": ("GetEntry", "ListEntries"),
@@ -33,16 +33,16 @@ RETRIED: dict[str, dict[str, tuple[str, ...]]] = {
         "JournalService": ("Fence",),
     },
 }  # fmt: skip
-"""Methods that are safe to call again, by package and service: they change nothing, or are
-idempotent with any request."""
+"""Methods that are safe to retry, by package and service: they change nothing, or are idempotent
+for every request."""
 
 
 def service_config(*packages: str) -> str:
-    """The retry policy of these packages, as the JSON that gRPC clients of any language read."""
+    """Return the gRPC service config of packages, as JSON for clients in any language."""
     names = [
         {"service": f"{package}.{service}", "method": method}
         for package in packages
-        for service, methods in RETRIED[package].items()
+        for service, methods in RETRYABLE[package].items()
         for method in methods
     ]
     policy = {
@@ -60,7 +60,7 @@ def service_config(*packages: str) -> str:
 
 
 SERVICE_CONFIG = service_config(PUBLIC_PACKAGE, INTERNAL_PACKAGE)
-"""The retry policy that the services and spinc follow."""
+"""The service config of the services and spinc."""
 
 
 Dial: TypeAlias = Callable[[str], grpc.aio.Channel]
@@ -72,15 +72,15 @@ def open_channel(
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     credentials: grpc.ChannelCredentials | None = None,
     server_name: str = "",
-    keepalive: Keepalive = KEEPALIVE_OF_CLIENTS,
+    keepalive: Keepalive = CLIENT_KEEPALIVE,
 ) -> grpc.aio.Channel:
-    """A channel to a service at host:port, unix:/path, or any address that gRPC resolves.
+    """Open a channel to host:port, unix:/path, or any address that gRPC resolves.
 
-    With `credentials` it is a TLS channel, which expects `server_name` in the certificate of
-    the service if that is not the address's own. A Unix socket is used without TLS.
+    With `credentials` the channel uses TLS, and expects `server_name` in the certificate, or the
+    host of the address if `server_name` is empty. Unix sockets are used without TLS.
     """
     options: list[tuple[str, str | int]] = [
-        *LIMITS_OF_CLIENTS,
+        *CLIENT_LIMITS,
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.enable_retries", 1),
         *keepalive.options,

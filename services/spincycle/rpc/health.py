@@ -1,4 +1,4 @@
-"""What a server says of itself over gRPC's health protocol."""
+"""Serves the gRPC health protocol."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 SERVICE_NAME = health.SERVICE_NAME
 
 LIVENESS = "liveness"
-"""Name under which health tells whether the process can go on at all."""
+"""Service name of the liveness check: whether the process can continue without a restart."""
 
 INTERVAL = 1.0
-"""Seconds between two looks at the work path."""
+"""Seconds between two evaluations of the checks."""
 
 Check = Callable[[], bool]
 
@@ -27,13 +27,12 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What must hold.
+    """Checks that decide about readiness and liveness.
 
     Attributes:
-        ready: all of these, for the work path to be alive. Otherwise callers are better off with
-            another copy.
-        live: all of these, for the process to have a future. Otherwise, and only then, a restart
-            helps: what is away elsewhere does not count here.
+        ready: all must hold for the process to be ready; otherwise callers should use another copy.
+        live: all must hold for the process to be live; otherwise it must be restarted. Unavailable
+            dependencies do not belong here.
     """
 
     ready: Sequence[Check]
@@ -41,48 +40,48 @@ class Vitals:
 
 
 class Health:
-    """Readiness of the process ("") and of each service, and liveness, on every listener.
+    """Reports readiness of the process ("") and of each service, and liveness, on every listener.
 
-    Until something else is set, the process is live and not ready.
+    Initially the process is live and not ready.
     """
 
     def __init__(self) -> None:
         self._servicers: list[tuple[health.aio.HealthServicer, Sequence[str]]] = []
-        self._told: dict[str, bool] = {}
-        self._ended = False
+        self._reported: dict[str, bool] = {}
+        self._draining = False
 
     def add_to(self, server: grpc.aio.Server, service_names: Sequence[str]) -> None:
-        """Serve health on a listener, for the services that it has by the start."""
+        """Serve health on a listener; `service_names` may grow until the server starts."""
         servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         self._servicers.append((servicer, service_names))
 
-    async def begin(self) -> None:
-        """Be there for whoever asks."""
-        await self.tell(ready=False, live=True)
+    async def start(self) -> None:
+        """Report live and not ready."""
+        await self.report(ready=False, live=True)
 
-    async def tell(self, *, ready: bool, live: bool = True) -> None:
-        """Say what is true now; whoever watches hears what is new."""
-        if self._ended:
+    async def report(self, *, ready: bool, live: bool = True) -> None:
+        """Set readiness and liveness; watching clients get the changes."""
+        if self._draining:
             return
         for name, holds in (("", ready), (LIVENESS, live)):
-            if self._told.get(name) is holds:
+            if self._reported.get(name) is holds:
                 continue
-            self._told[name] = holds
+            self._reported[name] = holds
             for servicer, services in self._servicers:
                 for each in [name] if name else ["", *services]:
                     await servicer.set(each, _STATUS[holds])
 
-    async def keep(self, vitals: Vitals) -> None:
-        """Say what the vitals say, until cancelled."""
-        while not self._ended:
-            await self.tell(
+    async def monitor(self, vitals: Vitals) -> None:
+        """Evaluate the checks every `INTERVAL` and report the results, until cancelled."""
+        while not self._draining:
+            await self.report(
                 ready=all(check() for check in vitals.ready),
                 live=all(check() for check in vitals.live),
             )
             await asyncio.sleep(INTERVAL)
 
-    async def end(self) -> None:
-        """Say that the server is not ready, for good: it drains."""
-        await self.tell(ready=False)
-        self._ended = True
+    async def drain(self) -> None:
+        """Report not ready, permanently: the server is shutting down."""
+        await self.report(ready=False)
+        self._draining = True

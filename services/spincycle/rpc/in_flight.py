@@ -1,4 +1,4 @@
-"""Bounds of what callers' messages hold in memory, per listener."""
+"""Limits of the memory that callers' messages hold, per listener."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from contextlib import suppress
 
 from spincycle.errors import Overloaded
 
-LEAST_PATIENCE = 1.0
-"""Seconds that a call has to send its message, however many others wait."""
+MIN_READ_TIMEOUT = 1.0
+"""Seconds that a call has to send its message, even if many others wait."""
 
 
 class BytesInFlight:
     """Counts the bytes of the messages of calls that have not ended.
 
     Args:
-        limit: most bytes together. A call that holds more than that alone is accepted if no
-            other one is in flight.
+        limit: maximum total of bytes. A single call may exceed it if no other call is in flight.
     """
 
     __slots__ = ("_limit", "held")
@@ -27,7 +26,7 @@ class BytesInFlight:
         self.held = 0
 
     def hold(self, size: int, own: int = 0) -> None:
-        """Add a message; `own` is what its call holds already.
+        """Add the bytes of a message; `own` are those that its call already holds.
 
         Raises:
             Overloaded: the limit would be exceeded.
@@ -37,12 +36,12 @@ class BytesInFlight:
         self.held += size
 
     def release(self, size: int) -> None:
-        """Take back `hold`."""
+        """Subtract bytes added by `hold`."""
         self.held -= size
 
 
 class Held:
-    """Counts what a call has sent while a `with` block lasts."""
+    """Counts the bytes that one call has sent, for the duration of a `with` block."""
 
     __slots__ = ("_in_flight", "_size")
 
@@ -51,50 +50,50 @@ class Held:
         self._size = size
 
     def __enter__(self) -> Held:
-        """Count `size`; see `BytesInFlight.hold`."""
+        """Add `size`; raises as `BytesInFlight.hold`."""
         self._in_flight.hold(self._size)
         return self
 
     def add(self, size: int) -> None:
-        """Count more of the same call; see `BytesInFlight.hold`."""
+        """Add the bytes of another message; raises as `BytesInFlight.hold`."""
         self._in_flight.hold(size, self._size)
         self._size += size
 
     def release(self) -> None:
-        """Count no longer what was counted so far."""
+        """Subtract the bytes added so far."""
         self._in_flight.release(self._size)
         self._size = 0
 
     def __exit__(self, *_: object) -> None:
-        """Count it no longer."""
+        """Subtract the bytes added so far."""
         self._in_flight.release(self._size)
 
 
 class ReadSlots:
-    """Bounds the calls whose first message is being received.
+    """Limits the number of calls whose first message is being received.
 
-    gRPC decompresses a message before a handler gets it, so that what calls send together is
-    bounded by how many of them are read at a time. A call has its slot from its arrival until
-    its message is counted by BytesInFlight or it ends. While other calls wait, a call that does
-    not send its message in time is cancelled. The more calls wait, the shorter that time is, so
-    that callers who send nothing cannot delay the others for long.
+    gRPC decompresses a message before the handler gets it, so the memory of unread messages is
+    limited by the number of calls that are read at a time. A call holds its slot from its arrival
+    until BytesInFlight counts its message or the call ends. While other calls wait, a call that
+    does not send its message in time is cancelled. The timeout shrinks with the number of waiting
+    calls, so that silent callers cannot delay the others for long.
 
     Args:
-        limit: most slots.
-        patience: seconds to send the message while few others wait.
-        least_patience: seconds to send it however many others wait.
+        limit: number of slots.
+        timeout: seconds to send the message while few others wait.
+        min_timeout: seconds to send the message while many others wait.
     """
 
-    def __init__(self, limit: int, patience: float, least_patience: float = LEAST_PATIENCE) -> None:
+    def __init__(self, limit: int, timeout: float, min_timeout: float = MIN_READ_TIMEOUT) -> None:
         self._limit = limit
-        self._patience = patience
-        self._least_patience = min(patience, least_patience)
+        self._timeout = timeout
+        self._min_timeout = min(timeout, min_timeout)
         self._held: dict[asyncio.Task[object], float] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._eviction: asyncio.TimerHandle | None = None
 
     async def acquire(self) -> None:
-        """Wait for a slot of the current task."""
+        """Acquire a slot for the current task."""
         task = asyncio.current_task()
         assert task is not None
         if len(self._held) >= self._limit or self._waiting:
@@ -103,7 +102,7 @@ class ReadSlots:
         task.add_done_callback(self._free)
 
     def release(self) -> None:
-        """Release the slot of the current task, if it has one."""
+        """Release the slot of the current task, if it holds one."""
         task = asyncio.current_task()
         if task is not None and task in self._held:
             task.remove_done_callback(self._free)
@@ -119,7 +118,7 @@ class ReadSlots:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._serve()
+                self._grant_next()
             else:
                 with suppress(ValueError):
                     self._waiting.remove(turn)
@@ -127,9 +126,9 @@ class ReadSlots:
 
     def _free(self, task: asyncio.Task[object]) -> None:
         if self._held.pop(task, None) is not None:
-            self._serve()
+            self._grant_next()
 
-    def _serve(self) -> None:
+    def _grant_next(self) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -137,25 +136,26 @@ class ReadSlots:
                 return
 
     def _evict(self, due: float) -> None:
-        """Cancel calls that have been read for too long, now and while others wait.
+        """Cancel the calls that have exceeded the timeout, and reschedule while others wait.
 
-        Not if this is done long after it was due: the loop was held up, and nothing was read.
+        If this runs long after `due`, the event loop was blocked and could not read; nothing is
+        cancelled then.
         """
         self._eviction = None
         if not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        patience = self._patience_now()
-        since = loop.time() - patience
-        if loop.time() - due < LEAST_PATIENCE / 2:
-            for task in [task for task, began in self._held.items() if began <= since]:
+        timeout = self._current_timeout()
+        since = loop.time() - timeout
+        if loop.time() - due < MIN_READ_TIMEOUT / 2:
+            for task in [task for task, acquired in self._held.items() if acquired <= since]:
                 task.cancel()
         oldest = min(self._held.values(), default=loop.time())
-        delay = max(oldest + patience - loop.time(), patience / 10)
+        delay = max(oldest + timeout - loop.time(), timeout / 10)
         due = loop.time() + delay
         self._eviction = loop.call_at(due, self._evict, due)
 
-    def _patience_now(self) -> float:
-        """Seconds: a caller of a small message sends it at once, whoever else there is."""
-        crowd = 1 + len(self._waiting) / self._limit
-        return max(self._patience / crowd**2, self._least_patience)
+    def _current_timeout(self) -> float:
+        """Return the timeout in seconds for the current number of waiting calls."""
+        load = 1 + len(self._waiting) / self._limit
+        return max(self._timeout / load**2, self._min_timeout)

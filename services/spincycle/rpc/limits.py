@@ -1,49 +1,49 @@
-"""Limits of connections and calls; docs/grpc.md lists them for callers."""
+"""Limits of connections and calls; docs/reference/grpc.md lists them for callers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Largest message that a service sends, and that services send each other. Larger chains travel
-in parts."""
+"""Largest message that a service sends, and largest message between services. Larger chains are
+sent in parts."""
 
 PUBLIC_REQUEST_BYTES = 4 * 1024 * 1024
-"""Largest message that a person or a program may send to a service, decompressed."""
+"""Largest message on a public listener, after decompression."""
 
 ID_BYTES = 256
-"""Bytes of a name or an id in a request."""
+"""Maximum bytes of a name or an id in a request."""
 
 KEY_CHARACTERS = 128
-"""Characters of an idempotency key."""
+"""Maximum characters of an idempotency key."""
 
 REASON_BYTES = 4 * 1024
-"""Bytes of a reason that a caller gives, or that is kept of one that a service gives."""
+"""Maximum bytes of a reason; a longer reason of a service is shortened."""
 
-MOST_VALUES = 250_000
-"""Most values in the arguments of a request, those within lists and objects included. Each costs
-as much as hundreds of bytes of text."""
+MAX_VALUES = 250_000
+"""Maximum number of values in the arguments of a request, including those in lists and objects.
+Each value needs as much memory as hundreds of bytes of text."""
 
-WITHIN_CLIENTS = 3 * 1024 * 1024
-"""Bytes after which a list or a batch of events goes on in a further message: clients that set
-no limit of their own take 4 MiB."""
+CLIENT_MESSAGE_BYTES = 3 * 1024 * 1024
+"""Bytes after which a list or a batch of events is continued in another message: the default limit
+of clients is 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """The callers that a listener is for, and what they may send.
+    """The callers of a listener, and the limits of what they send.
 
     Attributes:
-        name: as the log and the documentation call the listener.
+        name: name of the listener in the log and the documentation.
         setting: configuration key of its address.
-        request_bytes: largest message of a caller, in bytes, after decompression. gRPC stops
+        request_bytes: largest request message in bytes, after decompression. gRPC stops
             decompressing there.
-        streams: most calls at the same time on one connection; further ones wait.
-        bytes_in_flight: bytes that the messages of calls in flight may hold together, on all
-            connections to the listener; a further call is refused with OVERLOADED.
-        reads: most calls whose message is being received at a time, on all connections; 0 means
-            no limit. Further ones wait.
-        stream_reads: most streams of reflection whose next message is being received, likewise.
+        streams: maximum of concurrent calls per connection; further calls wait.
+        bytes_in_flight: maximum of bytes that the messages of calls in flight hold together, on all
+            connections; further calls are rejected with OVERLOADED.
+        reads: maximum of calls whose message is being received, on all connections; 0 means no
+            limit. Further calls wait.
+        stream_reads: the same limit for the messages of reflection streams.
     """
 
     name: str
@@ -73,15 +73,15 @@ INTERNAL = Audience(
     streams=10_000,
     bytes_in_flight=4 * MAX_MESSAGE_BYTES,
 )
-"""The other services. A gateway has one connection for all its clients, each of whom may stream."""
+"""The other services. A gateway uses one connection for all its clients and their streams."""
 
 HEALTH = Audience("health", "health.listen", 4 * 1024, streams=100, bytes_in_flight=1024 * 1024)
 """Probes: the kubelet and load balancers."""
 
-READ_PATIENCE = 5.0
-"""Seconds that a caller has to send its message once it is being received and others wait."""
+READ_TIMEOUT = 5.0
+"""Seconds that a caller has to send its message while other calls wait."""
 
-LIMITS_OF_CLIENTS: tuple[tuple[str, int], ...] = (
+CLIENT_LIMITS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
@@ -89,39 +89,41 @@ LIMITS_OF_CLIENTS: tuple[tuple[str, int], ...] = (
 UNARY_DEADLINE = 60.0
 """Seconds that a unary call may take if its caller sets no deadline."""
 
-LEAST_PING_INTERVAL = 5.0
-"""Seconds between two such questions of a client; one that asks more often is sent away."""
+MIN_PING_INTERVAL = 5.0
+"""Minimum seconds between two keepalive pings of a client; the server disconnects clients that
+ping more often."""
 
 CONNECTION_AGE = 300.0
-"""Seconds after which a server has a client open another connection. Clients look names up only
-when a connection ends, and would never find copies that came later. Calls in flight go on."""
+"""Seconds after which a server closes a connection gracefully. Clients resolve names only when they
+connect, and would otherwise not discover new copies. Calls in flight are completed."""
 
 COMPRESSION = "spincycle-compression"
-"""Metadata with which a caller asks for large answers to be compressed: gzip."""
+"""Metadata key with which a caller requests compression of large responses; value: gzip."""
 
 COMPRESSED_FROM = 16 * 1024
-"""Bytes from which an answer is compressed for who asks; smaller ones gain little."""
+"""Minimum bytes of a compressed response; smaller ones gain little."""
 
 COMPRESSED_UP_TO = 4 * 1024 * 1024
-"""Bytes up to which it is. Compressing holds up every other call: some 10 ms a megabyte."""
+"""Maximum bytes of a compressed response. Compression blocks the event loop for about 10 ms per
+megabyte."""
 
 
 UPLOAD_RATE = 1024 * 1024
-"""Bytes a second that a large chain is sent and taken at, at the very least."""
+"""Minimum rate of uploads of large chains, in bytes per second."""
 
 
 def upload_seconds(size: int) -> float:
-    """Time to be given to the upload of a chain, on top of what any call gets."""
+    """Return the seconds to add to the timeout of a call that uploads `size` bytes."""
     return size / UPLOAD_RATE
 
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
-    """When an end of a connection notices that the other one is frozen or cut off.
+    """Keepalive settings, which detect that the peer is frozen or disconnected.
 
     Attributes:
-        interval: seconds of silence after which it pings the other end.
-        timeout: seconds that the other end has to answer, or the connection is closed.
+        interval: seconds of inactivity after which the peer is pinged.
+        timeout: seconds that the peer has to respond before the connection is closed.
     """
 
     interval: float
@@ -129,22 +131,21 @@ class Keepalive:
 
     @property
     def options(self) -> list[tuple[str, int]]:
-        """The options of gRPC."""
+        """The gRPC channel options."""
         return [
             ("grpc.keepalive_time_ms", milliseconds(self.interval)),
             ("grpc.keepalive_timeout_ms", milliseconds(self.timeout)),
-            # gRPC waits for the answer to a ping for this long, by default 60 s, whatever the
-            # timeout of keepalive is.
+            # Timeout of a ping's response, by default 60 s, independent of the keepalive timeout.
             ("grpc.http2.ping_timeout_ms", milliseconds(self.timeout)),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
 
 
-KEEPALIVE_OF_CLIENTS = Keepalive(interval=10.0, timeout=5.0)
+CLIENT_KEEPALIVE = Keepalive(interval=10.0, timeout=5.0)
 
-KEEPALIVE_OF_SERVERS = Keepalive(interval=20.0, timeout=5.0)
+SERVER_KEEPALIVE = Keepalive(interval=20.0, timeout=5.0)
 
 
 def milliseconds(seconds: float) -> int:
-    """As gRPC's options want it."""
+    """Convert seconds to whole milliseconds, for gRPC's options."""
     return round(seconds * 1000)

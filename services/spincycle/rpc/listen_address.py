@@ -1,4 +1,4 @@
-"""Addresses to listen on, checked before gRPC takes them."""
+"""Validates addresses to listen on before they are passed to gRPC."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from spincycle.rpc.address import is_address, is_unix, socket_path
 from spincycle.runtime.config import ConfigError
 
-_LONGEST_SOCKET_PATH = 107
-"""Bytes; the kernel's limit."""
+_MAX_SOCKET_PATH = 107
+"""Maximum bytes of the path of a Unix socket, set by the kernel."""
 
 
 def check_listen(address: str, setting: str) -> None:
     """Check that a process can listen on an address.
 
     Raises:
-        ConfigError: it is neither host:port nor unix:/path, or the path cannot hold a socket; the
-            setting is named.
+        ConfigError: the address is neither host:port nor unix:/path, or its path cannot be used for
+            a socket; the message names `setting`.
     """
     if not is_address(address):
         raise ConfigError(f'{setting}: "{address}" must be host:port or unix:/path')
@@ -26,16 +26,16 @@ def check_listen(address: str, setting: str) -> None:
 
 
 def _check_socket(path: str, setting: str) -> None:
-    if len(path.encode()) > _LONGEST_SOCKET_PATH:
+    if len(path.encode()) > _MAX_SOCKET_PATH:
         raise ConfigError(
-            f"{setting}: the path of a Unix socket has at most {_LONGEST_SOCKET_PATH} bytes, and "
+            f"{setting}: the path of a Unix socket can have at most {_MAX_SOCKET_PATH} bytes, and "
             f"{path} has {len(path.encode())}; choose a shorter directory"
         )
     if not Path(path).parent.is_dir():
-        raise ConfigError(f"{setting}: {Path(path).parent} is not a directory; make it first")
+        raise ConfigError(f"{setting}: {Path(path).parent} is not a directory; create it first")
     if Path(path).exists() and not Path(path).is_socket():
         raise ConfigError(f"{setting}: {path} exists and is not a socket; choose another path")
-    # gRPC would take the path from a process that lives, which nobody would reach then.
+    # gRPC would replace the socket of a running process, which would become unreachable.
     with socket.socket(socket.AF_UNIX) as attempt:
         attempt.settimeout(1.0)
         try:

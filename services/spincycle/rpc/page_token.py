@@ -1,4 +1,4 @@
-"""Page tokens: where a list goes on, bound to what was listed, opaque to the caller."""
+"""Page tokens: opaque positions in a list, bound to the list's filter."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ Key = str | int
 _INT64 = 2**63
 
 
-def encode_page_token(listed: Sequence[Key], position: Sequence[Key]) -> str:
-    """A token for the page after `position` of the list that `listed` describes."""
-    told = orjson.dumps([_fingerprint(listed), *position])
-    return urlsafe_b64encode(told).rstrip(b"=").decode()
+def encode_page_token(list_key: Sequence[Key], position: Sequence[Key]) -> str:
+    """Return a token for the page after `position`; `list_key` identifies the list and filter."""
+    payload = orjson.dumps([_fingerprint(list_key), *position])
+    return urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 
-def decode_page_token(listed: Sequence[Key], token: str, *kinds: type[Key]) -> tuple[Key, ...]:
-    """The position in a token, whose parts are of the given kinds.
+def decode_page_token(list_key: Sequence[Key], token: str, *types: type[Key]) -> tuple[Key, ...]:
+    """Return the position in a token; `types` are the types of its parts.
 
     Raises:
-        InvalidPageToken: the token was made for another list, or not here.
+        InvalidPageToken: the token is for another list, or was not issued by `encode_page_token`.
     """
     try:
-        told = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        payload = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, binascii.Error):
         raise InvalidPageToken
-    if not isinstance(told, list) or [type(part) for part in told] != [str, *kinds]:
+    if not isinstance(payload, list) or [type(part) for part in payload] != [str, *types]:
         raise InvalidPageToken
-    if told[0] != _fingerprint(listed) or not all(map(_can_be_position, told[1:])):
+    if payload[0] != _fingerprint(list_key) or not all(map(_fits_column, payload[1:])):
         raise InvalidPageToken
-    return tuple(told[1:])
+    return tuple(payload[1:])
 
 
-def _can_be_position(part: Key) -> bool:
-    """Whether a column could hold it; whoever writes a token of his own may try anything."""
+def _fits_column(part: Key) -> bool:
+    """Return whether a database column can hold the part; a forged token may contain anything."""
     return "\0" not in part if isinstance(part, str) else -_INT64 <= part < _INT64
 
 
-def _fingerprint(listed: Sequence[Key]) -> str:
-    return blake2b(orjson.dumps(list(listed)), digest_size=6).hexdigest()
+def _fingerprint(list_key: Sequence[Key]) -> str:
+    return blake2b(orjson.dumps(list(list_key)), digest_size=6).hexdigest()

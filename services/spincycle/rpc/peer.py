@@ -1,4 +1,4 @@
-"""Whether the address of another service is that of its internal listener."""
+"""Verifies that the configured address of another service is its internal listener."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Peer:
     Attributes:
         setting: configuration key of its address.
         address: host:port or unix:/path.
-        service: full name of an internal service that it must serve there.
+        service: full name of an internal service that must be served there.
         is_wrong: whether the address serves gRPC health, but not that service.
     """
 
@@ -35,11 +35,11 @@ class Peer:
     is_wrong: bool = False
 
     def is_right(self) -> bool:
-        """Whether nothing is known against the address."""
+        """Return whether the address has not been found wrong."""
         return not self.is_wrong
 
     async def check(self, dial: Dial) -> None:
-        """Ask the address for the service until it serves it; a wrong address is logged once."""
+        """Check the health of the service until it is served; log a wrong address once."""
         async with dial(self.address) as channel:
             health: grpc.aio.UnaryUnaryMultiCallable[
                 health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
@@ -48,10 +48,10 @@ class Peer:
                 request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
                 response_deserializer=health_pb2.HealthCheckResponse.FromString,
             )
-            asked = health_pb2.HealthCheckRequest(service=self.service)
+            request = health_pb2.HealthCheckRequest(service=self.service)
             while True:
                 try:
-                    await health(asked, timeout=TIMEOUT)
+                    await health(request, timeout=TIMEOUT)
                 except grpc.aio.AioRpcError as failure:
                     if failure.code() is grpc.StatusCode.NOT_FOUND:
                         self._report()

@@ -1,4 +1,4 @@
-"""Server reflection in both versions that clients ask for."""
+"""Server reflection, v1 and v1alpha."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FILE_V1 = "grpc/reflection/v1/reflection.proto"
 
 
 def add_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> None:
-    """Describe the services of a listener, and reflection itself.
+    """Serve reflection of the services of a listener, and of reflection itself.
 
-    Descriptors of anything else that this process knows are not found. The two versions of
-    reflection differ only in the name of their package, so one servicer serves both.
+    Other descriptors in the process are not visible. The two versions of reflection differ only in
+    the name of their package, so one servicer serves both.
     """
     names = (*service_names, V1, V1ALPHA)
     servicer = _Reflection(names, _pool_of(names))
@@ -37,27 +37,27 @@ def add_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> Non
 
 
 class _Reflection(reflection.aio.ReflectionServicer):
-    """Knows methods and fields too, by what they are part of."""
+    """Also finds methods and fields, by their enclosing symbol."""
 
     def _file_containing_symbol(
         self, request: reflection_pb2.ServerReflectionRequest, fully_qualified_name: str
     ) -> reflection_pb2.ServerReflectionResponse:
-        answer = self._of_symbol(request, fully_qualified_name)
+        response = self._find(request, fully_qualified_name)
         outer = fully_qualified_name.rpartition(".")[0]
-        if outer and answer.HasField("error_response"):
-            return self._of_symbol(request, outer)
-        return answer
+        if outer and response.HasField("error_response"):
+            return self._find(request, outer)
+        return response
 
-    def _of_symbol(
+    def _find(
         self, request: reflection_pb2.ServerReflectionRequest, name: str
     ) -> reflection_pb2.ServerReflectionResponse:
         find: Callable[..., reflection_pb2.ServerReflectionResponse]
-        find = super()._file_containing_symbol  # type: ignore[misc] # its types leave it out
+        find = super()._file_containing_symbol  # type: ignore[misc] # missing in the library's stubs
         return find(request, name)
 
 
 def _pool_of(service_names: Sequence[str]) -> descriptor_pool.DescriptorPool:
-    """A pool with the files of these services and what they import, and nothing else."""
+    """Return a pool with only the files of these services and their imports."""
     known, pool = descriptor_pool.Default(), descriptor_pool.DescriptorPool()
     added: set[str] = set()
 

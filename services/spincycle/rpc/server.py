@@ -20,10 +20,10 @@ from spincycle.rpc.limits import (
     CONNECTION_AGE,
     HEALTH,
     INTERNAL,
-    KEEPALIVE_OF_SERVERS,
-    LEAST_PING_INTERVAL,
     MAX_MESSAGE_BYTES,
-    READ_PATIENCE,
+    MIN_PING_INTERVAL,
+    READ_TIMEOUT,
+    SERVER_KEEPALIVE,
     Audience,
     Keepalive,
     milliseconds,
@@ -42,7 +42,7 @@ NO_TLS = TlsConfig()
 """Listeners without TLS."""
 
 SOCKET_MODE = 0o660
-"""Of a Unix socket: no other account may connect, whatever the mode of the directory."""
+"""Mode of a Unix socket: other accounts cannot connect, whatever the mode of its directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class RpcService:
 
     Attributes:
         name: full name, for example spincycle.v1.SpecService.
-        register: adds its methods to a server, as the generated `add_…_to_server` do.
+        register: adds its methods to a server, like the generated `add_…_to_server`.
     """
 
     name: str
@@ -59,11 +59,11 @@ class RpcService:
 
 
 class Listener:
-    """One address with the services that it serves.
+    """Serves gRPC services on one address.
 
     Attributes:
-        audience: the callers that it is for.
-        address: host:port with the port in use, or unix:/path.
+        audience: the callers of the listener.
+        address: host:port with the bound port, or unix:/path.
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class Listener:
         self.address = self._bind(listen, credentials)
 
     def serve(self, *services: RpcService) -> Listener:
-        """Serve these services, from the server's start on."""
+        """Add services; they are available when the server starts."""
         for service in services:
             service.register(self._server)
             self.names.append(service.name)
         return self
 
-    def describe(self) -> None:
-        """Serve reflection of what this listener serves, and channelz for services only."""
+    def add_introspection(self) -> None:
+        """Add reflection of the listener's services, and channelz on the internal listener."""
         standard = [HEALTH_SERVICE]
         if self.audience is INTERNAL:
             channelz.add_channelz_servicer(self._server)
@@ -94,12 +94,12 @@ class Listener:
         add_reflection(self._server, (*self.names, *standard))
 
     async def start(self) -> None:
-        """Start to accept calls."""
+        """Start accepting calls."""
         forked_sockets.close_in_children(self.address)
         await self._server.start()
 
     async def stop(self, grace: float) -> None:
-        """Refuse new calls and end those in flight within `grace` seconds."""
+        """Reject new calls, and cancel those that are still in flight after `grace` seconds."""
         await self._server.stop(grace)
         forked_sockets.forget(self.address)
 
@@ -118,18 +118,18 @@ class Listener:
 
 
 class RpcServer:
-    """All listeners of a process, started and stopped together.
+    """Starts and stops all listeners of a process together.
 
     Args:
-        check: checks each message of a caller before a handler gets it.
+        check: validation of each request message before the handler gets it.
         tls: certificates of the public and the internal listener. Unix sockets and the health
             listener never use TLS.
-        connection_age: seconds after which clients are asked to open another connection.
-        keepalive: when the server notices that a client is frozen or cut off.
+        connection_age: seconds after which a connection is closed gracefully.
+        keepalive: keepalive settings of the server.
 
     Attributes:
         calls: number of calls that ended, by method and gRPC code.
-        health: what all listeners report about the process.
+        health: health of the process, served on all listeners.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class RpcServer:
         check: Check = check_texts,
         tls: TlsConfig = NO_TLS,
         connection_age: float = CONNECTION_AGE,
-        keepalive: Keepalive = KEEPALIVE_OF_SERVERS,
+        keepalive: Keepalive = SERVER_KEEPALIVE,
     ) -> None:
         self._check = check
         self._tls = tls
@@ -154,7 +154,7 @@ class RpcServer:
         return {listener.audience.name: listener.address for listener in self._listeners}
 
     def bytes_in_flight(self) -> dict[str, int]:
-        """Bytes that the messages of calls in flight hold, by the name of the listener."""
+        """Return the bytes that the messages of calls in flight hold, by name of the listener."""
         return {name: in_flight.held for name, in_flight in self._in_flight.items()}
 
     def listen(self, audience: Audience, address: str) -> Listener:
@@ -162,7 +162,7 @@ class RpcServer:
 
         Raises:
             ConfigError: the address is in use or invalid, a certificate cannot be read, or other
-            machines would connect in plain text without `tls.allow_plaintext`.
+                machines could connect in plain text without `tls.allow_plaintext`.
         """
         check_listen(address, audience.setting)
         credentials = self._credentials(audience, address)
@@ -171,8 +171,8 @@ class RpcServer:
             self.calls,
             in_flight,
             self._check,
-            ReadSlots(audience.reads, READ_PATIENCE) if audience.reads else None,
-            ReadSlots(audience.stream_reads, READ_PATIENCE) if audience.stream_reads else None,
+            ReadSlots(audience.reads, READ_TIMEOUT) if audience.reads else None,
+            ReadSlots(audience.stream_reads, READ_TIMEOUT) if audience.stream_reads else None,
         )
         server = grpc.aio.server(
             interceptors=[interceptor],
@@ -184,7 +184,7 @@ class RpcServer:
                 *self._keepalive.options,
                 (
                     "grpc.http2.min_ping_interval_without_data_ms",
-                    milliseconds(LEAST_PING_INTERVAL),
+                    milliseconds(MIN_PING_INTERVAL),
                 ),
                 ("grpc.max_connection_age_ms", milliseconds(self._connection_age)),
             ],
@@ -195,10 +195,10 @@ class RpcServer:
         return listener
 
     def _credentials(self, audience: Audience, address: str) -> grpc.ServerCredentials | None:
-        """Credentials of one listener, since gRPC uses them for one port only; None without TLS.
+        """Return the credentials of one listener; None without TLS.
 
-        A health listener may be plain text anywhere: it says nothing but whether the process can
-        work.
+        gRPC can use credentials for one port only. A health listener may use plain text on any
+        address: it reveals only the health of the process.
         """
         credentials = server_credentials(self._tls)
         if audience is HEALTH or is_unix(address):
@@ -213,20 +213,20 @@ class RpcServer:
         return credentials
 
     def listen_for_probes(self, address: str) -> None:
-        """Serve health alone on an address of its own; an empty address means none."""
+        """Serve only health on a separate address; an empty address means none."""
         if address:
             self.listen(HEALTH, address)
 
     async def start(self) -> None:
-        """Start to accept calls on every listener."""
-        await self.health.begin()
+        """Start accepting calls on every listener."""
+        await self.health.start()
         for listener in self._listeners:
-            listener.describe()
+            listener.add_introspection()
             await listener.start()
 
     async def stop(self, grace: float) -> None:
-        """Refuse new calls and end those in flight within `grace` seconds."""
-        await self.health.end()
+        """Reject new calls, and cancel those that are still in flight after `grace` seconds."""
+        await self.health.drain()
         await asyncio.gather(*(listener.stop(grace) for listener in self._listeners))
 
 

@@ -1,4 +1,4 @@
-"""Calls of health and reflection, which other packages implement, within bounds of ours."""
+"""Limits for calls of health and reflection, whose servicers are libraries."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_BYTES = 4 * 1024
-"""Largest request: it names a service or a symbol, and its servicer keeps it."""
+"""Largest request; it contains only the name of a service or a symbol."""
 
 _PREFIXES = ("/grpc.health.", "/grpc.reflection.")
 
 
 def is_standard(method: str) -> bool:
-    """Whether it is a method of these services."""
+    """Return whether a method belongs to health or reflection."""
     return method.startswith(_PREFIXES)
 
 
 def bounded(method: str, handler: Handler, slots: ReadSlots | None) -> Handler:
-    """The handler, which refuses requests that are too large or cannot be read.
+    """Wrap a handler so that it rejects requests that are too large or cannot be decoded.
 
-    `slots` bounds how many requests are received at a time; None means no bound.
+    `slots` limits how many requests are received at a time; None means no limit.
     """
     if handler.stream_stream is not None:
-        reading = _Reading(method, handler.request_deserializer, None)
+        reader = _RequestReader(method, handler.request_deserializer, None)
         return grpc.stream_stream_rpc_method_handler(
-            _streaming(handler.stream_stream, reading, slots), None, handler.response_serializer
+            _streaming(handler.stream_stream, reader, slots), None, handler.response_serializer
         )
-    reading = _Reading(method, handler.request_deserializer, slots)
+    reader = _RequestReader(method, handler.request_deserializer, slots)
     if handler.unary_stream is not None:
         assert not inspect.isasyncgenfunction(handler.unary_stream), method
         return grpc.stream_stream_rpc_method_handler(
-            _answering(handler.unary_stream, reading), None, handler.response_serializer
+            _single_request(handler.unary_stream, reader), None, handler.response_serializer
         )
     assert handler.unary_unary is not None, method
     return grpc.stream_unary_rpc_method_handler(
-        _answering(handler.unary_unary, reading), None, handler.response_serializer
+        _single_request(handler.unary_unary, reader), None, handler.response_serializer
     )
 
 
-class _Reading:
-    """Reads requests of a method so that neither gRPC nor a caller's frame keeps their bytes."""
+class _RequestReader:
+    """Reads the requests of a method without keeping their encoded bytes in memory."""
 
     def __init__(
         self, method: str, parse: Callable[[bytes], Any] | None, slots: ReadSlots | None
@@ -59,10 +59,10 @@ class _Reading:
         self._slots = slots
 
     async def next(self, context: Context) -> Any:
-        """The next request, or None if the caller sends no more.
+        """Return the next request, or None after the last one.
 
         Raises:
-            MessageTooLarge, UnreadableMessage: it is refused.
+            MessageTooLarge, UnreadableMessage: the request is rejected.
         """
         raw = await context.read()
         if raw is grpc.aio.EOF:
@@ -72,44 +72,44 @@ class _Reading:
                 raise MessageTooLarge(self._method, len(raw), REQUEST_BYTES)
             try:
                 return self._parse(raw)
-            except Exception as error:  # noqa: BLE001 # as parsers like it
+            except Exception as error:  # noqa: BLE001 # parsers raise various exceptions
                 raise UnreadableMessage(self._method, str(error))
         finally:
             del raw
 
-    async def only(self, context: Context) -> Any:
-        """The one request of a call; raises as `next`."""
+    async def single(self, context: Context) -> Any:
+        """Return the only request of a call; raises as `next`."""
         request = await self.next(context)
         if request is None:
-            raise UnreadableMessage(self._method, "the call ended without one")
+            raise UnreadableMessage(self._method, "the call ended without a message")
         self.received()
         return request
 
     def received(self) -> None:
-        """Let the next call be received."""
+        """Release the slot, so that the next call can be received."""
         if self._slots is not None:
             self._slots.release()
 
 
-def _answering(handler: Callable[..., Any], reading: _Reading) -> Callable[..., Any]:
-    async def answer(_: object, context: Context) -> Any:
+def _single_request(handler: Callable[..., Any], reader: _RequestReader) -> Callable[..., Any]:
+    async def handle(_: object, context: Context) -> Any:
         try:
-            request = await reading.only(context)
+            request = await reader.single(context)
         except SpinCycleError as error:
             await abort(context, error)
         return await handler(request, context)
 
-    return answer
+    return handle
 
 
 def _streaming(
-    handler: Callable[..., Any], reading: _Reading, slots: ReadSlots | None
+    handler: Callable[..., Any], reader: _RequestReader, slots: ReadSlots | None
 ) -> Callable[..., Any]:
     async def requests(context: Context) -> AsyncIterator[Any]:
         while True:
             if slots is not None:
                 await slots.acquire()
-            request = await reading.next(context)
+            request = await reader.next(context)
             if slots is not None:
                 slots.release()
             if request is None:

@@ -1,4 +1,4 @@
-"""Errors of the catalogue as gRPC statuses with details, and back."""
+"""Converts errors of the catalogue to gRPC statuses with details, and back."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MESSAGE = 700
 _REQUEST_ID = 130
 _METADATA = 600
 _VIOLATIONS = 1500
-"""Bytes of a failure's parts. A status travels as trailing metadata, of which gRPC takes 8 KB
-for granted and breaks the stream at 16; the message is in it three times."""
+"""Maximum bytes of an error's parts. A status is sent as trailing metadata, in which gRPC
+guarantees 8 KB and rejects more than 16 KB; it contains the message three times."""
 
 DOMAIN = "spincycle"
-"""Domain of every ErrorInfo that these services send."""
+"""Domain of every ErrorInfo of these services."""
 
 _TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
 
 
 def to_message(error: SpinCycleError) -> error_pb2.Error:
-    """The failure as the message of the contract."""
+    """Convert an error to the Error message of the contract."""
     return error_pb2.Error(
         message=shortened(error.message, _MESSAGE),
         request_id=shortened(error.request_id_or_empty, _REQUEST_ID),
@@ -40,10 +40,11 @@ def to_message(error: SpinCycleError) -> error_pb2.Error:
 
 
 def to_status(error: SpinCycleError) -> status_pb2.Status:
-    """The failure as a status with details.
+    """Convert an error to a status with details.
 
-    ErrorInfo first, BadRequest if fields are at fault, RetryInfo if the call can be made again,
-    and Error last. Long texts lose their middle, and of many violations the first are told.
+    The details are ErrorInfo first, BadRequest if fields are invalid, RetryInfo if the call can be
+    retried, and Error last. Long texts are shortened in the middle; of many violations only the
+    first are included.
     """
     message = shortened(error.message, _MESSAGE)
     status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=message)
@@ -57,9 +58,9 @@ def to_status(error: SpinCycleError) -> status_pb2.Status:
     if error.violations:
         _add(status, _bad_request(error.violations))
     if error.retryable:
-        again = error_details_pb2.RetryInfo()
-        again.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
-        _add(status, again)
+        retry_info = error_details_pb2.RetryInfo()
+        retry_info.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
+        _add(status, retry_info)
     _add(status, to_message(error))
     return status
 
@@ -85,17 +86,17 @@ def _add(status: status_pb2.Status, detail: Message) -> None:
 async def abort(
     context: grpc.aio.ServicerContext[object, object], error: SpinCycleError
 ) -> NoReturn:
-    """End the call with the failure."""
+    """Abort the call with the error."""
     status = rpc_status.to_status(to_status(error))
     await context.abort(status.code, status.details, status.trailing_metadata)
     raise AssertionError("abort returned")
 
 
 def from_rpc_error(failure: grpc.aio.AioRpcError, service: str, address: str) -> SpinCycleError:
-    """What a failed call to one of our services says, as an entry of the catalogue.
+    """Convert the error of a failed call to one of our services to an entry of the catalogue.
 
-    A failure that the service itself did not name becomes ServiceUnavailable,
-    DeadlineExceeded, MessageTooLarge or RemoteError, by its code.
+    An error without our details becomes ServiceUnavailable, DeadlineExceeded, MessageTooLarge or
+    RemoteError, depending on its code.
     """
     for key, value in failure.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
@@ -106,7 +107,7 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, service: str, address: str) ->
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded(service, 0)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # gRPC counts the bytes before any of our code sees them.
+        # gRPC rejects such a message before our code is called.
         sizes = _TOO_LARGE.search(failure.details() or "")
         if sizes:
             return errors.MessageTooLarge(service, int(sizes[1]), int(sizes[2]))
@@ -114,7 +115,7 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, service: str, address: str) ->
 
 
 def from_status(status: status_pb2.Status) -> SpinCycleError:
-    """The failure that a status with our details stands for."""
+    """Convert a status with our details to an error."""
     message = error_pb2.Error(message=status.message)
     violations: tuple[FieldViolation, ...] = ()
     for detail in status.details:
@@ -133,7 +134,7 @@ def from_status(status: status_pb2.Status) -> SpinCycleError:
 def from_message(
     message: error_pb2.Error, code: str = "UNKNOWN", violations: tuple[FieldViolation, ...] = ()
 ) -> SpinCycleError:
-    """The failure that an Error message stands for, as another process told it."""
+    """Convert an Error message of another process to an error."""
     known = errors.catalogue().get(message.reason)
     return errors.RemoteError(
         problem=message.message,
@@ -142,5 +143,5 @@ def from_message(
         code=known.code if known else code,
         http=message.http_status or 500,
         retryable=known.retryable if known else False,
-        told_violations=violations,
+        reported_violations=violations,
     )

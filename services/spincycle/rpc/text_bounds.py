@@ -1,7 +1,7 @@
 """Bounds of the texts in requests: one table, by field.
 
-A text beyond its bound is refused, unless it comes from another service and refusing it would
-leave a request stuck: those are shortened by the service that takes them.
+A text that exceeds its bound is rejected, unless it comes from another service and rejecting it
+would block a request: such texts are shortened by the receiving service.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from spincycle.rpc.limits import ID_BYTES, KEY_CHARACTERS, REASON_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What the texts of one field may take.
+    """Maximum size of the texts of one field.
 
     Attributes:
-        most: bytes of each text as UTF-8, or characters if `unit` says so.
-        unit: what is counted, as the caller is told.
-        items: most texts in a repeated field, or entries in a map.
+        limit: bytes of each text in UTF-8, or characters, according to `unit`.
+        unit: "bytes" or "characters", as shown in the error.
+        items: maximum number of texts in a repeated field, or of entries in a map.
     """
 
-    most: int
+    limit: int
     unit: str = "bytes"
     items: int | None = None
 
 
-ELSEWHERE: Final = frozenset(
+BOUNDED_ELSEWHERE: Final = frozenset(
     {
         "google.protobuf.Struct",
         "google.protobuf.Value",
@@ -39,19 +39,19 @@ ELSEWHERE: Final = frozenset(
         "spincycle.v1.SpecFile",
     }
 )
-"""Messages whose texts have bounds of their own: values are counted where they are read, a
-chain's texts come from specs and are kept as bytes, the intake of the journal shortens those of
-an entry, output is delivered and not kept, and lint bounds files."""
+"""Messages whose texts are bounded elsewhere: values are counted when they are decoded, the texts
+of a chain come from specs and are stored as bytes, the intake of the journal shortens those of an
+entry, output is delivered and not stored, and lint bounds files."""
 
 SHORTENED: Final = frozenset(
     {
-        "spincycle.v1.FinishRequest.reason",
+        "spincycle.v1.FinishRequest.state_message",
         "spincycle.internal.v1.StopChainsRequest.reason",
         "spincycle.internal.v1.SuspendChainsRequest.reason",
     }
 )
-"""Texts of our own services, which are shortened where they are read: a report or a stop that is
-refused for a long reason would be sent again for ever."""
+"""Texts of our own services, which the receiver shortens: a report or a stop rejected for a long
+reason would be retried forever."""
 
 SKIPPED: Final = frozenset(
     {
@@ -60,7 +60,7 @@ SKIPPED: Final = frozenset(
         "spincycle.v1.SuspendedJobChain.sequence_tries",
     }
 )
-"""Texts of a saved state, which is kept as bytes and may have one for each of 200,000 jobs."""
+"""Texts of a saved state, which is stored as bytes and may have one text per job, up to 200,000."""
 
 _NAME = Bound(ID_BYTES)
 
@@ -81,7 +81,7 @@ BY_NAME: Final = {
     "page_token": Bound(4 * 1024),
     "cursor": Bound(1024 * 1024),
 }
-"""Bounds of fields with these names, in whatever message."""
+"""Bounds of fields with these names, in any message."""
 
 BY_FIELD: Final = {
     "spincycle.v1.RequestFilter.states": Bound(0, items=100),
@@ -93,9 +93,9 @@ BY_FIELD: Final = {
     "spincycle.internal.v1.SuspendChainsRequest.request_ids": _NAME,
     "spincycle.internal.v1.WatchJobsRequest.request_ids": _NAME,
 }
-"""Bounds of single fields; for a map, those of its keys and of how many there are."""
+"""Bounds of single fields; for a map, of its keys and the number of its entries."""
 
 
 def bound_of(field: FieldDescriptor) -> Bound | None:
-    """The bound of a field, or None if it has none."""
+    """Return the bound of a field, or None if it has none."""
     return BY_FIELD.get(field.full_name) or BY_NAME.get(field.name)

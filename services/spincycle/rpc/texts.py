@@ -1,4 +1,4 @@
-"""Texts in requests, checked before anything is done with them."""
+"""Validates the texts in requests before they are processed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from spincycle.errors import InvalidInput
-from spincycle.rpc.text_bounds import ELSEWHERE, SHORTENED, SKIPPED, Bound, bound_of
+from spincycle.rpc.text_bounds import BOUNDED_ELSEWHERE, SHORTENED, SKIPPED, Bound, bound_of
 
 _Text = tuple[str, Any, Bound | None]
-"""Path, text and bound; or, in place of the text, the list or the map of whose items it is one."""
+"""Path, text and bound of a text; or path, collection and bound of a list or a map."""
 
 _Read = Callable[[Any, bool], Iterable[_Text]]
 
@@ -22,12 +22,12 @@ _Read = Callable[[Any, bool], Iterable[_Text]]
 def check_texts(request: Message, raw: bytes) -> None:
     """Check that each text of a request is within its bound and does not contain NUL.
 
-    PostgreSQL cannot store NUL in a text. `raw` is the request as it was received: without NUL in
-    it, a message that is no longer than the smallest bound of its fields is not visited.
+    PostgreSQL cannot store NUL in a text. `raw` is the encoded request: if it contains no NUL and
+    is no longer than the smallest bound of its fields, the message is not traversed.
 
     Raises:
-        InvalidInput: a text is too long or contains NUL, or a list has too many items; the
-            field is named by its path.
+        InvalidInput: a text is too long or contains NUL, or a list has too many items; `field` is
+            the path.
     """
     has_nul = b"\0" in raw
     if not has_nul and len(raw) <= _smallest_bound(request.DESCRIPTOR):
@@ -36,17 +36,17 @@ def check_texts(request: Message, raw: bytes) -> None:
         if not isinstance(text, str):
             _check_items(path, text, bound)
             continue
-        if bound is not None and len(text) * 4 > bound.most:
+        if bound is not None and len(text) * 4 > bound.limit:
             _check_size(path, text, bound)
         if has_nul and "\0" in text:
-            raise InvalidInput(f"{path} holds the character NUL, which no text may", path)
+            raise InvalidInput(f"{path} contains the character NUL, which is not allowed", path)
 
 
 def _check_size(path: str, text: str, bound: Bound) -> None:
     size = len(text) if bound.unit == "characters" else len(text.encode())
-    if size > bound.most:
+    if size > bound.limit:
         raise InvalidInput(
-            f"{path} has {size} {bound.unit}; it may have at most {bound.most}", path
+            f"{path} has {size} {bound.unit}; it may have at most {bound.limit}", path
         )
 
 
@@ -64,12 +64,12 @@ def _texts(message: Message, has_nul: bool) -> Iterator[_Text]:
 
 @cache
 def _smallest_bound(descriptor: Descriptor) -> float:
-    """Bytes up to which a message is within every bound of its fields."""
+    """Return the size in bytes up to which a message cannot exceed any bound of its fields."""
     smallest = inf
     for field in filter(_is_checked, descriptor.fields):
         bound = bound_of(field)
         if bound is not None:
-            smallest = min(smallest, *filter(None, (bound.most, bound.items)))
+            smallest = min(smallest, *filter(None, (bound.limit, bound.items)))
         if field.message_type is not None:
             smallest = min(smallest, _smallest_bound(field.message_type))
     return smallest
@@ -86,7 +86,7 @@ def _is_checked(field: FieldDescriptor) -> bool:
     if field.type == FieldDescriptor.TYPE_STRING or bound_of(field) is not None:
         return True
     inner = field.message_type
-    return inner is not None and inner.full_name not in ELSEWHERE and bool(_readers(inner))
+    return inner is not None and inner.full_name not in BOUNDED_ELSEWHERE and bool(_readers(inner))
 
 
 def _reader(field: FieldDescriptor) -> _Read:
@@ -130,8 +130,8 @@ def _of_map(
 
 
 def _of_messages(name: str, messages: Iterable[Message], has_nul: bool) -> Iterator[_Text]:
-    for place, message in enumerate(messages):
-        yield from _within(f"{name}[{place}]", message, has_nul)
+    for index, message in enumerate(messages):
+        yield from _within(f"{name}[{index}]", message, has_nul)
 
 
 def _within(name: str, message: Message, has_nul: bool) -> Iterator[_Text]:

@@ -1,4 +1,4 @@
-"""TLS with callers, and with the services that a process calls."""
+"""TLS credentials of servers and clients."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from spincycle.runtime.config import BackendTlsConfig, ConfigError, TlsConfig
 
 
 def server_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
-    """What a server shows its callers; None to serve without TLS.
+    """Return the credentials of a server; None without TLS.
 
-    The files are read again at each new connection, so a certificate that was renewed is shown
-    from then on.
+    The files are read again for each new connection, so that a renewed certificate takes effect.
 
     Raises:
-        ConfigError: a file cannot be read, or one of two is missing.
+        ConfigError: a file cannot be read, or the combination of settings is invalid.
     """
     if tls.certificate is None and tls.key is None:
         if tls.client_ca is not None:
-            raise ConfigError("tls.client_ca asks callers for certificates; give tls.certificate")
+            raise ConfigError("tls.client_ca requires TLS: set tls.certificate and tls.key")
         return None
     if tls.certificate is None or tls.key is None:
-        raise ConfigError("tls.certificate and tls.key belong together; one of them is missing")
+        raise ConfigError("tls.certificate and tls.key must both be set; one of them is missing")
     identity = _Identity(tls.certificate, tls.key, tls.client_ca)
     return grpc.dynamic_ssl_server_credentials(
         identity.read(),
-        identity.renewed,  # type: ignore[arg-type] # its types leave out that None means no change
+        identity.changed,  # type: ignore[arg-type] # the stubs lack None, which means no change
         require_client_authentication=tls.client_ca is not None,
     )
 
 
 def dialer(tls: BackendTlsConfig) -> Dial:
-    """How to open channels to other services: with TLS if `tls.ca` says whom to trust.
+    """Return the function that opens channels to other services, with TLS if `tls.ca` is set.
 
     Raises:
         ConfigError: a file cannot be read.
@@ -52,7 +51,7 @@ def dialer(tls: BackendTlsConfig) -> Dial:
         )
         return open_channel(address, credentials=credentials, server_name=tls.server_name)
 
-    # What cannot be read is better found at start than at the first call.
+    # Report unreadable files at startup instead of at the first call.
     for file in (trusted, tls.key, tls.certificate):
         if file is not None:
             _read(file)
@@ -60,7 +59,7 @@ def dialer(tls: BackendTlsConfig) -> Dial:
 
 
 class _Identity:
-    """The files of a server, as they were read last."""
+    """The certificate files of a server, and their contents when last read."""
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
         self._files = (key, certificate, *([client_ca] if client_ca else []))
@@ -73,13 +72,13 @@ class _Identity:
             [(key, certificate)], roots[0] if roots else None
         )
 
-    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """What to show from now on; None to go on with what was shown before."""
+    def changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the new configuration; None if the files are unchanged or cannot be read."""
         before = self._contents
         try:
             configuration = self.read()
         except ConfigError as error:
-            structlog.get_logger().warning("certificates not read again", problem=str(error))
+            structlog.get_logger().warning("certificates not reloaded", problem=str(error))
             return None
         return None if self._contents == before else configuration
 

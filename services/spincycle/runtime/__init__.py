@@ -1,1 +1,1 @@
-"""What every process is built from: configuration, logs, signals, watchdogs, listeners."""
+"""The frame of every process: configuration, logs, signals, supervision, watchdogs, listeners."""

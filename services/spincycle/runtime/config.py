@@ -1,8 +1,8 @@
-"""Configuration of a process: defaults, then a YAML file, then the environment.
+"""Configuration of a process: defaults, overridden by a YAML file, then by the environment.
 
-Each process has a frozen model of its own on top of `Config`, and an environment prefix of
-its own, so that all of them can live in one environment. An unknown key is an error in the
-file and in the environment alike.
+Each process has its own frozen model based on `Config`, and its own prefix of environment
+variables, so that all processes can share one environment. An unknown key is an error, both in the
+file and in the environment.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message names each key and where it stands."""
+    """The configuration is invalid; the message names each invalid key and its source."""
 
 
 class Secret:
-    """A text that is shown nowhere, unless somebody asks for it by name."""
+    """A text that is masked in every output; only `reveal` returns it."""
 
     __slots__ = ("_text",)
 
@@ -36,30 +36,30 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text."""
+        """Return the text."""
         return self._text
 
     def __repr__(self) -> str:
-        """Something in its place."""
+        """Return a mask."""
         return "**********"
 
 
 class Section(msgspec.Struct, frozen=True):
-    """A group of keys within a configuration."""
+    """A group of configuration keys."""
 
 
 class LogConfig(Section, frozen=True):
-    """What is written to standard error."""
+    """The log, which is written to standard error."""
 
     level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
-    """Least severity that is written: debug, info, warning or error."""
+    """Lowest severity that is logged: debug, info, warning or error."""
 
     format: Annotated[str, Meta(pattern="^(auto|human|json)$")] = "auto"
     """human, json, or auto: human on a terminal and json elsewhere."""
 
 
 class BackendTlsConfig(Section, frozen=True):
-    """TLS with the services that a process calls, in PEM files."""
+    """TLS with the services that a process calls; all files are PEM."""
 
     certificate: Path | None = None
     """Certificate chain of this process."""
@@ -68,103 +68,103 @@ class BackendTlsConfig(Section, frozen=True):
     """Private key of that certificate."""
 
     ca: Path | None = None
-    """Authorities of the services that this process calls; calls go over TLS if it is set."""
+    """CA certificates for verifying the services that this process calls; set, it enables TLS."""
 
     server_name: str = ""
-    """Name that the certificates of those services must have; empty: the address's own."""
+    """Name expected in the certificates of those services; empty: the host of the address."""
 
 
 class GatewayTlsConfig(BackendTlsConfig, frozen=True):
     """TLS of a process that listens without TLS."""
 
     allow_plaintext: bool = False
-    """Listen without TLS beyond loopback; without it the process does not start there."""
+    """Allow listening without TLS on addresses other than loopback; otherwise startup fails."""
 
 
 class TlsConfig(GatewayTlsConfig, frozen=True):
-    """TLS with callers too: it is spoken if there are a certificate and its key."""
+    """TLS with callers and called services; listeners use it if certificate and key are set."""
 
     client_ca: Path | None = None
-    """Authorities of callers: one without a certificate of theirs is refused."""
+    """CA certificates of clients; set, clients must present a certificate signed by one of them."""
 
 
 class DatabaseConfig(Section, frozen=True):
     """The PostgreSQL database of a service."""
 
     dsn: Secret = Secret("postgresql://127.0.0.1:5432/spincycle")
-    """Where the database is, as a postgresql:// address."""
+    """Connection URL of the database, postgresql://…."""
 
     max_connections: Annotated[int, Meta(ge=1)] = 8
-    """Most connections of this process."""
+    """Maximum number of connections of this process."""
 
     statement_timeout: Seconds = 15.0
-    """Seconds after which a statement is given up."""
+    """Seconds after which a statement is cancelled."""
 
     migrate: bool = True
-    """Bring the schema up to date at start."""
+    """Apply missing migrations at startup."""
 
 
 class InternalConfig(Section, frozen=True):
     """The listener for the other services."""
 
     listen: str = ""
-    """Address to serve the internal calls on: host:port, or unix:/path of a socket."""
+    """Address of the listener for internal calls: host:port, or unix:/path of a socket."""
 
 
 class HealthConfig(Section, frozen=True):
-    """A listener for probes alone, without TLS."""
+    """An additional listener for health probes only, without TLS."""
 
     listen: str = ""
-    """Address to serve gRPC health on, host:port; empty for none. Every other listener serves
-    health too."""
+    """Address of the listener, host:port; empty for none. Every other listener serves gRPC health
+    too."""
 
 
 class MetricsConfig(Section, frozen=True):
-    """Figures for operators and autoscalers, in the format of Prometheus."""
+    """Metrics for operators and autoscalers, in the Prometheus text format."""
 
     listen: str = ""
-    """Address to serve /metrics on, host:port; empty for none."""
+    """Address of the listener that serves /metrics, host:port; empty for none."""
 
 
 class Config(Section, frozen=True):
-    """What every process is told."""
+    """Configuration keys that every process has."""
 
     prefix: ClassVar[str] = ""
-    """What the names of its variables in the environment begin with."""
+    """Prefix of the process's environment variables."""
 
     log: LogConfig = LogConfig()
-    """What is written to standard error."""
+    """The log, which is written to standard error."""
 
     metrics: MetricsConfig = MetricsConfig()
-    """Figures for operators and autoscalers."""
+    """Metrics for operators and autoscalers."""
 
 
 C = TypeVar("C", bound=Config)
 S = TypeVar("S", bound=Section)
 
-_TEXTS = frozenset({str, Path, Secret, NoneType})
-"""For keys of these kinds a variable is taken as it is; for others it is read as YAML."""
+_TEXT_TYPES = frozenset({str, Path, Secret, NoneType})
+"""Types of keys whose environment variables are taken literally; others are parsed as YAML."""
 
 
 def load_config(
     model: type[C], file: Path | None, environment: Mapping[str, str] | None = None
 ) -> C:
-    """The configuration of a process.
+    """Load the configuration of a process.
 
     Raises:
-        ConfigError: a key is unknown or a value is wrong; all of them are named.
+        ConfigError: keys are unknown or values are invalid; the message names all of them.
     """
-    said = _read(file) if file else {}
-    reading = _Reading(file, os.environ if environment is None else environment)
-    config = reading.section(model(), said, "", model.prefix)
-    reading.look_for_unknown_variables(model.prefix)
-    if reading.problems:
-        raise ConfigError("\n".join(reading.problems))
+    document = _read(file) if file else {}
+    loader = _Loader(file, os.environ if environment is None else environment)
+    config = loader.section(model(), document, "", model.prefix)
+    loader.check_unknown_variables(model.prefix)
+    if loader.problems:
+        raise ConfigError("\n".join(loader.problems))
     return config
 
 
 def print_config(config: Config) -> str:
-    """The configuration as a YAML file that would give it again, secrets masked."""
+    """Return the configuration as an equivalent YAML file, with secrets masked."""
     text = yaml.safe_dump(
         msgspec.to_builtins(config, enc_hook=str), sort_keys=False, allow_unicode=True
     )
@@ -173,8 +173,8 @@ def print_config(config: Config) -> str:
     )
 
 
-class _Reading:
-    """Reads each key by itself, so that all mistakes are found and each is told where it is."""
+class _Loader:
+    """Loads the keys one by one, and collects every problem with its key and source."""
 
     def __init__(self, file: Path | None, environment: Mapping[str, str]) -> None:
         self.problems: list[str] = []
@@ -182,108 +182,110 @@ class _Reading:
         self._environment = {name.upper(): (name, text) for name, text in environment.items()}
         self._known: dict[str, None] = {}
 
-    def section(self, default: S, said: object, path: str, variables: str) -> S:
-        """A section of the file, whose keys are under a path and have such variables.
+    def section(self, default: S, document: object, path: str, variable_prefix: str) -> S:
+        """Load a section from its part of the file and from the environment.
 
-        Keys that are not set have the values of `default`.
+        Keys that are not set keep the values of `default`. `path` is the prefix of the section's
+        keys in messages, `variable_prefix` that of its environment variables.
         """
-        kind = type(default)
-        fields = msgspec.structs.fields(kind)
-        values = self._keys(said, path, default)
-        for field in fields:
-            here, variable = path + field.name, variables + field.name.upper()
-            inner = getattr(default, field.name)
-            if isinstance(inner, Section):
+        values = self._keys(document, path, default)
+        for field in msgspec.structs.fields(type(default)):
+            key, variable = path + field.name, variable_prefix + field.name.upper()
+            current = getattr(default, field.name)
+            if isinstance(current, Section):
                 values[field.name] = self.section(
-                    inner, values.get(field.name), f"{here}.", f"{variable}__"
+                    current, values.get(field.name), f"{key}.", f"{variable}__"
                 )
                 continue
             self._known[variable] = None
             try:
                 if variable in self._environment:
-                    where, text = self._environment[variable]
-                    values[field.name] = _converted(_plain(text, field.type), field.type)
+                    source, text = self._environment[variable]
+                    values[field.name] = _convert(_parse(text, field.type), field.type)
                 elif field.name in values:
-                    where = str(self._file)
-                    values[field.name] = _converted(values[field.name], field.type)
+                    source = str(self._file)
+                    values[field.name] = _convert(values[field.name], field.type)
             except msgspec.ValidationError as error:
-                self.problems.append(f"{here}: {_lower(str(error))} (in {where})")
+                self.problems.append(f"{key}: {_lower(str(error))} (in {source})")
                 values.pop(field.name, None)
         return msgspec.structs.replace(default, **values)
 
-    def look_for_unknown_variables(self, prefix: str) -> None:
-        """Have a variable that looks like one of this process and is none be a mistake."""
+    def check_unknown_variables(self, prefix: str) -> None:
+        """Report each variable that has the prefix of this process but no key."""
         for variable, (name, _) in sorted(self._environment.items()):
             if variable.startswith(prefix) and variable not in self._known:
-                within = f"__{variable.removeprefix(prefix)}"
-                moved = [known for known in self._known if known.endswith(within)]
-                meant = _meant(variable, moved, self._known)
+                suffix = f"__{variable.removeprefix(prefix)}"
+                nested = [known for known in self._known if known.endswith(suffix)]
+                suggestion = _suggestion(variable, nested, self._known)
                 self.problems.append(
-                    f"{name}: no such configuration key{meant}; --print-config shows the known ones"
+                    f"{name}: no such configuration key{suggestion}; "
+                    "--print-config shows the known ones"
                 )
 
-    def _keys(self, said: object, path: str, default: Section) -> dict[str, Any]:
-        if said is None:
+    def _keys(self, document: object, path: str, default: Section) -> dict[str, Any]:
+        if document is None:
             return {}
-        if not isinstance(said, dict):
-            problem = f"must be a mapping of keys, not {type(said).__name__}"
+        if not isinstance(document, dict):
+            problem = f"must be a mapping of keys, not {type(document).__name__}"
             self.problems.append(f"{path.removesuffix('.')}: {problem} (in {self._file})")
             return {}
         known = [field.name for field in msgspec.structs.fields(default)]
-        inner = {name: getattr(default, name) for name in known}
-        for key in [key for key in said if key not in known]:
-            moved = [
+        defaults = {name: getattr(default, name) for name in known}
+        for key in [key for key in document if key not in known]:
+            nested = [
                 f"{path}{name}.{key}"
-                for name, section in inner.items()
+                for name, section in defaults.items()
                 if isinstance(section, Section) and hasattr(section, str(key))
             ]
-            meant = _meant(str(key), moved, known)
-            self.problems.append(f"{path}{key}: no such configuration key{meant} (in {self._file})")
-        return {key: said[key] for key in known if key in said}
+            suggestion = _suggestion(str(key), nested, known)
+            self.problems.append(
+                f"{path}{key}: no such configuration key{suggestion} (in {self._file})"
+            )
+        return {key: document[key] for key in known if key in document}
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid YAML: {error}")
-    if said is None:
+    if document is None:
         return {}
-    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise ConfigError(f"{file}: must be a mapping of configuration keys")
-    return said
+    return document
 
 
-def _plain(text: str, kind: Any) -> Any:
-    """What a variable says, for a key of a kind."""
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    kinds = set(get_args(kind)) if isinstance(kind, UnionType) else {kind}
-    if kinds <= _TEXTS:
-        return None if not text and NoneType in kinds else text
+def _parse(text: str, key_type: Any) -> Any:
+    """Return the value of an environment variable for a key of a type, before conversion."""
+    if get_origin(key_type) is Annotated:
+        key_type = get_args(key_type)[0]
+    types = set(get_args(key_type)) if isinstance(key_type, UnionType) else {key_type}
+    if types <= _TEXT_TYPES:
+        return None if not text and NoneType in types else text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
 
 
-def _converted(value: Any, kind: Any) -> Any:
-    return msgspec.convert(value, kind, dec_hook=_of_text)
+def _convert(value: Any, key_type: Any) -> Any:
+    return msgspec.convert(value, key_type, dec_hook=_from_text)
 
 
-def _of_text(kind: Any, value: object) -> Any:
+def _from_text(key_type: Any, value: object) -> Any:
     if not isinstance(value, str):
         raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
-    return kind(value)
+    return key_type(value)
 
 
-def _meant(name: str, moved: Sequence[str], known: Iterable[str]) -> str:
-    """A question to append to a message: keys of that name in sections, or else a similar name."""
-    if not moved:
+def _suggestion(name: str, nested: Sequence[str], known: Iterable[str]) -> str:
+    """Return a question to append to a message: nested keys of that name, or a similar key."""
+    if not nested:
         return did_you_mean(name, known)
-    quoted = [f'"{key}"' for key in moved]
+    quoted = [f'"{key}"' for key in nested]
     return f" (did you mean {' or '.join(quoted)}?)"
 
 

@@ -1,7 +1,7 @@
-"""How long the call that is being answered may still take, for whatever it asks of others.
+"""The deadline of the call in progress, for the calls and statements that it makes.
 
-A unary call hands its deadline on: to the calls that it makes, and to its statements. Streams
-hand none on; what a stream asks of others is cancelled with it.
+A unary call propagates its deadline to the calls and the statements that it makes. A stream has no
+deadline to propagate; its calls and statements are cancelled with it.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ from contextvars import Context, ContextVar, copy_context
 
 _ends_at: ContextVar[float | None] = ContextVar("spincycle_deadline", default=None)
 
-_LEAST = 0.001
-"""Seconds that are given where none are left: what is asked then fails of itself."""
+_MIN_TIMEOUT = 0.001
+"""Seconds that `remaining` returns after the deadline, so that the operation times out."""
 
 
-def begin(seconds: float | None) -> None:
-    """From here on, in this task and in those it starts, so many seconds are left."""
+def start(seconds: float | None) -> None:
+    """Set the deadline `seconds` from now, for this task and the tasks that it starts."""
     _ends_at.set(None if seconds is None else time.monotonic() + seconds)
 
 
 def ends_at() -> float | None:
-    """When the call must have ended, by time.monotonic; None if nothing says so."""
+    """Return the deadline, as a time of time.monotonic; None if there is none."""
     return _ends_at.get()
 
 
-def end_at(moment: float | None) -> None:
-    """Let the deadline be at a moment of time.monotonic, in this task and in those it starts."""
+def set_end(moment: float | None) -> None:
+    """Set the deadline to a time of time.monotonic, for this task and the tasks that it starts."""
     _ends_at.set(moment)
 
 
-def left(limit: float) -> float:
-    """Seconds that something may take: `limit`, or less if the call has less left."""
+def remaining(limit: float) -> float:
+    """Return the smaller of `limit` and the seconds until the deadline."""
     moment = _ends_at.get()
     if moment is None:
         return limit
-    return min(limit, max(moment - time.monotonic(), _LEAST))
+    return min(limit, max(moment - time.monotonic(), _MIN_TIMEOUT))
 
 
-def is_over() -> bool:
-    """Whether the call has no time left."""
+def has_passed() -> bool:
+    """Return whether the deadline has passed."""
     moment = _ends_at.get()
     return moment is not None and time.monotonic() >= moment
 
 
-def outlasting() -> Context:
-    """A context for a task that goes on for others when the call that started it has ended."""
+def without_deadline() -> Context:
+    """Return a copy of the context without a deadline, for a task that may outlive the call."""
     context = copy_context()
     context.run(_ends_at.set, None)
     return context

@@ -1,8 +1,8 @@
-"""Keeps the sockets of a process's listeners from the children that it forks.
+"""Closes the sockets of a process's listeners in forked children.
 
-A program that a job starts does not get them: they are closed on exec. A child that a job forks and
-that starts no other program would keep them when the process has died: its successor could not
-listen, and those that are connected would not notice the death.
+A program that a job starts does not inherit the sockets: they are closed on exec. A child that a
+job forks without exec would keep them open after the death of the process: its successor could not
+bind the address, and connected clients would not notice the death.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ _own: set[Name] = set()
 
 
 def close_in_children(address: str) -> None:
-    """Have children that are forked from now on close the listeners at an address.
-
-    They also close the connections to these.
+    """Close the listeners at an address, and their connections, in children forked from now on.
 
     Args:
-        address: host:port or unix:/path that this process listens on; the host does not matter.
+        address: host:port or unix:/path that this process listens on; the host is ignored.
     """
-    wanted = _of_address(address)
+    wanted = _port_or_path(address)
     for each in _sockets():
         name = _name_of(each)
         if name is not None and _is_at(name, wanted) and _is_listening(each):
@@ -41,8 +39,8 @@ def close_in_children(address: str) -> None:
 
 
 def forget(address: str) -> None:
-    """Take back `close_in_children`, once the listeners are closed."""
-    wanted = _of_address(address)
+    """Undo `close_in_children` after the listeners are closed."""
+    wanted = _port_or_path(address)
     _own.difference_update([name for name in _own if _is_at(name, wanted)])
 
 
@@ -63,10 +61,10 @@ os.register_at_fork(after_in_child=_close_all)
 
 
 def _sockets() -> Iterator[socket.socket]:
-    """Every socket of this process, to be detached or closed by the caller."""
+    """Yield every socket of this process; the caller must detach or close each."""
     with suppress(OSError):
         for entry in Path(_DESCRIPTORS).iterdir():
-            # Not a socket, or closed meanwhile.
+            # Not a socket, or already closed.
             with suppress(OSError):
                 yield socket.socket(fileno=int(entry.name))
 
@@ -87,8 +85,8 @@ def _is_listening(each: socket.socket) -> bool:
     return False
 
 
-def _of_address(address: str) -> str | int:
-    """The path of a Unix socket, or a port."""
+def _port_or_path(address: str) -> str | int:
+    """Return the path of a Unix socket, or the port of host:port."""
     if address.startswith("unix:"):
         return address.removeprefix("unix:").removeprefix("//")
     return int(address.rpartition(":")[2])

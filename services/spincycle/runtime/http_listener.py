@@ -1,4 +1,4 @@
-"""HTTP servers inside the loop of the process, which end when they are told."""
+"""HTTP servers on the event loop of the process."""
 
 from __future__ import annotations
 
@@ -12,51 +12,57 @@ import uvicorn
 
 from spincycle.runtime import forked_sockets
 from spincycle.runtime.config import ConfigError
+from spincycle.runtime.uvicorn_version import check_uvicorn_version
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
 
 Protocol = type[asyncio.Protocol] | Literal["h11"]
-"""How HTTP is read: a protocol of uvicorn's, or the name of one."""
+"""The HTTP parser: a protocol class of uvicorn, or the name of one."""
 
 _BACKLOG = 1024
 
 _TICK = 1.0
-"""Seconds between two looks at the clock for the Date header."""
+"""Seconds between two updates of the Date header."""
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the process, and wakes up once a second, not ten times."""
+    """A uvicorn server that handles no signals and wakes up once per second, not ten times."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._told = asyncio.Event()
+        self._exit_requested = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def main_loop(self) -> None:
-        """Keep the Date header right until told to end."""
-        # Of every tenth tick uvicorn makes a new header; this makes tenth ticks only.
+        """Update the Date header once per second until `request_exit` is called."""
+        # uvicorn updates the header at ticks whose number is divisible by ten.
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK):
-                    await self._told.wait()
+                    await self._exit_requested.wait()
 
-    def tell_to_end(self) -> None:
-        """End, once the calls in flight have."""
+    def request_exit(self) -> None:
+        """Shut down when the calls in flight have ended."""
         self.should_exit = True
-        self._told.set()
+        self._exit_requested.set()
 
 
 class HttpListener:
-    """One listening socket with one application behind it."""
+    """Serves one ASGI application on one listening socket."""
 
     def __init__(
         self, application: Application, bound: socket.socket, http: Protocol, grace: float
     ) -> None:
-        """`grace` is how many seconds calls have to end when the listener does."""
+        """Create the listener; `grace` is the seconds that calls in flight get at shutdown.
+
+        Raises:
+            ConfigError: the installed version of uvicorn is not supported.
+        """
+        check_uvicorn_version()
         self._socket = bound
         self.address = address_of(bound)
         self._server = _Server(
@@ -75,7 +81,7 @@ class HttpListener:
         )
 
     async def serve(self) -> None:
-        """Answer calls until told to end, then let those in flight end."""
+        """Serve calls until `end` is called, then wait for the calls in flight."""
         forked_sockets.close_in_children(self.address)
         try:
             await self._server.serve(sockets=[self._socket])
@@ -83,18 +89,18 @@ class HttpListener:
             forked_sockets.forget(self.address)
 
     def end(self) -> None:
-        """Take no more calls, and let `serve` return."""
-        self._server.tell_to_end()
+        """Accept no more calls, and make `serve` return."""
+        self._server.request_exit()
 
 
 def address_of(bound: socket.socket) -> str:
-    """The socket's own address, host:port."""
+    """Return the local address of a socket, host:port."""
     host, port = bound.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def split(listen: str, setting: str) -> tuple[str, int]:
-    """Host and port of an address, as a setting has it.
+    """Return host and port of an address; `setting` names its configuration key.
 
     Raises:
         ConfigError: the address is not host:port.
@@ -106,13 +112,13 @@ def split(listen: str, setting: str) -> tuple[str, int]:
 
 
 def bind(listen: str, setting: str = "listen") -> socket.socket:
-    """A socket that listens at host:port, as a setting says.
+    """Return a socket that listens on host:port; `setting` names its configuration key.
 
     Raises:
-        ConfigError: the address is no host:port, is taken or cannot be used.
+        ConfigError: the address is not host:port, is in use or cannot be bound.
     """
     host, port = split(listen, setting)
-    host = host.strip("[]") or "0.0.0.0"  # noqa: S104 # what an empty host has always meant
+    host = host.strip("[]") or "0.0.0.0"  # noqa: S104 # an empty host means every interface
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -1,4 +1,4 @@
-"""Log lines: for people on a terminal, one JSON object a line elsewhere.
+"""Log lines: human-readable on a terminal, one JSON object per line elsewhere.
 
 Every line about a request carries request_id, and job_id, try and epoch where they apply.
 """
@@ -18,7 +18,7 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure_logs(config: LogConfig, service: str) -> None:
-    """Send the log lines of this process, and those of its libraries, to standard error."""
+    """Write the log lines of this process and of its libraries to standard error."""
     human = config.format == "human" or (config.format == "auto" and sys.stderr.isatty())
     level = _LEVELS[config.level]
     shared: list[Any] = [
@@ -30,7 +30,7 @@ def configure_logs(config: LogConfig, service: str) -> None:
         [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
-                # Locals would fill screens, and might show secrets.
+                # Local variables would be long, and may contain secrets.
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]
@@ -62,7 +62,7 @@ def _forward_library_logs(level: int) -> None:
 
 
 class _Forwarder(logging.Handler):
-    """Gives the lines of libraries that use the standard library's logging to structlog."""
+    """Forwards the log records of libraries from the standard library's logging to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = structlog.get_logger(record.name)

@@ -1,4 +1,4 @@
-"""Which addresses only this machine reaches, and plain text on the others."""
+"""Loopback addresses, and the check for plain text on other addresses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from spincycle.runtime.config import ConfigError
 
 
 def is_loopback(listen: str) -> bool:
-    """Whether a listener at this address, host:port, accepts connections from this machine only.
+    """Return whether a listener on host:port accepts connections from this machine only.
 
-    Of names only localhost does: what another one stands for can change.
+    The only host name accepted is localhost: the addresses of other names can change.
     """
     host = listen.rpartition(":")[0].strip("[]")
     if host.lower() == "localhost":
@@ -31,7 +31,7 @@ def check_plaintext(listen: str, setting: str, allowed: bool, encrypt: str) -> N
         listen: address of the listener, host:port.
         setting: configuration key of the address.
         allowed: value of `tls.allow_plaintext`.
-        encrypt: what the operator can do instead, as a command.
+        encrypt: instruction for the operator to use TLS, for the message.
 
     Raises:
         ConfigError: other machines would connect in plain text, and that is not allowed.

@@ -1,8 +1,8 @@
-"""Ends a process that lives and cannot work for want of memory, so that it is started again.
+"""Ends a process that cannot allocate memory, so that its supervisor restarts it.
 
-One MemoryError means little: a caller asked for too much, and the others go on. A process under a
-limit that it has reached is another thing: whatever it does fails, also what would report that. So
-a thread of its own, which needs hardly any memory, looks whether there is some.
+A single MemoryError is harmless: one call needed too much, and other calls succeed. In a process
+that has reached its memory limit, everything fails, including error reporting. So a dedicated
+thread, which needs hardly any memory, probes whether memory can be allocated.
 """
 
 from __future__ import annotations
@@ -19,138 +19,140 @@ from contextlib import suppress
 from typing import Any
 
 PROBE_BYTES = 16 * 1024 * 1024
-"""Bytes that must be there: a few of the largest messages of callers."""
+"""Bytes that a probe allocates: a few of the largest request messages."""
 
-LOOK_EVERY = 5.0
-"""Seconds between two looks while nothing has failed."""
+PROBE_INTERVAL = 5.0
+"""Seconds between two probes while memory is available."""
 
-LOOK_AGAIN_AFTER = 0.5
-"""Seconds between two looks while memory is short."""
+SHORTAGE_PROBE_INTERVAL = 0.5
+"""Seconds between two probes while memory is short."""
 
-MOST_LOOKS = 10
-"""Looks in a row without memory after which the process ends."""
+MAX_FAILED_PROBES = 10
+"""Consecutive failed probes after which the process ends."""
 
-MOST_FAILURES = 3
-"""Failures of work in the background, for want of memory, after which the process ends."""
+MAX_FAILURES = 3
+"""Memory failures of background work within FAILURE_WINDOW after which the process ends."""
 
-FAILURES_WITHIN = 10.0
-"""Seconds within which they count together."""
+FAILURE_WINDOW = 10.0
+"""Seconds over which memory failures of background work are counted."""
 
-LAST_WORDS = 10.0
-"""Seconds that the orderly end may take."""
+SHUTDOWN_TIMEOUT = 10.0
+"""Seconds that the orderly shutdown may take."""
 
 EXIT_OUT_OF_MEMORY = 3
-"""Exit code of a process that ended for want of memory."""
+"""Exit code of a process that ended because it ran out of memory."""
 
 _MESSAGE = (
-    b'{"event": "out of memory", "level": "error", "problem": "the process cannot get more memory'
-    b' and ends, to be started again; raise its limit if it happens again"}\n'
+    b'{"event": "out of memory", "level": "error", "problem": "the process cannot allocate memory'
+    b' and exits, to be restarted; raise its memory limit if this happens again"}\n'
 )
 
 
 class MemoryProbe:
-    """Finds out whether a process can get memory from the system, or has some that is free.
+    """Checks whether a process can map memory, or has free memory in its heap.
 
-    What is free is free for one thread only, so that of the event loop is asked for it.
+    Free heap memory belongs to a thread's arena, so the event loop's thread allocates from it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._answered = threading.Event()
+        self._finished = threading.Event()
         self._is_free = False
 
     def __call__(self) -> bool:
-        """Whether there are PROBE_BYTES."""
+        """Return whether PROBE_BYTES can be allocated."""
         with suppress(OSError):
-            # The system only reserves it; nothing is touched.
+            # The system only reserves the pages; none is touched.
             mmap.mmap(-1, PROBE_BYTES).close()
             return True
         self._is_free = False
-        self._answered.clear()
+        self._finished.clear()
         self._loop.call_soon_threadsafe(self._allocate)
-        self._answered.wait(LOOK_AGAIN_AFTER)
+        self._finished.wait(SHORTAGE_PROBE_INTERVAL)
         return self._is_free
 
     def _allocate(self) -> None:
         with suppress(MemoryError):
             bytearray(PROBE_BYTES)
             self._is_free = True
-        self._answered.set()
+        self._finished.set()
 
 
 class MemoryWatchdog:
-    """Decides whether a process has so little memory that only a new beginning can help.
+    """Shuts a process down when it has too little memory to continue.
 
     Args:
-        end: begins the orderly end of the process. It may fail.
-        probe: whether there is memory.
-        leave: ends the process at once.
+        shut_down: starts the orderly shutdown of the process; may fail.
+        probe: returns whether memory is available.
+        exit_process: ends the process immediately.
 
     Attributes:
-        has_ended: whether it began the end.
+        triggered: whether the watchdog has started the shutdown.
     """
 
     def __init__(
         self,
-        end: Callable[[], object],
+        shut_down: Callable[[], object],
         probe: Callable[[], bool],
-        leave: Callable[[int], object] = os._exit,
+        exit_process: Callable[[int], object] = os._exit,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._end = end
+        self._shut_down = shut_down
         self._probe = probe
-        self._leave = leave
+        self._exit_process = exit_process
         self._clock = clock
-        self._failures: deque[float] = deque(maxlen=MOST_FAILURES)
-        self._looks = 0
-        self._told = threading.Event()
-        self.has_ended = False
+        self._failures: deque[float] = deque(maxlen=MAX_FAILURES)
+        self._failed_probes = 0
+        self._failure_recorded = threading.Event()
+        self.triggered = False
 
-    def failed(self) -> None:
-        """Note that work in the background failed for want of memory.
+    def record_failure(self) -> None:
+        """Record that background work failed with a MemoryError.
 
-        What one caller asked for does not count: it may ask again and again.
+        Failures of calls are not recorded: a caller may repeat a call that is too large.
         """
         self._failures.append(self._clock())
-        self._told.set()
+        self._failure_recorded.set()
 
     def must_end(self) -> bool:
-        """Look once, and return whether the process must end."""
-        self._looks = 0 if self._probe() else self._looks + 1
+        """Probe once, and return whether the process must end."""
+        self._failed_probes = 0 if self._probe() else self._failed_probes + 1
         failures = self._failures
-        often = len(failures) == MOST_FAILURES and failures[-1] - failures[0] <= FAILURES_WITHIN
-        return often or self._looks >= MOST_LOOKS
+        often = len(failures) == MAX_FAILURES and failures[-1] - failures[0] <= FAILURE_WINDOW
+        return often or self._failed_probes >= MAX_FAILED_PROBES
 
     def start(self) -> None:
-        """Look from now on, on a thread, and note what fails elsewhere than in a task."""
-        sys.unraisablehook = self._noting(sys.unraisablehook)
-        threading.excepthook = self._noting(threading.excepthook)
+        """Start the probing thread, and record MemoryErrors in threads and finalizers."""
+        sys.unraisablehook = self._recording(sys.unraisablehook)
+        threading.excepthook = self._recording(threading.excepthook)
         threading.Thread(target=self._watch, name="memory-watchdog", daemon=True).start()
 
-    def _noting(self, hook: Callable[[Any], object]) -> Callable[[Any], object]:
-        def note(failure: Any) -> None:
+    def _recording(self, hook: Callable[[Any], object]) -> Callable[[Any], object]:
+        def record(failure: Any) -> None:
             if failure.exc_type is not None and issubclass(failure.exc_type, MemoryError):
                 with suppress(MemoryError):
-                    self.failed()
+                    self.record_failure()
             hook(failure)
 
-        return note
+        return record
 
     def _watch(self) -> None:
         while True:
             try:
-                self._told.wait(LOOK_AGAIN_AFTER if self._looks else LOOK_EVERY)
-                self._told.clear()
+                self._failure_recorded.wait(
+                    SHORTAGE_PROBE_INTERVAL if self._failed_probes else PROBE_INTERVAL
+                )
+                self._failure_recorded.clear()
                 if self.must_end():
                     break
             except (MemoryError, RuntimeError):
-                # No memory to look, or the event loop has ended.
-                self._looks += 1
-        self.has_ended = True
-        # Not by the logs, which need memory.
+                # No memory for the probe, or the event loop is closed.
+                self._failed_probes += 1
+        self.triggered = True
+        # Logging needs memory.
         os.write(2, _MESSAGE)
         try:
-            self._end()
-            time.sleep(LAST_WORDS)
+            self._shut_down()
+            time.sleep(SHUTDOWN_TIMEOUT)
         finally:
-            self._leave(EXIT_OUT_OF_MEMORY)
+            self._exit_process(EXIT_OUT_OF_MEMORY)

@@ -1,11 +1,10 @@
-"""Who watches gRPC's sockets: the thread that waits for what has happened, and no others.
+"""Selects how gRPC polls its sockets: in its completion queue thread, not in event engine threads.
 
-gRPC's event engine has threads of its own for that, in Python for a short time only. They hand a
-message on three times before the event loop hears of it. With these two experiments off, the one
-thread that gRPC has for an event loop watches the sockets itself, as it always did before, and a
-message over a stream takes half the CPU.
+gRPC's event engine, new in Python, polls in threads of its own, and a message passes three threads
+before it reaches the event loop. With these two experiments off, the completion queue thread polls
+the sockets itself, as in earlier versions, and a message on a stream takes half the CPU time.
 
-gRPC looks when it is imported; so each service's package imports this module first.
+gRPC reads the variable when it is imported; each service's package imports this module first.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ EXPERIMENTS = "-event_engine_client,-event_engine_listener"
 os.environ.setdefault(VARIABLE, EXPERIMENTS)
 
 
-def keep_from_children() -> None:
-    """Let programs that this process starts have it as they like, once gRPC has looked."""
+def unset_for_children() -> None:
+    """Remove the variable after gRPC has read it, so that child processes do not inherit it."""
     if os.environ.get(VARIABLE) == EXPERIMENTS:
         del os.environ[VARIABLE]

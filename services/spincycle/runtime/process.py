@@ -19,7 +19,7 @@ import uvloop
 from spincycle.runtime.config import Config, ConfigError, load_config, print_config
 from spincycle.runtime.logs import configure_logs
 from spincycle.runtime.memory_watchdog import EXIT_OUT_OF_MEMORY, MemoryProbe, MemoryWatchdog
-from spincycle.runtime.polling import keep_from_children
+from spincycle.runtime.polling import unset_for_children
 from spincycle.runtime.version import VERSION
 
 C = TypeVar("C", bound=Config)
@@ -28,41 +28,41 @@ EXIT_CONFIG = 2
 """Exit code of a process that cannot be configured."""
 
 GC_THRESHOLD = 10_000
-"""Objects that are made before the collector looks for cycles among them."""
+"""Net allocations of objects between two runs of the garbage collector."""
 
-BEGIN_AGAIN_AFTER = 1.0
-"""Seconds between the failure of a duty and its next beginning."""
+RESTART_DELAY = 1.0
+"""Seconds between the failure of a background task and its restart."""
 
 _watchdogs: list[MemoryWatchdog] = []
-"""The one of this process, if it is a service's."""
+"""The memory watchdog of this process; empty unless the process is a service."""
 
 
 class Shutdown:
-    """The wish to end, which a signal makes and which every part of a process can await."""
+    """Shutdown signal of a process: requested by SIGTERM or SIGINT, awaited by its parts."""
 
     def __init__(self) -> None:
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
         self._reload: Callable[[], None] | None = None
 
-    def ask(self) -> None:
-        """Wish for the end."""
-        self._asked.set()
+    def request(self) -> None:
+        """Request shutdown."""
+        self._requested.set()
 
     @property
-    def asked(self) -> bool:
-        """Whether somebody wished for the end."""
-        return self._asked.is_set()
+    def requested(self) -> bool:
+        """Whether shutdown has been requested."""
+        return self._requested.is_set()
 
     async def wait(self) -> None:
-        """Return when somebody wishes for the end."""
-        await self._asked.wait()
+        """Return when shutdown is requested."""
+        await self._requested.wait()
 
     def on_reload(self, callback: Callable[[], None]) -> None:
-        """Call back at each SIGHUP."""
+        """Set the callback for SIGHUP."""
         self._reload = callback
 
     def reload(self) -> None:
-        """Do what SIGHUP asks for, if anything."""
+        """Call the callback for SIGHUP, if one is set."""
         if self._reload:
             self._reload()
 
@@ -73,12 +73,12 @@ def service_command(
     serve: Callable[[C, Shutdown], Awaitable[None]],
     run: Callable[[Coroutine[None, None, int]], int] = uvloop.run,
 ) -> click.Command:
-    """The console script of a service, which runs `serve` until a signal asks it to end.
+    """Return the console script of a service, which runs `serve` until SIGTERM or SIGINT.
 
-    `run` runs it on an event loop of its kind.
+    `run` runs the coroutine on an event loop, uvloop by default.
 
-    Exit codes: 0 after a clean end, 1 if serving failed, 2 if the configuration is wrong, 3 if
-    the process ran out of memory.
+    Exit codes: 0 after a clean shutdown, 1 if serving failed, 2 if the configuration is invalid,
+    3 if the process ran out of memory.
     """
 
     @click.command(name=f"spincycle-{name}", help=f"Run the {name.replace('-', ' ')}.")
@@ -86,10 +86,10 @@ def service_command(
         "--config",
         "file",
         type=click.Path(path_type=Path),
-        help="YAML file with configuration; the environment wins over it.",
+        help="YAML file with configuration; environment variables override it.",
     )
     @click.option(
-        "--print-config", "show", is_flag=True, help="Print the configuration in force and end."
+        "--print-config", "show", is_flag=True, help="Print the effective configuration and exit."
     )
     @click.version_option(VERSION, prog_name=f"spincycle-{name}")
     def command(file: Path | None, show: bool) -> None:
@@ -103,20 +103,20 @@ def service_command(
             click.echo(print_config(config), nl=False)
             return
         configure_logs(config.log, name)
-        keep_from_children()
+        unset_for_children()
         sys.exit(run(_run(config, serve)))
 
     return command
 
 
-async def keep_up(duty: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do what goes on for as long as a process lives; if it fails, begin it again.
+async def supervise(background_task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a background task of a process; restart it after `RESTART_DELAY` if it fails.
 
-    For what nobody has thought of: one such failure must not end a process, silently or not,
-    with everything else that it does. It is logged in full each time.
+    An unexpected exception in one background task must not end the process with all its other
+    work. Each failure is logged with its traceback.
 
     Raises:
-        ConfigError: as the work raised it; beginning again would not help.
+        ConfigError: as raised by the task; a restart would not help.
     """
     while True:
         try:
@@ -126,37 +126,41 @@ async def keep_up(duty: str, work: Callable[[], Coroutine[Any, Any, None]]) -> N
         except MemoryError:
             _note_memory_error()
             with suppress(MemoryError):
-                structlog.get_logger().error("out of memory; begins again", duty=duty)
-            await asyncio.sleep(BEGIN_AGAIN_AFTER)
-        except Exception:  # noqa: BLE001 # whatever it is, what else the process does goes on
-            structlog.get_logger().exception("failed and begins again", duty=duty)
-            await asyncio.sleep(BEGIN_AGAIN_AFTER)
+                structlog.get_logger().error(
+                    "background task out of memory; restarting", background_task=background_task
+                )
+            await asyncio.sleep(RESTART_DELAY)
+        except Exception:  # noqa: BLE001 # the other tasks of the process must not be affected
+            structlog.get_logger().exception(
+                "background task failed; restarting", background_task=background_task
+            )
+            await asyncio.sleep(RESTART_DELAY)
         else:
             return
 
 
-async def run_beside(shutdown: Shutdown, *duties: Coroutine[Any, Any, None]) -> None:
-    """Run the duties until somebody wishes for the end, which ends them all.
+async def run_until_shutdown(shutdown: Shutdown, *work: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines concurrently until shutdown is requested, then cancel them.
 
-    A duty that fails ends the others too, and its exception is raised as it is.
+    If one of them fails, the others are cancelled and its exception is raised unchanged.
     """
-    tasks = {asyncio.create_task(duty) for duty in duties}
-    asked = asyncio.create_task(shutdown.wait())
-    running = tasks | {asked}
+    tasks = {asyncio.create_task(coroutine) for coroutine in work}
+    requested = asyncio.create_task(shutdown.wait())
+    running = tasks | {requested}
     try:
-        while not asked.done():
+        while not requested.done():
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
     finally:
-        for task in (*tasks, asked):
+        for task in (*tasks, requested):
             task.cancel()
-        await asyncio.gather(*tasks, asked, return_exceptions=True)
+        await asyncio.gather(*tasks, requested, return_exceptions=True)
 
 
 def _note_memory_error() -> None:
     for watchdog in _watchdogs:
-        watchdog.failed()
+        watchdog.record_failure()
 
 
 def _on_loop_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -170,25 +174,27 @@ async def _run(config: C, serve: Callable[[C, Shutdown], Awaitable[None]]) -> in
     shutdown = Shutdown()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, shutdown.ask)
+        loop.add_signal_handler(number, shutdown.request)
     loop.add_signal_handler(signal.SIGHUP, shutdown.reload)
     loop.set_exception_handler(_on_loop_failure)
-    watchdog = MemoryWatchdog(partial(loop.call_soon_threadsafe, shutdown.ask), MemoryProbe(loop))
+    watchdog = MemoryWatchdog(
+        partial(loop.call_soon_threadsafe, shutdown.request), MemoryProbe(loop)
+    )
     _watchdogs[:] = [watchdog]
     watchdog.start()
-    # What is loaded by now stays for ever; collecting it again and again is wasted work.
+    # Objects loaded by now live as long as the process; exclude them from every collection.
     gc.collect()
     gc.freeze()
-    # Messages and entries come and go by the hundred and are in no cycle; looking for cycles
-    # after each 700 objects took an eighth of a busy runner's time.
+    # Messages and entries are short-lived and acyclic; with the default threshold of 700 objects,
+    # collections took an eighth of a busy runner's CPU time.
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     try:
         await serve(config, shutdown)
     except ConfigError as error:
-        log.error("cannot start", problem=str(error))  # noqa: TRY400 # no traceback for a person's mistake
+        log.error("cannot start", problem=str(error))  # noqa: TRY400 # a configuration mistake needs no traceback
         return EXIT_CONFIG
     except Exception:
-        log.exception("failed")
-        return EXIT_OUT_OF_MEMORY if watchdog.has_ended else 1
-    log.info("ended")
-    return EXIT_OUT_OF_MEMORY if watchdog.has_ended else 0
+        log.exception("service failed")
+        return EXIT_OUT_OF_MEMORY if watchdog.triggered else 1
+    log.info("service ended")
+    return EXIT_OUT_OF_MEMORY if watchdog.triggered else 0

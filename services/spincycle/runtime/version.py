@@ -1,4 +1,4 @@
-"""The version that all parts of this installation share."""
+"""The version of this installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a loop still turns, for health."""
+"""Detects loops that hang, for the health service."""
 
 from __future__ import annotations
 
@@ -6,48 +6,49 @@ import time
 from collections.abc import Callable
 
 SLOW_AFTER = 5.0
-"""Seconds without a turn after which the process does not call itself ready."""
+"""Seconds in one iteration after which the process is not ready."""
 
 DEAD_AFTER = 60.0
-"""Seconds without a turn after which only a new beginning can help.
+"""Seconds in one iteration after which the process must be restarted.
 
-Longer than anything that a turn may wait for: statements, calls and connections all end
-sooner, answered or not.
+Longer than any wait within an iteration: statements, calls and connection attempts all time out
+sooner.
 """
 
 
 class Watchdog:
-    """Beats at each turn of a loop, at those also that found a database or a service away.
+    """Measures how long the current iteration of a loop has lasted.
 
-    A loop that fails, and is begun again, has not turned.
+    An iteration that found the database or a service unavailable counts as completed. One that
+    failed and whose loop was restarted does not.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._since: float | None = None
 
-    def begin(self) -> None:
-        """The loop begins; if it had begun before, that still counts."""
+    def start(self) -> None:
+        """Record that the loop starts; after a restart, the earlier start time stays in effect."""
         if self._since is None:
-            self.beat()
+            self.tick()
 
-    def beat(self) -> None:
-        """A turn is over, and the next one begins."""
+    def tick(self) -> None:
+        """Record that an iteration has completed and the next one starts."""
         self._since = self._clock()
 
-    def rest(self) -> None:
-        """There is nothing to do, for however long."""
+    def idle(self) -> None:
+        """Record that the loop has nothing to do, for an unlimited time."""
         self._since = None
 
     @property
     def seconds(self) -> float:
-        """How long the turn has lasted that goes on now; 0 at rest."""
+        """Seconds since the current iteration started; 0 while idle."""
         return 0.0 if self._since is None else self._clock() - self._since
 
-    def is_quick(self) -> bool:
-        """Whether its last turn was over in good time."""
+    def is_responsive(self) -> bool:
+        """Return whether the current iteration has lasted less than `SLOW_AFTER`."""
         return self.seconds < SLOW_AFTER
 
     def is_alive(self) -> bool:
-        """Whether it can be expected to turn again by itself."""
+        """Return whether the current iteration has lasted less than `DEAD_AFTER`."""
         return self.seconds < DEAD_AFTER

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spincycle.model.job_chain import Backoff, Value
+    from spincycle.model.job_chain import BackoffPolicy, Value
     from spincycle.spec.arg_type import ArgType
 
 ArgKind: TypeAlias = Literal["required", "optional", "static"]
@@ -97,7 +97,7 @@ class NodeArg:
     expected: str
     given: str
     at: Position
-    given_at: Position
+    assigned_at: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Node:
     retry: int = 0
     retry_wait: str = ""
     timeout: float | None = None
-    backoff: Backoff | None = None
+    backoff: BackoffPolicy | None = None
     interruption: Interruption = ""
     at: Position = NOWHERE
     marks: Mapping[str, Position] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from spincycle.model.job_chain import Backoff
+from spincycle.model.job_chain import BackoffPolicy
 from spincycle.spec.fields import Context, Fields
 from spincycle.spec.model import Branch, Dep, Each, Node, NodeArg, NodeSet, Position
 from spincycle.spec.yaml_tree import is_null, position
@@ -94,7 +94,7 @@ def _read_eq(fields: Fields, context: Context) -> tuple[Branch, ...]:
     return tuple(branches)
 
 
-def _read_backoff(fields: Fields, context: Context) -> Backoff | None:
+def _read_backoff(fields: Fields, context: Context) -> BackoffPolicy | None:
     node = fields.get("backoff")
     if node is None:
         return None
@@ -108,7 +108,7 @@ def _read_backoff(fields: Fields, context: Context) -> Backoff | None:
                 f"backoff.{name}", (inner.text(name) or "",),
             )  # fmt: skip
             return None
-    return Backoff(
+    return BackoffPolicy(
         factor=2.0 if factor is None else factor,
         max_wait=inner.duration("max"),
         jitter=jitter or 0.0,

@@ -60,7 +60,7 @@ def _args(sequence: Sequence, node: Node, report: Report) -> None:
     for arg in _conflicts(good, lambda arg: arg.given, lambda arg: arg.expected):
         report.on(
             "given-twice", sequence, node, "args.given",
-            f'"{arg.given}" is passed under two names', at=arg.given_at, values=(arg.given,),
+            f'"{arg.given}" is passed under two names', at=arg.assigned_at, values=(arg.given,),
         )  # fmt: skip
 
 

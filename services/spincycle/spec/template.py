@@ -163,7 +163,7 @@ def _link(
         if slot is not None:
             args.append((arg.expected, slot))
         elif arg.given:
-            _report_missing(sequence, index, "args", arg.given, arg.given_at, sources, report)
+            _report_missing(sequence, index, "args", arg.given, arg.assigned_at, sources, report)
     for entry in node.each or ():
         slot = sources.find(entry.list, index)
         missing = missing or slot is None

@@ -1,1 +1,1 @@
-"""Text: the closest name, and shortening within a bound."""
+"""Text functions: similar names, and shortening to a limit."""

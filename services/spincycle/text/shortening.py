@@ -1,4 +1,4 @@
-"""Texts that are kept within a number of bytes by leaving out their middle."""
+"""Shortens texts to a number of bytes by removing their middle."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ _MARK = " … "
 _MARK_BYTES = len(_MARK.encode())
 
 
-def shortened(text: str, most: int) -> str:
-    """The text, or its two ends with a mark between, in at most `most` bytes of UTF-8.
+def shortened(text: str, limit: int) -> str:
+    """Return the text, or its two ends with a mark between, in at most `limit` bytes of UTF-8.
 
-    Lone surrogates become question marks, so that any message can hold the text.
+    Lone surrogates are replaced by question marks, so that the result can always be encoded.
     """
-    if len(text) * 4 <= most:
+    if len(text) * 4 <= limit:
         return text if text.isascii() else text.encode(errors="replace").decode()
-    # Further characters could not stay: a text of megabytes is not encoded whole.
-    head, tail = text[:most], text[-most:]
-    if len(text) <= most:
+    # Avoid encoding megabytes of text of which only the ends are kept.
+    head, tail = text[:limit], text[-limit:]
+    if len(text) <= limit:
         encoded = text.encode(errors="replace")
-        if len(encoded) <= most:
+        if len(encoded) <= limit:
             return encoded.decode()
-    half = max(most - _MARK_BYTES, 0) // 2
+    half = max(limit - _MARK_BYTES, 0) // 2
     first = head.encode(errors="replace")[:half].decode(errors="ignore")
     last = tail.encode(errors="replace")
     return first + _MARK + last[len(last) - half :].decode(errors="ignore")

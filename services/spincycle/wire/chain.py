@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from spincycle.errors import InvalidChain
-from spincycle.model.job_chain import Backoff, ChainJob, JobChain, ParallelLimit, SuspendedJobChain
+from spincycle.model.job_chain import (
+    BackoffPolicy,
+    ChainJob,
+    JobChain,
+    ParallelLimit,
+    SuspendedJobChain,
+)
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.states import decode_state, encode_state
 from spincycle.wire.times import get_seconds, set_seconds
@@ -204,15 +210,15 @@ def _decode_job(message: job_chain_pb2.Job) -> ChainJob:
     )
 
 
-def _fill_backoff(message: job_chain_pb2.Backoff, backoff: Backoff) -> None:
+def _fill_backoff(message: job_chain_pb2.Backoff, backoff: BackoffPolicy) -> None:
     message.factor = backoff.factor
     message.jitter = backoff.jitter
     if backoff.max_wait is not None:
         set_seconds(message.max_wait, backoff.max_wait)
 
 
-def _decode_backoff(message: job_chain_pb2.Backoff) -> Backoff:
-    return Backoff(
+def _decode_backoff(message: job_chain_pb2.Backoff) -> BackoffPolicy:
+    return BackoffPolicy(
         factor=message.factor,
         max_wait=get_seconds(message.max_wait) if message.HasField("max_wait") else None,
         jitter=message.jitter,

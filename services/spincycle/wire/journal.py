@@ -24,11 +24,11 @@ def encode_entry(entry: JournalEntry) -> job_log_pb2.JobLog:
         type=entry.type,
         state=encode_state(entry.state),
         sequence_id=entry.sequence_id,
-        sequence_try=entry.sequence_try,
+        sequence_try_number=entry.sequence_try,
         position=entry.position,
         epoch=entry.epoch,
     )
-    setattr(message, "try", entry.try_)
+    message.try_number = entry.try_
     if entry.started_at:
         set_nanoseconds(message.started_at, entry.started_at)
     if entry.finished_at:
@@ -53,7 +53,7 @@ def decode_entry(message: job_log_pb2.JobLog) -> JournalEntry:
     return JournalEntry(
         message.request_id,
         message.job_id,
-        getattr(message, "try"),
+        message.try_number,
         message.name,
         message.type,
         get_nanoseconds(message.started_at) if message.HasField("started_at") else 0,
@@ -64,7 +64,7 @@ def decode_entry(message: job_log_pb2.JobLog) -> JournalEntry:
         message.stdout,
         message.stderr,
         message.sequence_id,
-        message.sequence_try,
+        message.sequence_try_number,
         message.position,
         message.epoch,
         from_struct(message.data) if message.HasField("data") else None,

@@ -24,7 +24,7 @@ def encode_status(status: JobStatus) -> status_pb2.JobStatus:
         sequence_id=status.sequence_id,
         error=status.error,
     )
-    setattr(message, "try", status.try_)
+    message.try_number = status.try_
     if status.started_at:
         set_nanoseconds(message.started_at, status.started_at)
     if status.finished_at:

@@ -45,7 +45,7 @@ class Memory:
         self.chains: dict[str, job_chain_pb2.JobChain] = {}
         self.statuses: dict[str, dict[str, status_pb2.JobStatus]] = {}
         self.entries: dict[str, list[job_log_pb2.JobLog]] = {}
-        self.running = rm.GetRunningResponse()
+        self.running = rm.ListRunningJobsResponse()
         self.explained = rm.ExplainResponse()
         self.plan: plan_pb2.Plan | None = None
         self.error: SpinCycleError | None = None
@@ -130,7 +130,9 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
 
     async def _again(self, request: Any, context: Any) -> request_pb2.Request:
         old = await self._known(request, context, request.request_id)
-        return request_pb2.Request(id=self.memory.next_id, type=old.type, rerun_of=old.id)
+        return request_pb2.Request(
+            id=self.memory.next_id, type=old.type, rerun_of_request_id=old.id
+        )
 
     async def Rerun(self, request, context):
         return rm.RerunResponse(request=await self._again(request, context))
@@ -146,13 +148,13 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
         await self._known(request, context, request.request_id)
         return rm.GetJobChainResponse(job_chain=self.memory.chains[request.request_id])
 
-    async def FetchJobChain(self, request, context):
+    async def StreamJobChain(self, request, context):
         await self._known(request, context, request.request_id)
-        yield rm.FetchJobChainResponse(part=self.memory.chains[request.request_id])
+        yield rm.StreamJobChainResponse(part=self.memory.chains[request.request_id])
 
-    async def GetRunning(self, request, context):
+    async def ListRunningJobs(self, request, context):
         await self._known(request, context)
-        answer = rm.GetRunningResponse()
+        answer = rm.ListRunningJobsResponse()
         answer.CopyFrom(self.memory.running)
         if wanted := request.filter.request_id:
             jobs = [job for job in answer.status.jobs if job.request_id == wanted]

@@ -125,7 +125,7 @@ def jobs_running(out: str) -> tuple[list[status_pb2.JobStatus], list[request_pb2
         jobs.append(
             status_pb2.JobStatus(
                 request_id=cells[1], job_id="aaaa", name=cells[6], status=rest,
-                **{"try": int(cells[5])},
+                try_number=int(cells[5]),
             )
         )  # fmt: skip
         jobs[-1].started_at.GetCurrentTime()
@@ -149,7 +149,7 @@ def entries_logged(request_id: str, out: str) -> list[job_log_pb2.JobLog]:
             stdout=stdout.removesuffix("\n"),
             stderr=stderr.removesuffix("\n"),
             position=place,
-            **{"try": int(told["try"])},
+            try_number=int(told["try"]),
         )
         for field in ("started", "finished"):
             whole, _, fraction = told[field].removesuffix(" +0000 UTC").partition(".")

@@ -165,7 +165,7 @@ def test_a_plan_that_has_changed_is_not_started(services: FakeServices, spinc: S
     ran = spinc("start", "greet", "name=x", "--plan-hash", "abc")
 
     assert ran.code == 1
-    assert "the plan is def now, not abc" in ran.err
+    assert "the plan's hash is now def, not abc" in ran.err
 
 
 def test_options_stand_before_or_after_the_command(spinc: Spinc) -> None:
@@ -403,7 +403,7 @@ def test_explain_tells_what_each_job_waits_for(
 ) -> None:
     def fill(memory: Memory) -> None:
         memory.explained.state = RUNNING
-        memory.explained.waits_for = "a live runner"
+        memory.explained.message = "a live runner"
         memory.explained.jobs.add(job_id="D001", name="drain", message="2 of 2 hosts in flight")
 
     services.tell(fill)
@@ -441,7 +441,7 @@ def with_plan(services: FakeServices) -> None:
     def fill(memory: Memory) -> None:
         plan = rm.PlanResponse().plan
         plan.type = "rolling-restart"
-        plan.hash = "ab12"
+        plan.plan_hash = "ab12"
         plan.work_jobs = 8
         plan.widest = 2
         plan.job_chain.CopyFrom(memory.chains[ID])

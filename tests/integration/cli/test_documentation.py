@@ -11,7 +11,7 @@ from tests.integration.cli.test_commands import with_plan
 
 from spincycle.cli.reference import examples, reference
 
-PAGE = Path(__file__).parents[3] / "docs" / "spinc.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "spinc.md"
 
 
 def test_the_page_is_what_the_commands_say_of_themselves() -> None:

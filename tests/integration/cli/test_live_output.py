@@ -32,7 +32,7 @@ def piece(
     made = job_output_pb2.JobOutput(
         request_id=ID, job_id=job_id, name=name, stream=stream, offset=offset, data=text.encode()
     )
-    setattr(made, "try", 1)
+    made.try_number = 1
     return made
 
 

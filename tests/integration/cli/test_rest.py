@@ -33,8 +33,8 @@ def full(services: FakeServices) -> FakeServices:
         known = memory.requests[ID]
         known.args.append(text_arg("hosts", "web1,web 2"))
         known.runner_address = "127.0.0.1:32311"
-        known.reason = "waits for a person"
-        known.plan_hash, known.spec_revision, known.epoch = "ab12", "r1", 3
+        known.state_message = "waits for a person"
+        known.plan_hash, known.specs_hash, known.epoch = "ab12", "r1", 3
         memory.specs[0].args.append(spec_arg("password", "", "", secret=True))
         memory.running.silent_runner_ids.append("runner-7")
         memory.running.status.jobs.append(

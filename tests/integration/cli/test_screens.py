@@ -39,7 +39,7 @@ def known(services: FakeServices) -> FakeServices:
 
     def fill(memory: Memory) -> None:
         memory.requests[ID].runner_address = "127.0.0.1:32311"
-        memory.requests[ID].reason = "job drain (D000) failed: 3 connections are still open"
+        memory.requests[ID].state_message = "job drain (D000) failed: 3 connections are still open"
         other = "dc2c07b8di121n1t4i50"
         memory.requests[other] = request(
             id=other, type="provision-東京-cluster", user="ダナ", state=COMPLETE, finished_at=at(99)
@@ -53,7 +53,7 @@ def known(services: FakeServices) -> FakeServices:
             memory.running.status.jobs.append(job)
         memory.running.status.requests[ID].CopyFrom(request(finished_jobs=7))
         memory.explained.state = RUNNING
-        memory.explained.waits_for = "its jobs"
+        memory.explained.message = "its jobs"
         memory.explained.jobs.add(
             job_id="D001", name="drain", message="waits for its turn: 2 of 2 are in flight"
         )

@@ -296,7 +296,7 @@ def test_a_terminal_that_cannot_paint_gets_lines(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs
 ) -> None:
     begin(services)
-    services.request(ID, state=STOPPED, reason="stopped by dana", finished_at=at(9))
+    services.request(ID, state=STOPPED, state_message="stopped by dana", finished_at=at(9))
 
     spinc = tty("watch", ID, TERM="dumb")
 

@@ -73,7 +73,7 @@ async def add(opened: Database, *names: str) -> None:
             await session.execute("add", name=name)
 
 
-async def test_queries_are_called_by_name_with_named_values(opened: Database) -> None:
+async def test_queries_are_run_by_name_with_named_values(opened: Database) -> None:
     await opened.execute("create")
     for name in ("tea", "salt"):
         await opened.execute("add", name=name)
@@ -81,7 +81,7 @@ async def test_queries_are_called_by_name_with_named_values(opened: Database) ->
     assert [row["name"] for row in await opened.fetch("all")] == ["salt", "tea"]
 
 
-async def test_a_transaction_is_kept_whole_or_not_at_all(opened: Database) -> None:
+async def test_a_transaction_is_atomic(opened: Database) -> None:
     await opened.execute("create")
     await add(opened, "tea", "salt")
     with pytest.raises(asyncpg.UniqueViolationError):
@@ -90,7 +90,7 @@ async def test_a_transaction_is_kept_whole_or_not_at_all(opened: Database) -> No
     assert [row["name"] for row in await opened.fetch("all")] == ["salt", "tea"]
 
 
-async def test_a_query_for_each_of_several_answers_the_rows_of_all(opened: Database) -> None:
+async def test_a_query_for_several_sets_of_values_returns_all_rows(opened: Database) -> None:
     await opened.execute("create")
     await opened.execute("add", name="salt")
 
@@ -99,7 +99,7 @@ async def test_a_query_for_each_of_several_answers_the_rows_of_all(opened: Datab
     assert [row["name"] for row in rows] == ["tea", "rice"]
 
 
-async def test_a_query_for_each_of_very_many_is_kept_whole_or_not_at_all(opened: Database) -> None:
+async def test_a_query_for_very_many_sets_of_values_is_atomic(opened: Database) -> None:
     await opened.execute("create")
     names = [f"{number:0100}" for number in range(5000)]
 
@@ -111,14 +111,14 @@ async def test_a_query_for_each_of_very_many_is_kept_whole_or_not_at_all(opened:
     assert [row["name"] for row in await opened.fetch("all")] == names
 
 
-async def test_a_mistake_in_a_query_is_not_taken_for_an_absent_server(opened: Database) -> None:
+async def test_an_invalid_query_is_not_reported_as_an_outage(opened: Database) -> None:
     with pytest.raises(asyncpg.UndefinedTableError):
         await opened.fetch("all")
 
     assert opened.reachable
 
 
-async def test_a_statement_that_takes_too_long_is_given_up(
+async def test_a_statement_that_exceeds_its_timeout_is_cancelled(
     database: str,
 ) -> None:
     config = DatabaseConfig(dsn=Secret(database), statement_timeout=0.1)
@@ -130,7 +130,7 @@ async def test_a_statement_that_takes_too_long_is_given_up(
     await impatient.close()
 
 
-async def test_a_session_that_the_server_ends_is_replaced(opened: Database) -> None:
+async def test_a_session_terminated_by_the_server_is_replaced(opened: Database) -> None:
     first = await pid(opened)
     with pytest.raises(DatabaseUnavailable):
         await opened.execute("kill", pid=first)
@@ -139,7 +139,7 @@ async def test_a_session_that_the_server_ends_is_replaced(opened: Database) -> N
     assert opened.reachable
 
 
-async def test_a_caller_that_gives_up_leaves_a_session_that_can_be_used(opened: Database) -> None:
+async def test_a_cancelled_caller_leaves_a_usable_session(opened: Database) -> None:
     async def add_slowly() -> None:
         async with opened.transaction() as session:
             await session.execute("add", name="tea")
@@ -156,7 +156,9 @@ async def test_a_caller_that_gives_up_leaves_a_session_that_can_be_used(opened: 
     assert len({await pid(opened) for _ in range(4)}) == 1
 
 
-async def test_the_server_can_go_and_come_back(opened: Database, postgres: PostgresServer) -> None:
+async def test_statements_succeed_again_after_a_restart_of_the_server(
+    opened: Database, postgres: PostgresServer
+) -> None:
     watching = asyncio.create_task(opened.keep_reachable())
     await pid(opened)
 
@@ -174,7 +176,7 @@ async def test_the_server_can_go_and_come_back(opened: Database, postgres: Postg
     watching.cancel()
 
 
-async def test_wrong_rights_are_told_as_an_absent_server(database: str) -> None:
+async def test_rejected_credentials_are_reported_as_an_outage(database: str) -> None:
     user, _, place = database.partition("@")
     wrong = f"{user[: user.rindex(':')]}:wrong@{place}"
     opened = await Database.open(DatabaseConfig(dsn=Secret(wrong)), QUERIES, "test")
@@ -184,9 +186,7 @@ async def test_wrong_rights_are_told_as_an_absent_server(database: str) -> None:
     await opened.close()
 
 
-async def test_a_statement_that_lost_to_another_one_is_run_again(
-    opened: Database, database: str
-) -> None:
+async def test_a_statement_is_retried_after_a_conflict(opened: Database, database: str) -> None:
     connection = await asyncpg.connect(database)
     await connection.execute(LOSING)
     await connection.close()
@@ -194,7 +194,7 @@ async def test_a_statement_that_lost_to_another_one_is_run_again(
     assert await opened.fetch_one("attempt") == (3,)
 
 
-async def test_a_connection_that_breaks_in_the_drivers_own_words_counts_as_lost(
+async def test_a_connection_error_of_the_driver_is_an_outage(
     opened: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:

@@ -37,7 +37,7 @@ async def test_copies_that_start_together_apply_each_step_once(database: str) ->
     assert sorted(map(len, done)) == [0, 0, 0, 0, 0, 2]
 
 
-async def test_a_step_that_was_edited_after_it_was_applied_is_refused(database: str) -> None:
+async def test_an_applied_step_that_was_edited_is_rejected(database: str) -> None:
     await migrate(database, "shop", [BEGIN])
     edited = Migration(1, "begin", BEGIN.sql + " -- better")
 
@@ -47,13 +47,13 @@ async def test_a_step_that_was_edited_after_it_was_applied_is_refused(database: 
     assert await tables(database) == ["migrations", "wares"]
 
 
-async def test_a_newer_schema_is_left_alone(database: str) -> None:
+async def test_a_newer_schema_is_not_changed(database: str) -> None:
     await migrate(database, "shop", [BEGIN, MORE])
 
     assert await migrate(database, "shop", [BEGIN]) == []
 
 
-async def test_a_step_that_fails_leaves_nothing_behind_and_is_told(database: str) -> None:
+async def test_a_failed_step_is_rolled_back_and_reported(database: str) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(database, "shop", [BEGIN, MORE, BROKEN])
 
@@ -62,7 +62,7 @@ async def test_a_step_that_fails_leaves_nothing_behind_and_is_told(database: str
     assert await migrate(database, "shop", [BEGIN, MORE, mended]) == [mended]
 
 
-async def test_an_address_that_is_none_is_a_mistake_in_the_configuration() -> None:
+async def test_an_invalid_address_is_a_configuration_error() -> None:
     config = DatabaseConfig(dsn=Secret("mysql://nowhere"))
 
     with pytest.raises(ConfigError, match=r"database\.dsn: "):

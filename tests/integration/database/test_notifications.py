@@ -12,45 +12,45 @@ from spincycle.runtime.config import ConfigError, DatabaseConfig, Secret
 
 
 @pytest.fixture
-async def teller(database: str) -> AsyncIterator[asyncpg.Connection]:
+async def session(database: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database)
     await connection.execute("CREATE TABLE present (pid int)")
     yield connection
     await connection.close()
 
 
-async def test_what_others_tell_is_heard_again_after_the_session_was_lost(
-    database: str, teller: asyncpg.Connection
+async def test_notifications_are_received_again_after_the_session_was_lost(
+    database: str, session: asyncpg.Connection
 ) -> None:
-    heard: list[str] = []
-    begun: list[None] = []
+    payloads: list[str] = []
+    connects: list[None] = []
     listening = asyncio.create_task(
         listen(
             DatabaseConfig(dsn=Secret(database)),
             "market",
-            heard.append,
-            lambda: begun.append(None),
-            enter="INSERT INTO present VALUES (pg_backend_pid())",
-            leave="DELETE FROM present WHERE pid = pg_backend_pid()",
+            payloads.append,
+            lambda: connects.append(None),
+            setup="INSERT INTO present VALUES (pg_backend_pid())",
+            teardown="DELETE FROM present WHERE pid = pg_backend_pid()",
         )
     )
-    await until(lambda: len(begun) == 1)
-    await teller.execute("SELECT pg_notify('market', 'tea'), pg_notify('elsewhere', 'salt')")
-    await until(lambda: heard == ["tea"])
+    await until(lambda: len(connects) == 1)
+    await session.execute("SELECT pg_notify('market', 'tea'), pg_notify('elsewhere', 'salt')")
+    await until(lambda: payloads == ["tea"])
 
-    await teller.execute("SELECT pg_terminate_backend(pid) FROM present")
-    await until(lambda: len(begun) == 2)
-    await teller.execute("SELECT pg_notify('market', 'rice')")
-    await until(lambda: heard == ["tea", "rice"])
+    await session.execute("SELECT pg_terminate_backend(pid) FROM present")
+    await until(lambda: len(connects) == 2)
+    await session.execute("SELECT pg_notify('market', 'rice')")
+    await until(lambda: payloads == ["tea", "rice"])
 
-    assert await teller.fetchval("SELECT count(*) FROM present") == 2
+    assert await session.fetchval("SELECT count(*) FROM present") == 2
     listening.cancel()
     await asyncio.wait([listening])
     assert listening.cancelled()
-    assert await teller.fetchval("SELECT count(*) FROM present") == 1
+    assert await session.fetchval("SELECT count(*) FROM present") == 1
 
 
-async def test_listening_at_an_address_that_is_not_valid_is_refused_with_its_key() -> None:
+async def test_an_invalid_address_is_rejected_with_its_configuration_key() -> None:
     config = DatabaseConfig(dsn=Secret("mysql://nowhere"))
 
     with pytest.raises(ConfigError, match=r"^database\.dsn: "):

@@ -134,7 +134,7 @@ async def probed(wares: Database) -> None:
     await until(lambda: calls >= 2)
 
 
-async def test_a_full_disk_is_an_outage_until_there_is_room_again(disk: SmallDisk) -> None:
+async def test_a_full_disk_is_an_outage_until_space_is_free(disk: SmallDisk) -> None:
     async with opened(disk.dsn) as wares:
         await wares.execute("create")
         await wares.execute("add", name="tea")
@@ -158,7 +158,7 @@ async def test_a_full_disk_is_an_outage_until_there_is_room_again(disk: SmallDis
         assert await names(wares) == sorted([*before, "salt"])
 
 
-async def test_a_server_that_is_read_only_is_an_outage_until_it_takes_writes(
+async def test_a_read_only_server_is_an_outage_until_it_accepts_writes(
     wares: Database, postgres: PostgresServer
 ) -> None:
     await postgres.execute("ALTER SYSTEM SET default_transaction_read_only = on")
@@ -241,7 +241,7 @@ async def test_too_many_connections_are_an_outage_until_one_is_free(
     ],
     ids=["by the database", "by rights"],
 )
-async def test_whatever_a_connection_is_refused_for_is_an_outage_until_it_is_accepted(
+async def test_a_rejected_connection_is_an_outage_until_it_is_accepted(
     database: str, postgres: PostgresServer, refuse: str, allow: str
 ) -> None:
     name, role = database.rpartition("/")[2], f"refused_{os.getpid()}"
@@ -267,7 +267,7 @@ async def test_whatever_a_connection_is_refused_for_is_an_outage_until_it_is_acc
     ("sqlstate", "cause"),
     [("53200", "out of memory"), ("53000", "out of resources"), ("58030", "I/O error")],
 )
-async def test_a_resource_that_the_server_lacks_is_an_outage_until_no_statement_lacks_it(
+async def test_a_lack_of_resources_is_an_outage_until_no_statement_fails(
     wares: Database, other: asyncpg.Connection, sqlstate: str, cause: str
 ) -> None:
     await other.execute(FAILING.format(sqlstate=sqlstate))
@@ -283,7 +283,7 @@ async def test_a_resource_that_the_server_lacks_is_an_outage_until_no_statement_
     assert events(logs) == once(cause)
 
 
-async def test_one_cancelled_statement_is_unavailable_and_the_database_is_not(
+async def test_one_cancelled_statement_does_not_make_the_database_unavailable(
     wares: Database, other: asyncpg.Connection
 ) -> None:
     with capture_logs() as logs:
@@ -348,7 +348,7 @@ async def test_a_crash_of_the_server_is_an_outage_until_it_has_recovered(wares: 
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
-async def test_a_statement_that_loses_every_time_is_unavailable(
+async def test_a_statement_that_always_conflicts_is_unavailable(
     wares: Database, other: asyncpg.Connection, sqlstate: str
 ) -> None:
     await other.execute(FAILING.format(sqlstate=sqlstate))
@@ -360,11 +360,11 @@ async def test_a_statement_that_loses_every_time_is_unavailable(
     assert wares.reachable
 
 
-async def test_a_call_that_its_caller_abandons_says_nothing_of_the_database(
+async def test_an_exceeded_deadline_is_not_an_outage(
     wares: Database,
 ) -> None:
     async def hurried(query: str, **values: object) -> None:
-        deadline.begin(0.05)
+        deadline.start(0.05)
         for _ in range(2 * FAILURES_IN_A_ROW):
             with pytest.raises(DatabaseUnavailable):
                 await wares.execute(query, **values)
@@ -382,7 +382,7 @@ async def test_a_call_that_its_caller_abandons_says_nothing_of_the_database(
     assert events(logs) == []
 
 
-async def test_a_value_that_the_driver_refuses_says_nothing_of_the_database(
+async def test_a_value_rejected_by_the_driver_is_not_an_outage(
     wares: Database,
 ) -> None:
     with pytest.raises(asyncpg.DataError, match="invalid input for query argument"):
@@ -392,7 +392,7 @@ async def test_a_value_that_the_driver_refuses_says_nothing_of_the_database(
 
 
 @pytest.mark.parametrize("sqlstate", ["42703", "42501", "XX000"])
-async def test_an_error_that_a_retry_cannot_outlive_is_raised_as_it_is(
+async def test_a_permanent_error_is_raised_unchanged(
     wares: Database, other: asyncpg.Connection, sqlstate: str
 ) -> None:
     await other.execute(FAILING.format(sqlstate=sqlstate))
@@ -442,7 +442,7 @@ async def test_a_listener_waits_for_the_end_of_an_outage_and_logs_it_once(
                 "market",
                 lambda _: None,
                 connected.set,
-                enter="SELECT attempt()",
+                setup="SELECT attempt()",
             )
         )
         await until(connected.is_set)
@@ -450,6 +450,6 @@ async def test_a_listener_waits_for_the_end_of_an_outage_and_logs_it_once(
         await asyncio.wait([listening])
 
     assert [entry["event"] for entry in logs] == [
-        "lost the notifications of the database",
-        "notifications of the database arrive again",
+        "database notifications lost",
+        "database notifications restored",
     ]

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sysconfig
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.waiting import until
 
 from spincycle.database.database import Database
@@ -32,7 +33,11 @@ REPOSITORY = Path(__file__).parents[3]
 PACKAGE = "spincycle.request_manager"
 SCHEMA = "request_manager"
 
-Start = Callable[..., asyncio.subprocess.Process]
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 def configured(dsn: str, *, migrating: bool) -> DatabaseConfig:
@@ -40,57 +45,57 @@ def configured(dsn: str, *, migrating: bool) -> DatabaseConfig:
 
 
 @pytest.fixture
-async def held_back(database: str) -> AsyncIterator[Database]:
+async def opened(database: str) -> AsyncIterator[Database]:
     config = configured(database, migrating=False)
-    opened = await Database.open(config, load_queries(PACKAGE), "test", held_back=True)
+    opened = await Database.open(config, load_queries(PACKAGE), "test", schema_ready=False)
     yield opened
     await opened.close()
 
 
-async def test_every_statement_is_held_back_until_the_schema_is_there(
-    held_back: Database, database: str
+async def test_every_statement_fails_until_the_schema_is_ready(
+    opened: Database, database: str
 ) -> None:
     with pytest.raises(DatabaseUnavailable):
-        await held_back.fetch("live_runners")
+        await opened.fetch("live_runners")
     with pytest.raises(DatabaseUnavailable):
-        async with held_back.transaction():
+        async with opened.transaction():
             pass
-    assert not held_back.reachable
+    assert not opened.reachable
 
-    await prepare_schema(held_back, configured(database, migrating=True), SCHEMA, PACKAGE)
+    await prepare_schema(opened, configured(database, migrating=True), SCHEMA, PACKAGE)
 
-    assert held_back.reachable
-    assert await held_back.fetch("live_runners") == []
+    assert opened.reachable
+    assert await opened.fetch("live_runners") == []
 
 
-async def test_whoever_may_not_migrate_waits_for_the_last_step_that_it_needs(
-    held_back: Database, database: str
+async def test_a_process_without_migration_waits_for_its_last_step(
+    opened: Database, database: str
 ) -> None:
     steps = load_migrations(PACKAGE)
     preparing = asyncio.create_task(
-        prepare_schema(held_back, configured(database, migrating=False), SCHEMA, PACKAGE)
+        prepare_schema(opened, configured(database, migrating=False), SCHEMA, PACKAGE)
     )
     await migrate(database, SCHEMA, steps[:-1])
     await _looked(database, twice=True)
     with pytest.raises(DatabaseUnavailable):
-        await held_back.fetch("live_runners")
+        await opened.fetch("live_runners")
     assert not preparing.done()
 
     await migrate(database, SCHEMA, steps)
     await preparing
 
-    assert await held_back.fetch("live_runners") == []
+    assert await opened.fetch("live_runners") == []
 
 
-async def test_a_newer_schema_will_do(held_back: Database, database: str) -> None:
+async def test_a_newer_schema_is_accepted(opened: Database, database: str) -> None:
     await migrate(database, SCHEMA, load_migrations(PACKAGE))
     connection = await asyncpg.connect(database)
     await connection.execute("INSERT INTO request_manager.migrations VALUES (999, 'later', '')")
     await connection.close()
 
-    await prepare_schema(held_back, configured(database, migrating=False), SCHEMA, PACKAGE)
+    await prepare_schema(opened, configured(database, migrating=False), SCHEMA, PACKAGE)
 
-    assert held_back.reachable
+    assert opened.reachable
 
 
 async def _looked(dsn: str, *, twice: bool) -> None:
@@ -112,9 +117,9 @@ async def _looked(dsn: str, *, twice: bool) -> None:
 async def start(database: str) -> AsyncIterator[Start]:
     processes: list[asyncio.subprocess.Process] = []
 
-    async def begin(program: str, **told: str) -> asyncio.subprocess.Process:
+    async def begin(program: str, **variables: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            SCRIPTS / program, env=os.environ | told, stderr=asyncio.subprocess.DEVNULL
+            SCRIPTS / program, env=os.environ | variables, stderr=asyncio.subprocess.DEVNULL
         )
         processes.append(process)
         return process
@@ -143,25 +148,29 @@ async def _ask_request_manager(channel: grpc.aio.Channel) -> None:
         ("spincycle-request-manager", "SPINCYCLE_RM_", _ask_request_manager),
     ],
 )
-async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_migrated(
-    database: str, start: Start, program: str, prefix: str, ask: Callable
+async def test_a_process_without_migration_is_unavailable_until_the_schema_is_migrated(
+    database: str,
+    start: Start,
+    program: str,
+    prefix: str,
+    ask: Callable[[grpc.aio.Channel], Awaitable[None]],
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    told = {
+    variables = {
         "LISTEN": address,
         "INTERNAL__LISTEN": f"127.0.0.1:{free_port()}",
         "DATABASE__DSN": database,
         "DATABASE__MIGRATE": "false",
     }
     if prefix == "SPINCYCLE_RM_":
-        told["SPECS_DIR"] = str(REPOSITORY / "k8s/base/specs")
-    await start(program, **{prefix + key: value for key, value in told.items()})
+        variables["SPECS_DIR"] = str(REPOSITORY / "k8s/base/specs")
+    await start(program, **{prefix + key: value for key, value in variables.items()})
     async with open_channel(address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health = HealthClient(channel)
 
         async def serving() -> bool:
             asked = health_pb2.HealthCheckRequest()
-            answer = await health.Check(asked, timeout=20, wait_for_ready=True)
+            answer = await health.check(asked, timeout=20, wait_for_ready=True)
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
         assert not await serving()
@@ -171,9 +180,9 @@ async def test_a_process_that_may_not_migrate_is_unavailable_until_somebody_has_
         assert "database" in (refused.value.details() or "")
         assert not await serving()
 
-        command = [SCRIPTS / "spincycle", "migrate", "--dsn", database]
-        done = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-        assert b"applied 1" in done.stdout
+        command = [str(SCRIPTS / "spincycle"), "migrate", "--dsn", database]
+        done = await asyncio.to_thread(run, command)
+        assert "applied 1" in done.stdout
 
         await until(serving)
         await ask(channel)

@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sysconfig
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -51,7 +50,7 @@ def test_a_database_that_is_not_there_is_one_line(dsn: str) -> None:
 
 def test_a_database_that_comes_later_can_be_waited_for(postgres: PostgresServer) -> None:
     address = postgres.embedded.dsn("comes_later")
-    command = [Path(sysconfig.get_path("scripts"), "spincycle"), "migrate", "--wait", "60"]
+    command = [f"{sysconfig.get_path('scripts')}/spincycle", "migrate", "--wait", "60"]
     with subprocess.Popen(
         [*command, "--dsn", address], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -178,7 +178,7 @@ def test_runners_that_are_long_gone_are_forgotten_unless_they_have_a_request(kep
     for runner_id, days in (("r1", 100), ("r2", 100), ("r3", 1), ("r4", None)):
         kept.rows(
             "INSERT INTO request_manager.runners"
-            " (runner_id, address, max_chains, max_jobs, job_types, version, gone_at)"
+            " (runner_id, address, max_chains, max_jobs, job_types, version, deregistered_at)"
             " VALUES ($1, '', 0, 0, '{}', '', now() - make_interval(days => $2::int))",
             runner_id,
             days,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import asyncpg
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
 
@@ -37,7 +38,7 @@ REQUEST = "c0n4t8k9o5vg0a1b2c3d"
 
 def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> JournalEntry:
     """The entry of job `j<number>` at position `number`, but for what is changed."""
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "request_id": request_id,
         "job_id": f"j{number:03}",
         "try_": 1,
@@ -52,7 +53,7 @@ def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> Jour
         "position": number,
         "epoch": 1,
     }
-    return JournalEntry(**(told | changed))  # type: ignore[arg-type] # whatever the test says
+    return JournalEntry(**(fields | changed))  # type: ignore[arg-type] # whatever the test says
 
 
 def append(connection: asyncpg.Connection, number: int, epoch: int) -> Awaitable[int]:
@@ -123,7 +124,7 @@ class RunningJobLog:
         """Whether health says SERVING."""
         asked = health_pb2.HealthCheckRequest(service=name)
         try:
-            answer = await health_pb2_grpc.HealthStub(self.channel).Check(asked)
+            answer = await HealthClient(self.channel).check(asked)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
@@ -132,13 +133,12 @@ class RunningJobLog:
         """(job, try) of all stored entries of a request, by position."""
         asked = pb.TailRequest(request_id=request_id)
         return [
-            (answer.entry.job_id, getattr(answer.entry, "try"))
-            async for answer in self.stub.Tail(asked)
+            (answer.entry.job_id, answer.entry.try_number) async for answer in self.stub.Tail(asked)
         ]
 
     async def end(self) -> None:
         """End it as a signal would."""
-        self.shutdown.ask()
+        self.shutdown.request()
         await self.serving
 
 
@@ -170,7 +170,7 @@ async def running_job_log(dsn: str) -> AsyncIterator[RunningJobLog]:
         )
     finally:
         await channel.close()
-        shutdown.ask()
+        shutdown.request()
         await serving
 
 

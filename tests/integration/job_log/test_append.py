@@ -19,8 +19,8 @@ async def stored(job_log: RunningJobLog, number: int = 1) -> pb.GetEntryResponse
     )
 
 
-async def test_an_entry_is_kept_to_the_last_nanosecond_and_byte(job_log: RunningJobLog) -> None:
-    told = entry(
+async def test_an_entry_is_stored_to_the_last_nanosecond_and_byte(job_log: RunningJobLog) -> None:
+    sent = entry(
         exit=-(2**63),
         state=State.FAIL,
         error="it broke\n",
@@ -32,12 +32,12 @@ async def test_an_entry_is_kept_to_the_last_nanosecond_and_byte(job_log: Running
         try_=2**32 - 1,
     )
 
-    assert await job_log.stream().append(told) == []
+    assert await job_log.stream().append(sent) == []
 
-    assert decode_entry((await stored(job_log)).entry) == told
+    assert decode_entry((await stored(job_log)).entry) == sent
 
 
-async def test_every_batch_is_acknowledged_and_its_entries_are_there(
+async def test_every_batch_is_acknowledged_and_its_entries_are_stored(
     job_log: RunningJobLog,
 ) -> None:
     stream = job_log.stream()
@@ -55,25 +55,25 @@ async def test_an_empty_batch_is_acknowledged(job_log: RunningJobLog) -> None:
 async def test_the_same_entry_again_is_acknowledged_and_changes_nothing(
     job_log: RunningJobLog,
 ) -> None:
-    told = entry(data={"b": 1, "a": [2]})
-    await job_log.stream().append(told)
+    sent = entry(data={"b": 1, "a": [2]})
+    await job_log.stream().append(sent)
     before = await stored(job_log)
 
-    assert await job_log.stream().append(told) == []
-    assert await job_log.stream().append(told, told, entry(2), told) == []
+    assert await job_log.stream().append(sent) == []
+    assert await job_log.stream().append(sent, sent, entry(2), sent) == []
 
     assert await stored(job_log) == before
     assert await job_log.entries() == [("j001", 1), ("j002", 1)]
 
 
-async def test_another_entry_under_the_same_identity_is_refused_and_the_rest_of_its_batch_kept(
+async def test_a_different_entry_with_the_same_identity_is_refused_and_the_rest_of_its_batch_stored(
     job_log: RunningJobLog,
 ) -> None:
     await job_log.stream().append(entry(2))
 
     refused = await job_log.stream().append(entry(1), replace(entry(2), exit=1), entry(3))
 
-    assert [(one.job_id, getattr(one, "try"), one.error.reason) for one in refused] == [
+    assert [(one.job_id, one.try_number, one.error.reason) for one in refused] == [
         ("j002", 1, "ENTRY_CONFLICT")
     ]
     assert refused[0].error.http_status == 409
@@ -95,7 +95,7 @@ async def test_another_entry_under_the_same_identity_is_refused_and_the_rest_of_
     ],
     ids=lambda changed: next(iter(changed)),
 )
-async def test_whatever_differs_makes_it_another_entry(
+async def test_an_entry_with_any_different_field_is_refused(
     job_log: RunningJobLog, changed: dict[str, object]
 ) -> None:
     await job_log.stream().append(entry())
@@ -105,18 +105,18 @@ async def test_whatever_differs_makes_it_another_entry(
     assert [one.error.reason for one in refused] == ["ENTRY_CONFLICT"]
 
 
-async def test_a_position_that_another_entry_has_is_refused(job_log: RunningJobLog) -> None:
+async def test_a_position_of_another_entry_is_refused(job_log: RunningJobLog) -> None:
     await job_log.stream().append(entry(1))
 
     refused = await job_log.stream().append(entry(2, position=1))
 
     assert refused[0].error.reason == "INVALID_ENTRY"
     assert refused[0].error.message == (
-        f"position 1 of request {REQUEST} is that of try 1 of job j001 already"
+        f"position 1 of request {REQUEST} already belongs to try 1 of job j001"
     )
 
 
-async def test_a_state_that_is_none_is_refused(job_log: RunningJobLog) -> None:
+async def test_an_unknown_state_is_refused(job_log: RunningJobLog) -> None:
     unplaced = encode_entry(entry(1, position=0, epoch=0))
     unplaced.state = 200  # type: ignore[assignment] # what a caller of REST may send
     runner = job_log.stream()
@@ -136,7 +136,7 @@ async def test_a_state_that_is_none_is_refused(job_log: RunningJobLog) -> None:
         ({"request_id": ""}, "request_id is empty"),
         ({"job_id": "x" * 257}, "job_id has 257 bytes; it may have at most 256"),
         ({"request_id": "ä" * 129}, "request_id has 258 bytes; it may have at most 256"),
-        ({"job_id": "a\0b"}, "job_id holds a NUL character"),
+        ({"job_id": "a\0b"}, "job_id contains a NUL character"),
         ({"position": 2**63}, "position or epoch is 2^63 or more"),
         ({"state": State.RUNNING}, "state must be COMPLETE, FAIL or STOPPED"),
         ({"state": State.UNKNOWN}, "state must be COMPLETE, FAIL or STOPPED"),
@@ -144,7 +144,7 @@ async def test_a_state_that_is_none_is_refused(job_log: RunningJobLog) -> None:
         ({"finished_at": 10**19}, "started_at or finished_at is not within the years 1678 to 2262"),
     ],
 )
-async def test_an_entry_that_cannot_be_kept_is_refused_alone_and_says_why(
+async def test_an_invalid_entry_is_refused_alone_with_the_reason(
     job_log: RunningJobLog, changed: dict[str, object], problem: str
 ) -> None:
     refused = await job_log.stream().append(entry(1), entry(2, **changed), entry(3))
@@ -155,7 +155,7 @@ async def test_an_entry_that_cannot_be_kept_is_refused_alone_and_says_why(
     assert await job_log.entries() == [("j001", 1), ("j003", 1)]
 
 
-async def test_an_entry_that_only_the_database_objects_to_harms_no_other(
+async def test_an_entry_rejected_by_the_database_does_not_affect_the_others(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
     await connection.execute(
@@ -171,14 +171,14 @@ async def test_an_entry_that_only_the_database_objects_to_harms_no_other(
     assert len(await job_log.entries()) == 37
 
 
-async def test_nul_characters_are_kept_visibly(job_log: RunningJobLog) -> None:
+async def test_nul_characters_are_replaced_by_a_visible_symbol(job_log: RunningJobLog) -> None:
     assert await job_log.stream().append(entry(stdout="a\0b", error="\0", name="n\0")) == []
 
     kept = (await stored(job_log)).entry
     assert (kept.stdout, kept.error, kept.name) == ("a␀b", "␀", "n␀")
 
 
-async def test_long_output_keeps_its_head_and_its_tail_around_a_mark(
+async def test_long_output_keeps_its_start_and_end_around_a_mark(
     job_log: RunningJobLog,
 ) -> None:
     long = entry(stdout="head" + "x" * (2 * 1024 * 1024) + "tail")
@@ -192,7 +192,7 @@ async def test_long_output_keeps_its_head_and_its_tail_around_a_mark(
     assert "\n[... 1048584 bytes cut ...]\n" in kept
 
 
-async def test_entries_of_two_runners_that_share_a_statement_are_answered_each_to_its_own(
+async def test_refused_entries_of_a_shared_statement_are_returned_to_their_own_runner(
     job_log: RunningJobLog,
 ) -> None:
     await job_log.stream().append(entry(1))
@@ -215,7 +215,7 @@ async def test_batches_must_be_numbered_without_gaps(job_log: RunningJobLog) -> 
         [answer async for answer in call]
 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "batch 3 came where batch 2 was expected" in str(refused.value.details())
+    assert "expected batch 2, but received batch 3" in str(refused.value.details())
     assert await job_log.entries() == [("j001", 1)]
 
 
@@ -241,7 +241,7 @@ async def test_an_entry_without_position_gets_the_next_one(job_log: RunningJobLo
     assert await job_log.entries() == [("j007", 1), ("j008", 0), ("j009", 0)]
 
 
-async def test_two_copies_take_the_same_entries_once(start: StartJobLog) -> None:
+async def test_two_copies_store_the_same_entries_once(start: StartJobLog) -> None:
     first, second = await start(), await start()
     one, other = first.stream(), second.stream()
     for number in range(1, 200):
@@ -253,7 +253,7 @@ async def test_two_copies_take_the_same_entries_once(start: StartJobLog) -> None
     assert len(await first.entries()) == 199
 
 
-async def test_entries_without_position_of_two_copies_have_positions_of_their_own(
+async def test_entries_without_position_of_two_copies_get_distinct_positions(
     start: StartJobLog, connection: asyncpg.Connection
 ) -> None:
     first, second = await start(), await start()

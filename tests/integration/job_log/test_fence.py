@@ -31,7 +31,7 @@ async def fence(job_log: RunningJobLog, epoch: int, request_id: str = REQUEST) -
     )
 
 
-async def test_an_entry_of_a_lower_epoch_is_refused_with_the_epoch_in_force(
+async def test_an_entry_of_a_lower_epoch_is_refused_with_the_current_epoch(
     job_log: RunningJobLog,
 ) -> None:
     await fence(job_log, 3)
@@ -47,7 +47,7 @@ async def test_an_entry_of_a_lower_epoch_is_refused_with_the_epoch_in_force(
     assert await job_log.entries(OTHER) == [("j004", 1)]
 
 
-async def test_a_lower_fence_changes_nothing_and_the_same_one_neither(
+async def test_a_lower_or_equal_fence_changes_nothing(
     job_log: RunningJobLog,
 ) -> None:
     for epoch in (5, 2, 5):
@@ -64,7 +64,7 @@ async def test_the_highest_of_several_fences_of_one_request_counts(job_log: Runn
     assert (await job_log.stream().append(entry(1, epoch=6)))[0].current_epoch == 7
 
 
-async def test_what_was_stored_before_the_fence_can_still_be_sent_again(
+async def test_an_entry_stored_before_the_fence_can_be_resent(
     job_log: RunningJobLog,
 ) -> None:
     await job_log.stream().append(entry(1))
@@ -92,7 +92,7 @@ async def test_a_fence_waits_for_the_append_in_flight(
     assert await job_log.entries() == [("j001", 1)]
 
 
-async def test_an_append_that_began_while_a_fence_was_made_is_refused(
+async def test_an_append_that_starts_during_a_fence_is_refused(
     job_log: RunningJobLog, connection: asyncpg.Connection, migrated: str
 ) -> None:
     fencing = await asyncpg.connect(migrated)
@@ -121,7 +121,7 @@ async def test_appends_do_not_wait_for_one_another(
         await other.close()
 
 
-async def test_nothing_of_the_old_epoch_appears_after_the_fence_whoever_appends(
+async def test_no_entry_of_the_old_epoch_appears_after_the_fence(
     start: StartJobLog,
 ) -> None:
     copies = [await start(), await start()]
@@ -158,7 +158,7 @@ async def test_nothing_of_the_old_epoch_appears_after_the_fence_whoever_appends(
         (journal_pb2.EpochFence(request_id="a", epoch=2**63), "fences[1].epoch"),
     ],
 )
-async def test_a_fence_that_means_nothing_is_refused_by_field(
+async def test_an_invalid_fence_is_rejected_by_field(
     job_log: RunningJobLog, wrong: journal_pb2.EpochFence, field: str
 ) -> None:
     right = journal_pb2.EpochFence(request_id=REQUEST, epoch=9)
@@ -177,14 +177,14 @@ async def in_force(job_log: RunningJobLog, epoch: int) -> int:
     return max([epoch, *(higher.epoch for higher in response.higher)])
 
 
-async def test_a_lower_fence_is_answered_with_the_one_in_force(job_log: RunningJobLog) -> None:
+async def test_a_lower_fence_returns_the_current_epoch(job_log: RunningJobLog) -> None:
     assert await in_force(job_log, 7) == 7
     assert await in_force(job_log, 7) == 7
     assert await in_force(job_log, 3) == 7
 
 
 @pytest.mark.parametrize("epoch", [2**16 + 1, 2**17, 2**62])
-async def test_a_fence_that_no_request_manager_can_have_committed_is_refused(
+async def test_a_fence_that_no_request_manager_can_have_committed_is_rejected(
     job_log: RunningJobLog, epoch: int
 ) -> None:
     await fence(job_log, 4)
@@ -196,7 +196,9 @@ async def test_a_fence_that_no_request_manager_can_have_committed_is_refused(
     assert await in_force(job_log, 1) == 4
 
 
-async def test_beyond_the_free_epochs_each_fence_is_the_next_one(job_log: RunningJobLog) -> None:
+async def test_above_the_free_epochs_each_fence_must_be_the_next_epoch(
+    job_log: RunningJobLog,
+) -> None:
     await fence(job_log, 2**16)
     await fence(job_log, 2**16 + 1)
     await fence(job_log, 2**16 + 1)
@@ -206,7 +208,7 @@ async def test_beyond_the_free_epochs_each_fence_is_the_next_one(job_log: Runnin
     assert await in_force(job_log, 1) == 2**16 + 1
 
 
-async def test_a_request_manager_reaches_an_epoch_beyond_them_step_by_step(
+async def test_a_request_manager_reaches_an_epoch_above_the_free_ones_step_by_step(
     job_log: RunningJobLog,
 ) -> None:
     client = JobLogClient(job_log.address)

@@ -22,7 +22,7 @@ async def disk(postgres: PostgresServer) -> AsyncIterator[SmallDisk]:
         yield disk
 
 
-async def test_entries_wait_for_room_on_the_disk_and_are_then_acknowledged(
+async def test_entries_wait_for_disk_space_and_are_then_acknowledged(
     disk: SmallDisk,
 ) -> None:
     async with running_job_log(disk.dsn) as job_log:
@@ -48,8 +48,8 @@ async def test_entries_wait_for_room_on_the_disk_and_are_then_acknowledged(
             await until(job_log.healthy)
 
         assert len(await job_log.entries()) == 11
-        told = [(log["event"], log["cause"]) for log in logs if log["log_level"] != "debug"]
-        assert told == [
+        logged = [(log["event"], log["cause"]) for log in logs if log["log_level"] != "debug"]
+        assert logged == [
             ("database unavailable", "disk full"),
             ("database available again", "disk full"),
         ]

@@ -21,7 +21,7 @@ class RunnerOffer:
         while True:
             answer = await self.call.read()
             assert isinstance(answer, journal_pb2.OfferOutputResponse)
-            if REQUEST in (answer.again_request_ids if again else answer.request_ids):
+            if REQUEST in (answer.replay_request_ids if again else answer.request_ids):
                 return
 
     async def until_not_wanted(self) -> None:
@@ -36,7 +36,7 @@ class RunnerOffer:
             offset=offset,
             data=text.encode(),
         )
-        setattr(piece, "try", 1)
+        piece.try_number = 1
         await self.call.write(journal_pb2.OfferOutputRequest(pieces=[piece]))
 
 
@@ -61,7 +61,7 @@ async def printed(call: Tailing, count: int) -> str:
     return text
 
 
-async def test_what_a_running_try_prints_comes_before_its_entry(job_log: RunningJobLog) -> None:
+async def test_output_of_a_running_try_precedes_its_entry(job_log: RunningJobLog) -> None:
     offer = RunnerOffer(job_log)
     stream = job_log.stream()
     await stream.append(entry(5))
@@ -80,7 +80,7 @@ async def test_what_a_running_try_prints_comes_before_its_entry(job_log: Running
     assert (await call.read()).output.job_id == "j002"
 
 
-async def test_nobody_is_asked_for_output_that_nobody_wants(job_log: RunningJobLog) -> None:
+async def test_runners_send_no_output_without_subscribers(job_log: RunningJobLog) -> None:
     offer = RunnerOffer(job_log)
     plain = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
     call = tail(job_log)
@@ -91,7 +91,7 @@ async def test_nobody_is_asked_for_output_that_nobody_wants(job_log: RunningJobL
     plain.cancel()
 
 
-async def test_one_who_comes_later_gets_what_is_kept_and_the_first_gets_it_once(
+async def test_a_later_subscriber_gets_the_retained_output_and_the_first_gets_no_duplicates(
     job_log: RunningJobLog,
 ) -> None:
     offer = RunnerOffer(job_log)
@@ -108,7 +108,7 @@ async def test_one_who_comes_later_gets_what_is_kept_and_the_first_gets_it_once(
     assert await printed(first, 2) == "~ef"
 
 
-async def test_one_who_tails_at_another_copy_than_the_runner_speaks_to_gets_it_too(
+async def test_a_subscriber_at_another_copy_gets_the_output_too(
     start: StartJobLog,
 ) -> None:
     here, there = await start(), await start()
@@ -122,7 +122,7 @@ async def test_one_who_tails_at_another_copy_than_the_runner_speaks_to_gets_it_t
     assert await printed(call, 20_000) == "x" * 20_000
 
 
-async def test_one_who_does_not_read_costs_bounded_memory_and_sees_the_gap(
+async def test_a_subscriber_that_does_not_read_costs_bounded_memory_and_sees_the_gap(
     job_log: RunningJobLog,
 ) -> None:
     offer = RunnerOffer(job_log)

@@ -31,6 +31,8 @@ from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_output_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 
+pytestmark = pytest.mark.timed
+
 
 @pytest.fixture
 async def measured(
@@ -83,7 +85,7 @@ def unfit() -> list[JournalEntry]:
 
 
 @pytest.mark.parametrize("make", [many, texts, values, maps, unfit])
-async def test_the_largest_batches_hold_nobody_up(
+async def test_the_largest_batches_do_not_block_the_event_loop(
     measured: tuple[Measured, JobLogServiceStub, JournalServiceStub],
     make: Callable[[], list[JournalEntry]],
 ) -> None:
@@ -109,7 +111,7 @@ async def test_the_largest_batches_hold_nobody_up(
 
 
 @pytest.mark.parametrize(("size", "count"), [(40, 200_000), (30 * 1024 * 1024, 1)])
-async def test_the_largest_output_holds_nobody_up(
+async def test_the_largest_output_does_not_block_the_event_loop(
     measured: tuple[Measured, JobLogServiceStub, JournalServiceStub], size: int, count: int
 ) -> None:
     log, stub, journal = measured
@@ -134,5 +136,5 @@ def _piece(offset: int, data: bytes) -> job_output_pb2.JobOutput:
         request_id=REQUEST, job_id="j", stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
         offset=offset, data=data,
     )  # fmt: skip
-    setattr(piece, "try", 1)
+    piece.try_number = 1
     return piece

@@ -20,7 +20,7 @@ from spincycle.runtime import watchdog as pulse
 from spincycle.v1 import job_log_service_pb2 as pb
 
 
-async def test_without_the_database_nothing_is_acknowledged_and_all_recovers_by_itself(
+async def test_nothing_is_acknowledged_during_an_outage_and_everything_recovers_afterwards(
     job_log: RunningJobLog, postgres: PostgresServer
 ) -> None:
     stream = job_log.stream()
@@ -45,7 +45,7 @@ async def test_without_the_database_nothing_is_acknowledged_and_all_recovers_by_
     assert len(await job_log.entries()) == 3
 
 
-async def test_every_call_but_append_says_at_once_that_the_database_is_away(
+async def test_every_call_except_append_fails_at_once_during_an_outage(
     job_log: RunningJobLog, postgres: PostgresServer
 ) -> None:
     stub = job_log.stub
@@ -69,7 +69,7 @@ async def test_every_call_but_append_says_at_once_that_the_database_is_away(
         await postgres.embedded.start()
 
 
-async def test_what_was_read_before_its_runner_went_away_is_stored_all_the_same(
+async def test_a_batch_is_stored_even_if_its_runner_disconnects(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
     stream = job_log.stream()
@@ -85,7 +85,7 @@ async def test_what_was_read_before_its_runner_went_away_is_stored_all_the_same(
     await until(lambda: _has(job_log, ("j001", 1)))
 
 
-async def test_a_stream_is_not_read_on_when_too_much_waits_for_its_commit(
+async def test_a_stream_is_not_read_while_too_much_waits_for_its_commit(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
     stream = job_log.stream()
@@ -111,7 +111,7 @@ async def test_a_stream_is_not_read_on_when_too_much_waits_for_its_commit(
     assert len(await job_log.entries()) == 30
 
 
-async def test_a_job_log_that_ends_acknowledges_what_it_has_read(
+async def test_a_job_log_acknowledges_read_batches_at_shutdown(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
     stream = job_log.stream()
@@ -131,7 +131,7 @@ async def test_a_job_log_that_ends_acknowledges_what_it_has_read(
     assert "SHUTTING_DOWN" in str(ended.value.trailing_metadata())
 
 
-async def test_a_job_log_that_starts_without_the_database_serves_when_it_comes(
+async def test_a_job_log_started_during_an_outage_serves_afterwards(
     database: str, postgres: PostgresServer
 ) -> None:
     await postgres.embedded.kill(signal.SIGQUIT)
@@ -180,7 +180,7 @@ async def _append_is_held_up(connection: asyncpg.Connection) -> bool:
     return waiting
 
 
-async def test_an_idle_job_log_notices_by_itself_that_the_database_is_away(
+async def test_an_idle_job_log_detects_an_outage(
     job_log: RunningJobLog, postgres: PostgresServer
 ) -> None:
     await until(job_log.healthy)

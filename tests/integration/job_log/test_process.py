@@ -16,17 +16,17 @@ from spincycle.wire.journal import encode_entry
 COMMAND = [sys.executable, "-c", "from spincycle.job_log.process import main; main()"]
 
 
-async def test_the_process_serves_and_a_signal_ends_it_cleanly_with_a_stream_open(
+async def test_the_process_serves_and_shuts_down_cleanly_with_an_open_stream(
     database: str,
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    told = {
+    variables = {
         "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
         "SPINCYCLE_JL_INTERNAL__LISTEN": address,
         "SPINCYCLE_JL_DATABASE__DSN": database,
     }
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, env=os.environ | told, stderr=asyncio.subprocess.PIPE
+        *COMMAND, env=os.environ | variables, stderr=asyncio.subprocess.PIPE
     )
     async with open_channel(address) as channel:
         call = JournalServiceStub(channel).Append(wait_for_ready=True)
@@ -38,21 +38,21 @@ async def test_the_process_serves_and_a_signal_ends_it_cleanly_with_a_stream_ope
         _, log = await process.communicate()
 
     assert process.returncode == 0, log.decode()
-    assert b'"event":"ended"' in log
+    assert b'"event":"service ended"' in log
     assert b"Traceback" not in log
 
 
-async def test_an_address_in_use_is_told_in_one_line(database: str) -> None:
+async def test_an_address_in_use_is_reported_in_one_line(database: str) -> None:
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     async with server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        told = {
+        variables = {
             "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
             "SPINCYCLE_JL_INTERNAL__LISTEN": address,
             "SPINCYCLE_JL_DATABASE__DSN": database,
         }
         process = await asyncio.create_subprocess_exec(
-            *COMMAND, env=os.environ | told, stderr=asyncio.subprocess.PIPE
+            *COMMAND, env=os.environ | variables, stderr=asyncio.subprocess.PIPE
         )
         _, log = await process.communicate()
 
@@ -61,14 +61,14 @@ async def test_an_address_in_use_is_told_in_one_line(database: str) -> None:
     assert b"Traceback" not in log
 
 
-async def test_a_wrong_database_address_is_told_in_one_line() -> None:
-    told = {
+async def test_an_invalid_database_address_is_reported_in_one_line() -> None:
+    variables = {
         "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
         "SPINCYCLE_JL_INTERNAL__LISTEN": f"127.0.0.1:{free_port()}",
         "SPINCYCLE_JL_DATABASE__DSN": "mysql://nowhere",
     }
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, env=os.environ | told, stderr=asyncio.subprocess.PIPE
+        *COMMAND, env=os.environ | variables, stderr=asyncio.subprocess.PIPE
     )
     _, log = await process.communicate()
 

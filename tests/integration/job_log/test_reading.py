@@ -17,19 +17,19 @@ from spincycle.v1.job_log_pb2 import JobLog
 Listed = list[tuple[str, int]]
 
 
-async def pages(job_log: RunningJobLog, asked: pb.ListEntriesRequest) -> list[list[JobLog]]:
+async def pages(job_log: RunningJobLog, query: pb.ListEntriesRequest) -> list[list[JobLog]]:
     """All pages, each as its entries."""
     found = []
     while True:
-        answer = await job_log.stub.ListEntries(asked)
+        answer = await job_log.stub.ListEntries(query)
         found.append(list(answer.entries))
         if not answer.next_page_token:
             return found
-        asked.page_token = answer.next_page_token
+        query.page_token = answer.next_page_token
 
 
 def names(entries: list[JobLog]) -> Listed:
-    return [(one.job_id, getattr(one, "try")) for one in entries]
+    return [(one.job_id, one.try_number) for one in entries]
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ async def test_entries_are_listed_by_job_and_try(filled: RunningJobLog) -> None:
 
 
 async def test_entries_are_listed_by_position(filled: RunningJobLog) -> None:
-    asked = pb.ListEntriesRequest(request_id=REQUEST, order=pb.ENTRY_ORDER_POSITION)
+    query = pb.ListEntriesRequest(request_id=REQUEST, order=pb.ENTRY_ORDER_POSITION)
 
-    (page,) = await pages(filled, asked)
+    (page,) = await pages(filled, query)
 
     assert [one.position for one in page] == list(range(1, 26))
     assert names(page)[:3] == [("jobc", 1), ("joba", 1), ("jobd", 1)]
@@ -70,7 +70,7 @@ async def test_entries_are_listed_by_position(filled: RunningJobLog) -> None:
 
 @pytest.mark.parametrize("order", [pb.ENTRY_ORDER_JOB, pb.ENTRY_ORDER_POSITION])
 @pytest.mark.parametrize("size", [1, 2, 5, 24, 25, 26])
-async def test_pages_of_any_size_join_to_the_whole_list(
+async def test_pages_of_any_size_add_up_to_the_whole_list(
     filled: RunningJobLog, order: pb.EntryOrder.ValueType, size: int
 ) -> None:
     (whole,) = await pages(filled, pb.ListEntriesRequest(request_id=REQUEST, order=order))
@@ -85,28 +85,28 @@ async def test_pages_of_any_size_join_to_the_whole_list(
 
 
 @pytest.mark.parametrize("order", [pb.ENTRY_ORDER_JOB, pb.ENTRY_ORDER_POSITION])
-async def test_a_list_can_be_narrowed_to_a_job_and_to_failures(
+async def test_a_list_can_be_filtered_by_job_and_failure(
     filled: RunningJobLog, order: pb.EntryOrder.ValueType
 ) -> None:
-    asked = pb.ListEntriesRequest(
+    query = pb.ListEntriesRequest(
         request_id=REQUEST, order=order, job_id="jobb", failed_only=True, page_size=2
     )
 
-    parts = await pages(filled, asked)
+    parts = await pages(filled, query)
 
     assert [names(part) for part in parts] == [[("jobb", 1), ("jobb", 3)], [("jobb", 5)]]
 
 
-async def test_output_and_data_can_be_left_out(filled: RunningJobLog) -> None:
-    asked = pb.ListEntriesRequest(request_id=REQUEST, without_output=True)
+async def test_output_and_data_can_be_omitted(filled: RunningJobLog) -> None:
+    query = pb.ListEntriesRequest(request_id=REQUEST, without_output=True)
 
-    (page,) = await pages(filled, asked)
+    (page,) = await pages(filled, query)
 
     assert not any(one.stdout or one.stderr or one.HasField("data") for one in page)
     assert page[0].name == "job-2"
 
 
-async def test_a_page_ends_before_it_grows_too_large_but_holds_one_entry_at_least(
+async def test_a_page_is_limited_in_size_but_has_at_least_one_entry(
     job_log: RunningJobLog,
 ) -> None:
     stream = job_log.stream()
@@ -123,7 +123,7 @@ async def test_a_page_ends_before_it_grows_too_large_but_holds_one_entry_at_leas
     assert [len(part) for part in await pages(job_log, narrow)] == [2, 2, 5]
 
 
-async def test_a_request_that_nobody_knows_has_no_entries(job_log: RunningJobLog) -> None:
+async def test_an_unknown_request_has_no_entries(job_log: RunningJobLog) -> None:
     assert await pages(job_log, pb.ListEntriesRequest(request_id="nobody")) == [[]]
     assert await job_log.entries("nobody") == []
 
@@ -132,15 +132,15 @@ async def test_a_request_that_nobody_knows_has_no_entries(job_log: RunningJobLog
     "token",
     ["x", "%%%", "AAAA", urlsafe_b64encode(b'["x","joba",1]').decode(), "null", "é" * 9],
 )
-async def test_a_page_token_from_elsewhere_is_refused(filled: RunningJobLog, token: str) -> None:
+async def test_a_forged_page_token_is_rejected(filled: RunningJobLog, token: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await filled.stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST, page_token=token))
 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "page token was not made by this service" in str(refused.value.details())
+    assert "page token was not issued by this service" in str(refused.value.details())
 
 
-async def test_a_page_token_is_good_for_its_own_list_only(filled: RunningJobLog) -> None:
+async def test_a_page_token_is_valid_for_its_own_list_only(filled: RunningJobLog) -> None:
     first = await filled.stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST, page_size=1))
 
     for other in (
@@ -154,40 +154,38 @@ async def test_a_page_token_is_good_for_its_own_list_only(filled: RunningJobLog)
             await filled.stub.ListEntries(other)
 
 
-async def test_the_last_try_of_a_job_is_answered_unless_another_is_asked_for(
+async def test_the_last_try_of_a_job_is_returned_by_default(
     filled: RunningJobLog,
 ) -> None:
     last = await filled.stub.GetEntry(pb.GetEntryRequest(request_id=REQUEST, job_id="joba"))
     second = pb.GetEntryRequest(request_id=REQUEST, job_id="joba")
-    setattr(second, "try", 2)
+    second.try_number = 2
 
-    assert getattr(last.entry, "try") == 5
-    assert getattr((await filled.stub.GetEntry(second)).entry, "try") == 2
+    assert last.entry.try_number == 5
+    assert (await filled.stub.GetEntry(second)).entry.try_number == 2
 
 
 @pytest.mark.parametrize(("job_id", "number"), [("joba", 6), ("jobx", 0)])
-async def test_a_try_that_is_not_there_is_not_found(
-    filled: RunningJobLog, job_id: str, number: int
-) -> None:
-    asked = pb.GetEntryRequest(request_id=REQUEST, job_id=job_id)
-    setattr(asked, "try", number)
+async def test_a_missing_try_is_not_found(filled: RunningJobLog, job_id: str, number: int) -> None:
+    query = pb.GetEntryRequest(request_id=REQUEST, job_id=job_id)
+    query.try_number = number
 
     with pytest.raises(grpc.aio.AioRpcError) as missing:
-        await filled.stub.GetEntry(asked)
+        await filled.stub.GetEntry(query)
 
     assert missing.value.code() is grpc.StatusCode.NOT_FOUND
     assert missing.value.details() == f"job {job_id} not found in request {REQUEST}"
 
 
-async def test_an_id_that_cannot_be_one_is_refused(job_log: RunningJobLog) -> None:
-    for call, asked in (
+async def test_an_invalid_id_is_rejected(job_log: RunningJobLog) -> None:
+    for call, query in (
         (job_log.stub.ListEntries, pb.ListEntriesRequest()),
         (job_log.stub.ListEntries, pb.ListEntriesRequest(request_id="a", job_id="\0")),
         (job_log.stub.GetEntry, pb.GetEntryRequest(request_id="a" * 257, job_id="b")),
         (job_log.stub.GetEntry, pb.GetEntryRequest(request_id="a")),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(asked)  # type: ignore[operator] # one call of several
+            await call(query)  # type: ignore[operator] # one call of several
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -216,7 +214,7 @@ async def test_lists_are_read_in_the_order_of_their_index(
     connection: asyncpg.Connection, query: str, index: str, values: dict[str, object], plan: str
 ) -> None:
     await fill(connection)
-    asked = load_queries(PACKAGE)[query]
+    query = load_queries(PACKAGE)[query]
     values = values | {
         "request_id": "r0003",
         "failed_only": False,
@@ -226,9 +224,9 @@ async def test_lists_are_read_in_the_order_of_their_index(
     }
     await connection.execute(f"SET plan_cache_mode = {plan}")
 
-    told = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {asked.sql}", *asked.bind(values))
+    plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.bind(values))
 
-    steps = list(walk(json.loads(told)[0]["Plan"]))
+    steps = list(walk(json.loads(plan)[0]["Plan"]))
     assert [step["Index Name"] for step in steps if "Index Name" in step] == [index]
     assert {"Seq Scan", "Bitmap Heap Scan"}.isdisjoint(step["Node Type"] for step in steps)
     (below_limit,) = (step["Plans"][0] for step in steps if step["Node Type"] == "Limit")
@@ -248,8 +246,8 @@ async def test_one_entry_and_the_last_position_are_read_by_index(
         ("last_position", "entries_by_position", {"request_id": "r0003"}),
     ):
         query = queries[name]
-        told = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.bind(values))
-        steps = list(walk(json.loads(told)[0]["Plan"]))
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.bind(values))
+        steps = list(walk(json.loads(plan)[0]["Plan"]))
         assert [step["Index Name"] for step in steps if "Index Name" in step] == [index]
 
 

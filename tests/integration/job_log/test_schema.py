@@ -8,7 +8,7 @@ from spincycle.database.schema import describe_schema
 from spincycle.job_log.process import PACKAGE, SCHEMA
 
 
-async def test_the_migrations_give_the_schema_that_stands_beside_them(
+async def test_the_migrations_produce_the_documented_schema(
     connection: asyncpg.Connection,
 ) -> None:
     written = files(PACKAGE).joinpath("migrations", "schema.txt").read_text(encoding="utf-8")

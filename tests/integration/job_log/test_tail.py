@@ -39,7 +39,7 @@ async def followers(connection: asyncpg.Connection) -> int:
 
 
 @asynccontextmanager
-async def told(connection: asyncpg.Connection) -> AsyncIterator[list[str]]:
+async def notifications(connection: asyncpg.Connection) -> AsyncIterator[list[str]]:
     """What job logs tell one another meanwhile."""
     heard: list[str] = []
 
@@ -62,7 +62,7 @@ async def test_a_tail_without_follow_ends_after_the_last_stored_entry(
     assert await call.read() is grpc.aio.EOF
 
 
-async def test_a_follower_is_given_what_is_stored_and_then_what_comes_in_order(
+async def test_a_follower_gets_stored_entries_and_then_new_ones_in_order(
     job_log: RunningJobLog,
 ) -> None:
     stream = job_log.stream()
@@ -78,7 +78,7 @@ async def test_a_follower_is_given_what_is_stored_and_then_what_comes_in_order(
     await stream.settle()
 
 
-async def test_a_follower_at_one_copy_hears_of_what_another_copy_appends(
+async def test_a_follower_gets_entries_appended_by_another_copy(
     start: StartJobLog,
 ) -> None:
     here, there = await start(), await start()
@@ -90,7 +90,7 @@ async def test_a_follower_at_one_copy_hears_of_what_another_copy_appends(
         assert await take(call, 1) == [number]
 
 
-async def test_nothing_is_missed_between_the_stored_entries_and_those_to_come(
+async def test_no_entry_is_missed_between_stored_and_new_ones(
     start: StartJobLog,
 ) -> None:
     here, there = await start(), await start()
@@ -107,7 +107,7 @@ async def test_nothing_is_missed_between_the_stored_entries_and_those_to_come(
         assert await take(call, 150 - first) == list(range(first, 150))
 
 
-async def test_an_append_in_flight_when_a_follower_comes_is_not_missed(
+async def test_an_append_in_flight_when_a_follower_subscribes_is_not_missed(
     job_log: RunningJobLog, connection: asyncpg.Connection, migrated: str
 ) -> None:
     slow = await asyncpg.connect(migrated)
@@ -123,7 +123,7 @@ async def test_an_append_in_flight_when_a_follower_comes_is_not_missed(
     call.cancel()
 
 
-async def test_a_tail_can_be_narrowed_to_a_job_and_to_a_time(job_log: RunningJobLog) -> None:
+async def test_a_tail_can_be_filtered_by_job_and_time(job_log: RunningJobLog) -> None:
     stream = job_log.stream()
     await stream.append(
         entry(1), entry(2, finished_at=5), entry(3), entry(4, job_id="j001", try_=2)
@@ -140,10 +140,10 @@ async def test_a_tail_can_be_narrowed_to_a_job_and_to_a_time(job_log: RunningJob
     assert [answer.entry.position async for answer in job_log.stub.Tail(of_time)] == [1, 3, 4, 5, 6]
 
 
-async def test_nobody_is_told_of_anything_unless_somebody_follows(
+async def test_no_notifications_are_sent_without_followers(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
-    async with told(connection) as heard:
+    async with notifications(connection) as heard:
         await job_log.stream().append(entry(1))
         call = job_log.stub.Tail(pb.TailRequest(request_id="another", follow=True))
         await until(lambda: _follows(connection))
@@ -158,20 +158,20 @@ async def test_nobody_is_told_of_anything_unless_somebody_follows(
     assert heard == [REQUEST, "last"]
 
 
-async def test_a_flight_with_very_many_requests_tells_that_anything_may_be_new(
+async def test_an_append_of_very_many_requests_notifies_all_followers(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
     call = job_log.stub.Tail(pb.TailRequest(request_id="request-0400", follow=True))
     await until(lambda: _follows(connection))
 
-    async with told(connection) as heard:
+    async with notifications(connection) as heard:
         await job_log.stream().append(*(entry(1, f"request-{n:04}") for n in range(1000)))
         assert await take(call, 1) == [1]
 
     assert heard == [""]
 
 
-async def test_a_copy_that_died_while_somebody_followed_is_forgotten(
+async def test_the_registration_of_a_dead_copy_is_removed(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
     await connection.execute("INSERT INTO job_log.followers VALUES (1, '2020-01-01')")
@@ -183,7 +183,7 @@ async def test_a_copy_that_died_while_somebody_followed_is_forgotten(
     call.cancel()
 
 
-async def test_a_follower_goes_on_after_its_listening_session_was_cut_off(
+async def test_a_follower_continues_after_its_listening_session_was_terminated(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
     call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
@@ -195,7 +195,7 @@ async def test_a_follower_goes_on_after_its_listening_session_was_cut_off(
     assert await take(call, 1) == [1]
 
 
-async def test_a_follower_is_told_to_go_elsewhere_when_the_job_log_ends(
+async def test_a_follower_stream_ends_with_shutting_down_at_shutdown(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
     call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))

@@ -128,7 +128,7 @@ async def test_without_permission_to_create_jobs_the_error_names_the_remedy(
 
     assert returned.state is State.FAIL
     assert 'User "runner" cannot create resource "jobs"' in returned.error
-    assert "docs/kubernetes-job.md" in returned.error
+    assert "docs/how-to/kubernetes-job.md" in returned.error
 
 
 async def test_without_permission_to_watch_pods_nothing_is_left_running(

@@ -1,4 +1,4 @@
-"""A request manager on a real socket and a real database, with a runner that tests steer."""
+"""A request manager on a real socket and a real database, with runners that tests control."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -
 
 
 class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
-    """A runner that keeps what it is given and does only what the test says."""
+    """A runner that accepts chains, runs nothing, and sends the events that the test publishes."""
 
     def __init__(self, runner_id: str) -> None:
         self.runner_id = runner_id
@@ -103,38 +103,38 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.suspended: list[str] = []
         self.refuse_with: str = ""
         self.silent = False
-        self.told: list[job_event_pb2.JobEvent] = []
-        self.cuts = 0
+        self.published: list[job_event_pb2.JobEvent] = []
+        self.disconnects = 0
         self.held = False
-        self.forgets = False
+        self.drops_events = False
         self.streams = 0
         self._watched = asyncio.Condition()
 
-    async def tell(self, request_id: str, moment: int = 0, **more: object) -> None:
-        """Tell an event of a chain, under the next number of the epoch."""
+    async def publish(self, request_id: str, transition: int = 0, **more: object) -> None:
+        """Publish an event of a chain, under the next number of the epoch."""
         event = job_event_pb2.JobEvent(
             request_id=request_id,
             epoch=self.chains[request_id],
-            order=len(self.told) + 1,
-            moment=moment,  # type: ignore[arg-type]
-            **({"sequence_number": 2 + len(self.told)} | more),  # type: ignore[arg-type]
+            offset=len(self.published) + 1,
+            transition=transition,  # type: ignore[arg-type]
+            **({"sequence_number": 2 + len(self.published)} | more),  # type: ignore[arg-type]
         )
-        if not moment:
+        if not transition:
             event.job.request_id = request_id
         event.occurred_at.GetCurrentTime()
-        self.told.append(event)
+        self.published.append(event)
         async with self._watched:
             self._watched.notify_all()
 
     async def release(self) -> None:
-        """Let those who watch have what was told while `held` was set."""
+        """Send what was published while `held` was set."""
         self.held = False
         async with self._watched:
             self._watched.notify_all()
 
-    async def cut(self) -> None:
-        """Break the streams of those who watch."""
-        self.cuts += 1
+    async def disconnect(self) -> None:
+        """Break all streams."""
+        self.disconnects += 1
         async with self._watched:
             self._watched.notify_all()
 
@@ -154,13 +154,13 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         for one in request.assignments:
             if self.chains.get(one.job_chain.request_id) != one.epoch:
                 self.chains[one.job_chain.request_id] = one.epoch
-                await self.tell(one.job_chain.request_id, job_event_pb2.CHAIN_MOMENT_BEGUN)
+                await self.publish(one.job_chain.request_id, job_event_pb2.CHAIN_TRANSITION_STARTED)
         return job_runner_service_pb2.RunChainsResponse()
 
     async def ResumeChains(self, request, context):  # type: ignore[no-untyped-def]
         for one in request.suspended_job_chains:
             self.chains[one.request_id] = one.epoch
-            await self.tell(one.request_id, job_event_pb2.CHAIN_MOMENT_BEGUN)
+            await self.publish(one.request_id, job_event_pb2.CHAIN_TRANSITION_STARTED)
             self.resumed[one.request_id] = one
         return job_runner_service_pb2.ResumeChainsResponse()
 
@@ -183,39 +183,43 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     async def WatchJobs(self, request, context):  # type: ignore[no-untyped-def]
         self.streams += 1
         try:
-            async for response in self._tell_on(request, context):
+            async for response in self._send_events(request, context):
                 yield response
         finally:
             self.streams -= 1
 
-    async def _tell_on(self, request, context):  # type: ignore[no-untyped-def]
-        cuts = self.cuts
-        is_anew = self.forgets or not request.resume
-        place = len(self.told) if is_anew else request.after_order
-        yield job_runner_service_pb2.WatchJobsResponse(
-            order=place, gap=self.forgets, request_ids=self.chains if is_anew else ()
+    async def _send_events(self, request, context):  # type: ignore[no-untyped-def]
+        disconnects = self.disconnects
+        is_new = self.drops_events or not request.HasField("after_offset")
+        offset = len(self.published) if is_new else request.after_offset
+        started = job_runner_service_pb2.WatchStarted(
+            offset=offset, gap=self.drops_events, request_ids=self.chains if is_new else ()
         )
+        yield job_runner_service_pb2.WatchJobsResponse(started=started)
         while True:
-            if self.told[place:] and not self.held:
-                events, place = self.told[place:], len(self.told)
+            if self.published[offset:] and not self.held:
+                events, offset = self.published[offset:], len(self.published)
                 yield job_runner_service_pb2.WatchJobsResponse(events=events)
             async with self._watched:
                 await self._watched.wait_for(
-                    lambda: (len(self.told) > place and not self.held) or self.cuts > cuts  # noqa: B023
+                    lambda: (
+                        (len(self.published) > offset and not self.held)  # noqa: B023
+                        or self.disconnects > disconnects
+                    )
                 )
-            if self.cuts > cuts:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+            if self.disconnects > disconnects:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "disconnected")
 
     async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
-        response = job_runner_service_pb2.DescribeChainsResponse(order=len(self.told))
+        response = job_runner_service_pb2.DescribeChainsResponse(offset=len(self.published))
         for known in request.chains:
-            events = [told for told in self.told if told.request_id == known.request_id]
+            events = [one for one in self.published if one.request_id == known.request_id]
             if known.request_id in self.chains and events:
                 response.chains.add(
                     request_id=known.request_id,
                     epoch=events[-1].epoch,
                     sequence_number=events[-1].sequence_number,
-                    jobs={told.job.job_id: told.job for told in events if told.job.job_id}.values(),
+                    jobs={one.job.job_id: one.job for one in events if one.job.job_id}.values(),
                 )
         return response
 
@@ -223,7 +227,7 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
 class ShelvedJobLog(
     job_log_service_pb2_grpc.JobLogServiceServicer, journal_service_pb2_grpc.JournalServiceServicer
 ):
-    """A job log whose entries the test puts in place."""
+    """A job log whose entries the test provides."""
 
     def __init__(self) -> None:
         self.entries: dict[str, list[job_log_pb2.JobLog]] = {}
@@ -265,7 +269,7 @@ class ShelvedJobLog(
 
 @dataclass
 class Manager:
-    """A request manager that runs, and what stands around it."""
+    """A running request manager, and its clients, runners and job log."""
 
     config: RequestManagerConfig
     stub: Stub
@@ -275,7 +279,7 @@ class Manager:
     runners: list[SteeredRunner] = field(default_factory=list)
 
     async def register(self, runner: SteeredRunner, **limits: Any) -> SteeredRunner:
-        """Serve as a runner and make it known."""
+        """Serve a runner and register it."""
         server = grpc.aio.server()
         job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(runner, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -322,8 +326,8 @@ class Manager:
         finish.finished_at.GetCurrentTime()
         for runner in self.runners:
             if runner.chains.get(request_id) == epoch:
-                left = job_event_pb2.CHAIN_MOMENT_LEFT
-                await runner.tell(request_id, left, all_told=True)
+                released = job_event_pb2.CHAIN_TRANSITION_RELEASED
+                await runner.publish(request_id, released, complete=True)
         report = coordination_pb2.RunnerReport(finish=finish)
         return (
             await self.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))
@@ -359,14 +363,14 @@ async def running_manager(
     finally:
         await channel.close()
         await internal.close()
-        shutdown.ask()
+        shutdown.request()
         await serving
         for runner in manager.runners:
             await runner.server.stop(0)  # type: ignore[attr-defined]
 
 
 async def database_is_ready(manager: Manager) -> bool:
-    """Whether the schema is there."""
+    """Return whether the schema exists."""
     try:
         await manager.stub.List(rpc.ListRequest())
     except grpc.aio.AioRpcError:

@@ -1,4 +1,4 @@
-"""Requests are spread evenly over runners, whichever request manager gives them away."""
+"""Requests are spread evenly over runners, whichever request manager assigns them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.request_manager.conftest import (
 from spincycle.request_manager.config import RequestManagerConfig
 
 TOLERANCE = 0.2
-"""How far from the mean a runner's share may be."""
+"""Largest deviation of a runner's share from the mean."""
 
 
 @pytest.fixture
@@ -34,14 +34,14 @@ async def managers(
 
 
 async def give(managers: list[Manager], count: int, runners: list[SteeredRunner]) -> None:
-    """Create requests at all request managers and wait until runners have all of them."""
+    """Create requests at all request managers, and wait until all are assigned."""
     before = sum(len(runner.chains) for runner in runners)
     await asyncio.gather(*(managers[i % len(managers)].create() for i in range(count)))
     await until(lambda: sum(len(runner.chains) for runner in runners) == before + count)
 
 
 def assert_balanced(runners: list[SteeredRunner]) -> None:
-    """Whether each has about as many as the others."""
+    """Assert that the runners have about the same number of requests."""
     shares = {runner.runner_id: len(runner.chains) for runner in runners}
     mean = sum(shares.values()) / len(shares)
     assert all(abs(share - mean) <= TOLERANCE * mean for share in shares.values()), shares
@@ -55,7 +55,7 @@ async def test_a_burst_is_spread_evenly_over_runners(managers: list[Manager]) ->
     assert_balanced(runners)
 
 
-async def test_a_runner_that_comes_later_gets_what_comes_next(manager: Manager) -> None:
+async def test_a_runner_that_registers_later_gets_the_next_requests(manager: Manager) -> None:
     runners = [await manager.register(SteeredRunner(f"r{number}")) for number in range(2)]
     await give([manager], 60, runners)
 
@@ -65,7 +65,7 @@ async def test_a_runner_that_comes_later_gets_what_comes_next(manager: Manager) 
     assert_balanced(runners)
 
 
-async def test_runners_that_have_nothing_take_turns(manager: Manager) -> None:
+async def test_idle_runners_take_turns(manager: Manager) -> None:
     runners = [await manager.register(SteeredRunner(f"r{number}")) for number in range(4)]
     for _ in range(20):
         await give([manager], 1, runners)

@@ -1,4 +1,4 @@
-"""What callers and runners send has bounds, and what was stored before them can still be read."""
+"""Bounds of texts and arguments; data stored before the bounds can be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
-from spincycle.rpc.limits import MOST_VALUES, REASON_BYTES
+from spincycle.rpc.limits import MAX_VALUES, REASON_BYTES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_report_pb2, state_pb2
 
@@ -18,10 +18,10 @@ STATUS = "grpc-status-details-bin"
 
 
 def field_of(refused: grpc.aio.AioRpcError) -> str:
-    """The field that a refusal names."""
-    told = dict(refused.trailing_metadata() or ())
+    """Return the field that an error names."""
+    metadata = dict(refused.trailing_metadata() or ())
     bad = error_details_pb2.BadRequest()
-    for detail in status_pb2.Status.FromString(told[STATUS]).details:  # type: ignore[arg-type]
+    for detail in status_pb2.Status.FromString(metadata[STATUS]).details:  # type: ignore[arg-type]
         if detail.Is(bad.DESCRIPTOR):
             detail.Unpack(bad)
     return str(bad.field_violations[0].field)
@@ -30,7 +30,7 @@ def field_of(refused: grpc.aio.AioRpcError) -> str:
 @pytest.mark.parametrize("what", ["list", "map", "lists"])
 async def test_arguments_with_too_many_values_are_refused(manager: Manager, what: str) -> None:
     values = struct_pb2.Value()
-    for number in range(MOST_VALUES // (2 if what == "lists" else 1) + 1):
+    for number in range(MAX_VALUES // (2 if what == "lists" else 1) + 1):
         if what == "map":
             values.struct_value.fields[str(number)].bool_value = True
         elif what == "list":
@@ -66,7 +66,7 @@ async def test_a_long_reason_or_id_is_refused_by_its_field(manager: Manager) -> 
     assert await manager.state(created.request.id) == state_pb2.STATE_PENDING
 
 
-async def test_the_end_of_a_request_is_stored_however_long_its_reason_is(manager: Manager) -> None:
+async def test_a_request_ends_however_long_its_reason_is(manager: Manager) -> None:
     runner = await manager.register(SteeredRunner("r1"))
     request_id = (await manager.create()).request.id
     await until(lambda: request_id in runner.chains)
@@ -74,7 +74,7 @@ async def test_the_end_of_a_request_is_stored_however_long_its_reason_is(manager
         request_id=request_id,
         state=state_pb2.STATE_FAIL,
         epoch=1,
-        reason="job a failed: " + "x" * 5_000_000 + " at last",
+        state_message="job a failed: " + "x" * 5_000_000 + " at last",
     )
     finish.finished_at.GetCurrentTime()
 
@@ -82,9 +82,9 @@ async def test_the_end_of_a_request_is_stored_however_long_its_reason_is(manager
 
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
     assert request.state == state_pb2.STATE_FAIL
-    assert len(request.reason.encode()) <= REASON_BYTES
-    assert request.reason.startswith("job a failed: x")
-    assert request.reason.endswith("x at last")
+    assert len(request.state_message.encode()) <= REASON_BYTES
+    assert request.state_message.startswith("job a failed: x")
+    assert request.state_message.endswith("x at last")
 
 
 async def test_reasons_of_older_versions_do_not_keep_a_client_with_default_limits_from_reading(
@@ -106,7 +106,7 @@ async def test_reasons_of_older_versions_do_not_keep_a_client_with_default_limit
             watched = response.events[0].snapshot.request
             break
 
-    reasons = [one.reason for one in (got.request, listed.requests[0], watched)]
+    reasons = [one.state_message for one in (got.request, listed.requests[0], watched)]
     assert [len(reason.encode()) <= REASON_BYTES for reason in reasons] == [True] * 3
     assert {reason.startswith("xxx") for reason in reasons} == {True}
 

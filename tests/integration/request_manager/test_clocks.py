@@ -1,4 +1,4 @@
-"""The clock of the database is set while requests run; `make chaos` does that to all services."""
+"""The clock of the database is set while requests run; `make chaos` does so for all services."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.runners.crash_backoff import LONGEST_WAIT
+from spincycle.request_manager.crash_backoff import MAX_BACKOFF
 from spincycle.request_manager.runners.dispatcher import DispatchPolicy
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -91,13 +91,13 @@ def database_time(clocked: tuple[PostgresServer, DatabaseTime]) -> Iterator[Data
 async def manager(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Manager]:
-    """A request manager that gives up no runner for its silence."""
+    """A request manager that evicts no silent runner."""
     patient = replace(config, silence_limit=3600.0)
     async with running_manager(patient, job_log[0]) as running:
         yield running
 
 
-async def test_a_runner_that_dies_as_the_clock_goes_back_is_given_up_in_time(
+async def test_a_runner_that_dies_as_the_clock_is_set_back_is_evicted_in_time(
     config: RequestManagerConfig,
     job_log: tuple[ShelvedJobLog, str],
     database_time: DatabaseTime,
@@ -124,7 +124,7 @@ async def beat(manager: Manager, runner_id: str) -> coordination_pb2.HeartbeatRe
     )
 
 
-async def test_a_runner_that_beats_is_not_given_up_wherever_the_clock_goes(
+async def test_a_runner_with_heartbeats_is_not_evicted_whatever_the_clock_shows(
     config: RequestManagerConfig,
     job_log: tuple[ShelvedJobLog, str],
     database_time: DatabaseTime,
@@ -138,7 +138,7 @@ async def test_a_runner_that_beats_is_not_given_up_wherever_the_clock_goes(
         async def one_is_gone() -> bool:
             database_time.set(random.choice([-HOUR, -9, 0, 9, HOUR]))
             await beat(manager, "beats")
-            gone = "SELECT gone_at FROM request_manager.runners WHERE runner_id = 'dies'"
+            gone = "SELECT deregistered_at FROM request_manager.runners WHERE runner_id = 'dies'"
             return await connection.fetchval(gone) is not None
 
         await until(one_is_gone)
@@ -147,7 +147,7 @@ async def test_a_runner_that_beats_is_not_given_up_wherever_the_clock_goes(
 
 
 @pytest.mark.parametrize("jump", [-HOUR, HOUR])
-async def test_what_was_not_accepted_is_sent_again_after_the_lease_wherever_the_clock_goes(
+async def test_an_unaccepted_request_is_sent_again_after_the_lease_whatever_the_clock_shows(
     config: RequestManagerConfig,
     job_log: tuple[ShelvedJobLog, str],
     database_time: DatabaseTime,
@@ -160,7 +160,7 @@ async def test_what_was_not_accepted_is_sent_again_after_the_lease_wherever_the_
     async with running_manager(patient, job_log[0]) as manager:
         connection = await asyncpg.connect(manager.config.database.dsn.reveal())
         request_id = (await manager.create()).request.id
-        given_at = time.monotonic()
+        assigned_at = time.monotonic()
         await connection.execute(GIVEN, request_id, "runner", timedelta(seconds=policy.lease))
         await connection.close()
         database_time.set(jump)
@@ -168,10 +168,10 @@ async def test_what_was_not_accepted_is_sent_again_after_the_lease_wherever_the_
         runner = await manager.register(SteeredRunner("runner"))
 
         await until(lambda: request_id in runner.chains)
-        assert time.monotonic() - given_at >= policy.lease
+        assert time.monotonic() - assigned_at >= policy.lease
 
 
-async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_goes_back(
+async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_is_set_back(
     manager: Manager, connection: asyncpg.Connection, database_time: DatabaseTime
 ) -> None:
     request_id = (await manager.create()).request.id
@@ -183,11 +183,11 @@ async def test_a_claim_of_a_dead_request_manager_ends_though_the_clock_goes_back
     await until(lambda: request_id in runner.chains)
 
 
-async def test_the_wait_after_lost_runners_ends_though_the_clock_goes_back(
+async def test_the_backoff_after_lost_runners_ends_though_the_clock_is_set_back(
     manager: Manager, connection: asyncpg.Connection, database_time: DatabaseTime
 ) -> None:
     request_id = (await manager.create()).request.id
-    await connection.execute(WAITS, request_id, timedelta(seconds=LONGEST_WAIT))
+    await connection.execute(WAITS, request_id, timedelta(seconds=MAX_BACKOFF))
     database_time.set(-HOUR)
 
     runner = await manager.register(SteeredRunner("runner"))
@@ -195,13 +195,13 @@ async def test_the_wait_after_lost_runners_ends_though_the_clock_goes_back(
     await until(lambda: request_id in runner.chains)
 
 
-async def test_no_claim_and_no_wait_is_so_long_that_it_is_taken_for_one_before_the_clock_was_set(
+async def test_no_claim_or_backoff_is_so_long_that_it_counts_as_made_before_the_clock_was_set(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
-    assert max(DispatchPolicy().lease, RecoveryPolicy().lease, RecoveryPolicy().again) <= 8
+    assert max(DispatchPolicy().lease, RecoveryPolicy().lease, RecoveryPolicy().retry_delay) <= 8
     claimed, waits, free = [(await manager.create()).request.id for _ in range(3)]
     await connection.execute(CLAIMED, claimed, LEASE)
-    await connection.execute(WAITS, waits, timedelta(seconds=LONGEST_WAIT))
+    await connection.execute(WAITS, waits, timedelta(seconds=MAX_BACKOFF))
     await connection.execute(CLAIMED, free, timedelta(0))
 
     runner = await manager.register(SteeredRunner("runner"))
@@ -210,7 +210,7 @@ async def test_no_claim_and_no_wait_is_so_long_that_it_is_taken_for_one_before_t
     assert not {claimed, waits} & runner.chains.keys()
 
 
-async def test_heartbeats_are_answered_with_the_time_of_the_database(
+async def test_heartbeat_responses_have_the_time_of_the_database(
     manager: Manager, connection: asyncpg.Connection, database_time: DatabaseTime
 ) -> None:
     database_time.set(-HOUR)
@@ -226,7 +226,7 @@ async def test_heartbeats_are_answered_with_the_time_of_the_database(
 
 @pytest.mark.parametrize("end", [COMPLETE, FAIL, STOPPED, SUSPENDED])
 @pytest.mark.parametrize("seed", range(3))
-async def test_no_duration_is_negative_wherever_the_clock_goes(
+async def test_no_duration_is_negative_whatever_the_clock_shows(
     manager: Manager, database_time: DatabaseTime, end: int, seed: int
 ) -> None:
     draw = random.Random(seed)
@@ -256,12 +256,12 @@ def times(request: request_pb2.Request) -> tuple[float, float, float]:
 async def ended(
     manager: Manager, runner: SteeredRunner, request_id: str, end: int, seconds: int
 ) -> float:
-    """End a request after so many seconds by its runner's clock; answer for how long it ran."""
+    """End a request after some seconds by its runner's clock; return for how long it ran."""
     report = coordination_pb2.RunnerReport()
     stop = rpc.StopRequest(request_id=request_id)
     epoch = runner.chains[request_id]
     if end == SUSPENDED:
-        # It is stopped as it is suspended: the database notes the end.
+        # It is stopped when it is suspended: finished_at is the time of the database.
         await manager.stub.Stop(stop)
         chain = await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
         report.suspended.request_id, report.suspended.epoch = request_id, epoch
@@ -279,7 +279,7 @@ async def ended(
 
 
 @pytest.mark.parametrize("seconds", [-1, 10**10])
-async def test_a_running_time_that_cannot_be_is_refused(manager: Manager, seconds: int) -> None:
+async def test_an_impossible_running_time_is_refused(manager: Manager, seconds: int) -> None:
     runner = await manager.register(SteeredRunner("runner"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, RUNNING)

@@ -1,4 +1,4 @@
-"""Stored chains that cannot be read hold up no other request, and are not tried for ever."""
+"""Stored chains that cannot be read delay no other request, and are not retried for ever."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UPDATE request_manager.requests
 async def manager(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Manager]:
-    """A request manager that gives up no runner for its silence."""
+    """A request manager that evicts no silent runner."""
     async with running_manager(replace(config, silence_limit=3600.0), job_log[0]) as running:
         yield running
 
@@ -59,12 +59,12 @@ async def test_a_request_whose_archived_chain_is_damaged_fails_with_the_reason(
 
     await manager.until_state(damaged, state_pb2.STATE_FAIL)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=damaged))).request
-    assert request.reason.startswith("its archived chain is damaged: ")
+    assert request.state_message.startswith("its archived chain is damaged: ")
     second = await manager.register(SteeredRunner("second"))
     await until(lambda: sound in second.resumed)
 
 
-async def test_a_request_whose_saved_state_is_damaged_goes_on_from_its_journal(
+async def test_a_request_whose_saved_state_is_damaged_is_recovered_from_its_journal(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     requests = [(await manager.create()).request.id for _ in range(2)]
@@ -87,8 +87,8 @@ async def test_a_request_whose_archived_chain_is_damaged_is_explained_without_it
 
     response = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
 
-    assert response.waits_for == (
-        "no job runner is there to take the request; what its jobs wait for is not known: its "
+    assert response.message == (
+        "there is no live job runner to run the request; what its jobs wait for is not known: its "
         "stored chain is damaged"
     )
     assert not response.jobs

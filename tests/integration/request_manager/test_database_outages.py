@@ -1,4 +1,4 @@
-"""What callers, probes and the log see of an error of the database that a retry can outlive."""
+"""Responses, probes and logs during transient database errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ END $$;
 CREATE TRIGGER fail BEFORE INSERT ON request_manager.requests EXECUTE FUNCTION fail();
 """
 
-MEND = "DROP TRIGGER fail ON request_manager.requests; DROP FUNCTION fail()"
+REPAIR = "DROP TRIGGER fail ON request_manager.requests; DROP FUNCTION fail()"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def disk(postgres: PostgresServer) -> AsyncIterator[SmallDisk]:
 
 
 async def refusal(manager: Manager) -> str:
-    """Create until it is refused as unavailable; returns the message."""
+    """Create requests until one fails with UNAVAILABLE; return the message."""
 
     async def create_on() -> None:
         while True:
@@ -62,7 +62,7 @@ async def creates(manager: Manager) -> bool:
     return True
 
 
-async def test_a_full_disk_is_unavailable_not_ready_and_over_by_itself(
+async def test_a_full_disk_is_unavailable_and_not_ready_until_it_has_space(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], disk: SmallDisk
 ) -> None:
     config = replace(config, database=DatabaseConfig(dsn=Secret(disk.dsn)))
@@ -82,12 +82,12 @@ async def test_a_full_disk_is_unavailable_not_ready_and_over_by_itself(
             await doctor.until(SERVING)
             assert await creates(manager)
 
-        told = [
+        events = [
             (log["event"], log.get("cause"))
             for log in logs
             if log["event"] != "created" and log["log_level"] != "debug"
         ]
-        assert told == [
+        assert events == [
             ("database unavailable", "disk full"),
             ("database available again", "disk full"),
         ]
@@ -107,7 +107,7 @@ async def test_a_full_disk_is_unavailable_not_ready_and_over_by_itself(
         ("57P02", "shutting down or starting"),
     ],
 )
-async def test_a_create_that_meets_an_outage_is_unavailable_without_a_traceback(
+async def test_a_create_during_an_outage_is_unavailable_without_a_traceback(
     manager: Manager, sqlstate: str, cause: str
 ) -> None:
     session = await asyncpg.connect(manager.config.database.dsn.reveal())
@@ -115,13 +115,13 @@ async def test_a_create_that_meets_an_outage_is_unavailable_without_a_traceback(
     with capture_logs() as logs:
         for _ in range(3):
             assert cause in await refusal(manager)
-        await session.execute(MEND)
+        await session.execute(REPAIR)
         await until(lambda: creates(manager))
 
     await session.close()
     assert not [log for log in logs if log["log_level"] == "error" or "exc_info" in log]
     warnings = [log["cause"] for log in logs if log["log_level"] == "warning"]
-    if sqlstate != "57P02":  # Any statement that succeeds ends that one.
+    if sqlstate != "57P02":  # Any successful statement ends the outage.
         assert warnings == [cause]
 
 

@@ -1,4 +1,4 @@
-"""What is left of a call's time is what all that it asks for gets: runner, job log, statement."""
+"""Calls of runner and job log, and statements, get the remaining deadline of their call."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ SELECT count(*) FROM pg_stat_activity
    AND query LIKE '%' || $1 || '%'
 """
 ROUNDED = 1.1
-"""gRPC rounds what is left up on its way, by some percent at most."""
+"""gRPC rounds deadlines up, by some percent at most."""
 
 LIST = "r.given_args @>"
-STOP = "AS g (request_id, wish, user_name, reason)"
+STOP = "AS g (request_id, desired_state, user_name, reason)"
 
 
 @pytest.fixture
 def config(config: RequestManagerConfig) -> RequestManagerConfig:
-    """No statement ends of itself while a test looks."""
+    """Statements do not end before the test ends them."""
     patient = replace(config.database, statement_timeout=1000.0)
     return replace(config, database=patient)
 
@@ -73,7 +73,7 @@ async def session(manager: Manager) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-# Within a transaction PostgreSQL shows the same activity again and again.
+# Within a transaction PostgreSQL caches pg_stat_activity.
 observer = session
 
 
@@ -83,7 +83,9 @@ async def failure(call: Any) -> grpc.StatusCode:
     return caught.value.code()
 
 
-async def test_the_job_log_gets_what_is_left_of_the_call(config: RequestManagerConfig) -> None:
+async def test_a_call_of_the_job_log_gets_the_remaining_deadline(
+    config: RequestManagerConfig,
+) -> None:
     job_log = TimedJobLog()
     server = RpcServer()
     listener = server.listen(INTERNAL, "127.0.0.1:0")
@@ -102,14 +104,14 @@ async def test_the_job_log_gets_what_is_left_of_the_call(config: RequestManagerC
 
 
 @pytest.mark.parametrize("call", ["running", "stop"])
-async def test_a_runner_gets_what_is_left_of_the_call(manager: Manager, call: str) -> None:
+async def test_a_call_of_a_runner_gets_the_remaining_deadline(manager: Manager, call: str) -> None:
     runner = TimedRunner("runner")
     await manager.register(runner)
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, state_pb2.STATE_RUNNING)
 
     if call == "running":
-        await manager.stub.GetRunning(rpc.GetRunningRequest(), timeout=1)
+        await manager.stub.ListRunningJobs(rpc.ListRunningJobsRequest(), timeout=1)
     else:
         await manager.stub.Stop(rpc.StopRequest(request_id=request_id), timeout=1)
 
@@ -117,7 +119,7 @@ async def test_a_runner_gets_what_is_left_of_the_call(manager: Manager, call: st
     assert runner.left < ROUNDED < manager.config.dispatch_timeout
 
 
-async def test_a_call_that_is_cancelled_takes_its_statement_along(
+async def test_a_cancelled_call_cancels_its_statement(
     manager: Manager, session: asyncpg.Connection, observer: asyncpg.Connection
 ) -> None:
     async def waits() -> bool:
@@ -137,7 +139,7 @@ async def test_a_call_that_is_cancelled_takes_its_statement_along(
     await manager.stub.List(rpc.ListRequest())
 
 
-async def test_a_statement_ends_with_the_time_of_its_call_and_nobody_thinks_the_database_lost(
+async def test_a_statement_ends_with_its_call_and_the_database_counts_as_reachable(
     manager: Manager, session: asyncpg.Connection, observer: asyncpg.Connection
 ) -> None:
     async def gone() -> bool:
@@ -151,7 +153,7 @@ async def test_a_statement_ends_with_the_time_of_its_call_and_nobody_thinks_the_
     await manager.stub.List(rpc.ListRequest())
 
 
-async def test_a_statement_that_calls_share_ends_with_the_last_of_them(
+async def test_a_shared_statement_ends_with_the_last_of_its_calls(
     manager: Manager, session: asyncpg.Connection, observer: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id

@@ -38,14 +38,14 @@ UPDATE request_manager.requests
 
 
 class FrozenRunner(SteeredRunner):
-    """A runner that takes chains and then responds to nothing."""
+    """A runner that accepts chains and responds to no other call."""
 
     async def ExplainChain(self, request, context):  # type: ignore[no-untyped-def]
         await asyncio.Event().wait()
 
 
 class FrozenJobLog(ShelvedJobLog):
-    """A job log that can stop to respond, or fail."""
+    """A job log that can stop responding, or fail."""
 
     problem = ""
 
@@ -102,7 +102,7 @@ async def chain_of(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:
 
 
 def silence(text: str, problem: str) -> str:
-    """What follows in a text on how long the runner has been silent."""
+    """Return the end of an explanation that states the silence of the runner."""
     before, _, after = text.partition(" s ago. ")
     named, _, seconds = before.rpartition(" ")
     assert named == f"runner r1 {problem}; its last heartbeat was"
@@ -128,7 +128,7 @@ async def test_a_runner_that_does_not_respond_is_named_and_the_journal_is_read(
     response = await explain(manager, request_id)
 
     assert response.state == RUNNING
-    assert silence(response.waits_for, "does not respond") == (
+    assert silence(response.message, "does not respond") == (
         "After 3600 s of silence the runner is evicted, and the request is recovered on another "
         "runner"
     )
@@ -136,7 +136,7 @@ async def test_a_runner_that_does_not_respond_is_named_and_the_journal_is_read(
         (chain.jobs[1].id, NO_RUNNER),
         (chain.jobs[2].id, PARENTS),
     ]
-    assert response.jobs[0].message == response.waits_for
+    assert response.jobs[0].message == response.message
 
 
 async def test_a_request_manager_that_has_just_started_says_that_silence_may_have_lasted_longer(
@@ -145,16 +145,16 @@ async def test_a_request_manager_that_has_just_started_says_that_silence_may_hav
     request_id = await running_on(manager, FrozenRunner("r1"))
     async with running_manager(another(manager.config), job_log[0]) as started:
         response = await explain(started, request_id)
-        assert "does not respond; its last heartbeat was at least " in response.waits_for
+        assert "does not respond; its last heartbeat was at least " in response.message
 
         beat = coordination_pb2.HeartbeatRequest(runner_id="r1")
         await started.coordination.Heartbeat(beat)
 
         response = await explain(started, request_id)
-        assert silence(response.waits_for, "does not respond").startswith("After 3600 s of silence")
+        assert silence(response.message, "does not respond").startswith("After 3600 s of silence")
 
 
-async def test_a_request_to_be_stopped_says_that_the_eviction_of_its_runner_stops_it(
+async def test_a_request_to_be_stopped_is_stopped_by_the_eviction_of_its_runner(
     manager: Manager,
 ) -> None:
     request_id = await running_on(manager, FrozenRunner("r1"))
@@ -162,7 +162,7 @@ async def test_a_request_to_be_stopped_says_that_the_eviction_of_its_runner_stop
 
     response = await explain(manager, request_id)
 
-    assert silence(response.waits_for, "does not respond") == (
+    assert silence(response.message, "does not respond") == (
         "After 3600 s of silence the runner is evicted, and the request is stopped"
     )
 
@@ -177,22 +177,22 @@ async def test_a_request_that_its_runner_has_not_accepted_names_the_runner(
     response = await explain(manager, request_id)
 
     assert silence(
-        response.waits_for, "was assigned the request and has not accepted it yet"
+        response.message, "was assigned the request and has not accepted it yet"
     ).startswith("After 3600 s of silence")
     assert [job.reason for job in response.jobs] == [NO_RUNNER, PARENTS, PARENTS]
 
 
 @pytest.mark.parametrize("problem", ["away", "frozen"])
-async def test_without_runner_and_job_log_the_runner_is_named_all_the_same(
+async def test_without_runner_and_job_log_the_runner_is_named(
     manager: Manager, job_log: tuple[FrozenJobLog, str], problem: str
 ) -> None:
     request_id = await running_on(manager, FrozenRunner("r1"))
     job_log[0].problem = problem
 
-    # Shorter than the most that each of them may take.
+    # Shorter than the timeout of each of them.
     response = await explain(manager, request_id, timeout=4)
 
-    assert silence(response.waits_for, "does not respond").endswith(
+    assert silence(response.message, "does not respond").endswith(
         "; what its jobs wait for is not known: the job log does not respond"
     )
     assert not response.jobs
@@ -206,7 +206,7 @@ async def test_without_the_job_log_a_request_that_never_ran_is_explained_by_its_
 
     response = await explain(manager, request_id)
 
-    assert response.waits_for == "no job runner is there to take the request"
+    assert response.message == "there is no live job runner to run the request"
     assert [job.reason for job in response.jobs] == [NO_RUNNER, PARENTS, PARENTS]
 
 

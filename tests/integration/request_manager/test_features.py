@@ -1,4 +1,4 @@
-"""A request goes to a runner that supports what its chain requires, and waits for one."""
+"""A request is assigned only to runners that support the features of its chain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spincycle.v1 import state_pb2
 
 
 async def requires(connection: asyncpg.Connection, request_id: str, *features: str) -> None:
-    """Have a request require features, as one made by a newer version would."""
+    """Have a request require features, as a request of a newer version would."""
     await connection.execute(
         "UPDATE request_manager.requests SET required_features = $2 WHERE request_id = $1",
         request_id,
@@ -21,10 +21,10 @@ async def requires(connection: asyncpg.Connection, request_id: str, *features: s
 async def waits(manager: Manager, request_id: str) -> str:
     response = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
     assert response.state == state_pb2.STATE_PENDING
-    return response.waits_for
+    return response.message
 
 
-async def test_a_request_waits_for_a_runner_that_supports_it_and_others_pass_it(
+async def test_a_request_waits_for_a_runner_that_supports_it_and_does_not_block_others(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     gated = (await manager.create()).request.id
@@ -70,7 +70,7 @@ async def test_a_refused_request_goes_to_another_runner(
     await until(lambda: request_id in other.chains)
 
 
-async def test_a_rerun_requires_what_the_request_did(
+async def test_a_rerun_has_the_requirements_of_the_request(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     runner = await manager.register(SteeredRunner("runner"))

@@ -1,4 +1,4 @@
-"""Health of a request manager follows its work path, and liveness what a restart can mend."""
+"""Readiness of a request manager follows its work path; liveness fails if a restart helps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.request_manager.conftest import Manager, until
 from tests.postgres_fixtures import PostgresServer
 
@@ -21,27 +22,27 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Doctor:
-    def __init__(self, stub: health_pb2_grpc.HealthStub) -> None:
+    def __init__(self, stub: HealthClient) -> None:
         self._stub = stub
 
     async def check(self, name: str) -> int:
-        asked = health_pb2.HealthCheckRequest(service=name)
-        return (await self._stub.Check(asked)).status
+        request = health_pb2.HealthCheckRequest(service=name)
+        return (await self._stub.Check(request)).status
 
     async def until(self, status: int) -> None:
-        async def said() -> bool:
+        async def matches() -> bool:
             return await self.check(SERVICE) == status
 
-        await until(said)
+        await until(matches)
 
     def watch(self) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        return aiter(self._stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE)))
+        return aiter(self._stub.watch(health_pb2.HealthCheckRequest(service=SERVICE)))
 
 
 @asynccontextmanager
 async def doctor_of(manager: Manager) -> AsyncIterator[Doctor]:
     async with open_channel(manager.config.listen) as channel:
-        yield Doctor(health_pb2_grpc.HealthStub(channel))
+        yield Doctor(HealthClient(channel))
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ async def doctor(manager: Manager) -> AsyncIterator[Doctor]:
         yield doctor
 
 
-async def test_without_the_database_it_is_not_ready_and_still_alive(
+async def test_a_request_manager_without_database_is_not_ready_and_still_alive(
     doctor: Doctor, postgres: PostgresServer
 ) -> None:
     await postgres.embedded.kill(signal.SIGQUIT)
@@ -64,22 +65,22 @@ async def test_without_the_database_it_is_not_ready_and_still_alive(
     await doctor.until(SERVING)
 
 
-async def test_one_that_does_not_hear_the_others_is_not_ready(
+async def test_a_request_manager_without_notifications_is_not_ready(
     manager: Manager, doctor: Doctor, postgres: PostgresServer
 ) -> None:
-    told = doctor.watch()
-    assert (await anext(told)).status == SERVING
+    changes = doctor.watch()
+    assert (await anext(changes)).status == SERVING
 
     await postgres.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name = 'spincycle-listen-spincycle_requests'"
     )
 
-    assert (await anext(told)).status == NOT_SERVING
-    assert (await anext(told)).status == SERVING
+    assert (await anext(changes)).status == NOT_SERVING
+    assert (await anext(changes)).status == SERVING
 
 
-async def test_one_whose_loops_do_not_turn_is_not_ready(
+async def test_a_request_manager_whose_loops_hang_is_not_ready(
     manager: Manager, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulse, "SLOW_AFTER", 2.5)

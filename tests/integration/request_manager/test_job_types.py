@@ -1,4 +1,4 @@
-"""A request goes to a runner that has the types of its jobs that are left to run."""
+"""A request is assigned only to runners that have the types of its remaining jobs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def register(manager: Manager, runner_id: str, *types: str, **more: Any) -
 
 
 async def waits(manager: Manager, request_id: str) -> str:
-    return (await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))).waits_for
+    return (await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))).message
 
 
 async def chain_of(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:
@@ -65,7 +65,7 @@ async def chain_of(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:
 
 
 async def first_done(manager: Manager, request_id: str) -> job_chain_pb2.JobChain:
-    """The chain of a request whose job of type sleep is COMPLETE."""
+    """Return the chain of a request whose job of type sleep is COMPLETE."""
     chain = await chain_of(manager, request_id)
     for job in chain.jobs[:2]:
         job.state = COMPLETE
@@ -92,7 +92,7 @@ async def test_new_requests_go_only_to_runners_that_have_their_types(manager: Ma
     assert old.chains == {}
 
 
-async def test_a_request_that_no_runner_has_the_type_of_waits_and_says_so(
+async def test_a_request_whose_job_type_no_runner_has_waits_with_this_reason(
     manager: Manager,
 ) -> None:
     await register(manager, "one")
@@ -121,7 +121,7 @@ async def test_a_request_that_no_runner_has_the_type_of_waits_and_says_so(
     )
 
 
-async def test_a_runner_that_registers_again_is_taken_at_its_new_types(manager: Manager) -> None:
+async def test_a_runner_that_registers_again_has_its_new_types(manager: Manager) -> None:
     runner = await register(manager, "runner")
     request_id = (await manager.create()).request.id
     again = coordination_pb2.RegisterRequest(
@@ -135,7 +135,7 @@ async def test_a_runner_that_registers_again_is_taken_at_its_new_types(manager: 
     await until(lambda: request_id in runner.chains)
 
 
-async def test_many_requests_that_no_runner_has_the_type_of_do_not_hide_those_behind_them(
+async def test_many_requests_whose_job_type_no_runner_has_do_not_hide_those_behind_them(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     first = (await manager.create()).request.id
@@ -184,7 +184,7 @@ async def test_a_request_of_a_limited_type_goes_only_to_a_runner_that_has_its_ty
 
 
 @pytest.mark.parametrize("in_parts", [False, True])
-async def test_a_suspended_request_needs_only_the_types_of_what_is_left_of_it(
+async def test_a_suspended_request_requires_only_the_types_of_its_remaining_jobs(
     manager: Manager, connection: asyncpg.Connection, in_parts: bool
 ) -> None:
     runner = await register(manager, "runner", "sleep", "shell-command")
@@ -212,7 +212,7 @@ async def test_a_suspended_request_needs_only_the_types_of_what_is_left_of_it(
 async def parts(
     saved: suspended_job_chain_pb2.SuspendedJobChain,
 ) -> AsyncIterator[coordination_pb2.UploadSuspendedRequest]:
-    """A saved state with one job, and the edges that leave it, per part."""
+    """Yield a saved state in parts with one job and its outgoing edges."""
     edges = {adjacent.job_id: adjacent for adjacent in saved.job_chain.adjacency_list}
     for job in saved.job_chain.jobs:
         part = suspended_job_chain_pb2.SuspendedJobChain(
@@ -224,7 +224,7 @@ async def parts(
         yield coordination_pb2.UploadSuspendedRequest(part=part)
 
 
-async def test_a_recovered_request_needs_only_the_types_of_what_is_left_of_it(
+async def test_a_recovered_request_requires_only_the_types_of_its_remaining_jobs(
     manager: Manager,
 ) -> None:
     await register(manager, "dying", "sleep", "shell-command")
@@ -240,7 +240,7 @@ async def test_a_recovered_request_needs_only_the_types_of_what_is_left_of_it(
     await until(lambda: request_id in lister.resumed)
 
 
-async def test_a_rerun_needs_only_the_types_of_what_is_left_to_run(
+async def test_a_rerun_requires_only_the_types_of_its_remaining_jobs(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     runner = await register(manager, "runner", "sleep", "shell-command")
@@ -262,7 +262,7 @@ async def test_a_rerun_needs_only_the_types_of_what_is_left_to_run(
     assert await connection.fetchval(STORED, skipped) == []
 
 
-async def test_a_request_that_an_older_version_stored_goes_to_any_runner(
+async def test_a_request_of_an_older_version_is_assigned_to_any_runner(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id

@@ -11,7 +11,7 @@ from spincycle.database.database import SETTINGS
 from spincycle.database.migrations import load_migrations, migrate
 from spincycle.database.queries import load_queries
 from spincycle.request_manager.process import PACKAGE, SCHEMA
-from spincycle.request_manager.storage.store import FAR_FUTURE
+from spincycle.request_manager.storage.request_store import FAR_FUTURE
 
 ROWS = 20_000
 
@@ -28,7 +28,7 @@ SELECT 'r' || lpad(n::text, 19, '0'), 'type-' || n % 100,
           FROM generate_series(1, $1::integer) AS n) AS old
 """
 
-NOTHING = {
+NOTHING: dict[str, object] = {
     "type": "", "user": "", "states": [], "args": "{}", "since": None, "until": FAR_FUTURE,
     "after_time": FAR_FUTURE, "after_id": "", "limit": 11, "offset": 0, "with_args": False,
 }  # fmt: skip
@@ -36,7 +36,7 @@ NOTHING = {
 
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """To a database with many requests."""
+    """Connection to a database with many requests."""
     await migrate(database, SCHEMA, load_migrations(PACKAGE))
     connection = await asyncpg.connect(database, server_settings=SETTINGS)
     await connection.execute(FILL, ROWS)
@@ -53,13 +53,14 @@ def _leaves(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _leaves(part)
 
 
-async def test_no_list_looks_at_many_more_requests_than_it_shows(
+async def test_no_list_reads_many_more_requests_than_it_returns(
     connection: asyncpg.Connection,
 ) -> None:
     query = load_queries(PACKAGE)["list_requests"]
     far = await connection.fetchrow(
         "SELECT created_at, request_id FROM request_manager.requests OFFSET 15000 LIMIT 1"
     )
+    assert far is not None
     wanted: dict[str, dict[str, object]] = {
         "all": {},
         "a page far down": {"after_time": far["created_at"], "after_id": far["request_id"]},
@@ -74,11 +75,11 @@ async def test_no_list_looks_at_many_more_requests_than_it_shows(
     }
     looked_at = {}
     for name, values in wanted.items():
-        told = await connection.fetchval(
+        explained = await connection.fetchval(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {query.sql}", *query.bind(NOTHING | values)
         )
         looked_at[name] = sum(
             (leaf["Actual Rows"] + leaf.get("Rows Removed by Filter", 0)) * leaf["Actual Loops"]
-            for leaf in _leaves(json.loads(told)[0]["Plan"])
+            for leaf in _leaves(json.loads(explained)[0]["Plan"])
         )
     assert {name: rows for name, rows in looked_at.items() if rows > 1500} == {}

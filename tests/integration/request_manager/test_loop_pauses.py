@@ -1,7 +1,7 @@
-"""No call within the bounds holds up the others: the longest turn of the event loop is bounded.
+"""No call within the bounds delays others: pauses of the event loop are bounded.
 
-A pause is CPU time of the loop's thread between two turns, so that a busy machine counts for
-nothing.
+A pause is the CPU time of the loop's thread between two iterations, so that the load of the machine
+does not count.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from tests.measured_loop import LONGEST_PAUSE, Measured
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.process import serve
 from spincycle.rpc.channel import open_channel
-from spincycle.rpc.limits import MOST_VALUES
+from spincycle.rpc.limits import MAX_VALUES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import spec_service_pb2, spec_service_pb2_grpc, state_pb2
+
+pytestmark = pytest.mark.timed
 
 MANY_JOBS = 50_000
 
@@ -89,21 +91,21 @@ async def measured(
 
 def many_values() -> struct_pb2.Value:
     what = struct_pb2.Value()
-    for _ in range(MOST_VALUES - 1):
+    for _ in range(MAX_VALUES - 1):
         what.list_value.values.add().bool_value = True
     return what
 
 
 def nested() -> struct_pb2.Value:
     what = struct_pb2.Value()
-    for number in range(MOST_VALUES // 2 - 1):
+    for number in range(MAX_VALUES // 2 - 1):
         what.list_value.values.add().struct_value.fields["a"].number_value = number
     return what
 
 
 def named() -> struct_pb2.Value:
     what = struct_pb2.Value()
-    for number in range(MOST_VALUES - 1):
+    for number in range(MAX_VALUES - 1):
         what.struct_value.fields[str(number)].bool_value = True
     return what
 
@@ -113,7 +115,7 @@ def long_text() -> struct_pb2.Value:
 
 
 @pytest.mark.parametrize("what", [many_values, nested, named, long_text])
-async def test_the_largest_arguments_hold_nobody_up(
+async def test_the_largest_arguments_delay_no_other_call(
     measured: tuple[Measured, Manager], what: Callable[[], struct_pb2.Value]
 ) -> None:
     rm, manager = measured
@@ -146,7 +148,7 @@ async def test_the_largest_arguments_hold_nobody_up(
 
 
 @pytest.mark.timeout(300)
-async def test_the_largest_chain_holds_nobody_up(measured: tuple[Measured, Manager]) -> None:
+async def test_the_largest_chain_delays_no_other_call(measured: tuple[Measured, Manager]) -> None:
     rm, manager = measured
     args = struct_pb2.Struct()
     args.get_or_create_list("hosts").extend(["1ms"] * MANY_JOBS)
@@ -161,7 +163,7 @@ async def test_the_largest_chain_holds_nobody_up(measured: tuple[Measured, Manag
     pauses["get"] = rm.pause()
     await manager.stub.GetJobChain(rpc.GetJobChainRequest(request_id=request_id))
     pauses["chain"] = rm.pause()
-    async for _ in manager.stub.FetchJobChain(rpc.FetchJobChainRequest(request_id=request_id)):
+    async for _ in manager.stub.StreamJobChain(rpc.StreamJobChainRequest(request_id=request_id)):
         pass
     pauses["fetch"] = rm.pause()
     watch = rpc.WatchRequest(request_ids=[request_id], include_job_chain=True)

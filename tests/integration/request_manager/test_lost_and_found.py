@@ -1,4 +1,4 @@
-"""Requests that something went wrong with between a request manager and a runner."""
+"""Requests whose dispatch or recovery was interrupted."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ UPDATE request_manager.requests
 async def manager(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Manager]:
-    """A request manager that gives up no runner for its silence."""
+    """A request manager that evicts no silent runner."""
     patient = replace(config, silence_limit=3600.0)
     async with running_manager(patient, job_log[0]) as running:
         yield running
 
 
 async def first_job(session: asyncpg.Connection, request_id: str) -> str:
-    """The id of the first job of a request's chain."""
+    """Return the id of the first job of a request's chain."""
     chain = await session.fetchval(
         "SELECT job_chain FROM request_manager.request_archives WHERE request_id = $1", request_id
     )
@@ -68,13 +68,13 @@ async def first_job(session: asyncpg.Connection, request_id: str) -> str:
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not accepted is sent again soon."""
+    """Leases that expire soon, so that unaccepted requests are sent again soon."""
     policy = partial(DispatchPolicy, lease=3.0, sweep_interval=0.2)
     monkeypatch.setattr(process, "DispatchPolicy", policy)
 
 
 @pytest.mark.usefixtures("short_lease")
-async def test_what_a_dead_request_manager_assigned_and_never_sent_is_sent(
+async def test_an_assignment_that_a_dead_request_manager_never_sent_is_sent(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
@@ -88,7 +88,7 @@ async def test_what_a_dead_request_manager_assigned_and_never_sent_is_sent(
 
 
 @pytest.mark.usefixtures("short_lease")
-async def test_what_another_request_manager_is_just_sending_is_left_to_it(
+async def test_an_assignment_that_another_request_manager_is_sending_is_left_to_it(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     held = (await manager.create()).request.id
@@ -98,7 +98,7 @@ async def test_what_another_request_manager_is_just_sending_is_left_to_it(
     runner = await manager.register(SteeredRunner("runner"))
 
     async def free_is_sent() -> bool:
-        # The other one holds its claim as long as it sends.
+        # The other request manager extends its claim while it sends.
         await connection.execute(GIVEN, held, "runner")
         return free in runner.chains
 
@@ -107,7 +107,7 @@ async def test_what_another_request_manager_is_just_sending_is_left_to_it(
 
 
 @pytest.mark.usefixtures("short_lease")
-async def test_what_may_have_run_before_its_runner_was_restarted_goes_on_from_the_journal(
+async def test_a_request_that_may_have_run_before_its_runner_restarted_is_recovered(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
@@ -123,12 +123,12 @@ async def test_what_may_have_run_before_its_runner_was_restarted_goes_on_from_th
     assert other.chains[request_id] == 3
 
 
-async def test_what_never_reached_a_runner_goes_to_the_next_one_without_its_journal(
+async def test_a_request_that_never_reached_a_runner_is_sent_to_the_next_one(
     manager: Manager,
 ) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
+    unused = f"127.0.0.1:{free_port()}"
     await manager.coordination.Register(
-        coordination_pb2.RegisterRequest(runner_id="dead", address=nobody)
+        coordination_pb2.RegisterRequest(runner_id="dead", address=unused)
     )
     request_id = (await manager.create()).request.id
 
@@ -139,7 +139,7 @@ async def test_what_never_reached_a_runner_goes_to_the_next_one_without_its_jour
     assert request_id not in manager.job_log.fences
 
 
-async def test_what_a_request_manager_died_rebuilding_is_rebuilt_by_another_one(
+async def test_a_request_whose_claimant_died_rebuilding_it_is_rebuilt_by_another_one(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
@@ -151,7 +151,7 @@ async def test_what_a_request_manager_died_rebuilding_is_rebuilt_by_another_one(
     assert manager.job_log.fences[request_id] == 5, "no runner had the epoch, so it need not rise"
 
 
-async def test_a_request_that_lost_three_runners_and_got_no_further_waits_before_the_next_one(
+async def test_a_request_that_lost_three_runners_without_progress_backs_off(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id, other = [(await manager.create()).request.id for _ in range(2)]
@@ -163,16 +163,16 @@ async def test_a_request_that_lost_three_runners_and_got_no_further_waits_before
     assert request_id not in runner.chains
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
     waits = "runner dead was lost, as were 2 before it while no try ended; waits 10 s"
-    assert request.reason == waits
+    assert request.state_message == waits
     explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
-    assert explained.waits_for == f"{waits}; then a job runner is given the request"
+    assert explained.message == f"{waits}; then a job runner gets the request"
 
     await manager.stub.Resume(rpc.ResumeRequest(request_id=request_id))
 
     await until(lambda: request_id in runner.resumed)
 
 
-async def test_a_request_that_got_further_before_it_lost_its_runner_does_not_wait(
+async def test_a_request_that_made_progress_before_it_lost_its_runner_does_not_back_off(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
@@ -202,7 +202,7 @@ async def test_requests_that_cannot_be_rebuilt_while_the_job_log_is_away_are_tri
     await until(lambda: request_id in runner.resumed)
 
 
-async def test_a_request_whose_journal_fits_no_chain_fails_with_the_reason(
+async def test_a_request_whose_journal_does_not_match_its_chain_fails_with_the_reason(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id
@@ -214,7 +214,7 @@ async def test_a_request_whose_journal_fits_no_chain_fails_with_the_reason(
     await manager.until_state(request_id, FAIL)
 
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert "entry of job odd, which is not in the chain" in request.reason
+    assert "entry of job odd, which is not in the chain" in request.state_message
 
 
 async def test_a_request_whose_chain_is_not_in_the_archive_fails_with_the_reason(
@@ -229,10 +229,10 @@ async def test_a_request_whose_chain_is_not_in_the_archive_fails_with_the_reason
     await manager.until_state(request_id, FAIL)
 
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert request.reason == "its chain is not in the archive"
+    assert request.state_message == "its chain is not in the archive"
 
 
-async def test_a_request_that_breaks_the_rebuilding_keeps_no_others(
+async def test_a_request_that_breaks_the_rebuilding_does_not_delay_others(
     config: RequestManagerConfig,
     job_log: tuple[ShelvedJobLog, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -258,7 +258,7 @@ async def test_a_request_that_breaks_the_rebuilding_keeps_no_others(
         await until(lambda: sound in runner.resumed)
 
 
-async def test_a_runner_far_behind_with_the_journal_gets_nothing_more(manager: Manager) -> None:
+async def test_a_runner_with_a_large_journal_lag_gets_no_requests(manager: Manager) -> None:
     await manager.register(SteeredRunner("behind"))
     beat = coordination_pb2.HeartbeatRequest(runner_id="behind")
     beat.oldest_unacknowledged.FromSeconds(60)

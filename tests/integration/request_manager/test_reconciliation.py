@@ -1,4 +1,4 @@
-"""A difference between a request's row and what its runner holds is repaired, whatever made it."""
+"""Differences between the rows of requests and the chains of runners are repaired."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Heartbeat = coordination_pb2.HeartbeatRequest
 Answered = coordination_pb2.HeartbeatResponse
 
 EPOCH = 3
-"""Of every request before the faults."""
+"""Epoch of every request before the faults."""
 
 ROWS = {
     "pending": "state = 1",
@@ -36,7 +36,7 @@ ROWS = {
     "running": "state = 2, runner_id = 'subject', started_at = now()",
     "running elsewhere": "state = 2, runner_id = 'elsewhere', started_at = now()",
     "suspended": "state = 7",
-    "held": "state = 7, wish = 7",
+    "held": "state = 7, desired_state = 7",
     "complete": "state = 3, finished_at = now()",
     "failed": "state = 4, finished_at = now()",
     "stopped": "state = 6, finished_at = now()",
@@ -77,12 +77,12 @@ class Case:
 
     @property
     def stays(self) -> bool:
-        """Whether the row must be as it was in the end."""
+        """Whether the row must be unchanged in the end."""
         return not self.is_recovered and self.row not in {"pending", "suspended"}
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the runner must abandon what it holds."""
+        """Whether the runner must abandon its chain."""
         fits = self.held == "the chain" and self.row in {"unaccepted", "running"}
         return self.held != "nothing" and not fits
 
@@ -94,13 +94,13 @@ CASES = [Case(*each) for each in product(ROWS, HELD, FENCES)]
 async def manager(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Manager]:
-    # Only the faults of the test are to be repaired: no runner is evicted for its silence.
+    # Only the faults of the test are repaired: silent runners are not evicted.
     async with running_manager(replace(config, silence_limit=60.0), job_log[0]) as manager:
         yield manager
 
 
 class Subject:
-    """A runner that holds what the test says, and sends each heartbeat twice."""
+    """A runner that holds the chain of the test case, and sends each heartbeat twice."""
 
     def __init__(self, manager: Manager, held: dict[str, int], runner_id: str = "subject") -> None:
         self.held = held
@@ -110,28 +110,28 @@ class Subject:
         self._manager = manager
 
     async def beat(self) -> None:
-        """One heartbeat, and those that follow it at once."""
-        answer = await self._send(Heartbeat(chains_digest=self._digest()))
-        if not answer.list_chains:
+        """Send a heartbeat, and those that follow it at once."""
+        response = await self._send(Heartbeat(chains_digest=self._digest()))
+        if not response.list_chains:
             return
         listing = Heartbeat(chains_digest=self._digest())
         listing.held_chains.SetInParent()
         for request_id, epoch in self.held.items():
             listing.held_chains.chains.add(request_id=request_id, epoch=epoch)
-        answer = await self._send(listing)
-        for chain in answer.abandoned_chains:
+        response = await self._send(listing)
+        for chain in response.abandoned_chains:
             self.abandoned.add(chain.request_id)
             self.held.pop(chain.request_id, None)
-        if answer.expected_chains:
+        if response.expected_chains:
             confirming = Heartbeat(chains_digest=self._digest())
             confirming.missing_chains.SetInParent()
-            for chain in answer.expected_chains:
+            for chain in response.expected_chains:
                 if self.held.get(chain.request_id, 0) < chain.epoch:
                     confirming.missing_chains.chains.append(chain)
             await self._send(confirming)
 
     async def replay(self) -> None:
-        """Send everything once more: it was delayed on its way."""
+        """Send the same heartbeats again, as delayed ones."""
         for beat in self.sent:
             await self._manager.coordination.Heartbeat(beat)
 
@@ -157,7 +157,7 @@ def differences(cases: list[tuple[Case, str]]) -> Iterator[tuple[str, int]]:
             yield request_id, epoch
 
 
-async def test_every_pair_of_row_and_runner_ends_with_one_runner_or_as_it_was(
+async def test_every_pair_of_row_and_runner_ends_with_one_runner_or_unchanged(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     subject = Subject(manager, {})
@@ -208,7 +208,7 @@ async def test_every_pair_of_row_and_runner_ends_with_one_runner_or_as_it_was(
             if case.row == "running elsewhere":
                 expected = "elsewhere"
             assert (found["runner_id"], found["orphaned"]) == (expected, False), case
-            # A person's hold stays, also over a recovery.
+            # A suspension by a user outlasts the recovery.
             assert found["epoch"] == EPOCH or case.row == "held", case
         elif case.is_recovered:
             assert found["epoch"] > max(HELD[case.held] or 0, FENCES[case.fence], EPOCH), case
@@ -240,7 +240,7 @@ async def test_a_stop_of_a_chain_that_its_runner_lacks_takes_effect(
     await manager.until_state(request_id, state_pb2.STATE_RUNNING)
     runner.chains.clear()
     explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
-    assert explained.waits_for == (
+    assert explained.message == (
         "runner one does not hold the chain of the request; once its heartbeats have confirmed "
         "that, the request is recovered on another runner"
     )
@@ -252,7 +252,7 @@ async def test_a_stop_of_a_chain_that_its_runner_lacks_takes_effect(
 
 
 @pytest.mark.parametrize("fence", [2**17, 2**62])
-async def test_a_fence_that_nothing_can_outrun_is_named_and_the_request_waits(
+async def test_a_fence_above_the_last_epoch_is_reported_and_the_request_waits(
     manager: Manager, connection: asyncpg.Connection, fence: int
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
@@ -273,7 +273,7 @@ async def test_a_fence_that_nothing_can_outrun_is_named_and_the_request_waits(
 
     await until(is_tried)
     explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
-    assert explained.waits_for == (
+    assert explained.message == (
         f"its journal is fenced under epoch {fence}, which no runner can be assigned; run "
         f"`spincycle repair-fences {request_id}`"
     )
@@ -284,7 +284,7 @@ async def test_a_fence_that_nothing_can_outrun_is_named_and_the_request_waits(
     await manager.until_state(request_id, 2)
 
 
-async def test_a_request_that_has_used_up_its_epochs_ends_fail_and_says_so(
+async def test_a_request_that_has_used_up_its_epochs_fails_with_the_reason(
     manager: Manager,
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
@@ -297,13 +297,13 @@ async def test_a_request_that_has_used_up_its_epochs_ends_fail_and_says_so(
 
     await manager.until_state(request_id, state_pb2.STATE_FAIL)
     failed = await manager.stub.Get(rpc.GetRequest(request_id=request_id))
-    assert failed.request.reason == (
+    assert failed.request.state_message == (
         f"the request has reached epoch {LAST_EPOCH}, and can be assigned to no further runner; "
         "rerun it"
     )
 
 
-async def test_a_request_of_a_runner_that_is_not_known_is_recovered(
+async def test_a_request_of_an_unknown_runner_is_recovered(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
     request_id = (await manager.create()).request.id

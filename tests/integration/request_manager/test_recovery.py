@@ -33,20 +33,20 @@ STOPPED = state_pb2.STATE_STOPPED
 async def manager(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Manager]:
-    """A request manager that gives silent runners up quickly."""
+    """A request manager that evicts silent runners quickly."""
     hasty = replace(config, silence_limit=0.4)
     async with running_manager(hasty, job_log[0]) as running:
         yield running
 
 
-async def test_requests_of_a_silent_runner_go_on_elsewhere_under_a_new_epoch(
+async def test_requests_of_a_silent_runner_are_recovered_under_a_new_epoch(
     manager: Manager,
 ) -> None:
     await manager.register(SteeredRunner("silent"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, RUNNING)
 
-    other = await registered_when_given_up(manager, "silent")
+    other = await registered_after_eviction(manager, "silent")
 
     await until(lambda: request_id in other.resumed)
     assert other.chains[request_id] > 1
@@ -54,7 +54,7 @@ async def test_requests_of_a_silent_runner_go_on_elsewhere_under_a_new_epoch(
 
 
 class HangingJobLog(ShelvedJobLog):
-    """A job log that responds to no call of Fence; `hanging` is how many wait for it."""
+    """A job log that responds to no call of Fence; `hanging` counts the calls."""
 
     hanging = 0
 
@@ -66,7 +66,7 @@ class HangingJobLog(ShelvedJobLog):
             self.hanging -= 1
 
 
-async def test_a_runner_is_given_up_while_requests_of_another_one_take_long_to_be_rebuilt(
+async def test_a_runner_is_evicted_while_requests_of_another_one_take_long_to_be_rebuilt(
     config: RequestManagerConfig,
 ) -> None:
     job_log = HangingJobLog()
@@ -84,23 +84,23 @@ async def test_a_runner_is_given_up_while_requests_of_another_one_take_long_to_b
 
             await manager.register(SteeredRunner("second"))
 
-            await registered_when_given_up(manager, "second")
+            await registered_after_eviction(manager, "second")
             assert job_log.hanging == 1
     finally:
         await server.stop(0)
 
 
-async def test_a_late_report_of_a_runner_that_was_given_up_is_refused(manager: Manager) -> None:
+async def test_a_late_report_of_an_evicted_runner_is_refused(manager: Manager) -> None:
     await manager.register(SteeredRunner("silent"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, RUNNING)
-    await registered_when_given_up(manager, "silent")
+    await registered_after_eviction(manager, "silent")
     await manager.until_state(request_id, RUNNING)
 
     assert (await manager.finish(request_id, 1)).refused.reason == "STALE_EPOCH"
 
 
-async def test_a_request_that_was_to_be_stopped_is_stopped_when_its_runner_dies(
+async def test_a_request_to_be_stopped_is_stopped_when_its_runner_dies(
     manager: Manager,
 ) -> None:
     await manager.register(SteeredRunner("silent"))
@@ -111,7 +111,7 @@ async def test_a_request_that_was_to_be_stopped_is_stopped_when_its_runner_dies(
     await manager.until_state(request_id, STOPPED)
 
 
-async def test_a_runner_that_leaves_is_not_waited_for(
+async def test_requests_of_a_runner_that_leaves_are_recovered_at_once(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> None:
     patient = replace(config, silence_limit=3600.0)
@@ -144,33 +144,33 @@ async def test_without_the_database_creates_fail_at_once_and_work_again_with_it(
     await until_created(manager)
 
 
-async def test_a_request_manager_hears_what_another_one_changes(
+async def test_a_request_manager_receives_changes_of_another_one(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], manager: Manager
 ) -> None:
     second = another(config)
     request_id = (await manager.create()).request.id
     async with running_manager(second, job_log[0]) as other:
-        told = aiter(other.stub.Watch(rpc.WatchRequest(request_ids=[request_id])))
-        assert (await anext(told)).events[0].snapshot.request.state == state_pb2.STATE_PENDING
+        responses = aiter(other.stub.Watch(rpc.WatchRequest(request_ids=[request_id])))
+        assert (await anext(responses)).events[0].snapshot.request.state == state_pb2.STATE_PENDING
 
         await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
 
-        assert (await anext(told)).events[0].request.state == STOPPED
+        assert (await anext(responses)).events[0].request.state == STOPPED
 
 
-async def registered_when_given_up(manager: Manager, silent: str) -> SteeredRunner:
-    """A second runner, registered after the silent one was given up."""
+async def registered_after_eviction(manager: Manager, silent: str) -> SteeredRunner:
+    """A second runner, registered after the silent one was evicted."""
     connection = await asyncpg.connect(manager.config.database.dsn.reveal())
 
-    async def given_up() -> bool:
+    async def evicted() -> bool:
         return bool(
             await connection.fetchval(
-                "SELECT gone_at FROM request_manager.runners WHERE runner_id = $1", silent
+                "SELECT deregistered_at FROM request_manager.runners WHERE runner_id = $1", silent
             )
         )
 
     try:
-        await until(given_up)
+        await until(evicted)
     finally:
         await connection.close()
     return await manager.register(SteeredRunner("other"))

@@ -1,4 +1,4 @@
-"""Where a runner may say that it is reached."""
+"""Addresses of runners."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_runner_that_calls_over_a_unix_socket_may_be_reached_either_way(
         await Coordination(channel).Register(registration(address))
 
 
-async def test_numbers_of_a_runner_beyond_any_machine_are_taken_as_the_largest(
+async def test_impossibly_large_numbers_of_a_runner_are_clamped(
     manager: Manager,
 ) -> None:
     huge = coordination_pb2.RegisterRequest(

@@ -1,4 +1,4 @@
-"""A report counts only under an epoch, and changes nothing of what was planned."""
+"""Reports need an epoch, and cannot change the planned chain."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ async def running(manager: Manager) -> tuple[str, SteeredRunner]:
 
 
 async def refused(manager: Manager, report: coordination_pb2.RunnerReport) -> str:
-    """Reason of the refusal; empty if the report was accepted."""
-    asked = coordination_pb2.ReportRequest(runner_id="one", reports=[report])
-    return (await manager.coordination.Report(asked)).results[0].refused.reason
+    """Return the reason of the refusal; empty if the report was stored."""
+    request = coordination_pb2.ReportRequest(runner_id="one", reports=[report])
+    return (await manager.coordination.Report(request)).results[0].refused.reason
 
 
 async def chain_of(manager: Manager, request_id: str) -> JobChain:
-    asked = rpc.GetJobChainRequest(request_id=request_id)
-    return (await manager.stub.GetJobChain(asked)).job_chain
+    request = rpc.GetJobChainRequest(request_id=request_id)
+    return (await manager.stub.GetJobChain(request)).job_chain
 
 
 def saved(request_id: str, epoch: int, chain: JobChain) -> coordination_pb2.RunnerReport:
@@ -117,7 +117,7 @@ async def test_a_saved_chain_that_is_not_the_planned_one_is_refused(
     assert await manager.state(request_id) == state_pb2.STATE_RUNNING
 
 
-async def test_of_a_saved_chain_only_states_and_data_of_jobs_are_adopted(manager: Manager) -> None:
+async def test_of_a_saved_chain_only_states_and_data_of_jobs_are_stored(manager: Manager) -> None:
     request_id, runner = await running(manager)
     chain = await chain_of(manager, request_id)
     chain.jobs[0].state = state_pb2.STATE_COMPLETE

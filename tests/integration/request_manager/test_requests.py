@@ -26,7 +26,7 @@ def reason(failure: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> str:
     return from_rpc_error(failure.value, "", "").reason
 
 
-async def test_a_created_request_waits_until_a_runner_comes_and_then_runs(
+async def test_a_created_request_waits_until_a_runner_registers_and_then_runs(
     manager: Manager,
 ) -> None:
     created = (await manager.create()).request
@@ -39,7 +39,7 @@ async def test_a_created_request_waits_until_a_runner_comes_and_then_runs(
     assert runner.chains == {created.id: 1}
 
 
-async def test_a_finished_request_keeps_its_end_and_frees_its_runner(manager: Manager) -> None:
+async def test_a_finished_request_keeps_its_state_and_frees_its_runner(manager: Manager) -> None:
     runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await until(lambda: request_id in runner.chains)
@@ -52,7 +52,7 @@ async def test_a_finished_request_keeps_its_end_and_frees_its_runner(manager: Ma
     assert request.HasField("finished_at")
 
 
-async def test_the_same_end_reported_again_is_taken_again(manager: Manager) -> None:
+async def test_a_finish_report_is_idempotent(manager: Manager) -> None:
     runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await until(lambda: request_id in runner.chains)
@@ -61,7 +61,7 @@ async def test_the_same_end_reported_again_is_taken_again(manager: Manager) -> N
     assert not (await manager.finish(request_id, 1)).HasField("refused")
 
 
-async def test_another_end_of_a_finished_request_is_refused(manager: Manager) -> None:
+async def test_a_different_finish_report_of_an_ended_request_is_refused(manager: Manager) -> None:
     runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await until(lambda: request_id in runner.chains)
@@ -79,7 +79,9 @@ async def test_a_report_with_an_old_epoch_is_refused(manager: Manager) -> None:
     assert await manager.state(request_id) in (PENDING, RUNNING)
 
 
-async def test_a_key_makes_a_second_create_answer_the_first_request(manager: Manager) -> None:
+async def test_a_second_create_with_the_same_key_returns_the_first_request(
+    manager: Manager,
+) -> None:
     first = await manager.create(idempotency_key="monday")
     second = await manager.create(idempotency_key="monday")
 
@@ -97,7 +99,7 @@ async def test_a_key_with_other_content_is_a_conflict(manager: Manager) -> None:
     assert reason(failure) == "IDEMPOTENCY_CONFLICT"
 
 
-async def test_every_wrong_argument_is_named_at_once(manager: Manager) -> None:
+async def test_all_wrong_arguments_are_reported_together(manager: Manager) -> None:
     args = Struct()
     args.update({"sm": "1", "wy": "?"})
 
@@ -114,7 +116,7 @@ async def test_every_wrong_argument_is_named_at_once(manager: Manager) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "asked", "field"),
+    ("method", "message", "field"),
     [
         ("Create", rpc.CreateRequest(type="nap", idempotency_key="a\0"), "idempotency_key"),
         ("Stop", rpc.StopRequest(request_id="r", reason="a\0"), "reason"),
@@ -124,14 +126,14 @@ async def test_every_wrong_argument_is_named_at_once(manager: Manager) -> None:
     ],
 )
 async def test_the_character_nul_is_refused_with_the_name_of_its_field(
-    manager: Manager, method: str, asked: Message, field: str
+    manager: Manager, method: str, message: Message, field: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await getattr(manager.stub, method)(asked)
+        await getattr(manager.stub, method)(message)
 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    told = from_rpc_error(refused.value, "request manager", "")
-    assert [violation.field for violation in told.violations] == [field]
+    error = from_rpc_error(refused.value, "request manager", "")
+    assert [violation.field for violation in error.violations] == [field]
 
 
 @pytest.mark.parametrize(
@@ -164,14 +166,16 @@ async def test_an_impossible_number_in_a_report_harms_no_other_report(
     assert field in impossible.refused.message
 
 
-async def test_a_plan_stores_nothing_and_its_hash_can_be_held_to(manager: Manager) -> None:
+async def test_a_plan_stores_nothing_and_its_hash_can_be_required(manager: Manager) -> None:
     args = Struct()
     args.update({"ms": "1"})
     plan = (await manager.stub.Plan(rpc.PlanRequest(type="nap", args=args))).plan
 
     assert plan.total_jobs == 3
     assert not (await manager.stub.List(rpc.ListRequest())).requests
-    assert (await manager.create(expected_plan_hash=plan.hash)).request.plan_hash == plan.hash
+    assert (
+        await manager.create(expected_plan_hash=plan.plan_hash)
+    ).request.plan_hash == plan.plan_hash
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await manager.create(expected_plan_hash="another")
     assert reason(failure) == "PLAN_CHANGED"
@@ -186,7 +190,7 @@ async def test_a_waiting_request_is_stopped_at_once(manager: Manager) -> None:
     assert stopped.HasField("finished_at")
 
 
-async def test_stopping_a_running_request_tells_its_runner(manager: Manager) -> None:
+async def test_stopping_a_running_request_is_forwarded_to_its_runner(manager: Manager) -> None:
     runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, RUNNING)
@@ -196,10 +200,10 @@ async def test_stopping_a_running_request_tells_its_runner(manager: Manager) -> 
     assert runner.stopped == [request_id]
     await manager.finish(request_id, 1, STOPPED)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert (request.state, request.reason) == (STOPPED, "enough")
+    assert (request.state, request.state_message) == (STOPPED, "enough")
 
 
-async def test_a_wish_that_the_runner_did_not_hear_comes_with_its_next_beat(
+async def test_a_stop_that_was_not_forwarded_arrives_with_the_next_heartbeat(
     manager: Manager,
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
@@ -239,7 +243,7 @@ async def test_a_suspended_request_waits_until_it_is_resumed(manager: Manager) -
     assert manager.runners[0].resumed[request_id].epoch == 2
 
 
-async def test_what_a_draining_runner_suspends_goes_on_elsewhere_by_itself(
+async def test_requests_that_a_draining_runner_suspends_are_resumed_on_another(
     manager: Manager,
 ) -> None:
     await manager.register(SteeredRunner("one"))
@@ -256,7 +260,9 @@ async def test_what_a_draining_runner_suspends_goes_on_elsewhere_by_itself(
     assert two.chains[request_id] == 2
 
 
-async def test_a_stop_wish_is_met_when_the_runner_suspends_instead(manager: Manager) -> None:
+async def test_a_request_to_be_stopped_is_stopped_when_its_runner_suspends_it(
+    manager: Manager,
+) -> None:
     await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, RUNNING)
@@ -267,7 +273,7 @@ async def test_a_stop_wish_is_met_when_the_runner_suspends_instead(manager: Mana
     assert await manager.state(request_id) == STOPPED
 
 
-async def test_a_runner_that_refuses_passes_the_request_on(manager: Manager) -> None:
+async def test_a_refused_request_is_assigned_to_the_next_runner(manager: Manager) -> None:
     full = await manager.register(SteeredRunner("full"))
     full.refuse_with = "RUNNER_FULL"
     request_id = (await manager.create()).request.id
@@ -287,10 +293,10 @@ async def test_a_chain_that_no_runner_can_run_fails_its_request(manager: Manager
 
     await manager.until_state(request_id, FAIL)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert request.reason == "as the test says"
+    assert request.state_message == "as the test says"
 
 
-async def test_a_runner_that_does_not_answer_loses_the_request_to_another(
+async def test_a_request_whose_runner_does_not_respond_is_assigned_to_another(
     manager: Manager,
 ) -> None:
     mute = await manager.register(SteeredRunner("mute"))
@@ -303,7 +309,7 @@ async def test_a_runner_that_does_not_answer_loses_the_request_to_another(
     assert manager.job_log.fences[request_id] > 1, "the journal was fenced before going on"
 
 
-async def test_an_unknown_runner_is_told_to_register_anew(manager: Manager) -> None:
+async def test_a_heartbeat_of_an_unknown_runner_fails(manager: Manager) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await manager.coordination.Heartbeat(coordination_pb2.HeartbeatRequest(runner_id="nobody"))
 
@@ -349,7 +355,9 @@ async def test_a_page_token_of_another_filter_is_refused(manager: Manager) -> No
 
 
 @pytest.mark.parametrize("microseconds", [2**62, -(2**62), 10**18])
-async def test_a_page_token_of_no_time_is_refused(manager: Manager, microseconds: int) -> None:
+async def test_a_page_token_with_an_impossible_time_is_refused(
+    manager: Manager, microseconds: int
+) -> None:
     for _ in range(2):
         await manager.create()
     first = await manager.stub.List(rpc.ListRequest(filter=request_pb2.RequestFilter(limit=1)))
@@ -366,7 +374,7 @@ async def test_a_page_token_of_no_time_is_refused(manager: Manager, microseconds
 
 
 @pytest.mark.parametrize("cursor", ["9" * 5000, "-1", "1.5", "x"])
-async def test_a_cursor_of_named_requests_that_is_none_is_refused(
+async def test_an_invalid_cursor_of_named_requests_is_refused(
     manager: Manager, cursor: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -375,19 +383,19 @@ async def test_a_cursor_of_named_requests_that_is_none_is_refused(
     assert reason(refused) == "INVALID_INPUT"
 
 
-async def test_a_watcher_sees_a_request_from_its_beginning_to_its_end(manager: Manager) -> None:
+async def test_a_watch_delivers_a_request_from_its_start_to_its_end(manager: Manager) -> None:
     request_id = (await manager.create()).request.id
     watch = manager.stub.Watch(rpc.WatchRequest(request_ids=[request_id], include_job_chain=True))
-    told = aiter(watch)
-    first = (await anext(told)).events[0]
+    responses = aiter(watch)
+    first = (await anext(responses)).events[0]
     assert first.snapshot.request.state == PENDING
     assert len(first.snapshot.job_chain.jobs) == 3
 
     await manager.register(SteeredRunner("one"))
-    second = (await anext(told)).events[0]
+    second = (await anext(responses)).events[0]
     assert RUNNING in {second.request.state, second.snapshot.request.state}
     await manager.finish(request_id, 1)
-    states = [event.request.state async for more in told for event in more.events]
+    states = [event.request.state async for more in responses for event in more.events]
 
     assert states[-1] == COMPLETE
     assert first.revision < second.revision
@@ -401,8 +409,8 @@ async def test_a_job_chain_can_be_fetched_in_parts(manager: Manager) -> None:
     ).job_chain
     parts = [
         part.part
-        async for part in manager.stub.FetchJobChain(
-            rpc.FetchJobChainRequest(request_id=request_id)
+        async for part in manager.stub.StreamJobChain(
+            rpc.StreamJobChainRequest(request_id=request_id)
         )
     ]
 
@@ -424,26 +432,26 @@ async def report_suspended(manager: Manager, request_id: str, epoch: int) -> Non
     assert not response.results[0].HasField("refused")
 
 
-async def test_a_request_without_a_runner_is_explained_as_such(manager: Manager) -> None:
+async def test_a_request_without_a_runner_is_explained(manager: Manager) -> None:
     request_id = (await manager.create()).request.id
 
-    told = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
+    explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=request_id))
 
-    assert told.waits_for == "no job runner is there to take the request"
-    assert [job.reason for job in told.jobs] == [
+    assert explained.message == "there is no live job runner to run the request"
+    assert [job.reason for job in explained.jobs] == [
         waiting_pb2.WAIT_REASON_NO_RUNNER,
         waiting_pb2.WAIT_REASON_PARENTS,
         waiting_pb2.WAIT_REASON_PARENTS,
     ]
 
 
-async def test_no_more_requests_of_a_type_run_than_its_limit(manager: Manager) -> None:
+async def test_running_requests_of_a_type_do_not_exceed_its_limit(manager: Manager) -> None:
     runner = await manager.register(SteeredRunner("one"))
     first, second = [(await manager.create(type="one-nap")).request.id for _ in range(2)]
     await manager.until_state(first, RUNNING)
 
-    told = await manager.stub.Explain(rpc.ExplainRequest(request_id=second))
-    assert told.waits_for == "no more than 1 requests of type one-nap run at once"
+    explained = await manager.stub.Explain(rpc.ExplainRequest(request_id=second))
+    assert explained.message == "no more than 1 requests of type one-nap run at once"
     assert await manager.state(second) == PENDING
 
     await manager.finish(first, 1)

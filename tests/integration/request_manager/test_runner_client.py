@@ -1,4 +1,4 @@
-"""Calls to a runner that is evicted, and whose channel is closed, while they are under way."""
+"""Active calls to a runner that is evicted, so that its channel is closed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from spincycle.errors import RunnerUnreachable
 from spincycle.internal.v1 import job_runner_service_pb2_grpc
 from spincycle.request_manager.runners.client import RunnerClient
-from spincycle.request_manager.runners.silence import HeartbeatId
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
 from spincycle.request_manager.storage.model import Assignment, Runner
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 
@@ -24,7 +24,7 @@ Call = Callable[[RunnerClient], Coroutine[Any, Any, Any]]
 
 
 class Frozen(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
-    """A runner that gets calls and responds to none."""
+    """A runner that responds to no call."""
 
     def __init__(self) -> None:
         self.called = asyncio.Event()
@@ -51,7 +51,7 @@ async def frozen() -> AsyncIterator[tuple[Frozen, RunnerClient]]:
         chains=0,
         jobs=0,
         draining=False,
-        behind=0.0,
+        journal_lag=0.0,
         heartbeat=HeartbeatId("observer", 1),
         requests=0,
     )
@@ -62,7 +62,7 @@ async def frozen() -> AsyncIterator[tuple[Frozen, RunnerClient]]:
 CALLS: dict[str, Call] = {
     "stop": lambda client: client.stop(["r1"], "reason"),
     "suspend": lambda client: client.suspend(["r1"], "reason"),
-    "running": lambda client: client.running("r1", 1),
+    "list_running": lambda client: client.list_running("r1", 1),
     "explain": lambda client: client.explain("r1", 60.0),
 }
 
@@ -77,9 +77,9 @@ async def test_a_call_to_an_evicted_runner_fails_as_one_to_an_unreachable_runner
 
     await client.close()
 
-    with pytest.raises(RunnerUnreachable, match="the runner is gone"):
+    with pytest.raises(RunnerUnreachable, match="the runner was deregistered"):
         await call
-    with pytest.raises(RunnerUnreachable, match="the runner is gone"):
+    with pytest.raises(RunnerUnreachable, match="the runner was deregistered"):
         await CALLS[name](client)
 
 

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
 from tests.integration.request_manager.test_requests import reason
-from tests.integration.request_manager.test_watch import begun, watching
+from tests.integration.request_manager.test_watch import running_request, watching
 
 from spincycle.v1 import request_event_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
@@ -42,11 +42,11 @@ async def spoil(database: str, request_id: str, statement: str) -> None:
         await connection.close()
 
 
-def errors_of(told: list[request_event_pb2.RequestEvent], request_id: str) -> list[str]:
+def errors_of(events: list[request_event_pb2.RequestEvent], request_id: str) -> list[str]:
     """Reasons of the errors that were reported with a request."""
     return [
         request.error.reason
-        for event in told
+        for event in events
         for request in (event.snapshot.request, event.request)
         if event.request_id == request_id and request.HasField("error")
     ]
@@ -54,7 +54,7 @@ def errors_of(told: list[request_event_pb2.RequestEvent], request_id: str) -> li
 
 @pytest.mark.parametrize("number", [2.0**53, -(2.0**53), 1234567890123456789.0, 1e300])
 @pytest.mark.parametrize("plan", [False, True])
-async def test_a_number_that_cannot_be_kept_exactly_is_refused_and_nothing_is_stored(
+async def test_a_number_that_cannot_be_represented_exactly_is_refused(
     manager: Manager, number: float, plan: bool
 ) -> None:
     args = Struct()
@@ -80,10 +80,10 @@ async def test_numbers_that_earlier_versions_stored_are_read_as_text_by_every_ca
 
     got = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
     replayed = await manager.create(idempotency_key="once")
-    async with watching(manager) as told:
-        watched = told.events[0].snapshot.request
-    async with watching(manager, request_ids=[request_id]) as told:
-        named = told.events[0].snapshot.request
+    async with watching(manager) as received:
+        watched = received.events[0].snapshot.request
+    async with watching(manager, request_ids=[request_id]) as received:
+        named = received.events[0].snapshot.request
 
     assert (replayed.existed, replayed.request.id) == (True, request_id)
     for request in (got, replayed.request, watched, named):
@@ -100,38 +100,41 @@ async def test_one_request_that_cannot_be_read_is_reported_where_it_is_watched_w
     manager: Manager, database: str, statement: str
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
-    spoiled, sound = [await begun(manager, runner) for _ in range(2)]
+    spoiled, sound = [await running_request(manager, runner) for _ in range(2)]
     await spoil(database, spoiled, statement)
 
-    async with watching(manager) as of_all, watching(manager, request_ids=[spoiled, sound]) as two:
+    async with (
+        watching(manager) as by_filter,
+        watching(manager, request_ids=[spoiled, sound]) as by_id,
+    ):
         await manager.finish(spoiled, 1)
         await manager.finish(sound, 1)
-        for told in (of_all, two):
-            await until(lambda told=told: COMPLETE in told.states_of(sound))  # type: ignore[misc]
-            await until(lambda told=told: COMPLETE in told.states_of(spoiled))  # type: ignore[misc]
-        later = await begun(manager, runner)
-        await until(lambda: RUNNING in of_all.states_of(later))
+        for received in (by_filter, by_id):
+            await until(lambda received=received: COMPLETE in received.states_of(sound))  # type: ignore[misc]
+            await until(lambda received=received: COMPLETE in received.states_of(spoiled))  # type: ignore[misc]
+        later = await running_request(manager, runner)
+        await until(lambda: RUNNING in by_filter.states_of(later))
 
-    for told in (of_all, two):
-        assert told.failure is None
-        assert "REQUEST_UNREADABLE" in errors_of(told.events, spoiled)
-        assert errors_of(told.events, sound) == []
+    for received in (by_filter, by_id):
+        assert received.failure is None
+        assert "REQUEST_UNREADABLE" in errors_of(received.events, spoiled)
+        assert errors_of(received.events, sound) == []
 
 
 @SPOILED
 async def test_a_request_that_becomes_unreadable_while_it_is_created_ends_no_open_stream(
     manager: Manager, database: str, statement: str
 ) -> None:
-    async with watching(manager) as told:
+    async with watching(manager) as received:
         spoiled = (await manager.create()).request.id
         await spoil(database, spoiled, statement)
         runner = await manager.register(SteeredRunner("one"))
         await until(lambda: spoiled in runner.chains)
         await manager.finish(spoiled, 1)
-        sound = await begun(manager, runner)
-        await until(lambda: COMPLETE in told.states_of(spoiled))
-        await until(lambda: RUNNING in told.states_of(sound))
-        assert told.failure is None
+        sound = await running_request(manager, runner)
+        await until(lambda: COMPLETE in received.states_of(spoiled))
+        await until(lambda: RUNNING in received.states_of(sound))
+        assert received.failure is None
 
 
 async def test_a_damaged_chain_is_reported_with_its_snapshot_and_others_have_theirs(
@@ -141,13 +144,13 @@ async def test_a_damaged_chain_is_reported_with_its_snapshot_and_others_have_the
     await spoil(database, spoiled, NOT_A_CHAIN)
 
     async with (
-        watching(manager, include_job_chain=True) as of_all,
-        watching(manager, include_job_chain=True, request_ids=[spoiled, sound]) as named,
+        watching(manager, include_job_chain=True) as by_filter,
+        watching(manager, include_job_chain=True, request_ids=[spoiled, sound]) as by_id,
     ):
-        await until(lambda: len(of_all.events) > 1 and len(named.events) > 1)
+        await until(lambda: len(by_filter.events) > 1 and len(by_id.events) > 1)
 
-    for told in (of_all, named):
-        snapshots = {event.request_id: event.snapshot for event in told.events}
+    for received in (by_filter, by_id):
+        snapshots = {event.request_id: event.snapshot for event in received.events}
         assert snapshots[spoiled].request.error.reason == "REQUEST_UNREADABLE"
         assert len(snapshots[sound].job_chain.jobs) == 3
     for call in (
@@ -195,7 +198,7 @@ async def test_a_rerun_of_a_request_with_such_numbers_can_be_read_too(
     manager: Manager, database: str
 ) -> None:
     runner = await manager.register(SteeredRunner("one"))
-    request_id = await begun(manager, runner)
+    request_id = await running_request(manager, runner)
     await manager.finish(request_id, 1, state_pb2.STATE_FAIL)
     await spoil(database, request_id, LARGE_NUMBERS)
 

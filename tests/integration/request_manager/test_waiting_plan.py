@@ -31,7 +31,7 @@ VALUES ('runner', '127.0.0.1:1', 0, 0, '{copy,noop,sleep}', '')
 
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """To a database with many waiting requests."""
+    """Connection to a database with many waiting requests."""
     await migrate(database, SCHEMA, load_migrations(PACKAGE))
     connection = await asyncpg.connect(database, server_settings=SETTINGS)
     await connection.execute(FILL, ROWS)
@@ -47,7 +47,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(part)
 
 
-async def test_a_batch_is_found_without_a_look_at_all_that_waits(
+async def test_a_batch_is_found_without_reading_all_waiting_requests(
     connection: asyncpg.Connection,
 ) -> None:
     query = load_queries(PACKAGE)["waiting_requests"]

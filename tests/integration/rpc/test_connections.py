@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.rpc.conftest import SERVICE
 from tests.waiting import until
 
@@ -33,15 +34,13 @@ async def server() -> AsyncIterator[tuple[RpcServer, str]]:
     await server.stop(0)
 
 
-async def test_a_client_is_given_another_connection_while_its_stream_goes_on(
+async def test_a_client_reconnects_while_its_stream_continues(
     server: tuple[RpcServer, str],
 ) -> None:
     served, address = server
     async with open_channel(address) as channel:
         tell = channel.unary_unary("/test.Peer/Tell")
-        watching = health_pb2_grpc.HealthStub(channel).Watch(
-            health_pb2.HealthCheckRequest(), wait_for_ready=True
-        )
+        watching = HealthClient(channel).watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
         assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         peers = {await tell(b"")}
 
@@ -50,6 +49,6 @@ async def test_a_client_is_given_another_connection_while_its_stream_goes_on(
             return len(peers) >= 3
 
         await until(several)
-        await served.health.tell(ready=True)
+        await served.health.report(ready=True)
         assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
         watching.cancel()

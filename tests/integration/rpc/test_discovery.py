@@ -9,8 +9,9 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from tests.health_client import HealthClient
 from tests.integration.rpc.conftest import JOURNAL, SERVICE, Served
 
 from spincycle.internal.v1 import job_runner_service_pb2
@@ -70,13 +71,13 @@ async def test_a_method_is_found_by_its_name(served: Served) -> None:
     assert answer.file_descriptor_response.file_descriptor_proto
 
 
-async def test_what_nobody_knows_is_not_found(served: Served) -> None:
+async def test_an_unknown_symbol_is_not_found(served: Served) -> None:
     answer = await reflect(served, "v1", file_containing_symbol="spincycle.v1.Nothing.Nothing")
 
     assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-async def test_a_listener_describes_nothing_that_it_does_not_serve(served: Served) -> None:
+async def test_a_listener_describes_only_its_own_services(served: Served) -> None:
     assert job_runner_service_pb2.DESCRIPTOR.name, "the process knows it"
     asked = (
         {"file_containing_symbol": "spincycle.internal.v1.JobRunnerService"},
@@ -90,39 +91,39 @@ async def test_a_listener_describes_nothing_that_it_does_not_serve(served: Serve
 
 async def health(served: Served, service: str) -> int:
     asked = health_pb2.HealthCheckRequest(service=service)
-    return (await health_pb2_grpc.HealthStub(served.channel).Check(asked)).status
+    return (await HealthClient(served.channel).check(asked)).status
 
 
-async def test_a_server_is_alive_and_not_ready_until_it_says_so(served: Served) -> None:
+async def test_a_server_is_initially_live_and_not_ready(served: Served) -> None:
     assert await health(served, "") == NOT_SERVING
     assert await health(served, SERVICE) == NOT_SERVING
     assert await health(served, "liveness") == SERVING
 
-    await served.server.health.tell(ready=True)
+    await served.server.health.report(ready=True)
 
     assert await health(served, "") == SERVING
     assert await health(served, SERVICE) == SERVING
 
 
-async def test_what_draining_ends_is_readiness_only(served: Served) -> None:
-    await served.server.health.tell(ready=True)
+async def test_draining_ends_only_readiness(served: Served) -> None:
+    await served.server.health.report(ready=True)
 
-    await served.server.health.end()
+    await served.server.health.drain()
 
     assert await health(served, "") == NOT_SERVING
     assert await health(served, "liveness") == SERVING
-    await served.server.health.tell(ready=True)
+    await served.server.health.report(ready=True)
     assert await health(served, "") == NOT_SERVING
 
 
 @pytest.mark.parametrize("name", ["", SERVICE, "liveness"])
-async def test_who_watches_health_is_told_of_each_change(served: Served, name: str) -> None:
+async def test_a_health_watcher_gets_each_change(served: Served, name: str) -> None:
     alive = True
     keeping = asyncio.create_task(
-        served.server.health.keep(Vitals(ready=[lambda: alive], live=[lambda: alive]))
+        served.server.health.monitor(Vitals(ready=[lambda: alive], live=[lambda: alive]))
     )
     asked = health_pb2.HealthCheckRequest(service=name)
-    watch = health_pb2_grpc.HealthStub(served.channel).Watch(asked)
+    watch = HealthClient(served.channel).watch(asked)
     heard = aiter(watch)
 
     while (await anext(heard)).status != SERVING:
@@ -147,7 +148,7 @@ async def test_channelz_counts_the_calls_of_the_server(served: Served) -> None:
     assert any(server.data.calls_succeeded for server in servers)
 
 
-async def test_a_large_answer_is_compressed_for_who_asks(served: Served) -> None:
+async def test_a_large_response_is_compressed_on_request(served: Served) -> None:
     answer = pb.GetEntryResponse()
     answer.entry.stdout = "x" * (COMPRESSED_FROM * 4)
 
@@ -168,7 +169,7 @@ async def test_a_large_answer_is_compressed_for_who_asks(served: Served) -> None
     assert sent[True] < COMPRESSED_FROM
 
 
-async def test_a_stream_compresses_its_large_messages_for_who_asks(served: Served) -> None:
+async def test_a_stream_compresses_its_large_messages_on_request(served: Served) -> None:
     large, largest = pb.TailResponse(), pb.TailResponse()
     large.entry.stdout = "x" * (COMPRESSED_FROM * 4)
     largest.entry.stdout = "x" * (COMPRESSED_UP_TO + 1)
@@ -190,7 +191,7 @@ async def test_a_stream_compresses_its_large_messages_for_who_asks(served: Serve
     assert proxy.bytes_down > COMPRESSED_UP_TO
 
 
-async def test_a_compressed_question_is_understood(served: Served) -> None:
+async def test_a_compressed_request_is_accepted(served: Served) -> None:
     async def get() -> pb.GetEntryResponse:
         return pb.GetEntryResponse()
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with a call is told in the words of the catalogue, with details."""
+"""Whatever goes wrong with a call is found in the words of the catalogue, with details."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def failure(call: Any) -> grpc.aio.AioRpcError:
 
 
 def details(failed: grpc.aio.AioRpcError) -> dict[str, Any]:
-    told = dict(failed.trailing_metadata() or ())
-    status = status_pb2.Status.FromString(told["grpc-status-details-bin"])
+    found = dict(failed.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(found["grpc-status-details-bin"])
     kinds = {
         kind.DESCRIPTOR.full_name: kind
         for kind in (
@@ -52,7 +52,7 @@ def details(failed: grpc.aio.AioRpcError) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "method", ["/spincycle.v1.JobLogService/Nothing", "/other.Service/Call", "/x"]
 )
-async def test_a_method_that_nobody_knows_is_named(served: Served, method: str) -> None:
+async def test_an_unknown_method_is_reported(served: Served, method: str) -> None:
     failed = await failure(served.channel.unary_unary(method)(b""))
 
     assert failed.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -62,7 +62,7 @@ async def test_a_method_that_nobody_knows_is_named(served: Served, method: str) 
 
 
 @pytest.mark.parametrize("kind", ["unary_stream", "stream_unary", "stream_stream"])
-async def test_so_is_one_that_was_called_as_a_stream(served: Served, kind: str) -> None:
+async def test_an_unknown_streaming_method_is_reported(served: Served, kind: str) -> None:
     method = getattr(served.channel, kind)("/spincycle.v1.JobLogService/Nothing")
     call = method(b"" if kind == "unary_stream" else iter([b""]))
 
@@ -71,7 +71,7 @@ async def test_so_is_one_that_was_called_as_a_stream(served: Served, kind: str) 
     assert details(failed)["ErrorInfo"].reason == "UNKNOWN_METHOD"
 
 
-async def test_a_method_of_the_contract_that_is_not_written_is_named(served: Served) -> None:
+async def test_an_unimplemented_method_is_reported(served: Served) -> None:
     failed = await failure(served.stub.ListEntries(pb.ListEntriesRequest()))
 
     assert failed.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -82,7 +82,7 @@ async def test_a_method_of_the_contract_that_is_not_written_is_named(served: Ser
     ("kind", "method"),
     [("unary_unary", "GetEntry"), ("unary_stream", "Tail"), ("stream_stream", "Append")],
 )
-async def test_bytes_that_are_no_message_are_the_callers_fault(
+async def test_bytes_that_are_not_a_message_are_a_client_error(
     served: Served, kind: str, method: str
 ) -> None:
     service = JOURNAL if method == "Append" else SERVICE
@@ -96,7 +96,7 @@ async def test_bytes_that_are_no_message_are_the_callers_fault(
     assert method in str(failed.details())
 
 
-async def test_an_answer_that_is_too_large_is_told_with_its_size(served: Served) -> None:
+async def test_a_response_that_is_too_large_is_reported_with_its_size(served: Served) -> None:
     answer = pb.GetEntryResponse()
     answer.entry.stdout = "x" * (MAX_MESSAGE_BYTES + 1)
 
@@ -116,7 +116,7 @@ async def test_an_answer_that_is_too_large_is_told_with_its_size(served: Served)
         assert int(details(failed)["ErrorInfo"].metadata["size"]) > MAX_MESSAGE_BYTES
 
 
-async def test_a_question_that_is_too_large_is_refused_unread_and_clients_name_it(
+async def test_a_request_that_is_too_large_is_rejected_unread_and_reported_by_clients(
     served: Served,
 ) -> None:
     method = "/spincycle.v1.JobLogService/GetEntry"
@@ -130,25 +130,25 @@ async def test_a_question_that_is_too_large_is_refused_unread_and_clients_name_i
     assert (error.size, error.limit) == (MAX_MESSAGE_BYTES + 1, MAX_MESSAGE_BYTES)
 
 
-async def test_what_can_be_tried_again_says_after_how_long(served: Served) -> None:
+async def test_a_retryable_error_has_a_retry_delay(served: Served) -> None:
     served.job_log.failure = errors.RunnerFull(3)
 
-    told = details(await failure(served.stub.GetEntry(pb.GetEntryRequest())))
+    found = details(await failure(served.stub.GetEntry(pb.GetEntryRequest())))
 
-    assert list(told) == ["ErrorInfo", "RetryInfo", "Error"]
-    assert told["RetryInfo"].retry_delay.seconds == 1
+    assert list(found) == ["ErrorInfo", "RetryInfo", "Error"]
+    assert found["RetryInfo"].retry_delay.seconds == 1
 
 
-async def test_what_is_wrong_for_good_says_nothing_of_trying_again(served: Served) -> None:
+async def test_a_permanent_error_has_no_retry_delay(served: Served) -> None:
     served.job_log.failure = errors.InvalidInput("it is wrong", "request_id")
 
-    told = details(await failure(served.stub.GetEntry(pb.GetEntryRequest())))
+    found = details(await failure(served.stub.GetEntry(pb.GetEntryRequest())))
 
-    assert list(told) == ["ErrorInfo", "BadRequest", "Error"]
-    assert told["BadRequest"].field_violations[0].field == "request_id"
+    assert list(found) == ["ErrorInfo", "BadRequest", "Error"]
+    assert found["BadRequest"].field_violations[0].field == "request_id"
 
 
-async def test_a_failure_that_quotes_a_long_text_arrives(served: Served) -> None:
+async def test_an_error_with_a_long_text_is_delivered(served: Served) -> None:
     long = "é" * 20_000
     wrong = tuple(
         errors.FieldViolation(f"args.{long}", f"argument {long} is wrong") for _ in range(20)
@@ -157,24 +157,24 @@ async def test_a_failure_that_quotes_a_long_text_arrives(served: Served) -> None
 
     failed = await failure(served.stub.GetEntry(pb.GetEntryRequest()))
 
-    told = from_rpc_error(failed, "job log", served.address)
-    assert (failed.code(), told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGS")
-    assert told.message.startswith("no é")
-    assert told.message.endswith("é!")
-    assert told.violations[0].field.startswith("args.é")
+    found = from_rpc_error(failed, "job log", served.address)
+    assert (failed.code(), found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGS")
+    assert found.message.startswith("no é")
+    assert found.message.endswith("é!")
+    assert found.violations[0].field.startswith("args.é")
 
 
 async def test_a_stream_fails_with_the_same_details(served: Served) -> None:
     served.job_log.tail = [pb.TailResponse()]
     served.job_log.failure = errors.ShuttingDown("the job log")
 
-    told = details(await failure(served.stub.Tail(pb.TailRequest())))
+    found = details(await failure(served.stub.Tail(pb.TailRequest())))
 
-    assert told["ErrorInfo"].reason == "SHUTTING_DOWN"
-    assert "RetryInfo" in told
+    assert found["ErrorInfo"].reason == "SHUTTING_DOWN"
+    assert "RetryInfo" in found
 
 
-async def test_a_surprise_is_told_as_an_incident_only(served: Served) -> None:
+async def test_an_unexpected_exception_is_reported_as_an_incident_only(served: Served) -> None:
     served.job_log.failure = ZeroDivisionError("secret things")
 
     failed = await failure(served.stub.GetEntry(pb.GetEntryRequest()))
@@ -212,7 +212,7 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
     ],
     ids=["unreadable", "too-large"],
 )
-async def test_health_and_reflection_refuse_what_they_cannot_take(
+async def test_health_and_reflection_reject_invalid_requests(
     served: Served, method: str, raw: bytes, code: grpc.StatusCode, reason: str
 ) -> None:
     call = served.channel.stream_stream(method)(iter([raw]), timeout=30)
@@ -223,7 +223,7 @@ async def test_health_and_reflection_refuse_what_they_cannot_take(
     assert details(failed)["ErrorInfo"].reason == reason
 
 
-async def test_a_call_without_memory_is_told_so_and_the_next_one_is_served(served: Served) -> None:
+async def test_a_call_out_of_memory_fails_and_the_next_one_succeeds(served: Served) -> None:
     async def answer() -> pb.GetEntryResponse:
         return pb.GetEntryResponse()
 
@@ -238,7 +238,7 @@ async def test_a_call_without_memory_is_told_so_and_the_next_one_is_served(serve
 
 
 @pytest.mark.parametrize("method", ["GetEntry", "Tail"])
-async def test_a_handler_that_ends_as_if_cancelled_is_a_fault_that_the_caller_is_told(
+async def test_a_cancellation_inside_a_handler_is_reported_as_an_internal_error(
     served: Served, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A task or a future that it waited for was cancelled, and not the call."""

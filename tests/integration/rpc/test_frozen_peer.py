@@ -12,17 +12,18 @@ from functools import partial
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.rpc.conftest import SERVICE
 
 from spincycle import errors
 from spincycle.gateway.backends import open_backends
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.limits import (
+    CLIENT_KEEPALIVE,
     INTERNAL,
-    KEEPALIVE_OF_CLIENTS,
-    KEEPALIVE_OF_SERVERS,
     PUBLIC,
+    SERVER_KEEPALIVE,
     Audience,
     Keepalive,
 )
@@ -85,7 +86,7 @@ class Watched(JobLogServiceServicer):
 
 @asynccontextmanager
 async def watched(
-    audience: Audience = PUBLIC, keepalive: Keepalive = KEEPALIVE_OF_SERVERS
+    audience: Audience = PUBLIC, keepalive: Keepalive = SERVER_KEEPALIVE
 ) -> AsyncIterator[tuple[Watched, str]]:
     server, service = RpcServer(keepalive=keepalive), Watched()
     listener = server.listen(audience, "127.0.0.1:0").serve(
@@ -113,7 +114,7 @@ async def fails_at_a_frozen_server(keepalive: Keepalive) -> None:
     async with peer("serve") as served:
         address = await served.line()
         async with open_channel(address, keepalive=keepalive) as channel:
-            watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            watching = HealthClient(channel).watch(health_pb2.HealthCheckRequest())
             assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
             served.freeze()
 
@@ -123,7 +124,7 @@ async def fails_at_a_frozen_server(keepalive: Keepalive) -> None:
             assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_client_notices_a_frozen_server_within_its_keepalive() -> None:
+async def test_a_client_detects_a_frozen_server_within_its_keepalive() -> None:
     await fails_at_a_frozen_server(SHORT)
 
 
@@ -134,16 +135,16 @@ async def test_a_server_ends_the_streams_of_a_frozen_watcher_within_its_keepaliv
     await notices_a_frozen_client(audience, SHORT)
 
 
-@pytest.mark.parametrize("keepalive", [KEEPALIVE_OF_CLIENTS, KEEPALIVE_OF_SERVERS])
-def test_a_ping_is_given_up_at_the_timeout_of_keepalive(keepalive: Keepalive) -> None:
+@pytest.mark.parametrize("keepalive", [CLIENT_KEEPALIVE, SERVER_KEEPALIVE])
+def test_a_ping_times_out_with_the_keepalive(keepalive: Keepalive) -> None:
     options = dict(keepalive.options)
 
     assert options["grpc.http2.ping_timeout_ms"] == options["grpc.keepalive_timeout_ms"] == 5000
 
 
 @pytest.mark.slow
-async def test_a_watcher_notices_a_frozen_server_in_the_documented_time() -> None:
-    await fails_at_a_frozen_server(KEEPALIVE_OF_CLIENTS)
+async def test_a_watcher_detects_a_frozen_server_in_the_documented_time() -> None:
+    await fails_at_a_frozen_server(CLIENT_KEEPALIVE)
 
 
 @pytest.mark.slow
@@ -151,7 +152,7 @@ async def test_a_watcher_notices_a_frozen_server_in_the_documented_time() -> Non
 async def test_a_server_ends_the_streams_of_a_frozen_watcher_in_the_documented_time(
     audience: Audience,
 ) -> None:
-    await notices_a_frozen_client(audience, KEEPALIVE_OF_SERVERS)
+    await notices_a_frozen_client(audience, SERVER_KEEPALIVE)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What callers send together is bounded, and the refused ones are told to try again."""
+"""What callers send together is bounded, and the refused ones are found to try again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.rpc.test_failures import details, failure
 from tests.integration.rpc.test_listeners import (
     METHOD,
@@ -69,7 +70,7 @@ async def serving(
     await server.stop(0)
 
 
-async def test_calls_beyond_the_bytes_in_flight_are_refused_until_others_end() -> None:
+async def test_calls_beyond_the_bytes_in_flight_are_rejected_until_others_end() -> None:
     server = RpcServer(check=lambda _, __: None)
     async with (
         serving(server) as (job_log, public, internal),
@@ -95,9 +96,9 @@ async def test_calls_beyond_the_bytes_in_flight_are_refused_until_others_end() -
         await stub.GetEntry(LARGEST)
 
     assert refused.code() is grpc.StatusCode.UNAVAILABLE
-    told = details(refused)
-    assert told["ErrorInfo"].reason == "OVERLOADED"
-    assert isinstance(told["RetryInfo"], error_details_pb2.RetryInfo)
+    found = details(refused)
+    assert found["ErrorInfo"].reason == "OVERLOADED"
+    assert isinstance(found["RetryInfo"], error_details_pb2.RetryInfo)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ async def test_many_compressed_messages_at_once_take_bounded_memory(method_name:
     raw = LARGEST.SerializeToString()
     try:
         async with grpc.aio.insecure_channel(address) as channel:
-            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            await HealthClient(channel).check(health_pb2.HealthCheckRequest())
             before = peak_megabytes(server.pid)
             server.send_signal(signal.SIGSTOP)
             # The same on the wire as a call of any kind.
@@ -175,7 +176,7 @@ class Following(CountingJobLog):
         await self.release.wait()
 
 
-async def test_streams_that_have_begun_do_not_hold_their_requests() -> None:
+async def test_streams_do_not_hold_their_requests_after_the_first_response() -> None:
     server = RpcServer(check=lambda _, __: None)
     request = pb.TailRequest(request_id="r" * (PUBLIC_REQUEST_BYTES - 100))
     async with (
@@ -190,7 +191,7 @@ async def test_streams_that_have_begun_do_not_hold_their_requests() -> None:
         assert server.bytes_in_flight()["public"] == 0
 
 
-def test_a_stream_counts_what_it_has_sent_so_far() -> None:
+def test_a_stream_counts_the_bytes_it_has_sent() -> None:
     in_flight = BytesInFlight(100)
     in_flight.hold(60)
     in_flight.hold(30, own=60)
@@ -201,8 +202,8 @@ def test_a_stream_counts_what_it_has_sent_so_far() -> None:
     in_flight.hold(500)
 
 
-async def test_a_caller_that_sends_nothing_does_not_keep_others_from_being_read() -> None:
-    slots = ReadSlots(1, patience=0.05)
+async def test_a_silent_caller_does_not_block_others() -> None:
+    slots = ReadSlots(1, timeout=0.05)
 
     async def stalled() -> None:
         await slots.acquire()
@@ -216,9 +217,9 @@ async def test_a_caller_that_sends_nothing_does_not_keep_others_from_being_read(
     assert first.cancelled()
 
 
-async def test_many_callers_that_send_nothing_delay_others_for_a_short_time_only() -> None:
+async def test_many_silent_callers_delay_others_only_briefly() -> None:
     """Each pair of them would have 6 s otherwise, a minute in all."""
-    slots = ReadSlots(2, patience=6.0, least_patience=0.01)
+    slots = ReadSlots(2, timeout=6.0, min_timeout=0.01)
 
     async def stalled() -> None:
         await slots.acquire()
@@ -232,8 +233,8 @@ async def test_many_callers_that_send_nothing_delay_others_for_a_short_time_only
     assert all(one.cancelled() for one in crowd)
 
 
-async def test_a_slot_is_given_on_when_its_call_ends_or_a_waiting_one_is_cancelled() -> None:
-    slots = ReadSlots(1, patience=60)
+async def test_a_slot_is_passed_on_when_its_call_ends_or_a_waiter_is_cancelled() -> None:
+    slots = ReadSlots(1, timeout=60)
     await slots.acquire()
     waiting = [asyncio.create_task(slots.acquire()) for _ in range(3)]
     await asyncio.sleep(0)

@@ -13,7 +13,8 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from tests.health_client import HealthClient
 from tests.integration.request_manager.conftest import SPECS
 from tests.postgres_fixtures import *  # noqa: F403
 from tests.waiting import until
@@ -84,7 +85,7 @@ async def answers(address: str, tls: TlsConfig) -> bool:
     async with dialer(tls)(address) as channel:
         try:
             asked = health_pb2.HealthCheckRequest()
-            await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=10)
+            await HealthClient(channel).check(asked, timeout=10)
         except grpc.aio.AioRpcError as failure:
             if failure.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
@@ -92,7 +93,7 @@ async def answers(address: str, tls: TlsConfig) -> bool:
     return True
 
 
-async def test_a_server_with_tls_answers_who_trusts_it_and_nobody_else(
+async def test_a_server_with_tls_serves_only_clients_that_trust_it(
     authority: Authority, other: Authority
 ) -> None:
     certificate, key = authority.certify()
@@ -109,7 +110,7 @@ async def test_a_server_with_tls_may_listen_beyond_loopback(authority: Authority
     assert server.listen(PUBLIC, "0.0.0.0:0").address.startswith("0.0.0.0:")
 
 
-async def test_a_server_that_asks_for_certificates_lets_in_those_of_its_authority(
+async def test_a_server_with_client_ca_accepts_only_its_certificates(
     authority: Authority, other: Authority
 ) -> None:
     certificate, key = authority.certify()
@@ -123,7 +124,7 @@ async def test_a_server_that_asks_for_certificates_lets_in_those_of_its_authorit
         assert not await answers(address, TlsConfig(ca=trusted, certificate=theirs, key=their_key))
 
 
-async def test_a_renewed_certificate_is_shown_without_a_restart(authority: Authority) -> None:
+async def test_a_renewed_certificate_takes_effect_without_a_restart(authority: Authority) -> None:
     certificate, key = authority.certify()
     tls = TlsConfig(certificate=certificate, key=key)
     async with served(tls) as address:
@@ -143,7 +144,7 @@ async def shown(address: str) -> str:
 
 
 @pytest.mark.parametrize("given", ["certificate", "key", "client_ca"])
-def test_what_belongs_together_is_demanded_together(authority: Authority, given: str) -> None:
+def test_incomplete_tls_settings_are_rejected(authority: Authority, given: str) -> None:
     certificate, key = authority.certify()
     files = {"certificate": certificate, "key": key, "client_ca": authority.file}
 
@@ -151,7 +152,7 @@ def test_what_belongs_together_is_demanded_together(authority: Authority, given:
         server_credentials(TlsConfig(**{given: files[given]}))  # type: ignore[arg-type]
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere.pem"
     for use, tls in (
         (server_credentials, TlsConfig(certificate=nowhere, key=nowhere)),
@@ -161,7 +162,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
             use(tls)
 
 
-async def test_all_services_speak_tls_with_certificates_on_both_ends(
+async def test_all_services_use_mutual_tls(
     authority: Authority, database: str, tmp_path: Path
 ) -> None:
     certificate, key = authority.certify()
@@ -206,12 +207,12 @@ async def test_all_services_speak_tls_with_certificates_on_both_ends(
         )
         channel = await stack.enter_async_context(dialer(tls)(manager))
         stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(channel)
-        wish = rpc.CreateRequest(type="nap", idempotency_key="once")
-        wish.args.update({"ms": "1"})
+        create = rpc.CreateRequest(type="nap", idempotency_key="once")
+        create.args.update({"ms": "1"})
 
         async def created() -> str:
             with suppress(grpc.aio.AioRpcError):
-                return (await stub.Create(wish, wait_for_ready=True)).request.id
+                return (await stub.Create(create, wait_for_ready=True)).request.id
             return ""
 
         await until(created)
@@ -229,5 +230,5 @@ async def running(serve: Any, config: Any) -> AsyncIterator[None]:
     shutdown = Shutdown()
     serving = asyncio.create_task(serve(config, shutdown))
     yield
-    shutdown.ask()
+    shutdown.request()
     await serving

@@ -12,18 +12,18 @@ from tests.waiting import until
 
 @pytest.fixture
 def shape(request: pytest.FixtureRequest) -> Shape:
-    """Two of each but the job log; for tests that kill runners, they are given up soon."""
-    soon = {"BEAT_INTERVAL": "0.3", "SILENCE_LIMIT": "2"}
+    """Two of each service but one job log; tests that kill runners evict them early."""
+    early = {"BEAT_INTERVAL": "0.3", "SILENCE_LIMIT": "2"}
     is_runner_killed = "runner" in request.node.name
-    return Shape(job_logs=1, gateway=False, settings={"RM": soon} if is_runner_killed else {})
+    return Shape(job_logs=1, gateway=False, settings={"RM": early} if is_runner_killed else {})
 
 
 @pytest.fixture
 async def cluster(home: Path, shape: Shape) -> AsyncIterator[Cluster]:
-    """All of it, and the runners known."""
+    """A running cluster whose runners are registered."""
     async with running(home, shape) as cluster:
-        looking = await cluster.connect()
+        connection = await cluster.connect()
         counted = "SELECT count(*) = 2 FROM request_manager.runners"
-        await until(lambda: looking.fetchval(counted))
-        await looking.close()
+        await until(lambda: connection.fetchval(counted))
+        await connection.close()
         yield cluster

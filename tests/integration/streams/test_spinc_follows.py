@@ -15,7 +15,7 @@ from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 SPINC = Path(sys.executable).parent / "spinc"
-PATIENCE = 60
+TIMEOUT = 60
 
 SCRIPT = """
 for number in 1 2 3 4 5; do echo "line $number"; done
@@ -31,14 +31,14 @@ def shape() -> Shape:
 
 
 class Following:
-    """A spinc process that follows, and the lines that it has printed."""
+    """A spinc process that follows a stream, and the lines that it has printed."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.lines: list[str] = []
 
     async def until(self, end: str) -> None:
-        """Read on to a line that ends so."""
+        """Read up to a line with this end."""
         assert self._process.stdout
         while not (self.lines and self.lines[-1].endswith(end)):
             line = await self._process.stdout.readline()
@@ -53,7 +53,7 @@ class Following:
 
     @property
     def printed(self) -> list[str]:
-        """The lines that tell what the job printed, in the order of their streams."""
+        """The lines with output of the job, standard output first."""
         return sorted(
             (line for line in self.lines if " | " in line or " ! " in line),
             key=lambda line: " ! " in line,
@@ -78,18 +78,18 @@ async def spinc(cluster: Cluster, *args: str) -> AsyncIterator[Following]:
             await process.wait()
 
 
-async def test_what_a_job_prints_is_shown_while_it_runs_and_once(
+async def test_the_output_of_a_job_is_shown_once_while_it_runs(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     gate, script = tmp_path / "gate", tmp_path / "script"
     script.write_text(SCRIPT.format(gate=gate))
     async with open_channel(cluster.request_manager) as channel:
-        wish = rpc.CreateRequest(type="talking")
-        wish.args.update({"script": str(script)})
-        request_id = (await Stub(channel).Create(wish)).request.id
+        create_request = rpc.CreateRequest(type="talking")
+        create_request.args.update({"script": str(script)})
+        request_id = (await Stub(channel).Create(create_request)).request.id
     rest = ("--rest", cluster.gateway)
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(TIMEOUT),
         spinc(cluster, "log", request_id, "--follow") as log,
         spinc(cluster, *rest, "watch", request_id, "--follow") as watch,
     ):

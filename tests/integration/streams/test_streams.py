@@ -1,10 +1,10 @@
-"""What watchers are told while things die, event by event, beside the journal."""
+"""What clients receive while processes die, compared with the journal event by event."""
 
 from __future__ import annotations
 
 import pytest
 from tests.chaos.cluster import Cluster
-from tests.integration.streams.follower import Follower, Stub, check_order, following, shown
+from tests.integration.streams.follower import Follower, Stub, check_order, following, report
 
 from spincycle.model.revision import parts_of
 from spincycle.model.state import State
@@ -17,38 +17,39 @@ pytestmark = pytest.mark.timeout(180)
 
 async def create(cluster: Cluster, kind: str = "busy", ms: str = "100") -> str:
     async with open_channel(cluster.request_manager) as channel:
-        wish = rpc.CreateRequest(type=kind)
-        wish.args.update({"ms": ms})
-        return (await Stub(channel).Create(wish, wait_for_ready=True)).request.id
+        create_request = rpc.CreateRequest(type=kind)
+        create_request.args.update({"ms": ms})
+        return (await Stub(channel).Create(create_request, wait_for_ready=True)).request.id
 
 
 async def journal(cluster: Cluster, request_id: str) -> list[tuple[str, int]]:
     """(job, try) of each entry by position."""
     async with open_channel(cluster.address("JL")) as channel:
-        asked = job_log_service_pb2.TailRequest(request_id=request_id)
+        request = job_log_service_pb2.TailRequest(request_id=request_id)
         stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
-        entries = [response.entry async for response in stub.Tail(asked, wait_for_ready=True)]
-    return [(entry.job_id, getattr(entry, "try")) for entry in entries]
+        entries = [response.entry async for response in stub.Tail(request, wait_for_ready=True)]
+    return [(entry.job_id, entry.try_number) for entry in entries]
 
 
 async def check(cluster: Cluster, follower: Follower, request_id: str) -> None:
-    """All that was journalled was told, once, in order, but for what had ended when the request
-    was told of first; and its end was told once.
+    """Check that a client received each journalled try once, in order, and the end once.
+
+    Tries that had ended at the first snapshot of the request are not repeated.
     """
     entries = await journal(cluster, request_id)
-    told = shown(follower, request_id)
+    events = report(follower, request_id)
     first = next(event for event in follower.events if event.request_id == request_id)
-    assert first.HasField("snapshot"), told
+    assert first.HasField("snapshot"), events
     known = parts_of(first.revision).position
-    assert follower.ends(request_id, entries) == entries[known:], told
-    assert len(follower.final(request_id)) == 1, told
+    assert follower.ends_of_tries(request_id, entries) == entries[known:], events
+    assert len(follower.final_states(request_id)) == 1, events
 
 
-def begun(follower: Follower) -> bool:
+def has_job_events(follower: Follower) -> bool:
     return sum(event.HasField("job") for event in follower.events) > 3
 
 
-async def test_a_watcher_is_told_every_try_once(cluster: Cluster) -> None:
+async def test_a_client_receives_the_end_of_every_try_once(cluster: Cluster) -> None:
     request_id = await create(cluster)
     async with following(cluster.request_manager, request_ids=[request_id]) as follower:
         await follower.until(lambda: follower.has_ended(request_id))
@@ -57,16 +58,16 @@ async def test_a_watcher_is_told_every_try_once(cluster: Cluster) -> None:
     await check(cluster, follower, request_id)
 
 
-async def test_clients_that_go_as_soon_as_they_have_the_end_leave_no_other_without_one(
+async def test_clients_that_leave_at_the_end_of_a_request_take_no_event_from_others(
     cluster: Cluster,
 ) -> None:
     for _ in range(60):
         request_id = await create(cluster, ms="1")
         async with following(cluster.request_manager, request_ids=[request_id]) as follower:
-            await follower.until(lambda id_=request_id, told=follower: told.has_ended(id_))
+            await follower.until(lambda id_=request_id, one=follower: one.has_ended(id_))
 
 
-async def test_a_client_of_one_request_that_is_cut_again_and_again_misses_and_doubles_nothing(
+async def test_a_client_of_one_request_that_reconnects_repeatedly_misses_and_repeats_nothing(
     cluster: Cluster,
 ) -> None:
     request_id = await create(cluster, ms="300")
@@ -74,40 +75,40 @@ async def test_a_client_of_one_request_that_is_cut_again_and_again_misses_and_do
         while not follower.has_ended(request_id):
             seen = len(follower.events)
             await follower.until(lambda seen=seen: len(follower.events) > seen)
-            follower.cut()
+            follower.disconnect()
 
     assert follower.connections > 3
     check_order(follower)
     await check(cluster, follower, request_id)
 
 
-async def test_a_client_that_is_cut_again_and_again_misses_nothing_and_gets_nothing_twice(
+async def test_a_client_of_all_requests_that_reconnects_repeatedly_misses_and_repeats_nothing(
     cluster: Cluster,
 ) -> None:
     async with following(cluster.request_manager) as follower:
-        await follower.until(lambda: bool(follower._asked.cursor))
+        await follower.until(lambda: bool(follower.cursor))
         request_id = await create(cluster)
         async with following(cluster.request_manager, request_ids=[request_id]) as one:
             while not follower.has_ended(request_id):
                 seen = len(follower.events)
                 await follower.until(lambda seen=seen: len(follower.events) > seen)
-                follower.cut()
-                one.cut()
+                follower.disconnect()
+                one.disconnect()
             await one.until(lambda: one.has_ended(request_id))
 
     assert follower.connections > 3
-    for told in (one, follower):
-        check_order(told)
+    for each in (one, follower):
+        check_order(each)
     await check(cluster, follower, request_id)
 
 
-async def test_the_death_of_the_watched_request_manager_loses_and_doubles_nothing(
+async def test_the_death_of_the_watched_request_manager_loses_and_repeats_nothing(
     cluster: Cluster,
 ) -> None:
     async with following(cluster.address("RM")) as follower:
-        await follower.until(lambda: bool(follower._asked.cursor))
+        await follower.until(lambda: bool(follower.cursor))
         request_ids = [await create(cluster) for _ in range(3)]
-        await follower.until(lambda: begun(follower))
+        await follower.until(lambda: has_job_events(follower))
 
         for member in cluster.request_managers:
             before = follower.connections
@@ -124,35 +125,35 @@ async def test_the_death_of_the_watched_request_manager_loses_and_doubles_nothin
         await check(cluster, follower, request_id)
 
 
-async def test_the_death_of_the_runner_loses_and_doubles_no_try(cluster: Cluster) -> None:
-    async with following(cluster.request_manager) as all_of_them:
-        await all_of_them.until(lambda: bool(all_of_them._asked.cursor))
+async def test_the_death_of_the_runner_loses_and_repeats_no_try(cluster: Cluster) -> None:
+    async with following(cluster.request_manager) as by_filter:
+        await by_filter.until(lambda: bool(by_filter.cursor))
         request_id = await create(cluster, ms="300")
         async with following(cluster.request_manager, request_ids=[request_id]) as one:
-            await all_of_them.until(lambda: begun(all_of_them))
+            await by_filter.until(lambda: has_job_events(by_filter))
             for member in cluster.job_runners:
                 await member.kill()
             for member in cluster.job_runners:
                 member.start()
             await one.until(lambda: one.has_ended(request_id))
-            await all_of_them.until(lambda: all_of_them.has_ended(request_id))
+            await by_filter.until(lambda: by_filter.has_ended(request_id))
 
     check_order(one)
-    check_order(all_of_them)
-    await check(cluster, all_of_them, request_id)
-    told = [event.snapshot.request.state or event.request.state for event in one.events]
-    assert State.SUSPENDED in told or told.count(State.RUNNING) > 1
+    check_order(by_filter)
+    await check(cluster, by_filter, request_id)
+    states = [event.snapshot.request.state or event.request.state for event in one.events]
+    assert State.SUSPENDED in states or states.count(State.RUNNING) > 1
 
 
-async def test_a_cursor_goes_on_at_another_request_manager_after_the_request_has_ended(
+async def test_a_cursor_resumes_at_another_request_manager_after_the_request_has_ended(
     cluster: Cluster,
 ) -> None:
     first, second = (f"127.0.0.1:{port}" for port in cluster.ports("RM"))
     async with following(first) as follower:
-        await follower.until(lambda: bool(follower._asked.cursor))
+        await follower.until(lambda: bool(follower.cursor))
         request_id = await create(cluster)
-        await follower.until(lambda: begun(follower))
-    cursor = follower._asked.cursor
+        await follower.until(lambda: has_job_events(follower))
+    cursor = follower.cursor
     async with following(first, request_ids=[request_id]) as other:
         await other.until(lambda: other.has_ended(request_id))
 
@@ -164,7 +165,7 @@ async def test_a_cursor_goes_on_at_another_request_manager_after_the_request_has
     await check(cluster, follower, request_id)
 
 
-async def test_what_a_running_job_prints_is_told_by_tail_and_by_watch(cluster: Cluster) -> None:
+async def test_the_output_of_a_running_job_is_in_tail_and_in_watch(cluster: Cluster) -> None:
     async with open_channel(cluster.request_manager) as channel:
         request_id = (await Stub(channel).Create(rpc.CreateRequest(type="printing"))).request.id
         async with (
@@ -173,17 +174,17 @@ async def test_what_a_running_job_prints_is_told_by_tail_and_by_watch(cluster: C
                 cluster.request_manager, request_ids=[request_id], include_output=True
             ) as follower,
         ):
-            asked = job_log_service_pb2.TailRequest(
+            request = job_log_service_pb2.TailRequest(
                 request_id=request_id, follow=True, live_output=True
             )
-            tail = aiter(job_log_service_pb2_grpc.JobLogServiceStub(log).Tail(asked))
-            while not (told := await anext(tail)).HasField("output"):
+            tail = aiter(job_log_service_pb2_grpc.JobLogServiceStub(log).Tail(request))
+            while not (response := await anext(tail)).HasField("output"):
                 pass
             await follower.until(lambda: any(one.HasField("output") for one in follower.events))
             await Stub(channel).Stop(rpc.StopRequest(request_id=request_id))
             await follower.until(lambda: follower.has_ended(request_id))
 
-    assert told.output.data.startswith(b"y\ny\n")
+    assert response.output.data.startswith(b"y\ny\n")
     output = next(event for event in follower.events if event.HasField("output"))
     assert output.output.name == "speak"
     assert output.cursor

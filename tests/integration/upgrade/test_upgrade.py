@@ -79,7 +79,7 @@ async def test_a_job_that_must_not_be_repeated_fails_because_its_runner_died(
     request = (await upgraded.requests.Get(rpc.GetRequest(request_id=paying.request_id))).request
     last = (await entries(upgraded, paying))[-1]
 
-    assert "interrupted: the runner ended during this try" in request.reason
+    assert "interrupted: the runner ended during this try" in request.state_message
     assert (last.name, last.state) == ("transfer", State.FAIL)
 
 
@@ -116,8 +116,8 @@ async def test_a_request_is_read_over_grpc_with_its_chain(upgraded: Upgraded, na
     request = (await upgraded.requests.Get(call)).request
 
     assert (request.type, request.state) == (expected.type, State[expected.final])
-    assert (request.priority, request.rerun_of) == (expected.priority, expected.rerun_of)
-    assert request.reason.startswith(expected.reason)
+    assert (request.priority, request.rerun_of_request_id) == (expected.priority, expected.rerun_of)
+    assert request.state_message.startswith(expected.reason)
     assert len(request.job_chain.jobs) == request.total_jobs
     assert not request.HasField("error")
     if request.state == State.COMPLETE:
@@ -131,8 +131,8 @@ async def test_an_archived_chain_is_read_in_parts(upgraded: Upgraded, name: str)
         "SELECT total_jobs FROM request_manager.requests WHERE request_id = $1", request_id
     )
 
-    call = rpc.FetchJobChainRequest(request_id=request_id)
-    parts = [response.part async for response in upgraded.requests.FetchJobChain(call)]
+    call = rpc.StreamJobChainRequest(request_id=request_id)
+    parts = [response.part async for response in upgraded.requests.StreamJobChain(call)]
 
     assert sum(len(part.jobs) for part in parts) == row["total_jobs"]
     assert {part.request_id for part in parts} == {request_id}
@@ -232,7 +232,7 @@ async def test_such_numbers_are_refused_over_rest_by_the_current_version(
 async def test_a_reason_of_five_megabytes_is_read_shortened(upgraded: Upgraded) -> None:
     call = rpc.GetRequest(request_id=REQUESTS["stopped at length"].request_id)
 
-    reason = (await upgraded.requests.Get(call)).request.reason
+    reason = (await upgraded.requests.Get(call)).request.state_message
 
     assert reason.startswith("The wrong release. xxx")
     assert len(reason.encode()) <= REASON_BYTES
@@ -242,8 +242,8 @@ async def test_a_reason_of_five_megabytes_is_read_shortened(upgraded: Upgraded) 
 async def test_a_secret_argument_is_never_shown(upgraded: Upgraded, name: str) -> None:
     expected = REQUESTS[name]
     call = rpc.GetRequest(request_id=expected.request_id, include_job_chain=True)
-    parts = upgraded.requests.FetchJobChain(
-        rpc.FetchJobChainRequest(request_id=expected.request_id)
+    parts = upgraded.requests.StreamJobChain(
+        rpc.StreamJobChainRequest(request_id=expected.request_id)
     )
 
     shown = [

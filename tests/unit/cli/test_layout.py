@@ -68,7 +68,7 @@ def test_status_shows_required_args_only_and_quotes_them() -> None:
 
 
 def test_values_that_are_no_strings_print_as_json() -> None:
-    arg = request_pb2.RequestArg(name="hosts", type="required")
+    arg = request_pb2.RequestArg(name="hosts", kind="required")
     arg.value.list_value.extend(["web1", 2, True, None])
 
     assert (
@@ -83,7 +83,7 @@ def test_a_secret_is_never_shown() -> None:
 
 
 def test_why_a_request_is_in_its_state_is_told_if_it_is_known() -> None:
-    stopped = request(state=STOPPED, reason="stopped by dana")
+    stopped = request(state=STOPPED, state_message="stopped by dana")
 
     assert status_lines(stopped, START)[-1] == "  reason: stopped by dana"
 
@@ -121,7 +121,7 @@ def test_ps_lists_jobs_in_the_columns_of_the_original() -> None:
                 name="push-image",
                 status="uploading 3/7",
                 started_at=at(0),
-                **{"try": 1},
+                try_number=1,
             ),
             status("ABCD", "this-is-a-very-long-job-name", RUNNING, 3, started_at=at(10)),
         ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 from contextlib import suppress
 from typing import cast
 
@@ -27,7 +28,7 @@ async def test_a_picture_that_is_cancelled_just_as_something_changes_ends(
 ) -> None:
     monkeypatch.setattr(live_view, "_PAUSE", 0.0)
     monkeypatch.setattr(live_view, "_TICK", 3600.0)
-    monkeypatch.setattr(live_view.time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     painted = io.StringIO()
     terminal = Terminal(out=painted, err=io.StringIO(), stdin=io.StringIO(), environment={})
     view = LiveView(LiveRequest(ID), terminal, lambda: 0.0, estimate=False)

@@ -12,7 +12,7 @@ from spincycle.job.bounded_output import bounded_text
 def piece(data: bytes | str, offset: int = 0, stream: Any = STDOUT) -> JobOutput:
     raw = data.encode() if isinstance(data, str) else data
     made = JobOutput(job_id="A000", name="drain", stream=stream, offset=offset, data=raw)
-    setattr(made, "try", 1)
+    made.try_number = 1
     return made
 
 

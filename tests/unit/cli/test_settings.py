@@ -7,7 +7,11 @@ import pytest
 from spincycle.cli.problem import Problem
 from spincycle.cli.settings import Tls, resolve
 
-NOWHERE = {"SPINC_CONFIG": "/nonexistent/spinc.yaml"}
+
+@pytest.fixture
+def no_config(tmp_path: Path) -> dict[str, str]:
+    """An environment without a configuration file."""
+    return {"SPINC_CONFIG": str(tmp_path / "missing.yaml")}
 
 
 @pytest.fixture
@@ -28,8 +32,8 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_without_anything_the_services_are_here() -> None:
-    settings = resolve({}, NOWHERE)
+def test_without_anything_the_services_are_here(no_config: dict[str, str]) -> None:
+    settings = resolve({}, no_config)
 
     assert (settings.addr, settings.job_log) == ("127.0.0.1:32310", "127.0.0.1:32312")
     assert settings.timeout == 5.0
@@ -68,8 +72,8 @@ def test_a_context_brings_tls_and_a_token(config: Path) -> None:
     assert "s3cret" not in repr(settings)
 
 
-def test_a_url_as_address_means_the_gateway() -> None:
-    settings = resolve({"addr": "http://127.0.0.1:32308/"}, NOWHERE)
+def test_a_url_as_address_means_the_gateway(no_config: dict[str, str]) -> None:
+    settings = resolve({"addr": "http://127.0.0.1:32308/"}, no_config)
 
     assert settings.rest == settings.target == "http://127.0.0.1:32308"
 
@@ -89,15 +93,15 @@ def test_a_file_that_cannot_be_understood_is_named(tmp_path: Path, text: str) ->
         resolve({"config": str(path)}, {})
 
 
-def test_an_unknown_context_is_refused() -> None:
+def test_an_unknown_context_is_refused(no_config: dict[str, str]) -> None:
     with pytest.raises(Problem, match='there is no context "prod"'):
-        resolve({"context": "prod"}, NOWHERE)
+        resolve({"context": "prod"}, no_config)
 
 
 @pytest.mark.parametrize("timeout", ["0", "-5", "soon"])
-def test_a_timeout_that_is_none_is_refused(timeout: str) -> None:
+def test_a_timeout_that_is_none_is_refused(no_config: dict[str, str], timeout: str) -> None:
     with pytest.raises(Problem, match="timeout"):
-        resolve({"timeout": timeout}, NOWHERE)
+        resolve({"timeout": timeout}, no_config)
 
 
 def test_tls_without_files_is_still_tls(tmp_path: Path) -> None:

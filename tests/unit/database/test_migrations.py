@@ -18,7 +18,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return migrations
 
 
-def test_steps_come_in_the_order_of_their_numbers(package: Path) -> None:
+def test_steps_are_sorted_by_their_numbers(package: Path) -> None:
     (package / "0002_more.sql").write_text("SELECT 2;")
     (package / "0001_begin.sql").write_text("SELECT 1;")
     (package / "schema.txt").write_text("not a step")
@@ -30,7 +30,7 @@ def test_steps_come_in_the_order_of_their_numbers(package: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [["0002_a"], ["0001_a", "0003_b"], ["0001_a", "0001_b"]])
-def test_a_gap_or_a_number_that_is_given_twice_is_an_error(package: Path, names: list[str]) -> None:
+def test_a_gap_or_a_duplicate_number_is_an_error(package: Path, names: list[str]) -> None:
     for name in names:
         (package / f"{name}.sql").touch()
 

@@ -51,7 +51,7 @@ def raised(sqlstate: str) -> asyncpg.PostgresError:
         ("58030", "I/O error"),
     ],
 )
-def test_an_error_that_a_retry_can_outlive_is_an_outage(sqlstate: str, name: str) -> None:
+def test_a_transient_error_is_an_outage(sqlstate: str, name: str) -> None:
     outage = outage_of(raised(sqlstate))
 
     assert outage is not None
@@ -72,7 +72,7 @@ def test_an_error_that_a_retry_can_outlive_is_an_outage(sqlstate: str, name: str
     ],
     ids=repr,
 )  # fmt: skip
-def test_an_error_that_would_come_again_is_no_outage(error: Exception) -> None:
+def test_a_permanent_error_is_not_an_outage(error: Exception) -> None:
     assert outage_of(error) is None
 
 
@@ -85,11 +85,11 @@ def test_an_error_that_would_come_again_is_no_outage(error: Exception) -> None:
         asyncpg.InternalClientError("cannot switch to state 12"),
     ],
 )
-def test_a_connection_that_fails_is_an_outage(error: Exception) -> None:
+def test_a_failed_connection_is_an_outage(error: Exception) -> None:
     assert outage_of(error) is UNREACHABLE
 
 
-def test_a_timeout_is_what_its_place_makes_it() -> None:
+def test_a_timeout_is_the_outage_that_the_caller_names() -> None:
     assert outage_of(TimeoutError()) is STATEMENT_TIMEOUT
     assert outage_of(TimeoutError(), NO_CONNECTION) is NO_CONNECTION
 
@@ -126,7 +126,7 @@ def fail(availability: Availability, outage: Outage, query: str = "append", time
         availability.failed(outage, query, raised(outage.sqlstate.ljust(5, "0")))
 
 
-def test_one_statement_that_succeeds_ends_an_outage_of_the_server(
+def test_one_successful_statement_ends_an_outage_of_the_server(
     availability: Availability,
 ) -> None:
     fail(availability, LOST)
@@ -137,7 +137,7 @@ def test_one_statement_that_succeeds_ends_an_outage_of_the_server(
     assert availability.available
 
 
-def test_a_read_that_succeeds_does_not_end_an_outage_of_a_resource(
+def test_a_successful_read_does_not_end_an_outage_of_a_resource(
     availability: Availability, clock: Clock
 ) -> None:
     fail(availability, DISK_FULL)
@@ -196,7 +196,7 @@ def test_a_cancelled_query_that_is_not_run_again_does_not_keep_the_database_unav
 
 
 @pytest.mark.parametrize("outage", [LOST, DISK_FULL, CANCELLED], ids=lambda outage: outage.name)
-def test_an_outage_is_logged_when_it_begins_and_when_it_ends(
+def test_an_outage_is_logged_at_its_start_and_its_end(
     availability: Availability, clock: Clock, outage: Outage
 ) -> None:
     with capture_logs() as logs:

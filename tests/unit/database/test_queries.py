@@ -19,7 +19,7 @@ SELECT 1
 """
 
 
-def test_a_file_holds_queries_by_name() -> None:
+def test_a_file_contains_queries_by_name() -> None:
     assert [query.name for query in parse_queries(TEXT)] == ["first", "second"]
 
 
@@ -31,7 +31,7 @@ def test_each_parameter_gets_one_number_in_order_of_appearance() -> None:
     assert second.parameters == ()
 
 
-def test_the_comment_of_a_query_stays_with_it_and_its_semicolon_goes() -> None:
+def test_a_query_keeps_its_comment_and_loses_its_semicolon() -> None:
     first, second = parse_queries(TEXT)
 
     assert first.sql.startswith("-- Says what it is for.\nSELECT")
@@ -39,7 +39,7 @@ def test_the_comment_of_a_query_stays_with_it_and_its_semicolon_goes() -> None:
     assert second.sql == "SELECT 1"
 
 
-def test_casts_and_assignments_are_no_parameters() -> None:
+def test_casts_and_assignments_are_not_parameters() -> None:
     (query,) = parse_queries("-- name: q\nSELECT a::int, b[1:2], f(x := 3), :real\n")
 
     assert query.parameters == ("real",)
@@ -54,7 +54,7 @@ def test_casts_and_assignments_are_no_parameters() -> None:
         "-- Of what is :no longer there.\nSELECT :yes",
     ],
 )
-def test_what_looks_like_a_parameter_in_a_text_or_a_comment_is_none(sql: str) -> None:
+def test_parameters_in_strings_and_comments_are_ignored(sql: str) -> None:
     (query,) = parse_queries(f"-- name: q\n{sql}\n")
 
     assert query.parameters == ("yes",)
@@ -67,7 +67,7 @@ def test_values_are_bound_by_name_in_the_order_of_the_parameters() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"a": 1}, {"a": 1, "b": 2, "c": 3}])
-def test_a_missing_or_unknown_value_is_an_error_that_names_the_parameters(
+def test_a_missing_or_unknown_value_is_an_error_with_the_parameters(
     given: dict[str, object],
 ) -> None:
     with pytest.raises(TypeError, match="query q takes b, a; given: "):
@@ -92,7 +92,7 @@ def test_all_files_of_a_package_are_read(package: Path) -> None:
     assert sorted(load_queries("some_service")) == ["one", "two"]
 
 
-def test_a_name_that_is_given_twice_is_an_error(package: Path) -> None:
+def test_a_duplicate_name_is_an_error(package: Path) -> None:
     (package / "a.sql").write_text("-- name: one\nSELECT 1;\n")
     (package / "b.sql").write_text("-- name: one\nSELECT 2;\n")
 
@@ -101,7 +101,7 @@ def test_a_name_that_is_given_twice_is_an_error(package: Path) -> None:
 
 
 @pytest.mark.parametrize("service", ["spincycle.job_log", "spincycle.request_manager"])
-def test_every_query_says_what_it_is_for(service: str) -> None:
+def test_every_query_is_documented(service: str) -> None:
     silent = [
         query.name for query in load_queries(service).values() if not query.sql.startswith("-- ")
     ]

@@ -27,9 +27,11 @@ def test_a_stack_is_kept_with_the_data_of_its_user(
     assert default_home() == Path("/data/spincycle")
 
 
-@pytest.mark.parametrize("home", ["", "/nonexistent", "relative"])
-def test_a_user_without_a_home_has_a_place_too(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
-    become(monkeypatch, 1000, HOME=home)
+@pytest.mark.parametrize("home", ["", "{tmp}/missing", "relative"])
+def test_a_user_without_a_home_has_a_place_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str
+) -> None:
+    become(monkeypatch, 1000, HOME=home.format(tmp=tmp_path))
 
     assert default_home() == Path("/var/tmp/spincycle-1000")
 

@@ -13,7 +13,7 @@ from spincycle.gateway.parsing import LARGE
 from spincycle.gateway.scanner import MAX_NESTING, SyntaxProblem, first_value, locate
 from spincycle.rest_codec.messages import CREATE_REQUEST, FINISH_REQUEST, JOB_LOG
 from spincycle.rest_codec.tables import MessageCodec
-from spincycle.rpc.limits import MOST_VALUES
+from spincycle.rpc.limits import MAX_VALUES
 
 JSON = "application/json"
 VALUES = st.recursive(
@@ -186,7 +186,7 @@ PAD = b'"pad":"' + b"x" * LARGE + b'",'
         (b"{" + PAD + b'"a":"\\ud800","b":NaN}', "Syntax error: error=NaN is no number"),
         (b"{" + PAD + b'"args":{"a":1e999}}', "Unmarshal type error: expected=float64"),
         (b"[" * (LARGE + 1), "Syntax error: offset=1026, error=exceeded max depth"),
-        (b'{"a":[' + b"1," * MOST_VALUES + b"1]}", "the body holds more than 250000 values"),
+        (b'{"a":[' + b"1," * MAX_VALUES + b"1]}", "the body holds more than 250000 values"),
     ],
     ids=range(8),
 )

@@ -20,6 +20,8 @@ from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import request_manager_service_pb2 as rm
 
+pytestmark = pytest.mark.timed
+
 JOBS = 50_000
 
 

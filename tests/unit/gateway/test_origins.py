@@ -155,7 +155,7 @@ def test_an_origin_as_browsers_send_it_is_allowed(origin: str) -> None:
 
 
 def test_the_error_names_the_origin_shortly() -> None:
-    with pytest.raises(OriginNotAllowed, match=r"a page of https://evil\.example may not") as said:
+    with pytest.raises(OriginNotAllowed, match=r"pages of https://evil\.example may not") as said:
         CrossOrigin(()).check("POST", headers("https://evil.example", None, "localhost"))
     assert "cross_origins" in said.value.message
     with pytest.raises(OriginNotAllowed) as said:

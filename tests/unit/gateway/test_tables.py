@@ -141,7 +141,7 @@ def cleaned(message: Any) -> Any:
     return message
 
 
-NULLABLE = {"spincycle.v1.RequestArg.default", "spincycle.v1.RequestArg.value"}
+NULLABLE = {"spincycle.v1.RequestArg.default_value", "spincycle.v1.RequestArg.value"}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from tests.unit.graph.shapes import all_named, named, names, parents
 
-from spincycle.model.job_chain import NOOP, Backoff, ParallelLimit
+from spincycle.model.job_chain import NOOP, BackoffPolicy, ParallelLimit
 
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench
@@ -93,7 +93,7 @@ async def test_a_sequence_node_is_its_jobs_between_a_begin_with_the_retries_and_
     }
     begin = named(chain, "sequence_part_begin")
     assert (begin.sequence_retry, begin.sequence_retry_wait) == (2, "3s")
-    assert begin.backoff == Backoff(2.0, 60.0, 0.1)
+    assert begin.backoff == BackoffPolicy(2.0, 60.0, 0.1)
     assert begin.sequence_timeout == 300
     assert begin.parent_sequence_id == named(chain, "request_r_begin").id
     assert {job.name for job in chain.jobs.values() if job.sequence_id == begin.id} == {

@@ -67,7 +67,7 @@ def test_sleep_rejects_invalid_durations() -> None:
         created("sleep", duration="abc")
     with pytest.raises(JobError, match=r"is not a duration: write numbers with units"):
         created("sleep", duration="9" * 4000)
-    with pytest.raises(JobError, match="is longer than 292 years, and no duration can be"):
+    with pytest.raises(JobError, match="is longer than the maximum of 292 years"):
         created("sleep", duration="300000h1" + "0" * 30 + "s")
     with pytest.raises(WrongArgType, match="duration in job args is type list, expected type str"):
         created("sleep", duration=["1"])

@@ -177,6 +177,6 @@ def test_an_argument_of_the_wrong_type_is_named(args: dict[str, Value]) -> None:
 
 
 def test_the_page_has_every_argument_and_no_other() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "kubernetes-job.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "kubernetes-job.md").read_text()
     table = page.partition("## Arguments")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` ", table, re.MULTILINE) == list(KNOWN)

@@ -7,7 +7,7 @@ import asyncio
 from spincycle.job_log.followers import Followers
 
 
-async def test_who_is_leaving_leaves_in_peace_when_all_ends() -> None:
+async def test_close_does_not_cancel_a_listener_twice() -> None:
     listening, leaving, may_leave = asyncio.Event(), asyncio.Event(), asyncio.Event()
     left = False
 

@@ -15,7 +15,7 @@ ENTRY = JournalEntry(
 )
 
 
-def test_a_row_has_what_the_entry_says() -> None:
+def test_a_row_has_the_values_of_the_entry() -> None:
     row = INTAKE.row(replace(ENTRY, data={"b": 1, "a": "\0"}, stdout="out"))
 
     assert (row.request_id, row.try_, row.state, row.stdout) == (
@@ -24,12 +24,12 @@ def test_a_row_has_what_the_entry_says() -> None:
     assert row.data == '{"a":"\\u0000","b":1}'
 
 
-def test_no_data_and_empty_data_are_told_apart() -> None:
+def test_missing_data_and_empty_data_are_distinguished() -> None:
     assert INTAKE.row(ENTRY).data is None
     assert INTAKE.row(replace(ENTRY, data={})).data == "{}"
 
 
-def test_the_order_of_the_data_makes_no_other_row() -> None:
+def test_the_order_of_keys_in_data_does_not_change_the_row() -> None:
     one = INTAKE.row(replace(ENTRY, data={"a": 1, "b": {"x": 1, "y": 2}}))
     other = INTAKE.row(replace(ENTRY, data={"b": {"y": 2, "x": 1}, "a": 1}))
 
@@ -37,7 +37,7 @@ def test_the_order_of_the_data_makes_no_other_row() -> None:
 
 
 @pytest.mark.parametrize("field", ["error", "stdout", "stderr", "name", "type", "sequence_id"])
-def test_a_long_text_is_cut_with_a_mark_and_nul_is_shown(field: str) -> None:
+def test_a_long_text_is_truncated_with_a_mark_and_nul_is_replaced(field: str) -> None:
     row = INTAKE.row(replace(ENTRY, **{field: "\0" + "x" * 5000 + "end"}))
 
     kept = getattr(row, field)
@@ -47,13 +47,13 @@ def test_a_long_text_is_cut_with_a_mark_and_nul_is_shown(field: str) -> None:
     assert len(kept) < 2100
 
 
-def test_data_that_are_too_large_are_refused_with_their_size() -> None:
-    with pytest.raises(InvalidEntry, match="the job data take 2010 bytes; 1000 may be kept"):
+def test_data_that_are_too_large_are_rejected_with_their_size() -> None:
+    with pytest.raises(InvalidEntry, match="the job data have 2010 bytes; the limit is 1000"):
         INTAKE.row(replace(ENTRY, data={"large": "x" * 1998}))
 
 
 @pytest.mark.parametrize("state", [State.COMPLETE, State.FAIL, State.STOPPED, State.UNKNOWN])
-def test_a_caller_that_keeps_no_positions_may_leave_try_and_state_open(state: State) -> None:
+def test_an_entry_without_a_position_may_have_no_try_and_state(state: State) -> None:
     row = INTAKE.row(replace(ENTRY, position=0, try_=0, state=state))
 
     assert (row.position, row.try_, row.state) == (0, 0, state)
@@ -61,12 +61,12 @@ def test_a_caller_that_keeps_no_positions_may_leave_try_and_state_open(state: St
 
 @pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.SUSPENDED, State.RESERVED])
 @pytest.mark.parametrize("position", [0, 1])
-def test_a_try_that_has_not_ended_is_never_taken(state: State, position: int) -> None:
+def test_a_try_that_has_not_ended_is_always_rejected(state: State, position: int) -> None:
     with pytest.raises(InvalidEntry, match="state must be COMPLETE, FAIL or STOPPED"):
         INTAKE.row(replace(ENTRY, position=position, state=state))
 
 
-def test_an_endless_id_is_not_repeated_in_its_refusal() -> None:
+def test_a_very_long_id_is_shortened_in_the_error() -> None:
     with pytest.raises(InvalidEntry) as refused:
         INTAKE.row(replace(ENTRY, request_id="x" * 100_000))
 

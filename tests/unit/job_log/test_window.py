@@ -5,8 +5,8 @@ import asyncio
 from spincycle.job_log.window import ByteWindow
 
 
-def take(window: ByteWindow, *sizes: int) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(window.take(size)) for size in sizes]
+def acquire(window: ByteWindow, *sizes: int) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(window.acquire(size)) for size in sizes]
 
 
 async def settle() -> None:
@@ -14,75 +14,75 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_fits_is_let_in_and_the_rest_waits_its_turn() -> None:
+async def test_what_fits_is_acquired_at_once_and_the_rest_waits_in_order() -> None:
     window = ByteWindow(10)
-    takers = take(window, 6, 4, 3, 1)
+    waiters = acquire(window, 6, 4, 3, 1)
     await settle()
-    assert [taker.done() for taker in takers] == [True, True, False, False]
+    assert [waiter.done() for waiter in waiters] == [True, True, False, False]
 
-    window.give_back(4)
+    window.release(4)
     await settle()
-    assert [taker.done() for taker in takers] == [True, True, True, True]
+    assert [waiter.done() for waiter in waiters] == [True, True, True, True]
 
 
-async def test_a_small_one_does_not_overtake_a_large_one() -> None:
+async def test_a_small_waiter_does_not_overtake_a_large_one() -> None:
     window = ByteWindow(10)
-    takers = take(window, 6, 8, 1)
+    waiters = acquire(window, 6, 8, 1)
     await settle()
-    assert [taker.done() for taker in takers] == [True, False, False]
+    assert [waiter.done() for waiter in waiters] == [True, False, False]
 
-    window.give_back(6)
+    window.release(6)
     await settle()
-    assert [taker.done() for taker in takers] == [True, True, True]
+    assert [waiter.done() for waiter in waiters] == [True, True, True]
 
 
-async def test_something_larger_than_the_window_goes_through_alone() -> None:
+async def test_a_size_larger_than_the_window_is_acquired_alone() -> None:
     window = ByteWindow(10)
-    takers = take(window, 1, 50, 1)
+    waiters = acquire(window, 1, 50, 1)
     await settle()
-    assert [taker.done() for taker in takers] == [True, False, False]
+    assert [waiter.done() for waiter in waiters] == [True, False, False]
 
-    window.give_back(1)
+    window.release(1)
     await settle()
-    assert [taker.done() for taker in takers] == [True, True, False]
-    window.give_back(50)
+    assert [waiter.done() for waiter in waiters] == [True, True, False]
+    window.release(50)
     await settle()
-    assert takers[2].done()
+    assert waiters[2].done()
 
 
-async def test_one_that_gives_up_waiting_makes_way() -> None:
+async def test_a_cancelled_waiter_does_not_block_the_next() -> None:
     window = ByteWindow(10)
-    takers = take(window, 6, 8, 4)
+    waiters = acquire(window, 6, 8, 4)
     await settle()
 
-    takers[1].cancel()
+    waiters[1].cancel()
     await settle()
 
-    assert takers[1].cancelled()
-    assert takers[2].done()
+    assert waiters[1].cancelled()
+    assert waiters[2].done()
 
 
-async def test_one_that_gives_up_when_it_was_just_let_in_leaves_no_hole() -> None:
+async def test_a_waiter_cancelled_after_its_acquisition_releases_its_bytes() -> None:
     window = ByteWindow(10)
-    first, second = take(window, 10, 10)
+    first, second = acquire(window, 10, 10)
     await settle()
 
-    window.give_back(10)
+    window.release(10)
     second.cancel()
     await settle()
 
     assert first.done()
     assert second.cancelled()
-    await asyncio.wait_for(window.take(10), 1)
+    await asyncio.wait_for(window.acquire(10), 1)
 
 
-async def test_room_that_is_given_back_while_one_gives_up_goes_to_the_next() -> None:
+async def test_bytes_released_during_a_cancellation_go_to_the_next_waiter() -> None:
     window = ByteWindow(10)
-    _, second, third = take(window, 10, 10, 10)
+    _, second, third = acquire(window, 10, 10, 10)
     await settle()
 
     second.cancel()
-    window.give_back(10)
+    window.release(10)
     await settle()
 
     assert second.cancelled()

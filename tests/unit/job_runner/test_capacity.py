@@ -26,7 +26,7 @@ async def test_a_full_runner_refuses_another_chain(stage: Stage) -> None:
     stage.plays["a"] = [works_until_stopped]
     stage.runner.run(chain("a", request_id="one"), 1)
 
-    with pytest.raises(RunnerFull, match="the runner has 1 chains, as many as it may"):
+    with pytest.raises(RunnerFull, match="the runner already has 1 chains, its maximum"):
         stage.runner.run(chain("a", request_id="two"), 1)
 
     stage.runner.stop("one", "")
@@ -163,7 +163,7 @@ async def test_a_lower_epoch_is_refused(stage: Stage) -> None:
     stage.plays["a"] = [works_until_stopped]
     stage.runner.run(chain("a"), 3)
 
-    with pytest.raises(StaleEpoch, match="request request has epoch 3 now"):
+    with pytest.raises(StaleEpoch, match="request request is at epoch 3"):
         stage.runner.run(chain("a"), 2)
 
 

@@ -28,7 +28,7 @@ class Call:
             refusal = RefusedEntry(
                 request_id=request_id, job_id="job", error=Error(reason="STALE_EPOCH")
             )
-            setattr(refusal, "try", 1)
+            refusal.try_number = 1
             refusal.current_epoch = epoch
             response.refused.append(refusal)
         self._responses.put_nowait(response)

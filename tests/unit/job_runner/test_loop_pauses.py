@@ -34,6 +34,8 @@ from spincycle.runtime.process import GC_THRESHOLD
 from spincycle.wire.chain import encode_chain, encode_suspended_chain
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain
 
+pytestmark = pytest.mark.timed
+
 LONGEST_PAUSE = 0.25
 """Seconds."""
 

@@ -56,8 +56,8 @@ class FakeManager(RunnerCoordinationServiceServicer):
     async def Register(self, request, context):  # type: ignore[no-untyped-def]
         self.registered.append(request.runner_id)
         response = coordination_pb2.RegisterResponse()
-        response.beat_interval.FromNanoseconds(int(self.interval * 1e9))
-        response.silence_limit.FromSeconds(3600)
+        response.heartbeat_interval.FromNanoseconds(int(self.interval * 1e9))
+        response.silence_timeout.FromSeconds(3600)
         response.stored_at.FromSeconds(self.time)
         return response
 

@@ -15,7 +15,7 @@ from tests.unit.job_runner.stage import (
 )
 
 from spincycle.job import Return, State
-from spincycle.model.job_chain import Backoff, Value
+from spincycle.model.job_chain import BackoffPolicy, Value
 from spincycle.model.revision import number_of
 
 COMPLETE, FAIL, STOPPED = State.COMPLETE, State.FAIL, State.STOPPED
@@ -186,7 +186,7 @@ async def test_what_a_job_returns_is_stored_in_its_entry(stage: Stage) -> None:
 
 async def test_a_wait_between_tries_grows_by_its_backoff(stage: Stage) -> None:
     stage.plays["a"] = [fails(), returns(COMPLETE)]
-    growing = Backoff(factor=2, max_wait=0.001)
+    growing = BackoffPolicy(factor=2, max_wait=0.001)
 
     report = await stage.run(
         chain("a", jobs={"a": {"retry": 1, "retry_wait": "1h", "backoff": growing}})

@@ -43,11 +43,9 @@ async def test_a_new_stream_starts_with_the_resident_chains(stage: Stage) -> Non
     await stage.until_started("a")
 
     stream = service.WatchJobs(rpc.WatchJobsRequest(), cast(Any, None))
-    first = await anext(stream)
-    resumed = service.WatchJobs(
-        rpc.WatchJobsRequest(resume=True, after_order=first.order), cast(Any, None)
-    )
-    resumed_start = await anext(resumed)
+    first = (await anext(stream)).started
+    resumed = service.WatchJobs(rpc.WatchJobsRequest(after_offset=first.offset), cast(Any, None))
+    resumed_start = (await anext(resumed)).started
     known = rpc.DescribeChainsRequest(chains=[rpc.KnownChain(request_id="r")])
     described = await service.DescribeChains(known, cast(Any, None))
     for each in (stream, resumed):
@@ -57,7 +55,7 @@ async def test_a_new_stream_starts_with_the_resident_chains(stage: Stage) -> Non
 
     assert list(first.request_ids) == ["r"]
     assert not resumed_start.request_ids
-    assert described.order == first.order
+    assert described.offset == first.offset
     assert [one.request_id for one in described.chains] == ["r"]
 
 
@@ -110,15 +108,14 @@ async def test_a_chain_with_uncommitted_entries_explains_what_it_waits_for(
     stage.runner.stop("late", "")
     await turns()
     assert await explain() == rpc.ExplainChainResponse(
-        waits_for="the journal entries of the last jobs are not committed yet"
+        message="the journal entries of the last jobs are not committed yet"
     )
 
     stage.journal.reconnect()
     await stage.reports.end("late")
     await turns()
     assert await explain() == rpc.ExplainChainResponse(
-        waits_for="runner me has reported the end of the chain; no request manager has stored it "
-        "yet"
+        message="runner me has reported the end of the chain; no request manager has stored it yet"
     )
     stored = True
     with pytest.raises(RequestNotFound):

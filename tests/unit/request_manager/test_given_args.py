@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import asyncio
 
-from spincycle.request_manager.requests.given_args import MADE_AT_ONCE, MANY_BYTES, LargeArgs
+from spincycle.request_manager.requests.given_args import (
+    LARGE_ARGS_BYTES,
+    MAX_CONCURRENT,
+    LargeArgs,
+)
 
 
-async def test_few_requests_with_large_arguments_are_made_at_once_and_small_ones_never_wait() -> (
+async def test_concurrent_requests_with_large_arguments_are_bounded_and_small_ones_never_wait() -> (
     None
 ):
     large_args, all_small, end = LargeArgs(), asyncio.Event(), asyncio.Event()
@@ -20,10 +24,10 @@ async def test_few_requests_with_large_arguments_are_made_at_once_and_small_ones
 
     async with asyncio.TaskGroup() as group:
         for _ in range(10):
-            group.create_task(make("large", MANY_BYTES))
+            group.create_task(make("large", LARGE_ARGS_BYTES))
         for _ in range(10):
-            group.create_task(make("small", MANY_BYTES - 1))
+            group.create_task(make("small", LARGE_ARGS_BYTES - 1))
         await all_small.wait()
-        assert under_way["large"] == MADE_AT_ONCE
+        assert under_way["large"] == MAX_CONCURRENT
         end.set()
     assert under_way["large"] == 10

@@ -1,4 +1,4 @@
-"""Spec files of callers are checked in processes with limits."""
+"""Spec files of callers are linted in processes with limits."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ GOOD = "sequences:\n  s:\n    nodes:\n      n: {category: job, type: noop}\n"
 
 
 def hanging(pid_file: Path) -> tuple[str, ...]:
-    """The command of a worker that never ends."""
+    """Return the command of a worker that never ends."""
     return (sys.executable, "-c", _HANGING, str(pid_file))
 
 
 def pid_in(pid_file: Path) -> int:
-    """Process id of a worker that has started; 0 before."""
+    """Return the process id of a started worker; 0 before."""
     return int(pid_file.read_text() or 0) if pid_file.exists() else 0
 
 
 def lives(pid: int) -> bool:
-    """Whether a process exists."""
+    """Return whether a process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -89,7 +89,7 @@ async def test_calls_beyond_those_that_may_wait_are_refused(tmp_path: Path) -> N
     calls = [asyncio.create_task(workers.check([Source("a.yaml", GOOD)], [])) for _ in range(2)]
     await until(lambda: pid_in(pid_file))
 
-    with pytest.raises(LintBusy, match="1 calls wait already"):
+    with pytest.raises(LintBusy, match="1 lint calls are already waiting"):
         await workers.check([Source("a.yaml", GOOD)], [])
 
     for call in calls:
@@ -143,6 +143,7 @@ async def test_long_texts_in_findings_are_shortened() -> None:
     assert all(len(value) < 1100 for f in found for value in (f.message, *f.values))
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "text",
     [

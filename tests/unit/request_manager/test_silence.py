@@ -5,15 +5,10 @@ from itertools import count
 
 import pytest
 
-from spincycle.request_manager.runners.silence import (
-    HeartbeatId,
-    LiveRunner,
-    Silence,
-    SilenceLimits,
-    SilenceMonitor,
-)
+from spincycle.request_manager.runners.silence import Silence, SilenceMonitor, SilenceTimeouts
+from spincycle.request_manager.storage.heartbeats import HeartbeatId, LiveRunner
 
-LIMITS = SilenceLimits(limit=8.0, limit_if_replaced=3.0, gap=4.0)
+TIMEOUTS = SilenceTimeouts(silence=8.0, replaced=3.0, scan_gap=4.0)
 
 
 class Clock:
@@ -56,21 +51,21 @@ class Database:
 
 
 class RequestManager:
-    """Looks at the runners by a clock that the test moves."""
+    """Scans the runners by a clock that the test advances."""
 
     def __init__(self, database: Database) -> None:
         self.clock = Clock()
-        self.monitor = SilenceMonitor(LIMITS, self.clock)
+        self.monitor = SilenceMonitor(TIMEOUTS, self.clock)
         self._database = database
 
-    def look(self) -> float | None:
-        return self.monitor.looked(self._database.live())
+    def scan(self) -> float | None:
+        return self.monitor.scanned(self._database.live())
 
-    def look_for(self, seconds: int) -> None:
-        """Look once per second."""
+    def scan_for(self, seconds: int) -> None:
+        """Scan once per second."""
         for _ in range(seconds):
             self.clock.now += 1.0
-            self.look()
+            self.scan()
 
 
 @pytest.fixture
@@ -83,14 +78,14 @@ def database() -> Database:
 @pytest.fixture
 def manager(database: Database) -> RequestManager:
     manager = RequestManager(database)
-    manager.look()
+    manager.scan()
     return manager
 
 
-def test_a_runner_is_overdue_once_the_same_heartbeat_was_read_for_the_whole_limit(
+def test_a_runner_is_overdue_once_the_same_heartbeat_was_read_for_the_whole_timeout(
     manager: RequestManager, database: Database
 ) -> None:
-    manager.look_for(7)
+    manager.scan_for(7)
     manager.clock.now += 0.9
     assert manager.monitor.overdue() == {}
 
@@ -99,139 +94,139 @@ def test_a_runner_is_overdue_once_the_same_heartbeat_was_read_for_the_whole_limi
     assert manager.monitor.overdue() == database.heartbeats()
 
 
-def test_each_new_heartbeat_begins_the_silence_anew(
-    manager: RequestManager, database: Database
-) -> None:
+def test_each_new_heartbeat_resets_the_silence(manager: RequestManager, database: Database) -> None:
     for _ in range(30):
-        manager.look_for(1)
+        manager.scan_for(1)
         database.beat("r")
 
     assert manager.monitor.overdue() == {}
-    manager.look_for(8)
+    manager.scan_for(8)
     assert manager.monitor.overdue() == {}
-    manager.look_for(1)
+    manager.scan_for(1)
     assert manager.monitor.overdue() == database.heartbeats()
 
 
-def test_a_request_manager_that_has_just_started_waits_a_full_silence(
+def test_a_request_manager_that_has_just_started_waits_a_whole_timeout(
     manager: RequestManager, database: Database
 ) -> None:
-    manager.look_for(60)
+    manager.scan_for(60)
     second = RequestManager(database)
 
-    second.look()
-    second.look_for(7)
+    second.scan()
+    second.scan_for(7)
     assert second.monitor.overdue() == {}
-    second.look_for(1)
+    second.scan_for(1)
 
     assert second.monitor.overdue() == database.heartbeats()
 
 
 @pytest.mark.parametrize(("gap", "is_overdue"), [(3.9, True), (4.1, False)])
-def test_silence_counts_anew_after_a_gap_between_two_looks(
+def test_a_gap_between_two_scans_resets_silence(
     manager: RequestManager, gap: float, is_overdue: bool
 ) -> None:
-    manager.look_for(7)
+    manager.scan_for(7)
 
     manager.clock.now += gap
     assert bool(manager.monitor.overdue()) is is_overdue
-    manager.look()
+    manager.scan()
 
     assert bool(manager.monitor.overdue()) is is_overdue
-    manager.look_for(7)
+    manager.scan_for(7)
     assert bool(manager.monitor.overdue()) is is_overdue
-    manager.look_for(1)
+    manager.scan_for(1)
     assert manager.monitor.overdue()
 
 
 def test_a_heartbeat_that_this_process_received_counts_from_then(
     manager: RequestManager, database: Database
 ) -> None:
-    manager.look_for(5)
+    manager.scan_for(5)
     manager.clock.now += 0.5
     manager.monitor.received("r", database.beat("r"))
 
-    manager.look_for(7)
+    manager.scan_for(7)
     assert manager.monitor.overdue() == {}
-    manager.look_for(1)
+    manager.scan_for(1)
 
     assert manager.monitor.overdue() == database.heartbeats()
 
 
-def test_a_database_that_forgot_heartbeats_makes_no_runner_overdue(
+def test_a_database_that_lost_heartbeats_makes_no_runner_overdue(
     manager: RequestManager, database: Database
 ) -> None:
     forgotten = database.live()
     database.beat("r")
-    manager.look_for(5)
+    manager.scan_for(5)
 
-    manager.monitor.looked(forgotten)
-    manager.look_for(7)
+    manager.monitor.scanned(forgotten)
+    manager.scan_for(7)
     assert manager.monitor.overdue() == {}
 
 
-def test_a_runner_whose_address_another_one_took_is_overdue_sooner(
+def test_a_runner_that_was_replaced_at_its_address_is_overdue_sooner(
     manager: RequestManager, database: Database
 ) -> None:
     database.register("after", address="r")
-    manager.look_for(3)
+    manager.scan_for(3)
     assert manager.monitor.overdue() == {"r": database.heartbeats()["r"]}
 
 
-def test_runners_that_share_an_address_and_live_have_the_full_limit(
+def test_live_runners_that_share_an_address_have_the_whole_timeout(
     manager: RequestManager, database: Database
 ) -> None:
     database.register("after", address="r")
-    manager.look_for(2)
+    manager.scan_for(2)
     database.beat("r")
     database.beat("after")
 
-    manager.look_for(8)
+    manager.scan_for(8)
     assert manager.monitor.overdue() == {}
-    manager.look_for(1)
+    manager.scan_for(1)
     assert manager.monitor.overdue() == database.heartbeats()
 
 
-def test_the_order_of_registration_says_which_runner_was_replaced(database: Database) -> None:
+def test_of_two_runners_at_an_address_the_one_registered_earlier_was_replaced(
+    database: Database,
+) -> None:
     database.register("after", address="r")
     manager = RequestManager(database)
-    manager.look()
+    manager.scan()
 
-    manager.look_for(3)
+    manager.scan_for(3)
 
     assert manager.monitor.overdue() == {"r": database.heartbeats()["r"]}
 
 
-def test_a_look_says_when_the_next_runner_can_be_overdue(
+def test_a_scan_returns_when_the_next_runner_can_be_overdue(
     manager: RequestManager, database: Database
 ) -> None:
     manager.clock.now += 1.0
-    assert manager.look() == pytest.approx(2.0)
+    assert manager.scan() == pytest.approx(2.0)
     database.register("s")
     manager.clock.now += 1.5
-    assert manager.look() == pytest.approx(0.5)
+    assert manager.scan() == pytest.approx(0.5)
 
 
-def test_without_runners_none_is_due() -> None:
-    assert RequestManager(Database()).look() is None
+def test_without_runners_no_eviction_is_due() -> None:
+    assert RequestManager(Database()).scan() is None
 
 
-def test_the_silence_of_a_runner_is_exact_once_a_heartbeat_came_while_this_process_looked(
+def test_the_silence_of_a_runner_is_exact_once_a_heartbeat_arrived_between_scans(
     manager: RequestManager, database: Database
 ) -> None:
-    manager.look_for(2)
+    manager.scan_for(2)
     assert manager.monitor.silence("r") == Silence(2.0, is_exact=False)
 
     database.beat("r")
-    manager.look_for(1)
+    manager.scan_for(1)
     manager.clock.now += 0.5
 
     assert manager.monitor.silence("r") == Silence(0.5, is_exact=True)
 
 
-def test_runners_that_are_gone_are_forgotten(manager: RequestManager) -> None:
-    manager.look_for(8)
-    manager.monitor.looked([])
+def test_deregistered_runners_are_forgotten(manager: RequestManager) -> None:
+    manager.scan_for(8)
+    manager.monitor.scanned([])
 
     assert manager.monitor.overdue() == {}
     assert manager.monitor.silence("r") == Silence(0.0, is_exact=False)

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import descriptor_pool
 
 from spincycle.internal.v1 import journal_service_pb2, runner_coordination_service_pb2
-from spincycle.rpc.channel import RETRIED, SERVICE_CONFIG, service_config
+from spincycle.rpc.channel import RETRYABLE, SERVICE_CONFIG, service_config
 from spincycle.v1 import job_log_service_pb2, request_manager_service_pb2, spec_service_pb2
 
 PROTOS = Path(__file__).parents[3] / "protos"
@@ -24,15 +24,15 @@ LOADED = (
 """Their descriptors are in the pool because they are imported."""
 
 
-@pytest.mark.parametrize("package", sorted(RETRIED))
-def test_the_published_file_of_a_package_is_what_the_code_gives(package: str) -> None:
+@pytest.mark.parametrize("package", sorted(RETRYABLE))
+def test_the_published_service_config_of_a_package_is_up_to_date(package: str) -> None:
     published = PROTOS / package.replace(".", "/") / "grpc_service_config.json"
 
     assert published.read_text("utf-8") == f"{service_config(package)}\n", "run make generate"
     assert f'"{package}.' in published.read_text("utf-8")
 
 
-def test_every_method_that_is_retried_exists_and_is_safe_to_call_again() -> None:
+def test_every_retried_method_exists_and_is_safe_to_repeat() -> None:
     assert all(module.DESCRIPTOR for module in LOADED)
     pool = descriptor_pool.Default()
     names = [

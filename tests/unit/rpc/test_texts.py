@@ -13,9 +13,9 @@ from spincycle.internal.v1 import job_runner_service_pb2 as runner_pb2
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.text_bounds import (
+    BOUNDED_ELSEWHERE,
     BY_FIELD,
     BY_NAME,
-    ELSEWHERE,
     SHORTENED,
     SKIPPED,
     bound_of,
@@ -28,6 +28,7 @@ from spincycle.v1 import (
     request_report_pb2,
     spec_pb2,
     spec_service_pb2,
+    state_pb2,
     suspended_job_chain_pb2,
 )
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -56,14 +57,14 @@ NUL = "a\0b"
         ),
     ],
 )
-def test_a_text_with_nul_is_refused_by_its_path(request_: Message, field: str) -> None:
+def test_a_text_with_nul_is_rejected_by_its_path(request_: Message, field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         check_texts(request_, request_.SerializeToString())
 
     assert [violation.field for violation in refused.value.violations] == [field]
 
 
-def test_what_is_not_kept_as_text_may_hold_anything() -> None:
+def test_bytes_may_contain_nul() -> None:
     chain = job_chain_pb2.JobChain(jobs=[job_chain_pb2.Job(id=NUL, bytes=NUL.encode())])
     suspended = suspended_job_chain_pb2.SuspendedJobChain(request_id="r", job_chain=chain)
 
@@ -92,7 +93,7 @@ SERVICES = [
 
 def sent(descriptor: Descriptor, seen: set[str]) -> Iterator[FieldDescriptor]:
     """The fields of a message and of all messages in it, but for those bounded elsewhere."""
-    if descriptor.full_name in seen | ELSEWHERE:
+    if descriptor.full_name in seen | BOUNDED_ELSEWHERE:
         return
     seen.add(descriptor.full_name)
     for field in descriptor.fields:
@@ -111,7 +112,7 @@ def fields_of_requests() -> list[FieldDescriptor]:
     ]
 
 
-def test_every_service_of_both_packages_is_looked_at() -> None:
+def test_every_service_of_both_packages_is_checked() -> None:
     named = {match[1] for match in re.finditer(r"^service (\w+) ", all_protos(), re.MULTILINE)}
 
     assert {service.name for service in SERVICES} == named
@@ -140,7 +141,7 @@ def entry(name: str) -> str:
     return "".join(word.capitalize() for word in words) + "Entry"
 
 
-def test_every_list_in_a_request_of_people_has_a_bound_or_stands_in_messages() -> None:
+def test_every_list_in_a_public_request_has_a_bound_or_is_in_messages() -> None:
     unbounded = {
         field.full_name
         for field in fields_of_requests()
@@ -178,8 +179,12 @@ def test_the_table_names_only_fields_that_exist() -> None:
             "job_ids",
         ),
         (
-            rm.ListRequest(filter=request_pb2.RequestFilter(states=[1] * 100)),
-            rm.ListRequest(filter=request_pb2.RequestFilter(states=[1] * 101)),
+            rm.ListRequest(
+                filter=request_pb2.RequestFilter(states=[state_pb2.STATE_PENDING] * 100)
+            ),
+            rm.ListRequest(
+                filter=request_pb2.RequestFilter(states=[state_pb2.STATE_PENDING] * 101)
+            ),
             "filter.states",
         ),
         (
@@ -194,18 +199,18 @@ def test_the_table_names_only_fields_that_exist() -> None:
         ),
     ],
 )
-def test_a_text_is_taken_up_to_its_bound_and_refused_beyond(
+def test_a_text_is_accepted_up_to_its_bound_and_rejected_beyond(
     longest: Message, refused: Message, path: str
 ) -> None:
     check_texts(longest, longest.SerializeToString())
-    with pytest.raises(InvalidInput, match="it may have at most") as told:
+    with pytest.raises(InvalidInput, match="it may have at most") as raised:
         check_texts(refused, refused.SerializeToString())
 
-    assert [violation.field for violation in told.value.violations] == [path]
+    assert [violation.field for violation in raised.value.violations] == [path]
 
 
-def test_the_reason_of_a_report_or_a_forwarded_stop_is_never_refused() -> None:
-    finish = request_report_pb2.FinishRequest(reason="x" * 5_000_000)
+def test_the_reason_of_a_report_or_a_forwarded_stop_is_never_rejected() -> None:
+    finish = request_report_pb2.FinishRequest(state_message="x" * 5_000_000)
     report = coordination_pb2.ReportRequest(reports=[coordination_pb2.RunnerReport(finish=finish)])
     stop = runner_pb2.StopChainsRequest(reason="x" * 5_000_000)
 

@@ -114,6 +114,7 @@ def test_the_whole_text_must_match_and_classes_are_ascii(
     assert Pattern(pattern).check([text]) is matches
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "pattern",
     [r"([a-z0-9-]+\.?)+", "(x+x+)+y", "(a*)*b", "(a|a)*b", "(.*a){20}", "(a|b)*a(a|b){1000}"],
@@ -151,6 +152,7 @@ sequences:
 """
 
 
+@pytest.mark.timed
 async def test_the_largest_values_with_patterns_do_not_pause_the_event_loop() -> None:
     specs = check_sources([Source("a.yaml", SPEC)]).specs
     assert specs

@@ -1,4 +1,4 @@
-"""docs/specs.md documents exactly the fields that a spec can have."""
+"""docs/reference/specs.md documents exactly the fields that a spec can have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from spincycle.spec import arg_reader, node_reader, reader
 
-_PAGE = (Path(__file__).parents[3] / "docs" / "specs.md").read_text()
+_PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "specs.md").read_text()
 
 
 def documented_in(chapter: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from spincycle.model.job_chain import (
-    Backoff,
+    BackoffPolicy,
     ChainJob,
     JobChain,
     ParallelLimit,
@@ -31,7 +31,7 @@ seconds = st.integers(0, 10**9) | st.integers(0, 10**6).map(lambda millis: milli
 limits = st.none() | seconds
 
 backoffs = st.builds(
-    Backoff, factor=st.floats(1, 100), max_wait=limits, jitter=st.floats(0, 1)
+    BackoffPolicy, factor=st.floats(1, 100), max_wait=limits, jitter=st.floats(0, 1)
 )  # fmt: skip
 
 jobs = st.builds(

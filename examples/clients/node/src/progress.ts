@@ -37,7 +37,7 @@ export class Progress {
   }
 
   private showJob(job: JobStatus): void {
-    this.tell(job.jobId, `${job.name} ${short(job.state)} try ${job.try}`);
+    this.tell(job.jobId, `${job.name} ${short(job.state)} try ${job.tryNumber}`);
   }
 
   private tell(what: string, line: string): void {
@@ -49,7 +49,7 @@ export class Progress {
 
 // Prints one finished try of a job, as the journal has it.
 export function showEntry(entry: JobLog): void {
-  console.log(`log ${entry.jobId} ${entry.name} ${short(entry.state)} try ${entry.try}`);
+  console.log(`log ${entry.jobId} ${entry.name} ${short(entry.state)} try ${entry.tryNumber}`);
   const lines = [entry.error, ...entry.stdout.split("\n"), ...entry.stderr.split("\n")];
   for (const line of lines) if (line) console.log(`  ${line}`);
 }

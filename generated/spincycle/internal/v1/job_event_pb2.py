@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from spincycle.v1 import status_pb2 as spincycle_dot_v1_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%spincycle/internal/v1/job_event.proto\x12\x15spincycle.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19spincycle/v1/status.proto\"\x8c\x03\n\x08JobEvent\x12)\n\x03job\x18\x01 \x01(\x0b\x32\x17.spincycle.v1.JobStatusR\x03job\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12#\n\rfinished_jobs\x18\x04 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\x05 \x01(\rR\x0erolledBackJobs\x12;\n\x0boccurred_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\x12\x14\n\x05order\x18\x08 \x01(\x04R\x05order\x12:\n\x06moment\x18\t \x01(\x0e\x32\".spincycle.internal.v1.ChainMomentR\x06moment\x12\x19\n\x08\x61ll_told\x18\n \x01(\x08R\x07\x61llTold*Z\n\x0b\x43hainMoment\x12\x1c\n\x18\x43HAIN_MOMENT_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HAIN_MOMENT_BEGUN\x10\x01\x12\x15\n\x11\x43HAIN_MOMENT_LEFT\x10\x02\x42\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%spincycle/internal/v1/job_event.proto\x12\x15spincycle.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19spincycle/v1/status.proto\"\x9b\x03\n\x08JobEvent\x12)\n\x03job\x18\x01 \x01(\x0b\x32\x17.spincycle.v1.JobStatusR\x03job\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12#\n\rfinished_jobs\x18\x04 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\x05 \x01(\rR\x0erolledBackJobs\x12;\n\x0boccurred_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\noccurredAt\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\x12\x16\n\x06offset\x18\x08 \x01(\x04R\x06offset\x12\x46\n\ntransition\x18\t \x01(\x0e\x32&.spincycle.internal.v1.ChainTransitionR\ntransition\x12\x1a\n\x08\x63omplete\x18\n \x01(\x08R\x08\x63omplete*p\n\x0f\x43hainTransition\x12 \n\x1c\x43HAIN_TRANSITION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43HAIN_TRANSITION_STARTED\x10\x01\x12\x1d\n\x19\x43HAIN_TRANSITION_RELEASED\x10\x02\x42\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.internal.v1.job_e
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025spincycle.internal.v1P\001Z)spincycle/internal/v1;spincycleinternalv1\242\002\004SPCI\252\002\025SpinCycle.Internal.V1\312\002\025SpinCycle\\Internal\\V1\352\002\027SpinCycle::Internal::V1'
-  _globals['_CHAINMOMENT']._serialized_start=523
-  _globals['_CHAINMOMENT']._serialized_end=613
+  _globals['_CHAINTRANSITION']._serialized_start=538
+  _globals['_CHAINTRANSITION']._serialized_end=650
   _globals['_JOBEVENT']._serialized_start=125
-  _globals['_JOBEVENT']._serialized_end=521
+  _globals['_JOBEVENT']._serialized_end=536
 # @@protoc_insertion_point(module_scope)

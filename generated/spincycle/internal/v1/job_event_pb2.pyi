@@ -19,29 +19,29 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _ChainMoment:
+class _ChainTransition:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _ChainMomentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChainMoment.ValueType], _builtins.type):
+class _ChainTransitionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChainTransition.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    CHAIN_MOMENT_UNSPECIFIED: _ChainMoment.ValueType  # 0
+    CHAIN_TRANSITION_UNSPECIFIED: _ChainTransition.ValueType  # 0
     """Nothing: the event is about a job."""
-    CHAIN_MOMENT_BEGUN: _ChainMoment.ValueType  # 1
+    CHAIN_TRANSITION_STARTED: _ChainTransition.ValueType  # 1
     """The runner begins with the chain: the request is RUNNING. The first event of an epoch."""
-    CHAIN_MOMENT_LEFT: _ChainMoment.ValueType  # 2
+    CHAIN_TRANSITION_RELEASED: _ChainTransition.ValueType  # 2
     """The chain is no longer here. The last event of an epoch on this runner."""
 
-class ChainMoment(_ChainMoment, metaclass=_ChainMomentEnumTypeWrapper):
-    """ChainMoment is something that happens once to a chain on a runner."""
+class ChainTransition(_ChainTransition, metaclass=_ChainTransitionEnumTypeWrapper):
+    """ChainTransition is something that happens once to a chain on a runner."""
 
-CHAIN_MOMENT_UNSPECIFIED: ChainMoment.ValueType  # 0
+CHAIN_TRANSITION_UNSPECIFIED: ChainTransition.ValueType  # 0
 """Nothing: the event is about a job."""
-CHAIN_MOMENT_BEGUN: ChainMoment.ValueType  # 1
+CHAIN_TRANSITION_STARTED: ChainTransition.ValueType  # 1
 """The runner begins with the chain: the request is RUNNING. The first event of an epoch."""
-CHAIN_MOMENT_LEFT: ChainMoment.ValueType  # 2
+CHAIN_TRANSITION_RELEASED: ChainTransition.ValueType  # 2
 """The chain is no longer here. The last event of an epoch on this runner."""
-Global___ChainMoment: _TypeAlias = ChainMoment  # noqa: Y015
+Global___ChainTransition: _TypeAlias = ChainTransition  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):
@@ -56,9 +56,9 @@ class JobEvent(_message.Message):
     ROLLED_BACK_JOBS_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    ORDER_FIELD_NUMBER: _builtins.int
-    MOMENT_FIELD_NUMBER: _builtins.int
-    ALL_TOLD_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TRANSITION_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epoch under which the runner has the request."""
     sequence_number: _builtins.int
@@ -71,12 +71,12 @@ class JobEvent(_message.Message):
     """See Request.rolled_back_jobs."""
     request_id: _builtins.str
     """Request that this is about."""
-    order: _builtins.int
+    offset: _builtins.int
     """Rises with every event of the runner."""
-    moment: Global___ChainMoment.ValueType
+    transition: Global___ChainTransition.ValueType
     """What happened to the chain as a whole; the job is unset then."""
-    all_told: _builtins.bool
-    """With CHAIN_MOMENT_LEFT: the chain ended or was suspended here, and all events of it were
+    complete: _builtins.bool
+    """With CHAIN_TRANSITION_RELEASED: the chain ended or was suspended here, and all events of it were
     told before. False if it was abandoned: what its journal holds may not have been told.
     """
     @_builtins.property
@@ -97,13 +97,13 @@ class JobEvent(_message.Message):
         rolled_back_jobs: _builtins.int = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
-        order: _builtins.int = ...,
-        moment: Global___ChainMoment.ValueType = ...,
-        all_told: _builtins.bool = ...,
+        offset: _builtins.int = ...,
+        transition: Global___ChainTransition.ValueType = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_told", b"all_told", "epoch", b"epoch", "finished_jobs", b"finished_jobs", "job", b"job", "moment", b"moment", "occurred_at", b"occurred_at", "order", b"order", "request_id", b"request_id", "rolled_back_jobs", b"rolled_back_jobs", "sequence_number", b"sequence_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "epoch", b"epoch", "finished_jobs", b"finished_jobs", "job", b"job", "occurred_at", b"occurred_at", "offset", b"offset", "request_id", b"request_id", "rolled_back_jobs", b"rolled_back_jobs", "sequence_number", b"sequence_number", "transition", b"transition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

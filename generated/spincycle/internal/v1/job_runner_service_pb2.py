@@ -22,7 +22,6 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from spincycle.internal.v1 import job_event_pb2 as spincycle_dot_internal_dot_v1_dot_job__event__pb2
 from spincycle.v1 import error_pb2 as spincycle_dot_v1_dot_error__pb2
 from spincycle.v1 import job_chain_pb2 as spincycle_dot_v1_dot_job__chain__pb2
@@ -31,7 +30,7 @@ from spincycle.v1 import suspended_job_chain_pb2 as spincycle_dot_v1_dot_suspend
 from spincycle.v1 import waiting_pb2 as spincycle_dot_v1_dot_waiting__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.spincycle/internal/v1/job_runner_service.proto\x12\x15spincycle.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a%spincycle/internal/v1/job_event.proto\x1a\x18spincycle/v1/error.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x19spincycle/v1/status.proto\x1a&spincycle/v1/suspended_job_chain.proto\x1a\x1aspincycle/v1/waiting.proto\"W\n\nAssignment\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"S\n\x07Refusal\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\"t\n\x10RunChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x43\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32!.spincycle.internal.v1.AssignmentR\x0b\x61ssignments\"v\n\x11RunChainsResponse\x12:\n\x08refusals\x18\x01 \x03(\x0b\x32\x1e.spincycle.internal.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\x85\x01\n\x13ResumeChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12Q\n\x14suspended_job_chains\x18\x02 \x03(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x12suspendedJobChains\"y\n\x14ResumeChainsResponse\x12:\n\x08refusals\x18\x01 \x03(\x0b\x32\x1e.spincycle.internal.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\xd9\x01\n\x12UploadChainRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\x35\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainH\x00R\x08jobChain\x12Q\n\x13suspended_job_chain\x18\x04 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainH\x00R\x11suspendedJobChainB\x06\n\x04part\"<\n\x13UploadChainResponse\x12%\n\x0erunner_address\x18\x01 \x01(\tR\rrunnerAddress\"L\n\x11StopChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12StopChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"O\n\x14SuspendChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"G\n\x15SuspendChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"H\n\x12ListRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\"_\n\x13ListRunningResponse\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\"4\n\x13\x45xplainChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"a\n\x14\x45xplainChainResponse\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\x12\x1b\n\twaits_for\x18\x02 \x01(\tR\x08waitsFor\"\x89\x01\n\x10WatchJobsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\x12\x16\n\x06resume\x18\x03 \x01(\x08R\x06resume\x12\x1f\n\x0b\x61\x66ter_order\x18\x04 \x01(\x04R\nafterOrder\"\xce\x01\n\x11WatchJobsResponse\x12\x37\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.spincycle.internal.v1.JobEventR\x06\x65vents\x12\x37\n\tkeepalive\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\tkeepalive\x12\x14\n\x05order\x18\x03 \x01(\x04R\x05order\x12\x10\n\x03gap\x18\x04 \x01(\x08R\x03gap\x12\x1f\n\x0brequest_ids\x18\x05 \x03(\tR\nrequestIds\"R\n\x15\x44\x65scribeChainsRequest\x12\x39\n\x06\x63hains\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.KnownChainR\x06\x63hains\"j\n\nKnownChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\"\xa2\x01\n\x16\x44\x65scribeChainsResponse\x12:\n\x06\x63hains\x18\x01 \x03(\x0b\x32\".spincycle.internal.v1.ChainStatusR\x06\x63hains\x12\x14\n\x05order\x18\x02 \x01(\x04R\x05order\x12\x36\n\x17uncommitted_request_ids\x18\x03 \x03(\tR\x15uncommittedRequestIds\"\xbc\x02\n\x0b\x43hainStatus\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12\x37\n\x06missed\x18\x04 \x03(\x0b\x32\x1f.spincycle.internal.v1.JobEventR\x06missed\x12\x1a\n\x08\x63omplete\x18\x05 \x01(\x08R\x08\x63omplete\x12+\n\x04jobs\x18\x06 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12#\n\rfinished_jobs\x18\x07 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\x08 \x01(\rR\x0erolledBackJobs2\xb2\x07\n\x10JobRunnerService\x12^\n\tRunChains\x12\'.spincycle.internal.v1.RunChainsRequest\x1a(.spincycle.internal.v1.RunChainsResponse\x12g\n\x0cResumeChains\x12*.spincycle.internal.v1.ResumeChainsRequest\x1a+.spincycle.internal.v1.ResumeChainsResponse\x12\x66\n\x0bUploadChain\x12).spincycle.internal.v1.UploadChainRequest\x1a*.spincycle.internal.v1.UploadChainResponse(\x01\x12\x61\n\nStopChains\x12(.spincycle.internal.v1.StopChainsRequest\x1a).spincycle.internal.v1.StopChainsResponse\x12j\n\rSuspendChains\x12+.spincycle.internal.v1.SuspendChainsRequest\x1a,.spincycle.internal.v1.SuspendChainsResponse\x12\x64\n\x0bListRunning\x12).spincycle.internal.v1.ListRunningRequest\x1a*.spincycle.internal.v1.ListRunningResponse\x12g\n\x0c\x45xplainChain\x12*.spincycle.internal.v1.ExplainChainRequest\x1a+.spincycle.internal.v1.ExplainChainResponse\x12`\n\tWatchJobs\x12\'.spincycle.internal.v1.WatchJobsRequest\x1a(.spincycle.internal.v1.WatchJobsResponse0\x01\x12m\n\x0e\x44\x65scribeChains\x12,.spincycle.internal.v1.DescribeChainsRequest\x1a-.spincycle.internal.v1.DescribeChainsResponseB\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.spincycle/internal/v1/job_runner_service.proto\x12\x15spincycle.internal.v1\x1a%spincycle/internal/v1/job_event.proto\x1a\x18spincycle/v1/error.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x19spincycle/v1/status.proto\x1a&spincycle/v1/suspended_job_chain.proto\x1a\x1aspincycle/v1/waiting.proto\"W\n\nAssignment\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"S\n\x07Refusal\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\"t\n\x10RunChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x43\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32!.spincycle.internal.v1.AssignmentR\x0b\x61ssignments\"v\n\x11RunChainsResponse\x12:\n\x08refusals\x18\x01 \x03(\x0b\x32\x1e.spincycle.internal.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\x85\x01\n\x13ResumeChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12Q\n\x14suspended_job_chains\x18\x02 \x03(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x12suspendedJobChains\"y\n\x14ResumeChainsResponse\x12:\n\x08refusals\x18\x01 \x03(\x0b\x32\x1e.spincycle.internal.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\xd9\x01\n\x12UploadChainRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\x35\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainH\x00R\x08jobChain\x12Q\n\x13suspended_job_chain\x18\x04 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainH\x00R\x11suspendedJobChainB\x06\n\x04part\"<\n\x13UploadChainResponse\x12%\n\x0erunner_address\x18\x01 \x01(\tR\rrunnerAddress\"L\n\x11StopChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12StopChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"O\n\x14SuspendChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"G\n\x15SuspendChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"H\n\x12ListRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\"_\n\x13ListRunningResponse\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\"4\n\x13\x45xplainChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\"^\n\x14\x45xplainChainResponse\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\"\x89\x01\n\x10WatchJobsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\x12&\n\x0c\x61\x66ter_offset\x18\x03 \x01(\x04H\x00R\x0b\x61\x66terOffset\x88\x01\x01\x42\x0f\n\r_after_offset\"\x8b\x01\n\x11WatchJobsResponse\x12\x37\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.spincycle.internal.v1.JobEventR\x06\x65vents\x12=\n\x07started\x18\x02 \x01(\x0b\x32#.spincycle.internal.v1.WatchStartedR\x07started\"Y\n\x0cWatchStarted\x12\x16\n\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x10\n\x03gap\x18\x02 \x01(\x08R\x03gap\x12\x1f\n\x0brequest_ids\x18\x03 \x03(\tR\nrequestIds\"R\n\x15\x44\x65scribeChainsRequest\x12\x39\n\x06\x63hains\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.KnownChainR\x06\x63hains\"j\n\nKnownChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\"\xa4\x01\n\x16\x44\x65scribeChainsResponse\x12:\n\x06\x63hains\x18\x01 \x03(\x0b\x32\".spincycle.internal.v1.ChainStatusR\x06\x63hains\x12\x16\n\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x36\n\x17uncommitted_request_ids\x18\x03 \x03(\tR\x15uncommittedRequestIds\"\xbc\x02\n\x0b\x43hainStatus\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12\x37\n\x06missed\x18\x04 \x03(\x0b\x32\x1f.spincycle.internal.v1.JobEventR\x06missed\x12\x1a\n\x08\x63omplete\x18\x05 \x01(\x08R\x08\x63omplete\x12+\n\x04jobs\x18\x06 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12#\n\rfinished_jobs\x18\x07 \x01(\rR\x0c\x66inishedJobs\x12(\n\x10rolled_back_jobs\x18\x08 \x01(\rR\x0erolledBackJobs2\xb2\x07\n\x10JobRunnerService\x12^\n\tRunChains\x12\'.spincycle.internal.v1.RunChainsRequest\x1a(.spincycle.internal.v1.RunChainsResponse\x12g\n\x0cResumeChains\x12*.spincycle.internal.v1.ResumeChainsRequest\x1a+.spincycle.internal.v1.ResumeChainsResponse\x12\x66\n\x0bUploadChain\x12).spincycle.internal.v1.UploadChainRequest\x1a*.spincycle.internal.v1.UploadChainResponse(\x01\x12\x61\n\nStopChains\x12(.spincycle.internal.v1.StopChainsRequest\x1a).spincycle.internal.v1.StopChainsResponse\x12j\n\rSuspendChains\x12+.spincycle.internal.v1.SuspendChainsRequest\x1a,.spincycle.internal.v1.SuspendChainsResponse\x12\x64\n\x0bListRunning\x12).spincycle.internal.v1.ListRunningRequest\x1a*.spincycle.internal.v1.ListRunningResponse\x12g\n\x0c\x45xplainChain\x12*.spincycle.internal.v1.ExplainChainRequest\x1a+.spincycle.internal.v1.ExplainChainResponse\x12`\n\tWatchJobs\x12\'.spincycle.internal.v1.WatchJobsRequest\x1a(.spincycle.internal.v1.WatchJobsResponse0\x01\x12m\n\x0e\x44\x65scribeChains\x12,.spincycle.internal.v1.DescribeChainsRequest\x1a-.spincycle.internal.v1.DescribeChainsResponseB\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,50 +38,52 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.internal.v1.job_r
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\025spincycle.internal.v1P\001Z)spincycle/internal/v1;spincycleinternalv1\242\002\004SPCI\252\002\025SpinCycle.Internal.V1\312\002\025SpinCycle\\Internal\\V1\352\002\027SpinCycle::Internal::V1'
-  _globals['_ASSIGNMENT']._serialized_start=295
-  _globals['_ASSIGNMENT']._serialized_end=382
-  _globals['_REFUSAL']._serialized_start=384
-  _globals['_REFUSAL']._serialized_end=467
-  _globals['_RUNCHAINSREQUEST']._serialized_start=469
-  _globals['_RUNCHAINSREQUEST']._serialized_end=585
-  _globals['_RUNCHAINSRESPONSE']._serialized_start=587
-  _globals['_RUNCHAINSRESPONSE']._serialized_end=705
-  _globals['_RESUMECHAINSREQUEST']._serialized_start=708
-  _globals['_RESUMECHAINSREQUEST']._serialized_end=841
-  _globals['_RESUMECHAINSRESPONSE']._serialized_start=843
-  _globals['_RESUMECHAINSRESPONSE']._serialized_end=964
-  _globals['_UPLOADCHAINREQUEST']._serialized_start=967
-  _globals['_UPLOADCHAINREQUEST']._serialized_end=1184
-  _globals['_UPLOADCHAINRESPONSE']._serialized_start=1186
-  _globals['_UPLOADCHAINRESPONSE']._serialized_end=1246
-  _globals['_STOPCHAINSREQUEST']._serialized_start=1248
-  _globals['_STOPCHAINSREQUEST']._serialized_end=1324
-  _globals['_STOPCHAINSRESPONSE']._serialized_start=1326
-  _globals['_STOPCHAINSRESPONSE']._serialized_end=1394
-  _globals['_SUSPENDCHAINSREQUEST']._serialized_start=1396
-  _globals['_SUSPENDCHAINSREQUEST']._serialized_end=1475
-  _globals['_SUSPENDCHAINSRESPONSE']._serialized_start=1477
-  _globals['_SUSPENDCHAINSRESPONSE']._serialized_end=1548
-  _globals['_LISTRUNNINGREQUEST']._serialized_start=1550
-  _globals['_LISTRUNNINGREQUEST']._serialized_end=1622
-  _globals['_LISTRUNNINGRESPONSE']._serialized_start=1624
-  _globals['_LISTRUNNINGRESPONSE']._serialized_end=1719
-  _globals['_EXPLAINCHAINREQUEST']._serialized_start=1721
-  _globals['_EXPLAINCHAINREQUEST']._serialized_end=1773
-  _globals['_EXPLAINCHAINRESPONSE']._serialized_start=1775
-  _globals['_EXPLAINCHAINRESPONSE']._serialized_end=1872
-  _globals['_WATCHJOBSREQUEST']._serialized_start=1875
-  _globals['_WATCHJOBSREQUEST']._serialized_end=2012
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=2015
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=2221
-  _globals['_DESCRIBECHAINSREQUEST']._serialized_start=2223
-  _globals['_DESCRIBECHAINSREQUEST']._serialized_end=2305
-  _globals['_KNOWNCHAIN']._serialized_start=2307
-  _globals['_KNOWNCHAIN']._serialized_end=2413
-  _globals['_DESCRIBECHAINSRESPONSE']._serialized_start=2416
-  _globals['_DESCRIBECHAINSRESPONSE']._serialized_end=2578
-  _globals['_CHAINSTATUS']._serialized_start=2581
-  _globals['_CHAINSTATUS']._serialized_end=2897
-  _globals['_JOBRUNNERSERVICE']._serialized_start=2900
-  _globals['_JOBRUNNERSERVICE']._serialized_end=3846
+  _globals['_ASSIGNMENT']._serialized_start=263
+  _globals['_ASSIGNMENT']._serialized_end=350
+  _globals['_REFUSAL']._serialized_start=352
+  _globals['_REFUSAL']._serialized_end=435
+  _globals['_RUNCHAINSREQUEST']._serialized_start=437
+  _globals['_RUNCHAINSREQUEST']._serialized_end=553
+  _globals['_RUNCHAINSRESPONSE']._serialized_start=555
+  _globals['_RUNCHAINSRESPONSE']._serialized_end=673
+  _globals['_RESUMECHAINSREQUEST']._serialized_start=676
+  _globals['_RESUMECHAINSREQUEST']._serialized_end=809
+  _globals['_RESUMECHAINSRESPONSE']._serialized_start=811
+  _globals['_RESUMECHAINSRESPONSE']._serialized_end=932
+  _globals['_UPLOADCHAINREQUEST']._serialized_start=935
+  _globals['_UPLOADCHAINREQUEST']._serialized_end=1152
+  _globals['_UPLOADCHAINRESPONSE']._serialized_start=1154
+  _globals['_UPLOADCHAINRESPONSE']._serialized_end=1214
+  _globals['_STOPCHAINSREQUEST']._serialized_start=1216
+  _globals['_STOPCHAINSREQUEST']._serialized_end=1292
+  _globals['_STOPCHAINSRESPONSE']._serialized_start=1294
+  _globals['_STOPCHAINSRESPONSE']._serialized_end=1362
+  _globals['_SUSPENDCHAINSREQUEST']._serialized_start=1364
+  _globals['_SUSPENDCHAINSREQUEST']._serialized_end=1443
+  _globals['_SUSPENDCHAINSRESPONSE']._serialized_start=1445
+  _globals['_SUSPENDCHAINSRESPONSE']._serialized_end=1516
+  _globals['_LISTRUNNINGREQUEST']._serialized_start=1518
+  _globals['_LISTRUNNINGREQUEST']._serialized_end=1590
+  _globals['_LISTRUNNINGRESPONSE']._serialized_start=1592
+  _globals['_LISTRUNNINGRESPONSE']._serialized_end=1687
+  _globals['_EXPLAINCHAINREQUEST']._serialized_start=1689
+  _globals['_EXPLAINCHAINREQUEST']._serialized_end=1741
+  _globals['_EXPLAINCHAINRESPONSE']._serialized_start=1743
+  _globals['_EXPLAINCHAINRESPONSE']._serialized_end=1837
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1840
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1977
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=1980
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=2119
+  _globals['_WATCHSTARTED']._serialized_start=2121
+  _globals['_WATCHSTARTED']._serialized_end=2210
+  _globals['_DESCRIBECHAINSREQUEST']._serialized_start=2212
+  _globals['_DESCRIBECHAINSREQUEST']._serialized_end=2294
+  _globals['_KNOWNCHAIN']._serialized_start=2296
+  _globals['_KNOWNCHAIN']._serialized_end=2402
+  _globals['_DESCRIBECHAINSRESPONSE']._serialized_start=2405
+  _globals['_DESCRIBECHAINSRESPONSE']._serialized_end=2569
+  _globals['_CHAINSTATUS']._serialized_start=2572
+  _globals['_CHAINSTATUS']._serialized_end=2888
+  _globals['_JOBRUNNERSERVICE']._serialized_start=2891
+  _globals['_JOBRUNNERSERVICE']._serialized_end=3837
 # @@protoc_insertion_point(module_scope)

@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from spincycle.internal.v1 import job_event_pb2 as _job_event_pb2
@@ -440,8 +439,8 @@ class ExplainChainResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: _builtins.int
-    WAITS_FOR_FIELD_NUMBER: _builtins.int
-    waits_for: _builtins.str
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
     """What the chain as a whole waits for: once all that was begun has ended, for the job log to
     commit the last entries, and then for a request manager to store how the chain ended. Empty
     if it waits for neither.
@@ -454,11 +453,11 @@ class ExplainChainResponse(_message.Message):
         self,
         *,
         jobs: _abc.Iterable[_waiting_pb2.WaitingJob] | None = ...,
-        waits_for: _builtins.str = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -472,14 +471,13 @@ class WatchJobsRequest(_message.Message):
 
     REQUEST_IDS_FIELD_NUMBER: _builtins.int
     RUNNER_ID_FIELD_NUMBER: _builtins.int
-    RESUME_FIELD_NUMBER: _builtins.int
-    AFTER_ORDER_FIELD_NUMBER: _builtins.int
+    AFTER_OFFSET_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
     """Runner it is meant for."""
-    resume: _builtins.bool
-    """Go on after an event that was seen rather than with what happens from now on."""
-    after_order: _builtins.int
-    """JobEvent.order of that event; 0 to begin with the runner's first one."""
+    after_offset: _builtins.int
+    """Replay the events after this JobEvent.offset, 0 being before the runner's first one. Unset:
+    begin with the next event.
+    """
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests to watch; none means all."""
@@ -489,65 +487,83 @@ class WatchJobsRequest(_message.Message):
         *,
         request_ids: _abc.Iterable[_builtins.str] | None = ...,
         runner_id: _builtins.str = ...,
-        resume: _builtins.bool = ...,
-        after_order: _builtins.int = ...,
+        after_offset: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_offset", b"_after_offset", "after_offset", b"after_offset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_order", b"after_order", "request_ids", b"request_ids", "resume", b"resume", "runner_id", b"runner_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_offset", b"_after_offset", "after_offset", b"after_offset", "request_ids", b"request_ids", "runner_id", b"runner_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__after_offset: _TypeAlias = _typing.Literal["after_offset"]  # noqa: Y015
+    _WhichOneofArgType__after_offset: _TypeAlias = _typing.Literal["_after_offset", b"_after_offset"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_offset) -> _WhichOneofReturnType__after_offset | None: ...
 
 Global___WatchJobsRequest: _TypeAlias = WatchJobsRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobsResponse(_message.Message):
-    """WatchJobsResponse carries what happened since the last one."""
+    """WatchJobsResponse carries the events since the previous message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
-    KEEPALIVE_FIELD_NUMBER: _builtins.int
-    ORDER_FIELD_NUMBER: _builtins.int
-    GAP_FIELD_NUMBER: _builtins.int
-    REQUEST_IDS_FIELD_NUMBER: _builtins.int
-    order: _builtins.int
-    """In the first message: JobEvent.order of the last event before the stream."""
-    gap: _builtins.bool
-    """In the first message: events after after_order are no longer kept, so that the stream
-    begins with a gap. A runner keeps the last 20,000 events, while somebody watches and for
-    a minute after.
-    """
+    STARTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_job_event_pb2.JobEvent]:
         """Events in the order in which they happened."""
 
     @_builtins.property
-    def keepalive(self) -> _duration_pb2.Duration:
-        """Not sent: HTTP/2 pings keep the connection alive and tell a dead one."""
-
-    @_builtins.property
-    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """In the first message, if it does not go on where the caller was: requests whose chains are
-        here now, at `order`.
-        """
+    def started(self) -> Global___WatchStarted:
+        """Where the stream begins. Set in the first message, and only there."""
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[_job_event_pb2.JobEvent] | None = ...,
-        keepalive: _duration_pb2.Duration | None = ...,
-        order: _builtins.int = ...,
-        gap: _builtins.bool = ...,
-        request_ids: _abc.Iterable[_builtins.str] | None = ...,
+        started: Global___WatchStarted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["keepalive", b"keepalive"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "gap", b"gap", "keepalive", b"keepalive", "order", b"order", "request_ids", b"request_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchJobsResponse: _TypeAlias = WatchJobsResponse  # noqa: Y015
+
+@_typing.final
+class WatchStarted(_message.Message):
+    """WatchStarted says where a stream of job events begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """JobEvent.offset of the last event before the stream."""
+    gap: _builtins.bool
+    """True if events after after_offset are no longer kept, so that the stream begins with a gap. A
+    runner keeps its last 20,000 events while it has subscribers and for one minute after.
+    """
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Requests whose chains are on the runner at `offset`. Empty if the stream continues after
+        after_offset without a gap.
+        """
+
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        gap: _builtins.bool = ...,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "offset", b"offset", "request_ids", b"request_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchStarted: _TypeAlias = WatchStarted  # noqa: Y015
 
 @_typing.final
 class DescribeChainsRequest(_message.Message):
@@ -610,10 +626,10 @@ class DescribeChainsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHAINS_FIELD_NUMBER: _builtins.int
-    ORDER_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
     UNCOMMITTED_REQUEST_IDS_FIELD_NUMBER: _builtins.int
-    order: _builtins.int
-    """JobEvent.order of the runner's last event, of whichever chain, when all this was so."""
+    offset: _builtins.int
+    """JobEvent.offset of the runner's last event, of whichever chain, when all this was so."""
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainStatus]:
         """Chains that are here, in the order in which they were named."""
@@ -628,12 +644,12 @@ class DescribeChainsResponse(_message.Message):
         self,
         *,
         chains: _abc.Iterable[Global___ChainStatus] | None = ...,
-        order: _builtins.int = ...,
+        offset: _builtins.int = ...,
         uncommitted_request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "order", b"order", "uncommitted_request_ids", b"uncommitted_request_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chains", b"chains", "offset", b"offset", "uncommitted_request_ids", b"uncommitted_request_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,7 +121,7 @@ class JobRunnerServiceServicer:
     def UploadChain(self, request_iterator, context):
         """UploadChain starts one new chain, or goes on with one that ran before, which is too large
         for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
-        to be joined as those of FetchJobChain, and is running when the call returns.
+        to be joined as those of StreamJobChain, and is running when the call returns.
 
         Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
         call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,

@@ -40,7 +40,7 @@ class JobRunnerServiceStub:
     UploadChain: _aio.StreamUnaryMultiCallable[_job_runner_service_pb2.UploadChainRequest, _job_runner_service_pb2.UploadChainResponse]
     """UploadChain starts one new chain, or goes on with one that ran before, which is too large
     for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
-    to be joined as those of FetchJobChain, and is running when the call returns.
+    to be joined as those of StreamJobChain, and is running when the call returns.
 
     Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
     call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
@@ -124,7 +124,7 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_job_runner_service_pb2.UploadChainResponse]:
         """UploadChain starts one new chain, or goes on with one that ran before, which is too large
         for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
-        to be joined as those of FetchJobChain, and is running when the call returns.
+        to be joined as those of StreamJobChain, and is running when the call returns.
 
         Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
         call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,

@@ -85,13 +85,15 @@ class RefusedEntry(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
-    TRY_FIELD_NUMBER: _builtins.int
+    TRY_NUMBER_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     CURRENT_EPOCH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request of the entry."""
     job_id: _builtins.str
     """Job of the entry."""
+    try_number: _builtins.int
+    """Try of the entry."""
     current_epoch: _builtins.int
     """Epoch in force for the request, if the reason is STALE_EPOCH."""
     @_builtins.property
@@ -103,12 +105,13 @@ class RefusedEntry(_message.Message):
         *,
         request_id: _builtins.str = ...,
         job_id: _builtins.str = ...,
+        try_number: _builtins.int = ...,
         error: _error_pb2.Error | None = ...,
         current_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_epoch", b"current_epoch", "error", b"error", "job_id", b"job_id", "request_id", b"request_id", "try", b"try"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_epoch", b"current_epoch", "error", b"error", "job_id", b"job_id", "request_id", b"request_id", "try_number", b"try_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,13 +222,13 @@ class OfferOutputResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_IDS_FIELD_NUMBER: _builtins.int
-    AGAIN_REQUEST_IDS_FIELD_NUMBER: _builtins.int
+    REPLAY_REQUEST_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """All requests that have subscribers."""
 
     @_builtins.property
-    def again_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def replay_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Those whose retained output the runner sends from its beginning, even if it was sent
         before.
         """
@@ -234,11 +237,11 @@ class OfferOutputResponse(_message.Message):
         self,
         *,
         request_ids: _abc.Iterable[_builtins.str] | None = ...,
-        again_request_ids: _abc.Iterable[_builtins.str] | None = ...,
+        replay_request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["again_request_ids", b"again_request_ids", "request_ids", b"request_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replay_request_ids", b"replay_request_ids", "request_ids", b"request_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,7 +67,7 @@ class JournalServiceServicer:
     def Append(self, request_iterator, context):
         """Append stores entries and acknowledges each batch after its commit, in order.
 
-        Idempotent: (request_id, job_id, try) identifies an entry; appending the same entry again
+        Idempotent: (request_id, job_id, try_number) identifies an entry; appending the same entry again
         is acknowledged and changes nothing. Single entries can be refused while the rest of their
         batch is stored: ENTRY_CONFLICT if a different entry is stored under the same identity,
         INVALID_ENTRY if the journal can never store it or another entry has its position,

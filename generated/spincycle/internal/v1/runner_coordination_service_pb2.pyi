@@ -86,15 +86,15 @@ class RegisterResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    BEAT_INTERVAL_FIELD_NUMBER: _builtins.int
-    SILENCE_LIMIT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    SILENCE_TIMEOUT_FIELD_NUMBER: _builtins.int
     STORED_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def beat_interval(self) -> _duration_pb2.Duration:
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
         """Time between two heartbeats."""
 
     @_builtins.property
-    def silence_limit(self) -> _duration_pb2.Duration:
+    def silence_timeout(self) -> _duration_pb2.Duration:
         """Time without a heartbeat after which the runner is evicted. Request managers measure it by
         their own monotonic clocks.
         """
@@ -106,13 +106,13 @@ class RegisterResponse(_message.Message):
     def __init__(
         self,
         *,
-        beat_interval: _duration_pb2.Duration | None = ...,
-        silence_limit: _duration_pb2.Duration | None = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
+        silence_timeout: _duration_pb2.Duration | None = ...,
         stored_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "silence_limit", b"silence_limit", "stored_at", b"stored_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "silence_timeout", b"silence_timeout", "stored_at", b"stored_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_interval", b"beat_interval", "silence_limit", b"silence_limit", "stored_at", b"stored_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "silence_timeout", b"silence_timeout", "stored_at", b"stored_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,7 +80,7 @@ async def _ensure_known(services: Backend, request_id: str, job: str) -> None:
 
 def _by_end(entry: job_log_pb2.JobLog) -> tuple[int, int, str, int]:
     ended, began = entry.finished_at.ToNanoseconds(), entry.started_at.ToNanoseconds()
-    return ended, began, entry.job_id, getattr(entry, "try")
+    return ended, began, entry.job_id, entry.try_number
 
 
 async def _followed(
@@ -126,7 +126,7 @@ class _Followed:
     def entry(self, entry: job_log_pb2.JobLog) -> None:
         """Print an entry; without what was printed before, where a person reads it."""
         if self._session.output == "table":
-            lines, told = self._lines.end(entry.job_id, getattr(entry, "try"))
+            lines, told = self._lines.end(entry.job_id, entry.try_number)
             self._print("output", lines)
             self._print("entry", _blocks(self._session, [entry], not told))
         else:
@@ -154,7 +154,7 @@ def _is_wanted(entry: job_log_pb2.JobLog, job: str, failed: bool) -> bool:
 
 
 def _name(entry: job_log_pb2.JobLog | JobOutput) -> str:
-    return f"{entry.job_id}/{getattr(entry, 'try')}"
+    return f"{entry.job_id}/{entry.try_number}"
 
 
 def _blocks(

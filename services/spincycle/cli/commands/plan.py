@@ -65,7 +65,7 @@ def plan_command(
     elif drawing != "tree":
         session.terminal.lines(_drawn(plan.job_chain, drawing))
     else:
-        session.show(plan, [plan.hash], lambda: plan_lines(plan, session.terminal, _ALL))
+        session.show(plan, [plan.plan_hash], lambda: plan_lines(plan, session.terminal, _ALL))
 
 
 def _drawn(chain: job_chain_pb2.JobChain, drawing: str) -> Iterable[str]:

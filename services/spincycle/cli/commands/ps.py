@@ -47,7 +47,9 @@ def ps_command(session: CommandSession, request_id: str, watch: bool, interval: 
         session.terminal.complain(f"warning: runner {runner} did not answer; its jobs are missing")
 
 
-def _show(session: CommandSession, answer: request_manager_service_pb2.GetRunningResponse) -> None:
+def _show(
+    session: CommandSession, answer: request_manager_service_pb2.ListRunningJobsResponse
+) -> None:
     session.show(
         answer.status,
         dict.fromkeys(job.request_id for job in answer.status.jobs),
@@ -56,7 +58,7 @@ def _show(session: CommandSession, answer: request_manager_service_pb2.GetRunnin
 
 
 def _lines(
-    session: CommandSession, answer: request_manager_service_pb2.GetRunningResponse
+    session: CommandSession, answer: request_manager_service_pb2.ListRunningJobsResponse
 ) -> list[str]:
     from spincycle.cli.render.layout import ps_lines
 

@@ -141,7 +141,7 @@ def _confirmed(
         if problem.reason not in {"NOT_YET_THERE", "UNIMPLEMENTED"}:
             raise
     else:
-        shown_hash = plan.hash
+        shown_hash = plan.plan_hash
         room = max(session.terminal.rows - 8, 5)
         session.terminal.lines(plan_lines(plan, session.terminal, room))
         session.terminal.line()

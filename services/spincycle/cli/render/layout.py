@@ -102,8 +102,8 @@ def status_lines(request: request_pb2.Request, now: float, width: int | None = N
         _labelled("caller", request.user),
         _labelled("args", args_text(request.args, _REQUIRED)),
     ]
-    if request.reason:
-        lines.append(_labelled("reason", one_line(request.reason)))
+    if request.state_message:
+        lines.append(_labelled("reason", one_line(request.state_message)))
     if request.error.message:
         lines.append(_labelled("error", one_line(request.error.message)))
     return _within(lines, width)
@@ -125,8 +125,8 @@ def info_lines(request: request_pb2.Request, now: float, width: int | None = Non
     ]
     further = {
         "priority": str(request.priority) if request.priority else "",
-        "rerun of": request.rerun_of,
-        "reason": one_line(request.reason),
+        "rerun of": request.rerun_of_request_id,
+        "reason": one_line(request.state_message),
         "error": one_line(request.error.message),
     }
     lines += [_labelled(label, text) for label, text in further.items() if text]
@@ -186,7 +186,7 @@ def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = N
                 percent(request) if request and request.total_jobs else "0",
                 request.user if request else "",
                 _ran(now - started, width) if started is not None else "",
-                str(getattr(job, "try")),
+                str(job.try_number),
                 job.name,
                 job.status,
             ]
@@ -218,7 +218,7 @@ def entry_lines(entry: job_log_pb2.JobLog, with_output: bool = True) -> list[str
         "state": state_name(entry.state),
         "exit": str(entry.exit),
         "error": entry.error,
-        "try": str(getattr(entry, "try")),
+        "try": str(entry.try_number),
         "runtime": f"{ran:.6f}s",
         "started": local_nanoseconds(entry.started_at) if started is not None else "N/A",
         "finished": local_nanoseconds(entry.finished_at) if finished is not None else "N/A",
@@ -236,9 +236,9 @@ def arg_lines(spec: spec_pb2.RequestSpec, width: int | None = None) -> list[str]
 
 
 def _arg_line(arg: request_pb2.RequestArg, longest: int) -> str:
-    required = arg.type == "required"
+    required = arg.kind == "required"
     kind = f" ({arg.value_type})" if arg.value_type not in {"", "string"} else ""
-    default = "" if required else f" (default: {shown(plain(arg.default))})"
+    default = "" if required else f" (default: {shown(plain(arg.default_value))})"
     return f"  {'*' if required else ' '} {arg.name:<{longest}}  {arg.desc}{kind}{default}"
 
 
@@ -254,7 +254,7 @@ def explain_lines(
 ) -> list[str]:
     """What `spinc explain` prints."""
     lines = [_labelled("state", state_name(answer.state))]
-    if answer.waits_for:
-        lines.append(_labelled("waits", one_line(answer.waits_for)))
+    if answer.message:
+        lines.append(_labelled("waits", one_line(answer.message)))
     rows = [[job.name, job.job_id, job.message] for job in answer.jobs]
     return [*lines, *([""] if rows else []), *table(EXPLAIN, rows, width)]

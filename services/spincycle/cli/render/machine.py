@@ -18,6 +18,27 @@ if TYPE_CHECKING:
 
 _OUTPUT = "spincycle.v1.JobOutput"
 
+_KEYS = {
+    f"spincycle.v1.{field}": key
+    for field, key in (
+        ("ExplainResponse.message", "waitsFor"),
+        ("JobLog.sequence_try_number", "sequenceTry"),
+        ("JobLog.try_number", "try"),
+        ("JobOutput.try_number", "try"),
+        ("JobStatus.try_number", "try"),
+        ("ListSpecsResponse.specs_hash", "specRevision"),
+        ("Plan.plan_hash", "hash"),
+        ("Plan.specs_hash", "specRevision"),
+        ("ReloadSpecsResponse.specs_hash", "specRevision"),
+        ("Request.rerun_of_request_id", "rerunOf"),
+        ("Request.specs_hash", "specRevision"),
+        ("Request.state_message", "reason"),
+        ("RequestArg.default_value", "default"),
+        ("RequestArg.kind", "type"),
+    )
+}
+"""Keys of fields that the output names differently from the contract, as the REST API does."""
+
 
 def to_plain(message: Message) -> Value:
     """The message as plain values: camelCase keys, names of states, RFC 3339 times.
@@ -34,7 +55,7 @@ def to_plain(message: Message) -> Value:
     if isinstance(message, struct_pb2.Struct):
         return {name: plain(value) for name, value in message.fields.items()}
     told: dict[str, Value] = {
-        field.camelcase_name: _field(message, field)
+        _KEYS.get(field.full_name, field.camelcase_name): _field(message, field)
         for field in message.DESCRIPTOR.fields
         if field.type != FieldDescriptor.TYPE_BYTES
         and (field.containing_oneof is None or message.HasField(field.name))

@@ -23,7 +23,7 @@ def plan_lines(plan: plan_pb2.Plan, terminal: Terminal, height: int) -> list[str
         signs=UNICODE if terminal.unicode else ASCII,
     )
     jobs = "1 job" if plan.work_jobs == 1 else f"{plan.work_jobs} jobs"
-    figures = [f"{jobs} to do", f"plan {plan.hash}"]
+    figures = [f"{jobs} to do", f"plan {plan.plan_hash}"]
     if plan.widest:
         figures.insert(1, f"up to {plan.widest} at a time")
     return [

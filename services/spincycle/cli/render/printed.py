@@ -45,7 +45,7 @@ class OutputDeduplicator:
 
     def new(self, piece: JobOutput) -> JobOutput | None:
         """What of the piece was not told, in whole characters; None if that is nothing."""
-        attempt = (piece.job_id, getattr(piece, "try"))
+        attempt = (piece.job_id, piece.try_number)
         if attempt in self._ended:
             return None
         told = self._told.setdefault(attempt, {}).setdefault(piece.stream, _Told())
@@ -76,7 +76,7 @@ class OutputDeduplicator:
         If nothing was told of it, that is nothing, as all of it is in the entry; with `whole`
         it is everything.
         """
-        attempt = (entry.job_id, getattr(entry, "try"))
+        attempt = (entry.job_id, entry.try_number)
         self._ended.add(attempt)
         streams = self._told.pop(attempt, None)
         if streams is None and not whole:
@@ -88,7 +88,7 @@ class OutputDeduplicator:
             like = JobOutput(
                 request_id=entry.request_id, job_id=entry.job_id, name=entry.name, stream=stream
             )
-            setattr(like, "try", attempt[1])
+            like.try_number = attempt[1]
             if piece := self._tell(like, told, begin, data):
                 pieces.append(piece)
         return pieces

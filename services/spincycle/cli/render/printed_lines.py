@@ -41,7 +41,7 @@ class PrintedLines:
 
     def add(self, piece: JobOutput) -> list[str]:
         """The lines that the piece ends, and a mark before it if something was missed."""
-        streams = self._open.setdefault((piece.job_id, getattr(piece, "try")), {})
+        streams = self._open.setdefault((piece.job_id, piece.try_number), {})
         stream = streams.get(piece.stream)
         if stream is None:
             stream = streams[piece.stream] = _Open(self._prefix(piece))

@@ -74,7 +74,7 @@ class Backend(Protocol):
     async def explain(self, request_id: str) -> request_manager_service_pb2.ExplainResponse:
         """What the request and its jobs wait for."""
 
-    async def running(self, request_id: str) -> request_manager_service_pb2.GetRunningResponse:
+    async def running(self, request_id: str) -> request_manager_service_pb2.ListRunningJobsResponse:
         """The jobs that are being run, of one request or of all if it is empty."""
 
     async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:

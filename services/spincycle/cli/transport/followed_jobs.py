@@ -34,7 +34,7 @@ class JobOutputView:
 
         Nothing if it has printed nothing.
         """
-        attempt = getattr(entry, "try")
+        attempt = entry.try_number
         lines, told = self._lines.end(entry.job_id, attempt)
         texts = [] if told else [entry.stdout, entry.stderr]
         texts = [text for text in (*texts, entry.error) if text]
@@ -54,7 +54,7 @@ class JobOutputView:
 
     def _named(self, piece: JobOutput) -> str:
         path = self._path(piece.job_id) or one_line(piece.name)
-        return f"{path}, try {getattr(piece, 'try')}"
+        return f"{path}, try {piece.try_number}"
 
     def _path(self, job_id: str) -> str | None:
         if self._root is not self._live.root:

@@ -136,19 +136,19 @@ class GrpcBackend:
         """See Backend."""
         return await self._ask(self._manager.Explain, rm.ExplainRequest(request_id=request_id))
 
-    async def running(self, request_id: str) -> rm.GetRunningResponse:
+    async def running(self, request_id: str) -> rm.ListRunningJobsResponse:
         """See Backend."""
-        asked = rm.GetRunningRequest()
+        asked = rm.ListRunningJobsRequest()
         asked.filter.request_id = request_id
-        return await self._ask(self._manager.GetRunning, asked)
+        return await self._ask(self._manager.ListRunningJobs, asked)
 
     async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """See Backend."""
         from spincycle.v1 import job_chain_pb2
 
         chain = job_chain_pb2.JobChain()
-        asked = rm.FetchJobChainRequest(request_id=request_id)
-        async for answer in self._stream(self._manager.FetchJobChain, asked):
+        asked = rm.StreamJobChainRequest(request_id=request_id)
+        async for answer in self._stream(self._manager.StreamJobChain, asked):
             chain.MergeFrom(answer.part)
         return chain
 

@@ -121,7 +121,7 @@ class RestBackend:
         """See Backend."""
         return EXPLANATION.decode(await self._gateway.call("GET", _one(request_id) + "/explain"))
 
-    async def running(self, request_id: str) -> rm.GetRunningResponse:
+    async def running(self, request_id: str) -> rm.ListRunningJobsResponse:
         """See Backend."""
         query = [("requestId", request_id)] if request_id else []
         told = await self._gateway.call("GET", _FULL + "/status/running", query)

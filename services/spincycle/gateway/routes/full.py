@@ -129,8 +129,8 @@ class FullRoutes:
 
     async def running(self, call: HttpRequest) -> HttpResponse:
         """The jobs by start, and runners that are silent."""
-        asked = rm.GetRunningRequest(
+        asked = rm.ListRunningJobsRequest(
             filter=status_pb2.StatusFilter(request_id=call.first("requestId"))
         )
-        answer = await self._manager.ask(self._manager.stub.GetRunning, asked)
+        answer = await self._manager.ask(self._manager.stub.ListRunningJobs, asked)
         return HttpResponse(to_text(FULL_RUNNING.encode(answer)))

@@ -50,7 +50,7 @@ class JournalRoutes:
         first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
         if not first.following and first.elements:
             text = to_text(list(first.elements))
-            self._texts.keep(raw, text, len(raw))
+            self._texts.put(raw, text, len(raw))
             return HttpResponse(text)
         return await joined(first, lambda token: self._page(request_id, token), b"[]")
 

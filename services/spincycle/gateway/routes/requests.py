@@ -139,7 +139,7 @@ class RequestRoutes:
         first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
         if first.elements and (not first.following or len(first.elements) >= most > 0):
             text = to_text(list(first.elements[: most or None]))
-            self._texts.keep((raw, most), text, len(raw))
+            self._texts.put((raw, most), text, len(raw))
             return HttpResponse(text)
         return await joined(first, lambda token: self._page(wanted, token), b"null", most)
 
@@ -174,7 +174,7 @@ class RequestRoutes:
         if text is None:
             is_large = len(raw) >= LARGE
             text = await off_loop(is_large, lambda: _text(rm.GetResponse.FromString(raw)))
-            self._texts.keep((raw, _ONE), text, len(raw))
+            self._texts.put((raw, _ONE), text, len(raw))
         return HttpResponse(text)
 
     async def start(self, call: HttpRequest) -> HttpResponse:
@@ -205,9 +205,9 @@ class RequestRoutes:
 
     async def _whole_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         chain = job_chain_pb2.JobChain()
-        asked = rm.FetchJobChainRequest(request_id=request_id)
+        asked = rm.StreamJobChainRequest(request_id=request_id)
         with self._manager.failures():
-            async for answer in self._manager.stub.FetchJobChain(
+            async for answer in self._manager.stub.StreamJobChain(
                 asked, timeout=self._manager.timeout
             ):
                 chain.MergeFrom(answer.part)

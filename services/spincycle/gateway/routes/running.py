@@ -44,8 +44,8 @@ class RunningRoutes:
         wanted = status_pb2.StatusFilter(
             request_id=call.first("requestId"), limit=min(parse_number(call.query, "limit"), MOST)
         )
-        asked = rm.GetRunningRequest(filter=wanted)
-        answer = await self._manager.ask(self._manager.stub.GetRunning, asked)
+        asked = rm.ListRunningJobsRequest(filter=wanted)
+        answer = await self._manager.ask(self._manager.stub.ListRunningJobs, asked)
         body = RUNNING_STATUS.encode(answer.status)
         if answer.has_running_requests:
             body = {"jobs": body["jobs"] or [], "requests": body["requests"] or {}}

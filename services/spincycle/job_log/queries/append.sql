@@ -1,10 +1,10 @@
 -- name: append
--- Stores entries; answers how many were new and not fenced.
+-- Store entries; return how many were new and not fenced.
 SELECT job_log.append(:entries::job_log.new_entry[]) AS stored;
 
--- name: examine
--- Of entries that were given, those that do not stand in the journal as they were given, with
--- what stands in their way: the epoch in force, their identity, or the entry at their position.
+-- name: find_differing
+-- The given entries that are not stored with the same values, with the reason: the current epoch,
+-- an entry with the same identity, or an entry at the same position.
 SELECT e.ordinal, f.epoch AS current_epoch, s.request_id IS NOT NULL AS known,
        p.job_id AS holder_job_id, p.try AS holder_try
   FROM unnest(:entries::job_log.new_entry[])
@@ -25,11 +25,11 @@ SELECT e.ordinal, f.epoch AS current_epoch, s.request_id IS NOT NULL AS known,
  ORDER BY e.ordinal;
 
 -- name: get_fences
--- Epochs in force of those requests that are fenced.
+-- The current epochs of those requests that have a fence.
 SELECT request_id, epoch FROM job_log.fences WHERE request_id = ANY (:request_ids::text[]);
 
 -- name: lower_fences
--- Lowers fences from `least` on to the epochs given; returns them before and after.
+-- Lower fences of at least :least to the given epochs; return them before and after.
 UPDATE job_log.fences AS f
    SET epoch = g.epoch
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch),
@@ -39,5 +39,5 @@ UPDATE job_log.fences AS f
 RETURNING f.request_id, o.epoch AS before, f.epoch AS after;
 
 -- name: fence
--- Raises the epoch from which on entries are taken.
+-- Raise the lowest epoch whose entries are accepted.
 SELECT job_log.fence(:request_ids::text[], :epochs::bigint[]);

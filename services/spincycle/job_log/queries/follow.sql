@@ -1,11 +1,11 @@
 -- name: follow
--- Has this session told what is appended from now on.
+-- Register this session for notifications of appended entries.
 SELECT job_log.follow();
 
 -- name: unfollow
--- Has this session told nothing any more.
+-- Remove the registration of this session.
 DELETE FROM job_log.followers WHERE pid = pg_backend_pid();
 
--- name: tell
--- Tells all job logs something.
+-- name: notify
+-- Send a notification to all job logs.
 SELECT pg_notify(:channel, :payload);

@@ -1,5 +1,5 @@
 -- name: get_entry
--- One try of a job, or its last one for try 0.
+-- One try of a job, or its last try for try 0.
 SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, sequence_try, state,
        final, name, type, sequence_id, error, stdout, stderr, data
   FROM job_log.entries
@@ -10,8 +10,8 @@ SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, 
  LIMIT 1;
 
 -- name: list_by_job
--- Entries of a request after a job and try and up to a job, as many as fit max_size, but one at
--- least; `found` counts those within the limit whether or not they fit.
+-- Entries of a request after a job and try and up to a job: as many as fit in :max_size bytes, but
+-- at least one; `found` counts the entries within :limit, including those that do not fit.
 SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, sequence_try, state,
        final, name, type, sequence_id, error,
        CASE WHEN :with_output THEN stdout ELSE '' END AS stdout,
@@ -33,8 +33,9 @@ SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, 
  ORDER BY job_id, try;
 
 -- name: list_by_position
--- Entries of a request between two positions, the first excluded, as many as fit max_size, but
--- one at least; `found` counts those within the limit whether or not they fit.
+-- Entries of a request between two positions, the first excluded: as many as fit in :max_size
+-- bytes, but at least one; `found` counts the entries within :limit, including those that do not
+-- fit.
 SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, sequence_try, state,
        final, name, type, sequence_id, error,
        CASE WHEN :with_output THEN stdout ELSE '' END AS stdout,

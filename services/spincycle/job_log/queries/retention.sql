@@ -1,5 +1,5 @@
--- name: forget_journals
--- Deletes the journals of requests, and their fences.
+-- name: delete_journals
+-- Delete the journals of requests, and their fences.
 WITH entries AS (
     DELETE FROM job_log.entries AS e
      WHERE e.request_id = ANY (:request_ids::text[])

@@ -1,19 +1,19 @@
 -- name: waiting_requests
--- Requests that a live runner can run that is not known to be unavailable, in the order in which
--- they are assigned. Of a type with a limit only as many are returned as the limit leaves room for.
--- Requests that no such runner can run are left out, or enough of them would hide those that wait
--- behind them. A runner without job types has not said which it has. No wait is longer than 5
--- minutes: one that seems to be began before the database's clock was set back. As a join, and not a value, the
--- condition on kinds would make the planner sort all that waits.
+-- Waiting requests that an available live runner can run, in the order in which they are assigned.
+-- Of a type with a limit only as many are returned as the limit has room for. Requests that no such
+-- runner can run are left out, or enough of them would hide those behind them. A runner without job
+-- types has not reported them and may get any request. No wait is longer than 5 minutes: a longer
+-- one began before the clock of the database was set back. As a join, and not a value, the
+-- condition on kinds would make the planner sort everything that waits.
 WITH kinds AS MATERIALIZED (
     SELECT DISTINCT features, job_types
       FROM request_manager.runners
-     WHERE gone_at IS NULL AND NOT draining AND runner_id <> ALL (:unavailable::text[])
+     WHERE deregistered_at IS NULL AND NOT draining AND runner_id <> ALL (:unavailable::text[])
 ), unlimited AS (
     SELECT r.request_id, false AS limited, r.required_features, r.job_types, r.priority,
            r.created_at
       FROM request_manager.requests AS r
-     WHERE r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL
+     WHERE r.state IN (1, 7) AND r.runner_id IS NULL AND r.desired_state IS NULL
        AND r.max_running IS NULL
        AND (r.not_before BETWEEN now() AND now() + interval '5 minutes') IS NOT TRUE
        AND (SELECT bool_or(k.features @> r.required_features
@@ -27,7 +27,7 @@ WITH kinds AS MATERIALIZED (
            row_number() OVER (PARTITION BY r.type, r.max_running
                               ORDER BY r.priority DESC, r.created_at, r.request_id) AS place
       FROM request_manager.requests AS r
-     WHERE r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL
+     WHERE r.state IN (1, 7) AND r.runner_id IS NULL AND r.desired_state IS NULL
        AND r.max_running IS NOT NULL
        AND (r.not_before BETWEEN now() AND now() + interval '5 minutes') IS NOT TRUE
        AND (SELECT bool_or(k.features @> r.required_features
@@ -48,13 +48,14 @@ SELECT request_id, limited, required_features, job_types
  LIMIT :batch;
 
 -- name: assign_requests
--- Gives each request that still waits, and whose type has no limit, to a runner, under its next
--- epoch. Whoever does that has a while to hear from the runner that it has it.
+-- Assigns requests that still wait, and whose type has no limit, to runners, each under its next
+-- epoch. The sender has `lease` to get them accepted.
 UPDATE request_manager.requests AS r
    SET runner_id = g.runner_id, epoch = r.epoch + 1, claimed_until = now() + :lease::interval
   FROM unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
  WHERE r.request_id = g.request_id
-   AND r.state IN (1, 7) AND r.runner_id IS NULL AND r.wish IS NULL AND r.max_running IS NULL
+   AND r.state IN (1, 7) AND r.runner_id IS NULL AND r.desired_state IS NULL
+   AND r.max_running IS NULL
    AND (r.not_before BETWEEN now() AND now() + interval '5 minutes') IS NOT TRUE
 RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
@@ -63,8 +64,8 @@ RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT N
 SELECT pg_advisory_xact_lock(hashtext('spincycle.request_manager.limits'));
 
 -- name: assign_limited_requests
--- The same for requests whose type has a limit, as far as it leaves room. The counting is right
--- only while nobody else counts: see lock_limits.
+-- The same for requests whose type has a limit, as far as it has room. The count is correct only
+-- under lock_limits.
 UPDATE request_manager.requests AS r
    SET runner_id = c.runner_id, epoch = r.epoch + 1, claimed_until = now() + :lease::interval
   FROM (SELECT w.request_id, g.runner_id, w.max_running, w.type,
@@ -73,7 +74,7 @@ UPDATE request_manager.requests AS r
           FROM request_manager.requests AS w
           JOIN unnest(:request_ids::text[], :runner_ids::text[]) AS g (request_id, runner_id)
                USING (request_id)
-         WHERE w.state IN (1, 7) AND w.runner_id IS NULL AND w.wish IS NULL
+         WHERE w.state IN (1, 7) AND w.runner_id IS NULL AND w.desired_state IS NULL
            AND w.max_running IS NOT NULL
            AND (w.not_before BETWEEN now() AND now() + interval '5 minutes') IS NOT TRUE) AS c
  WHERE r.request_id = c.request_id
@@ -83,43 +84,24 @@ UPDATE request_manager.requests AS r
                                       AND a.runner_id IS NOT NULL)
 RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
 
--- name: unaccepted_requests
--- Claims on requests that were given to a runner which lives and has not said that it has them.
-SELECT o.request_id, o.epoch, o.claimed_until
-  FROM request_manager.requests AS o
-  JOIN request_manager.runners AS n USING (runner_id)
- WHERE o.state IN (1, 7) AND n.gone_at IS NULL AND NOT o.orphaned
- LIMIT 10000;
-
--- name: claim_unaccepted
--- Claims requests whose claims have ended, unless somebody claimed them since: whoever gave them to
--- their runner died, or could not note the answer. They stay as they are given.
-UPDATE request_manager.requests AS r
-   SET claimed_until = now() + :lease::interval
-  FROM unnest(:request_ids::text[], :epochs::bigint[], :untils::timestamptz[])
-    AS c (request_id, epoch, until)
- WHERE r.request_id = c.request_id AND r.epoch = c.epoch
-   AND r.claimed_until IS NOT DISTINCT FROM c.until
-   AND r.state IN (1, 7) AND r.runner_id IS NOT NULL AND NOT r.orphaned
-RETURNING r.request_id, r.runner_id, r.epoch, r.state = 7 OR r.rerun_of IS NOT NULL AS resumed;
-
 -- name: unassign_requests
--- Takes back requests that their runner refused, so that another one can have them.
+-- Unassigns requests that their runners refused, so that other runners can get them.
 UPDATE request_manager.requests AS r
    SET runner_id = NULL,
        claimed_until = NULL,
-       -- A wish that came in the meantime is met now that no runner has the request.
-       state = COALESCE(r.wish, r.state),
-       finished_at = CASE WHEN r.wish = 6 THEN GREATEST(now(), r.created_at, r.started_at) END,
-       wish = NULLIF(r.wish, 6)
+       -- A desired state that was set since is reached now, since no runner has the request.
+       state = COALESCE(r.desired_state, r.state),
+       finished_at = CASE WHEN r.desired_state = 6
+                          THEN GREATEST(now(), r.created_at, r.started_at) END,
+       desired_state = NULLIF(r.desired_state, 6)
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
    AND NOT r.orphaned
 RETURNING r.request_id, r.state;
 
 -- name: accept_requests
--- Notes that the runners took what they were given. What has ended since is left alone. The note
--- need not outlive a crash of the server: the request would be sent again, and accepted again.
+-- Stores that runners accepted their requests. Requests that have ended since are not changed. This
+-- need not survive a crash of the server: the request would be sent and accepted again.
 WITH accepted AS (
     UPDATE request_manager.requests AS r
        SET state = 2, started_at = COALESCE(r.started_at, GREATEST(now(), r.created_at)),
@@ -127,37 +109,26 @@ WITH accepted AS (
       FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
      WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
        AND r.runner_id IS NOT NULL AND NOT r.orphaned
- RETURNING r.request_id, r.wish
+ RETURNING r.request_id, r.desired_state
 ), resumed AS (
     DELETE FROM request_manager.suspended_job_chains AS s
      USING accepted AS a
      WHERE s.request_id = a.request_id
 )
-SELECT request_id, wish, set_config('synchronous_commit', 'off', true) FROM accepted;
+SELECT request_id, desired_state, set_config('synchronous_commit', 'off', true) FROM accepted;
 
 -- name: fail_requests
--- Ends requests that no runner can ever run.
+-- Fails requests that no runner can run.
 UPDATE request_manager.requests AS r
    SET state = 4, finished_at = GREATEST(now(), r.created_at, r.started_at), runner_id = NULL,
-       wish = NULL, reason = g.reason, claimed_until = NULL, orphaned = false
+       desired_state = NULL, reason = g.reason, claimed_until = NULL, orphaned = false
   FROM unnest(:request_ids::text[], :epochs::bigint[], :reasons::text[])
     AS g (request_id, epoch, reason)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
 RETURNING r.request_id;
 
--- name: get_suspended_portion
--- Saved states by request id, until so many bytes are together.
-SELECT request_id, suspended_job_chain
-  FROM (SELECT request_id, suspended_job_chain,
-               sum(octet_length(suspended_job_chain)) OVER (ORDER BY request_id COLLATE "C")
-                   - octet_length(suspended_job_chain) AS before
-          FROM request_manager.suspended_job_chains
-         WHERE request_id = ANY (:request_ids::text[])) AS found
- WHERE before < :most::bigint
- ORDER BY request_id COLLATE "C";
-
 -- name: hold_assignments
--- Sets until when requests that were given to a runner are left to the one who sends them.
+-- Extends the claims of the senders on assigned requests.
 UPDATE request_manager.requests AS r
    SET claimed_until = now() + :lease::interval
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
@@ -165,11 +136,12 @@ UPDATE request_manager.requests AS r
    AND NOT r.orphaned;
 
 -- name: queue
--- What waits for a runner: new requests, requests to be resumed, and the seconds since the oldest
--- new one was made. What waits for its type's limit is left out: more runners would not help it.
+-- Number of new requests and of requests to resume that wait for a runner, and the age in seconds
+-- of the oldest new one. Requests that wait for the limit of their type are left out: more runners
+-- would not help them.
 SELECT count(*) FILTER (WHERE state = 1) AS pending,
        count(*) FILTER (WHERE state = 7) AS suspended,
        greatest(extract(epoch FROM now() - min(created_at) FILTER (WHERE state = 1)), 0)::float8
            AS oldest
   FROM request_manager.requests
- WHERE state IN (1, 7) AND runner_id IS NULL AND wish IS NULL AND max_running IS NULL;
+ WHERE state IN (1, 7) AND runner_id IS NULL AND desired_state IS NULL AND max_running IS NULL;

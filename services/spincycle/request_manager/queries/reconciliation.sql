@@ -5,13 +5,13 @@ SELECT request_id, epoch
  WHERE runner_id = :runner_id AND state = 2 AND NOT orphaned;
 
 -- name: chain_holders
--- Where requests are, by their rows.
+-- Runners of requests according to their rows.
 SELECT request_id, epoch, state, COALESCE(runner_id, '') AS runner_id, orphaned
   FROM request_manager.requests
  WHERE request_id = ANY (:request_ids::text[]);
 
 -- name: orphan_missing
--- Leaves requests to the recovery that are RUNNING on a runner which does not hold their chains.
+-- Orphans requests that are RUNNING on a runner which does not hold their chains.
 UPDATE request_manager.requests AS r
    SET epoch = r.epoch + 1, orphaned = true, claimed_until = NULL
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
@@ -20,8 +20,8 @@ UPDATE request_manager.requests AS r
 RETURNING r.request_id;
 
 -- name: orphan_strays
--- Leaves requests to the recovery that a runner holds under an epoch which their rows have not
--- reached or do not connect with it. The epoch rises above that of the runner.
+-- Orphans requests whose chains a runner holds under an epoch that their rows have not reached or
+-- do not assign to it. The new epoch is above that of the runner.
 UPDATE request_manager.requests AS r
    SET epoch = g.epoch + 1, losses_since = g.epoch + 1, orphaned = true, claimed_until = NULL,
        runner_id = :runner_id

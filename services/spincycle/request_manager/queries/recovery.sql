@@ -1,8 +1,8 @@
 -- name: claim_orphans
--- Requests of runners that are gone or unknown, under their next epoch, so that no report of the
--- old runner counts. Each is claimed by one request manager, for a while; the next one goes on
--- under the epoch of the first. No claim is longer than 8 s: one that seems to be was made before
--- the database's clock was set back, and has ended.
+-- Claims requests of runners that are deregistered or unknown, under their next epoch, so that no
+-- report of the old runner counts. One request manager claims each, for `lease`; the next one
+-- continues under the same epoch. No claim is longer than 8 s: a longer one was made before the
+-- clock of the database was set back, and has ended.
 UPDATE request_manager.requests AS r
    SET epoch = r.epoch + CASE WHEN r.orphaned THEN 0 ELSE 1 END,
        orphaned = true,
@@ -15,7 +15,8 @@ UPDATE request_manager.requests AS r
                   FROM request_manager.requests AS h
                   LEFT JOIN request_manager.runners AS n USING (runner_id)
                  WHERE h.runner_id IS NOT NULL
-                   AND (n.gone_at IS NOT NULL OR n.runner_id IS NULL)) AS lost USING (request_id)
+                   AND (n.deregistered_at IS NOT NULL OR n.runner_id IS NULL)) AS lost
+               USING (request_id)
          WHERE (o.claimed_until BETWEEN now() AND now() + interval '8 seconds') IS NOT TRUE
          ORDER BY o.priority DESC, o.request_id
          LIMIT :batch
@@ -23,17 +24,17 @@ UPDATE request_manager.requests AS r
  WHERE r.request_id = orphan.request_id
    AND (r.orphaned OR NOT EXISTS (SELECT
                                     FROM request_manager.runners AS n
-                                   WHERE n.runner_id = r.runner_id AND n.gone_at IS NULL))
-RETURNING r.request_id, r.epoch, r.state, r.wish, r.runner_id, r.losses_since;
+                                   WHERE n.runner_id = r.runner_id AND n.deregistered_at IS NULL))
+RETURNING r.request_id, r.epoch, r.state, r.desired_state, r.runner_id, r.losses_since;
 
 -- name: claim_unanswered
--- Requests whose runner did not say whether it took them, likewise.
+-- Claims requests that their runners may or may not have accepted, in the same way.
 UPDATE request_manager.requests AS r
    SET epoch = r.epoch + 1, orphaned = true, claimed_until = now() + :lease::interval
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
    AND r.runner_id IS NOT NULL AND NOT r.orphaned
-RETURNING r.request_id, r.epoch, r.state, r.wish, r.runner_id, r.losses_since;
+RETURNING r.request_id, r.epoch, r.state, r.desired_state, r.runner_id, r.losses_since;
 
 -- name: outrun_fence
 -- Raises the epoch of a claimed request above the fence of its journal.
@@ -43,7 +44,7 @@ UPDATE request_manager.requests
 RETURNING request_id;
 
 -- name: hold_claims
--- Sets until when claimed requests are left to the one who claimed them.
+-- Extends the claims on orphaned requests.
 UPDATE request_manager.requests AS r
    SET claimed_until = now() + :lease::interval
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)

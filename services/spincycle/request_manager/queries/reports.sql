@@ -1,7 +1,7 @@
 -- name: finish_requests
--- Ends requests whose runner says so. A report can overtake the note that the runner took the
--- request, so PENDING and SUSPENDED ones count as running here. Whatever the clocks say, a request
--- lasted at least as long as the runner measured that it ran its chain.
+-- Ends requests as their runners report. A report can arrive before the acceptance is stored, so
+-- PENDING and SUSPENDED requests count as running here. Whatever the clocks say, a request lasts at
+-- least as long as its runner measured that it ran the chain.
 UPDATE request_manager.requests AS r
    SET state = g.state,
        started_at = COALESCE(r.started_at, GREATEST(LEAST(g.finished_at, now()) - g.running_time,
@@ -14,7 +14,7 @@ UPDATE request_manager.requests AS r
        runner_id = NULL,
        claimed_until = NULL,
        orphaned = false,
-       wish = NULL
+       desired_state = NULL
   FROM unnest(:request_ids::text[], :epochs::bigint[], :states::smallint[],
               :finished_ats::timestamptz[], :running_times::interval[],
               :finished_jobs::integer[], :reasons::text[])
@@ -24,7 +24,7 @@ UPDATE request_manager.requests AS r
 RETURNING r.request_id, r.max_running IS NOT NULL AS limited;
 
 -- name: progress_requests
--- Moves the counts of running requests; a count never goes down.
+-- Updates the job counts of running requests; finished_jobs never decreases.
 UPDATE request_manager.requests AS r
    SET finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
        rolled_back_jobs = g.rolled_back_jobs
@@ -36,8 +36,9 @@ UPDATE request_manager.requests AS r
 RETURNING r.request_id;
 
 -- name: suspend_requests
--- Takes requests from their runner and keeps the state in which they can be resumed: as the
--- runner saved it, or as it was rebuilt after the runner's death. A wish to stop is met now.
+-- Takes requests from their runners and stores the state from which they can be resumed: as the
+-- runner saved it, or as it was rebuilt after the runner was lost. The desired state STOPPED is
+-- reached now.
 WITH given AS (
     SELECT *
       FROM unnest(:request_ids::text[], :epochs::bigint[], :finished_jobs::integer[],
@@ -46,11 +47,12 @@ WITH given AS (
         AS g (request_id, epoch, finished_jobs, reason, suspended_job_chain, job_types, wait)
 ), suspended AS (
     UPDATE request_manager.requests AS r
-       SET state = CASE WHEN r.wish = 6 THEN 6 ELSE 7 END,
-           finished_at = CASE WHEN r.wish = 6 THEN GREATEST(now(), r.created_at, r.started_at) END,
+       SET state = CASE WHEN r.desired_state = 6 THEN 6 ELSE 7 END,
+           finished_at = CASE WHEN r.desired_state = 6
+                              THEN GREATEST(now(), r.created_at, r.started_at) END,
            finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
-           reason = CASE WHEN r.wish IS NULL THEN g.reason ELSE r.reason END,
-           wish = NULLIF(r.wish, 6),
+           reason = CASE WHEN r.desired_state IS NULL THEN g.reason ELSE r.reason END,
+           desired_state = NULLIF(r.desired_state, 6),
            runner_id = NULL,
            claimed_until = NULL,
            orphaned = false,
@@ -69,7 +71,7 @@ WITH given AS (
 SELECT request_id, state FROM suspended;
 
 -- name: states_of_requests
--- What tells why a report was not taken.
+-- Current states and epochs, which show why a report was not applied.
 SELECT request_id, state, epoch
   FROM request_manager.requests
  WHERE request_id = ANY (:request_ids::text[]);

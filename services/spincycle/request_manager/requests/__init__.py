@@ -1,1 +1,1 @@
-"""The use cases of requests: create, rerun, control, read, explain."""
+"""Use cases of requests: create, rerun, control, read, explain, list running jobs."""

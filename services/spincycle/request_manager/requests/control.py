@@ -1,4 +1,4 @@
-"""Stopping, suspending and resuming requests."""
+"""Stops, suspends and resumes requests."""
 
 from __future__ import annotations
 
@@ -9,68 +9,71 @@ from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import InvalidState, RequestNotFound
 from spincycle.model.state import LIVE, State
 from spincycle.request_manager.runners.directory import RunnerDirectory
-from spincycle.request_manager.runners.dispatcher import Dispatcher, pass_on
+from spincycle.request_manager.runners.dispatcher import Dispatcher, forward
 from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.desired_state_store import DesiredStateStore
 from spincycle.request_manager.storage.model import DesiredState, Request
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 
 
 class RequestControl:
-    """What people may wish of a request that has not ended.
+    """Changes the desired states of requests that have not ended.
 
-    A wish is stored before anybody is told of it, so it is answered as soon as it cannot be
-    lost. Every method raises RequestNotFound and DatabaseUnavailable.
+    A desired state is committed before it is forwarded to the runner, so that a call returns as
+    soon as it cannot be lost. Every method raises RequestNotFound and DatabaseUnavailable.
     """
 
     def __init__(
         self,
         store: RequestStore,
+        desired_states: DesiredStateStore,
         runners: RunnerDirectory,
         dispatcher: Dispatcher,
         changes: ChangeBus,
     ) -> None:
         self._store = store
+        self._desired_states = desired_states
         self._runners = runners
         self._dispatcher = dispatcher
         self._changes = changes
-        self._wishes = Coalescer[DesiredState, tuple[Request | None, bool]](self._ask)
+        self._writes = Coalescer[DesiredState, tuple[Request | None, bool]](self._write)
 
     @property
     def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
-        """What is written together, by kind."""
-        return {"wish": self._wishes}
+        """Coalescers of the writes, by kind."""
+        return {"desired_state": self._writes}
 
     async def stop(self, request_id: str, user: str, reason: str) -> Request:
-        """End a request for good; one that is STOPPED or COMPLETE is answered as it is.
+        """Stop a request for good; one that is STOPPED or COMPLETE is returned unchanged.
 
         Raises:
             InvalidState: it has failed.
         """
-        wish = DesiredState(request_id, State.STOPPED, user, reason or "stopped")
-        return await self._wish(wish, {State.STOPPED, State.COMPLETE})
+        desired = DesiredState(request_id, State.STOPPED, user, reason or "stopped")
+        return await self._set_desired_state(desired, {State.STOPPED, State.COMPLETE})
 
     async def suspend(self, request_id: str, user: str, reason: str) -> Request:
-        """Halt a request until somebody resumes it.
+        """Suspend a request until a user resumes it.
 
         Raises:
             InvalidState: it has ended.
         """
-        wish = DesiredState(request_id, State.SUSPENDED, user, reason or "suspended")
-        return await self._wish(wish, set())
+        desired = DesiredState(request_id, State.SUSPENDED, user, reason or "suspended")
+        return await self._set_desired_state(desired, set())
 
     async def resume(self, request_id: str, user: str) -> Request:
-        """Let a suspended request go on; one that is not held is answered as it is.
+        """Resume a suspended request; one that is not suspended is returned unchanged.
 
         Raises:
             InvalidState: it has ended.
         """
-        let = await self._store.let_go_on(request_id, user)
+        is_cleared = await self._desired_states.clear(request_id, user)
         request = await self.get(request_id)
         if request.state not in LIVE:
             raise InvalidState(request_id, request.state.name, _names(LIVE))
-        if let:
-            self._changes.changed([request_id])
-            self._dispatcher.look()
+        if is_cleared:
+            self._changes.publish([request_id])
+            self._dispatcher.wake()
         return request
 
     async def start(self, request_id: str) -> None:
@@ -82,43 +85,47 @@ class RequestControl:
         request = await self.get(request_id)
         if request.state is not State.PENDING:
             raise InvalidState(request_id, request.state.name, State.PENDING.name)
-        self._dispatcher.look()
+        self._dispatcher.wake()
 
     async def get(self, request_id: str) -> Request:
-        """The request as it is."""
+        """Return a request."""
         request = (await self._store.get([request_id])).get(request_id)
         if request is None:
             raise RequestNotFound(request_id)
         return request
 
-    async def _wish(self, wish: DesiredState, as_it_is: set[State]) -> Request:
-        request, kept = await self._wishes.submit(wish)
+    async def _set_desired_state(
+        self, desired: DesiredState, unchanged_states: set[State]
+    ) -> Request:
+        """Store and forward a desired state; return a request in `unchanged_states` as it is."""
+        request, is_stored = await self._writes.submit(desired)
         if request is None:
-            raise RequestNotFound(wish.request_id)
-        if not kept:
-            if request.state in as_it_is:
+            raise RequestNotFound(desired.request_id)
+        if not is_stored:
+            if request.state in unchanged_states:
                 return request
-            raise InvalidState(wish.request_id, request.state.name, _names(LIVE | as_it_is))
+            allowed = _names(LIVE | unchanged_states)
+            raise InvalidState(desired.request_id, request.state.name, allowed)
         if request.runner_id:
             client = (await self._runners.live()).get(request.runner_id)
             if client:
-                await pass_on(client, {wish.request_id: wish.state}, wish.reason)
+                await forward(client, {desired.request_id: desired.state}, desired.reason)
         return request
 
-    async def _ask(
-        self, wishes: Sequence[DesiredState]
+    async def _write(
+        self, desired: Sequence[DesiredState]
     ) -> list[tuple[Request | None, bool] | BaseException]:
-        """For each wish the request as it is then, and whether the wish was kept."""
-        kept: set[str] = set()
-        left = list(wishes)
-        while left:
-            # The latest of two wishes for one request wins, so they must not share a statement.
-            now = {wish.request_id: wish for wish in reversed(left)}
-            left = [wish for wish in left if now[wish.request_id] is not wish]
-            kept |= await self._store.ask_for(list(now.values()))
-        self._changes.changed(kept)
-        found = await self._store.get(list({wish.request_id for wish in wishes}))
-        return [(found.get(wish.request_id), wish.request_id in kept) for wish in wishes]
+        """Store desired states; return, for each, its request, and whether it was stored."""
+        stored: set[str] = set()
+        remaining = list(desired)
+        while remaining:
+            # Of two for the same request the later one wins, so they need two statements.
+            batch = {one.request_id: one for one in reversed(remaining)}
+            remaining = [one for one in remaining if batch[one.request_id] is not one]
+            stored |= await self._desired_states.set(list(batch.values()))
+        self._changes.publish(stored)
+        requests = await self._store.get(list({one.request_id for one in desired}))
+        return [(requests.get(one.request_id), one.request_id in stored) for one in desired]
 
 
 def _names(states: frozenset[State] | set[State]) -> str:

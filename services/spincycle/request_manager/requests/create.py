@@ -1,4 +1,4 @@
-"""Making requests: from a wish to a stored request with its chain."""
+"""Creates requests."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from spincycle.model.request_arg import RequestArg
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
 from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import (
     FIRST_EPOCH,
@@ -36,14 +37,14 @@ from spincycle.request_manager.storage.model import (
     Request,
     Requirements,
 )
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.runtime.off_loop import off_loop
 
 JOB_BYTES = 200
-"""About how many bytes a job takes beside its arguments."""
+"""Approximate bytes of a serialized job without its arguments."""
 
-MUCH = 256 * 1024
-"""Bytes of a chain from which it is written in a thread."""
+LARGE_BYTES = 256 * 1024
+"""Bytes of a chain from which it is serialized in a thread."""
 
 MAX_PRIORITY = 100
 """Highest priority; the lowest is its negative."""
@@ -51,10 +52,10 @@ MAX_PRIORITY = 100
 
 @dataclass(frozen=True, slots=True)
 class CreateParams:
-    """What somebody asks for; see spincycle.v1.CreateRequest.
+    """Parameters of a request to create, as in spincycle.v1.CreateRequest.
 
     Attributes:
-        size: bytes of the arguments as they were received.
+        size: bytes of the arguments as received.
     """
 
     type: str
@@ -65,17 +66,17 @@ class CreateParams:
     priority: int = 0
     size: int = 0
 
-    def makes_much(self, jobs: int) -> bool:
-        """Whether writing a chain of so many jobs takes longer than other calls may wait.
+    def is_large_chain(self, jobs: int) -> bool:
+        """Return whether serializing a chain of `jobs` jobs would delay other calls.
 
-        Each of them may have a copy of the arguments.
+        Each job may have a copy of the arguments.
         """
-        return jobs * (JOB_BYTES + self.size) >= MUCH
+        return jobs * (JOB_BYTES + self.size) >= LARGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltRequest:
-    """What a wish comes to: the chain, the arguments as understood, and where from.
+    """A planned request: its chain, its resolved arguments, and the specs that were used.
 
     Attributes:
         max_running: most requests of the type that run at once; None means no limit.
@@ -89,7 +90,7 @@ class BuiltRequest:
 
 
 class Planner(Protocol):
-    """Builds the chain of a request, and stores nothing.
+    """Builds the chain of a request.
 
     Raises UnknownRequestType, InvalidArgs and ChainNotBuilt.
     """
@@ -98,23 +99,25 @@ class Planner(Protocol):
 
 
 Encode = Callable[[JobChain], bytes]
-"""Serializes a chain as it is archived and sent."""
+"""Serializes a chain for the archive and for runners."""
 
 
 class RequestCreator:
-    """Creates requests; each is answered after it is stored, and is dispatched then."""
+    """Creates requests: plans, stores, and dispatches them. A call returns after the commit."""
 
     def __init__(
         self,
         planner: Planner,
         encode: Encode,
         store: RequestStore,
+        archives: ArchiveStore,
         dispatcher: Dispatcher,
         changes: ChangeBus,
     ) -> None:
         self._planner = planner
         self._encode = encode
         self._store = store
+        self._archives = archives
         self._dispatcher = dispatcher
         self._changes = changes
         self._ids = RequestIds()
@@ -122,65 +125,66 @@ class RequestCreator:
 
     @property
     def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
-        """What is written together, by kind."""
+        """Coalescers of the writes, by kind."""
         return {"create": self._writes}
 
-    async def create(self, wish: CreateParams) -> tuple[Request, list[RequestArg], bool]:
-        """The request, its arguments, and whether an earlier call had made it.
+    async def create(self, params: CreateParams) -> tuple[Request, list[RequestArg], bool]:
+        """Return the request, its resolved arguments, and whether an earlier call created it.
 
         Raises:
-            UnknownRequestType, InvalidArgs, ChainNotBuilt, InvalidInput: the wish is wrong.
+            UnknownRequestType, InvalidArgs, ChainNotBuilt, InvalidInput: the parameters are wrong.
             IdempotencyConflict: the key was used with other content.
-            PlanChanged: what was built is not what the caller expects.
-            DatabaseUnavailable: it may or may not be stored.
+            PlanChanged: the plan differs from the one that the caller expects.
+            DatabaseUnavailable: the request may or may not be stored.
         """
-        _check(wish)
-        if wish.idempotency_key and (existing := await self._existing(wish)):
+        _check(params)
+        if params.idempotency_key and (existing := await self._existing(params)):
             return *existing, True
         request_id = self._ids.new()
-        built = await self._planner.build(wish.type, wish.args, request_id)
-        if wish.expected_plan_hash and wish.expected_plan_hash != built.plan_hash:
-            raise PlanChanged(wish.expected_plan_hash, built.plan_hash)
+        built = await self._planner.build(params.type, params.args, request_id)
+        if params.expected_plan_hash and params.expected_plan_hash != built.plan_hash:
+            raise PlanChanged(params.expected_plan_hash, built.plan_hash)
         new = await off_loop(
-            wish.makes_much(len(built.chain.jobs)), partial(self._new, wish, built, request_id)
+            params.is_large_chain(len(built.chain.jobs)),
+            partial(self._new, params, built, request_id),
         )
         if not await self._writes.submit(new):
-            existing = await self._existing(wish)
-            assert existing is not None, "only a known idempotency key keeps a request out"
+            existing = await self._existing(params)
+            assert existing is not None, "only a known idempotency key prevents the insert"
             return *existing, True
         return _stored(new), new.args, False
 
-    async def plan(self, wish: CreateParams) -> BuiltRequest:
-        """What `create` would store. Raises as it does."""
-        _check(wish)
-        return await self._planner.build(wish.type, wish.args, "")
+    async def plan(self, params: CreateParams) -> BuiltRequest:
+        """Return what `create` would store; raises as `create`."""
+        _check(params)
+        return await self._planner.build(params.type, params.args, "")
 
-    async def _existing(self, wish: CreateParams) -> tuple[Request, list[RequestArg]] | None:
-        found = await self._store.find_by_idempotency_key(wish.user, wish.idempotency_key)
+    async def _existing(self, params: CreateParams) -> tuple[Request, list[RequestArg]] | None:
+        found = await self._store.find_by_idempotency_key(params.user, params.idempotency_key)
         if found is None:
             return None
         request_id, content_hash = found
-        if content_hash != _content_hash(wish):
-            raise IdempotencyConflict(wish.idempotency_key, request_id)
+        if content_hash != _content_hash(params):
+            raise IdempotencyConflict(params.idempotency_key, request_id)
         request = (await self._store.get([request_id]))[request_id]
-        return request, await self._store.args(request_id)
+        return request, await self._archives.args(request_id)
 
-    def _new(self, wish: CreateParams, built: BuiltRequest, request_id: str) -> NewRequest:
+    def _new(self, params: CreateParams, built: BuiltRequest, request_id: str) -> NewRequest:
         return NewRequest(
             request_id=request_id,
-            type=wish.type,
-            user=wish.user,
+            type=params.type,
+            user=params.user,
             created_at=datetime.now(UTC),
             total_jobs=len(built.chain.jobs),
-            priority=wish.priority,
+            priority=params.priority,
             spec_revision=built.spec_revision,
             plan_hash=built.plan_hash,
-            given_args=_searchable(wish, built.args),
-            create_request={"Type": wish.type, "Args": wish.args, "User": wish.user},
-            content_hash=_content_hash(wish) if wish.idempotency_key else "",
+            given_args=_searchable(params, built.args),
+            create_request={"Type": params.type, "Args": params.args, "User": params.user},
+            content_hash=_content_hash(params) if params.idempotency_key else "",
             args=built.args,
             job_chain=self._encode(built.chain),
-            idempotency_key=wish.idempotency_key,
+            idempotency_key=params.idempotency_key,
             max_running=built.max_running,
             requirements=Requirements(
                 frozenset(built.chain.required_features), job_types(built.chain)
@@ -188,39 +192,39 @@ class RequestCreator:
         )
 
     async def _write(self, requests: list[NewRequest]) -> list[bool]:
-        # Given to a runner as they are stored, requests need no second transaction for that.
-        free = {
+        # Requests that are assigned as they are stored need no second transaction for that.
+        unlimited = {
             request.request_id: request.requirements
             for request in requests
             if request.max_running is None
         }
-        given_at = time.monotonic()
-        runners, lease = await self._dispatcher.choose(free)
+        assigned_at = time.monotonic()
+        runners, lease = await self._dispatcher.pick_runners(unlimited)
         new = await self._store.create(requests, runners, lease)
         assigned = {
             request_id: Assignment(
-                request_id, runner_id, FIRST_EPOCH, resumed=False, given_at=given_at
+                request_id, runner_id, FIRST_EPOCH, resumed=False, assigned_at=assigned_at
             )
             for request_id, runner_id in runners.items()
         }
-        # In the next turn of the loop the callers wake up and are answered; this comes after it.
+        # The callers continue in the next iteration of the event loop, and this in the one after.
         loop = asyncio.get_running_loop()
         loop.call_soon(
             loop.call_soon,
-            self._go_on,
+            self._after_commit,
             [request for request in requests if request.request_id in new],
             assigned,
         )
         return [request.request_id in new for request in requests]
 
-    def _go_on(self, stored: list[NewRequest], assigned: dict[str, Assignment]) -> None:
-        """Have requests that were just stored sent to their runners, and tell of them."""
+    def _after_commit(self, stored: list[NewRequest], assigned: dict[str, Assignment]) -> None:
+        """Dispatch, log and publish requests that were just stored."""
         log = structlog.get_logger()
         for request in stored:
             if one := assigned.get(request.request_id):
                 self._dispatcher.send(one, request.job_chain)
             else:
-                self._dispatcher.look()
+                self._dispatcher.wake()
         for request in stored:
             log.info(
                 "created",
@@ -229,36 +233,36 @@ class RequestCreator:
                 jobs=request.total_jobs,
                 user=request.user,
             )
-        self._changes.changed([request.request_id for request in stored])
+        self._changes.publish([request.request_id for request in stored])
 
 
-def _check(wish: CreateParams) -> None:
-    if not wish.type:
+def _check(params: CreateParams) -> None:
+    if not params.type:
         raise InvalidInput("Type is empty, must be a request name", "type")
-    if abs(wish.priority) > MAX_PRIORITY:
+    if abs(params.priority) > MAX_PRIORITY:
         raise InvalidInput(
-            f"a priority lies between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority"
+            f"priority must be between -{MAX_PRIORITY} and {MAX_PRIORITY}", "priority"
         )
     unstorable = [
         FieldViolation(f"args.{name}", f'argument "{name}" holds the character NUL')
-        for name, value in wish.args.items()
+        for name, value in params.args.items()
         if b"\\u0000" in orjson.dumps([name, value])
     ]
     if unstorable:
-        raise InvalidArgs(unstorable[0].description, wish.type, tuple(unstorable))
+        raise InvalidArgs(unstorable[0].description, params.type, tuple(unstorable))
 
 
-def _content_hash(wish: CreateParams) -> str:
-    content = [wish.type, wish.args, wish.expected_plan_hash, wish.priority]
+def _content_hash(params: CreateParams) -> str:
+    content = [params.type, params.args, params.expected_plan_hash, params.priority]
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _searchable(wish: CreateParams, args: list[RequestArg]) -> dict[str, str]:
-    """The given arguments as text. A secret one cannot be searched for."""
+def _searchable(params: CreateParams, args: list[RequestArg]) -> dict[str, str]:
+    """Return the arguments as text, without secret ones, for the filter of lists."""
     secret = {arg.name for arg in args if arg.secret}
     return {
         name: value if isinstance(value, str) else orjson.dumps(value).decode()
-        for name, value in wish.args.items()
+        for name, value in params.args.items()
         if name not in secret
     }
 
@@ -283,5 +287,5 @@ def _stored(new: NewRequest) -> Request:
         spec_revision=new.spec_revision,
         plan_hash=new.plan_hash,
         rerun_of="",
-        wish=None,
+        desired_state=None,
     )

@@ -1,4 +1,4 @@
-"""Why a request, or a job of it, does not go on."""
+"""Explains what a request and its jobs wait for."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from spincycle.request_manager.codec import encode_state
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.silence import Silence
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.job_log_client import JobLogClient
 from spincycle.request_manager.storage.model import Request, Runner
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime import deadline
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 from spincycle.v1 import job_chain_pb2, request_manager_service_pb2, suspended_job_chain_pb2
@@ -30,7 +30,7 @@ from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.status import encode_wait
 
 MAX_JOBS = 1000
-"""Most jobs that are explained in one answer."""
+"""Most jobs that are explained in one response."""
 
 RUNNER_TIMEOUT = 1.0
 """Most seconds that the runner has to respond; at most a third of what the call has left."""
@@ -43,16 +43,16 @@ FENCE_TIMEOUT = 1.0
 
 
 class Explainer:
-    """Explains requests: by the runner that has the request, or else by archive and journal."""
+    """Explains requests: by their runner if it responds, or else by archive and journal."""
 
     def __init__(
         self,
-        store: RequestStore,
+        archives: ArchiveStore,
         runners: RunnerDirectory,
         job_log: JobLogClient,
         silence_limit: float,
     ) -> None:
-        self._store = store
+        self._archives = archives
         self._runners = runners
         self._job_log = job_log
         self._silence_limit = silence_limit
@@ -60,8 +60,8 @@ class Explainer:
     async def explain(self, request: Request) -> request_manager_service_pb2.ExplainResponse:
         """Return what a request waits for, and what each of its jobs waits for.
 
-        A runner or a job log that does not respond in time is named in the response, which then
-        says what is known without it.
+        The response names a runner or job log that does not respond in time, and has what is
+        known without it.
 
         Raises:
             DatabaseUnavailable: the request cannot be read.
@@ -73,16 +73,16 @@ class Explainer:
         holds = True
         if request.state is State.RUNNING and client is not None:
             try:
-                timeout = deadline.left(3 * RUNNER_TIMEOUT) / 3
+                timeout = deadline.remaining(3 * RUNNER_TIMEOUT) / 3
                 explained = await client.explain(request.request_id, timeout)
             except RunnerUnreachable as error:
-                structlog.get_logger().warning("runner left out of explain", why=error.message)
-                # How long the runner has been silent, as of now.
-                self._runners.forget()
+                structlog.get_logger().warning("explanation without runner", why=error.message)
+                # Read the current silence of the runner.
+                self._runners.invalidate()
                 client = (await self._runners.live()).get(request.runner_id)
             else:
                 if explained is not None:
-                    response.waits_for = explained.waits_for
+                    response.message = explained.message
                     response.jobs.extend(explained.jobs)
                     return response
                 holds = False
@@ -92,17 +92,17 @@ class Explainer:
         if request.runner_id:
             text = await self._fence(request) or text
         waits, unknown = await self._jobs(request, reason, text)
-        response.waits_for = text + unknown
+        response.message = text + unknown
         response.jobs.extend(encode_wait(wait) for wait in waits)
         return response
 
     async def _fence(self, request: Request) -> str:
-        """Why the request cannot be recovered, if a fence of its journal is the reason."""
+        """Return why a fence of its journal prevents the recovery; empty if none does."""
         try:
-            async with asyncio.timeout(deadline.left(3 * FENCE_TIMEOUT) / 3):
+            async with asyncio.timeout(deadline.remaining(3 * FENCE_TIMEOUT) / 3):
                 in_force = await self._job_log.epoch_in_force(request.request_id)
         except (SpinCycleError, TimeoutError):
-            # What follows reads the journal and says that it does not respond.
+            # Reading the journal, which follows, reports that it does not respond.
             return ""
         if in_force < LAST_EPOCH:
             return ""
@@ -112,50 +112,53 @@ class Explainer:
         )
 
     async def _cause(self, request: Request, client: RunnerClient | None) -> tuple[WaitReason, str]:
-        """What the request waits for; `client` is that of its runner, if that one is live."""
+        """Return what the request waits for; `client` is that of its runner, if it is live."""
         if request.runner_id:
             silence = self._runners.silence(request.runner_id) if client else None
             return WaitReason.NO_RUNNER, _assigned(request, silence, self._silence_limit)
-        if request.wish is State.SUSPENDED:
+        if request.desired_state is State.SUSPENDED:
             return (
                 WaitReason.SUSPENDED,
-                f"the request is held ({request.reason}) until somebody resumes it",
+                f"the request is suspended until a user resumes it ({request.reason})",
             )
-        takers = [
+        candidates = [
             client.runner
             for client in (await self._runners.live()).values()
             if not client.runner.draining
         ]
-        if not takers:
-            return WaitReason.NO_RUNNER, "no job runner is there to take the request"
-        if lacking := _lacking(request, takers):
+        if not candidates:
+            return WaitReason.NO_RUNNER, "there is no live job runner to run the request"
+        if lacking := _lacking(request, candidates):
             return WaitReason.NO_RUNNER, lacking
         if request.max_running is not None:
             return (
                 WaitReason.REQUEST_LIMIT,
                 f"no more than {request.max_running} requests of type {request.type} run at once",
             )
-        if all(runner.max_chains and runner.chains >= runner.max_chains for runner in takers):
-            return WaitReason.RUNNER_FULL, "every job runner has as many chains as it may"
+        if all(runner.max_chains and runner.chains >= runner.max_chains for runner in candidates):
+            return WaitReason.RUNNER_FULL, "every job runner has its maximum number of chains"
         if request.state is State.SUSPENDED and request.reason:
-            return WaitReason.NO_RUNNER, f"{request.reason}; then a job runner is given the request"
-        return WaitReason.NO_RUNNER, "the request is about to be given to a job runner"
+            return (
+                WaitReason.NO_RUNNER,
+                f"{request.reason}; then a job runner gets the request",
+            )
+        return WaitReason.NO_RUNNER, "the request is about to be assigned to a job runner"
 
     async def _jobs(
         self, request: Request, reason: WaitReason, text: str
     ) -> tuple[list[WaitingJob], str]:
-        """What each job waits for, or why that is not known."""
-        chains = await self._store.job_chains([request.request_id])
+        """Return what each job waits for, or why that is unknown."""
+        chains = await self._archives.job_chains([request.request_id])
         archived = chains.get(request.request_id, b"")
         if not archived:
             return [], "; its chain is not in the archive"
         saved = b""
         entries: list[JournalEntry] = []
         try:
-            async with asyncio.timeout(deadline.left(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
+            async with asyncio.timeout(deadline.remaining(JOB_LOG_TIMEOUT * 4 / 3) * 3 / 4):
                 entries = await self._job_log.read(request.request_id)
         except (SpinCycleError, TimeoutError) as error:
-            structlog.get_logger().warning("journal left out of explain", why=str(error))
+            structlog.get_logger().warning("explanation without journal", why=str(error))
             saved = await self._saved(request)
             if not saved and (request.runner_id or request.state is not State.PENDING):
                 return [], "; what its jobs wait for is not known: the job log does not respond"
@@ -167,12 +170,12 @@ class Explainer:
         try:
             return await off_loop(len(archived) >= LARGE_BYTES, explained), ""
         except (DecodeError, ValueError, InvalidChain) as damage:
-            structlog.get_logger().warning("chain left out of explain", why=str(damage))
+            structlog.get_logger().warning("explanation without chain", why=str(damage))
             return [], "; what its jobs wait for is not known: its stored chain is damaged"
 
     async def _saved(self, request: Request) -> bytes:
-        """The state in which the request was suspended, serialized; empty if it was not."""
-        async for states in self._store.suspended_job_chains([request.request_id]):
+        """Return the saved state of the request, serialized; empty if there is none."""
+        async for states in self._archives.suspended_job_chains([request.request_id]):
             return states.get(request.request_id, b"")
         return b""
 
@@ -192,27 +195,27 @@ _THEN = {
     State.SUSPENDED: "the request is suspended",
     None: "the request is recovered on another runner",
 }
-"""What becomes of a request whose runner is lost, by what was wished of it."""
+"""What happens to a request whose runner is lost, by its desired state."""
 
 
 def _not_held(request: Request) -> str:
-    """What a request waits for whose live runner does not have its chain."""
+    """Return what a request waits for whose live runner does not hold its chain."""
     return (
         f"runner {request.runner_id} does not hold the chain of the request; once its heartbeats "
-        f"have confirmed that, {_THEN[request.wish]}"
+        f"have confirmed that, {_THEN[request.desired_state]}"
     )
 
 
 def _assigned(request: Request, silence: Silence | None, silence_limit: float) -> str:
-    """What a request waits for whose runner has not explained it.
+    """Return what a request waits for whose runner has not explained it.
 
-    `silence` is that of the runner; None if it is gone.
+    `silence` is that of the runner; None if it is not live.
     """
-    then = _THEN[request.wish]
+    then = _THEN[request.desired_state]
     if silence is None:
-        if request.wish is not None:
+        if request.desired_state is not None:
             return f"runner {request.runner_id} is lost; {then} as soon as it is recovered"
-        return f"runner {request.runner_id} is lost; the request is about to go on elsewhere"
+        return f"runner {request.runner_id} is lost; the request is about to be recovered"
     problem = "does not respond"
     if request.state is not State.RUNNING:
         problem = "was assigned the request and has not accepted it yet"
@@ -226,7 +229,7 @@ def _assigned(request: Request, silence: Silence | None, silence_limit: float) -
 
 
 def _lacking(request: Request, runners: Sequence[Runner]) -> str:
-    """Why none of the runners can run the request; empty if one can."""
+    """Return why none of the runners can run the request; empty if one can."""
     required = request.required_features
     supporting = [runner for runner in runners if required <= runner.features]
     if not supporting:

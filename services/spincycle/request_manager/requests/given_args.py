@@ -1,4 +1,4 @@
-"""The arguments that a caller gives to a request, as plain values."""
+"""Arguments of callers as plain values."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from google.protobuf.struct_pb2 import Struct
 
 from spincycle.errors import InvalidInput
 from spincycle.model.job_chain import Value
-from spincycle.rpc.limits import MOST_VALUES
+from spincycle.rpc.limits import MAX_VALUES
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 from spincycle.wire.values import from_struct, holds_more
 
-MANY_BYTES = 256 * 1024
-"""Bytes of arguments from which few requests are made at a time."""
+LARGE_ARGS_BYTES = 256 * 1024
+"""Bytes of arguments from which the number of requests created at the same time is bounded."""
 
-MADE_AT_ONCE = 2
-"""Requests with so large arguments that are made at a time: each may take 100 MB meanwhile."""
+MAX_CONCURRENT = 2
+"""Requests with such arguments that are created at the same time: each may need 100 MB."""
 
 
 class LargeArgs:
-    """Bounds the memory of requests that are being made out of large arguments."""
+    """Bounds the memory for creating requests with large arguments."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(MADE_AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     def slot(self, size: int) -> AbstractAsyncContextManager[None]:
-        """Wait, before a request is made out of `size` bytes of arguments, until it may be."""
-        return self._slots if size >= MANY_BYTES else nullcontext()
+        """Return a context that waits until `size` bytes of arguments may be processed."""
+        return self._slots if size >= LARGE_ARGS_BYTES else nullcontext()
 
 
 async def read_args(args: Struct, size: int) -> dict[str, Value]:
@@ -41,9 +41,9 @@ async def read_args(args: Struct, size: int) -> dict[str, Value]:
 
 
 def _checked(args: Struct) -> dict[str, Value]:
-    if holds_more(args, MOST_VALUES):
+    if holds_more(args, MAX_VALUES):
         raise InvalidInput(
-            f"args hold more than {MOST_VALUES} values, those in lists and objects included; "
+            f"args hold more than {MAX_VALUES} values, those in lists and objects included; "
             "pass fewer, or the name of a file that has them",
             "args",
         )

@@ -1,4 +1,4 @@
-"""Checks spec files of callers in worker processes, so that no input holds up the event loop."""
+"""Lints spec files of callers in worker processes, so that no input blocks the event loop."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _WORKER = (sys.executable, "-P", "-m", "spincycle.spec.lint_worker")
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
-"""What a worker gets of this process's environment; the rest may hold secrets."""
+"""Environment variables that are passed to a worker; others may hold secrets."""
 
 _TOO_EXPENSIVE = frozenset({OUT_OF_MEMORY, -signal.SIGXCPU, -signal.SIGKILL})
 
 
 @dataclass(frozen=True, slots=True)
 class LintLimits:
-    """Limits of checking the files of callers.
+    """Limits of linting files of callers.
 
     Attributes:
         files: most files in one call.
@@ -60,12 +60,12 @@ class LintWorkers:
         self._calls = 0
 
     async def check(self, files: Sequence[Source], job_types: Iterable[str]) -> list[Finding]:
-        """The findings about the files, as many as fit into a response.
+        """Return the findings about the files, as many as fit into a response.
 
         Raises:
             InvalidInput: there are too many files or bytes, or a path is too long.
-            LintBusy: too many calls wait already.
-            LintTooExpensive: checking took too much time or memory.
+            LintBusy: too many calls wait.
+            LintTooExpensive: linting took too much time or memory.
         """
         limits = self._limits
         _check_size(files, limits)

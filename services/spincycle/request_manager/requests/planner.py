@@ -1,4 +1,4 @@
-"""From a wish to a chain, by the specs in force and the jobs that are installed."""
+"""Planning of requests: from type and arguments to a chain."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from spincycle.request_manager.requests.spec_repository import SpecRepository
 
 
 class SpecPlanner:
-    """Builds chains from the specs that are in force when it is asked."""
+    """Builds chains from the current specs."""
 
     def __init__(self, specs: SpecRepository, expander: Expander) -> None:
         self._specs = specs
         self._expander = expander
 
     async def build(self, type_: str, args: dict[str, Value], request_id: str) -> BuiltRequest:
-        """The chain of a request; raises as `Expander.expand`."""
+        """Return the chain of a request; raises as `Expander.expand`."""
         specs = self._specs.specs
         expansion = await self._expander.expand(specs, type_, args, request_id)
         return BuiltRequest(

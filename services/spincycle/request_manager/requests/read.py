@@ -1,4 +1,4 @@
-"""Reading requests, for as many callers at once as there are, as the bytes of the answers."""
+"""Reads and lists requests for concurrent callers, as serialized responses."""
 
 from __future__ import annotations
 
@@ -10,57 +10,57 @@ from spincycle.batching.single_flight import SingleFlight
 from spincycle.errors import ChainTooLarge, RequestNotFound
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.codec import decode_filter, encode_request
+from spincycle.request_manager.request_encoding import encode_or_report, request_failure
+from spincycle.request_manager.requests.paging import position_of, token_after
 from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.storage.paging import position_of, token_after
-from spincycle.request_manager.storage.store import RequestStore
-from spincycle.request_manager.watch.unreadable import encode_or_report, request_failure
-from spincycle.rpc.limits import MAX_MESSAGE_BYTES, WITHIN_CLIENTS
+from spincycle.request_manager.storage.request_store import RequestStore
+from spincycle.rpc.limits import CLIENT_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import request_pb2
 from spincycle.wire.parts import embedded
 
 DEFAULT_PAGE = 100
-"""Requests in a page of List when the caller sets no limit."""
+"""Requests in a page of List if the caller sets no limit."""
 
 MAX_PAGE = 1000
 """Most requests in a page of List."""
 
 ARCHIVE_BYTES = 16 * 1024 * 1024
-"""Bytes of archives that are kept in memory, each of a sixteenth at most."""
+"""Bytes of archives that are cached; each takes at most a sixteenth."""
 
 _REQUEST = rpc.GetResponse.REQUEST_FIELD_NUMBER
 
 
 class RequestReader:
-    """Answers Get and List.
+    """Serves Get and List.
 
-    What is archived never changes, so it is encoded once and kept for a while. What does
-    change is read anew for every call, by one statement for all calls that wait.
+    Archives never change: they are cached as encoded. Rows are read for every call, by one query
+    for all calls that wait.
     """
 
-    def __init__(self, store: RequestStore, snapshots: ChainArchive) -> None:
+    def __init__(self, store: RequestStore, archive: ChainArchive) -> None:
         self._store = store
-        self._snapshots = snapshots
+        self._archive = archive
         self._requests = Coalescer[str, Request | None](self._read)
         self._lists = SingleFlight(self._list)
         self._archives: ByteLru[tuple[str, bool]] = ByteLru(ARCHIVE_BYTES, ARCHIVE_BYTES // 16)
 
     async def get(self, request_id: str, *, with_chain: bool) -> bytes:
-        """A GetResponse.
+        """Return a serialized GetResponse.
 
         Raises:
-            RequestNotFound: there is no such request.
-            ChainTooLarge: the chain is asked for and does not fit a message.
-            RequestUnreadable: what is stored of it cannot be read.
+            RequestNotFound: the request does not exist.
+            ChainTooLarge: the response with the chain does not fit a message.
+            RequestUnreadable: its stored data cannot be read.
         """
         stored = await self._requests.submit(request_id)
         if stored is None:
             raise RequestNotFound(request_id)
         archive = self._archives.get((request_id, with_chain))
         if archive is None:
-            archive = await self._snapshots.archive(request_id, with_chain=with_chain)
-            self._archives.keep((request_id, with_chain), archive)
-        # Two messages of a type, one after the other, are one with the fields of both.
+            archive = await self._archive.archive(request_id, with_chain=with_chain)
+            self._archives.put((request_id, with_chain), archive)
+        # Concatenated messages of one type are one message with the fields of both.
         try:
             whole = encode_request(stored).SerializeToString() + archive
         except ValueError as cause:
@@ -69,23 +69,23 @@ class RequestReader:
             raise ChainTooLarge(request_id, stored.total_jobs)
         return embedded(_REQUEST, whole)
 
-    async def find(self, asked: rpc.ListRequest) -> bytes:
-        """A ListResponse. Who asks the same at a time is answered by one statement.
+    async def find(self, request: rpc.ListRequest) -> bytes:
+        """Return a serialized ListResponse. Identical concurrent calls share one query.
 
         Raises:
-            InvalidPageToken: the token is none of ours, or belongs to another filter.
+            InvalidPageToken: the token is not valid, or belongs to another filter.
         """
-        return await self._lists.get(asked.SerializeToString(deterministic=True))
+        return await self._lists.get(request.SerializeToString(deterministic=True))
 
     async def _read(self, request_ids: Sequence[str]) -> list[Request | None]:
         found = await self._store.get(list(set(request_ids)))
         return [found.get(request_id) for request_id in request_ids]
 
     async def _list(self, key: bytes) -> bytes:
-        asked = rpc.ListRequest.FromString(key)
-        which: request_pb2.RequestFilter = asked.filter
+        request = rpc.ListRequest.FromString(key)
+        which: request_pb2.RequestFilter = request.filter
         limit = min(which.limit or DEFAULT_PAGE, MAX_PAGE)
-        after = position_of(asked.page_token, which)
+        after = position_of(request.page_token, which)
         offset = 0 if after else which.offset
         found = await self._store.find(
             decode_filter(which), limit + 1, offset, after, with_args=False
@@ -93,7 +93,7 @@ class RequestReader:
         response = rpc.ListResponse()
         size = 0
         for place, one in enumerate(found):
-            if place == limit or size > WITHIN_CLIENTS:
+            if place == limit or size > CLIENT_MESSAGE_BYTES:
                 response.next_page_token = token_after(found[place - 1], which)
                 break
             message = encode_or_report(one)

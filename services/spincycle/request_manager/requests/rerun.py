@@ -1,4 +1,4 @@
-"""Running a request again from where it failed, as a new request beside the old one."""
+"""Reruns failed and stopped requests, as new requests."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Request, Rerun
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.runtime.off_loop import off_loop
 
 LARGE_CHAIN = 64 * 1024
-"""Bytes of a chain from which the new one is made in a thread."""
+"""Bytes of a chain from which the new one is built in a thread."""
 
-AGAIN = frozenset({State.FAIL, State.STOPPED})
-"""States of a request that can be run again."""
+RERUNNABLE = frozenset({State.FAIL, State.STOPPED})
+"""States in which a request can be rerun."""
 
 
-class JournalReader(Protocol):
-    """The journal of requests, in plain types."""
+class Journal(Protocol):
+    """Reads and appends journals of requests, in plain types."""
 
     async def read(self, request_id: str) -> list[JournalEntry]: ...
 
@@ -40,8 +41,8 @@ class JournalReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ChainCode:
-    """How chains are read and written, and what state a journal leaves one in."""
+class ChainCodec:
+    """Functions that decode, encode and replay chains."""
 
     decode: Callable[[bytes], JobChain]
     encode: Callable[[JobChain], bytes]
@@ -51,11 +52,12 @@ class ChainCode:
 
 @dataclass(frozen=True, slots=True)
 class RerunParams:
-    """Who wants which request to be run again.
+    """Parameters of a rerun.
 
     Attributes:
-        job_ids: jobs to run again with all their successors; none means what is not COMPLETE.
-        skip: a failed job to take as done; empty means none.
+        job_ids: jobs to run again with all their successors; without ids, all jobs that are not
+            COMPLETE.
+        skip: failed job to count as COMPLETE; empty means none.
         reason: why it is skipped.
     """
 
@@ -68,8 +70,8 @@ class RerunParams:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A request that is run again: its journal, its chain and the state in which it goes on."""
+class _Prepared:
+    """Journal and chain of a rerun, and the saved state from which it is resumed."""
 
     entries: list[JournalEntry]
     job_chain: bytes
@@ -78,122 +80,127 @@ class _Made:
 
 
 class RerunCreator:
-    """Makes new requests out of failed and stopped ones.
+    """Creates reruns of failed and stopped requests.
 
-    What is kept of the old request is copied into the journal of the new one before the new
-    one is stored, so that the new journal tells the whole story, also to recovery.
+    The journal entries that are kept are appended to the journal of the new request before that
+    request is stored, so that its journal is complete, also for recovery.
     """
 
     def __init__(
         self,
         store: RequestStore,
+        archives: ArchiveStore,
         control: RequestControl,
-        journal: JournalReader,
-        code: ChainCode,
+        journal: Journal,
+        codec: ChainCodec,
         dispatcher: Dispatcher,
         changes: ChangeBus,
     ) -> None:
         self._store = store
+        self._archives = archives
         self._control = control
         self._journal = journal
-        self._code = code
+        self._codec = codec
         self._dispatcher = dispatcher
         self._changes = changes
         self._ids = RequestIds()
 
-    async def run(self, wish: RerunParams) -> Request:
-        """Make the new request.
+    async def create(self, params: RerunParams) -> Request:
+        """Create the new request.
 
         Raises:
-            RequestNotFound, JobNotFound: there is no such request, or no such job in it.
+            RequestNotFound, JobNotFound: the request, or the job in it, does not exist.
             InvalidState: the request is neither FAIL nor STOPPED.
             InvalidInput: the job to skip has not failed, or no reason is given.
             IdempotencyConflict: the key was used with other content.
         """
-        if existing := await self._existing(wish):
+        if existing := await self._existing(params):
             return existing
-        old = await self._control.get(wish.request_id)
-        if old.state not in AGAIN:
+        old = await self._control.get(params.request_id)
+        if old.state not in RERUNNABLE:
             raise InvalidState(old.request_id, old.state.name, "FAIL or STOPPED")
-        archived = (await self._store.job_chains([old.request_id]))[old.request_id]
+        archived = (await self._archives.job_chains([old.request_id]))[old.request_id]
         entries = await self._journal.read(old.request_id)
         request_id = self._ids.new()
-        made = await off_loop(
+        prepared = await off_loop(
             len(archived) >= LARGE_CHAIN,
-            lambda: self._made(wish, archived, entries, request_id),
+            lambda: self._prepare(params, archived, entries, request_id),
         )
-        await self._journal.append(made.entries)
-        await self._store.create_again(
+        await self._journal.append(prepared.entries)
+        await self._store.create_rerun(
             Rerun(
                 request_id=request_id,
                 rerun_of=old.request_id,
-                user=wish.user,
+                user=params.user,
                 created_at=datetime.now(UTC),
-                finished_jobs=len(made.entries),
-                action="skip" if wish.skip else "rerun",
-                job_id=wish.skip,
-                reason=wish.reason,
-                idempotency_key=wish.idempotency_key,
-                content_hash=_content_hash(wish),
-                job_chain=made.job_chain,
-                suspended_job_chain=made.suspended_job_chain,
-                job_types=made.job_types,
+                finished_jobs=len(prepared.entries),
+                action="skip" if params.skip else "rerun",
+                job_id=params.skip,
+                reason=params.reason,
+                idempotency_key=params.idempotency_key,
+                content_hash=_content_hash(params),
+                job_chain=prepared.job_chain,
+                suspended_job_chain=prepared.suspended_job_chain,
+                job_types=prepared.job_types,
             )
         )
         structlog.get_logger().info(
-            "created again", request_id=request_id, rerun_of=old.request_id, kept=len(made.entries)
+            "rerun created",
+            request_id=request_id,
+            rerun_of=old.request_id,
+            kept=len(prepared.entries),
         )
-        self._changes.changed([request_id])
-        self._dispatcher.look()
+        self._changes.publish([request_id])
+        self._dispatcher.wake()
         return await self._control.get(request_id)
 
-    def _made(
-        self, wish: RerunParams, archived: bytes, entries: Sequence[JournalEntry], request_id: str
-    ) -> _Made:
-        chain = self._code.decode(archived)
-        _check(wish, chain)
-        reached = self._code.replay(chain, entries)
-        kept = _kept(wish, reached, entries)
-        if wish.skip:
-            kept.append(_skipped(wish, chain, reached, kept))
+    def _prepare(
+        self, params: RerunParams, archived: bytes, entries: Sequence[JournalEntry], request_id: str
+    ) -> _Prepared:
+        chain = self._codec.decode(archived)
+        _check(params, chain)
+        replayed = self._codec.replay(chain, entries)
+        kept = _kept(params, replayed, entries)
+        if params.skip:
+            kept.append(_skipped(params, chain, replayed, kept))
         chain = replace(chain, request_id=request_id)
         kept = [
             replace(entry, request_id=request_id, try_=1, sequence_try=1, position=place, epoch=0)
             for place, entry in enumerate(kept, start=1)
         ]
-        # Jobs are changed in place when the journal is replayed, so the archive is written first.
-        encoded = self._code.encode(chain)
-        suspended = self._code.replay(chain, kept)
-        return _Made(
-            kept, encoded, self._code.encode_suspended(suspended), remaining_job_types(suspended)
+        # Replaying the journal changes jobs in place, so the chain is encoded first.
+        encoded = self._codec.encode(chain)
+        suspended = self._codec.replay(chain, kept)
+        return _Prepared(
+            kept, encoded, self._codec.encode_suspended(suspended), remaining_job_types(suspended)
         )
 
-    async def _existing(self, wish: RerunParams) -> Request | None:
-        if not wish.idempotency_key:
+    async def _existing(self, params: RerunParams) -> Request | None:
+        if not params.idempotency_key:
             return None
-        found = await self._store.find_by_idempotency_key(wish.user, wish.idempotency_key)
+        found = await self._store.find_by_idempotency_key(params.user, params.idempotency_key)
         if found is None:
             return None
         request_id, content_hash = found
-        if content_hash != _content_hash(wish):
-            raise IdempotencyConflict(wish.idempotency_key, request_id)
+        if content_hash != _content_hash(params):
+            raise IdempotencyConflict(params.idempotency_key, request_id)
         return await self._control.get(request_id)
 
 
-def _check(wish: RerunParams, chain: JobChain) -> None:
-    for job_id in (*wish.job_ids, *([wish.skip] if wish.skip else [])):
+def _check(params: RerunParams, chain: JobChain) -> None:
+    for job_id in (*params.job_ids, *([params.skip] if params.skip else [])):
         if job_id not in chain.jobs:
-            raise JobNotFound(wish.request_id, job_id)
-    if wish.skip and not wish.reason:
-        raise InvalidInput("say why the job is skipped; the reason is kept on record", "reason")
+            raise JobNotFound(params.request_id, job_id)
+    if params.skip and not params.reason:
+        raise InvalidInput("give a reason for skipping the job; it is recorded", "reason")
 
 
 def _kept(
-    wish: RerunParams, reached: SuspendedJobChain, entries: Sequence[JournalEntry]
+    params: RerunParams, replayed: SuspendedJobChain, entries: Sequence[JournalEntry]
 ) -> list[JournalEntry]:
-    """The last entry of each job that stays COMPLETE, in journal order."""
-    jobs = reached.job_chain.jobs
-    run_again = _with_successors(reached.job_chain, wish.job_ids)
+    """Return the last entry of each job that stays COMPLETE, in journal order."""
+    jobs = replayed.job_chain.jobs
+    run_again = _with_successors(replayed.job_chain, params.job_ids)
     last = {
         entry.job_id: entry
         for entry in sorted(entries, key=lambda entry: entry.position)
@@ -216,21 +223,21 @@ def _with_successors(chain: JobChain, job_ids: Iterable[str]) -> set[str]:
 
 
 def _skipped(
-    wish: RerunParams, chain: JobChain, reached: SuspendedJobChain, kept: Sequence[JournalEntry]
+    params: RerunParams, chain: JobChain, replayed: SuspendedJobChain, kept: Sequence[JournalEntry]
 ) -> JournalEntry:
-    """The entry that stands for a job that was not run: it passes on what its parents left."""
-    job = chain.jobs[wish.skip]
-    parents = [job_id for job_id, following in chain.next_jobs.items() if wish.skip in following]
-    left_by = {entry.job_id: entry.data or {} for entry in kept}
-    if reached.job_chain.jobs[wish.skip].state is State.COMPLETE:
-        raise InvalidInput(f"job {wish.skip} ({job.name}) is COMPLETE, there is nothing to skip")
-    if any(parent not in left_by for parent in parents):
+    """Return the entry of the skipped job: its data are those of its parents."""
+    job = chain.jobs[params.skip]
+    parents = [job_id for job_id, following in chain.next_jobs.items() if params.skip in following]
+    data_by_job = {entry.job_id: entry.data or {} for entry in kept}
+    if replayed.job_chain.jobs[params.skip].state is State.COMPLETE:
+        raise InvalidInput(f"job {params.skip} ({job.name}) is COMPLETE, there is nothing to skip")
+    if any(parent not in data_by_job for parent in parents):
         raise InvalidInput(
-            f"job {wish.skip} ({job.name}) has not failed: it has not even been reached", "job_id"
+            f"job {params.skip} ({job.name}) has not failed: it has not been reached", "job_id"
         )
     data: dict[str, Value] = {}
     for parent in parents:
-        data.update(left_by[parent])
+        data.update(data_by_job[parent])
     return JournalEntry(
         request_id="",
         job_id=job.id,
@@ -240,12 +247,12 @@ def _skipped(
         started_at=0,
         finished_at=0,
         state=State.COMPLETE,
-        error=f"skipped by {wish.user or 'an unknown user'}: {wish.reason}",
+        error=f"skipped by {params.user or 'an unknown user'}: {params.reason}",
         sequence_id=job.sequence_id,
         data=data,
     )
 
 
-def _content_hash(wish: RerunParams) -> str:
-    content = [wish.request_id, sorted(wish.job_ids), wish.skip, wish.reason]
+def _content_hash(params: RerunParams) -> str:
+    content = [params.request_id, sorted(params.job_ids), params.skip, params.reason]
     return hashlib.sha256(orjson.dumps(content)).hexdigest()

@@ -1,4 +1,4 @@
-"""The saved state of a suspended request, held against its archived chain."""
+"""Comparison of the saved state of a suspended request with its archived chain."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 
 
 def adopt(archived: bytes, suspended: bytes) -> bytes:
-    """The saved state with the archived chain in it: only states and data of jobs are adopted.
+    """Return the saved state with the archived chain in it; both are serialized.
 
-    Both are serialized. So what runs after a resumption is what was planned, whatever the runner
-    sent back.
+    Only states and data of jobs are taken from the saved state, so that a resumed request runs
+    what was planned, whatever the runner sent.
 
     Raises:
-        InvalidChain: the runner's chain has other jobs, types, bytes, arguments or edges.
+        InvalidChain: the saved chain has other jobs, types, bytes, arguments or edges.
     """
     state = suspended_job_chain_pb2.SuspendedJobChain.FromString(suspended)
     planned = job_chain_pb2.JobChain.FromString(archived)

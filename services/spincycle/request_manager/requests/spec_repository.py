@@ -1,4 +1,4 @@
-"""The spec set in force, and putting another one in its place."""
+"""Loads and reloads the request specs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from spincycle.spec.finding import Report
 from spincycle.spec.model import BUILT_IN
 from spincycle.spec.sequence_checks import NOT_ENFORCED
 
-Look = tuple[tuple[str, int, int, int], ...]
-"""What `look_of` answers."""
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""Names and metadata of the spec files, as `look_of` returns them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What came of reading the specs again."""
+    """Result of a reload."""
 
     revision: str
     changed: bool
@@ -28,21 +28,21 @@ class Reloaded:
 
 
 class SpecRepository:
-    """Holds the specs; a broken or emptied set never replaces a good one."""
+    """Holds the current specs; invalid or emptied specs never replace valid ones."""
 
     def __init__(
         self,
         directory: Path,
         job_types: frozenset[str],
         specs: SpecSet,
-        look: Look,
+        fingerprint: Fingerprint,
         *,
         allow_empty: bool = False,
     ) -> None:
         self._directory = directory
         self._job_types = job_types
         self._specs = specs
-        self._look = look
+        self._fingerprint = fingerprint
         self._allow_empty = allow_empty
         self._loading = asyncio.Lock()
 
@@ -50,12 +50,12 @@ class SpecRepository:
     async def open(
         cls, directory: Path, job_types: frozenset[str], *, allow_empty: bool = False
     ) -> SpecRepository:
-        """Read the specs for the first time.
+        """Load the specs for the first time.
 
         Raises:
-            ConfigError: they cannot be used; every finding is named.
+            ConfigError: the specs are invalid; it names every error.
         """
-        look, result = await asyncio.to_thread(_read, directory, job_types)
+        fingerprint, result = await asyncio.to_thread(_read, directory, job_types)
         _log(result.findings)
         if result.specs is None:
             errors = [
@@ -63,7 +63,7 @@ class SpecRepository:
                 for found in result.findings
                 if found.severity is Severity.ERROR
             ]
-            raise ConfigError("the specs cannot be used:\n" + "\n".join(errors))
+            raise ConfigError("the specs are invalid:\n" + "\n".join(errors))
         structlog.get_logger().info(
             "specs loaded",
             directory=str(directory),
@@ -71,22 +71,24 @@ class SpecRepository:
             requests=len(result.specs.requests()),
         )
         _log_acls(result.specs)
-        return cls(directory, job_types, result.specs, look, allow_empty=allow_empty)
+        return cls(directory, job_types, result.specs, fingerprint, allow_empty=allow_empty)
 
     @property
     def specs(self) -> SpecSet:
-        """The set in force."""
+        """The current specs."""
         return self._specs
 
     @property
     def job_types(self) -> frozenset[str]:
-        """Job types that specs may name."""
+        """Job types that specs may use."""
         return self._job_types
 
     async def reload(self) -> Reloaded:
-        """Read the specs again; with an error among the findings the old set stays in force."""
+        """Load the specs again; if they have errors, the current ones are kept."""
         async with self._loading:
-            self._look, result = await asyncio.to_thread(_read, self._directory, self._job_types)
+            self._fingerprint, result = await asyncio.to_thread(
+                _read, self._directory, self._job_types
+            )
             if not self._allow_empty:
                 result = _refuse_emptied(self._specs, result)
             old = self._specs.revision
@@ -101,29 +103,28 @@ class SpecRepository:
         )
         return Reloaded(self._specs.revision, self._specs.revision != old, result.findings)
 
-    async def reload_at_changes(self, interval: float) -> None:
-        """Look every `interval` seconds whether files changed, and read them then; never ends.
+    async def reload_on_change(self, interval: float) -> None:
+        """Check for changed files every `interval` seconds, and reload them; never returns.
 
-        A change that is not complete when it is seen leaves the old set in force, and is seen
-        again when it is.
+        An incomplete change keeps the current specs, and is detected again when it is complete.
         """
         while True:
             await asyncio.sleep(interval)
-            if await asyncio.to_thread(look_of, self._directory) != self._look:
+            if await asyncio.to_thread(look_of, self._directory) != self._fingerprint:
                 await self.reload()
 
 
-def _read(directory: Path, job_types: frozenset[str]) -> tuple[Look, LoadResult]:
-    # In this order: what changes while the files are read is then seen at the next look.
-    look = look_of(directory)
-    return look, load_specs(directory, job_types)
+def _read(directory: Path, job_types: frozenset[str]) -> tuple[Fingerprint, LoadResult]:
+    # In this order: a change during the loading is then detected by the next comparison.
+    fingerprint = look_of(directory)
+    return fingerprint, load_specs(directory, job_types)
 
 
 def _refuse_emptied(old: SpecSet, loaded: LoadResult) -> LoadResult:
-    """The result without its specs, and with a finding, if they lack what an edit rarely removes.
+    """Return the result with an error instead of specs if files lost all their sequences.
 
-    Editors and copies truncate a file before they write it. A file that is gone was removed on
-    purpose, unless no other is left.
+    Editors and copies truncate a file before they write it. A missing file was removed on
+    purpose, unless no other file remains.
     """
     if loaded.specs is None:
         return loaded
@@ -137,9 +138,9 @@ def _refuse_emptied(old: SpecSet, loaded: LoadResult) -> LoadResult:
     for file in emptied:
         report.add(
             "emptied-specs",
-            "the file declares no sequence any more" if file else "no spec file is left",
+            "the file no longer declares a sequence" if file else "there are no spec files",
             file=file,
-            advice="remove the file if this is meant; a set without any sequence needs "
+            advice="remove the file if this is intended; specs without any sequence need "
             "allow_empty_specs: true",
         )
     return replace(loaded, specs=None, findings=[*loaded.findings, *report.findings()])
@@ -153,14 +154,14 @@ def _log(findings: list[Finding]) -> None:
     log = structlog.get_logger()
     for found in findings:
         if found.code == NOT_ENFORCED:
-            # One line names all of these; see _log_acls.
+            # _log_acls logs all of these in one line.
             continue
         level = log.error if found.severity is Severity.ERROR else log.warning
         level("spec finding", code=found.code, place=found.place, finding=found.text)
 
 
 def _log_acls(specs: SpecSet) -> None:
-    """Log which requests have ACLs, since any caller may start and stop them all the same."""
+    """Log the requests that have ACLs: any caller may still start and stop them."""
     requests = [sequence.name for sequence in specs.requests() if sequence.acl]
     if requests:
         structlog.get_logger().warning("acl not enforced", requests=requests)

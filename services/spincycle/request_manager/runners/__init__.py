@@ -1,1 +1,1 @@
-"""Job runners: who is there, dispatch, heartbeats, eviction, recovery."""
+"""Job runners: directory, dispatch, reports, heartbeats, eviction, recovery, reconciliation."""

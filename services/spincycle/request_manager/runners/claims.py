@@ -1,31 +1,21 @@
-"""How long requests have been claimed, measured by this request manager's monotonic clock."""
+"""Expiry of claims on requests, measured by the monotonic clock of this process."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim of some request manager on a request; two are compared for equality only.
-
-    Attributes:
-        until: when it ends by the database's clock, as of when it was made.
-    """
-
-    request_id: str
-    epoch: int
-    until: datetime | None
+from spincycle.request_manager.storage.model import Claim
 
 
 class ClaimMonitor:
-    """Remembers when this process first saw each claim.
+    """Records when this process first saw each claim.
 
-    A claim that this process has seen for the whole lease has ended, however the database's clock
-    was set since it was made.
+    A claim that this process has seen for a whole lease has expired, even if the clock of the
+    database was set back since it was made.
+
+    Args:
+        lease: seconds.
     """
 
     def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,9 +23,9 @@ class ClaimMonitor:
         self._clock = clock
         self._seen_at: dict[Claim, float] = {}
 
-    def ended(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Note all claims that there are; return those that have ended, the oldest first."""
+    def expired(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Record all current claims; return those that have expired, the oldest first."""
         now = self._clock()
         self._seen_at = {claim: self._seen_at.get(claim, now) for claim in claims}
-        ended = [claim for claim, at in self._seen_at.items() if now - at >= self._lease]
-        return sorted(ended, key=self._seen_at.__getitem__)
+        expired = [claim for claim, at in self._seen_at.items() if now - at >= self._lease]
+        return sorted(expired, key=self._seen_at.__getitem__)

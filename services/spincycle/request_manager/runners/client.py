@@ -1,4 +1,4 @@
-"""Calls to job runners, in batches, over channels that are kept open."""
+"""gRPC client of job runners; calls are batched."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from spincycle.v1 import status_pb2, suspended_job_chain_pb2
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
 from spincycle.wire.parts import embedded
 
-Told = tuple[Sequence[str], str]
-"""Requests, and the reason for which they are to end or to wait."""
-
+StopCommand = tuple[Sequence[str], str]
+"""Ids of requests to stop or to suspend, and the reason."""
 
 REFUSALS = frozenset(
     {
@@ -37,22 +36,21 @@ REFUSALS = frozenset(
         "WRONG_RUNNER",
     }
 )
-"""With what a runner says that it did not take a chain."""
-
+"""Error reasons with which a runner says that it did not accept a chain."""
 
 BYTES_A_SECOND = 1_000_000
-"""Bytes of chains that a busy runner can be expected to read in a second."""
+"""Bytes of chains that a busy runner reads in a second, at the least."""
 
 
 @dataclass(slots=True)
 class DispatchResult:
-    """What became of requests that were sent to one runner.
+    """Outcome of requests that were sent to one runner.
 
     Attributes:
-        accepted: the runner has them.
-        refused: the runner does not have them, and why: it said so, or it cannot be reached.
-        unanswered: nothing is known; the runner may have them.
-        damaged: they were not sent, since their saved state cannot be read.
+        accepted: the runner holds them.
+        refused: the runner does not hold them, and why: it refused them or is unreachable.
+        unanswered: the runner may or may not hold them.
+        damaged: they were not sent, since their saved states cannot be read.
     """
 
     accepted: list[Assignment] = field(default_factory=list)
@@ -60,8 +58,8 @@ class DispatchResult:
     unanswered: list[Assignment] = field(default_factory=list)
     damaged: list[Assignment] = field(default_factory=list)
 
-    def doubt(self, is_doubtful: Callable[[Assignment, SpinCycleError], bool]) -> None:
-        """Take some refusals as no answer: the runner may have been sent the request twice."""
+    def mark_doubtful(self, is_doubtful: Callable[[Assignment, SpinCycleError], bool]) -> None:
+        """Count some refusals as unanswered: another process may have sent the request, too."""
         for assigned, error in list(self.refused.items()):
             if is_doubtful(assigned, error):
                 del self.refused[assigned]
@@ -76,7 +74,7 @@ _RunChains: TypeAlias = (
 
 
 class RunnerClient:
-    """Speaks with one runner."""
+    """Calls one runner over a channel that stays open."""
 
     def __init__(self, runner: Runner, timeout: float, dial: Dial = open_channel) -> None:
         self.runner = runner
@@ -87,11 +85,11 @@ class RunnerClient:
             "/spincycle.internal.v1.JobRunnerService/RunChains",
             response_deserializer=job_runner_service_pb2.RunChainsResponse.FromString,
         )
-        self._stops = Coalescer[Told, None](self._stop)
-        self._suspends = Coalescer[Told, None](self._suspend)
+        self._stops = Coalescer[StopCommand, None](self._stop)
+        self._suspends = Coalescer[StopCommand, None](self._suspend)
 
     async def run(self, chains: dict[Assignment, bytes]) -> DispatchResult:
-        """Give new chains, serialized, to the runner; one that is too large must come alone."""
+        """Send new chains, serialized; one that is too large for a message must be sent alone."""
         if (large := _large(chains)) is not None:
             return await self._upload(
                 large,
@@ -101,26 +99,26 @@ class RunnerClient:
                     for part in cut_chain(chains[large])
                 ),
             )
-        # Chains go as they are archived; nobody here reads them.
+        # Chains are sent as they are archived, without decoding them.
         parts = [_Run(runner_id=self.runner.runner_id).SerializeToString()]
         for assigned, chain in chains.items():
             assignment = _Assignment(epoch=assigned.epoch).SerializeToString()
             assignment += embedded(_Assignment.JOB_CHAIN_FIELD_NUMBER, chain)
             parts.append(embedded(_Run.ASSIGNMENTS_FIELD_NUMBER, assignment))
-        if not await self._is_there():
+        if not await self._is_connected():
             return self._not_sent(list(chains))
         try:
             sent = b"".join(parts)
             with self._open():
                 response = await self._run_chains(sent, timeout=self._time_for(len(sent)))
         except grpc.aio.AioRpcError as failure:
-            return self._failed(list(chains), failure)
+            return self._failure_result(list(chains), failure)
         except RunnerUnreachable:
             return DispatchResult(unanswered=list(chains))
-        return _answered(list(chains), response.refusals)
+        return _response_result(list(chains), response.refusals)
 
     async def resume(self, suspended: dict[Assignment, bytes]) -> DispatchResult:
-        """Give half-run chains, serialized with their saved state, likewise."""
+        """Send chains to resume, serialized with their saved states, in the same way."""
         damaged: list[Assignment] = []
         if (large := _large(suspended)) is not None:
             return await self._upload(
@@ -140,24 +138,24 @@ class RunnerClient:
                 continue
             chain.epoch = assigned.epoch
             request.suspended_job_chains.append(chain)
-        answer = await self._resume(request, [one for one in suspended if one not in damaged])
-        answer.damaged = damaged
-        return answer
+        result = await self._resume(request, [one for one in suspended if one not in damaged])
+        result.damaged = damaged
+        return result
 
     async def _resume(
         self, request: job_runner_service_pb2.ResumeChainsRequest, assigned: list[Assignment]
     ) -> DispatchResult:
-        if not await self._is_there():
+        if not await self._is_connected():
             return self._not_sent(assigned)
         try:
             timeout = self._time_for(request.ByteSize())
             with self._open():
                 response = await self.stub.ResumeChains(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
-            return self._failed(assigned, failure)
+            return self._failure_result(assigned, failure)
         except RunnerUnreachable:
             return DispatchResult(unanswered=assigned)
-        return _answered(assigned, response.refusals)
+        return _response_result(assigned, response.refusals)
 
     async def _upload(
         self,
@@ -171,7 +169,7 @@ class RunnerClient:
                 request.epoch = assigned.epoch
                 yield request
 
-        if not await self._is_there():
+        if not await self._is_connected():
             return self._not_sent([assigned])
         try:
             timeout = self._timeout + upload_seconds(size)
@@ -187,56 +185,58 @@ class RunnerClient:
         return DispatchResult(accepted=[assigned])
 
     async def stop(self, request_ids: Sequence[str], reason: str) -> None:
-        """Tell the runner to stop chains.
+        """Forward the stop of requests.
 
         Raises:
-            RunnerUnreachable: it did not answer.
+            RunnerUnreachable: the runner did not respond.
         """
         await self._stops.submit((request_ids, reason))
 
     async def suspend(self, request_ids: Sequence[str], reason: str) -> None:
-        """Tell the runner to suspend chains.
+        """Forward the suspension of requests.
 
         Raises:
-            RunnerUnreachable: it did not answer.
+            RunnerUnreachable: the runner did not respond.
         """
         await self._suspends.submit((request_ids, reason))
 
-    async def _stop(self, wishes: Sequence[Told]) -> Sequence[None]:
-        for reason, request_ids in _by_reason(wishes).items():
+    async def _stop(self, commands: Sequence[StopCommand]) -> Sequence[None]:
+        for reason, request_ids in _by_reason(commands).items():
             request = job_runner_service_pb2.StopChainsRequest(
                 request_ids=request_ids, reason=reason
             )
             try:
                 with self._open():
-                    await self.stub.StopChains(request, timeout=deadline.left(self._timeout))
+                    await self.stub.StopChains(request, timeout=deadline.remaining(self._timeout))
             except grpc.aio.AioRpcError as failure:
                 raise self._unreachable(failure)
-        return [None] * len(wishes)
+        return [None] * len(commands)
 
-    async def _suspend(self, wishes: Sequence[Told]) -> Sequence[None]:
-        for reason, request_ids in _by_reason(wishes).items():
+    async def _suspend(self, commands: Sequence[StopCommand]) -> Sequence[None]:
+        for reason, request_ids in _by_reason(commands).items():
             request = job_runner_service_pb2.SuspendChainsRequest(
                 request_ids=request_ids, reason=reason
             )
             try:
                 with self._open():
-                    await self.stub.SuspendChains(request, timeout=deadline.left(self._timeout))
+                    await self.stub.SuspendChains(
+                        request, timeout=deadline.remaining(self._timeout)
+                    )
             except grpc.aio.AioRpcError as failure:
                 raise self._unreachable(failure)
-        return [None] * len(wishes)
+        return [None] * len(commands)
 
-    async def running(self, request_id: str, limit: int) -> list[status_pb2.JobStatus]:
-        """Jobs that the runner runs, of one request or of all.
+    async def list_running(self, request_id: str, limit: int) -> list[status_pb2.JobStatus]:
+        """Return the running jobs of one request, or of all requests of the runner.
 
         Raises:
-            RunnerUnreachable: it did not answer.
+            RunnerUnreachable: the runner did not respond.
         """
         request = job_runner_service_pb2.ListRunningRequest(
             filter=status_pb2.StatusFilter(request_id=request_id, limit=limit)
         )
         try:
-            timeout = deadline.left(self._timeout)
+            timeout = deadline.remaining(self._timeout)
             with self._open():
                 return list((await self.stub.ListRunning(request, timeout=timeout)).jobs)
         except grpc.aio.AioRpcError as failure:
@@ -245,16 +245,14 @@ class RunnerClient:
     async def explain(
         self, request_id: str, timeout: float
     ) -> job_runner_service_pb2.ExplainChainResponse | None:
-        """Return what a chain and its jobs wait for; None if the runner does not have it.
-
-        The runner has at most `timeout` seconds to respond.
+        """Return what a chain and its jobs wait for; None if the runner does not hold it.
 
         Raises:
-            RunnerUnreachable: it did not answer.
+            RunnerUnreachable: the runner did not respond within `timeout` seconds.
         """
         request = job_runner_service_pb2.ExplainChainRequest(request_id=request_id)
         try:
-            timeout = deadline.left(timeout)
+            timeout = deadline.remaining(timeout)
             with self._open():
                 return await self.stub.ExplainChain(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
@@ -263,14 +261,14 @@ class RunnerClient:
             raise self._unreachable(failure)
 
     async def close(self) -> None:
-        """Close the channel; calls under way end as if the runner did not respond."""
+        """Close the channel; active calls end as if the runner did not respond."""
         await self._channel.close()
 
     @contextmanager
     def _open(self) -> Iterator[None]:
-        """Raise RunnerUnreachable if the channel is closed before a call has ended.
+        """Raise RunnerUnreachable if the channel is closed during a call.
 
-        That happens when the runner is evicted. The call then ends as if its task were cancelled.
+        It is closed when the runner is evicted. gRPC then raises CancelledError in the call.
         """
         try:
             yield
@@ -283,16 +281,18 @@ class RunnerClient:
             raise self._closed()
 
     def _closed(self) -> RunnerUnreachable:
-        return RunnerUnreachable(self.runner.runner_id, self.runner.address, "the runner is gone")
+        return RunnerUnreachable(
+            self.runner.runner_id, self.runner.address, "the runner was deregistered"
+        )
 
     def _time_for(self, size: int) -> float:
-        """Seconds that the runner has to take so many bytes of chains, which it reads first."""
+        """Return the seconds that the runner has to read `size` bytes of chains and respond."""
         return self._timeout + size / BYTES_A_SECOND
 
-    async def _is_there(self) -> bool:
-        """Whether there is a connection, so that a call is sent at all.
+    async def _is_connected(self) -> bool:
+        """Return whether there is a connection, so that a call is certainly sent.
 
-        A call that fails may have been taken all the same; one that was never sent was not.
+        A call that fails may still have been accepted; without a connection it was not.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -317,7 +317,9 @@ class RunnerClient:
         cause = failure.details() or failure.code().name
         return RunnerUnreachable(self.runner.runner_id, self.runner.address, cause)
 
-    def _failed(self, assigned: list[Assignment], failure: grpc.aio.AioRpcError) -> DispatchResult:
+    def _failure_result(
+        self, assigned: list[Assignment], failure: grpc.aio.AioRpcError
+    ) -> DispatchResult:
         error = from_rpc_error(failure, "job runner", self.runner.address)
         if error.reason == "WRONG_RUNNER":
             return DispatchResult(refused=dict.fromkeys(assigned, error))
@@ -325,29 +327,29 @@ class RunnerClient:
 
 
 def _large(chains: dict[Assignment, bytes]) -> Assignment | None:
-    """The chain that is too large for a message."""
+    """Return the chain that is too large for a message, if there is one."""
     for assigned, chain in chains.items():
         if len(chain) > WHOLE_UP_TO:
-            assert len(chains) == 1, "a large chain comes alone"
+            assert len(chains) == 1, "a large chain must be sent alone"
             return assigned
     return None
 
 
-def _by_reason(wishes: Sequence[Told]) -> dict[str, list[str]]:
+def _by_reason(commands: Sequence[StopCommand]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for request_ids, reason in wishes:
+    for request_ids, reason in commands:
         found.setdefault(reason, []).extend(request_ids)
     return found
 
 
-def _answered(
+def _response_result(
     assigned: list[Assignment], refusals: Sequence[job_runner_service_pb2.Refusal]
 ) -> DispatchResult:
     errors = {refusal.request_id: from_message(refusal.error) for refusal in refusals}
-    answer = DispatchResult()
+    result = DispatchResult()
     for one in assigned:
         if one.request_id in errors:
-            answer.refused[one] = errors[one.request_id]
+            result.refused[one] = errors[one.request_id]
         else:
-            answer.accepted.append(one)
-    return answer
+            result.accepted.append(one)
+    return result

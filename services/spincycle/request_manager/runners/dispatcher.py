@@ -1,4 +1,4 @@
-"""Which runner gets a request, and what happens when it does not answer."""
+"""Assigns waiting requests to runners, and sends them."""
 
 from __future__ import annotations
 
@@ -18,212 +18,233 @@ from spincycle.errors import DatabaseUnavailable, RunnerUnreachable, SpinCycleEr
 from spincycle.model.state import State
 from spincycle.request_manager.runners.claims import ClaimMonitor
 from spincycle.request_manager.runners.client import DispatchResult, RunnerClient
-from spincycle.request_manager.runners.directory import FULL_FOR, UNREACHABLE_FOR, RunnerDirectory
+from spincycle.request_manager.runners.directory import (
+    REFUSED_BACKOFF,
+    UNREACHABLE_BACKOFF,
+    RunnerDirectory,
+)
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.claim_store import ClaimStore
+from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.model import Assignment, Requirements, Waiting
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime.watchdog import Watchdog
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
-"""Size up to which a call to a runner takes chains; a larger one travels alone, in parts."""
+"""Most bytes of chains in one call to a runner; a larger chain is sent alone, in parts."""
 
-AT_HAND_BYTES = 1024 * 1024
-"""Largest chain that is kept at hand between its creation and its dispatch."""
+MAX_CACHED_BYTES = 1024 * 1024
+"""Size of the largest chain that is kept in memory between its creation and its dispatch."""
 
-NOT_THERE = frozenset({"WRONG_RUNNER", "RUNNER_UNREACHABLE"})
-"""Refusals of a runner that is not where it was thought to be."""
+UNREACHABLE = frozenset({"WRONG_RUNNER", "RUNNER_UNREACHABLE"})
+"""Reasons of refusals of a runner that is not at its address."""
 
-NEVER_RUNS = frozenset({"INVALID_CHAIN"})
-"""Refusals after which no other runner need be asked."""
+NON_RETRYABLE = frozenset({"INVALID_CHAIN"})
+"""Reasons of refusals that every runner would give."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchPolicy:
-    """How the dispatcher goes about its work.
+    """Parameters of the dispatcher.
 
     Attributes:
-        flights: batches under way at once.
-        batch: most requests in one of them.
-        sweep_interval: seconds between two looks for requests that wait.
-        lease: seconds in which a request that was given to a runner must be accepted, or it is
-            sent again, by each request manager's own clock; longer than a runner has to answer.
+        workers: batches that are dispatched at the same time.
+        batch: most requests in a batch.
+        sweep_interval: seconds between two queries for waiting requests.
+        lease: seconds within which an assigned request must be accepted, or it is sent again;
+            measured by the clock of each request manager. Longer than the timeout of a call.
     """
 
-    flights: int = 4
+    workers: int = 4
     batch: int = 200
     sweep_interval: float = 2.0
     lease: float = 8.0
 
 
-class Dispatcher:
-    """Hands waiting requests to live runners, least loaded first.
+@dataclass(frozen=True, slots=True)
+class DispatchStores:
+    """Stores that the dispatcher uses."""
 
-    The database knows what waits. A new request is given to a runner as it is stored, if one
-    has room, and only needs to be sent. A request that no runner takes stays as it is and is
-    tried again.
+    dispatch: DispatchStore
+    claims: ClaimStore
+    archives: ArchiveStore
+
+
+class Dispatcher:
+    """Assigns waiting requests to live runners, least loaded first, and sends them.
+
+    The queue is in the database. A new request is assigned as it is stored, if a runner has room,
+    and only has to be sent. A request that no runner accepts keeps waiting.
+
+    Args:
+        recover: recovers requests that a runner may or may not have accepted.
 
     Attributes:
-        answers: how often requests were accepted, refused, unanswered, and sent again.
+        outcomes: number of requests by outcome: accepted, refused, unanswered, sent again.
     """
 
     def __init__(
         self,
-        store: RequestStore,
-        claims: ClaimStore,
+        stores: DispatchStores,
         runners: RunnerDirectory,
         changes: ChangeBus,
         recover: Callable[[Sequence[Assignment]], Awaitable[None]],
         policy: DispatchPolicy,
     ) -> None:
-        self._store = store
-        self._claims = claims
+        self._store = stores.dispatch
+        self._claims = stores.claims
+        self._archives = stores.archives
         self._runners = runners
         self._changes = changes
         self._recover = recover
         self._policy = policy
-        self._offered: dict[str, Waiting] = {}
-        self._stored: dict[Assignment, bytes] = {}
-        self._more = False
-        self._something = asyncio.Event()
-        self._look = asyncio.Event()
-        self.pulse = Watchdog()
-        self.answers: Counter[str] = Counter()
+        self._waiting: dict[str, Waiting] = {}
+        self._assigned: dict[Assignment, bytes] = {}
+        self._has_more = False
+        self._has_work = asyncio.Event()
+        self._wake = asyncio.Event()
+        self.watchdog = Watchdog()
+        self.outcomes: Counter[str] = Counter()
 
-    async def choose(self, requirements: dict[str, Requirements]) -> tuple[dict[str, str], float]:
-        """Choose runners for requests that are about to be stored, by what each requires.
+    async def pick_runners(
+        self, requirements: dict[str, Requirements]
+    ) -> tuple[dict[str, str], float]:
+        """Pick runners for requests that are about to be stored, by request id.
 
-        Return the runner of each request, and the seconds for which it has the request. Requests
-        have none if no runner that can run them has room, or if too much waits to be sent
-        already. The others are then stored as given to their runner, and handed to `send`.
+        Return the runner of each request, and the lease of the assignments in seconds. A request
+        has no runner if none that can run it has room, or if too many requests are to be sent
+        already. The others must be stored as assigned, and then passed to `send`.
         """
-        if len(self._stored) >= self._policy.batch * self._policy.flights * 4:
+        if len(self._assigned) >= self._policy.batch * self._policy.workers * 4:
             return {}, self._policy.lease
-        return await self._pairs(requirements), self._policy.lease
+        return await self._pick(requirements), self._policy.lease
 
     def send(self, assigned: Assignment, job_chain: bytes) -> None:
-        """Send a request that was just stored as given to a runner, whose chain is at hand."""
-        self._stored[assigned] = job_chain if len(job_chain) <= AT_HAND_BYTES else b""
-        self._something.set()
+        """Send a request that was stored as assigned, with its chain."""
+        self._assigned[assigned] = job_chain if len(job_chain) <= MAX_CACHED_BYTES else b""
+        self._has_work.set()
 
-    def look(self) -> None:
-        """Look for waiting requests now: one was let go on, or a runner has come."""
-        self._look.set()
+    def wake(self) -> None:
+        """Query for waiting requests now."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Dispatch until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._policy.flights):
-                group.create_task(self._fly())
+            for _ in range(self._policy.workers):
+                group.create_task(self._work())
             group.create_task(self._sweep())
-            group.create_task(self._send_again())
+            group.create_task(self._resend_unaccepted())
 
     async def _sweep(self) -> None:
-        self.pulse.begin()
+        """Query for waiting requests, at every interval and when woken."""
+        self.watchdog.start()
         while True:
             try:
                 waiting = await self._store.waiting(self._runners.unavailable(), self._policy.batch)
                 if waiting and await self._runners.live():
-                    self._offered.update(waiting)
-                    self._more = len(waiting) == self._policy.batch
-                    self._something.set()
+                    self._waiting.update(waiting)
+                    self._has_more = len(waiting) == self._policy.batch
+                    self._has_work.set()
             except DatabaseUnavailable:
-                structlog.get_logger().debug("cannot look for waiting requests")
-            self.pulse.beat()
+                structlog.get_logger().debug("cannot query waiting requests")
+            self.watchdog.tick()
             try:
                 async with asyncio.timeout(self._policy.sweep_interval):
-                    await self._look.wait()
-                    self._look.clear()
+                    await self._wake.wait()
+                    self._wake.clear()
             except TimeoutError:
                 continue
 
-    async def _send_again(self) -> None:
-        """Send what was given to a runner that never said that it has it.
+    async def _resend_unaccepted(self) -> None:
+        """Send requests again that were not accepted within their lease.
 
-        A runner that has it says so again. So this may follow on anything that went wrong
-        with the first sending, the death of the request manager included.
+        A runner that holds a request accepts it again. So this is safe after any failure of the
+        first attempt, including the death of its request manager.
         """
         claims = ClaimMonitor(self._policy.lease)
         while True:
             await asyncio.sleep(self._policy.sweep_interval)
             try:
-                ended = claims.ended(await self._claims.unaccepted())[: self._policy.batch]
-                if not ended:
+                expired = claims.expired(await self._claims.unaccepted())[: self._policy.batch]
+                if not expired:
                     continue
-                forgotten = await self._claims.take_over(ended, self._policy.lease)
-                if forgotten:
-                    structlog.get_logger().warning("sent again", requests=len(forgotten))
-                    self.answers["sent again"] += len(forgotten)
-                    await self._give_all(forgotten, {})
+                assigned = await self._claims.take_over(expired, self._policy.lease)
+                if assigned:
+                    structlog.get_logger().warning("requests sent again", requests=len(assigned))
+                    self.outcomes["sent again"] += len(assigned)
+                    await self._send_all(assigned, {})
             except DatabaseUnavailable:
-                structlog.get_logger().debug("cannot look for requests to send again")
+                structlog.get_logger().debug("cannot query unaccepted requests")
 
-    async def _fly(self) -> None:
+    async def _work(self) -> None:
+        """Dispatch batches of assigned and of waiting requests."""
         while True:
-            await self._something.wait()
-            if self._stored:
-                stored = dict(islice(self._stored.items(), self._policy.batch))
-                for one in stored:
-                    del self._stored[one]
-                chains = {one.request_id: chain for one, chain in stored.items() if chain}
-                request_ids = [one.request_id for one in stored]
-                await self._attempt(request_ids, self._give_all(list(stored), chains))
+            await self._has_work.wait()
+            if self._assigned:
+                batch = dict(islice(self._assigned.items(), self._policy.batch))
+                for one in batch:
+                    del self._assigned[one]
+                chains = {one.request_id: chain for one, chain in batch.items() if chain}
+                request_ids = [one.request_id for one in batch]
+                await self._attempt(request_ids, self._send_all(list(batch), chains))
                 continue
-            count = min(len(self._offered), self._policy.batch)
+            count = min(len(self._waiting), self._policy.batch)
             if not count:
-                self._something.clear()
-                if self._more:
-                    self._more = False
-                    self.look()
+                self._has_work.clear()
+                if self._has_more:
+                    self._has_more = False
+                    self.wake()
                 continue
-            batch = dict(islice(self._offered.items(), count))
-            for request_id in batch:
-                del self._offered[request_id]
-            await self._attempt(list(batch), self._dispatch(batch))
+            waiting = dict(islice(self._waiting.items(), count))
+            for request_id in waiting:
+                del self._waiting[request_id]
+            await self._attempt(list(waiting), self._dispatch(waiting))
 
-    async def _attempt(self, batch: list[str], work: Coroutine[Any, Any, None]) -> None:
+    async def _attempt(self, request_ids: list[str], work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except DatabaseUnavailable:
-            structlog.get_logger().debug("cannot dispatch", requests=len(batch))
-        except Exception:  # noqa: BLE001 # what is wrong with one batch must not end the others
-            structlog.get_logger().exception("cannot dispatch", request_ids=batch)
+            structlog.get_logger().debug("cannot dispatch", requests=len(request_ids))
+        except Exception:  # noqa: BLE001 # the failure of one batch must not end the worker
+            structlog.get_logger().exception("cannot dispatch", request_ids=request_ids)
 
     async def _dispatch(self, batch: dict[str, Waiting]) -> None:
-        pairs = await self._pairs({id_: one.requirements for id_, one in batch.items()})
+        pairs = await self._pick({id_: one.requirements for id_, one in batch.items()})
         if not pairs:
             return
-        # The assignment is committed before the chain is sent: a runner that crashes after
-        # accepting is then found by recovery, and one that never got it is too.
+        # The assignment is committed before the chain is sent, so that recovery finds the request
+        # whether or not the runner received it before crashing.
         limited = {id_: pairs.pop(id_) for id_ in batch if batch[id_].limited and id_ in pairs}
         assigned = await self._store.assign(pairs, self._policy.lease) if pairs else []
         if limited:
             assigned += await self._store.assign_limited(limited, self._policy.lease)
-        await self._give_all(assigned, {})
+        await self._send_all(assigned, {})
 
-    async def _pairs(self, requirements: dict[str, Requirements]) -> dict[str, str]:
-        """Choose a runner for each request, as far as runners that can run it have room.
+    async def _pick(self, requirements: dict[str, Requirements]) -> dict[str, str]:
+        """Pick a runner for each request, as far as runners that can run it have room.
 
-        Neighbours that require the same are chosen for together, so that requests get the places
-        of runners in their order, whatever they require.
+        Consecutive requests with the same requirements are picked for together, so that requests
+        get the room on runners in their order, whatever they require.
         """
         pairs: dict[str, str] = {}
         for required, group in groupby(requirements.items(), key=itemgetter(1)):
             request_ids = [request_id for request_id, _ in group]
-            chosen = await self._runners.choose(len(request_ids), required)
-            pairs.update(zip(request_ids, chosen, strict=False))
+            picked = await self._runners.pick_runners(len(request_ids), required)
+            pairs.update(zip(request_ids, picked, strict=False))
         return pairs
 
-    async def _give_all(self, assigned: list[Assignment], chains: dict[str, bytes]) -> None:
+    async def _send_all(self, assigned: list[Assignment], chains: dict[str, bytes]) -> None:
+        """Send assigned requests to their runners; `chains` has those that are in memory."""
         by_runner: dict[str, list[Assignment]] = {}
         for one in assigned:
             by_runner.setdefault(one.runner_id, []).append(one)
         clients = await self._runners.live()
         async with asyncio.TaskGroup() as group:
             for runner_id, its in by_runner.items():
-                group.create_task(self._give(clients.get(runner_id), its, chains))
+                group.create_task(self._send_to(clients.get(runner_id), its, chains))
 
-    async def _give(
+    async def _send_to(
         self,
         client: RunnerClient | None,
         assigned: list[Assignment],
@@ -231,108 +252,112 @@ class Dispatcher:
     ) -> None:
         try:
             if client is None:
-                # It is gone since it was chosen, so nothing was sent, or not by this process.
-                await self._take_back([one for one in assigned if self._is_left_to_us(one)])
-                await self._recover([one for one in assigned if not self._is_left_to_us(one)])
+                # The runner was deregistered since: nothing was sent, or not by this process.
+                await self._unassign([one for one in assigned if self._is_only_sender(one)])
+                await self._recover([one for one in assigned if not self._is_only_sender(one)])
                 return
-            async with aclosing(self._send(client, assigned, chains)) as answers:
-                async for answer in answers:
-                    answer.doubt(self._is_doubtful)
-                    await self._settle(client, answer)
+            async with aclosing(self._results(client, assigned, chains)) as results:
+                async for result in results:
+                    result.mark_doubtful(self._is_doubtful)
+                    await self._apply(client, result)
         except DatabaseUnavailable:
-            # What was not settled is still assigned, and is sent again.
-            structlog.get_logger().debug("cannot settle a dispatch", requests=len(assigned))
+            # Requests without a stored outcome are still assigned, and are sent again.
+            structlog.get_logger().debug("cannot store dispatch results", requests=len(assigned))
 
-    def _is_left_to_us(self, one: Assignment) -> bool:
-        """Whether nobody else can have sent a request to its runner.
+    def _is_only_sender(self, one: Assignment) -> bool:
+        """Return whether no other process can have sent a request to its runner.
 
-        Others send it again after the lease; the half that is left is for what this process
-        does upon the answer.
+        Others send it again after the lease; its second half is left to this process to store
+        the response.
         """
-        return time.monotonic() - one.given_at < self._policy.lease / 2
+        return time.monotonic() - one.assigned_at < self._policy.lease / 2
 
     def _is_doubtful(self, one: Assignment, error: SpinCycleError) -> bool:
-        """Whether a runner that refused a request may get it, or have got it, from somebody else.
+        """Return whether another process may have sent a refused request, too.
 
-        A request that is taken back goes to the next runner as if it had never been sent.
+        A request that is unassigned is assigned to the next runner as if it had never been sent.
         """
-        return error.reason not in NEVER_RUNS and not self._is_left_to_us(one)
+        return error.reason not in NON_RETRYABLE and not self._is_only_sender(one)
 
-    async def _send(
+    async def _results(
         self, client: RunnerClient, assigned: list[Assignment], chains: dict[str, bytes]
     ) -> AsyncGenerator[DispatchResult, None]:
+        """Send requests, those with a saved state to be resumed; yield the results of the calls."""
         left = {one.request_id: one for one in assigned}
         resumed = [one.request_id for one in assigned if one.resumed]
-        async for saved in self._store.suspended_job_chains(resumed):
+        async for saved in self._archives.suspended_job_chains(resumed):
             for part in _parts({left.pop(id_): state for id_, state in saved.items()}):
-                yield await self._hand_over(client.resume, part)
-        at_hand = {left.pop(id_): chain for id_, chain in chains.items() if id_ in left}
-        for part in _parts(at_hand):
-            yield await self._hand_over(client.run, part)
-        async for archived in self._store.chain_portions(list(left)):
+                yield await self._call(client.resume, part)
+        in_memory = {left.pop(id_): chain for id_, chain in chains.items() if id_ in left}
+        for part in _parts(in_memory):
+            yield await self._call(client.run, part)
+        async for archived in self._archives.chain_portions(list(left)):
             for part in _parts({left.pop(id_): chain for id_, chain in archived.items()}):
-                yield await self._hand_over(client.run, part)
+                yield await self._call(client.run, part)
 
-    async def _hand_over(
+    async def _call(
         self,
-        give: Callable[[dict[Assignment, bytes]], Awaitable[DispatchResult]],
+        send: Callable[[dict[Assignment, bytes]], Awaitable[DispatchResult]],
         chains: dict[Assignment, bytes],
     ) -> DispatchResult:
         if sum(map(len, chains.values())) <= MAX_BATCH_BYTES:
-            return await give(chains)
+            return await send(chains)
         holding = asyncio.create_task(self._hold(list(chains)))
         try:
-            return await give(chains)
+            return await send(chains)
         finally:
             holding.cancel()
 
     async def _hold(self, assigned: Sequence[Assignment]) -> None:
-        """Keep what takes long to be sent from being sent again meanwhile."""
+        """Extend the claims on requests that take long to be sent, so that none is sent again."""
         while True:
             with suppress(DatabaseUnavailable):
                 await self._store.hold_assignments(assigned, self._policy.lease)
             await asyncio.sleep(self._policy.lease / 4)
 
-    async def _settle(self, client: RunnerClient, answer: DispatchResult) -> None:
+    async def _apply(self, client: RunnerClient, result: DispatchResult) -> None:
         log = structlog.get_logger().bind(runner_id=client.runner.runner_id)
-        self.answers["accepted"] += len(answer.accepted)
-        self.answers["unanswered"] += len(answer.unanswered)
-        self.answers["refused"] += len(answer.refused)
-        if answer.accepted:
-            wishes = await self._store.accept(answer.accepted)
-            self._changes.changed(wishes)
-            await pass_on(client, {id_: wish for id_, wish in wishes.items() if wish})
-            for one in answer.accepted:
+        self.outcomes["accepted"] += len(result.accepted)
+        self.outcomes["unanswered"] += len(result.unanswered)
+        self.outcomes["refused"] += len(result.refused)
+        if result.accepted:
+            desired = await self._store.accept(result.accepted)
+            self._changes.publish(desired)
+            await forward(client, {id_: state for id_, state in desired.items() if state})
+            for one in result.accepted:
                 log.info("dispatched", request_id=one.request_id, epoch=one.epoch)
-        if answer.unanswered:
-            log.warning("runner did not answer", requests=len(answer.unanswered))
-            self._runners.avoid(client.runner.runner_id, UNREACHABLE_FOR)
-            await self._recover(answer.unanswered)
-        if answer.damaged:
-            for one in answer.damaged:
-                log.error("saved state is damaged", request_id=one.request_id, epoch=one.epoch)
-            await self._recover(answer.damaged)
-        if answer.refused:
-            await self._refused(client.runner.runner_id, answer.refused)
+        if result.unanswered:
+            log.warning("runner did not respond", requests=len(result.unanswered))
+            self._runners.back_off_runner(client.runner.runner_id, UNREACHABLE_BACKOFF)
+            await self._recover(result.unanswered)
+        if result.damaged:
+            for one in result.damaged:
+                log.error("saved state damaged", request_id=one.request_id, epoch=one.epoch)
+            await self._recover(result.damaged)
+        if result.refused:
+            await self._apply_refusals(client.runner.runner_id, result.refused)
 
-    async def _take_back(self, assigned: list[Assignment]) -> None:
+    async def _unassign(self, assigned: list[Assignment]) -> None:
         if not assigned:
             return
-        self._changes.changed(await self._store.unassign(assigned))
-        self.look()
+        self._changes.publish(await self._store.unassign(assigned))
+        self.wake()
 
-    async def _refused(self, runner_id: str, refused: dict[Assignment, SpinCycleError]) -> None:
+    async def _apply_refusals(
+        self, runner_id: str, refused: dict[Assignment, SpinCycleError]
+    ) -> None:
         log = structlog.get_logger().bind(runner_id=runner_id)
-        hopeless = {
-            one: error.message for one, error in refused.items() if error.reason in NEVER_RUNS
+        non_retryable = {
+            one: error.message for one, error in refused.items() if error.reason in NON_RETRYABLE
         }
-        if hopeless:
-            self._changes.changed(await self._store.fail(hopeless))
-        elsewhere = [one for one in refused if one not in hopeless]
-        if elsewhere:
-            unreachable = any(error.reason in NOT_THERE for error in refused.values())
-            self._runners.avoid(runner_id, UNREACHABLE_FOR if unreachable else FULL_FOR)
-            await self._take_back(elsewhere)
+        if non_retryable:
+            self._changes.publish(await self._store.fail(non_retryable))
+        retryable = [one for one in refused if one not in non_retryable]
+        if retryable:
+            is_unreachable = any(error.reason in UNREACHABLE for error in refused.values())
+            backoff = UNREACHABLE_BACKOFF if is_unreachable else REFUSED_BACKOFF
+            self._runners.back_off_runner(runner_id, backoff)
+            await self._unassign(retryable)
         for one, error in refused.items():
             log.warning(
                 "refused", request_id=one.request_id, reason=error.reason, why=error.message
@@ -340,7 +365,7 @@ class Dispatcher:
 
 
 def _parts(chains: dict[Assignment, bytes]) -> Iterator[dict[Assignment, bytes]]:
-    """Chains in parts that fit a message."""
+    """Yield chains in parts that fit a message."""
     part: dict[Assignment, bytes] = {}
     size = 0
     for assigned, chain in chains.items():
@@ -353,17 +378,17 @@ def _parts(chains: dict[Assignment, bytes]) -> Iterator[dict[Assignment, bytes]]
         yield part
 
 
-async def pass_on(client: RunnerClient, wishes: dict[str, State], reason: str = "") -> None:
-    """Tell a runner what is wished of its requests.
+async def forward(client: RunnerClient, desired: dict[str, State], reason: str = "") -> None:
+    """Forward desired states, by request id, to the runner of the requests.
 
-    The wish is stored, so a runner that does not answer now is told again with its next beat.
+    They are stored: a runner that does not respond receives them with its next heartbeat.
     """
     try:
-        stop = [id_ for id_, wish in wishes.items() if wish is State.STOPPED]
+        stop = [id_ for id_, state in desired.items() if state is State.STOPPED]
         if stop:
             await client.stop(stop, reason)
-        suspend = [id_ for id_, wish in wishes.items() if wish is State.SUSPENDED]
+        suspend = [id_ for id_, state in desired.items() if state is State.SUSPENDED]
         if suspend:
             await client.suspend(suspend, reason)
     except RunnerUnreachable as error:
-        structlog.get_logger().warning("wish not passed on", why=error.message)
+        structlog.get_logger().warning("stop or suspend not forwarded", why=error.message)

@@ -10,12 +10,12 @@ import structlog
 from spincycle.model.state import FINAL
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import ChainHolder
-from spincycle.request_manager.storage.runner_store import RunnerStore
+from spincycle.request_manager.storage.reconciliation_store import ReconciliationStore
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a runner should hold and does not, and the other way round: epochs by request id.
+    """Differences between the rows and the chains of a runner: epochs by request id.
 
     Attributes:
         expected: RUNNING requests that the runner did not list.
@@ -27,18 +27,18 @@ class Difference:
 
 
 class Reconciler:
-    """Repairs differences between rows and runners, whatever made them.
+    """Orphans requests whose rows and runners differ, so that the recovery rebuilds them.
 
-    A difference counts when the runner has seen it twice: it lists what it holds, is sent what it
-    should hold, and confirms what it lacks. In between it may have been sent the chain, or have
-    reported its end; the update by epoch then changes nothing. The recovery does the rest: it
-    fences the journal under the new epoch and rebuilds the chain.
+    A difference must be confirmed by the runner: it lists the chains that it holds, receives those
+    that it should hold, and confirms those that it lacks. In between it may have received the
+    chain, or have reported its end; the update by epoch then changes nothing. The recovery fences
+    the journal under the new epoch.
 
     Attributes:
-        repaired: requests that this process left to the recovery.
+        repaired: number of requests that this process orphaned.
     """
 
-    def __init__(self, store: RunnerStore, changes: ChangeBus) -> None:
+    def __init__(self, store: ReconciliationStore, changes: ChangeBus) -> None:
         self._store = store
         self._changes = changes
         self.repaired = 0
@@ -64,34 +64,33 @@ class Reconciler:
             if holder is not None and holder.state not in FINAL and holder.epoch <= epoch:
                 strays[request_id] = epoch
         if strays:
-            await self._leave_to_recovery(
-                "orphan_strays", runner_id, await self._store.orphan_strays(runner_id, strays)
-            )
+            orphaned = await self._store.orphan_strays(runner_id, strays)
+            self._report_orphaned("orphan_strays", runner_id, orphaned)
         return Difference(expected, abandoned)
 
     async def recover(self, runner_id: str, missing: Mapping[str, int]) -> None:
-        """Have requests recovered whose chains their runner confirmed not to hold.
+        """Orphan requests whose runner confirmed that it does not hold their chains.
 
         Raises:
             DatabaseUnavailable: nothing has changed.
         """
         orphaned = await self._store.orphan_missing(runner_id, missing) if missing else []
-        await self._leave_to_recovery("orphan_missing", runner_id, orphaned)
+        self._report_orphaned("orphan_missing", runner_id, orphaned)
 
-    async def _leave_to_recovery(self, why: str, runner_id: str, request_ids: list[str]) -> None:
+    def _report_orphaned(self, difference: str, runner_id: str, request_ids: list[str]) -> None:
         self.repaired += len(request_ids)
-        self._changes.changed(request_ids)
+        self._changes.publish(request_ids)
         for request_id in request_ids:
             structlog.get_logger().error(
-                "runner and request manager differed",
+                "chains of runner and rows differed",
                 request_id=request_id,
                 runner_id=runner_id,
-                difference=why,
+                difference=difference,
             )
 
 
 def _is_unaccepted(holder: ChainHolder | None, runner_id: str, epoch: int) -> bool:
-    """Whether the runner has just accepted the chain, and the row does not say so yet."""
+    """Return whether the runner has accepted the chain and the row does not show it yet."""
     return (
         holder is not None
         and holder.runner_id == runner_id

@@ -1,4 +1,4 @@
-"""Taking requests from runners that are gone, and letting them go on elsewhere."""
+"""Eviction of silent runners, and recovery of the requests of lost runners."""
 
 from __future__ import annotations
 
@@ -13,56 +13,59 @@ from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
 from spincycle.model.revision import LAST_EPOCH
 from spincycle.request_manager.runners.directory import RunnerDirectory
-from spincycle.request_manager.runners.silence import SilenceLimits, SilenceMonitor
+from spincycle.request_manager.runners.silence import SilenceMonitor, SilenceTimeouts
+from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
-from spincycle.request_manager.storage.model import Assignment, Orphan, OtherFence, Suspended
+from spincycle.request_manager.storage.dispatch_store import DispatchStore
+from spincycle.request_manager.storage.model import Assignment, FenceMismatch, Orphan, Suspended
+from spincycle.request_manager.storage.recovery_store import RecoveryStore
+from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
-from spincycle.request_manager.storage.store import RequestStore
 from spincycle.runtime.watchdog import Watchdog
 
 Rebuild = Callable[[Orphan, bytes], Awaitable[Suspended]]
-"""Works the state of a request out of its archived chain and its journal, and fences it."""
-
+"""Fences the journal of a request; returns the state rebuilt from archived chain and journal."""
 
 _AFTER_DUE = 0.01
-"""Seconds after the moment at which a silence is long enough: it must be longer."""
+"""Seconds to wait after a silence timeout: a silence must exceed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPolicy:
-    """How runners are given up.
+    """Parameters of eviction and recovery; all times in seconds.
 
     Attributes:
-        interval: seconds between two looks at the runners, or twice that while none can be given
-            up; and half of those between two looks for requests that others left.
-        silence: seconds without a beat after which a runner is given up.
-        lease: seconds for which a claimed request is left to the one who claimed it, counted
-            anew as long as that one is at work.
-        again: seconds after which a request that cannot be rebuilt now is tried again.
+        interval: between two scans of the runners; twice that while no eviction is due, and
+            between two queries for orphans of runners that others evicted.
+        silence_timeout: without a heartbeat after which a runner is evicted.
+        lease: for which a claimed request is left to its claimant, extended while that one works
+            on it.
+        retry_delay: after which a request that could not be rebuilt is tried again.
         batch: most requests that are claimed at once.
         parallel: most requests that are rebuilt at once.
     """
 
     interval: float = 1.0
-    silence: float = 8.0
+    silence_timeout: float = 8.0
     lease: float = 4.0
-    again: float = 1.0
+    retry_delay: float = 1.0
     batch: int = 100
     parallel: int = 16
 
     @property
-    def limits(self) -> SilenceLimits:
-        """When a runner is silent for too long: if it was replaced, after more than one beat."""
-        return SilenceLimits(
-            limit=self.silence,
-            limit_if_replaced=self.silence * 3 / 8,
-            gap=max(self.silence / 2, 3 * self.interval),
+    def timeouts(self) -> SilenceTimeouts:
+        """Timeouts of silent runners; that of a replaced one exceeds a heartbeat interval."""
+        return SilenceTimeouts(
+            silence=self.silence_timeout,
+            replaced=self.silence_timeout * 3 / 8,
+            scan_gap=max(self.silence_timeout / 2, 3 * self.interval),
         )
 
     def pause(self, next_due: float | None) -> float:
-        """Seconds until the next look, if a runner may be given up after so many; None if never.
+        """Return the seconds until the next scan.
 
-        Then it is taken at that moment, and not up to one interval later.
+        An eviction that is due in `next_due` seconds is made at that moment, and not up to one
+        interval later. None means that there are no runners.
         """
         longest = 2 * self.interval
         if next_due is None:
@@ -72,7 +75,7 @@ class RecoveryPolicy:
 
 @contextmanager
 def _logging(problem: str) -> Iterator[None]:
-    """Log what keeps a turn of a loop from its work; the next turn tries again."""
+    """Log an error that prevents one round of a loop; the next round tries again."""
     try:
         yield
     except DatabaseUnavailable:
@@ -81,94 +84,109 @@ def _logging(problem: str) -> Iterator[None]:
         structlog.get_logger().warning(problem, why=error.message)
 
 
-class Recovery:
-    """Finds dead runners and gives their requests back to the dispatcher.
+@dataclass(frozen=True, slots=True)
+class RecoveryStores:
+    """Stores that the recovery uses."""
 
-    A request goes on from what its journal says: the epoch is raised and the journal fenced
-    before it is read, so nothing that the old runner may still do counts.
+    recovery: RecoveryStore
+    runners: RunnerStore
+    archives: ArchiveStore
+    dispatch: DispatchStore
+    reports: ReportStore
+
+
+class Recovery:
+    """Evicts silent runners, and rebuilds the requests of lost runners for the dispatcher.
+
+    A request continues from its journal: the epoch is raised and the journal is fenced before it
+    is read, so that later entries and reports of the lost runner are refused.
+
+    Args:
+        wake_dispatcher: called after requests were rebuilt.
 
     Attributes:
-        recovered: requests that this process gave back.
-        given_up: runners that it gave up.
+        recovered: number of requests that this process rebuilt.
+        evicted: number of runners that it evicted.
     """
 
     def __init__(
         self,
-        store: RequestStore,
-        runner_store: RunnerStore,
+        stores: RecoveryStores,
         runners: RunnerDirectory,
         silences: SilenceMonitor,
         changes: ChangeBus,
         rebuild: Rebuild,
-        look: Callable[[], None],
+        wake_dispatcher: Callable[[], None],
         policy: RecoveryPolicy,
     ) -> None:
-        self._store = store
-        self._runner_store = runner_store
+        self._stores = stores
+        self._store = stores.recovery
         self._runners = runners
         self._silences = silences
         self._changes = changes
         self._rebuild = rebuild
-        self._look = look
+        self._wake_dispatcher = wake_dispatcher
         self._policy = policy
         self._rebuilding = asyncio.Semaphore(policy.parallel)
-        self._ready = Coalescer[Suspended, None](self._suspend)
-        self._lost = asyncio.Event()
-        self.pulse = Watchdog()
-        self.look_pulse = Watchdog()
+        self._rebuilt = Coalescer[Suspended, None](self._suspend)
+        self._has_evicted = asyncio.Event()
+        self.watchdog = Watchdog()
+        self.eviction_watchdog = Watchdog()
         self.recovered = 0
-        self.given_up = 0
+        self.evicted = 0
 
     async def run(self) -> None:
-        """Recover until cancelled."""
+        """Evict and recover until cancelled."""
         async with asyncio.TaskGroup() as group:
-            # Beside each other: silence is counted anew after a gap between two looks.
-            group.create_task(self._keep_looking())
-            group.create_task(self._keep_recovering())
+            # Two tasks: a long recovery must not delay the scans, or silence would be reset.
+            group.create_task(self._run_eviction())
+            group.create_task(self._run_recovery())
 
-    async def _keep_looking(self) -> None:
-        """Give up runners that are silent for too long."""
-        self.look_pulse.begin()
+    async def _run_eviction(self) -> None:
+        """Evict runners that are silent for too long."""
+        self.eviction_watchdog.start()
         while True:
             pause = self._policy.interval
-            with _logging("cannot look at runners"):
-                pause = self._policy.pause(await self._give_up())
-            self.look_pulse.beat()
+            with _logging("cannot scan runners"):
+                pause = self._policy.pause(await self._evict())
+            self.eviction_watchdog.tick()
             await asyncio.sleep(pause)
 
-    async def _keep_recovering(self) -> None:
-        """Recover requests of runners that are gone, whoever gave those up."""
-        self.pulse.begin()
+    async def _run_recovery(self) -> None:
+        """Recover requests of deregistered runners, whichever process evicted these."""
+        self.watchdog.start()
         while True:
             with _logging("cannot recover"):
                 await self._recover_orphans()
-            self.pulse.beat()
+            self.watchdog.tick()
             with suppress(TimeoutError):
                 async with asyncio.timeout(2 * self._policy.interval):
-                    await self._lost.wait()
-            self._lost.clear()
+                    await self._has_evicted.wait()
+            self._has_evicted.clear()
 
     async def recover_unanswered(self, assigned: Sequence[Assignment]) -> None:
-        """Take requests back from a runner that may or may not have got them.
+        """Recover requests that a runner may or may not have accepted.
 
         Raises:
-            DatabaseUnavailable: they are left as they are.
+            DatabaseUnavailable: nothing has changed.
         """
         await self._recover(await self._store.claim_unanswered(assigned, self._policy.lease))
 
-    async def _give_up(self) -> float | None:
-        """Give up silent runners; return the seconds until the next one can be due."""
-        known = self._runners.known
-        look = await self._runner_store.give_up(self._silences.overdue())
-        for runner_id in look.given_up:
-            structlog.get_logger().error("runner given up", runner_id=runner_id)
-        self.given_up += len(look.given_up)
-        if look.given_up:
-            self._runners.forget()
-            self._lost.set()
-        # Also those that another request manager evicted, or that left: nobody may ask for a while.
-        await self._runners.drop(known.difference(runner.runner_id for runner in look.live))
-        return self._silences.looked(look.live)
+    async def _evict(self) -> float | None:
+        """Evict overdue runners; return the seconds until the next one can be overdue."""
+        cached = self._runners.cached
+        result = await self._stores.runners.evict(self._silences.overdue())
+        for runner_id in result.evicted:
+            structlog.get_logger().error("runner evicted", runner_id=runner_id)
+        self.evicted += len(result.evicted)
+        if result.evicted:
+            self._runners.invalidate()
+            self._has_evicted.set()
+        # Includes runners that left or that other processes evicted: nothing else may read the
+        # directory for a while.
+        live = (runner.runner_id for runner in result.live)
+        await self._runners.disconnect(cached.difference(live))
+        return self._silences.scanned(result.live)
 
     async def _recover_orphans(self) -> None:
         while orphans := await self._store.claim_orphans(self._policy.lease, self._policy.batch):
@@ -179,75 +197,77 @@ class Recovery:
     async def _recover(self, orphans: Sequence[Orphan]) -> None:
         if not orphans:
             return
-        at_work = {orphan.request_id: orphan for orphan in orphans}
-        holding = asyncio.create_task(self._hold(at_work))
+        remaining = {orphan.request_id: orphan for orphan in orphans}
+        holding = asyncio.create_task(self._hold(remaining))
         try:
-            async for chains in self._store.chain_portions(list(at_work)):
+            async for chains in self._stores.archives.chain_portions(list(remaining)):
                 async with asyncio.TaskGroup() as group:
                     for request_id, chain in chains.items():
-                        orphan = at_work[request_id]
-                        group.create_task(self._recover_one(orphan, chain, at_work))
-            for orphan in list(at_work.values()):
-                await self._recover_one(orphan, b"", at_work)
+                        orphan = remaining[request_id]
+                        group.create_task(self._recover_one(orphan, chain, remaining))
+            for orphan in list(remaining.values()):
+                await self._recover_one(orphan, b"", remaining)
         finally:
             holding.cancel()
-        self._look()
+        self._wake_dispatcher()
 
-    async def _hold(self, at_work: dict[str, Orphan]) -> None:
-        """Keep the claims on what is still being worked at."""
+    async def _hold(self, remaining: dict[str, Orphan]) -> None:
+        """Extend the claims on the remaining requests."""
         while True:
             await asyncio.sleep(self._policy.lease / 4)
             with suppress(DatabaseUnavailable):
-                await self._store.hold_claims(list(at_work.values()), self._policy.lease)
-            self.pulse.beat()
+                await self._store.hold_claims(list(remaining.values()), self._policy.lease)
+            self.watchdog.tick()
 
-    async def _recover_one(self, orphan: Orphan, chain: bytes, at_work: dict[str, Orphan]) -> None:
+    async def _recover_one(
+        self, orphan: Orphan, chain: bytes, remaining: dict[str, Orphan]
+    ) -> None:
         log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)
         try:
             async with self._rebuilding:
                 state = await self._rebuild(orphan, chain)
-            await self._ready.submit(state)
-        except OtherFence as fenced:
+            await self._rebuilt.submit(state)
+        except FenceMismatch as fenced:
             await self._outrun(orphan, fenced.in_force)
         except InvalidChain as error:
-            log.error("can never go on", why=error.message)  # noqa: TRY400 # the data's fault, not the code's
+            log.error("request not recoverable", why=error.message)  # noqa: TRY400 # the data's fault, not the code's
             lost = Assignment(orphan.request_id, orphan.runner_id, orphan.epoch, resumed=True)
             with suppress(DatabaseUnavailable):
-                self._changes.changed(await self._store.fail({lost: error.message}))
+                self._changes.publish(await self._stores.dispatch.fail({lost: error.message}))
         except SpinCycleError as error:
             log.warning("cannot rebuild yet", why=error.message)
-            await self._leave_for_later(orphan)
-        except Exception:  # one request's trouble must not keep the others
+            await self._retry_later(orphan)
+        except Exception:  # the failure of one request must not prevent the others
             log.exception("cannot rebuild")
-            await self._leave_for_later(orphan)
+            await self._retry_later(orphan)
         else:
             self.recovered += 1
             log.info("recovered", runner_id=orphan.runner_id, finished_jobs=state.finished_jobs)
         finally:
-            del at_work[orphan.request_id]
+            del remaining[orphan.request_id]
 
     async def _outrun(self, orphan: Orphan, in_force: int) -> None:
-        """Raise the epoch above a fence that is higher, so that recovery always wins.
+        """Raise the epoch above a higher fence, so that recovery always succeeds.
 
-        A fence that is lower is raised further when the request is tried again.
+        A lower fence is raised further when the request is tried again.
         """
         log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)
         if in_force < orphan.epoch:
             log.warning("journal fenced under a lower epoch", fence=in_force)
-            await self._leave_for_later(orphan)
+            await self._retry_later(orphan)
             return
         if in_force >= LAST_EPOCH:
             log.error("journal fenced beyond the last epoch", fence=in_force)
-            await self._leave_for_later(orphan)
+            await self._retry_later(orphan)
             return
         log.warning("journal fenced under a higher epoch", fence=in_force)
         with suppress(DatabaseUnavailable):
             await self._store.outrun_fence(orphan, in_force + 1)
 
-    async def _leave_for_later(self, orphan: Orphan) -> None:
+    async def _retry_later(self, orphan: Orphan) -> None:
         with suppress(DatabaseUnavailable):
-            await self._store.hold_claims([orphan], self._policy.again)
+            await self._store.hold_claims([orphan], self._policy.retry_delay)
 
     async def _suspend(self, states: Sequence[Suspended]) -> list[BaseException | None]:
-        self._changes.changed(await self._store.suspend(states))
+        self._changes.publish(await self._stores.reports.suspend(states))
         return [None for _ in states]

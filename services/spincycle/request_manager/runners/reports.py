@@ -1,8 +1,8 @@
-"""What runners tell: that they are there, that they live, and what became of requests."""
+"""Reports of runners on their requests."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,42 +13,36 @@ from spincycle.errors import (
     InvalidInput,
     InvalidState,
     RequestNotFound,
-    RunnerUnknown,
     SpinCycleError,
     StaleEpoch,
 )
-from spincycle.model.state import State
-from spincycle.request_manager.runners.directory import RunnerDirectory
+from spincycle.model.state import FINAL, State
 from spincycle.request_manager.runners.dispatcher import Dispatcher
-from spincycle.request_manager.runners.silence import SilenceMonitor
-from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
+from spincycle.request_manager.storage.archive_store import ArchiveStore
+from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Finished, Progressed, Report, Suspended
-from spincycle.request_manager.storage.runner_store import (
-    Heartbeat,
-    Registration,
-    RunnerStore,
-    StopSignals,
-    Stored,
-)
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.runtime.off_loop import LARGE_CHAIN_BYTES, off_loop
 
 R = TypeVar("R", Finished, Progressed, Suspended)
 
 Adopt = Callable[[bytes, bytes], bytes]
-"""Puts the archived chain into a saved state, as `saved_chain.adopt`."""
-
-ENDS = frozenset({State.COMPLETE, State.FAIL, State.STOPPED})
-"""States in which a runner can report a request to have ended."""
+"""Returns a saved state with the archived chain in it, as `saved_chain.adopt`."""
 
 
 class Reports:
-    """Takes reports of runners, each moved by a compare-and-set on state and epoch."""
+    """Stores reports of runners, in batches by kind."""
 
     def __init__(
-        self, store: RequestStore, changes: ChangeBus, dispatcher: Dispatcher, adopt: Adopt
+        self,
+        store: ReportStore,
+        archives: ArchiveStore,
+        changes: ChangeBus,
+        dispatcher: Dispatcher,
+        adopt: Adopt,
     ) -> None:
         self._store = store
+        self._archives = archives
         self._adopt = adopt
         self._changes = changes
         self._dispatcher = dispatcher
@@ -58,28 +52,28 @@ class Reports:
 
     @property
     def coalescers(self) -> dict[str, Coalescer[Any, Any]]:
-        """What is written together, by kind."""
+        """Coalescers of the writes, by kind of report."""
         return {
             "finish": self._finishes,
             "progress": self._progresses,
             "suspend": self._suspensions,
         }
 
-    async def take(self, report: Report) -> None:
-        """Store one report; it is stored when this returns. The same report again is fine.
+    async def store(self, report: Report) -> None:
+        """Store a report; it is committed when this returns. Idempotent.
 
         Raises:
-            StaleEpoch: another runner has the request now.
-            InvalidState: the request has ended otherwise.
-            RequestNotFound: there is no such request.
-            InvalidInput: the report has no epoch, or a state in which no request ends.
-            InvalidChain: the saved chain is not the one that was planned.
+            StaleEpoch: the request is assigned to another runner.
+            InvalidState: the request has ended in another state.
+            RequestNotFound: the request does not exist.
+            InvalidInput: the report has no epoch, or its state is not final.
+            InvalidChain: the saved chain differs from the archived chain.
         """
         if report.epoch < 1:
-            raise InvalidInput("a report carries the epoch of the assignment, from 1", "epoch")
+            raise InvalidInput("a report must have the epoch of the assignment, from 1", "epoch")
         match report:
             case Finished():
-                if report.state not in ENDS:
+                if report.state not in FINAL:
                     raise InvalidInput(
                         f"a request cannot end in state {report.state.name}; it ends in COMPLETE, "
                         "FAIL or STOPPED",
@@ -92,8 +86,8 @@ class Reports:
                 await self._suspensions.submit(await self._adopted(report))
 
     async def _adopted(self, report: Suspended) -> Suspended:
-        """The report with the archived chain in its state."""
-        archived = (await self._store.job_chains([report.request_id])).get(report.request_id)
+        """Return the report with the archived chain in its saved state."""
+        archived = (await self._archives.job_chains([report.request_id])).get(report.request_id)
         if archived is None:
             raise RequestNotFound(report.request_id)
         saved = report.suspended_job_chain
@@ -102,121 +96,63 @@ class Reports:
         return replace(report, suspended_job_chain=adopted)
 
     async def _finish(self, reports: Sequence[Finished]) -> list[BaseException | None]:
-        newest = list({report.request_id: report for report in reports}.values())
-        taken, room = await self._store.finish(newest)
-        self._changes.changed(taken)
-        if room:
-            self._dispatcher.look()
+        latest = list({report.request_id: report for report in reports}.values())
+        stored, has_room = await self._store.finish(latest)
+        self._changes.publish(stored)
+        if has_room:
+            self._dispatcher.wake()
         log = structlog.get_logger()
-        for report in newest:
-            if report.request_id in taken:
+        for report in latest:
+            if report.request_id in stored:
                 log.info(
                     "finished",
                     request_id=report.request_id,
                     state=report.state.name,
                     epoch=report.epoch,
                 )
-        return await self._judge(reports, taken, lambda report: report.state)
+        return await self._outcomes(reports, stored, lambda report: report.state)
 
     async def _progress(self, reports: Sequence[Progressed]) -> list[BaseException | None]:
-        newest = list({report.request_id: report for report in reports}.values())
-        taken = await self._store.progress(newest)
-        return await self._judge(reports, taken, lambda _: None)
+        latest = list({report.request_id: report for report in reports}.values())
+        stored = await self._store.progress(latest)
+        return await self._outcomes(reports, stored, lambda _: None)
 
     async def _suspend(self, reports: Sequence[Suspended]) -> list[BaseException | None]:
-        newest = list({report.request_id: report for report in reports}.values())
-        taken = await self._store.suspend(newest)
-        self._changes.changed(taken)
+        latest = list({report.request_id: report for report in reports}.values())
+        stored = await self._store.suspend(latest)
+        self._changes.publish(stored)
         log = structlog.get_logger()
-        for request_id, state in taken.items():
+        for request_id, state in stored.items():
             log.info("suspended", request_id=request_id, state=state.name)
-        if taken:
-            self._dispatcher.look()
-        return await self._judge(reports, set(taken), lambda _: State.SUSPENDED)
+        if stored:
+            self._dispatcher.wake()
+        return await self._outcomes(reports, set(stored), lambda _: State.SUSPENDED)
 
-    async def _judge(
-        self, reports: Sequence[R], taken: set[str], becomes: Callable[[R], State | None]
+    async def _outcomes(
+        self, reports: Sequence[R], stored: set[str], reported: Callable[[R], State | None]
     ) -> list[BaseException | None]:
-        """Why each report that was not taken was not, or None if it need not be again."""
-        left = [report.request_id for report in reports if report.request_id not in taken]
-        known = await self._store.states(left) if left else {}
-        verdicts: list[BaseException | None] = []
+        """Return, per report, why it was not stored; None if it was, or had been before.
+
+        `reported` returns the state that a report moves its request to.
+        """
+        missing = [report.request_id for report in reports if report.request_id not in stored]
+        current = await self._store.states(missing) if missing else {}
+        outcomes: list[BaseException | None] = []
         for report in reports:
-            if report.request_id in taken:
-                verdicts.append(None)
-            elif report.request_id not in known:
-                verdicts.append(RequestNotFound(report.request_id))
+            if report.request_id in stored:
+                outcomes.append(None)
+            elif report.request_id not in current:
+                outcomes.append(RequestNotFound(report.request_id))
             else:
-                verdicts.append(_verdict(report, becomes(report), *known[report.request_id]))
-        return verdicts
+                outcomes.append(_refusal(report, reported(report), *current[report.request_id]))
+        return outcomes
 
 
-def _verdict(
-    report: Finished | Progressed | Suspended, becomes: State | None, state: State, epoch: int
+def _refusal(
+    report: Finished | Progressed | Suspended, reported: State | None, state: State, epoch: int
 ) -> SpinCycleError | None:
     if report.epoch and report.epoch != epoch:
         return StaleEpoch(report.request_id, report.epoch, epoch)
-    if report.epoch and state is becomes:
+    if report.epoch and state is reported:
         return None
     return InvalidState(report.request_id, state.name, State.RUNNING.name)
-
-
-class RunnerRegistry:
-    """Knows runners by what they say of themselves."""
-
-    def __init__(
-        self,
-        store: RunnerStore,
-        runners: RunnerDirectory,
-        silences: SilenceMonitor,
-        changes: ChangeBus,
-        came: Callable[[], None],
-    ) -> None:
-        self._store = store
-        self._changes = changes
-        self._runners = runners
-        self._silences = silences
-        self._came = came
-
-    async def register(self, runner: Registration) -> Stored:
-        """Make a runner known.
-
-        Raises:
-            RunnerUnknown: it was given up under this id.
-            InvalidInput: it does not say who and where it is.
-        """
-        if not runner.runner_id:
-            raise InvalidInput("a runner must have an id", "runner_id")
-        if not runner.address:
-            raise InvalidInput("a runner must say at which address it is reached", "address")
-        stored = await self._store.register(runner)
-        if stored is None:
-            raise RunnerUnknown(runner.runner_id)
-        self._silences.received(runner.runner_id, stored.heartbeat)
-        structlog.get_logger().info(
-            "runner registered", runner_id=runner.runner_id, address=runner.address
-        )
-        self._runners.forget()
-        self._came()
-        # Who watches, here or at another request manager, hears the runner from its beginning.
-        self._changes.changed([RESYNC])
-        return stored
-
-    async def beat(self, sign: Heartbeat) -> StopSignals:
-        """Note a sign of life; answer what is wished of the runner's requests.
-
-        Raises:
-            RunnerUnknown: it is not known, or was given up.
-        """
-        wishes = await self._store.beat(sign)
-        if wishes is None:
-            raise RunnerUnknown(sign.runner_id)
-        self._silences.received(sign.runner_id, wishes.stored.heartbeat)
-        if sign.leaving:
-            structlog.get_logger().info("runner left", runner_id=sign.runner_id)
-            self._runners.forget()
-        return wishes
-
-
-Take = Callable[[Report], Awaitable[None]]
-"""Stores one report, as `Reports.take`."""

@@ -1,4 +1,4 @@
-"""How long runners have been silent, measured by this request manager's own monotonic clock."""
+"""Time without heartbeats of runners, measured by the monotonic clock of this process."""
 
 from __future__ import annotations
 
@@ -6,52 +6,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class HeartbeatId:
-    """Identifies one heartbeat of a runner; two are compared for equality only.
-
-    Attributes:
-        observer: id of the request manager process that received it.
-        number: its number among those that this process received.
-    """
-
-    observer: str
-    number: int
+from spincycle.request_manager.storage.heartbeats import HeartbeatId, LiveRunner
 
 
 @dataclass(frozen=True, slots=True)
-class LiveRunner:
-    """A runner that is not gone, with its last heartbeat.
+class SilenceTimeouts:
+    """Timeouts after which a silent runner is evicted, in seconds.
 
     Attributes:
-        registration: rises from one registered runner to the next.
+        silence: without a heartbeat.
+        replaced: without a heartbeat, if another runner has registered at the same address since.
+        scan_gap: longest time between two scans of this process; after a longer one silence is
+            counted from the next scan on.
     """
 
-    runner_id: str
-    address: str
-    registration: int
-    heartbeat: HeartbeatId
-
-
-@dataclass(frozen=True, slots=True)
-class SilenceLimits:
-    """When a runner is silent for too long; all in seconds.
-
-    Attributes:
-        limit: without a heartbeat.
-        limit_if_replaced: likewise, if another runner registered since at the same address.
-        gap: without a look of this request manager, after which silence counts anew.
-    """
-
-    limit: float
-    limit_if_replaced: float
-    gap: float
+    silence: float
+    replaced: float
+    scan_gap: float
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How long a runner has been silent.
+    """Time without heartbeats of a runner.
 
     Attributes:
         seconds: since this process first saw its last heartbeat.
@@ -64,42 +40,44 @@ class Silence:
 
 @dataclass(slots=True)
 class _Seen:
-    """The last heartbeat of a runner and when it, and the runner, were first seen here."""
+    """The last heartbeat of a runner, and when it, and the runner, were first seen here."""
 
     heartbeat: HeartbeatId
     at: float
     runner_at: float
     is_exact: bool
-    limit: float
+    timeout: float
 
 
 class SilenceMonitor:
-    """Remembers when this process first saw the last heartbeat of each runner.
+    """Records when this process first saw the last heartbeat of each runner.
 
-    The clocks of other machines play no part: a runner is overdue once this process has read the
-    same heartbeat for the whole limit by its own clock, and has looked all that time. A heartbeat
+    Clocks of other machines are not used: a runner is overdue once this process has read the same
+    heartbeat for the whole timeout by its own clock, without a gap between its scans. A heartbeat
     is first seen after the runner sent it, so no runner is overdue while its lease holds.
     """
 
-    def __init__(self, limits: SilenceLimits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits = limits
+    def __init__(
+        self, timeouts: SilenceTimeouts, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._timeouts = timeouts
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
-        self._looked_at = float("-inf")
-        self._looking_since = float("-inf")
+        self._scanned_at = float("-inf")
+        self._scanning_since = float("-inf")
 
     def received(self, runner_id: str, heartbeat: HeartbeatId) -> None:
-        """Note a heartbeat that this process received itself; it is stored."""
-        self._note(runner_id, heartbeat, self._clock(), is_exact=True)
+        """Record a heartbeat that this process received and stored."""
+        self._record(runner_id, heartbeat, self._clock(), is_exact=True)
 
     def read(self, heartbeats: Mapping[str, HeartbeatId]) -> None:
-        """Note the last heartbeats of runners, by runner id, as the database has them."""
+        """Record the last heartbeats of runners in the database, by runner id."""
         now = self._clock()
         for runner_id, heartbeat in heartbeats.items():
-            self._note(runner_id, heartbeat, now, is_exact=runner_id in self._seen)
+            self._record(runner_id, heartbeat, now, is_exact=runner_id in self._seen)
 
     def silence(self, runner_id: str) -> Silence:
-        """How long a runner has been silent; 0 s for one of which nothing is known."""
+        """Return the silence of a runner; 0 s if the runner is unknown."""
         seen = self._seen.get(runner_id)
         if seen is None:
             return Silence(0.0, is_exact=False)
@@ -113,40 +91,42 @@ class SilenceMonitor:
         return {
             runner_id: seen.heartbeat
             for runner_id, seen in self._seen.items()
-            if now - self._silent_since(seen) >= seen.limit
+            if now - self._silent_since(seen) >= seen.timeout
         }
 
-    def looked(self, live: Sequence[LiveRunner]) -> float | None:
-        """Note what a look has read: all live runners.
+    def scanned(self, live: Sequence[LiveRunner]) -> float | None:
+        """Record the result of a scan: all live runners.
 
         Return the seconds until the first of them can be overdue; None if there are none.
         """
         now = self._clock()
         if self._has_gap(now):
-            self._looking_since = now
-        self._looked_at = now
+            self._scanning_since = now
+        self._scanned_at = now
         for runner in live:
-            known = runner.runner_id in self._seen
-            self._note(runner.runner_id, runner.heartbeat, now, is_exact=known)
+            is_known = runner.runner_id in self._seen
+            self._record(runner.runner_id, runner.heartbeat, now, is_exact=is_known)
         self._seen = {runner.runner_id: self._seen[runner.runner_id] for runner in live}
-        self._set_limits(live)
+        self._set_timeouts(live)
         if not live:
             return None
-        # Any of them may have been replaced by the next look.
+        # Any of them may be replaced before the next scan.
         first = min(self._silent_since(seen) for seen in self._seen.values())
-        return first + self._limits.limit_if_replaced - now
+        return first + self._timeouts.replaced - now
 
-    def _note(self, runner_id: str, heartbeat: HeartbeatId, now: float, *, is_exact: bool) -> None:
+    def _record(
+        self, runner_id: str, heartbeat: HeartbeatId, now: float, *, is_exact: bool
+    ) -> None:
         seen = self._seen.get(runner_id)
         if seen is None:
-            self._seen[runner_id] = _Seen(heartbeat, now, now, is_exact, self._limits.limit)
+            self._seen[runner_id] = _Seen(heartbeat, now, now, is_exact, self._timeouts.silence)
         elif seen.heartbeat != heartbeat:
             seen.heartbeat, seen.at, seen.is_exact = heartbeat, now, is_exact
 
-    def _set_limits(self, live: Sequence[LiveRunner]) -> None:
-        """Shorten the limit of runners that are silent since another one came to their address.
+    def _set_timeouts(self, live: Sequence[LiveRunner]) -> None:
+        """Shorten the timeout of runners that are silent since another registered at their address.
 
-        A process that lives does not give its address away.
+        A live process keeps its address.
         """
         newest: dict[str, LiveRunner] = {}
         for runner in sorted(live, key=lambda runner: runner.registration):
@@ -157,11 +137,10 @@ class SilenceMonitor:
                 other.registration > runner.registration
                 and seen.at <= self._seen[other.runner_id].runner_at
             )
-            limits = self._limits
-            seen.limit = limits.limit_if_replaced if is_replaced else limits.limit
+            seen.timeout = self._timeouts.replaced if is_replaced else self._timeouts.silence
 
     def _has_gap(self, now: float) -> bool:
-        return now - self._looked_at > self._limits.gap
+        return now - self._scanned_at > self._timeouts.scan_gap
 
     def _silent_since(self, seen: _Seen) -> float:
-        return max(seen.at, self._looking_since)
+        return max(seen.at, self._scanning_since)

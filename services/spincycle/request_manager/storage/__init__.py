@@ -1,1 +1,1 @@
-"""The request manager's data: stores over PostgreSQL, notifications, the job log's client."""
+"""Data of the request manager: stores over PostgreSQL, change notifications, job log client."""

@@ -1,62 +1,65 @@
-"""Telling, within a process and to the other request managers, which requests changed."""
+"""Publish/subscribe for changes of requests, within a process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-Listener = Callable[[str], None]
-"""Called with the id of a request that changed; must not block."""
+Subscriber = Callable[[str], None]
+"""Called with the id of a request that changed, or with RESYNC; must not block."""
 
 RESYNC = ""
-"""In place of a request: look for what changed."""
+"""In place of a request id: any request may have changed."""
 
 
 class ChangeBus:
-    """Who wants to know of which request."""
+    """Delivers the ids of changed requests to subscribers in this process.
+
+    What this process publishes is also passed to the one forwarder, for the other processes.
+    """
 
     def __init__(self) -> None:
-        self._of_one: dict[str, set[Listener]] = {}
-        self._of_all: set[Listener] = set()
-        self._outward: Callable[[list[str]], None] | None = None
+        self._by_request: dict[str, set[Subscriber]] = {}
+        self._to_all: set[Subscriber] = set()
+        self._forward: Callable[[list[str]], None] | None = None
 
-    def listen(self, listener: Listener, request_ids: Iterable[str] = ()) -> None:
-        """Call `listener` at each change of the named requests, or of all if none is named."""
-        named = list(request_ids)
-        if not named:
-            self._of_all.add(listener)
-        for request_id in named:
-            self._of_one.setdefault(request_id, set()).add(listener)
+    def subscribe(self, subscriber: Subscriber, request_ids: Iterable[str] = ()) -> None:
+        """Call `subscriber` at each change of these requests; of all requests without ids."""
+        ids = list(request_ids)
+        if not ids:
+            self._to_all.add(subscriber)
+        for request_id in ids:
+            self._by_request.setdefault(request_id, set()).add(subscriber)
 
-    def forget(self, listener: Listener, request_ids: Iterable[str] = ()) -> None:
-        """Take back what `listen` was told."""
-        named = list(request_ids)
-        if not named:
-            self._of_all.discard(listener)
-        for request_id in named:
-            listeners = self._of_one.get(request_id, set())
-            listeners.discard(listener)
-            if not listeners:
-                self._of_one.pop(request_id, None)
+    def unsubscribe(self, subscriber: Subscriber, request_ids: Iterable[str] = ()) -> None:
+        """Undo `subscribe` with the same arguments."""
+        ids = list(request_ids)
+        if not ids:
+            self._to_all.discard(subscriber)
+        for request_id in ids:
+            subscribers = self._by_request.get(request_id, set())
+            subscribers.discard(subscriber)
+            if not subscribers:
+                self._by_request.pop(request_id, None)
 
-    def tell_others(self, outward: Callable[[list[str]], None]) -> None:
-        """Also hand every change of this process to `outward`, for the other processes."""
-        self._outward = outward
+    def forward_to(self, forward: Callable[[list[str]], None]) -> None:
+        """Pass the ids of every `publish` to `forward`, too."""
+        self._forward = forward
 
-    def changed(self, request_ids: Iterable[str]) -> None:
-        """Requests were changed by this process."""
-        named = list(request_ids)
-        self.heard(named)
-        if self._outward and named:
-            self._outward(named)
+    def publish(self, request_ids: Iterable[str]) -> None:
+        """Deliver and forward requests that this process changed."""
+        ids = list(request_ids)
+        self.deliver(ids)
+        if self._forward and ids:
+            self._forward(ids)
 
-    def heard(self, request_ids: Iterable[str]) -> None:
-        """Requests were changed by another process."""
+    def deliver(self, request_ids: Iterable[str]) -> None:
+        """Deliver requests that another process changed."""
         for request_id in request_ids:
-            for listener in (*self._of_one.get(request_id, ()), *self._of_all):
-                listener(request_id)
+            for subscriber in (*self._by_request.get(request_id, ()), *self._to_all):
+                subscriber(request_id)
 
-    def nothing_heard(self) -> None:
-        """Changes of other processes may have been missed: every request may have changed."""
-        for listener in self._of_all:
-            listener(RESYNC)
-        self.heard(list(self._of_one))
+    def resync(self) -> None:
+        """Have every subscriber check for changes: some of other processes may be lost."""
+        for subscriber in self._to_all:
+            subscriber(RESYNC)
+        self.deliver(list(self._by_request))

@@ -1,4 +1,4 @@
-"""Telling the other request managers what this one changes, and hearing what they change."""
+"""Notifications of changes between request managers, by NOTIFY and LISTEN of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,71 +12,71 @@ from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.runtime.config import DatabaseConfig
 
 CHANNEL = "spincycle_requests"
-"""Notifications that tell which requests changed."""
+"""Channel of the notifications: "<sender> <id>,<id>,…" with the ids of changed requests."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds before changes that could not be told are told again."""
+"""Seconds until notifications that could not be sent are sent again."""
 
-PAUSE = 0.02
-"""Seconds from one notification to the next: changes that come meanwhile go together."""
+BATCH_INTERVAL = 0.02
+"""Seconds between two notifications: changes within it are sent together."""
 
-_IDS_AT_ONCE = 300
-"""A notification holds less than 8000 bytes, and an id has 20."""
+_MAX_IDS = 300
+"""A notification has less than 8000 bytes, and an id has 20."""
 
 
 class ChangeNotifier:
-    """Notifications between request managers. What this process told itself it does not hear.
+    """Sends the changes that this process publishes, and receives those of other processes.
 
     Attributes:
-        hears: whether what the others tell arrives here.
+        listening: whether notifications of other processes arrive.
     """
 
     def __init__(self, database: Database, changes: ChangeBus) -> None:
         self._database = database
         self._changes = changes
-        self._name = secrets.token_hex(8)
+        self._sender = secrets.token_hex(8)
         self._pending: set[str] = set()
-        self._something = asyncio.Event()
-        self.hears = False
-        changes.tell_others(self._tell)
+        self._has_pending = asyncio.Event()
+        self.listening = False
+        changes.forward_to(self._enqueue)
 
-    async def tell(self) -> None:
-        """Tell the others, until cancelled."""
+    async def publish(self) -> None:
+        """Send notifications until cancelled."""
         while True:
-            await self._something.wait()
-            self._something.clear()
+            await self._has_pending.wait()
+            self._has_pending.clear()
             request_ids = list(self._pending)
             self._pending.clear()
             try:
-                for start in range(0, len(request_ids), _IDS_AT_ONCE):
-                    some = ",".join(request_ids[start : start + _IDS_AT_ONCE])
+                for start in range(0, len(request_ids), _MAX_IDS):
+                    ids = ",".join(request_ids[start : start + _MAX_IDS])
                     await self._database.execute(
-                        "notify", channel=CHANNEL, payload=f"{self._name} {some}"
+                        "notify", channel=CHANNEL, payload=f"{self._sender} {ids}"
                     )
             except DatabaseUnavailable:
-                # The others look for themselves when they hear the database again, unless it
-                # was only this process that did not reach it.
+                # The others resync when they reconnect to the database, unless only this process
+                # was disconnected.
                 self._pending.update(request_ids)
-                self._something.set()
+                self._has_pending.set()
                 await asyncio.sleep(RETRY_INTERVAL)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(BATCH_INTERVAL)
 
-    async def hear(self, config: DatabaseConfig) -> None:
-        """Hear the others, until cancelled."""
-        await listen(config, CHANNEL, self._heard, self._began, self._lost)
+    async def listen(self, config: DatabaseConfig) -> None:
+        """Receive notifications until cancelled."""
+        await listen(config, CHANNEL, self._on_notification, self._on_connected, self._on_lost)
 
-    def _tell(self, request_ids: list[str]) -> None:
+    def _enqueue(self, request_ids: list[str]) -> None:
         self._pending.update(request_ids)
-        self._something.set()
+        self._has_pending.set()
 
-    def _began(self) -> None:
-        self.hears = True
-        self._changes.nothing_heard()
+    def _on_connected(self) -> None:
+        self.listening = True
+        self._changes.resync()
 
-    def _lost(self) -> None:
-        self.hears = False
+    def _on_lost(self) -> None:
+        self.listening = False
 
-    def _heard(self, payload: str) -> None:
-        name, _, request_ids = payload.partition(" ")
-        if name != self._name:
-            self._changes.heard(request_ids.split(","))
+    def _on_notification(self, payload: str) -> None:
+        sender, _, request_ids = payload.partition(" ")
+        if sender != self._sender:
+            self._changes.deliver(request_ids.split(","))

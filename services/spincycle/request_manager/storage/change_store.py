@@ -1,4 +1,4 @@
-"""Which requests changed, in the order in which that was committed."""
+"""Changes of requests in PostgreSQL, in the order in which they were committed."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from collections.abc import Sequence
 import asyncpg
 
 from spincycle.database.database import Database
+from spincycle.request_manager.storage.encoded_args import EncodeArgs, EncodedArgs
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.storage.request_row import request_of
 from spincycle.request_manager.storage.stored_args import StoredArgs
-from spincycle.request_manager.watch.unreadable import EncodedArgs, encode_args
 
 
 class ChangeStore:
-    """Reads changes. Every method raises DatabaseUnavailable while the database is away.
+    """Reads changes of requests.
 
-    What it answers outlives a crash of the database server, so that its snapshots stay true.
+    What it returns survives a crash of the database server, so that its snapshots stay valid.
+    Every method raises DatabaseUnavailable while the database is away.
+
+    Args:
+        encode_args: encodes arguments of requests.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, encode_args: EncodeArgs) -> None:
         self._database = database
+        self._encode_args = encode_args
 
     async def now(self) -> str:
-        """A snapshot of the database, as PostgreSQL writes one: what is committed by now."""
-        row = await self._database.fetch_one("committed_by_now")
+        """Return a snapshot of what is committed now, in PostgreSQL's text format."""
+        row = await self._database.fetch_one("current_snapshot")
         assert row is not None
-        await self._database.execute("keep")
+        await self._database.execute("flush")
         snapshot: str = row["snapshot"]
         return snapshot
 
     async def after(self, seen: str, limit: int | None = None) -> tuple[str, list[Request]]:
-        """Requests whose state changed after a snapshot, and the snapshot up to which they go.
+        """Return the snapshot of now, and the requests whose state changed after `seen`.
 
         At most `limit` requests, in the order of their changes.
         """
@@ -39,7 +44,7 @@ class ChangeStore:
         return rows[0]["snapshot"], [request_of(row) for row in rows if row["request_id"]]
 
     async def changed(self, seen: str, limit: int, *, with_args: bool) -> list[tuple[int, Request]]:
-        """Return the same requests, each with the transaction that changed it.
+        """Return the same requests, each with the id of the transaction that changed it.
 
         Without `with_args`, `Request.given_args` of each is empty.
         """
@@ -52,14 +57,14 @@ class ChangeStore:
         rows = await self._database.fetch(
             "changed_requests", seen=seen, limit=limit, with_args=with_args
         )
-        if not rows[0]["is_kept"]:
-            await self._database.execute("keep")
+        if not rows[0]["is_flushed"]:
+            await self._database.execute("flush")
         return rows
 
     async def args(self, request_ids: Sequence[str]) -> dict[str, EncodedArgs]:
-        """Return arguments of requests as they were understood, by request."""
+        """Return the resolved arguments of requests by request id."""
         rows = await self._database.fetch("args_of_requests", request_ids=list(request_ids))
         return {
-            row["request_id"]: await encode_args(row["request_id"], StoredArgs(row["args"]))
+            row["request_id"]: await self._encode_args(row["request_id"], StoredArgs(row["args"]))
             for row in rows
         }

@@ -1,18 +1,16 @@
-"""Requests in PostgreSQL that runners were given and have not accepted."""
+"""Claims on assigned requests in PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from spincycle.database.database import Database
-from spincycle.request_manager.runners.claims import Claim
-from spincycle.request_manager.storage.model import Assignment
-from spincycle.request_manager.storage.store import assigned
+from spincycle.request_manager.storage.model import Assignment, Claim
+from spincycle.request_manager.storage.row_values import assignment_of, interval
 
 
 class ClaimStore:
-    """Claims of the request managers that send requests to runners.
+    """Reads and takes over claims on requests that runners have not accepted yet.
 
     Every method raises DatabaseUnavailable while the database is away.
     """
@@ -21,17 +19,17 @@ class ClaimStore:
         self._database = database
 
     async def unaccepted(self) -> list[Claim]:
-        """Claims on requests that a live runner was given and has not accepted."""
+        """Return the claims on requests that are assigned to a live runner and not accepted."""
         rows = await self._database.fetch("unaccepted_requests")
         return [Claim(row["request_id"], row["epoch"], row["claimed_until"]) for row in rows]
 
     async def take_over(self, claims: Sequence[Claim], lease: float) -> list[Assignment]:
-        """Claim requests for `lease` seconds whose claims are still these."""
+        """Claim, for `lease` seconds, the requests that are still under these claims."""
         rows = await self._database.fetch(
             "claim_unaccepted",
             request_ids=[claim.request_id for claim in claims],
             epochs=[claim.epoch for claim in claims],
             untils=[claim.until for claim in claims],
-            lease=timedelta(seconds=lease),
+            lease=interval(lease),
         )
-        return [assigned(row) for row in rows]
+        return [assignment_of(row) for row in rows]

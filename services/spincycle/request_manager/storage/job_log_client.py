@@ -1,4 +1,4 @@
-"""What the request manager asks of the job log."""
+"""gRPC client of the job log."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from spincycle.wire.journal import decode_entry, encode_entry
 SERVICE = "job log"
 
 NO_ENTRIES = 2**63 - 1
-"""Position after which there is no entry."""
+"""Position after all entries of any journal."""
 
 BATCH = 500
-"""Entries that are appended at once."""
+"""Most entries in a batch."""
 
 BATCH_BYTES = 4 * 1024 * 1024
-"""Size after which a batch takes no further entry."""
+"""Bytes after which no further entry is added to a batch."""
 
 FENCES_AT_ONCE = 200
-"""Epochs by which a fence beyond FREE_EPOCHS is raised at once: a fraction of a second."""
+"""Most epochs by which one call raises a fence beyond FREE_EPOCHS; takes a fraction of a second."""
 
 ENTRIES_A_SECOND = 1000
-"""Entries that the job log takes in a second, at the very least."""
+"""Entries that the job log appends in a second, at the very least."""
 
 
 class JobLogClient:
-    """Speaks with the job log; every method raises what the job log or the way to it says."""
+    """Calls the job log; every method raises the error of the job log or of the connection."""
 
     def __init__(self, address: str, timeout: float = 10.0, dial: Dial = open_channel) -> None:
         self._address = address
@@ -46,10 +46,10 @@ class JobLogClient:
         self._writes = JournalServiceStub(self._channel)
 
     async def fence(self, request_id: str, epoch: int) -> int:
-        """Refuse entries of lower epochs; return the epoch in force.
+        """Raise the fence of a journal, so that lower epochs are refused; return its epoch.
 
-        It may be higher than the one asked for. It is lower if the journal is so far behind that
-        it takes further calls: beyond FREE_EPOCHS the job log accepts an epoch only as the next.
+        The epoch returned may be higher than `epoch`. It is lower if further calls are needed:
+        beyond FREE_EPOCHS the job log raises the fence by one epoch at a time.
         """
         if epoch <= FREE_EPOCHS:
             return await self._fence(request_id, epoch)
@@ -61,7 +61,7 @@ class JobLogClient:
         return in_force
 
     async def epoch_in_force(self, request_id: str) -> int:
-        """Lowest epoch whose entries the journal accepts; 0 if the request was never fenced."""
+        """Return the lowest epoch whose entries the journal accepts; 0 without a fence."""
         return await self._fence(request_id, 0)
 
     async def _fence(self, request_id: str, epoch: int) -> int:
@@ -69,7 +69,7 @@ class JobLogClient:
             fences=[journal_pb2.EpochFence(request_id=request_id, epoch=epoch)]
         )
         try:
-            response = await self._writes.Fence(request, timeout=deadline.left(self._timeout))
+            response = await self._writes.Fence(request, timeout=deadline.remaining(self._timeout))
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
         return max([epoch, *(fence.epoch for fence in response.higher)])
@@ -77,7 +77,7 @@ class JobLogClient:
     async def entries(
         self, request_id: str, *, without_output: bool
     ) -> AsyncIterator[job_log_pb2.JobLog]:
-        """The journal of a request in order of position."""
+        """Yield the journal of a request in order of position."""
         request = job_log_service_pb2.ListEntriesRequest(
             request_id=request_id,
             order=job_log_service_pb2.ENTRY_ORDER_POSITION,
@@ -86,7 +86,7 @@ class JobLogClient:
         while True:
             try:
                 response = await self._reads.ListEntries(
-                    request, timeout=deadline.left(self._timeout)
+                    request, timeout=deadline.remaining(self._timeout)
                 )
             except grpc.aio.AioRpcError as failure:
                 raise self._error(failure)
@@ -97,7 +97,7 @@ class JobLogClient:
             request.page_token = response.next_page_token
 
     async def tail(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
-        """The journal of a request after a position, without output and data."""
+        """Yield the journal of a request after a position, without output and data."""
         request = job_log_service_pb2.TailRequest(
             request_id=request_id, after_position=after, without_output=True
         )
@@ -108,7 +108,7 @@ class JobLogClient:
             raise self._error(failure)
 
     async def output(self, request_id: str) -> AsyncIterator[job_output_pb2.JobOutput]:
-        """What running jobs of a request print, until cancelled."""
+        """Yield the output of running jobs of a request, until cancelled."""
         request = job_log_service_pb2.TailRequest(
             request_id=request_id, after_position=NO_ENTRIES, follow=True, live_output=True
         )
@@ -119,7 +119,7 @@ class JobLogClient:
             raise self._error(failure)
 
     async def read(self, request_id: str) -> list[JournalEntry]:
-        """The whole journal of a request in order of position."""
+        """Return the journal of a request in order of position."""
         return [
             decode_entry(entry) async for entry in self.entries(request_id, without_output=False)
         ]
@@ -135,7 +135,7 @@ class JobLogClient:
         batches = _batches(entries)
         call = self._writes.Append(
             iter(batches),
-            timeout=deadline.left(self._timeout + len(entries) / ENTRIES_A_SECOND),
+            timeout=deadline.remaining(self._timeout + len(entries) / ENTRIES_A_SECOND),
         )
         try:
             async for response in call:

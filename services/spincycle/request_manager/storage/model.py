@@ -8,19 +8,19 @@ from datetime import datetime
 from spincycle.model.job_chain import Value
 from spincycle.model.request_arg import RequestArg
 from spincycle.model.state import State
-from spincycle.request_manager.runners.silence import HeartbeatId
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
 
 FIRST_EPOCH = 1
-"""Epoch of a request that was given to a runner for the first time."""
+"""Epoch of the first assignment of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a runner must have to run a request.
+    """Features and job types that a runner must have to run a request.
 
     Attributes:
-        features: what it must support in chains, by name.
-        job_types: types of the jobs that are left to run; empty if there are none, or if they
+        features: names of the chain features that it must support.
+        job_types: types of the jobs that remain to be run; empty if there are none, or if they
             are not known.
     """
 
@@ -29,20 +29,19 @@ class Requirements:
 
 
 NO_REQUIREMENTS = Requirements()
-"""What a request requires that any runner can run."""
+"""Requirements of a request that any runner can run."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """A request that is about to be stored.
+    """A request to be stored.
 
     Attributes:
-        given_args: what the caller gave, each value as text.
-        create_request: the call as it was made.
-        content_hash: what tells two calls with one idempotency key apart.
+        given_args: arguments of the caller, each value as text.
+        create_request: the call in the format of the original API.
+        content_hash: hash that distinguishes calls with the same idempotency key.
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
-        requirements: what a runner must have to run the request.
     """
 
     request_id: str
@@ -65,15 +64,15 @@ class NewRequest:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A request that runs another one again, about to be stored.
+    """A rerun of another request, to be stored.
 
     Attributes:
-        finished_jobs: jobs that are kept from the other request.
-        action: what the audit calls it: rerun or skip.
+        finished_jobs: number of jobs that are kept from the other request.
+        action: action in the audit log: rerun or skip.
         job_id: job that is skipped; empty if none is.
         job_chain: the chain, serialized.
-        suspended_job_chain: the state in which it goes on, serialized.
-        job_types: types of the jobs that are left to run.
+        suspended_job_chain: the state from which it is resumed, serialized.
+        job_types: types of the jobs that remain to be run.
     """
 
     request_id: str
@@ -93,12 +92,13 @@ class Rerun:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A stored request; see spincycle.v1.Request for what each field means.
+    """A stored request; spincycle.v1.Request documents the other fields.
 
     Attributes:
-        given_args: arguments that were given, each as text, as a JSON object.
-        required_features: what a runner must support to run the chain, by name.
-        job_types: types of the jobs that are left to run, as Requirements has them.
+        desired_state: STOPPED or SUSPENDED if that is requested and not reached yet.
+        given_args: arguments of the caller, each as text, as a JSON object.
+        required_features: names of the chain features that a runner must support.
+        job_types: types of the jobs that remain to be run, as in Requirements.
     """
 
     request_id: str
@@ -119,7 +119,7 @@ class Request:
     spec_revision: str
     plan_hash: str
     rerun_of: str
-    wish: State | None
+    desired_state: State | None
     max_running: int | None = None
     given_args: str = "{}"
     required_features: frozenset[str] = frozenset()
@@ -132,7 +132,6 @@ class Waiting:
 
     Attributes:
         limited: whether its type has a limit of running requests.
-        requirements: what the runner must have.
     """
 
     limited: bool
@@ -141,7 +140,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:
-    """Which requests to list; what is set must all hold."""
+    """Criteria of requests to list; all that are set must match."""
 
     type: str = ""
     states: tuple[State, ...] = ()
@@ -153,7 +152,7 @@ class RequestFilter:
 
 @dataclass(frozen=True, slots=True)
 class PagePosition:
-    """A place in the list of requests: after this one, or after so many of the first."""
+    """A position in the list of requests: after this request."""
 
     created_at: datetime
     request_id: str
@@ -161,7 +160,7 @@ class PagePosition:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What somebody wants of a request: that it is STOPPED or SUSPENDED, and why."""
+    """A desired state of a request, STOPPED or SUSPENDED, set by a user for a reason."""
 
     request_id: str
     state: State
@@ -171,23 +170,36 @@ class DesiredState:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A request that was just given to a runner.
+    """A request that was just assigned to a runner.
 
     Attributes:
         resumed: it ran before, so there may be a saved state.
-        given_at: time.monotonic() shortly before this process gave it to the runner; long ago if
-            another one did, who may have sent it, too.
+        assigned_at: time.monotonic() shortly before this process assigned it; minus infinity if
+            another process did, which may have sent it, too.
     """
 
     request_id: str
     runner_id: str
     epoch: int
     resumed: bool
-    given_at: float = field(default=float("-inf"), compare=False)
+    assigned_at: float = field(default=float("-inf"), compare=False)
 
 
-class OtherFence(Exception):
-    """The journal of a request is fenced under another epoch than that of the request.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of a request manager on a request; two are compared for equality only.
+
+    Attributes:
+        until: time of the database at which it ends, calculated when it was made.
+    """
+
+    request_id: str
+    epoch: int
+    until: datetime | None
+
+
+class FenceMismatch(Exception):
+    """The journal of a request is fenced under an epoch other than that of the request.
 
     Attributes:
         in_force: lowest epoch whose entries the journal accepts.
@@ -200,10 +212,10 @@ class OtherFence(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChainHolder:
-    """Where the row of a request says that its chain is.
+    """The holder of a chain according to the row of its request.
 
     Attributes:
-        runner_id: runner that has the request; empty if none has.
+        runner_id: runner to which the request is assigned; empty if it is not assigned.
     """
 
     request_id: str
@@ -218,7 +230,7 @@ class Orphan:
     """A request that was claimed for recovery, under its new epoch.
 
     Attributes:
-        losses_since: epoch from which on lost runners are counted.
+        losses_since: epoch from which lost runners are counted.
     """
 
     request_id: str
@@ -229,14 +241,14 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A job runner that is not gone; limits of 0 mean none.
+    """A live job runner; limits of 0 mean none.
 
     Attributes:
-        behind: seconds for which its oldest journal entry was waiting at its last beat.
-        heartbeat: its last one, as the database had it.
-        requests: how many it has, or was given just now.
-        features: what it supports in chains, by name.
-        job_types: types of jobs that it can run; empty if it has not said which.
+        journal_lag: seconds for which its oldest journal entry was waiting at its last heartbeat.
+        heartbeat: its last heartbeat in the database.
+        requests: number of requests assigned to it.
+        features: names of the chain features that it supports.
+        job_types: types of jobs that it can run; empty if it did not report them.
     """
 
     runner_id: str
@@ -246,29 +258,29 @@ class Runner:
     chains: int
     jobs: int
     draining: bool
-    behind: float
+    journal_lag: float
     heartbeat: HeartbeatId
     requests: int
     features: frozenset[str] = frozenset()
     job_types: frozenset[str] = frozenset()
 
     def has_job_types(self, job_types: frozenset[str]) -> bool:
-        """Whether it can run jobs of all these types."""
+        """Return whether the runner can run jobs of all these types."""
         return not self.job_types or job_types <= self.job_types
 
     def can_run(self, requirements: Requirements) -> bool:
-        """Whether it has what a request requires."""
+        """Return whether the runner meets the requirements of a request."""
         return requirements.features <= self.features and self.has_job_types(requirements.job_types)
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedRequests:
-    """What waits for a runner, but for what waits for the limit of its type.
+    """Requests that wait for a runner, without those that wait for the limit of their type.
 
     Attributes:
-        pending: new requests.
-        suspended: requests to be resumed.
-        oldest: seconds since the oldest new one was made; 0 if there is none.
+        pending: number of new requests.
+        suspended: number of requests to be resumed.
+        oldest: seconds since the oldest new request was created; 0 if there is none.
     """
 
     pending: int
@@ -278,10 +290,10 @@ class QueuedRequests:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of a request as its runner reports it; epoch 0 means that none is known.
+    """A report of a runner that a request has ended.
 
     Attributes:
-        running_time: seconds for which the runner ran its chain; 0 if it did not measure that.
+        running_time: seconds for which the runner ran the chain; 0 if it did not measure them.
     """
 
     request_id: str
@@ -295,7 +307,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """How far a request is, as its runner reports it."""
+    """A report of a runner on the progress of a request."""
 
     request_id: str
     epoch: int
@@ -305,13 +317,13 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The saved state of a request.
+    """The saved state of a request that was suspended by its runner or rebuilt by the recovery.
 
     Attributes:
         suspended_job_chain: a spincycle.v1.SuspendedJobChain, serialized.
-        reason: why it waits, unless somebody wished it.
-        job_types: types of the jobs that are left to run.
-        wait: seconds until a runner may have it.
+        reason: why the request waits; not stored if it has a desired state.
+        job_types: types of the jobs that remain to be run.
+        wait: seconds until it may be assigned to a runner.
     """
 
     request_id: str
@@ -324,4 +336,4 @@ class Suspended:
 
 
 Report = Finished | Progressed | Suspended
-"""News of one request from its runner."""
+"""A report of a runner on one request."""

@@ -1,4 +1,4 @@
-"""Items too large to be written or read all at once."""
+"""Splitting of items that are too large to be read or written together."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 PORTION_BYTES = 32 * 1024 * 1024
-"""Size after which no further chain is read or written at once."""
+"""Most bytes of chains that are read or written together, unless one chain is larger."""
 
 
 def in_portions(
     items: Iterable[Item], size_of: Callable[[Item], int], limit: int = PORTION_BYTES
 ) -> Iterator[list[Item]]:
-    """Yield the items in order, in lists of `limit` at most or of one larger item."""
+    """Yield the items in order, in lists of at most `limit` bytes or of one larger item."""
     portion: list[Item] = []
     size = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""A row of the table of requests, with the address of its runner, as a request."""
+"""Conversion of rows of the table of requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from spincycle.text.shortening import shortened
 
 
 def request_of(row: asyncpg.Record) -> Request:
-    """Return a row as a request. Rows of older versions have reasons of any length."""
+    """Return a row, which has the address of its runner, as a request.
+
+    Reasons are shortened: rows of older versions have reasons of any length.
+    """
     return Request(
         request_id=row["request_id"],
         type=row["type"],
@@ -31,7 +34,7 @@ def request_of(row: asyncpg.Record) -> Request:
         spec_revision=row["spec_revision"],
         plan_hash=row["plan_hash"],
         rerun_of=row["rerun_of"] or "",
-        wish=State(row["wish"]) if row["wish"] else None,
+        desired_state=State(row["desired_state"]) if row["desired_state"] else None,
         max_running=row["max_running"],
         given_args=row["given_args"],
         required_features=frozenset(row["required_features"]),

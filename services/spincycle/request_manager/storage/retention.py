@@ -1,4 +1,4 @@
-"""Forgetting requests that ended long ago."""
+"""Deletion of old requests and runners."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import datetime
 from spincycle.database.database import Database
 from spincycle.model.state import State
 
-ENDS = (State.COMPLETE, State.FAIL, State.STOPPED)
+FINAL_STATES = (State.COMPLETE, State.FAIL, State.STOPPED)
 
 
 class RequestRetention:
-    """What is kept of requests, and until when.
+    """Finds and deletes requests that ended, and runners that were deregistered, long ago.
 
     Every method raises DatabaseUnavailable while the database is away.
     """
@@ -21,8 +21,8 @@ class RequestRetention:
         self._database = database
 
     async def ended_before(self, moment: datetime, batch: int) -> list[str]:
-        """Ids of some requests that ended before a moment; none if there are none."""
-        for state in ENDS:
+        """Return the ids of up to `batch` requests that ended before a moment."""
+        for state in FINAL_STATES:
             rows = await self._database.fetch(
                 "ended_before", state=int(state), moment=moment, batch=batch
             )
@@ -31,18 +31,18 @@ class RequestRetention:
         return []
 
     async def count_ended_before(self, moment: datetime) -> int:
-        """How many requests ended before a moment."""
+        """Return the number of requests that ended before a moment."""
         row = await self._database.fetch_one("count_ended_before", moment=moment)
         return int(row["requests"]) if row else 0
 
-    async def forget(self, request_ids: Sequence[str], *, keep_audit: bool) -> int:
-        """Delete those of the requests that have ended; answer how many those were."""
+    async def delete(self, request_ids: Sequence[str], *, keep_audit: bool) -> int:
+        """Delete those of the requests that have ended; return their number."""
         row = await self._database.fetch_one(
-            "forget_requests", request_ids=list(request_ids), keep_audit=keep_audit
+            "delete_requests", request_ids=list(request_ids), keep_audit=keep_audit
         )
         return int(row["requests"]) if row else 0
 
-    async def forget_runners(self, moment: datetime) -> int:
-        """Delete runners that were gone before a moment; answer how many those were."""
-        row = await self._database.fetch_one("forget_runners", moment=moment)
+    async def delete_runners(self, moment: datetime) -> int:
+        """Delete runners that were deregistered before a moment; return their number."""
+        row = await self._database.fetch_one("delete_runners", moment=moment)
         return int(row["runners"]) if row else 0

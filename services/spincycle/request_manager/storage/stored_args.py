@@ -1,4 +1,4 @@
-"""The arguments of a request as they are stored."""
+"""Resolved arguments of a request as they are stored."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _KNOWN = frozenset(field.name for field in fields(RequestArg))
 
 @dataclass(frozen=True, slots=True)
 class StoredArgs:
-    """The JSON text of the column `args`, parsed only when it is needed.
+    """The JSON text of the column `args`, parsed on demand.
 
-    So rows of many requests are read together, and one that cannot be parsed fails alone.
+    Rows of many requests can be read together, and one that cannot be parsed fails alone.
     """
 
     text: str = "[]"
 
     def parse(self) -> list[RequestArg]:
-        """Return the arguments; numbers that cannot be kept exactly are text.
+        """Return the arguments; numbers that cannot be represented exactly are text.
 
-        What later versions store beside the known fields is left out.
+        Unknown fields, which later versions may store, are ignored.
 
         Raises:
             ValueError, TypeError, AttributeError: the text does not hold arguments.
@@ -33,7 +33,7 @@ class StoredArgs:
 
 
 NO_ARGS = StoredArgs()
-"""Of a request of which no arguments are stored."""
+"""The arguments of a request without stored arguments."""
 
 
 def _parse_arg(stored: dict[str, object]) -> RequestArg:

@@ -1,104 +1,112 @@
-"""Looking at what changed in the database, whenever something did that somebody watches."""
+"""The poller of database changes: reads them whenever a watched request may have changed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from spincycle.errors import DatabaseUnavailable
 from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.watch.registry import SubscriptionRegistry
 
-LOOK_INTERVAL = 0.02
-"""Shortest time between two looks, in seconds."""
+POLL_INTERVAL = 0.02
+"""Shortest time between two polls, in seconds."""
 
 RETRY_INTERVAL = 0.5
-"""Seconds after which a look that failed is made again."""
+"""Seconds before a failed poll is repeated."""
 
-MAX_UNSEEN = 1000
-"""Changes that nobody here watches after which they are looked at all the same, to be past them."""
+MAX_UNWATCHED = 1000
+"""Changes of unwatched requests after which to poll, so that the snapshot does not fall behind."""
 
-Learn = Callable[[Sequence[Request], bool], Awaitable[None]]
-"""Called with rows that changed, before they are told, and whether anything else may have."""
+
+class ChangeListener(Protocol):
+    """Prepares for changed requests."""
+
+    async def on_changes(self, rows: Sequence[Request], *, resync: bool) -> None:
+        """Prepare for events of these requests; `resync`: runners may have changed, too."""
+        ...
 
 
 class ChangePoller:
-    """Reads changes in the order of their commits, and puts them up for telling.
+    """Reads changed requests in the order of their commits and queues them for the sequencer.
 
     Attributes:
-        rows: changes of one look after another, each with the snapshot up to which it goes.
+        polled: the rows of each poll, with the database snapshot that shows them.
     """
 
     def __init__(
         self,
         store: ChangeStore,
         changes: ChangeBus,
-        is_watched: Callable[[str], bool],
-        learn: Learn,
+        registry: SubscriptionRegistry,
+        listener: ChangeListener,
     ) -> None:
-        self.rows: asyncio.Queue[tuple[str, list[Request]]] = asyncio.Queue()
+        self.polled: asyncio.Queue[tuple[str, list[Request]]] = asyncio.Queue()
         self._store = store
         self._changes = changes
-        self._is_watched = is_watched
-        self._learn = learn
-        self._seen = ""
+        self._registry = registry
+        self._listener = listener
+        self._snapshot = ""
         self._wake = asyncio.Event()
-        self._looked = asyncio.Event()
-        self._looks = 0
-        self._looking = False
-        self._anything = False
-        self._unheeded = 0
+        self._completed = asyncio.Event()
+        self._polls = 0
+        self._is_polling = False
+        self._resync = False
+        self._unwatched = 0
 
-    async def begin(self) -> str:
-        """Look at what is committed from now on; answers the snapshot after which that is."""
-        self._seen = await self._store.now()
-        self._changes.listen(self._heard)
-        return self._seen
+    async def start(self) -> str:
+        """Subscribe to changes; return the database snapshot after which they are read."""
+        self._snapshot = await self._store.now()
+        self._changes.subscribe(self._on_change)
+        return self._snapshot
 
-    def end(self) -> None:
-        """Hear of nothing any more."""
-        self._changes.forget(self._heard)
+    def stop(self) -> None:
+        """Unsubscribe from changes."""
+        self._changes.unsubscribe(self._on_change)
 
-    def soon(self) -> None:
-        """Look again soon."""
+    def request_poll(self) -> None:
+        """Poll as soon as possible."""
         self._wake.set()
 
-    async def now(self) -> None:
-        """Return when everything that was committed before this call is up for telling."""
-        target = self._looks + 1 + self._looking
-        while self._looks < target:
-            self._looked.clear()
+    async def poll_now(self) -> None:
+        """Return when everything that was committed before this call is in `polled`."""
+        target = self._polls + 1 + self._is_polling
+        while self._polls < target:
+            self._completed.clear()
             self._wake.set()
-            await self._looked.wait()
+            await self._completed.wait()
 
     async def run(self) -> None:
-        """Look whenever something changed, until cancelled."""
+        """Poll after changes, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self._unheeded = 0
-            anything, self._anything = self._anything, False
-            self._looking = True
+            self._unwatched = 0
+            resync, self._resync = self._resync, False
+            self._is_polling = True
             try:
-                snapshot, rows = await self._store.after(self._seen)
-                await self._learn(rows, anything)
+                snapshot, rows = await self._store.after(self._snapshot)
+                await self._listener.on_changes(rows, resync=resync)
             except DatabaseUnavailable:
-                self._anything |= anything
+                self._resync |= resync
                 await asyncio.sleep(RETRY_INTERVAL)
                 self._wake.set()
                 continue
             finally:
-                self._looking = False
-            self._seen = snapshot
-            self.rows.put_nowait((snapshot, rows))
-            self._looks += 1
-            self._looked.set()
-            await asyncio.sleep(LOOK_INTERVAL)
+                self._is_polling = False
+            self._snapshot = snapshot
+            self.polled.put_nowait((snapshot, rows))
+            self._polls += 1
+            self._completed.set()
+            await asyncio.sleep(POLL_INTERVAL)
 
-    def _heard(self, request_id: str) -> None:
-        anything = request_id == RESYNC
-        self._anything |= anything
-        self._unheeded += 1
-        if anything or self._unheeded >= MAX_UNSEEN or self._is_watched(request_id):
+    def _on_change(self, request_id: str) -> None:
+        resync = request_id == RESYNC
+        self._resync |= resync
+        self._unwatched += 1
+        needs_poll = resync or self._unwatched >= MAX_UNWATCHED
+        if needs_poll or self._registry.is_watched(request_id):
             self._wake.set()

@@ -1,8 +1,8 @@
-"""Cursors: where a stream of changes can be taken up again, at any request manager.
+"""Cursors: the places from which any request manager can resume a stream of events.
 
-That of named requests is the revision of each that was seen last. That of all requests has two
-parts, since two things are put in order by themselves: changes of requests by the database, as a
-snapshot of it, and what runners tell by each runner, as the order of its last event.
+The cursor of a stream of named requests is the last revision sent of each. The cursor of a stream
+of all requests has two parts, each with its own order: a snapshot of the database for changes of
+requests, and for each runner the offset of its last event.
 """
 
 from __future__ import annotations
@@ -16,106 +16,112 @@ from urllib.parse import quote, unquote
 from spincycle.errors import InvalidInput
 
 _SNAPSHOT = r"\d{1,18}:\d{1,18}:(?:\d{1,18}(?:,\d{1,18})*)?"
-_ALL = re.compile(
-    rf"a(?P<snapshot>{_SNAPSHOT})(?P<orders>(\.[^.=]{{1,200}}=\d{{1,18}})*)", re.ASCII
+_FILTER_CURSOR = re.compile(
+    rf"a(?P<snapshot>{_SNAPSHOT})(?P<offsets>(\.[^.=]{{1,200}}=\d{{1,18}})*)", re.ASCII
 )
-_NAMED = re.compile(r"\d{1,20}(,\d{1,20})*", re.ASCII)
+_ID_CURSOR = re.compile(r"\d{1,20}(,\d{1,20})*", re.ASCII)
 _UINT64 = 2**64
 
 
 @dataclass(frozen=True, slots=True)
-class CursorSnapshot:
-    """Which transactions are visible, as `pg_visible_in_snapshot` decides.
+class VisibleTransactions:
+    """The transactions that a database snapshot shows; see `pg_visible_in_snapshot`.
 
     Attributes:
-        first: the first transaction that was running.
-        last: the first one that had not begun.
-        running: those between them that were running.
+        first_running: id of the first transaction that was running.
+        next_id: id of the first transaction that had not begun.
+        running: ids between them of transactions that were running.
     """
 
-    first: int
-    last: int
+    first_running: int
+    next_id: int
     running: frozenset[int]
 
-    def shows(self, transaction: int) -> bool:
-        """Whether what a transaction wrote is visible."""
-        if transaction < self.first:
+    def includes(self, transaction: int) -> bool:
+        """Return whether the snapshot shows what a transaction wrote."""
+        if transaction < self.first_running:
             return True
-        return transaction < self.last and transaction not in self.running
+        return transaction < self.next_id and transaction not in self.running
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Of a stream of all requests.
+    """A place in the stream of all requests.
 
     Attributes:
-        seen: snapshot of the database: what is visible in it was told.
-        orders: by runner id, the order of its last event that was told.
+        db_snapshot: database snapshot as PostgreSQL writes one; every change that it shows comes
+            before the cursor.
+        offsets: offset of the last event before the cursor, by runner id.
     """
 
-    seen: str
-    orders: dict[str, int]
+    db_snapshot: str
+    offsets: dict[str, int]
 
     @property
     def text(self) -> str:
-        """The cursor as it is told."""
-        orders = (f".{_name(runner_id)}={order}" for runner_id, order in self.orders.items())
-        return f"a{self.seen}{''.join(orders)}"
+        """The cursor as clients get it."""
+        offsets = (f".{_quoted(runner_id)}={offset}" for runner_id, offset in self.offsets.items())
+        return f"a{self.db_snapshot}{''.join(offsets)}"
 
     @property
-    def snapshot(self) -> CursorSnapshot:
-        """What `seen` shows."""
-        first, last, running = self.seen.split(":")
-        between = frozenset(int(part) for part in running.split(",") if part)
-        return CursorSnapshot(int(first), int(last), between)
+    def visible(self) -> VisibleTransactions:
+        """The transactions that `db_snapshot` shows."""
+        first_running, next_id, running = self.db_snapshot.split(":")
+        ids = frozenset(int(part) for part in running.split(",") if part)
+        return VisibleTransactions(int(first_running), int(next_id), ids)
 
 
-def before(transaction: int) -> str:
-    """Return the snapshot that shows what all transactions before one wrote, and nothing else."""
+def snapshot_before(transaction: int) -> str:
+    """Return the database snapshot that shows exactly the transactions with lower ids."""
     return f"{transaction}:{transaction}:"
 
 
 @lru_cache(maxsize=1000)
-def _name(runner_id: str) -> str:
+def _quoted(runner_id: str) -> str:
     return quote(runner_id, safe="").replace(".", "%2E")
 
 
-def read_cursor(text: str) -> Cursor:
-    """A cursor of a stream of all requests.
+def parse_cursor(text: str) -> Cursor:
+    """Return the cursor of a stream of all requests.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: the text is not such a cursor.
     """
-    match = _ALL.fullmatch(text)
+    match = _FILTER_CURSOR.fullmatch(text)
     if match is None or not _is_snapshot(match["snapshot"]):
-        raise _not_ours("of a stream of many requests")
-    orders = dict(part.split("=") for part in match["orders"].split(".")[1:])
-    return Cursor(match["snapshot"], {unquote(name): int(order) for name, order in orders.items()})
+        raise _invalid("a stream of many requests")
+    offsets = dict(part.split("=") for part in match["offsets"].split(".")[1:])
+    return Cursor(
+        match["snapshot"], {unquote(name): int(offset) for name, offset in offsets.items()}
+    )
 
 
-def read_named_cursor(text: str, request_ids: Sequence[str]) -> dict[str, int]:
-    """Revision that was seen of each named request; none for an empty cursor.
+def parse_id_cursor(text: str, request_ids: Sequence[str]) -> dict[str, int]:
+    """Return the last revision sent of each named request; empty for an empty cursor.
 
     Raises:
-        InvalidInput: it is no cursor of a stream of these requests.
+        InvalidInput: the text is not a cursor of a stream of these requests.
     """
     if not text:
         return {}
-    if _NAMED.fullmatch(text) is None:
-        raise _not_ours("of a stream of named requests")
+    if _ID_CURSOR.fullmatch(text) is None:
+        raise _invalid("a stream of named requests")
     revisions = [int(part) for part in text.split(",")]
     if len(revisions) != len(request_ids) or max(revisions) >= _UINT64:
-        raise _not_ours("of a stream of these requests")
+        raise _invalid("a stream of these requests")
     return dict(zip(request_ids, revisions, strict=True))
 
 
 def _is_snapshot(text: str) -> bool:
-    """Whether the database takes the text for a snapshot."""
-    first, last, between = text.split(":")
-    running = [int(part) for part in between.split(",") if part]
-    ascending = [int(first), *running, int(last)]
-    return int(first) > 0 and ascending == sorted(ascending) and int(last) not in running
+    """Return whether PostgreSQL accepts the text as a snapshot."""
+    first_running, next_id, running = text.split(":")
+    ids = [int(part) for part in running.split(",") if part]
+    ascending = [int(first_running), *ids, int(next_id)]
+    is_sorted = ascending == sorted(ascending)
+    return int(first_running) > 0 and is_sorted and int(next_id) not in ids
 
 
-def _not_ours(of_what: str) -> InvalidInput:
-    return InvalidInput(f"the cursor is not one {of_what}; watch again without one", "cursor")
+def _invalid(stream: str) -> InvalidInput:
+    return InvalidInput(
+        f"the cursor is not a cursor of {stream}; call Watch again without a cursor", "cursor"
+    )

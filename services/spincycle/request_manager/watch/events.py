@@ -1,4 +1,4 @@
-"""What is told of requests: events, encoded once for all who watch."""
+"""Watch events: each is encoded once for all subscribers that receive it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from spincycle.errors import ChainTooLarge, SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.revision import ended, number_of, revision_of
 from spincycle.model.state import LIVE, State
+from spincycle.request_manager.request_encoding import encode_or_report, request_failure
 from spincycle.request_manager.storage.model import Request, RequestFilter
-from spincycle.request_manager.watch.unreadable import encode_or_report, request_failure
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 from spincycle.rpc.status import to_message
 from spincycle.v1 import (
@@ -24,20 +24,25 @@ from spincycle.v1 import (
 )
 
 _EVENTS_TAG = b"\x0a"
-_PLACE_TAG = b"\x12"
-_CURSOR_TAG = b"\x1a"
-"""Fields WatchResponse.events, WatchResponse.cursor and RequestEvent.cursor on the wire."""
+_CURSOR_TAG = b"\x12"
+_EVENT_CURSOR_TAG = b"\x1a"
+"""Tags of WatchResponse.events, WatchResponse.cursor and RequestEvent.cursor on the wire."""
+
+_OVERHEAD_BYTES = 500
+"""Approximate memory of an event in addition to its encoded bytes."""
 
 
 class EncodedEvent:
-    """One event, as it goes to many.
+    """One event, encoded for any number of subscribers.
 
     Attributes:
-        request: the request as it was then, but for its counts.
-        before: its state before; None if it is not known, and may have been any but a final one.
+        request: the request at the time of the event, except for its counts.
+        before: its previous state; None if that is not known, which excludes final states.
+        revision: revision of the request.
+        is_snapshot: whether the event is a whole request with its jobs.
     """
 
-    __slots__ = ("_brief", "_framed", "_full", "_snapshot", "before", "request", "revision")
+    __slots__ = ("_brief", "_full", "_messages", "before", "is_snapshot", "request", "revision")
 
     def __init__(
         self,
@@ -46,162 +51,125 @@ class EncodedEvent:
         full: request_event_pb2.RequestEvent,
         brief: request_event_pb2.RequestEvent | None,
     ) -> None:
-        """`brief` is for those who want no jobs; None if there is nothing for them."""
+        """Encode an event; `brief` is its form without jobs, None if it has none."""
         self.request = request
         self.before = before
         self.revision = full.revision
-        self._snapshot = full.HasField("snapshot")
+        self.is_snapshot = full.HasField("snapshot")
         self._full = full.SerializeToString()
         self._brief = self._full if brief is full else brief.SerializeToString() if brief else b""
-        self._framed: dict[tuple[str, bool], bytes] = {}
+        self._messages: dict[tuple[str, bool], bytes] = {}
 
     @property
-    def is_snapshot(self) -> bool:
-        """Whether it is the request as a whole."""
-        return self._snapshot
+    def size(self) -> int:
+        """Approximate size in memory, in bytes."""
+        return _OVERHEAD_BYTES + len(self._full)
+
+    @property
+    def is_end(self) -> bool:
+        """Whether this is the last event of the request."""
+        return self.revision == ended(self.request.epoch)
+
+    def encoded(self, cursor: str, requests_only: bool) -> bytes:
+        """Return a WatchResponse with this event; empty if `requests_only` excludes it."""
+        key = (cursor, requests_only)
+        message = self._messages.get(key)
+        if message is None:
+            event = self._brief if requests_only else self._full
+            message = self._messages[key] = _frame(event, cursor) if event else b""
+        return message
 
     async def with_chain(
         self, chain_of: Callable[[str], Awaitable[job_chain_pb2.JobChain]], cursor: str
     ) -> bytes:
-        """As `encoded`, of a snapshot, with the request's chain.
+        """Return a WatchResponse with this snapshot and the request's chain.
 
-        If the request has none that can be read and sent, the snapshot comes without it and says
-        why.
+        If the chain cannot be read or is too large, the snapshot has `Request.error` instead.
         """
         event = request_event_pb2.RequestEvent.FromString(self._full)
         request_id = self.request.request_id
         try:
             event.snapshot.job_chain.CopyFrom(self._fitting(await chain_of(request_id)))
-        except Exception as cause:  # noqa: BLE001 # a failure of all requests is raised again
+        except Exception as cause:  # noqa: BLE001 # request_failure raises shared failures again
             failure = request_failure(request_id, cause)
             event.snapshot.request.error.CopyFrom(to_message(failure))
-        return framed(event.SerializeToString(), cursor)
+        return _frame(event.SerializeToString(), cursor)
 
     def _fitting(self, chain: job_chain_pb2.JobChain) -> job_chain_pb2.JobChain:
         if chain.ByteSize() + self.size > MAX_MESSAGE_BYTES:
             raise ChainTooLarge(self.request.request_id, len(chain.jobs))
         return chain
 
-    @property
-    def size(self) -> int:
-        """About how many bytes it takes."""
-        return 500 + len(self._full)
 
-    @property
-    def is_end(self) -> bool:
-        """Whether nothing follows of the request."""
-        return self.revision == ended(self.request.epoch)
-
-    def encoded(self, cursor: str, requests_only: bool) -> bytes:
-        """A WatchResponse with this event and no other; empty if it is not told at all."""
-        key = (cursor, requests_only)
-        known = self._framed.get(key)
-        if known is None:
-            event = self._brief if requests_only else self._full
-            known = self._framed[key] = framed(event, cursor) if event else b""
-        return known
-
-
-def framed(event: bytes, cursor: str) -> bytes:
-    """A WatchResponse with one event, which is given a cursor."""
-    told = cursor.encode()
-    if told:
-        event += _CURSOR_TAG + _varint(len(told)) + told
-    return _EVENTS_TAG + _varint(len(event)) + event
-
-
-def output_event(piece: job_output_pb2.JobOutput, revision: int, cursor: str) -> bytes:
-    """A WatchResponse that tells output, at the revision of the event before it."""
-    event = _event(piece.request_id, revision)
-    event.occurred_at.GetCurrentTime()
-    event.output.CopyFrom(piece)
-    return framed(event.SerializeToString(), cursor)
-
-
-def cursor_alone(cursor: str) -> bytes:
-    """A WatchResponse that tells where the stream is, and nothing else."""
-    told = cursor.encode()
-    return _PLACE_TAG + _varint(len(told)) + told
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
-def request_change(
+def request_event(
     request: Request,
     before: State | None,
     revision: int,
     finished_jobs: int = 0,
     failure: SpinCycleError | None = None,
 ) -> EncodedEvent:
-    """Return the event of a new state, or of what could not be read of a request."""
-    event = _event(request.request_id, revision)
+    """Return the event of a new state, or of a failure to read the request."""
+    event = _new_event(request.request_id, revision)
     event.occurred_at.GetCurrentTime()
     _fill_request(event.request, request, revision, failure)
     event.request.finished_jobs = max(finished_jobs, event.request.finished_jobs)
     return EncodedEvent(request, before, event, event)
 
 
-def snapshot_change(
+def snapshot_event(
     request: Request, before: State | None, snapshot: request_event_pb2.RequestSnapshot
 ) -> EncodedEvent:
-    """A request as a whole; its revision is that of the snapshot."""
-    event = _event(request.request_id, snapshot.request.revision)
+    """Return the event of a whole request, at the revision of the snapshot."""
+    event = _new_event(request.request_id, snapshot.request.revision)
     event.occurred_at.GetCurrentTime()
     event.snapshot.CopyFrom(snapshot)
     return EncodedEvent(request, before, event, event)
 
 
-def job_change(request: Request, told: job_event_pb2.JobEvent, *, counted: bool) -> EncodedEvent:
-    """A job has changed; `counted` if the counts of the request moved with it."""
+def job_event(request: Request, source: job_event_pb2.JobEvent, *, counted: bool) -> EncodedEvent:
+    """Return the event of a changed job; `counted`: it changed the counts of the request."""
     event = request_event_pb2.RequestEvent(
         request_id=request.request_id,
-        revision=revision_of(told.epoch, told.sequence_number),
-        occurred_at=told.occurred_at,
-        job=told.job,
-        finished_jobs=told.finished_jobs,
-        rolled_back_jobs=told.rolled_back_jobs,
+        revision=revision_of(source.epoch, source.sequence_number),
+        occurred_at=source.occurred_at,
+        job=source.job,
+        finished_jobs=source.finished_jobs,
+        rolled_back_jobs=source.rolled_back_jobs,
     )
     brief = None
     if counted:
-        brief = _event(request.request_id, event.revision)
-        brief.occurred_at.CopyFrom(told.occurred_at)
+        brief = _new_event(request.request_id, event.revision)
+        brief.occurred_at.CopyFrom(source.occurred_at)
         _fill_request(brief.request, request, event.revision)
-        brief.request.finished_jobs = told.finished_jobs
-        brief.request.rolled_back_jobs = told.rolled_back_jobs
+        brief.request.finished_jobs = source.finished_jobs
+        brief.request.rolled_back_jobs = source.rolled_back_jobs
     return EncodedEvent(request, request.state, event, brief)
 
 
-def runner_changes(request: Request, told: job_event_pb2.JobEvent) -> Iterator[EncodedEvent]:
-    """What a runner told of a request that it runs, as an event; none if its chain has left."""
-    if told.moment == job_event_pb2.CHAIN_MOMENT_BEGUN:
-        at = revision_of(told.epoch, told.sequence_number)
-        yield request_change(request, State.PENDING, at)
-    elif told.moment == job_event_pb2.CHAIN_MOMENT_UNSPECIFIED:
-        yield job_change(request, told, counted=True)
+def runner_events(request: Request, source: job_event_pb2.JobEvent) -> Iterator[EncodedEvent]:
+    """Yield what a runner's event is to subscribers: one event, or none for a released chain."""
+    if source.transition == job_event_pb2.CHAIN_TRANSITION_STARTED:
+        at = revision_of(source.epoch, source.sequence_number)
+        yield request_event(request, State.PENDING, at)
+    elif source.transition == job_event_pb2.CHAIN_TRANSITION_UNSPECIFIED:
+        yield job_event(request, source, counted=True)
 
 
-def entry_change(request: Request, entry: job_log_pb2.JobLog) -> EncodedEvent:
-    """A try has ended, as the journal says of it."""
-    event = _event(request.request_id, entry_revision(entry))
+def entry_event(request: Request, entry: job_log_pb2.JobLog) -> EncodedEvent:
+    """Return the event of the end of a try, from its journal entry."""
+    event = _new_event(request.request_id, entry_revision(entry))
     event.occurred_at.CopyFrom(entry.finished_at)
     event.job.CopyFrom(entry_status(entry))
     return EncodedEvent(request, request.state, event, None)
 
 
 def entry_revision(entry: job_log_pb2.JobLog) -> int:
-    """Revision of the end of the entry's try."""
+    """Return the revision of the end of the entry's try."""
     return revision_of(entry.epoch, number_of(entry.position, 0))
 
 
 def entry_status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:
-    """How a job was when a try of it had ended."""
+    """Return the status of a job after the entry's try."""
     status = status_pb2.JobStatus(
         request_id=entry.request_id,
         job_id=entry.job_id,
@@ -211,7 +179,7 @@ def entry_status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:
         sequence_id=entry.sequence_id,
         error=entry.error,
     )
-    setattr(status, "try", getattr(entry, "try"))
+    status.try_number = entry.try_number
     if entry.HasField("started_at"):
         status.started_at.CopyFrom(entry.started_at)
     if entry.HasField("finished_at"):
@@ -219,8 +187,22 @@ def entry_status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:
     return status
 
 
+def output_event(output: job_output_pb2.JobOutput, revision: int, cursor: str) -> bytes:
+    """Return a WatchResponse with output, at the revision of the event before it."""
+    event = _new_event(output.request_id, revision)
+    event.occurred_at.GetCurrentTime()
+    event.output.CopyFrom(output)
+    return _frame(event.SerializeToString(), cursor)
+
+
+def cursor_message(cursor: str) -> bytes:
+    """Return a WatchResponse with a cursor only."""
+    encoded = cursor.encode()
+    return _CURSOR_TAG + _varint(len(encoded)) + encoded
+
+
 def matches(request: Request, before: State | None, which: RequestFilter) -> bool:
-    """Whether a change of a request is for somebody who watches by a filter. See Change."""
+    """Return whether a filter selects an event, by its request and the state before it."""
     if which.type not in ("", request.type) or which.user not in ("", request.user):
         return False
     if which.states and request.state not in which.states:
@@ -233,7 +215,7 @@ def matches(request: Request, before: State | None, which: RequestFilter) -> boo
     return all(given.get(name) == value for name, value in which.args.items())
 
 
-def _event(request_id: str, revision: int) -> request_event_pb2.RequestEvent:
+def _new_event(request_id: str, revision: int) -> request_event_pb2.RequestEvent:
     return request_event_pb2.RequestEvent(request_id=request_id, revision=revision)
 
 
@@ -245,3 +227,20 @@ def _fill_request(
 ) -> None:
     message.CopyFrom(encode_or_report(request, failure=failure))
     message.revision = revision
+
+
+def _frame(event: bytes, cursor: str) -> bytes:
+    """Return a WatchResponse with one encoded event, to which a cursor is added."""
+    encoded = cursor.encode()
+    if encoded:
+        event += _EVENT_CURSOR_TAG + _varint(len(encoded)) + encoded
+    return _EVENTS_TAG + _varint(len(event)) + event
+
+
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)

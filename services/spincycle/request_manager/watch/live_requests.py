@@ -1,4 +1,4 @@
-"""Requests that have not ended, for watchers that begin without a cursor: read for all at once."""
+"""Live requests, read once for all subscribers that start together without a cursor."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from itertools import count
 from spincycle.batching.single_flight import SingleFlight
 from spincycle.model.state import LIVE
 from spincycle.request_manager.storage.model import PagePosition, Request, RequestFilter
-from spincycle.request_manager.storage.store import RequestStore
+from spincycle.request_manager.storage.request_store import RequestStore
 
-LISTED_AT_ONCE = 1000
-"""Requests that are listed by one statement."""
+LIST_LIMIT = 1000
+"""Most requests that one statement lists."""
 
-PAGE = 100
-"""Requests of a page, whose snapshots are made at once."""
+PAGE_SIZE = 100
+"""Requests per page."""
 
 
 @dataclass(frozen=True, slots=True)
-class FirstRead:
-    """The requests that had not ended when some watchers began together, newest first.
+class LiveList:
+    """The requests that were live when some subscribers started together, newest first.
 
     Attributes:
-        number: of the beginning, counted by this process.
+        number: number of the list, counted by this process.
     """
 
     number: int
@@ -31,41 +31,41 @@ class FirstRead:
 
     @property
     def pages(self) -> Iterator[tuple[str, ...]]:
-        """Their ids in order, page by page."""
-        for start in range(0, len(self.request_ids), PAGE):
-            yield self.request_ids[start : start + PAGE]
+        """The ids in order, page by page."""
+        for start in range(0, len(self.request_ids), PAGE_SIZE):
+            yield self.request_ids[start : start + PAGE_SIZE]
 
 
 class LiveRequests:
-    """Lists live requests and reads them, with one statement for all watchers that wait for it.
+    """Lists and reads live requests; concurrent callers share each statement.
 
-    A watcher holds ids, and rows of one page only.
+    A subscriber holds the ids and the rows of one page only.
     """
 
     def __init__(self, store: RequestStore) -> None:
         self._store = store
         self._numbers = count(1)
-        self._beginnings = SingleFlight[None, FirstRead](self._list)
+        self._lists = SingleFlight[None, LiveList](self._list)
         self._pages = SingleFlight[tuple[str, ...], list[Request]](self._read)
 
-    async def begin(self) -> FirstRead:
-        """Return the requests that have not ended when this is called, or that came since."""
-        return await self._beginnings.get(None)
+    async def find(self) -> LiveList:
+        """Return the requests that are live at this call, and perhaps later ones."""
+        return await self._lists.get(None)
 
     async def read(self, page: tuple[str, ...]) -> list[Request]:
-        """Return the requests of a page as they are now."""
+        """Return the current rows of a page."""
         return await self._pages.get(page)
 
-    async def _list(self, _: None) -> FirstRead:
+    async def _list(self, _: None) -> LiveList:
         number = next(self._numbers)
-        which = RequestFilter(states=tuple(sorted(LIVE)))
+        live = RequestFilter(states=tuple(sorted(LIVE)))
         ids: list[str] = []
         after: PagePosition | None = None
         while True:
-            rows = await self._store.find(which, LISTED_AT_ONCE, after=after, with_args=False)
+            rows = await self._store.find(live, LIST_LIMIT, after=after, with_args=False)
             ids += [row.request_id for row in rows]
-            if len(rows) < LISTED_AT_ONCE:
-                return FirstRead(number, tuple(ids))
+            if len(rows) < LIST_LIMIT:
+                return LiveList(number, tuple(ids))
             after = PagePosition(rows[-1].created_at, rows[-1].request_id)
 
     async def _read(self, page: tuple[str, ...]) -> list[Request]:

@@ -1,4 +1,4 @@
-"""What runners tell: one stream from each of them, shared by all who watch here."""
+"""The event streams of the runners: one per runner, shared by all subscribers."""
 
 from __future__ import annotations
 
@@ -20,142 +20,162 @@ from spincycle.internal.v1 import job_event_pb2
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
-from spincycle.request_manager.storage.model import Runner
-from spincycle.runtime.process import keep_up
+from spincycle.request_manager.storage.model import Request, Runner
+from spincycle.runtime.process import supervise
 
-FIRST_RETRY = 0.1
-LAST_RETRY = 2.0
-"""Seconds before a stream that broke is opened again: doubled from the first to the last."""
+MIN_RETRY_DELAY = 0.1
+MAX_RETRY_DELAY = 2.0
+"""Seconds before a broken stream is reopened; doubled with each failure, from min to max."""
 
-BEGIN_TIMEOUT = 2.0
-"""Seconds that streams have to begin before those who watch go on without them."""
+CONNECT_TIMEOUT = 2.0
+"""Seconds to wait for the streams of all runners when the first subscriber starts."""
 
 DESCRIBE_TIMEOUT = 5.0
-"""Seconds for one call that asks how chains are."""
+"""Seconds for one DescribeChains call, and for one read of past events."""
 
-DESCRIBED_AT_ONCE = 25
-"""Most chains in one such call."""
+DESCRIBE_BATCH = 25
+"""Most chains per DescribeChains call."""
 
 
 class FeedListener(Protocol):
-    """Who hears what runners tell."""
+    """Receives the events of runners."""
 
-    async def began(self, runner_id: str, order: int, here: Sequence[str] | None) -> None:
-        """A stream begins after an order.
+    async def on_start(self, runner_id: str, offset: int, resident: Sequence[str] | None) -> None:
+        """Handle the start of a stream, whose events follow an offset.
 
-        `here` are the requests whose chains the runner has then; None if the stream goes on
-        where the last one ended.
+        `resident`: requests whose chains the runner has at this point; None if the stream
+        continues where the previous one ended.
         """
         ...
 
-    async def heard(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
-        """A runner told something."""
+    async def on_events(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
+        """Handle events of a runner."""
         ...
 
-    def gone(self, runner_id: str) -> None:
-        """A runner tells nothing more, ever."""
+    def on_lost(self, runner_id: str) -> None:
+        """Handle the loss of a runner, which will send no more events."""
         ...
-
-
-Broke = Callable[[FeedListener], Awaitable[None]]
-"""Called when a stream broke, before it is opened again."""
 
 
 class RunnerFeeds:
-    """Keeps a stream open from each live runner, while somebody listens."""
+    """Keeps an event stream open from each live runner, between `open` and `close`."""
 
     def __init__(self, runners: RunnerDirectory) -> None:
         self._runners = runners
         self._feeds: dict[str, _Feed] = {}
+        self._listener: FeedListener | None = None
 
-    async def refresh(self, hearer: FeedListener, *, anew: bool = False) -> None:
-        """Open streams from runners that came, and forget those that are gone.
+    async def open(self, listener: FeedListener) -> None:
+        """Open the streams of all live runners.
 
         Raises:
-            DatabaseUnavailable: it is not known which runners there are.
+            DatabaseUnavailable: the live runners cannot be read.
         """
-        if anew:
-            self._runners.forget()
+        self._listener = listener
+        await self.refresh()
+
+    async def refresh(self, *, reload: bool = False) -> None:
+        """Open the streams of new runners and close those of lost runners.
+
+        `reload`: read the live runners from the database, not from the cache.
+
+        Raises:
+            DatabaseUnavailable: the live runners cannot be read.
+        """
+        if reload:
+            self._runners.invalidate()
         live = await self._runners.live()
-        for runner_id in [known for known in self._feeds if known not in live]:
+        listener = self._listener
+        if listener is None:
+            return
+        for runner_id in [runner_id for runner_id in self._feeds if runner_id not in live]:
             self._feeds.pop(runner_id).close()
-            hearer.gone(runner_id)
+            listener.on_lost(runner_id)
         for runner_id, client in live.items():
             if runner_id not in self._feeds:
-                self._feeds[runner_id] = _Feed(client, hearer, self._look_again)
+                self._feeds[runner_id] = _Feed(client, listener, self._refresh_after_break)
 
-    async def begun(self) -> None:
-        """Return when every stream has begun, or after a while without those that have not."""
+    async def ensure_feeds(self, rows: Iterable[Request]) -> None:
+        """Open the streams of the runners of these requests.
+
+        Raises:
+            DatabaseUnavailable: the live runners cannot be read.
+        """
+        if any(row.runner_id and not self.has(row.runner_id) for row in rows):
+            await self.refresh(reload=True)
+
+    async def wait_connected(self) -> None:
+        """Return when every stream has started, or after CONNECT_TIMEOUT."""
         waiting = [asyncio.ensure_future(feed.connected.wait()) for feed in self._feeds.values()]
         try:
             if waiting:
-                await asyncio.wait(waiting, timeout=BEGIN_TIMEOUT)
+                await asyncio.wait(waiting, timeout=CONNECT_TIMEOUT)
         finally:
             for task in waiting:
                 task.cancel()
 
     @property
-    def known(self) -> list[str]:
-        """Ids of the runners from which there is a stream, or the wish for one."""
+    def runner_ids(self) -> list[str]:
+        """Ids of the runners whose streams are open or being reopened."""
         return list(self._feeds)
 
-    def knows(self, runner_id: str) -> bool:
-        """Whether there is a stream from a runner, or the wish for one."""
+    def has(self, runner_id: str) -> bool:
+        """Return whether the stream of a runner is open or being reopened."""
         return runner_id in self._feeds
 
-    def hears(self, runner_id: str) -> bool:
-        """Whether a runner can tell something now; of a runner without id, whether any can."""
+    def is_connected(self, runner_id: str) -> bool:
+        """Return whether the stream of a runner is open; for an empty id, whether any is."""
         if not runner_id:
             return any(feed.connected.is_set() for feed in self._feeds.values())
         feed = self._feeds.get(runner_id)
         return feed is not None and feed.connected.is_set()
 
     def address(self, runner_id: str) -> str:
-        """Address of a runner, host:port; empty if it is gone."""
+        """Return the address of a runner, host:port; empty if it has no stream."""
         feed = self._feeds.get(runner_id)
         return feed.client.runner.address if feed else ""
 
     async def describe(
-        self, runner_id: str, chains: Iterable[rpc.KnownChain], *, each: bool = False
+        self, runner_id: str, chains: Iterable[rpc.KnownChain], *, require_all: bool = False
     ) -> tuple[dict[str, rpc.ChainStatus], int]:
-        """How chains of a runner are, by request, and the order up to which that goes.
+        """Return the status of chains by request, and the offset at which it was taken.
 
-        Those that it does not have are missing, and, unless `each` is wanted, those of which it
-        cannot tell yet.
+        Chains that the runner does not have are missing. So are chains whose journal is not
+        committed yet, unless `require_all`.
 
         Raises:
-            ServiceUnavailable: the runner does not answer.
-            JournalBehind: it cannot tell of each yet.
+            ServiceUnavailable: the runner does not respond.
+            JournalBehind: `require_all`, and the journal of a chain is not committed yet.
         """
         found: dict[str, rpc.ChainStatus] = {}
-        order = 0
+        offset = 0
         feed = self._feeds.get(runner_id)
         if feed is None:
-            return found, order
+            return found, offset
         named = list(chains)
-        for start in range(0, len(named), DESCRIBED_AT_ONCE):
-            some = named[start : start + DESCRIBED_AT_ONCE]
-            response = await feed.describe(rpc.DescribeChainsRequest(chains=some))
-            if each and response.uncommitted_request_ids:
+        for start in range(0, len(named), DESCRIBE_BATCH):
+            batch = named[start : start + DESCRIBE_BATCH]
+            response = await feed.describe(rpc.DescribeChainsRequest(chains=batch))
+            if require_all and response.uncommitted_request_ids:
                 raise JournalBehind
             found |= {chain.request_id: chain for chain in response.chains}
-            order = response.order
-        return found, order
+            offset = response.offset
+        return found, offset
 
-    async def orders(self) -> dict[str, int]:
-        """Order of the last event of each runner that answers."""
+    async def offsets(self) -> dict[str, int]:
+        """Return the offset of the last event of each runner that responds."""
         connected = [id_ for id_, feed in self._feeds.items() if feed.connected.is_set()]
-        asked = [self._feeds[runner_id].order() for runner_id in connected]
-        orders = zip(connected, await asyncio.gather(*asked), strict=True)
-        return {runner_id: order for runner_id, order in orders if order is not None}
+        reads = [self._feeds[runner_id].offset() for runner_id in connected]
+        offsets = zip(connected, await asyncio.gather(*reads), strict=True)
+        return {runner_id: offset for runner_id, offset in offsets if offset is not None}
 
-    async def missed(
+    async def past_events(
         self, runner_id: str, after: int, until: int
     ) -> list[job_event_pb2.JobEvent] | None:
-        """Events of a runner between two orders; None if it does not answer.
+        """Return the events of a runner between two offsets; None if it does not respond.
 
         Raises:
-            LookupError: it no longer has them all.
+            LookupError: the runner has dropped some of them.
         """
         feed = self._feeds.get(runner_id)
         if feed is None:
@@ -163,59 +183,63 @@ class RunnerFeeds:
         if after == until:
             return []
         events: list[job_event_pb2.JobEvent] = []
-        request = rpc.WatchJobsRequest(runner_id=runner_id, resume=True, after_order=after)
-        with suppress(ServiceUnavailable), _speaking_with(feed.client.runner):
+        request = rpc.WatchJobsRequest(runner_id=runner_id, after_offset=after)
+        with suppress(ServiceUnavailable), _unavailable_on_failure(feed.client.runner):
             call = feed.client.stub.WatchJobs(request, timeout=DESCRIBE_TIMEOUT)
             try:
-                while not events or events[-1].order < until:
+                while not events or events[-1].offset < until:
                     response = await call.read()
                     if not isinstance(response, rpc.WatchJobsResponse):
                         return None
-                    if response.gap:
+                    if response.started.gap:
                         raise LookupError(runner_id)
                     events.extend(response.events)
             finally:
                 call.cancel()
-            return [event for event in events if event.order <= until]
+            return [event for event in events if event.offset <= until]
         return None
 
     def close(self) -> list[asyncio.Task[None]]:
-        """End all streams; answers the tasks that end."""
+        """Close all streams; return their tasks, which are being cancelled."""
+        self._listener = None
         tasks = [feed.close() for feed in self._feeds.values()]
         self._feeds.clear()
         return tasks
 
-    async def _look_again(self, hearer: FeedListener) -> None:
-        try:
-            await self.refresh(hearer, anew=True)
-        except DatabaseUnavailable:
-            return
+    async def _refresh_after_break(self) -> None:
+        with suppress(DatabaseUnavailable):
+            await self.refresh(reload=True)
 
 
 class _Feed:
-    """The stream from one runner, opened again and again until it is closed."""
+    """The event stream of one runner, reopened until it is closed."""
 
-    def __init__(self, client: RunnerClient, hearer: FeedListener, broke: Broke) -> None:
+    def __init__(
+        self,
+        client: RunnerClient,
+        listener: FeedListener,
+        on_broken: Callable[[], Awaitable[None]],
+    ) -> None:
         self.client = client
         self.connected = asyncio.Event()
-        self._hearer = hearer
-        self._broke = broke
-        self._task = asyncio.create_task(keep_up("stream of a runner", self._run))
+        self._listener = listener
+        self._on_broken = on_broken
+        self._task = asyncio.create_task(supervise("runner stream", self._run))
 
     def close(self) -> asyncio.Task[None]:
-        """End it; answers the task that ends."""
+        """Close the stream; return its task, which is being cancelled."""
         self.connected.clear()
         self._task.cancel()
         return self._task
 
     async def describe(self, request: rpc.DescribeChainsRequest) -> rpc.DescribeChainsResponse:
-        """Ask the runner how chains are.
+        """Call DescribeChains.
 
         Raises:
-            ServiceUnavailable: it does not answer.
+            ServiceUnavailable: the runner does not respond.
         """
         try:
-            with _speaking_with(self.client.runner):
+            with _unavailable_on_failure(self.client.runner):
                 return await self.client.stub.DescribeChains(request, timeout=DESCRIBE_TIMEOUT)
         except ServiceUnavailable as failure:
             runner_id = self.client.runner.runner_id
@@ -224,54 +248,53 @@ class _Feed:
             )
             raise
 
-    async def order(self) -> int | None:
-        """Order of the runner's last event; None if it does not answer."""
+    async def offset(self) -> int | None:
+        """Return the offset of the runner's last event; None if it does not respond."""
         with suppress(ServiceUnavailable):
-            return (await self.describe(rpc.DescribeChainsRequest())).order
+            return (await self.describe(rpc.DescribeChainsRequest())).offset
         return None
 
     async def _run(self) -> None:
-        order: int | None = None
-        wait = FIRST_RETRY
+        offset: int | None = None
+        delay = MIN_RETRY_DELAY
         runner_id = self.client.runner.runner_id
         while True:
-            request = rpc.WatchJobsRequest(
-                runner_id=runner_id, resume=order is not None, after_order=order or 0
-            )
+            request = rpc.WatchJobsRequest(runner_id=runner_id, after_offset=offset)
             call = None
             try:
-                with _speaking_with(self.client.runner):
+                with _unavailable_on_failure(self.client.runner):
                     call = self.client.stub.WatchJobs(request)
                     first = await call.read()
                     if isinstance(first, rpc.WatchJobsResponse):
-                        is_anew = order is None or first.gap
+                        started = first.started
+                        is_new = offset is None or started.gap
                         self.connected.set()
-                        here = first.request_ids if is_anew else None
-                        await self._hearer.began(runner_id, first.order, here)
-                        order = first.order if is_anew else order
-                        wait = FIRST_RETRY
+                        resident = started.request_ids if is_new else None
+                        await self._listener.on_start(runner_id, started.offset, resident)
+                        offset = started.offset if is_new else offset
+                        delay = MIN_RETRY_DELAY
                     while isinstance(response := await call.read(), rpc.WatchJobsResponse):
-                        await self._hearer.heard(runner_id, response.events)
-                        order = response.events[-1].order if response.events else order
+                        await self._listener.on_events(runner_id, response.events)
+                        offset = response.events[-1].offset if response.events else offset
             except SpinCycleError as failure:
                 structlog.get_logger().info(
-                    "stream of a runner broke", runner_id=runner_id, cause=_cause(failure)
+                    "runner stream broken", runner_id=runner_id, cause=_cause(failure)
                 )
             finally:
                 self.connected.clear()
                 if call is not None:
                     call.cancel()
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LAST_RETRY)
-            await self._broke(self._hearer)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, MAX_RETRY_DELAY)
+            await self._on_broken()
 
 
 @contextmanager
-def _speaking_with(runner: Runner) -> Iterator[None]:
-    """However a call fails, ServiceUnavailable is raised; also if its channel was closed.
+def _unavailable_on_failure(runner: Runner) -> Iterator[None]:
+    """Raise ServiceUnavailable for every failure of a call, including a closed channel.
 
-    Channels to runners that are gone are closed, whoever is still using them. A call that is under
-    way then ends as if it had been cancelled.
+    The channel of a lost runner is closed while calls may still use it. Such a call ends as if
+    it had been cancelled.
     """
     try:
         yield

@@ -1,11 +1,12 @@
-"""Puts what runners and the database tell into one order, request by request."""
+"""The sequencer: puts events of runners and of the database in order and publishes them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -13,328 +14,376 @@ from spincycle.errors import SpinCycleError
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.revision import BEGUN_STEP, parts_of, revision_of
 from spincycle.model.state import FINAL, State
+from spincycle.request_manager.request_encoding import request_failure
 from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.watch.change_poller import ChangePoller
 from spincycle.request_manager.watch.cursor import Cursor
 from spincycle.request_manager.watch.events import (
     EncodedEvent,
-    entry_change,
-    job_change,
-    request_change,
+    entry_event,
+    job_event,
+    request_event,
 )
+from spincycle.request_manager.watch.registry import SubscriptionRegistry
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.snapshots import RequestSnapshot, RequestSnapshots
-from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
-from spincycle.request_manager.watch.tracked_request import TrackedRequest, begun, row_revision
-from spincycle.request_manager.watch.unreadable import request_failure
+from spincycle.request_manager.watch.subscriber_queue import Checkpoint
+from spincycle.request_manager.watch.tracked_request import (
+    TrackedRequest,
+    as_running,
+    row_revision,
+)
 
-BEGUN = job_event_pb2.CHAIN_MOMENT_BEGUN
-LEFT = job_event_pb2.CHAIN_MOMENT_LEFT
+STARTED = job_event_pb2.CHAIN_TRANSITION_STARTED
+RELEASED = job_event_pb2.CHAIN_TRANSITION_RELEASED
+
+RUNNER_GRACE = 1.0
+"""Seconds that a changed row waits for the events that its runner sends before it."""
 
 
 @dataclass(slots=True)
 class PendingAttach:
-    """A runner whose stream began among chains of which it had told before.
+    """A runner whose stream started in the middle of its work.
 
     Attributes:
-        until: order that the views hold; what the runner tells up to there waits here, since
-            some of it is in the views.
-        views: how its chains are.
-        events: what it has told since its stream began.
+        until: offset of the snapshots; events are held back up to there, because the snapshots
+            include some of them.
+        snapshots: its chains.
+        events: events received since the stream started.
     """
 
     until: int
-    views: list[RequestSnapshot]
+    snapshots: list[RequestSnapshot]
     events: list[job_event_pb2.JobEvent] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """An event of a piece.
+    """An event of a batch.
 
     Attributes:
-        for_all: it is also for subscribers of all requests.
+        for_filters: whether filter subscribers receive it, too.
     """
 
     tracked: TrackedRequest
-    change: EncodedEvent
-    for_all: bool = True
+    event: EncodedEvent
+    for_filters: bool = True
 
 
 class EventSequencer:
-    """Tells all who watch what has changed. What a runner took with it it tells from the journal.
+    """Publishes the events of tracked requests in one order; fills gaps from the journal.
 
-    Who watches all requests is given what is told in pieces, each followed by a mark. Everything
-    up to the mark's cursor was told then, and nothing that comes after it.
+    Implements FeedListener. Events are published in batches. After each batch every filter
+    subscriber gets a checkpoint, whose cursor covers exactly what was published so far.
 
     Attributes:
-        tracked: requests that somebody watches, by id.
-        of_all: those who watch all requests.
-        seen: snapshot of the database: what is visible in it was told.
-        orders: by runner, the order of its last event that was told.
+        db_snapshot: database snapshot; every change that it shows was published.
+        offsets: offset of the last published event, by runner id.
     """
 
-    def __init__(self, feeds: RunnerFeeds, views: RequestSnapshots) -> None:
+    def __init__(
+        self,
+        registry: SubscriptionRegistry,
+        feeds: RunnerFeeds,
+        snapshots: RequestSnapshots,
+        poller: ChangePoller,
+    ) -> None:
+        self._registry = registry
         self._feeds = feeds
-        self._views = views
-        self._turn = asyncio.Lock()
-        self._news = asyncio.Event()
-        self._piece: list[_Delivery] = []
-        self._joining: dict[str, PendingAttach] = {}
-        self.tracked: dict[str, TrackedRequest] = {}
-        self.of_all: set[SubscriberQueue] = set()
-        self.seen = ""
-        self.orders: dict[str, int] = {}
+        self._snapshots = snapshots
+        self._poller = poller
+        self._lock = asyncio.Lock()
+        self._progress = asyncio.Event()
+        self._batch: list[_Delivery] = []
+        self._attaching: dict[str, PendingAttach] = {}
+        self.db_snapshot = ""
+        self.offsets: dict[str, int] = {}
 
     @property
     def cursor(self) -> Cursor:
-        """Where all that was told ends."""
-        return Cursor(self.seen, dict(self.orders))
+        """The place after the last published event."""
+        return Cursor(self.db_snapshot, dict(self.offsets))
 
     @asynccontextmanager
-    async def silence(self) -> AsyncIterator[None]:
-        """Nothing is told within."""
-        async with self._turn:
+    async def paused(self) -> AsyncIterator[None]:
+        """Publish nothing within this context."""
+        async with self._lock:
             yield
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Return when something holds; looked at whenever a runner has told something."""
-        while not holds():
-            self._news.clear()
-            await self._news.wait()
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return when a condition holds; it is checked after each event of a runner."""
+        while not condition():
+            self._progress.clear()
+            await self._progress.wait()
 
-    async def know(self, row: Request, told: int) -> None:
-        """Whoever waits for a request was told how it is, at a revision."""
-        async with self._turn:
-            tracked = self.tracked.get(row.request_id)
-            # What others wait for must not be skipped: each watcher knows what he was told.
-            if tracked is not None and not tracked.told:
-                tracked.told, tracked.row = told, row
+    async def mark_delivered(self, row: Request, revision: int) -> None:
+        """Record that the first subscriber of a request received a snapshot of it."""
+        async with self._lock:
+            tracked = self._registry.get(row.request_id)
+            # No event may be skipped that other subscribers need. Each drops what it has.
+            if tracked is not None and not tracked.delivered_revision:
+                tracked.delivered_revision, tracked.row = revision, row
                 if row.state is State.RUNNING:
-                    tracked.reached(told)
+                    tracked.mark_delivered(revision)
 
-    # What runners tell
+    # Events of runners
 
-    async def began(self, runner_id: str, order: int, here: Sequence[str]) -> None:
-        """The stream of a runner begins after an order, with these requests' chains under way."""
-        self._joining.pop(runner_id, None)
-        of_all = bool(self.of_all)
+    async def on_start(self, runner_id: str, offset: int, resident: Sequence[str] | None) -> None:
+        """Attach a runner to whose events this stream does not lead on. See FeedListener."""
+        if resident is None:
+            return
+        await self._discover(set(resident))
+        self._attaching.pop(runner_id, None)
+        has_filters = bool(self._registry.filter_subscribers)
         address = self._feeds.address(runner_id)
         rows = [
             replace(tracked.row, runner_id=runner_id, runner_address=address)
-            for request_id in here
-            if (tracked := self.tracked.get(request_id)) is not None and (of_all or tracked.told)
+            for request_id in resident
+            if (tracked := self._registry.get(request_id)) is not None
+            and (has_filters or tracked.delivered_revision)
         ]
-        views, until = await self._views.of_runner(rows, runner_id) if rows else ([], order)
-        async with self._together():
-            joining = self._joining[runner_id] = PendingAttach(until, views)
-            if until <= order:
-                await self._hear_all(runner_id, order, joining)
+        snapshots, until = (
+            await self._snapshots.from_runner(rows, runner_id) if rows else ([], offset)
+        )
+        async with self._publishing():
+            attach = self._attaching[runner_id] = PendingAttach(until, snapshots)
+            if until <= offset:
+                await self._apply(runner_id, offset, attach)
 
-    def gone(self, runner_id: str) -> None:
-        """A runner is gone."""
-        self._joining.pop(runner_id, None)
-        self.orders.pop(runner_id, None)
-        self._news.set()
+    async def on_events(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
+        """Publish events of a runner. See FeedListener."""
+        await self._discover({event.request_id for event in events})
+        async with self._publishing():
+            attach = self._attaching.get(runner_id) or PendingAttach(0, [])
+            attach.events += events
+            if attach.events and (offset := attach.events[-1].offset) >= attach.until:
+                await self._apply(runner_id, offset, attach)
 
-    async def heard(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
-        """A runner told something."""
-        async with self._together():
-            joining = self._joining.get(runner_id) or PendingAttach(0, [])
-            joining.events += events
-            if joining.events and (order := joining.events[-1].order) >= joining.until:
-                await self._hear_all(runner_id, order, joining)
+    def on_lost(self, runner_id: str) -> None:
+        """Forget a runner. See FeedListener."""
+        self._attaching.pop(runner_id, None)
+        self.offsets.pop(runner_id, None)
+        self._progress.set()
 
-    async def _hear_all(self, runner_id: str, order: int, joining: PendingAttach) -> None:
-        self._joining.pop(runner_id, None)
-        self.orders[runner_id] = order
-        self._news.set()
-        for view in joining.views:
-            tracked = self.tracked.get(view.row.request_id)
+    async def _discover(self, request_ids: set[str]) -> None:
+        if self._registry.has_untracked(request_ids):
+            await self._poller.poll_now()
+
+    async def _apply(self, runner_id: str, offset: int, attach: PendingAttach) -> None:
+        self._attaching.pop(runner_id, None)
+        self.offsets[runner_id] = offset
+        self._progress.set()
+        for snapshot in attach.snapshots:
+            tracked = self._registry.get(snapshot.row.request_id)
             if tracked is not None:
-                at = max(view.revision, revision_of(view.row.epoch, BEGUN_STEP))
-                await self._or_report(tracked, at, self._bring_up(tracked, view))
-        for event in joining.events:
-            tracked = self.tracked.get(event.request_id)
+                at = max(snapshot.revision, revision_of(snapshot.row.epoch, BEGUN_STEP))
+                await self._or_report(tracked, at, self._apply_snapshot(tracked, snapshot))
+        for event in attach.events:
+            tracked = self._registry.get(event.request_id)
             if tracked is not None:
                 at = revision_of(event.epoch, event.sequence_number)
-                await self._or_report(tracked, at, self._hear(tracked, runner_id, event))
+                await self._or_report(tracked, at, self._apply_event(tracked, runner_id, event))
 
-    async def _hear(
+    async def _apply_event(
         self, tracked: TrackedRequest, runner_id: str, event: job_event_pb2.JobEvent
     ) -> None:
         revision = revision_of(event.epoch, event.sequence_number)
-        if event.moment == LEFT:
-            if event.epoch >= parts_of(tracked.told).epoch:
-                all_heard = parts_of(revision).position <= tracked.position
-                tracked.settled = event.all_told and all_heard
+        if event.transition == RELEASED:
+            if event.epoch >= parts_of(tracked.delivered_revision).epoch:
+                no_gap = parts_of(revision).position <= tracked.delivered_position
+                tracked.drained = event.complete and no_gap
             return
-        if revision <= tracked.told:
+        if revision <= tracked.delivered_revision:
             return
         tracked.runner_id = runner_id
         try:
-            if tracked.lacks_before(revision):
-                await self._fill(tracked, revision_of(event.epoch, 0))
+            if tracked.has_gap_before(revision):
+                await self._queue_missing_tries(tracked, revision_of(event.epoch, 0))
             if not tracked.is_running(event.epoch):
-                number = event.sequence_number if event.moment == BEGUN else BEGUN_STEP
-                row = begun(tracked.row, event, runner_id, self._feeds.address(runner_id))
-                await self._tell_request(tracked, row, revision_of(event.epoch, number))
-            if tracked.lacks_before(revision):
-                await self._fill(tracked, revision)
+                number = event.sequence_number if event.transition == STARTED else BEGUN_STEP
+                address = self._feeds.address(runner_id)
+                row = as_running(tracked.row, event, runner_id, address)
+                await self._queue_state(tracked, row, revision_of(event.epoch, number))
+            if tracked.has_gap_before(revision):
+                await self._queue_missing_tries(tracked, revision)
         except Exception:
-            tracked.reached(revision)
+            tracked.mark_delivered(revision)
             raise
-        tracked.reached(revision)
-        if event.moment != BEGUN:
-            counted = tracked.counts_move(event.finished_jobs, event.rolled_back_jobs)
-            self._tell(tracked, job_change(tracked.row, event, counted=counted))
+        tracked.mark_delivered(revision)
+        if event.transition != STARTED:
+            counted = tracked.update_counts(event.finished_jobs, event.rolled_back_jobs)
+            self._queue(tracked, job_event(tracked.row, event, counted=counted))
 
-    async def _bring_up(self, tracked: TrackedRequest, view: RequestSnapshot) -> None:
-        """Tell how a request is that runs, since not all that its runner told was heard."""
-        at = max(view.revision, revision_of(view.row.epoch, BEGUN_STEP))
-        if at <= tracked.told:
+    async def _apply_snapshot(self, tracked: TrackedRequest, snapshot: RequestSnapshot) -> None:
+        """Queue a snapshot of a running request in place of events that were not received."""
+        at = max(snapshot.revision, revision_of(snapshot.row.epoch, BEGUN_STEP))
+        if at <= tracked.delivered_revision:
             return
-        tracked.runner_id = view.row.runner_id
-        before, tracked.row = tracked.row.state, view.row
+        tracked.runner_id = snapshot.row.runner_id
+        before, tracked.row = tracked.row.state, snapshot.row
         try:
-            if tracked.told:
-                await self._fill(tracked, at)
+            if tracked.delivered_revision:
+                await self._queue_missing_tries(tracked, at)
             else:
-                await self._lead_up(tracked, at)
+                await self._queue_earlier_tries(tracked, at)
         except Exception:
-            tracked.reached(at)
+            tracked.mark_delivered(at)
             raise
-        tracked.reached(at)
-        self._tell(tracked, replace(view, revision=at).snapshot_change(before))
+        tracked.mark_delivered(at)
+        self._queue(tracked, replace(snapshot, revision=at).as_event(before))
 
-    # What changes in the database
+    # Changes in the database
 
-    async def tell_rows(self, snapshot: str, rows: Sequence[Request]) -> None:
-        """Tell changes of requests that became visible in a snapshot."""
-        async with self._together():
-            self.seen = snapshot
+    async def run(self) -> None:
+        """Publish polled changes, each after the events that its runner sends before it."""
+        while True:
+            db_snapshot, rows = await self._poller.polled.get()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RUNNER_GRACE):
+                    await self.wait_until(partial(self._are_due, rows))
+            await self.publish_changes(db_snapshot, rows)
+            self._poller.polled.task_done()
+
+    async def publish_changes(self, db_snapshot: str, rows: Sequence[Request]) -> None:
+        """Publish the changes that became visible in a database snapshot."""
+        async with self._publishing():
+            self.db_snapshot = db_snapshot
             for row in rows:
-                tracked = self.tracked.get(row.request_id)
+                tracked = self._registry.get(row.request_id)
                 if tracked is not None:
                     at = row_revision(row) or revision_of(row.epoch, BEGUN_STEP)
-                    await self._or_report(tracked, at, self._tell_row(tracked, row))
+                    await self._or_report(tracked, at, self._apply_row(tracked, row))
 
-    def awaits(self, row: Request) -> bool:
-        """Whether a runner is still to tell what comes before a changed row."""
-        tracked = self.tracked.get(row.request_id)
+    def _are_due(self, rows: Sequence[Request]) -> bool:
+        return not any(map(self._awaits_runner, rows))
+
+    def _awaits_runner(self, row: Request) -> bool:
+        """Return whether a connected runner has yet to send events that come before a row."""
+        tracked = self._registry.get(row.request_id)
         if tracked is None or row.state is State.PENDING:
             return False
-        if not self._feeds.hears(tracked.runner_id):
+        if not self._feeds.is_connected(tracked.runner_id):
             return False
         if row.state is State.RUNNING:
             return not tracked.is_running(row.epoch)
-        return row_revision(row) > tracked.told and tracked.lacks(row)
+        return row_revision(row) > tracked.delivered_revision and tracked.has_gap_at_end_of(row)
 
-    async def _tell_row(self, tracked: TrackedRequest, row: Request) -> None:
+    async def _apply_row(self, tracked: TrackedRequest, row: Request) -> None:
         if row.state in FINAL:
-            del self.tracked[row.request_id]
+            self._registry.remove(row.request_id)
         is_running = row.state is State.RUNNING
         revision = row_revision(row) or revision_of(row.epoch, BEGUN_STEP)
-        if revision <= tracked.told or (is_running and tracked.is_running(row.epoch)):
+        if revision <= tracked.delivered_revision:
             return
-        if row.state is State.PENDING and tracked.told:
+        if is_running and tracked.is_running(row.epoch):
+            return
+        if row.state is State.PENDING and tracked.delivered_revision:
             return
         try:
-            if tracked.told and tracked.lacks(row):
-                await self._fill(tracked, revision)
-            await self._tell_request(tracked, row, revision)
+            if tracked.delivered_revision and tracked.has_gap_at_end_of(row):
+                await self._queue_missing_tries(tracked, revision)
+            await self._queue_state(tracked, row, revision)
         finally:
-            tracked.row, tracked.told = row, max(tracked.told, revision)
-            tracked.settled = not is_running
+            tracked.row = row
+            tracked.delivered_revision = max(tracked.delivered_revision, revision)
+            tracked.drained = not is_running
 
-    # Telling
+    # Publishing
 
     @asynccontextmanager
-    async def _together(self) -> AsyncIterator[None]:
-        """What is told within is one piece: each watcher has all of it at once."""
-        async with self._turn:
+    async def _publishing(self) -> AsyncIterator[None]:
+        """Publish the events queued within this context as one batch."""
+        async with self._lock:
             try:
                 yield
             finally:
-                self._hand_out()
+                self._publish()
 
-    def _hand_out(self) -> None:
-        piece, self._piece = self._piece, []
-        for one in piece:
-            for watcher in (*one.tracked.watchers, *(self.of_all if one.for_all else ())):
-                watcher.put(one.change)
-        if piece and self.of_all:
-            mark = Checkpoint(self.cursor.text)
-            for watcher in self.of_all:
-                watcher.mark(mark)
+    def _publish(self) -> None:
+        """Put the batch, and a checkpoint after it, into the queues of the subscribers."""
+        batch, self._batch = self._batch, []
+        filter_subscribers = self._registry.filter_subscribers
+        for one in batch:
+            for subscriber in one.tracked.id_subscribers:
+                subscriber.put(one.event)
+            if one.for_filters:
+                for subscriber in filter_subscribers:
+                    subscriber.put(one.event)
+        if batch and filter_subscribers:
+            checkpoint = Checkpoint(self.cursor.text)
+            for subscriber in filter_subscribers:
+                subscriber.put_checkpoint(checkpoint)
 
-    def _tell(self, tracked: TrackedRequest, change: EncodedEvent) -> None:
-        tracked.told = max(tracked.told, change.revision)
-        self._piece.append(_Delivery(tracked, change))
+    def _queue(self, tracked: TrackedRequest, event: EncodedEvent) -> None:
+        tracked.delivered_revision = max(tracked.delivered_revision, event.revision)
+        self._batch.append(_Delivery(tracked, event))
 
-    async def _tell_request(self, tracked: TrackedRequest, row: Request, revision: int) -> None:
-        """A new state; as a snapshot if it is the first that is told to those who watch all."""
+    async def _queue_state(self, tracked: TrackedRequest, row: Request, revision: int) -> None:
+        """Queue a new state, as a snapshot if it is the first event for filter subscribers."""
         before, tracked.row = tracked.row.state, row
-        if tracked.told or not self.of_all:
-            finished = tracked.finished_jobs
-            self._tell(tracked, request_change(row, before, revision, finished))
+        if tracked.delivered_revision or not self._registry.filter_subscribers:
+            self._queue(tracked, request_event(row, before, revision, tracked.finished_jobs))
             return
         if tracked.args is not None and not parts_of(revision).position:
-            view = RequestSnapshot(row, revision, tracked.args)
+            snapshot = RequestSnapshot(row, revision, tracked.args)
         else:
-            await self._lead_up(tracked, revision)
-            view = await self._views.stored(row, revision)
-        self._tell(tracked, view.snapshot_change(before))
+            await self._queue_earlier_tries(tracked, revision)
+            snapshot = await self._snapshots.stored(row, revision)
+        self._queue(tracked, snapshot.as_event(before))
 
-    async def _fill(self, tracked: TrackedRequest, until: int) -> None:
-        """Tell what stands in the journal before a revision and was not heard of a runner."""
-        async for entry in self._views.entries(tracked.row.request_id, tracked.position):
-            change = entry_change(tracked.row, entry)
-            if change.revision >= until:
+    async def _queue_missing_tries(self, tracked: TrackedRequest, until: int) -> None:
+        """Queue the ends of tries before a revision that the runner did not send."""
+        entries = self._snapshots.entries(tracked.row.request_id, tracked.delivered_position)
+        async for entry in entries:
+            event = entry_event(tracked.row, entry)
+            if event.revision >= until:
                 break
-            if change.revision > tracked.told:
-                self._tell(tracked, change)
-            tracked.position = max(tracked.position, entry.position)
+            if event.revision > tracked.delivered_revision:
+                self._queue(tracked, event)
+            tracked.delivered_position = max(tracked.delivered_position, entry.position)
 
-    async def _lead_up(self, tracked: TrackedRequest, until: int) -> None:
-        """Send the ends of tries before a first snapshot to subscribers of this very request.
+    async def _queue_earlier_tries(self, tracked: TrackedRequest, until: int) -> None:
+        """Queue the ends of tries before a first snapshot, for id subscribers only.
 
-        They began with a snapshot of their own, perhaps of an earlier revision, and the new one has
-        only the last try of each job. Each drops what is not above the revision that it has.
+        They started with a snapshot of their own, perhaps of an earlier revision, and the new
+        one has only the last try of each job. Each drops what is not above its revision.
         """
-        if not tracked.watchers:
+        if not tracked.id_subscribers:
             return
-        async for entry in self._views.entries(tracked.row.request_id, 0):
-            change = entry_change(tracked.row, entry)
-            if change.revision >= until:
+        async for entry in self._snapshots.entries(tracked.row.request_id, 0):
+            event = entry_event(tracked.row, entry)
+            if event.revision >= until:
                 break
-            self._piece.append(_Delivery(tracked, change, for_all=False))
+            self._batch.append(_Delivery(tracked, event, for_filters=False))
+
+    # Failures
 
     async def _or_report(
-        self, tracked: TrackedRequest, revision: int, telling: Awaitable[None]
+        self, tracked: TrackedRequest, revision: int, applying: Awaitable[None]
     ) -> None:
-        """Tell something of a request, up to a revision; if that fails it counts as told.
+        """Apply a change up to a revision; if that fails, count the revision as delivered.
 
-        A failure of that request alone is reported in its place. Any other one ends all streams,
-        and their clients come again for what they lack. If it is cancelled, since its runner is
-        gone, only what was told counts as told.
+        A failure of this request alone is published in its place. Any other failure disconnects
+        all subscribers, which then resume from their cursors. If the task is cancelled, because
+        its runner is lost, only what was queued counts as delivered.
         """
         try:
-            await telling
-        except Exception as cause:  # noqa: BLE001 # one request must not hold up all others
+            await applying
+        except Exception as cause:  # noqa: BLE001 # one request must not block all others
             try:
                 failure = request_failure(tracked.row.request_id, cause)
-            except SpinCycleError as of_all:
-                self.end_all(of_all)
+            except SpinCycleError as shared_failure:
+                self.disconnect_all(shared_failure)
                 return
-            at = max(revision, tracked.told)
-            self._tell(tracked, request_change(tracked.row, None, at, failure=failure))
+            at = max(revision, tracked.delivered_revision)
+            self._queue(tracked, request_event(tracked.row, None, at, failure=failure))
 
-    def end_all(self, failure: SpinCycleError) -> None:
-        """Let everybody come again from where he is: not all can be told now."""
-        watchers = self.of_all.union(*(one.watchers for one in self.tracked.values()))
-        if watchers:
+    def disconnect_all(self, failure: SpinCycleError) -> None:
+        """Disconnect every subscriber, so that each resumes from its last cursor."""
+        subscribers = self._registry.subscribers
+        if subscribers:
             structlog.get_logger().warning(
-                "streams end", watchers=len(watchers), why=failure.message
+                "subscribers disconnected", subscribers=len(subscribers), reason=failure.message
             )
-        for watcher in watchers:
-            watcher.end(failure)
+        for subscriber in subscribers:
+            subscriber.disconnect(failure)

@@ -1,4 +1,4 @@
-"""Snapshots of requests for watchers that catch up: each read and encoded once for all of them."""
+"""Snapshots that subscribers share: each is read and encoded once for all of them."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from spincycle.request_manager.watch.events import EncodedEvent
 from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.runtime import deadline
 
-KEPT_BYTES = 16 * 1024 * 1024
-"""Bytes of events that are kept for the watchers that want them next."""
+CACHE_BYTES = 16 * 1024 * 1024
+"""Size of the cache, in bytes."""
 
-LARGEST_KEPT = KEPT_BYTES // 4
-"""Bytes of the largest event that is kept at all."""
+MAX_CACHED_BYTES = CACHE_BYTES // 4
+"""Size of the largest event that is cached, in bytes."""
 
-READS_AT_ONCE = 4
-"""Portions that are read at once, however many watchers wait for different ones."""
+CONCURRENT_READS = 4
+"""Most reads at a time, for all subscribers together."""
 
 _OVERHEAD_BYTES = 500
-"""About what an event takes beside its bytes and those of its request."""
+"""Approximate memory of a cached event in addition to its bytes and those of its request."""
 
 _Key = tuple[Hashable, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A snapshot to be read.
+class SnapshotKey:
+    """Identifies a snapshot.
 
     Attributes:
-        row: the request as the snapshot is to show it.
-        revision: of the snapshot, which is then read from what is stored and never changes; 0 for
-            one of a running request as it is at the moment.
-        since: what the watchers have in common that share a snapshot of the moment: it was read
-            after all of them had come to this.
+        row: the request as the snapshot shows it.
+        revision: revision of a stored snapshot, which never changes; 0 for the current snapshot
+            of a running request.
+        since: for a current snapshot, the point that precedes its read; equal for all
+            subscribers that may share it.
     """
 
     row: Request
@@ -44,36 +44,37 @@ class Wanted:
     since: Hashable = None
 
     @property
-    def key(self) -> _Key:
-        """What the snapshot is kept under."""
+    def cache_key(self) -> _Key:
+        """The key in the cache."""
         return (self.row.request_id, self.revision, None if self.revision else self.since)
 
 
 class SharedSnapshots:
-    """Reads snapshots, each once for all watchers that want it at about the same time.
+    """Reads snapshots, one read for all subscribers that need the same ones concurrently.
 
-    Those that were used last are kept, up to KEPT_BYTES. One that is not kept is read again, so
-    that watchers at different places cost time, but no memory. A snapshot is shared only if it
-    was made of an equal row.
+    The most recently used ones are cached, up to CACHE_BYTES. Others are read again, so that
+    subscribers at different places cost time, but no memory. A snapshot is shared only between
+    subscribers that have equal rows of the request.
     """
 
-    def __init__(self, views: RequestSnapshots) -> None:
-        self._views = views
-        self._kept: OrderedDict[_Key, tuple[Request, EncodedEvent]] = OrderedDict()
+    def __init__(self, snapshots: RequestSnapshots) -> None:
+        self._snapshots = snapshots
+        self._cache: OrderedDict[_Key, tuple[Request, EncodedEvent]] = OrderedDict()
         self._size = 0
         self._reads: dict[_Key, _Read] = {}
-        self._slots = asyncio.Semaphore(READS_AT_ONCE)
+        self._slots = asyncio.Semaphore(CONCURRENT_READS)
 
-    async def get(self, wanted: Sequence[Wanted]) -> list[EncodedEvent]:
-        """Return the snapshots, in the same order.
+    async def get(self, keys: Sequence[SnapshotKey]) -> list[EncodedEvent]:
+        """Return the snapshots as events, in order.
 
-        Raises what the database or the job log says.
+        Raises:
+            DatabaseUnavailable, ServiceUnavailable: they cannot be read.
         """
-        found = [self._find(one) for one in wanted]
-        own = [one for one, there in zip(wanted, found, strict=True) if there is None]
-        if own:
-            read = self._begin(own)
-            found = [read if there is None else there for there in found]
+        found = [self._find(key) for key in keys]
+        missing = [key for key, event in zip(keys, found, strict=True) if event is None]
+        if missing:
+            read = self._start(missing)
+            found = [read if event is None else event for event in found]
         reads = {id(one): one for one in found if isinstance(one, _Read)}.values()
         for read in reads:
             read.callers += 1
@@ -81,56 +82,58 @@ class SharedSnapshots:
             for read in reads:
                 await asyncio.wait([read.task])
             return [
-                there.task.result()[one.key] if isinstance(there, _Read) else there
-                for one, there in zip(wanted, found, strict=True)
-                if there is not None
+                event.task.result()[key.cache_key] if isinstance(event, _Read) else event
+                for key, event in zip(keys, found, strict=True)
+                if event is not None
             ]
         finally:
             for read in reads:
                 self._leave(read)
 
     def event(self, key: _Key, request: Request, make: Callable[[], EncodedEvent]) -> EncodedEvent:
-        """Return an event that is kept under a key, or make it."""
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept.move_to_end(key)
-            return kept[1]
-        change = make()
-        self._keep(key, request, change)
-        return change
+        """Return the event cached under a key, or make and cache it."""
+        cached = self._cache.get(key)
+        if cached is not None:
+            self._cache.move_to_end(key)
+            return cached[1]
+        event = make()
+        self._store(key, request, event)
+        return event
 
-    def _find(self, wanted: Wanted) -> EncodedEvent | _Read | None:
-        key = wanted.key
-        kept = self._kept.get(key)
-        if kept is not None and (kept[0] is wanted.row or kept[0] == wanted.row):
-            self._kept.move_to_end(key)
-            return kept[1]
+    def _find(self, wanted: SnapshotKey) -> EncodedEvent | _Read | None:
+        key = wanted.cache_key
+        cached = self._cache.get(key)
+        if cached is not None and (cached[0] is wanted.row or cached[0] == wanted.row):
+            self._cache.move_to_end(key)
+            return cached[1]
         read = self._reads.get(key)
         return read if read is not None and read.rows[key] == wanted.row else None
 
-    def _begin(self, wanted: Sequence[Wanted]) -> _Read:
-        read = _Read({one.key: one.row for one in wanted})
-        read.task = asyncio.create_task(self._read(read, wanted), context=deadline.outlasting())
+    def _start(self, keys: Sequence[SnapshotKey]) -> _Read:
+        read = _Read({key.cache_key: key.row for key in keys})
+        read.task = asyncio.create_task(self._read(read, keys), context=deadline.without_deadline())
         for key in read.rows:
             self._reads.setdefault(key, read)
         return read
 
-    async def _read(self, read: _Read, wanted: Sequence[Wanted]) -> dict[_Key, EncodedEvent]:
+    async def _read(self, read: _Read, keys: Sequence[SnapshotKey]) -> dict[_Key, EncodedEvent]:
         try:
             async with self._slots:
-                views = await self._views.of_all([(one.row, one.revision) for one in wanted])
-            changes: dict[_Key, EncodedEvent] = {}
-            for one, view in zip(wanted, views, strict=True):
-                changes[one.key] = change = view.snapshot_change(None)
-                self._keep(one.key, one.row, change)
-            return changes
+                snapshots = await self._snapshots.at_revisions(
+                    [(key.row, key.revision) for key in keys]
+                )
+            events: dict[_Key, EncodedEvent] = {}
+            for key, snapshot in zip(keys, snapshots, strict=True):
+                events[key.cache_key] = event = snapshot.as_event(None)
+                self._store(key.cache_key, key.row, event)
+            return events
         finally:
             self._forget(read)
 
     def _leave(self, read: _Read) -> None:
         read.callers -= 1
         if not read.callers and not read.task.done():
-            # At once: a caller that came before the task has ended would be cancelled with it.
+            # Forget it now: a caller that joined before the task ends would be cancelled with it.
             self._forget(read)
             read.task.cancel()
 
@@ -139,22 +142,22 @@ class SharedSnapshots:
             if self._reads.get(key) is read:
                 del self._reads[key]
 
-    def _keep(self, key: _Key, request: Request, change: EncodedEvent) -> None:
-        size = _size_of(request, change)
-        if size > LARGEST_KEPT:
+    def _store(self, key: _Key, request: Request, event: EncodedEvent) -> None:
+        size = _size_of(request, event)
+        if size > MAX_CACHED_BYTES:
             return
-        replaced = self._kept.pop(key, None)
+        replaced = self._cache.pop(key, None)
         if replaced is not None:
             self._size -= _size_of(*replaced)
-        self._kept[key] = request, change
+        self._cache[key] = request, event
         self._size += size
-        while self._size > KEPT_BYTES:
-            _, dropped = self._kept.popitem(last=False)
+        while self._size > CACHE_BYTES:
+            _, dropped = self._cache.popitem(last=False)
             self._size -= _size_of(*dropped)
 
 
 class _Read:
-    """Snapshots that are being read, and how many callers wait for them."""
+    """A read in progress, and the number of callers that wait for it."""
 
     __slots__ = ("callers", "rows", "task")
 
@@ -164,6 +167,6 @@ class _Read:
         self.task: asyncio.Task[dict[_Key, EncodedEvent]]
 
 
-def _size_of(request: Request, change: EncodedEvent) -> int:
-    # An event is held twice: as it is, and as a message.
-    return 2 * change.size + len(request.given_args) + _OVERHEAD_BYTES
+def _size_of(request: Request, event: EncodedEvent) -> int:
+    # An event is held twice: encoded, and as a message.
+    return 2 * event.size + len(request.given_args) + _OVERHEAD_BYTES

@@ -1,4 +1,4 @@
-"""One who watches: what was told and not taken yet, within bounds."""
+"""The bounded queue of events for one subscriber."""
 
 from __future__ import annotations
 
@@ -11,81 +11,87 @@ from spincycle.request_manager.watch.events import EncodedEvent
 from spincycle.v1 import job_output_pb2
 
 MAX_BEHIND = 5_000
-"""Events that a watcher may be behind."""
+"""Most events that a subscriber may have yet to receive."""
 
 MAX_BYTES_BEHIND = 4 * 1024 * 1024
-"""Bytes of events that a watcher may be behind."""
+"""Most bytes of events that a subscriber may have yet to receive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A place among the changes from which a stream of all requests can be taken up again."""
+    """A place between events from which a stream of all requests can be resumed."""
 
     cursor: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobOutputChunk:
-    """Output of a running job, on its way to one watcher."""
+    """Output of a running job."""
 
-    piece: job_output_pb2.JobOutput
+    output: job_output_pb2.JobOutput
+
+
+QueueItem = EncodedEvent | Checkpoint | JobOutputChunk
 
 
 class SubscriberQueue:
-    """A queue of changes; who falls behind is cut, and holds nothing from then on."""
+    """Holds the events for one subscriber; disconnects a subscriber that falls behind.
 
-    __slots__ = ("_changes", "_failure", "_size", "_something")
+    After a disconnect the queue is empty and accepts nothing more.
+    """
+
+    __slots__ = ("_failure", "_items", "_ready", "_size")
 
     def __init__(self) -> None:
-        self._changes: list[EncodedEvent | Checkpoint | JobOutputChunk] = []
+        self._items: list[QueueItem] = []
         self._size = 0
-        self._something = asyncio.Event()
+        self._ready = asyncio.Event()
         self._failure: SpinCycleError | None = None
 
-    def put(self, change: EncodedEvent) -> None:
-        """Add a change; beyond the limit all of them are dropped and the watcher is cut."""
+    def put(self, event: EncodedEvent) -> None:
+        """Add an event; beyond the limits, drop the whole queue and disconnect the subscriber."""
         if self._failure is not None:
             return
-        self._changes.append(change)
-        self._size += change.size
-        if len(self._changes) > MAX_BEHIND or self._size > MAX_BYTES_BEHIND:
-            self.end(WatcherTooSlow(MAX_BEHIND))
-        self._something.set()
+        self._items.append(event)
+        self._size += event.size
+        if len(self._items) > MAX_BEHIND or self._size > MAX_BYTES_BEHIND:
+            self.disconnect(WatcherTooSlow(MAX_BEHIND))
+        self._ready.set()
 
-    def put_output(self, piece: job_output_pb2.JobOutput) -> None:
-        """Add output, or drop it if the watcher is half way to being cut: its offset tells."""
+    def put_output(self, output: job_output_pb2.JobOutput) -> None:
+        """Add output, or drop it if the queue is half full; its offset shows the gap."""
         if self._failure is None and self._size < MAX_BYTES_BEHIND // 2:
-            self._changes.append(JobOutputChunk(piece))
-            self._size += len(piece.data)
-            self._something.set()
+            self._items.append(JobOutputChunk(output))
+            self._size += len(output.data)
+            self._ready.set()
 
-    def mark(self, mark: Checkpoint) -> None:
-        """Put a mark where the queue ends now."""
+    def put_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Add a checkpoint."""
         if self._failure is None:
-            self._changes.append(mark)
-            self._something.set()
+            self._items.append(checkpoint)
+            self._ready.set()
 
     def clear(self) -> None:
-        """Drop what was not taken."""
-        self._changes, self._size = [], 0
+        """Drop the queued items."""
+        self._items, self._size = [], 0
 
-    def end(self, failure: SpinCycleError) -> None:
-        """Let the stream end with a failure; what was not taken is dropped."""
+    def disconnect(self, failure: SpinCycleError) -> None:
+        """Drop the queued items and end the stream with a failure."""
         self._failure = self._failure or failure
-        self._changes.clear()
-        self._something.set()
+        self._items.clear()
+        self._ready.set()
 
-    async def batches(self) -> AsyncIterator[list[EncodedEvent | Checkpoint | JobOutputChunk]]:
-        """Changes as they come, all that wait at once.
+    async def batches(self) -> AsyncIterator[list[QueueItem]]:
+        """Yield all queued items whenever there are any.
 
         Raises:
-            SpinCycleError: the watcher was cut, or nothing can be told any more.
+            SpinCycleError: the subscriber was disconnected.
         """
         while True:
-            await self._something.wait()
-            self._something.clear()
+            await self._ready.wait()
+            self._ready.clear()
             if self._failure is not None:
                 raise self._failure
-            changes, self._changes, self._size = self._changes, [], 0
-            if changes:
-                yield changes
+            items, self._items, self._size = self._items, [], 0
+            if items:
+                yield items

@@ -1,4 +1,4 @@
-"""A request that somebody watches here, and how much of it was told."""
+"""The delivery state of a watched request."""
 
 from __future__ import annotations
 
@@ -8,76 +8,79 @@ from datetime import UTC
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model import revision
 from spincycle.model.state import FINAL, State
+from spincycle.request_manager.storage.encoded_args import EncodedArgs
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
-from spincycle.request_manager.watch.unreadable import EncodedArgs
 
 
 @dataclass(slots=True)
 class TrackedRequest:
-    """One request.
+    """What has been delivered of one request, and to which subscribers.
 
     Attributes:
-        row: the request as it was told last.
-        told: revision of what was told last; 0 if nothing was.
-        position: of the last journal entry whose try's end was told.
-        settled: nothing is missing that a runner might still tell, or has taken with it.
-        runner_id: runner that told last, or that should.
-        finished_jobs: as they were told last.
-        rolled_back_jobs: likewise.
-        watchers: those who watch this very request.
-        for_all: its end is still to be told to those who watch all; without them, nothing.
-        args: its arguments, for those who watch all; None if they were not needed so far.
+        row: the request as the last event showed it.
+        delivered_revision: revision of the last event; 0 before the first one.
+        delivered_position: journal position of the last try whose end was delivered.
+        drained: whether every event that its runner sent or still holds was delivered.
+        runner_id: the runner that sent the last event, or that is expected to send the next.
+        finished_jobs: count in the last event.
+        rolled_back_jobs: count in the last event.
+        id_subscribers: queues of subscribers that named the request.
+        for_filters: whether filter subscribers still need its events. Has no effect while there
+            are no filter subscribers.
+        args: its arguments, for filter subscribers; None if they have not been needed.
     """
 
     row: Request
-    told: int = 0
-    position: int = 0
-    settled: bool = True
+    delivered_revision: int = 0
+    delivered_position: int = 0
+    drained: bool = True
     runner_id: str = ""
     finished_jobs: int = 0
     rolled_back_jobs: int = 0
-    watchers: set[SubscriberQueue] = field(default_factory=set)
-    for_all: bool = False
+    id_subscribers: set[SubscriberQueue] = field(default_factory=set)
+    for_filters: bool = False
     args: EncodedArgs | None = None
 
-    def lacks(self, row: Request) -> bool:
-        """Whether a runner ran the request, as a new row says, and did not tell all of it."""
-        if not self.settled:
+    def has_gap_at_end_of(self, row: Request) -> bool:
+        """Return whether a runner ran the request up to a row and not all of it was delivered."""
+        if not self.drained:
             return True
-        ran_since = epoch_as_told(row) > revision.parts_of(self.told).epoch
+        ran_since = state_epoch(row) > revision.parts_of(self.delivered_revision).epoch
         return ran_since and row.started_at is not None
 
-    def lacks_before(self, at: int) -> bool:
-        """Whether tries had ended before a revision, as it says, whose ends were not told."""
+    def has_gap_before(self, at: int) -> bool:
+        """Return whether ends of tries before a revision were not delivered."""
         _, position, step = revision.parts_of(at)
         ended = position if step else position - 1
-        return bool(self.told) and ended > self.position
+        return bool(self.delivered_revision) and ended > self.delivered_position
 
-    def reached(self, at: int) -> None:
-        """All that its runner told up to a revision was told, and more may come."""
-        self.told = max(self.told, at)
-        self.position = max(self.position, revision.parts_of(at).position)
-        self.settled = False
+    def mark_delivered(self, at: int) -> None:
+        """Record that all events of the runner up to a revision were delivered."""
+        self.delivered_revision = max(self.delivered_revision, at)
+        self.delivered_position = max(self.delivered_position, revision.parts_of(at).position)
+        self.drained = False
 
     def is_running(self, epoch: int) -> bool:
-        """Whether it was told that the request runs under this epoch, or a later one."""
-        return self.row.state is not State.PENDING and epoch_as_told(self.row) >= epoch
+        """Return whether the last event shows the request running under this epoch or a later."""
+        return self.row.state is not State.PENDING and state_epoch(self.row) >= epoch
 
-    def counts_move(self, finished_jobs: int, rolled_back_jobs: int) -> bool:
-        """Take new counts; answers whether they are."""
-        moved = (finished_jobs, rolled_back_jobs) != (self.finished_jobs, self.rolled_back_jobs)
+    def update_counts(self, finished_jobs: int, rolled_back_jobs: int) -> bool:
+        """Set the counts; return whether they changed."""
+        changed = (finished_jobs, rolled_back_jobs) != (self.finished_jobs, self.rolled_back_jobs)
         self.finished_jobs, self.rolled_back_jobs = finished_jobs, rolled_back_jobs
-        return moved
+        return changed
 
 
-def unseen(row: Request) -> Request:
-    """The request as it was before anything of it was told."""
+def before_first_event(row: Request) -> Request:
+    """Return the request as it was before its first event."""
     return replace(row, state=State.PENDING, finished_at=None)
 
 
-def begun(row: Request, event: job_event_pb2.JobEvent, runner_id: str, address: str) -> Request:
-    """The request as it is while a runner runs it that told an event."""
+def as_running(
+    row: Request, event: job_event_pb2.JobEvent, runner_id: str, address: str
+) -> Request:
+    """Return the request as running on the runner that sent an event."""
     return replace(
         row,
         state=State.RUNNING,
@@ -90,18 +93,19 @@ def begun(row: Request, event: job_event_pb2.JobEvent, runner_id: str, address: 
     )
 
 
-def epoch_as_told(row: Request) -> int:
-    """Epoch to which the state belongs.
+def state_epoch(row: Request) -> int:
+    """Return the epoch to which the state belongs.
 
-    What waits may have been given to a runner already, under an epoch of which the runner tells.
+    A waiting request that is already assigned has the epoch of the assignment, which belongs to
+    the events of the runner.
     """
     waits = row.state in {State.PENDING, State.SUSPENDED}
     return row.epoch - bool(waits and row.runner_id)
 
 
 def row_revision(row: Request) -> int:
-    """Revision of a state that no runner tells of; 0 for RUNNING, of which one does."""
-    epoch = epoch_as_told(row)
+    """Return the revision of the state; 0 for RUNNING, whose revision its runner sends."""
+    epoch = state_epoch(row)
     if row.state in FINAL:
         return revision.ended(epoch)
     if row.state is State.SUSPENDED:

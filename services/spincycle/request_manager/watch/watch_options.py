@@ -1,4 +1,4 @@
-"""What a watcher wants to see."""
+"""Options of a Watch call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """What a watcher wants to see."""
+    """What the events of a Watch stream include."""
 
     include_job_chain: bool = False
     requests_only: bool = False

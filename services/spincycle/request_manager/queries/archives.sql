@@ -1,0 +1,31 @@
+-- name: get_args
+-- Resolved arguments of a request.
+SELECT args FROM request_manager.request_archives WHERE request_id = :request_id;
+
+-- name: get_job_chains
+-- Archived chains by request.
+SELECT request_id, job_chain
+  FROM request_manager.request_archives
+ WHERE request_id = ANY (:request_ids::text[]);
+
+-- name: get_chain_portion
+-- Archived chains by request id, until `most` bytes are reached.
+SELECT request_id, job_chain
+  FROM (SELECT request_id, job_chain,
+               sum(octet_length(job_chain)) OVER (ORDER BY request_id COLLATE "C")
+                   - octet_length(job_chain) AS before
+          FROM request_manager.request_archives
+         WHERE request_id = ANY (:request_ids::text[])) AS found
+ WHERE before < :most::bigint
+ ORDER BY request_id COLLATE "C";
+
+-- name: get_suspended_portion
+-- Saved states by request id, until `most` bytes are reached.
+SELECT request_id, suspended_job_chain
+  FROM (SELECT request_id, suspended_job_chain,
+               sum(octet_length(suspended_job_chain)) OVER (ORDER BY request_id COLLATE "C")
+                   - octet_length(suspended_job_chain) AS before
+          FROM request_manager.suspended_job_chains
+         WHERE request_id = ANY (:request_ids::text[])) AS found
+ WHERE before < :most::bigint
+ ORDER BY request_id COLLATE "C";

@@ -1,0 +1,48 @@
+"""Chains of runners according to the rows of requests, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from spincycle.database.database import Database
+from spincycle.model.state import State
+from spincycle.request_manager.storage.model import ChainHolder
+
+
+class ReconciliationStore:
+    """Reads which runners hold which chains, and orphans requests where that is wrong.
+
+    Every method raises DatabaseUnavailable while the database is away.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def chains(self, runner_id: str) -> dict[str, int]:
+        """Return the epochs of the requests that are RUNNING on a runner, by request id."""
+        rows = await self._database.fetch("chains_of_runner", runner_id=runner_id)
+        return {row["request_id"]: row["epoch"] for row in rows}
+
+    async def holders(self, request_ids: Sequence[str]) -> dict[str, ChainHolder]:
+        """Return the holders of the requests that exist, by request id."""
+        rows = await self._database.fetch("chain_holders", request_ids=list(request_ids))
+        return {
+            row["request_id"]: ChainHolder(**{**row, "state": State(row["state"])}) for row in rows
+        }
+
+    async def orphan_missing(self, runner_id: str, missing: Mapping[str, int]) -> list[str]:
+        """Orphan requests whose chains their runner does not hold; return their ids."""
+        return await self._orphan("orphan_missing", runner_id, missing)
+
+    async def orphan_strays(self, runner_id: str, strays: Mapping[str, int]) -> list[str]:
+        """Orphan requests whose chains a runner holds though it should not; return their ids."""
+        return await self._orphan("orphan_strays", runner_id, strays)
+
+    async def _orphan(self, query: str, runner_id: str, chains: Mapping[str, int]) -> list[str]:
+        rows = await self._database.fetch(
+            query,
+            runner_id=runner_id,
+            request_ids=list(chains),
+            epochs=list(chains.values()),
+        )
+        return [row["request_id"] for row in rows]

@@ -1,0 +1,136 @@
+"""Requests in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from spincycle.database.database import Database
+from spincycle.request_manager.storage.model import (
+    NewRequest,
+    PagePosition,
+    Request,
+    RequestFilter,
+    Rerun,
+)
+from spincycle.request_manager.storage.portions import in_portions
+from spincycle.request_manager.storage.request_counts import RequestCounts
+from spincycle.request_manager.storage.request_row import request_of
+from spincycle.request_manager.storage.row_values import interval, json_text
+
+FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
+"""Later than the creation of any request."""
+
+
+class RequestStore:
+    """Creates, reads and lists requests.
+
+    Every method raises DatabaseUnavailable while the database is away.
+    """
+
+    def __init__(self, database: Database, counts: RequestCounts) -> None:
+        self._database = database
+        self._counts = counts
+
+    async def create(
+        self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
+    ) -> set[str]:
+        """Store requests with their archives; return the ids of the new ones.
+
+        A request with a runner in `runners` is assigned to it under the first epoch; the runner
+        has `lease` seconds to accept it. A request is not new if its idempotency key is already
+        stored. All are stored in one transaction, unless their chains are too large for one.
+        """
+        new: set[str] = set()
+        for portion in in_portions(requests, lambda request: len(request.job_chain)):
+            new |= await self._create(portion, runners, lease)
+        return new
+
+    async def _create(
+        self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
+    ) -> set[str]:
+        rows = await self._database.fetch_each(
+            "create_request",
+            [
+                {
+                    "request_id": request.request_id,
+                    "type": request.type,
+                    "user": request.user,
+                    "created_at": request.created_at,
+                    "total_jobs": request.total_jobs,
+                    "priority": request.priority,
+                    "spec_revision": request.spec_revision,
+                    "plan_hash": request.plan_hash,
+                    "given_args": json_text(request.given_args),
+                    "idempotency_key": request.idempotency_key or None,
+                    "content_hash": request.content_hash,
+                    "create_request": json_text(request.create_request),
+                    "args": json_text(request.args),
+                    "job_chain": request.job_chain,
+                    "max_running": request.max_running,
+                    "required_features": list(request.requirements.features),
+                    "job_types": sorted(request.requirements.job_types),
+                    "runner_id": runners.get(request.request_id),
+                    "lease": interval(lease),
+                }
+                for request in requests
+            ],
+        )
+        self._counts.created += len(rows)
+        return {row["request_id"] for row in rows}
+
+    async def create_rerun(self, rerun: Rerun) -> None:
+        """Store a rerun of another request, in one transaction."""
+        values = asdict(rerun)
+        values["idempotency_key"] = rerun.idempotency_key or None
+        values["job_types"] = sorted(rerun.job_types)
+        await self._database.execute("create_rerun", **values)
+        self._counts.created += 1
+
+    async def find_by_idempotency_key(self, user: str, key: str) -> tuple[str, str] | None:
+        """Return (request id, content hash) of the request that was created with a key."""
+        row = await self._database.fetch_one(
+            "request_with_idempotency_key", user=user, idempotency_key=key
+        )
+        return (row["request_id"], row["content_hash"]) if row else None
+
+    async def get(self, request_ids: Sequence[str]) -> dict[str, Request]:
+        """Return those of the requests that exist, by id."""
+        rows = await self._database.fetch("get_requests", request_ids=list(request_ids))
+        return {row["request_id"]: request_of(row) for row in rows}
+
+    async def find(
+        self,
+        which: RequestFilter,
+        limit: int,
+        offset: int = 0,
+        after: PagePosition | None = None,
+        *,
+        with_args: bool = True,
+    ) -> list[Request]:
+        """Return the requests that match, newest first, from a position in the list on.
+
+        Without `with_args`, `Request.given_args` of each is empty: those of a page may take
+        gigabytes.
+        """
+        rows = await self._database.fetch(
+            "list_requests",
+            type=which.type,
+            user=which.user,
+            states=[int(state) for state in which.states],
+            args=json_text(which.args),
+            since=which.since,
+            until=which.until or FAR_FUTURE,
+            after_time=after.created_at if after else FAR_FUTURE,
+            after_id=after.request_id if after else "",
+            limit=limit,
+            offset=offset,
+            with_args=with_args,
+        )
+        return [request_of(row) for row in rows]
+
+    async def any_running(self) -> bool:
+        """Return whether any request is RUNNING."""
+        row = await self._database.fetch_one("any_running")
+        return bool(row and row["running"])

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from spincycle.request_manager.runners.directory import RunnerDirectory
+from spincycle.request_manager.runners.recovery import RecoveryPolicy
+from spincycle.request_manager.runners.silence import SilenceMonitor
+from spincycle.request_manager.storage.heartbeats import HeartbeatId
+from spincycle.request_manager.storage.model import Requirements, Runner
+
+
+class Known:
+    """A store of live runners."""
+
+    def __init__(self, **requests: int) -> None:
+        self.requests = requests
+        self.timeouts: dict[str, int] = {}
+        self.features: dict[str, frozenset[str]] = {}
+        self.job_types: dict[str, frozenset[str]] = {}
+
+    async def live(self) -> Sequence[Runner]:
+        return [
+            Runner(
+                runner_id=runner_id,
+                address="127.0.0.1:1",
+                max_chains=self.timeouts.get(runner_id, 0),
+                max_jobs=0,
+                chains=0,
+                jobs=0,
+                draining=False,
+                journal_lag=0.0,
+                heartbeat=HeartbeatId("observer", 1),
+                requests=requests,
+                features=self.features.get(runner_id, frozenset()),
+                job_types=self.job_types.get(runner_id, frozenset()),
+            )
+            for runner_id, requests in self.requests.items()
+        ]
+
+
+@pytest.fixture
+def known() -> Known:
+    return Known(a=0, b=0, c=0)
+
+
+@pytest.fixture
+async def directory(known: Known) -> AsyncIterator[RunnerDirectory]:
+    silences = SilenceMonitor(RecoveryPolicy().timeouts)
+    directory = RunnerDirectory(known, silences, 1.0, doubtful_after=5.0)  # type: ignore[arg-type]
+    yield directory
+    await directory.close()
+
+
+async def test_equally_loaded_runners_take_turns_however_often_they_are_read(
+    directory: RunnerDirectory,
+) -> None:
+    chosen: Counter[str] = Counter()
+    for _ in range(30):
+        directory.invalidate()
+        chosen.update(await directory.pick_runners(1))
+
+    assert chosen == {"a": 10, "b": 10, "c": 10}
+
+
+async def test_assignments_of_other_request_managers_count_at_once(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.requests.update(a=20, b=10, c=0)
+
+    assert Counter(await directory.pick_runners(30)) == {"b": 10, "c": 20}
+
+
+async def test_picks_count_until_the_runners_are_read_again(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.requests.update(a=0, b=0, c=6)
+
+    assert sorted(await directory.pick_runners(4)) == ["a", "a", "b", "b"]
+    assert sorted(await directory.pick_runners(4)) == ["a", "a", "b", "b"]
+
+
+async def test_a_runner_gets_no_more_than_its_maximum_of_chains(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.timeouts = {"a": 2, "b": 3, "c": 1}
+
+    assert Counter(await directory.pick_runners(30)) == {"a": 2, "b": 3, "c": 1}
+
+
+def features(*names: str) -> Requirements:
+    return Requirements(features=frozenset(names))
+
+
+async def test_only_runners_that_support_all_features_of_a_chain_are_picked(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.features = {"a": frozenset({"gates"}), "b": frozenset({"gates", "locks"})}
+
+    assert set(await directory.pick_runners(6, features("gates"))) == {"a", "b"}
+    assert set(await directory.pick_runners(6, features("gates", "locks"))) == {"b"}
+    assert await directory.pick_runners(6, features("waves")) == []
+    assert set(await directory.pick_runners(30)) == {"a", "b", "c"}
+
+
+def job_types(*names: str) -> Requirements:
+    return Requirements(job_types=frozenset(names))
+
+
+async def test_only_runners_that_have_all_job_types_of_a_chain_are_picked(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.job_types = {"a": frozenset({"sleep"}), "b": frozenset({"sleep", "copy"})}
+    del known.requests["c"]
+
+    assert set(await directory.pick_runners(6, job_types("sleep"))) == {"a", "b"}
+    assert set(await directory.pick_runners(6, job_types("sleep", "copy"))) == {"b"}
+    assert await directory.pick_runners(6, job_types("fonce")) == []
+    assert set(await directory.pick_runners(30)) == {"a", "b"}
+
+
+async def test_a_runner_without_job_types_is_picked_for_any(
+    directory: RunnerDirectory,
+) -> None:
+    assert set(await directory.pick_runners(6, job_types("sleep"))) == {"a", "b", "c"}
+
+
+async def test_full_runners_are_unavailable_until_the_directory_is_stale(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.timeouts = {"a": 2, "b": 3}
+    known.requests.update(a=2, b=1, c=5)
+    assert directory.unavailable() == []
+
+    await directory.live()
+    assert directory.unavailable() == ["a"]
+    await directory.pick_runners(2)
+    assert directory.unavailable() == ["a", "b"]
+    directory.invalidate()
+    assert directory.unavailable() == []
