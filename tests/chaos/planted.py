@@ -19,12 +19,12 @@ from spincycle.request_manager import process as manager_process
 
 
 def acknowledge_before_the_commit() -> None:
-    """A runner that goes on as soon as it has queued an entry."""
-    keep = journal_stream.JournalStream.append
+    """Acknowledge entries to the runner as soon as they are queued."""
+    original = journal_stream.JournalStream.append
 
-    def append(self: journal_stream.JournalStream, entry: Any, author: Any) -> None:
-        keep(self, entry, author)
-        asyncio.get_running_loop().call_soon(author.committed, entry.position)
+    def append(self: journal_stream.JournalStream, entry: Any, listener: Any) -> None:
+        original(self, entry, listener)
+        asyncio.get_running_loop().call_soon(listener.committed, entry.position)
 
     journal_stream.JournalStream.append = append  # type: ignore[method-assign] # on purpose
     runner_process.main()

@@ -367,9 +367,8 @@ class ChainState:
 
     def _conclude(self) -> None:
         scheduler = self._scheduler
-        if scheduler.running or scheduler.delayed or not self.record.all_committed:
-            return
-        if scheduler.mode is Mode.ENDED:
+        busy = scheduler.running or scheduler.delayed or not self.record.all_committed
+        if busy or scheduler.mode is Mode.ENDED:
             return
         states = {node.state for node in self._by_index}
         if states == {State.COMPLETE}:

@@ -1,4 +1,4 @@
-"""Model and arguments to job chain, and the plan that shows it before it runs."""
+"""Expands a request's spec and arguments into a job chain, and describes chains as plans."""
 
 from spincycle.graph.chain_builder import Limits
 from spincycle.graph.expansion import Expander, Expansion

@@ -1,4 +1,4 @@
-"""A request type and its arguments to the job chain that will run."""
+"""Expands a request type and its arguments into a job chain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spincycle.graph.chain_builder import ChainBuilder, Limits
 from spincycle.graph.instance import Child, Expanded, Instance
 from spincycle.graph.job_ids import JobIds
 from spincycle.graph.job_maker import JobMaker, SpecPlace
-from spincycle.graph.memory import ChainMemory, ChainsInMemory
+from spincycle.graph.memory import ChainMemory, MemoryBudget
 from spincycle.graph.plan_hash import plan_hash
 from spincycle.graph.request_args import (
     CheckedArgs,
@@ -19,31 +19,31 @@ from spincycle.graph.request_args import (
     pattern_steps,
 )
 from spincycle.graph.simple_requests import SimpleRequests
-from spincycle.graph.values import plain
-from spincycle.graph.worker_threads import TookTooLong, WorkerThreads, WorkWatch
+from spincycle.graph.values import json_copy
+from spincycle.graph.worker_threads import StepMonitor, StepTimeout, WorkerThreads
 from spincycle.model.job_chain import NOOP, ChainJob
 from spincycle.runtime.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spincycle.graph.job_maker import JobFactory, MadeJob
+    from spincycle.graph.job_maker import CreatedJob, JobFactory
     from spincycle.model.job_chain import JobChain, Value
     from spincycle.model.request_arg import RequestArg
     from spincycle.spec.spec_set import SpecSet
     from spincycle.spec.template import TemplateNode
 
 QUICK_STEPS = 2**22
-"""Most work of matching patterns that is done on the event loop: at most some 40 ms."""
+"""Maximum steps of pattern matching on the event loop: at most about 40 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """All that a request will do.
+    """Result of an expansion.
 
     Attributes:
         args: declared arguments with their final values: required, optional, static.
-        plan_hash: hash over what would run, ids left out.
+        plan_hash: hash of the chain without ids; see plan_hash.
     """
 
     chain: JobChain
@@ -52,7 +52,7 @@ class Expansion:
 
 
 class Expander:
-    """Builds chains. Keeps nothing of a request once it has answered."""
+    """Builds chains; keeps no state per request."""
 
     def __init__(
         self, jobs: JobFactory, limits: Limits | None = None, threads: WorkerThreads | None = None
@@ -60,34 +60,34 @@ class Expander:
         self._jobs = jobs
         self._limits = limits or Limits()
         self._threads = threads or WorkerThreads()
-        self._chains = ChainsInMemory(self._limits.max_bytes)
+        self._chains = MemoryBudget(self._limits.max_bytes)
         self._simple = SimpleRequests(jobs.creates_immediately)
 
     async def expand(
         self, specs: SpecSet, request_type: str, args: Mapping[str, Value], request_id: str
     ) -> Expansion:
-        """The chain of a request.
+        """Build the chain of a request.
 
-        The whole expansion runs on one thread, so that a job's blocking `create` holds up
-        nobody; an `async def create` runs on the caller's event loop. A simple request is
-        expanded there altogether: handing it to a thread and back takes longer.
+        The expansion runs on a thread, so that a blocking `create` does not block the event loop;
+        an `async def create` runs on the caller's event loop. A simple request is expanded on the
+        event loop, which takes less time than a thread switch.
 
         Raises:
-            UnknownRequestType: no request has this name.
-            InvalidArgs: with one violation an argument.
-            ChainNotBuilt: a job refused its arguments, or took too long to create, or the
-                arguments do not fit the specs.
-            PlanTooLarge: it has too many jobs or links, or would take too much memory.
-            Overloaded: other chains take the memory of this process now.
-            CreateStuck: too many jobs' creates hang.
+            UnknownRequestType: there is no request of this name.
+            InvalidArgs: arguments are invalid; it has one violation per argument.
+            ChainNotBuilt: a job rejected its arguments or took too long to create, or the
+                arguments do not match the specs.
+            PlanTooLarge: the chain has too many jobs or edges, or needs too much memory.
+            Overloaded: other chains currently use the memory of this process.
+            CreateStuck: too many `create` calls hang.
         """
         request = find_request(specs, request_type)
-        quick = are_small(args) and pattern_steps(request, args) <= QUICK_STEPS
-        # RE2 releases the interpreter's lock, so that a long match holds up no other call.
-        checked = await off_loop(not quick, lambda: check_args(request, args))
+        is_quick = are_small(args) and pattern_steps(request, args) <= QUICK_STEPS
+        # RE2 releases the GIL, so that a long match does not block other calls.
+        checked = await off_loop(not is_quick, lambda: check_args(request, args))
 
-        def work(watch: WorkWatch) -> Expansion:
-            maker = JobMaker(self._jobs, request_id, watch)
+        def work(monitor: StepMonitor) -> Expansion:
+            maker = JobMaker(self._jobs, request_id, monitor)
             memory = ChainMemory(self._chains)
             builder = ChainBuilder(request_id, self._limits, JobIds(), memory)
             try:
@@ -98,11 +98,11 @@ class Expander:
             memory.release_with(expansion.chain)
             return expansion
 
-        if quick and self._simple.has(specs, request_type, checked.values.values()):
-            return work(WorkWatch())
+        if is_quick and self._simple.contains(specs, request_type, checked.values.values()):
+            return work(StepMonitor())
         try:
             return await self._threads.run(work, self._limits.create_timeout)
-        except TookTooLong as error:
+        except StepTimeout as error:
             place = error.step
             if not isinstance(place, SpecPlace):
                 raise
@@ -113,12 +113,12 @@ class Expander:
             )
 
     def close(self) -> None:
-        """End the idle threads."""
+        """Stop the idle threads."""
         self._threads.close()
 
 
 class _Expansion:
-    """One run. Sequences within sequences stand on a stack of its own, not on Python's."""
+    """One expansion, iterative: nested sequences use an explicit stack."""
 
     def __init__(
         self, specs: SpecSet, request_type: str, builder: ChainBuilder, maker: JobMaker
@@ -160,7 +160,7 @@ class _Expansion:
                 self._open(instance, node, expanded, child, _of_element(place, child))
                 return
         if node.node.parallel:
-            self._builder.limit(node.node.parallel, expanded.elements)
+            self._builder.add_limit(node.node.parallel, expanded.elements)
         instance.finish(node, expanded, place)
 
     def _add_job(
@@ -192,14 +192,14 @@ class _Expansion:
         )
         self._builder.add(job, expanded.parents, place)
         expanded.elements.append((job_id, job_id))
-        self._take_from_job(node, expanded, child, made, place)
+        self._collect_sets(node, expanded, child, made, place)
 
-    def _take_from_job(
+    def _collect_sets(
         self,
         node: TemplateNode,
         expanded: Expanded,
         child: Child,
-        made: MadeJob,
+        made: CreatedJob,
         place: SpecPlace,
     ) -> None:
         for index, target in enumerate(node.sets):
@@ -209,13 +209,13 @@ class _Expansion:
                     f"expected {place.job_type} to set {name} in jobargs", argument=name
                 )
             try:
-                value = plain(made.args[name])
+                value = json_copy(made.args[name])
             except ValueError as error:
                 raise place.error(
-                    f"{place.job_type} set {name} to a value that cannot be kept: {error}",
+                    f"{place.job_type} set {name} to a value that cannot be stored: {error}",
                     argument=name, cause=str(error),
                 )  # fmt: skip
-            self._builder.keep_value(value, place)
+            self._builder.reserve_value(value, place)
             expanded.results[index].append(value)
             expanded.secret_results[index] |= name in child.secret
 

@@ -1,10 +1,10 @@
-"""One instance of a sequence while it is being expanded: its values and its links."""
+"""Instance of a sequence during the expansion: its values and edges."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from spincycle.graph.chain_builder import joined
+from spincycle.graph.chain_builder import merged_ids
 from spincycle.graph.job_maker import SpecPlace
 from spincycle.graph.values import type_name
 from spincycle.model.request_arg import REDACTED
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Missing:
-    """Content of a slot that nothing has filled."""
+    """Content of a slot that is not set."""
 
 
 MISSING: Final = _Missing()
@@ -29,8 +29,8 @@ class Child:
     """The arguments of one element of a node.
 
     Attributes:
-        element: place of the element, from 1; 0 if the node is not repeated.
-        secret: names of the arguments that are never shown.
+        element: number of the element, from 1; 0 if the node is not repeated.
+        secret: names of the secret arguments.
     """
 
     __slots__ = ("args", "element", "secret")
@@ -42,13 +42,14 @@ class Child:
 
 
 class Expanded:
-    """What became of one node.
+    """Expansion of one node.
 
     Attributes:
         elements: (first job, last job) of each element.
-        results: for each `sets` entry the values that the elements gave.
-        waiting: elements still to come.
-        parents: jobs that each element follows.
+        results: for each `sets` entry the values that the elements set.
+        secret_results: for each `sets` entry whether a value is secret.
+        waiting: elements that are not expanded yet.
+        parents: parents of each element's first job.
     """
 
     __slots__ = ("elements", "parents", "results", "secret_results", "waiting")
@@ -62,13 +63,13 @@ class Expanded:
 
 
 class Instance:
-    """Values and links of one instance of a sequence.
+    """Values and edges of one instance of a sequence.
 
     Attributes:
-        begin: its begin job; every job of the instance carries that job's id.
-        name: of its structural jobs, without `_begin`.
-        next_node: place of the node that is expanded next.
-        expanded: the node that is being expanded.
+        begin: its begin job, whose id is the sequence id of the instance's jobs.
+        name: name of its structural jobs, without `_begin`.
+        next_node: index of the node that is expanded next.
+        expanded: the node that is being expanded; None between nodes.
     """
 
     __slots__ = (
@@ -87,18 +88,18 @@ class Instance:
         self._secret: set[int] = set()
         self._exits: list[list[str]] = []
 
-    def enter(self, given: dict[str, Value], secret: tuple[str, ...], place: SpecPlace) -> None:
-        """Fill the argument slots from what the caller passes.
+    def enter(self, passed: dict[str, Value], secret: tuple[str, ...], place: SpecPlace) -> None:
+        """Set the argument slots from the values that the caller passes.
 
         Raises:
-            ChainNotBuilt: a required argument is missing or a value is of the wrong type.
+            ChainNotBuilt: a required argument is missing or a value is invalid.
         """
         for arg in self.template.sequence.args.all():
             slot = self.template.arg_slots[arg.name]
-            if arg.kind == "static" or (arg.kind == "optional" and arg.name not in given):
+            if arg.kind == "static" or (arg.kind == "optional" and arg.name not in passed):
                 value = arg.default
-            elif arg.name in given:
-                value = given[arg.name]
+            elif arg.name in passed:
+                value = passed[arg.name]
                 if not arg.type.free:
                     value = self._converted(arg, value, place)
             else:
@@ -108,19 +109,21 @@ class Instance:
                 self._secret.add(slot)
 
     def expand(self, node: TemplateNode, place: SpecPlace) -> Expanded:
-        """Begin with a node."""
+        """Start the expansion of a node."""
         groups = [self._exits[dep] for dep in node.deps]
-        parents = joined(groups) if groups else [self.begin.id]
+        parents = merged_ids(groups) if groups else [self.begin.id]
         self.expanded = Expanded(self._children(node, place), parents, len(node.sets))
         return self.expanded
 
     def finish(self, node: TemplateNode, expanded: Expanded, place: SpecPlace) -> None:
-        """Keep what a node gave, and go on to the next one."""
+        """Store the results of a node and advance to the next one."""
         for index, target in enumerate(node.sets):
             results = expanded.results[index]
             if target.entry.collect:
                 if any(result is MISSING for result in results):
-                    raise place.error(f"cannot collect {target.entry.arg}: an element has none")
+                    raise place.error(
+                        f"cannot collect {target.entry.arg}: an element did not set it"
+                    )
                 self._slots[target.slot] = [r for r in results if not isinstance(r, _Missing)]
             elif results:
                 self._slots[target.slot] = results[-1]
@@ -137,27 +140,27 @@ class Instance:
         self.next_node += 1
 
     def value(self, name: str) -> tuple[Value | _Missing, bool]:
-        """Value of a name at the end of the sequence, and whether it is secret."""
+        """Return the value of a name at the end of the sequence, and whether it is secret."""
         slot = self.template.final[name]
         return self._slots[slot], slot in self._secret
 
     def leaf_exits(self) -> list[str]:
-        """Last jobs of the nodes that nothing depends on; the begin job if there are none."""
+        """Return the last jobs of the leaf nodes; the begin job if there are no nodes."""
         groups = [self._exits[leaf] for leaf in self.template.leaves]
-        return joined(groups) if groups else [self.begin.id]
+        return merged_ids(groups) if groups else [self.begin.id]
 
     def branch(self, node: TemplateNode, place: SpecPlace) -> str:
-        """The sequence that a conditional chooses.
+        """Return the sequence that a conditional selects.
 
         Raises:
-            ChainNotBuilt: no branch fits the value.
+            ChainNotBuilt: no branch matches the value.
         """
         assert node.if_slot is not None
         name = node.node.if_
         raw = self._get(node.if_slot, name, place)
         value = text_of(raw)
         if value is None:
-            raise place.error(f"'if: {name}' must be a text, not {type_name(raw)}", argument=name)
+            raise place.error(f"'if: {name}' must be a string, not {type_name(raw)}", argument=name)
         chosen = node.branches.get(value) or node.branches.get("default")
         if chosen is None:
             shown = REDACTED if node.if_slot in self._secret else value
@@ -182,13 +185,13 @@ class Instance:
             )
             raise place.error(f"each lists have different lengths: {lengths}")
         for index, values in enumerate(zip(*lists, strict=True)):
-            own = dict(args)
+            args_of_element = dict(args)
             for (_, element), value in zip(node.each, values, strict=True):
-                own[element] = value
-            yield Child(self._with_if(node, own, place), index + 1, secret)
+                args_of_element[element] = value
+            yield Child(self._with_if(node, args_of_element, place), index + 1, secret)
 
     def _secret_among(self, node: TemplateNode) -> tuple[str, ...]:
-        """Names of the arguments of a node that are never shown."""
+        """Return the names of a node's secret arguments."""
         if not self._secret:
             return ()
         sources = [*node.args, *((element, slot) for slot, element in node.each or ())]
@@ -207,7 +210,7 @@ class Instance:
         value = self._get(slot, element, place)
         if not isinstance(value, list):
             raise place.error(
-                f"each needs a list for {element}, not {type_name(value)}", argument=element
+                f"each requires a list for {element}, not {type_name(value)}", argument=element
             )
         return value
 
@@ -215,7 +218,7 @@ class Instance:
         value = self._slots[slot]
         if isinstance(value, _Missing):
             raise place.error(
-                f"no value for {name}: the node that sets it was repeated over an empty list",
+                f"{name} has no value: the node that sets it was repeated over an empty list",
                 argument=name,
             )
         return value

@@ -7,19 +7,19 @@ import string
 
 ALPHABET = string.ascii_letters + string.digits
 
-# One for all requests: seeding another one takes longer than drawing the ids of a small request.
+# Shared: seeding a generator takes longer than drawing the ids of a small request.
 _DRAW = random.Random()  # noqa: S311 - an id is a name, not a secret
 
 
-class IdsUsedUp(Exception):
-    """There is no id left."""
+class IdsExhausted(Exception):
+    """All ids are used."""
 
     def __init__(self) -> None:
         super().__init__("unable to generate a UID")
 
 
 class JobIds:
-    """Draws each id of one length at most once."""
+    """Draws random ids of one length, each at most once."""
 
     def __init__(self, length: int = 4, draw: random.Random | None = None) -> None:
         self._length = length
@@ -28,13 +28,13 @@ class JobIds:
         self._used: set[int] = set()
 
     def new(self) -> str:
-        """An id that was not drawn before.
+        """Return a new id.
 
         Raises:
-            IdsUsedUp: all have been drawn.
+            IdsExhausted: all ids have been drawn.
         """
         if len(self._used) == self._size:
-            raise IdsUsedUp
+            raise IdsExhausted
         number = int(self._draw.random() * self._size)
         while number in self._used:
             number = (number + 1) % self._size

@@ -1,4 +1,4 @@
-"""One job of a chain from its factory: made, created, serialized, under a watch."""
+"""Creates and serializes the jobs of a chain by their factory, with timeouts."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from spincycle.errors import ChainNotBuilt, PlanTooLarge
-from spincycle.graph.values import copied
-from spincycle.graph.worker_threads import GivenUp
+from spincycle.graph.values import deep_copy
+from spincycle.graph.worker_threads import WorkAbandoned
 from spincycle.job import JobId
 from spincycle.model.redaction import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from spincycle.graph.worker_threads import WorkWatch
+    from spincycle.graph.worker_threads import StepMonitor
     from spincycle.job import Interruption, Job
     from spincycle.model.job_chain import Value
 
 
 class JobFactory(Protocol):
-    """What the expansion asks of spincycle.job.JobTypes."""
+    """The part of spincycle.job.JobTypes that the expansion uses."""
 
     def make(self, job_id: JobId) -> Job:
-        """A new job object."""
+        """Return a new job object."""
 
     def interruption(self, type: str) -> Interruption:  # noqa: A002 - the factory's own name
-        """What becomes of an interrupted try of a job of this type."""
+        """Return what happens to an interrupted try of a job of this type."""
 
     def creates_immediately(self, type: str) -> bool:  # noqa: A002 - the factory's own name
-        """Whether jobs of this type are made, created and serialized without waiting."""
+        """Return whether jobs of this type are created and serialized without blocking."""
 
 
 @dataclass(slots=True)
 class SpecPlace:
-    """Where in the specs a chain is being built, for errors.
+    """Place in the specs, for errors.
 
     Attributes:
-        element: place of the element of a repeated node, from 1; 0 if it is not repeated.
+        element: number of the element of a repeated node, from 1; 0 if it is not repeated.
     """
 
     request_type: str
@@ -48,14 +48,14 @@ class SpecPlace:
     element: int = 0
 
     def error(self, problem: str, argument: str = "", cause: str = "") -> ChainNotBuilt:
-        """An error that names the place."""
+        """Return an error that names the place."""
         return ChainNotBuilt(
             f"{self._name}: {problem}",
             self.request_type, self.sequence, self.node, self.job_type, argument, cause,
         )  # fmt: skip
 
     def too_large(self, problem: str, jobs: int, size: int, limit: int) -> PlanTooLarge:
-        """An error that names the place, and the size that grew there over a limit."""
+        """Return an error that names the place and the size that exceeds a limit there."""
         return PlanTooLarge(
             f"{self._name}: {problem}",
             self.request_type, self.sequence, self.node, jobs, size, limit,
@@ -68,11 +68,12 @@ class SpecPlace:
 
 
 @dataclass(slots=True)
-class MadeJob:
-    """What is kept of a job object.
+class CreatedJob:
+    """Result of creating a job.
 
     Attributes:
-        args: the arguments as its create left them.
+        bytes: its serialized form.
+        args: its arguments, as modified by its `create`.
     """
 
     bytes: bytes
@@ -80,49 +81,49 @@ class MadeJob:
 
 
 class JobMaker:
-    """Makes the jobs of one request, one after another, on one thread."""
+    """Creates the jobs of one request, one after another, on one thread."""
 
-    def __init__(self, factory: JobFactory, request_id: str, watch: WorkWatch) -> None:
+    def __init__(self, factory: JobFactory, request_id: str, monitor: StepMonitor) -> None:
         self._factory = factory
         self._request_id = request_id
-        self._watch = watch
+        self._monitor = monitor
 
     def make(
         self, place: SpecPlace, job_id: str, args: Mapping[str, Value], secret: tuple[str, ...]
-    ) -> MadeJob:
-        """Make, create and serialize a job; `create` gets a copy of the arguments.
+    ) -> CreatedJob:
+        """Make, create and serialize a job; `create` receives a copy of the arguments.
 
         Raises:
-            ChainNotBuilt: one of the three failed; secret values do not occur in the text.
-            GivenUp: nobody waits any more.
+            ChainNotBuilt: one of the three steps failed; secret values are removed from the text.
+            WorkAbandoned: the expansion was cancelled or has timed out.
         """
         identity = JobId(place.job_type, place.node, job_id, self._request_id)
-        own = {name: copied(value) for name, value in args.items()}
-        doing = "making"
-        self._watch.begin(place)
+        own = {name: deep_copy(value) for name, value in args.items()}
+        step = "making"
+        self._monitor.begin_step(place)
         try:
             job = self._factory.make(identity)
-            doing = "creating"
+            step = "creating"
             self._create(job, own)
-            doing = "serializing"
+            step = "serializing"
             data = job.serialize()
-        except (GivenUp, MemoryError):
+        except (WorkAbandoned, MemoryError):
             raise
         except BaseException as error:  # noqa: BLE001 # a job author's code may raise anything
             cause = str(error) or type(error).__name__
-            raise _refusal(doing, place, scrubbed(cause, args, secret)) from None
+            raise _failure(step, place, scrubbed(cause, args, secret)) from None
         finally:
-            self._watch.end()
-        return MadeJob(_as_bytes(data, place), own)
+            self._monitor.end_step()
+        return CreatedJob(_as_bytes(data, place), own)
 
     def fails_if_interrupted(self, job_type: str) -> bool:
-        """Whether the type says that an interrupted try has failed."""
+        """Return whether an interrupted try of a job of this type fails."""
         return self._factory.interruption(job_type) == "fail"
 
     def _create(self, job: Job, args: dict[str, Value]) -> None:
         outcome = job.create(args)
         if inspect.isawaitable(outcome):
-            self._watch.wait_for(outcome)
+            self._monitor.run_awaitable(outcome)
 
 
 def _as_bytes(data: object, place: SpecPlace) -> bytes:
@@ -130,9 +131,9 @@ def _as_bytes(data: object, place: SpecPlace) -> bytes:
         return bytes(data)
     if data is None:
         return b""
-    raise _refusal("serializing", place, f"serialize returned {type(data).__name__}, not bytes")
+    raise _failure("serializing", place, f"serialize returned {type(data).__name__}, not bytes")
 
 
-def _refusal(doing: str, place: SpecPlace, cause: str) -> ChainNotBuilt:
-    problem = f"cannot build job: error {doing} '{place.job_type} {place.node}' job: {cause}"
+def _failure(step: str, place: SpecPlace, cause: str) -> ChainNotBuilt:
+    problem = f"cannot build job: error {step} '{place.job_type} {place.node}' job: {cause}"
     return place.error(problem, cause=cause)

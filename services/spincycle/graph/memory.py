@@ -1,7 +1,7 @@
-"""What chains take in memory while they are built and written, and how much they may take.
+"""Estimates and limits the memory of chains while they are built and stored.
 
-The figures are those of the process at its peak, when a chain is there as objects, as a message and
-as bytes: tests/unit/graph/test_memory.py measures them.
+The constants are for the peak of the process, when a chain exists as objects, as a message and as
+bytes; tests/unit/graph/test_memory.py measures them.
 """
 
 from __future__ import annotations
@@ -21,108 +21,108 @@ JOB_BYTES = 2_000
 """Bytes of a job without arguments."""
 
 VALUE_BYTES = 64
-"""Bytes of a value, beside its text."""
+"""Bytes of a value without its text."""
 
 MAP_BYTES = 128
-"""Bytes of a map, beside its entries."""
+"""Bytes of a map without its entries."""
 
 ENTRY_BYTES = 128
-"""Bytes of an entry of a map, beside its key and its value."""
+"""Bytes of an entry of a map without its key and value."""
 
 TEXT_COPIES = 3
-"""How often a text or a job's serialized form is there."""
+"""Number of copies of a text or of a job's serialized form."""
 
-SMALL = 1024 * 1024
-"""Bytes up to which the memory of a chain is not counted among those of all chains."""
+UNCOUNTED_BYTES = 1024 * 1024
+"""Bytes up to which the memory of a chain is not counted against the budget."""
 
-_WORTH_REMEMBERING = 4_096
+_MIN_CACHED_BYTES = 4_096
 
 
-class ChainsInMemory:
-    """Counts the memory of the chains that are being built, written and stored in a process.
+class MemoryBudget:
+    """Limits the total memory of the chains that are being built and stored in a process.
 
     Args:
-        limit: most bytes together. A chain alone is not refused here.
+        limit: maximum bytes in total; a single chain may exceed it.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = RLock()
-        self.held = 0
+        self.reserved = 0
 
-    def hold(self, size: int, own: int) -> None:
-        """Add `size` bytes of a chain that holds `own` already.
+    def reserve(self, size: int, existing: int) -> None:
+        """Reserve `size` bytes for a chain that has already reserved `existing`.
 
         Raises:
-            Overloaded: the other chains leave no room.
+            Overloaded: the other chains leave too little memory.
         """
         with self._lock:
-            if self.held > own and self.held + size > self._limit:
-                raise Overloaded(own + size, self.held - own, self._limit)
-            self.held += size
+            if self.reserved > existing and self.reserved + size > self._limit:
+                raise Overloaded(existing + size, self.reserved - existing, self._limit)
+            self.reserved += size
 
     def release(self, size: int) -> None:
-        """Take back `hold`."""
+        """Release reserved bytes."""
         with self._lock:
-            self.held -= size
+            self.reserved -= size
 
 
 class ChainMemory:
-    """Estimates the memory of one chain while it grows.
+    """Estimates the memory of one chain while it is built, and reserves it.
 
     Attributes:
-        size: bytes so far.
+        size: estimate so far, in bytes.
     """
 
-    def __init__(self, all_chains: ChainsInMemory) -> None:
-        self._all = all_chains
-        self._held = 0
-        self._known: dict[int, tuple[Value, int]] = {}
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._reserved = 0
+        self._sizes: dict[int, tuple[Value, int]] = {}
         self.size = 0
 
     def size_of_job(self, args: Iterable[Value], data: bytes) -> int:
-        """Bytes of a job with these arguments and this serialized form."""
+        """Return the bytes of a job with these arguments and this serialized form."""
         size = JOB_BYTES + TEXT_COPIES * len(data)
         for value in args:
             size += self.size_of(value)
         return size
 
     def size_of(self, value: Value) -> int:
-        """Bytes of a value. The same one is measured once, however many jobs get it."""
+        """Return the bytes of a value; an object that many jobs share is measured once."""
         if isinstance(value, str):
             if value.isascii():
                 return VALUE_BYTES + TEXT_COPIES * len(value)
         elif not isinstance(value, list | dict):
             return VALUE_BYTES
-        known = self._known.get(id(value))
-        if known is not None:
-            return known[1]
+        cached = self._sizes.get(id(value))
+        if cached is not None:
+            return cached[1]
         size = _measure(value)
-        if size >= _WORTH_REMEMBERING:
-            self._known[id(value)] = value, size
+        if size >= _MIN_CACHED_BYTES:
+            self._sizes[id(value)] = value, size
         return size
 
     def add(self, size: int) -> None:
-        """Count so many bytes more.
+        """Add `size` bytes to the estimate.
 
         Raises:
-            Overloaded: other chains take the memory of this process now.
+            Overloaded: other chains currently use the memory of this process.
         """
         self.size += size
-        if self.size - self._held > SMALL:
-            more = self.size - self._held
-            self._all.hold(more, self._held)
-            self._held += more
+        if self.size - self._reserved > UNCOUNTED_BYTES:
+            more = self.size - self._reserved
+            self._budget.reserve(more, self._reserved)
+            self._reserved += more
 
     def release(self) -> None:
-        """Count none of it any longer."""
-        self._all.release(self._held)
-        self._held = 0
+        """Release the reserved memory."""
+        self._budget.release(self._reserved)
+        self._reserved = 0
 
     def release_with(self, chain: JobChain) -> None:
-        """Count it until nobody refers to the chain."""
-        if self._held:
-            weakref.finalize(chain, self._all.release, self._held)
+        """Release the reserved memory once the chain is garbage."""
+        if self._reserved:
+            weakref.finalize(chain, self._budget.release, self._reserved)
 
 
 def _measure(value: Value) -> int:

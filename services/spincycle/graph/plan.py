@@ -1,4 +1,4 @@
-"""A job chain as a tree for people: what will run, with what, after what, how much of it."""
+"""Plan of a job chain: a tree of nodes with arguments, dependencies and counts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _KINDS: tuple[Kind, ...] = ("request", "sequence", "conditional")
 
 @dataclass(slots=True)
 class PlanNode:
-    """One job, or one sequence with all that is in it.
+    """One job, or one sequence with its contents.
 
     Attributes:
-        job: the job itself, or the sequence's begin job.
-        args: final arguments of a job, secret ones redacted.
-        element: place among the elements of a repeated node, from 1; 0 if there is one only.
-        elements: how many there are.
-        parallel: most elements at once; 0 means all.
-        after: names of the nodes next to it that must be complete first.
-        children: in creation order.
+        job: the job, or the sequence's begin job.
+        args: final arguments of a job; secret ones are redacted.
+        element: number of the element of a repeated node, from 1; 0 if it is the only one.
+        elements: number of elements.
+        parallel: maximum elements in flight; 0 means no limit.
+        after: names of the sibling nodes that it depends on.
+        children: nodes of a sequence, in creation order.
     """
 
     kind: Kind
@@ -45,22 +45,22 @@ class PlanNode:
 
     @property
     def label(self) -> str:
-        """Name with the number of the element, if there are several."""
+        """Name, with the number of the element if there are several."""
         return f"{self.name}[{self.element}]" if self.element else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that a request would do, or did.
+    """What a request would run, or has run.
 
     Attributes:
-        args: arguments of the request, secret ones redacted.
-        hash: as plan_hash gives it.
-        total_jobs: begin and end jobs included.
-        work_jobs: without them.
-        widest: most jobs that can run at once, parallel limits considered.
-        depth: jobs on the longest path from the first job to the last.
-        spec_revision: spec set that the chain was made from; empty if it is not known.
+        args: arguments of the request; secret ones are redacted.
+        hash: see plan_hash.
+        total_jobs: number of jobs, including begin and end jobs.
+        work_jobs: number of jobs, excluding begin and end jobs.
+        widest: maximum number of jobs that can run at once, under the parallel limits.
+        depth: number of jobs on the longest path from the first job to the last.
+        spec_revision: revision of the specs from which the chain was built; empty if unknown.
     """
 
     type: str
@@ -76,10 +76,10 @@ class Plan:
 
 
 def make_plan(chain: JobChain, args: Iterable[RequestArg] = (), spec_revision: str = "") -> Plan:
-    """The plan of a chain that was built now, or archived earlier.
+    """Return the plan of a new or an archived chain.
 
     Raises:
-        ValueError: the chain has no begin job, so no expansion made it.
+        ValueError: the chain has no begin job, so it was not built by an expansion.
     """
     tree = _Tree(chain)
     return Plan(
@@ -114,7 +114,7 @@ class _Tree:
                 node.after = self._after(node)
 
     def widest(self) -> int:
-        """Innermost sequences first: each counts as one vertex of the one around it."""
+        """Return the width, computed from the innermost sequences outwards, each as one vertex."""
         width: dict[int, int] = {}
         for sequence in reversed(self._sequences.values()):
             groups = _groups(sequence)

@@ -1,4 +1,4 @@
-"""What differs between two plans, told by node rather than by job id."""
+"""Differences between two plans, by node instead of job id."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class PlanChange:
     """One difference.
 
     Attributes:
-        path: names of the nodes from the request down, joined by " / ".
-        field: what of a changed node differs, for example "args.host"; empty otherwise.
-        before: how it was; empty if it was not.
-        after: how it is; empty if it is not.
+        path: names of the nodes from the request to the node, joined by " / ".
+        field: changed field of a node, for example "args.host"; empty otherwise.
+        before: old value; empty if there was none.
+        after: new value; empty if there is none.
     """
 
     kind: Literal["added", "removed", "changed"]
@@ -39,10 +39,10 @@ class PlanChange:
 
 
 def diff(before: Plan, after: Plan) -> list[PlanChange]:
-    """Every difference in what runs, in the order of the plans; ids mean nothing.
+    """Return the differences in the order of the plans, ignoring ids.
 
-    Elements of a repeated node that are wholly alike belong together, wherever they stand;
-    the others are paired in order. What is within an added or a removed node is not listed.
+    Identical elements of a repeated node are paired regardless of their position; the others are
+    paired in order. The contents of an added or removed node are not listed.
     """
     fingerprints = _fingerprints(before.root) | _fingerprints(after.root)
     changes: list[PlanChange] = []
@@ -57,9 +57,9 @@ def diff(before: Plan, after: Plan) -> list[PlanChange]:
             assert node is not None
             place = f"{path} / {node.label}"
             if one is None:
-                changes.append(PlanChange("added", place, after=_what(node)))
+                changes.append(PlanChange("added", place, after=_kind_of(node)))
             elif other is None:
-                changes.append(PlanChange("removed", place, before=_what(node)))
+                changes.append(PlanChange("removed", place, before=_kind_of(node)))
             elif fingerprints[id(one)] != fingerprints[id(other)]:
                 inner.append((one, other, place))
         waiting += reversed(inner)
@@ -67,7 +67,7 @@ def diff(before: Plan, after: Plan) -> list[PlanChange]:
 
 
 def _only_ids(change: PlanChange, before: Plan, after: Plan) -> bool:
-    """Whether a value differs only in the id of the request that it belongs to."""
+    """Return whether a value differs only in the request id that it contains."""
     old, new = before.chain.request_id, after.chain.request_id
     return (
         bool(old) and change.kind == "changed" and change.before.replace(old, new) == change.after
@@ -79,18 +79,18 @@ def _pairs(
 ) -> Iterator[tuple[PlanNode | None, PlanNode | None]]:
     before, after = _by_name(old), _by_name(new)
     for name in dict.fromkeys([*after, *before]):
-        alike: dict[bytes, deque[PlanNode]] = defaultdict(deque)
+        same_content: dict[bytes, deque[PlanNode]] = defaultdict(deque)
         for node in before.get(name, ()):
-            alike[fingerprints[id(node)]].append(node)
+            same_content[fingerprints[id(node)]].append(node)
         unmatched = []
         for node in after.get(name, ()):
-            same = alike[fingerprints[id(node)]]
-            if same:
-                same.popleft()
+            candidates = same_content[fingerprints[id(node)]]
+            if candidates:
+                candidates.popleft()
             else:
                 unmatched.append(node)
-        left = {id(node) for nodes in alike.values() for node in nodes}
-        rest = deque(node for node in before.get(name, ()) if id(node) in left)
+        unpaired = {id(node) for nodes in same_content.values() for node in nodes}
+        rest = deque(node for node in before.get(name, ()) if id(node) in unpaired)
         for node in unmatched:
             yield (rest.popleft() if rest else None), node
         for node in rest:
@@ -113,7 +113,7 @@ def _fields(old: PlanNode, new: PlanNode, path: str) -> Iterator[PlanChange]:
 
 
 def _limits(old: PlanNode, new: PlanNode, path: str) -> Iterator[PlanChange]:
-    """Changed limits of repeated nodes; a chain does not carry one that cannot bind."""
+    """Yield changed limits of repeated nodes; a chain omits a limit that has no effect."""
     before = {node.name: node.parallel for node in old.children}
     after = {node.name: node.parallel for node in new.children}
     for name, other in after.items():
@@ -130,12 +130,12 @@ def _content(node: PlanNode) -> dict[str, str]:
     return content
 
 
-def _what(node: PlanNode) -> str:
+def _kind_of(node: PlanNode) -> str:
     return f" ({node.job.type if node.kind == 'job' else node.kind})"
 
 
 def _fingerprints(root: PlanNode) -> dict[int, bytes]:
-    """Hash of all that is in each node, children first."""
+    """Return the hash of each node and its contents by the node's `id()`."""
     order = [root]
     for node in order:
         order += node.children

@@ -1,4 +1,4 @@
-"""A plan as a drawing for Graphviz or Mermaid: jobs as boxes, sequences around them."""
+"""Renders a plan for Graphviz or Mermaid: jobs as boxes inside their sequences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST = 60
 
 
 def as_dot(plan: Plan) -> Iterator[str]:
-    """Lines of a Graphviz file."""
+    """Yield the lines of a Graphviz file."""
     yield "digraph plan {"
     yield "  rankdir=LR;"
     yield "  node [shape=box, style=rounded];"
@@ -37,7 +37,7 @@ def as_dot(plan: Plan) -> Iterator[str]:
 
 
 def as_mermaid(plan: Plan) -> Iterator[str]:
-    """Lines of a Mermaid flowchart."""
+    """Yield the lines of a Mermaid flowchart."""
     yield "flowchart LR"
     number, ends = _numbers(plan), _ends(plan)
     for node, depth, opening in _walk(plan.root):
@@ -55,7 +55,7 @@ def as_mermaid(plan: Plan) -> Iterator[str]:
 
 
 def _walk(root: PlanNode) -> Iterator[tuple[PlanNode, int, bool]]:
-    """Each job once, each sequence when it opens and when it closes, with its depth."""
+    """Yield (node, depth, whether it opens): each job once, each sequence twice."""
     waiting = [(root, 1, False), (root, 1, True)]
     while waiting:
         node, depth, opening = waiting.pop()
@@ -78,7 +78,7 @@ def _edges(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _ends(plan: Plan) -> dict[str, str]:
-    """End job of each sequence by its begin job."""
+    """Return the end job of each sequence by its begin job."""
     return {
         job.sequence_id: job.id
         for job in plan.chain.jobs.values()

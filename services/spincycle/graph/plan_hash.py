@@ -1,4 +1,4 @@
-"""One hash over everything that a chain would do."""
+"""Hash of what a chain would run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def plan_hash(chain: JobChain) -> str:
-    """32 hex digits that are equal for two chains that would do the same.
+    """Return 32 hex digits that are equal for two chains that would run the same jobs.
 
-    It covers every job with its final arguments, its serialized form, its retries and its
-    place in the graph. Ids, drawn anew for each request, are left out, also where a job put
-    its own into its serialized form, or that of the request into an argument. Secret arguments
-    are left out too: a hash that can be seen would let them be guessed.
+    It covers each job's final arguments, serialized form, retries and position in the graph. Ids,
+    which are random, are excluded, also where a job put its own into its serialized form, or that
+    of the request into an argument. Secret arguments are excluded, since a visible hash would
+    allow guessing them.
     """
     place = {job_id: number for number, job_id in enumerate(chain.jobs)}
     digest = hashlib.sha256()
@@ -59,14 +59,14 @@ def _content(job: ChainJob, request_id: str, place: dict[str, int]) -> list[obje
 
 
 def _without_ids(job: ChainJob, request_id: str) -> bytes:
-    # Four characters alone may occur by chance; as a whole JSON text they hardly do.
+    # Replace only quoted ids: four characters alone may occur by chance.
     quoted = b'"%s"' % job.id.encode()
     data = job.bytes.replace(quoted, b'""')
     return _without_request_id(data, request_id)
 
 
 def _without_request_id(data: bytes, request_id: str) -> bytes:
-    # A plan is made for no request, and so has an empty id in its place.
+    # A plan without a request has an empty id.
     return data.replace(request_id.encode(), b"") if request_id else data
 
 

@@ -1,4 +1,4 @@
-"""A plan as text: a tree for people, or one object for programs."""
+"""Renders a plan as a tree or as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def as_text(plan: Plan) -> Iterator[str]:
-    """The plan line by line: a head, the arguments, the tree."""
+    """Yield the lines of a plan: header, arguments, tree."""
     yield f"request {plan.type}"
     for arg in plan.args:
         yield f"  {arg.name} = {show_value(arg.value)}" + ("" if arg.given else f"  ({arg.type})")
@@ -32,7 +32,7 @@ def as_text(plan: Plan) -> Iterator[str]:
 
 
 def as_json(plan: Plan) -> str:
-    """The plan as one JSON object."""
+    """Return the plan as a JSON object."""
     body = {
         "type": plan.type,
         "args": [
@@ -52,19 +52,19 @@ def as_json(plan: Plan) -> str:
 
 
 def show_value(value: Value) -> str:
-    """A value on one line: a plain word as it is, anything else as JSON."""
+    """Return a value on one line: a plain word as it is, anything else as JSON."""
     if isinstance(value, str) and value.isprintable() and value and " " not in value:
         return value
     return orjson.dumps(value).decode()
 
 
 def show_args(args: Mapping[str, Value]) -> str:
-    """Arguments as name=value, by name."""
+    """Return arguments as name=value, sorted by name."""
     return " ".join(f"{name}={show_value(args[name])}" for name in sorted(args))
 
 
 def rules(job: ChainJob) -> list[str]:
-    """How a job, or the sequence that it opens, is tried."""
+    """Return the retries, timeout and interruption rule of a job or of the sequence it opens."""
     sequence = job.structural
     retry = job.sequence_retry if sequence else job.retry
     wait = job.sequence_retry_wait if sequence else job.retry_wait
@@ -115,7 +115,7 @@ def _at_once(node: PlanNode) -> str:
 
 
 def _nested(root: PlanNode) -> list[dict[str, Any]]:
-    # Not recursive: sequences may be nested deeper than Python's stack goes.
+    # Not recursive: sequences may be nested deeper than Python's recursion limit.
     top: list[dict[str, Any]] = []
     waiting = [(child, top) for child in reversed(root.children)]
     while waiting:

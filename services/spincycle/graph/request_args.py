@@ -1,4 +1,4 @@
-"""What a caller gives, checked against what the request declares: all problems at once."""
+"""Validates a caller's arguments against the declared ones; reports all violations at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spincycle.errors import FieldViolation, InvalidArgs, UnknownRequestType
-from spincycle.graph.values import UnfitValue, plain
+from spincycle.graph.values import InvalidValue, json_copy
 from spincycle.model.exact_numbers import joined
 from spincycle.model.request_arg import RequestArg
 from spincycle.text.nearest import did_you_mean
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 FEW_ARGS = 100
-"""Arguments up to which checking them takes no time worth a thread."""
+"""Number of arguments up to which they are checked on the event loop."""
 
 SHORT_TEXT = 4 * 1024
-"""Characters of a text up to which that is so."""
+"""Length of a string, in characters, up to which it is checked on the event loop."""
 
-MOST_VIOLATIONS = 100
-"""Undeclared arguments that are described; how many more there are is said."""
+MAX_VIOLATIONS = 100
+"""Maximum undeclared arguments that are listed; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedArgs:
-    """Arguments of a request as understood.
+    """Validated arguments of a request.
 
     Attributes:
-        args: the declared ones, for the record: required, optional, static.
-        values: final value of each declared argument.
+        args: the declared arguments, to be stored: required, optional, static.
+        values: final value of each declared argument by name.
     """
 
     args: list[RequestArg]
@@ -42,17 +42,17 @@ class CheckedArgs:
 
 
 def find_request(specs: SpecSet, request_type: str) -> Sequence:
-    """The sequence behind a request type.
+    """Return the sequence of a request type.
 
     Raises:
-        UnknownRequestType: there is none, or it is not a request.
+        UnknownRequestType: it does not exist or is not a request.
     """
     sequence = specs.sequences.get(request_type)
     if sequence is None:
         known = [request.name for request in specs.requests()]
-        meant = did_you_mean(request_type, known)
+        suggestion = did_you_mean(request_type, known)
         raise UnknownRequestType(
-            f"cannot find specs for request: {request_type}{meant}", request_type
+            f"cannot find specs for request: {request_type}{suggestion}", request_type
         )
     if not sequence.request:
         raise UnknownRequestType(f"{request_type} is not a request", request_type)
@@ -60,7 +60,7 @@ def find_request(specs: SpecSet, request_type: str) -> Sequence:
 
 
 def are_small(given: Mapping[str, Value]) -> bool:
-    """Whether checking arguments holds nobody up: few scalars, none of them a long text."""
+    """Return whether arguments can be checked on the event loop: few scalars, no long string."""
     return len(given) <= FEW_ARGS and all(
         len(value) <= SHORT_TEXT if isinstance(value, str) else not isinstance(value, list | dict)
         for value in given.values()
@@ -68,12 +68,11 @@ def are_small(given: Mapping[str, Value]) -> bool:
 
 
 def check_args(request: Sequence, given: Mapping[str, Value]) -> CheckedArgs:
-    """Convert and complete the arguments of a request.
+    """Convert the arguments of a request and add defaults.
 
     Raises:
-        InvalidArgs: with one violation for each argument that is missing, undeclared,
-            static, of the wrong type or value, or that holds a number that cannot be kept
-            exactly.
+        InvalidArgs: arguments are missing, undeclared, static, of the wrong type or value, or
+            contain a number that cannot be stored exactly; it has one violation per argument.
     """
     violations = _undeclared(request, given)
     args: list[RequestArg] = []
@@ -81,8 +80,8 @@ def check_args(request: Sequence, given: Mapping[str, Value]) -> CheckedArgs:
     for arg in request.args.all():
         try:
             value = _value(arg, given)
-        except _Refused as refused:
-            violations.append(refused.violation)
+        except _Rejected as rejected:
+            violations.append(rejected.violation)
             continue
         values[arg.name] = value
         args.append(_record(arg, given, value))
@@ -93,7 +92,7 @@ def check_args(request: Sequence, given: Mapping[str, Value]) -> CheckedArgs:
 
 
 def pattern_steps(request: Sequence, given: Mapping[str, Value]) -> int:
-    """An upper bound of the work of matching the given arguments with their patterns.
+    """Return an upper bound of the steps to match the given arguments with their patterns.
 
     One step takes at most about 10 ns.
     """
@@ -105,11 +104,11 @@ def pattern_steps(request: Sequence, given: Mapping[str, Value]) -> int:
 
 
 def declared_args(request: Sequence) -> list[RequestArg]:
-    """The arguments that a caller may give, as the list of requests shows them."""
+    """Return the arguments that a caller may pass, for the list of requests."""
     return [_record(arg, {}, None) for arg in (*request.args.required, *request.args.optional)]
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     def __init__(self, name: str, problem: str, path: str = "") -> None:
         self.violation = FieldViolation(joined(f"args.{name}", path), problem)
 
@@ -117,30 +116,30 @@ class _Refused(Exception):
 def _value(arg: Arg, given: Mapping[str, Value]) -> Value:
     if arg.kind == "static":
         if arg.name in given:
-            raise _Refused(arg.name, f'argument "{arg.name}" is static and cannot be given')
+            raise _Rejected(arg.name, f'argument "{arg.name}" is static and cannot be given')
         return arg.default
     if arg.name not in given:
         if arg.kind == "required":
-            raise _Refused(arg.name, f"required arg '{arg.name}' not set")
+            raise _Rejected(arg.name, f"required arg '{arg.name}' not set")
         return arg.default
     value = _storable(arg.name, given[arg.name])
     try:
         return arg.type.convert(value)
     except ValueError as error:
-        raise _Refused(arg.name, f'argument "{arg.name}": {error}') from None
+        raise _Rejected(arg.name, f'argument "{arg.name}": {error}') from None
 
 
 def _storable(name: str, value: Value) -> Value:
     try:
-        return plain(value)
-    except UnfitValue as unfit:
-        raise _Refused(name, f'argument "{name}": {unfit}', unfit.path) from None
+        return json_copy(value)
+    except InvalidValue as invalid:
+        raise _Rejected(name, f'argument "{name}": {invalid}', invalid.path) from None
 
 
 def _undeclared(request: Sequence, given: Mapping[str, Value]) -> list[FieldViolation]:
     declared = {arg.name for arg in request.args.all()}
     if request.allow_extra:
-        return _unfit_extras(given, declared)
+        return _invalid_extras(given, declared)
     can_be_given = [arg.name for arg in (*request.args.required, *request.args.optional)]
     undeclared = sorted(given.keys() - declared)
     violations = [
@@ -148,22 +147,22 @@ def _undeclared(request: Sequence, given: Mapping[str, Value]) -> list[FieldViol
             f"args.{name}",
             f'request {request.name} has no argument "{name}"{did_you_mean(name, can_be_given)}',
         )
-        for name in undeclared[:MOST_VIOLATIONS]
+        for name in undeclared[:MAX_VIOLATIONS]
     ]
-    if len(undeclared) > MOST_VIOLATIONS:
-        more = len(undeclared) - MOST_VIOLATIONS
-        violations.append(FieldViolation("args", f"{more} further arguments are not declared"))
+    if len(undeclared) > MAX_VIOLATIONS:
+        more = len(undeclared) - MAX_VIOLATIONS
+        violations.append(FieldViolation("args", f"{more} more arguments are not declared"))
     return violations
 
 
-def _unfit_extras(given: Mapping[str, Value], declared: set[str]) -> list[FieldViolation]:
-    """Violations of arguments that no job gets, but that are kept with the request."""
+def _invalid_extras(given: Mapping[str, Value], declared: set[str]) -> list[FieldViolation]:
+    """Return the violations of extra arguments, which are stored but not passed to jobs."""
     violations = []
     for name in sorted(given.keys() - declared):
         try:
             _storable(name, given[name])
-        except _Refused as refused:
-            violations.append(refused.violation)
+        except _Rejected as rejected:
+            violations.append(rejected.violation)
     return violations
 
 

@@ -1,4 +1,4 @@
-"""Requests so small and simple that building their chains holds nobody up."""
+"""Detects requests whose chains can be built on the event loop."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ if TYPE_CHECKING:
     from spincycle.spec.model import Sequence
     from spincycle.spec.spec_set import SpecSet
 
-MOST_NODES = 50
-"""Most nodes of such a request, those of sequences within it counted each time."""
+MAX_NODES = 50
+"""Maximum nodes of a simple request, counting those of called sequences at each call."""
 
 _SCALARS = (str, int, float, type(None))
 
 
 class SimpleRequests:
-    """Finds them, and remembers what it found for the specs that it saw last.
+    """Detects simple requests; caches the results for the latest spec revision.
 
-    In such a request no node is repeated, no job's create needs a thread, and no sequence within
-    it has an argument with a pattern, which a long text would take long to match.
+    A simple request has no repeated node, no job whose `create` needs a thread, and calls no
+    sequence that has an argument with a pattern, since matching a long string takes time.
 
     Args:
-        creates_immediately: whether jobs of a type are made, created and serialized without
-            waiting and in no time.
+        creates_immediately: returns whether jobs of a type are created and serialized without
+            blocking.
     """
 
     def __init__(self, creates_immediately: Callable[[str], bool]) -> None:
         self._creates_immediately = creates_immediately
         self._revision = ""
-        self._found: dict[str, bool] = {}
+        self._results: dict[str, bool] = {}
 
-    def has(self, specs: SpecSet, request_type: str, values: Iterable[Value]) -> bool:
-        """Whether a request of a known type is one of them with these arguments."""
+    def contains(self, specs: SpecSet, request_type: str, values: Iterable[Value]) -> bool:
+        """Return whether a request of a known type is simple with these arguments."""
         if specs.revision != self._revision:
             self._revision = specs.revision
-            self._found.clear()
-        simple = self._found.get(request_type)
+            self._results.clear()
+        simple = self._results.get(request_type)
         if simple is None:
-            simple = self._found[request_type] = self._is_simple(specs, request_type)
-        # Each job gets a copy of its arguments, and a list may be long.
+            simple = self._results[request_type] = self._is_simple(specs, request_type)
+        # Each job copies its arguments, and a list may be long.
         return simple and all(isinstance(value, _SCALARS) for value in values)
 
     def _is_simple(self, specs: SpecSet, request_type: str) -> bool:
-        seen = 0
+        nodes = 0
         waiting = [request_type]
         while waiting:
             for node in specs.sequences[waiting.pop()].nodes.values():
-                seen += 1
-                if seen > MOST_NODES or node.each is not None:
+                nodes += 1
+                if nodes > MAX_NODES or node.each is not None:
                     return False
                 if node.category == "job" and not self._creates_immediately(node.type):
                     return False

@@ -1,4 +1,4 @@
-"""Argument values: which ones can be stored, and copies that nobody else can change."""
+"""Validates and copies argument values."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from spincycle.model.job_chain import Value
 
 
-class UnfitValue(ValueError):
+class InvalidValue(ValueError):
     """A value that cannot be stored.
 
     Attributes:
-        problem: what is wrong, without the value itself.
-        path: where in the value, for example `[0].id`; empty for the value as a whole.
+        problem: what is wrong, without the value.
+        path: path within the value, for example `[0].id`; empty for the value as a whole.
     """
 
     def __init__(self, problem: str) -> None:
@@ -28,12 +28,12 @@ class UnfitValue(ValueError):
         return f"{self.path}: {self.problem}" if self.path else self.problem
 
 
-def plain(value: object, depth: int = 0) -> Value:
-    """Return a copy of a value, made of what JSON can say; a tuple becomes a list.
+def json_copy(value: object, depth: int = 0) -> Value:
+    """Return a deep copy of JSON types; a tuple becomes a list.
 
     Raises:
-        UnfitValue: it holds something that JSON cannot say, or a number that cannot be kept
-            exactly.
+        InvalidValue: the value contains something that JSON cannot represent, or a number that
+            cannot be stored exactly.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -41,42 +41,42 @@ def plain(value: object, depth: int = 0) -> Value:
         return _text(value)
     if isinstance(value, int):
         if not is_exact(value):
-            raise UnfitValue(BEYOND)
+            raise InvalidValue(BEYOND)
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise UnfitValue("a number is not finite")
+            raise InvalidValue("a number is not finite")
         if not is_exact(value):
-            raise UnfitValue(BEYOND)
+            raise InvalidValue(BEYOND)
         return float(value)
     if depth >= VALUE_DEPTH:
-        raise UnfitValue(f"lists and maps are nested deeper than {VALUE_DEPTH}")
+        raise InvalidValue(f"lists and maps are nested deeper than {VALUE_DEPTH} levels")
     if isinstance(value, list | tuple):
         return [_within(f"[{place}]", element, depth) for place, element in enumerate(value)]
     if isinstance(value, dict):
         return {_key(key): _within(key, element, depth) for key, element in value.items()}
-    raise UnfitValue(f"a {type(value).__name__} cannot be stored")
+    raise InvalidValue(f"a {type(value).__name__} cannot be stored")
 
 
 def _within(step: str, value: object, depth: int) -> Value:
     try:
-        return plain(value, depth + 1)
-    except UnfitValue as unfit:
-        unfit.path = joined(step, unfit.path)
+        return json_copy(value, depth + 1)
+    except InvalidValue as invalid:
+        invalid.path = joined(step, invalid.path)
         raise
 
 
-def copied(value: Value) -> Value:
-    """The value itself if nobody can change it, and a deep copy of a list or a map."""
+def deep_copy(value: Value) -> Value:
+    """Return the value if it is immutable, or a deep copy of a list or a map."""
     if isinstance(value, list):
-        return [copied(element) for element in value]
+        return [deep_copy(element) for element in value]
     if isinstance(value, dict):
-        return {key: copied(element) for key, element in value.items()}
+        return {key: deep_copy(element) for key, element in value.items()}
     return value
 
 
 def type_name(value: Value) -> str:
-    """What a value is, in the words of JSON, with an article."""
+    """Return the name of a value's JSON type, with an article."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -84,13 +84,13 @@ def type_name(value: Value) -> str:
     if isinstance(value, int | float):
         return "a number"
     if isinstance(value, str):
-        return "a text"
+        return "a string"
     return "a list" if isinstance(value, list) else "a map"
 
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
-        raise UnfitValue("a key of a map is not a text")
+        raise InvalidValue("a key of a map is not a string")
     return _text(key)
 
 
@@ -99,5 +99,5 @@ def _text(text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise UnfitValue("a text is not valid Unicode") from None
+            raise InvalidValue("a string is not valid Unicode") from None
     return str(text)

@@ -1,8 +1,8 @@
-"""How many jobs can run at once: the heaviest set of vertices none of which is before another.
+"""Maximum number of jobs that can run at once: the heaviest antichain of a graph.
 
-Parts of the graph that are chains or equal twins are joined first, which leaves nothing of
-most specs. What is left is solved as a flow: the weight that successive vertices can hand on
-to each other is what they cannot add at the same time.
+Chains and twins (vertices with equal neighbours) are contracted first, which reduces most specs to
+one vertex. The rest is solved by Dilworth's theorem: total weight minus the maximum flow between
+successive vertices.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LARGEST_KERNEL = 2_000
+_MAX_KERNEL_EDGES = 2_000
 
 
 def widest(weights: Sequence[int], parents: Sequence[Sequence[int]]) -> int:
-    """Weight of the heaviest antichain of a graph whose vertices are numbered topologically.
+    """Return the weight of the heaviest antichain of a graph with topologically numbered vertices.
 
-    Exact unless more than 2,000 edges are left that no joining simplifies; then it is the
-    heaviest level of the graph, which may be less.
+    Exact unless more than 2,000 edges are left after the contraction; then it is the weight of the
+    heaviest level, which may be less.
     """
     graph = _Graph(weights, parents)
-    graph.join()
+    graph.contract()
     if len(graph.weights) <= 1:
         return sum(graph.weights.values())
-    if graph.edges() > _LARGEST_KERNEL:
+    if graph.edges() > _MAX_KERNEL_EDGES:
         return graph.heaviest_level()
-    return sum(graph.weights.values()) - graph.handed_on()
+    return sum(graph.weights.values()) - graph.max_flow()
 
 
 class _Graph:
@@ -44,13 +44,13 @@ class _Graph:
     def edges(self) -> int:
         return sum(map(len, self.before.values()))
 
-    def join(self) -> None:
-        """Join chains and twins until there are none."""
+    def contract(self) -> None:
+        """Contract chains and twins until there are none."""
         changed = True
         while changed:
-            changed = self._join_chains() | self._join_twins()
+            changed = self._contract_chains() | self._contract_twins()
 
-    def _join_chains(self) -> bool:
+    def _contract_chains(self) -> bool:
         changed = False
         for vertex in sorted(self.weights):
             while len(self.after.get(vertex, ())) == 1:
@@ -66,7 +66,7 @@ class _Graph:
                 changed = True
         return changed
 
-    def _join_twins(self) -> bool:
+    def _contract_twins(self) -> bool:
         first: dict[tuple[frozenset[int], frozenset[int]], int] = {}
         changed = False
         for vertex in sorted(self.weights):
@@ -89,39 +89,39 @@ class _Graph:
             total[level[vertex]] = total.get(level[vertex], 0) + self.weights[vertex]
         return max(total.values())
 
-    def handed_on(self) -> int:
-        """Most weight that vertices can hand on to vertices after them."""
+    def max_flow(self) -> int:
+        """Return the maximum weight that can flow from vertices to their successors."""
         flow = _Flow()
-        endless = sum(self.weights.values())
+        unlimited = sum(self.weights.values())
         for vertex, weight in self.weights.items():
             flow.add(-1, 2 * vertex, weight)
             flow.add(2 * vertex + 1, -2, weight)
-            flow.add(2 * vertex + 1, 2 * vertex, endless)
+            flow.add(2 * vertex + 1, 2 * vertex, unlimited)
             for following in self.after[vertex]:
-                flow.add(2 * vertex, 2 * following + 1, endless)
-        return flow.largest(-1, -2)
+                flow.add(2 * vertex, 2 * following + 1, unlimited)
+        return flow.maximum(-1, -2)
 
 
 class _Flow:
     """Maximum flow by Dinic's algorithm, without recursion."""
 
     def __init__(self) -> None:
-        self._left: dict[int, dict[int, int]] = {}
+        self._residual: dict[int, dict[int, int]] = {}
 
     def add(self, source: int, target: int, capacity: int) -> None:
-        self._left.setdefault(source, {})[target] = capacity
-        self._left.setdefault(target, {}).setdefault(source, 0)
+        self._residual.setdefault(source, {})[target] = capacity
+        self._residual.setdefault(target, {}).setdefault(source, 0)
 
-    def largest(self, source: int, target: int) -> int:
+    def maximum(self, source: int, target: int) -> int:
         total = 0
         while (level := self._levels(source)).get(target) is not None:
-            rest = {vertex: list(edges) for vertex, edges in self._left.items()}
+            rest = {vertex: list(edges) for vertex, edges in self._residual.items()}
             while (path := self._path(source, target, level, rest)) is not None:
                 steps = list(pairwise(path))
-                amount = min(self._left[a][b] for a, b in steps)
+                amount = min(self._residual[a][b] for a, b in steps)
                 for a, b in steps:
-                    self._left[a][b] -= amount
-                    self._left[b][a] += amount
+                    self._residual[a][b] -= amount
+                    self._residual[b][a] += amount
                 total += amount
         return total
 
@@ -130,8 +130,8 @@ class _Flow:
         waiting = deque([source])
         while waiting:
             vertex = waiting.popleft()
-            for other, left in self._left[vertex].items():
-                if left and other not in level:
+            for other, capacity in self._residual[vertex].items():
+                if capacity and other not in level:
                     level[other] = level[vertex] + 1
                     waiting.append(other)
         return level
@@ -145,7 +145,7 @@ class _Flow:
             following = level[vertex] + 1
             edges = rest[vertex]
             while edges and not (
-                self._left[vertex][edges[-1]] and level.get(edges[-1]) == following
+                self._residual[vertex][edges[-1]] and level.get(edges[-1]) == following
             ):
                 edges.pop()
             if edges:

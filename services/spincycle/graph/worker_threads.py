@@ -1,4 +1,4 @@
-"""Threads for work that may hang: a thread that does not come back is given up."""
+"""Thread pool for work that may hang; hanging threads are abandoned and replaced."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class GivenUp(BaseException):
-    """The work was given up: end it. Not an Exception, so that user code does not catch it."""
+class WorkAbandoned(BaseException):
+    """The work was abandoned and must end. Not an Exception, so that job code does not catch it."""
 
 
-class TookTooLong(Exception):
+class StepTimeout(Exception):
     """A step of the work did not end in time."""
 
     def __init__(self, step: object) -> None:
@@ -30,54 +30,55 @@ class TookTooLong(Exception):
         super().__init__(f"{step} did not end in time")
 
 
-class CannotWait(Exception):
-    """It waits, although its class says that it does not."""
+class CannotAwait(Exception):
+    """A `create` is asynchronous although its class declares creates_immediately."""
 
     def __init__(self) -> None:
-        super().__init__("it waits, although its class says creates_immediately")
+        super().__init__("create is asynchronous, but its class declares creates_immediately")
 
 
-class WorkWatch:
-    """What a piece of work and its watcher tell each other.
+class StepMonitor:
+    """Monitors the steps of a piece of work that may hang.
 
-    The work names each step that may hang; the watcher sees how long that has taken.
+    The work reports each step; the caller reads how long the current one has taken and may abandon
+    the work.
 
     Args:
-        loop: where awaitables of the work run; None for work that runs on a loop itself, where
-            nobody watches it.
+        loop: event loop for awaitables of the work; None if the work itself runs on an event loop
+            and is not monitored.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop
         self._step: tuple[float, object] | None = None
-        self._given_up = False
+        self._abandoned = False
         self._awaited: Future[object] | None = None
 
-    def begin(self, step: object) -> None:
-        """Begin a step that may hang.
+    def begin_step(self, step: object) -> None:
+        """Start a step that may hang.
 
         Raises:
-            GivenUp: nobody waits for the work any more.
+            WorkAbandoned: the work was abandoned.
         """
-        if self._given_up:
-            raise GivenUp
+        if self._abandoned:
+            raise WorkAbandoned
         self._step = (time.monotonic(), step)
 
-    def end(self) -> None:
+    def end_step(self) -> None:
         """End the step.
 
         Raises:
-            GivenUp: nobody waits for the work any more.
+            WorkAbandoned: the work was abandoned.
         """
         self._step = None
-        if self._given_up:
-            raise GivenUp
+        if self._abandoned:
+            raise WorkAbandoned
 
-    def wait_for(self, awaitable: Awaitable[object]) -> None:
-        """Run an awaitable on the watcher's event loop, and block until it is done.
+    def run_awaitable(self, awaitable: Awaitable[object]) -> None:
+        """Run an awaitable on the caller's event loop and block until it is done.
 
         Raises:
-            CannotWait: there is nobody who watches.
+            CannotAwait: the work itself runs on an event loop.
         """
 
         async def run() -> object:
@@ -86,21 +87,21 @@ class WorkWatch:
         if self._loop is None:
             if inspect.iscoroutine(awaitable):
                 awaitable.close()
-            raise CannotWait
+            raise CannotAwait
         self._awaited = asyncio.run_coroutine_threadsafe(run(), self._loop)
-        if self._given_up:
+        if self._abandoned:
             self._awaited.cancel()
         self._awaited.result()
         self._awaited = None
 
-    def give_up(self) -> None:
-        """Have the work end at its next step."""
-        self._given_up = True
+    def abandon(self) -> None:
+        """Make the work end at its next step."""
+        self._abandoned = True
         if self._awaited is not None:
             self._awaited.cancel()
 
-    def overdue(self, limit: float) -> tuple[float, object]:
-        """Seconds that the current step still has, and the step."""
+    def remaining(self, limit: float) -> tuple[float, object]:
+        """Return the remaining seconds of the current step, and the step (None between steps)."""
         step = self._step
         if step is None:
             return limit, None
@@ -108,77 +109,79 @@ class WorkWatch:
 
 
 class WorkerThreads:
-    """Runs blocking work, each piece on one thread, a bounded number at a time.
+    """Runs blocking work on a bounded number of threads.
 
-    A hanging thread cannot be ended from outside. It is left behind, and another takes its
-    place, up to a limit.
+    A hanging thread cannot be stopped. It is abandoned and replaced, up to a limit.
 
     Attributes:
-        left_behind: threads that have not come back so far.
+        abandoned: number of abandoned threads that still hang.
     """
 
-    def __init__(self, limit: int = 32, left_behind_limit: int = 64) -> None:
-        self._turns = asyncio.Semaphore(limit)
-        self._left_behind_limit = left_behind_limit
-        self.left_behind = 0
+    def __init__(self, limit: int = 32, abandoned_limit: int = 64) -> None:
+        self._slots = asyncio.Semaphore(limit)
+        self._abandoned_limit = abandoned_limit
+        self.abandoned = 0
         self._idle: list[_Worker] = []
 
-    async def run(self, work: Callable[[WorkWatch], T], step_limit: float) -> T:
-        """The result of `work`.
+    async def run(self, work: Callable[[StepMonitor], T], step_limit: float) -> T:
+        """Run `work` and return its result.
 
         Raises:
-            TookTooLong: a step that the work named took more than `step_limit` seconds.
-            CreateStuck: too many threads were left behind.
+            StepTimeout: a step took more than `step_limit` seconds.
+            CreateStuck: too many abandoned threads hang.
         """
-        if self.left_behind >= self._left_behind_limit:
-            raise CreateStuck(self.left_behind)
+        if self.abandoned >= self._abandoned_limit:
+            raise CreateStuck(self.abandoned)
         loop = asyncio.get_running_loop()
-        async with self._turns:
+        async with self._slots:
             worker = self._idle.pop() if self._idle else _Worker()
-            task = _Task(work, WorkWatch(loop), loop)
+            task = _Task(work, StepMonitor(loop), loop)
             worker.queue.put(task)
             try:
-                await _watch(task, step_limit)
+                await _wait(task, step_limit)
             except BaseException:
-                self._leave(worker, task)
+                self._abandon(worker, task)
                 raise
             self._idle.append(worker)
             return task.done.result()
 
     def close(self) -> None:
-        """End the threads that do nothing."""
+        """Stop the idle threads."""
         for worker in self._idle:
             worker.queue.put(None)
         self._idle.clear()
 
-    def _leave(self, worker: _Worker, task: _Task[T]) -> None:
-        task.watch.give_up()
+    def _abandon(self, worker: _Worker, task: _Task[T]) -> None:
+        task.monitor.abandon()
         worker.queue.put(None)
-        self.left_behind += 1
-        task.done.add_done_callback(self._came_back)
+        self.abandoned += 1
+        task.done.add_done_callback(self._on_finished)
 
-    def _came_back(self, done: asyncio.Future[Any]) -> None:
-        self.left_behind -= 1
+    def _on_finished(self, done: asyncio.Future[Any]) -> None:
+        self.abandoned -= 1
         if not done.cancelled():
             done.exception()
 
 
 class _Task(Generic[T]):
     def __init__(
-        self, work: Callable[[WorkWatch], T], watch: WorkWatch, loop: asyncio.AbstractEventLoop
+        self,
+        work: Callable[[StepMonitor], T],
+        monitor: StepMonitor,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.watch = watch
+        self.monitor = monitor
         self.done: asyncio.Future[T] = loop.create_future()
         self._work = work
         self._loop = loop
 
     def run(self) -> None:
         try:
-            result = self._work(self.watch)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the work gets it
-            self._tell(self._fail, error)
+            result = self._work(self.monitor)
+        except BaseException as error:  # noqa: BLE001 - re-raised in `run`
+            self._post(self._fail, error)
         else:
-            self._tell(self.done.set_result, result)
+            self._post(self.done.set_result, result)
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, Exception):
@@ -186,11 +189,11 @@ class _Task(Generic[T]):
         else:
             self.done.cancel()
 
-    def _tell(self, act: Callable[..., None], value: object) -> None:
+    def _post(self, callback: Callable[..., None], value: object) -> None:
         try:
-            self._loop.call_soon_threadsafe(act, value)
+            self._loop.call_soon_threadsafe(callback, value)
         except RuntimeError:
-            return  # The loop is closed: there is nobody left to tell.
+            return  # The loop is closed: nothing waits for the result.
 
 
 class _Worker:
@@ -204,12 +207,12 @@ class _Worker:
             del task
 
 
-async def _watch(task: _Task[T], step_limit: float) -> None:
-    left = step_limit
+async def _wait(task: _Task[T], step_limit: float) -> None:
+    remaining = step_limit
     while True:
-        await asyncio.wait((task.done,), timeout=left)
+        await asyncio.wait((task.done,), timeout=remaining)
         if task.done.done():
             return
-        left, step = task.watch.overdue(step_limit)
-        if left <= 0:
-            raise TookTooLong(step)
+        remaining, step = task.monitor.remaining(step_limit)
+        if remaining <= 0:
+            raise StepTimeout(step)

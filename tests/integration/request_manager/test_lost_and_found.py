@@ -214,7 +214,7 @@ async def test_a_request_whose_journal_does_not_match_its_chain_fails_with_the_r
     await manager.until_state(request_id, FAIL)
 
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert "entry of job odd, the chain has not" in request.state_message
+    assert "entry of job odd, which is not in the chain" in request.state_message
 
 
 async def test_a_request_whose_chain_is_not_in_the_archive_fails_with_the_reason(

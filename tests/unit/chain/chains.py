@@ -1,4 +1,4 @@
-"""Chains written as a person would draw them: "a > b c > d"."""
+"""Builds chains from drawings such as "a > b c > d"."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ def chain(
     timeout: float | None = None,
     jobs: dict[str, dict[str, Any]] | None = None,
 ) -> JobChain:
-    """A chain out of paths: "a > b c > d; b > e" links a to b and c, both to d, and b to e.
+    """Return a chain from paths: "a > b c > d; b > e" links a to b and c, both to d, and b to e.
 
-    Jobs whose name is in upper case are structural. `sequences` names the jobs of each
-    sequence by its first job ("b": "b c d"); the rest belongs to the one of the first job
-    drawn. `within` gives the sequence around a sequence, if not the outermost one. `jobs`
-    holds further fields.
+    Jobs with an upper-case name are structural. `sequences` lists the jobs of each sequence by its
+    first job ("b": "b c d"); the other jobs belong to the sequence of the first job drawn. `within`
+    has the parent of a sequence, if not the outermost one. `jobs` has additional fields.
     """
     made = JobChain(request_id=request_id, timeout=timeout)
     for path in drawing.split(";"):
@@ -49,7 +48,7 @@ def chain(
 
 
 def around(chain: JobChain, job: ChainJob) -> list[str]:
-    """Sequences around a job, its own first."""
+    """Return the sequences around a job, innermost first."""
     found = []
     sequence = job.sequence_id
     while sequence:
@@ -59,12 +58,12 @@ def around(chain: JobChain, job: ChainJob) -> list[str]:
 
 
 def inside(chain: JobChain, sequence: str) -> list[str]:
-    """Jobs of a sequence and of all nested ones."""
+    """Return the jobs of a sequence and of all nested ones."""
     return [job.id for job in chain.jobs.values() if sequence in around(chain, job)]
 
 
 def parents(chain: JobChain, job_id: str) -> list[str]:
-    """Direct predecessors of a job."""
+    """Return the direct parents of a job."""
     return [first for first, following in chain.next_jobs.items() if job_id in following]
 
 

@@ -1,4 +1,4 @@
-"""Every way that a chain can go, or one of them at random."""
+"""Explores every history of a chain, or a random one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ENDS = {
 
 @dataclass(slots=True)
 class World:
-    """A chain, the code that runs it and the model that watches, at one moment."""
+    """State of one history: the chain, the code under test and the model that checks it."""
 
     state: ChainState
     model: Model
@@ -46,13 +46,13 @@ class World:
 
     @classmethod
     def of(cls, chain: JobChain, once: frozenset[str]) -> World:
-        """The beginning. `once` holds what may happen one time: stop, suspend, crash."""
+        """Return the initial world; `once` has the events that may happen once, such as crash."""
         world = cls(ChainState.new(chain, 1, float), Model(chain), once)
-        world._tell(world.state.start(1))
+        world._execute(world.state.start(1))
         return world
 
     def events(self) -> Iterator[Event]:
-        """What can happen next."""
+        """Yield the events that can happen next."""
         model = self.model
         if model.report is not None:
             return
@@ -68,7 +68,7 @@ class World:
                 if "stubborn" in self.once:
                     yield ("ignores stop", job_id)
                     yield ("refuses", job_id)
-            if job_id in model.told:
+            if job_id in model.stopping:
                 yield ("never began", job_id)
         waiting = [entry for entry in model.entries if entry.position > model.committed]
         real = [e.position for e in waiting if not model.chain.jobs[e.job_id].structural]
@@ -81,31 +81,31 @@ class World:
             if event in self.once:
                 yield (event, "")
 
-    def go(self, event: Event) -> None:
-        """Let something happen, and have the model look at what comes of it."""
+    def apply(self, event: Event) -> None:
+        """Apply an event and check the resulting commands with the model."""
         self.happened.append(event)
         name, subject = event
         if name in _ENDS:
-            self.model.ends(str(subject), _ENDS[name])
-            self._tell(self.state.ended(str(subject), _ENDS[name], 3))
+            self.model.end_try(str(subject), _ENDS[name])
+            self._execute(self.state.ended(str(subject), _ENDS[name], 3))
         elif name == "commit":
             self.model.committed = int(subject)
-            self._tell(self.state.committed(int(subject), 3))
+            self._execute(self.state.committed(int(subject), 3))
         elif name == "elapse":
             self._elapse(int(subject))
         elif name == "resume":
             suspended = self.model.saved
             assert suspended is not None
-            self._resume(suspended, self.model.resumes)
+            self._resume(suspended, self.model.resume)
         elif name == "crash":
             self.once -= {name}
-            self.model.crashes()
+            self.model.crash()
             self._resume(rebuild(self.model.chain, self.model.entries, self.epoch), None)
         else:
             self.once -= {name}
-            self.model.happens(name)
-            answer = self.state.stop("why", 3) if name == "stop" else self.state.suspend(3)
-            self._tell(answer)
+            self.model.control(name)
+            commands = self.state.stop("why", 3) if name == "stop" else self.state.suspend(3)
+            self._execute(commands)
 
     def _elapse(self, token: int) -> None:
         timed = self.state._scheduler._timers[token]
@@ -115,32 +115,34 @@ class World:
             self.model.overdue.add(timed.first.job.id)
         elif not isinstance(timed, JobNode):
             self.once -= {"overdue"}
-            self.model.happens("overdue")
-        self._tell(self.state.elapsed(token, 3))
+            self.model.control("overdue")
+        self._execute(self.state.elapsed(token, 3))
 
-    def _resume(self, suspended: SuspendedJobChain, tell: Callable[[], None] | None) -> None:
+    def _resume(
+        self, suspended: SuspendedJobChain, before_start: Callable[[], None] | None
+    ) -> None:
         saved = pickle.loads(pickle.dumps(suspended))
         check_resumed(saved.job_chain)
-        if tell is not None:
-            tell()
+        if before_start is not None:
+            before_start()
         self.epoch += 1
         self.state = ChainState.resumed(saved, self.epoch, float)
-        if tell is None:
+        if before_start is None:
             try:
                 self._count_on(saved)
             except NotAllowed as error:
                 raise NotAllowed(f"{error}\nafter {self.happened}") from None
-        self._tell(self.state.start(3))
+        self._execute(self.state.start(3))
 
-    def _tell(self, commands: list[Command]) -> None:
+    def _execute(self, commands: list[Command]) -> None:
         try:
-            self.model.sees(commands)
+            self.model.execute(commands)
             self._must_not_hang()
         except NotAllowed as error:
             raise NotAllowed(f"{error}\nafter {self.happened}") from None
 
     def _count_on(self, rebuilt: SuspendedJobChain) -> None:
-        """What the dead runner used is not used again; those before it are fenced for long."""
+        """Check that the crashed runner's numbers are not reused; earlier runners are fenced."""
         model = self.model
         for job_id, job in model.chain.jobs.items():
             total = rebuilt.total_job_tries.get(job_id, 0)
@@ -150,7 +152,7 @@ class World:
             model.numbers[job_id] = total
             cut_off = rebuilt.job_chain.jobs[job_id].state is State.RUNNING
             if cut_off and job_id in rebuilt.sequence_tries:
-                model.begins[job_id] = rebuilt.sequence_tries[job_id]
+                model.sequence_tries[job_id] = rebuilt.sequence_tries[job_id]
         model.given.clear()
 
     def _must_not_hang(self) -> None:
@@ -167,7 +169,7 @@ class World:
             raise NotAllowed("the chain hangs")
 
     def key(self) -> object:
-        """What the future depends on, and nothing else."""
+        """Return exactly the state on which the future depends."""
         scheduler, graph = self.state._scheduler, self.state._graph
         record = scheduler.record
         return (
@@ -196,7 +198,7 @@ class World:
 
 
 class Snapshots:
-    """Copies of a world, cheap because what never changes is shared by all of them."""
+    """Copies of a world that share immutable objects."""
 
     def __init__(self) -> None:
         _SHARED.clear()
@@ -204,7 +206,7 @@ class Snapshots:
         self._table = copyreg.dispatch_table | dict.fromkeys(kinds, self._share)
 
     def take(self, world: World) -> bytes:
-        """The world as it is now."""
+        """Return a snapshot of the world."""
         buffer = io.BytesIO()
         pickler = pickle.Pickler(buffer, protocol=5)
         pickler.dispatch_table = self._table
@@ -212,7 +214,7 @@ class Snapshots:
         return buffer.getvalue()
 
     def restore(self, snapshot: bytes) -> World:
-        """A world of its own, as it was then."""
+        """Return a new world from a snapshot."""
         world = pickle.loads(snapshot)
         assert isinstance(world, World)
         return world
@@ -229,27 +231,27 @@ def _shared_thing(number: int) -> object:
     return _SHARED[number]
 
 
-def explore(chain: JobChain, once: frozenset[str], most: int = 200_000) -> int:
-    """Go every way; answers how many different moments there are.
+def explore(chain: JobChain, once: frozenset[str], limit: int = 200_000) -> int:
+    """Explore every history; return the number of distinct states.
 
     Raises:
-        NotAllowed: some way leads to a history that the rules forbid.
+        NotAllowed: a history violates the rules.
     """
     snapshots = Snapshots()
     first = World.of(chain, once)
     seen = {first.key()}
-    todo = [snapshots.take(first)]
-    while todo:
-        here = todo.pop()
-        world = snapshots.restore(here)
+    pending = [snapshots.take(first)]
+    while pending:
+        snapshot = pending.pop()
+        world = snapshots.restore(snapshot)
         for number, event in enumerate(list(world.events())):
             if number:
-                world = snapshots.restore(here)
-            world.go(event)
+                world = snapshots.restore(snapshot)
+            world.apply(event)
             key = world.key()
             if key not in seen:
                 seen.add(key)
-                todo.append(snapshots.take(world))
-        if len(seen) > most:
-            raise AssertionError(f"more than {most} moments")
+                pending.append(snapshots.take(world))
+        if len(seen) > limit:
+            raise AssertionError(f"more than {limit} states")
     return len(seen)

@@ -1,4 +1,4 @@
-"""What the model knows of one job, and what it says when a rule is broken."""
+"""The model's facts about one job, and the error of a violated rule."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from spincycle.model.state import State
 
 
 class NotAllowed(AssertionError):
-    """The history breaks a rule."""
+    """The history violates a rule."""
 
 
 @dataclass(slots=True)
 class Fact:
-    """What is true of one job within the current try of its sequence."""
+    """State of one job within the current try of its sequence."""
 
     state: State = State.PENDING
     fails: int = 0
     position: int = 0
-    begun: bool = False
+    started: bool = False

@@ -1,4 +1,4 @@
-"""Under which key each try was begun."""
+"""The key of each try."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from spincycle.model.state import State
 
 @dataclass(slots=True)
 class Keys:
-    """By job and number of the try."""
+    """Keys by job and try number."""
 
-    of: dict[tuple[str, int], str] = field(default_factory=dict)
+    _keys: dict[tuple[str, int], str] = field(default_factory=dict)
 
-    def begins(self, job_id: str, number: int, key: str, journal: Iterable[JournalEntry]) -> None:
-        """No try has the key of one that failed or completed, as far as the journal knows."""
-        self.of[job_id, number] = key
+    def record(self, job_id: str, number: int, key: str, journal: Iterable[JournalEntry]) -> None:
+        """Record a try; its key must differ from those of journalled failed or complete tries."""
+        self._keys[job_id, number] = key
         for entry in journal:
             if entry.job_id != job_id or entry.state is State.STOPPED or not entry.started_at:
                 continue
-            if self.of.get((job_id, entry.try_)) == key:
+            if self._keys.get((job_id, entry.try_)) == key:
                 raise NotAllowed(f"try {number} of {job_id} has key {key} of try {entry.try_}")

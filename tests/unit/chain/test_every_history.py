@@ -1,5 +1,8 @@
-"""Every interleaving of completions, failures, time limits, stops, suspensions, resumptions and
-crashes on all small graphs gives a history that the model allows."""
+"""The model allows every history of all small graphs.
+
+A history is an interleaving of completions, failures, timeouts, stops, suspensions, resumptions and
+crashes.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ Edges = frozenset[tuple[int, int]]
 
 
 def graphs(size: int) -> Iterator[Edges]:
-    """All acyclic graphs with one source, the first, and one sink, the last; each shape once."""
+    """Yield all acyclic graphs with the first vertex as source and the last as sink, once each."""
     pairs = list(combinations(range(size), 2))
     seen: set[Edges] = set()
     for count in range(size - 1, len(pairs) + 1):
@@ -51,7 +54,7 @@ FOUR = list(graphs(4))
 
 
 def made(edges: Edges, variant: str) -> JobChain:
-    """The graph with retries and, in some variants, a sequence of its own for one job."""
+    """Return the graph with retries and, in some variants, a separate sequence for one job."""
     jobs: dict[str, dict[str, Any]] = {
         "a": {"sequence_retry": 1},
         "b": {"retry": 1, "retry_wait": "1s"},
@@ -79,7 +82,7 @@ def test_every_history_of_a_window_is_allowed(once: str) -> None:
     assert explore(windowed, frozenset({once})) > 1
 
 
-def test_there_are_as_many_small_graphs_as_one_can_draw() -> None:
+def test_there_are_as_many_small_graphs_as_expected() -> None:
     assert [len(list(graphs(size))) for size in (2, 3, 4)] == [1, 2, 10]
 
 

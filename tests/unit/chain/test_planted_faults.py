@@ -1,4 +1,4 @@
-"""The model is worth something only if it catches a runner that breaks the rules."""
+"""The model detects planted faults."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def a_sequence_is_tried_once_too_often(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SequenceNode, "may_retry", once_more)
 
 
-def nested_tries_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
+def nested_tries_are_not_reset(patch: pytest.MonkeyPatch) -> None:
     roll_back = sequence_rules._roll_back
 
     def stingy(scheduler: SchedulerState, sequence: SequenceNode) -> None:
@@ -87,7 +87,7 @@ def a_nested_failure_never_reaches_the_outer_sequence(patch: pytest.MonkeyPatch)
     patch.setattr(sequence_rules, "sequence_to_retry", own)
 
 
-def a_stop_during_a_wait_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+def a_stop_during_a_wait_is_lost(patch: pytest.MonkeyPatch) -> None:
     halt = ChainState._halt
 
     def forgetful(self: ChainState, mode: Mode, reason: str) -> None:
@@ -109,7 +109,7 @@ def a_stop_rewrites_failed_jobs(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChainState, "_halt", rewriting)
 
 
-def a_window_lets_everybody_in(patch: pytest.MonkeyPatch) -> None:
+def a_window_ignores_its_limit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Window, "has_room", property(lambda self: True))
 
 
@@ -121,7 +121,7 @@ def a_failed_element_hangs_the_chain(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChainState, "_conclude", never)
 
 
-def counts_do_not_know_of_the_roll_back(patch: pytest.MonkeyPatch) -> None:
+def counts_ignore_the_roll_back(patch: pytest.MonkeyPatch) -> None:
     mark_incomplete = ChainRecord.mark_incomplete
 
     def forgetful(self: ChainRecord, node: JobNode) -> None:
@@ -141,13 +141,13 @@ def a_rebuilt_chain_uses_numbers_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rebuild, "_startable", lambda suspended: set())
 
 
-def a_rebuilt_chain_forgets_what_was_rolled_back(patch: pytest.MonkeyPatch) -> None:
+def a_rebuilt_chain_omits_the_roll_back(patch: pytest.MonkeyPatch) -> None:
     from spincycle.chain import rebuild
 
     patch.setattr(rebuild, "fail_permanently", lambda scheduler, node: None)
 
 
-def a_retried_sequence_gives_its_jobs_the_keys_of_before(patch: pytest.MonkeyPatch) -> None:
+def a_retried_sequence_reuses_keys(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(JobNode, "key", property(lambda self: str(self.latest)))
 
 
@@ -164,18 +164,18 @@ def a_retry_has_the_key_of_the_failed_try(patch: pytest.MonkeyPatch) -> None:
         (a_sequence_is_rolled_back_under_running_jobs, DIAMOND, ""),
         (every_parallel_failure_rolls_back, DIAMOND, ""),
         (a_sequence_is_tried_once_too_often, DIAMOND, ""),
-        (nested_tries_are_not_given_back, NESTED, ""),
+        (nested_tries_are_not_reset, NESTED, ""),
         (a_nested_failure_never_reaches_the_outer_sequence, NESTED, ""),
-        (a_stop_during_a_wait_is_forgotten, WAITING, "stop"),
+        (a_stop_during_a_wait_is_lost, WAITING, "stop"),
         (a_stop_rewrites_failed_jobs, DIAMOND, "stop"),
-        (a_window_lets_everybody_in, WINDOW, ""),
+        (a_window_ignores_its_limit, WINDOW, ""),
         (a_failed_element_hangs_the_chain, WINDOW, ""),
-        (counts_do_not_know_of_the_roll_back, NESTED, ""),
+        (counts_ignore_the_roll_back, NESTED, ""),
         (a_suspended_try_is_used_up, WAITING, "suspend"),
         (a_rebuilt_chain_uses_numbers_again, WAITING, "crash"),
-        (a_retried_sequence_gives_its_jobs_the_keys_of_before, DIAMOND, ""),
+        (a_retried_sequence_reuses_keys, DIAMOND, ""),
         (a_retry_has_the_key_of_the_failed_try, DIAMOND, ""),
-        (a_rebuilt_chain_forgets_what_was_rolled_back, NESTED, "crash"),
+        (a_rebuilt_chain_omits_the_roll_back, NESTED, "crash"),
     ],
     ids=lambda value: getattr(value, "__name__", "").replace("_", " ") or None,
 )

@@ -15,7 +15,7 @@ LARGEST = 60
 
 
 class Builder:
-    """Builds a chain as the expansion does: every sequence between a begin and an end."""
+    """Builds a chain as the expansion does: each sequence between a begin and an end."""
 
     def __init__(self, random: Random, size: int) -> None:
         self._random = random
@@ -92,9 +92,11 @@ def weight(event: str) -> int:
     return {"completes": 6, "commit": 6, "elapse": 4, "fails": 2, "stops": 4}.get(event, 1)
 
 
-@given(size=st.integers(3, LARGEST), seed=st.integers(0, 2**32), troubles=st.integers(0, 4))
+@given(size=st.integers(3, LARGEST), seed=st.integers(0, 2**32), disturbances=st.integers(0, 4))
 @settings(max_examples=150)
-def test_a_random_history_of_a_random_chain_is_allowed(size: int, seed: int, troubles: int) -> None:
+def test_a_random_history_of_a_random_chain_is_allowed(
+    size: int, seed: int, disturbances: int
+) -> None:
     random = Random(seed)
     chain = Builder(random, size).chain
     check_new(chain)
@@ -102,11 +104,11 @@ def test_a_random_history_of_a_random_chain_is_allowed(size: int, seed: int, tro
     world = World.of(chain, frozenset())
 
     while events := list(world.events()):
-        if troubles and random.random() < 0.05:
-            troubles -= 1
+        if disturbances and random.random() < 0.05:
+            disturbances -= 1
             world.once = frozenset({random.choice(every)})
             events = list(world.events())
         weights = [weight(name) for name, _ in events]
-        world.go(random.choices(events, weights)[0])
+        world.apply(random.choices(events, weights)[0])
 
     assert world.model.report is not None

@@ -14,7 +14,7 @@ def types(**by_job: str) -> dict[str, dict[str, Any]]:
 
 
 def after(drawn: JobChain, complete: str, **tries: int) -> frozenset[str]:
-    """What is left of a chain of which some jobs are COMPLETE."""
+    """Return the remaining types of a chain with some COMPLETE jobs."""
     for name in complete.split():
         drawn.jobs[name].state = State.COMPLETE
     return remaining_job_types(SuspendedJobChain("request", drawn, sequence_tries=tries))
@@ -26,13 +26,13 @@ def test_a_new_chain_needs_the_types_of_all_jobs_that_are_not_structural() -> No
     assert job_types(drawn) == after(drawn, "") == {"sleep", "copy"}
 
 
-def test_what_is_complete_needs_no_type() -> None:
+def test_a_complete_job_needs_no_type() -> None:
     drawn = chain("A > b > c > D", jobs=types(b="sleep", c="copy"))
 
     assert after(drawn, "A b") == {"copy"}
 
 
-def test_what_failed_or_was_cut_off_still_needs_its_type() -> None:
+def test_a_failed_or_interrupted_job_still_needs_its_type() -> None:
     drawn = chain("A > b c d > E", jobs=types(b="sleep", c="copy", d="drain"))
     drawn.jobs["b"].state = State.FAIL
     drawn.jobs["c"].state = State.STOPPED
@@ -42,7 +42,7 @@ def test_what_failed_or_was_cut_off_still_needs_its_type() -> None:
 
 
 def retried(retry: int) -> JobChain:
-    """A sequence B to E within a sequence A to G."""
+    """Return a chain with a sequence B to E within a sequence A to G."""
     drawn = chain(
         "A > B > c > d > E > f > G",
         sequences={"A": "A f G", "B": "B c d E"},
@@ -52,7 +52,7 @@ def retried(retry: int) -> JobChain:
     return drawn
 
 
-def test_what_a_retry_of_its_sequence_can_run_again_needs_its_type() -> None:
+def test_a_job_that_a_sequence_retry_can_run_again_needs_its_type() -> None:
     assert after(retried(0), "A B c", B=1) == {"copy", "drain"}
     assert after(retried(1), "A B c", B=1) == {"sleep", "copy", "drain"}
     assert after(retried(1), "A B c", B=2) == {"copy", "drain"}
@@ -62,7 +62,7 @@ def test_a_complete_sequence_is_not_retried() -> None:
     assert after(retried(1), "A B c d E", B=1) == {"drain"}
 
 
-def test_the_retry_of_a_sequence_runs_again_what_is_nested_in_it() -> None:
+def test_a_sequence_retry_runs_nested_jobs_again() -> None:
     drawn = retried(0)
     drawn.jobs["A"].sequence_retry = 1
 

@@ -15,7 +15,7 @@ def test_without_backoff_every_wait_is_as_written() -> None:
 
 
 @pytest.mark.parametrize("wait", ["", "0s", "soon", "-5s"])
-def test_what_is_no_wait_is_none(wait: str) -> None:
+def test_an_invalid_wait_is_no_wait(wait: str) -> None:
     assert waits(wait, BackoffPolicy(factor=2), 2) == [0, 0]
 
 

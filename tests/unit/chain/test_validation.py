@@ -49,7 +49,7 @@ def test_an_edge_stands_once() -> None:
     assert broken(made) == "invalid adjacency list: a (a) names a job twice"
 
 
-def test_several_sources_and_several_sinks_are_told_apart() -> None:
+def test_several_sources_and_several_sinks_are_distinguished() -> None:
     assert broken(chain("a > c; b > c")) == ("job chain has more than one start job: a (a), b (b)")
     assert broken(chain("a > b c")) == "job chain has more than one end job: b (b), c (c)"
 

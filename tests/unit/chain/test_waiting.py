@@ -11,7 +11,7 @@ from spincycle.model.state import State
 
 
 def line(*jobs: ChainJob, limits: list[ParallelLimit] | None = None) -> JobChain:
-    """A chain of jobs in a row between a begin and an end."""
+    """Return a chain of consecutive jobs between a begin and an end."""
     begin = ChainJob("bbbb", "request_x_begin", "noop", structural=True)
     end = ChainJob("zzzz", "request_x_end", "noop", structural=True)
     row = [begin, *jobs, end]
@@ -24,7 +24,7 @@ def line(*jobs: ChainJob, limits: list[ParallelLimit] | None = None) -> JobChain
 
 
 def fan(limit: int, *jobs: ChainJob) -> JobChain:
-    """A chain of jobs side by side, of which so many may run at once."""
+    """Return a chain of parallel jobs, of which `limit` may run at once."""
     chain = line()
     for job in jobs:
         job.sequence_id = "bbbb"
@@ -52,7 +52,7 @@ def test_a_job_waits_for_the_parents_that_are_not_complete() -> None:
     assert "one1" not in by_id(state)
 
 
-def test_a_job_that_was_not_begun_waits_for_a_place_on_the_runner() -> None:
+def test_a_job_that_has_not_started_waits_for_a_slot_on_the_runner() -> None:
     state = ChainState.new(line(ChainJob("one1", "one", "t")), 1, float)
     state.start(1)
 
@@ -91,7 +91,7 @@ def test_a_job_whose_parent_is_not_committed_waits_for_the_journal() -> None:
     assert by_id(state)["two2"].reason is WaitReason.JOURNAL
 
 
-def test_in_a_chain_at_rest_only_what_could_run_waits_for_what_the_request_waits_for() -> None:
+def test_without_a_runner_only_runnable_jobs_wait_for_what_the_request_waits_for() -> None:
     chain = line(ChainJob("one1", "one", "t"), ChainJob("two2", "two", "t"))
     chain.jobs["bbbb"].state = State.COMPLETE
 

@@ -34,7 +34,7 @@ class AnyJob(Job):
 
 
 class AnyJobs:
-    """Knows every job type; what a type's create does can be set."""
+    """A job factory for every type, with a configurable `create` per type."""
 
     def __init__(self) -> None:
         self.creates: dict[str, Create] = {}
@@ -56,7 +56,7 @@ class AnyJobs:
 
 
 class Workbench:
-    """Expands spec text with a job factory that knows every type."""
+    """Expands spec text with a job factory for every type."""
 
     def __init__(self) -> None:
         self.jobs = AnyJobs()

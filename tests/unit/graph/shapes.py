@@ -1,4 +1,4 @@
-"""Chains told by names, so that tests can compare them."""
+"""Views of chains by job name, for comparisons in tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def parents(chain: JobChain) -> dict[str, set[str]]:
-    """Names of each job's parents by its name; names must be unique."""
+    """Return the names of each job's parents by its name; names must be unique."""
     found: dict[str, set[str]] = {job.name: set() for job in chain.jobs.values()}
     assert len(found) == len(chain.jobs)
     for job_id, following in chain.next_jobs.items():
@@ -19,23 +19,23 @@ def parents(chain: JobChain) -> dict[str, set[str]]:
 
 
 def named(chain: JobChain, name: str) -> ChainJob:
-    """The only job of a name."""
+    """Return the only job of a name."""
     (job,) = all_named(chain, name)
     return job
 
 
 def all_named(chain: JobChain, name: str) -> list[ChainJob]:
-    """All jobs of a name, in creation order."""
+    """Return all jobs of a name, in creation order."""
     return [job for job in chain.jobs.values() if job.name == name]
 
 
 def names(chain: JobChain) -> list[str]:
-    """Names in creation order."""
+    """Return the job names in creation order."""
     return [job.name for job in chain.jobs.values()]
 
 
 def ancestors(chain: JobChain) -> dict[str, set[str]]:
-    """Direct parents of each job by id."""
+    """Return the direct parents of each job by id."""
     found: dict[str, set[str]] = {job_id: set() for job_id in chain.jobs}
     for job_id, following in chain.next_jobs.items():
         for successor in following:

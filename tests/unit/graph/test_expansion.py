@@ -77,7 +77,7 @@ sequences:
 """
 
 
-async def test_a_sequence_node_is_its_jobs_between_begin_and_end_that_carry_the_retries(
+async def test_a_sequence_node_is_its_jobs_between_a_begin_with_the_retries_and_an_end(
     bench: Workbench,
 ) -> None:
     chain = await bench.chain(SEQUENCES)
@@ -104,7 +104,7 @@ async def test_a_sequence_node_is_its_jobs_between_begin_and_end_that_carry_the_
             assert (job.sequence_retry, job.retry) == (0, 0)
 
 
-async def test_scalars_reach_jobs_as_the_text_they_were_written_with(bench: Workbench) -> None:
+async def test_scalars_reach_jobs_as_their_literal_text(bench: Workbench) -> None:
     chain = await bench.chain(SEQUENCES)
 
     assert named(chain, "work").args == {"size": "1.50", "colour": "yes", "k": "0x10"}
@@ -129,7 +129,7 @@ sequences:
 """
 
 
-async def test_each_runs_over_its_lists_in_step_and_adds_no_jobs_of_its_own(
+async def test_each_iterates_over_its_lists_in_step_without_additional_jobs(
     bench: Workbench,
 ) -> None:
     chain = await bench.chain(EACH, hosts=["x", "y", "z"], ports=[1, 2, 3])
@@ -160,7 +160,7 @@ async def test_an_empty_each_disappears(bench: Workbench) -> None:
     assert chain.parallel_limits == []
 
 
-async def test_a_limit_that_cannot_bind_is_left_out(bench: Workbench) -> None:
+async def test_a_limit_without_effect_is_omitted(bench: Workbench) -> None:
     chain = await bench.chain(EACH, hosts=["x", "y"], ports=["1", "2"])
 
     assert chain.parallel_limits == []
@@ -262,7 +262,7 @@ sequences:
 """
 
 
-async def test_sets_hand_values_up_and_on_the_last_element_or_all_of_them(
+async def test_sets_returns_the_value_of_the_last_element_or_of_all(
     bench: Workbench,
 ) -> None:
     bench.jobs.creates["find"] = lambda args: args.update(hosts=["x", "y"])
@@ -274,7 +274,7 @@ async def test_sets_hand_values_up_and_on_the_last_element_or_all_of_them(
     assert named(chain, "find").args is None
 
 
-async def test_a_node_reads_what_its_ancestors_set_whatever_was_created_meanwhile(
+async def test_a_node_reads_what_its_ancestors_set_regardless_of_the_order_of_creation(
     bench: Workbench,
 ) -> None:
     values: list[Value] = []

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from spincycle.graph.job_ids import ALPHABET, IdsUsedUp, JobIds
+from spincycle.graph.job_ids import ALPHABET, IdsExhausted, JobIds
 from spincycle.model.request_id import RequestIds, is_request_id
 
 
@@ -17,11 +17,11 @@ def test_job_ids_have_four_characters_and_differ() -> None:
     assert all(len(id_) == 4 and set(id_) <= set(ALPHABET) for id_ in drawn)
 
 
-def test_every_one_character_id_is_drawn_once_before_they_are_used_up() -> None:
+def test_every_one_character_id_is_drawn_once_before_they_are_exhausted() -> None:
     ids = JobIds(length=1, draw=random.Random(1))
 
     assert sorted(ids.new() for _ in range(62)) == sorted(ALPHABET)
-    with pytest.raises(IdsUsedUp, match="unable to generate a UID"):
+    with pytest.raises(IdsExhausted, match="unable to generate a UID"):
         ids.new()
 
 
@@ -62,5 +62,5 @@ def test_the_counter_may_wrap() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a" * 19, "w" * 20, "A" * 20, "a" * 21])
-def test_other_texts_are_no_request_ids(text: str) -> None:
+def test_other_texts_are_not_request_ids(text: str) -> None:
     assert not is_request_id(text)

@@ -1,4 +1,4 @@
-"""What a chain takes in memory is estimated well enough to refuse it before memory is short."""
+"""The memory of a chain is estimated well enough to reject it before memory runs out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from spincycle.errors import Overloaded, PlanTooLarge
 from spincycle.graph import Limits
-from spincycle.graph.memory import JOB_BYTES, SMALL, ChainMemory, ChainsInMemory
+from spincycle.graph.memory import JOB_BYTES, UNCOUNTED_BYTES, ChainMemory, MemoryBudget
 from spincycle.model.job_chain import JobChain
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ MEASURE = """
 import asyncio, resource, sys
 from tests.unit.graph.conftest import Workbench
 from tests.unit.graph.test_memory import FAN_OUT, peak
-from spincycle.graph.memory import ChainMemory, ChainsInMemory
+from spincycle.graph.memory import ChainMemory, MemoryBudget
 from spincycle.wire.chain import encode_chain
 
 async def main():
@@ -45,7 +45,7 @@ async def main():
     before = peak()
     chain = await bench.chain(FAN_OUT, xs=["x"] * jobs, what=what)
     encode_chain(chain).SerializeToString()
-    memory = ChainMemory(ChainsInMemory(0))
+    memory = ChainMemory(MemoryBudget(0))
     print(peak() - before, sum(
         memory.size_of_job((job.args or {}).values(), job.bytes) for job in chain.jobs.values()
     ))
@@ -56,7 +56,7 @@ asyncio.run(main())
 
 
 def peak() -> int:
-    """Most bytes that this process has had in memory."""
+    """Return the peak resident memory of this process in bytes."""
     status = Path("/proc/self/status").read_text().splitlines()
     line = next(line for line in status if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
@@ -74,7 +74,7 @@ def peak() -> int:
     ],
     ids=["jobs", "texts", "short-texts", "values", "maps", "entries"],
 )
-def test_a_chain_takes_no_more_memory_than_is_estimated(what: str, jobs: int) -> None:
+def test_a_chain_takes_no_more_memory_than_estimated(what: str, jobs: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", MEASURE, what, str(jobs)], check=True, capture_output=True, text=True
     )
@@ -84,7 +84,7 @@ def test_a_chain_takes_no_more_memory_than_is_estimated(what: str, jobs: int) ->
     assert estimated <= 3 * grown
 
 
-async def test_arguments_for_each_of_many_jobs_are_refused_before_they_take_memory(
+async def test_arguments_for_each_of_many_jobs_are_rejected_before_they_take_memory(
     bench: Workbench,
 ) -> None:
     before = peak()
@@ -97,7 +97,7 @@ async def test_arguments_for_each_of_many_jobs_are_refused_before_they_take_memo
     assert (error.sequence, error.node, error.limit) == ("r", "one", Limits().max_bytes)
     assert error.jobs == 1 + error.limit // (3 * MEBIBYTE + JOB_BYTES)  # With the begin job.
     assert error.limit - 4 * MEBIBYTE < error.size <= error.limit
-    assert "in seq r, node one, element 171: the request takes more than" in str(error)
+    assert "in seq r, node one, element 171: the request needs more than" in str(error)
     assert peak() - before < 100 * MEBIBYTE
 
 
@@ -117,7 +117,7 @@ async def test_values_that_jobs_set_are_counted(bench: Workbench) -> None:
         await bench.expand(text, xs=["x"] * 100)
 
 
-async def test_a_job_that_fits_no_message_is_refused(bench: Workbench) -> None:
+async def test_a_job_that_does_not_fit_a_message_is_rejected(bench: Workbench) -> None:
     names = [f"a{n}" for n in range(20)]
     args = ", ".join(f"{{expected: {name}, given: what}}" for name in names)
     text = f"""
@@ -129,11 +129,11 @@ async def test_a_job_that_fits_no_message_is_refused(bench: Workbench) -> None:
           one: {{category: job, type: t, args: [{args}]}}
     """
 
-    with pytest.raises(PlanTooLarge, match="in seq r, node one: one job takes"):
+    with pytest.raises(PlanTooLarge, match="in seq r, node one: the job needs"):
         await bench.expand(text, what="x" * 4 * MEBIBYTE)
 
 
-async def test_a_chain_is_refused_while_others_take_the_memory_and_accepted_afterwards(
+async def test_a_chain_is_rejected_while_others_use_the_memory_and_accepted_afterwards(
     bench: Workbench,
 ) -> None:
     bench.limits = replace(bench.limits, max_bytes=20 * MEBIBYTE)
@@ -149,18 +149,18 @@ async def test_a_chain_is_refused_while_others_take_the_memory_and_accepted_afte
     await expander.expand(specs, "r", args, "id")
 
 
-def test_memory_is_free_again_when_nobody_has_the_chain() -> None:
-    chains = ChainsInMemory(10 * SMALL)
+def test_memory_is_released_when_the_chain_is_garbage() -> None:
+    chains = MemoryBudget(10 * UNCOUNTED_BYTES)
     chain, memory = JobChain("id"), ChainMemory(chains)
-    memory.add(3 * SMALL)
+    memory.add(3 * UNCOUNTED_BYTES)
     memory.release_with(chain)
 
-    assert chains.held == 3 * SMALL
+    assert chains.reserved == 3 * UNCOUNTED_BYTES
     del chain
-    assert chains.held == 0
+    assert chains.reserved == 0
 
 
-async def test_a_job_whose_create_finds_no_memory_is_not_blamed(bench: Workbench) -> None:
+async def test_a_memory_error_in_create_is_not_an_error_of_the_job(bench: Workbench) -> None:
     def create(args: dict[str, Value]) -> None:
         raise MemoryError
 

@@ -35,7 +35,7 @@ sequences:
         deps: [find]
         retry: 2
         retryWait: 1m30s
-      tell: {category: job, type: teller, deps: [host, find], timeout: 10s}
+      report: {category: job, type: reporter, deps: [host, find], timeout: 10s}
   one-host:
     args: {required: [{name: host}]}
     nodes:
@@ -81,7 +81,7 @@ async def test_a_plan_reads_as_a_tree(bench: Workbench) -> None:
         "│  ├─ check  check  host=c",
         "│  ├─ drain  drain  host=c",
         "│  └─ restart  restart  host=c  (after check, drain)",
-        "└─ tell  teller  (timeout 10s; after find, host)",
+        "└─ report  reporter  (timeout 10s; after find, host)",
     ]
 
 
@@ -89,10 +89,10 @@ async def test_a_plan_as_json_holds_every_jobs_final_arguments(bench: Workbench)
     found = json.loads(as_json(await plan(bench, hosts=["a"])))
 
     assert (found["type"], found["specRevision"], found["totalJobs"]) == ("restart", "rev", 9)
-    find, host, tell = found["nodes"]
+    find, host, report = found["nodes"]
     assert find["args"] == {"mode": "fast"}
     assert [node["args"] for node in host["nodes"]] == [{"host": "a"}] * 3
-    assert tell["after"] == ["find", "host"]
+    assert report["after"] == ["find", "host"]
 
 
 async def test_drawings_hold_each_job_and_each_edge_once(bench: Workbench) -> None:
@@ -140,7 +140,7 @@ async def test_a_difference_names_node_and_field(bench: Workbench) -> None:
     ]
 
 
-async def test_a_changed_limit_is_told_once(bench: Workbench) -> None:
+async def test_a_changed_limit_is_reported_once(bench: Workbench) -> None:
     hosts: list[Value] = ["a", "b", "c", "d"]
     one = await plan(bench, hosts=hosts)
     two = await plan(bench, RESTART.replace("parallel: 2", "parallel: 3"), hosts=hosts)
@@ -148,7 +148,7 @@ async def test_a_changed_limit_is_told_once(bench: Workbench) -> None:
     assert [str(change) for change in diff(one, two)] == ["~ restart / host: parallel: 2 -> 3"]
 
 
-async def test_the_hash_changes_with_everything_that_would_run_otherwise(
+async def test_the_hash_changes_with_everything_that_changes_the_run(
     bench: Workbench,
 ) -> None:
     base = (await plan(bench, hosts=["a", "b", "c"])).hash
@@ -192,7 +192,7 @@ def test_the_widest_set_is_the_one_found_by_trying_all(
     assert widest(weights, parents) == brute(weights, parents)
 
 
-def test_a_graph_that_resists_joining_is_measured_by_level() -> None:
+def test_a_graph_that_cannot_be_contracted_is_measured_by_level() -> None:
     side = 60
     parents: list[list[int]] = [[] for _ in range(side)]
     parents += [[other for other in range(side) if other != vertex] for vertex in range(side)]

@@ -1,4 +1,4 @@
-"""Random spec sets against a plain reading of the rules, written apart from the code."""
+"""Random spec sets, compared with an independent implementation of the rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LISTS = {"none": [], "one": ["a"], "two": ["a", "b"], "three": ["a", "b", "c"]}
 
 @st.composite
 def spec_sets(draw: st.DrawFn) -> dict[str, Any]:
-    """Sequences r, s1 … of which each calls only later ones."""
+    """Return sequences r, s1 …, each of which calls only later ones."""
     names = ["r", *(f"s{number}" for number in range(1, draw(st.integers(1, 4))))]
     return {name: draw(sequences(names[index + 1 :])) for index, name in enumerate(names)}
 
@@ -61,7 +61,7 @@ def sequences(draw: st.DrawFn, callable_: list[str]) -> dict[str, Any]:
 
 
 def expected_links(specs: dict[str, Any]) -> Links:
-    """Parents of each job of request r, straight from the rules."""
+    """Return the parents of each job of request r according to the rules."""
     links: Links = {}
 
     def expand(sequence: str, path: Path, parents: set[Path]) -> Path:
@@ -149,7 +149,7 @@ def expanded(specs: SpecSet) -> Expansion:
 
 @settings(max_examples=100)
 @given(spec_sets())
-def test_every_job_has_exactly_the_parents_that_deps_says(specs: dict[str, Any]) -> None:
+def test_every_job_has_exactly_the_parents_in_deps(specs: dict[str, Any]) -> None:
     chain = expanded(loaded([specs])).chain
 
     assert actual_links(chain) == expected_links(specs)

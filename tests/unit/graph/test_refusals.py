@@ -44,12 +44,12 @@ async def test_an_unknown_request_is_named_with_the_nearest_one(bench: Workbench
     assert 'did you mean "restart"?' in str(e.value)
 
 
-async def test_a_sequence_that_is_no_request_cannot_be_started(bench: Workbench) -> None:
+async def test_a_sequence_that_is_not_a_request_cannot_be_started(bench: Workbench) -> None:
     with pytest.raises(UnknownRequestType, match="inner is not a request"):
         await bench.expand(ONE, "inner")
 
 
-async def test_a_job_that_refuses_its_args_is_named_with_sequence_node_type_and_cause(
+async def test_a_job_that_rejects_its_args_is_named_with_sequence_node_type_and_cause(
     bench: Workbench,
 ) -> None:
     def refuse(args: dict[str, Value]) -> None:
@@ -68,7 +68,7 @@ async def test_a_job_that_refuses_its_args_is_named_with_sequence_node_type_and_
     )
 
 
-async def test_an_unknown_job_type_is_a_refusal(bench: Workbench) -> None:
+async def test_an_unknown_job_type_fails_the_expansion(bench: Workbench) -> None:
     expander = Expander(JobTypes())
 
     with pytest.raises(ChainNotBuilt, match="error making 't n' job: unknown job type"):
@@ -78,7 +78,7 @@ async def test_an_unknown_job_type_is_a_refusal(bench: Workbench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["blocking", "async"])
-async def test_a_create_that_hangs_is_given_up_and_others_go_on(
+async def test_a_hanging_create_is_abandoned_and_others_continue(
     bench: Workbench, kind: str
 ) -> None:
     release = threading.Event()
@@ -110,12 +110,12 @@ async def test_a_slow_expansion_is_not_a_hanging_one(bench: Workbench) -> None:
     assert len(chain.jobs) == 22
 
 
-async def test_when_too_many_creates_hang_further_ones_are_refused_until_some_come_back(
+async def test_when_too_many_creates_hang_further_ones_are_rejected_until_some_end(
     bench: Workbench,
 ) -> None:
     release = threading.Event()
     bench.jobs.creates["t"] = lambda _: release.wait()
-    threads = WorkerThreads(limit=4, left_behind_limit=1)
+    threads = WorkerThreads(limit=4, abandoned_limit=1)
     expander = Expander(bench.jobs, Limits(create_timeout=0.02), threads)
     specs = bench.specs(ONE)
     with pytest.raises(ChainNotBuilt):
@@ -125,13 +125,13 @@ async def test_when_too_many_creates_hang_further_ones_are_refused_until_some_co
         await expander.expand(specs, "r", {}, "id")
 
     release.set()
-    while threads.left_behind:  # noqa: ASYNC110 - there is nothing else to wait for
+    while threads.abandoned:  # noqa: ASYNC110 - there is nothing else to wait for
         await asyncio.sleep(0)
     assert (await expander.expand(specs, "r", {}, "id")).chain.jobs
     expander.close()
 
 
-async def test_a_caller_that_goes_away_ends_the_expansion(bench: Workbench) -> None:
+async def test_a_cancelled_caller_ends_the_expansion(bench: Workbench) -> None:
     entered, release = threading.Event(), threading.Event()
 
     def hold(args: dict[str, Value]) -> None:
@@ -171,7 +171,7 @@ async def test_an_async_create_runs_on_the_callers_loop(bench: Workbench) -> Non
     assert loops == [asyncio.get_running_loop()]
 
 
-async def test_a_job_that_exits_the_process_is_only_a_refusal(bench: Workbench) -> None:
+async def test_a_job_that_exits_the_process_only_fails_the_expansion(bench: Workbench) -> None:
     def leave(args: dict[str, Value]) -> None:
         raise SystemExit(3)
 
@@ -215,7 +215,7 @@ sequences:
 """
 
 
-async def test_a_job_must_set_what_its_node_says(bench: Workbench) -> None:
+async def test_a_job_must_set_what_its_node_declares(bench: Workbench) -> None:
     with pytest.raises(ChainNotBuilt, match="expected t to set out in jobargs") as e:
         await bench.expand(SETS, xs=["1", "2"])
 
@@ -224,15 +224,19 @@ async def test_a_job_must_set_what_its_node_says(bench: Workbench) -> None:
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), {1: 2}, 2**64, "\ud800"])
-async def test_a_value_that_json_cannot_say_is_refused(bench: Workbench, value: Value) -> None:
+async def test_a_value_that_json_cannot_represent_is_rejected(
+    bench: Workbench, value: Value
+) -> None:
     bench.jobs.creates["t"] = lambda args: args.update(out=value)
 
-    with pytest.raises(ChainNotBuilt, match="t set out to a value that cannot be kept"):
+    with pytest.raises(ChainNotBuilt, match="t set out to a value that cannot be stored"):
         await bench.expand(SETS, xs=["1"])
 
 
-async def test_what_an_empty_each_did_not_set_is_told_where_it_is_used(bench: Workbench) -> None:
-    with pytest.raises(ChainNotBuilt, match="no value for out: the node that sets it was repeat"):
+async def test_a_name_that_an_empty_each_did_not_set_is_an_error_where_it_is_used(
+    bench: Workbench,
+) -> None:
+    with pytest.raises(ChainNotBuilt, match="out has no value: the node that sets it was repeat"):
         await bench.expand(SETS, xs=[])
 
 
@@ -257,8 +261,8 @@ async def test_collecting_over_an_empty_list_gives_an_empty_list(bench: Workbenc
 
 
 @pytest.mark.parametrize("value", ["text", None, 3, {"a": 1}])
-async def test_each_over_anything_but_a_list_is_refused(bench: Workbench, value: Value) -> None:
-    with pytest.raises(ChainNotBuilt, match="each needs a list for x"):
+async def test_each_over_anything_but_a_list_is_rejected(bench: Workbench, value: Value) -> None:
+    with pytest.raises(ChainNotBuilt, match="each requires a list for x"):
         await bench.expand(SETS, xs=value)
 
 
@@ -292,12 +296,12 @@ async def test_a_value_without_a_branch_is_named_with_the_options(bench: Workben
 
 
 @pytest.mark.parametrize("value", [None, ["a"], {"a": 1}])
-async def test_a_conditional_needs_a_text(bench: Workbench, value: Value) -> None:
-    with pytest.raises(ChainNotBuilt, match="'if: x' must be a text"):
+async def test_a_conditional_requires_a_string(bench: Workbench, value: Value) -> None:
+    with pytest.raises(ChainNotBuilt, match="'if: x' must be a string"):
         await bench.expand(CONDITIONAL, x=value)
 
 
-async def test_a_small_spec_cannot_make_a_chain_without_end(bench: Workbench) -> None:
+async def test_a_small_spec_cannot_create_an_unlimited_chain(bench: Workbench) -> None:
     levels = "".join(
         f"  s{n}: {{nodes: {{n: {{category: sequence, type: s{n + 1}, each: ['xs:x']}}}}, "
         "args: {static: [{name: xs, type: list, default: [a, b, c, d, e, f, g, h, i, j]}]}}\n"
@@ -324,7 +328,7 @@ async def test_links_between_repeated_nodes_are_limited_with_a_hint(bench: Workb
           b: {category: job, type: t, each: ["xs:x"], deps: [a]}
     """
 
-    with pytest.raises(PlanTooLarge, match="put a noop job between repeated nodes"):
+    with pytest.raises(PlanTooLarge, match="add a noop job between repeated nodes"):
         await bench.expand(text, xs=list(range(100)))
 
 

@@ -77,7 +77,7 @@ def problems(**given: Value) -> dict[str, str]:
         ("mode", "safe", "safe"),
     ],
 )
-def test_a_value_becomes_what_its_type_says(name: str, given: Value, value: Value) -> None:
+def test_a_value_is_converted_to_its_type(name: str, given: Value, value: Value) -> None:
     assert checked(**{name: given}).values[name] == value
 
 
@@ -112,14 +112,14 @@ def test_a_value_becomes_what_its_type_says(name: str, given: Value, value: Valu
         ("count", float(2**60), "write it as text"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused_with_the_reason(
+def test_an_invalid_value_is_rejected_with_the_reason(
     name: str, given: Value, problem: str
 ) -> None:
     assert problem in problems(**{name: given})[f"args.{name}"]
 
 
 @pytest.mark.parametrize("number", [2**53 - 1, -(2**53) + 1, float(2**53 - 1), 0.5, -0.0, True])
-def test_a_number_up_to_the_bound_is_taken(number: float) -> None:
+def test_a_number_up_to_the_bound_is_accepted(number: float) -> None:
     assert checked(anything=[number]).values["anything"] == [number]
 
 
@@ -179,7 +179,7 @@ def test_a_default_of_type_int_beyond_the_bound_is_a_finding(default: str) -> No
     assert [finding.code for finding in found if finding.code == "default-invalid"]
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_violations_are_reported_at_once() -> None:
     with pytest.raises(InvalidArgs) as error:
         check_args(request(), {"count": "x", "chanel": 1, "hots": 2})
 
@@ -229,9 +229,9 @@ def test_a_null_counts_as_given_for_a_required_argument_without_type() -> None:
     assert check_args(sequence, {"x": None}).values == {"x": None}
 
 
-def test_a_refusal_does_not_repeat_a_secret_value() -> None:
+def test_a_violation_does_not_contain_a_secret_value() -> None:
     assert "hunter2" not in problems(token="hunter2")["args.token"]
 
 
-def test_static_arguments_are_not_in_the_list_of_what_can_be_given() -> None:
+def test_static_arguments_are_not_in_the_list_of_arguments() -> None:
     assert "channel" not in {arg.name for arg in declared_args(request())}

@@ -1,4 +1,4 @@
-"""What crosses the border of a sequence, and what is kept secret on the way."""
+"""Values that cross the boundary of a sequence, and their secrecy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ sequences:
 """
 
 
-async def test_only_what_is_passed_and_set_crosses_a_border(bench: Workbench) -> None:
+async def test_only_passed_and_set_values_cross_the_boundary_of_a_sequence(
+    bench: Workbench,
+) -> None:
     bench.jobs.creates["m"] = lambda args: args.update(made="m", stray="s", passed="changed")
 
     chain = await bench.chain(SCOPES, x=["a"])
@@ -56,7 +58,7 @@ async def test_only_what_is_passed_and_set_crosses_a_border(bench: Workbench) ->
     assert named(chain, "use").args == {"result": "m", "fixed": "f"}
 
 
-async def test_a_job_hands_up_what_create_left_and_shows_what_it_was_given(
+async def test_a_job_passes_what_create_set_and_its_plan_shows_its_arguments(
     bench: Workbench,
 ) -> None:
     def create(args: dict[str, Value]) -> None:
@@ -91,7 +93,7 @@ async def test_a_typed_argument_of_an_inner_sequence_is_checked_too(bench: Workb
         await bench.expand(text, x="seven")
 
 
-async def test_conditional_takes_what_the_chosen_sequence_set(bench: Workbench) -> None:
+async def test_a_conditional_sets_what_the_selected_sequence_set(bench: Workbench) -> None:
     bench.jobs.creates["m"] = lambda args: args.update(made="m")
     text = SCOPES.replace("category: sequence\n        type: s", "category: conditional\n"
         "        if: fixed\n        eq: {f: s}")  # fmt: skip
@@ -144,7 +146,7 @@ async def test_retries_of_an_element_are_its_own_and_limits_hold_sequences(
     assert not any(job.fail_if_interrupted for job in all_named(chain, "m"))
 
 
-async def test_a_job_type_says_what_becomes_of_an_interrupted_try_unless_the_node_does(
+async def test_a_node_overrides_its_job_types_interruption(
     bench: Workbench,
 ) -> None:
     bench.jobs.interruptions["once"] = "fail"
@@ -180,7 +182,7 @@ sequences:
 """
 
 
-async def test_a_secret_stays_one_under_every_name_it_is_passed_on(bench: Workbench) -> None:
+async def test_a_secret_stays_secret_under_every_name_it_is_passed_as(bench: Workbench) -> None:
     expansion = await bench.expand(SECRET, password="hunter2", user="dana")
     chain = expansion.chain
 
@@ -203,7 +205,7 @@ async def test_no_rendering_of_a_plan_shows_a_secret(bench: Workbench) -> None:
     assert "dana" in as_json(plan)
 
 
-async def test_the_plan_hash_tells_nothing_of_a_secret(bench: Workbench) -> None:
+async def test_the_plan_hash_does_not_depend_on_a_secret(bench: Workbench) -> None:
     one = await bench.expand(SECRET, password="hunter2", user="dana")
     two = await bench.expand(SECRET, password="other", user="dana")
     three = await bench.expand(SECRET, password="hunter2", user="kim")
@@ -211,7 +213,7 @@ async def test_the_plan_hash_tells_nothing_of_a_secret(bench: Workbench) -> None
     assert one.plan_hash == two.plan_hash != three.plan_hash
 
 
-async def test_the_message_of_a_refusing_job_does_not_show_a_secret(bench: Workbench) -> None:
+async def test_the_error_of_a_rejecting_job_does_not_contain_a_secret(bench: Workbench) -> None:
     def refuse(args: dict[str, Value]) -> None:
         raise ValueError(f"cannot log in as {args['user']} with {args['pw']}")
 
@@ -232,7 +234,7 @@ async def test_two_expansions_of_one_request_differ_in_ids_only(bench: Workbench
     assert [job.name for job in one.jobs.values()] == [job.name for job in two.jobs.values()]
 
 
-async def test_the_plan_hash_is_that_of_the_request_made_though_a_job_puts_its_id_in_a_path(
+async def test_the_plan_hash_ignores_a_request_id_that_a_job_puts_in_a_path(
     bench: Workbench,
 ) -> None:
     chains = []
@@ -250,7 +252,7 @@ async def test_the_plan_hash_is_that_of_the_request_made_though_a_job_puts_its_i
     assert plan_hash(plan) != plan_hash(made)
 
 
-async def test_a_secret_that_an_empty_each_left_as_it_was_stays_one(bench: Workbench) -> None:
+async def test_a_secret_that_an_empty_each_keeps_stays_secret(bench: Workbench) -> None:
     chain = await bench.chain(
         """
         sequences:
@@ -272,7 +274,7 @@ async def test_a_secret_that_an_empty_each_left_as_it_was_stays_one(bench: Workb
 @pytest.mark.parametrize(
     ("node", "sequence", "timeout"), [("1m", "2m", 60), ("2m", "1m", 60), ("", "2m", 120)]
 )
-async def test_of_two_timeouts_of_a_sequence_the_shorter_one_holds(
+async def test_of_two_timeouts_of_a_sequence_the_shorter_one_applies(
     bench: Workbench, node: str, sequence: str, timeout: float
 ) -> None:
     chain = await bench.chain(f"""

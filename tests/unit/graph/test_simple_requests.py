@@ -6,7 +6,7 @@ import pytest
 from tests.unit.graph.conftest import Workbench
 
 from spincycle.errors import ChainNotBuilt
-from spincycle.graph.simple_requests import MOST_NODES
+from spincycle.graph.simple_requests import MAX_NODES
 from spincycle.model.job_chain import Value
 
 SMALL = """
@@ -34,7 +34,7 @@ sequences:
 
 @pytest.fixture
 def threads(bench: Workbench) -> set[threading.Thread]:
-    """Where creates of quick and of slow jobs were called."""
+    """Record whether creates of quick and slow jobs were called on the event loop."""
     seen: set[threading.Thread] = set()
 
     def create(_: dict[str, Value]) -> None:
@@ -48,7 +48,7 @@ def threads(bench: Workbench) -> set[threading.Thread]:
 HERE = {threading.main_thread()}
 
 
-async def test_a_small_request_whose_jobs_do_not_wait_is_built_where_it_is_asked_for(
+async def test_a_simple_request_is_built_on_the_event_loop(
     bench: Workbench, threads: set[threading.Thread]
 ) -> None:
     expander, specs = bench.expander(), bench.specs(SMALL)
@@ -60,7 +60,7 @@ async def test_a_small_request_whose_jobs_do_not_wait_is_built_where_it_is_asked
     assert threads == HERE
 
 
-async def test_one_job_that_may_wait_sends_the_whole_request_to_a_thread(
+async def test_one_job_that_may_block_sends_the_whole_request_to_a_thread(
     bench: Workbench, threads: set[threading.Thread]
 ) -> None:
     await bench.chain(SMALL.replace("second: {category: job, type: quick}",
@@ -91,9 +91,9 @@ async def test_an_argument_of_any_size_sends_the_request_to_a_thread(
     assert threads != HERE
 
 
-@pytest.mark.parametrize(("nodes", "here"), [(MOST_NODES, True), (MOST_NODES + 1, False)])
+@pytest.mark.parametrize(("nodes", "on_loop"), [(MAX_NODES, True), (MAX_NODES + 1, False)])
 async def test_a_request_of_many_nodes_is_built_on_a_thread(
-    bench: Workbench, threads: set[threading.Thread], nodes: int, here: bool
+    bench: Workbench, threads: set[threading.Thread], nodes: int, on_loop: bool
 ) -> None:
     calls = [f"c{number}: {{category: sequence, type: s}}" for number in range(9)]
     jobs = [f"j{number}: {{category: job, type: quick}}" for number in range(nodes - 18)]
@@ -108,10 +108,10 @@ sequences:
 """
     await bench.chain(text % ", ".join(calls + jobs))
 
-    assert (threads == HERE) is here
+    assert (threads == HERE) is on_loop
 
 
-async def test_other_specs_are_looked_at_anew(
+async def test_new_specs_are_classified_again(
     bench: Workbench, threads: set[threading.Thread]
 ) -> None:
     expander = bench.expander()
@@ -122,12 +122,14 @@ async def test_other_specs_are_looked_at_anew(
     assert threads != HERE
 
 
-async def test_a_create_that_waits_against_its_word_is_refused(bench: Workbench) -> None:
+async def test_a_create_that_is_asynchronous_against_its_declaration_is_rejected(
+    bench: Workbench,
+) -> None:
     async def create(_: dict[str, Value]) -> None:
         raise AssertionError
 
     bench.jobs.immediate.add("quick")
     bench.jobs.creates["quick"] = create
 
-    with pytest.raises(ChainNotBuilt, match="although its class says creates_immediately"):
+    with pytest.raises(ChainNotBuilt, match="its class declares creates_immediately"):
         await bench.chain(SMALL)

@@ -1,4 +1,4 @@
-"""Whole requests of the kinds that the original's own tests build."""
+"""Complete requests of the kinds that the original's tests build."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def _cycle(spec: Spec) -> None:
 
 
 def _failed(spec: Spec) -> None:
-    spec["left"]["nodes"]["step"]["deps"] = "[nobody]"
+    spec["left"]["nodes"]["step"]["deps"] = "[missing]"
     spec["top"]["nodes"]["choose"]["eq"] = "⟦{fast: left, default: right}⟧"
 
 
