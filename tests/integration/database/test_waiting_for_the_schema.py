@@ -1,4 +1,4 @@
-"""Nothing is asked of a database that does not have the schema which the code was written for."""
+"""No statement runs on a database without the schema that the code needs."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_a_newer_schema_is_accepted(opened: Database, database: str) -> No
 
 
 async def _looked(dsn: str, *, twice: bool) -> None:
-    """Return when others have opened a session and gone again, and that once more."""
+    """Return after another session was opened and closed, or two sessions if `twice`."""
     connection = await asyncpg.connect(dsn)
     try:
         count = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"

@@ -11,13 +11,13 @@ from spincycle.v1 import job_output_pb2
 
 
 class RunnerOffer:
-    """A runner's end of an OfferOutput stream."""
+    """The client of an OfferOutput stream, like a runner."""
 
     def __init__(self, job_log: RunningJobLog) -> None:
         self.call = job_log.journal.OfferOutput()
 
     async def until_wanted(self, *, again: bool = False) -> None:
-        """Return when the output of the request is wanted, or wanted from its beginning."""
+        """Return when the output of the request is wanted, or must be resent."""
         while True:
             answer = await self.call.read()
             assert isinstance(answer, journal_pb2.OfferOutputResponse)
@@ -49,7 +49,7 @@ def tail(job_log: RunningJobLog, **more: object) -> Tailing:
 
 
 async def printed(call: Tailing, count: int) -> str:
-    """So many bytes of output, with a mark for each gap."""
+    """Receive `size` bytes of output, with a mark for each gap."""
     text, place = "", 0
     while len(text) < count:
         answer = await call.read()

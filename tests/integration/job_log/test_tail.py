@@ -40,7 +40,7 @@ async def followers(connection: asyncpg.Connection) -> int:
 
 @asynccontextmanager
 async def notifications(connection: asyncpg.Connection) -> AsyncIterator[list[str]]:
-    """What job logs tell one another meanwhile."""
+    """Collect the notifications between job logs."""
     heard: list[str] = []
 
     def hear(*what: object) -> None:

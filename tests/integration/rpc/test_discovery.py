@@ -1,4 +1,4 @@
-"""A server describes itself: both versions of reflection, health, channelz, compression."""
+"""Standard services of a server: both versions of reflection, health, channelz; compression."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ async def test_a_compressed_request_is_accepted(served: Served) -> None:
 
 
 class CountingProxy:
-    """Passes one server's bytes on and counts those that come down from it."""
+    """Forwards the bytes of one server and counts those that it sends."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")

@@ -9,7 +9,7 @@ from spincycle.batching.coalescer import Coalescer
 
 
 class Writer:
-    """Writes when the test lets it, and keeps what it was given."""
+    """Records its batches, and returns when the test releases it."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
@@ -209,5 +209,5 @@ async def test_a_caller_that_submits_again_at_once_gets_a_result() -> None:
     coalescer = Coalescer[str, str](write)
     async with asyncio.timeout(10):
         for item in ("first", "second", "third"):
-            # The writer of the one before has ended, and nobody has yet heard of that.
+            # The previous writer has ended, but its done callback has not run yet.
             assert await coalescer.submit(item) == item
