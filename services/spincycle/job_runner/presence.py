@@ -22,6 +22,7 @@ from spincycle.job_runner.lease import Lease
 from spincycle.model.request_id import RequestIds
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.version import VERSION
 from spincycle.runtime.watchdog import Watchdog
 from spincycle.wire.times import get_nanoseconds
@@ -30,7 +31,7 @@ TIMEOUT = 3.0
 """Seconds for one call."""
 
 RETRY_INTERVAL = 0.5
-"""Seconds before a call that failed is made again."""
+"""Maximum seconds before a failed call is retried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class RunnerPresence:
             features=self._identity.features,
         )
         told = False
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             asked_at, sent_at = self._lease.now(), self._clock.monotonic()
             try:
@@ -157,7 +159,7 @@ class RunnerPresence:
                     )
                 told = True
                 self.pulse.tick()
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
                 continue
             self._note_time(sent_at, response.stored_at)
             self._interval = response.beat_interval.ToTimedelta().total_seconds()
@@ -171,6 +173,7 @@ class RunnerPresence:
     async def _beat_until_given_up(self) -> None:
         loop = asyncio.get_running_loop()
         wait = self._interval
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             asleep = loop.time()
             self.pulse.idle()
@@ -186,7 +189,7 @@ class RunnerPresence:
                     return
                 structlog.get_logger().warning("beat not answered", why=error.message)
                 # Soon again: the next one goes to another request manager, if there is one.
-                wait = min(RETRY_INTERVAL, self._interval)
+                wait = min(backoff.next(), self._interval)
                 continue
             self._note_time(sent_at, wishes.stored_at)
             self._lease.renew(beaten_at, self._silence_limit)

@@ -5,7 +5,6 @@ Only this module and `connection` know what is installed with the extra `kuberne
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable, NoCluster
 from spincycle.kubernetes_jobs.manifest import Manifest
+from spincycle.runtime.backoff import Backoff
 
 CONNECT_TIMEOUT = 10.0
 CALL_TIMEOUT = 30.0
@@ -156,11 +156,10 @@ async def forever(call: Callable[[], Awaitable[Manifest]], told: Callable[[str],
     Raises:
         Refused: the server says no.
     """
-    wait = 0.25
+    backoff = Backoff(0.25, 10.0)
     while True:
         try:
             return await call()
         except ApiUnavailable as away:
             told(f"the API server does not answer: {away}; trying again")
-            await asyncio.sleep(max(wait, away.pause))
-            wait = min(2 * wait, 10.0)
+            await backoff.wait(away.pause)

@@ -9,6 +9,7 @@ from spincycle.kubernetes_jobs.api import Api, pods_path
 from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable
 from spincycle.kubernetes_jobs.log_lines import LogLines
 from spincycle.kubernetes_jobs.manifest import CONTAINER, Manifest
+from spincycle.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ class PodLog:
 
     async def follow(self) -> None:
         """Return when all of the log was read, or when the server has no more of it."""
-        wait = FIRST_RETRY
+        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         while True:
             last = self._ended.is_set()
             try:
@@ -60,6 +61,7 @@ class PodLog:
                     return
                 self._lines.cut()
             # A stream that ended although the container runs is opened again, but not in a rush.
+            wait = backoff.next()
             try:
                 async with asyncio.timeout(wait):
                     await self._ended.wait()
@@ -67,7 +69,6 @@ class PodLog:
                         await asyncio.sleep(wait)
             except TimeoutError:
                 pass
-            wait = min(2 * wait, LAST_RETRY)
 
     async def _read_one_stream(self) -> None:
         query = {"container": CONTAINER, "follow": "true", "timestamps": "true"}

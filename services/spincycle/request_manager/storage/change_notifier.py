@@ -9,6 +9,7 @@ from spincycle.database.database import Database
 from spincycle.database.notifications import listen
 from spincycle.errors import DatabaseUnavailable
 from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.config import DatabaseConfig
 
 CHANNEL = "spincycle_requests"
@@ -42,6 +43,7 @@ class ChangeNotifier:
 
     async def tell(self) -> None:
         """Tell the others, until cancelled."""
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             await self._something.wait()
             self._something.clear()
@@ -58,7 +60,7 @@ class ChangeNotifier:
                 # was only this process that did not reach it.
                 self._pending.update(request_ids)
                 self._something.set()
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
             await asyncio.sleep(PAUSE)
 
     async def hear(self, config: DatabaseConfig) -> None:

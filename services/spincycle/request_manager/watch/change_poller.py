@@ -9,6 +9,7 @@ from spincycle.errors import DatabaseUnavailable
 from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
+from spincycle.runtime.backoff import Backoff
 
 LOOK_INTERVAL = 0.02
 """Shortest time between two looks, in seconds."""
@@ -74,6 +75,7 @@ class ChangePoller:
 
     async def run(self) -> None:
         """Look whenever something changed, until cancelled."""
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -85,7 +87,7 @@ class ChangePoller:
                 await self._learn(rows, anything)
             except DatabaseUnavailable:
                 self._anything |= anything
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
                 self._wake.set()
                 continue
             finally:

@@ -21,6 +21,7 @@ from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.storage.model import Runner
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.process import supervise
 
 FIRST_RETRY = 0.1
@@ -232,7 +233,7 @@ class _Feed:
 
     async def _run(self) -> None:
         order: int | None = None
-        wait = FIRST_RETRY
+        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         runner_id = self.client.runner.runner_id
         while True:
             request = rpc.WatchJobsRequest(
@@ -249,7 +250,7 @@ class _Feed:
                         here = first.request_ids if is_anew else None
                         await self._hearer.began(runner_id, first.order, here)
                         order = first.order if is_anew else order
-                        wait = FIRST_RETRY
+                        backoff.reset()
                     while isinstance(response := await call.read(), rpc.WatchJobsResponse):
                         await self._hearer.heard(runner_id, response.events)
                         order = response.events[-1].order if response.events else order
@@ -261,8 +262,7 @@ class _Feed:
                 self.connected.clear()
                 if call is not None:
                     call.cancel()
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LAST_RETRY)
+            await backoff.wait()
             await self._broke(self._hearer)
 
 

@@ -27,6 +27,7 @@ from spincycle.request_manager.watch.unreadable import (
     encode_or_report,
     request_failure,
 )
+from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import job_chain_pb2, job_log_pb2, request_event_pb2, status_pb2
 
 RETRY_INTERVAL = 1.0
@@ -181,13 +182,14 @@ class RequestSnapshots:
 
     async def put_output(self, request_id: str, watcher: SubscriberQueue) -> None:
         """Let a watcher have what jobs of a request print, until cancelled."""
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             try:
                 async for piece in self._job_log.output(request_id):
                     watcher.put_output(piece)
             except SpinCycleError:
                 # Output is not kept: what is printed meanwhile is told by the next stream, or not.
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
 
     async def _described(
         self, rows: Sequence[Request], known: Mapping[str, int]
