@@ -343,8 +343,8 @@ async def test_a_crash_of_the_server_is_an_outage_until_it_has_recovered(wares: 
         await until(lambda: wares.reachable)
 
     assert await names(wares) == ["tea"]
-    begun = [cause for event, cause in events(logs) if event == "database unavailable"]
-    assert len(begun) == len(set(begun))
+    causes = [cause for event, cause in events(logs) if event == "database unavailable"]
+    assert len(causes) == len(set(causes))
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])

@@ -137,14 +137,14 @@ async def _ask_request_manager(channel: grpc.aio.Channel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "prefix", "ask"),
+    ("program", "prefix", "call"),
     [
         ("spincycle-job-log", "SPINCYCLE_JL_", _ask_job_log),
         ("spincycle-request-manager", "SPINCYCLE_RM_", _ask_request_manager),
     ],
 )
 async def test_a_process_without_migration_is_unavailable_until_the_schema_is_migrated(
-    database: str, start: Start, program: str, prefix: str, ask: Callable
+    database: str, start: Start, program: str, prefix: str, call: Callable
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     variables = {
@@ -160,13 +160,13 @@ async def test_a_process_without_migration_is_unavailable_until_the_schema_is_mi
         health = health_pb2_grpc.HealthStub(channel)
 
         async def serving() -> bool:
-            asked = health_pb2.HealthCheckRequest()
-            answer = await health.Check(asked, timeout=20, wait_for_ready=True)
-            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+            request = health_pb2.HealthCheckRequest()
+            response = await health.Check(request, timeout=20, wait_for_ready=True)
+            return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
         assert not await serving()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await ask(channel)
+            await call(channel)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "database" in (refused.value.details() or "")
         assert not await serving()
@@ -176,4 +176,4 @@ async def test_a_process_without_migration_is_unavailable_until_the_schema_is_mi
         assert b"applied 1" in done.stdout
 
         await until(serving)
-        await ask(channel)
+        await call(channel)

@@ -90,11 +90,11 @@ class RunnerStream:
     async def settle(self) -> list[journal_pb2.RefusedEntry]:
         """Wait until every sent batch is acknowledged; return the refused entries."""
         while self.acknowledged < self.batches:
-            answer = await self.call.read()
-            assert isinstance(answer, journal_pb2.AppendResponse), "the stream ended"
-            assert answer.batch > self.acknowledged
-            self.acknowledged = answer.batch
-            self.refused += answer.refused
+            response = await self.call.read()
+            assert isinstance(response, journal_pb2.AppendResponse), "the stream ended"
+            assert response.batch > self.acknowledged
+            self.acknowledged = response.batch
+            self.refused += response.refused
         return self.refused
 
     async def append(self, *entries: JournalEntry) -> list[journal_pb2.RefusedEntry]:
@@ -123,17 +123,17 @@ class RunningJobLog:
         """Return whether health reports SERVING."""
         asked = health_pb2.HealthCheckRequest(service=name)
         try:
-            answer = await health_pb2_grpc.HealthStub(self.channel).Check(asked)
+            response = await health_pb2_grpc.HealthStub(self.channel).Check(asked)
         except grpc.aio.AioRpcError:
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def entries(self, request_id: str = REQUEST) -> list[tuple[str, int]]:
         """Return (job, try) of all stored entries of a request, by position."""
         asked = pb.TailRequest(request_id=request_id)
         return [
-            (answer.entry.job_id, getattr(answer.entry, "try"))
-            async for answer in self.stub.Tail(asked)
+            (response.entry.job_id, getattr(response.entry, "try"))
+            async for response in self.stub.Tail(asked)
         ]
 
     async def end(self) -> None:

@@ -44,8 +44,8 @@ Tailing = grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]
 
 
 def tail(job_log: RunningJobLog, **more: object) -> Tailing:
-    asked = pb.TailRequest(request_id=REQUEST, follow=True, live_output=True, **more)  # type: ignore[arg-type]
-    return job_log.stub.Tail(asked)
+    request = pb.TailRequest(request_id=REQUEST, follow=True, live_output=True, **more)  # type: ignore[arg-type]
+    return job_log.stub.Tail(request)
 
 
 async def printed(call: Tailing, count: int) -> str:
@@ -111,9 +111,9 @@ async def test_a_later_subscriber_gets_the_retained_output_and_the_first_gets_no
 async def test_a_subscriber_at_another_copy_gets_the_output_too(
     start: StartJobLog,
 ) -> None:
-    here, there = await start(), await start()
-    offer = RunnerOffer(there)
-    call = tail(here, job_id="j001")
+    local, remote = await start(), await start()
+    offer = RunnerOffer(remote)
+    call = tail(local, job_id="j001")
 
     await offer.until_wanted()
     await offer.print("x" * 20_000)

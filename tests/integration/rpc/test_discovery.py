@@ -123,14 +123,14 @@ async def test_a_health_watcher_gets_each_change(served: Served, name: str) -> N
     )
     asked = health_pb2.HealthCheckRequest(service=name)
     watch = health_pb2_grpc.HealthStub(served.channel).Watch(asked)
-    heard = aiter(watch)
+    updates = aiter(watch)
 
-    while (await anext(heard)).status != SERVING:
+    while (await anext(updates)).status != SERVING:
         pass
     alive = False
-    assert (await anext(heard)).status == NOT_SERVING
+    assert (await anext(updates)).status == NOT_SERVING
     alive = True
-    assert (await anext(heard)).status == SERVING
+    assert (await anext(updates)).status == SERVING
 
     watch.cancel()
     keeping.cancel()
