@@ -75,11 +75,13 @@ async def _applied(
 
     from spincycle.database.migrations import migrate
     from spincycle.database.outages import outage_of
+    from spincycle.runtime.backoff import Backoff
     from spincycle.runtime.config import ConfigError
 
     loop = asyncio.get_running_loop()
     until = loop.time() + wait
     told = False
+    backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
     while True:
         try:
             return await migrate(dsn, schema, steps)
@@ -92,7 +94,7 @@ async def _applied(
         if not told:
             click.echo(f"{service}: waiting for the database", err=True)
             told = True
-        await asyncio.sleep(RETRY_INTERVAL)
+        await backoff.wait()
 
 
 def _database(config: Config) -> DatabaseConfig:

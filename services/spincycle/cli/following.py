@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from spincycle.cli.render.printed import JobOutput, OutputDeduplicator
 from spincycle.cli.transport.merging import merged
 from spincycle.errors import SpinCycleError
 from spincycle.model.state import FINAL, State
+from spincycle.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from spincycle.cli.transport.backend import Backend
@@ -52,7 +52,8 @@ async def watch_events(
     caller wants. `on_lost` is told why a stream broke, and an empty text once it is back.
     """
     patience = patience or ReconnectDelay()
-    cursor, wait, is_known, is_lost = "", patience.shortest, False, False
+    backoff = Backoff(patience.shortest, patience.longest)
+    cursor, is_known, is_lost = "", False, False
     while True:
         lost = "the stream ended"
         try:
@@ -62,7 +63,8 @@ async def watch_events(
                 on_lost("")
             async for event in backend.watch(request_id, cursor, requests_only):
                 on_lost("")
-                cursor, wait, is_known = event.cursor or cursor, patience.shortest, True
+                cursor, is_known = event.cursor or cursor, True
+                backoff.reset()
                 yield event
         except SpinCycleError as error:
             if error.reason == "CURSOR_TOO_OLD":
@@ -72,8 +74,7 @@ async def watch_events(
             lost = error.message
         is_lost = True
         on_lost(lost)
-        await asyncio.sleep(wait)
-        wait = min(wait * 2, patience.longest)
+        await backoff.wait()
 
 
 async def tail(
@@ -84,19 +85,20 @@ async def tail(
     With `live_output` also what running tries print; after a break some of it comes again.
     """
     patience = patience or ReconnectDelay()
-    position, wait, is_known = 0, patience.shortest, False
+    backoff = Backoff(patience.shortest, patience.longest)
+    position, is_known = 0, False
     while True:
         try:
             async for told in backend.tail(request_id, position, True, live_output):
-                wait, is_known = patience.shortest, True
+                is_known = True
+                backoff.reset()
                 if not isinstance(told, JobOutput):
                     position = told.position
                 yield told
         except SpinCycleError as error:
             if not is_known or error.reason not in _PASSING:
                 raise
-        await asyncio.sleep(wait)
-        wait = min(wait * 2, patience.longest)
+        await backoff.wait()
 
 
 async def entries_to_the_end(

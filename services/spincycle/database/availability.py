@@ -64,7 +64,7 @@ class _CurrentOutage:
 
 
 class Availability:
-    """Tracks outages of one database; logs once when each begins and once when it ends."""
+    """Tracks outages of one database; logs the start and the end of each."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

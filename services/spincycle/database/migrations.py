@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
@@ -15,10 +14,11 @@ import structlog
 from spincycle.database.connection import connect
 from spincycle.database.database import Database
 from spincycle.database.outages import outage_of
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.config import ConfigError, DatabaseConfig
 
 RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to reach the server at startup."""
+"""Maximum seconds between two attempts to reach the server at startup."""
 
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 
@@ -191,6 +191,7 @@ async def applied_version(dsn: str, schema: str) -> int:
 async def _retry_until(done: Callable[[], Awaitable[bool]], schema: str) -> None:
     log = structlog.get_logger()
     logged: set[str] = set()
+    backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
     while True:
         try:
             if await done():
@@ -206,4 +207,4 @@ async def _retry_until(done: Callable[[], Awaitable[bool]], schema: str) -> None
                     "waiting for the database", cause=outage.name, error=str(error) or repr(error)
                 )
             logged.add(outage.name)
-        await asyncio.sleep(RETRY_INTERVAL)
+        await backoff.wait()

@@ -10,10 +10,11 @@ import structlog
 
 from spincycle.database.connection import connect
 from spincycle.database.outages import outage_of
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.config import DatabaseConfig
 
 RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to reconnect."""
+"""Maximum seconds between two attempts to reconnect."""
 
 STATEMENT_TIMEOUT = 5.0
 """Seconds that a statement on the listening session may take."""
@@ -43,6 +44,7 @@ async def listen(
     """
     log = structlog.get_logger()
     disconnected = False
+    backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
 
     def handle(error: Exception) -> None:
         nonlocal disconnected
@@ -57,7 +59,7 @@ async def listen(
             connection = await connect(config.dsn.reveal(), f"spincycle-listen-{channel}")
         except Exception as error:  # noqa: BLE001 # `handle` raises other errors
             handle(error)
-            await asyncio.sleep(RETRY_INTERVAL)
+            await backoff.wait()
             continue
         try:
             ended = asyncio.Event()
@@ -87,7 +89,7 @@ async def listen(
         finally:
             on_lost()
             connection.terminate()
-        await asyncio.sleep(RETRY_INTERVAL)
+        await backoff.wait()
 
 
 async def _run_last(connection: asyncpg.Connection, statement: str) -> None:

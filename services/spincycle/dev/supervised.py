@@ -16,6 +16,7 @@ from spincycle.dev.child import Process, send_until_gone, until_ended
 from spincycle.dev.errors import StackError
 from spincycle.dev.ready import is_ready
 from spincycle.dev.services import Service
+from spincycle.runtime.backoff import Backoff
 
 Show = Callable[[str, str], None]
 """Shows a line of a service: its name and the text."""
@@ -105,7 +106,8 @@ class Supervised:
         await asyncio.wait([self._run])
 
     async def _supervise(self, process: Process) -> None:
-        wait = _FIRST_WAIT
+        # One supervisor restarts its own processes: there is nothing to spread by jitter.
+        backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, jitter=0.0)
         while True:
             started = time.monotonic()
             code = await self._listen(process)
@@ -114,10 +116,11 @@ class Supervised:
             if not (self._again and self._ready):
                 self._show(self.service.name, ending(code))
                 return
-            wait = _FIRST_WAIT if time.monotonic() - started > _STEADY else wait
+            if time.monotonic() - started > _STEADY:
+                backoff.reset()
+            wait = backoff.next()
             self._show(self.service.name, f"{ending(code)}; starting it again in {wait:g} s")
             await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
             self._process = process = self._spawn()
 
     def _spawn(self) -> Process:

@@ -20,6 +20,7 @@ from spincycle.job_log.model import EntryPage, RefusedEntry, Row, Selection
 from spincycle.job_log.store import JournalStore, UnfitRows
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.revision import FREE_EPOCHS
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.watchdog import Watchdog
 
 MAX_STATEMENT_ROWS = 2000
@@ -28,8 +29,9 @@ MAX_STATEMENT_ROWS = 2000
 MAX_STATEMENT_SIZE = 16 * 1024 * 1024
 """Bytes after which no further entry is added to a statement."""
 
-RETRY_INTERVALS = (0.1, 0.2, 0.5, 1.0)
-"""Seconds between attempts to store while the database is away; the last one repeats."""
+FIRST_RETRY = 0.1
+LAST_RETRY = 1.0
+"""Seconds between attempts to store during an outage: doubled from the first to the last."""
 
 
 @dataclass(slots=True)
@@ -171,14 +173,13 @@ class Journal:
 
     async def _store_rows(self, rows: Sequence[Row]) -> dict[int, SpinCycleError]:
         """Store rows, retrying during outages; return the errors of refused rows by index."""
-        attempts = 0
+        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         while True:
             try:
                 return await self._store.append(rows)
             except DatabaseUnavailable:
                 self.attempt.tick()
-                await asyncio.sleep(RETRY_INTERVALS[min(attempts, len(RETRY_INTERVALS) - 1)])
-                attempts += 1
+                await backoff.wait()
             except UnfitRows as unfit:
                 if len(rows) == 1:
                     return {0: InvalidEntry(rows[0].request_id, rows[0].job_id, str(unfit))}

@@ -12,10 +12,11 @@ from spincycle.job_log.journal import Journal
 from spincycle.job_log.live_output import OutputHub
 from spincycle.job_log.model import Selection
 from spincycle.model.journal_entry import JournalEntry
+from spincycle.runtime.backoff import Backoff
 from spincycle.v1.job_output_pb2 import JobOutput
 
 RETRY_INTERVAL = 1.0
-"""Seconds between two reads of a follower during an outage of the database."""
+"""Maximum seconds between two reads of a follower during an outage of the database."""
 
 
 class Tail:
@@ -49,6 +50,7 @@ class Tail:
         """
         with self._followers.following(which.request_id) as changed:
             started = False
+            backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
             while not self._ending:
                 changed.clear()
                 try:
@@ -56,7 +58,7 @@ class Tail:
                 except DatabaseUnavailable:
                     if not started:
                         raise
-                    await _wait_for(changed, RETRY_INTERVAL)
+                    await _wait_for(changed, backoff.next())
                     continue
                 started = True
                 for entry in page.entries:

@@ -16,6 +16,7 @@ from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job_runner.ports import CommitListener
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.rpc.channel import Dial, open_channel
+from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import job_log_pb2
 from spincycle.wire.journal import encode_entry
 
@@ -120,7 +121,7 @@ class JournalStream:
     async def run(self) -> None:
         """Keep a stream open and send the appended entries, until cancelled."""
         log = structlog.get_logger()
-        wait = FIRST_RETRY
+        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         while True:
             call = self._stub.Append(wait_for_ready=True)
             try:
@@ -131,9 +132,10 @@ class JournalStream:
                 log.warning("journal stream broke", cause=_cause(failures.exceptions[0]))
             finally:
                 call.cancel()
-                wait = FIRST_RETRY if self._stream.batches else min(2 * wait, LAST_RETRY)
+                if self._stream.batches:
+                    backoff.reset()
                 self._requeue()
-            await asyncio.sleep(wait)
+            await backoff.wait()
 
     async def close(self) -> None:
         """Close the channel; unacknowledged entries are not sent."""

@@ -16,6 +16,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_rpc_error, to_message
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.watchdog import Watchdog
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_suspended_chain
 
@@ -53,6 +54,7 @@ class Outbox:
         self._wakeup = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         self.pulse = Watchdog()
 
     def put(self, request_id: str, report: Report) -> None:
@@ -81,7 +83,6 @@ class Outbox:
 
         `abandon` is called with the request id and epoch of a chain that another runner owns.
         """
-        wait = FIRST_RETRY
         while True:
             await self._wakeup.wait()
             if not self._reports:
@@ -92,7 +93,7 @@ class Outbox:
             self.pulse.start()
             batch = self._next_batch()
             if _is_large(next(iter(batch.values()))):
-                wait = await self._upload(batch, runner_id(), abandon, wait)
+                await self._upload(batch, runner_id(), abandon)
                 continue
             try:
                 response = await self._stub.Report(
@@ -104,10 +105,9 @@ class Outbox:
                     "reports not sent", reports=len(self._reports), cause=failure.details()
                 )
                 self.pulse.tick()
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, LAST_RETRY)
+                await self._backoff.wait()
                 continue
-            wait = FIRST_RETRY
+            self._backoff.reset()
             self.pulse.tick()
             self._settle(batch, response, abandon)
 
@@ -128,13 +128,9 @@ class Outbox:
         return batch
 
     async def _upload(
-        self,
-        batch: dict[str, Report],
-        runner_id: str,
-        abandon: Callable[[str, int], None],
-        wait: float,
-    ) -> float:
-        """Send the saved state of one large chain; return the next retry wait in seconds."""
+        self, batch: dict[str, Report], runner_id: str, abandon: Callable[[str, int], None]
+    ) -> None:
+        """Send the saved state of one large chain; after a failure, wait for the next attempt."""
         ((request_id, report),) = batch.items()
         serialized = report.suspended.SerializeToString()
         result = coordination_pb2.ReportResult(request_id=request_id)
@@ -149,13 +145,13 @@ class Outbox:
                     "saved state not sent", request_id=request_id, cause=failure.details()
                 )
                 self.pulse.tick()
-                await asyncio.sleep(wait)
-                return min(2 * wait, LAST_RETRY)
+                await self._backoff.wait()
+                return
             result.refused.CopyFrom(to_message(refused))
         self.pulse.tick()
         response = coordination_pb2.ReportResponse(results=[result])
         self._settle(batch, response, abandon)
-        return FIRST_RETRY
+        self._backoff.reset()
 
     def _settle(
         self,

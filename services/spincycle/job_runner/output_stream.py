@@ -12,6 +12,7 @@ from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job.live_output import STDERR, STDOUT
 from spincycle.rpc.channel import Dial, open_channel
+from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import job_output_pb2
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ INTERVAL = 0.2
 """Seconds between two batches of output."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds before a broken stream is reopened."""
+"""Maximum seconds before a broken stream is reopened."""
 
 Call = grpc.aio.StreamStreamCall[journal_pb2.OfferOutputRequest, journal_pb2.OfferOutputResponse]
 StreamKey = tuple[str, str, int, int]
@@ -50,6 +51,7 @@ class OutputStream:
 
     async def run(self) -> None:
         """Keep a stream open, until cancelled."""
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             self._tailed, self._sent = frozenset(), {}
             call: Call = self._stub.OfferOutput(wait_for_ready=True)
@@ -63,7 +65,7 @@ class OutputStream:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
                 call.cancel()
-            await asyncio.sleep(RETRY_INTERVAL)
+            await backoff.wait()
 
     async def close(self) -> None:
         """Close the channel."""

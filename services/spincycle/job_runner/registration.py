@@ -22,6 +22,7 @@ from spincycle.job_runner.lease import Lease
 from spincycle.model.request_id import RequestIds
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.status import from_rpc_error
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.version import VERSION
 from spincycle.runtime.watchdog import Watchdog
 from spincycle.wire.times import get_nanoseconds
@@ -30,7 +31,7 @@ TIMEOUT = 3.0
 """Seconds for one call."""
 
 RETRY_INTERVAL = 0.5
-"""Seconds before a failed call is retried."""
+"""Maximum seconds before a failed call is retried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class RunnerRegistration:
             features=self._identity.features,
         )
         failed_before = False
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             lease_time, sent_at = self._lease.now(), self._clock.monotonic()
             try:
@@ -155,7 +157,7 @@ class RunnerRegistration:
                     )
                 failed_before = True
                 self.pulse.tick()
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
                 continue
             self._estimate_time(sent_at, response.stored_at)
             self._interval = response.heartbeat_interval.ToTimedelta().total_seconds()
@@ -169,6 +171,7 @@ class RunnerRegistration:
     async def _heartbeat_until_evicted(self) -> None:
         loop = asyncio.get_running_loop()
         wait = self._interval
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             asleep = loop.time()
             self.pulse.idle()
@@ -184,7 +187,7 @@ class RunnerRegistration:
                     return
                 structlog.get_logger().warning("heartbeat failed", cause=error.message)
                 # Retry soon: the next call goes to another request manager, if there is one.
-                wait = min(RETRY_INTERVAL, self._interval)
+                wait = min(backoff.next(), self._interval)
                 continue
             self._estimate_time(sent_at, response.stored_at)
             self._lease.renew(lease_time, self._silence_timeout)

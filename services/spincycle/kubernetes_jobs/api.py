@@ -5,7 +5,6 @@ Only this module and `connection` import the packages of the extra `kubernetes`.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable, NoCluster
 from spincycle.kubernetes_jobs.manifest import Manifest
+from spincycle.runtime.backoff import Backoff
 
 CONNECT_TIMEOUT = 10.0
 CALL_TIMEOUT = 30.0
@@ -158,11 +158,10 @@ async def retry_unavailable(
     Raises:
         ApiRefused: the server rejected the call.
     """
-    wait = 0.25
+    backoff = Backoff(0.25, 10.0)
     while True:
         try:
             return await call()
         except ApiUnavailable as unavailable:
             report(f"the API server is unavailable: {unavailable}; retrying")
-            await asyncio.sleep(max(wait, unavailable.retry_after))
-            wait = min(2 * wait, 10.0)
+            await backoff.wait(unavailable.retry_after)

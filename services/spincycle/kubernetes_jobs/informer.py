@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable
+from spincycle.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,17 +65,16 @@ class Informer:
         Raises:
             ApiRefused: the server rejects the list or the watch.
         """
-        wait = FIRST_RETRY
+        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         while True:
             try:
                 version = await self._list()
-                wait = FIRST_RETRY
+                backoff.reset()
                 await self._watch(version)
             except ApiUnavailable as unavailable:
                 self.unavailable = str(unavailable)
                 self._changed.set()
-                await asyncio.sleep(max(wait, unavailable.retry_after))
-                wait = min(2 * wait, LAST_RETRY)
+                await backoff.wait(unavailable.retry_after)
             except ApiRefused as refused:
                 if refused.status == GONE:
                     continue

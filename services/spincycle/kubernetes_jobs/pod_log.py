@@ -9,6 +9,7 @@ from spincycle.kubernetes_jobs.api import Api, pods_path
 from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable
 from spincycle.kubernetes_jobs.log_lines import LogLines
 from spincycle.kubernetes_jobs.manifest import CONTAINER, Manifest
+from spincycle.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ class PodLog:
 
     async def follow(self) -> None:
         """Read the log; return when it is complete or the server rejects the request."""
-        wait = FIRST_RETRY
+        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         while True:
             last = self._ended.is_set()
             try:
@@ -60,6 +61,7 @@ class PodLog:
                     return
                 self._lines.interrupt()
             # Reopen a stream that ended while the container is running, but not at once.
+            wait = backoff.next()
             try:
                 async with asyncio.timeout(wait):
                     await self._ended.wait()
@@ -67,7 +69,6 @@ class PodLog:
                         await asyncio.sleep(wait)
             except TimeoutError:
                 pass
-            wait = min(2 * wait, LAST_RETRY)
 
     async def _read_one_stream(self) -> None:
         query = {"container": CONTAINER, "follow": "true", "timestamps": "true"}

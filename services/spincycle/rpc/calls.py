@@ -34,8 +34,8 @@ from spincycle.rpc.standard_services import bounded, is_standard
 from spincycle.rpc.status import abort
 from spincycle.runtime import deadline
 
-Asked = TypeVar("Asked")
-Answered = TypeVar("Answered")
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context = grpc.aio.ServicerContext[Any, Any]
 Check = Callable[[Message, bytes], None]
@@ -79,7 +79,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Asked, Answered] | None]
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Request, Response] | None]
         ],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
@@ -261,13 +261,13 @@ class _Counted:
         self._calls[self._name, code] += 1
 
 
-def encoded(_message: type[Answered], parts: Iterable[bytes]) -> Answered:
+def encoded(_message: type[Response], parts: Iterable[bytes]) -> Response:
     """Return the concatenated parts of an encoded message, typed as the message.
 
     A handler may return encoded bytes, so that a response for many callers is encoded once.
     Concatenated encodings of a message with a repeated field encode the concatenated field.
     """
-    return cast(Answered, b"".join(parts))
+    return cast(Response, b"".join(parts))
 
 
 def _wrap(handler: Any, call: _Call) -> Handler:

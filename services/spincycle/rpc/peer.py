@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 import grpc
@@ -10,9 +9,10 @@ import structlog
 from grpc_health.v1 import health_pb2
 
 from spincycle.rpc.channel import Dial
+from spincycle.runtime.backoff import Backoff
 
 RETRY_INTERVAL = 2.0
-"""Seconds between two checks, until one succeeds."""
+"""Maximum seconds between two checks, until one succeeds."""
 
 TIMEOUT = 5.0
 """Seconds that a check may take."""
@@ -49,6 +49,7 @@ class Peer:
                 response_deserializer=health_pb2.HealthCheckResponse.FromString,
             )
             request = health_pb2.HealthCheckRequest(service=self.service)
+            backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
             while True:
                 try:
                     await health(request, timeout=TIMEOUT)
@@ -58,7 +59,7 @@ class Peer:
                 else:
                     self.is_wrong = False
                     return
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
 
     def _report(self) -> None:
         if not self.is_wrong:

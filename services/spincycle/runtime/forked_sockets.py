@@ -30,30 +30,30 @@ def close_in_children(address: str) -> None:
     Args:
         address: host:port or unix:/path that this process listens on; the host is ignored.
     """
-    wanted = _port_or_path(address)
-    for each in _sockets():
-        name = _name_of(each)
-        if name is not None and _is_at(name, wanted) and _is_listening(each):
+    target = _port_or_path(address)
+    for sock in _sockets():
+        name = _name_of(sock)
+        if name is not None and _is_at(name, target) and _is_listening(sock):
             _own.add(name)
-        each.detach()
+        sock.detach()
 
 
 def forget(address: str) -> None:
     """Undo `close_in_children` after the listeners are closed."""
-    wanted = _port_or_path(address)
-    _own.difference_update([name for name in _own if _is_at(name, wanted)])
+    target = _port_or_path(address)
+    _own.difference_update([name for name in _own if _is_at(name, target)])
 
 
 def _close_all() -> None:
     if not _own:
         return
     ports = {name[1] for name in _own if not isinstance(name, str) and name[0] in _ANY}
-    for each in _sockets():
-        name = _name_of(each)
+    for sock in _sockets():
+        name = _name_of(sock)
         if name in _own or (name is not None and not isinstance(name, str) and name[1] in ports):
-            each.close()
+            sock.close()
         else:
-            each.detach()
+            sock.detach()
     _own.clear()
 
 
@@ -69,19 +69,19 @@ def _sockets() -> Iterator[socket.socket]:
                 yield socket.socket(fileno=int(entry.name))
 
 
-def _name_of(each: socket.socket) -> Name | None:
+def _name_of(sock: socket.socket) -> Name | None:
     with suppress(OSError):
-        name = each.getsockname()
-        if each.family == socket.AF_UNIX and isinstance(name, str) and name:
+        name = sock.getsockname()
+        if sock.family == socket.AF_UNIX and isinstance(name, str) and name:
             return name
-        if each.family in (socket.AF_INET, socket.AF_INET6) and each.type == socket.SOCK_STREAM:
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
             return name[0], name[1]
     return None
 
 
-def _is_listening(each: socket.socket) -> bool:
+def _is_listening(sock: socket.socket) -> bool:
     with suppress(OSError):
-        return bool(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     return False
 
 
@@ -92,5 +92,5 @@ def _port_or_path(address: str) -> str | int:
     return int(address.rpartition(":")[2])
 
 
-def _is_at(name: Name, wanted: str | int) -> bool:
-    return wanted == (name if isinstance(name, str) else name[1])
+def _is_at(name: Name, target: str | int) -> bool:
+    return target == (name if isinstance(name, str) else name[1])

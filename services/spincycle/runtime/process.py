@@ -16,6 +16,7 @@ import click
 import structlog
 import uvloop
 
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.config import Config, ConfigError, load_config, print_config
 from spincycle.runtime.logs import configure_logs
 from spincycle.runtime.memory_watchdog import EXIT_OUT_OF_MEMORY, MemoryProbe, MemoryWatchdog
@@ -31,7 +32,7 @@ GC_THRESHOLD = 10_000
 """Net allocations of objects between two runs of the garbage collector."""
 
 RESTART_DELAY = 1.0
-"""Seconds between the failure of a background task and its restart."""
+"""Maximum seconds between the failure of a background task and its restart."""
 
 _watchdogs: list[MemoryWatchdog] = []
 """The memory watchdog of this process; empty unless the process is a service."""
@@ -110,7 +111,7 @@ def service_command(
 
 
 async def supervise(background_task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a background task of a process; restart it after `RESTART_DELAY` if it fails.
+    """Run a background task of a process; restart it within `RESTART_DELAY` if it fails.
 
     An unexpected exception in one background task must not end the process with all its other
     work. Each failure is logged with its traceback.
@@ -118,6 +119,7 @@ async def supervise(background_task: str, work: Callable[[], Coroutine[Any, Any,
     Raises:
         ConfigError: as raised by the task; a restart would not help.
     """
+    backoff = Backoff(RESTART_DELAY, RESTART_DELAY)
     while True:
         try:
             await work()
@@ -129,12 +131,12 @@ async def supervise(background_task: str, work: Callable[[], Coroutine[Any, Any,
                 structlog.get_logger().error(
                     "background task out of memory; restarting", background_task=background_task
                 )
-            await asyncio.sleep(RESTART_DELAY)
+            await backoff.wait()
         except Exception:  # noqa: BLE001 # the other tasks of the process must not be affected
             structlog.get_logger().exception(
                 "background task failed; restarting", background_task=background_task
             )
-            await asyncio.sleep(RESTART_DELAY)
+            await backoff.wait()
         else:
             return
 

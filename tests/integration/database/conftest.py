@@ -1,4 +1,4 @@
-"""A database for the plumbing that all services share."""
+"""A database for the tests of the shared database package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each error that a retry can outlive, on a real server where it can be made."""
+"""Transient errors, on a real server where they can be produced."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Logs = list[MutableMapping[str, Any]]
 
 @asynccontextmanager
 async def opened(dsn: str, connections: int = 3) -> AsyncIterator[Database]:
-    """A database with a process's watch over it."""
+    """A database with its probing loop running."""
     config = DatabaseConfig(dsn=Secret(dsn), max_connections=connections, statement_timeout=20)
     database = await Database.open(config, QUERIES, "test")
     watching = asyncio.create_task(database.keep_reachable())
@@ -97,7 +97,7 @@ async def names(wares: Database) -> list[str]:
 
 
 async def add_until_refused(wares: Database) -> str:
-    """Add wares until one is refused; returns the cause."""
+    """Insert rows until one is rejected; return the cause."""
     for number in itertools.count():
         try:
             await wares.execute("add", name=f"ware-{number}")
@@ -119,7 +119,7 @@ def once(cause: str) -> list[tuple[str, str]]:
 
 
 async def probed(wares: Database) -> None:
-    """Return when the server was probed twice."""
+    """Return after the server was probed twice."""
     calls = 0
     probe = wares._probe_writes
 
@@ -343,8 +343,8 @@ async def test_a_crash_of_the_server_is_an_outage_until_it_has_recovered(wares: 
         await until(lambda: wares.reachable)
 
     assert await names(wares) == ["tea"]
-    begun = [cause for event, cause in events(logs) if event == "database unavailable"]
-    assert len(begun) == len(set(begun))
+    causes = [cause for event, cause in events(logs) if event == "database unavailable"]
+    assert len(causes) == len(set(causes))
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])

@@ -1,4 +1,4 @@
-"""Nothing is asked of a database that does not have the schema which the code was written for."""
+"""No statement runs on a database without the schema that the code needs."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_newer_schema_is_accepted(opened: Database, database: str) -> No
 
 
 async def _looked(dsn: str, *, twice: bool) -> None:
-    """Return when others have opened a session and gone again, and that once more."""
+    """Return after another session was opened and closed, or two sessions if `twice`."""
     connection = await asyncpg.connect(dsn)
     try:
         count = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
@@ -142,7 +142,7 @@ async def _ask_request_manager(channel: grpc.aio.Channel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "prefix", "ask"),
+    ("program", "prefix", "call"),
     [
         ("spincycle-job-log", "SPINCYCLE_JL_", _ask_job_log),
         ("spincycle-request-manager", "SPINCYCLE_RM_", _ask_request_manager),
@@ -153,7 +153,7 @@ async def test_a_process_without_migration_is_unavailable_until_the_schema_is_mi
     start: Start,
     program: str,
     prefix: str,
-    ask: Callable[[grpc.aio.Channel], Awaitable[None]],
+    call: Callable[[grpc.aio.Channel], Awaitable[None]],
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     variables = {
@@ -169,13 +169,13 @@ async def test_a_process_without_migration_is_unavailable_until_the_schema_is_mi
         health = HealthClient(channel)
 
         async def serving() -> bool:
-            asked = health_pb2.HealthCheckRequest()
-            answer = await health.check(asked, timeout=20, wait_for_ready=True)
-            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+            request = health_pb2.HealthCheckRequest()
+            response = await health.check(request, timeout=20, wait_for_ready=True)
+            return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
         assert not await serving()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await ask(channel)
+            await call(channel)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "database" in (refused.value.details() or "")
         assert not await serving()
@@ -185,4 +185,4 @@ async def test_a_process_without_migration_is_unavailable_until_the_schema_is_mi
         assert "applied 1" in done.stdout
 
         await until(serving)
-        await ask(channel)
+        await call(channel)

@@ -1,4 +1,4 @@
-"""Job logs on real sockets and a real database, and a runner's end of their streams."""
+"""Job logs on real sockets with a real database, and clients of their streams."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REQUEST = "c0n4t8k9o5vg0a1b2c3d"
 
 
 def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> JournalEntry:
-    """The entry of job `j<number>` at position `number`, but for what is changed."""
+    """Return an entry of job `j<number>` at position `number`, with changed fields."""
     fields: dict[str, object] = {
         "request_id": request_id,
         "job_id": f"j{number:03}",
@@ -57,14 +57,14 @@ def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> Jour
 
 
 def append(connection: asyncpg.Connection, number: int, epoch: int) -> Awaitable[int]:
-    """The append statement itself, in whatever transaction the session is."""
+    """Run the append statement in the session's current transaction."""
     row = Intake(1024, 1024).row(entry(number, epoch=epoch))
     stored: Awaitable[int] = connection.fetchval(QUERIES["append"].sql, [row])
     return stored
 
 
 async def a_lock_is_waited_for(observer: asyncpg.Connection) -> bool:
-    """Whether somebody waits for the lock that fences and followers take."""
+    """Return whether a session waits for the lock of fences and followers."""
     waiting: bool = await observer.fetchval(
         "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL "
         "AND relation = 'job_log.fences'::regclass)"
@@ -73,7 +73,7 @@ async def a_lock_is_waited_for(observer: asyncpg.Connection) -> bool:
 
 
 class RunnerStream:
-    """A runner's end of an Append stream."""
+    """The client of an Append stream, like a runner."""
 
     def __init__(self, stub: JournalServiceStub) -> None:
         self.call = stub.Append()
@@ -89,13 +89,13 @@ class RunnerStream:
         )
 
     async def settle(self) -> list[journal_pb2.RefusedEntry]:
-        """Wait until everything that was sent is acknowledged; answer what was refused."""
+        """Wait until every sent batch is acknowledged; return the refused entries."""
         while self.acknowledged < self.batches:
-            answer = await self.call.read()
-            assert isinstance(answer, journal_pb2.AppendResponse), "the stream ended"
-            assert answer.batch > self.acknowledged
-            self.acknowledged = answer.batch
-            self.refused += answer.refused
+            response = await self.call.read()
+            assert isinstance(response, journal_pb2.AppendResponse), "the stream ended"
+            assert response.batch > self.acknowledged
+            self.acknowledged = response.batch
+            self.refused += response.refused
         return self.refused
 
     async def append(self, *entries: JournalEntry) -> list[journal_pb2.RefusedEntry]:
@@ -117,27 +117,28 @@ class RunningJobLog:
     serving: asyncio.Task[None]
 
     def stream(self) -> RunnerStream:
-        """A new Append stream."""
+        """Open an Append stream."""
         return RunnerStream(self.journal)
 
     async def healthy(self, name: str = "spincycle.v1.JobLogService") -> bool:
-        """Whether health says SERVING."""
+        """Return whether health reports SERVING."""
         asked = health_pb2.HealthCheckRequest(service=name)
         try:
-            answer = await HealthClient(self.channel).check(asked)
+            response = await HealthClient(self.channel).check(asked)
         except grpc.aio.AioRpcError:
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def entries(self, request_id: str = REQUEST) -> list[tuple[str, int]]:
-        """(job, try) of all stored entries of a request, by position."""
+        """Return (job, try) of all stored entries of a request, by position."""
         asked = pb.TailRequest(request_id=request_id)
         return [
-            (answer.entry.job_id, answer.entry.try_number) async for answer in self.stub.Tail(asked)
+            (response.entry.job_id, response.entry.try_number)
+            async for response in self.stub.Tail(asked)
         ]
 
     async def end(self) -> None:
-        """End it as a signal would."""
+        """Shut the copy down, like a signal."""
         self.shutdown.request()
         await self.serving
 
@@ -183,7 +184,7 @@ async def migrated(database: str) -> str:
 
 @pytest.fixture
 async def start(database: str) -> AsyncIterator[StartJobLog]:
-    """Starts copies of the service on one database, and waits until each is healthy."""
+    """Start copies of the service on one database; wait until each is healthy."""
     async with AsyncExitStack() as stack:
 
         async def started() -> RunningJobLog:
@@ -202,7 +203,7 @@ async def job_log(start: StartJobLog) -> RunningJobLog:
 
 @pytest.fixture
 async def connection(migrated: str) -> AsyncIterator[asyncpg.Connection]:
-    """A session of its own on the service's database."""
+    """A separate session on the service's database."""
     connection = await asyncpg.connect(migrated)
     yield connection
     await connection.close()

@@ -174,8 +174,8 @@ async def test_an_entry_rejected_by_the_database_does_not_affect_the_others(
 async def test_nul_characters_are_replaced_by_a_visible_symbol(job_log: RunningJobLog) -> None:
     assert await job_log.stream().append(entry(stdout="a\0b", error="\0", name="n\0")) == []
 
-    kept = (await stored(job_log)).entry
-    assert (kept.stdout, kept.error, kept.name) == ("a␀b", "␀", "n␀")
+    found = (await stored(job_log)).entry
+    assert (found.stdout, found.error, found.name) == ("a␀b", "␀", "n␀")
 
 
 async def test_long_output_keeps_its_start_and_end_around_a_mark(
@@ -185,11 +185,11 @@ async def test_long_output_keeps_its_start_and_end_around_a_mark(
     assert await job_log.stream().append(long) == []
     assert await job_log.stream().append(long) == []
 
-    kept = (await stored(job_log)).entry.stdout
-    assert len(kept) < 1024 * 1024 + 100
-    assert kept.startswith("head")
-    assert kept.endswith("tail")
-    assert "\n[... 1048584 bytes cut ...]\n" in kept
+    found = (await stored(job_log)).entry.stdout
+    assert len(found) < 1024 * 1024 + 100
+    assert found.startswith("head")
+    assert found.endswith("tail")
+    assert "\n[... 1048584 bytes cut ...]\n" in found
 
 
 async def test_refused_entries_of_a_shared_statement_are_returned_to_their_own_runner(

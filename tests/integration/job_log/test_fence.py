@@ -133,7 +133,7 @@ async def test_no_entry_of_the_old_epoch_appears_after_the_fence(
         numbers = itertools.count(1 + which, 2)
         while not fenced.is_set():
             number = next(numbers)
-            # One entry at a time: what is read below must not grow faster than it is read.
+            # One entry at a time, so that the reader below can keep up.
             of = requests[number // 2 % len(requests)]
             await streams[which].append(entry(number, of, epoch=1))
 

@@ -11,13 +11,13 @@ from spincycle.v1 import job_output_pb2
 
 
 class RunnerOffer:
-    """A runner's end of an OfferOutput stream."""
+    """The client of an OfferOutput stream, like a runner."""
 
     def __init__(self, job_log: RunningJobLog) -> None:
         self.call = job_log.journal.OfferOutput()
 
     async def until_wanted(self, *, again: bool = False) -> None:
-        """Return when the output of the request is wanted, or wanted from its beginning."""
+        """Return when the output of the request is wanted, or must be resent."""
         while True:
             answer = await self.call.read()
             assert isinstance(answer, journal_pb2.OfferOutputResponse)
@@ -44,12 +44,12 @@ Tailing = grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]
 
 
 def tail(job_log: RunningJobLog, **more: object) -> Tailing:
-    asked = pb.TailRequest(request_id=REQUEST, follow=True, live_output=True, **more)  # type: ignore[arg-type]
-    return job_log.stub.Tail(asked)
+    request = pb.TailRequest(request_id=REQUEST, follow=True, live_output=True, **more)  # type: ignore[arg-type]
+    return job_log.stub.Tail(request)
 
 
 async def printed(call: Tailing, count: int) -> str:
-    """So many bytes of output, with a mark for each gap."""
+    """Receive `size` bytes of output, with a mark for each gap."""
     text, place = "", 0
     while len(text) < count:
         answer = await call.read()
@@ -111,9 +111,9 @@ async def test_a_later_subscriber_gets_the_retained_output_and_the_first_gets_no
 async def test_a_subscriber_at_another_copy_gets_the_output_too(
     start: StartJobLog,
 ) -> None:
-    here, there = await start(), await start()
-    offer = RunnerOffer(there)
-    call = tail(here, job_id="j001")
+    local, remote = await start(), await start()
+    offer = RunnerOffer(remote)
+    call = tail(local, job_id="j001")
 
     await offer.until_wanted()
     await offer.print("x" * 20_000)

@@ -96,8 +96,8 @@ async def test_the_largest_batches_do_not_block_the_event_loop(
     refused = await stream.settle()
     pauses["append"] = log.pause()
     for order in (pb.ENTRY_ORDER_JOB, pb.ENTRY_ORDER_POSITION):
-        asked = pb.ListEntriesRequest(request_id=REQUEST, page_size=LARGEST_PAGE, order=order)
-        await stub.ListEntries(asked)
+        request = pb.ListEntriesRequest(request_id=REQUEST, page_size=LARGEST_PAGE, order=order)
+        await stub.ListEntries(request)
         pauses[f"list {order}"] = log.pause()
     read = 0
     async for _ in stub.Tail(pb.TailRequest(request_id=REQUEST)):

@@ -21,11 +21,11 @@ async def pages(job_log: RunningJobLog, query: pb.ListEntriesRequest) -> list[li
     """All pages, each as its entries."""
     found = []
     while True:
-        answer = await job_log.stub.ListEntries(query)
-        found.append(list(answer.entries))
-        if not answer.next_page_token:
+        response = await job_log.stub.ListEntries(query)
+        found.append(list(response.entries))
+        if not response.next_page_token:
             return found
-        query.page_token = answer.next_page_token
+        query.page_token = response.next_page_token
 
 
 def names(entries: list[JobLog]) -> Listed:

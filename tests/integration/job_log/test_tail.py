@@ -40,15 +40,15 @@ async def followers(connection: asyncpg.Connection) -> int:
 
 @asynccontextmanager
 async def notifications(connection: asyncpg.Connection) -> AsyncIterator[list[str]]:
-    """What job logs tell one another meanwhile."""
-    heard: list[str] = []
+    """Collect the notifications between job logs."""
+    payloads: list[str] = []
 
-    def hear(*what: object) -> None:
-        heard.append(str(what[3]))
+    def on_notification(*args: object) -> None:
+        payloads.append(str(args[3]))
 
-    await connection.add_listener("spincycle_job_log", hear)
-    yield heard
-    await connection.remove_listener("spincycle_job_log", hear)
+    await connection.add_listener("spincycle_job_log", on_notification)
+    yield payloads
+    await connection.remove_listener("spincycle_job_log", on_notification)
 
 
 async def test_a_tail_without_follow_ends_after_the_last_stored_entry(
@@ -81,9 +81,9 @@ async def test_a_follower_gets_stored_entries_and_then_new_ones_in_order(
 async def test_a_follower_gets_entries_appended_by_another_copy(
     start: StartJobLog,
 ) -> None:
-    here, there = await start(), await start()
-    call = here.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
-    stream = there.stream()
+    local, remote = await start(), await start()
+    call = local.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    stream = remote.stream()
 
     for number in range(1, 20):
         await stream.append(entry(number))
@@ -93,14 +93,14 @@ async def test_a_follower_gets_entries_appended_by_another_copy(
 async def test_no_entry_is_missed_between_stored_and_new_ones(
     start: StartJobLog,
 ) -> None:
-    here, there = await start(), await start()
-    stream = there.stream()
+    local, remote = await start(), await start()
+    stream = remote.stream()
     calls = []
     for number in range(1, 150):
         await stream.send(entry(number))
         if number % 10 == 0:
-            asked = pb.TailRequest(request_id=REQUEST, follow=True, after_position=number - 5)
-            calls.append((number - 4, here.stub.Tail(asked)))
+            request = pb.TailRequest(request_id=REQUEST, follow=True, after_position=number - 5)
+            calls.append((number - 4, local.stub.Tail(request)))
     await stream.settle()
 
     for first, call in calls:
@@ -143,19 +143,19 @@ async def test_a_tail_can_be_filtered_by_job_and_time(job_log: RunningJobLog) ->
 async def test_no_notifications_are_sent_without_followers(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
-    async with notifications(connection) as heard:
+    async with notifications(connection) as payloads:
         await job_log.stream().append(entry(1))
         call = job_log.stub.Tail(pb.TailRequest(request_id="another", follow=True))
         await until(lambda: _follows(connection))
         await job_log.stream().append(entry(2), entry(3))
-        await until(lambda: heard)
+        await until(lambda: payloads)
         call.cancel()
         await until(lambda: _nobody_follows(connection))
         await job_log.stream().append(entry(4))
         await connection.execute("SELECT pg_notify('spincycle_job_log', 'last')")
-        await until(lambda: "last" in heard)
+        await until(lambda: "last" in payloads)
 
-    assert heard == [REQUEST, "last"]
+    assert payloads == [REQUEST, "last"]
 
 
 async def test_an_append_of_very_many_requests_notifies_all_followers(
@@ -164,11 +164,11 @@ async def test_an_append_of_very_many_requests_notifies_all_followers(
     call = job_log.stub.Tail(pb.TailRequest(request_id="request-0400", follow=True))
     await until(lambda: _follows(connection))
 
-    async with notifications(connection) as heard:
+    async with notifications(connection) as payloads:
         await job_log.stream().append(*(entry(1, f"request-{n:04}") for n in range(1000)))
         assert await take(call, 1) == [1]
 
-    assert heard == [""]
+    assert payloads == [""]
 
 
 async def test_the_registration_of_a_dead_copy_is_removed(

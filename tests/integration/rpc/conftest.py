@@ -1,4 +1,4 @@
-"""A server of ours with a job log behind it that does what the test says, on a real socket."""
+"""A server on a real socket, with a job log service controlled by the test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JOURNAL = "spincycle.internal.v1.JournalService"
 
 
 class SaidJobLog(JobLogServiceServicer, JournalServiceServicer):
-    """Answers GetEntry and Tail as the test says; has no other method."""
+    """Implements only GetEntry and Tail, with responses set by the test."""
 
     get: Callable[[], Awaitable[pb.GetEntryResponse]]
     tail: list[pb.TailResponse]

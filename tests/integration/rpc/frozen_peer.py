@@ -1,4 +1,4 @@
-"""A process that is frozen: a server whose streams wait, or a client that watches one."""
+"""A process to be frozen: a server with idle streams, or a client that watches one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients come back over another connection now and then, and lose nothing by it."""
+"""Clients reconnect periodically without losing calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spincycle.rpc.server import RpcServer, RpcService
 
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[RpcServer, str]]:
-    """A server that soon has its clients open another connection, and tells who calls."""
+    """A server with a short connection age, and the peers of its calls."""
     server = RpcServer(connection_age=0.2)
 
     async def tell(_: bytes, context: grpc.aio.ServicerContext) -> bytes:

@@ -1,4 +1,4 @@
-"""A server describes itself: both versions of reflection, health, channelz, compression."""
+"""Standard services of a server: both versions of reflection, health, channelz; compression."""
 
 from __future__ import annotations
 
@@ -124,14 +124,14 @@ async def test_a_health_watcher_gets_each_change(served: Served, name: str) -> N
     )
     asked = health_pb2.HealthCheckRequest(service=name)
     watch = HealthClient(served.channel).watch(asked)
-    heard = aiter(watch)
+    updates = aiter(watch)
 
-    while (await anext(heard)).status != SERVING:
+    while (await anext(updates)).status != SERVING:
         pass
     alive = False
-    assert (await anext(heard)).status == NOT_SERVING
+    assert (await anext(updates)).status == NOT_SERVING
     alive = True
-    assert (await anext(heard)).status == SERVING
+    assert (await anext(updates)).status == SERVING
 
     watch.cancel()
     keeping.cancel()
@@ -203,7 +203,7 @@ async def test_a_compressed_request_is_accepted(served: Served) -> None:
 
 
 class CountingProxy:
-    """Passes one server's bytes on and counts those that come down from it."""
+    """Forwards the bytes of one server and counts those that it sends."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with a call is found in the words of the catalogue, with details."""
+"""Errors of calls are returned as entries of the catalogue, with details."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ async def test_a_call_out_of_memory_fails_and_the_next_one_succeeds(served: Serv
 async def test_a_cancellation_inside_a_handler_is_reported_as_an_internal_error(
     served: Served, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A task or a future that it waited for was cancelled, and not the call."""
+    """The handler awaited a task or a future that was cancelled, but the call was not."""
     served.job_log.failure = asyncio.CancelledError()  # type: ignore[assignment]
     served.job_log.tail = []
     if method == "GetEntry":

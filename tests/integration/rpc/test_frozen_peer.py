@@ -1,4 +1,4 @@
-"""An end of a connection notices within its keepalive that the other end is frozen."""
+"""Both ends of a connection detect within their keepalive that the peer is frozen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from spincycle.v1.job_log_service_pb2_grpc import (
 )
 
 NEVER = 40.0
-"""Seconds after which a peer counts as unnoticed. Without a timeout of pings it takes 70 to 80."""
+"""Seconds after which the test fails. Without a ping timeout, detection takes 70 to 80."""
 
 SHORT = Keepalive(interval=1.0, timeout=0.5)
 
@@ -43,7 +43,7 @@ PEER = "tests.integration.rpc.frozen_peer"
 
 
 class Peer:
-    """A process at the other end of a connection."""
+    """The process at the other end of a connection."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -69,7 +69,7 @@ async def peer(*arguments: str) -> AsyncIterator[Peer]:
 
 
 class Watched(JobLogServiceServicer):
-    """A stream that waits for ever."""
+    """A stream that waits forever."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What callers send together is bounded, and the refused ones are found to try again."""
+"""The bytes of concurrent calls are limited; rejected calls get a retryable error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIT = PUBLIC.bytes_in_flight // PUBLIC_REQUEST_BYTES
 CALLS = 150
 
 SENDING = 2.0
-"""Seconds within which the kernel has what the stopped server is sent, as far as it takes it."""
+"""Seconds within which the kernel has buffered what clients send to the stopped server."""
 
 SERVER = """
 import asyncio, sys
@@ -57,7 +57,7 @@ asyncio.run(main())
 async def serving(
     server: RpcServer | None = None, job_log: CountingJobLog | None = None
 ) -> AsyncIterator[tuple[CountingJobLog, str, str]]:
-    """A service that holds its calls, on both listeners."""
+    """A service whose calls block until released, on both listeners."""
     job_log = job_log or CountingJobLog()
     server = server or RpcServer(check=lambda _, __: None)
     register = job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server
@@ -114,7 +114,7 @@ async def test_calls_beyond_the_bytes_in_flight_are_rejected_until_others_end() 
     ],
 )
 async def test_many_compressed_messages_at_once_take_bounded_memory(method_name: str) -> None:
-    """150 times 4 MiB, in 4 kB each: 600 MiB if all were decompressed at once.
+    """150 messages of 4 MiB, compressed to 4 kB each: 600 MiB if all were decompressed at once.
 
     The server is stopped while the messages are sent, so that all are there when it goes on.
     """
@@ -129,7 +129,7 @@ async def test_many_compressed_messages_at_once_take_bounded_memory(method_name:
             await HealthClient(channel).check(health_pb2.HealthCheckRequest())
             before = peak_megabytes(server.pid)
             server.send_signal(signal.SIGSTOP)
-            # The same on the wire as a call of any kind.
+            # Identical on the wire to every kind of call.
             method = channel.stream_unary(method_name)
             calls = [method(compression=grpc.Compression.Gzip, timeout=60) for _ in range(CALLS)]
             sending = [asyncio.ensure_future(send(call, raw)) for call in calls]
@@ -152,8 +152,8 @@ async def test_many_compressed_messages_at_once_take_bounded_memory(method_name:
     assert grpc.StatusCode.OK not in codes
     if method_name == METHOD:
         assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
-    # All at once take 1.2 to 1.8 GB, with what gRPC and the parsers keep beside the 600 MiB. On a
-    # busy machine some calls end late, and keep theirs for so long.
+    # All at once would need 1.2 to 1.8 GB, with the copies of gRPC and the parsers. On a busy
+    # machine some calls end late, and hold their memory until then.
     assert grown < 900
 
 
@@ -167,7 +167,7 @@ async def code(call: grpc.aio.StreamUnaryCall[bytes, bytes]) -> grpc.StatusCode:
 
 
 class Following(CountingJobLog):
-    """Answers Tail once, and then nothing for as long as it holds its calls."""
+    """Sends one response to Tail, and then blocks until released."""
 
     async def Tail(
         self, request: pb.TailRequest, context: object
@@ -195,7 +195,7 @@ def test_a_stream_counts_the_bytes_it_has_sent() -> None:
     in_flight = BytesInFlight(100)
     in_flight.hold(60)
     in_flight.hold(30, own=60)
-    in_flight.hold(50, own=90)  # Nobody else is there, and it must end some time.
+    in_flight.hold(50, own=90)  # The only call in flight is always accepted.
     with pytest.raises(Overloaded):
         in_flight.hold(1)
     in_flight.release(140)
@@ -218,7 +218,7 @@ async def test_a_silent_caller_does_not_block_others() -> None:
 
 
 async def test_many_silent_callers_delay_others_only_briefly() -> None:
-    """Each pair of them would have 6 s otherwise, a minute in all."""
+    """With the full timeout, each pair would take 6 s, a minute in total."""
     slots = ReadSlots(2, timeout=6.0, min_timeout=0.01)
 
     async def stalled() -> None:

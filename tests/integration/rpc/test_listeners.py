@@ -1,4 +1,4 @@
-"""Each listener has the limits of its audience and serves only what is meant for it."""
+"""Each listener has the limits and the services of its audience."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ JOB_LOG = [sys.executable, "-c", "from spincycle.job_log.process import main; ma
 
 
 class CountingJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
-    """Holds its calls until `release` is set, and counts those that it has at once."""
+    """Blocks its calls until `release` is set, and counts the concurrent ones."""
 
     def __init__(self) -> None:
         self.running = 0
@@ -88,7 +88,7 @@ async def test_a_message_up_to_the_limit_is_accepted_and_a_larger_one_rejected(
 ) -> None:
     async with serving(audience) as served, open_channel(served.address) as channel:
         served.job_log.release.set()
-        # Without a limit of its own, so that the server's is what decides.
+        # Without a limit of the client, so that the server's limit applies.
         async with grpc.aio.insecure_channel(
             served.address, [("grpc.max_send_message_length", -1)]
         ) as unlimited:
@@ -158,7 +158,7 @@ async def test_a_public_connection_has_a_bounded_number_of_calls_and_the_others_
         stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
         calls = [stub.GetEntry(pb.GetEntryRequest(), timeout=60) for _ in range(260)]
         await until(lambda: served.job_log.running == PUBLIC.streams)
-        # A round trip on another connection: whatever was on its way before has arrived.
+        # After a round trip on another connection, everything sent before has arrived.
         async with grpc.aio.insecure_channel(
             served.address, [("grpc.use_local_subchannel_pool", 1)]
         ) as other:

@@ -1,4 +1,4 @@
-"""TLS on real sockets: whom a server lets in, what it shows, and that services speak it."""
+"""TLS on real sockets: accepted clients, served certificates, and TLS between services."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HOST = "127.0.0.1"
 
 @dataclass
 class Authority:
-    """An authority, with its files and those of what it has certified."""
+    """A certificate authority with its files and the certificates that it has issued."""
 
     directory: Path
     ca: trustme.CA
@@ -51,7 +51,7 @@ class Authority:
         return file
 
     def certify(self, name: str = "process") -> tuple[Path, Path]:
-        """(certificate, key) for this host."""
+        """Issue a (certificate, key) for this host."""
         issued = self.ca.issue_cert(HOST)
         certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         certificate.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
@@ -81,7 +81,7 @@ async def served(tls: TlsConfig) -> AsyncIterator[str]:
 
 
 async def answers(address: str, tls: TlsConfig) -> bool:
-    """Whether a caller that is told so gets an answer."""
+    """Return whether a client with this configuration gets a response."""
     async with dialer(tls)(address) as channel:
         try:
             asked = health_pb2.HealthCheckRequest()

@@ -9,7 +9,7 @@ from spincycle.batching.coalescer import Coalescer
 
 
 class Writer:
-    """Writes when the test lets it, and keeps what it was given."""
+    """Records its batches, and returns when the test releases it."""
 
     def __init__(self) -> None:
         self.changed = asyncio.Event()
@@ -22,7 +22,7 @@ class Writer:
         self.doors.append(asyncio.get_running_loop().create_future())
         return await self.doors[-1]
 
-    async def begun(self, count: int) -> None:
+    async def started(self, count: int) -> None:
         while len(self.batches) < count:
             self.changed.clear()
             await self.changed.wait()
@@ -39,7 +39,7 @@ async def test_callers_that_arrive_together_are_written_together() -> None:
     writer = Writer()
     callers = submit(Coalescer(writer.write), "a", "b", "c")
 
-    await writer.begun(1)
+    await writer.started(1)
     writer.answer()
 
     assert await asyncio.gather(*callers) == ["A", "B", "C"]
@@ -50,13 +50,13 @@ async def test_callers_that_arrive_during_a_write_share_the_next_one_in_order() 
     writer = Writer()
     coalescer = Coalescer(writer.write)
     first = submit(coalescer, "a")
-    await writer.begun(1)
+    await writer.started(1)
     later = submit(coalescer, "b", "c")
     await asyncio.sleep(0)
     assert writer.batches == [["a"]]
 
     writer.answer()
-    await writer.begun(2)
+    await writer.started(2)
     assert await first[0] == "A"
     assert not later[0].done()
     writer.answer()
@@ -69,7 +69,7 @@ async def test_a_batch_has_at_most_max_batch_items() -> None:
     writer = Writer()
     callers = submit(Coalescer(writer.write, max_batch=2), "a", "b", "c")
     for count in (1, 2):
-        await writer.begun(count)
+        await writer.started(count)
         writer.answer()
 
     await asyncio.gather(*callers)
@@ -82,13 +82,13 @@ async def test_several_writes_are_in_flight_up_to_the_limit() -> None:
     callers = []
     for count, item in enumerate("abc", 1):
         callers += submit(coalescer, item)
-        await writer.begun(min(count, 2))
+        await writer.started(min(count, 2))
     await asyncio.sleep(0)
 
     assert writer.batches == [["a"], ["b"]]
     writer.doors[0].set_result(["A"])
     writer.doors[1].set_result(["B"])
-    await writer.begun(3)
+    await writer.started(3)
     writer.answer()
     assert await asyncio.gather(*callers) == ["A", "B", "C"]
 
@@ -96,7 +96,7 @@ async def test_several_writes_are_in_flight_up_to_the_limit() -> None:
 async def test_an_exception_for_one_item_does_not_affect_the_others() -> None:
     writer = Writer()
     fine, wrong = submit(Coalescer(writer.write), "a", "b")
-    await writer.begun(1)
+    await writer.started(1)
     writer.answer("A", ValueError("b is wrong"))
 
     assert await fine == "A"
@@ -108,11 +108,11 @@ async def test_a_failed_write_fails_its_callers_and_not_those_of_the_next() -> N
     writer = Writer()
     coalescer = Coalescer(writer.write)
     callers = submit(coalescer, "a", "b")
-    await writer.begun(1)
+    await writer.started(1)
     following = submit(coalescer, "c")
     await asyncio.sleep(0)
     writer.doors[0].set_exception(OSError("away"))
-    await writer.begun(2)
+    await writer.started(2)
     writer.answer()
 
     assert await asyncio.gather(*following) == ["C"]
@@ -124,7 +124,7 @@ async def test_a_failed_write_fails_its_callers_and_not_those_of_the_next() -> N
 async def test_a_write_with_missing_results_is_an_error() -> None:
     writer = Writer()
     callers = submit(Coalescer(writer.write), "a", "b")
-    await writer.begun(1)
+    await writer.started(1)
     writer.answer("A")
 
     for caller in callers:
@@ -136,12 +136,12 @@ async def test_a_caller_cancelled_before_the_write_removes_its_item() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     callers = submit(coalescer, "a")
-    await writer.begun(1)
+    await writer.started(1)
     callers += submit(coalescer, "b", "c")
     await asyncio.sleep(0)
     callers[1].cancel()
     writer.answer()
-    await writer.begun(2)
+    await writer.started(2)
     writer.answer()
 
     assert await callers[2] == "C"
@@ -151,7 +151,7 @@ async def test_a_caller_cancelled_before_the_write_removes_its_item() -> None:
 async def test_a_caller_cancelled_during_the_write_does_not_affect_the_others() -> None:
     writer = Writer()
     callers = submit(Coalescer(writer.write), "a", "b")
-    await writer.begun(1)
+    await writer.started(1)
     callers[0].cancel()
     await asyncio.sleep(0)
     writer.answer()
@@ -164,7 +164,7 @@ async def test_enqueued_items_are_written_even_if_not_awaited() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     answered = [coalescer.enqueue(item) for item in "ab"]
-    await writer.begun(1)
+    await writer.started(1)
     writer.answer()
     await coalescer.close()
 
@@ -175,12 +175,12 @@ async def test_close_waits_for_submitted_items() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     callers = submit(coalescer, "a")
-    await writer.begun(1)
+    await writer.started(1)
     closing = asyncio.create_task(coalescer.close())
     callers += submit(coalescer, "b")
     await asyncio.sleep(0)
     writer.answer()
-    await writer.begun(2)
+    await writer.started(2)
     assert not closing.done()
     writer.answer()
 
@@ -192,7 +192,7 @@ async def test_close_cancels_writes_after_the_grace_period() -> None:
     writer = Writer()
     coalescer = Coalescer(writer.write)
     callers = submit(coalescer, "a")
-    await writer.begun(1)
+    await writer.started(1)
     callers += submit(coalescer, "b")
     await asyncio.sleep(0)
 
@@ -209,5 +209,5 @@ async def test_a_caller_that_submits_again_at_once_gets_a_result() -> None:
     coalescer = Coalescer[str, str](write)
     async with asyncio.timeout(10):
         for item in ("first", "second", "third"):
-            # The writer of the one before has ended, and nobody has yet heard of that.
+            # The previous writer has ended, but its done callback has not run yet.
             assert await coalescer.submit(item) == item

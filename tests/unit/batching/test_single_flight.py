@@ -9,7 +9,7 @@ from spincycle.batching.single_flight import SingleFlight
 
 
 class Slow:
-    """A read that goes on until it is let."""
+    """A read that blocks until the test releases it."""
 
     def __init__(self) -> None:
         self.began: list[str] = []

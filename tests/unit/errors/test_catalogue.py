@@ -15,7 +15,7 @@ from spincycle.rpc.status import from_message, from_status, to_message, to_statu
 PROTOS = Path(__file__).parents[3] / "protos" / "spincycle"
 ENTRIES = [entry for entry in catalogue().values() if entry is not RemoteError]
 
-# What gRPC's own status codes mean in HTTP; 409, 413 and 415 where the catalogue knows better.
+# HTTP statuses of gRPC's codes; 409, 413 and 415 where the catalogue is more specific.
 HTTP = {
     "NOT_FOUND": {404},
     "INVALID_ARGUMENT": {400, 415},
@@ -34,7 +34,7 @@ HTTP = {
 
 
 def sample(entry: type[SpinCycleError]) -> SpinCycleError:
-    """One failure of the kind, each field filled with something that can be found again."""
+    """Return an error of the class, with a recognizable value in each field."""
     values: dict[str, Any] = {}
     for field in fields(entry):  # type: ignore[arg-type] # every entry is a dataclass
         if field.default is not MISSING:

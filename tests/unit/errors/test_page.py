@@ -1,4 +1,4 @@
-"""The table of errors says what the catalogue says."""
+"""docs/errors.md is up to date with the catalogue."""
 
 from __future__ import annotations
 

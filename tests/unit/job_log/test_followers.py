@@ -1,4 +1,4 @@
-"""Listening for those who follow."""
+"""The listening task of the followers."""
 
 from __future__ import annotations
 

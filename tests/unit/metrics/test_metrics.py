@@ -16,7 +16,7 @@ from spincycle.runtime.config import ConfigError, MetricsConfig
 
 
 def read(text: bytes) -> dict[tuple[str, ...], float]:
-    """Every sample by its name and its label values."""
+    """Return every sample by its name and label values."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text.decode())

@@ -28,7 +28,7 @@ def test_a_value_without_numbers_beyond_the_bound_is_unchanged(value: Value) -> 
 
 @given(st.floats(LARGEST_INT + 1, 1e21, exclude_max=True))
 def test_the_text_of_a_number_is_the_double_that_was_stored(number: float) -> None:
-    # As PostgreSQL gives back what it was given in the shortest form.
+    # The form in which PostgreSQL returns a double.
     digits = f"{int(orjson.loads(orjson.dumps(number)))}"
 
     assert as_readable(number) == digits

@@ -1,4 +1,4 @@
-"""The published service configs are those of our own channels, and they name real methods."""
+"""The published service configs match our channels and name existing methods."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOADED = (
     request_manager_service_pb2,
     spec_service_pb2,
 )
-"""Their descriptors are in the pool because they are imported."""
+"""Imported so that their descriptors are in the pool."""
 
 
 @pytest.mark.parametrize("package", sorted(RETRYABLE))

@@ -92,7 +92,7 @@ SERVICES = [
 
 
 def sent(descriptor: Descriptor, seen: set[str]) -> Iterator[FieldDescriptor]:
-    """The fields of a message and of all messages in it, but for those bounded elsewhere."""
+    """Yield the fields of a message and of its inner messages, except those bounded elsewhere."""
     if descriptor.full_name in seen | BOUNDED_ELSEWHERE:
         return
     seen.add(descriptor.full_name)
@@ -136,7 +136,7 @@ def test_every_text_in_a_request_has_a_bound() -> None:
 
 
 def entry(name: str) -> str:
-    """The message that protobuf makes of the entries of a map field."""
+    """Return the entry message of a map field."""
     words = name.rpartition(".")[2].split("_")
     return "".join(word.capitalize() for word in words) + "Entry"
 

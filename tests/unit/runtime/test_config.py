@@ -85,7 +85,7 @@ def test_an_empty_file_changes_nothing(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "named"),
+    ("content", "named"),
     [
         ("lisen: x", 'lisen: no such configuration key (did you mean "listen"?)'),
         ("level: debug", 'level: no such configuration key (did you mean "log.level"?)'),
@@ -119,9 +119,9 @@ def test_an_empty_file_changes_nothing(file: Path) -> None:
     ],
 )
 def test_an_invalid_key_in_a_file_is_reported_with_the_file(
-    file: Path, said: str, named: str
+    file: Path, content: str, named: str
 ) -> None:
-    file.write_text(said)
+    file.write_text(content)
 
     with pytest.raises(ConfigError) as wrong:
         load_config(ShopConfig, file)

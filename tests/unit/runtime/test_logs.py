@@ -1,4 +1,4 @@
-"""What people read of a failure in the log."""
+"""Tracebacks in the log, for people and for machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which listeners only this machine reaches, and what the others need."""
+"""Loopback addresses, and the check for plain text on others."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def test_background_tasks_out_of_memory_end_the_process_with_an_orderly_sh
 ) -> None:
     monkeypatch.setattr("spincycle.runtime.memory_watchdog.SHUTDOWN_TIMEOUT", 0)
     monkeypatch.setattr(process, "RESTART_DELAY", 0)
-    # Their hooks are those of the whole process.
+    # The hooks are global to the process.
     monkeypatch.setattr("sys.unraisablehook", lambda _: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     done: list[object] = []

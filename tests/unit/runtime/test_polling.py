@@ -33,7 +33,7 @@ def test_every_service_selects_the_poller_before_it_imports_grpc(service: str) -
 
 
 def test_grpc_knows_the_experiments() -> None:
-    """If not, it complains: then look how messages travel by now, and drop this or mend it."""
+    """gRPC warns about unknown experiments; if this fails, check how the new version polls."""
     assert run("import spincycle.runtime.polling, grpc").stderr == ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +13,7 @@ from spincycle.cli.transport.backend import EntryFilter
 from spincycle.cli.transport.tls import channel_credentials, failure_told_by_grpc
 from spincycle.errors import DeadlineExceeded, ServiceUnavailable, SpinCycleError
 from spincycle.rpc.channel import open_channel
+from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import (
     request_manager_service_pb2_grpc,
@@ -70,13 +70,14 @@ class GrpcBackend:
 
     async def create(self, wish: rm.CreateRequest) -> request_pb2.Request:
         """See Backend."""
+        backoff = Backoff(0.2, 0.4)
         for attempt in range(1, _CREATE_ATTEMPTS + 1):
             try:
                 return (await self._ask(self._manager.Create, wish)).request
             except (ServiceUnavailable, DeadlineExceeded):
                 if attempt == _CREATE_ATTEMPTS or not wish.idempotency_key:
                     raise
-                await asyncio.sleep(0.2 * attempt)
+                await backoff.wait()
         raise AssertionError("the last attempt answers or raises")
 
     async def plan(self, wish: rm.PlanRequest) -> plan_pb2.Plan:

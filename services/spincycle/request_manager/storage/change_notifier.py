@@ -9,6 +9,7 @@ from spincycle.database.database import Database
 from spincycle.database.notifications import listen
 from spincycle.errors import DatabaseUnavailable
 from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.config import DatabaseConfig
 
 CHANNEL = "spincycle_requests"
@@ -42,6 +43,7 @@ class ChangeNotifier:
 
     async def publish(self) -> None:
         """Send notifications until cancelled."""
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             await self._has_pending.wait()
             self._has_pending.clear()
@@ -58,7 +60,7 @@ class ChangeNotifier:
                 # was disconnected.
                 self._pending.update(request_ids)
                 self._has_pending.set()
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
             await asyncio.sleep(BATCH_INTERVAL)
 
     async def listen(self, config: DatabaseConfig) -> None:

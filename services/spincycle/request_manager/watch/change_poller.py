@@ -11,6 +11,7 @@ from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.registry import SubscriptionRegistry
+from spincycle.runtime.backoff import Backoff
 
 POLL_INTERVAL = 0.02
 """Shortest time between two polls, in seconds."""
@@ -81,6 +82,7 @@ class ChangePoller:
 
     async def run(self) -> None:
         """Poll after changes, until cancelled."""
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -92,7 +94,7 @@ class ChangePoller:
                 await self._listener.on_changes(rows, resync=resync)
             except DatabaseUnavailable:
                 self._resync |= resync
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
                 self._wake.set()
                 continue
             finally:

@@ -21,6 +21,7 @@ from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.storage.model import Request, Runner
+from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.process import supervise
 
 MIN_RETRY_DELAY = 0.1
@@ -256,7 +257,7 @@ class _Feed:
 
     async def _run(self) -> None:
         offset: int | None = None
-        delay = MIN_RETRY_DELAY
+        backoff = Backoff(MIN_RETRY_DELAY, MAX_RETRY_DELAY)
         runner_id = self.client.runner.runner_id
         while True:
             request = rpc.WatchJobsRequest(runner_id=runner_id, after_offset=offset)
@@ -272,7 +273,7 @@ class _Feed:
                         resident = started.request_ids if is_new else None
                         await self._listener.on_start(runner_id, started.offset, resident)
                         offset = started.offset if is_new else offset
-                        delay = MIN_RETRY_DELAY
+                        backoff.reset()
                     while isinstance(response := await call.read(), rpc.WatchJobsResponse):
                         await self._listener.on_events(runner_id, response.events)
                         offset = response.events[-1].offset if response.events else offset
@@ -284,8 +285,7 @@ class _Feed:
                 self.connected.clear()
                 if call is not None:
                     call.cancel()
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, MAX_RETRY_DELAY)
+            await backoff.wait()
             await self._on_broken()
 
 

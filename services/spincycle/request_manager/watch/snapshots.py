@@ -23,6 +23,7 @@ from spincycle.request_manager.watch.events import EncodedEvent, entry_status, s
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.request_manager.watch.tracked_request import row_revision
+from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import job_chain_pb2, job_log_pb2, request_event_pb2, status_pb2
 
 RETRY_INTERVAL = 1.0
@@ -172,13 +173,14 @@ class RequestSnapshots:
 
     async def forward_output(self, request_id: str, queue: SubscriberQueue) -> None:
         """Add the live output of a request's jobs to a queue, until cancelled."""
+        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             try:
                 async for output in self._job_log.output(request_id):
                     queue.put_output(output)
             except SpinCycleError:
                 # Live output is not stored: what is printed until the stream reopens is lost.
-                await asyncio.sleep(RETRY_INTERVAL)
+                await backoff.wait()
 
     async def _describe(
         self, rows: Sequence[Request], known: Mapping[str, int]
