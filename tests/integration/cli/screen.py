@@ -11,7 +11,7 @@ _PAST = 10_000
 
 
 class Screen:
-    """A terminal of so many columns and lines, and what has scrolled off it."""
+    """A terminal of given columns and lines, with the lines scrolled off it."""
 
     def __init__(self, columns: int, lines: int) -> None:
         self._screen = pyte.HistoryScreen(columns, lines, history=_PAST, ratio=1.0)

@@ -59,7 +59,7 @@ def known(services: FakeServices) -> FakeServices:
         )
         memory.explained.jobs.add(job_id="Rept", name="report", message="waits for restart-host")
 
-    services.tell(fill)
+    services.update(fill)
     return services
 
 
@@ -81,7 +81,7 @@ def known(services: FakeServices) -> FakeServices:
         ("error", ["start", "rolling-restart", "host=web1"]),
     ],
 )
-def test_a_view_stands_on_the_terminal_as_it_is_checked_in(
+def test_a_view_matches_its_checked_in_screen(
     known: FakeServices,
     tty: OnTty,
     screen_is: ScreenIs,
@@ -97,23 +97,23 @@ def test_a_view_stands_on_the_terminal_as_it_is_checked_in(
 
 
 @SIZES
-def test_a_start_stands_on_the_terminal_as_it_is_checked_in(
+def test_a_start_matches_its_checked_in_screen(
     known: FakeServices,
     tty: OnTty,
     screen_is: ScreenIs,
     columns: int,
 ) -> None:
     spinc = tty("start", "rolling-restart", size=(60, columns))
-    for question, answer in (("hosts=", "web1,web2"), ("parallel=", ""), ("abort: ", "ok")):
+    for question, reply in (("hosts=", "web1,web2"), ("parallel=", ""), ("abort: ", "ok")):
         spinc.see(question)
-        spinc.type(answer)
+        spinc.type(reply)
 
     assert spinc.end() == 0
     screen_is(f"{columns}/start", spinc.screen.text)
 
 
 @SIZES
-def test_a_watched_request_stands_on_the_terminal_as_it_is_checked_in(
+def test_a_watched_request_matches_its_checked_in_screen(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs, columns: int
 ) -> None:
     begin(services)
