@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID, a_request
 
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
 from spincycle.gateway.router import Route
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.runtime.config import ConfigError
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import spec_service_pb2
@@ -201,7 +201,7 @@ async def test_the_changes_of_the_original_need_no_type_without_a_body(stack: St
 async def test_what_it_cannot_serve_safely_is_refused_at_start(
     config: GatewayConfig, change: dict[str, object], problem: str
 ) -> None:
-    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
 
     with pytest.raises(ConfigError, match=problem):
         Gateway(replace(config, **change), opened)

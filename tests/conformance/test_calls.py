@@ -47,7 +47,7 @@ async def test_the_character_nul_is_refused(stack: Stack, target: str) -> None:
     answer = await stack.http.get(target)
 
     assert answer.status_code == 400
-    assert answer.json() == {"message": "the path or the query holds the character NUL"}
+    assert answer.json() == {"message": "the path or the query contains a NUL character"}
 
 
 async def test_the_callers_id_of_a_call_comes_back(stack: Stack) -> None:

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID, a_request
 
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.runtime.config import ConfigError
 from spincycle.v1 import request_manager_service_pb2 as rm
 
@@ -55,7 +55,7 @@ async def test_it_also_serves_the_public_routes(stack: Stack) -> None:
 
 
 async def test_it_is_off_by_default(config: GatewayConfig) -> None:
-    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
     gateway = Gateway(GatewayConfig(listen="127.0.0.1:0"), opened)
 
     assert gateway.legacy_runner_address == ""
@@ -71,7 +71,7 @@ async def test_it_is_off_by_default(config: GatewayConfig) -> None:
 async def test_it_is_refused_beyond_loopback(
     config: GatewayConfig, setting: str, listen: str
 ) -> None:
-    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
 
     with pytest.raises(ConfigError, match="is not a loopback address") as refused:
         Gateway(replace(config, **{setting: listen}), opened)

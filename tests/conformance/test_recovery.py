@@ -8,8 +8,8 @@ from tests.conformance import backends, samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 ONE = f"/api/v1/requests/{ID}"
@@ -53,7 +53,7 @@ async def test_calls_that_hang_harm_no_others(stack: Stack) -> None:
 
 
 async def test_connections_can_be_made_before_the_services_are_there() -> None:
-    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
 
     assert not await opened.request_manager.is_serving()
 

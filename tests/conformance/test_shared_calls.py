@@ -9,8 +9,8 @@ from tests.conformance import backends
 from tests.conformance.backends import Backend
 
 from spincycle.errors import RequestNotFound, SpinCycleError
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_pb2
 
@@ -27,7 +27,7 @@ async def manager() -> AsyncIterator[Backend]:
 
 @pytest.fixture
 async def reads(manager: Backend) -> AsyncIterator[DeduplicatedCalls[rm.GetRequest]]:
-    opened = open_backends(manager.address, "localhost:1", "localhost:1", 5)
+    opened = open_service_clients(manager.address, "localhost:1", "localhost:1", 5)
     yield DeduplicatedCalls(opened.request_manager, METHOD)
     await opened.close()
 
@@ -37,7 +37,7 @@ def _answer(request_id: str) -> rm.GetResponse:
 
 
 async def _get(reads: DeduplicatedCalls[rm.GetRequest], request_id: str) -> str:
-    raw = await reads.ask(rm.GetRequest(request_id=request_id))
+    raw = await reads.call(rm.GetRequest(request_id=request_id))
     return rm.GetResponse.FromString(raw).request.id
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 
 from spincycle.errors import RequestNotFound, SpinCycleError, UnknownRequestType
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.rpc.status import abort
 from spincycle.v1 import (
     job_chain_pb2,
@@ -305,7 +305,7 @@ class FakeServices:
             self.tls_address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', self._tls)}"
         await server.start()
         address = f"127.0.0.1:{port}"
-        opened = open_backends(address, address, address, 5)
+        opened = open_service_clients(address, address, address, 5)
         gateway = Gateway(GatewayConfig(listen="127.0.0.1:0", grace=0.1), opened)
         serving = asyncio.create_task(gateway.serve())
         self.gateway = f"http://{gateway.address}"

@@ -82,7 +82,7 @@ async def test_a_killed_supervisor_leaves_no_process_no_file_and_no_lock(home: P
     assert os.listdir(home) == []  # noqa: PTH208 # plain names
 
 
-async def test_the_lock_of_a_killed_supervisor_stays_taken_until_all_is_clean(home: Path) -> None:
+async def test_the_lock_of_a_killed_supervisor_is_held_until_cleanup_ends(home: Path) -> None:
     with supervisor(home) as process:
         keeper = keeper_of(home)
         os.kill(keeper, signal.SIGSTOP)
@@ -101,7 +101,7 @@ async def test_the_lock_of_a_killed_supervisor_stays_taken_until_all_is_clean(ho
     lock.release()
 
 
-async def test_a_dismissed_keeper_leaves_everything_alone(home: Path) -> None:
+async def test_a_dismissed_reaper_does_nothing(home: Path) -> None:
     (home / "throw-away").mkdir()
     with supervisor(home, "dismiss") as process:
         process.kill()
@@ -126,7 +126,7 @@ async def test_a_database_is_ended_last_and_in_good_order(home: Path) -> None:
     await server.stop()
 
 
-def test_a_lock_tells_who_holds_it(tmp_path: Path) -> None:
+def test_a_lock_names_its_holder(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "lock")
     lock.acquire()
     lock.write("process 7, since noon")

@@ -21,7 +21,7 @@ input()
 """
 
 
-def test_no_port_is_given_by_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_port_is_allocated_by_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_PORTS", FOUR)
     with subprocess.Popen(
         [sys.executable, "-c", ASK_AND_STAY],

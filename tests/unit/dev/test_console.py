@@ -20,7 +20,7 @@ class Gone(io.StringIO):
         raise OSError(5, "Input/output error")
 
 
-def test_lines_are_marked_with_the_service_that_they_come_from() -> None:
+def test_lines_are_prefixed_with_their_service() -> None:
     stream = io.StringIO()
 
     Console(stream).show("job-log", "listening")
@@ -28,7 +28,7 @@ def test_lines_are_marked_with_the_service_that_they_come_from() -> None:
     assert stream.getvalue() == "job-log         │ listening\n"
 
 
-def test_a_terminal_gets_colours_unless_it_does_not_want_any(
+def test_a_terminal_gets_colours_unless_no_color_is_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -51,7 +51,7 @@ def test_a_service_cannot_send_commands_to_the_terminal() -> None:
     assert "\x07" not in stream.getvalue()
 
 
-def test_a_terminal_that_is_gone_is_told_once_and_is_no_failure() -> None:
+def test_a_closed_terminal_is_reported_once_and_is_not_an_error() -> None:
     told: list[str] = []
     console = Console(Gone())
     console.on_gone(lambda: told.append("gone"))
@@ -62,7 +62,7 @@ def test_a_terminal_that_is_gone_is_told_once_and_is_no_failure() -> None:
     assert told == ["gone"]
 
 
-def test_a_process_whose_reader_is_gone_still_ends_with_the_code_of_its_choice() -> None:
+def test_a_process_with_a_closed_output_keeps_its_exit_code() -> None:
     script = (
         "import sys; from spincycle.dev.console import Console; console = Console();"
         "console.say('one'); sys.stdin.read(); console.say('two'); console.say('three')"

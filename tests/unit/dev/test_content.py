@@ -8,7 +8,7 @@ from spincycle.dev.content import EXAMPLE_JOBS, find_content
 from spincycle.dev.errors import StackError
 
 
-def test_without_specs_the_examples_of_the_working_directory_are_taken(
+def test_without_specs_the_examples_of_the_working_directory_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("specs", "jobs"):
@@ -22,7 +22,7 @@ def test_without_specs_the_examples_of_the_working_directory_are_taken(
     assert content.python_path == (tmp_path,)
 
 
-def test_specs_that_are_named_bring_no_example_jobs(
+def test_given_specs_do_not_load_the_example_jobs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine").mkdir()
@@ -35,6 +35,6 @@ def test_specs_that_are_named_bring_no_example_jobs(
     assert content.python_path == (tmp_path,)
 
 
-def test_specs_that_are_no_directory_are_refused(tmp_path: Path) -> None:
+def test_specs_that_are_not_a_directory_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="is not a directory of spec files"):
         find_content(tmp_path / "none", ())

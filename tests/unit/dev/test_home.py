@@ -17,7 +17,7 @@ def become(monkeypatch: pytest.MonkeyPatch, uid: int, **environment: str) -> Non
         monkeypatch.setenv(name, value)
 
 
-def test_a_stack_is_kept_with_the_data_of_its_user(
+def test_the_default_directory_is_in_the_data_home_of_the_user(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     become(monkeypatch, 1000, HOME=str(tmp_path))
@@ -28,19 +28,23 @@ def test_a_stack_is_kept_with_the_data_of_its_user(
 
 
 @pytest.mark.parametrize("home", ["", "/nonexistent", "relative"])
-def test_a_user_without_a_home_has_a_place_too(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+def test_a_user_without_a_home_has_a_default_directory(
+    monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
     become(monkeypatch, 1000, HOME=home)
 
     assert default_home() == Path("/var/tmp/spincycle-1000")
 
 
-def test_the_data_of_root_are_where_another_account_can_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_directory_of_root_is_accessible_to_other_accounts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     become(monkeypatch, 0, HOME="/root")
 
     assert default_home() == Path("/var/lib/spincycle")
 
 
-async def test_a_home_that_is_taken_names_who_has_it(tmp_path: Path) -> None:
+async def test_the_error_of_a_taken_directory_names_its_holder(tmp_path: Path) -> None:
     first, second = StackHome(tmp_path / "home"), StackHome(tmp_path / "home")
     await first.take()
     first.write_note({"since": "noon"})
@@ -54,7 +58,7 @@ async def test_a_home_that_is_taken_names_who_has_it(tmp_path: Path) -> None:
     await second.leave()
 
 
-async def test_a_throw_away_home_is_gone_afterwards_and_a_kept_one_is_not(tmp_path: Path) -> None:
+async def test_a_temporary_directory_is_deleted_and_a_given_one_is_kept(tmp_path: Path) -> None:
     thrown_away, kept = StackHome(None), StackHome(tmp_path / "kept")
     for home in (thrown_away, kept):
         await home.take()
@@ -65,7 +69,7 @@ async def test_a_throw_away_home_is_gone_afterwards_and_a_kept_one_is_not(tmp_pa
     assert [path.name for path in kept.path.iterdir()] == ["file"]
 
 
-async def test_a_home_of_another_account_is_refused(
+async def test_a_directory_of_another_account_is_rejected(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     uid = os.geteuid()

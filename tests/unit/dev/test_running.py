@@ -20,14 +20,14 @@ async def for_ever() -> int:
     return 0
 
 
-async def test_work_that_is_not_interrupted_gives_its_answer() -> None:
+async def test_uninterrupted_work_returns_its_result() -> None:
     async def work() -> int:
         return 7
 
     assert await Told().interruption.run(work()) == 7
 
 
-async def test_the_first_wish_cancels_the_work_and_the_second_one_hurries() -> None:
+async def test_the_first_request_cancels_the_work_and_the_second_one_kills() -> None:
     told = Told()
     work = asyncio.create_task(told.interruption.run(for_ever()))
     await asyncio.sleep(0)
@@ -40,7 +40,7 @@ async def test_the_first_wish_cancels_the_work_and_the_second_one_hurries() -> N
     assert told.words == ["stopping", "hurry"]
 
 
-async def test_after_a_wish_no_further_work_is_begun() -> None:
+async def test_after_a_request_no_work_is_started() -> None:
     told = Told()
     told.interruption.ask()
 
@@ -48,7 +48,7 @@ async def test_after_a_wish_no_further_work_is_begun() -> None:
         await told.interruption.run(for_ever())
 
 
-async def test_a_cancellation_from_elsewhere_is_no_wish() -> None:
+async def test_a_cancellation_from_elsewhere_is_not_an_interruption() -> None:
     work = asyncio.create_task(Told().interruption.run(for_ever()))
     await asyncio.sleep(0)
 

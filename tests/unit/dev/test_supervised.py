@@ -44,7 +44,7 @@ def supervise(service: Service, lines: Lines, *, again: bool = True) -> Supervis
     return supervised
 
 
-async def test_what_a_service_writes_is_shown_under_its_name(
+async def test_output_of_a_service_is_shown_under_its_name(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service("sys.stderr.write('caution\\nunfinished')"), lines)
@@ -55,7 +55,7 @@ async def test_what_a_service_writes_is_shown_under_its_name(
     assert "small: unfinishedlistening" in lines.all
 
 
-async def test_a_service_that_dies_is_reported_and_started_again(
+async def test_a_service_that_dies_is_reported_and_restarted(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service(""), lines)
@@ -70,7 +70,7 @@ async def test_a_service_that_dies_is_reported_and_started_again(
     await supervised.stop(5)
 
 
-async def test_a_service_that_was_killed_on_purpose_stays_down_until_it_is_started(
+async def test_a_killed_service_stays_down_until_it_is_started(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service(""), lines)
@@ -84,7 +84,7 @@ async def test_a_service_that_was_killed_on_purpose_stays_down_until_it_is_start
     await supervised.stop(5)
 
 
-async def test_a_service_that_dies_before_it_was_ready_is_not_started_again(
+async def test_a_service_that_dies_before_it_was_ready_is_not_restarted(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service("print('no such file'); sys.exit(3)"), lines)
@@ -96,7 +96,7 @@ async def test_a_service_that_dies_before_it_was_ready_is_not_started_again(
     assert lines.all == ["small: no such file", "small: ended with exit code 3"]
 
 
-async def test_a_service_that_is_stopped_while_it_waits_for_its_next_life_stays_down(
+async def test_a_service_stopped_during_the_restart_delay_stays_down(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service(""), lines)
@@ -109,9 +109,7 @@ async def test_a_service_that_is_stopped_while_it_waits_for_its_next_life_stays_
     await until_gone(supervised.pid)
 
 
-async def test_a_service_that_ignores_the_wish_to_end_is_killed(
-    service: MakeService, lines: Lines
-) -> None:
+async def test_a_service_that_ignores_sigterm_is_killed(service: MakeService, lines: Lines) -> None:
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal = print"
     supervised = supervise(service(ignore), lines)
     await lines.until("listening")
@@ -121,9 +119,7 @@ async def test_a_service_that_ignores_the_wish_to_end_is_killed(
     await until_gone(supervised.pid)
 
 
-async def test_a_line_without_end_does_not_fill_the_memory(
-    service: MakeService, lines: Lines
-) -> None:
+async def test_an_endless_line_does_not_fill_the_memory(service: MakeService, lines: Lines) -> None:
     supervised = supervise(service("sys.stdout.write('x' * 1_000_000)"), lines)
     await supervised.until_ready(20)
     await lines.until("listening")
