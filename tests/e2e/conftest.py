@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.postgres_fixtures import database, postgres
 
-from spincycle.dev.marked import end_marked
+from spincycle.dev.stack_processes import end_processes
 
 __all__ = ["database", "postgres"]
 
@@ -90,7 +90,7 @@ def home() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
     directory.chmod(0o755)
     yield directory
-    end_marked(directory / "data", 0.0)
+    end_processes(directory / "data", 0.0)
     shutil.rmtree(directory)
 
 

@@ -1,4 +1,4 @@
-"""Ports that are given to who is to listen."""
+"""Allocation of free loopback ports."""
 
 from __future__ import annotations
 

@@ -47,12 +47,12 @@ async def test_a_dead_server_is_distinguished_from_a_stopped_one(
 
     os.kill(embedded.pid, signal.SIGKILL)
     assert await embedded.until_ended() == -signal.SIGKILL
-    assert embedded.died
+    assert embedded.is_dead
     await embedded.start()
     assert await query(embedded.dsn(), "SELECT 1") == 1
 
     await embedded.kill()
-    assert not embedded.died
+    assert not embedded.is_dead
     await embedded.start()
 
 
@@ -150,7 +150,7 @@ async def test_data_of_another_version_are_rejected_and_unchanged(home: Path) ->
     (home / "data" / "PG_VERSION").write_text("9")
     (home / "password").write_text("")
 
-    with pytest.raises(PostgresError, match="were made by PostgreSQL 9"):
+    with pytest.raises(PostgresError, match="were created by PostgreSQL 9"):
         await EmbeddedPostgres(home).start()
 
     assert [path.name for path in (home / "data").iterdir()] == ["PG_VERSION"]
@@ -163,7 +163,7 @@ async def test_root_gets_an_error_for_a_directory_that_the_server_cannot_enter(
     closed = home / "closed"
     closed.mkdir(mode=0o700)
 
-    with pytest.raises(PostgresError, match=f"may not enter {closed}; choose another place"):
+    with pytest.raises(PostgresError, match=f"cannot enter {closed}; choose another directory"):
         await EmbeddedPostgres(closed / "inner").start()
 
 

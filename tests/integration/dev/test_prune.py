@@ -27,7 +27,7 @@ class Kept:
         self.dsn = dsn
 
     def add(self, request_id: str, state: int, made: int, ended: int | None = None) -> None:
-        """A request that was made and ended so many days ago, with a journal of two entries."""
+        """Insert a request that ended some days ago, with a journal of two entries."""
         asyncio.run(self._add(request_id, state, made, ended))
 
     def of(self, table: str) -> list[str]:
@@ -116,7 +116,7 @@ def test_requests_that_ended_before_the_age_are_deleted_with_all_their_data(kept
 
     assert result.exit_code == 0, result.output
     assert result.output.startswith("deleted 3 requests that ended before ")
-    assert "with 6 journal entries" in result.output
+    assert ", 6 journal entries" in result.output
     for table in TABLES:
         assert kept.of(table) == ["new-3", "new-4", "new-6"], table
 
@@ -204,7 +204,9 @@ def test_a_database_outage_is_one_line() -> None:
     )
 
     assert result.exit_code == 1
-    assert "error: not finished, run it again: the database is unavailable" in result.output
+    assert (
+        "error: not finished, run the command again: the database is unavailable" in result.output
+    )
     assert "Traceback" not in result.output
 
 

@@ -46,26 +46,26 @@ def test_the_default_directory_of_root_is_accessible_to_other_accounts(
 
 async def test_the_error_of_a_taken_directory_names_its_holder(tmp_path: Path) -> None:
     first, second = StackHome(tmp_path / "home"), StackHome(tmp_path / "home")
-    await first.take()
+    await first.acquire()
     first.write_note({"since": "noon"})
 
     with pytest.raises(AlreadyRunning) as refused:
-        await second.take()
+        await second.acquire()
 
     assert refused.value.note == {"pid": str(os.getpid()), "since": "noon"}
-    await first.leave()
-    await second.take()
-    await second.leave()
+    await first.release()
+    await second.acquire()
+    await second.release()
 
 
 async def test_a_temporary_directory_is_deleted_and_a_given_one_is_kept(tmp_path: Path) -> None:
-    thrown_away, kept = StackHome(None), StackHome(tmp_path / "kept")
-    for home in (thrown_away, kept):
-        await home.take()
+    temporary, kept = StackHome(None), StackHome(tmp_path / "kept")
+    for home in (temporary, kept):
+        await home.acquire()
         (home.path / "file").touch()
-        await home.leave()
+        await home.release()
 
-    assert not thrown_away.path.exists()
+    assert not temporary.path.exists()
     assert [path.name for path in kept.path.iterdir()] == ["file"]
 
 
@@ -76,4 +76,4 @@ async def test_a_directory_of_another_account_is_rejected(
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
 
     with pytest.raises(StackError, match="belongs to another account"):
-        await StackHome(tmp_path).take()
+        await StackHome(tmp_path).acquire()

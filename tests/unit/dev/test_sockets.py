@@ -69,7 +69,7 @@ def test_without_a_short_writable_directory_the_error_says_what_to_do(
 ) -> None:
     monkeypatch.setattr("spincycle.dev.sockets._LONGEST", 3)
 
-    with pytest.raises(StackError, match="of /tmp, /var/tmp and TMPDIR none"):
+    with pytest.raises(StackError, match="none of /tmp, /var/tmp and TMPDIR"):
         SocketDirectory(tmp_path)
 
 
@@ -77,11 +77,11 @@ def test_the_directory_of_a_killed_stack_is_removed_by_the_next_one(tmp_path: Pa
     left = SocketDirectory(tmp_path)
     (left.path / "job-log").touch()
 
-    again = SocketDirectory(tmp_path)
+    second = SocketDirectory(tmp_path)
 
     assert not left.path.exists()
-    assert [path.name for path in again.path.iterdir()] == ["owner"]
-    again.remove()
+    assert [path.name for path in second.path.iterdir()] == ["owner"]
+    second.remove()
 
 
 def test_a_foreign_link_is_removed_but_not_its_target(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_foreign_link_is_removed_but_not_its_target(tmp_path: Path) -> None:
 
 async def test_the_directory_is_removed_when_the_stack_releases_its_home(tmp_path: Path) -> None:
     home = StackHome(tmp_path / "home")
-    await home.take()
+    await home.acquire()
     sockets = home.sockets
     assert sockets.is_dir()
 
-    await home.leave()
+    await home.release()
 
     assert not sockets.exists()

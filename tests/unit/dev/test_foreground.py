@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from spincycle.dev.running import Interrupted, Interruption
+from spincycle.dev.foreground import Interrupted, Interruption
 
 
-class Told:
+class Recorder:
     def __init__(self) -> None:
         self.words: list[str] = []
         self.interruption = Interruption(
@@ -24,32 +24,32 @@ async def test_uninterrupted_work_returns_its_result() -> None:
     async def work() -> int:
         return 7
 
-    assert await Told().interruption.run(work()) == 7
+    assert await Recorder().interruption.run(work()) == 7
 
 
 async def test_the_first_request_cancels_the_work_and_the_second_one_kills() -> None:
-    told = Told()
-    work = asyncio.create_task(told.interruption.run(for_ever()))
+    recorder = Recorder()
+    work = asyncio.create_task(recorder.interruption.run(for_ever()))
     await asyncio.sleep(0)
 
-    told.interruption.ask()
+    recorder.interruption.request()
     with pytest.raises(Interrupted):
         await work
-    told.interruption.ask()
+    recorder.interruption.request()
 
-    assert told.words == ["stopping", "hurry"]
+    assert recorder.words == ["stopping", "hurry"]
 
 
 async def test_after_a_request_no_work_is_started() -> None:
-    told = Told()
-    told.interruption.ask()
+    recorder = Recorder()
+    recorder.interruption.request()
 
     with pytest.raises(Interrupted):
-        await told.interruption.run(for_ever())
+        await recorder.interruption.run(for_ever())
 
 
 async def test_a_cancellation_from_elsewhere_is_not_an_interruption() -> None:
-    work = asyncio.create_task(Told().interruption.run(for_ever()))
+    work = asyncio.create_task(Recorder().interruption.run(for_ever()))
     await asyncio.sleep(0)
 
     work.cancel()

@@ -10,7 +10,7 @@ import pytest
 from spincycle.dev.child import until_gone
 from spincycle.dev.errors import StackError
 from spincycle.dev.services import Service
-from spincycle.dev.supervised import Supervised
+from spincycle.dev.supervised_service import SupervisedService
 
 MakeService = Callable[[str], Service]
 
@@ -38,8 +38,8 @@ def lines() -> Lines:
     return Lines()
 
 
-def supervise(service: Service, lines: Lines, *, again: bool = True) -> Supervised:
-    supervised = Supervised(service, dict(os.environ), lines.show, again=again)
+def supervise(service: Service, lines: Lines, *, restarts: bool = True) -> SupervisedService:
+    supervised = SupervisedService(service, dict(os.environ), lines.show, restarts=restarts)
     supervised.start()
     return supervised
 
@@ -63,7 +63,7 @@ async def test_a_service_that_dies_is_reported_and_restarted(
     first = supervised.pid
 
     os.kill(first, signal.SIGKILL)
-    await lines.until("was ended by SIGKILL; starting it again in 0.5 s")
+    await lines.until("was killed by SIGKILL; restarting in 0.5 s")
     await supervised.until_ready(20)
 
     assert supervised.pid != first
@@ -89,11 +89,11 @@ async def test_a_service_that_dies_before_it_was_ready_is_not_restarted(
 ) -> None:
     supervised = supervise(service("print('no such file'); sys.exit(3)"), lines)
 
-    with pytest.raises(StackError, match=r"small ended with exit code 3.*\n  no such file"):
+    with pytest.raises(StackError, match=r"small exited with code 3.*\n  no such file"):
         await supervised.until_ready(20)
 
     await supervised.stop(5)
-    assert lines.all == ["small: no such file", "small: ended with exit code 3"]
+    assert lines.all == ["small: no such file", "small: exited with code 3"]
 
 
 async def test_a_service_stopped_during_the_restart_delay_stays_down(
@@ -102,7 +102,7 @@ async def test_a_service_stopped_during_the_restart_delay_stays_down(
     supervised = supervise(service(""), lines)
     await supervised.until_ready(20)
     os.kill(supervised.pid, signal.SIGKILL)
-    await lines.until("starting it again")
+    await lines.until("restarting in")
 
     await supervised.stop(5)
 
