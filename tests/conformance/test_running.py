@@ -14,7 +14,9 @@ RUNNING = "/api/v1/status/running"
 async def test_running_jobs_come_with_their_requests(stack: Stack) -> None:
     request = samples.a_request(state_pb2.STATE_RUNNING)
     status = status_pb2.RunningStatus(jobs=[samples.a_status()], requests={ID: request})
-    stack.manager.says(GetRunning=rm.GetRunningResponse(status=status, has_running_requests=True))
+    stack.manager.respond(
+        GetRunning=rm.GetRunningResponse(status=status, has_running_requests=True)
+    )
 
     answer = await stack.http.get(RUNNING, params={"requestId": ID, "orderBy": "starttime"})
 
@@ -28,8 +30,8 @@ async def test_running_jobs_come_with_their_requests(stack: Stack) -> None:
     assert stack.manager.last("GetRunning").filter.request_id == ID
 
 
-async def test_nothing_running_is_null(stack: Stack) -> None:
-    stack.manager.says(GetRunning=rm.GetRunningResponse())
+async def test_no_running_request_is_null(stack: Stack) -> None:
+    stack.manager.respond(GetRunning=rm.GetRunningResponse())
 
     answer = await stack.http.get(RUNNING)
 
@@ -37,7 +39,7 @@ async def test_nothing_running_is_null(stack: Stack) -> None:
 
 
 async def test_no_running_job_of_a_running_request_is_empty(stack: Stack) -> None:
-    stack.manager.says(GetRunning=rm.GetRunningResponse(has_running_requests=True))
+    stack.manager.respond(GetRunning=rm.GetRunningResponse(has_running_requests=True))
 
     answer = await stack.http.get(RUNNING)
 
@@ -52,8 +54,8 @@ async def test_the_version_is_plain_text(stack: Stack) -> None:
     assert answer.text == VERSION
 
 
-async def test_a_limit_is_handed_on_and_a_wrong_one_refused(stack: Stack) -> None:
-    stack.manager.says(GetRunning=rm.GetRunningResponse())
+async def test_a_limit_is_forwarded_and_an_invalid_one_rejected(stack: Stack) -> None:
+    stack.manager.respond(GetRunning=rm.GetRunningResponse())
 
     await stack.http.get(RUNNING, params={"limit": "100"})
     assert stack.manager.last("GetRunning").filter.limit == 100

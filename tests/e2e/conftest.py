@@ -106,5 +106,5 @@ async def start_dev(home: Path, *options: str, cwd: Path = REPOSITORY) -> Comman
     command = await Command.start(
         "dev", "--data", home / "data", "--free-ports", *options, home=home, cwd=cwd
     )
-    await command.until("Ctrl-C stops everything")
+    await command.until("Ctrl-C to stop everything")
     return command

@@ -78,7 +78,7 @@ async def test_closing_the_terminal_stops_everything(home: Path) -> None:
     terminal, process = start_on_a_terminal("dev", "--data", home / "data", "--free-ports")
     with process:
         said = b""
-        while b"Ctrl-C stops everything" not in said:
+        while b"Ctrl-C to stop everything" not in said:
             said += await asyncio.to_thread(os.read, terminal, 4096)
 
         os.close(terminal)
@@ -152,7 +152,7 @@ async def test_what_nobody_could_clean_up_is_cleaned_up_by_the_next_start(
     await dev.ended()
     again = await start_dev(home)
 
-    assert "processes that an earlier run had left" in again.output
+    assert "processes of an earlier run" in again.output
     assert not set(find_processes(home / "data")) & set(left)
     again.signal(signal.SIGTERM)
     assert await again.ended() == 0

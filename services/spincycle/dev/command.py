@@ -95,7 +95,7 @@ def dev(
     )
 
     async def work(stack: Stack) -> int:
-        console.write(f"\n{welcome(stack)}\nPress Ctrl-C to stop.\n")
+        console.write(f"\n{welcome(stack)}\nPress Ctrl-C to stop everything.\n")
         return await wait_until_cancelled()
 
     sys.exit(asyncio.run(run_with_stack(config, console, console.write_line, work)))

@@ -177,7 +177,7 @@ def tty(environment: dict[str, str]) -> Iterator[Callable[..., Tty]]:
 
 @pytest.fixture
 def screen_is(services: FakeServices) -> Callable[[str, str], None]:
-    """Compare with the screen that is checked in; addresses and spans of time are made alike.
+    """Compare with the checked-in screen, with addresses and durations replaced.
 
     SPINC_SCREENS=write rewrites them.
     """

@@ -1,4 +1,4 @@
-"""What the original printed, as recordings, and the data that it printed them from."""
+"""Recordings of the original's output, and the data reconstructed from them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Recording:
 
 
 def read(name: str) -> Recording:
-    """The recording of that name."""
+    """Load a recording by name."""
     text = (PLACE / f"{name}.txt").read_text()
     head, *parts = _SECTIONS.split(text)
     found = dict(zip(parts[::2], parts[1::2], strict=True))
@@ -59,12 +59,12 @@ def read(name: str) -> Recording:
 
 
 def names(*prefixes: str) -> list[str]:
-    """Names of the recordings that begin so."""
+    """Return the names of recordings with these prefixes."""
     return sorted(path.stem for path in PLACE.glob("*.txt") if path.stem.startswith(prefixes))
 
 
 def requests_found(out: str) -> list[request_pb2.Request]:
-    """The requests that a table of `find` shows."""
+    """Return the requests in a table of `find`."""
     requests: list[request_pb2.Request] = []
     for line in out.splitlines()[1:]:
         cells, rest = _cells(line, _FIND, (1,) * len(_FIND))
@@ -86,7 +86,7 @@ def requests_found(out: str) -> list[request_pb2.Request]:
 
 
 def request_shown(request_id: str, out: str) -> request_pb2.Request:
-    """The request that `status` or `info` shows; spans of time are not made up for."""
+    """Return the request in the output of `status` or `info`, without durations."""
     fields = dict(line.lstrip().split(": ", 1) for line in out.splitlines())
     finished, total = 0, 0
     if "jobs" in fields:
@@ -110,7 +110,7 @@ def request_shown(request_id: str, out: str) -> request_pb2.Request:
 
 
 def jobs_running(out: str) -> tuple[list[status_pb2.JobStatus], list[request_pb2.Request]]:
-    """The jobs that `ps` shows, and their requests."""
+    """Return the jobs in the output of `ps`, and their requests."""
     jobs: list[status_pb2.JobStatus] = []
     requests: dict[str, request_pb2.Request] = {}
     for line in out.splitlines()[1:]:
@@ -133,7 +133,7 @@ def jobs_running(out: str) -> tuple[list[status_pb2.JobStatus], list[request_pb2
 
 
 def entries_logged(request_id: str, out: str) -> list[job_log_pb2.JobLog]:
-    """The journal entries that `log` shows."""
+    """Return the journal entries in the output of `log`."""
     entries: list[job_log_pb2.JobLog] = []
     for place, block in enumerate(re.split(r"^--\n", out, flags=re.MULTILINE), 1):
         head, stdout, stderr = re.split(r"^std(?:out|err):   ?", block, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What stands on a terminal after all that was written to it."""
+"""The screen of a terminal after all output written to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Screen:
 
     @property
     def text(self) -> str:
-        """What has scrolled off, then what stands there, without blanks at the ends of lines."""
+        """Lines scrolled off, then those on the screen, without trailing blanks."""
         columns = self._screen.columns
         # The cell after a wide character holds nothing.
         past = [

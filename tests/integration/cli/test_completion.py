@@ -23,7 +23,7 @@ SHELLS = {
 
 @pytest.fixture(params=list(SHELLS))
 def shell(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Tty]:
-    """An interactive shell that knows how to complete spinc."""
+    """An interactive shell with completion of spinc."""
     name = request.param
     program = path_of(name)
     args, setup = SHELLS[name]

@@ -1,4 +1,4 @@
-"""spinc shows what running jobs print, line by line, once, and over broken streams."""
+"""spinc prints the output of running jobs by line, once, also after a reconnect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Spinc = Callable[..., Ran]
 OnTty = Callable[..., Tty]
 
 DUMB = {"TERM": "dumb"}
-"""A terminal that cannot paint: lines come as in a pipe, and are seen as they come."""
+"""A dumb terminal: it gets lines as a pipe does, but without buffering."""
 
 
 def piece(
@@ -42,7 +42,7 @@ def lines_of(spinc: Tty) -> list[str]:
 
 @pytest.fixture(params=["grpc", "rest"])
 def way(request: pytest.FixtureRequest, services: FakeServices) -> list[str]:
-    """Options that choose how the services are reached."""
+    """Options that select the transport."""
     return ["--rest", services.gateway] if request.param == "rest" else []
 
 

@@ -30,7 +30,7 @@ _SPAN = re.compile(r"\b(?:\d+h)?(?:\d+m)?\d+s\b")
 
 
 def without_spans(text: str) -> str:
-    """The text with every span of time, and the blanks that fill its column, made alike."""
+    """Replace every duration, and the blanks that pad it, by a placeholder."""
     return re.sub(r"<span> +", "<span> ", _SPAN.sub("<span>", text))
 
 

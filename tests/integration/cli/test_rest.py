@@ -24,7 +24,7 @@ Spinc = Callable[..., Ran]
 
 @pytest.fixture
 def full(services: FakeServices) -> FakeServices:
-    """Services that know something of everything."""
+    """Services with data for every command."""
     with_plan(services)
     services.entry(entry("Plan", "plan-order", position=1))
     services.entry(entry("D000", "drain", FAIL, position=2, error="no", finished_at=at(7)))

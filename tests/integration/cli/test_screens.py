@@ -1,4 +1,4 @@
-"""The main views as they stand on terminals of 80 and of 40 columns, checked in as text."""
+"""The main views on terminals of 80 and 40 columns, compared with checked-in text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = pytest.mark.parametrize("columns", [80, 40])
 
 @pytest.fixture
 def known(services: FakeServices) -> FakeServices:
-    """Services that know something of everything, in wide characters, too."""
+    """Services with data for every view, including wide characters."""
     with_plan(services)
     services.entry(entry("Plan", "plan-order", position=1, stdout="web1\nweb2\n"))
     services.entry(

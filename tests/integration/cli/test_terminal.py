@@ -115,7 +115,7 @@ def test_ctrl_c_at_a_prompt_starts_nothing(services: FakeServices, tty: OnTty) -
 
 
 def begin(services: FakeServices) -> None:
-    """A rolling restart of which the first host is done and the second one under way."""
+    """Set up a rolling restart whose first host is done and whose second one is running."""
     for job in (
         status("Plan", "plan-order", COMPLETE, started_at=at(0), finished_at=at(0.4)),
         status("D000", "drain", COMPLETE, started_at=at(1), finished_at=at(2)),

@@ -20,7 +20,7 @@ Spinc = Callable[..., Ran]
 
 @dataclass(frozen=True)
 class Files:
-    """PEM files of an authority, of another one, and of a client."""
+    """PEM files of two authorities and a client."""
 
     ca: str
     other_ca: str
@@ -77,7 +77,7 @@ def fill(memory: Memory) -> None:
 
 @pytest.fixture
 def tls_context(services: FakeServices, spinc: Spinc) -> Callable[..., None]:
-    """Keep and use a context that names the TLS address of both services."""
+    """Set and use a context with the TLS address of both services."""
 
     def keep(*options: str) -> None:
         address = services.tls_address
@@ -90,7 +90,7 @@ def tls_context(services: FakeServices, spinc: Spinc) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def no_addresses(environment: dict[str, str]) -> None:
-    """Let the context alone say where the services are."""
+    """Unset the addresses of the environment, so that those of the context are used."""
     del environment["SPINC_ADDR"], environment["SPINC_JOB_LOG"]
 
 
@@ -165,7 +165,7 @@ def test_the_error_names_a_missing_file(spinc: Spinc, tls_context: Callable[...,
 
 
 class OnlyTheList(BaseHTTPRequestHandler):
-    """A gateway that knows one request."""
+    """A gateway with one request."""
 
     def do_GET(self) -> None:
         body = json.dumps([{"Name": "greet", "Args": []}]).encode()
@@ -175,12 +175,12 @@ class OnlyTheList(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name is given
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def gateway(authority: trustme.CA) -> Iterator[str]:
-    """URL of a gateway whose certificate is made out to gw.example.com."""
+    """URL of a gateway with a certificate for gw.example.com."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("gw.example.com").configure_cert(context)
     with ThreadingHTTPServer(("127.0.0.1", 0), OnlyTheList) as server:

@@ -15,7 +15,7 @@ __all__ = ["database", "postgres"]
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A directory that any account may enter; processes that are marked with it are ended."""
+    """A directory that any account may enter; its stack processes are ended afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
     yield directory
     end_processes(directory, 0.0)

@@ -1,4 +1,4 @@
-"""What `spincycle prune` deletes, and what it leaves."""
+"""The rows that `spincycle prune` deletes and keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVICES = ("request_manager", "job_log")
 
 
 class Kept:
-    """The databases, filled and looked at by hand."""
+    """Inserts and reads rows of the databases."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
@@ -31,7 +31,7 @@ class Kept:
         asyncio.run(self._add(request_id, state, made, ended))
 
     def of(self, table: str) -> list[str]:
-        """Requests that a table has rows of."""
+        """Return the requests with rows in a table."""
         query = f"SELECT DISTINCT request_id FROM {table} ORDER BY 1"
         return [row[0] for row in asyncio.run(self._fetch(query))]
 

@@ -1,4 +1,4 @@
-"""`spincycle repair-fences` lowers what nothing can outrun, and records it."""
+"""`spincycle repair-fences` lowers fences out of reach and records it in the audit log."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ from tests.integration.request_manager.conftest import (
 )
 from tests.postgres_fixtures import PostgresServer
 
+from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.reaper import Reaper
 from spincycle.dev.stack_processes import MARK
-from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig

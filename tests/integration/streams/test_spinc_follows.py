@@ -84,9 +84,9 @@ async def test_what_a_job_prints_is_shown_while_it_runs_and_once(
     gate, script = tmp_path / "gate", tmp_path / "script"
     script.write_text(SCRIPT.format(gate=gate))
     async with open_channel(cluster.request_manager) as channel:
-        wish = rpc.CreateRequest(type="talking")
-        wish.args.update({"script": str(script)})
-        request_id = (await Stub(channel).Create(wish)).request.id
+        message = rpc.CreateRequest(type="talking")
+        message.args.update({"script": str(script)})
+        request_id = (await Stub(channel).Create(message)).request.id
     rest = ("--rest", cluster.gateway)
     async with (
         asyncio.timeout(PATIENCE),

@@ -13,7 +13,7 @@ from spincycle.cli.render.terminal import Terminal
 
 
 class Person:
-    """Enters prepared lines, and sees what is printed."""
+    """Enters prepared lines and records the prompts."""
 
     def __init__(self, *lines: str) -> None:
         self._lines = list(lines)

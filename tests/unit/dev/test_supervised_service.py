@@ -16,7 +16,7 @@ MakeService = Callable[[str], Service]
 
 
 class Lines:
-    """What was shown, and a way to wait for it."""
+    """Records the printed lines and waits for one."""
 
     def __init__(self) -> None:
         self.all: list[str] = []

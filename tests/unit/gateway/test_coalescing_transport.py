@@ -8,7 +8,7 @@ from spincycle.gateway.coalescing_transport import LARGE, CoalescingTransport
 
 
 class Transport:
-    """Notes what is done to it."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.done: list[Any] = []

@@ -1,4 +1,4 @@
-"""Which pages may make changes, by what browsers say about them."""
+"""Origins from which calls may change something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Host headers are allowed, whatever they hold."""
+"""Allowed and rejected Host headers."""
 
 from __future__ import annotations
 
