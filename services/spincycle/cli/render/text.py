@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_IN_BLOCK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -20,8 +21,12 @@ def cell_width(text: str) -> int:
 
     A control character counts as one column.
     """
-    if text.isascii():
-        return len(text)
+    return len(text) if text.isascii() else _wide_width(text)
+
+
+# The branches of a tree repeat in every line of every repaint.
+@lru_cache(maxsize=1024)
+def _wide_width(text: str) -> int:
     from wcwidth import wcswidth
 
     width = wcswidth(text)
