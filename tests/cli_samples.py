@@ -29,7 +29,7 @@ START = datetime(2026, 11, 23, 22, 34, 52, tzinfo=UTC).timestamp()
 
 
 def at(seconds: float) -> Timestamp:
-    """A moment so many seconds after START."""
+    """A time, in seconds after START."""
     stamp = Timestamp()
     stamp.FromNanoseconds(round((START + seconds) * 1e9))
     return stamp

@@ -16,9 +16,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from spincycle.dev.keeper import Keeper
-from spincycle.dev.marked import MARK
 from spincycle.dev.postgres import EmbeddedPostgres
+from spincycle.dev.reaper import Reaper
+from spincycle.dev.stack_processes import MARK
 
 __all__ = ["PostgresServer", "database", "postgres"]
 
@@ -55,7 +55,7 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
-    keeper = Keeper(directory, remove=[directory])
+    reaper = Reaper(directory, remove=[directory])
     embedded = EmbeddedPostgres(directory, {**os.environ, MARK: str(directory)})
     try:
         asyncio.run(embedded.start())
@@ -63,7 +63,7 @@ def postgres() -> Iterator[PostgresServer]:
     finally:
         asyncio.run(embedded.stop())
         shutil.rmtree(directory)
-        keeper.dismiss()
+        reaper.dismiss()
 
 
 @pytest.fixture

@@ -15,11 +15,10 @@ import asyncpg
 from tests.bench.shapes import write_specs
 from tests.chaos.member import Member
 
-from spincycle.dev.keeper import Keeper
-from spincycle.dev.marked import MARK
 from spincycle.dev.ports import free_port
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.ready import is_ready
+from spincycle.dev.reaper import Reaper
 from spincycle.dev.services import (
     FREE_PORTS,
     Content,
@@ -28,6 +27,7 @@ from spincycle.dev.services import (
     local,
     services,
 )
+from spincycle.dev.stack_processes import MARK
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -54,11 +54,11 @@ class Stand:
     ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="spincycle-bench-"))
         self.home.chmod(0o755)
-        self._keeper = Keeper(self.home, remove=[self.home])
+        self._reaper = Reaper(self.home, remove=[self.home])
         self._sizes = sizes
         self._serves_metrics = serves_metrics
         self.metrics: list[str] = []
-        self.ports = FREE_PORTS.chosen()
+        self.ports = FREE_PORTS.resolved()
         self.database = EmbeddedPostgres(
             self.home / "postgres", {**os.environ, MARK: str(self.home)}
         )
@@ -112,7 +112,7 @@ class Stand:
                 await member.end(signal.SIGKILL)
         if self.database.running:
             await self.database.stop()
-        self._keeper.dismiss()
+        self._reaper.dismiss()
         shutil.rmtree(self.home, ignore_errors=True)
 
     async def _start(self) -> None:

@@ -14,10 +14,10 @@ import asyncpg
 from tests.chaos.marks import FILE, Mark, read_marks
 from tests.chaos.member import Member
 
-from spincycle.dev.marked import MARK
 from spincycle.dev.ports import free_port
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.services import Service, child_environment, local
+from spincycle.dev.stack_processes import MARK
 
 REPOSITORY = Path(__file__).parents[2]
 SPECS = Path(__file__).parent / "specs"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.chaos.cluster import Cluster, Shape
 
-from spincycle.dev.keeper import Keeper
-from spincycle.dev.marked import end_marked
+from spincycle.dev.reaper import Reaper
+from spincycle.dev.stack_processes import end_processes
 
 
 @contextmanager
@@ -19,10 +19,10 @@ def temporary_home() -> Iterator[Path]:
     """A directory for everything; what runs there is ended, even if the tests are killed."""
     directory = Path(tempfile.mkdtemp(prefix="spincycle-cluster-"))
     directory.chmod(0o755)
-    keeper = Keeper(directory, remove=[directory])
+    reaper = Reaper(directory, remove=[directory])
     yield directory
-    end_marked(directory, 0.0)
-    keeper.dismiss()
+    end_processes(directory, 0.0)
+    reaper.dismiss()
     shutil.rmtree(directory)
 
 

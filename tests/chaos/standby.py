@@ -13,10 +13,10 @@ from tests.chaos.setback import Setback
 from tests.chaos.witness import read_journal
 from tests.waiting import until
 
-from spincycle.dev.marked import MARK
 from spincycle.dev.ports import free_port
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.postgres_binaries import choose_account, find_binaries
+from spincycle.dev.stack_processes import MARK
 
 
 class Standby:

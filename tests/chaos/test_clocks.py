@@ -17,8 +17,8 @@ from tests.chaos.witness import collect, contradictions, recovery_times
 from tests.database_time import DatabaseTime
 from tests.waiting import until
 
-from spincycle.dev.marked import MARK
 from spincycle.dev.postgres import EmbeddedPostgres
+from spincycle.dev.stack_processes import MARK
 
 if TYPE_CHECKING:  # pytest would take it for a class of tests.
     from tests.chaos.witness import Testimony

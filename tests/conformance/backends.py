@@ -1,4 +1,4 @@
-"""Services that answer as a test tells them, over real sockets."""
+"""Fake services on real sockets, whose replies a test sets."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from spincycle.v1 import (
     spec_service_pb2_grpc,
 )
 
-Said = Message | Exception | Iterable[Message | Exception]
-Answering = Said | Callable[[Any], Any]
+Reply = Message | Exception | Iterable[Message | Exception]
+ReplySource = Reply | Callable[[Any], Any]
 
 
 class Backend:
-    """One process whose methods answer what was said, and remember what they were asked.
+    """A process whose methods return preset replies and record their requests.
 
     `services` are those of its internal listener, each with its generated stubs.
     """
 
     def __init__(self, *services: tuple[ServiceDescriptor, Any]) -> None:
-        self.asked: dict[str, list[Any]] = defaultdict(list)
-        self._says: dict[str, Answering] = {}
+        self.received: dict[str, list[Any]] = defaultdict(list)
+        self._replies: dict[str, ReplySource] = {}
         self._services = services
         self.address = ""
 
-    def says(self, **answers: Answering) -> None:
-        """From now on methods answer so: a message, an error, several, or a function."""
-        self._says.update(answers)
+    def respond(self, **replies: ReplySource) -> None:
+        """Set the replies of methods: a message, an error, several, or a function."""
+        self._replies.update(replies)
 
     def last(self, method: str) -> Any:
-        """What the method was asked last."""
-        return self.asked[method][-1]
+        """Return the last request of a method."""
+        return self.received[method][-1]
 
     async def start(self, address: str = "127.0.0.1:0") -> None:
         self._server = RpcServer()
@@ -65,9 +65,9 @@ class Backend:
     def _service(self, service: ServiceDescriptor, stubs: Any) -> RpcService:
         base = getattr(stubs, f"{service.name}Servicer")
         methods = {
-            method.name: self._streaming(method.name, method.client_streaming)
+            method.name: self._server_stream(method.name, method.client_streaming)
             if method.server_streaming
-            else self._answering(method.name)
+            else self._unary(method.name)
             for method in service.methods
         }
         servicer = type("Servicer", (base,), methods)()
@@ -80,36 +80,36 @@ class Backend:
     async def stop(self) -> None:
         await self._server.stop(0)
 
-    async def _said(self, name: str, request: Any) -> Any:
-        self.asked[name].append(request)
-        answer = self._says[name]
+    async def _reply(self, name: str, request: Any) -> Any:
+        self.received[name].append(request)
+        answer = self._replies[name]
         if callable(answer):
             answer = answer(request)
             if hasattr(answer, "__await__"):
                 answer = await answer
         return answer
 
-    def _answering(self, name: str) -> Any:
+    def _unary(self, name: str) -> Any:
         async def answer(_: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            said = await self._said(name, request)
-            if isinstance(said, Exception):
-                raise said
-            return said
+            reply = await self._reply(name, request)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
 
         return answer
 
-    def _streaming(self, name: str, client_streaming: bool) -> Any:
+    def _server_stream(self, name: str, client_streaming: bool) -> Any:
         async def stream(
             _: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]
         ) -> AsyncIterator[Any]:
             requests = request if client_streaming else _only(request)
-            async for asked in requests:
-                said = await self._said(name, asked)
-                if hasattr(said, "__aiter__"):
-                    async for each in said:
+            async for message in requests:
+                reply = await self._reply(name, message)
+                if hasattr(reply, "__aiter__"):
+                    async for each in reply:
                         yield each
                     continue
-                for each in [said] if isinstance(said, Message | Exception) else said:
+                for each in [reply] if isinstance(reply, Message | Exception) else reply:
                     if isinstance(each, Exception):
                         raise each
                     yield each

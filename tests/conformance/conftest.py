@@ -9,9 +9,9 @@ import pytest
 from tests.conformance import backends
 from tests.conformance.backends import Backend
 
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
+from spincycle.gateway.service_clients import open_service_clients
 
 
 @dataclass
@@ -51,7 +51,8 @@ async def stack(config: GatewayConfig) -> AsyncIterator[Stack]:
     services = [backends.request_manager(), backends.job_log(), backends.job_runner()]
     for service in services:
         await service.start()
-    opened = open_backends(*(service.address for service in services), config.backend_timeout)
+    addresses = [service.address for service in services]
+    opened = open_service_clients(*addresses, config.backend_timeout)
     gateway = Gateway(config, opened)
     serving = asyncio.create_task(gateway.serve())
     async with (

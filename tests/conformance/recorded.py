@@ -43,16 +43,16 @@ def recordings() -> list[Recording]:
     """All of them, by name."""
     found = []
     for file in sorted(FOLDER.glob("*.json")):
-        told = json.loads(file.read_text())
-        asked, answer = told["request"], told["response"]
+        recording = json.loads(file.read_text())
+        request, answer = recording["request"], recording["response"]
         found.append(
             Recording(
-                told["case"],
-                asked["server"],
-                asked["method"],
-                asked["path"],
-                asked["body"],
-                asked["headers"],
+                recording["case"],
+                request["server"],
+                request["method"],
+                request["path"],
+                request["body"],
+                request["headers"],
                 answer["status"],
                 answer["headers"],
                 answer["body"],

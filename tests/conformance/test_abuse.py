@@ -100,7 +100,7 @@ def post(body: bytes, path: bytes = b"/api/v1/requests", length: int | None = No
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /healthz HT", HEALTH[:-2], HEALTH[:-2] + b"X-Half: a", b"\r\n\r\n"]
 )
-async def test_half_a_header_is_waited_for_only_so_long(stack: Stack, sent: bytes) -> None:
+async def test_an_incomplete_header_times_out(stack: Stack, sent: bytes) -> None:
     async with connected(stack) as caller:
         await caller.send(sent)
 
@@ -108,7 +108,7 @@ async def test_half_a_header_is_waited_for_only_so_long(stack: Stack, sent: byte
         assert await caller.is_closed()
 
 
-async def test_a_header_that_trickles_in_is_given_up(stack: Stack) -> None:
+async def test_a_slow_header_times_out(stack: Stack) -> None:
     async with connected(stack) as caller:
         replied = asyncio.create_task(caller.reply())
         for byte in (HEALTH[:-2] + b"X: " + b"y" * 10_000) * 100:
@@ -121,7 +121,7 @@ async def test_a_header_that_trickles_in_is_given_up(stack: Stack) -> None:
         assert await caller.is_closed()
 
 
-async def test_a_slow_body_is_given_up_with_the_reason(stack: Stack) -> None:
+async def test_a_slow_body_times_out_with_a_reason(stack: Stack) -> None:
     async with connected(stack) as caller:
         await caller.send(post(b'{"type":', length=100))
 
@@ -131,7 +131,7 @@ async def test_a_slow_body_is_given_up_with_the_reason(stack: Stack) -> None:
         assert await caller.is_closed()
 
 
-async def test_a_body_of_100_mb_is_refused_before_it_is_sent(stack: Stack) -> None:
+async def test_a_body_of_100_mb_is_rejected_before_it_is_sent(stack: Stack) -> None:
     async with connected(stack) as caller:
         await caller.send(post(b"", length=100 * 2**20))
 
@@ -159,7 +159,7 @@ async def test_a_body_of_unknown_length_is_read_up_to_its_limit(stack: Stack) ->
         assert sent < 100 * 2**20
 
 
-async def test_a_body_that_a_route_does_not_take_is_not_read_into_the_next_call(
+async def test_an_ignored_body_is_not_read_as_the_next_call(
     stack: Stack,
 ) -> None:
     async with connected(stack) as caller:
@@ -174,7 +174,7 @@ async def test_a_body_that_a_route_does_not_take_is_not_read_into_the_next_call(
 
 
 async def test_ten_thousand_keys_are_read(stack: Stack) -> None:
-    stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
+    stack.manager.respond(Create=rm.CreateResponse(request=samples.a_request()))
     many = {f"key{number}": number for number in range(10_000)}
     async with connected(stack) as caller:
         await caller.send(post(json.dumps({"type": "drain", "args": many, **many}).encode()))
@@ -183,7 +183,7 @@ async def test_ten_thousand_keys_are_read(stack: Stack) -> None:
     assert len(stack.manager.last("Create").args.fields) == 10_000
 
 
-async def test_ten_thousand_parameters_are_refused(stack: Stack) -> None:
+async def test_ten_thousand_parameters_are_rejected(stack: Stack) -> None:
     query = b"&".join(b"a=%d" % number for number in range(10_000))[:30_000]
     async with connected(stack) as caller:
         await caller.send(b"GET /api/v1/requests?%s HTTP/1.1\r\nHost: x\r\n\r\n" % query)
@@ -208,9 +208,7 @@ async def test_ten_thousand_parameters_are_refused(stack: Stack) -> None:
     ],
     ids=range(9),
 )
-async def test_a_body_that_makes_no_sense_is_a_fault_of_its_sender(
-    stack: Stack, body: bytes
-) -> None:
+async def test_an_invalid_body_is_a_client_error(stack: Stack, body: bytes) -> None:
     async with connected(stack) as caller:
         await caller.send(post(body))
 
@@ -221,17 +219,17 @@ async def test_a_body_that_makes_no_sense_is_a_fault_of_its_sender(
     "target",
     [b"/api/v1/requests/\xff\xfe", b"/api/v1/requests/%ff%fe", b"/api/v1/requests/%C3%28"],
 )
-async def test_a_path_that_is_no_utf8_names_no_request(stack: Stack, target: bytes) -> None:
-    stack.manager.says(Get=lambda asked: rm.GetResponse(request=samples.a_request()))
+async def test_a_path_that_is_not_utf8_matches_no_request(stack: Stack, target: bytes) -> None:
+    stack.manager.respond(Get=lambda message: rm.GetResponse(request=samples.a_request()))
     async with connected(stack) as caller:
         await caller.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
 
         assert (await caller.reply()).status in {200, 400}
-    assert all("\ufffd" in asked.request_id for asked in stack.manager.asked["Get"])
+    assert all("\ufffd" in message.request_id for message in stack.manager.received["Get"])
 
 
-async def test_a_header_that_is_no_text_reaches_no_service_as_another_one(stack: Stack) -> None:
-    stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
+async def test_a_header_that_is_not_text_is_not_forwarded(stack: Stack) -> None:
+    stack.manager.respond(Create=rm.CreateResponse(request=samples.a_request()))
     async with connected(stack) as caller:
         head = post(b'{"type":"drain"}').replace(
             b"Host: x\r\n", b"Host: x\r\nIdempotency-Key: \xff\xfe\r\nX-Request-Id: \xff\r\n"
@@ -245,9 +243,9 @@ async def test_a_header_that_is_no_text_reaches_no_service_as_another_one(stack:
     assert stack.manager.last("Create").idempotency_key == "\xff\xfe"
 
 
-async def test_calls_that_are_sent_together_are_answered_in_their_order(stack: Stack) -> None:
-    stack.manager.says(
-        Get=lambda asked: rm.GetResponse(request=samples.a_request(request_id=asked.request_id))
+async def test_pipelined_calls_are_completed_in_order(stack: Stack) -> None:
+    stack.manager.respond(
+        Get=lambda message: rm.GetResponse(request=samples.a_request(request_id=message.request_id))
     )
     async with connected(stack) as caller:
         await caller.send(
@@ -279,9 +277,7 @@ async def test_calls_that_are_sent_together_are_answered_in_their_order(stack: S
     ],
     ids=range(12),
 )
-async def test_what_is_no_http_is_refused_and_the_connection_ends(
-    stack: Stack, sent: bytes
-) -> None:
+async def test_bytes_that_are_not_http_close_the_connection(stack: Stack, sent: bytes) -> None:
     async with connected(stack) as caller:
         await caller.send(sent)
 
@@ -298,7 +294,7 @@ async def test_what_is_no_http_is_refused_and_the_connection_ends(
     ],
     ids=range(3),
 )
-async def test_headers_that_are_too_many_or_too_large_are_refused(
+async def test_headers_that_are_too_many_or_too_large_are_rejected(
     stack: Stack, header: bytes
 ) -> None:
     async with connected(stack) as caller:
@@ -309,9 +305,7 @@ async def test_headers_that_are_too_many_or_too_large_are_refused(
 
 
 @pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nX: "])
-async def test_a_line_without_an_end_is_refused_before_its_time_is_over(
-    stack: Stack, start: bytes
-) -> None:
+async def test_an_endless_line_is_rejected_before_its_timeout(stack: Stack, start: bytes) -> None:
     async with connected(stack) as caller:
         await caller.send(start + b"a" * 40_000)
 
@@ -319,14 +313,14 @@ async def test_a_line_without_an_end_is_refused_before_its_time_is_over(
         assert await caller.is_closed()
 
 
-async def test_a_path_that_is_too_long_is_refused(stack: Stack) -> None:
+async def test_a_path_that_is_too_long_is_rejected(stack: Stack) -> None:
     async with connected(stack) as caller:
         await caller.send(b"GET /" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
 
         assert (await caller.reply()).status == 431
 
 
-async def test_too_many_connections_are_told_so(stack: Stack) -> None:
+async def test_too_many_connections_are_rejected(stack: Stack) -> None:
     async with AsyncExitStack() as opened:
         callers = [await opened.enter_async_context(connected(stack)) for _ in range(30)]
         for caller in callers:
@@ -336,7 +330,7 @@ async def test_too_many_connections_are_told_so(stack: Stack) -> None:
     assert sorted(statuses) == [200] * 20 + [503] * 10
 
 
-async def test_a_caller_that_goes_in_the_middle_of_its_body_is_let_go(stack: Stack) -> None:
+async def test_a_disconnect_during_the_body_ends_the_call(stack: Stack) -> None:
     async with connected(stack) as caller:
         await caller.send(post(b'{"type":', length=100))
     async with connected(stack) as caller:
@@ -344,49 +338,47 @@ async def test_a_caller_that_goes_in_the_middle_of_its_body_is_let_go(stack: Sta
         caller.writer.transport.abort()
 
 
-async def test_a_caller_that_goes_before_its_answer_is_let_go(stack: Stack) -> None:
-    asked, ended = asyncio.Event(), asyncio.Event()
+async def test_a_disconnect_before_the_response_ends_the_call(stack: Stack) -> None:
+    received, ended = asyncio.Event(), asyncio.Event()
 
     async def never(_: object) -> object:
-        asked.set()
+        received.set()
         try:
             return await asyncio.Event().wait()
         finally:
             ended.set()
 
-    stack.manager.says(Get=never)
+    stack.manager.respond(Get=never)
     async with connected(stack) as caller:
         await caller.send(b"GET /api/v1/requests/%s HTTP/1.1\r\nHost: x\r\n\r\n" % ID.encode())
-        await asked.wait()
+        await received.wait()
         caller.writer.transport.abort()
     async with asyncio.timeout(PATIENCE):
         await ended.wait()
 
 
 @pytest.mark.parametrize("size", [2**18, 2**23])
-async def test_a_caller_that_takes_nothing_of_its_answers_is_let_go(
-    stack: Stack, size: int
-) -> None:
+async def test_a_caller_that_does_not_read_is_disconnected(stack: Stack, size: int) -> None:
     request = samples.a_request()
     request.args.add(name="large", value=Value(string_value="x" * size))
-    stack.manager.says(Get=rm.GetResponse(request=request))
-    ask = b"GET /api/v1/requests/%s HTTP/1.1\r\nHost: x\r\n\r\n" % ID.encode()
+    stack.manager.respond(Get=rm.GetResponse(request=request))
+    send = b"GET /api/v1/requests/%s HTTP/1.1\r\nHost: x\r\n\r\n" % ID.encode()
 
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(raw, stack.address)
-        await loop.sock_sendall(raw, ask * 50)
+        await loop.sock_sendall(raw, send * 50)
 
-        await until(lambda: stack.manager.asked["Get"])
+        await until(lambda: stack.manager.received["Get"])
         await until(lambda: not stack.gateway._api._server.server_state.connections)
 
 
-async def test_a_caller_that_takes_its_answer_slowly_gets_all_of_it(stack: Stack) -> None:
+async def test_a_caller_that_reads_slowly_gets_the_whole_response(stack: Stack) -> None:
     request = samples.a_request()
     request.args.add(name="large", value=Value(string_value="x" * 2**20))
-    stack.manager.says(Get=rm.GetResponse(request=request))
+    stack.manager.respond(Get=rm.GetResponse(request=request))
 
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
@@ -404,8 +396,8 @@ async def test_a_caller_that_takes_its_answer_slowly_gets_all_of_it(stack: Stack
     assert taken > 2**20
 
 
-async def test_a_call_that_asks_for_leave_to_send_its_body_gets_it(stack: Stack) -> None:
-    stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
+async def test_expect_100_continue_is_honoured(stack: Stack) -> None:
+    stack.manager.respond(Create=rm.CreateResponse(request=samples.a_request()))
     body = b'{"type":"drain"}'
     async with connected(stack) as caller:
         head = post(b"", length=len(body)).replace(

@@ -27,7 +27,7 @@ async def test_a_plan_shows_the_chain_and_its_hash(stack: Stack) -> None:
         widest=1,
         depth=2,
     )
-    stack.manager.says(Plan=rm.PlanResponse(plan=plan))
+    stack.manager.respond(Plan=rm.PlanResponse(plan=plan))
 
     answer = await stack.http.post(
         "/api/v1/plans", headers=JSON, content='{"type":"drain","args":{"host":"a"}}'
@@ -49,7 +49,7 @@ async def test_a_plan_shows_the_chain_and_its_hash(stack: Stack) -> None:
 
 
 async def test_a_create_can_insist_on_a_plan(stack: Stack) -> None:
-    stack.manager.says(Create=errors.PlanChanged("h1", "h2"))
+    stack.manager.respond(Create=errors.PlanChanged("h1", "h2"))
 
     answer = await stack.http.post(
         "/api/v1/requests",
@@ -58,8 +58,12 @@ async def test_a_create_can_insist_on_a_plan(stack: Stack) -> None:
     )
 
     assert answer.status_code == 409
-    asked = stack.manager.last("Create")
-    assert (asked.expected_plan_hash, asked.priority, asked.idempotency_key) == ("h1", -5, "k")
+    message = stack.manager.last("Create")
+    assert (message.expected_plan_hash, message.priority, message.idempotency_key) == (
+        "h1",
+        -5,
+        "k",
+    )
 
 
 async def test_an_explanation_names_what_each_job_waits_for(stack: Stack) -> None:
@@ -71,7 +75,7 @@ async def test_an_explanation_names_what_each_job_waits_for(stack: Stack) -> Non
         waits_for_job_ids=["zzzz"],
         until=samples.FINISHED,
     )
-    stack.manager.says(
+    stack.manager.respond(
         Explain=rm.ExplainResponse(state=state_pb2.STATE_RUNNING, message="", jobs=[waiting])
     )
 
@@ -94,19 +98,19 @@ async def test_an_explanation_names_what_each_job_waits_for(stack: Stack) -> Non
 
 
 @pytest.mark.parametrize(
-    ("verb", "body", "asked"),
+    ("verb", "body", "message"),
     [
         ("suspend", '{"reason":"lunch"}', rm.SuspendRequest(request_id=ID, reason="lunch")),
         ("suspend", "", rm.SuspendRequest(request_id=ID)),
         ("resume", "", rm.ResumeRequest(request_id=ID)),
     ],
 )
-async def test_suspend_and_resume_answer_the_request(
-    stack: Stack, verb: str, body: str, asked: Any
+async def test_suspend_and_resume_return_the_request(
+    stack: Stack, verb: str, body: str, message: Any
 ) -> None:
     request = samples.a_request(state_pb2.STATE_SUSPENDED)
     request.state_message = "suspended by dana"
-    stack.manager.says(
+    stack.manager.respond(
         Suspend=rm.SuspendResponse(request=request), Resume=rm.ResumeResponse(request=request)
     )
 
@@ -115,11 +119,11 @@ async def test_suspend_and_resume_answer_the_request(
     assert answer.status_code == 200
     assert answer.json()["state"] == 7
     assert answer.json()["reason"] == "suspended by dana"
-    assert stack.manager.last(verb.capitalize()) == asked
+    assert stack.manager.last(verb.capitalize()) == message
 
 
 @pytest.mark.parametrize(
-    ("verb", "body", "asked"),
+    ("verb", "body", "message"),
     [
         (
             "rerun",
@@ -135,11 +139,11 @@ async def test_suspend_and_resume_answer_the_request(
         ),
     ],
 )
-async def test_rerun_and_skip_make_a_new_request(
-    stack: Stack, verb: str, body: str, asked: Any
+async def test_rerun_and_skip_create_a_request(
+    stack: Stack, verb: str, body: str, message: Any
 ) -> None:
     request = samples.a_request(state_pb2.STATE_PENDING, "d0000000000000000002")
-    stack.manager.says(
+    stack.manager.respond(
         Rerun=rm.RerunResponse(request=request), Skip=rm.SkipResponse(request=request)
     )
 
@@ -150,7 +154,7 @@ async def test_rerun_and_skip_make_a_new_request(
     assert answer.status_code == 201
     assert answer.headers["location"] == "/api/v1/requests/d0000000000000000002"
     assert answer.json()["id"] == "d0000000000000000002"
-    assert stack.manager.last(verb.capitalize()) == asked
+    assert stack.manager.last(verb.capitalize()) == message
 
 
 async def test_a_skip_needs_a_reason(stack: Stack) -> None:
@@ -173,7 +177,7 @@ async def test_findings_of_specs_say_where(stack: Stack) -> None:
         field="deps",
         values=["x"],
     )
-    stack.manager.says(
+    stack.manager.respond(
         Lint=spec_service_pb2.LintResponse(findings=[finding]),
         ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="s2", changed=True),
     )
@@ -199,9 +203,9 @@ async def test_findings_of_specs_say_where(stack: Stack) -> None:
     assert reloaded.json() == {"specRevision": "s2", "changed": True, "findings": []}
 
 
-async def test_what_a_service_does_not_have_yet_is_501(stack: Stack) -> None:
+async def test_a_method_that_a_service_lacks_is_501(stack: Stack) -> None:
     missing = errors.RemoteError("not here", reason="X", code="UNIMPLEMENTED", http=501)
-    stack.manager.says(Explain=missing)
+    stack.manager.respond(Explain=missing)
 
     answer = await stack.http.get(ONE + "/explain")
 

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID, a_request
 
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
 from spincycle.gateway.router import Route
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.runtime.config import ConfigError
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import spec_service_pb2
@@ -47,8 +47,8 @@ def path_of(route: Route) -> str:
     return route.path.format(request_id=ID)
 
 
-def nothing_asked(stack: Stack) -> bool:
-    return not (stack.manager.asked or stack.log.asked or stack.runner.asked)
+def no_call_received(stack: Stack) -> bool:
+    return not (stack.manager.received or stack.log.received or stack.runner.received)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ async def test_a_rebound_name_reaches_nothing_on_any_listener(
 
     assert answer.status_code == 403
     assert answer.json()["message"].startswith('the host "evil.example" is not allowed')
-    assert nothing_asked(stack)
+    assert no_call_received(stack)
 
 
-async def test_a_forwarded_host_does_not_count(stack: Stack) -> None:
-    stack.manager.says(Get=rm.GetResponse(request=a_request()))
+async def test_a_forwarded_host_is_ignored(stack: Stack) -> None:
+    stack.manager.respond(Get=rm.GetResponse(request=a_request()))
     forwarded = {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
 
     assert (await stack.http.get(ONE, headers=forwarded)).status_code == 200
@@ -84,7 +84,7 @@ async def test_probes_may_use_any_name(stack: Stack, path: str) -> None:
 
 
 async def test_a_configured_name_reaches_it(stack: Stack) -> None:
-    stack.manager.says(Get=rm.GetResponse(request=a_request()))
+    stack.manager.respond(Get=rm.GetResponse(request=a_request()))
 
     assert (await stack.http.get(ONE, headers={"Host": "X.:32308"})).status_code == 200
 
@@ -104,15 +104,17 @@ async def test_a_configured_name_reaches_it(stack: Stack) -> None:
         ("GET http://localhost{one} HTTP/1.1\r\nHost: evil.example\r\n", 400),
     ],
 )
-async def test_a_host_counts_wherever_http_names_it(stack: Stack, head: str, status: int) -> None:
-    stack.manager.says(Get=rm.GetResponse(request=a_request()))
+async def test_the_host_of_the_request_target_is_checked(
+    stack: Stack, head: str, status: int
+) -> None:
+    stack.manager.respond(Get=rm.GetResponse(request=a_request()))
     reader, writer = await asyncio.open_connection(*stack.address)
     writer.write((head.format(one=ONE) + "Connection: close\r\n\r\n").encode())
     answer = await reader.read()
     writer.close()
 
     assert int(answer.split()[1]) == status
-    assert (status == 200) is not nothing_asked(stack)
+    assert (status == 200) is not no_call_received(stack)
 
 
 async def test_no_call_of_a_foreign_page_changes_anything(
@@ -126,11 +128,11 @@ async def test_no_call_of_a_foreign_page_changes_anything(
 
             assert answer.status_code == 403, route
             assert answer.json()["message"].startswith("a page of https://evil.example may not")
-    assert nothing_asked(stack)
+    assert no_call_received(stack)
 
 
 async def test_a_page_of_the_gateway_itself_may_make_changes(stack: Stack) -> None:
-    stack.manager.says(Resume=rm.ResumeResponse(request=a_request()))
+    stack.manager.respond(Resume=rm.ResumeResponse(request=a_request()))
     own = {"Origin": f"http://{stack.gateway.address}", "Sec-Fetch-Site": "same-origin"}
 
     for headers in (own, {"Origin": own["Origin"]}):
@@ -163,11 +165,11 @@ async def test_a_change_that_the_original_lacks_needs_the_type_of_json_also_with
         assert answer.status_code == 415, route
         assert "Content-Type: application/json" in answer.json()["message"]
     assert checked >= 7
-    assert nothing_asked(stack)
+    assert no_call_received(stack)
 
 
 async def test_the_type_of_json_may_have_parameters(stack: Stack) -> None:
-    stack.manager.says(ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="s2"))
+    stack.manager.respond(ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="s2"))
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
 
     answer = await stack.http.post("/api/v1/specs/reload", headers=headers)
@@ -176,7 +178,7 @@ async def test_the_type_of_json_may_have_parameters(stack: Stack) -> None:
 
 
 async def test_the_changes_of_the_original_need_no_type_without_a_body(stack: Stack) -> None:
-    stack.manager.says(Stop=rm.StopResponse(request=a_request()))
+    stack.manager.respond(Stop=rm.StopResponse(request=a_request()))
 
     assert (await stack.http.put(ONE + "/stop")).status_code == 200
     assert (await stack.http.post("/api/v1/requests")).status_code == 400
@@ -198,10 +200,10 @@ async def test_the_changes_of_the_original_need_no_type_without_a_body(stack: St
         ({"listen": "nonsense"}, 'listen: "nonsense" must be host:port'),
     ],
 )
-async def test_what_it_cannot_serve_safely_is_refused_at_start(
+async def test_an_unsafe_configuration_is_rejected_at_start(
     config: GatewayConfig, change: dict[str, object], problem: str
 ) -> None:
-    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
 
     with pytest.raises(ConfigError, match=problem):
         Gateway(replace(config, **change), opened)

@@ -25,7 +25,7 @@ async def test_an_unknown_path_is_not_found(stack: Stack, path: str) -> None:
     assert answer.headers["x-spincycle-version"] == VERSION
 
 
-async def test_a_known_path_with_another_method_is_refused(stack: Stack) -> None:
+async def test_a_known_path_with_another_method_is_rejected(stack: Stack) -> None:
     answer = await stack.http.delete("/api/v1/requests")
 
     assert answer.status_code == 405
@@ -35,7 +35,7 @@ async def test_a_known_path_with_another_method_is_refused(stack: Stack) -> None
 
 
 async def test_an_escaped_slash_stays_within_its_segment(stack: Stack) -> None:
-    stack.manager.says(Get=rm.GetResponse(request=samples.a_request()))
+    stack.manager.respond(Get=rm.GetResponse(request=samples.a_request()))
 
     await stack.http.get("/api/v1/requests/a%2Flog")
 
@@ -43,14 +43,14 @@ async def test_an_escaped_slash_stays_within_its_segment(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("target", ["/api/v1/requests/a%00", "/api/v1/requests?type=%00"])
-async def test_the_character_nul_is_refused(stack: Stack, target: str) -> None:
+async def test_a_nul_character_is_rejected(stack: Stack, target: str) -> None:
     answer = await stack.http.get(target)
 
     assert answer.status_code == 400
-    assert answer.json() == {"message": "the path or the query holds the character NUL"}
+    assert answer.json() == {"message": "the path or the query contains a NUL character"}
 
 
-async def test_the_callers_id_of_a_call_comes_back(stack: Stack) -> None:
+async def test_the_callers_id_of_a_call_is_returned(stack: Stack) -> None:
     answer = await stack.http.get("/version", headers={"X-Request-Id": "call-7"})
 
     assert answer.headers["x-request-id"] == "call-7"
@@ -63,11 +63,11 @@ async def test_a_call_without_a_usable_id_gets_one(stack: Stack, unusable: str) 
     assert len(answer.headers["x-request-id"]) == 16
 
 
-async def test_a_large_answer_is_compressed_for_those_who_accept_it(stack: Stack) -> None:
+async def test_a_large_response_is_compressed_if_the_caller_accepts_it(stack: Stack) -> None:
     request = samples.a_request()
     request.job_chain.CopyFrom(samples.a_chain())
     request.user = "u" * 5000
-    stack.manager.says(Get=rm.GetResponse(request=request))
+    stack.manager.respond(Get=rm.GetResponse(request=request))
 
     packed = await stack.http.get(ONE, headers={"Accept-Encoding": "gzip"})
     plain = await stack.http.get(ONE, headers={"Accept-Encoding": "identity"})
@@ -102,7 +102,7 @@ class TestWithSlowService:
             await asyncio.Event().wait()
             return None
 
-        stack.manager.says(Get=never)
+        stack.manager.respond(Get=never)
 
         answer = await stack.http.get(ONE)
 
@@ -136,7 +136,7 @@ class TestWithTightLimits:
         writer.close()
         return answer
 
-    async def test_a_body_that_is_too_large_is_refused_unread(self, stack: Stack) -> None:
+    async def test_a_body_that_is_too_large_is_rejected_unread(self, stack: Stack) -> None:
         answer = await self._talk(
             stack,
             b"POST /api/v1/requests HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n",
@@ -145,7 +145,7 @@ class TestWithTightLimits:
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert answer.endswith(b'{"message":"Request Entity Too Large"}\n')
 
-    async def test_a_chunked_body_that_grows_too_large_is_refused(self, stack: Stack) -> None:
+    async def test_a_chunked_body_that_grows_too_large_is_rejected(self, stack: Stack) -> None:
         answer = await self._talk(
             stack,
             b"POST /api/v1/requests HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -154,7 +154,7 @@ class TestWithTightLimits:
 
         assert answer.startswith(b"HTTP/1.1 413 ")
 
-    async def test_a_body_that_does_not_come_is_given_up(self, stack: Stack) -> None:
+    async def test_a_body_that_does_not_arrive_times_out(self, stack: Stack) -> None:
         answer = await self._talk(
             stack,
             b"POST /api/v1/requests HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
@@ -164,7 +164,7 @@ class TestWithTightLimits:
         assert answer.endswith(b'{"message":"Request Timeout"}\n')
 
     @pytest.mark.parametrize("begun", [b"", b"GET /version HTTP/1.1\r\nHost: x\r\n"])
-    async def test_headers_that_do_not_come_are_given_up(self, stack: Stack, begun: bytes) -> None:
+    async def test_headers_that_do_not_arrive_time_out(self, stack: Stack, begun: bytes) -> None:
         answer = await self._talk(stack, begun)
 
         assert answer.startswith(b"HTTP/1.1 408 ")
@@ -177,7 +177,7 @@ class TestWithTightLimits:
             b"X-A: b\r\n" * 21 + b"\r\n",
         ],
     )
-    async def test_headers_that_are_too_large_are_refused(
+    async def test_headers_that_are_too_large_are_rejected(
         self, stack: Stack, headers: bytes
     ) -> None:
         answer = await self._talk(stack, b"GET /version HTTP/1.1\r\nHost: x\r\n" + headers)
@@ -185,21 +185,19 @@ class TestWithTightLimits:
         assert answer.startswith(b"HTTP/1.1 431 ")
         assert b"X-Spincycle-Version" in answer
 
-    async def test_a_query_of_too_many_parameters_is_refused(self, stack: Stack) -> None:
+    async def test_a_query_of_too_many_parameters_is_rejected(self, stack: Stack) -> None:
         answer = await stack.http.get("/version?" + "&".join("a=b" for _ in range(11)))
 
         assert answer.status_code == 400
         assert answer.json() == {"message": "too many query parameters"}
 
-    async def test_nonsense_instead_of_http_is_refused(self, stack: Stack) -> None:
+    async def test_bytes_that_are_not_http_are_rejected(self, stack: Stack) -> None:
         answer = await self._talk(stack, b"\x16\x03\x01nonsense\r\n\r\n")
 
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert answer.endswith(b'{"message":"Bad Request"}\n')
 
-    async def test_calls_in_a_row_on_one_connection_are_answered_in_order(
-        self, stack: Stack
-    ) -> None:
+    async def test_responses_on_one_connection_are_in_order(self, stack: Stack) -> None:
         answer = await self._talk(
             stack,
             b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n",

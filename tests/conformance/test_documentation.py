@@ -36,16 +36,16 @@ UNKNOWN = "d000000000000000zzzz"
 
 
 class Example(NamedTuple):
-    asked: str
+    request: str
     answered: str
 
     @property
     def method(self) -> str:
-        return self.asked.split(" ", 1)[0]
+        return self.request.split(" ", 1)[0]
 
     @property
     def path(self) -> str:
-        return self.asked.splitlines()[0].split(" ", 1)[1]
+        return self.request.splitlines()[0].split(" ", 1)[1]
 
 
 def examples() -> list[Example]:
@@ -119,12 +119,12 @@ def answers_of(stack: Stack) -> None:
         request_id=ID, revision=f"{8:019d}", cursor="8", occurred_at=samples.STARTED, output=piece
     )
 
-    def get(asked: rm.GetRequest) -> rm.GetResponse | errors.RequestNotFound:
-        if asked.request_id == UNKNOWN:
+    def get(request: rm.GetRequest) -> rm.GetResponse | errors.RequestNotFound:
+        if request.request_id == UNKNOWN:
             return errors.RequestNotFound(UNKNOWN)
         return rm.GetResponse(request=complete)
 
-    stack.manager.says(
+    stack.manager.respond(
         Create=rm.CreateResponse(request=pending),
         List=rm.ListResponse(requests=[running], next_page_token="b2Zmc2V0"),
         Get=get,
@@ -148,16 +148,16 @@ def answers_of(stack: Stack) -> None:
         Skip=rm.SkipResponse(request=again),
         Lint=spec_service_pb2.LintResponse(findings=[finding]),
         ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="a91e"),
-        Watch=lambda asked: [
-            rm.WatchResponse(events=[printed, event] if asked.include_output else [event])
+        Watch=lambda request: [
+            rm.WatchResponse(events=[printed, event] if request.include_output else [event])
         ],
     )
-    stack.log.says(
+    stack.log.respond(
         ListEntries=jl.ListEntriesResponse(entries=[samples.an_entry()]),
         GetEntry=jl.GetEntryResponse(entry=samples.an_entry()),
         Append=journal_pb2.AppendResponse(batch=1),
     )
-    stack.runner.says(
+    stack.runner.respond(
         RunChains=jr.RunChainsResponse(),
         ResumeChains=jr.ResumeChainsResponse(),
         StopChains=jr.StopChainsResponse(),
@@ -165,21 +165,21 @@ def answers_of(stack: Stack) -> None:
     )
 
 
-async def ask(stack: Stack, example: Example) -> httpx.Response:
-    headers, body = headers_and_body(example.asked)
+async def send(stack: Stack, example: Example) -> httpx.Response:
+    headers, body = headers_and_body(example.request)
     to_runner = example.path.startswith("/api/v1/job-chains")
     client = stack.runner_http if to_runner else stack.legacy_http
     if example.method == "PUT" and example.path.rpartition("/")[2] in {"finish", "suspend"}:
         running = samples.a_request(state_pb2.STATE_RUNNING)
-        stack.manager.says(Get=rm.GetResponse(request=running))
+        stack.manager.respond(Get=rm.GetResponse(request=running))
     return await client.request(example.method, example.path, headers=headers, content=body.strip())
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.asked.splitlines()[0])
-async def test_an_example_is_answered_as_the_page_says(stack: Stack, example: Example) -> None:
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.request.splitlines()[0])
+async def test_an_example_returns_what_the_page_shows(stack: Stack, example: Example) -> None:
     answers_of(stack)
 
-    answer = await ask(stack, example)
+    answer = await send(stack, example)
 
     headers, body = headers_and_body(example.answered)
     status = example.answered.splitlines()[0]

@@ -47,7 +47,7 @@ def events_of(text: str) -> list[dict[str, str]]:
 
 
 async def test_changes_come_as_events_whose_id_is_the_cursor(stack: Stack) -> None:
-    stack.manager.says(Watch=the_changes())
+    stack.manager.respond(Watch=the_changes())
 
     answer = await stack.http.get(EVENTS)
 
@@ -74,10 +74,10 @@ async def test_changes_come_as_events_whose_id_is_the_cursor(stack: Stack) -> No
 @pytest.mark.parametrize(
     ("headers", "query"), [({"Last-Event-ID": "c7"}, {}), ({}, {"cursor": "c7"})]
 )
-async def test_a_caller_that_comes_again_goes_on_after_what_it_saw(
+async def test_a_caller_resumes_after_its_last_event(
     stack: Stack, headers: dict[str, str], query: dict[str, str]
 ) -> None:
-    stack.manager.says(Watch=[])
+    stack.manager.respond(Watch=[])
 
     answer = await stack.http.get(EVENTS, headers=headers, params=query)
 
@@ -86,28 +86,28 @@ async def test_a_caller_that_comes_again_goes_on_after_what_it_saw(
 
 
 async def test_the_events_of_all_requests_can_be_filtered(stack: Stack) -> None:
-    stack.manager.says(Watch=the_changes())
+    stack.manager.respond(Watch=the_changes())
 
     answer = await stack.http.get(
         "/api/v1/events?type=drain&state=RUNNING&user=dana&arg=host=a&requestsOnly=true"
     )
 
     assert answer.status_code == 200
-    asked = stack.manager.last("Watch")
-    assert asked.requests_only
-    assert asked.filter.type == "drain"
-    assert asked.filter.user == "dana"
-    assert list(asked.filter.states) == [state_pb2.STATE_RUNNING]
-    assert dict(asked.filter.args) == {"host": "a"}
+    message = stack.manager.last("Watch")
+    assert message.requests_only
+    assert message.filter.type == "drain"
+    assert message.filter.user == "dana"
+    assert list(message.filter.states) == [state_pb2.STATE_RUNNING]
+    assert dict(message.filter.args) == {"host": "a"}
 
 
 @pytest.mark.parametrize(
     ("error", "status"), [(errors.RequestNotFound(ID), 404), (errors.CursorTooOld("c1"), 410)]
 )
-async def test_a_refused_stream_is_a_plain_failure(
+async def test_a_rejected_stream_is_an_error_response(
     stack: Stack, error: errors.SpinCycleError, status: int
 ) -> None:
-    stack.manager.says(Watch=error)
+    stack.manager.respond(Watch=error)
 
     answer = await stack.http.get(EVENTS)
 
@@ -115,8 +115,8 @@ async def test_a_refused_stream_is_a_plain_failure(
     assert answer.json()["message"] == error.message
 
 
-async def test_a_stream_that_breaks_off_says_why(stack: Stack) -> None:
-    stack.manager.says(Watch=[the_changes()[0], errors.WatcherTooSlow(1000)])
+async def test_a_broken_stream_ends_with_an_error_event(stack: Stack) -> None:
+    stack.manager.respond(Watch=[the_changes()[0], errors.WatcherTooSlow(1000)])
 
     answer = await stack.http.get(EVENTS)
 
@@ -125,7 +125,7 @@ async def test_a_stream_that_breaks_off_says_why(stack: Stack) -> None:
     assert json.loads(last["data"])["httpStatus"] == 503
 
 
-async def test_what_jobs_print_is_told_where_it_is_wanted(stack: Stack) -> None:
+async def test_job_output_is_sent_if_requested(stack: Stack) -> None:
     piece = job_output_pb2.JobOutput(
         request_id=ID,
         job_id="j1",
@@ -135,7 +135,7 @@ async def test_what_jobs_print_is_told_where_it_is_wanted(stack: Stack) -> None:
         data=b"\xff left\n",
     )
     piece.try_number = 2
-    stack.manager.says(Watch=[rm.WatchResponse(events=[an_event(2, output=piece)])])
+    stack.manager.respond(Watch=[rm.WatchResponse(events=[an_event(2, output=piece)])])
 
     answer = await stack.http.get(EVENTS + "?output=true")
 
@@ -153,14 +153,14 @@ async def test_what_jobs_print_is_told_where_it_is_wanted(stack: Stack) -> None:
     assert stack.manager.last("Watch") == rm.WatchRequest(request_ids=[ID], include_output=True)
 
 
-async def test_silence_is_broken_by_comments(stack: Stack) -> None:
+async def test_comments_are_sent_without_events(stack: Stack) -> None:
     more = asyncio.Event()
 
     async def changes() -> AsyncIterator[rm.WatchResponse]:
         yield the_changes()[0]
         await more.wait()
 
-    stack.manager.says(Watch=lambda _: changes())
+    stack.manager.respond(Watch=lambda _: changes())
 
     async with stack.http.stream("GET", EVENTS) as answer:
         parts = answer.aiter_text()
@@ -172,7 +172,7 @@ async def test_silence_is_broken_by_comments(stack: Stack) -> None:
     assert rest.endswith("event: end\ndata: {}\n\n")
 
 
-async def test_a_caller_that_goes_away_ends_the_watch(stack: Stack) -> None:
+async def test_a_disconnect_ends_the_watch(stack: Stack) -> None:
     gone = asyncio.Event()
 
     async def changes() -> AsyncIterator[rm.WatchResponse]:
@@ -182,7 +182,7 @@ async def test_a_caller_that_goes_away_ends_the_watch(stack: Stack) -> None:
         finally:
             gone.set()
 
-    stack.manager.says(Watch=lambda _: changes())
+    stack.manager.respond(Watch=lambda _: changes())
 
     async with stack.http.stream("GET", EVENTS) as answer:
         await anext(answer.aiter_text())
@@ -197,7 +197,7 @@ async def test_the_end_of_the_gateway_ends_the_streams_without_an_end_event(
         yield the_changes()[0]
         await asyncio.Event().wait()
 
-    stack.manager.says(Watch=lambda _: changes())
+    stack.manager.respond(Watch=lambda _: changes())
 
     async with stack.http.stream("GET", EVENTS) as answer:
         parts = answer.aiter_text()
@@ -213,12 +213,12 @@ class TestWithOneStream:
     def config(self, config: Any) -> Any:
         return replace(config, max_event_streams=1)
 
-    async def test_one_stream_too_many_is_refused(self, stack: Stack) -> None:
+    async def test_one_stream_too_many_is_rejected(self, stack: Stack) -> None:
         async def changes() -> AsyncIterator[rm.WatchResponse]:
             yield the_changes()[0]
             await asyncio.Event().wait()
 
-        stack.manager.says(Watch=lambda _: changes())
+        stack.manager.respond(Watch=lambda _: changes())
 
         async with stack.http.stream("GET", EVENTS):
             second = await stack.http.get(EVENTS)
@@ -228,17 +228,17 @@ class TestWithOneStream:
 
 
 async def test_events_are_never_compressed(stack: Stack) -> None:
-    stack.manager.says(Watch=the_changes())
+    stack.manager.respond(Watch=the_changes())
 
     answer: httpx.Response = await stack.http.get(EVENTS, headers={"Accept-Encoding": "gzip"})
 
     assert "content-encoding" not in answer.headers
 
 
-async def test_a_place_without_an_event_is_told_as_an_id_alone(stack: Stack) -> None:
+async def test_a_cursor_without_an_event_is_an_id_alone(stack: Stack) -> None:
     first = an_event(1, snapshot=request_event_pb2.RequestSnapshot(request=samples.a_request()))
     first.cursor = ""
-    stack.manager.says(Watch=[rm.WatchResponse(events=[first]), rm.WatchResponse(cursor="c9")])
+    stack.manager.respond(Watch=[rm.WatchResponse(events=[first]), rm.WatchResponse(cursor="c9")])
 
     answer = await stack.http.get("/api/v1/events")
 
@@ -247,15 +247,15 @@ async def test_a_place_without_an_event_is_told_as_an_id_alone(stack: Stack) -> 
     assert "\n\nid: c9\n\n" in text
 
 
-async def test_of_events_that_are_told_at_once_the_last_one_has_the_cursor_of_them_all(
+async def test_only_the_last_event_of_a_response_has_the_cursor(
     stack: Stack,
 ) -> None:
     events = [an_event(n, snapshot=request_event_pb2.RequestSnapshot()) for n in (1, 2)]
     for event in events:
         event.cursor = ""
-    stack.manager.says(Watch=[rm.WatchResponse(events=events, cursor="c9")])
+    stack.manager.respond(Watch=[rm.WatchResponse(events=events, cursor="c9")])
 
     answer = await stack.http.get("/api/v1/events")
 
-    told = [part.split("\n")[0] for part in answer.text.split("\n\n")]
-    assert told[:2] == ["event: snapshot", "id: c9"]
+    output = [part.split("\n")[0] for part in answer.text.split("\n\n")]
+    assert output[:2] == ["event: snapshot", "id: c9"]

@@ -71,24 +71,24 @@ def test_the_description_is_openapi(whole: Whole) -> None:
 
 
 @pytest.mark.timeout(0 if LONG else 120)
-def test_no_call_of_the_api_finds_a_defect(whole: Whole, request_ids: list[str]) -> None:
+def test_no_call_of_the_api_causes_an_internal_error(whole: Whole, request_ids: list[str]) -> None:
     fuzz(httpx.get(f"{whole.api}/openapi.json").json(), whole.api, request_ids)
 
 
 @pytest.mark.timeout(0 if LONG else 120)
-def test_no_call_of_a_runner_finds_a_defect(whole: Whole, request_ids: list[str]) -> None:
+def test_no_call_of_a_runner_causes_an_internal_error(whole: Whole, request_ids: list[str]) -> None:
     routes = JobRunnerRoutes(None, whole.runner).routes()  # type: ignore[arg-type] # only described
     fuzz(describe(routes), whole.runner, request_ids)
 
 
-def test_nothing_is_left_of_all_those_calls(whole: Whole) -> None:
+def test_no_resources_remain_after_all_calls(whole: Whole) -> None:
     """Last in this file, so that it looks at a gateway that was called very often."""
     process = Path(f"/proc/{whole.pid('gateway')}")
     until(lambda: len(list((process / "fd").iterdir())) < 40)
     pages = int((process / "statm").read_text().split()[1])
 
     assert pages * os.sysconf("SC_PAGE_SIZE") < 200 * _MEGABYTE
-    assert "Traceback" not in whole.told()
+    assert "Traceback" not in whole.output()
     assert httpx.get(f"{whole.api}/readyz").status_code == 200
 
 
@@ -114,7 +114,7 @@ def fuzz(document: dict[str, Any], base_url: str, request_ids: list[str]) -> Non
 
 
 def known_values(request_ids: list[str]) -> st.SearchStrategy[dict[str, Any]]:
-    """What nobody would guess and what leads further than a 404, and what is far too long."""
+    """Odd values that match a route, and values that are far too long."""
     return st.fixed_dictionaries(
         {},
         optional={

@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.conformance.conftest import Stack
 
 
-async def test_a_gateway_that_answers_is_healthy(stack: Stack) -> None:
+async def test_a_running_gateway_is_healthy(stack: Stack) -> None:
     await stack.manager.stop()
 
     answer = await stack.http.get("/healthz")
@@ -22,7 +22,7 @@ async def test_a_gateway_is_ready_when_its_services_are(stack: Stack) -> None:
     }
 
 
-async def test_a_service_that_cannot_work_is_named(stack: Stack) -> None:
+async def test_a_service_that_is_not_serving_is_named(stack: Stack) -> None:
     await stack.log.set_serving(False)
 
     answer = await stack.http.get("/readyz")

@@ -21,14 +21,14 @@ def refusal(error: errors.SpinCycleError) -> jr.Refusal:
 
 @pytest.fixture(autouse=True)
 def runner(stack: Stack) -> None:
-    """The gateway asks the runner for its id before it sends a chain."""
-    stack.runner.says(ListRunning=jr.ListRunningResponse(runner_id="jr"))
+    """The gateway reads the runner's id before it sends a chain."""
+    stack.runner.respond(ListRunning=jr.ListRunningResponse(runner_id="jr"))
 
 
-async def test_an_accepted_chain_is_answered_with_its_place_on_this_listener(
+async def test_an_accepted_chain_returns_its_location_on_this_listener(
     stack: Stack,
 ) -> None:
-    stack.runner.says(RunChains=jr.RunChainsResponse())
+    stack.runner.respond(RunChains=jr.RunChainsResponse())
 
     answer = await stack.runner_http.post(CHAINS, headers=JSON, content=samples.CHAIN)
 
@@ -42,8 +42,8 @@ async def test_an_accepted_chain_is_answered_with_its_place_on_this_listener(
     assert {job.id for job in chain.jobs} == {"aaaa", "zzzz"}
 
 
-async def test_a_half_run_chain_goes_on(stack: Stack) -> None:
-    stack.runner.says(ResumeChains=jr.ResumeChainsResponse())
+async def test_a_suspended_chain_resumes(stack: Stack) -> None:
+    stack.runner.respond(ResumeChains=jr.ResumeChainsResponse())
 
     answer = await stack.runner_http.post(CHAINS + "/resume", headers=JSON, content=SAVED)
 
@@ -63,10 +63,10 @@ async def test_a_half_run_chain_goes_on(stack: Stack) -> None:
     ],
 )
 @pytest.mark.parametrize(("path", "body"), [("", samples.CHAIN), ("/resume", SAVED)])
-async def test_a_refused_chain_is_answered_with_a_message_alone(
+async def test_a_rejected_chain_returns_a_message_alone(
     stack: Stack, error: errors.SpinCycleError, status: int, path: str, body: str
 ) -> None:
-    stack.runner.says(
+    stack.runner.respond(
         RunChains=jr.RunChainsResponse(refusals=[refusal(error)]),
         ResumeChains=jr.ResumeChainsResponse(refusals=[refusal(error)]),
     )
@@ -77,7 +77,7 @@ async def test_a_refused_chain_is_answered_with_a_message_alone(
     assert answer.json() == {"message": error.message}
 
 
-async def test_a_half_run_chain_without_a_chain_is_refused(stack: Stack) -> None:
+async def test_a_suspended_chain_without_a_chain_is_rejected(stack: Stack) -> None:
     answer = await stack.runner_http.post(
         CHAINS + "/resume", headers=JSON, content='{"jobChain":null}'
     )
@@ -98,7 +98,7 @@ async def test_a_wrong_type_deep_in_a_chain_is_named_by_its_path(stack: Stack) -
 
 
 async def test_a_chain_is_stopped(stack: Stack) -> None:
-    stack.runner.says(StopChains=jr.StopChainsResponse())
+    stack.runner.respond(StopChains=jr.StopChainsResponse())
 
     answer = await stack.runner_http.put(f"{CHAINS}/{ID}/stop")
 
@@ -107,8 +107,8 @@ async def test_a_chain_is_stopped(stack: Stack) -> None:
     assert stack.runner.last("StopChains").request_ids == [ID]
 
 
-async def test_a_chain_that_is_not_here_cannot_be_stopped(stack: Stack) -> None:
-    stack.runner.says(StopChains=jr.StopChainsResponse(unknown_request_ids=[ID]))
+async def test_an_unknown_chain_cannot_be_stopped(stack: Stack) -> None:
+    stack.runner.respond(StopChains=jr.StopChainsResponse(unknown_request_ids=[ID]))
 
     answer = await stack.runner_http.put(f"{CHAINS}/{ID}/stop")
 
@@ -117,7 +117,7 @@ async def test_a_chain_that_is_not_here_cannot_be_stopped(stack: Stack) -> None:
 
 
 async def test_running_jobs_are_a_list(stack: Stack) -> None:
-    stack.runner.says(ListRunning=jr.ListRunningResponse(jobs=[samples.a_status()]))
+    stack.runner.respond(ListRunning=jr.ListRunningResponse(jobs=[samples.a_status()]))
 
     answer = await stack.runner_http.get("/api/v1/status/running", params={"requestId": ID})
 
@@ -127,7 +127,7 @@ async def test_running_jobs_are_a_list(stack: Stack) -> None:
 
 
 async def test_no_running_job_is_an_empty_list(stack: Stack) -> None:
-    stack.runner.says(ListRunning=jr.ListRunningResponse())
+    stack.runner.respond(ListRunning=jr.ListRunningResponse())
 
     answer = await stack.runner_http.get("/api/v1/status/running")
 
@@ -143,7 +143,7 @@ async def test_a_dead_runner_is_503_with_a_message_alone(stack: Stack) -> None:
     assert answer.json().keys() == {"message"}
 
 
-async def test_the_listener_of_a_runner_knows_no_other_routes(stack: Stack) -> None:
+async def test_the_listener_of_a_runner_has_no_other_routes(stack: Stack) -> None:
     version = await stack.runner_http.get("/version")
     requests = await stack.runner_http.get("/api/v1/requests")
 

@@ -15,13 +15,13 @@ LOG = f"/api/v1/requests/{ID}/log"
 
 
 async def test_the_log_of_a_request_is_all_pages_of_its_entries(stack: Stack) -> None:
-    def pages(asked: jl.ListEntriesRequest) -> jl.ListEntriesResponse:
-        at = int(asked.page_token or 1)
+    def pages(message: jl.ListEntriesRequest) -> jl.ListEntriesResponse:
+        at = int(message.page_token or 1)
         return jl.ListEntriesResponse(
             entries=[samples.an_entry(try_=at)], next_page_token=str(at + 1) if at < 3 else ""
         )
 
-    stack.log.says(ListEntries=pages)
+    stack.log.respond(ListEntries=pages)
 
     answer = await stack.http.get(LOG)
 
@@ -29,11 +29,11 @@ async def test_the_log_of_a_request_is_all_pages_of_its_entries(stack: Stack) ->
     assert answer.headers["content-type"] == "application/json"
     entries = ",".join(samples.entry_json(try_=at) for at in (1, 2, 3))
     assert answer.text == f"[{entries}]\n"
-    assert {asked.request_id for asked in stack.log.asked["ListEntries"]} == {ID}
+    assert {message.request_id for message in stack.log.received["ListEntries"]} == {ID}
 
 
 async def test_a_request_without_entries_has_an_empty_log(stack: Stack) -> None:
-    stack.log.says(ListEntries=jl.ListEntriesResponse())
+    stack.log.respond(ListEntries=jl.ListEntriesResponse())
 
     answer = await stack.http.get(LOG)
 
@@ -42,7 +42,7 @@ async def test_a_request_without_entries_has_an_empty_log(stack: Stack) -> None:
 
 
 async def test_the_log_of_a_job_is_its_last_try(stack: Stack) -> None:
-    stack.log.says(GetEntry=jl.GetEntryResponse(entry=samples.an_entry(try_=3)))
+    stack.log.respond(GetEntry=jl.GetEntryResponse(entry=samples.an_entry(try_=3)))
 
     answer = await stack.http.get(LOG + "/aaaa")
 
@@ -52,7 +52,7 @@ async def test_the_log_of_a_job_is_its_last_try(stack: Stack) -> None:
 
 
 async def test_a_job_without_entries_is_not_found(stack: Stack) -> None:
-    stack.log.says(GetEntry=errors.JobNotFound(ID, "zzzz"))
+    stack.log.respond(GetEntry=errors.JobNotFound(ID, "zzzz"))
 
     answer = await stack.http.get(LOG + "/zzzz")
 
@@ -62,10 +62,10 @@ async def test_a_job_without_entries_is_not_found(stack: Stack) -> None:
     )
 
 
-async def test_an_added_entry_is_answered_with_201_under_the_request_of_the_path(
+async def test_an_added_entry_returns_201_under_the_request_of_the_path(
     stack: Stack,
 ) -> None:
-    stack.log.says(Append=journal_pb2.AppendResponse(batch=1))
+    stack.log.respond(Append=journal_pb2.AppendResponse(batch=1))
 
     answer = await stack.legacy_http.post(
         LOG,
@@ -86,7 +86,7 @@ async def test_an_added_entry_is_answered_with_201_under_the_request_of_the_path
 async def test_an_entry_that_contradicts_a_stored_one_is_a_conflict(stack: Stack) -> None:
     conflict = errors.EntryConflict(ID, "aaaa", 1)
     refused = journal_pb2.RefusedEntry(request_id=ID, job_id="aaaa", error=to_message(conflict))
-    stack.log.says(Append=journal_pb2.AppendResponse(batch=1, refused=[refused]))
+    stack.log.respond(Append=journal_pb2.AppendResponse(batch=1, refused=[refused]))
 
     answer = await stack.legacy_http.post(LOG, headers=JSON, content=b'{"jobId":"aaaa","try":1}')
 

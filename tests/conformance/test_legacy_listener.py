@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID, a_request
 
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.runtime.config import ConfigError
 from spincycle.v1 import request_manager_service_pb2 as rm
 
@@ -27,8 +27,8 @@ async def test_a_runners_call_is_unknown_on_the_public_address(
     answer = await stack.http.request(method, ONE + path, headers=JSON, content=b"{}")
 
     assert answer.status_code in {404, 405}
-    assert not stack.manager.asked
-    assert not stack.log.asked
+    assert not stack.manager.received
+    assert not stack.log.received
 
 
 async def test_the_public_document_does_not_describe_them_and_the_other_one_does(
@@ -49,13 +49,13 @@ async def test_the_public_document_does_not_describe_them_and_the_other_one_does
 
 
 async def test_it_also_serves_the_public_routes(stack: Stack) -> None:
-    stack.manager.says(Get=rm.GetResponse(request=a_request()))
+    stack.manager.respond(Get=rm.GetResponse(request=a_request()))
 
     assert (await stack.legacy_http.get(ONE)).json()["id"] == ID
 
 
 async def test_it_is_off_by_default(config: GatewayConfig) -> None:
-    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
     gateway = Gateway(GatewayConfig(listen="127.0.0.1:0"), opened)
 
     assert gateway.legacy_runner_address == ""
@@ -68,10 +68,10 @@ async def test_it_is_off_by_default(config: GatewayConfig) -> None:
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "10.0.0.7:0", "[::]:0", "gateway:0", ":0"])
 @pytest.mark.parametrize("setting", ["legacy_runner_listen", "job_runner_listen"])
-async def test_it_is_refused_beyond_loopback(
+async def test_it_is_rejected_beyond_loopback(
     config: GatewayConfig, setting: str, listen: str
 ) -> None:
-    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
 
     with pytest.raises(ConfigError, match="is not a loopback address") as refused:
         Gateway(replace(config, **{setting: listen}), opened)
@@ -80,7 +80,7 @@ async def test_it_is_refused_beyond_loopback(
 
 
 async def test_its_calls_are_counted_with_the_others(stack: Stack) -> None:
-    stack.manager.says(Get=rm.GetResponse(request=a_request()))
+    stack.manager.respond(Get=rm.GetResponse(request=a_request()))
     await stack.legacy_http.get(ONE)
     await stack.http.get(ONE)
 

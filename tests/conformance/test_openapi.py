@@ -67,7 +67,7 @@ async def test_every_route_is_described_once(stack: Stack) -> None:
     assert len(ids) == len(set(ids))
 
 
-async def test_every_reference_leads_somewhere(stack: Stack) -> None:
+async def test_every_reference_resolves(stack: Stack) -> None:
     document = (await stack.http.get("/openapi.json")).json()
 
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
@@ -87,10 +87,10 @@ async def test_every_placeholder_is_a_parameter(stack: Stack) -> None:
             assert named == set(re.findall(r"{(\w+)}", path))
 
 
-async def test_an_answer_is_what_its_description_says(stack: Stack) -> None:
+async def test_a_response_matches_its_schema(stack: Stack) -> None:
     request = samples.with_args(samples.a_request(state_pb2.STATE_RUNNING))
     request.job_chain.CopyFrom(samples.a_chain())
-    stack.manager.says(
+    stack.manager.respond(
         Get=rm.GetResponse(request=request), List=rm.ListResponse(requests=[request])
     )
     document = (await stack.http.get("/openapi.json")).json()

@@ -108,7 +108,7 @@ async def load(whole: Whole) -> AsyncIterator[Load]:
 
 
 @pytest.mark.parametrize(("service", "kinds"), SERVICES)
-async def test_a_service_that_is_killed_is_503_until_it_is_back(
+async def test_a_killed_service_is_503_until_it_is_restarted(
     whole: Whole, service: str, kinds: set[str]
 ) -> None:
     async with load(whole) as running:
@@ -120,7 +120,7 @@ async def test_a_service_that_is_killed_is_503_until_it_is_back(
 
 
 @pytest.mark.parametrize(("service", "kinds"), SERVICES)
-async def test_a_service_that_stands_still_is_504_and_503_once_its_connection_is_given_up(
+async def test_a_frozen_service_is_504_and_503_after_its_connection_is_closed(
     whole: Whole, service: str, kinds: set[str]
 ) -> None:
     async with load(whole) as running:

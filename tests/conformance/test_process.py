@@ -43,24 +43,24 @@ async def next_line(running: asyncio.subprocess.Process) -> dict[str, object]:
     return line
 
 
-async def test_a_gateway_answers_a_call_in_flight_before_it_ends() -> None:
+async def test_a_gateway_completes_calls_in_flight_before_it_ends() -> None:
     manager = backends.request_manager()
     await manager.start()
-    asked, let_go = asyncio.Event(), asyncio.Event()
+    received, released = asyncio.Event(), asyncio.Event()
 
     async def slow(_: object) -> rm.GetResponse:
-        asked.set()
-        await let_go.wait()
+        received.set()
+        await released.wait()
         return rm.GetResponse(request=samples.a_request())
 
-    manager.says(Get=slow)
+    manager.respond(Get=slow)
     async with process(SPINCYCLE_GATEWAY_REQUEST_MANAGER=manager.address) as running:
         address = (await next_line(running))["address"]
         async with httpx.AsyncClient(base_url=f"http://{address}") as http:
             call = asyncio.create_task(http.get(f"/api/v1/requests/{ID}"))
-            await asked.wait()
+            await received.wait()
             running.send_signal(signal.SIGTERM)
-            let_go.set()
+            released.set()
             answer = await call
         assert await running.wait() == 0
     await manager.stop()
@@ -86,7 +86,7 @@ async def test_each_call_has_one_line_in_the_log() -> None:
     }
 
 
-async def test_an_address_that_is_none_is_a_mistake_in_the_configuration() -> None:
+async def test_an_invalid_address_is_a_configuration_error() -> None:
     async with process(SPINCYCLE_GATEWAY_LISTEN="nowhere") as running:
         line = await next_line(running)
 
@@ -94,7 +94,7 @@ async def test_an_address_that_is_none_is_a_mistake_in_the_configuration() -> No
     assert line["problem"] == 'listen: "nowhere" must be host:port'
 
 
-async def test_an_address_that_is_taken_ends_the_process() -> None:
+async def test_an_address_in_use_ends_the_process() -> None:
     async with process() as first:
         address = str((await next_line(first))["address"])
         async with process(SPINCYCLE_GATEWAY_LISTEN=address) as second:

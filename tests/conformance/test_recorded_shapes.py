@@ -48,7 +48,7 @@ def shape(recording: Recording) -> Codec | None:
     [recording for recording in recordings() if shape(recording)],
     ids=lambda recording: recording.case,
 )
-def test_a_recorded_body_is_written_again_to_the_last_byte(recording: Recording) -> None:
+def test_a_recorded_body_is_reproduced_byte_for_byte(recording: Recording) -> None:
     kind = shape(recording)
     assert kind
     value = json.loads(recording.body)

@@ -39,12 +39,12 @@ INSTEAD = {
     "version": ("2.1.1", VERSION),
     "jr-version": ("2.1.1", VERSION),
 }
-"""What stands in an answer in place of what the original told: the job that is looked at is
-not here, the exit code is the program's own, and the version is ours."""
+"""Replacements in the recorded responses, by case: a job that does not exist here, the exit code
+of the program, and the version."""
 
 
 class System:
-    """All services, and what the ids of the recordings are called here."""
+    """All services, and the ids here for those in the recordings."""
 
     def __init__(self, api: str, runner: str) -> None:
         self.clients = {"rm": httpx.Client(base_url=api), "jr": httpx.Client(base_url=runner)}
@@ -157,7 +157,7 @@ def a_request_that_is_suspended(system: System, whole: Whole) -> None:
     sent["requestId"] = system.names[SUSPENDED]
     sent["jobChain"] = system.get(SUSPENDED)["JobChain"]
     path = f"/api/v1/requests/{system.names[SUSPENDED]}/suspend"
-    # It goes on as soon as a runner has it again; the original looked every ten seconds.
+    # The request continues once a runner has it; the original polled every ten seconds.
     with whole.frozen("job-runner"):
         system.answers["suspend-running"] = system.clients["rm"].put(path, json=sent)
         system.play("get-suspended")
@@ -168,12 +168,12 @@ def job_named(system: System, recorded_id: str, name: str) -> str:
     return next(job_id for job_id, job in chain["jobs"].items() if job["name"] == name)
 
 
-def test_every_recording_is_played(system: System) -> None:
+def test_every_recording_is_replayed(system: System) -> None:
     assert set(system.answers) == set(ALL)
 
 
 @pytest.mark.parametrize("recording", ALL.values(), ids=list(ALL))
-def test_an_answer_is_the_recorded_one(system: System, recording: Recording) -> None:
+def test_a_response_equals_the_recorded_one(system: System, recording: Recording) -> None:
     answer = system.answers[recording.case]
     status, message, _ = OTHERWISE.get(recording.case, (recording.status, "", ""))
 
@@ -183,7 +183,7 @@ def test_an_answer_is_the_recorded_one(system: System, recording: Recording) -> 
     recorded = recording.body.replace(*INSTEAD.get(recording.case, ("", "")))
     here, there = likeness(answer.text), likeness(recorded)
     if "httpStatus" in recording.body:
-        here, there = told(here, answer.status_code), told(there, recording.status)
+        here, there = output(here, answer.status_code), output(there, recording.status)
         there["message"] = message or there["message"]
     if recording.case in {"list-all", "list-since"}:
         here, there = sorted(here), sorted(one for one in there if one in here)
@@ -191,7 +191,7 @@ def test_an_answer_is_the_recorded_one(system: System, recording: Recording) -> 
     assert here == there
 
 
-def told(failure: list[tuple[str, Any]], status: int) -> dict[str, Any]:
+def output(failure: list[tuple[str, Any]], status: int) -> dict[str, Any]:
     """A failure without the request that it is about, which the original never filled in."""
     assert [key for key, _ in failure] == ["message", "requestId", "httpStatus"]
     assert dict(failure)["httpStatus"] == status

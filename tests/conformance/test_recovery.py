@@ -8,8 +8,8 @@ from tests.conformance import backends, samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 ONE = f"/api/v1/requests/{ID}"
@@ -20,14 +20,14 @@ def config(config: GatewayConfig) -> GatewayConfig:
     return replace(config, backend_timeout=2)
 
 
-async def test_a_service_that_comes_back_is_used_again(stack: Stack) -> None:
-    stack.manager.says(Get=rm.GetResponse(request=samples.a_request()))
+async def test_a_restarted_service_is_used(stack: Stack) -> None:
+    stack.manager.respond(Get=rm.GetResponse(request=samples.a_request()))
     assert (await stack.http.get(ONE)).status_code == 200
 
     await stack.manager.stop()
     assert (await stack.http.get(ONE)).status_code == 503
     again = backends.request_manager()
-    again.says(Get=rm.GetResponse(request=samples.a_request()))
+    again.respond(Get=rm.GetResponse(request=samples.a_request()))
     await again.start(stack.manager.address)
     try:
         answer = await stack.http.get(ONE)
@@ -39,11 +39,11 @@ async def test_a_service_that_comes_back_is_used_again(stack: Stack) -> None:
     assert answer.status_code == 200
 
 
-async def test_calls_that_hang_harm_no_others(stack: Stack) -> None:
+async def test_hanging_calls_do_not_affect_others(stack: Stack) -> None:
     async def never(_: object) -> object:
         return await asyncio.Event().wait()
 
-    stack.manager.says(Get=never, List=rm.ListResponse())
+    stack.manager.respond(Get=never, List=rm.ListResponse())
 
     hanging = [asyncio.create_task(stack.http.get(ONE)) for _ in range(50)]
     others = [await stack.http.get("/api/v1/requests") for _ in range(5)]
@@ -52,8 +52,8 @@ async def test_calls_that_hang_harm_no_others(stack: Stack) -> None:
     assert {(await call).status_code for call in hanging} == {504}
 
 
-async def test_connections_can_be_made_before_the_services_are_there() -> None:
-    opened = open_backends("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+async def test_clients_can_be_opened_before_the_services_start() -> None:
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
 
     assert not await opened.request_manager.is_serving()
 

@@ -22,11 +22,11 @@ LISTED = (
 COUNTS = '"totalJobs":3,"finishedJobs":3'
 
 
-async def test_a_created_request_is_answered_with_201_its_place_and_its_arguments(
+async def test_a_create_returns_201_location_and_arguments(
     stack: Stack,
 ) -> None:
     request = samples.with_args(samples.a_request(state_pb2.STATE_PENDING))
-    stack.manager.says(Create=rm.CreateResponse(request=request))
+    stack.manager.respond(Create=rm.CreateResponse(request=request))
 
     answer = await stack.http.post(
         BASE, headers=JSON, content=b'{"type":"drain","args":{"host":"a","n":3},"user":"eve"}'
@@ -41,16 +41,16 @@ async def test_a_created_request_is_answered_with_201_its_place_and_its_argument
         '"createdAt":"2027-01-15T08:00:00.12Z","startedAt":null,"finishedAt":null,'
         '"totalJobs":3,"finishedJobs":0}\n'
     )
-    asked = stack.manager.last("Create")
-    assert asked.type == "drain"
-    assert dict(asked.args) == {"host": "a", "n": 3.0}
-    assert asked.user == ""
+    message = stack.manager.last("Create")
+    assert message.type == "drain"
+    assert dict(message.args) == {"host": "a", "n": 3.0}
+    assert message.user == ""
 
 
-async def test_a_created_request_shows_neither_chain_nor_runner(stack: Stack) -> None:
+async def test_a_created_request_has_neither_chain_nor_runner(stack: Stack) -> None:
     request = samples.a_request(state_pb2.STATE_RUNNING)
     request.job_chain.CopyFrom(samples.a_chain())
-    stack.manager.says(Create=rm.CreateResponse(request=request))
+    stack.manager.respond(Create=rm.CreateResponse(request=request))
 
     answer = await stack.http.post(BASE, headers=JSON, content=b'{"TYPE":"drain"}')
 
@@ -61,17 +61,17 @@ async def test_a_created_request_shows_neither_chain_nor_runner(stack: Stack) ->
 
 
 async def test_an_idempotency_key_reaches_the_request_manager(stack: Stack) -> None:
-    stack.manager.says(Create=rm.CreateResponse(request=samples.a_request()))
+    stack.manager.respond(Create=rm.CreateResponse(request=samples.a_request()))
 
     await stack.http.post(
-        BASE, headers={**JSON, "Idempotency-Key": "wish-1"}, content=b'{"type":"drain"}'
+        BASE, headers={**JSON, "Idempotency-Key": "key-1"}, content=b'{"type":"drain"}'
     )
 
-    assert stack.manager.last("Create").idempotency_key == "wish-1"
+    assert stack.manager.last("Create").idempotency_key == "key-1"
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b'{"type":""}', b'{"tpye":"drain"}'])
-async def test_a_create_without_a_type_is_refused(stack: Stack, body: bytes) -> None:
+async def test_a_create_without_a_type_is_rejected(stack: Stack, body: bytes) -> None:
     answer = await stack.http.post(BASE, headers=JSON, content=body)
 
     assert answer.status_code == 400
@@ -94,7 +94,7 @@ async def test_a_create_without_a_type_is_refused(stack: Stack, body: bytes) -> 
          "field=Args, offset=12")),
     ],
 )  # fmt: skip
-async def test_a_body_that_cannot_be_decoded_is_refused_by_the_framework(
+async def test_an_undecodable_body_has_the_error_of_the_framework(
     stack: Stack, body: bytes, message: str
 ) -> None:
     answer = await stack.http.post(BASE, headers=JSON, content=body)
@@ -103,7 +103,7 @@ async def test_a_body_that_cannot_be_decoded_is_refused_by_the_framework(
     assert answer.text == f'{{"message":"{message}"}}\n'
 
 
-async def test_a_body_of_another_type_is_refused(stack: Stack) -> None:
+async def test_a_body_of_another_type_is_rejected(stack: Stack) -> None:
     answer = await stack.http.post(
         BASE, headers={"Content-Type": "text/plain"}, content=b'{"type":"drain"}'
     )
@@ -123,10 +123,10 @@ async def test_a_body_of_another_type_is_refused(stack: Stack) -> None:
          errors.DatabaseUnavailable().message),
     ],
 )  # fmt: skip
-async def test_a_create_that_the_request_manager_refuses_says_why(
+async def test_a_rejected_create_returns_the_reason(
     stack: Stack, error: Exception, status: int, message: str
 ) -> None:
-    stack.manager.says(Create=error)
+    stack.manager.respond(Create=error)
 
     answer = await stack.http.post(BASE, headers=JSON, content=b'{"type":"x"}')
 
@@ -136,7 +136,7 @@ async def test_a_create_that_the_request_manager_refuses_says_why(
 
 async def test_a_list_leaves_arguments_and_chain_out(stack: Stack) -> None:
     running = samples.a_request(state_pb2.STATE_RUNNING)
-    stack.manager.says(List=rm.ListResponse(requests=[samples.a_request(), running]))
+    stack.manager.respond(List=rm.ListResponse(requests=[samples.a_request(), running]))
 
     answer = await stack.http.get(BASE)
 
@@ -149,10 +149,10 @@ async def test_a_list_leaves_arguments_and_chain_out(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("path", [BASE, "/api/v1/full/requests"])
-async def test_a_listed_request_that_cannot_be_read_says_why(stack: Stack, path: str) -> None:
+async def test_a_list_with_an_unreadable_request_is_an_error(stack: Stack, path: str) -> None:
     error = error_pb2.Error(message="cannot be read", request_id=ID, http_status=500)
     spoiled = request_pb2.Request(id=ID, type="drain", error=error)
-    stack.manager.says(List=rm.ListResponse(requests=[spoiled, samples.a_request()]))
+    stack.manager.respond(List=rm.ListResponse(requests=[spoiled, samples.a_request()]))
 
     first, second = (await stack.http.get(path)).json()
 
@@ -161,21 +161,21 @@ async def test_a_listed_request_that_cannot_be_read_says_why(stack: Stack, path:
 
 
 async def test_an_empty_list_is_null(stack: Stack) -> None:
-    stack.manager.says(List=rm.ListResponse())
+    stack.manager.respond(List=rm.ListResponse())
 
     answer = await stack.http.get(BASE)
 
     assert answer.text == "null\n"
 
 
-def _pages(asked: rm.ListRequest) -> rm.ListResponse:
-    at = int(asked.page_token or 0)
+def _pages(message: rm.ListRequest) -> rm.ListResponse:
+    at = int(message.page_token or 0)
     requests = [samples.a_request(request_id=str(number)) for number in range(at, min(at + 2, 5))]
     return rm.ListResponse(requests=requests, next_page_token=str(at + 2) if at + 2 < 5 else "")
 
 
 async def test_a_list_without_limit_is_all_pages(stack: Stack) -> None:
-    stack.manager.says(List=_pages)
+    stack.manager.respond(List=_pages)
 
     answer = await stack.http.get(BASE)
 
@@ -185,15 +185,15 @@ async def test_a_list_without_limit_is_all_pages(stack: Stack) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
 async def test_a_list_with_a_limit_has_no_more(stack: Stack, limit: int) -> None:
-    stack.manager.says(List=_pages)
+    stack.manager.respond(List=_pages)
 
     answer = await stack.http.get(BASE, params={"limit": limit})
 
     assert [request["id"] for request in answer.json()] == [str(at) for at in range(limit)]
 
 
-async def test_a_page_names_the_next_one(stack: Stack) -> None:
-    stack.manager.says(List=_pages)
+async def test_a_page_returns_the_token_of_the_next_one(stack: Stack) -> None:
+    stack.manager.respond(List=_pages)
 
     first = await stack.http.get(BASE, params={"page_token": ""})
     token = first.headers["x-next-page-token"]
@@ -205,11 +205,11 @@ async def test_a_page_names_the_next_one(stack: Stack) -> None:
     assert "x-next-page-token" not in last.headers
 
 
-async def test_a_list_that_breaks_off_is_not_ended_as_if_it_were_whole(stack: Stack) -> None:
-    def pages(asked: rm.ListRequest) -> rm.ListResponse | Exception:
-        return errors.DatabaseUnavailable() if asked.page_token else _pages(asked)
+async def test_a_broken_list_is_not_terminated_as_complete(stack: Stack) -> None:
+    def pages(message: rm.ListRequest) -> rm.ListResponse | Exception:
+        return errors.DatabaseUnavailable() if message.page_token else _pages(message)
 
-    stack.manager.says(List=pages)
+    stack.manager.respond(List=pages)
 
     reader, writer = await asyncio.open_connection(*stack.address)
     writer.write(b"GET /api/v1/requests HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -221,14 +221,14 @@ async def test_a_list_that_breaks_off_is_not_ended_as_if_it_were_whole(stack: St
 
 
 async def test_every_filter_of_a_list_reaches_the_request_manager(stack: Stack) -> None:
-    stack.manager.says(List=rm.ListResponse())
+    stack.manager.respond(List=rm.ListResponse())
 
     await stack.http.get(
         f"{BASE}?arg=arg1%3Dval1&arg=b=c=d&limit=5&offset=10&since=2020-01-01T12%3A34%3A56.789123Z"
         "&until=2020-01-01T01:00:00%2B01:00&state=PENDING&state=RUNNING&type=t&user=u"
     )
 
-    asked = stack.manager.last("List").filter
+    message = stack.manager.last("List").filter
     expected = request_pb2.RequestFilter(
         type="t",
         user="u",
@@ -239,7 +239,7 @@ async def test_every_filter_of_a_list_reaches_the_request_manager(stack: Stack) 
     )
     expected.since.FromJsonString("2020-01-01T12:34:56.789123Z")
     expected.until.FromJsonString("2020-01-01T00:00:00Z")
-    assert asked == expected
+    assert message == expected
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ async def test_every_filter_of_a_list_reaches_the_request_manager(stack: Stack) 
          'parse \\"\\" as \\"T\\"')),
     ],
 )  # fmt: skip
-async def test_a_wrong_filter_is_refused_by_name(stack: Stack, query: str, message: str) -> None:
+async def test_an_invalid_filter_is_named(stack: Stack, query: str, message: str) -> None:
     answer = await stack.http.get(f"{BASE}?{query}")
 
     assert answer.status_code == 400
@@ -272,7 +272,7 @@ async def test_a_wrong_filter_is_refused_by_name(stack: Stack, query: str, messa
 async def test_a_request_shows_its_arguments_and_its_chain(stack: Stack) -> None:
     request = samples.with_args(samples.a_request())
     request.job_chain.CopyFrom(samples.a_chain())
-    stack.manager.says(Get=rm.GetResponse(request=request))
+    stack.manager.respond(Get=rm.GetResponse(request=request))
 
     answer = await stack.http.get(f"{BASE}/{ID}")
 
@@ -285,14 +285,14 @@ async def test_a_request_shows_its_arguments_and_its_chain(stack: Stack) -> None
 
 
 async def test_a_chain_too_large_for_one_message_is_fetched_in_parts(stack: Stack) -> None:
-    def get(asked: rm.GetRequest) -> rm.GetResponse | Exception:
-        if asked.include_job_chain:
+    def get(message: rm.GetRequest) -> rm.GetResponse | Exception:
+        if message.include_job_chain:
             return errors.ChainTooLarge(ID, 100_000)
         return rm.GetResponse(request=samples.a_request())
 
     parts = [samples.a_chain(), samples.a_chain()]
     del parts[0].jobs[1], parts[1].jobs[0], parts[1].adjacency_list[:]
-    stack.manager.says(
+    stack.manager.respond(
         Get=get,
         GetJobChain=errors.ChainTooLarge(ID, 100_000),
         StreamJobChain=[rm.StreamJobChainResponse(part=part) for part in parts],
@@ -305,8 +305,8 @@ async def test_a_chain_too_large_for_one_message_is_fetched_in_parts(stack: Stac
     assert chain.text == samples.CHAIN + "\n"
 
 
-async def test_the_chain_of_a_request_stands_alone_too(stack: Stack) -> None:
-    stack.manager.says(GetJobChain=rm.GetJobChainResponse(job_chain=samples.a_chain()))
+async def test_the_chain_of_a_request_is_returned_alone(stack: Stack) -> None:
+    stack.manager.respond(GetJobChain=rm.GetJobChainResponse(job_chain=samples.a_chain()))
 
     answer = await stack.http.get(f"{BASE}/{ID}/job-chain")
 
@@ -326,7 +326,7 @@ async def test_the_chain_of_a_request_stands_alone_too(stack: Stack) -> None:
 async def test_an_unknown_request_is_not_found(
     stack: Stack, http_method: str, path: str, rpc: str
 ) -> None:
-    stack.manager.says(**{rpc: errors.RequestNotFound("bbbb")})
+    stack.manager.respond(**{rpc: errors.RequestNotFound("bbbb")})
 
     answer = await stack.http.request(http_method, f"{BASE}/bbbb{path}")
 
@@ -337,8 +337,10 @@ async def test_an_unknown_request_is_not_found(
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
-async def test_start_and_stop_answer_nothing(stack: Stack, verb: str) -> None:
-    stack.manager.says(Start=rm.StartResponse(), Stop=rm.StopResponse(request=samples.a_request()))
+async def test_start_and_stop_return_nothing(stack: Stack, verb: str) -> None:
+    stack.manager.respond(
+        Start=rm.StartResponse(), Stop=rm.StopResponse(request=samples.a_request())
+    )
 
     answer = await stack.http.put(f"{BASE}/{ID}/{verb}")
 
@@ -350,7 +352,7 @@ async def test_start_and_stop_answer_nothing(stack: Stack, verb: str) -> None:
 
 
 async def test_a_request_in_the_wrong_state_is_a_conflict(stack: Stack) -> None:
-    stack.manager.says(Start=errors.InvalidState(ID, "RUNNING", "PENDING"))
+    stack.manager.respond(Start=errors.InvalidState(ID, "RUNNING", "PENDING"))
 
     answer = await stack.http.put(f"{BASE}/{ID}/start")
 
@@ -361,12 +363,12 @@ async def test_a_request_in_the_wrong_state_is_a_conflict(stack: Stack) -> None:
     )
 
 
-async def test_the_request_list_shows_what_can_be_created(stack: Stack) -> None:
+async def test_the_request_list_has_all_specs(stack: Stack) -> None:
     noop = spec_pb2.RequestSpec(name="noop")
     drain = spec_pb2.RequestSpec(name="drain")
     drain.args.add(name="host", desc="which one", kind="required")
     drain.args.add(pos=1, name="seconds", kind="optional").default_value.string_value = "5"
-    stack.manager.says(ListSpecs=spec_service_pb2.ListSpecsResponse(specs=[drain, noop]))
+    stack.manager.respond(ListSpecs=spec_service_pb2.ListSpecsResponse(specs=[drain, noop]))
 
     answer = await stack.http.get("/api/v1/request-list")
 

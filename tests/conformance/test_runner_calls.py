@@ -29,11 +29,11 @@ def running(stack: Stack) -> None:
     """The request runs on a runner, under an epoch that the original's runners do not know."""
     request = samples.a_request(state_pb2.STATE_RUNNING)
     request.runner_id, request.epoch = "jr", 4
-    stack.manager.says(Get=rm.GetResponse(request=request))
+    stack.manager.respond(Get=rm.GetResponse(request=request))
 
 
-async def test_a_finish_counts_for_the_request_of_the_path(stack: Stack) -> None:
-    stack.manager.says(Finish=coordination_pb2.FinishResponse())
+async def test_a_finish_applies_to_the_request_of_the_path(stack: Stack) -> None:
+    stack.manager.respond(Finish=coordination_pb2.FinishResponse())
 
     answer = await stack.legacy_http.put(
         ONE + "/finish",
@@ -55,7 +55,7 @@ async def test_a_finish_counts_for_the_request_of_the_path(stack: Stack) -> None
 
 
 async def test_a_finish_of_a_request_that_has_ended_is_a_conflict(stack: Stack) -> None:
-    stack.manager.says(Get=rm.GetResponse(request=samples.a_request()))
+    stack.manager.respond(Get=rm.GetResponse(request=samples.a_request()))
 
     answer = await stack.legacy_http.put(ONE + "/finish", headers=JSON, content=b'{"state":3}')
 
@@ -67,7 +67,7 @@ async def test_a_finish_of_a_request_that_has_ended_is_a_conflict(stack: Stack) 
     }
 
 
-async def test_a_finish_with_a_time_that_is_none_is_refused(stack: Stack) -> None:
+async def test_a_finish_with_an_invalid_time_is_rejected(stack: Stack) -> None:
     answer = await stack.legacy_http.put(
         ONE + "/finish", headers=JSON, content=b'{"finishedAt":"yesterday"}'
     )
@@ -80,7 +80,7 @@ async def test_a_finish_with_a_time_that_is_none_is_refused(stack: Stack) -> Non
 
 
 async def test_a_suspended_chain_is_reported_whole(stack: Stack) -> None:
-    stack.manager.says(Report=TAKEN)
+    stack.manager.respond(Report=TAKEN)
 
     answer = await stack.legacy_http.put(
         ONE + "/suspend",
@@ -106,7 +106,7 @@ async def test_a_suspended_chain_is_reported_whole(stack: Stack) -> None:
 
 
 async def test_nulls_in_a_suspended_chain_are_empty(stack: Stack) -> None:
-    stack.manager.says(Report=TAKEN)
+    stack.manager.respond(Report=TAKEN)
 
     answer = await stack.legacy_http.put(
         ONE + "/suspend",
@@ -133,7 +133,7 @@ async def test_nulls_in_a_suspended_chain_are_empty(stack: Stack) -> None:
         ('{"jobChain":null}', "invalid proto.SuspendedJobChain: jobChain must be set"),
     ],
 )
-async def test_a_suspended_chain_that_cannot_be_is_refused(
+async def test_an_invalid_suspended_chain_is_rejected(
     stack: Stack, body: str, message: str
 ) -> None:
     answer = await stack.legacy_http.put(ONE + "/suspend", headers=JSON, content=body)
@@ -142,16 +142,16 @@ async def test_a_suspended_chain_that_cannot_be_is_refused(
     assert answer.json() == {"message": message, "requestId": "", "httpStatus": 400}
 
 
-async def test_a_suspension_that_comes_too_late_is_a_conflict(stack: Stack) -> None:
-    stack.manager.says(Report=refusing(errors.InvalidState(ID, "FAIL", "RUNNING")))
+async def test_a_late_suspension_is_a_conflict(stack: Stack) -> None:
+    stack.manager.respond(Report=refusing(errors.InvalidState(ID, "FAIL", "RUNNING")))
 
     answer = await stack.legacy_http.put(ONE + "/suspend", headers=JSON, content='{"jobChain":{}}')
 
     assert answer.status_code == 409
 
 
-async def test_progress_is_answered_with_null(stack: Stack) -> None:
-    stack.manager.says(Report=TAKEN)
+async def test_progress_returns_null(stack: Stack) -> None:
+    stack.manager.respond(Report=TAKEN)
 
     answer = await stack.legacy_http.put(
         ONE + "/progress", headers=JSON, content=f'{{"requestId":"{ID}","finishedJobs":7}}'
@@ -167,10 +167,10 @@ async def test_progress_is_answered_with_null(stack: Stack) -> None:
 @pytest.mark.parametrize(
     "error", [errors.RequestNotFound(ID), errors.InvalidState(ID, "COMPLETE", "RUNNING")]
 )
-async def test_progress_of_a_request_that_does_not_run_is_taken_and_dropped(
+async def test_progress_of_a_request_that_is_not_running_is_ignored(
     stack: Stack, error: errors.SpinCycleError
 ) -> None:
-    stack.manager.says(Get=error, Report=refusing(error))
+    stack.manager.respond(Get=error, Report=refusing(error))
 
     answer = await stack.legacy_http.put(
         ONE + "/progress", headers=JSON, content=f'{{"requestId":"{ID}"}}'

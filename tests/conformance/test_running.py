@@ -14,7 +14,7 @@ RUNNING = "/api/v1/status/running"
 async def test_running_jobs_come_with_their_requests(stack: Stack) -> None:
     request = samples.a_request(state_pb2.STATE_RUNNING)
     status = status_pb2.RunningStatus(jobs=[samples.a_status()], requests={ID: request})
-    stack.manager.says(
+    stack.manager.respond(
         ListRunningJobs=rm.ListRunningJobsResponse(status=status, has_running_requests=True)
     )
 
@@ -30,8 +30,8 @@ async def test_running_jobs_come_with_their_requests(stack: Stack) -> None:
     assert stack.manager.last("ListRunningJobs").filter.request_id == ID
 
 
-async def test_nothing_running_is_null(stack: Stack) -> None:
-    stack.manager.says(ListRunningJobs=rm.ListRunningJobsResponse())
+async def test_no_running_request_is_null(stack: Stack) -> None:
+    stack.manager.respond(ListRunningJobs=rm.ListRunningJobsResponse())
 
     answer = await stack.http.get(RUNNING)
 
@@ -39,7 +39,7 @@ async def test_nothing_running_is_null(stack: Stack) -> None:
 
 
 async def test_no_running_job_of_a_running_request_is_empty(stack: Stack) -> None:
-    stack.manager.says(ListRunningJobs=rm.ListRunningJobsResponse(has_running_requests=True))
+    stack.manager.respond(ListRunningJobs=rm.ListRunningJobsResponse(has_running_requests=True))
 
     answer = await stack.http.get(RUNNING)
 
@@ -54,8 +54,8 @@ async def test_the_version_is_plain_text(stack: Stack) -> None:
     assert answer.text == VERSION
 
 
-async def test_a_limit_is_handed_on_and_a_wrong_one_refused(stack: Stack) -> None:
-    stack.manager.says(ListRunningJobs=rm.ListRunningJobsResponse())
+async def test_a_limit_is_forwarded_and_an_invalid_one_rejected(stack: Stack) -> None:
+    stack.manager.respond(ListRunningJobs=rm.ListRunningJobsResponse())
 
     await stack.http.get(RUNNING, params={"limit": "100"})
     assert stack.manager.last("ListRunningJobs").filter.limit == 100

@@ -9,8 +9,8 @@ from tests.conformance import backends
 from tests.conformance.backends import Backend
 
 from spincycle.errors import RequestNotFound, SpinCycleError
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_pb2
 
@@ -27,7 +27,7 @@ async def manager() -> AsyncIterator[Backend]:
 
 @pytest.fixture
 async def reads(manager: Backend) -> AsyncIterator[DeduplicatedCalls[rm.GetRequest]]:
-    opened = open_backends(manager.address, "localhost:1", "localhost:1", 5)
+    opened = open_service_clients(manager.address, "localhost:1", "localhost:1", 5)
     yield DeduplicatedCalls(opened.request_manager, METHOD)
     await opened.close()
 
@@ -37,22 +37,22 @@ def _answer(request_id: str) -> rm.GetResponse:
 
 
 async def _get(reads: DeduplicatedCalls[rm.GetRequest], request_id: str) -> str:
-    raw = await reads.ask(rm.GetRequest(request_id=request_id))
+    raw = await reads.call(rm.GetRequest(request_id=request_id))
     return rm.GetResponse.FromString(raw).request.id
 
 
-async def test_callers_that_ask_the_same_at_once_share_one_call(
+async def test_identical_concurrent_reads_share_one_call(
     manager: Backend, reads: DeduplicatedCalls[rm.GetRequest]
 ) -> None:
-    manager.says(Get=lambda asked: _answer(asked.request_id))
+    manager.respond(Get=lambda message: _answer(message.request_id))
 
     found = await asyncio.gather(*(_get(reads, f"r{number % 2}") for number in range(10)))
 
     assert found == ["r0", "r1"] * 5
-    assert sorted(asked.request_id for asked in manager.asked["Get"]) == ["r0", "r1"]
+    assert sorted(message.request_id for message in manager.received["Get"]) == ["r0", "r1"]
 
 
-async def test_who_asks_when_a_call_is_out_is_not_told_what_that_one_read(
+async def test_a_read_does_not_share_a_call_in_flight(
     manager: Backend, reads: DeduplicatedCalls[rm.GetRequest]
 ) -> None:
     """Nor does he wait for it."""
@@ -63,33 +63,33 @@ async def test_who_asks_when_a_call_is_out_is_not_told_what_that_one_read(
         await may_answer.wait()
         return _answer("as it was")
 
-    manager.says(Get=slow)
+    manager.respond(Get=slow)
     before = asyncio.create_task(_get(reads, "r"))
     await reading.wait()
-    manager.says(Get=_answer("as it is"))
+    manager.respond(Get=_answer("as it is"))
 
     assert await _get(reads, "r") == "as it is"
     may_answer.set()
     assert await before == "as it was"
 
 
-async def test_a_failure_is_told_to_all_who_share_the_call_and_to_nobody_else(
+async def test_a_failure_is_raised_to_all_callers_of_the_call_and_to_no_other(
     manager: Backend, reads: DeduplicatedCalls[rm.GetRequest]
 ) -> None:
-    manager.says(Get=RequestNotFound("r"))
+    manager.respond(Get=RequestNotFound("r"))
     failures = await asyncio.gather(*(_get(reads, "r") for _ in range(3)), return_exceptions=True)
     assert [failure.reason for failure in failures if isinstance(failure, SpinCycleError)] == [
         RequestNotFound.reason
     ] * 3
 
-    manager.says(Get=_answer("r"))
+    manager.respond(Get=_answer("r"))
     assert await _get(reads, "r") == "r"
 
 
-async def test_a_caller_that_gives_up_leaves_the_others_alone(
+async def test_a_cancelled_caller_does_not_affect_the_others(
     manager: Backend, reads: DeduplicatedCalls[rm.GetRequest]
 ) -> None:
-    manager.says(Get=_answer("r"))
+    manager.respond(Get=_answer("r"))
     first, other = (asyncio.create_task(_get(reads, "r")) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
@@ -97,4 +97,4 @@ async def test_a_caller_that_gives_up_leaves_the_others_alone(
         await first
 
     assert await other == "r"
-    assert len(manager.asked["Get"]) == 1
+    assert len(manager.received["Get"]) == 1

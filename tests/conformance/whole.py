@@ -24,13 +24,13 @@ class Whole:
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
         self._log = log
-        until(lambda: "Ctrl-C stops everything" in self.told())
+        until(lambda: "Ctrl-C to stop everything" in self.output())
         self.api = self._address("legacy_runner_address")
         self.public = self._address("address")
         self.runner = self._address("job_runner_address")
 
-    def told(self) -> str:
-        """What it has written so far."""
+    def output(self) -> str:
+        """Return the output so far."""
         text = self._log.read_text("utf-8", "replace")
         assert self._process.poll() is None, text
         return text
@@ -45,7 +45,7 @@ class Whole:
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """One of its services stands still meanwhile."""
+        """Freeze a service inside the block."""
         pid = self.pid(name)
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -54,15 +54,15 @@ class Whole:
             os.kill(pid, signal.SIGCONT)
 
     def _address(self, name: str) -> str:
-        found = re.search(rf"\b{name}=(127\.0\.0\.1:\d+) ?.*service=gateway", self.told())
-        assert found, self.told()
+        found = re.search(rf"\b{name}=(127\.0\.0\.1:\d+) ?.*service=gateway", self.output())
+        assert found, self.output()
         return f"http://{found[1]}"
 
 
 @contextmanager
 def started(**environment: str) -> Iterator[Whole]:
-    """A stack of its own on free ports, with a gateway that also serves the original's runners
-    and plays one.
+    """Start a stack on free ports whose gateway also serves the routes of the original's runners
+    and those for them.
     """
     command = (
         Path(sysconfig.get_path("scripts")) / "spincycle", "dev", "--ephemeral", "--free-ports",
@@ -85,7 +85,7 @@ def started(**environment: str) -> Iterator[Whole]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Return when it holds; the wait is bounded."""
+    """Wait until the condition holds, for a bounded time."""
     end = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < end, "not in time"

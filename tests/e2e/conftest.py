@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.postgres_fixtures import database, postgres
 
-from spincycle.dev.marked import end_marked
+from spincycle.dev.stack_processes import end_processes
 
 __all__ = ["database", "postgres"]
 
@@ -90,7 +90,7 @@ def home() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
     directory.chmod(0o755)
     yield directory
-    end_marked(directory / "data", 0.0)
+    end_processes(directory / "data", 0.0)
     shutil.rmtree(directory)
 
 
@@ -106,5 +106,5 @@ async def start_dev(home: Path, *options: str, cwd: Path = REPOSITORY) -> Comman
     command = await Command.start(
         "dev", "--data", home / "data", "--free-ports", *options, home=home, cwd=cwd
     )
-    await command.until("Ctrl-C stops everything")
+    await command.until("Ctrl-C to stop everything")
     return command

@@ -53,7 +53,9 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     specs = tmp_path_factory.mktemp("specs")
     (specs / "daemons.yaml").write_text(SPECS)
     content = Content(specs, ("tests.e2e.daemon_jobs:jobs",), (REPOSITORY,))
-    async with Stack(StackConfig(content, ports=FREE_PORTS, again=False), lambda *_: None) as stack:
+    async with Stack(
+        StackConfig(content, ports=FREE_PORTS, restarts=False), lambda *_: None
+    ) as stack:
         yield stack
 
 

@@ -16,8 +16,8 @@ from tests.postgres_fixtures import PostgresServer
 from tests.waiting import until
 
 from spincycle.dev.child import Process, until_ended, until_gone
-from spincycle.dev.marked import find_marked
 from spincycle.dev.ports import is_free
+from spincycle.dev.stack_processes import find_processes
 
 SERVICES = ("job-log", "request-manager")
 """Services with a public gRPC listener."""
@@ -53,7 +53,7 @@ async def test_a_signal_stops_everything(dev: Command, home: Path, number: signa
     dev.signal(number)
 
     assert await dev.ended() == 0
-    assert find_marked(home / "data") == []
+    assert find_processes(home / "data") == []
     assert locks(home) == []
     assert all(is_free(port) for port in listening)
 
@@ -78,13 +78,13 @@ async def test_closing_the_terminal_stops_everything(home: Path) -> None:
     terminal, process = start_on_a_terminal("dev", "--data", home / "data", "--free-ports")
     with process:
         said = b""
-        while b"Ctrl-C stops everything" not in said:
+        while b"Ctrl-C to stop everything" not in said:
             said += await asyncio.to_thread(os.read, terminal, 4096)
 
         os.close(terminal)
 
         assert await until_ended(process) == 0
-    assert find_marked(home / "data") == []
+    assert find_processes(home / "data") == []
     assert locks(home) == []
 
 
@@ -106,7 +106,7 @@ async def test_a_second_start_finds_the_first_one(dev: Command, home: Path) -> N
     second = await Command.start("dev", "--data", home / "data", home=home)
 
     assert await second.ended() == 1
-    assert f"spincycle dev is running already: process {dev.pid}" in second.output
+    assert f"spincycle dev is already running: process {dev.pid}" in second.output
     assert dev.address("request-manager") in second.output
     assert (await get(dev, "nothing")).status_code == 404
 
@@ -127,7 +127,7 @@ async def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(
     listening = ports(dev)
     sockets = (home / "data" / "sockets").readlink()
     request_id = await create(dev, "test", sleepTime="0")
-    assert len(find_marked(home / "data")) >= 5
+    assert len(find_processes(home / "data")) >= 5
 
     dev.signal(signal.SIGKILL)
     assert await dev.ended() == -signal.SIGKILL
@@ -145,24 +145,24 @@ async def test_a_killed_supervisor_leaves_nothing_and_loses_nothing(
 async def test_what_nobody_could_clean_up_is_cleaned_up_by_the_next_start(
     dev: Command, home: Path
 ) -> None:
-    left = find_marked(home / "data")
+    left = find_processes(home / "data")
 
-    os.kill(keeper(dev), signal.SIGKILL)
+    os.kill(reaper(dev), signal.SIGKILL)
     dev.signal(signal.SIGKILL)
     await dev.ended()
     again = await start_dev(home)
 
-    assert "processes that an earlier run had left" in again.output
-    assert not set(find_marked(home / "data")) & set(left)
+    assert "processes of an earlier run" in again.output
+    assert not set(find_processes(home / "data")) & set(left)
     again.signal(signal.SIGTERM)
     assert await again.ended() == 0
 
 
-def keeper(dev: Command) -> int:
+def reaper(dev: Command) -> int:
     for pid in Path(f"/proc/{dev.pid}/task/{dev.pid}/children").read_text().split():
-        if b"spincycle.dev.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if b"spincycle.dev.reaper" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return int(pid)
-    raise AssertionError("no keeper")
+    raise AssertionError("no reaper")
 
 
 async def test_a_database_of_ones_own_is_used_and_left_running(
@@ -185,13 +185,13 @@ async def test_a_database_of_ones_own_is_used_and_left_running(
 async def test_a_service_that_dies_is_reported_and_started_again(dev: Command, home: Path) -> None:
     (runner,) = [
         pid
-        for pid in find_marked(home / "data")
+        for pid in find_processes(home / "data")
         if b"spincycle-job-runner" in Path(f"/proc/{pid}/cmdline").read_bytes()  # noqa: ASYNC240
     ]
 
     os.kill(runner, signal.SIGKILL)
 
-    await dev.until("was ended by SIGKILL; starting it again in 0.5 s")
+    await dev.until("was killed by SIGKILL; restarting in 0.5 s")
 
 
 async def test_a_database_that_dies_comes_back_with_what_it_had(dev: Command, home: Path) -> None:
@@ -199,7 +199,7 @@ async def test_a_database_that_dies_comes_back_with_what_it_had(dev: Command, ho
     pid_file = home / "data" / "postgres" / "data" / "postmaster.pid"
 
     os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
-    await dev.until("was ended by SIGKILL; starting it again")
+    await dev.until("was killed by SIGKILL; restarting")
 
     async with asyncio.timeout(30):
         while (answer := await get(dev, request_id)).status_code == 503:  # noqa: ASYNC110 # asks others
@@ -238,7 +238,7 @@ async def test_the_demonstration_shows_a_rolling_restart_and_leaves_nothing(home
     assert '  "state": 3,' in lines
     assert lines[-1].startswith("Everything is stopped.")
     assert "\x1b" not in demo.output
-    assert find_marked(home) == []
+    assert find_processes(home) == []
 
 
 async def test_a_directory_without_specs_is_refused_in_one_line(home: Path) -> None:

@@ -78,7 +78,7 @@ def shown(name: str, line: str) -> None:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    config = StackConfig(find_content(None, ()), ports=FREE_PORTS, again=False)
+    config = StackConfig(find_content(None, ()), ports=FREE_PORTS, restarts=False)
     async with Stack(config, shown) as stack:
         yield stack
 

@@ -45,10 +45,10 @@ async def test_a_service_without_memory_ends_itself_and_works_after_its_restart(
     await until(lambda: all(stack.pid(name) != before[name] for name in names))
 
     # gRPC aborts where it finds no memory itself, so a process may also end by a signal.
-    ends = {name: text.partition(";")[0] for name, text in shown if "starting it again" in text}
+    ends = {name: text.partition(";")[0] for name, text in shown if "; restarting" in text}
     assert set(ends) == set(names)
-    assert "ended with exit code 0" not in ends.values()
-    in_order = {name for name, end in ends.items() if end == "ended with exit code 3"}
+    assert "exited with code 0" not in ends.values()
+    in_order = {name for name, end in ends.items() if end == "exited with code 3"}
     assert in_order
     assert in_order <= {name for name, text in shown if '"event": "out of memory"' in text}
     async with open_channel(stack.request_manager) as channel:

@@ -58,7 +58,7 @@ NOBODY = "65534"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    config = StackConfig(find_content(None, ()), ports=FREE_PORTS, again=False)
+    config = StackConfig(find_content(None, ()), ports=FREE_PORTS, restarts=False)
     async with Stack(config, lambda *_: None) as stack:
         yield stack
 

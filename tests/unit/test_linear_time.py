@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from spincycle.cli.render.printed import _CUT
+from spincycle.cli.transport.output_deduplicator import _CUT
 from spincycle.dev.console import _CONTROL
 from spincycle.gateway.scanner import first_value
 from spincycle.kubernetes_jobs.arguments import _CPU, _DNS_NAME, _KEY_NAME, _MEMORY

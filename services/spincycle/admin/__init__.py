@@ -1,1 +1,1 @@
-"""The command `spincycle`, for the people who run the services."""
+"""The operators' program `spincycle`."""

@@ -1,4 +1,4 @@
-"""The databases of the services, for commands that work on them."""
+"""Opens the databases of the services for admin commands."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def failures_reported() -> Iterator[None]:
-    """End the process with a line that says what failed, instead of a traceback.
+def exit_on_error() -> Iterator[None]:
+    """Print an error of the block as one line and exit.
 
-    Its exit code is 2 for a wrong configuration, 1 for a database that failed on the way.
+    The exit code is 2 for an invalid configuration, 1 for a database error.
     """
     import asyncpg
 
@@ -33,29 +33,29 @@ def failures_reported() -> Iterator[None]:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except (DatabaseUnavailable, asyncpg.PostgresError) as error:
-        click.echo(f"error: not finished, run it again: {error}", err=True)
+        click.echo(f"error: not finished, run the command again: {error}", err=True)
         sys.exit(1)
 
 
 def request_manager_database(dsn: str | None) -> AbstractAsyncContextManager[Database]:
-    """The request manager's database: at `dsn`, or else the configured one."""
+    """Open the request manager's database at `dsn`, or the configured one."""
     from spincycle.request_manager.config import RequestManagerConfig
     from spincycle.runtime.config import load_config
 
     config = load_config(RequestManagerConfig, None).database
-    return _opened(config, dsn, "spincycle.request_manager")
+    return _open(config, dsn, "spincycle.request_manager")
 
 
 def job_log_database(dsn: str | None) -> AbstractAsyncContextManager[Database]:
-    """The job log's database likewise."""
+    """Open the job log's database at `dsn`, or the configured one."""
     from spincycle.job_log.config import JobLogConfig
     from spincycle.runtime.config import load_config
 
-    return _opened(load_config(JobLogConfig, None).database, dsn, "spincycle.job_log")
+    return _open(load_config(JobLogConfig, None).database, dsn, "spincycle.job_log")
 
 
 @asynccontextmanager
-async def _opened(config: DatabaseConfig, dsn: str | None, package: str) -> AsyncIterator[Database]:
+async def _open(config: DatabaseConfig, dsn: str | None, package: str) -> AsyncIterator[Database]:
     from msgspec.structs import replace
 
     from spincycle.database.database import Database

@@ -1,4 +1,4 @@
-"""spincycle lint: check spec files before anybody uses them."""
+"""The command `spincycle lint`: checks spec files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from spincycle.spec.linter import LintResult
 
 OK, FAILED, UNUSABLE = 0, 1, 2
-"""Exit codes: nothing wrong; something found; the linter itself could not do its work."""
+"""Exit codes: no errors; errors found; the specs could not be checked."""
 
 
 @click.command(name="lint")
@@ -22,20 +22,22 @@ OK, FAILED, UNUSABLE = 0, 1, 2
 )
 @click.option(
     "--format", "format_", type=click.Choice(["human", "json", "github"]), default="human",
-    show_default=True, help="How to print what is found.",
+    show_default=True, help="Output format.",
 )  # fmt: skip
-@click.option("-s", "--strict", is_flag=True, help="Warnings fail too.")
-@click.option("--warnings/--no-warnings", default=True, help="Show warnings or only errors.")
+@click.option("-s", "--strict", is_flag=True, help="Treat warnings as errors.")
+@click.option("--warnings/--no-warnings", default=True, help="Print or hide warnings.")
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
-    help="Colour the human output; auto does so on a terminal, unless NO_COLOR is set.",
+    help="Colour the human format; auto: on a terminal, unless NO_COLOR is set.",
 )  # fmt: skip
 @click.option(
     "--jobs", multiple=True, metavar="MODULE[:ATTRIBUTE]",
-    help="A job factory. Job types that no factory knows are then errors.",
+    help="Job factory; repeatable. Job types unknown to all factories are then errors.",
 )  # fmt: skip
-@click.option("--sequences", default="", metavar="A,B", help="Show only these sequences.")
-@click.option("--codes", is_flag=True, help="List every code with its meaning, and end.")
+@click.option(
+    "--sequences", default="", metavar="A,B", help="Print only findings in these sequences."
+)
+@click.option("--codes", is_flag=True, help="List all codes with their meaning and exit.")
 def lint_command(
     paths: tuple[Path, ...],
     format_: str,
@@ -48,23 +50,22 @@ def lint_command(
 ) -> None:
     """Check request specs.
 
-    Every *.yaml file below each DIR, and each FILE, is checked; together they are one set.
-    Without any, the current directory is checked.
+    All FILEs and all *.yaml files below each DIR are checked together as one set of specs; by
+    default those of the current directory.
 
-    Exits 0 if the specs can be used, 1 if something was found that fails them, and 2 if they
-    could not be checked.
+    Exits 0 if the specs are valid, 1 if they have errors, and 2 if they could not be checked.
     """
     from spincycle.spec.linter import lint
 
     if codes:
         _print_codes()
         return
-    wanted = frozenset(name.strip() for name in sequences.split(",") if name.strip())
-    result = lint(paths or (Path(),), _job_types(jobs), strict=strict, sequences=wanted)
+    selected = frozenset(name.strip() for name in sequences.split(",") if name.strip())
+    result = lint(paths or (Path(),), _job_types(jobs), strict=strict, sequences=selected)
     if result.unknown:
         names = ", ".join(f'"{name}"' for name in result.unknown)
-        _give_up(f"no sequence {names} in these specs")
-    _print(result, format_, color=_wants_color(color), warnings=warnings)
+        _exit_with_error(f"no sequence {names} in these specs")
+    _print(result, format_, color=_use_color(color), warnings=warnings)
     sys.exit(FAILED if result.failed else OK)
 
 
@@ -75,7 +76,7 @@ def _job_types(jobs: tuple[str, ...]) -> JobTypeRule:
     try:
         known = load_jobs(jobs).types()
     except JobsNotLoaded as error:
-        _give_up(str(error))
+        _exit_with_error(str(error))
     return JobTypeRule(known, Severity.ERROR if jobs else Severity.WARNING)
 
 
@@ -95,9 +96,9 @@ def _print(result: LintResult, format_: str, *, color: bool, warnings: bool) -> 
     for line in render.human(shown, result.sources, color=color):
         click.echo(line, color=color)
     click.echo(render.summary(shown, len(result.sources)))
-    unseen = len(result.findings) - len(shown) + result.hidden
-    if unseen:
-        click.echo(f"({unseen} more not shown)")
+    hidden = len(result.findings) - len(shown) + result.hidden
+    if hidden:
+        click.echo(f"({hidden} more not shown)")
 
 
 def _print_codes() -> None:
@@ -107,7 +108,7 @@ def _print_codes() -> None:
         click.echo(f"{check.code:24} {check.severity!s:8} {check.meaning}")
 
 
-def _wants_color(choice: str) -> bool:
+def _use_color(choice: str) -> bool:
     import os
 
     if choice == "auto":
@@ -115,6 +116,6 @@ def _wants_color(choice: str) -> bool:
     return choice == "always"
 
 
-def _give_up(message: str) -> NoReturn:
+def _exit_with_error(message: str) -> NoReturn:
     click.echo(f"error: {message}", err=True)
     sys.exit(UNUSABLE)

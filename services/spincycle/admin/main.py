@@ -1,4 +1,4 @@
-"""The command `spincycle`, for those who run the services; spinc is for those who use them."""
+"""The operators' program `spincycle`; spinc is the program of its users."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from spincycle.runtime.version import VERSION
 
 
 class LateGroup(click.Group):
-    """Imports a command when it is asked for, so that each of them starts fast."""
+    """Imports a command when it is called, so that each of them starts fast."""
 
     places: ClassVar[dict[str, tuple[str, str]]] = {
-        "dev": ("spincycle.dev.command:dev", "Start everything on this machine."),
-        "demo": ("spincycle.dev.demo:demo", "Start everything, show a rolling restart, stop."),
+        "dev": ("spincycle.dev.command:dev", "Start all services on this machine."),
+        "demo": ("spincycle.dev.demo:demo", "Run a rolling restart through all services."),
         "init": ("spincycle.admin.init:init", "Write a small project to start from."),
         "lint": ("spincycle.admin.lint:lint_command", "Check spec files."),
-        "migrate": ("spincycle.admin.migrate:migrate", "Bring the databases up to date."),
+        "migrate": ("spincycle.admin.migrate:migrate", "Migrate the database schemas."),
         "repair-fences": (
             "spincycle.admin.repair_fences:repair_fences",
-            "Lower fences that no request manager can outrun.",
+            "Lower journal fences that block their requests.",
         ),
-        "prune": ("spincycle.admin.prune:prune", "Delete requests that ended long ago."),
+        "prune": ("spincycle.admin.prune:prune", "Delete old requests and their journals."),
     }
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # the signature is given
-        """All of them, in the order in which one meets them."""
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # part of the signature
+        """Return the names of all commands."""
         return list(self.places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command, imported now."""
+        """Import and return the command; None if there is none of that name."""
         if cmd_name not in self.places:
             return None
         module, _, attribute = self.places[cmd_name][0].partition(":")
@@ -42,7 +42,7 @@ class LateGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List them without importing any."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, place[1]) for name, place in self.places.items()])
 
@@ -50,6 +50,6 @@ class LateGroup(click.Group):
 @click.group(cls=LateGroup)
 @click.version_option(VERSION, prog_name="spincycle")
 def main() -> None:
-    """Run Spin Cycle on this machine, and look after its specs and databases."""
-    # Where people expect the modules that they name by --jobs.
+    """Run Spin Cycle on this machine, and maintain its specs and databases."""
+    # So that --jobs finds modules in the working directory.
     sys.path.append(str(Path.cwd()))

@@ -1,4 +1,4 @@
-"""spincycle migrate: bring the databases up to date before the services start."""
+"""The command `spincycle migrate`: migrates the schemas of the databases."""
 
 from __future__ import annotations
 
@@ -24,39 +24,38 @@ _CONFIGS = {
 
 @click.command()
 @click.argument("services", nargs=-1, type=click.Choice(list(_CONFIGS)))
-@click.option("--dsn", metavar="DSN", help="The database, instead of the configured one.")
+@click.option("--dsn", metavar="DSN", help="Database to use instead of the configured one.")
 @click.option(
     "--wait",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
     default=0,
-    help="How long to wait for a database that cannot be reached.",
+    help="Time to wait for an unreachable database.",
 )
 def migrate(services: tuple[str, ...], dsn: str | None, wait: float) -> None:
-    """Bring the database schemas of SERVICES, by default all, up to date.
+    """Migrate the database schemas of SERVICES, by default of all.
 
-    Each service does it for itself at start unless its key database.migrate is false. The
-    database is that of the service's environment, SPINCYCLE_RM_DATABASE__DSN and
-    SPINCYCLE_JL_DATABASE__DSN. Running it twice changes nothing the second time.
+    Each service migrates its own schema at start unless its key database.migrate is false. The
+    databases are those of SPINCYCLE_RM_DATABASE__DSN and SPINCYCLE_JL_DATABASE__DSN. Idempotent.
     """
     from spincycle.runtime.config import ConfigError
 
     try:
         for service in services or tuple(_CONFIGS):
-            click.echo(f"{service}: {asyncio.run(_migrated(service, dsn, wait))}")
+            click.echo(f"{service}: {asyncio.run(_migrate_service(service, dsn, wait))}")
     except ConfigError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
 
 
-async def _migrated(service: str, dsn: str | None, wait: float) -> str:
+async def _migrate_service(service: str, dsn: str | None, wait: float) -> str:
     from spincycle.database.migrations import load_migrations
     from spincycle.runtime.config import load_config
 
     module, _, name = _CONFIGS[service].partition(":")
     config = load_config(getattr(import_module(module), name), None)
     package = module.rpartition(".")[0]
-    steps = await _applied(
+    steps = await _apply(
         service,
         dsn or _database(config).dsn.reveal(),
         package.rpartition(".")[2],
@@ -68,7 +67,7 @@ async def _migrated(service: str, dsn: str | None, wait: float) -> str:
     return ", ".join(f"applied {step.version} ({step.name})" for step in steps)
 
 
-async def _applied(
+async def _apply(
     service: str, dsn: str, schema: str, steps: list[Migration], wait: float
 ) -> list[Migration]:
     import asyncpg
@@ -79,8 +78,8 @@ async def _applied(
     from spincycle.runtime.config import ConfigError
 
     loop = asyncio.get_running_loop()
-    until = loop.time() + wait
-    told = False
+    deadline = loop.time() + wait
+    is_waiting = False
     backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
     while True:
         try:
@@ -89,11 +88,11 @@ async def _applied(
             outage = outage_of(error)
             if outage is None and not isinstance(error, asyncpg.PostgresError):
                 raise
-            if outage is None or loop.time() >= until:
+            if outage is None or loop.time() >= deadline:
                 raise ConfigError(f"cannot migrate the database of the {service}: {error}")
-        if not told:
+        if not is_waiting:
             click.echo(f"{service}: waiting for the database", err=True)
-            told = True
+            is_waiting = True
         await backoff.wait()
 
 

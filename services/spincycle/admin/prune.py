@@ -1,4 +1,4 @@
-"""spincycle prune: delete requests that ended long ago, with their journals."""
+"""The command `spincycle prune`: deletes old requests with their journals."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from spincycle.admin.databases import failures_reported, job_log_database, request_manager_database
+from spincycle.admin.databases import exit_on_error, job_log_database, request_manager_database
 
 BATCH = 200
-"""Requests that one statement deletes, by default."""
+"""Default number of requests per transaction."""
 
 
 _CENTURY = 100 * 365 * 86400
 
 
 class _Age(click.ParamType[timedelta]):
-    """A span such as 90d, 36h or 1h30m."""
+    """A duration such as 90d, 36h or 1h30m."""
 
     name = "age"
 
@@ -39,8 +39,8 @@ class _Age(click.ParamType[timedelta]):
 
 
 @dataclass(slots=True)
-class _Pruned:
-    """What was deleted."""
+class _Deleted:
+    """Numbers of deleted rows."""
 
     requests: int = 0
     entries: int = 0
@@ -54,7 +54,7 @@ class _Pruned:
     metavar="AGE",
     type=_Age(),
     required=True,
-    help="Delete what ended longer ago than this, for example 90d.",
+    help="Delete requests that ended longer ago than this, for example 90d.",
 )
 @click.option(
     "--batch",
@@ -64,46 +64,45 @@ class _Pruned:
     show_default=True,
     help="Requests to delete in one transaction.",
 )
-@click.option("--keep-audit", is_flag=True, help="Keep who did what to them, and why.")
-@click.option("--dry-run", is_flag=True, help="Say how many requests it would be, and end.")
-@click.option("--dsn", metavar="DSN", help="The database, instead of the configured ones.")
+@click.option("--keep-audit", is_flag=True, help="Keep the audit log of the requests.")
+@click.option("--dry-run", is_flag=True, help="Print the number of requests, delete nothing.")
+@click.option("--dsn", metavar="DSN", help="Database to use instead of the configured ones.")
 def prune(age: timedelta, batch: int, keep_audit: bool, dry_run: bool, dsn: str | None) -> None:
-    """Delete requests that ended long ago, with their journals, for good.
+    """Permanently delete old requests with their journals.
 
-    It goes in small batches beside the services at work, and can be stopped and run again at
-    any time. The databases are those of the services' environment, SPINCYCLE_RM_DATABASE__DSN
-    and SPINCYCLE_JL_DATABASE__DSN.
+    Deletes in small batches while the services run, and can be interrupted and run again at any
+    time. The databases are those of SPINCYCLE_RM_DATABASE__DSN and SPINCYCLE_JL_DATABASE__DSN.
     """
     moment = datetime.now(UTC) - age
     when = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-    with failures_reported():
+    with exit_on_error():
         if dry_run:
-            count = asyncio.run(_counted(dsn, moment))
+            count = asyncio.run(_count(dsn, moment))
             click.echo(f"{count} requests ended before {when}")
             return
-        pruned = asyncio.run(_pruned(dsn, moment, batch, keep_audit=keep_audit))
+        deleted = asyncio.run(_delete(dsn, moment, batch, keep_audit=keep_audit))
     click.echo(
-        f"deleted {pruned.requests} requests that ended before {when}, with {pruned.entries} "
-        f"journal entries and {pruned.runners} runners that were gone"
+        f"deleted {deleted.requests} requests that ended before {when}, {deleted.entries} journal "
+        f"entries and {deleted.runners} old runners"
     )
 
 
-async def _pruned(dsn: str | None, moment: datetime, batch: int, *, keep_audit: bool) -> _Pruned:
+async def _delete(dsn: str | None, moment: datetime, batch: int, *, keep_audit: bool) -> _Deleted:
     from spincycle.job_log.retention import JournalRetention as Journals
     from spincycle.request_manager.storage.retention import RequestRetention as Requests
 
-    done = _Pruned()
+    deleted = _Deleted()
     async with request_manager_database(dsn) as manager, job_log_database(dsn) as job_log:
         requests, journals = Requests(manager), Journals(job_log)
         while request_ids := await requests.ended_before(moment, batch):
-            # In this order: if this ends between the two, the next run finds the request again.
-            done.entries += await journals.forget(request_ids)
-            done.requests += await requests.delete(request_ids, keep_audit=keep_audit)
-        done.runners = await requests.delete_runners(moment)
-    return done
+            # Journals first: after an interruption, the next run still finds the requests.
+            deleted.entries += await journals.forget(request_ids)
+            deleted.requests += await requests.delete(request_ids, keep_audit=keep_audit)
+        deleted.runners = await requests.delete_runners(moment)
+    return deleted
 
 
-async def _counted(dsn: str | None, moment: datetime) -> int:
+async def _count(dsn: str | None, moment: datetime) -> int:
     from spincycle.request_manager.storage.retention import RequestRetention as Requests
 
     async with request_manager_database(dsn) as manager:

@@ -1,4 +1,4 @@
-"""spincycle repair-fences: lower fences that no request manager can outrun."""
+"""The command `spincycle repair-fences`: lowers journal fences to the epochs of their requests."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import sys
 
 import click
 
-from spincycle.admin.databases import failures_reported, job_log_database, request_manager_database
+from spincycle.admin.databases import exit_on_error, job_log_database, request_manager_database
 
 
 @click.command("repair-fences")
 @click.argument("request_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--dsn", metavar="DSN", help="The database, instead of the configured ones.")
+@click.option("--dsn", metavar="DSN", help="Database to use instead of the configured ones.")
 def repair_fences(request_ids: tuple[str, ...], dsn: str | None) -> None:
-    """Lower the fences of requests to the epochs that their rows have.
+    """Lower the journal fences of requests to the current epochs of the requests.
 
-    A journal that is fenced under an epoch of 65536 or more, by a fault, accepts no entry of its
-    request, and `spinc explain` says so. This lowers such fences and leaves others alone; the
-    request then goes on by itself. Each is recorded in the audit log. The databases are those of
-    the services' environment, SPINCYCLE_RM_DATABASE__DSN and SPINCYCLE_JL_DATABASE__DSN.
+    A journal with a fence of 65536 or more, the result of a bug, rejects all entries of its
+    request; `spinc explain` reports it. Only such fences are lowered, and the requests then
+    continue without further action. Each change is recorded in the audit log. The databases are
+    those of SPINCYCLE_RM_DATABASE__DSN and SPINCYCLE_JL_DATABASE__DSN.
     """
-    with failures_reported():
+    with exit_on_error():
         lowered, unknown = asyncio.run(_lower(dsn, request_ids))
     for request_id in request_ids:
         if request_id in unknown:
@@ -38,7 +38,7 @@ def repair_fences(request_ids: tuple[str, ...], dsn: str | None) -> None:
 async def _lower(
     dsn: str | None, request_ids: tuple[str, ...]
 ) -> tuple[dict[str, tuple[int, int]], set[str]]:
-    """Fences before and after, by request id, and the requests that do not exist."""
+    """Return fences before and after, by request id, and the unknown request ids."""
     from spincycle.model.revision import FREE_EPOCHS
 
     async with request_manager_database(dsn) as manager, job_log_database(dsn) as job_log:

@@ -1,4 +1,4 @@
-"""Arguments of a request as they are given on the command line: name=value, name:=JSON."""
+"""Request arguments on the command line: name=value, name:=JSON."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 _MOST_DIGITS = 20
-"""Digits of an int that are read one by one; any number with more is beyond the bound."""
+"""Most digits parsed as an int; a longer number is out of range, and is parsed as a float."""
 
 
 def parse_args(words: Iterable[str]) -> dict[str, Value]:
-    """Names and values; each word is split at its first `=`, and `:=` announces JSON.
+    """Parse words of the form name=value and name:=JSON, split at the first `=`.
 
     Raises:
-        Problem: a word has no `=` or no name, a name comes twice, or a value is not JSON or
-            holds a number that cannot be kept exactly.
+        Problem: a word has no `=` or no name, a name is repeated, or a JSON value is invalid or
+            has a number that cannot be stored exactly.
     """
     args: dict[str, Value] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name.rstrip(":"):
-            raise Problem(f'invalid request arg "{word}"', "request args are given as name=value")
+            raise Problem(f'invalid request arg "{word}"', "write request args as name=value")
         value: Value = text
         if name.endswith(":"):
             name = name[:-1]
@@ -48,7 +48,7 @@ def parse_args(words: Iterable[str]) -> dict[str, Value]:
 def _parse_json(name: str, text: str) -> Value:
     try:
         value: Value = json.loads(text, parse_int=_parse_int, parse_constant=_refuse_constant)
-        # Half of a pair of \u escapes is JSON, and no text.
+        # JSON allows half of a surrogate pair as \u escape, Unicode text does not.
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise Problem(f"the value of {name} holds text that is not valid Unicode")
@@ -67,20 +67,20 @@ def _parse_int(digits: str) -> float:
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that JSON has")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def check_names(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
-    """Refuse arguments that the request does not have.
+    """Check that the request has all given arguments.
 
     Raises:
-        Problem: there is such an argument.
+        Problem: it lacks one of them.
     """
     known = [arg.name for arg in spec.args]
     unknown = [name for name in args if name not in known]
     if not unknown:
         return
-    hint = f"spinc help {spec.name} lists its arguments"
+    hint = f"run 'spinc help {spec.name}' to list its arguments"
     if len(unknown) > 1:
         raise Problem(f"unknown request args: {', '.join(unknown)}", hint)
     close = get_close_matches(unknown[0], known, 1)
@@ -89,26 +89,26 @@ def check_names(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
 
 
 def missing(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> list[request_pb2.RequestArg]:
-    """Required arguments that were not given, in spec order."""
+    """Return the required arguments that were not given, in spec order."""
     return [arg for arg in spec.args if arg.kind == "required" and arg.name not in args]
 
 
 def ensure_complete(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> None:
-    """Refuse arguments among which a required one is missing.
+    """Check that all required arguments are given.
 
     Raises:
-        Problem: one is.
+        Problem: one of them is missing.
     """
     if lacking := missing(spec, args):
         names = " ".join(f"{arg.name}=<value>" for arg in lacking)
         raise Problem(
             f"request {spec.name} lacks {', '.join(arg.name for arg in lacking)}",
-            f"add {names}; spinc help {spec.name} tells what they are",
+            f"add {names}; run 'spinc help {spec.name}' for their meaning",
         )
 
 
 def without_defaults(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> dict[str, Value]:
-    """The arguments in spec order, without optional ones that only repeat their default."""
+    """Return the arguments in spec order, without those equal to their default."""
     return {
         arg.name: args[arg.name]
         for arg in spec.args
@@ -120,7 +120,7 @@ def without_defaults(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> d
 def full_command(
     spec: spec_pb2.RequestSpec, args: Mapping[str, Value], given: Sequence[tuple[str, str]]
 ) -> str:
-    """The command that does the same without a question."""
+    """Return the command that starts the same request without prompts."""
     secret = {arg.name for arg in spec.args if arg.secret}
     words = [f"--{name} {_quoted_if_blank(value)}" for name, value in given]
     words += ["start", spec.name]
@@ -140,5 +140,5 @@ def _quoted_if_blank(value: str) -> str:
 
 
 def fill(struct: struct_pb2.Struct, args: Mapping[str, Value]) -> None:
-    """Put the arguments into a message."""
+    """Copy the arguments into a message."""
     struct.update(dict(args))

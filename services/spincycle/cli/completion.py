@@ -1,4 +1,4 @@
-"""What the shell offers while a command is typed; it says nothing rather than fail."""
+"""Shell completion; it offers nothing if the services cannot be reached."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from spincycle.cli.transport.backend import Backend
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _ID = re.compile(r"\b[0-9a-v]{20}\b")
 
-_PATIENCE = 1.0
-"""Seconds that somebody who typed Tab is kept waiting."""
+_TIMEOUT = 1.0
+"""Seconds after which completion gives no result."""
 
 
 def complete_request(
@@ -32,8 +32,8 @@ def complete_request(
     parameter: click.Parameter,  # noqa: ARG001 # click hands it over
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    """Names of requests that can be started."""
-    specs = _asked(context, lambda services: services.specs()) or []
+    """Complete the name of a request that can be started."""
+    specs = _call(context, lambda services: services.specs()) or []
     return [CompletionItem(spec.name) for spec in specs if spec.name.startswith(incomplete)]
 
 
@@ -42,7 +42,7 @@ def complete_topic(
     parameter: click.Parameter,
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    """Names of commands, then of requests."""
+    """Complete the name of a command or a request; commands come first."""
     commands = [
         CompletionItem(name, help=entry.summary)
         for name, entry in COMMANDS.items()
@@ -56,8 +56,8 @@ def complete_args(
     parameter: click.Parameter,  # noqa: ARG001 # click hands it over
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    """Arguments of the request that were not given yet, as `name=`."""
-    specs = _asked(context, lambda services: services.specs()) or []
+    """Complete an argument of the request that is not given yet, as `name=`."""
+    specs = _call(context, lambda services: services.specs()) or []
     given = {word.partition("=")[0] for word in context.params.get("args") or ()}
     return [
         CompletionItem(f"{arg.name}=", help=arg.desc)
@@ -73,16 +73,16 @@ def complete_id(
     parameter: click.Parameter,  # noqa: ARG001 # click hands it over
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    """Ids of requests that have not ended; of the newest ones if there are none."""
+    """Complete the id of an unfinished request, or of a recent one if there are none."""
     from spincycle.v1 import request_pb2, state_pb2
 
     live = request_pb2.RequestFilter(
         states=[state_pb2.STATE_PENDING, state_pb2.STATE_RUNNING, state_pb2.STATE_SUSPENDED]
     )
-    found = _asked(context, lambda services: services.find(live, 50))
+    found = _call(context, lambda services: services.find(live, 50))
     if not found:
         newest = request_pb2.RequestFilter()
-        found = _asked(context, lambda services: services.find(newest, 20)) or []
+        found = _call(context, lambda services: services.find(newest, 20)) or []
     return [
         CompletionItem(request.id, help=request.type)
         for request in found
@@ -95,13 +95,13 @@ def complete_job(
     parameter: click.Parameter,  # noqa: ARG001 # click hands it over
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    """Names of the jobs of the request that was named, each once."""
-    # An option that still lacks its value keeps click from telling what stands before it.
+    """Complete the name of a job of the given request."""
+    # Click passes no earlier parameters while an option lacks its value.
     typed = _ID.search(os.environ.get("COMP_WORDS", ""))
     request_id = context.params.get("request_id") or (typed[0] if typed else "")
     if not request_id:
         return []
-    chain = _asked(context, lambda services: services.job_chain(request_id))
+    chain = _call(context, lambda services: services.job_chain(request_id))
     kinds = {job.name: job.type for job in chain.jobs if not job.structural} if chain else {}
     return [
         CompletionItem(name, help=kind)
@@ -110,9 +110,7 @@ def complete_job(
     ]
 
 
-def _asked(
-    context: click.Context, question: Callable[[Backend], Awaitable[Answer]]
-) -> Answer | None:
+def _call(context: click.Context, call: Callable[[Backend], Awaitable[Result]]) -> Result | None:
     from spincycle.cli.render.terminal import Terminal
     from spincycle.cli.session import CommandSession
     from spincycle.cli.settings import resolve
@@ -120,10 +118,10 @@ def _asked(
     try:
         settings = resolve(given_options(context), os.environ)
         session = CommandSession(
-            replace(settings, timeout=min(settings.timeout, _PATIENCE)), Terminal()
+            replace(settings, timeout=min(settings.timeout, _TIMEOUT)), Terminal()
         )
         try:
-            return session.ask(question)
+            return session.call(call)
         finally:
             session.close()
     except Problem:

@@ -1,4 +1,4 @@
-"""Config files of spinc: plain keys of the original, and named contexts beside them."""
+"""Config files of spinc: the original's top-level keys, and named contexts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TLS_KEYS = frozenset({"ca", "cert", "key", "server-name"})
 
 @dataclass(slots=True)
 class Contexts:
-    """What one config file says, or several merged.
+    """The contents of one config file, or of several merged.
 
     Attributes:
-        plain: keys that hold whatever the context.
+        plain: top-level keys, which apply to every context.
         contexts: keys by context.
-        current: context in use unless another one is named; None if there is none.
+        current: name of the current context; None if there is none.
     """
 
     plain: dict[str, Any] = field(default_factory=dict)
@@ -31,25 +31,25 @@ class Contexts:
 
 
 def load_files(paths: Iterable[Path]) -> Contexts:
-    """All files merged, later ones winning; files that cannot be read are left out.
+    """Load and merge all files; later ones override earlier ones, unreadable ones are skipped.
 
     Raises:
-        Problem: a file is no YAML, or has an unknown key.
+        Problem: a file is not valid YAML, or has an unknown key.
     """
     merged = Contexts()
     for path in paths:
-        one = load_file(path)
-        merged.plain |= one.plain
-        merged.contexts |= one.contexts
-        merged.current = one.current or merged.current
+        loaded = load_file(path)
+        merged.plain |= loaded.plain
+        merged.contexts |= loaded.contexts
+        merged.current = loaded.current or merged.current
     return merged
 
 
 def load_file(path: Path) -> Contexts:
-    """What one file says; nothing if it cannot be read.
+    """Load one file; empty if it cannot be read.
 
     Raises:
-        Problem: the file is no YAML, or has an unknown key.
+        Problem: the file is not valid YAML, or has an unknown key.
     """
     try:
         text = path.read_text()
@@ -65,12 +65,12 @@ def load_file(path: Path) -> Contexts:
         raise Problem(f"{path} is not valid YAML: {' '.join(str(error).split())}")
     document = {} if document is None else document
     if not isinstance(document, dict):
-        raise Problem(f"{path} must hold keys and values", "for example: addr: 127.0.0.1:32310")
+        raise Problem(f"{path} is not a mapping of keys", "for example: addr: 127.0.0.1:32310")
     contexts = document.pop("contexts", None) or {}
     current = document.pop("context", None)
     _check(path, "", document, CONTEXT_KEYS)
     if not isinstance(contexts, dict):
-        raise Problem(f"{path}: contexts must be named")
+        raise Problem(f"{path}: contexts is not a mapping of names to keys")
     for name, keys in contexts.items():
         _check(path, f"contexts.{name}.", keys, CONTEXT_KEYS)
     return Contexts(document, {str(name): dict(keys) for name, keys in contexts.items()}, current)
@@ -78,21 +78,21 @@ def load_file(path: Path) -> Contexts:
 
 def _check(path: Path, prefix: str, keys: Any, known: frozenset[str]) -> None:
     if not isinstance(keys, dict):
-        raise Problem(f"{path}: {prefix.rstrip('.')} must hold keys and values")
+        raise Problem(f"{path}: {prefix.rstrip('.')} is not a mapping of keys")
     for key, value in keys.items():
         if key not in known:
             raise Problem(
-                f"{path}: unknown key {prefix}{key}", f"known: {', '.join(sorted(known))}"
+                f"{path}: unknown key {prefix}{key}", f"known keys: {', '.join(sorted(known))}"
             )
         if key == "tls":
             _check(path, f"{prefix}tls.", value, TLS_KEYS)
 
 
 def save_file(path: Path, contexts: Contexts) -> None:
-    """Write the file anew, readable for its owner only, in one step.
+    """Replace the file atomically, readable by its owner only.
 
     Raises:
-        Problem: it cannot be written.
+        Problem: the file cannot be written.
     """
     import tempfile
 

@@ -1,4 +1,4 @@
-"""How long a request will still take, judged by earlier runs of the same jobs."""
+"""Estimates the remaining time of a request from earlier runs of the same jobs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from spincycle.cli.transport.backend import Backend
     from spincycle.v1 import job_chain_pb2, job_log_pb2
 
-_REQUESTS = 3
-_ENTRIES = 5000
+_MOST_REQUESTS = 3
+_MOST_ENTRIES = 5000
 
 
-class Typical:
+class TypicalDurations:
     """Mean durations of completed tries, by job name and type, and by type alone."""
 
     def __init__(self, entries: Iterable[job_log_pb2.JobLog] = ()) -> None:
@@ -28,7 +28,7 @@ class Typical:
             self.add(entry)
 
     def add(self, entry: job_log_pb2.JobLog) -> None:
-        """Take one journal entry into account if it is of a completed try."""
+        """Count one journal entry; ignored unless it is a completed try."""
         started, finished = seconds(entry, "started_at"), seconds(entry, "finished_at")
         if State(entry.state) is not State.COMPLETE or started is None or finished is None:
             return
@@ -37,7 +37,7 @@ class Typical:
             self._sums[key] = (total + finished - started, count + 1)
 
     def of(self, kind: str, name: str) -> float | None:
-        """Seconds that such a job takes; None if none was ever seen."""
+        """Return the mean duration of such jobs in seconds; None if none was counted."""
         known = self._sums.get((kind, name)) or self._sums.get((kind, ""))
         return known[0] / known[1] if known else None
 
@@ -45,30 +45,37 @@ class Typical:
         return bool(self._sums)
 
 
-async def learn(backend: Backend, kind: str) -> Typical:
-    """Durations from the newest completed requests of a type."""
+async def typical_durations(backend: Backend, kind: str) -> TypicalDurations:
+    """Return the durations of jobs in the newest completed requests of a type.
+
+    Raises:
+        SpinCycleError: a read failed.
+    """
     from spincycle.cli.transport.backend import EntryFilter
     from spincycle.v1 import request_pb2, state_pb2
 
-    typical = Typical()
-    wanted = request_pb2.RequestFilter(type=kind, states=[state_pb2.STATE_COMPLETE])
+    durations = TypicalDurations()
+    completed = request_pb2.RequestFilter(type=kind, states=[state_pb2.STATE_COMPLETE])
     read = 0
-    for request in await backend.find(wanted, _REQUESTS):
+    for request in await backend.find(completed, _MOST_REQUESTS):
         async for entry in backend.entries(request.id, EntryFilter(without_output=True)):
-            typical.add(entry)
+            durations.add(entry)
             read += 1
-            if read >= _ENTRIES:
-                return typical
-    return typical
+            if read >= _MOST_ENTRIES:
+                return durations
+    return durations
 
 
 def seconds_left(
-    chain: job_chain_pb2.JobChain, jobs: Mapping[str, LiveJob], typical: Typical, now: float
+    chain: job_chain_pb2.JobChain,
+    jobs: Mapping[str, LiveJob],
+    typical: TypicalDurations,
+    now: float,
 ) -> float | None:
-    """Seconds until the last job ends if each takes what it typically does.
+    """Simulate the rest of the chain and return the seconds until its last job ends.
 
-    Plays the rest of the chain through, parallel limits included. None if nothing is known
-    of any job that is still to be done.
+    Each job takes its typical duration; parallel limits apply. None if no remaining job has a
+    known duration.
     """
     durations: dict[str, float] = {}
     is_known = False
@@ -81,18 +88,18 @@ def seconds_left(
         is_known = is_known or (usual is not None and not job.structural)
         spent = now - live.started if live.state is State.RUNNING and live.started else 0.0
         durations[job.id] = max((usual or 0.0) - spent, 0.0)
-    return _played_through(chain, durations) if is_known else None
+    return _simulate(chain, durations) if is_known else None
 
 
-def _played_through(chain: job_chain_pb2.JobChain, durations: Mapping[str, float]) -> float:
+def _simulate(chain: job_chain_pb2.JobChain, durations: Mapping[str, float]) -> float:
     following = {edges.job_id: list(edges.next_job_ids) for edges in chain.adjacency_list}
     parents = dict.fromkeys(durations, 0)
     for successors in following.values():
         for successor in successors:
             parents[successor] += 1
-    windows = [_Window(limit.limit) for limit in chain.parallel_limits]
-    opens: dict[str, _Window] = {}
-    closes: dict[str, _Window] = {}
+    windows = [_ParallelLimit(limit.limit) for limit in chain.parallel_limits]
+    opens: dict[str, _ParallelLimit] = {}
+    closes: dict[str, _ParallelLimit] = {}
     for window, limit in zip(windows, chain.parallel_limits, strict=True):
         for element in limit.elements:
             opens[element.first_job_id] = window
@@ -120,8 +127,8 @@ def _played_through(chain: job_chain_pb2.JobChain, durations: Mapping[str, float
     return moment
 
 
-class _Window:
-    """A parallel limit while the chain is played through."""
+class _ParallelLimit:
+    """A parallel limit during the simulation."""
 
     def __init__(self, limit: int) -> None:
         self._free = max(limit, 1)

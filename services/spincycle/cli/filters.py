@@ -1,4 +1,4 @@
-"""Filters of `spinc find`: name=value, each at most once."""
+"""The filters of `spinc find`: name=value, each at most once."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _FORM = "YYYY-MM-DD HH:MM:SS UTC"
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What to find, and how to show it.
+    """A parsed search.
 
     Attributes:
         states: numbers of states.
         since, until: Unix seconds.
-        limit: most requests; 0 means all.
-        zone: time zone of what is shown; None means the local one.
+        limit: most requests; 0 for all.
+        zone: time zone of the times printed; None for the local one.
     """
 
     type: str = ""
@@ -44,7 +44,7 @@ class Search:
     zone: tzinfo | None = UTC
 
     def message(self) -> request_pb2.RequestFilter:
-        """The filter as the services take it."""
+        """Return the filter as a message of the API."""
         from spincycle.v1 import request_pb2, state_pb2
 
         message = request_pb2.RequestFilter(type=self.type, user=self.user, offset=self.offset)
@@ -57,20 +57,20 @@ class Search:
 
 
 def parse_filters(words: Iterable[str], now: float | None = None) -> Search:
-    """The search that the filters ask for; `now` is what spans of time count from.
+    """Parse the filters; durations count back from `now`, in Unix seconds.
 
     Raises:
-        Problem: a filter is unknown, is given twice, or has a value that cannot be used.
+        Problem: a filter is unknown, repeated, or has an invalid value.
     """
     given: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise _invalid(f'invalid filter "{word}"', "filters are given as name=value")
+            raise Problem(f'invalid filter "{word}"', "write filters as name=value")
         if name not in NAMES:
-            raise _invalid(f'unknown filter "{name}"', f"filters are {', '.join(NAMES)}")
+            raise Problem(f'unknown filter "{name}"', f"filters: {', '.join(NAMES)}")
         if name in given:
-            raise _invalid(f"filter {name} is given twice", "give its values as one list, a,b")
+            raise Problem(f"filter {name} is given twice", "separate several values by commas: a,b")
         given[name] = value
     now = time.time() if now is None else now
     return Search(
@@ -86,10 +86,6 @@ def parse_filters(words: Iterable[str], now: float | None = None) -> Search:
     )
 
 
-def _invalid(message: str, hint: str) -> Problem:
-    return Problem(message, hint)
-
-
 def _states(text: str) -> tuple[int, ...]:
     states: list[int] = []
     for name in filter(None, text.split(",")):
@@ -97,7 +93,7 @@ def _states(text: str) -> tuple[int, ...]:
             states.append(State[name.strip().upper()])
         except KeyError:
             known = ", ".join(state.name for state in State)
-            raise _invalid(f"invalid state '{name}'", f"states are {known}")
+            raise Problem(f"invalid state '{name}'", f"states: {known}")
     return tuple(states)
 
 
@@ -106,7 +102,7 @@ def _args(text: str) -> tuple[tuple[str, str], ...]:
     for word in filter(None, text.split(",")):
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise _invalid(f'invalid args filter "{word}"', "for example args=host=web1,mode=fast")
+            raise Problem(f'invalid args filter "{word}"', "for example args=host=web1,mode=fast")
         pairs.append((name, value))
     return tuple(pairs)
 
@@ -117,24 +113,23 @@ def _moment(name: str, text: str, now: float) -> float:
     except ValueError:
         pass
     try:
-        # What has no " UTC" at its place is refused by the form.
         moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
     except ValueError:
-        raise _invalid(
+        raise Problem(
             f'invalid {name} time "{text}"',
-            f'write it as "{_FORM}", or as a span before now such as 90m',
+            f'write it as "{_FORM}", or as a duration before now such as 90m',
         )
     return moment.timestamp()
 
 
 def _number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise _invalid(f'invalid {name} "{text}"', "it must be a whole number from 0")
+        raise Problem(f'invalid {name} "{text}"', "it must be a whole number, 0 or greater")
     return int(text)
 
 
 def _zone(text: str) -> tzinfo | None:
     zones: dict[str, tzinfo | None] = {"utc": UTC, "local": None}
     if text.lower() not in zones:
-        raise _invalid(f'invalid timezone "{text}"', "it must be utc or local")
+        raise Problem(f'invalid timezone "{text}"', "it must be utc or local")
     return zones[text.lower()]

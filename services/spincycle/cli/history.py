@@ -1,4 +1,4 @@
-"""Values that a person gave to arguments before, kept in a small file of their own."""
+"""The values previously given to arguments, stored in a file per user."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-_KEPT = 20
-"""Values kept for each argument."""
+_MOST_VALUES = 20
+"""Values stored per argument."""
 
 
 def state_file(environment: Mapping[str, str]) -> Path:
-    """Where the values are kept."""
+    """Return the path of the file, below XDG_STATE_HOME if it is set."""
     home = environment.get("XDG_STATE_HOME")
     base = Path(home) if home else Path("~/.local/state").expanduser()
     return base / "spinc" / "values.json"
 
 
 class ValueHistory:
-    """Earlier values, newest first. A file that cannot be used is as good as an empty one."""
+    """Stores earlier values, newest first. An unreadable file counts as empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._values: dict[str, dict[str, list[str]]] = _read(path)
 
     def of(self, request: str, arg: str) -> list[str]:
-        """Values that the argument had before; those of other requests come last."""
+        """Return earlier values of the argument, first those of the same request."""
         own = self._values.get(request, {}).get(arg, [])
         others = [
             value
@@ -36,12 +36,13 @@ class ValueHistory:
         ]
         return list(dict.fromkeys([*own, *others]))
 
-    def keep(self, request: str, args: Mapping[str, str]) -> None:
-        """Remember the values of a request that was started."""
+    def add(self, request: str, args: Mapping[str, str]) -> None:
+        """Store the values of a request that was started; a write error is ignored."""
         known = self._values.setdefault(request, {})
         for name, value in args.items():
-            known[name] = [value, *(old for old in known.get(name, []) if old != value)][:_KEPT]
-        # The next start is only less comfortable if this fails.
+            known[name] = [value, *(old for old in known.get(name, []) if old != value)][
+                :_MOST_VALUES
+            ]
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._path.with_suffix(".new")

@@ -1,4 +1,4 @@
-"""Finding the jobs of a request that a person names."""
+"""Resolves job names to job ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def job_ids(services: Backend, request_id: str, words: Iterable[str]) -> list[str]:
-    """Ids of the jobs that are meant by ids or by names.
+    """Return the ids of jobs given by id or by name; a name may match several jobs.
 
     Raises:
         Problem: the request has no such job.
@@ -21,11 +21,11 @@ async def job_ids(services: Backend, request_id: str, words: Iterable[str]) -> l
     found: list[str] = []
     for word in words:
         named = [job.id for job in chain.jobs if job.name == word]
-        meant = [job.id for job in chain.jobs if job.id == word] or named
-        if not meant:
+        matching = [job.id for job in chain.jobs if job.id == word] or named
+        if not matching:
             raise Problem(
                 f"request {request_id} has no job {word}",
-                f"spinc log {request_id} lists the jobs that ran",
+                f"run 'spinc log {request_id}' to list the jobs that ran",
             )
-        found += meant
+        found += matching
     return found

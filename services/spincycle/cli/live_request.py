@@ -1,4 +1,4 @@
-"""A request as it is known from the Watch stream: its sequences, its jobs, how far they are."""
+"""The state of a watched request, built from the events of its Watch stream."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PREFIXES = ("request_", "sequence_", "conditional_")
 
 @dataclass(slots=True)
 class LiveJob:
-    """One job as it is now; moments are Unix seconds.
+    """The current state of one job; times are Unix seconds.
 
     Attributes:
-        name: name of the job; for the first job of a sequence, that of the sequence's node.
-        label: what tells it from its siblings of the same name, or empty.
-        tries: number of its current or last try; 0 before the first one.
-        allowed_tries: tries that it may take, as far as is known.
-        retry_at: when its next try begins, while it waits for one.
-        percent: how far it says it is; 0 if it does not say.
+        name: name of the job; for the first job of a sequence, the name of its node.
+        label: distinguishes the job from siblings of the same name; empty if unique.
+        tries: number of the current or last try; 0 before the first one.
+        allowed_tries: most tries of the job.
+        retry_at: start of the next try while the job waits for it; otherwise None.
+        percent: progress reported by the job; 0 if it reports none.
     """
 
     id: str
@@ -46,13 +46,18 @@ class LiveJob:
 
 @dataclass(slots=True)
 class LiveSequence:
-    """One sequence: its first job, and what it is made of, in the order of the spec."""
+    """One sequence.
+
+    Attributes:
+        begin: the first job of the sequence, structural.
+        children: its jobs and inner sequences, in the order of the spec.
+    """
 
     begin: LiveJob
     children: list[LiveJob | LiveSequence] = field(default_factory=list)
 
     def jobs(self) -> Iterator[LiveJob]:
-        """All jobs of the sequence and of those within it, but for begin and end jobs."""
+        """Yield the jobs of the sequence and its inner ones, without structural jobs."""
         for child in self.children:
             if isinstance(child, LiveSequence):
                 yield from child.jobs()
@@ -61,31 +66,31 @@ class LiveSequence:
 
     @property
     def state(self) -> State:
-        """What its jobs amount to."""
-        return summed_up([job.state for job in self.jobs()] or [self.begin.state])
+        """Combined state of its jobs."""
+        return combined_state([job.state for job in self.jobs()] or [self.begin.state])
 
     @property
     def span(self) -> tuple[float | None, float | None]:
-        """When its first job began, and when its last one ended."""
+        """Start of the first job and end of the last one; None if unknown."""
         jobs = [self.begin, *self.jobs()]
         starts = [job.started for job in jobs if job.started is not None]
         ends = [job.finished for job in jobs if job.finished is not None]
         return min(starts, default=None), max(ends, default=None)
 
 
-def summed_up(states: Iterable[State]) -> State:
-    """State of a group of jobs: what needs attention first, then what is under way."""
-    there = set(states)
+def combined_state(states: Iterable[State]) -> State:
+    """Return the state of a group of jobs; RUNNING, FAIL and STOPPED take precedence."""
+    present = set(states)
     for state in (State.RUNNING, State.FAIL, State.STOPPED):
-        if state in there:
+        if state in present:
             return state
-    if there == {State.COMPLETE}:
+    if present == {State.COMPLETE}:
         return State.COMPLETE
-    return State.RUNNING if State.COMPLETE in there else State.PENDING
+    return State.RUNNING if State.COMPLETE in present else State.PENDING
 
 
 class LiveRequest:
-    """What is known of one request; `apply` takes the events of the Watch stream in order."""
+    """Tracks one request; `apply` takes the events of the Watch stream in order."""
 
     def __init__(self, request_id: str) -> None:
         self.id = request_id
@@ -103,17 +108,17 @@ class LiveRequest:
 
     @property
     def complete_jobs(self) -> int:
-        """Jobs that are COMPLETE: what the request says, or what is known of its jobs if more."""
+        """Number of COMPLETE jobs: as the request reports, or as counted here if higher."""
         known = sum(job.state is State.COMPLETE for job in self.jobs.values())
         return max(self.finished_jobs, known)
 
     @property
     def ended(self) -> bool:
-        """Whether the request is in a state that it never leaves."""
+        """Whether the request is in a final state."""
         return self.state in FINAL
 
     def apply(self, event: request_event_pb2.RequestEvent) -> list[LiveJob]:
-        """Take one event; answer the jobs that changed."""
+        """Apply one event and return the jobs that changed."""
         self.cursor = event.cursor or self.cursor
         change = event.WhichOneof("change")
         if change == "snapshot":
@@ -156,7 +161,7 @@ class LiveRequest:
         return job
 
     def set_chain(self, chain: job_chain_pb2.JobChain) -> None:
-        """Take the chain, which gives the jobs their places among the sequences."""
+        """Build the tree of sequences and jobs from the chain."""
         self.chain = chain
         self.total_jobs = self.total_jobs or len(chain.jobs)
         self.jobs = {}
@@ -184,7 +189,7 @@ class LiveRequest:
 
 
 def node_name(name: str) -> str:
-    """Name of a sequence's node from that of its begin job: `swap` from sequence_swap_begin."""
+    """Return the name of a sequence's node: `swap` for the begin job sequence_swap_begin."""
     for prefix in _PREFIXES:
         if name.startswith(prefix) and name.endswith("_begin"):
             return name[len(prefix) : -len("_begin")]
@@ -196,7 +201,7 @@ def _args(job: job_chain_pb2.Job) -> dict[str, str]:
 
 
 def _label(sequence: LiveSequence, args: dict[str, dict[str, str]]) -> None:
-    """Tell siblings of one name apart by the arguments in which their first jobs differ."""
+    """Label siblings of one name by the first argument in which they differ, or by number."""
     twins: dict[str, list[tuple[LiveJob, dict[str, str]]]] = {}
     for child in sequence.children:
         if isinstance(child, LiveSequence):

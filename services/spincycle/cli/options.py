@@ -1,4 +1,4 @@
-"""Options that stand before or after any command."""
+"""The global options, accepted before and after every command."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ KEY = "spinc.options"
 HELP = {
     "addr": "Request Manager address (default: 127.0.0.1:32310)",
     "job-log": "Job log address (default: 127.0.0.1:32312)",
-    "rest": "URL of a gateway to use instead of both",
-    "context": "Context of the config files to use",
+    "rest": "Gateway URL, used instead of --addr and --job-log",
+    "context": "Context to use for this call",
     "config": "Config files (default: /etc/spinc/spinc.yaml,~/.spinc.yaml)",
     "timeout": "API timeout, milliseconds (default: 5000 ms)",
-    "output": "table, json, yaml or name (default: table)",
+    "output": "Output format: table, json, yaml or name (default: table)",
     "env": "Environment (dev, staging, production)",
     "debug": "Print debug to stderr",
 }
-"""What each option is for."""
+"""Help text by option; those of the original are worded as it words them."""
 
 _METAVARS = {
     "addr": "HOST:PORT", "job-log": "HOST:PORT", "rest": "URL", "context": "NAME",
@@ -30,7 +30,7 @@ _METAVARS = {
 
 
 def global_options(hidden: bool) -> list[click.Parameter]:
-    """The options anew, which keep what they are given in the context's meta."""
+    """Return new option objects; they store their values in the context's meta."""
     options: list[click.Parameter] = [
         click.Option(
             [f"--{name}"],
@@ -66,7 +66,7 @@ def global_options(hidden: bool) -> list[click.Parameter]:
 
 
 def given_options(context: click.Context) -> dict[str, Any]:
-    """What was given so far, by name."""
+    """Return the values given so far, by option name."""
     options: dict[str, Any] = context.meta.setdefault(KEY, {})
     return options
 
@@ -77,18 +77,18 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 
 class SpincCommand(click.Command):
-    """A command that takes the options of spinc itself, too."""
+    """A command that also accepts the global options."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", {"help_option_names": ["--help", "-h"]})
         kwargs.setdefault(
-            "epilog", "The options of spinc itself may stand here, too; spinc help lists them."
+            "epilog", "Global options are accepted too; run 'spinc help' to list them."
         )
         super().__init__(*args, **kwargs)
         self.params += global_options(hidden=True)
 
     def get_help(self, ctx: click.Context) -> str:
-        """As click does, but also for terminals that click thinks too narrow."""
+        """Return the help, wrapped also on terminals narrower than click supports."""
         columns = Terminal().table_width
         if columns is not None:
             ctx.terminal_width = max(min(columns, 80) - 2, 20)

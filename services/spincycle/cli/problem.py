@@ -1,4 +1,4 @@
-"""What a person is told when something went wrong: one line, the details, what to do."""
+"""Errors that end a command: the message, its details, and what to do."""
 
 from __future__ import annotations
 
@@ -8,48 +8,51 @@ if TYPE_CHECKING:
     from spincycle.errors import SpinCycleError
 
 INDENT = "       "
-"""Blanks before what stands below `error: `."""
+"""Indentation of the lines below `error: `."""
 
 FAILED = 1
 """Exit code of a command that failed."""
 
-NO_ANSWER = 2
-"""Exit code of a command whose exit code is its answer, if there is no answer."""
+UNDETERMINED = 2
+"""Exit code of `watch` and `running` if the state of the request could not be read."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it for SIGINT."""
+"""Exit code after Ctrl-C: 128 + SIGINT."""
 
 TERMINATED = 143
-"""Exit code after SIGTERM, likewise."""
+"""Exit code after SIGTERM: 128 + SIGTERM."""
 
 _HINTS = {
     "SERVICE_UNAVAILABLE": (
-        "is it running? spincycle dev starts all here; --addr, --job-log and --rest name other "
-        "addresses; --debug tells more"
+        "is it running? 'spincycle dev' starts every service on this machine; set other addresses "
+        "with --addr, --job-log or --rest; --debug prints details"
     ),
-    "DEADLINE_EXCEEDED": "--timeout gives it more milliseconds",
-    "REQUEST_NOT_FOUND": "spinc find lists requests",
-    "UNKNOWN_REQUEST_TYPE": "spinc lists the requests that can be started",
-    "INVALID_STATE": "spinc status <ID> tells its state",
-    "PLAN_CHANGED": "spinc plan <request> shows the one of now; --yes alone takes any",
-    "JOB_NOT_FOUND": "spinc log <ID> lists the jobs that ran",
+    "DEADLINE_EXCEEDED": "allow more time with --timeout <milliseconds>",
+    "REQUEST_NOT_FOUND": "run 'spinc find' to list requests",
+    "UNKNOWN_REQUEST_TYPE": "run spinc to list the requests you can start",
+    "INVALID_STATE": "run 'spinc status <ID>' to see its state",
+    "PLAN_CHANGED": (
+        "run 'spinc plan <request>' to see the new plan; --yes without --plan-hash accepts any plan"
+    ),
+    "JOB_NOT_FOUND": "run 'spinc log <ID>' to list the jobs that ran",
     "UNIMPLEMENTED": "the request manager is older than this spinc",
-    "TLS_NOT_TRUSTED": "spinc context set <name> --ca FILE names the certificates to trust",
-    "TLS_OTHER_NAME": "spinc context set <name> --server-name NAME tells which name to expect",
-    "TLS_NOT_SPOKEN": "spinc context set <name> --no-tls speaks to it without",
-    "UNAUTHENTICATED": "spinc context set <name> --token-file keeps a token",
+    "TLS_NOT_TRUSTED": "set the certificates to trust: spinc context set <name> --ca <file>",
+    "TLS_OTHER_NAME": "set the name to expect: spinc context set <name> --server-name <name>",
+    "TLS_NOT_SPOKEN": "turn TLS off: spinc context set <name> --no-tls",
+    "UNAUTHENTICATED": "set a token: spinc context set <name> --token-file <file>",
 }
+"""What to do, by error reason."""
 
 
 class Problem(Exception):
-    """Something that ends the command.
+    """An error that ends the command.
 
     Attributes:
         message: what is wrong, in one sentence without a full stop.
         hint: what to do, or empty.
-        details: further lines, for example one a field.
+        details: further lines, for example one per field.
         exit_code: exit code of the command.
-        reason: name of the failure in the catalogue of errors, or empty.
+        reason: reason of the error that a service returned, or empty.
     """
 
     def __init__(
@@ -68,17 +71,17 @@ class Problem(Exception):
         self.reason = reason
 
     def lines(self) -> list[str]:
-        """What to print on standard error."""
+        """Return the lines to print on standard error."""
         below = [*self.details, *([self.hint] if self.hint else [])]
         return [f"error: {self.message}", *(INDENT + line for line in below)]
 
 
-def from_catalogue(error: SpinCycleError) -> Problem:
-    """A failure that a service told."""
+def from_service_error(error: SpinCycleError) -> Problem:
+    """Return the problem for an error that a service returned, with a hint for its reason."""
     hint = _HINTS.get(error.reason, "")
     if error.reason == "INVALID_ARGS":
         kind = error.metadata.get("type")
-        hint = f"spinc help {kind or '<request>'} lists its arguments"
+        hint = f"run 'spinc help {kind or '<request>'}' to list its arguments"
     details = tuple(
         f"{violation.field}: {violation.description}"
         for violation in error.violations

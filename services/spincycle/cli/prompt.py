@@ -1,4 +1,4 @@
-"""Asking a person at the terminal, one line at a time."""
+"""Prompts for argument values and for confirmation at the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INTEGER = re.compile(r"[+-]?\d+")
 
 
 class Prompt:
-    """Questions to the person at the terminal; earlier values are offered with Tab and ↑."""
+    """Prompts the user; Tab and ↑ offer earlier values."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class Prompt:
         self._read_secret = read_secret
 
     def value(self, arg: request_pb2.RequestArg, earlier: Sequence[str] = ()) -> str:
-        """The value for an argument: what is entered, or the default of an optional one.
+        """Prompt for an argument and return its value; an empty line takes the default.
 
         Raises:
-            Problem: the input has ended.
+            Problem: the input ended.
         """
         required = arg.kind == "required"
         default = "" if required else shown(plain(arg.default_value))
@@ -50,28 +50,28 @@ class Prompt:
         self._terminal.line()
         self._terminal.line(f"# {arg.desc}{hints}")
         while True:
-            text = self._ask(f"{arg.name}=", arg.secret, earlier)
+            text = self._read_line(f"{arg.name}=", arg.secret, earlier)
             if not text and required:
                 self._terminal.line(f"# Value required for {arg.name}")
             elif not text:
                 if default:
                     self._terminal.line(f"{arg.name}={default}")
                 return default
-            elif complaint := _complaint(arg.value_type, text):
-                self._terminal.line(f"# {complaint}")
+            elif error := _type_error(arg.value_type, text):
+                self._terminal.line(f"# {error}")
             else:
                 return text
 
     def confirm(self) -> None:
-        """Return once the person has entered exactly `ok`.
+        """Prompt until the user enters exactly `ok`.
 
         Raises:
-            Problem: the input has ended.
+            Problem: the input ended.
         """
-        while self._ask(CONFIRM) != "ok":
+        while self._read_line(CONFIRM) != "ok":
             continue
 
-    def _ask(self, prompt: str, secret: bool = False, earlier: Sequence[str] = ()) -> str:
+    def _read_line(self, prompt: str, secret: bool = False, earlier: Sequence[str] = ()) -> str:
         self._terminal.out.flush()
         try:
             if secret:
@@ -80,11 +80,11 @@ class Prompt:
             return self._read(prompt).strip()
         except EOFError:
             self._terminal.line()
-            raise Problem("the input has ended; nothing was started")
+            raise Problem("the input ended; nothing was started")
 
 
-def _complaint(kind: str, text: str) -> str:
-    """What is wrong with a value of a declared type, or nothing."""
+def _type_error(kind: str, text: str) -> str:
+    """Return what is wrong with a value of a declared type; empty if it is valid."""
     if kind == "int" and not _INTEGER.fullmatch(text):
         return f"{text} is not a whole number"
     if kind == "bool" and text.lower() not in {"true", "false"}:
@@ -98,7 +98,7 @@ def _complaint(kind: str, text: str) -> str:
 
 
 def offer(values: Sequence[str]) -> None:
-    """Let the next question complete with Tab, and go back with ↑, over these values."""
+    """Offer these values in the next prompt: completion with Tab, history with ↑."""
     try:
         import readline
     except ImportError:

@@ -1,4 +1,4 @@
-"""docs/reference/spinc.md, made from the commands themselves: python -m spincycle.cli.reference."""
+"""Generates docs/reference/spinc.md from the commands: python -m spincycle.cli.reference."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from spincycle.cli.spinc import spinc
 _INTRODUCTION = """\
 # spinc
 
-The command line of Spin Cycle: ask for requests, follow them, stop them, and read what they did.
-This page is made from the commands themselves (`python -m spincycle.cli.reference`).
+The command line of Spin Cycle: start requests, watch them, stop them, and read their logs.
+This page is generated from the commands (`python -m spincycle.cli.reference`).
 
-`spinc` alone lists the requests that can be started.
+`spinc` without a command lists the requests that can be started.
 """
 
 _END = """\
 ## Contexts and config files
 
-Config files are YAML. Later ones win over earlier ones, the environment over all of them, and the
-command line over the environment. Files that do not exist are left out.
+Config files are YAML. A later file overrides an earlier one, environment variables override the
+files, and options override environment variables. Missing files are ignored.
 
 ```yaml
 addr: 127.0.0.1:32310
@@ -41,29 +41,30 @@ contexts:
       ca: ~/.spinc/ca.pem
 ```
 
-A context with `tls` speaks TLS; `cert` and `key` name the client's own certificate and key,
-`server-name` the name to expect in the server's. `SPINC_TOKEN` holds a token, too.
+A context with `tls` connects with TLS. `ca` is the file of trusted certificates, `cert` and `key`
+are the client's certificate and private key, and `server-name` is the name to expect in the
+server's certificate. `SPINC_TOKEN` sets the bearer token without a file.
 
 ## Exit codes
 
 | code | meaning |
 | --- | --- |
-| 0 | done; `watch` and `start --wait`: the request ended COMPLETE |
-| 1 | an error, told on standard error; `watch` and `start --wait`: FAIL; `running`: has ended |
-| 2 | `watch` and `running` only: there is no telling |
+| 0 | success; `watch` and `start --wait`: the request ended COMPLETE |
+| 1 | an error; `watch` and `start --wait`: the request ended FAIL; `running`: it has ended |
+| 2 | `watch` and `running` only: the state of the request could not be read |
 | 3 | `watch` and `start --wait` only: the request ended STOPPED |
-| 130 | Ctrl-C |
+| 130 | interrupted with Ctrl-C |
 
 ## Output
 
-`-o table` is for people: on a terminal, tables fit its width; elsewhere they have fixed columns.
-`-o json` and `-o yaml` print the messages of the API with camelCase keys, names of states and
-RFC 3339 times. `-o name` prints one id or name a line. `NO_COLOR` is honoured.
+`-o table` prints tables: fitted to the width of a terminal, with fixed columns elsewhere.
+`-o json` and `-o yaml` print the messages of the API with camelCase keys, state names and
+RFC 3339 times. `-o name` prints one id or name per line. Set `NO_COLOR` to turn colours off.
 
-## What running jobs print
+## Output of running jobs
 
-`log --follow`, `watch --follow` and `start --follow` print it as it comes, each line once, also
-when a connection breaks meanwhile:
+`log --follow`, `watch --follow` and `start --follow` print the output of running jobs live. Each
+line is printed once, even if the connection is lost and reopened:
 
 ```text
 A001/1 drain | 12 connections left
@@ -71,25 +72,28 @@ A001/1 drain ! web1 is slow
 A001/1 drain | [... 70000 bytes missed ...]
 ```
 
-Before the line stands the job with its try (`watch` says where in the request it is), and `|` for
-standard output or `!` for standard error. Where a job prints more than is kept for those who look
-on, or had printed more before, a mark says how much was missed; the journal has head and tail of
-it. A line is printed when it ends, at the latest with its try. When the try has ended, what was
-printed of it is not printed again. With `log --failed` entries are printed whole when they come.
+Each line begins with the job and its try (`watch` prints the path of the job in the request),
+then `|` for standard output or `!` for standard error. A line is printed when it is complete, or
+when its try ends. The output is not repeated when the try ends.
 
-With `-o json` and `-o yaml` each piece is a document: of `log` one with `stream`, `offset` and
-`data` where an entry has `state`, of `watch` an event with `output`. Entries are whole.
+The runner keeps a limited amount of live output. If a job prints more than that before it is
+read, a mark shows the number of bytes missed; the journal has the beginning and the end of the
+output. `log --failed` prints entries only, each with its output.
+
+With `-o json` and `-o yaml` each piece of output is a document: `log` prints one with `stream`,
+`offset` and `data` (an entry has `state`), `watch` prints an event with `output`. Entries contain
+the whole output.
 """
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join([_INTRODUCTION, *_flags(), *_commands(), _END])
 
 
 def _flags() -> Iterator[str]:
     yield "## Options of all commands\n"
-    yield "They may stand before or after the command.\n"
+    yield "They are accepted before or after the command.\n"
     yield "| option | environment | meaning |"
     yield "| --- | --- | --- |"
     for name, text in HELP.items():
@@ -142,7 +146,7 @@ def _one(command: click.Command, context: click.Context, usage: str) -> Iterator
 
 
 def split_help(command: click.Command) -> tuple[str, list[str]]:
-    """What a command says of itself, as Markdown, and its examples."""
+    """Return the help of a command as Markdown, and its examples."""
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     kept: list[str] = []
     found: list[str] = []
@@ -158,7 +162,7 @@ def split_help(command: click.Command) -> tuple[str, list[str]]:
 
 
 def examples() -> list[str]:
-    """Every example of every command."""
+    """Return the examples of all commands."""
     found: list[str] = []
 
     def collect(command: click.Command) -> None:

@@ -1,4 +1,4 @@
-"""Where the services are and how to speak to them: flags, environment, contexts, files."""
+"""Addresses and credentials of the services, from options, environment, contexts and files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DEFAULT_CONFIG = "/etc/spinc/spinc.yaml,~/.spinc.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files of a TLS connection in PEM; empty ones are not used.
+    """PEM files of a TLS connection; empty paths are ignored.
 
     Attributes:
         ca: certificates to trust instead of the system's.
         cert: certificate of this client.
         key: private key of this client.
-        server_name: name to expect in the server's certificate instead of the address's.
+        server_name: name to expect in the server's certificate instead of its address.
     """
 
     ca: str = ""
@@ -35,19 +35,19 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How this call reaches the services.
+    """Settings of one call of spinc.
 
     Attributes:
         addr: host:port of the request manager.
         job_log: host:port of the job log.
         rest: base URL of a gateway to use instead of both; empty for gRPC.
         timeout: seconds for one call.
-        env: environment that the user works in; only echoed.
-        debug: whether to tell on standard error what is called.
+        env: environment that the user works in; only printed.
+        debug: whether to log every call on standard error.
         context: name of the context in use, or empty.
         token: bearer token, or empty.
-        tls: files of a TLS connection; None for a plain one.
-        given: options of the command line that a later command needs too, in order.
+        tls: files of a TLS connection; None for a plaintext one.
+        given: options to repeat in commands that spinc prints, in order.
     """
 
     addr: str = DEFAULT_ADDR
@@ -63,18 +63,18 @@ class Settings:
 
     @property
     def target(self) -> str:
-        """Address to tell a person."""
+        """Address to print: the gateway's or the request manager's."""
         return self.rest or self.addr
 
 
-_ECHOED = ("env", "addr", "config", "context", "job-log", "rest")
+_REPEATED = ("env", "addr", "config", "context", "job-log", "rest")
 
 
 def resolve(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
-    """Settings by precedence: defaults, files, context, environment, command line.
+    """Return the settings; defaults < files < context < environment < command line.
 
     Raises:
-        Problem: a file or a value cannot be used.
+        Problem: a file or a value is invalid.
     """
     from_environment = {
         name: environment[variable]
@@ -88,14 +88,14 @@ def resolve(options: Mapping[str, Any], environment: Mapping[str, str]) -> Setti
     merged: dict[str, Any] = {**files.plain, **_context(files, name)}
     for source in (from_environment, options):
         if "addr" in source:
-            # Whoever names an address means that one, not the gateway of a file.
+            # An address given here overrides a gateway from a file or a context.
             merged.pop("rest", None)
         merged |= source
     return _settings(merged, name or "", options)
 
 
 def config_paths(options: Mapping[str, Any], environment: Mapping[str, str]) -> list[Path]:
-    """Config files to read, in order; later ones win."""
+    """Return the config files to read; later ones override earlier ones."""
     text = options.get("config") or environment.get("SPINC_CONFIG") or DEFAULT_CONFIG
     return [Path(part.strip()).expanduser() for part in str(text).split(",") if part.strip()]
 
@@ -104,7 +104,7 @@ def _context(files: Contexts, name: str | None) -> dict[str, Any]:
     if not name:
         return {}
     if name not in files.contexts:
-        raise Problem(f'there is no context "{name}"', "spinc context list names those there are")
+        raise Problem(f'there is no context "{name}"', "run 'spinc context list' to list contexts")
     return files.contexts[name]
 
 
@@ -112,7 +112,7 @@ def _settings(merged: Mapping[str, Any], context: str, options: Mapping[str, Any
     addr = str(merged.get("addr", DEFAULT_ADDR))
     rest = str(merged.get("rest", ""))
     if addr.startswith(("http://", "https://")):
-        # The original's address was a URL of its REST API, and the gateway still serves that.
+        # The original's address is a URL of its REST API, which the gateway serves.
         rest, addr = rest or addr, DEFAULT_ADDR
     tls = merged.get("tls")
     return Settings(
@@ -121,11 +121,11 @@ def _settings(merged: Mapping[str, Any], context: str, options: Mapping[str, Any
         rest=rest.rstrip("/"),
         timeout=_milliseconds(merged.get("timeout", DEFAULT_TIMEOUT)) / 1000,
         env=str(merged.get("env", "")),
-        debug=_truth(merged.get("debug", False)),
+        debug=_is_true(merged.get("debug", False)),
         context=context,
         token=_token(merged),
         tls=None if tls is None else _tls(tls),
-        given=tuple((name, str(options[name])) for name in _ECHOED if name in options),
+        given=tuple((name, str(options[name])) for name in _REPEATED if name in options),
     )
 
 
@@ -139,7 +139,7 @@ def _milliseconds(value: Any) -> int:
     return number
 
 
-def _truth(value: Any) -> bool:
+def _is_true(value: Any) -> bool:
     return str(value).strip().lower() not in {"", "0", "false", "no", "off"}
 
 

@@ -1,4 +1,4 @@
-"""Finding a request among those that can be started."""
+"""Looks up a request among those that can be started."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def spec_named(specs: Iterable[spec_pb2.RequestSpec], name: str) -> spec_pb2.RequestSpec:
-    """The request of that name.
+    """Return the spec with that name.
 
     Raises:
-        Problem: there is none.
+        Problem: there is no such request.
     """
     by_name = {spec.name: spec for spec in specs}
     if name in by_name:
@@ -24,5 +24,5 @@ def spec_named(specs: Iterable[spec_pb2.RequestSpec], name: str) -> spec_pb2.Req
     close = get_close_matches(name, by_name, 1)
     meant = f' (did you mean "{close[0]}"?)' if close else ""
     raise Problem(
-        f'there is no request "{name}"{meant}', "spinc lists the requests that can be started"
+        f'there is no request "{name}"{meant}', "run spinc to list the requests you can start"
     )

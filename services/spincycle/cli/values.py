@@ -1,4 +1,4 @@
-"""Values of arguments between the command line, which knows text, and the wire."""
+"""Converts argument values between the wire and text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from spincycle.v1 import request_pb2
 
-SECRET = "***"  # noqa: S105 # what stands in place of a secret
-"""What is shown for an argument that is secret."""
+SECRET = "***"  # noqa: S105 # a mask
+"""Printed in place of a secret value."""
 
 
 def plain(value: struct_pb2.Value) -> Value:
-    """A wire value as Python has it; whole numbers become int."""
+    """Return a wire value as a Python value; whole numbers become int."""
     kind = value.WhichOneof("kind")
     if kind == "number_value":
         number = value.number_value
@@ -34,7 +34,7 @@ def plain(value: struct_pb2.Value) -> Value:
 
 
 def shown(value: Value) -> str:
-    """A value as text: strings as they are, everything else as JSON without blanks."""
+    """Return a value as text: strings unchanged, everything else as compact JSON."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -43,11 +43,11 @@ def shown(value: Value) -> str:
 
 
 def arg_text(arg: request_pb2.RequestArg) -> str:
-    """The argument as `name=value`, quoted so that it can be pasted into a command."""
+    """Return the argument as `name=value`, quoted for a shell; secrets are masked."""
     value = SECRET if arg.secret else shown(plain(arg.value))
     return f"{arg.name}={quote(value)}"
 
 
 def args_text(args: Iterable[request_pb2.RequestArg], types: frozenset[str]) -> str:
-    """The arguments of the given types, separated by blanks."""
+    """Return the arguments of the given types, separated by blanks."""
     return " ".join(arg_text(arg) for arg in args if arg.kind in types)

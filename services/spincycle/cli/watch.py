@@ -1,4 +1,4 @@
-"""Following a request until it has ended: as a live picture, or line by line."""
+"""Watches a request until it ends, as a live tree or line by line."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
-from spincycle.cli.following import entries_to_the_end, watch_events
 from spincycle.cli.live_request import LiveJob, LiveRequest
 from spincycle.cli.render.line_view import LineView
 from spincycle.cli.render.live_view import LiveView
 from spincycle.cli.render.terminal import Terminal
 from spincycle.cli.settings import Settings
+from spincycle.cli.transport.resumable_stream import ResumableStream
 from spincycle.errors import SpinCycleError
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.cli.render.printed import JobOutput
     from spincycle.cli.transport.backend import Backend
+    from spincycle.cli.transport.output_deduplicator import JobOutput
     from spincycle.v1 import job_log_pb2, request_event_pb2
 
 EXIT_CODES = {State.COMPLETE: 0, State.FAIL: 1, State.STOPPED: 3}
@@ -26,25 +26,25 @@ EXIT_CODES = {State.COMPLETE: 0, State.FAIL: 1, State.STOPPED: 3}
 
 
 class RequestView(Protocol):
-    """Something that shows a request while it runs."""
+    """Displays a request while it runs."""
 
-    def changed(self, jobs: list[LiveJob]) -> None:
-        """The request and these jobs have changed."""
+    def on_change(self, jobs: list[LiveJob]) -> None:
+        """Handle a change of the request and of these jobs."""
 
-    def lost(self, why: str) -> None:
-        """The stream broke, or is back if `why` is empty."""
+    def on_connection(self, problem: str) -> None:
+        """Handle a lost connection, or a working one if `problem` is empty."""
 
-    def entry(self, entry: job_log_pb2.JobLog) -> None:
-        """A job has left a journal entry."""
+    def on_entry(self, entry: job_log_pb2.JobLog) -> None:
+        """Handle a new journal entry."""
 
-    def output(self, piece: JobOutput) -> None:
-        """A running try has printed something."""
+    def on_output(self, piece: JobOutput) -> None:
+        """Handle new output of a running try."""
 
-    async def keep(self, backend: Backend) -> None:
-        """Whatever must go on beside the stream; cancelled at the end."""
+    async def run(self, backend: Backend) -> None:
+        """Run beside the stream until cancelled."""
 
     def finish(self) -> None:
-        """Show the end."""
+        """Display the final state."""
 
 
 async def watch_request(
@@ -54,19 +54,19 @@ async def watch_request(
     terminal: Terminal | None = None,
     follow: bool = False,
 ) -> State:
-    """Show a request until it has ended, and answer the state it ended in.
+    """Show a request until it ends, and return its final state.
 
     Args:
         address: host:port of the request manager.
-        request_id: the request.
+        request_id: id of the request.
         job_log: host:port of the job log, for estimates and `follow`; empty for neither.
-        terminal: where to show it; the standard output if None. What is no terminal gets
-            one line for each job that ends.
-        follow: also print what each job prints, as it comes.
+        terminal: where to print; standard output if None. Without a terminal behind it, one
+            line is printed per finished try.
+        follow: also print the output of the jobs.
 
     Raises:
-        SpinCycleError: the request does not exist, or the request manager cannot be reached
-            at all. A connection that breaks later is made anew.
+        SpinCycleError: the request does not exist, or the first connection failed. A connection
+            lost later is reopened.
     """
     from spincycle.cli.session import open_backend
 
@@ -87,20 +87,20 @@ async def watch(
     follow: bool = False,
     estimate: bool = True,
 ) -> State:
-    """Show a request until it has ended, as `watch_request` does, on services at hand."""
+    """Show a request until it ends, as `watch_request` does, over an open backend."""
     live = LiveRequest(request_id)
     view: RequestView = (
         LiveView(live, terminal, time.time, estimate)
         if terminal.is_live
         else LineView(live, terminal)
     )
-    return await _unwrapped(_show(backend, live, view, follow))
+    return await _unwrap(_show(backend, live, view, follow))
 
 
-async def _unwrapped(showing: Awaitable[State]) -> State:
-    """The one failure that ended a group of tasks, without the group around it."""
+async def _unwrap(watching: Awaitable[State]) -> State:
+    """Raise the failure that ended a task group instead of the exception group."""
     try:
-        return await showing
+        return await watching
     except BaseExceptionGroup as group:
         first = group.exceptions[0]
         raise first
@@ -109,21 +109,21 @@ async def _unwrapped(showing: Awaitable[State]) -> State:
 async def _show(backend: Backend, live: LiveRequest, view: RequestView, follow: bool) -> State:
     try:
         async with asyncio.TaskGroup() as group:
-            beside = group.create_task(view.keep(backend))
-            tailing: asyncio.Task[None] | None = None
-            async for event in watch_events(backend, live.id, view.lost):
+            view_task = group.create_task(view.run(backend))
+            output_task: asyncio.Task[None] | None = None
+            stream = ResumableStream(backend, live.id)
+            async for event in stream.events(view.on_connection):
                 if event.WhichOneof("change") == "snapshot" and live.chain is None:
                     await _ensure_chain(backend, live, event.snapshot)
-                changed = live.apply(event)
-                view.changed(changed)
-                if follow and tailing is None:
-                    # Not before: an entry is shown by the place of its job.
-                    tailing = group.create_task(_show_printed(backend, live.id, view))
+                view.on_change(live.apply(event))
+                if follow and output_task is None:
+                    # After the snapshot: the lines show the path of their job.
+                    output_task = group.create_task(_show_output(stream, view))
                 if live.ended:
                     break
-            if tailing:
-                await tailing
-            beside.cancel()
+            if output_task:
+                await output_task
+            view_task.cancel()
     finally:
         view.finish()
     return live.state
@@ -137,15 +137,15 @@ async def _ensure_chain(
     try:
         live.set_chain(await backend.job_chain(live.id))
     except SpinCycleError:
-        # Jobs are listed as they come then, without their sequences.
+        # Without the chain, jobs are listed in order of arrival, without sequences.
         return
 
 
-async def _show_printed(backend: Backend, request_id: str, view: RequestView) -> None:
-    from spincycle.cli.render.printed import JobOutput
+async def _show_output(stream: ResumableStream, view: RequestView) -> None:
+    from spincycle.cli.transport.output_deduplicator import JobOutput
 
-    async for told in entries_to_the_end(backend, request_id, live_output=True):
-        if isinstance(told, JobOutput):
-            view.output(told)
+    async for item in stream.entries(live_output=True):
+        if isinstance(item, JobOutput):
+            view.on_output(item)
         else:
-            view.entry(told)
+            view.on_entry(item)

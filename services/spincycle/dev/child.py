@@ -1,4 +1,4 @@
-"""Waiting for a child process on any event loop, uvloop's included."""
+"""Waits for processes on any event loop, including uvloop."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Process = subprocess.Popen[bytes]
 
 
 async def until_ended(process: Process) -> int:
-    """Wait for the end of a child and reap it; answer its exit code, or -N for signal N.
+    """Wait for the end of a child, reap it, and return its exit code, or -N for signal N.
 
-    Any number of tasks may wait for one child.
+    Any number of tasks may wait for the same child.
     """
     code = process.poll()
     if code is None:
@@ -23,7 +23,7 @@ async def until_ended(process: Process) -> int:
 
 
 async def until_gone(pid: int) -> None:
-    """Wait for the end of any process of this machine, a child or not."""
+    """Wait for the end of any process, not only of a child."""
     try:
         watch = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -39,19 +39,19 @@ async def until_gone(pid: int) -> None:
 
 
 async def send_until_gone(pid: int, signals: Sequence[tuple[int, float]]) -> None:
-    """Send each signal in turn, waiting its seconds for the process to end, until it has.
+    """Send signals until the process ends, waiting the given seconds after each.
 
     Raises:
-        TimeoutError: the process has outlived all of them.
+        TimeoutError: the process is still running after the last signal.
     """
-    for number, patience in signals:
+    for number, seconds in signals:
         try:
             os.kill(pid, number)
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 await until_gone(pid)
             return
         except ProcessLookupError:
             return
         except TimeoutError:
             continue
-    raise TimeoutError(f"process {pid} does not end")
+    raise TimeoutError(f"process {pid} did not end")

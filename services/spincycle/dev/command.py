@@ -14,17 +14,44 @@ import click
     "--data",
     type=click.Path(path_type=Path),
     metavar="DIRECTORY",
-    help="Where the database is kept from one start to the next.",
+    help="Directory of the database, kept between runs.",
 )
-@click.option("--ephemeral", is_flag=True, help="Throw the database away at the end.")
-@click.option("--postgres-dsn", metavar="DSN", help="Use this PostgreSQL, not an embedded one.")
-@click.option("--gateway-port", default=32308, show_default=True, help="0 is any free one.")
-@click.option("--request-manager-port", default=32310, show_default=True)
-@click.option("--job-log-port", default=32312, show_default=True)
-@click.option("--free-ports", is_flag=True, help="Take whatever ports are free.")
-@click.option("--job-runners", default=1, show_default=True, type=click.IntRange(1, 16))
-@click.option("--specs", type=click.Path(path_type=Path), metavar="DIRECTORY", help="Spec files.")
-@click.option("--jobs", multiple=True, metavar="MODULE:ATTRIBUTE", help="Job factory; repeatable.")
+@click.option("--ephemeral", is_flag=True, help="Delete the database at the end.")
+@click.option(
+    "--postgres-dsn", metavar="DSN", help="Use this PostgreSQL instead of the embedded one."
+)
+@click.option(
+    "--gateway-port", default=32308, show_default=True, help="Port of the gateway; 0 for any."
+)
+@click.option(
+    "--request-manager-port",
+    default=32310,
+    show_default=True,
+    help="Port of the request manager; 0 for any.",
+)
+@click.option(
+    "--job-log-port", default=32312, show_default=True, help="Port of the job log; 0 for any."
+)
+@click.option("--free-ports", is_flag=True, help="Use any free ports.")
+@click.option(
+    "--job-runners",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 16),
+    help="Number of job runners.",
+)
+@click.option(
+    "--specs",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="Directory of spec files, instead of the examples.",
+)
+@click.option(
+    "--jobs",
+    multiple=True,
+    metavar="MODULE:ATTRIBUTE",
+    help="Job factory, instead of the examples; repeatable.",
+)
 def dev(
     data: Path | None,
     ephemeral: bool,
@@ -39,20 +66,20 @@ def dev(
 ) -> None:
     """Start all services and a PostgreSQL on this machine; Ctrl-C stops them.
 
-    The database is kept for the next start. Specs and jobs are those of the examples unless
-    others are named. What dies is started again.
+    The database is kept for the next run. By default, the specs and jobs of the examples are
+    loaded. A service that dies is restarted.
     """
     from spincycle.dev.console import Console
     from spincycle.dev.content import find_content
     from spincycle.dev.errors import StackError
+    from spincycle.dev.foreground import run_with_stack, wait_until_cancelled
     from spincycle.dev.home import default_home
-    from spincycle.dev.running import run_with_stack, until_cancelled
     from spincycle.dev.services import FREE_PORTS, Ports
     from spincycle.dev.stack import Stack, StackConfig
     from spincycle.dev.welcome import welcome
 
     if ephemeral and data is not None:
-        raise click.UsageError("--data keeps the database, --ephemeral throws it away: give one")
+        raise click.UsageError("--data and --ephemeral cannot be combined")
     ports = Ports(gateway_port, request_manager_port, job_log_port)
     console = Console()
     try:
@@ -68,7 +95,7 @@ def dev(
     )
 
     async def work(stack: Stack) -> int:
-        console.say(f"\n{welcome(stack)}\nCtrl-C stops everything.\n")
-        return await until_cancelled()
+        console.write(f"\n{welcome(stack)}\nPress Ctrl-C to stop everything.\n")
+        return await wait_until_cancelled()
 
-    sys.exit(asyncio.run(run_with_stack(config, console, console.show, work)))
+    sys.exit(asyncio.run(run_with_stack(config, console, console.write_line, work)))

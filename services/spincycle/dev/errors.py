@@ -1,4 +1,4 @@
-"""Why a stack does not start."""
+"""Errors at the start of a stack."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 class StackError(Exception):
-    """The stack cannot be started; the message says why and what to do."""
+    """The stack cannot start; the message says why and what to do."""
 
 
 class AlreadyRunning(StackError):
     """Another stack is using the directory.
 
     Attributes:
-        note: what it says of itself: its pid, since when, and the address of each service;
-            empty if it has only just begun to start.
+        note: pid, start time and service addresses of the other stack; empty if it is still
+            starting.
     """
 
     def __init__(self, home: Path, note: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The journal of a request as a table: every try of every job that does something."""
+"""The journal of a request as a table of all tries, without structural jobs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _COLUMNS = (
     Column("HOST", 6),
     Column("TRY", 3, right=True, gap=2),
     Column("STATE", 8),
-    Column("WHAT IT SAID"),
+    Column("OUTPUT"),
 )
-_SAID = 60
+_LONGEST_OUTPUT = 60
 
 
 def journal_table(
     entries: Sequence[job_log_pb2.JobLog], jobs: Mapping[str, job_chain_pb2.Job], width: int | None
 ) -> list[str]:
-    """The entries of jobs that are not structural, in the order given, as lines."""
+    """Return the entries of non-structural jobs as lines, in the given order."""
     shown = [entry for entry in entries if not jobs[entry.job_id].structural]
     if not shown:
         return []
@@ -41,7 +41,7 @@ def journal_table(
             _host(jobs[entry.job_id]),
             str(entry.try_number),
             State(entry.state).name,
-            cut(one_line((entry.error or entry.stdout).strip()), _SAID),
+            cut(one_line((entry.error or entry.stdout).strip()), _LONGEST_OUTPUT),
         ]
         for entry in shown
     ]
@@ -49,7 +49,7 @@ def journal_table(
 
 
 def _nanoseconds(entry: job_log_pb2.JobLog) -> int:
-    """When the try began; one that never began has its end only."""
+    """Return the start of a try, or its end if it never started."""
     stamp = entry.started_at if entry.HasField("started_at") else entry.finished_at
     return stamp.ToNanoseconds()
 

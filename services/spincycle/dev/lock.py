@@ -1,4 +1,4 @@
-"""A lock on a directory that its holder's death, however sudden, releases."""
+"""A lock on a directory that the kernel releases when its holder ends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 class Locked(Exception):
-    """Another process has the lock.
+    """Another process holds the lock.
 
     Attributes:
-        note: what its holder wrote into the lock, perhaps nothing yet.
+        note: text that the holder wrote into the lock file; empty if it has not yet.
     """
 
     def __init__(self, path: Path, note: str) -> None:
@@ -21,10 +21,10 @@ class Locked(Exception):
 
 
 class FileLock:
-    """An exclusive lock on a file that also says who holds it.
+    """An exclusive lock on a file whose content describes the holder.
 
-    The kernel holds it for the open file, so that it can be handed to a child by descriptor
-    and is free once every process that has the descriptor is gone.
+    The lock belongs to the open file: it can be passed to a child by descriptor, and is released
+    when every process with the descriptor has ended.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,15 +33,15 @@ class FileLock:
 
     @property
     def descriptor(self) -> int:
-        """The open file; only while the lock is held."""
+        """Descriptor of the open file; only while the lock is held."""
         assert self._file is not None
         return self._file
 
     def acquire(self) -> None:
-        """Take the lock at once.
+        """Acquire the lock without waiting.
 
         Raises:
-            Locked: another process has it.
+            Locked: another process holds it.
         """
         while True:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -54,7 +54,7 @@ class FileLock:
             if self._is_still(file):
                 self._file = file
                 return
-            # Its last holder deleted it between our open and our lock.
+            # The last holder deleted the file after it was opened here.
             os.close(file)
 
     def _is_still(self, file: int) -> bool:
@@ -65,12 +65,12 @@ class FileLock:
         return os.path.samestat(named, os.fstat(file))
 
     def write(self, note: str) -> None:
-        """Tell those who find the lock taken something about its holder."""
+        """Write a description of the holder for other processes."""
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, note.encode(), 0)
 
     def release(self) -> None:
-        """Give the lock back and leave no file; without effect if it is not held."""
+        """Release the lock and delete the file; no effect if it is not held."""
         if self._file is not None:
             self._path.unlink(missing_ok=True)
             os.close(self._file)

@@ -6,28 +6,27 @@ import secrets
 import socket
 
 _PORTS = range(20_000, 32_000)
-"""Below those that the system gives to clients, of whom one could be given ours."""
+"""Below the ephemeral range, from which the system could assign the port to a client."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now, another one at each call.
+    """Allocate a free loopback port, a different one at each call.
 
-    A port is free until somebody listens, and two who are to listen must not be given the same
-    one, by whatever processes. So a Unix socket without a file marks a port as given until the
-    process that asked ends.
+    A port stays free until a process listens on it, so that two processes could choose the same
+    one. An abstract Unix socket per port marks it as allocated until this process ends.
 
     Raises:
-        OSError: none was found.
+        OSError: no free port was found.
     """
     for _ in range(100):
         port = secrets.choice(_PORTS)
-        if is_free(port) and _take(port):
+        if is_free(port) and _allocate(port):
             return port
     raise OSError("no free loopback port found")
 
 
 def is_free(port: int) -> bool:
-    """Whether one could listen on a loopback port."""
+    """Return whether no process listens on a loopback port."""
     with socket.socket() as attempt:
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -37,13 +36,13 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _take(port: int) -> bool:
-    """Whether nobody else was given the port; then nobody else will be."""
+def _allocate(port: int) -> bool:
+    """Mark the port as allocated; return False if another process has."""
     mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         mark.bind(f"\0spincycle-port-{port}")
     except OSError:
         mark.close()
         return False
-    mark.detach()  # Open until this process ends.
+    mark.detach()  # Stays open until this process ends.
     return True

@@ -1,4 +1,4 @@
-"""A real PostgreSQL that needs no installation, as a child of this process."""
+"""An embedded PostgreSQL server, run as a child process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _START_TIMEOUT = 60.0
 _STOPPING = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)]
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    # Without Unix sockets there is no directory to choose, and no path too long for one.
+    # Without Unix sockets no directory is needed, whose path could be too long.
     "unix_socket_directories": "",
     "max_connections": "200",
     "fsync": "on",
@@ -44,56 +44,55 @@ _SETTINGS = {
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server on a free loopback port, with its data under a directory of ours.
+    """A PostgreSQL server on a free loopback port with a given data directory.
 
-    The directory is made when it is missing and may be used again later; while one process
-    uses it, others are refused. A server that an earlier process left behind there, because
-    it was killed itself, is stopped, and its data recovered. Used as a context it answers
-    the address of its database.
+    The directory is created if missing, and locked while it is in use. A server left behind by a
+    killed process is stopped, and its data recovered. As a context manager it returns the DSN of
+    its database.
     """
 
     def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Prepare; nothing is started.
+        """Configure the server without starting it.
 
         Args:
-            home: directory for data, password, log and lock.
-            environment: the server's environment; by default that of this process.
+            home: directory of data, password, log and lock.
+            environment: environment of the server; by default that of this process.
         """
         self._home = home.absolute()
         self._environment = dict(os.environ if environment is None else environment)
         self._lock = FileLock(self._home / "postgres.lock")
         self._process: Process | None = None
-        self._wanted = False
+        self._should_run = False
         self._port = 0
         self._password = ""
 
     @property
     def running(self) -> bool:
-        """Whether there is a server process."""
+        """Whether the server process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """The server's process id; only while it runs."""
+        """Process id of the server; only while it runs."""
         assert self._process is not None
         return self._process.pid
 
     @property
-    def died(self) -> bool:
-        """Whether the server has ended although nobody here wanted it to; `start` helps."""
-        return self._wanted and self._process is not None and self._process.poll() is not None
+    def is_dead(self) -> bool:
+        """Whether the server ended without being stopped or killed here; `start` restarts it."""
+        return self._should_run and self._process is not None and self._process.poll() is not None
 
     @property
     def log(self) -> Path:
-        """Where the server writes its log, from the beginning at each start."""
+        """Path of the server's log, truncated at each start."""
         return self._home / "postgres.log"
 
     def dsn(self, database: str = DATABASE) -> str:
-        """The address of one of its databases, the same for as long as this object lives."""
+        """Return the DSN of a database, constant over restarts."""
         return f"postgresql://{USER}:{self._password}@127.0.0.1:{self._port}/{database}"
 
     async def __aenter__(self) -> str:
-        """Start, and answer the address of the database."""
+        """Start the server and return the DSN of the database."""
         await self.start()
         return self.dsn()
 
@@ -103,17 +102,17 @@ class EmbeddedPostgres:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Stop."""
+        """Stop the server."""
         await self.stop()
 
     async def start(self) -> None:
-        """Start the server, making its data first if there are none, and wait until it answers.
+        """Create the data directory if it is missing, start the server, wait until it is ready.
 
         Raises:
             PostgresError: there is no PostgreSQL, the directory cannot be used, or the server
-                ended at once; the message holds the end of its log.
+                ended immediately; the message contains the end of its log.
         """
-        if self.died:
+        if self.is_dead:
             self._lock.release()
         account = choose_account()
         self._prepare_home(account)
@@ -127,40 +126,37 @@ class EmbeddedPostgres:
             await self._stop_orphan()
             await self._ensure_data(account, binaries)
             await self._launch(account, binaries)
-            self._wanted = True
+            self._should_run = True
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """End all sessions and stop, with everything written: nothing is to recover."""
+        """End all sessions and shut down cleanly, without a need for recovery."""
         if self._process is not None:
             await self._end(_STOPPING)
         self._lock.release()
 
     async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Take the server away as a crash would (SIGKILL), or as a power cut would (SIGQUIT).
+        """Kill the server: SIGKILL simulates a crash, SIGQUIT a power loss.
 
-        `start` brings it back at the same address.
+        `start` restarts it at the same address.
         """
         await self._end([(number, 30.0)])
         self._lock.release()
 
     async def restart(self) -> None:
-        """Stop and start, at the same address."""
+        """Stop and start the server at the same address."""
         await self.stop()
         await self.start()
 
     async def until_ended(self) -> int:
-        """Wait for the end of a server that runs, whoever brings it about.
-
-        Answers its exit code, or -N for signal N.
-        """
+        """Wait until the server process ends; return its exit code, or -N for signal N."""
         assert self._process is not None
         return await until_ended(self._process)
 
     async def _end(self, signals: Sequence[tuple[int, float]]) -> None:
-        self._wanted = False
+        self._should_run = False
         assert self._process is not None
         if self._process.poll() is None:
             await send_until_gone(self._process.pid, signals)
@@ -182,14 +178,14 @@ class EmbeddedPostgres:
             if not found.st_mode & 0o001 and found.st_uid != account.uid:
                 raise PostgresError(
                     f"{self._home} cannot hold PostgreSQL's data: PostgreSQL cannot run as root, "
-                    f"and account {account.name} may not enter {directory}; choose another place"
+                    f"and account {account.name} cannot enter {directory}; choose another directory"
                 )
 
     async def _stop_orphan(self) -> None:
-        """Stop a server that has outlived its supervisor, rather than adopt it.
+        """Stop a server that has outlived its supervisor.
 
-        Holding the lock, we know that nobody owns it. Only a child of our own is sure to end
-        with us and to run with our settings.
+        It has no owner, since the lock is held here. It is not adopted: only a child is sure to
+        end with this process and to run with its settings.
         """
         pid_file = self._data / "postmaster.pid"
         pid = _first_line_as_number(pid_file)
@@ -197,7 +193,7 @@ class EmbeddedPostgres:
             return
         if _works_in(pid, self._data):
             await send_until_gone(pid, _STOPPING)
-        # A number that means another process by now would keep PostgreSQL from starting.
+        # PostgreSQL does not start if the pid now belongs to another process.
         pid_file.unlink(missing_ok=True)
 
     async def _ensure_data(self, account: Account, binaries: Binaries) -> None:
@@ -208,9 +204,9 @@ class EmbeddedPostgres:
             made_by = version.read_text().strip()
             if made_by != str(binaries.major):
                 raise PostgresError(
-                    f"the data in {self._data} were made by PostgreSQL {made_by}, and "
+                    f"the data in {self._data} were created by PostgreSQL {made_by}, but "
                     f"{binaries.directory} is version {binaries.major}: move {self._home} away "
-                    "to begin with no data, or give --postgres-dsn"
+                    "to start with no data, or set --postgres-dsn"
                 )
             return
         self._password = secrets.token_urlsafe(16)
@@ -225,7 +221,7 @@ class EmbeddedPostgres:
         await self._initdb(account, binaries, unfinished, password_file)
         if account.other:
             os.chown(password_file, os.geteuid(), os.getegid())
-        # The data last: a start that was cut short anywhere before begins anew the next time.
+        # The data last: an interrupted first start is repeated from the beginning.
         password_file.rename(secret)
         unfinished.rename(self._data)
 
@@ -269,11 +265,11 @@ class EmbeddedPostgres:
             if "Address already in use" in log:
                 self._port = free_port()
             elif "still in use" not in log:
-                raise PostgresError(f"PostgreSQL ended at once, exit code {code}:\n{log}")
+                raise PostgresError(f"PostgreSQL ended immediately, exit code {code}:\n{log}")
             elif time.monotonic() > deadline:
-                raise PostgresError(f"the server that was here before does not go away:\n{log}")
+                raise PostgresError(f"the previous server is still running:\n{log}")
             else:
-                # Sessions of a killed server have not noticed its end yet.
+                # Sessions of a killed server are still ending.
                 await asyncio.sleep(0.05)
         (self._home / "port").write_text(str(self._port))
         await self._ensure_database()
@@ -281,7 +277,7 @@ class EmbeddedPostgres:
     async def _ensure_database(self) -> None:
         connection = await asyncpg.connect(self.dsn("postgres"))
         try:
-            # A standby has the databases of its primary, and cannot create any.
+            # A standby has the databases of its primary and cannot create one.
             query = "SELECT true FROM pg_database WHERE datname = $1"
             if not await connection.fetchval(query, DATABASE):
                 await connection.execute(f"CREATE DATABASE {DATABASE}")
@@ -297,13 +293,13 @@ class EmbeddedPostgres:
                 stderr=log,
                 cwd="/",
                 env=self._environment,
-                # Out of the terminal's reach: Ctrl-C is for the supervisor alone.
+                # A new session, so that Ctrl-C reaches the supervisor only.
                 start_new_session=True,
                 **account.as_child(),
             )
 
     async def _ready(self, deadline: float) -> bool:
-        """Wait until the server answers; False if it ended instead."""
+        """Wait until the server is ready; return False if it ended instead."""
         assert self._process is not None
         while self._process.poll() is None:
             lines = _lines(self._data / "postmaster.pid")
@@ -311,7 +307,7 @@ class EmbeddedPostgres:
             if ours and lines[7].strip() == "ready":
                 return True
             if time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL does not become ready:\n{self._end_of_log()}")
+                raise PostgresError(f"PostgreSQL did not become ready:\n{self._end_of_log()}")
             await asyncio.sleep(0.005)
         return False
 

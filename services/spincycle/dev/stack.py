@@ -1,4 +1,4 @@
-"""All services and their database on one machine, as children of this process."""
+"""Runs all services and their database on one machine, as child processes."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ from spincycle.dev.services import (
     child_environment,
     services,
 )
-from spincycle.dev.supervised import Show, Supervised, ending
+from spincycle.dev.supervised_service import Show, SupervisedService, exit_text
 
 OWN_NAME = "spincycle"
-"""Under which the stack itself shows lines."""
+"""Name of the stack itself in its output."""
 
 DATABASE_NAME = "postgresql"
-"""Under which the stack tells what becomes of its database."""
+"""Name of the database in the output of the stack."""
 
 _START_TIMEOUT = 60.0
-_POLL = 0.5
-_PATIENCE = 15.0
+_POLL_INTERVAL = 0.5
+_STOP_TIMEOUT = 15.0
+
+
+_BACKEND_NAMES = ("request-manager", "job-log")
+"""Services that the others call, in stop order."""
 
 
 @dataclass(frozen=True, slots=True)
 class StackConfig:
-    """What to start, and where.
+    """Configuration of a stack.
 
     Attributes:
-        content: what the stack runs.
-        home: directory that keeps the database from one start to the next; None for one
-            that is thrown away.
-        ports: ports of the public listeners; a 0 is replaced by a free port. Internal listeners
-            are Unix sockets.
-        postgres_dsn: a database to use instead of an embedded one.
-        job_runners: copies of the job runner.
-        again: whether a service that dies is started again.
+        content: specs and jobs.
+        home: directory of the database, kept between runs; None for a temporary one.
+        ports: ports of the public listeners; 0 for a free port. Internal listeners are Unix
+            sockets.
+        postgres_dsn: database to use instead of an embedded one.
+        job_runners: number of job runners.
+        restarts: whether a service that dies is restarted.
     """
 
     content: Content
@@ -55,27 +58,27 @@ class StackConfig:
     ports: Ports = field(default_factory=Ports)
     postgres_dsn: str | None = None
     job_runners: int = 1
-    again: bool = True
+    restarts: bool = True
 
 
 class Stack:
-    """The services, ready for work from the start of the context to its end.
+    """Starts, supervises and stops the services and the database.
 
-    However this process ends, nothing of the stack outlives it for more than some seconds:
-    no process, no lock, and no directory that was to be thrown away.
+    However this process ends, all processes, locks and temporary directories of the stack are
+    gone within seconds.
     """
 
     def __init__(self, config: StackConfig, show: Show) -> None:
         self._config = config
         self._show = show
-        self._supervised: dict[str, Supervised] = {}
+        self._supervised: dict[str, SupervisedService] = {}
         self._home = StackHome(config.home)
         self._database: asyncio.Task[None] | None = None
         self.ports = config.ports
         self.postgres: EmbeddedPostgres | None = None
 
     async def __aenter__(self) -> Stack:
-        """As `open`."""
+        """Call `open`."""
         await self.open()
         return self
 
@@ -85,15 +88,15 @@ class Stack:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """As `close`."""
+        """Call `close`."""
         await self.close()
 
     async def open(self) -> None:
-        """Start everything, and wait until it is ready.
+        """Start everything and wait until it is ready.
 
         Raises:
-            AlreadyRunning: another stack has the directory.
-            StackError: something does not start; everything is stopped again.
+            AlreadyRunning: another stack is using the directory.
+            StackError: a process did not start; all others have been stopped.
         """
         try:
             await self._start()
@@ -105,38 +108,38 @@ class Stack:
             raise
 
     async def close(self) -> None:
-        """Stop what was started, what takes work before what work needs.
+        """Stop all processes; gateway and runners before the services that they call.
 
-        Idempotent. A service that does not end within some seconds is killed.
+        Idempotent. A service that does not end in time is killed.
         """
         try:
-            order = list(reversed(self._supervised.values()))
-            front = [one for one in order if one.service.name not in ("request-manager", "job-log")]
-            await asyncio.gather(*(one.stop(_PATIENCE) for one in front))
-            for name in ("request-manager", "job-log"):
+            supervised = list(reversed(self._supervised.values()))
+            front = [one for one in supervised if one.service.name not in _BACKEND_NAMES]
+            await asyncio.gather(*(one.stop(_STOP_TIMEOUT) for one in front))
+            for name in _BACKEND_NAMES:
                 if name in self._supervised:
-                    await self._supervised[name].stop(_PATIENCE)
+                    await self._supervised[name].stop(_STOP_TIMEOUT)
             if self._database is not None:
                 self._database.cancel()
                 await asyncio.wait([self._database])
             if self.postgres is not None:
                 await self.postgres.stop()
         finally:
-            await self._home.leave()
+            await self._home.release()
 
     @property
     def home(self) -> Path:
-        """Where the stack keeps its files."""
+        """Directory of the stack."""
         return self._home.path
 
     @property
     def has_examples(self) -> bool:
-        """Whether it runs the specs and jobs of the examples."""
+        """Whether the stack runs the specs and jobs of the examples."""
         return has_example_jobs(self._config.content)
 
     @property
     def dsn(self) -> str:
-        """The database of all services."""
+        """DSN of the database of all services."""
         if self._config.postgres_dsn:
             return self._config.postgres_dsn
         assert self.postgres is not None
@@ -154,60 +157,60 @@ class Stack:
 
     @property
     def gateway(self) -> str:
-        """Address of the gateway, for example http://127.0.0.1:32308."""
+        """URL of the gateway, for example http://127.0.0.1:32308."""
         return f"http://{self.address('gateway')}"
 
     def address(self, name: str) -> str:
-        """Address of a service: host:port, or unix:/path for a job runner."""
+        """Return the address of a service: host:port, or unix:/path for a job runner."""
         return self._supervised[name].service.address
 
     def names(self) -> list[str]:
-        """The services, in the order of their start."""
+        """Return the names of the services in start order."""
         return list(self._supervised)
 
     def pid(self, name: str) -> int:
-        """Process id of a service."""
+        """Return the process id of a service."""
         return self._supervised[name].pid
 
     async def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Take a service away, and keep it down until `start`."""
+        """Kill a service; it stays down until `start`."""
         await self._supervised[name].kill(number)
 
     async def start(self, name: str) -> None:
-        """Start a service that was killed or stopped, and wait until it is ready."""
+        """Start a killed or stopped service and wait until it is ready."""
         self._supervised[name].start()
         await self._supervised[name].until_ready(_START_TIMEOUT)
 
     async def stop(self, name: str) -> None:
-        """Ask a service to end, and keep it down until `start`."""
-        await self._supervised[name].stop(_PATIENCE)
+        """Stop a service; it stays down until `start`."""
+        await self._supervised[name].stop(_STOP_TIMEOUT)
 
     async def restart(self, name: str) -> None:
-        """Stop a service in good order and start it again."""
+        """Stop a service and start it."""
         await self.stop(name)
         await self.start(name)
 
-    def hurry(self) -> None:
-        """Make a stop that is under way a quick one: kill what has not ended yet."""
+    def kill_all(self) -> None:
+        """Kill all services without waiting for them to stop."""
         for supervised in self._supervised.values():
             supervised.kill_now()
 
     async def _start(self) -> None:
-        if remains := await self._home.take():
-            self._show(OWN_NAME, f"ended {remains} processes that an earlier run had left")
-        self.ports = self._config.ports.chosen()
+        if remains := await self._home.acquire():
+            self._show(OWN_NAME, f"ended {remains} processes of an earlier run")
+        self.ports = self._config.ports.resolved()
         self._check_ports()
         environment = child_environment(self.home, self._config.content.python_path)
         if self._config.postgres_dsn is None:
             self.postgres = EmbeddedPostgres(self.home / "postgres", environment)
             await self.postgres.start()
-            if self._config.again:
+            if self._config.restarts:
                 self._database = asyncio.create_task(self._keep_database(self.postgres))
         internal = InternalAddresses.on_sockets(self._home.sockets, self._config.job_runners)
         behind, gateway = services(self.ports, internal, self._config.content, self.dsn)
         for service in [*behind, gateway]:
-            self._supervised[service.name] = Supervised(
-                service, environment, self._show, again=self._config.again
+            self._supervised[service.name] = SupervisedService(
+                service, environment, self._show, restarts=self._config.restarts
             )
         since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
         addresses = {service.name: service.address for service in [*behind, gateway]}
@@ -218,21 +221,21 @@ class Stack:
             await supervised.until_ready(_START_TIMEOUT)
 
     async def _keep_database(self, postgres: EmbeddedPostgres) -> None:
-        """Start the database again when it dies, unless it was taken away on purpose."""
+        """Restart the database whenever it dies, unless it was killed or stopped here."""
         while True:
             if postgres.running:
                 code = await postgres.until_ended()
-                if postgres.died:
-                    self._show(DATABASE_NAME, f"{ending(code)}; starting it again")
-                    while not await self._started(postgres):  # noqa: ASYNC110 # a retry, no wait
-                        await asyncio.sleep(_POLL)
-            await asyncio.sleep(_POLL)
+                if postgres.is_dead:
+                    self._show(DATABASE_NAME, f"{exit_text(code)}; restarting")
+                    while not await self._try_start(postgres):  # noqa: ASYNC110 # a retry, not a wait
+                        await asyncio.sleep(_POLL_INTERVAL)
+            await asyncio.sleep(_POLL_INTERVAL)
 
-    async def _started(self, postgres: EmbeddedPostgres) -> bool:
+    async def _try_start(self, postgres: EmbeddedPostgres) -> bool:
         try:
             await postgres.start()
         except PostgresError as error:
-            self._show(DATABASE_NAME, f"does not start: {error}")
+            self._show(DATABASE_NAME, f"did not start: {error}")
             return False
         return True
 

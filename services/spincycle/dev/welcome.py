@@ -1,4 +1,4 @@
-"""What a person is told once a stack is up: where everything is, and what to try."""
+"""The message after the start of a stack: its addresses, and commands to try."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _LIST = "spincycle.v1.SpecService/ListSpecs"
 
 
 def addresses(stack: Stack) -> list[tuple[str, str]]:
-    """Name and address of everything that listens."""
+    """Return name and address of each listener."""
     return [
         ("REST", f"{stack.gateway}/api/v1/"),
         ("request-manager", f"{stack.request_manager}  (gRPC)"),
         ("job-log", f"{stack.job_log}  (gRPC)"),
         ("internal", f"{stack.home / LINK}/  (gRPC over Unix sockets)"),
-        ("PostgreSQL", stack.dsn if stack.postgres else "the one that was given"),
+        ("PostgreSQL", stack.dsn if stack.postgres else "as given by --postgres-dsn"),
     ]
 
 
 def examples(stack: Stack) -> list[str]:
-    """Commands that work while the stack is up, from the working directory of now."""
+    """Return commands to try, for the current working directory."""
     manager = stack.request_manager
     spinc = _spinc(stack)
     examples = ["start test", "start rolling-restart hosts=web1,web2,web3"]
@@ -40,7 +40,7 @@ def examples(stack: Stack) -> list[str]:
 
 
 def program(name: str) -> str:
-    """How to call a program of this installation from the working directory."""
+    """Return the command for a program of this installation from the working directory."""
     scripts = Path(sysconfig.get_path("scripts"))
     try:
         return str((scripts / name).relative_to(Path.cwd()))
@@ -50,20 +50,20 @@ def program(name: str) -> str:
 
 
 def _spinc(stack: Stack) -> str:
-    usual = Ports()
-    told = []
-    if stack.ports.request_manager != usual.request_manager:
-        told.append(f"SPINC_ADDR={stack.request_manager}")
-    if stack.ports.job_log != usual.job_log:
-        told.append(f"SPINC_JOB_LOG={stack.job_log}")
-    return " ".join([*told, program("spinc")])
+    default = Ports()
+    variables = []
+    if stack.ports.request_manager != default.request_manager:
+        variables.append(f"SPINC_ADDR={stack.request_manager}")
+    if stack.ports.job_log != default.job_log:
+        variables.append(f"SPINC_JOB_LOG={stack.job_log}")
+    return " ".join([*variables, program("spinc")])
 
 
 def welcome(stack: Stack) -> str:
-    """The addresses and the examples, as text."""
-    listed = "\n".join(f"  {name:<16} {address}" for name, address in addresses(stack))
-    tries = "\n".join(f"  {line}" for line in examples(stack))
+    """Return the message."""
+    address_lines = "\n".join(f"  {name:<16} {address}" for name, address in addresses(stack))
+    example_lines = "\n".join(f"  {line}" for line in examples(stack))
     return (
         f"Spin Cycle is up: process {os.getpid()}, files in {stack.home}\n\n"
-        f"{listed}\n\nTry:\n{tries}\n"
+        f"{address_lines}\n\nTry:\n{example_lines}\n"
     )

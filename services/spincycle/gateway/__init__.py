@@ -1,3 +1,3 @@
-"""The gateway: REST with the original's payload shapes in front of the gRPC services."""
+"""The gateway serves the original's REST API over the gRPC services."""
 
 import spincycle.runtime.polling  # noqa: F401 # before gRPC is imported

@@ -1,4 +1,4 @@
-"""The ASGI application: one call from its first byte to its log line."""
+"""The ASGI application of the gateway."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from spincycle.errors import JsonRequired, Overloaded, SpinCycleError
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
-from spincycle.gateway.exchange import JSON_TYPE, HttpRequest, HttpResponse, media_type
-from spincycle.gateway.failures import HttpError, bare
+from spincycle.gateway.error_responses import HttpError, message_response
 from spincycle.gateway.hosts import AllowedHosts
+from spincycle.gateway.http_messages import JSON_TYPE, HttpRequest, HttpResponse, media_type
 from spincycle.gateway.router import Route, Router
 from spincycle.rpc.in_flight import BytesInFlight, Held
 from spincycle.runtime.version import VERSION
@@ -35,46 +35,46 @@ _CALL_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
 class Application:
-    """Answers HTTP calls by a table of routes.
+    """Routes HTTP calls, enforces limits, and logs each call.
 
     Args:
         router: the routes.
-        refused: how a failure that a service named is answered.
-        limits: what one call may cost.
-        gzip_bytes: smallest body that is compressed; 0 compresses none.
-        hosts: the names by which callers may reach it.
-        cross_origin: which pages of other origins may call.
+        error_response: returns the response for an error of a service.
+        limits: limits of one call.
+        gzip_bytes: smallest body that is compressed; 0 turns compression off.
+        hosts: allowed host names.
+        cross_origin: allowed origins of web pages.
 
     Attributes:
-        calls: how many were answered, by method and status.
+        calls: number of completed calls, by method and status.
     """
 
     def __init__(
         self,
         router: Router,
-        refused: Callable[[SpinCycleError], HttpResponse],
+        error_response: Callable[[SpinCycleError], HttpResponse],
         limits: LimitsConfig,
         gzip_bytes: int,
         hosts: AllowedHosts,
         cross_origin: CrossOrigin,
     ) -> None:
         self._router = router
-        self._refused = refused
+        self._error_response = error_response
         self._limits = limits
         self._in_flight = BytesInFlight(limits.bytes_in_flight)
         self._gzip_bytes = gzip_bytes
         self._hosts = hosts
         self._cross_origin = cross_origin
         self._log = structlog.get_logger()
-        # Ids of calls: random bytes of this process, and a number.
+        # Call ids: random bytes per process, then a number.
         self._process = secrets.token_hex(4)
         self._number = itertools.count()
         self.calls: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call."""
+        """Handle one call."""
         began = time.perf_counter()
-        # A call that waited behind another one on its connection begins in its context.
+        # A pipelined call inherits the context of the call before it.
         structlog.contextvars.unbind_contextvars("request_id", "job_id")
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
@@ -86,18 +86,18 @@ class Application:
             else f"{self._process}{next(self._number) & _MOST_CALLS:08x}"
         )
         log = self._log.bind(call=call_id, method=scope["method"], path=scope["path"])
-        answer = await self._answer(scope, headers, call_id, receive, log)
-        answer.headers["X-Request-Id"] = call_id
-        self.calls[scope["method"], str(answer.status)] += 1
-        sent = await self._send(answer, headers, receive, send, log)
+        response = await self._handle(scope, headers, call_id, receive, log)
+        response.headers["X-Request-Id"] = call_id
+        self.calls[scope["method"], str(response.status)] += 1
+        sent = await self._send(response, headers, receive, send, log)
         log.info(
             "call",
-            status=answer.status,
+            status=response.status,
             bytes=sent,
             ms=round((time.perf_counter() - began) * 1000, 2),
         )
 
-    async def _answer(
+    async def _handle(
         self,
         scope: Scope,
         headers: dict[str, str],
@@ -111,7 +111,7 @@ class Application:
             route, params = self._match(scope, headers)
             structlog.contextvars.bind_contextvars(**params)
             with Held(self._in_flight) as held:
-                call = HttpRequest(
+                http = HttpRequest(
                     method=scope["method"],
                     path=scope["path"],
                     params=params,
@@ -120,26 +120,26 @@ class Application:
                     body=await self._body(route, headers, receive, held),
                     id=call_id,
                 )
-                return await route.handle(call)
+                return await route.handle(http)
         except HttpError as error:
             known = [method for method in error.headers.get("Allow", "").split(", ") if method]
             preflight = self._cross_origin.preflight(scope["method"], headers, known)
-            return preflight or bare(error.status, error.message, error.headers)
+            return preflight or message_response(error.status, error.message, error.headers)
         except Overloaded as error:
-            # What is left of the body is not read.
-            answer = self._refused(error)
-            answer.headers |= {"Connection": "close", "Retry-After": f"{error.retry_after:.0f}"}
-            return answer
+            # The rest of the body is not read.
+            response = self._error_response(error)
+            response.headers |= {"Connection": "close", "Retry-After": f"{error.retry_after:.0f}"}
+            return response
         except SpinCycleError as error:
-            return self._refused(error)
+            return self._error_response(error)
         except Exception:
             log.exception("call failed")
-            return bare(500, "Internal Server Error")
+            return message_response(500, "Internal Server Error")
 
     def _match(self, scope: Scope, headers: dict[str, str]) -> tuple[Route, dict[str, str]]:
         if b"%00" in scope["raw_path"] or b"%00" in scope["query_string"]:
-            # No name, id or value has it, and PostgreSQL cannot even compare with it.
-            raise HttpError(400, "the path or the query holds the character NUL")
+            # No name, id or value contains NUL, and PostgreSQL rejects it in a parameter.
+            raise HttpError(400, "the path or the query contains a NUL character")
         route, params = self._router.match(scope["method"], scope["raw_path"])
         if route.needs_json and media_type(headers) != JSON_TYPE:
             raise JsonRequired
@@ -161,9 +161,9 @@ class Application:
     ) -> bytes:
         if route.body is None:
             return b""
-        most = self._limits.body_bytes
+        limit = self._limits.body_bytes
         declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > most:
+        if declared.isdecimal() and int(declared) > limit:
             raise HttpError(413, "Request Entity Too Large", Connection="close")
         parts: list[bytes] = []
         size = 0
@@ -176,7 +176,7 @@ class Application:
                     parts.append(message.get("body", b""))
                     held.add(len(parts[-1]))
                     size += len(parts[-1])
-                    if size > most:
+                    if size > limit:
                         raise HttpError(413, "Request Entity Too Large", Connection="close")
                     if not message.get("more_body"):
                         return b"".join(parts)
@@ -185,51 +185,51 @@ class Application:
 
     async def _send(
         self,
-        answer: HttpResponse,
+        response: HttpResponse,
         headers: dict[str, str],
         receive: Receive,
         send: Send,
         log: structlog.typing.FilteringBoundLogger,
     ) -> int:
-        answer.headers["X-Spincycle-Version"] = VERSION
-        if answer.content_type:
-            answer.headers["Content-Type"] = answer.content_type
-        self._cross_origin.mark(answer, headers)
-        await self._compress(answer, headers)
-        if isinstance(answer.body, bytes):
-            answer.headers["Content-Length"] = str(len(answer.body))
-            await send(_start(answer))
-            await send({"type": "http.response.body", "body": answer.body})
-            return len(answer.body)
-        await send(_start(answer))
-        parts = _Parts(answer.body, send)
+        response.headers["X-Spincycle-Version"] = VERSION
+        if response.content_type:
+            response.headers["Content-Type"] = response.content_type
+        self._cross_origin.mark(response, headers)
+        await self._compress(response, headers)
+        if isinstance(response.body, bytes):
+            response.headers["Content-Length"] = str(len(response.body))
+            await send(_start(response))
+            await send({"type": "http.response.body", "body": response.body})
+            return len(response.body)
+        await send(_start(response))
+        parts = _Parts(response.body, send)
         try:
-            await (_until_gone(parts.write(), receive) if answer.live else parts.write())
+            await (_until_disconnect(parts.write(), receive) if response.live else parts.write())
         except SpinCycleError as error:
-            # The status is out; all that can be done is not to end the body properly.
-            log.warning("answer cut short", problem=str(error))
+            # The status is sent already: an incomplete body is the only way to report the error.
+            log.warning("response truncated", problem=str(error))
         finally:
             await parts.close()
         return parts.sent
 
-    async def _compress(self, answer: HttpResponse, headers: dict[str, str]) -> None:
-        if answer.live or not self._gzip_bytes or not answer.content_type:
+    async def _compress(self, response: HttpResponse, headers: dict[str, str]) -> None:
+        if response.live or not self._gzip_bytes or not response.content_type:
             return
         if not accepts_gzip(headers.get("accept-encoding", "")):
             return
-        if not isinstance(answer.body, bytes):
-            answer.body = gzipped_parts(answer.body)
-        elif len(answer.body) >= self._gzip_bytes:
-            answer.body = await gzipped(answer.body)
+        if not isinstance(response.body, bytes):
+            response.body = gzipped_parts(response.body)
+        elif len(response.body) >= self._gzip_bytes:
+            response.body = await gzipped(response.body)
         else:
             return
-        answer.headers["Content-Encoding"] = "gzip"
-        varies = answer.headers.get("Vary")
-        answer.headers["Vary"] = f"{varies}, Accept-Encoding" if varies else "Accept-Encoding"
+        response.headers["Content-Encoding"] = "gzip"
+        varies = response.headers.get("Vary")
+        response.headers["Vary"] = f"{varies}, Accept-Encoding" if varies else "Accept-Encoding"
 
 
 class _Parts:
-    """Writes the parts of a body and counts their bytes."""
+    """Sends the parts of a body and counts their bytes."""
 
     def __init__(self, parts: AsyncIterator[bytes], send: Send) -> None:
         self._parts = parts
@@ -237,27 +237,27 @@ class _Parts:
         self.sent = 0
 
     async def write(self) -> None:
-        """Write all parts and the end."""
+        """Send all parts and the end of the body."""
         async for part in self._parts:
             await self._send({"type": "http.response.body", "body": part, "more_body": True})
             self.sent += len(part)
         await self._send({"type": "http.response.body", "body": b""})
 
     async def close(self) -> None:
-        """Let go of where the parts come from."""
+        """Close the source of the parts."""
         close = getattr(self._parts, "aclose", None)
         if close:
             await close()
 
 
-async def _until_gone(writing: Awaitable[None], receive: Receive) -> None:
-    """Write until all is written or the caller is gone."""
+async def _until_disconnect(writing: Awaitable[None], receive: Receive) -> None:
+    """Write until the body ends or the caller disconnects."""
 
-    async def gone() -> None:
+    async def disconnected() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    tasks = [asyncio.ensure_future(writing), asyncio.ensure_future(gone())]
+    tasks = [asyncio.ensure_future(writing), asyncio.ensure_future(disconnected())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -269,12 +269,12 @@ async def _until_gone(writing: Awaitable[None], receive: Receive) -> None:
             raise result
 
 
-def _start(answer: HttpResponse) -> Message:
+def _start(response: HttpResponse) -> Message:
     return {
         "type": "http.response.start",
-        "status": answer.status,
+        "status": response.status,
         "headers": [
             (name.encode("latin-1"), value.encode("latin-1", "replace"))
-            for name, value in answer.headers.items()
+            for name, value in response.headers.items()
         ],
     }

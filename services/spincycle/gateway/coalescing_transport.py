@@ -1,4 +1,4 @@
-"""Writes of one turn of the event loop as one system call."""
+"""Coalesces the writes of one event loop iteration into one system call."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 from typing import Any
 
 LARGE = 64 * 1024
-"""Bytes from which on nothing waits for the end of the turn."""
+"""Buffered bytes from which on a write is sent immediately."""
 
 
 class CoalescingTransport:
-    """A transport that sends together what is written within one turn of the event loop.
+    """Transport that sends all writes of one event loop iteration together.
 
-    uvicorn writes head and body of an answer one after the other, and a transport that may keep
-    nothing back sends each by a system call of its own.
+    uvicorn writes the head and the body of a response separately, and a transport without a
+    write buffer sends each by its own system call.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -23,7 +23,7 @@ class CoalescingTransport:
         self._size = 0
 
     def write(self, data: bytes) -> None:
-        """Send in this turn of the loop, or at once if it is much."""
+        """Send at the end of this iteration, or immediately from LARGE bytes on."""
         if not self._parts:
             self._loop.call_soon(self._send)
         self._parts.append(data)
@@ -32,12 +32,12 @@ class CoalescingTransport:
             self._send()
 
     def close(self) -> None:
-        """Send what was written, then close."""
+        """Send the buffered writes, then close."""
         self._send()
         self._transport.close()
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that were written and not sent."""
+        """Return the number of bytes written but not sent."""
         return self._size + self._transport.get_write_buffer_size()
 
     def __getattr__(self, name: str) -> Any:

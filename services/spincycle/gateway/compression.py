@@ -1,4 +1,4 @@
-"""gzip for callers that accept it."""
+"""gzip compression of responses."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 _LEVEL = 5
 _GZIP = 31
 _LARGE = 256 * 1024
-"""Bytes from which on compressing may not hold up the loop."""
+"""Bytes from which on compression runs in a thread."""
 
 
 def accepts_gzip(header: str) -> bool:
-    """Whether an Accept-Encoding header names gzip, with a quality above 0."""
+    """Return whether an Accept-Encoding header accepts gzip."""
     for offer in header.lower().split(","):
         name, _, quality = offer.partition(";")
         if name.strip() in {"gzip", "*"}:
@@ -22,22 +22,22 @@ def accepts_gzip(header: str) -> bool:
 
 
 async def gzipped(body: bytes) -> bytes:
-    """The body as one gzip member."""
-    packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
-    return await _packed(packer, body) + packer.flush()
+    """Compress a body to one gzip member."""
+    compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    return await _compress(compressor, body) + compressor.flush()
 
 
 async def gzipped_parts(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same body compressed, a part at a time."""
-    packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    """Compress a body part by part."""
+    compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
     async for part in parts:
-        packed = await _packed(packer, part)
-        if packed:
-            yield packed
-    yield packer.flush()
+        compressed = await _compress(compressor, part)
+        if compressed:
+            yield compressed
+    yield compressor.flush()
 
 
-async def _packed(packer: zlib._Compress, part: bytes) -> bytes:
+async def _compress(compressor: zlib._Compress, part: bytes) -> bytes:
     if len(part) < _LARGE:
-        return packer.compress(part)
-    return await asyncio.to_thread(packer.compress, part)
+        return compressor.compress(part)
+    return await asyncio.to_thread(compressor.compress, part)

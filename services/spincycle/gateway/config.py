@@ -11,39 +11,40 @@ from spincycle.runtime.config import Config, GatewayTlsConfig, Seconds, Section
 
 
 class LimitsConfig(Section, frozen=True):
-    """What one HTTP call may cost."""
+    """Limits of one HTTP call and one connection."""
 
     body_bytes: Annotated[int, Meta(ge=1024)] = PUBLIC_REQUEST_BYTES
-    """Largest body that is taken."""
+    """Largest request body."""
 
     bytes_in_flight: Annotated[int, Meta(ge=1024)] = 8 * PUBLIC_REQUEST_BYTES
-    """Most bytes of bodies of calls that have not been answered, per listener; a further call is
-    answered 503 (OVERLOADED) unless it is alone."""
+    """Most bytes of request bodies of all calls in flight, per listener. A further call is rejected
+    with 503 (OVERLOADED) unless it is the only one."""
 
     header_bytes: Annotated[int, Meta(ge=1024)] = 32 * 1024
-    """Most bytes of the request line and the headers together."""
+    """Most bytes of the request line and the headers."""
 
     headers: Annotated[int, Meta(ge=10)] = 100
     """Most header lines."""
 
     query_parameters: Annotated[int, Meta(ge=1)] = 1000
-    """Most parameters in a query."""
+    """Most query parameters."""
 
     header_timeout: Seconds = 10.0
-    """Seconds within which the headers of a call must have arrived."""
+    """Seconds to receive the headers of a call."""
 
     body_timeout: Seconds = 30.0
-    """Seconds within which its body must have arrived."""
+    """Seconds to receive the body of a call."""
 
     answer_timeout: Seconds = 30.0
-    """Seconds within which a caller must take some more of an answer that waits for it."""
+    """Seconds without progress after which a caller that does not read its response is
+    disconnected."""
 
     connections: Annotated[int, Meta(ge=1)] = 2000
-    """Most connections at once; further ones are answered 503."""
+    """Most connections at once; further ones are rejected with 503."""
 
 
 class GatewayConfig(Config, frozen=True):
-    """What the gateway is told."""
+    """Configuration of the gateway."""
 
     prefix: ClassVar[str] = "SPINCYCLE_GATEWAY_"
 
@@ -51,17 +52,17 @@ class GatewayConfig(Config, frozen=True):
     """Address of the API, host:port."""
 
     legacy_runner_listen: str = ""
-    """Address of the API with the routes that job runners of the original call too, host:port on
-    loopback; empty for none. These routes change what runs for any caller, so that they are never
-    on the public address."""
+    """Address of the API including the routes that the original's job runners call, host:port on
+    loopback; empty for none. Any caller can change running requests with these routes, so they
+    are never served on the public address."""
 
     job_runner_listen: str = ""
     """Address of the routes that the original's request managers call on a job runner,
     host:port on loopback; empty for none. The original's port was 32307."""
 
     job_runner_advertise: str = ""
-    """Base URL at which those routes are reached; by default http:// and the address. Its name
-    must be in `hosts`, unless it is localhost or an IP address."""
+    """Base URL of those routes for callers; by default http:// and the address. Its host name must
+    be in `hosts`, unless it is localhost or an IP address."""
 
     request_manager: str = "127.0.0.1:32320"
     """The request manager's internal listener, host:port or unix:/path."""
@@ -76,31 +77,31 @@ class GatewayConfig(Config, frozen=True):
     """TLS with these services. The gateway itself serves HTTP without TLS."""
 
     backend_timeout: Seconds = 10.0
-    """Seconds within which a service must answer a call."""
+    """Deadline of a call to a service, in seconds."""
 
     page_size: Annotated[int, Meta(ge=1, le=1000)] = 500
-    """Requests that are asked for at a time while a list is written."""
+    """Requests read per page while a list is written."""
 
     gzip_bytes: Annotated[int, Meta(ge=0)] = 4096
-    """Smallest body that is compressed for a caller that accepts it; 0 compresses none."""
+    """Smallest response body that is compressed if the caller accepts gzip; 0 turns it off."""
 
     keepalive: Seconds = 15.0
-    """Seconds of silence after which a stream of events gets a comment."""
+    """Seconds without an event after which a comment is sent on an event stream."""
 
     max_event_streams: Annotated[int, Meta(ge=1)] = 500
-    """Most streams of events at once; further ones are answered 503."""
+    """Most event streams at once; further ones are rejected with 503."""
 
     grace: Seconds = 5.0
-    """Seconds that calls in flight have to end at shutdown."""
+    """Seconds that calls in flight may take to complete at shutdown."""
 
     hosts: tuple[str, ...] = ()
-    """Names by which callers reach the gateway, such as gateway.example.com, without a port. IP
-    addresses and localhost are always allowed. Calls by other names are refused, since a page of
-    theirs would count as one of the gateway's own (DNS rebinding)."""
+    """Host names of the gateway, such as gateway.example.com, without a port. IP addresses and
+    localhost are always allowed. Calls to other names are rejected: a browser would treat a page
+    under such a name as same-origin with the gateway (DNS rebinding)."""
 
     cross_origins: tuple[str, ...] = ()
     """Origins, such as https://ops.example.com, whose pages may call the API from a browser;
     "*" means any. By default none."""
 
     limits: LimitsConfig = LimitsConfig()
-    """What one HTTP call may cost."""
+    """Limits of one HTTP call and one connection."""

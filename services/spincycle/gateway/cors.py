@@ -1,12 +1,12 @@
-"""Calls out of web pages: which pages of other origins may call, and how browsers learn it."""
+"""Cross-origin calls of web pages: which are allowed, and the CORS headers for browsers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from spincycle.errors import OriginNotAllowed
-from spincycle.gateway.exchange import HttpResponse
 from spincycle.gateway.hosts import Authority
+from spincycle.gateway.http_messages import HttpResponse
 from spincycle.runtime.config import ConfigError
 from spincycle.text.shortening import shortened
 
@@ -14,48 +14,47 @@ ANY = "*"
 """Stands for every origin in the configuration."""
 
 OPAQUE = "null"
-"""The origin of pages that have none to name, such as files and sandboxed frames."""
+"""The origin that browsers send for files and sandboxed frames."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing; what they read, a browser keeps from pages of other origins."""
+"""Methods that change nothing; browsers hide their responses from pages of other origins."""
 
 _ALLOWED_HEADERS = "Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id"
 _EXPOSED_HEADERS = "Location, X-Next-Page-Token, X-Request-Id, X-Spincycle-Version"
-_REMEMBERED = 600
-"""Seconds for which a browser need not ask again."""
+_MAX_AGE = 600
+"""Seconds for which a browser may cache the preflight response."""
 
 _OWN_SITES = frozenset({"same-origin", "none"})
-"""Values of Sec-Fetch-Site for pages of the gateway's own origin, and for what no page starts."""
+"""Values of Sec-Fetch-Site for same-origin pages and for calls not made by a page."""
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 _LONGEST = 256
-"""Bytes of an origin that an error quotes."""
+"""Most characters of an origin quoted in an error."""
 
 
 class CrossOrigin:
-    """Says which pages may read answers and make changes.
+    """Checks the origin of calls and sets the CORS headers of responses.
 
     Args:
-        origins: those whose pages may, besides the gateway's own origin.
+        origins: allowed origins besides the gateway's own.
 
     Raises:
-        ConfigError: one of them is not written as a browser sends it, and no page would match it.
+        ConfigError: an origin is not written as browsers send it, so no page would match it.
     """
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(map(_checked, origins))
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
-        """Check that no page of a foreign origin makes a change.
+        """Reject a call that could change something from a page of a foreign origin.
 
-        A browser says in Sec-Fetch-Site how the page relates to the gateway, also behind a proxy;
-        pages cannot set it. Where it is missing (plain HTTP beyond loopback, old browsers), the
-        Origin header must name the host and port of the Host header. A caller with neither header
-        is not a page.
+        Browsers set Sec-Fetch-Site, also behind a proxy, and pages cannot change it. Without it
+        (plain HTTP beyond loopback, old browsers), the Origin header must match the host and port
+        of the Host header. A caller that sends neither header is not a page.
 
         Raises:
-            OriginNotAllowed: it is a page of an origin that is neither the same nor allowed.
+            OriginNotAllowed: the page's origin is neither the gateway's own nor allowed.
         """
         if method in SAFE_METHODS or self._allowed(headers):
             return
@@ -69,27 +68,27 @@ class CrossOrigin:
     def preflight(
         self, method: str, headers: Mapping[str, str], known: Sequence[str]
     ) -> HttpResponse | None:
-        """The answer to a browser that asks before it calls; None if this is no such question.
+        """Return the response to a CORS preflight; None if the call is not an allowed one.
 
-        `known` are the methods that the path has.
+        `known` are the methods of the path.
         """
-        asks = method == "OPTIONS" and "access-control-request-method" in headers
-        if not (asks and known and self._allowed(headers)):
+        is_preflight = method == "OPTIONS" and "access-control-request-method" in headers
+        if not (is_preflight and known and self._allowed(headers)):
             return None
-        answer = HttpResponse(status=204, content_type="")
-        answer.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(known))
-        answer.headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
-        answer.headers["Access-Control-Max-Age"] = str(_REMEMBERED)
-        return answer
+        response = HttpResponse(status=204, content_type="")
+        response.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(known))
+        response.headers["Access-Control-Allow-Headers"] = _ALLOWED_HEADERS
+        response.headers["Access-Control-Max-Age"] = str(_MAX_AGE)
+        return response
 
-    def mark(self, answer: HttpResponse, headers: Mapping[str, str]) -> None:
-        """Let a page of an allowed origin read the answer."""
+    def mark(self, response: HttpResponse, headers: Mapping[str, str]) -> None:
+        """Set the headers with which a browser lets an allowed page read the response."""
         if not self._origins:
             return
-        answer.headers["Vary"] = "Origin"
+        response.headers["Vary"] = "Origin"
         if self._allowed(headers):
-            answer.headers["Access-Control-Allow-Origin"] = headers["origin"]
-            answer.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+            response.headers["Access-Control-Allow-Origin"] = headers["origin"]
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
 
     def _allowed(self, headers: Mapping[str, str]) -> bool:
         origin = headers.get("origin")
@@ -115,9 +114,9 @@ def _checked(origin: str) -> str:
 
 
 def _is_own(origin: str, host: str) -> bool:
-    """Whether an origin is that of the host that was called.
+    """Return whether an origin has the host and port of the Host header.
 
-    The schemes may differ: a proxy that serves TLS calls the gateway without.
+    The schemes may differ, as a proxy that serves TLS calls the gateway without.
     """
     scheme, _, authority = origin.partition("://")
     default = _DEFAULT_PORTS.get(scheme)

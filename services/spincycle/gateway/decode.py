@@ -1,4 +1,4 @@
-"""Bodies into messages, with the original's answers to what cannot be decoded."""
+"""Decodes request bodies to messages, with the error texts of the original."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
-from spincycle.gateway.exchange import HttpRequest
-from spincycle.gateway.failures import HttpError
+from spincycle.gateway.error_responses import HttpError
+from spincycle.gateway.http_messages import HttpRequest
 from spincycle.gateway.parsing import LARGE, holds_more, parse
 from spincycle.gateway.scanner import SyntaxProblem, locate
 from spincycle.rest_codec.codecs import JsonPath, Mismatch, Unreadable
@@ -22,27 +22,27 @@ JSON = "application/json"
 _EMPTY = frozenset(
     {"application/xml", "text/xml", "application/x-www-form-urlencoded", "multipart/form-data"}
 )
-"""Types that the original's framework reads as well, with nothing arriving in the fields."""
+"""Media types that the original accepts but decodes to an empty message."""
 
 
 _LONGEST = 1000
 
-_HELD_UP = 8 * 1024
-"""Bytes of body from which on decoding may not hold up the loop."""
+_LARGE = 8 * 1024
+"""Bytes of a body from which on it is decoded in a thread."""
 
 
-async def decode(call: HttpRequest, table: MessageCodec[M]) -> M:
-    """The message in the body of a call; see `decode_body`."""
-    content_type = call.headers.get("content-type", "")
-    is_large = len(call.body) >= _HELD_UP
-    return await off_loop(is_large, lambda: decode_body(call.body, content_type, table))
+async def decode(http: HttpRequest, table: MessageCodec[M]) -> M:
+    """Decode the body of a call; see `decode_body`."""
+    content_type = http.headers.get("content-type", "")
+    is_large = len(http.body) >= _LARGE
+    return await off_loop(is_large, lambda: decode_body(http.body, content_type, table))
 
 
 def decode_body(body: bytes, content_type: str, table: MessageCodec[M]) -> M:
-    """The message in a body; a body of length 0 gives the message with nothing set.
+    """Decode a body; an empty body gives an empty message.
 
     Raises:
-        HttpError: 415 if the body is no JSON by its type, 413 if it holds too many values, 400
+        HttpError: 415 if the content type is not JSON, 413 if the body has too many values, 400
             if it cannot be decoded.
     """
     if not body:
@@ -55,15 +55,15 @@ def decode_body(body: bytes, content_type: str, table: MessageCodec[M]) -> M:
     try:
         text, value = parse(body)
         if isinstance(value, dict | list) and holds_more(value, MAX_VALUES):
-            raise HttpError(413, f"the body holds more than {MAX_VALUES} values")
+            raise HttpError(413, f"the body has more than {MAX_VALUES} values")
         return table.message() if value is None else table.decode(value, JsonPath())
     except (SyntaxProblem, Unreadable) as problem:
         raise HttpError(400, shortened(str(problem), _LONGEST))
     except Mismatch as mismatch:
-        raise HttpError(400, _told(text, mismatch))
+        raise HttpError(400, _mismatch_message(text, mismatch))
 
 
-def _told(text: bytes, mismatch: Mismatch) -> str:
+def _mismatch_message(text: bytes, mismatch: Mismatch) -> str:
     expected = f"Unmarshal type error: expected={mismatch.go}, got={mismatch.got}"
     if len(text) > LARGE:
         return f"{expected}, field={mismatch.field}"

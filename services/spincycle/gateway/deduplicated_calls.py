@@ -1,4 +1,4 @@
-"""Reads whose answers are taken as they come, asked once for all who ask the same at a time."""
+"""Shares one call to a service between identical concurrent reads."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from spincycle.gateway.backends import ServiceClient
+from spincycle.gateway.service_clients import ServiceClient
 
 Request = TypeVar("Request", bound=Message)
 
 SETTLE_TURNS = 4
-"""Turns of the event loop before a call is sent. Callers that are answered together ask again
-within some turns, not within one; a turn that nobody uses takes microseconds."""
+"""Event loop iterations before a call is sent. Clients whose responses were sent together send
+their next calls within a few iterations; an idle iteration takes microseconds."""
 
 
 class DeduplicatedCalls(Generic[Request]):
-    """One method of a service, which only reads.
+    """Deduplicates the calls of one read-only method.
 
-    Callers share a call that has not been sent yet, and never one that has: the service may have
-    read already by then, and a caller is to see all that he was told before he asked. Nor does
-    anybody wait for a call that others have sent, to a copy of the service that may hang.
+    Callers share a call only until it is sent. The service may have read its data by then, and
+    each caller must see everything committed before its own call. A caller also never waits for
+    a call in flight, which may have gone to a copy of the service that hangs.
 
     Args:
-        backend: the service.
-        method: the method in full, `/package.Service/Method`.
+        client: the service.
+        method: the full method name, `/package.Service/Method`.
     """
 
-    def __init__(self, backend: ServiceClient[Any], method: str) -> None:
-        self._backend = backend
-        # Without serializers: bytes both ways.
-        self._call: Any = backend.channel.unary_unary(method)
+    def __init__(self, client: ServiceClient[Any], method: str) -> None:
+        self._client = client
+        # Without serializers, requests and responses are bytes.
+        self._call: Any = client.channel.unary_unary(method)
         self._unsent: dict[bytes, asyncio.Task[bytes]] = {}
 
-    async def ask(self, request: Request) -> bytes:
-        """The answer, serialized. A caller that is cancelled leaves the others alone.
+    async def call(self, request: Request) -> bytes:
+        """Return the serialized response; cancelling one caller does not affect the others.
 
         Raises:
-            SpinCycleError: as `ServiceClient.ask`.
+            SpinCycleError: as `ServiceClient.call`.
         """
         key = request.SerializeToString(deterministic=True)
         call = self._unsent.get(key)
@@ -54,7 +54,7 @@ class DeduplicatedCalls(Generic[Request]):
         finally:
             del self._unsent[request]
         try:
-            answer: bytes = await self._call(request, timeout=self._backend.timeout)
+            response: bytes = await self._call(request, timeout=self._client.timeout)
         except grpc.aio.AioRpcError as failure:
-            raise self._backend.named(failure)
-        return answer
+            raise self._client.translate(failure)
+        return response

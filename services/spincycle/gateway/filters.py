@@ -1,4 +1,4 @@
-"""The query of a list of requests, checked as the original checks it."""
+"""Parses the query of a list of requests, with the error texts of the original."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ _MOST_DIGITS = 20
 
 
 def parse_filter(query: Query) -> request_pb2.RequestFilter:
-    """The filter that a query asks for; its limit is cut to what a message holds.
+    """Parse the filter; its limit is capped to the range of the message field.
 
     Raises:
-        InvalidInput: a parameter is wrong; it is named.
+        InvalidInput: a parameter is invalid; the error names it.
     """
-    wanted = request_pb2.RequestFilter(type=_first(query, "type"), user=_first(query, "user"))
+    request_filter = request_pb2.RequestFilter(
+        type=_first(query, "type"), user=_first(query, "user")
+    )
     for name in query.get("state", ()):
         if name not in State.__members__:
             raise InvalidInput(
                 f"invalid 'state' parameter: \"{name}\" is not a valid state name", "state"
             )
-        wanted.states.append(State[name].value)  # type: ignore[arg-type] # same numbers
+        request_filter.states.append(State[name].value)  # type: ignore[arg-type] # same numbers
     for given in query.get("arg", ()):
         name, equals, value = given.partition("=")
         if not equals:
@@ -38,28 +40,28 @@ def parse_filter(query: Query) -> request_pb2.RequestFilter:
                 f"invalid 'arg' parameter: '{given}' does not match expected format key=value",
                 "arg",
             )
-        wanted.args[name] = value
+        request_filter.args[name] = value
     for name in ("since", "until"):
         text = _first(query, name)
         if text:
             try:
-                getattr(wanted, name).CopyFrom(parse_time(text))
+                getattr(request_filter, name).CopyFrom(parse_time(text))
             except ValueError as error:
                 raise InvalidInput(
                     f"invalid '{name}' parameter: \"{text}\" cannot be parsed to time.Time: "
                     f"{error}",
                     name,
                 )
-    wanted.limit = min(parse_number(query, "limit"), _UINT32_MAX)
-    wanted.offset = min(parse_number(query, "offset"), _UINT32_MAX)
-    return wanted
+    request_filter.limit = min(parse_number(query, "limit"), _UINT32_MAX)
+    request_filter.offset = min(parse_number(query, "offset"), _UINT32_MAX)
+    return request_filter
 
 
 def parse_number(query: Query, name: str) -> int:
-    """An unsigned decimal; 0 if it is not there.
+    """Parse an unsigned decimal; 0 if it is missing.
 
     Raises:
-        InvalidInput: it is none, or too large.
+        InvalidInput: the value is not a number, or is too large.
     """
     text = _first(query, name)
     if not text:

@@ -1,8 +1,8 @@
-"""Names by which callers may reach the gateway.
+"""Checks Host headers against the allowed names, which prevents DNS rebinding.
 
-A page can make a name of its own stand for this machine (DNS rebinding), and is then a page of the
-same origin as the gateway to a browser. Its calls have that name in their Host header. A caller
-that uses an IP address depends on no name, and no public name is below localhost (RFC 6761).
+With DNS rebinding, an attacker's host name resolves to this machine, so that a browser treats
+pages of that name as same-origin with the gateway. Their calls carry the name in the Host header.
+IP addresses are safe, and so is localhost: no public name is below it (RFC 6761).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from spincycle.errors import HostNotAllowed
-from spincycle.gateway.failures import HttpError
+from spincycle.gateway.error_responses import HttpError
 from spincycle.runtime.config import ConfigError
 
 _AUTHORITY = re.compile(
@@ -24,16 +24,16 @@ _AUTHORITY = re.compile(
 _TARGET = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 _FOR_ANY_HOST = frozenset({b"/healthz", b"/readyz", b"/version"})
-"""Paths that probes and load balancers call by names of their own; they read nothing else."""
+"""Paths for probes and load balancers, which may use any host name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Host and port as a Host header or an origin has them.
+    """Host and port of a Host header or an origin.
 
     Attributes:
         name: in lower case, without a final dot; IPv6 addresses without brackets.
-        port: as written; empty if there is none.
+        port: as written; empty if missing.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Authority:
 
     @classmethod
     def parse(cls, text: str) -> Authority | None:
-        """The authority; None if the text is not one. One with a user name is not."""
+        """Parse `host` or `host:port`; None if the text is invalid or has a user name."""
         matched = _AUTHORITY.fullmatch(text)
         if matched is None:
             return None
@@ -59,30 +59,30 @@ class AllowedHosts:
         names: allowed names, besides localhost, names below it and IP addresses.
 
     Raises:
-        ConfigError: one of them is not a host name.
+        ConfigError: a name is not a host name.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = frozenset(_checked(name) for name in names)
 
     def check(self, scope: Any) -> None:
-        """Check a call by its ASGI scope.
+        """Check the Host header of a call.
 
         Raises:
-            HttpError: 400 if HTTP does not allow its Host headers.
-            HostNotAllowed: it uses a name that is not allowed.
+            HttpError: 400 if the Host header is missing, repeated or malformed.
+            HostNotAllowed: the name is not allowed.
         """
         if scope["raw_path"] in _FOR_ANY_HOST:
             return
         given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if not given and scope["http_version"] == "1.0":
-            # No browser calls so.
+            # Not a browser: those always send the header.
             return
         if len(given) != 1:
-            raise HttpError(400, f"there must be one Host header, not {len(given) or 'none'}")
+            raise HttpError(400, f"one Host header is required, not {len(given) or 'none'}")
         authority = Authority.parse(given[0])
         if authority is None:
-            raise HttpError(400, "the Host header is not a host with or without a port")
+            raise HttpError(400, "the Host header is not a valid host or host:port")
         if not self._allows(authority.name):
             raise HostNotAllowed(authority.name)
 
@@ -97,9 +97,9 @@ class AllowedHosts:
 
 
 def names_its_host(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether the host in a target of absolute form is that of each Host header, as HTTP wants it.
+    """Return whether an absolute-form request target has the host of every Host header.
 
-    A target of another form names no host, so that this is true of it.
+    True for a target of another form, which has no host.
     """
     matched = _TARGET.match(target)
     if matched is None:
@@ -110,7 +110,7 @@ def names_its_host(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> boo
 
 @lru_cache(maxsize=64)
 def _is_address(host: str) -> bool:
-    """Whether a host is an IP address, which has brackets if it is one of IPv6."""
+    """Return whether a host is an IPv4 address or an IPv6 address in brackets."""
     try:
         if host.startswith("["):
             IPv6Address(host[1:-1])

@@ -1,4 +1,4 @@
-"""The description of the API, made from the tables that serve it."""
+"""The OpenAPI document, generated from the routes and codecs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from spincycle.gateway.exchange import JSON_TYPE, HttpRequest, HttpResponse
+from spincycle.gateway.http_messages import JSON_TYPE, HttpRequest, HttpResponse
 from spincycle.gateway.router import Parameter, Route
 from spincycle.rest_codec.codecs import Codec
 from spincycle.rest_codec.encoding import Json, to_text
@@ -23,41 +23,41 @@ _MESSAGE = {
     "required": ["message"],
 }
 _FAILURES = {
-    400: "the call is wrong; the message says where",
+    400: "the call is invalid; the message names the error",
     403: "the host, or the origin of the page, is not allowed",
-    404: "there is no such thing",
-    408: "the body did not come in time",
-    409: "the state of the request does not allow it, or it was done otherwise before",
-    410: "the cursor is too old: begin without one",
-    413: "the body, or the answer, is too large",
-    415: "the call must have the type application/json",
-    500: "a defect; the log has it",
-    501: "not part of this version",
-    503: "a service behind the gateway cannot be reached, or is busy",
-    504: "a service behind the gateway did not answer in time",
+    404: "not found",
+    408: "the body was not received in time",
+    409: "the state of the request does not allow the call, or it conflicts with an earlier call",
+    410: "the cursor is too old; open the stream without a cursor",
+    413: "the request or response body is too large",
+    415: "the Content-Type must be application/json",
+    500: "internal error; see the gateway's log",
+    501: "not supported by this version",
+    503: "a service behind the gateway is unavailable or overloaded",
+    504: "a service behind the gateway did not respond in time",
 }
 _ALWAYS = (400, 403, 500, 501, 503, 504)
 _WITH_BODY = (408, 413)
 
 
 def openapi_route(routes: Iterable[Route]) -> Route:
-    """The route of the description; it describes itself too."""
+    """Return the route that serves the document; the document includes it."""
 
-    async def answer(_: HttpRequest) -> HttpResponse:
+    async def openapi(_: HttpRequest) -> HttpResponse:
         return HttpResponse(text)
 
-    own = Route("GET", "/openapi.json", answer, "this description", answer_type="application/json")
+    own = Route("GET", "/openapi.json", openapi, "this document", response_type="application/json")
     text = to_text(describe([*routes, own]))
     return own
 
 
 def describe(routes: Iterable[Route]) -> dict[str, Json]:
-    """An OpenAPI 3.1 document."""
+    """Return an OpenAPI 3.1 document of the routes."""
     paths: dict[str, dict[str, Json]] = {}
     schemas: dict[str, Json] = {"Failure": _MESSAGE}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-        for kind in (route.body, route.answer):
+        for kind in (route.body, route.response):
             if kind:
                 _collect(kind, schemas)
     return {
@@ -109,11 +109,11 @@ def _parameter(parameter: Parameter) -> dict[str, Json]:
 
 
 def _responses(route: Route) -> dict[str, Json]:
-    good: dict[str, Json] = {"description": "done"}
-    if route.answer:
-        good["content"] = {JSON_TYPE: {"schema": route.answer.schema()}}
-    elif route.answer_type:
-        good["content"] = {route.answer_type: {}}
+    good: dict[str, Json] = {"description": "success"}
+    if route.response:
+        good["content"] = {JSON_TYPE: {"schema": route.response.schema()}}
+    elif route.response_type:
+        good["content"] = {route.response_type: {}}
     failures = {*route.failures, *_ALWAYS, *(_WITH_BODY if route.body else ())}
     if route.needs_json:
         failures.add(415)

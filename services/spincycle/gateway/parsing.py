@@ -1,4 +1,4 @@
-"""JSON texts into plain values, at a cost that hangs on their size alone."""
+"""Parses JSON in time linear in its size, whatever it contains."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import orjson
 from spincycle.gateway.scanner import SyntaxProblem, first_value
 
 LARGE = 64 * 1024
-"""Bytes from which on a text is not scanned by hand to tell what is wrong in Go's words."""
+"""Bytes from which on a text is not scanned for the exact error message of Go."""
 
 _MOST_DIGITS = 20
 _ENDS = frozenset({"unexpected end of data", "input data is empty"})
-_GO_READS = ("surrogate", "number is infinity")
-_GOS_WORDS = {"depth limit exceeded": "exceeded max depth"}
-_BEHIND = "unexpected content after document"
+_GO_ACCEPTS = ("surrogate", "number is infinity")
+_GO_MESSAGES = {"depth limit exceeded": "exceeded max depth"}
+_TRAILING = "unexpected content after document"
 
 
 def parse(text: bytes) -> tuple[bytes, Any]:
-    """The text that was read in the end, and its first value; what follows that is ignored.
+    """Parse the first value of a text; return the text that was parsed, and the value.
 
-    What is no UTF-8 becomes U+FFFD.
+    Content after the value is ignored; invalid UTF-8 becomes U+FFFD.
 
     Raises:
-        SyntaxProblem: there is no value.
+        SyntaxProblem: the text does not begin with a JSON value.
     """
     try:
         return text, orjson.loads(text)
@@ -33,15 +33,15 @@ def parse(text: bytes) -> tuple[bytes, Any]:
         return _parse_large(text, error) if len(text) > LARGE else _scanned(text)
 
 
-def holds_more(value: Any, most: int) -> bool:
-    """Whether a value has more than so many values in it."""
+def holds_more(value: Any, limit: int) -> bool:
+    """Return whether a value contains more than `limit` values."""
     found = 0
     waiting = [value]
     while waiting:
         inner = waiting.pop()
         inner = inner.values() if isinstance(inner, dict) else inner
         found += len(inner)
-        if found > most:
+        if found > limit:
             return True
         waiting.extend(each for each in inner if isinstance(each, dict | list))
     return False
@@ -52,29 +52,29 @@ def _scanned(text: bytes) -> tuple[bytes, Any]:
     try:
         return first.encode(), orjson.loads(first)
     except orjson.JSONDecodeError:
-        # A lone surrogate or a number beyond a double: Go has an answer to either.
+        # Go accepts a lone surrogate and a number beyond a double.
         return first.encode(), json.loads(first, parse_int=_whole)
 
 
 def _parse_large(text: bytes, error: orjson.JSONDecodeError) -> tuple[bytes, Any]:
-    mended = text.decode("utf-8", "replace")
+    decoded = text.decode("utf-8", "replace")
     if not error.doc:
         try:
-            return mended.encode(), orjson.loads(mended)
+            return decoded.encode(), orjson.loads(decoded)
         except orjson.JSONDecodeError as other:
             error = other
-    if error.msg == _BEHIND:
-        mended = mended[: error.pos]
-        return mended.encode(), orjson.loads(mended)
+    if error.msg == _TRAILING:
+        decoded = decoded[: error.pos]
+        return decoded.encode(), orjson.loads(decoded)
     if error.msg in _ENDS:
         raise SyntaxProblem("unexpected EOF")
-    if any(words in error.msg for words in _GO_READS):
+    if any(words in error.msg for words in _GO_ACCEPTS):
         try:
-            return mended.encode(), _LENIENT.raw_decode(mended.lstrip(" \t\r\n"))[0]
+            return decoded.encode(), _LENIENT.raw_decode(decoded.lstrip(" \t\r\n"))[0]
         except (ValueError, RecursionError) as other:
             raise SyntaxProblem(f"Syntax error: error={other}")
-    told = _GOS_WORDS.get(error.msg, error.msg)
-    raise SyntaxProblem(f"Syntax error: offset={error.pos + 1}, error={told}")
+    message = _GO_MESSAGES.get(error.msg, error.msg)
+    raise SyntaxProblem(f"Syntax error: offset={error.pos + 1}, error={message}")
 
 
 def _whole(digits: str) -> float:
@@ -82,7 +82,7 @@ def _whole(digits: str) -> float:
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _LENIENT = json.JSONDecoder(parse_int=_whole, parse_constant=_no_number)

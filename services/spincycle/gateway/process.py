@@ -1,4 +1,4 @@
-"""The gateway process: its parts, put together."""
+"""The gateway process: builds its components and serves until shutdown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from collections import Counter
 import structlog
 
 from spincycle.gateway.app import Application
-from spincycle.gateway.backends import ServiceClients, open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.cors import CrossOrigin
-from spincycle.gateway.failures import refused, told
+from spincycle.gateway.error_responses import error_response, legacy_error_response
 from spincycle.gateway.hosts import AllowedHosts
-from spincycle.gateway.limits import limited
+from spincycle.gateway.limits import limited_protocol
 from spincycle.gateway.openapi import openapi_route
 from spincycle.gateway.router import Route, Router
 from spincycle.gateway.routes.actions import ActionRoutes
@@ -26,6 +25,7 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
+from spincycle.gateway.service_clients import ServiceClients, open_service_clients
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.peer import Peer
@@ -37,29 +37,29 @@ from spincycle.runtime.process import Shutdown, service_command
 
 
 class Gateway:
-    """The listeners and what is behind them.
+    """The listeners of the gateway and their applications.
 
     Raises:
-        ConfigError: an address is not host:port, is in use, or is not on loopback without being
-            allowed to; or a name in `hosts` is not one.
+        ConfigError: an address is not host:port, is in use, or is not on loopback although it
+            must be; or a name in `hosts` is not a host name.
     """
 
-    def __init__(self, config: GatewayConfig, backends: ServiceClients) -> None:
+    def __init__(self, config: GatewayConfig, clients: ServiceClients) -> None:
         _check_addresses(config)
         self._config = config
         self._hosts = AllowedHosts(config.hosts)
         self._cross_origin = CrossOrigin(config.cross_origins)
         self._events = EventRoutes(
-            backends.request_manager, config.keepalive, config.max_event_streams
+            clients.request_manager, config.keepalive, config.max_event_streams
         )
-        public = self._public_routes(backends)
+        public = self._public_routes(clients)
         self.router = Router([*public, openapi_route(public)])
         self._applications: list[Application] = []
         self._api = self._listener(self.router, bind(config.listen))
         self._legacy: HttpListener | None = None
         if config.legacy_runner_listen:
             calls = RunnerCallRoutes(
-                backends.request_manager, backends.coordination, backends.journal
+                clients.request_manager, clients.coordination, clients.journal
             ).routes()
             routes = [*public, *calls]
             self._legacy = self._listener(
@@ -67,27 +67,27 @@ class Gateway:
                 bind(config.legacy_runner_listen, "legacy_runner_listen"),
             )
         self._runner = (
-            _runner_listener(config, backends, self._hosts) if config.job_runner_listen else None
+            _runner_listener(config, clients, self._hosts) if config.job_runner_listen else None
         )
         self._listeners = [one for one in (self._api, self._legacy, self._runner) if one]
-        self.figures = Metrics()
-        self.figures.counter(
+        self.metrics = Metrics()
+        self.metrics.counter(
             "spincycle_http_calls",
-            "HTTP calls that were answered, by method and status",
+            "Completed HTTP calls, by method and status",
             self._calls,
             labels=("method", "status"),
         )
 
-    def _public_routes(self, backends: ServiceClients) -> list[Route]:
-        manager, page_size = backends.request_manager, self._config.page_size
+    def _public_routes(self, clients: ServiceClients) -> list[Route]:
+        manager, page_size = clients.request_manager, self._config.page_size
         return [
-            *RequestRoutes(manager, backends.specs, page_size).routes(),
-            *JournalRoutes(backends.job_log).routes(),
+            *RequestRoutes(manager, clients.specs, page_size).routes(),
+            *JournalRoutes(clients.job_log).routes(),
             *RunningRoutes(manager).routes(),
-            *FullRoutes(manager, backends.specs, backends.job_log, page_size).routes(),
-            *ActionRoutes(manager, backends.specs).routes(),
+            *FullRoutes(manager, clients.specs, clients.job_log, page_size).routes(),
+            *ActionRoutes(manager, clients.specs).routes(),
             *self._events.routes(),
-            *HealthRoutes(backends).routes(),
+            *HealthRoutes(clients).routes(),
         ]
 
     def _calls(self) -> dict[tuple[str, ...], float]:
@@ -97,14 +97,19 @@ class Gateway:
     def _listener(self, router: Router, bound: socket.socket) -> HttpListener:
         config = self._config
         api = Application(
-            router, told, config.limits, config.gzip_bytes, self._hosts, self._cross_origin
+            router,
+            error_response,
+            config.limits,
+            config.gzip_bytes,
+            self._hosts,
+            self._cross_origin,
         )
         self._applications.append(api)
-        return HttpListener(api, bound, limited(config.limits), config.grace)
+        return HttpListener(api, bound, limited_protocol(config.limits), config.grace)
 
     @property
     def address(self) -> str:
-        """Where the API is, host:port."""
+        """Address of the API, host:port."""
         return self._api.address
 
     @property
@@ -114,30 +119,30 @@ class Gateway:
 
     @property
     def runner_address(self) -> str:
-        """Where the routes of a job runner are, host:port; empty if nowhere."""
+        """Address of the routes of a job runner, host:port; empty if off."""
         return self._runner.address if self._runner else ""
 
     async def serve(self) -> None:
-        """Answer calls until told to end."""
+        """Serve until `end` is called."""
         async with asyncio.TaskGroup() as tasks:
             for listener in self._listeners:
                 tasks.create_task(listener.serve())
 
     def end(self) -> None:
-        """Take no more calls, and let `serve` return when those in flight have ended."""
+        """Stop accepting calls; `serve` returns when those in flight have completed."""
         self._events.end()
         for listener in self._listeners:
             listener.end()
 
 
 def _check_addresses(config: GatewayConfig) -> None:
-    """Check that only addresses that may be are reached from other machines.
+    """Check which addresses other machines can reach.
 
-    Routes with which any caller can change what runs are for this machine only.
+    Routes with which any caller can change running requests must be on loopback.
 
     Raises:
-        ConfigError: the API would be plain text to other machines and that is not allowed, or one
-            of the other addresses lies beyond loopback.
+        ConfigError: the API would be plaintext for other machines without being allowed to, or
+            another address is not on loopback.
     """
     split(config.listen, "listen")
     check_plaintext(
@@ -150,26 +155,26 @@ def _check_addresses(config: GatewayConfig) -> None:
         listen: str = getattr(config, setting)
         if listen and not is_loopback(listen):
             raise ConfigError(
-                f"{setting}: {listen} is not a loopback address; whoever reaches these routes "
-                "can change what runs"
+                f"{setting}: {listen} is not a loopback address; any caller of these routes "
+                "can change running requests"
             )
 
 
 def _runner_listener(
-    config: GatewayConfig, backends: ServiceClients, hosts: AllowedHosts
+    config: GatewayConfig, clients: ServiceClients, hosts: AllowedHosts
 ) -> HttpListener:
     bound = bind(config.job_runner_listen, "job_runner_listen")
     base_url = config.job_runner_advertise or f"http://{address_of(bound)}"
-    router = Router(JobRunnerRoutes(backends.job_runner, base_url).routes())
+    router = Router(JobRunnerRoutes(clients.job_runner, base_url).routes())
     application = Application(
-        router, refused, config.limits, config.gzip_bytes, hosts, CrossOrigin(())
+        router, legacy_error_response, config.limits, config.gzip_bytes, hosts, CrossOrigin(())
     )
-    return HttpListener(application, bound, limited(config.limits), config.grace)
+    return HttpListener(application, bound, limited_protocol(config.limits), config.grace)
 
 
 async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
-    """Answer calls until `shutdown`."""
-    backends = open_backends(
+    """Serve until `shutdown`."""
+    clients = open_service_clients(
         config.request_manager,
         config.job_log,
         config.job_runner,
@@ -177,14 +182,14 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
         dialer(config.tls),
     )
     try:
-        gateway = Gateway(config, backends)
+        gateway = Gateway(config, clients)
         structlog.get_logger().info(
             "listening",
             address=gateway.address,
             legacy_runner_address=gateway.legacy_runner_address,
             job_runner_address=gateway.runner_address,
         )
-        async with serve_metrics(gateway.figures, config.metrics), asyncio.TaskGroup() as tasks:
+        async with serve_metrics(gateway.metrics, config.metrics), asyncio.TaskGroup() as tasks:
             tasks.create_task(gateway.serve())
             checks = [
                 tasks.create_task(peer.check(dialer(config.tls)))
@@ -202,7 +207,7 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
                 check.cancel()
             gateway.end()
     finally:
-        await backends.close()
+        await clients.close()
 
 
 main = service_command("gateway", GatewayConfig, serve)

@@ -1,4 +1,4 @@
-"""The table of routes, and finding the one that a path means."""
+"""The table of routes, matched by method and path."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from spincycle.gateway.cors import SAFE_METHODS
-from spincycle.gateway.exchange import HttpRequest, HttpResponse
-from spincycle.gateway.failures import HttpError
+from spincycle.gateway.error_responses import HttpError
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.rest_codec.codecs import Codec
 from spincycle.rest_codec.tables import MessageCodec
 
@@ -18,11 +18,11 @@ Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a query, or a header, as the API's description tells it.
+    """A query parameter or a header, as the OpenAPI document describes it.
 
     Attributes:
         name: its name.
-        doc: what it means.
+        doc: its description.
         type: JSON type of its values.
         repeated: whether it may be given more than once.
         where: "query" or "header".
@@ -42,15 +42,15 @@ class Route:
     Attributes:
         method: HTTP method.
         path: path with placeholders in braces, each a whole segment.
-        handle: what answers it.
-        summary: what it does, in one line.
-        body: shape of the body, if it takes one; without one the body is not read.
-        answer: shape of the answer, if there is one as JSON.
-        answer_type: type of the answer's body; empty if it has none.
-        status: status when all is well.
-        failures: statuses otherwise, beside those that any call can have.
-        parameters: query parameters and headers that it knows.
-        of_original: whether the original has it, whose callers send no type of an empty body.
+        handle: the handler.
+        summary: one line for the OpenAPI document.
+        body: codec of the request body; None if the body is not read.
+        response: codec of a JSON response body.
+        response_type: media type of the response body; empty if it has none.
+        status: status on success.
+        failures: error statuses besides those that every call can have.
+        parameters: query parameters and headers.
+        of_original: whether the original has it; its callers send no Content-Type without a body.
     """
 
     method: str
@@ -58,8 +58,8 @@ class Route:
     handle: Handler
     summary: str
     body: MessageCodec[Any] | None = None
-    answer: Codec | None = None
-    answer_type: str = ""
+    response: Codec | None = None
+    response_type: str = ""
     status: int = 200
     failures: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
@@ -67,9 +67,9 @@ class Route:
 
     @property
     def needs_json(self) -> bool:
-        """Whether a call must have the type application/json, also without a body.
+        """Whether the Content-Type must be application/json, also without a body.
 
-        A page of another origin can send that type only after a preflight, which tells it no.
+        A page of another origin can send that type only after a preflight, which is rejected.
         """
         return self.method not in SAFE_METHODS and not self.of_original
 
@@ -83,7 +83,7 @@ class _Node:
 
 
 class Router:
-    """Finds routes by method and path; a trailing slash makes another path."""
+    """Matches method and path to a route; a trailing slash makes a different path."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.routes = tuple(routes)
@@ -102,10 +102,10 @@ class Router:
         node.by_method[route.method] = route
 
     def match(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
-        """The route, and what its placeholders stand for.
+        """Return the route and the values of its placeholders.
 
         Raises:
-            HttpError: 404 if no route has the path, 405 if one has it with another method.
+            HttpError: 404 if no route has the path, 405 if only another method has it.
         """
         node = self._root
         params: dict[str, str] = {}

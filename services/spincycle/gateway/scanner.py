@@ -1,6 +1,6 @@
-"""Where a JSON text goes wrong, in the words of Go's encoding/json.
+"""Locates errors in JSON texts, with the messages of Go's encoding/json.
 
-Only texts that cannot be taken as they are come here: the good ones are read by orjson.
+Valid texts are parsed by orjson and are not scanned here.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _QUOTE, _COMMA, _COLON, _BACKSLASH, _BRACE, _BRACKET = b'",:\\{['
 _CLOSING = {_BRACE: 0x7D, _BRACKET: 0x5D}
 
 MAX_NESTING = 500
-"""Deepest nesting of arrays and objects that is read at all."""
+"""Deepest nesting of arrays and objects that is accepted."""
 
 
 class SyntaxProblem(Exception):
-    """The text is not JSON; the message says so as Go and the original's framework do."""
+    """The text is not JSON; the message is that of Go and the original's framework."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scanner:
-    """Walks over one JSON text without keeping what it reads."""
+    """Scans one JSON text without building values."""
 
     text: bytes
 
     def value_end(self, at: int = 0) -> int:
-        """Offset behind the first value from `at` on."""
+        """Return the offset after the first value from `at` on."""
         at = self._space(at)
         if at == len(self.text):
             raise SyntaxProblem("EOF")
@@ -53,7 +53,7 @@ class _Scanner:
                 return at
 
     def locate(self, path: tuple[str | int, ...]) -> tuple[int, str]:
-        """Where the value at `path` stands, and its literal text."""
+        """Return the offset of the value at `path`, and its literal text."""
         at = self._space(0)
         for step in path:
             at = self._enter(at, step)
@@ -87,7 +87,7 @@ class _Scanner:
         return (self._key(at) if mark == _BRACE else at), False
 
     def _after(self, open_: list[int], at: int) -> tuple[int, bool]:
-        """Close what ends here; answer where the next value begins, if one does."""
+        """Close the containers that end here; return the start of the next value, if any."""
         while open_:
             at = self._space(at)
             mark, byte = open_[-1], self._byte(at)
@@ -97,17 +97,17 @@ class _Scanner:
                 continue
             if byte == _COMMA:
                 return (self._key(self._space(at + 1)) if mark == _BRACE else at + 1), True
-            self._refuse(
+            self._reject(
                 at, "after object key:value pair" if mark == _BRACE else "after array element"
             )
         return at, False
 
     def _key(self, at: int) -> int:
         if self._byte(at) != _QUOTE:
-            self._refuse(at, "looking for beginning of object key string")
+            self._reject(at, "looking for beginning of object key string")
         at = self._space(self._string(at))
         if self._byte(at) != _COLON:
-            self._refuse(at, "after object key")
+            self._reject(at, "after object key")
         return at + 1
 
     def _literal(self, byte: int, at: int) -> int:
@@ -118,12 +118,12 @@ class _Scanner:
         for word in (b"true", b"false", b"null"):
             if byte == word[0]:
                 return self._word(word, at)
-        return self._refuse(at, "looking for beginning of value")
+        return self._reject(at, "looking for beginning of value")
 
     def _word(self, word: bytes, at: int) -> int:
         for index, letter in enumerate(word):
             if self._byte(at + index) != letter:
-                self._refuse(at + index, f"in literal {word.decode()} (expecting {chr(letter)!r})")
+                self._reject(at + index, f"in literal {word.decode()} (expecting {chr(letter)!r})")
         return at + len(word)
 
     def _string(self, at: int) -> int:
@@ -136,35 +136,35 @@ class _Scanner:
             if byte == _QUOTE:
                 return at + 1
             if byte != _BACKSLASH:
-                self._refuse(at, "in string literal")
+                self._reject(at, "in string literal")
             escape = self._byte(at + 1)
             if escape == ord("u"):
                 for index in range(at + 2, at + 6):
                     if self._byte(index) not in _HEX:
-                        self._refuse(index, "in \\u hexadecimal character escape")
+                        self._reject(index, "in \\u hexadecimal character escape")
                 at += 6
             elif escape in b'bfnrt\\/"':
                 at += 2
             else:
-                self._refuse(at + 1, "in string escape code")
+                self._reject(at + 1, "in string escape code")
 
     def _number(self, at: int) -> int:
         if self.text[at] == ord("-"):
             at += 1
             if self._byte(at) not in _DIGITS:
-                self._refuse(at, "in numeric literal")
+                self._reject(at, "in numeric literal")
         at = at + 1 if self.text[at] == ord("0") else self._digits(at)
         if self.text[at : at + 1] == b".":
             at += 1
             if self._byte(at) not in _DIGITS:
-                self._refuse(at, "after decimal point in numeric literal")
+                self._reject(at, "after decimal point in numeric literal")
             at = self._digits(at)
         if self.text[at : at + 1] in (b"e", b"E"):
             at += 1
             if self._byte(at) in b"+-":
                 at += 1
             if self._byte(at) not in _DIGITS:
-                self._refuse(at, "in exponent of numeric literal")
+                self._reject(at, "in exponent of numeric literal")
             at = self._digits(at)
         return at
 
@@ -183,7 +183,7 @@ class _Scanner:
             raise SyntaxProblem("unexpected EOF")
         return self.text[at]
 
-    def _refuse(self, at: int, context: str) -> int:
+    def _reject(self, at: int, context: str) -> int:
         character = chr(self._byte(at))
         if character == "'":
             quoted = r"'\''"
@@ -197,18 +197,18 @@ class _Scanner:
 
 
 def first_value(text: bytes) -> bytes:
-    """The part of `text` that holds its first JSON value; what follows is ignored.
+    """Return the part of `text` with its first JSON value, without what follows it.
 
     Raises:
-        SyntaxProblem: there is none.
+        SyntaxProblem: there is no value.
     """
     return text[: _Scanner(text).value_end()]
 
 
 def locate(text: bytes, path: tuple[str | int, ...]) -> tuple[int, str]:
-    """Where Go says that the value at `path` stands, and its literal text.
+    """Return the offset that Go reports for the value at `path`, and its literal text.
 
-    That is the end of a literal, and the offset behind the bracket of an array or object.
-    `text` must be JSON, and the path must lead somewhere; of equal keys the last counts.
+    That is the end of a literal, or the offset after the bracket of an array or object. `text`
+    must be valid JSON and contain the path; the last of equal keys counts.
     """
     return _Scanner(text).locate(path)

@@ -1,4 +1,4 @@
-"""Services that answer from memory, and spinc beside them: as a process, and on a terminal."""
+"""Fixtures that run spinc, as a process or on a terminal, against services in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCREENS = Path(__file__).parent / "screens"
 
 @dataclass(frozen=True)
 class Ran:
-    """What a spinc process did."""
+    """Result of a spinc process."""
 
     code: int
     out: str
@@ -35,7 +35,7 @@ class Ran:
 
 
 class Tty:
-    """A program on a terminal, spinc if no other is named, and the screen of that terminal."""
+    """A program on a terminal, by default spinc, and the screen of that terminal."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Tty:
         self.child = pexpect.spawn(
             program,
             args,
-            env=environment,  # type: ignore[arg-type] # pexpect's stubs ask for os._Environ
+            env=environment,  # type: ignore[arg-type] # pexpect's stubs want os._Environ
             dimensions=size,
             encoding="utf-8",
             timeout=PATIENCE,
@@ -63,14 +63,14 @@ class Tty:
         self._take()
 
     def show(self, text: str) -> None:
-        """Wait until `text` stands on the screen, however it came there."""
+        """Wait until `text` is on the screen."""
         end = time.monotonic() + PATIENCE
         while text not in self.screen.text:
             assert time.monotonic() < end, self.screen.text
             self._read()
 
     def lose(self, text: str) -> None:
-        """Wait until `text` stands on the screen no more."""
+        """Wait until `text` is no longer on the screen."""
         end = time.monotonic() + PATIENCE
         while text in self.screen.text:
             assert time.monotonic() < end, self.screen.text
@@ -86,7 +86,7 @@ class Tty:
         self.child.sendline(text)
 
     def interrupt(self) -> None:
-        """Type Ctrl-C, again if need be: one that comes just as a question is put may be lost."""
+        """Type Ctrl-C until the program ends; one typed while a prompt opens can be lost."""
         end = time.monotonic() + PATIENCE
         while self.child.isalive() and time.monotonic() < end:
             self.child.sendintr()
@@ -95,12 +95,12 @@ class Tty:
                 return
 
     def resize(self, lines: int, columns: int) -> None:
-        """Change the size of the terminal, of which the program is told."""
+        """Resize the terminal, which signals the program."""
         self.screen.resize(columns, lines)
         self.child.setwinsize(lines, columns)
 
     def end(self) -> int:
-        """Wait until it ends; answer its exit code."""
+        """Wait until the program ends and return its exit code."""
         self.child.expect_exact(pexpect.EOF)
         self._take()
         self.child.close()
@@ -124,7 +124,7 @@ def services() -> Iterator[FakeServices]:
             memory.requests[ID] = request()
             memory.chains[ID] = rolling_restart_chain()
 
-        fake.tell(fill)
+        fake.update(fill)
         yield fake
 
 
@@ -177,9 +177,9 @@ def tty(environment: dict[str, str]) -> Iterator[Callable[..., Tty]]:
 
 @pytest.fixture
 def screen_is(services: FakeServices) -> Callable[[str, str], None]:
-    """Compare with the screen that is checked in; addresses and spans of time are made alike.
+    """Compare with the checked-in screen, with addresses and durations replaced.
 
-    SPINC_SCREENS=write writes them anew.
+    SPINC_SCREENS=write rewrites them.
     """
 
     def compare(name: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""A request manager and a job log that answer from memory, on a real socket in a thread."""
+"""A request manager and a job log that respond from memory, on a real socket in a thread."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 
 from spincycle.errors import RequestNotFound, SpinCycleError, UnknownRequestType
-from spincycle.gateway.backends import open_backends
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.rpc.status import abort
 from spincycle.v1 import (
     job_chain_pb2,
@@ -37,7 +37,7 @@ ENDED = {state_pb2.STATE_COMPLETE, state_pb2.STATE_FAIL, state_pb2.STATE_STOPPED
 
 
 class Memory:
-    """What both services know; tests change it through `FakeServices.tell`."""
+    """State of both services; tests change it through `FakeServices.update`."""
 
     def __init__(self) -> None:
         self.specs: list[spec_pb2.RequestSpec] = []
@@ -49,7 +49,7 @@ class Memory:
         self.explained = rm.ExplainResponse()
         self.plan: plan_pb2.Plan | None = None
         self.error: SpinCycleError | None = None
-        self.asked: list[Any] = []
+        self.received: list[Any] = []
         self.metadata: list[tuple[tuple[str, str], ...]] = []
         self.events: dict[str, list[request_event_pb2.RequestEvent]] = {}
         self.pieces: dict[str, list[job_output_pb2.JobOutput]] = {}
@@ -65,8 +65,8 @@ class Fake:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
 
-    async def _known(self, asked: Any, context: Any, request_id: str = "") -> request_pb2.Request:
-        self.memory.asked.append(asked)
+    async def _known(self, message: Any, context: Any, request_id: str = "") -> request_pb2.Request:
+        self.memory.received.append(message)
         self.memory.metadata.append(tuple(context.invocation_metadata()))
         if self.memory.error:
             await abort(context, self.memory.error)
@@ -100,19 +100,19 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
 
     async def List(self, request, context):
         await self._known(request, context)
-        wanted = request.filter
+        selected = request.filter
         found = [
             one
             for one in self.memory.requests.values()
-            if (not wanted.type or one.type == wanted.type)
-            and (not wanted.states or one.state in wanted.states)
-            and (not wanted.user or one.user == wanted.user)
+            if (not selected.type or one.type == selected.type)
+            and (not selected.states or one.state in selected.states)
+            and (not selected.user or one.user == selected.user)
         ]
-        first = int(request.page_token or wanted.offset)
-        page = found[first : first + wanted.limit]
-        rest = first + wanted.limit < len(found)
+        first = int(request.page_token or selected.offset)
+        page = found[first : first + selected.limit]
+        rest = first + selected.limit < len(found)
         return rm.ListResponse(
-            requests=page, next_page_token=str(first + wanted.limit) if rest else ""
+            requests=page, next_page_token=str(first + selected.limit) if rest else ""
         )
 
     async def Start(self, request, context):
@@ -128,17 +128,17 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
     async def Resume(self, request, context):
         return rm.ResumeResponse(request=await self._known(request, context, request.request_id))
 
-    async def _again(self, request: Any, context: Any) -> request_pb2.Request:
+    async def _rerun(self, request: Any, context: Any) -> request_pb2.Request:
         old = await self._known(request, context, request.request_id)
         return request_pb2.Request(
             id=self.memory.next_id, type=old.type, rerun_of_request_id=old.id
         )
 
     async def Rerun(self, request, context):
-        return rm.RerunResponse(request=await self._again(request, context))
+        return rm.RerunResponse(request=await self._rerun(request, context))
 
     async def Skip(self, request, context):
-        return rm.SkipResponse(request=await self._again(request, context))
+        return rm.SkipResponse(request=await self._rerun(request, context))
 
     async def Explain(self, request, context):
         await self._known(request, context, request.request_id)
@@ -154,13 +154,13 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
 
     async def ListRunningJobs(self, request, context):
         await self._known(request, context)
-        answer = rm.ListRunningJobsResponse()
-        answer.CopyFrom(self.memory.running)
-        if wanted := request.filter.request_id:
-            jobs = [job for job in answer.status.jobs if job.request_id == wanted]
-            del answer.status.jobs[:]
-            answer.status.jobs.extend(jobs)
-        return answer
+        reply = rm.ListRunningJobsResponse()
+        reply.CopyFrom(self.memory.running)
+        if selected := request.filter.request_id:
+            jobs = [job for job in reply.status.jobs if job.request_id == selected]
+            del reply.status.jobs[:]
+            reply.status.jobs.extend(jobs)
+        return reply
 
     async def Watch(self, request, context):
         (request_id,) = request.request_ids
@@ -222,7 +222,7 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
         raise NotImplementedError
 
     async def ListEntries(self, request, context):
-        self.memory.asked.append(request)
+        self.memory.received.append(request)
         entries = [
             one
             for one in self.memory.entries.get(request.request_id, [])
@@ -236,7 +236,7 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
         )
 
     async def Tail(self, request, context):
-        self.memory.asked.append(request)
+        self.memory.received.append(request)
         entries = self.memory.entries.setdefault(request.request_id, [])
         seen = request.after_position
         breaks = self.memory.breaks
@@ -267,7 +267,7 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
 class FakeServices:
     """Both services on one port and a gateway before them, in a thread. Use as a context.
 
-    With `tls` they answer at `tls_address`, too.
+    With `tls` they also listen at `tls_address`.
     """
 
     def __init__(self, tls: grpc.ServerCredentials | None = None) -> None:
@@ -307,7 +307,7 @@ class FakeServices:
             self.tls_address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', self._tls)}"
         await server.start()
         address = f"127.0.0.1:{port}"
-        opened = open_backends(address, address, address, 5)
+        opened = open_service_clients(address, address, address, 5)
         gateway = Gateway(GatewayConfig(listen="127.0.0.1:0", grace=0.1), opened)
         serving = asyncio.create_task(gateway.serve())
         self.gateway = f"http://{gateway.address}"
@@ -318,8 +318,8 @@ class FakeServices:
         await opened.close()
         await server.stop(None)
 
-    def tell(self, change: Callable[[Memory], None]) -> None:
-        """Change what the services know, and wake whoever watches."""
+    def update(self, change: Callable[[Memory], None]) -> None:
+        """Change the state of the services and wake the watchers."""
 
         async def changed() -> None:
             async with self.memory.changed:
@@ -329,43 +329,43 @@ class FakeServices:
         asyncio.run_coroutine_threadsafe(changed(), self._loop).result(30)
 
     def job(self, status: status_pb2.JobStatus) -> None:
-        """Let a job have a new status."""
+        """Change the status of a job."""
 
         def change(memory: Memory) -> None:
             memory.statuses.setdefault(status.request_id, {})[status.job_id] = status
             self._event(memory, status.request_id, job=status)
 
-        self.tell(change)
+        self.update(change)
 
     def request(self, request_id: str, **fields: Any) -> None:
-        """Let a request change."""
+        """Change a request."""
 
         def change(memory: Memory) -> None:
             memory.requests[request_id].MergeFrom(request_pb2.Request(**fields))
             self._event(memory, request_id, request=memory.requests[request_id])
 
-        self.tell(change)
+        self.update(change)
 
     def entry(self, entry: job_log_pb2.JobLog) -> None:
-        """Let a journal entry be stored."""
-        self.tell(lambda memory: memory.entries.setdefault(entry.request_id, []).append(entry))
+        """Store a journal entry."""
+        self.update(lambda memory: memory.entries.setdefault(entry.request_id, []).append(entry))
 
     def prints(self, piece: job_output_pb2.JobOutput) -> None:
-        """Let a running job print something."""
-        self.tell(lambda memory: memory.pieces.setdefault(piece.request_id, []).append(piece))
+        """Store output of a running job."""
+        self.update(lambda memory: memory.pieces.setdefault(piece.request_id, []).append(piece))
 
     def watched(self) -> None:
-        """Wait until somebody watches."""
+        """Wait until a Watch call is open."""
         watching = self.memory.watching.wait()
         asyncio.run_coroutine_threadsafe(watching, self._loop).result(30)
 
     def break_streams(self) -> None:
-        """Let every Watch and Tail stream end as if the services went away."""
+        """End every Watch and Tail stream as a stopping service does."""
 
         def change(memory: Memory) -> None:
             memory.breaks += 1
 
-        self.tell(change)
+        self.update(change)
 
     @staticmethod
     def _event(memory: Memory, request_id: str, **change: Any) -> None:

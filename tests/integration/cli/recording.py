@@ -1,4 +1,4 @@
-"""What the original printed, as recordings, and the data that it printed them from."""
+"""Recordings of the original's output, and the data reconstructed from them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Recording:
 
 
 def read(name: str) -> Recording:
-    """The recording of that name."""
+    """Load a recording by name."""
     text = (PLACE / f"{name}.txt").read_text()
     head, *parts = _SECTIONS.split(text)
     found = dict(zip(parts[::2], parts[1::2], strict=True))
@@ -59,12 +59,12 @@ def read(name: str) -> Recording:
 
 
 def names(*prefixes: str) -> list[str]:
-    """Names of the recordings that begin so."""
+    """Return the names of recordings with these prefixes."""
     return sorted(path.stem for path in PLACE.glob("*.txt") if path.stem.startswith(prefixes))
 
 
 def requests_found(out: str) -> list[request_pb2.Request]:
-    """The requests that a table of `find` shows."""
+    """Return the requests in a table of `find`."""
     requests: list[request_pb2.Request] = []
     for line in out.splitlines()[1:]:
         cells, rest = _cells(line, _FIND, (1,) * len(_FIND))
@@ -86,31 +86,31 @@ def requests_found(out: str) -> list[request_pb2.Request]:
 
 
 def request_shown(request_id: str, out: str) -> request_pb2.Request:
-    """The request that `status` or `info` shows; spans of time are not made up for."""
-    told = dict(line.lstrip().split(": ", 1) for line in out.splitlines())
+    """Return the request in the output of `status` or `info`, without durations."""
+    fields = dict(line.lstrip().split(": ", 1) for line in out.splitlines())
     finished, total = 0, 0
-    if "jobs" in told:
-        total, finished = map(int, re.findall(r"\d+", told["jobs"]))
+    if "jobs" in fields:
+        total, finished = map(int, re.findall(r"\d+", fields["jobs"]))
     else:
-        finished, total = int(told["progress"].rstrip("%")), 100
+        finished, total = int(fields["progress"].rstrip("%")), 100
     request = request_pb2.Request(
         id=request_id,
-        type=told["request"],
-        user=told["caller"],
-        state=State[told["state"]].value,  # type: ignore[arg-type] # same numbers
+        type=fields["request"],
+        user=fields["caller"],
+        state=State[fields["state"]].value,  # type: ignore[arg-type] # same numbers
         finished_jobs=finished,
         total_jobs=total,
     )
     for field in ("created", "started", "finished"):
-        moment = told.get(field, "2026-11-23 22:34:52 UTC")[:23]
+        moment = fields.get(field, "2026-11-23 22:34:52 UTC")[:23]
         stamp = datetime.strptime(moment, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
         getattr(request, f"{field}_at").FromSeconds(round(stamp.timestamp()))
-    request.args.extend(text_arg(*word.split("=", 1)) for word in told["args"].split())
+    request.args.extend(text_arg(*word.split("=", 1)) for word in fields["args"].split())
     return request
 
 
 def jobs_running(out: str) -> tuple[list[status_pb2.JobStatus], list[request_pb2.Request]]:
-    """The jobs that `ps` shows, and their requests."""
+    """Return the jobs in the output of `ps`, and their requests."""
     jobs: list[status_pb2.JobStatus] = []
     requests: dict[str, request_pb2.Request] = {}
     for line in out.splitlines()[1:]:
@@ -133,26 +133,26 @@ def jobs_running(out: str) -> tuple[list[status_pb2.JobStatus], list[request_pb2
 
 
 def entries_logged(request_id: str, out: str) -> list[job_log_pb2.JobLog]:
-    """The journal entries that `log` shows."""
+    """Return the journal entries in the output of `log`."""
     entries: list[job_log_pb2.JobLog] = []
     for place, block in enumerate(re.split(r"^--\n", out, flags=re.MULTILINE), 1):
         head, stdout, stderr = re.split(r"^std(?:out|err):   ?", block, flags=re.MULTILINE)
-        told = dict(re.findall(r"^([a-z ]+): *(.*)$", head, flags=re.MULTILINE))
+        fields = dict(re.findall(r"^([a-z ]+): *(.*)$", head, flags=re.MULTILINE))
         entry = job_log_pb2.JobLog(
             request_id=request_id,
-            job_id=told["job id"],
-            name=told["job name"],
-            type=told["job type"],
-            state=State[told["state"]].value,  # type: ignore[arg-type] # same numbers
-            exit=int(told["exit"]),
-            error=told["error"],
+            job_id=fields["job id"],
+            name=fields["job name"],
+            type=fields["job type"],
+            state=State[fields["state"]].value,  # type: ignore[arg-type] # same numbers
+            exit=int(fields["exit"]),
+            error=fields["error"],
             stdout=stdout.removesuffix("\n"),
             stderr=stderr.removesuffix("\n"),
             position=place,
-            try_number=int(told["try"]),
+            try_number=int(fields["try"]),
         )
         for field in ("started", "finished"):
-            whole, _, fraction = told[field].removesuffix(" +0000 UTC").partition(".")
+            whole, _, fraction = fields[field].removesuffix(" +0000 UTC").partition(".")
             moment = datetime.strptime(whole, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
             stamp = getattr(entry, f"{field}_at")
             stamp.FromSeconds(round(moment.timestamp()))

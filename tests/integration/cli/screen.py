@@ -1,4 +1,4 @@
-"""What stands on a terminal after all that was written to it."""
+"""The screen of a terminal after all output written to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PAST = 10_000
 
 
 class Screen:
-    """A terminal of so many columns and lines, and what has scrolled off it."""
+    """A terminal of given columns and lines, with the lines scrolled off it."""
 
     def __init__(self, columns: int, lines: int) -> None:
         self._screen = pyte.HistoryScreen(columns, lines, history=_PAST, ratio=1.0)
@@ -20,7 +20,7 @@ class Screen:
 
     @property
     def text(self) -> str:
-        """What has scrolled off, then what stands there, without blanks at the ends of lines."""
+        """Lines scrolled off, then those on the screen, without trailing blanks."""
         columns = self._screen.columns
         # The cell after a wide character holds nothing.
         past = [

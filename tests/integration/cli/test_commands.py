@@ -31,8 +31,8 @@ ScreenIs = Callable[[str, str], None]
 NOT_THERE = "vvvvvvvvvvvvvvvvvvvv"
 
 
-def asked(services: FakeServices, kind: type) -> list[object]:
-    return [one for one in services.memory.asked if isinstance(one, kind)]
+def received(services: FakeServices, kind: type) -> list[object]:
+    return [one for one in services.memory.received if isinstance(one, kind)]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def asked(services: FakeServices, kind: type) -> list[object]:
         ("plan-json", ["status", ID, "-o", "json"]),
     ],
 )
-def test_what_a_command_prints_is_what_is_checked_in(
+def test_the_output_of_a_command_matches_its_checked_in_screen(
     spinc: Spinc, screen_is: ScreenIs, name: str, args: list[str]
 ) -> None:
     ran = spinc(*args)
@@ -60,13 +60,13 @@ def test_what_a_command_prints_is_what_is_checked_in(
 
 
 @pytest.mark.parametrize("args", [["help"], ["--help"], ["-h"]])
-def test_help_comes_in_every_way_it_is_asked_for(
+def test_every_form_of_help_prints_the_usage(
     spinc: Spinc, screen_is: ScreenIs, args: list[str]
 ) -> None:
     screen_is("help", spinc(*args).out)
 
 
-def test_the_listing_ends_well_even_if_nobody_answers(spinc: Spinc) -> None:
+def test_the_listing_succeeds_without_a_request_manager(spinc: Spinc) -> None:
     ran = spinc("--addr", "127.0.0.1:1")
 
     assert ran.code == 0
@@ -107,7 +107,7 @@ def test_the_listing_ends_well_even_if_nobody_answers(spinc: Spinc) -> None:
         ),
     ],
 )
-def test_an_error_is_one_line_and_what_to_do_next(
+def test_an_error_is_one_line_and_a_hint(
     spinc: Spinc, args: list[str], code: int, line: str
 ) -> None:
     ran = spinc(*args)
@@ -121,9 +121,7 @@ def test_an_error_is_one_line_and_what_to_do_next(
     assert all(one.startswith("       ") for one in rest)
 
 
-def test_each_wrong_argument_is_named_on_a_line_of_its_own(
-    services: FakeServices, spinc: Spinc
-) -> None:
+def test_each_invalid_argument_has_its_own_line(services: FakeServices, spinc: Spinc) -> None:
     wrong = InvalidArgs(
         "2 args of greet cannot be used",
         "greet",
@@ -133,34 +131,34 @@ def test_each_wrong_argument_is_named_on_a_line_of_its_own(
     def fail(memory: Memory) -> None:
         memory.error = wrong
 
-    services.tell(fail)
+    services.update(fail)
 
     assert spinc("status", ID).err.splitlines() == [
         "error: 2 args of greet cannot be used",
         "       args.name: is too long",
         "       args.greeting: is rude",
-        "       spinc help <request> lists its arguments",
+        "       run 'spinc help <request>' to list its arguments",
     ]
 
 
-def test_a_start_sends_all_as_text_without_defaults_and_under_a_key(
+def test_start_sends_text_without_defaults_and_with_a_key(
     services: FakeServices, spinc: Spinc
 ) -> None:
     ran = spinc("start", "rolling-restart", "parallel=1", "hosts=web1,web2", "--plan-hash", "abc")
 
     assert ran.code == 0
-    (wish,) = asked(services, rm.CreateRequest)
-    assert isinstance(wish, rm.CreateRequest)
-    assert dict(wish.args) == {"hosts": "web1,web2"}
-    assert wish.expected_plan_hash == "abc"
-    assert len(wish.idempotency_key) == 36
+    (message,) = received(services, rm.CreateRequest)
+    assert isinstance(message, rm.CreateRequest)
+    assert dict(message.args) == {"hosts": "web1,web2"}
+    assert message.expected_plan_hash == "abc"
+    assert len(message.idempotency_key) == 36
 
 
 def test_a_plan_that_has_changed_is_not_started(services: FakeServices, spinc: Spinc) -> None:
     def fail(memory: Memory) -> None:
         memory.error = PlanChanged("abc", "def")
 
-    services.tell(fail)
+    services.update(fail)
 
     ran = spinc("start", "greet", "name=x", "--plan-hash", "abc")
 
@@ -168,12 +166,12 @@ def test_a_plan_that_has_changed_is_not_started(services: FakeServices, spinc: S
     assert "the plan's hash is now def, not abc" in ran.err
 
 
-def test_options_stand_before_or_after_the_command(spinc: Spinc) -> None:
+def test_options_are_accepted_before_and_after_the_command(spinc: Spinc) -> None:
     assert spinc("-o", "name", "status", ID).out == f"{ID}\n"
     assert spinc("status", "-o", "name", ID).out == f"{ID}\n"
 
 
-def test_a_start_repeats_the_options_that_were_given(spinc: Spinc) -> None:
+def test_start_repeats_the_given_options(spinc: Spinc) -> None:
     out = spinc("start", "--env", "my env", "greet", "name=a b").out
 
     assert '# spinc --env "my env" start greet name="a b"' in out
@@ -183,7 +181,7 @@ def test_a_start_repeats_the_options_that_were_given(spinc: Spinc) -> None:
 @pytest.mark.parametrize(
     ("state", "code"), [(PENDING, 0), (RUNNING, 0), (COMPLETE, 1), (FAIL, 1), (STOPPED, 1)]
 )
-def test_running_prints_nothing_and_answers_by_its_exit_code(
+def test_running_prints_nothing_and_exits_by_state(
     services: FakeServices, spinc: Spinc, state: state_pb2.State.ValueType, code: int
 ) -> None:
     services.request(ID, state=state)
@@ -192,33 +190,33 @@ def test_running_prints_nothing_and_answers_by_its_exit_code(
 
 
 @pytest.mark.parametrize(("state", "code"), [(COMPLETE, 0), (FAIL, 1), (STOPPED, 3)])
-def test_waiting_for_a_request_tells_by_the_exit_code_how_it_ended(
+def test_wait_exits_by_final_state(
     services: FakeServices, spinc: Spinc, state: state_pb2.State.ValueType, code: int
 ) -> None:
     def prepare(memory: Memory) -> None:
         memory.requests[memory.next_id] = request(id=memory.next_id, state=state)
 
-    services.tell(prepare)
+    services.update(prepare)
 
     assert spinc("start", "greet", "name=x", "--wait").code == code
     assert spinc("watch", services.memory.next_id).code == code
 
 
-def test_a_group_of_commands_shows_them(spinc: Spinc) -> None:
+def test_a_group_without_a_subcommand_prints_its_help(spinc: Spinc) -> None:
     ran = spinc("context")
 
     assert (ran.code, ran.err) == (0, "")
-    assert "Use a context from now on." in ran.out
+    assert "Make a context the current one." in ran.out
 
 
-def test_the_version_is_for_programs_too(spinc: Spinc) -> None:
+def test_the_version_is_printed_in_every_format(spinc: Spinc) -> None:
     version = spinc("version", "-o", "name").out.strip()
 
     assert json.loads(spinc("version", "-o", "json").out) == {"version": version}
     assert spinc("version").out == f"spinc {version}\n"
 
 
-def test_an_environment_variable_that_is_empty_counts_as_unset(
+def test_an_empty_environment_variable_counts_as_unset(
     spinc: Spinc, environment: dict[str, str]
 ) -> None:
     address = environment["SPINC_ADDR"]
@@ -226,18 +224,16 @@ def test_an_environment_variable_that_is_empty_counts_as_unset(
     assert spinc("--addr", address, "status", ID, SPINC_ADDR="", SPINC_TIMEOUT="").code == 0
 
 
-def test_a_stop_that_stops_nothing_says_so(services: FakeServices, spinc: Spinc) -> None:
+def test_stop_warns_if_the_request_was_complete(services: FakeServices, spinc: Spinc) -> None:
     services.request(ID, state=COMPLETE)
 
     ran = spinc("stop", ID)
 
     assert (ran.code, ran.out) == (0, f"OK, stopped {ID}\n")
-    assert ran.err == "warning: it was COMPLETE already; nothing was stopped\n"
+    assert ran.err == "warning: the request was already COMPLETE; nothing was stopped\n"
 
 
-def test_a_start_that_is_followed_prints_what_its_jobs_printed(
-    services: FakeServices, spinc: Spinc
-) -> None:
+def test_start_follow_prints_the_output_of_jobs(services: FakeServices, spinc: Spinc) -> None:
     def prepare(memory: Memory) -> None:
         made = memory.next_id
         memory.requests[made] = request(id=made, state=COMPLETE)
@@ -246,7 +242,7 @@ def test_a_start_that_is_followed_prints_what_its_jobs_printed(
             entry("D000", "drain", position=1, request_id=made, stdout="3 connections closed")
         ]
 
-    services.tell(prepare)
+    services.update(prepare)
 
     ran = spinc("start", "greet", "name=x", "--follow")
 
@@ -254,11 +250,11 @@ def test_a_start_that_is_followed_prints_what_its_jobs_printed(
     assert "   3 connections closed\n" in ran.out
 
 
-def test_ps_prints_nothing_when_nothing_runs(spinc: Spinc) -> None:
+def test_ps_prints_nothing_without_running_jobs(spinc: Spinc) -> None:
     assert spinc("ps") == Ran(0, "", "")
 
 
-def test_ps_shows_what_runs_and_warns_of_runners_that_are_silent(
+def test_ps_lists_running_jobs_and_warns_of_silent_runners(
     services: FakeServices, spinc: Spinc, screen_is: ScreenIs
 ) -> None:
     def run(memory: Memory) -> None:
@@ -267,23 +263,21 @@ def test_ps_shows_what_runs_and_warns_of_runners_that_are_silent(
         memory.running.status.requests[ID].CopyFrom(request(finished_jobs=2))
         memory.running.silent_runner_ids.append("runner-7")
 
-    services.tell(run)
+    services.update(run)
 
     ran = spinc("ps")
 
     screen_is("ps", ran.out)
-    assert ran.err == "warning: runner runner-7 did not answer; its jobs are missing\n"
+    assert ran.err == "warning: runner runner-7 did not respond; its jobs are not listed\n"
     assert spinc("ps", "another").out == ""
 
 
-def test_find_goes_through_the_pages_until_it_has_enough(
-    services: FakeServices, spinc: Spinc
-) -> None:
+def test_find_reads_pages_up_to_its_limit(services: FakeServices, spinc: Spinc) -> None:
     def fill(memory: Memory) -> None:
         for number in range(250):
             memory.requests[f"{number:020}"] = request(id=f"{number:020}", type="many")
 
-    services.tell(fill)
+    services.update(fill)
 
     assert len(spinc("find", "type=many", "limit=120", "-o", "name").out.splitlines()) == 120
     assert len(spinc("find", "type=many", "limit=0", "-o", "name").out.splitlines()) == 250
@@ -305,7 +299,7 @@ def test_the_log_is_sorted_by_the_end_of_each_try_and_separated(
     assert spinc("log", ID, "-o", "name", "--job", "B000").out.split() == ["B000/1"]
 
 
-def test_a_log_that_is_followed_ends_with_its_request(services: FakeServices, spinc: Spinc) -> None:
+def test_log_follow_ends_with_its_request(services: FakeServices, spinc: Spinc) -> None:
     services.entry(entry("A000", "drain", position=1))
     services.entry(entry("B000", "restart", position=2))
     services.request(ID, state=COMPLETE)
@@ -313,7 +307,7 @@ def test_a_log_that_is_followed_ends_with_its_request(services: FakeServices, sp
     assert spinc("log", ID, "--follow", "-o", "name").out.split() == ["A000/1", "B000/1"]
 
 
-def test_json_and_names_are_for_programs(services: FakeServices, spinc: Spinc) -> None:
+def test_output_as_json_and_names(services: FakeServices, spinc: Spinc) -> None:
     services.entry(entry("A000", "drain", position=1))
 
     assert spinc("-o", "name").out.split() == ["greet", "rolling-restart"]
@@ -322,7 +316,7 @@ def test_json_and_names_are_for_programs(services: FakeServices, spinc: Spinc) -
     assert json.loads(spinc("start", "greet", "name=x", "-o", "json").out)["type"] == "greet"
 
 
-def test_what_goes_on_and_on_is_one_line_of_json_at_a_time(
+def test_streams_are_printed_as_one_line_of_json_per_item(
     services: FakeServices, spinc: Spinc
 ) -> None:
     services.entry(entry("A000", "drain", position=1))
@@ -342,7 +336,7 @@ def test_a_secret_argument_stays_secret(services: FakeServices, spinc: Spinc) ->
         memory.specs[0].args.append(spec_arg("password", "", "", secret=True))
         memory.requests[ID].args.append(text_arg("password", "hunter2", secret=True))
 
-    services.tell(fill)
+    services.update(fill)
 
     outputs = [
         spinc("start", "greet", "name=x", "password=hunter2").out,
@@ -352,7 +346,7 @@ def test_a_secret_argument_stays_secret(services: FakeServices, spinc: Spinc) ->
     assert not any("hunter2" in out for out in outputs)
 
 
-def test_stop_suspend_resume_rerun_and_skip_pass_on_what_they_are_told(
+def test_stop_suspend_resume_rerun_and_skip_send_their_options(
     services: FakeServices, spinc: Spinc
 ) -> None:
     assert spinc("stop", ID, "--reason", "wrong cluster").out == f"OK, stopped {ID}\n"
@@ -361,9 +355,9 @@ def test_stop_suspend_resume_rerun_and_skip_pass_on_what_they_are_told(
     assert spinc("rerun", ID, "--job", "D000", "--job", "D001").code == 0
     assert spinc("skip", ID, "D000", "--reason", "done by hand").code == 0
 
-    (stop,) = asked(services, rm.StopRequest)
-    (rerun,) = asked(services, rm.RerunRequest)
-    (skip,) = asked(services, rm.SkipRequest)
+    (stop,) = received(services, rm.StopRequest)
+    (rerun,) = received(services, rm.RerunRequest)
+    (skip,) = received(services, rm.SkipRequest)
     assert isinstance(stop, rm.StopRequest)
     assert isinstance(rerun, rm.RerunRequest)
     assert isinstance(skip, rm.SkipRequest)
@@ -372,33 +366,31 @@ def test_stop_suspend_resume_rerun_and_skip_pass_on_what_they_are_told(
     assert (skip.job_id, skip.reason) == ("D000", "done by hand")
 
 
-def test_a_job_to_run_again_or_to_skip_is_known_by_its_name_too(
-    services: FakeServices, spinc: Spinc
-) -> None:
+def test_rerun_and_skip_accept_the_name_of_a_job(services: FakeServices, spinc: Spinc) -> None:
     assert spinc("rerun", ID, "--job", "drain", "--job", "Rept").code == 0
-    assert spinc("skip", ID, "report", "--reason", "nobody reads it").code == 0
+    assert spinc("skip", ID, "report", "--reason", "not needed").code == 0
 
-    (rerun,) = asked(services, rm.RerunRequest)
-    (skip,) = asked(services, rm.SkipRequest)
+    (rerun,) = received(services, rm.RerunRequest)
+    (skip,) = received(services, rm.SkipRequest)
     assert isinstance(rerun, rm.RerunRequest)
     assert isinstance(skip, rm.SkipRequest)
     assert list(rerun.job_ids) == ["D000", "D001", "Rept"]
     assert skip.job_id == "Rept"
 
 
-def test_a_job_that_cannot_be_told_is_not_skipped(services: FakeServices, spinc: Spinc) -> None:
+def test_an_ambiguous_or_unknown_job_is_not_skipped(services: FakeServices, spinc: Spinc) -> None:
     assert spinc("skip", ID, "drain", "--reason", "x").err.splitlines() == [
         f"error: 2 jobs of request {ID} are named drain",
-        "       name one by its id: D000, D001",
+        "       give the id of one: D000, D001",
     ]
     assert spinc("skip", ID, "drian", "--reason", "x").err.splitlines() == [
         f"error: request {ID} has no job drian",
-        f"       spinc log {ID} lists the jobs that ran",
+        f"       run 'spinc log {ID}' to list the jobs that ran",
     ]
-    assert asked(services, rm.SkipRequest) == []
+    assert received(services, rm.SkipRequest) == []
 
 
-def test_explain_tells_what_each_job_waits_for(
+def test_explain_shows_what_each_job_waits_for(
     services: FakeServices, spinc: Spinc, screen_is: ScreenIs
 ) -> None:
     def fill(memory: Memory) -> None:
@@ -406,7 +398,7 @@ def test_explain_tells_what_each_job_waits_for(
         memory.explained.message = "a live runner"
         memory.explained.jobs.add(job_id="D001", name="drain", message="2 of 2 hosts in flight")
 
-    services.tell(fill)
+    services.update(fill)
 
     screen_is("explain", spinc("explain", ID).out)
 
@@ -420,18 +412,18 @@ def test_a_plan_is_an_outline_with_its_hash(
     assert spinc("plan", "rolling-restart", "hosts=web1,web2", "-o", "name").out == "ab12\n"
 
 
-def test_what_a_plan_would_do_otherwise_is_told(services: FakeServices, spinc: Spinc) -> None:
+def test_plan_diff_prints_the_differences(services: FakeServices, spinc: Spinc) -> None:
     with_plan(services)
     same = ("plan", "rolling-restart", "hosts=web1,web2", "--diff", ID)
 
-    assert spinc(*same).out == "nothing differs\n"
+    assert spinc(*same).out == "no differences\n"
     assert json.loads(spinc(*same, "-o", "json").out) == []
 
     def change(memory: Memory) -> None:
         for job in memory.chains[ID].jobs:
             job.name = "summary" if job.name == "report" else job.name
 
-    services.tell(change)
+    services.update(change)
     changes = spinc(*same).out.splitlines()
     assert [change.partition(" ")[0] for change in changes] == ["+", "-"]
     assert json.loads(spinc(*same, "-o", "json").out) == changes
@@ -447,4 +439,4 @@ def with_plan(services: FakeServices) -> None:
         plan.job_chain.CopyFrom(memory.chains[ID])
         memory.plan = plan
 
-    services.tell(fill)
+    services.update(fill)

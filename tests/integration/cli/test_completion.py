@@ -1,4 +1,4 @@
-"""Tab in bash, zsh and fish, as somebody at the terminal uses it."""
+"""Tab completion in bash, zsh and fish on a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHELLS = {
 
 @pytest.fixture(params=list(SHELLS))
 def shell(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Tty]:
-    """An interactive shell that knows how to complete spinc."""
+    """An interactive shell with completion of spinc."""
     name = request.param
     program = path_of(name)
     args, setup = SHELLS[name]
@@ -35,10 +35,10 @@ def shell(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterat
     at_terminal.child.close(force=True)
 
 
-def typed(shell: Tty, keys: str, wanted: str) -> None:
-    """Type keys and wait until the shell has made `wanted` of the line."""
+def typed(shell: Tty, keys: str, expected: str) -> None:
+    """Type keys and wait until the shell has completed the line to `expected`."""
     shell.child.send(keys)
-    shell.show(wanted)
+    shell.show(expected)
 
 
 def test_names_of_requests_args_and_options_are_completed(
@@ -59,7 +59,7 @@ def test_ids_of_running_requests_are_completed(shell: Tty) -> None:
     shell.show("state: RUNNING")
 
 
-def test_commands_are_offered(shell: Tty) -> None:
+def test_commands_are_completed(shell: Tty) -> None:
     shell.child.send("spinc re\t\t")
     shell.show("rerun")
     shell.show("resume")
@@ -90,7 +90,7 @@ def test_the_shell_completes_commands_requests_args_and_ids(
     assert set(offered) <= set(found)
 
 
-def test_completion_is_silent_when_nobody_answers(spinc: Spinc) -> None:
+def test_completion_is_silent_if_no_service_responds(spinc: Spinc) -> None:
     ran = spinc(
         SPINC_ADDR="127.0.0.1:1",
         _SPINC_COMPLETE="bash_complete",

@@ -14,11 +14,11 @@ from spincycle.cli.reference import examples, reference
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "spinc.md"
 
 
-def test_the_page_is_what_the_commands_say_of_themselves() -> None:
+def test_the_page_is_generated_from_the_commands() -> None:
     assert PAGE.read_text() == reference()
 
 
-def test_help_reads_well_at_eighty_columns(environment: dict[str, str]) -> None:
+def test_help_fits_eighty_columns(environment: dict[str, str]) -> None:
     from spincycle.cli.commands import COMMANDS
 
     for args in ([], *([name] for name in COMMANDS)):
@@ -29,7 +29,7 @@ def test_help_reads_well_at_eighty_columns(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("example", examples())
-def test_every_example_does_what_it_says(
+def test_every_example_runs_without_error(
     services: FakeServices, environment: dict[str, str], example: str
 ) -> None:
     with_plan(services)
@@ -39,7 +39,7 @@ def test_every_example_does_what_it_says(
     def fill(memory: Memory) -> None:
         memory.requests[memory.next_id] = request(id=memory.next_id, state=COMPLETE)
 
-    services.tell(fill)
+    services.update(fill)
     path = f"{Path(SPINC).parent}:{environment['PATH']}"
 
     ran = subprocess.run(
@@ -52,6 +52,6 @@ def test_every_example_does_what_it_says(
         check=False,
     )
 
-    # The request of the examples has ended, which a stop warns of.
+    # Stopping the request of the examples, which has ended, prints a warning.
     complaints = [line for line in ran.stderr.splitlines() if not line.startswith("warning: ")]
     assert (ran.returncode, complaints) == (0, [])

@@ -1,4 +1,4 @@
-"""spinc shows what running jobs print, line by line, once, and over broken streams."""
+"""spinc prints the output of running jobs by line, once, also after a reconnect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Spinc = Callable[..., Ran]
 OnTty = Callable[..., Tty]
 
 DUMB = {"TERM": "dumb"}
-"""A terminal that cannot paint: lines come as in a pipe, and are seen as they come."""
+"""A dumb terminal: it gets lines as a pipe does, but without buffering."""
 
 
 def piece(
@@ -42,11 +42,11 @@ def lines_of(spinc: Tty) -> list[str]:
 
 @pytest.fixture(params=["grpc", "rest"])
 def way(request: pytest.FixtureRequest, services: FakeServices) -> list[str]:
-    """Options that choose how the services are reached."""
+    """Options that select the transport."""
     return ["--rest", services.gateway] if request.param == "rest" else []
 
 
-def test_a_log_that_is_followed_prints_lines_while_the_job_runs(
+def test_log_follow_prints_lines_while_the_job_runs(
     services: FakeServices, tty: OnTty, way: list[str]
 ) -> None:
     spinc = tty(*way, "log", ID, "--follow", **DUMB)
@@ -79,7 +79,7 @@ def test_a_log_that_is_followed_prints_lines_while_the_job_runs(
     ]  # fmt: skip
 
 
-def test_a_stream_that_breaks_loses_and_doubles_no_line(
+def test_no_line_is_lost_or_repeated_after_a_reconnect(
     services: FakeServices, tty: OnTty, way: list[str]
 ) -> None:
     spinc = tty(*way, "log", ID, "--follow", **DUMB)
@@ -113,7 +113,7 @@ def test_a_gap_is_marked(services: FakeServices, tty: OnTty, way: list[str]) -> 
     ]
 
 
-def test_only_the_job_that_was_named_is_followed(services: FakeServices, tty: OnTty) -> None:
+def test_log_follow_prints_only_the_given_job(services: FakeServices, tty: OnTty) -> None:
     with_plan(services)
     services.prints(piece("no\n", job="D001 drain-other"))
     spinc = tty("log", ID, "--follow", "--job", "D000", **DUMB)
@@ -125,9 +125,7 @@ def test_only_the_job_that_was_named_is_followed(services: FakeServices, tty: On
     assert lines_of(spinc) == ["D000/1 drain | yes"]
 
 
-def test_what_a_job_began_to_say_is_printed_though_it_left_no_entry(
-    services: FakeServices, tty: OnTty
-) -> None:
+def test_an_incomplete_line_is_printed_without_an_entry(services: FakeServices, tty: OnTty) -> None:
     spinc = tty("log", ID, "--follow", **DUMB)
     services.prints(piece("one\npassword? "))
     spinc.see("| one")
@@ -137,7 +135,7 @@ def test_what_a_job_began_to_say_is_printed_though_it_left_no_entry(
     assert lines_of(spinc) == ["D000/1 drain | one", "D000/1 drain | password?"]
 
 
-def test_programs_get_one_document_for_each_piece(
+def test_json_has_one_document_per_piece_of_output(
     services: FakeServices, tty: OnTty, way: list[str]
 ) -> None:
     spinc = tty(*way, "log", ID, "--follow", "-o", "json", size=(24, 2000), **DUMB)
@@ -156,7 +154,7 @@ def test_programs_get_one_document_for_each_piece(
     assert (last["state"], last["stdout"]) == ("COMPLETE", "one\ntwo\n")
 
 
-def test_a_watch_prints_lines_above_the_picture_and_not_again(
+def test_watch_prints_each_line_once_above_the_tree(
     services: FakeServices, tty: OnTty, way: list[str]
 ) -> None:
     begin(services)
@@ -175,7 +173,7 @@ def test_a_watch_prints_lines_above_the_picture_and_not_again(
     assert "   draining" not in screen
 
 
-def test_a_watch_without_pictures_prints_the_lines_too(
+def test_watch_on_a_pipe_prints_output_lines(
     services: FakeServices, tty: OnTty, way: list[str]
 ) -> None:
     begin(services)
@@ -187,7 +185,7 @@ def test_a_watch_without_pictures_prints_the_lines_too(
     assert spinc.end() == 0
 
 
-def test_a_watch_for_programs_tells_output_as_events(
+def test_watch_as_json_prints_output_as_events(
     services: FakeServices, tty: OnTty, way: list[str]
 ) -> None:
     spinc = tty(*way, "watch", ID, "--follow", "-o", "json", size=(24, 2000), **DUMB)

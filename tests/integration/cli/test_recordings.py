@@ -1,6 +1,6 @@
 """Spinc against recordings of the original: same commands, same columns, same exit codes.
 
-What is different on purpose is named here, and nowhere else.
+Intended differences are listed here only.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _SPAN = re.compile(r"\b(?:\d+h)?(?:\d+m)?\d+s\b")
 
 
 def without_spans(text: str) -> str:
-    """The text with every span of time, and the blanks that fill its column, made alike."""
+    """Replace every duration, and the blanks that pad it, by a placeholder."""
     return re.sub(r"<span> +", "<span> ", _SPAN.sub("<span>", text))
 
 
 @pytest.fixture
 def recorded(services: FakeServices) -> Callable[[str], Recording]:
-    """A recording; what the original knew then, the services know now."""
+    """Load a recording and give the services the state that the original had."""
 
     def prepare(name: str) -> Recording:
         one = recording.read(name)
@@ -69,7 +69,7 @@ def recorded(services: FakeServices) -> Callable[[str], Recording]:
             elif found := re.search(r"started \S+ request (\S+)", one.out):
                 memory.next_id = found[1]
 
-        services.tell(fill)
+        services.update(fill)
         return one
 
     return prepare
@@ -98,7 +98,7 @@ def test_the_same_data_is_printed_as_the_original_printed_it(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("stop-not-found", "request vvvvvvvvvvvvvvvvvvvv not found"),
         ("find-states-bad", "invalid state 'bogus'"),
@@ -106,20 +106,24 @@ def test_the_same_data_is_printed_as_the_original_printed_it(
         ("connection-refused", "the gateway at http://127.0.0.1:1 cannot be reached"),
     ],
 )
-def test_the_same_is_refused_with_the_same_exit_code(
-    services: FakeServices, spinc: Spinc, recorded: Callable[[str], Recording], name: str, told: str
+def test_errors_have_the_exit_code_of_the_original(
+    services: FakeServices,
+    spinc: Spinc,
+    recorded: Callable[[str], Recording],
+    name: str,
+    expected: str,
 ) -> None:
-    """Errors are worded otherwise: `error: `, what is wrong, and below it what to do."""
+    """Errors have other texts: `error: ` and what is wrong, then what to do."""
     one = recorded(name)
     address = one.address if name == "connection-refused" else services.gateway
 
     ran = spinc(*one.args, SPINC_ADDR=address)
 
     assert (ran.code, ran.out) == (one.code, one.out)
-    assert ran.err.startswith(f"error: {told}")
+    assert ran.err.startswith(f"error: {expected}")
 
 
-def test_a_start_prints_what_the_original_printed_but_asks_nothing_without_a_terminal(
+def test_start_prints_as_the_original_without_prompting_on_a_pipe(
     spinc: Spinc, recorded: Callable[[str], Recording]
 ) -> None:
     one = recorded("start-greet-args")
@@ -130,15 +134,15 @@ def test_a_start_prints_what_the_original_printed_but_asks_nothing_without_a_ter
     assert (ran.code, ran.out) == (one.code, one.out.replace(question, ""))
 
 
-def test_a_start_on_a_terminal_asks_as_the_original_asked(
+def test_start_prompts_as_the_original_on_a_terminal(
     tty: Callable[..., Tty], recorded: Callable[[str], Recording]
 ) -> None:
     one = recorded("start-greet-prompts")
     spinc = tty(*one.args)
 
-    for question, answer in zip(("name=", "greeting=", "abort: "), ("zed", "", "ok"), strict=True):
+    for question, reply in zip(("name=", "greeting=", "abort: "), ("zed", "", "ok"), strict=True):
         spinc.see(question)
-        spinc.type(answer)
+        spinc.type(reply)
 
     assert spinc.end() == one.code
     # The terminal shows what was typed; a recording of pipes does not.
@@ -160,8 +164,8 @@ def test_the_help_lists_every_option_and_command_of_the_original_in_its_words(
     said = {line.split()[0].rstrip(","): " ".join(line.split()) for line in table_lines(ran.out)}
     for line in table_lines(one.out):
         name = line.split()[0]
-        wanted = otherwise.get(name) or re.split(r"  +", line.strip())[-1]
-        assert said[name].endswith(wanted), name
+        expected = otherwise.get(name) or re.split(r"  +", line.strip())[-1]
+        assert said[name].endswith(expected), name
 
 
 def table_lines(usage: str) -> list[str]:

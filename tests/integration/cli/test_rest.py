@@ -24,7 +24,7 @@ Spinc = Callable[..., Ran]
 
 @pytest.fixture
 def full(services: FakeServices) -> FakeServices:
-    """Services that know something of everything."""
+    """Services with data for every command."""
     with_plan(services)
     services.entry(entry("Plan", "plan-order", position=1))
     services.entry(entry("D000", "drain", FAIL, position=2, error="no", finished_at=at(7)))
@@ -45,7 +45,7 @@ def full(services: FakeServices) -> FakeServices:
         memory.explained.state = RUNNING
         memory.explained.jobs.add(job_id="D001", name="drain", message="waits for its turn")
 
-    services.tell(fill)
+    services.update(fill)
     return services
 
 
@@ -86,7 +86,7 @@ def test_the_gateway_gives_the_same_output_as_grpc(
 
 
 @pytest.mark.parametrize("args", [["status", ID], ["info", ID], ["ps"]])
-def test_the_gateway_gives_the_same_but_for_the_time_that_passes(
+def test_the_gateway_gives_the_same_output_except_for_elapsed_time(
     full: FakeServices, spinc: Spinc, args: list[str], screen_is: Callable[[str, str], None]
 ) -> None:
     screen_is(f"rest-{args[0]}", spinc(*args).out)
@@ -135,7 +135,7 @@ def test_a_log_is_followed_through_the_gateway(services: FakeServices, spinc: Sp
         ("nonsense", '"nonsense" is not the URL of a gateway'),
     ],
 )
-def test_a_gateway_that_is_not_there_is_told(spinc: Spinc, url: str, message: str) -> None:
+def test_an_unreachable_gateway_is_reported(spinc: Spinc, url: str, message: str) -> None:
     ran = spinc("--rest", url, "status", ID)
 
     assert ran.code == 1

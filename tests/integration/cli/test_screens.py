@@ -1,4 +1,4 @@
-"""The main views as they stand on terminals of 80 and of 40 columns, checked in as text."""
+"""The main views on terminals of 80 and 40 columns, compared with checked-in text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = pytest.mark.parametrize("columns", [80, 40])
 
 @pytest.fixture
 def known(services: FakeServices) -> FakeServices:
-    """Services that know something of everything, in wide characters, too."""
+    """Services with data for every view, including wide characters."""
     with_plan(services)
     services.entry(entry("Plan", "plan-order", position=1, stdout="web1\nweb2\n"))
     services.entry(
@@ -59,7 +59,7 @@ def known(services: FakeServices) -> FakeServices:
         )
         memory.explained.jobs.add(job_id="Rept", name="report", message="waits for restart-host")
 
-    services.tell(fill)
+    services.update(fill)
     return services
 
 
@@ -81,7 +81,7 @@ def known(services: FakeServices) -> FakeServices:
         ("error", ["start", "rolling-restart", "host=web1"]),
     ],
 )
-def test_a_view_stands_on_the_terminal_as_it_is_checked_in(
+def test_a_view_matches_its_checked_in_screen(
     known: FakeServices,
     tty: OnTty,
     screen_is: ScreenIs,
@@ -97,23 +97,23 @@ def test_a_view_stands_on_the_terminal_as_it_is_checked_in(
 
 
 @SIZES
-def test_a_start_stands_on_the_terminal_as_it_is_checked_in(
+def test_a_start_matches_its_checked_in_screen(
     known: FakeServices,
     tty: OnTty,
     screen_is: ScreenIs,
     columns: int,
 ) -> None:
     spinc = tty("start", "rolling-restart", size=(60, columns))
-    for question, answer in (("hosts=", "web1,web2"), ("parallel=", ""), ("abort: ", "ok")):
+    for question, reply in (("hosts=", "web1,web2"), ("parallel=", ""), ("abort: ", "ok")):
         spinc.see(question)
-        spinc.type(answer)
+        spinc.type(reply)
 
     assert spinc.end() == 0
     screen_is(f"{columns}/start", spinc.screen.text)
 
 
 @SIZES
-def test_a_watched_request_stands_on_the_terminal_as_it_is_checked_in(
+def test_a_watched_request_matches_its_checked_in_screen(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs, columns: int
 ) -> None:
     begin(services)

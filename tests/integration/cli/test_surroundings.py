@@ -11,7 +11,7 @@ from tests.integration.cli.fake_services import FakeServices
 Spinc = Callable[..., Ran]
 
 
-def test_a_context_is_kept_used_and_forgotten(
+def test_a_context_is_set_used_and_deleted(
     services: FakeServices, spinc: Spinc, environment: dict[str, str]
 ) -> None:
     del environment["SPINC_ADDR"], environment["SPINC_JOB_LOG"]
@@ -27,15 +27,13 @@ def test_a_context_is_kept_used_and_forgotten(
     assert spinc("context", "use", "here").code == 1
 
 
-def test_a_token_travels_with_every_call(services: FakeServices, spinc: Spinc) -> None:
+def test_every_call_carries_the_token(services: FakeServices, spinc: Spinc) -> None:
     spinc("status", ID, SPINC_TOKEN="s3cret")
 
     assert ("authorization", "Bearer s3cret") in services.memory.metadata[-1]
 
 
-def test_nobody_listening_any_more_is_no_error_message(
-    environment: dict[str, str], spinc: Spinc
-) -> None:
+def test_a_closed_pipe_prints_no_error(environment: dict[str, str], spinc: Spinc) -> None:
     ran = subprocess.run(
         ["bash", "-c", f"{SPINC} help | true; exit ${{PIPESTATUS[0]}}"],
         env=environment,
@@ -48,7 +46,7 @@ def test_nobody_listening_any_more_is_no_error_message(
     assert ran.returncode in {0, 1, 141}
 
 
-def test_what_the_terminal_has_no_sign_for_is_replaced(
+def test_characters_that_the_terminal_cannot_encode_are_replaced(
     services: FakeServices, spinc: Spinc
 ) -> None:
     services.request(ID, user="ダナ")
@@ -61,7 +59,7 @@ def test_what_the_terminal_has_no_sign_for_is_replaced(
     assert json.loads(data.out)["user"] == "ダナ"
 
 
-def test_a_word_that_is_no_text_is_refused(environment: dict[str, str]) -> None:
+def test_an_argument_that_is_not_text_is_rejected(environment: dict[str, str]) -> None:
     ran = subprocess.run(
         [SPINC, "start", "greet", b"name=\xff"], env=environment, capture_output=True, check=False
     )
@@ -70,7 +68,7 @@ def test_a_word_that_is_no_text_is_refused(environment: dict[str, str]) -> None:
     assert ran.stderr == b"error: word 3 of the command is not UTF-8 text\n"
 
 
-def test_debug_tells_on_standard_error_what_is_called(spinc: Spinc) -> None:
+def test_debug_logs_calls_on_standard_error(spinc: Spinc) -> None:
     ran = spinc("--debug", "status", ID)
 
     assert ran.out.startswith("   state: RUNNING")

@@ -26,10 +26,10 @@ ScreenIs = Callable[[str, str], None]
 
 
 def wishes(services: FakeServices) -> list[rm.CreateRequest]:
-    return [one for one in services.memory.asked if isinstance(one, rm.CreateRequest)]
+    return [one for one in services.memory.received if isinstance(one, rm.CreateRequest)]
 
 
-def test_a_start_asks_for_each_argument_and_for_the_ok(
+def test_start_prompts_for_each_argument_and_for_confirmation(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs
 ) -> None:
     spinc = tty("start", "greet")
@@ -47,7 +47,7 @@ def test_a_start_asks_for_each_argument_and_for_the_ok(
     screen_is("start-prompts", spinc.screen.text)
 
 
-def test_the_plan_is_shown_before_the_ok_and_is_what_is_started(
+def test_the_plan_is_shown_before_confirmation_and_its_hash_is_sent(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs
 ) -> None:
     with_plan(services)
@@ -61,7 +61,7 @@ def test_the_plan_is_shown_before_the_ok_and_is_what_is_started(
     screen_is("start-plan", spinc.screen.text)
 
 
-def test_only_what_is_missing_is_asked_for_when_something_is_given(tty: OnTty) -> None:
+def test_start_prompts_only_for_missing_arguments_if_some_are_given(tty: OnTty) -> None:
     spinc = tty("start", "greet", "greeting=hi", "--yes")
 
     spinc.see("name=")
@@ -90,7 +90,7 @@ def test_earlier_values_are_offered_with_tab(services: FakeServices, tty: OnTty)
 
 
 @pytest.mark.parametrize("place", ["name=", "to abort: "])
-def test_the_end_of_the_input_at_a_question_starts_nothing(
+def test_the_end_of_the_input_at_a_prompt_starts_nothing(
     services: FakeServices, tty: OnTty, place: str
 ) -> None:
     spinc = tty("start", "greet", *([] if place == "name=" else ["name=x"]))
@@ -99,11 +99,11 @@ def test_the_end_of_the_input_at_a_question_starts_nothing(
     spinc.child.sendeof()
 
     assert spinc.end() == 1
-    assert "error: the input has ended; nothing was started" in spinc.screen.text
+    assert "error: the input ended; nothing was started" in spinc.screen.text
     assert wishes(services) == []
 
 
-def test_ctrl_c_at_a_question_starts_nothing(services: FakeServices, tty: OnTty) -> None:
+def test_ctrl_c_at_a_prompt_starts_nothing(services: FakeServices, tty: OnTty) -> None:
     spinc = tty("start", "greet")
 
     spinc.see("name=")
@@ -115,7 +115,7 @@ def test_ctrl_c_at_a_question_starts_nothing(services: FakeServices, tty: OnTty)
 
 
 def begin(services: FakeServices) -> None:
-    """A rolling restart of which the first host is done and the second one under way."""
+    """Set up a rolling restart whose first host is done and whose second one is running."""
     for job in (
         status("Plan", "plan-order", COMPLETE, started_at=at(0), finished_at=at(0.4)),
         status("D000", "drain", COMPLETE, started_at=at(1), finished_at=at(2)),
@@ -138,7 +138,7 @@ def end(services: FakeServices) -> None:
     services.request(ID, state=COMPLETE, finished_jobs=18, finished_at=at(9))
 
 
-def test_a_request_is_painted_until_it_has_ended(
+def test_a_request_is_painted_until_it_ends(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs
 ) -> None:
     begin(services)
@@ -155,7 +155,7 @@ def test_a_request_is_painted_until_it_has_ended(
     assert not spinc.screen.cursor_hidden
 
 
-def test_no_color_means_none(services: FakeServices, tty: OnTty) -> None:
+def test_no_color_turns_colours_off(services: FakeServices, tty: OnTty) -> None:
     begin(services)
     end(services)
 
@@ -166,7 +166,7 @@ def test_no_color_means_none(services: FakeServices, tty: OnTty) -> None:
     assert "✔ plan-order" in spinc.screen.text
 
 
-def test_a_narrow_and_low_terminal_shows_what_matters(
+def test_a_small_terminal_shows_running_and_failed_jobs(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs
 ) -> None:
     begin(services)
@@ -179,7 +179,7 @@ def test_a_narrow_and_low_terminal_shows_what_matters(
     screen_is("watch-narrow", spinc.screen.text)
 
 
-def test_a_resized_terminal_is_painted_anew(services: FakeServices, tty: OnTty) -> None:
+def test_a_resized_terminal_is_repainted(services: FakeServices, tty: OnTty) -> None:
     begin(services)
     spinc = tty("watch", ID)
     spinc.see("report")
@@ -192,7 +192,7 @@ def test_a_resized_terminal_is_painted_anew(services: FakeServices, tty: OnTty) 
     assert spinc.screen.text.count("rolling-restart") == 1
 
 
-def test_a_broken_stream_is_taken_up_where_it_was(services: FakeServices, tty: OnTty) -> None:
+def test_a_lost_stream_resumes_at_its_cursor(services: FakeServices, tty: OnTty) -> None:
     begin(services)
     spinc = tty("watch", ID)
     spinc.see("3 connections left")
@@ -203,13 +203,11 @@ def test_a_broken_stream_is_taken_up_where_it_was(services: FakeServices, tty: O
     end(services)
 
     assert spinc.end() == 0
-    asked = [one for one in services.memory.asked if isinstance(one, rm.WatchRequest)]
-    assert [one.cursor for one in asked] == ["", "6"]
+    received = [one for one in services.memory.received if isinstance(one, rm.WatchRequest)]
+    assert [one.cursor for one in received] == ["", "6"]
 
 
-def test_a_stream_that_is_back_is_told_though_nothing_changes(
-    services: FakeServices, tty: OnTty
-) -> None:
+def test_a_reconnect_is_shown_before_the_next_event(services: FakeServices, tty: OnTty) -> None:
     begin(services)
     spinc = tty("watch", ID)
     spinc.see("3 connections left")
@@ -221,7 +219,7 @@ def test_a_stream_that_is_back_is_told_though_nothing_changes(
     assert spinc.child.isalive()
 
 
-def test_ctrl_c_ends_the_watching_and_not_the_request(services: FakeServices, tty: OnTty) -> None:
+def test_ctrl_c_ends_watch_but_not_the_request(services: FakeServices, tty: OnTty) -> None:
     begin(services)
     spinc = tty("watch", ID)
     spinc.see("3 connections left")
@@ -229,13 +227,13 @@ def test_ctrl_c_ends_the_watching_and_not_the_request(services: FakeServices, tt
     spinc.child.sendintr()
 
     assert spinc.end() == 130
-    assert f"spinc stop {ID} stops it" in spinc.screen.text
+    assert f"to stop it: spinc stop {ID}" in spinc.screen.text
     assert "Traceback" not in spinc.screen.text
     assert not spinc.screen.cursor_hidden
-    assert not [one for one in services.memory.asked if isinstance(one, rm.StopRequest)]
+    assert not [one for one in services.memory.received if isinstance(one, rm.StopRequest)]
 
 
-def test_ctrl_c_ends_the_waiting_and_not_the_request(services: FakeServices, tty: OnTty) -> None:
+def test_ctrl_c_ends_wait_but_not_the_request(services: FakeServices, tty: OnTty) -> None:
     spinc = tty("start", "greet", "name=x", "--yes", "--wait")
     spinc.see("spinc status")
     services.watched()
@@ -243,7 +241,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_request(services: FakeServices, tty
     spinc.child.sendintr()
 
     assert spinc.end() == 130
-    assert f"spinc stop {services.memory.next_id} stops it" in spinc.screen.text
+    assert f"to stop it: spinc stop {services.memory.next_id}" in spinc.screen.text
 
 
 def test_a_terminated_watch_leaves_the_cursor_visible(services: FakeServices, tty: OnTty) -> None:
@@ -258,7 +256,7 @@ def test_a_terminated_watch_leaves_the_cursor_visible(services: FakeServices, tt
     assert "Traceback" not in spinc.screen.text
 
 
-def test_what_jobs_print_stays_above_the_picture(
+def test_job_output_stays_above_the_tree(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs
 ) -> None:
     begin(services)
@@ -272,9 +270,7 @@ def test_what_jobs_print_stays_above_the_picture(
     screen_is("watch-follow", spinc.screen.text)
 
 
-def test_an_estimate_comes_from_earlier_requests_of_the_type(
-    services: FakeServices, tty: OnTty
-) -> None:
+def test_the_estimate_uses_earlier_requests_of_the_type(services: FakeServices, tty: OnTty) -> None:
     def remember(memory: Memory) -> None:
         memory.requests["earlier"] = request(id="earlier", state=COMPLETE)
         memory.entries["earlier"] = [
@@ -282,7 +278,7 @@ def test_an_estimate_comes_from_earlier_requests_of_the_type(
             for place, name in enumerate(("restart", "enable", "report"), 1)
         ]
 
-    services.tell(remember)
+    services.update(remember)
     begin(services)
     spinc = tty("watch", ID)
 
@@ -292,7 +288,7 @@ def test_an_estimate_comes_from_earlier_requests_of_the_type(
     assert spinc.end() == 0
 
 
-def test_a_terminal_that_cannot_paint_gets_lines(
+def test_a_dumb_terminal_gets_lines(
     services: FakeServices, tty: OnTty, screen_is: ScreenIs
 ) -> None:
     begin(services)
@@ -305,7 +301,7 @@ def test_a_terminal_that_cannot_paint_gets_lines(
     screen_is("watch-lines", spinc.screen.text)
 
 
-def test_a_pipe_gets_one_line_for_each_job_that_ends(
+def test_a_pipe_gets_one_line_per_finished_job(
     services: FakeServices, spinc: Callable[..., Ran], screen_is: ScreenIs
 ) -> None:
     begin(services)
@@ -318,14 +314,14 @@ def test_a_pipe_gets_one_line_for_each_job_that_ends(
     screen_is("watch-pipe", ran.out)
 
 
-def test_running_jobs_are_shown_anew_until_ctrl_c(services: FakeServices, tty: OnTty) -> None:
+def test_ps_watch_refreshes_until_ctrl_c(services: FakeServices, tty: OnTty) -> None:
     spinc = tty("ps", "--watch", "--interval", "0.1", size=(24, 100))
-    spinc.see("nothing runs")
+    spinc.see("no running jobs")
 
     def run(memory: Memory) -> None:
         memory.running.status.jobs.append(status("D000", "drain", RUNNING, status="3 left"))
 
-    services.tell(run)
+    services.update(run)
     spinc.see("3 left")
     spinc.child.sendintr()
 

@@ -20,7 +20,7 @@ Spinc = Callable[..., Ran]
 
 @dataclass(frozen=True)
 class Files:
-    """PEM files of an authority, of another one, and of a client."""
+    """PEM files of two authorities and a client."""
 
     ca: str
     other_ca: str
@@ -47,25 +47,25 @@ def files(authority: trustme.CA, tmp_path: Path) -> Files:
     return Files(*(str(tmp_path / name) for name in made))
 
 
-def serving(authority: trustme.CA, name: str, *, asks: bool) -> FakeServices:
-    """Services that show a certificate made out to a name, and may ask for the client's."""
+def serving(authority: trustme.CA, name: str, *, requires_client_certificate: bool) -> FakeServices:
+    """Services with a certificate for a name, which may require a client certificate."""
     server = authority.issue_cert(name)
     chain = b"".join(blob.bytes() for blob in server.cert_chain_pems)
     return FakeServices(
         grpc.ssl_server_credentials(
             [(server.private_key_pem.bytes(), chain)],
-            authority.cert_pem.bytes() if asks else None,
-            asks,
+            authority.cert_pem.bytes() if requires_client_certificate else None,
+            requires_client_certificate,
         )
     )
 
 
 @pytest.fixture
 def services(request: pytest.FixtureRequest, authority: trustme.CA) -> Iterator[FakeServices]:
-    """In place of the plain ones: by default made out to 127.0.0.1, no certificate asked for."""
-    name, asks = getattr(request, "param", ("127.0.0.1", False))
-    with serving(authority, name, asks=asks) as fake:
-        fake.tell(fill)
+    """TLS services; by default for 127.0.0.1 and without a client certificate."""
+    name, requires_client_certificate = getattr(request, "param", ("127.0.0.1", False))
+    with serving(authority, name, requires_client_certificate=requires_client_certificate) as fake:
+        fake.update(fill)
         yield fake
 
 
@@ -77,7 +77,7 @@ def fill(memory: Memory) -> None:
 
 @pytest.fixture
 def tls_context(services: FakeServices, spinc: Spinc) -> Callable[..., None]:
-    """Keep and use a context that names the TLS address of both services."""
+    """Set and use a context with the TLS address of both services."""
 
     def keep(*options: str) -> None:
         address = services.tls_address
@@ -90,11 +90,11 @@ def tls_context(services: FakeServices, spinc: Spinc) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def no_addresses(environment: dict[str, str]) -> None:
-    """Let the context alone say where the services are."""
+    """Unset the addresses of the environment, so that those of the context are used."""
     del environment["SPINC_ADDR"], environment["SPINC_JOB_LOG"]
 
 
-def test_both_services_are_spoken_to_over_tls_with_a_token(
+def test_both_services_are_called_over_tls_with_a_token(
     services: FakeServices, spinc: Spinc, files: Files, tls_context: Callable[..., None]
 ) -> None:
     token = Path(files.ca).with_name("token")
@@ -107,7 +107,7 @@ def test_both_services_are_spoken_to_over_tls_with_a_token(
 
 
 @pytest.mark.parametrize("services", [("127.0.0.1", True)], indirect=True)
-def test_the_own_certificate_is_shown_where_it_is_asked_for(
+def test_the_client_certificate_is_sent_if_requested(
     spinc: Spinc, files: Files, tls_context: Callable[..., None]
 ) -> None:
     tls_context("--ca", files.ca)
@@ -118,7 +118,7 @@ def test_the_own_certificate_is_shown_where_it_is_asked_for(
 
 
 @pytest.mark.parametrize("services", [("rm.example.com", False)], indirect=True)
-def test_another_name_than_that_of_the_address_can_be_expected(
+def test_the_expected_server_name_can_be_set(
     services: FakeServices, spinc: Spinc, files: Files, tls_context: Callable[..., None]
 ) -> None:
     tls_context("--ca", files.ca)
@@ -127,14 +127,14 @@ def test_another_name_than_that_of_the_address_can_be_expected(
     where = f"no TLS connection to the request manager at {services.tls_address}"
     assert refused.err.splitlines() == [
         f"error: {where}: its certificate is made out to another name",
-        "       spinc context set <name> --server-name NAME tells which name to expect",
+        "       set the name to expect: spinc context set <name> --server-name <name>",
     ]
 
     tls_context("--server-name", "rm.example.com")
     assert spinc("status", ID).code == 0
 
 
-def test_a_certificate_that_is_not_trusted_is_told(
+def test_an_untrusted_certificate_is_reported(
     spinc: Spinc, files: Files, tls_context: Callable[..., None]
 ) -> None:
     tls_context("--ca", files.other_ca)
@@ -143,10 +143,10 @@ def test_a_certificate_that_is_not_trusted_is_told(
 
     assert ran.code == 1
     assert "its certificate is not trusted\n" in ran.err
-    assert "--ca FILE names the certificates to trust" in ran.err
+    assert "set the certificates to trust: spinc context set <name> --ca <file>" in ran.err
 
 
-def test_a_service_that_does_not_speak_tls_is_told(
+def test_a_service_without_tls_is_reported(
     services: FakeServices, spinc: Spinc, files: Files, tls_context: Callable[..., None]
 ) -> None:
     tls_context("--ca", files.ca, "--addr", services.address)
@@ -156,7 +156,7 @@ def test_a_service_that_does_not_speak_tls_is_told(
     assert (ran.code, "it does not speak TLS\n" in ran.err) == (1, True)
 
 
-def test_a_file_that_is_not_there_is_named(spinc: Spinc, tls_context: Callable[..., None]) -> None:
+def test_the_error_names_a_missing_file(spinc: Spinc, tls_context: Callable[..., None]) -> None:
     tls_context("--ca", "/no/such/ca.pem")
 
     assert (
@@ -165,7 +165,7 @@ def test_a_file_that_is_not_there_is_named(spinc: Spinc, tls_context: Callable[.
 
 
 class OnlyTheList(BaseHTTPRequestHandler):
-    """A gateway that knows one request."""
+    """A gateway with one request."""
 
     def do_GET(self) -> None:
         body = json.dumps([{"Name": "greet", "Args": []}]).encode()
@@ -175,12 +175,12 @@ class OnlyTheList(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name is given
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def gateway(authority: trustme.CA) -> Iterator[str]:
-    """URL of a gateway whose certificate is made out to gw.example.com."""
+    """URL of a gateway with a certificate for gw.example.com."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("gw.example.com").configure_cert(context)
     with ThreadingHTTPServer(("127.0.0.1", 0), OnlyTheList) as server:
@@ -193,20 +193,20 @@ def gateway(authority: trustme.CA) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (("--server-name", "gw.example.com"), ""),
         ((), "its certificate is made out to another name"),
         (("--ca", "other"), "its certificate is not trusted"),
     ],
 )
-def test_a_gateway_is_spoken_to_over_tls(
-    spinc: Spinc, files: Files, gateway: str, options: tuple[str, ...], told: str
+def test_a_gateway_is_called_over_tls(
+    spinc: Spinc, files: Files, gateway: str, options: tuple[str, ...], expected: str
 ) -> None:
     options = tuple(files.other_ca if option == "other" else option for option in options)
     spinc("context", "set", "web", "--rest", gateway, "--ca", files.ca, *options)
 
     ran = spinc("--context", "web", "help", "greet", "-o", "name")
 
-    assert (ran.code, ran.out) == ((1, "") if told else (0, "greet\n"))
-    assert told in ran.err
+    assert (ran.code, ran.out) == ((1, "") if expected else (0, "greet\n"))
+    assert expected in ran.err

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from tests.postgres_fixtures import database, postgres
 
-from spincycle.dev.marked import end_marked
+from spincycle.dev.stack_processes import end_processes
 
 __all__ = ["database", "postgres"]
 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A directory that any account may enter; processes that are marked with it are ended."""
+    """A directory that any account may enter; its stack processes are ended afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
     yield directory
-    end_marked(directory, 0.0)
+    end_processes(directory, 0.0)
     shutil.rmtree(directory)

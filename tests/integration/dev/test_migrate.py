@@ -40,7 +40,7 @@ def test_one_service_can_be_migrated_alone(dsn: str) -> None:
     assert "job-log: up to date" in both.output
 
 
-def test_a_database_that_is_not_there_is_one_line(dsn: str) -> None:
+def test_an_unreachable_database_is_one_line(dsn: str) -> None:
     result = CliRunner().invoke(main, ["migrate", "--dsn", "postgresql://127.0.0.1:1/none"])
 
     assert result.exit_code == 2
@@ -48,7 +48,7 @@ def test_a_database_that_is_not_there_is_one_line(dsn: str) -> None:
     assert result.output.count("\n") == 1
 
 
-def test_a_database_that_comes_later_can_be_waited_for(postgres: PostgresServer) -> None:
+def test_migrate_waits_for_the_database(postgres: PostgresServer) -> None:
     address = postgres.embedded.dsn("comes_later")
     command = [f"{sysconfig.get_path('scripts')}/spincycle", "migrate", "--wait", "60"]
     with subprocess.Popen(

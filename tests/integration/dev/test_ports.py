@@ -1,4 +1,4 @@
-"""Ports that are given to who is to listen."""
+"""Allocation of free loopback ports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spincycle.dev import ports
 
 FOUR = range(32_000, 32_004)
 
-ASK_AND_STAY = f"""
+ALLOCATE_AND_WAIT = f"""
 import json
 from spincycle.dev import ports
 ports._PORTS = {FOUR}
@@ -21,10 +21,10 @@ input()
 """
 
 
-def test_no_port_is_given_by_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_port_is_allocated_by_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "_PORTS", FOUR)
     with subprocess.Popen(
-        [sys.executable, "-c", ASK_AND_STAY],
+        [sys.executable, "-c", ALLOCATE_AND_WAIT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -25,7 +25,7 @@ async def query(dsn: str, statement: str) -> object:
         await connection.close()
 
 
-async def test_what_was_committed_is_there_after_a_crash_of_the_server(
+async def test_committed_data_survives_a_crash_of_the_server(
     postgres: PostgresServer,
 ) -> None:
     name = await postgres.create_database()
@@ -39,7 +39,7 @@ async def test_what_was_committed_is_there_after_a_crash_of_the_server(
     await postgres.drop_database(name)
 
 
-async def test_a_server_that_died_is_told_from_one_that_was_taken_away(
+async def test_a_dead_server_is_distinguished_from_a_stopped_one(
     postgres: PostgresServer,
 ) -> None:
     embedded = postgres.embedded
@@ -47,12 +47,12 @@ async def test_a_server_that_died_is_told_from_one_that_was_taken_away(
 
     os.kill(embedded.pid, signal.SIGKILL)
     assert await embedded.until_ended() == -signal.SIGKILL
-    assert embedded.died
+    assert embedded.is_dead
     await embedded.start()
     assert await query(embedded.dsn(), "SELECT 1") == 1
 
     await embedded.kill()
-    assert not embedded.died
+    assert not embedded.is_dead
     await embedded.start()
 
 
@@ -69,7 +69,7 @@ async def test_text_sorts_and_compares_the_same_on_every_machine(database: str) 
     assert found == "C.UTF-8"
 
 
-async def test_a_password_is_needed(database: str) -> None:
+async def test_a_password_is_required(database: str) -> None:
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(database, password="wrong")
 
@@ -86,7 +86,7 @@ async def test_the_data_are_kept_from_one_start_to_the_next(home: Path) -> None:
         assert await query(dsn, "SELECT answer FROM kept") == 42
 
 
-async def test_a_directory_in_use_is_refused_to_a_second_server(home: Path) -> None:
+async def test_a_directory_in_use_is_rejected(home: Path) -> None:
     async with EmbeddedPostgres(home) as dsn:
         with pytest.raises(PostgresError, match=f"in use by another process.*{os.getpid()}"):
             await EmbeddedPostgres(home).start()
@@ -124,7 +124,7 @@ async def test_a_server_whose_supervisor_was_killed_is_stopped_by_the_next_start
         assert await query(dsn, "SELECT 1") == 1
 
 
-async def test_a_stale_pid_file_that_names_another_process_is_no_obstacle(home: Path) -> None:
+async def test_a_stale_pid_file_of_another_process_is_ignored(home: Path) -> None:
     server = EmbeddedPostgres(home)
     await server.start()
     pid_file = home / "data" / "postmaster.pid"
@@ -136,7 +136,7 @@ async def test_a_stale_pid_file_that_names_another_process_is_no_obstacle(home: 
         assert await query(dsn, "SELECT 1") == 1
 
 
-async def test_an_interrupted_first_start_is_begun_anew(home: Path) -> None:
+async def test_an_interrupted_first_start_is_repeated(home: Path) -> None:
     (home / "data.new").mkdir()
     (home / "data.new" / "PG_VERSION").write_text("18")
     (home / "password").write_text("of the start that was interrupted")
@@ -145,25 +145,25 @@ async def test_an_interrupted_first_start_is_begun_anew(home: Path) -> None:
         assert await query(dsn, "SELECT 1") == 1
 
 
-async def test_data_of_another_version_are_refused_and_left_alone(home: Path) -> None:
+async def test_data_of_another_version_are_rejected_and_unchanged(home: Path) -> None:
     (home / "data").mkdir()
     (home / "data" / "PG_VERSION").write_text("9")
     (home / "password").write_text("")
 
-    with pytest.raises(PostgresError, match="were made by PostgreSQL 9"):
+    with pytest.raises(PostgresError, match="were created by PostgreSQL 9"):
         await EmbeddedPostgres(home).start()
 
     assert [path.name for path in (home / "data").iterdir()] == ["PG_VERSION"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another account")
-async def test_root_may_not_keep_the_data_where_the_servers_account_cannot_go(
+async def test_root_gets_an_error_for_a_directory_that_the_server_cannot_enter(
     home: Path,
 ) -> None:
     closed = home / "closed"
     closed.mkdir(mode=0o700)
 
-    with pytest.raises(PostgresError, match=f"may not enter {closed}; choose another place"):
+    with pytest.raises(PostgresError, match=f"cannot enter {closed}; choose another directory"):
         await EmbeddedPostgres(closed / "inner").start()
 
 

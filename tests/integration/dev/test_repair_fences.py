@@ -1,4 +1,4 @@
-"""`spincycle repair-fences` lowers what nothing can outrun, and records it."""
+"""`spincycle repair-fences` lowers fences out of reach and records it in the audit log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def repair(dsn: str, *request_ids: str) -> Result:
     return CliRunner().invoke(main, ["repair-fences", "--dsn", dsn, *request_ids])
 
 
-def test_only_fences_that_are_out_of_reach_are_lowered_to_the_epochs_of_their_requests(
+def test_only_fences_out_of_reach_are_lowered_to_the_epochs_of_their_requests(
     database: str,
 ) -> None:
     asyncio.run(fill(database))
@@ -66,7 +66,7 @@ def test_only_fences_that_are_out_of_reach_are_lowered_to_the_epochs_of_their_re
     assert "nothing to repair" in repair(database, "high").output
 
 
-def test_a_request_that_does_not_exist_is_named(database: str) -> None:
+def test_an_unknown_request_is_reported(database: str) -> None:
     asyncio.run(fill(database))
 
     ended = repair(database, "nobody", "high")

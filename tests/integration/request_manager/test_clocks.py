@@ -25,9 +25,9 @@ from tests.integration.request_manager.conftest import (
 )
 from tests.postgres_fixtures import PostgresServer
 
-from spincycle.dev.keeper import Keeper
-from spincycle.dev.marked import MARK
 from spincycle.dev.postgres import EmbeddedPostgres
+from spincycle.dev.reaper import Reaper
+from spincycle.dev.stack_processes import MARK
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager import process
 from spincycle.request_manager.config import RequestManagerConfig
@@ -62,7 +62,7 @@ WAITS = "UPDATE request_manager.requests SET not_before = now() + $2 WHERE reque
 @pytest.fixture(scope="module")
 def clocked() -> Iterator[tuple[PostgresServer, DatabaseTime]]:
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
-    keeper = Keeper(directory, remove=[directory])
+    reaper = Reaper(directory, remove=[directory])
     clock = DatabaseTime(directory)
     embedded = EmbeddedPostgres(
         directory, {**os.environ, **clock.environment, MARK: str(directory)}
@@ -73,7 +73,7 @@ def clocked() -> Iterator[tuple[PostgresServer, DatabaseTime]]:
     finally:
         asyncio.run(embedded.stop())
         shutil.rmtree(directory)
-        keeper.dismiss()
+        reaper.dismiss()
 
 
 @pytest.fixture

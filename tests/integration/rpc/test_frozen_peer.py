@@ -17,7 +17,7 @@ from tests.health_client import HealthClient
 from tests.integration.rpc.conftest import SERVICE
 
 from spincycle import errors
-from spincycle.gateway.backends import open_backends
+from spincycle.gateway.service_clients import open_service_clients
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.limits import (
     CLIENT_KEEPALIVE,
@@ -158,14 +158,14 @@ async def test_a_server_ends_the_streams_of_a_frozen_watcher_in_the_documented_t
 @pytest.mark.slow
 async def test_the_gateway_reports_a_frozen_service_in_the_documented_time() -> None:
     async with peer("serve") as served:
-        backends = open_backends("127.0.0.1:1", await served.line(), "127.0.0.1:1", 60.0)
+        clients = open_service_clients("127.0.0.1:1", await served.line(), "127.0.0.1:1", 60.0)
         try:
-            tail = backends.job_log.stub.Tail(pb.TailRequest())
+            tail = clients.job_log.stub.Tail(pb.TailRequest())
             await tail.read()
             served.freeze()
 
             async with asyncio.timeout(NEVER):
-                with pytest.raises(errors.ServiceUnavailable), backends.job_log.failures():
+                with pytest.raises(errors.ServiceUnavailable), clients.job_log.translate_errors():
                     await tail.read()
         finally:
-            await backends.close()
+            await clients.close()

@@ -124,7 +124,7 @@ async def upgraded(
     """The current version on the recorded database, after all requests have ended."""
     marks_file = tmp_path_factory.mktemp("upgrade") / "marks"
     content = Content(SPECS, (JOBS,), (REPOSITORY,))
-    config = StackConfig(content, ports=FREE_PORTS, postgres_dsn=restored, again=False)
+    config = StackConfig(content, ports=FREE_PORTS, postgres_dsn=restored, restarts=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARKS, str(marks_file))
         patch.setenv(GATE, "open")

@@ -22,7 +22,7 @@ def test_a_colon_announces_json() -> None:
 
 
 @pytest.mark.parametrize("word", ["foo", "=x", ":=1", "foo:=[", "foo="])
-def test_an_argument_that_cannot_be_understood_is_refused(word: str) -> None:
+def test_an_invalid_argument_is_rejected(word: str) -> None:
     words = ["foo=1", word] if word == "foo=" else [word]
 
     with pytest.raises(Problem):
@@ -30,7 +30,7 @@ def test_an_argument_that_cannot_be_understood_is_refused(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ['id:="\\ud800"', 'id:=["\\ud800"]', 'id:={"\\udfff": 1}'])
-def test_half_a_pair_of_escapes_is_refused_as_text(word: str) -> None:
+def test_half_a_surrogate_pair_is_rejected(word: str) -> None:
     with pytest.raises(Problem, match="the value of id holds text that is not valid Unicode"):
         parse_args([word])
 
@@ -46,7 +46,7 @@ def test_half_a_pair_of_escapes_is_refused_as_text(word: str) -> None:
         ('ids:=[1, {"id": 36028797018963969}]', "ids[1].id"),
     ],
 )
-def test_a_number_that_cannot_be_kept_exactly_is_refused(word: str, where: str) -> None:
+def test_a_number_that_cannot_be_stored_exactly_is_rejected(word: str, where: str) -> None:
     with pytest.raises(Problem) as refused:
         parse_args([word])
 
@@ -54,7 +54,7 @@ def test_a_number_that_cannot_be_kept_exactly_is_refused(word: str, where: str) 
     assert "write it as text" in refused.value.message
 
 
-def test_the_same_digits_as_text_are_taken() -> None:
+def test_the_same_digits_as_text_are_accepted() -> None:
     words = ["a=1234567890123456789", 'b:="1234567890123456789"', "c:=9007199254740991"]
 
     assert parse_args(words) == {
@@ -65,22 +65,22 @@ def test_the_same_digits_as_text_are_taken() -> None:
 
 
 @pytest.mark.parametrize("word", ["a:=NaN", "a:=[Infinity]"])
-def test_what_is_not_a_number_of_json_is_refused(word: str) -> None:
+def test_a_number_that_is_not_json_is_rejected(word: str) -> None:
     with pytest.raises(Problem, match="not JSON"):
         parse_args([word])
 
 
-def test_a_mistyped_name_is_met_with_the_one_that_was_perhaps_meant() -> None:
+def test_an_unknown_name_suggests_a_similar_one() -> None:
     with pytest.raises(Problem) as refused:
         check_names(greet_spec(), {"greting": "hi"})
 
     assert refused.value.message == (
         'request greet has no argument "greting" (did you mean "greeting"?)'
     )
-    assert refused.value.hint == "spinc help greet lists its arguments"
+    assert refused.value.hint == "run 'spinc help greet' to list its arguments"
 
 
-def test_several_unknown_arguments_are_all_named() -> None:
+def test_all_unknown_arguments_are_named() -> None:
     with pytest.raises(Problem, match="unknown request args: a, b"):
         check_names(greet_spec(), {"a": "1", "b": "2"})
 
@@ -89,13 +89,13 @@ def test_missing_arguments_are_the_required_ones() -> None:
     assert [arg.name for arg in missing(greet_spec(), {})] == ["name"]
 
 
-def test_the_full_command_leaves_defaults_out_and_follows_the_spec() -> None:
+def test_the_full_command_omits_defaults_and_keeps_the_order_of_the_spec() -> None:
     args = without_defaults(greet_spec(), {"greeting": "hello", "name": "zoe"})
 
     assert full_command(greet_spec(), args, ()) == "spinc start greet name=zoe"
 
 
-def test_the_full_command_repeats_options_and_quotes_what_needs_it() -> None:
+def test_the_full_command_repeats_options_and_quotes_values() -> None:
     args = without_defaults(greet_spec(), {"greeting": "good day", "name": 'a "b"'})
 
     command = full_command(greet_spec(), args, [("env", "my env"), ("addr", "rm:1")])
@@ -105,7 +105,7 @@ def test_the_full_command_repeats_options_and_quotes_what_needs_it() -> None:
     )
 
 
-def test_the_full_command_tells_no_secret() -> None:
+def test_the_full_command_masks_secrets() -> None:
     spec = greet_spec()
     spec.args.append(spec_arg("password", "", secret=True))
 

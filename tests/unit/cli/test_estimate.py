@@ -3,17 +3,17 @@ from __future__ import annotations
 import pytest
 from tests.cli_samples import FAIL, ID, START, ChainMaker, at, entry, rolling_restart_chain
 
-from spincycle.cli.estimate import Typical, seconds_left
+from spincycle.cli.estimate import TypicalDurations, seconds_left
 from spincycle.cli.live_request import LiveRequest
 from spincycle.model.state import State
 
 
-def ran(name: str, seconds: float) -> Typical:
-    return Typical([entry("x", name, started_at=at(0), finished_at=at(seconds))])
+def ran(name: str, seconds: float) -> TypicalDurations:
+    return TypicalDurations([entry("x", name, started_at=at(0), finished_at=at(seconds))])
 
 
-def test_what_is_typical_is_the_mean_of_completed_tries() -> None:
-    typical = Typical(
+def test_a_typical_duration_is_the_mean_of_completed_tries() -> None:
+    typical = TypicalDurations(
         [
             entry("a", "drain", started_at=at(0), finished_at=at(2)),
             entry("b", "drain", started_at=at(0), finished_at=at(4)),
@@ -26,11 +26,11 @@ def test_what_is_typical_is_the_mean_of_completed_tries() -> None:
     assert typical.of("restart", "restart") is None
 
 
-def test_parallel_jobs_count_once_and_successors_add_up() -> None:
+def test_parallel_jobs_overlap_and_sequential_jobs_add_up() -> None:
     live = LiveRequest(ID)
     chain = rolling_restart_chain()
     live.set_chain(chain)
-    typical = Typical(
+    typical = TypicalDurations(
         [entry("x", name, started_at=at(0), finished_at=at(2))
          for name in ("plan-order", "drain", "restart", "enable", "report")]
     )  # fmt: skip
@@ -38,7 +38,7 @@ def test_parallel_jobs_count_once_and_successors_add_up() -> None:
     assert seconds_left(chain, live.jobs, typical, START) == pytest.approx(10.0)
 
 
-def test_what_is_done_or_under_way_takes_less() -> None:
+def test_completed_and_running_jobs_take_less_time() -> None:
     live = LiveRequest(ID)
     maker = ChainMaker("x")
     maker.edge(
@@ -67,9 +67,9 @@ def test_a_parallel_limit_makes_elements_wait_for_each_other() -> None:
     assert seconds_left(chain, live.jobs, ran("wait", 4), START) == pytest.approx(12.0)
 
 
-def test_without_any_experience_there_is_no_estimate() -> None:
+def test_there_is_no_estimate_without_earlier_runs() -> None:
     live = LiveRequest(ID)
     chain = rolling_restart_chain()
     live.set_chain(chain)
 
-    assert seconds_left(chain, live.jobs, Typical(), START) is None
+    assert seconds_left(chain, live.jobs, TypicalDurations(), START) is None

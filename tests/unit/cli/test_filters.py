@@ -33,11 +33,11 @@ def test_all_filters_together() -> None:
     assert dict(message.args) == {"a": "1", "b": "x=y"}
 
 
-def test_without_filters_the_ten_newest_are_wanted() -> None:
+def test_the_default_is_the_ten_newest_requests() -> None:
     assert parse_filters([]).limit == 10
 
 
-def test_a_span_counts_back_from_now() -> None:
+def test_a_duration_counts_back_from_now() -> None:
     assert parse_filters(["since=90m"], now=START).since == START - 5400
 
 
@@ -58,19 +58,19 @@ def test_a_span_counts_back_from_now() -> None:
         "offset=1.5",
     ],
 )
-def test_a_filter_that_cannot_be_understood_is_refused(word: str) -> None:
+def test_an_invalid_filter_is_rejected(word: str) -> None:
     with pytest.raises(Problem) as refused:
         parse_filters([word])
 
     assert refused.value.hint
 
 
-def test_a_filter_that_is_given_twice_is_refused() -> None:
+def test_a_repeated_filter_is_rejected() -> None:
     with pytest.raises(Problem, match="twice"):
         parse_filters(["type=a", "type=b"])
 
 
-def test_the_states_that_there_are_are_named_when_one_is_wrong() -> None:
+def test_an_invalid_state_lists_the_valid_ones() -> None:
     with pytest.raises(Problem) as refused:
         parse_filters(["states=bogus"])
 

@@ -67,7 +67,7 @@ def test_status_shows_required_args_only_and_quotes_them() -> None:
     )
 
 
-def test_values_that_are_no_strings_print_as_json() -> None:
+def test_values_that_are_not_strings_print_as_json() -> None:
     arg = request_pb2.RequestArg(name="hosts", kind="required")
     arg.value.list_value.extend(["web1", 2, True, None])
 
@@ -82,7 +82,7 @@ def test_a_secret_is_never_shown() -> None:
     assert lines[5] == "    args: password=***"
 
 
-def test_why_a_request_is_in_its_state_is_told_if_it_is_known() -> None:
+def test_status_shows_the_reason_and_the_error() -> None:
     stopped = request(state=STOPPED, state_message="stopped by dana")
 
     assert status_lines(stopped, START)[-1] == "  reason: stopped by dana"

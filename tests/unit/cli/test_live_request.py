@@ -41,7 +41,7 @@ def test_jobs_stand_in_their_sequences_and_structural_ones_are_left_out() -> Non
     ]
 
 
-def test_siblings_that_no_argument_tells_apart_are_numbered() -> None:
+def test_siblings_with_equal_arguments_are_numbered() -> None:
     maker = ChainMaker("x")
     maker.job("A000", "wait", ms="1")
     maker.job("B000", "wait", ms="1")
@@ -52,7 +52,7 @@ def test_siblings_that_no_argument_tells_apart_are_numbered() -> None:
     assert [job.label for job in live.root.jobs()] == ["#1", "#2"]
 
 
-def test_a_job_without_a_chain_is_listed_as_it_comes() -> None:
+def test_jobs_without_a_chain_are_listed_in_order_of_arrival() -> None:
     live = LiveRequest(ID)
 
     live.apply(snapshot(request(), [status("ABCD", "drain", RUNNING)]))
@@ -75,7 +75,7 @@ def test_events_change_one_job_at_a_time() -> None:
     assert live.jobs["Plan"].state is State.COMPLETE
 
 
-def test_a_later_snapshot_takes_back_what_it_does_not_list() -> None:
+def test_a_later_snapshot_resets_jobs_that_it_does_not_list() -> None:
     live = live_with(status("D000", "drain", COMPLETE))
 
     live.apply(snapshot(request(), [status("Plan", "plan-order", COMPLETE)]))
@@ -83,7 +83,7 @@ def test_a_later_snapshot_takes_back_what_it_does_not_list() -> None:
     assert live.jobs["D000"].state is State.PENDING
 
 
-def test_a_sequence_is_what_needs_attention_first() -> None:
+def test_running_and_failed_jobs_decide_the_state_of_a_sequence() -> None:
     live = live_with(status("D000", "drain", COMPLETE), status("R000", "restart", FAIL))
     first = next(child for child in live.root.children if isinstance(child, LiveSequence))
 

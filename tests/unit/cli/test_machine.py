@@ -9,7 +9,7 @@ from spincycle.cli.render.machine import dump, to_plain
 from spincycle.v1 import job_log_pb2
 
 
-def test_states_are_names_times_are_rfc_3339_and_what_is_unset_is_null() -> None:
+def test_states_are_names_times_are_rfc_3339_and_unset_fields_are_null() -> None:
     plain = to_plain(request(state=COMPLETE))
 
     assert isinstance(plain, dict)
@@ -26,7 +26,7 @@ def test_numbers_of_64_bits_stay_numbers() -> None:
     assert plain["exit"] == -1
 
 
-def test_values_are_what_they_stand_for_and_secrets_are_not_told() -> None:
+def test_values_are_plain_and_secrets_are_masked() -> None:
     arg = text_arg("password", "hunter2", secret=True)
 
     assert "hunter2" not in dump(to_plain(request(args=[arg])), "json")
@@ -40,7 +40,7 @@ def test_bytes_of_jobs_are_left_out() -> None:
     assert '"bytes"' not in dump(to_plain(chain), "json")
 
 
-def test_json_and_yaml_say_the_same() -> None:
+def test_json_and_yaml_have_the_same_content() -> None:
     plain = to_plain(request())
 
     assert json.loads(dump(plain, "json")) == yaml.safe_load(dump(plain, "yaml")) == plain

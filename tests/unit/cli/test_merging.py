@@ -16,13 +16,13 @@ async def some(*what: int, then: Exception | None = None) -> AsyncIterator[int]:
         raise then
 
 
-async def test_everything_comes_and_then_the_end() -> None:
+async def test_all_items_are_yielded_before_the_end() -> None:
     many = range(500)
 
     assert sorted([one async for one in merged(some(*many), some(), some(1000))]) == [*many, 1000]
 
 
-async def test_a_failure_comes_after_what_was_given_before_it() -> None:
+async def test_a_failure_is_raised_after_the_items_before_it() -> None:
     both = merged(some(1, 2, 3, then=ValueError("broken")), some())
 
     assert [await anext(both) for _ in range(3)] == [1, 2, 3]
@@ -30,7 +30,7 @@ async def test_a_failure_comes_after_what_was_given_before_it() -> None:
         await anext(both)
 
 
-async def test_who_leaves_ends_the_sources() -> None:
+async def test_closing_the_merged_iterator_closes_the_sources() -> None:
     ended = asyncio.Event()
 
     async def endless() -> AsyncIterator[int]:

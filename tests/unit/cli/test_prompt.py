@@ -13,7 +13,7 @@ from spincycle.cli.render.terminal import Terminal
 
 
 class Person:
-    """Enters prepared lines, and sees what is printed."""
+    """Enters prepared lines and records the prompts."""
 
     def __init__(self, *lines: str) -> None:
         self._lines = list(lines)
@@ -35,21 +35,21 @@ class Person:
         return Prompt(Terminal(out=self._seen), self.read, self.read)
 
 
-def test_a_required_value_is_asked_for_until_it_is_given() -> None:
+def test_a_required_value_is_prompted_for_until_it_is_entered() -> None:
     person = Person("", " zed ")
 
     assert person.prompt().value(spec_arg("name", "Who to greet")) == "zed"
     assert person.seen == "\n# Who to greet\nname=\n# Value required for name\nname= zed \n"
 
 
-def test_nothing_entered_means_the_default() -> None:
+def test_an_empty_line_takes_the_default() -> None:
     person = Person("")
 
     assert person.prompt().value(spec_arg("greeting", "Word to greet with", "hello")) == "hello"
     assert person.seen == ("\n# Word to greet with (default: hello)\ngreeting=\ngreeting=hello\n")
 
 
-def test_a_value_that_is_not_of_its_type_is_asked_for_again() -> None:
+def test_a_value_of_the_wrong_type_is_prompted_for_a_second_time() -> None:
     person = Person("many", "3")
 
     assert person.prompt().value(spec_arg("n", "How many", "1", value_type="int")) == "3"
@@ -57,7 +57,7 @@ def test_a_value_that_is_not_of_its_type_is_asked_for_again() -> None:
     assert "# many is not a whole number" in person.seen
 
 
-def test_only_ok_is_ok() -> None:
+def test_only_ok_confirms() -> None:
     person = Person("yes", "OK", "ok")
 
     person.prompt().confirm()
@@ -65,24 +65,24 @@ def test_only_ok_is_ok() -> None:
     assert person.seen.count("Enter 'ok' to start, or ctrl-c to abort: ") == 3
 
 
-def test_the_end_of_the_input_ends_the_questions() -> None:
-    with pytest.raises(Problem, match="the input has ended"):
+def test_the_end_of_the_input_ends_the_prompts() -> None:
+    with pytest.raises(Problem, match="the input ended"):
         Person().prompt().value(spec_arg("name", "Who"))
     with pytest.raises(Problem, match="nothing was started"):
         Person("no").prompt().confirm()
 
 
-def test_earlier_values_come_back_newest_first(tmp_path: Path) -> None:
+def test_earlier_values_are_offered_newest_first(tmp_path: Path) -> None:
     path = tmp_path / "state" / "values.json"
-    ValueHistory(path).keep("greet", {"name": "ann"})
-    ValueHistory(path).keep("wave", {"name": "cem"})
-    ValueHistory(path).keep("greet", {"name": "bob"})
+    ValueHistory(path).add("greet", {"name": "ann"})
+    ValueHistory(path).add("wave", {"name": "cem"})
+    ValueHistory(path).add("greet", {"name": "bob"})
 
     assert ValueHistory(path).of("greet", "name") == ["bob", "ann", "cem"]
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_spoilt_file_of_earlier_values_is_as_good_as_none(tmp_path: Path) -> None:
+def test_an_unreadable_history_counts_as_empty(tmp_path: Path) -> None:
     path = tmp_path / "values.json"
     path.write_text("{[")
 

@@ -5,7 +5,7 @@ from tests.cli_samples import ChainMaker
 from spincycle.cli.transport.rest_chain import completed
 
 
-def test_what_rest_does_not_say_is_worked_out_from_edges_and_names() -> None:
+def test_fields_missing_in_rest_are_derived_from_edges_and_names() -> None:
     maker = ChainMaker("x")
     for name, around in (("S001", "Rq00"), ("S002", "Rq00"), ("S003", "S002")):
         maker.sequence(name, f"node-{name}", around)
@@ -16,15 +16,15 @@ def test_what_rest_does_not_say_is_worked_out_from_edges_and_names() -> None:
     maker.job("Jwrk", "work", "S001")
     maker.edge("Rq00", "S001", "Jwrk", "E001", "S002", "S003", "E003", "E002")
     whole = maker.made()
-    told = type(whole)()
-    told.CopyFrom(whole)
-    del told.jobs[:]
+    incomplete = type(whole)()
+    incomplete.CopyFrom(whole)
+    del incomplete.jobs[:]
     for job in sorted(whole.jobs, key=lambda job: job.id):
-        told.jobs.add().CopyFrom(job)
-        told.jobs[-1].structural = False
-        told.jobs[-1].parent_sequence_id = ""
+        incomplete.jobs.add().CopyFrom(job)
+        incomplete.jobs[-1].structural = False
+        incomplete.jobs[-1].parent_sequence_id = ""
 
-    jobs = {job.id: job for job in completed(told).jobs}
+    jobs = {job.id: job for job in completed(incomplete).jobs}
 
     assert list(jobs) == ["Rq00", "S001", "Jwrk", "E001", "S002", "S003", "E003", "E002"]
     assert {job.id for job in jobs.values() if not job.structural} == {"Jwrk"}

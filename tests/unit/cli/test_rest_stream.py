@@ -19,12 +19,12 @@ def gateway_says(backend: RestBackend, monkeypatch: pytest.MonkeyPatch, *names: 
     monkeypatch.setattr(backend._gateway, "events", events)
 
 
-async def test_only_a_stream_that_says_so_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_without_an_end_event_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = RestBackend(Settings(rest="http://127.0.0.1:1"))
     gateway_says(backend, monkeypatch, "request", "end")
     assert [event.cursor async for event in backend.watch("r1", "")] == ["c1"]
 
-    # A gateway that goes away ends its streams like that; whoever follows must come again.
+    # A gateway that shuts down ends its streams without an end event; the client must reconnect.
     gateway_says(backend, monkeypatch, "request")
     stream = backend.watch("r1", "")
     await anext(stream)

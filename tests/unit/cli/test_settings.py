@@ -32,14 +32,14 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_without_anything_the_services_are_here(no_config: dict[str, str]) -> None:
+def test_the_default_addresses_are_local(no_config: dict[str, str]) -> None:
     settings = resolve({}, no_config)
 
     assert (settings.addr, settings.job_log) == ("127.0.0.1:32310", "127.0.0.1:32312")
     assert settings.timeout == 5.0
 
 
-def test_the_command_line_wins_over_environment_context_and_file(config: Path) -> None:
+def test_options_override_environment_context_and_file(config: Path) -> None:
     environment = {"SPINC_CONFIG": str(config)}
     assert resolve({}, environment).addr == "file:1"
     assert resolve({"context": "prod"}, environment).addr == "prod:1"
@@ -48,13 +48,13 @@ def test_the_command_line_wins_over_environment_context_and_file(config: Path) -
     assert resolve({"context": "prod", "addr": "flag:1"}, environment).addr == "flag:1"
 
 
-def test_all_keys_of_a_file_count(config: Path) -> None:
+def test_all_keys_of_a_file_are_used(config: Path) -> None:
     settings = resolve({"config": str(config)}, {})
 
     assert (settings.timeout, settings.env) == (1.0, "staging")
 
 
-def test_later_files_win_over_earlier_ones(config: Path, tmp_path: Path) -> None:
+def test_later_files_override_earlier_ones(config: Path, tmp_path: Path) -> None:
     later = tmp_path / "later.yaml"
     later.write_text("addr: later:1\n")
 
@@ -63,7 +63,7 @@ def test_later_files_win_over_earlier_ones(config: Path, tmp_path: Path) -> None
     assert (settings.addr, settings.timeout) == ("later:1", 1.0)
 
 
-def test_a_context_brings_tls_and_a_token(config: Path) -> None:
+def test_a_context_sets_tls_and_a_token(config: Path) -> None:
     settings = resolve({"config": str(config)}, {"SPINC_CONTEXT": "prod"})
 
     assert settings.tls is not None
@@ -72,20 +72,20 @@ def test_a_context_brings_tls_and_a_token(config: Path) -> None:
     assert "s3cret" not in repr(settings)
 
 
-def test_a_url_as_address_means_the_gateway(no_config: dict[str, str]) -> None:
+def test_a_url_as_address_selects_the_gateway(no_config: dict[str, str]) -> None:
     settings = resolve({"addr": "http://127.0.0.1:32308/"}, no_config)
 
     assert settings.rest == settings.target == "http://127.0.0.1:32308"
 
 
-def test_files_that_are_not_there_are_left_out(tmp_path: Path) -> None:
+def test_missing_files_are_ignored(tmp_path: Path) -> None:
     assert resolve({"config": f"{tmp_path}/a.yaml,x"}, {}).addr == "127.0.0.1:32310"
 
 
 @pytest.mark.parametrize(
     "text", ["addr: [", "- a\n", "adr: x\n", "contexts: 3\n", "contexts: {a: {b: 1}}\n", "tls: 1\n"]
 )
-def test_a_file_that_cannot_be_understood_is_named(tmp_path: Path, text: str) -> None:
+def test_the_error_names_an_invalid_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "spinc.yaml"
     path.write_text(text)
 
@@ -93,13 +93,13 @@ def test_a_file_that_cannot_be_understood_is_named(tmp_path: Path, text: str) ->
         resolve({"config": str(path)}, {})
 
 
-def test_an_unknown_context_is_refused(no_config: dict[str, str]) -> None:
+def test_an_unknown_context_is_rejected(no_config: dict[str, str]) -> None:
     with pytest.raises(Problem, match='there is no context "prod"'):
         resolve({"context": "prod"}, no_config)
 
 
 @pytest.mark.parametrize("timeout", ["0", "-5", "soon"])
-def test_a_timeout_that_is_none_is_refused(no_config: dict[str, str], timeout: str) -> None:
+def test_an_invalid_timeout_is_rejected(no_config: dict[str, str], timeout: str) -> None:
     with pytest.raises(Problem, match="timeout"):
         resolve({"timeout": timeout}, no_config)
 
@@ -112,7 +112,7 @@ def test_tls_without_files_is_still_tls(tmp_path: Path) -> None:
     assert resolve({"config": str(path), "context": "b"}, {}).tls is None
 
 
-def test_files_that_are_no_text_are_named(tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_is_not_text(tmp_path: Path) -> None:
     binary = tmp_path / "spinc.yaml"
     binary.write_bytes(b"addr: \xff\n")
     with pytest.raises(Problem, match="is not UTF-8 text"):

@@ -9,7 +9,7 @@ def fail(*_: object, **__: object) -> None:
     raise KeyError("jobs")
 
 
-def test_a_mistake_in_spinc_itself_is_told_in_a_line(
+def test_an_internal_error_is_printed_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(entry.spinc, "main", fail)
@@ -17,12 +17,12 @@ def test_a_mistake_in_spinc_itself_is_told_in_a_line(
     assert entry._run(["ps"]) == 1
 
     assert capsys.readouterr().err.splitlines() == [
-        "error: spinc itself has failed: KeyError: 'jobs'",
-        "       --debug shows where",
+        "error: internal error in spinc: KeyError: 'jobs'",
+        "       --debug prints a traceback",
     ]
 
 
-def test_debug_shows_where_spinc_itself_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_raises_an_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry.spinc, "main", fail)
 
     with pytest.raises(KeyError):

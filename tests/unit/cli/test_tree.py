@@ -88,7 +88,7 @@ def test_waiting_sequences_are_folded_next() -> None:
     ]
 
 
-def test_neighbours_in_one_state_become_one_line_when_there_are_many() -> None:
+def test_many_neighbours_in_one_state_are_folded_into_one_line() -> None:
     maker = ChainMaker("fan")
     for place in range(50):
         maker.job(f"J{place:03}", "wait", ms=str(place))
@@ -107,7 +107,7 @@ def test_neighbours_in_one_state_become_one_line_when_there_are_many() -> None:
     ]
 
 
-def test_what_runs_and_what_failed_stays_when_even_that_does_not_fit() -> None:
+def test_running_and_failed_jobs_stay_when_the_folded_tree_does_not_fit() -> None:
     maker = ChainMaker("fan")
     states = [RUNNING, COMPLETE, PENDING, FAIL] * 10
     for place in range(40):
@@ -138,7 +138,7 @@ def test_no_line_is_wider_than_the_terminal() -> None:
             assert cell_width("".join(text for text, _ in line)) <= width
 
 
-def test_a_job_that_waits_for_its_next_try_says_when_and_why() -> None:
+def test_a_job_that_waits_for_a_retry_shows_when_and_why() -> None:
     live = live_with(
         status("R000", "restart", RUNNING, 1, started_at=at(1), finished_at=at(2),
                retry_at=at(7), error="port\n8001 is closed"),
@@ -146,7 +146,7 @@ def test_a_job_that_waits_for_its_next_try_says_when_and_why() -> None:
 
     text = plain_text(draw(live, START + 2, WIDE))
 
-    assert "◌ restart  again in 5.0s  port 8001 is closed" in text
+    assert "◌ restart  retry in 5.0s  port 8001 is closed" in text
 
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
@@ -158,7 +158,7 @@ def test_a_terminal_without_unicode_gets_ascii() -> None:
     assert "|- + plan-order" in text
 
 
-def test_a_broken_stream_is_told_in_the_heading() -> None:
+def test_a_lost_connection_is_shown_in_the_heading() -> None:
     text = plain_text(draw(live_with(), START, Picture(note="reconnecting")))
 
     assert text.splitlines()[0].endswith(f"{ID} · reconnecting")

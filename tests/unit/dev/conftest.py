@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from spincycle.dev.marked import MARK, end_marked
 from spincycle.dev.ports import free_port
 from spincycle.dev.services import Service, local
+from spincycle.dev.stack_processes import MARK, end_processes
 
 PROGRAM = """#!{python}
 import http.server, os, signal, sys
@@ -31,7 +31,7 @@ server.serve_forever()
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
-    """Makes a service out of a small program that does `before` and then answers requests."""
+    """Makes a service of a small program that does `before` and then responds to requests."""
 
     def make(before: str) -> Service:
         port = free_port()
@@ -41,4 +41,4 @@ def service(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
         return Service("small", str(program), local(port), "http", {MARK: str(tmp_path)})
 
     yield make
-    end_marked(tmp_path, 0.0)
+    end_processes(tmp_path, 0.0)

@@ -20,23 +20,23 @@ class Gone(io.StringIO):
         raise OSError(5, "Input/output error")
 
 
-def test_lines_are_marked_with_the_service_that_they_come_from() -> None:
+def test_lines_are_prefixed_with_their_service() -> None:
     stream = io.StringIO()
 
-    Console(stream).show("job-log", "listening")
+    Console(stream).write_line("job-log", "listening")
 
     assert stream.getvalue() == "job-log         │ listening\n"
 
 
-def test_a_terminal_gets_colours_unless_it_does_not_want_any(
+def test_a_terminal_gets_colours_unless_no_color_is_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     coloured, plain = Terminal(), Terminal()
 
-    Console(coloured).show("job-runner-2", "x")
+    Console(coloured).write_line("job-runner-2", "x")
     monkeypatch.setenv("NO_COLOR", "1")
-    Console(plain).show("job-runner-2", "x")
+    Console(plain).write_line("job-runner-2", "x")
 
     assert coloured.getvalue() == "\x1b[33mjob-runner-2    │\x1b[0m x\n"
     assert plain.getvalue() == "job-runner-2    │ x\n"
@@ -45,27 +45,27 @@ def test_a_terminal_gets_colours_unless_it_does_not_want_any(
 def test_a_service_cannot_send_commands_to_the_terminal() -> None:
     stream = io.StringIO()
 
-    Console(stream).show("gateway", "\x1b[31mred\x1b[0m\x07 \x1b]0;title\x07")
+    Console(stream).write_line("gateway", "\x1b[31mred\x1b[0m\x07 \x1b]0;title\x07")
 
     assert "\x1b" not in stream.getvalue()
     assert "\x07" not in stream.getvalue()
 
 
-def test_a_terminal_that_is_gone_is_told_once_and_is_no_failure() -> None:
-    told: list[str] = []
+def test_a_closed_terminal_is_reported_once_and_is_not_an_error() -> None:
+    closed: list[str] = []
     console = Console(Gone())
-    console.on_gone(lambda: told.append("gone"))
+    console.on_closed(lambda: closed.append("gone"))
 
-    console.say("one")
-    console.show("gateway", "two")
+    console.write("one")
+    console.write_line("gateway", "two")
 
-    assert told == ["gone"]
+    assert closed == ["gone"]
 
 
-def test_a_process_whose_reader_is_gone_still_ends_with_the_code_of_its_choice() -> None:
+def test_a_process_with_a_closed_output_keeps_its_exit_code() -> None:
     script = (
         "import sys; from spincycle.dev.console import Console; console = Console();"
-        "console.say('one'); sys.stdin.read(); console.say('two'); console.say('three')"
+        "console.write('one'); sys.stdin.read(); console.write('two'); console.write('three')"
     )
     environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(

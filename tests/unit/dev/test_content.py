@@ -14,7 +14,7 @@ from spincycle.dev.content import (
 from spincycle.dev.errors import StackError
 
 
-def test_without_specs_the_examples_of_the_working_directory_are_taken(
+def test_without_specs_the_examples_of_the_working_directory_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("specs", "jobs"):
@@ -83,6 +83,6 @@ def test_specs_that_are_named_bring_no_example_jobs(
     assert not has_example_jobs(content)
 
 
-def test_specs_that_are_no_directory_are_refused(tmp_path: Path) -> None:
+def test_specs_that_are_not_a_directory_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="is not a directory of spec files"):
         find_content(tmp_path / "none", ())

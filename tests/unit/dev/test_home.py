@@ -17,7 +17,7 @@ def become(monkeypatch: pytest.MonkeyPatch, uid: int, **environment: str) -> Non
         monkeypatch.setenv(name, value)
 
 
-def test_a_stack_is_kept_with_the_data_of_its_user(
+def test_the_default_directory_is_in_the_data_home_of_the_user(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     become(monkeypatch, 1000, HOME=str(tmp_path))
@@ -28,7 +28,7 @@ def test_a_stack_is_kept_with_the_data_of_its_user(
 
 
 @pytest.mark.parametrize("home", ["", "{tmp}/missing", "relative"])
-def test_a_user_without_a_home_has_a_place_too(
+def test_a_user_without_a_home_has_a_default_directory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str
 ) -> None:
     become(monkeypatch, 1000, HOME=home.format(tmp=tmp_path))
@@ -36,42 +36,44 @@ def test_a_user_without_a_home_has_a_place_too(
     assert default_home() == Path("/var/tmp/spincycle-1000")
 
 
-def test_the_data_of_root_are_where_another_account_can_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_directory_of_root_is_accessible_to_other_accounts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     become(monkeypatch, 0, HOME="/root")
 
     assert default_home() == Path("/var/lib/spincycle")
 
 
-async def test_a_home_that_is_taken_names_who_has_it(tmp_path: Path) -> None:
+async def test_the_error_of_a_taken_directory_names_its_holder(tmp_path: Path) -> None:
     first, second = StackHome(tmp_path / "home"), StackHome(tmp_path / "home")
-    await first.take()
+    await first.acquire()
     first.write_note({"since": "noon"})
 
     with pytest.raises(AlreadyRunning) as refused:
-        await second.take()
+        await second.acquire()
 
     assert refused.value.note == {"pid": str(os.getpid()), "since": "noon"}
-    await first.leave()
-    await second.take()
-    await second.leave()
+    await first.release()
+    await second.acquire()
+    await second.release()
 
 
-async def test_a_throw_away_home_is_gone_afterwards_and_a_kept_one_is_not(tmp_path: Path) -> None:
-    thrown_away, kept = StackHome(None), StackHome(tmp_path / "kept")
-    for home in (thrown_away, kept):
-        await home.take()
+async def test_a_temporary_directory_is_deleted_and_a_given_one_is_kept(tmp_path: Path) -> None:
+    temporary, kept = StackHome(None), StackHome(tmp_path / "kept")
+    for home in (temporary, kept):
+        await home.acquire()
         (home.path / "file").touch()
-        await home.leave()
+        await home.release()
 
-    assert not thrown_away.path.exists()
+    assert not temporary.path.exists()
     assert [path.name for path in kept.path.iterdir()] == ["file"]
 
 
-async def test_a_home_of_another_account_is_refused(
+async def test_a_directory_of_another_account_is_rejected(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
 
     with pytest.raises(StackError, match="belongs to another account"):
-        await StackHome(tmp_path).take()
+        await StackHome(tmp_path).acquire()

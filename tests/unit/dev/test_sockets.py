@@ -13,7 +13,7 @@ from spincycle.dev.home import StackHome
 from spincycle.dev.sockets import LINK, SocketDirectory, _is_safe
 
 
-def test_it_is_short_and_closed_to_others_wherever_the_data_directory_lies(tmp_path: Path) -> None:
+def test_the_path_is_short_and_closed_to_others_for_any_data_directory(tmp_path: Path) -> None:
     home = tmp_path / ("deep" * 40)
     home.mkdir()
 
@@ -30,7 +30,7 @@ def test_it_is_short_and_closed_to_others_wherever_the_data_directory_lies(tmp_p
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o777, 0o1777])
-def test_it_never_lies_where_another_account_could_rename_it(tmp_path: Path, mode: int) -> None:
+def test_no_other_account_can_rename_the_directory(tmp_path: Path, mode: int) -> None:
     parent = tmp_path / "p"
     parent.mkdir()
     parent.chmod(mode)
@@ -38,7 +38,7 @@ def test_it_never_lies_where_another_account_could_rename_it(tmp_path: Path, mod
     assert _is_safe(parent) is (mode != 0o777)
 
 
-def test_it_never_lies_in_a_directory_of_another_account(tmp_path: Path) -> None:
+def test_the_directory_is_not_in_one_of_another_account(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         not_run("chown", "only root can give a directory to another account")
     parent = tmp_path / "p"
@@ -64,27 +64,27 @@ def test_a_copy_of_a_data_directory_leaves_the_sockets_of_the_original_alone(
     made.remove()
 
 
-def test_without_a_short_directory_that_can_be_written_to_the_stack_says_what_to_do(
+def test_without_a_short_writable_directory_the_error_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spincycle.dev.sockets._LONGEST", 3)
 
-    with pytest.raises(StackError, match="of /tmp, /var/tmp and TMPDIR none"):
+    with pytest.raises(StackError, match="none of /tmp, /var/tmp and TMPDIR"):
         SocketDirectory(tmp_path)
 
 
-def test_what_a_killed_stack_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+def test_the_directory_of_a_killed_stack_is_removed_by_the_next_one(tmp_path: Path) -> None:
     left = SocketDirectory(tmp_path)
     (left.path / "job-log").touch()
 
-    again = SocketDirectory(tmp_path)
+    second = SocketDirectory(tmp_path)
 
     assert not left.path.exists()
-    assert [path.name for path in again.path.iterdir()] == ["owner"]
-    again.remove()
+    assert [path.name for path in second.path.iterdir()] == ["owner"]
+    second.remove()
 
 
-def test_a_link_to_somewhere_else_is_removed_and_what_it_names_is_not(tmp_path: Path) -> None:
+def test_a_foreign_link_is_removed_but_not_its_target(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (tmp_path / LINK).symlink_to(precious)
@@ -94,12 +94,12 @@ def test_a_link_to_somewhere_else_is_removed_and_what_it_names_is_not(tmp_path: 
     assert precious.is_dir()
 
 
-async def test_it_is_gone_when_the_stack_has_left_its_data_directory(tmp_path: Path) -> None:
+async def test_the_directory_is_removed_when_the_stack_releases_its_home(tmp_path: Path) -> None:
     home = StackHome(tmp_path / "home")
-    await home.take()
+    await home.acquire()
     sockets = home.sockets
     assert sockets.is_dir()
 
-    await home.leave()
+    await home.release()
 
     assert not sockets.exists()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 
-from spincycle.gateway.backends import ServiceClient, ServiceClients
+from spincycle.gateway.service_clients import ServiceClient, ServiceClients
 from spincycle.internal.v1 import (
     job_runner_service_pb2,
     journal_service_pb2,
@@ -16,27 +16,27 @@ from spincycle.v1 import job_log_service_pb2, request_manager_service_pb2, spec_
 
 
 class Stub:
-    """A stub whose methods answer empty messages, after sending what they are asked."""
+    """A stub whose methods serialize their request and return an empty response."""
 
     def __init__(self, module: Any, service: str) -> None:
         for method in module.DESCRIPTOR.services_by_name[service].methods:
-            answer = getattr(module, method.output_type.name)
-            make = _answering
+            response = getattr(module, method.output_type.name)
+            make = _unary
             if method.server_streaming:
-                make = _appending if method.client_streaming else _streaming
-            setattr(self, method.name, make(answer))
+                make = _bidirectional_stream if method.client_streaming else _server_stream
+            setattr(self, method.name, make(response))
 
 
-def _answering(answer: type[Message]) -> Callable[..., Any]:
+def _unary(response: type[Message]) -> Callable[..., Any]:
     async def call(request: Message, *, timeout: float | None = None) -> Message:
         request.SerializeToString()
-        return answer()
+        return response()
 
     return call
 
 
 class Channel:
-    """A channel whose methods answer no bytes, which are an empty message."""
+    """A channel whose methods return no bytes, which is an empty message."""
 
     def unary_unary(self, method: str) -> Any:
         async def call(request: bytes, *, timeout: float | None = None) -> bytes:
@@ -62,7 +62,7 @@ class _Stream:
         raise StopAsyncIteration
 
 
-def _streaming(answer: type[Message]) -> Callable[..., Any]:
+def _server_stream(response: type[Message]) -> Callable[..., Any]:
     def call(request: Message, *, timeout: float | None = None) -> _Stream:
         request.SerializeToString()
         return _Stream()
@@ -70,29 +70,29 @@ def _streaming(answer: type[Message]) -> Callable[..., Any]:
     return call
 
 
-def _appending(answer: type[Message]) -> Callable[..., Any]:
+def _bidirectional_stream(response: type[Message]) -> Callable[..., Any]:
     async def call(
         requests: AsyncIterator[Message], *, timeout: float | None = None
     ) -> AsyncIterator[Message]:
         async for request in requests:
             request.SerializeToString()
-            yield answer(batch=1)
+            yield response(batch=1)
 
     return call
 
 
 @pytest.fixture(scope="session")
-def empty_backends() -> ServiceClients:
-    """Services that answer everything, and nothing of interest."""
+def empty_clients() -> ServiceClients:
+    """Clients of services whose responses are empty."""
 
-    def backend(module: Any, service: str) -> ServiceClient[Any]:
+    def client(module: Any, service: str) -> ServiceClient[Any]:
         return ServiceClient(service, "nowhere:1", Channel(), Stub(module, service), 1.0)  # type: ignore[arg-type] # as far as it is used
 
     return ServiceClients(
-        request_manager=backend(request_manager_service_pb2, "RequestManagerService"),
-        specs=backend(spec_service_pb2, "SpecService"),
-        coordination=backend(runner_coordination_service_pb2, "RunnerCoordinationService"),
-        job_log=backend(job_log_service_pb2, "JobLogService"),
-        journal=backend(journal_service_pb2, "JournalService"),
-        job_runner=backend(job_runner_service_pb2, "JobRunnerService"),
+        request_manager=client(request_manager_service_pb2, "RequestManagerService"),
+        specs=client(spec_service_pb2, "SpecService"),
+        coordination=client(runner_coordination_service_pb2, "RunnerCoordinationService"),
+        job_log=client(job_log_service_pb2, "JobLogService"),
+        journal=client(journal_service_pb2, "JournalService"),
+        job_runner=client(job_runner_service_pb2, "JobRunnerService"),
     )

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spincycle.gateway.app import Application
-from spincycle.gateway.backends import ServiceClients
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
-from spincycle.gateway.exchange import HttpRequest, HttpResponse
-from spincycle.gateway.failures import told
+from spincycle.gateway.error_responses import error_response
 from spincycle.gateway.hosts import AllowedHosts
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.router import Route, Router
 from spincycle.gateway.routes.actions import ActionRoutes
 from spincycle.gateway.routes.events import EventRoutes
@@ -24,14 +23,17 @@ from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
+from spincycle.gateway.service_clients import ServiceClients
 from spincycle.rest_codec.messages import CREATE_REQUEST
 
 
 def application(routes: list[Route]) -> Application:
-    return Application(Router(routes), told, LimitsConfig(), 100, AllowedHosts(), CrossOrigin(()))
+    return Application(
+        Router(routes), error_response, LimitsConfig(), 100, AllowedHosts(), CrossOrigin(())
+    )
 
 
-async def ask(
+async def call(
     app: Application,
     method: str,
     path: bytes,
@@ -58,24 +60,26 @@ async def ask(
         "query_string": query, "headers": [(b"host", b"localhost"), *(headers or {}).items()],
     }  # fmt: skip
     await app(scope, receive, send)
-    answered = {name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]}
-    return sent[0]["status"], answered, b"".join(part["body"] for part in sent[1:])
+    response_headers = {
+        name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]
+    }
+    return sent[0]["status"], response_headers, b"".join(part["body"] for part in sent[1:])
 
 
 @pytest.fixture(scope="session")
-def api(empty_backends: ServiceClients) -> Application:
-    manager = empty_backends.request_manager
+def api(empty_clients: ServiceClients) -> Application:
+    manager = empty_clients.request_manager
     return application(
         [
-            *RequestRoutes(manager, empty_backends.specs, 10).routes(),
-            *JournalRoutes(empty_backends.job_log).routes(),
+            *RequestRoutes(manager, empty_clients.specs, 10).routes(),
+            *JournalRoutes(empty_clients.job_log).routes(),
             *RunningRoutes(manager).routes(),
             *RunnerCallRoutes(
-                empty_backends.request_manager, empty_backends.coordination, empty_backends.journal
+                empty_clients.request_manager, empty_clients.coordination, empty_clients.journal
             ).routes(),
-            *ActionRoutes(manager, empty_backends.specs).routes(),
+            *ActionRoutes(manager, empty_clients.specs).routes(),
             *EventRoutes(manager, 1, 10).routes(),
-            *JobRunnerRoutes(empty_backends.job_runner, "http://x").routes()[:3],
+            *JobRunnerRoutes(empty_clients.job_runner, "http://x").routes()[:3],
         ]
     )
 
@@ -118,24 +122,24 @@ BODIES = st.binary(max_size=20) | st.recursive(
     content_type=st.sampled_from([b"application/json"] * 5 + [b"", b"text/xml", b"\xff"]),
     body=BODIES,
 )
-def test_no_input_makes_a_defect(
+def test_no_input_causes_an_internal_error(
     api: Application, method: str, path: bytes, query: bytes, content_type: bytes, body: bytes
 ) -> None:
     headers = {b"content-type": content_type, b"accept-encoding": b"gzip"}
 
-    status, answered, _ = asyncio.run(ask(api, method, path, query, headers, body))
+    status, response_headers, _ = asyncio.run(call(api, method, path, query, headers, body))
 
     assert status < 500 or status == 503
-    assert "X-Spincycle-Version" in answered
+    assert "X-Spincycle-Version" in response_headers
 
 
-async def test_a_defect_is_told_as_nothing_but_one() -> None:
+async def test_an_internal_error_does_not_reveal_its_cause() -> None:
     async def broken(_: HttpRequest) -> HttpResponse:
         raise RuntimeError("secret")
 
     app = application([Route("GET", "/x", broken, "")])
 
-    status, headers, body = await ask(app, "GET", b"/x")
+    status, headers, body = await call(app, "GET", b"/x")
 
     assert status == 500
     assert body == b'{"message":"Internal Server Error"}\n'
@@ -154,7 +158,7 @@ async def test_a_defect_is_told_as_nothing_but_one() -> None:
         ("gzip; q=0.0, br", False),
     ],
 )
-async def test_an_answer_is_compressed_only_for_those_who_want_it(
+async def test_a_response_is_compressed_only_if_the_caller_accepts_it(
     accepted: str, packed: bool
 ) -> None:
     async def long(_: HttpRequest) -> HttpResponse:
@@ -162,12 +166,12 @@ async def test_an_answer_is_compressed_only_for_those_who_want_it(
 
     app = application([Route("GET", "/x", long, "")])
 
-    _, headers, _ = await ask(app, "GET", b"/x", headers={b"accept-encoding": accepted.encode()})
+    _, headers, _ = await call(app, "GET", b"/x", headers={b"accept-encoding": accepted.encode()})
 
     assert ("Content-Encoding" in headers) is packed
 
 
-async def test_what_an_answer_comes_from_is_closed_if_its_caller_goes() -> None:
+async def test_the_source_of_a_response_is_closed_if_the_caller_disconnects() -> None:
     closed = asyncio.Event()
 
     class Endless:
@@ -200,7 +204,7 @@ async def test_what_an_answer_comes_from_is_closed_if_its_caller_goes() -> None:
     assert closed.is_set()
 
 
-async def test_bodies_beyond_the_bytes_in_flight_are_refused_until_others_are_answered() -> None:
+async def test_bodies_beyond_the_bytes_in_flight_are_rejected_until_others_complete() -> None:
     released, arrived = asyncio.Event(), asyncio.Event()
 
     async def hold(call: HttpRequest) -> HttpResponse:
@@ -210,15 +214,15 @@ async def test_bodies_beyond_the_bytes_in_flight_are_refused_until_others_are_an
 
     limits = LimitsConfig(bytes_in_flight=2048)
     route = Route("POST", "/x", hold, "hold", body=CREATE_REQUEST)
-    app = Application(Router([route]), told, limits, 100, AllowedHosts(), CrossOrigin(()))
+    app = Application(Router([route]), error_response, limits, 100, AllowedHosts(), CrossOrigin(()))
     json_type = {b"content-type": b"application/json"}
 
-    first = asyncio.create_task(ask(app, "POST", b"/x", headers=json_type, body=b"x" * 4096))
+    first = asyncio.create_task(call(app, "POST", b"/x", headers=json_type, body=b"x" * 4096))
     await arrived.wait()
-    status, headers, body = await ask(app, "POST", b"/x", headers=json_type, body=b"x")
+    status, headers, body = await call(app, "POST", b"/x", headers=json_type, body=b"x")
     released.set()
     before, _, _ = await first
-    after, _, _ = await ask(app, "POST", b"/x", headers=json_type, body=b"x")
+    after, _, _ = await call(app, "POST", b"/x", headers=json_type, body=b"x")
 
     assert (status, headers["Retry-After"]) == (503, "1")
     assert "try again" in json.loads(body)["message"]

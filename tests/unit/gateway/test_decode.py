@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spincycle.gateway.decode import decode_body
-from spincycle.gateway.failures import HttpError
+from spincycle.gateway.error_responses import HttpError
 from spincycle.gateway.parsing import LARGE
 from spincycle.gateway.scanner import MAX_NESTING, SyntaxProblem, first_value, locate
 from spincycle.rest_codec.messages import CREATE_REQUEST, FINISH_REQUEST, JOB_LOG
@@ -58,7 +58,7 @@ def status_of(body: bytes, table: MessageCodec[Any]) -> int:
         ("'", "offset=1, error=invalid character '\\'' looking for beginning of value"),
     ],
 )  # fmt: skip
-def test_what_is_no_json_is_refused_in_gos_words(body: str, message: str) -> None:
+def test_invalid_json_is_rejected_with_the_message_of_go(body: str, message: str) -> None:
     with pytest.raises(SyntaxProblem) as refused:
         first_value(body.encode())
 
@@ -87,25 +87,25 @@ def test_no_value_breaks_the_decoder(value: Any) -> None:
 
 
 @pytest.mark.parametrize("nesting", [MAX_NESTING + 1, 100_000])
-def test_endless_nesting_is_refused(nesting: int) -> None:
+def test_deep_nesting_is_rejected(nesting: int) -> None:
     with pytest.raises(HttpError, match="exceeded max depth"):
         decode_body(b"[" * nesting, JSON, CREATE_REQUEST)
 
 
-def test_deep_nesting_under_a_key_that_is_ignored_is_no_matter() -> None:
+def test_deep_nesting_under_an_ignored_key_is_accepted() -> None:
     body = b'{"type":"t","other":' + b"[" * 400 + b"]" * 400 + b"}"
 
     assert decode_body(body, JSON, CREATE_REQUEST).type == "t"
 
 
-def test_arguments_that_nest_too_deep_are_refused() -> None:
+def test_arguments_that_nest_too_deep_are_rejected() -> None:
     body = b'{"args":{"a":' + b"[" * 40 + b"]" * 40 + b"}}"
 
     with pytest.raises(HttpError, match="Args: nested deeper than 24 levels"):
         decode_body(body, JSON, CREATE_REQUEST)
 
 
-def test_what_is_no_utf8_becomes_a_replacement_character() -> None:
+def test_invalid_utf8_becomes_a_replacement_character() -> None:
     assert decode_body(b'{"type":"a\xffb"}', JSON, CREATE_REQUEST).type == "a\ufffdb"
 
 
@@ -119,7 +119,7 @@ def test_a_lone_surrogate_becomes_a_replacement_character() -> None:
 
 
 @pytest.mark.parametrize("number", ["1e400", "1" * 400, "-" + "9" * 5000])
-def test_a_number_that_no_double_holds_is_refused(number: str) -> None:
+def test_a_number_beyond_a_double_is_rejected(number: str) -> None:
     with pytest.raises(HttpError, match=rf"got=number {number}, field=Args"):
         decode_body(f'{{"args":{{"a":{number}}}}}'.encode(), JSON, CREATE_REQUEST)
 
@@ -131,17 +131,17 @@ def test_a_large_whole_argument_becomes_a_double() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
-def test_json_is_known_by_its_media_type(content_type: str) -> None:
+def test_json_is_recognized_by_its_media_type(content_type: str) -> None:
     assert decode_body(b'{"type":"t"}', content_type, CREATE_REQUEST).type == "t"
 
 
 @pytest.mark.parametrize("content_type", ["application/xml", "application/x-www-form-urlencoded"])
-def test_forms_and_xml_leave_everything_empty(content_type: str) -> None:
+def test_forms_and_xml_give_an_empty_message(content_type: str) -> None:
     assert decode_body(b"type=t", content_type, CREATE_REQUEST).type == ""
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/octet-stream"])
-def test_other_bodies_are_refused_unless_they_are_empty(content_type: str) -> None:
+def test_other_bodies_are_rejected_unless_they_are_empty(content_type: str) -> None:
     with pytest.raises(HttpError) as refused:
         decode_body(b"{}", content_type, CREATE_REQUEST)
 
@@ -159,7 +159,7 @@ def test_other_bodies_are_refused_unless_they_are_empty(content_type: str) -> No
         (("c\u00e9", "d"), (41, "null")),
     ],
 )
-def test_the_place_of_a_value_is_where_go_says(
+def test_the_offset_of_a_value_is_that_of_go(
     path: tuple[str | int, ...], found: tuple[int, str]
 ) -> None:
     text = b'{"a" :1, "b": [2, "x"], "c\\u00e9":{"d":null}}'
@@ -183,14 +183,14 @@ PAD = b'"pad":"' + b"x" * LARGE + b'",'
             "Unmarshal type error: expected=string, got=number, field=Type",
         ),
         (b"{" + PAD + b"type", "Syntax error: offset="),
-        (b"{" + PAD + b'"a":"\\ud800","b":NaN}', "Syntax error: error=NaN is no number"),
+        (b"{" + PAD + b'"a":"\\ud800","b":NaN}', "Syntax error: error=NaN is not a JSON number"),
         (b"{" + PAD + b'"args":{"a":1e999}}', "Unmarshal type error: expected=float64"),
         (b"[" * (LARGE + 1), "Syntax error: offset=1026, error=exceeded max depth"),
-        (b'{"a":[' + b"1," * MAX_VALUES + b"1]}", "the body holds more than 250000 values"),
+        (b'{"a":[' + b"1," * MAX_VALUES + b"1]}", "the body has more than 250000 values"),
     ],
     ids=range(8),
 )
-def test_what_is_wrong_with_a_large_body_is_told_in_fewer_words(body: bytes, message: str) -> None:
+def test_an_error_in_a_large_body_has_a_shorter_message(body: bytes, message: str) -> None:
     with pytest.raises(HttpError) as refused:
         decode_body(body, JSON, CREATE_REQUEST)
 
@@ -207,11 +207,11 @@ def test_what_is_wrong_with_a_large_body_is_told_in_fewer_words(body: bytes, mes
     ],
     ids=range(4),
 )
-def test_a_large_body_is_read_as_leniently_as_a_small_one(end: bytes) -> None:
+def test_a_large_body_is_parsed_as_leniently_as_a_small_one(end: bytes) -> None:
     assert decode_body(b"{" + PAD + end, JSON, CREATE_REQUEST).type == "t"
 
 
-def test_a_long_text_is_not_sent_back_whole() -> None:
+def test_a_long_text_is_shortened_in_the_error() -> None:
     body = b'{"finishedAt":"' + b"1" * 100_000 + b'"}'
 
     with pytest.raises(HttpError) as refused:

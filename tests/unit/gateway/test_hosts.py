@@ -1,4 +1,4 @@
-"""Which Host headers are allowed, whatever they hold."""
+"""Allowed and rejected Host headers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spincycle.errors import HostNotAllowed
-from spincycle.gateway.failures import HttpError
+from spincycle.gateway.error_responses import HttpError
 from spincycle.gateway.hosts import AllowedHosts, Authority, names_its_host
 from spincycle.runtime.config import ConfigError
 
@@ -47,7 +47,7 @@ def test_addresses_loopback_names_and_configured_names_are_allowed(host: str) ->
         "0x7f000001", "127.0.0.01", "localhost..",
     ],
 )  # fmt: skip
-def test_every_other_name_is_refused_with_what_to_set(host: str) -> None:
+def test_every_other_name_is_rejected_with_the_setting_to_change(host: str) -> None:
     with pytest.raises(HostNotAllowed, match="add the name to hosts in its configuration") as said:
         HOSTS.check(call(host))
     assert said.value.host in host
@@ -62,14 +62,14 @@ def test_every_other_name_is_refused_with_what_to_set(host: str) -> None:
         "l\xf6calhost", "localhost\x00", "*", "x" * 256,
     ],
 )  # fmt: skip
-def test_what_is_no_host_is_a_bad_request(host: str) -> None:
+def test_an_invalid_host_is_a_bad_request(host: str) -> None:
     with pytest.raises(HttpError) as refused:
         HOSTS.check(call(host))
     assert refused.value.status == 400
 
 
 @given(st.text(st.characters(max_codepoint=255)))
-def test_no_host_makes_a_defect(host: str) -> None:
+def test_no_host_causes_an_internal_error(host: str) -> None:
     try:
         HOSTS.check(call(host))
     except (HostNotAllowed, HttpError):
@@ -80,7 +80,7 @@ def test_no_host_makes_a_defect(host: str) -> None:
 
 
 @given(st.from_regex(r"\A[a-z][a-z0-9-]{0,9}\.[a-z]{2,5}\Z"), st.integers(0, 65535))
-def test_no_name_of_a_page_is_allowed_by_how_it_is_written(name: str, port: int) -> None:
+def test_no_spelling_of_a_foreign_name_is_allowed(name: str, port: int) -> None:
     for host in (name, name.upper(), f"{name}.", f"{name}:{port}", f"localhost.{name}"):
         if name.endswith("localhost"):
             continue
@@ -95,13 +95,13 @@ def test_several_host_headers_are_a_bad_request(hosts: tuple[str, ...], version:
         HOSTS.check(call(*hosts, version=version))
     assert (refused.value.status, refused.value.message) == (
         400,
-        "there must be one Host header, not 2",
+        "one Host header is required, not 2",
     )
 
 
-def test_a_call_without_a_host_is_one_of_http_1_0() -> None:
+def test_only_http_1_0_may_omit_the_host() -> None:
     HOSTS.check(call(version="1.0"))
-    with pytest.raises(HttpError, match="there must be one Host header, not none"):
+    with pytest.raises(HttpError, match="one Host header is required, not none"):
         HOSTS.check(call())
     with pytest.raises(HostNotAllowed):
         HOSTS.check(call("evil.example", version="1.0"))

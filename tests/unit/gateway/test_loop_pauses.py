@@ -1,4 +1,4 @@
-"""The largest answers hold up no other call of the gateway.
+"""The largest responses block no other call of the gateway.
 
 A pause is CPU time of the loop's thread between two turns, so that a busy machine counts for
 nothing.
@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import pytest
 from tests.measured_loop import LONGEST_PAUSE, MeasuredLoop
-from tests.unit.gateway.test_application import application, ask
+from tests.unit.gateway.test_application import application, call
 
-from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.routes.full import FullRoutes
 from spincycle.gateway.routes.journal import JournalRoutes
 from spincycle.gateway.routes.requests import RequestRoutes
+from spincycle.gateway.service_clients import ServiceClient
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import request_manager_service_pb2 as rm
 
@@ -26,25 +26,25 @@ JOBS = 50_000
 
 
 def _chain() -> rm.GetResponse:
-    answer = rm.GetResponse()
-    answer.request.id = "x"
-    chain = answer.request.job_chain
+    response = rm.GetResponse()
+    response.request.id = "x"
+    chain = response.request.job_chain
     for number in range(JOBS):
         job = chain.jobs.add(id=f"j{number}", name="one", type="noop")
         job.args["host"] = "h"
-    return answer
+    return response
 
 
 def _page() -> jl.ListEntriesResponse:
-    answer = jl.ListEntriesResponse()
-    answer.entries.add(request_id="x", job_id="j").data.get_or_create_list("flags").extend(
+    response = jl.ListEntriesResponse()
+    response.entries.add(request_id="x", job_id="j").data.get_or_create_list("flags").extend(
         [True] * 700_000
     )
-    return answer
+    return response
 
 
 class _Services:
-    """Services whose answers are the largest ones."""
+    """Services whose responses have the largest size."""
 
     def __init__(self, chain: rm.GetResponse, page: jl.ListEntriesResponse) -> None:
         self._answers = {
@@ -61,10 +61,10 @@ class _Services:
 
     def unary_unary(self, method: str) -> Any:
         serialized = self._answers.get(method.rpartition("/")[2], jl.ListEntriesResponse())
-        answer = serialized.SerializeToString()
+        response = serialized.SerializeToString()
 
         async def call(_request: Any, timeout: float) -> bytes:  # as gRPC has it
-            return answer
+            return response
 
         return call
 
@@ -73,7 +73,7 @@ class _Services:
     "path",
     ["/api/v1/requests/x", "/api/v1/requests/x/job-chain", "/api/v1/full/requests/x/log"],
 )
-def test_the_largest_answers_hold_nobody_up(path: str) -> None:
+def test_the_largest_responses_do_not_block_the_loop(path: str) -> None:
     services = cast(Any, _Services(_chain(), _page()))
     backend: ServiceClient[Any] = ServiceClient("service", "nowhere:1", services, services, 1.0)
     api = application(
@@ -85,15 +85,15 @@ def test_the_largest_answers_hold_nobody_up(path: str) -> None:
     )
     loop = MeasuredLoop()
 
-    async def asked() -> tuple[int, int]:
+    async def measure() -> tuple[int, int]:
         await asyncio.sleep(0)
         loop.longest = 0.0
-        status, _, body = await ask(api, "GET", path.encode())
+        status, _, body = await call(api, "GET", path.encode())
         await asyncio.sleep(0)
         return status, len(body)
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        status, size = runner.run(asked())
+        status, size = runner.run(measure())
 
     assert status == 200
     assert size > 2 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""The commands of spinc, one family a module; each module is imported when it is called."""
+"""The commands of spinc; each module is imported when one of its commands is called."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command lives, and its line in the list of commands.
+    """One line of the list of commands.
 
     Attributes:
-        module: module under this package.
-        args: what follows the command, for the list.
-        summary: what it does, in a few words.
+        module: module of the command in this package.
+        args: its arguments.
+        summary: its purpose; the original's commands are worded as it words them.
     """
 
     module: str
@@ -22,23 +22,23 @@ class Entry:
 
 COMMANDS = {
     "completion": Entry("completion", "<shell>", "Print a completion script for bash, zsh or fish"),
-    "context": Entry("context", "<verb>", "Name addresses and credentials, and choose among them"),
-    "explain": Entry("control", "<ID>", "Tell what a request and its jobs wait for"),
+    "context": Entry("context", "<verb>", "Manage named addresses and credentials"),
+    "explain": Entry("control", "<ID>", "Show what a request and its jobs wait for"),
     "find": Entry("find", "[filters]", "Print (optionally) filtered request history"),
     "help": Entry("help", "<cmd|req>", "Print command or request help"),
     "info": Entry("show", "<ID>", "Print complete request information"),
     "log": Entry("log", "<ID>", "Print job log (tip: pipe output to less)"),
-    "plan": Entry("plan", "<request>", "Print what a request would do, and do nothing"),
+    "plan": Entry("plan", "<request>", "Print what a request would run, without starting it"),
     "ps": Entry("ps", "[ID]", "Show running requests and jobs (request ID optional)"),
-    "rerun": Entry("again", "<ID>", "Run what a failed or stopped request left undone"),
-    "resume": Entry("control", "<ID>", "Let a suspended request go on"),
+    "rerun": Entry("rerun", "<ID>", "Run the incomplete jobs of a failed or stopped request"),
+    "resume": Entry("control", "<ID>", "Resume a suspended request"),
     "running": Entry("show", "<ID>", "Exit 0 if request is pending or running, else exit 1"),
-    "skip": Entry("again", "<ID> <job>", "Run a failed request again, its failed job left out"),
+    "skip": Entry("rerun", "<ID> <job>", "Skip a failed job and run the rest of the request"),
     "start": Entry("start", "<request>", "Start new request"),
     "status": Entry("show", "<ID>", "Print request status and basic information"),
     "stop": Entry("control", "<ID>", "Stop request"),
-    "suspend": Entry("control", "<ID>", "Halt a request so that it can be resumed"),
+    "suspend": Entry("control", "<ID>", "Suspend a request so that it can be resumed"),
     "version": Entry("help", "", "Print Spin Cycle version"),
-    "watch": Entry("watch", "<ID>", "Follow a request live until it has ended"),
+    "watch": Entry("watch", "<ID>", "Watch a request live until it ends"),
 }
 """All commands by name."""

@@ -1,4 +1,4 @@
-"""Scripts that teach a shell to complete spinc."""
+"""The command completion: completion scripts for shells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spincycle.cli.options import SpincCommand
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
-    """Print a script that completes commands, request names, args and ids.
+    """Print a shell script that completes commands, requests, args and ids.
 
     \b
     bash:  eval "$(spinc completion bash)", for example in ~/.bashrc
@@ -20,7 +20,7 @@ def completion_command(context: click.Context, shell: str) -> None:
     fish:  spinc completion fish > ~/.config/fish/completions/spinc.fish
 
     Example: spinc completion bash
-    """  # noqa: D301 # click takes the backspace as "keep these lines"
+    """  # noqa: D301 # to click, a backspace means: keep the line breaks
     from click.shell_completion import get_completion_class
 
     completion = get_completion_class(shell)
@@ -31,9 +31,9 @@ def completion_command(context: click.Context, shell: str) -> None:
 
 
 def _fit_bash(script: str) -> str:
-    """The script for bash, so that `name=` is followed by its value.
+    """Adapt the script for bash, so that no blank follows `name=`.
 
-    To bash, = is a word of its own; nothing is known about what stands behind it.
+    Bash splits words at =, and there is nothing to complete after it.
     """
     before, after = script.split("    local response\n", 1)
     is_value = '[[ ${COMP_WORDS[COMP_CWORD]} == "=" || ${COMP_WORDS[COMP_CWORD-1]} == "=" ]]'
@@ -44,7 +44,7 @@ def _fit_bash(script: str) -> str:
 
 
 def _fit_zsh(script: str) -> str:
-    """The script for zsh, so that no blank follows `name=`."""
+    """Adapt the script for zsh, so that no blank follows `name=`."""
     script = script.replace(
         "    local -a response\n", "    local -a response\n    local -a suffix\n", 1
     )
@@ -62,7 +62,7 @@ _WITH_SUFFIX = 'completions_with_descriptions -U "${suffix[@]}"\n'
 
 
 def _fit_fish(script: str) -> str:
-    """The script for fish, so that a description goes on behind its first comma."""
+    """Adapt the script for fish, so that a description may contain commas."""
     return script.replace('string split ","', 'string split --max 1 ","', 1)
 
 

@@ -1,4 +1,4 @@
-"""Contexts: named addresses and credentials in the config file."""
+"""The command context: named addresses and credentials in the config file."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _paths(context: click.Context) -> list[Path]:
 
 @click.group("context", short_help=COMMANDS["context"].summary)
 def context_command() -> None:
-    """Name addresses and credentials, and choose among them.
+    """Manage named addresses and credentials.
 
-    Contexts are kept in the last of the config files. --context and SPINC_CONTEXT name one for a
-    single call; addresses of the command line and of the environment win over it.
+    Contexts are stored in the last config file. --context or SPINC_CONTEXT selects one for a
+    single call; addresses given as options or environment variables override it.
 
     Example: spinc context use prod
     """
@@ -56,7 +56,7 @@ def context_command() -> None:
 @context_command.command("list", cls=SpincCommand)
 @click.pass_context
 def list_command(context: click.Context) -> None:
-    """List the contexts; the one in use has a star.
+    """List the contexts; a star marks the current one.
 
     Example: spinc context list
     """
@@ -89,26 +89,28 @@ def list_command(context: click.Context) -> None:
 @click.argument("name", shell_complete=_complete_context)
 @click.pass_context
 def use_command(context: click.Context, name: str) -> None:
-    """Use a context from now on.
+    """Make a context the current one.
 
     Example: spinc context use prod
     """
     paths = _paths(context)
     if name not in load_files(paths).contexts:
-        raise Problem(f'there is no context "{name}"', f"spinc context set {name} makes it")
-    own = load_file(paths[-1])
-    own.current = name
-    save_file(paths[-1], own)
+        raise Problem(
+            f'there is no context "{name}"', f"run 'spinc context set {name}' to create it"
+        )
+    file = load_file(paths[-1])
+    file.current = name
+    save_file(paths[-1], file)
     click.echo(f"OK, using context {name}")
 
 
 @context_command.command("set", cls=SpincCommand)
 @click.argument("name", shell_complete=_complete_context)
-@click.option("--token-file", metavar="FILE", help="File with a bearer token.")
-@click.option("--tls/--no-tls", default=None, help="Speak TLS, or do not.")
-@click.option("--ca", metavar="FILE", help="Certificates to trust, in PEM.")
-@click.option("--cert", metavar="FILE", help="Own certificate, in PEM.")
-@click.option("--key", metavar="FILE", help="Own private key, in PEM.")
+@click.option("--token-file", metavar="FILE", help="File that contains a bearer token.")
+@click.option("--tls/--no-tls", default=None, help="Connect with or without TLS.")
+@click.option("--ca", metavar="FILE", help="Certificates to trust (PEM).")
+@click.option("--cert", metavar="FILE", help="Client certificate (PEM).")
+@click.option("--key", metavar="FILE", help="Private key of the client (PEM).")
 @click.option("--server-name", metavar="NAME", help="Name to expect in the server's certificate.")
 @click.pass_context
 def set_command(
@@ -121,15 +123,15 @@ def set_command(
     key: str | None,
     server_name: str | None,
 ) -> None:
-    """Make a context, or change what is given of one.
+    """Create a context, or change the given settings of one.
 
-    --addr, --job-log, --rest, --timeout and --env are kept in it, too.
+    --addr, --job-log, --rest, --timeout and --env are stored in it, too.
 
     Example: spinc context set prod --addr rm.example.com:32310 --ca ~/.spinc/ca.pem
     """
     path = _paths(context)[-1]
-    own = load_file(path)
-    keys = own.contexts.setdefault(name, {})
+    file = load_file(path)
+    keys = file.contexts.setdefault(name, {})
     given = given_options(context)
     keys |= {
         option: given[option]
@@ -144,22 +146,24 @@ def set_command(
         keys.pop("tls", None)
     elif tls or named:
         keys["tls"] = {**keys.get("tls", {}), **named}
-    save_file(path, own)
-    click.echo(f"OK, kept context {name} in {path}")
+    save_file(path, file)
+    click.echo(f"OK, saved context {name} in {path}")
 
 
 @context_command.command("delete", cls=SpincCommand)
 @click.argument("name", shell_complete=_complete_context)
 @click.pass_context
 def delete_command(context: click.Context, name: str) -> None:
-    """Forget a context.
+    """Delete a context.
 
     Example: spinc context delete staging
     """
     path = _paths(context)[-1]
-    own = load_file(path)
-    if name not in own.contexts:
-        raise Problem(f'{path} has no context "{name}"', "spinc context list names those there are")
-    kept = {known: keys for known, keys in own.contexts.items() if known != name}
-    save_file(path, Contexts(own.plain, kept, None if own.current == name else own.current))
+    file = load_file(path)
+    if name not in file.contexts:
+        raise Problem(
+            f'{path} has no context "{name}"', "run 'spinc context list' to list contexts"
+        )
+    kept = {known: keys for known, keys in file.contexts.items() if known != name}
+    save_file(path, Contexts(file.plain, kept, None if file.current == name else file.current))
     click.echo(f"OK, deleted context {name}")

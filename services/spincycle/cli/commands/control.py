@@ -1,4 +1,4 @@
-"""Stopping, suspending and resuming a request, and asking what it waits for."""
+"""The commands stop, suspend, resume and explain."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 @click.command("stop", cls=SpincCommand, short_help=COMMANDS["stop"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
-@click.option("--reason", default="", help="Why; kept on record.")
+@click.option("--reason", default="", help="Why the request is stopped; stored with it.")
 @with_session
 def stop_command(session: CommandSession, request_id: str, reason: str) -> None:
-    """Stop a request for good. Jobs that have completed or failed stay as they are.
+    """Stop a request permanently. Completed and failed jobs keep their state.
 
     Example: spinc stop dc2c0938di121n1t4i90 --reason "wrong cluster"
     """
-    request = session.ask(lambda services: services.stop(request_id, reason))
+    request = session.call(lambda services: services.stop(request_id, reason))
     _done(session, request, "stopped")
     if State(request.state) is State.COMPLETE:
-        session.terminal.complain("warning: it was COMPLETE already; nothing was stopped")
+        session.terminal.complain("warning: the request was already COMPLETE; nothing was stopped")
 
 
 @click.command("suspend", cls=SpincCommand, short_help=COMMANDS["suspend"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
-@click.option("--reason", default="", help="Why; kept on record.")
+@click.option("--reason", default="", help="Why the request is suspended; stored with it.")
 @with_session
 def suspend_command(session: CommandSession, request_id: str, reason: str) -> None:
-    """Halt a request so that it can be resumed. Running jobs are stopped and tried again then.
+    """Suspend a request so that it can be resumed. Running jobs are stopped, and retried then.
 
     Example: spinc suspend dc2c0938di121n1t4i90 --reason "maintenance window ends"
     """
-    request = session.ask(lambda services: services.suspend(request_id, reason))
+    request = session.call(lambda services: services.suspend(request_id, reason))
     _done(session, request, "suspended")
 
 
@@ -48,11 +48,11 @@ def suspend_command(session: CommandSession, request_id: str, reason: str) -> No
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @with_session
 def resume_command(session: CommandSession, request_id: str) -> None:
-    """Let a suspended request go on.
+    """Resume a suspended request.
 
     Example: spinc resume dc2c0938di121n1t4i90
     """
-    request = session.ask(lambda services: services.resume(request_id))
+    request = session.call(lambda services: services.resume(request_id))
     _done(session, request, "resumed")
 
 
@@ -64,21 +64,21 @@ def _done(session: CommandSession, request: request_pb2.Request, word: str) -> N
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @with_session
 def explain_command(session: CommandSession, request_id: str) -> None:
-    """Tell what a request waits for, and for each job that does not run, why.
+    """Show what a request waits for, and why each unfinished job is not running.
 
     Example: spinc explain dc2c0938di121n1t4i90
     """
-    answer = session.ask(lambda services: services.explain(request_id))
+    explanation = session.call(lambda services: services.explain(request_id))
     session.show(
-        answer,
-        [job.job_id for job in answer.jobs],
-        lambda: _explanation(answer, session.terminal.table_width),
+        explanation,
+        [job.job_id for job in explanation.jobs],
+        lambda: _explain_lines(explanation, session.terminal.table_width),
     )
 
 
-def _explanation(
-    answer: request_manager_service_pb2.ExplainResponse, width: int | None
+def _explain_lines(
+    explanation: request_manager_service_pb2.ExplainResponse, width: int | None
 ) -> list[str]:
     from spincycle.cli.render.layout import explain_lines
 
-    return explain_lines(answer, width)
+    return explain_lines(explanation, width)

@@ -1,4 +1,4 @@
-"""The history of requests."""
+"""The command find."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def _complete_filter(
 @click.argument("filters", nargs=-1, metavar="[FILTER=VALUE]...", shell_complete=_complete_filter)
 @with_session
 def find_command(session: CommandSession, filters: tuple[str, ...]) -> None:
-    """Print requests, newest first, that match all filters.
+    """Print the requests that match all filters, newest first.
 
     \b
     type=NAME             requests of this type
-    states=A,B            in one of these states
-    user=NAME             of this user
-    args=K=V,K=V          given these args
-    since=TIME            finished after, or not finished
-    until=TIME            created before
-    limit=N               at most so many (default: 10; 0 for all)
-    offset=N              leave out the first N
-    timezone=utc|local    zone of the times printed
+    states=A,B            requests in one of these states
+    user=NAME             requests of this user
+    args=K=V,K=V          requests with these args
+    since=TIME            requests unfinished, or finished after TIME
+    until=TIME            requests created before TIME
+    limit=N               print at most N (default: 10; 0 for all)
+    offset=N              skip the first N
+    timezone=utc|local    time zone of the output (default: utc)
 
-    TIME is "YYYY-MM-DD HH:MM:SS UTC", or a span before now such as 90m.
+    TIME is "YYYY-MM-DD HH:MM:SS UTC", or a duration before now such as 90m.
 
     Example: spinc find type=rolling-restart states=fail,stopped since=24h
-    """  # noqa: D301 # click takes the backspace as "keep these lines"
+    """  # noqa: D301 # to click, a backspace means: keep the line breaks
     from spincycle.cli.render.layout import find_lines
 
     search = parse_filters(filters)
-    found = session.ask(lambda services: services.find(search.message(), search.limit))
+    found = session.call(lambda services: services.find(search.message(), search.limit))
     session.show(
         found,
         [request.id for request in found],

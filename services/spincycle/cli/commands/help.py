@@ -1,4 +1,4 @@
-"""What spinc can do, and what can be asked for."""
+"""The commands help and version, and the list of requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLAGS = {
 
 
 def usage_lines(width: int | None = None) -> list[str]:
-    """The whole usage."""
+    """Return the usage: global options and commands."""
     lines = hanging("Usage: spinc [flags] command [request|id] [args]", 7, width)
     lines += ["", "Flags:"]
     for flag, text in _FLAGS.items():
@@ -45,15 +45,15 @@ def usage_lines(width: int | None = None) -> list[str]:
 def listing_command(session: CommandSession) -> None:
     """List the requests that can be started."""
     if session.output != "table":
-        specs = session.ask(lambda services: services.specs())
+        specs = session.call(lambda services: services.specs())
         session.show(specs, [spec.name for spec in specs], list)
         return
     out = session.terminal
     out.lines([f"Request Manager address: {session.settings.target}", "", "Requests:"])
-    # Something to read while the rest is fetched.
+    # Print the header before the call, which can take until its timeout.
     out.out.flush()
     try:
-        names = [spec.name for spec in session.ask(lambda services: services.specs())]
+        names = [spec.name for spec in session.call(lambda services: services.specs())]
     except Problem as problem:
         names = problem.lines()
     out.lines(f"  {name}" for name in names)
@@ -68,9 +68,9 @@ def listing_command(session: CommandSession) -> None:
 @click.argument("topic", required=False, metavar="[COMMAND|REQUEST]", shell_complete=complete_topic)
 @click.pass_context
 def help_command(context: click.Context, topic: str | None) -> None:
-    """Print the usage, the help of a command, or the args of a request.
+    """Print usage, the help of a command, or the args of a request.
 
-    Names of commands win over names of requests.
+    If a command and a request have the same name, the help of the command is printed.
 
     Example: spinc help rolling-restart
     """
@@ -94,7 +94,7 @@ def _request_help(session: CommandSession, name: str) -> None:
     from spincycle.cli.render.layout import arg_lines
     from spincycle.cli.specs import spec_named
 
-    spec = spec_named(session.ask(lambda services: services.specs()), name)
+    spec = spec_named(session.call(lambda services: services.specs()), name)
     session.show(
         spec,
         [spec.name],

@@ -1,4 +1,4 @@
-"""What a request would do."""
+"""The command plan."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from spincycle.cli.specs import spec_named
 if TYPE_CHECKING:
     from spincycle.v1 import job_chain_pb2
 
-_ALL = 1_000_000
-"""More lines than any plan has."""
+_UNLIMITED = 1_000_000
+"""Height in lines that no plan exceeds."""
 
 
 @click.command("plan", cls=SpincCommand, short_help=COMMANDS["plan"].summary)
@@ -30,22 +30,22 @@ _ALL = 1_000_000
     type=click.Choice(["tree", "dot", "mermaid"]),
     default="tree",
     show_default=True,
-    help="How to draw it; -o json gives all of it as data.",
+    help="Drawing of the plan; -o json prints it as data.",
 )
 @click.option(
     "--diff",
     "earlier",
     metavar="ID",
     default="",
-    help="Print only what differs from what the request ID did.",
+    help="Print only the differences from the chain of request ID.",
 )
 @with_session
 def plan_command(
     session: CommandSession, request: str, args: tuple[str, ...], drawing: str, earlier: str
 ) -> None:
-    """Print the sequences and jobs that a request would run, and the hash of that plan.
+    """Print the sequences and jobs that a request would run, and the hash of the plan.
 
-    'spinc start --plan-hash HASH' then starts exactly that, or nothing.
+    'spinc start --plan-hash HASH' starts the request only if its plan has not changed.
 
     Example: spinc plan rolling-restart hosts=web1,web2
     """
@@ -53,19 +53,19 @@ def plan_command(
     from spincycle.v1 import request_manager_service_pb2
 
     given = parse_args(args)
-    spec = spec_named(session.ask(lambda services: services.specs()), request)
+    spec = spec_named(session.call(lambda services: services.specs()), request)
     check_names(spec, given)
     ensure_complete(spec, given)
-    asked = request_manager_service_pb2.PlanRequest(type=spec.name)
-    fill(asked.args, given)
-    plan = session.ask(lambda services: services.plan(asked))
+    message = request_manager_service_pb2.PlanRequest(type=spec.name)
+    fill(message.args, given)
+    plan = session.call(lambda services: services.plan(message))
     if earlier:
-        chain = session.ask(lambda services: services.job_chain(earlier))
+        chain = session.call(lambda services: services.job_chain(earlier))
         _show_differences(session, _differences(chain, plan.job_chain))
     elif drawing != "tree":
         session.terminal.lines(_drawn(plan.job_chain, drawing))
     else:
-        session.show(plan, [plan.plan_hash], lambda: plan_lines(plan, session.terminal, _ALL))
+        session.show(plan, [plan.plan_hash], lambda: plan_lines(plan, session.terminal, _UNLIMITED))
 
 
 def _drawn(chain: job_chain_pb2.JobChain, drawing: str) -> Iterable[str]:
@@ -87,7 +87,7 @@ def _differences(before: job_chain_pb2.JobChain, after: job_chain_pb2.JobChain) 
 
 def _show_differences(session: CommandSession, changes: list[str]) -> None:
     if session.output in {"table", "name"}:
-        session.terminal.lines(changes or ["nothing differs"])
+        session.terminal.lines(changes or ["no differences"])
         return
     from spincycle.cli.render.machine import dump
 

@@ -1,4 +1,4 @@
-"""What runs now."""
+"""The command ps."""
 
 from __future__ import annotations
 
@@ -22,50 +22,52 @@ if TYPE_CHECKING:
 @click.argument(
     "request_id", required=False, default="", metavar="[ID]", shell_complete=complete_id
 )
-@click.option("--watch", "-w", is_flag=True, help="Print it anew again and again until Ctrl-C.")
+@click.option("--watch", "-w", is_flag=True, help="Refresh the output until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
     default=1.0,
     metavar="SECONDS",
     show_default="1",
-    help="Time between two prints with --watch.",
+    help="Time between two refreshes with --watch.",
 )
 @with_session
 def ps_command(session: CommandSession, request_id: str, watch: bool, interval: float) -> None:
-    """Show running jobs and their requests, of one request if its ID is given.
+    """Show the running jobs of all requests, or of one request.
 
-    Prints nothing if nothing runs.
+    Prints nothing if no job is running.
 
     Example: spinc ps dc2c0938di121n1t4i90
     """
     if watch:
-        session.ask(lambda services: _again_and_again(session, services, request_id, interval))
-    answer = session.ask(lambda services: services.running(request_id))
-    _show(session, answer)
-    for runner in answer.silent_runner_ids:
-        session.terminal.complain(f"warning: runner {runner} did not answer; its jobs are missing")
+        session.call(lambda services: _refresh(session, services, request_id, interval))
+    running = session.call(lambda services: services.running(request_id))
+    _show(session, running)
+    for runner in running.silent_runner_ids:
+        session.terminal.complain(
+            f"warning: runner {runner} did not respond; its jobs are not listed"
+        )
 
 
 def _show(
-    session: CommandSession, answer: request_manager_service_pb2.ListRunningJobsResponse
+    session: CommandSession, running: request_manager_service_pb2.ListRunningJobsResponse
 ) -> None:
     session.show(
-        answer.status,
-        dict.fromkeys(job.request_id for job in answer.status.jobs),
-        lambda: _lines(session, answer),
+        running.status,
+        dict.fromkeys(job.request_id for job in running.status.jobs),
+        lambda: _lines(session, running),
     )
 
 
 def _lines(
-    session: CommandSession, answer: request_manager_service_pb2.ListRunningJobsResponse
+    session: CommandSession, running: request_manager_service_pb2.ListRunningJobsResponse
 ) -> list[str]:
     from spincycle.cli.render.layout import ps_lines
 
-    return ps_lines(answer.status, time.time(), session.terminal.table_width)
+    return ps_lines(running.status, time.time(), session.terminal.table_width)
 
 
-async def _again_and_again(
+async def _refresh(
     session: CommandSession, services: Backend, request_id: str, interval: float
 ) -> None:
     from spincycle.cli.render.painter import Painter
@@ -73,17 +75,17 @@ async def _again_and_again(
 
     if session.output != "table" or not session.terminal.is_live:
         while True:
-            answer = await services.running(request_id)
+            running = await services.running(request_id)
             if session.output in {"json", "yaml"}:
-                session.show_next(answer.status, "", list)
+                session.show_next(running.status, "", list)
             else:
-                _show(session, answer)
+                _show(session, running)
             session.terminal.out.flush()
             await asyncio.sleep(interval)
     painter = Painter(session.terminal)
     with painter:
         while True:
-            lines = _lines(session, await services.running(request_id)) or ["nothing runs"]
+            lines = _lines(session, await services.running(request_id)) or ["no running jobs"]
             room = max(session.terminal.rows - 2, 1)
             picture: list[Line] = [[(line, "")] for line in lines[:room]]
             if len(lines) > room:

@@ -1,4 +1,4 @@
-"""What a request is, and whether it is still under way."""
+"""The commands status, info and running."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_id
 from spincycle.cli.options import SpincCommand
-from spincycle.cli.problem import NO_ANSWER
-from spincycle.cli.session import CommandSession, answering, with_session
+from spincycle.cli.problem import UNDETERMINED
+from spincycle.cli.session import CommandSession, exit_code_on_error, with_session
 from spincycle.model.state import LIVE, State
 
 
@@ -18,13 +18,13 @@ from spincycle.model.state import LIVE, State
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @with_session
 def status_command(session: CommandSession, request_id: str) -> None:
-    """Print the state of a request, how far it is, and its required args.
+    """Print the state, progress, runtime and required args of a request.
 
     Example: spinc status dc2c0938di121n1t4i90
     """
     from spincycle.cli.render.layout import status_lines
 
-    request = session.ask(lambda services: services.get(request_id))
+    request = session.call(lambda services: services.get(request_id))
     session.show(
         request,
         [request.id],
@@ -36,13 +36,13 @@ def status_command(session: CommandSession, request_id: str) -> None:
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @with_session
 def info_command(session: CommandSession, request_id: str) -> None:
-    """Print all that is known of a request: times, host, jobs, required and optional args.
+    """Print all properties of a request: times, host, jobs, required and optional args.
 
     Example: spinc info dc2c0938di121n1t4i90
     """
     from spincycle.cli.render.layout import info_lines
 
-    request = session.ask(lambda services: services.get(request_id))
+    request = session.call(lambda services: services.get(request_id))
     session.show(
         request,
         [request.id],
@@ -52,14 +52,14 @@ def info_command(session: CommandSession, request_id: str) -> None:
 
 @click.command("running", cls=SpincCommand, short_help=COMMANDS["running"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
-@answering(NO_ANSWER)
+@exit_code_on_error(UNDETERMINED)
 @with_session
 def running_command(session: CommandSession, request_id: str) -> int:
-    """Exit 0 if the request is PENDING, RUNNING or SUSPENDED, and 1 if it has ended.
+    """Exit 0 if a request is PENDING, RUNNING or SUSPENDED, and 1 if it has ended.
 
-    Prints nothing. Exits 2, with an error, if there is no telling.
+    Prints nothing. If the state cannot be read, prints an error and exits 2.
 
     Example: while spinc running dc2c0938di121n1t4i90; do sleep 5; done
     """
-    request = session.ask(lambda services: services.get(request_id))
+    request = session.call(lambda services: services.get(request_id))
     return 0 if State(request.state) in LIVE else 1

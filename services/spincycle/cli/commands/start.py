@@ -1,4 +1,4 @@
-"""Starting a request: arguments, questions, the plan, the ok."""
+"""The command start: arguments, prompts, plan, confirmation."""
 
 from __future__ import annotations
 
@@ -32,22 +32,24 @@ if TYPE_CHECKING:
 @click.command("start", cls=SpincCommand, short_help=COMMANDS["start"].summary)
 @click.argument("request", shell_complete=complete_request)
 @click.argument("args", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=complete_args)
-@click.option("--yes", "-y", is_flag=True, help="Start without asking for the final ok.")
-@click.option("--wait", is_flag=True, help="Return when the request has ended.")
-@click.option("--watch", is_flag=True, help="Show the request live until it has ended.")
+@click.option("--yes", "-y", is_flag=True, help="Start without confirmation.")
+@click.option("--wait", is_flag=True, help="Wait until the request ends.")
+@click.option("--watch", is_flag=True, help="Watch the request live until it ends.")
 @click.option(
-    "--follow", "-f", is_flag=True, help="As --watch, and also print what each job prints."
+    "--follow", "-f", is_flag=True, help="Like --watch, and print the output of each job."
 )
-@click.option("--plan-hash", default="", metavar="HASH", help="Start only if the plan is this one.")
+@click.option(
+    "--plan-hash", default="", metavar="HASH", help="Start only if the plan has this hash."
+)
 @click.option(
     "--priority",
     type=click.IntRange(-100, 100),
     default=0,
     metavar="N",
-    help="From -100 to 100; higher goes first.",
+    help="A higher priority starts first.",
 )
 @click.option(
-    "--idempotency-key", default="", metavar="KEY", help="Start only once under this key."
+    "--idempotency-key", default="", metavar="KEY", help="Start at most one request with this key."
 )
 @with_session
 def start_command(
@@ -65,78 +67,77 @@ def start_command(
     """Start a new request.
 
     Request args can be provided as name=value (or name:=JSON), else spinc prompts for them: for
-    all if none is given, and for the missing required ones otherwise. Without a terminal there
-    are no questions. Run 'spinc help <request>' to list the request args.
+    all args if none is given, otherwise for missing required ones. Without a terminal, spinc does
+    not prompt. Run 'spinc help <request>' to list the request args.
 
-    With --wait or --watch, exits 0 if the request ended COMPLETE, 1 if FAIL, 3 if STOPPED.
+    With --wait, --watch or --follow, exits 0 if the request ended COMPLETE, 1 if FAIL, 3 if
+    STOPPED.
 
     Example: spinc start rolling-restart hosts=web1,web2 --watch
     """
     from spincycle.v1 import request_manager_service_pb2
 
     given = parse_args(args)
-    spec = spec_named(session.ask(lambda services: services.specs()), request)
+    spec = spec_named(session.call(lambda services: services.specs()), request)
     check_names(spec, given)
-    asks = session.terminal.interactive and not yes
-    wanted = without_defaults(spec, _completed(session, spec, given, asks))
-    command = full_command(spec, wanted, session.settings.given)
+    confirms = session.terminal.interactive and not yes
+    final_args = without_defaults(spec, _complete_args(session, spec, given, confirms))
+    command = full_command(spec, final_args, session.settings.given)
     if session.output == "table":
         session.terminal.lines(["", f"# {command}", ""])
-    if asks:
-        plan_hash = _confirmed(session, spec, wanted) or plan_hash
-    wish = request_manager_service_pb2.CreateRequest(
+    if confirms:
+        plan_hash = _confirm(session, spec, final_args) or plan_hash
+    message = request_manager_service_pb2.CreateRequest(
         type=spec.name,
         idempotency_key=idempotency_key or str(uuid.uuid4()),
         expected_plan_hash=plan_hash,
         priority=priority,
     )
-    fill(wish.args, wanted)
-    made = session.ask(lambda services: services.create(wish))
-    _remember(spec, wanted)
-    session.show(made, [made.id], lambda: _started(session, made))
+    fill(message.args, final_args)
+    created = session.call(lambda services: services.create(message))
+    _store_values(spec, final_args)
+    session.show(created, [created.id], lambda: _started_lines(session, created))
     session.terminal.out.flush()
     if watch or follow:
         from spincycle.cli.commands.watch import show_until_ended
 
-        return show_until_ended(session, made.id, follow)
-    return _waited(session, made.id) if wait else 0
+        return show_until_ended(session, created.id, follow)
+    return _wait(session, created.id) if wait else 0
 
 
-def _completed(
-    session: CommandSession, spec: spec_pb2.RequestSpec, given: dict[str, Value], asks: bool
+def _complete_args(
+    session: CommandSession, spec: spec_pb2.RequestSpec, given: dict[str, Value], confirms: bool
 ) -> dict[str, Value]:
-    """The arguments with the answers to the questions that are still open."""
+    """Prompt for missing arguments; without a terminal, a missing required one is an error."""
     lacking = missing(spec, given)
     if not session.terminal.interactive or (lacking and session.output != "table"):
         ensure_complete(spec, given)
         return given
-    open_questions = lacking if given or not asks else list(spec.args)
-    if not open_questions:
+    prompted = lacking if given or not confirms else list(spec.args)
+    if not prompted:
         return given
     from spincycle.cli.history import ValueHistory, state_file
     from spincycle.cli.prompt import Prompt
 
     prompt = Prompt(session.terminal)
     earlier = ValueHistory(state_file(os.environ))
-    answers: dict[str, Value] = {
-        arg.name: prompt.value(arg, earlier.of(spec.name, arg.name)) for arg in open_questions
+    entered: dict[str, Value] = {
+        arg.name: prompt.value(arg, earlier.of(spec.name, arg.name)) for arg in prompted
     }
-    return given | answers
+    return given | entered
 
 
-def _confirmed(
-    session: CommandSession, spec: spec_pb2.RequestSpec, wanted: dict[str, Value]
-) -> str:
-    """Show what would be done and ask for the ok; answer the hash of what was shown."""
+def _confirm(session: CommandSession, spec: spec_pb2.RequestSpec, args: dict[str, Value]) -> str:
+    """Show the plan, prompt for confirmation, and return the hash of the plan shown."""
     from spincycle.cli.prompt import Prompt
     from spincycle.cli.render.outline import plan_lines
     from spincycle.v1 import request_manager_service_pb2
 
-    asked = request_manager_service_pb2.PlanRequest(type=spec.name)
-    fill(asked.args, wanted)
+    message = request_manager_service_pb2.PlanRequest(type=spec.name)
+    fill(message.args, args)
     shown_hash = ""
     try:
-        plan = session.ask(lambda services: services.plan(asked))
+        plan = session.call(lambda services: services.plan(message))
     except Problem as problem:
         if problem.reason not in {"NOT_YET_THERE", "UNIMPLEMENTED"}:
             raise
@@ -149,39 +150,39 @@ def _confirmed(
     return shown_hash
 
 
-def _remember(spec: spec_pb2.RequestSpec, wanted: dict[str, Value]) -> None:
+def _store_values(spec: spec_pb2.RequestSpec, args: dict[str, Value]) -> None:
     from spincycle.cli.history import ValueHistory, state_file
 
-    open_args = {arg.name for arg in spec.args if not arg.secret}
-    ValueHistory(state_file(os.environ)).keep(
+    not_secret = {arg.name for arg in spec.args if not arg.secret}
+    ValueHistory(state_file(os.environ)).add(
         spec.name,
         {
             name: value
-            for name, value in wanted.items()
-            if name in open_args and isinstance(value, str) and value
+            for name, value in args.items()
+            if name in not_secret and isinstance(value, str) and value
         },
     )
 
 
-def _started(session: CommandSession, made: request_pb2.Request) -> list[str]:
+def _started_lines(session: CommandSession, created: request_pb2.Request) -> list[str]:
     options = "".join(f"--{name} {value} " for name, value in session.settings.given)
     return [
-        f"OK, started {made.type} request {made.id}",
+        f"OK, started {created.type} request {created.id}",
         "",
-        f"  spinc status {options}{made.id}",
+        f"  spinc status {options}{created.id}",
         "",
     ]
 
 
-def _waited(session: CommandSession, request_id: str) -> int:
-    from spincycle.cli.commands.watch import goes_on
-    from spincycle.cli.following import wait_until_ended
+def _wait(session: CommandSession, request_id: str) -> int:
+    from spincycle.cli.commands.watch import report_still_running
+    from spincycle.cli.transport.resumable_stream import ResumableStream
     from spincycle.cli.watch import EXIT_CODES
 
     try:
-        state = session.ask(lambda services: wait_until_ended(services, request_id))
+        state = session.call(lambda services: ResumableStream(services, request_id).final_state())
     except KeyboardInterrupt:
-        return goes_on(session, request_id)
+        return report_still_running(session, request_id)
     if session.output == "table":
         session.terminal.line(f"{request_id} ended {state.name}")
     return EXIT_CODES[state]

@@ -1,1 +1,1 @@
-"""What spinc prints: tables, trees, plans, live views, JSON and YAML."""
+"""The output of spinc: tables, trees, plans, live views, JSON and YAML."""

@@ -1,4 +1,4 @@
-"""The tables and blocks of the original, line by line."""
+"""The tables and blocks of `status`, `info`, `find`, `ps`, `log`, `help` and `explain`."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ FIND_NARROW = (
     Column("CREATED", 14),
     Column("JOBS"),
 )
-"""What is left of FIND where the whole does not fit."""
+"""Columns of `find` on a terminal too narrow for FIND."""
 
 FIND_SMALL = (
     Column("ID", 20),
     Column("REQUEST", 40, squeezed=True, least=8),
     Column("STATE"),
 )
-"""What is left of it where that does not fit, either."""
+"""Columns of `find` on a terminal too narrow for FIND_NARROW."""
 
 PS = (
     Column("REQUEST", 20, squeezed=True, least=8),
@@ -70,17 +70,17 @@ PS_SMALL = (
     Column("JOB", 22, squeezed=True, least=8),
     Column("STATUS"),
 )
-"""What is left of PS where the whole does not fit."""
+"""Columns of `ps` on a terminal too narrow for PS."""
 
 _LABELS = 10
-"""Columns of the labels of `status` and `info`."""
+"""Width of the labels of `status` and `info`."""
 
 _LEAST_STATUS = 12
-"""Columns for what a job says of itself without which PS counts as too wide."""
+"""Fewest columns of a job's status before `ps` switches to PS_SMALL."""
 
 
 def state_name(number: int) -> str:
-    """Name of a state as the original has it; UNKNOWN for a number that has none."""
+    """Return the name of a state; UNKNOWN for an unknown number."""
     try:
         return State(number).name
     except ValueError:
@@ -88,12 +88,12 @@ def state_name(number: int) -> str:
 
 
 def percent(request: request_pb2.Request) -> str:
-    """Share of the request's jobs that are complete, as `38%`; 0% if it has no jobs."""
+    """Return the share of complete jobs as `38%`; 0% if the request has no jobs."""
     return f"{100 * request.finished_jobs / max(request.total_jobs, 1):.0f}%"
 
 
 def status_lines(request: request_pb2.Request, now: float, width: int | None = None) -> list[str]:
-    """What `spinc status` prints."""
+    """Return the output of `spinc status`."""
     lines = [
         _labelled("state", state_name(request.state)),
         _labelled("progress", percent(request)),
@@ -110,7 +110,7 @@ def status_lines(request: request_pb2.Request, now: float, width: int | None = N
 
 
 def info_lines(request: request_pb2.Request, now: float, width: int | None = None) -> list[str]:
-    """What `spinc info` prints."""
+    """Return the output of `spinc info`."""
     lines = [
         _labelled("id", request.id),
         _labelled("request", request.type),
@@ -123,13 +123,13 @@ def info_lines(request: request_pb2.Request, now: float, width: int | None = Non
         _labelled("jobs", f"{request.total_jobs} ({request.finished_jobs} complete)"),
         _labelled("args", args_text(request.args, _GIVEN)),
     ]
-    further = {
+    optional = {
         "priority": str(request.priority) if request.priority else "",
         "rerun of": request.rerun_of_request_id,
         "reason": one_line(request.state_message),
         "error": one_line(request.error.message),
     }
-    lines += [_labelled(label, text) for label, text in further.items() if text]
+    lines += [_labelled(label, text) for label, text in optional.items() if text]
     return _within(lines, width)
 
 
@@ -146,11 +146,11 @@ def find_lines(
     zone: tzinfo | None = UTC,
     width: int | None = None,
 ) -> list[str]:
-    """What `spinc find` prints; some columns give way where the terminal is narrow."""
+    """Return the output of `spinc find`, with fewer columns on a narrow terminal."""
 
     def moment(request: request_pb2.Request, field: str) -> str:
-        found = seconds(request, field)
-        return "N/A" if found is None else clock(found, zone)
+        stamp = seconds(request, field)
+        return "N/A" if stamp is None else clock(stamp, zone)
 
     rows = [
         [
@@ -174,7 +174,7 @@ def find_lines(
 
 
 def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = None) -> list[str]:
-    """What `spinc ps` prints."""
+    """Return the output of `spinc ps`, with fewer columns on a narrow terminal."""
     rows: list[list[str]] = []
     for job in status.jobs:
         request = status.requests.get(job.request_id)
@@ -185,7 +185,7 @@ def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = N
                 job.request_id,
                 percent(request) if request and request.total_jobs else "0",
                 request.user if request else "",
-                _ran(now - started, width) if started is not None else "",
+                _elapsed(now - started, width) if started is not None else "",
                 str(job.try_number),
                 job.name,
                 job.status,
@@ -198,19 +198,16 @@ def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = N
     return table(PS_SMALL, [[row[1], row[2], row[6], row[7]] for row in rows], width)
 
 
-def _ran(span: float, width: int | None) -> str:
-    whole = format_duration(span)
-    # On a terminal hours and minutes fit the column, and are enough.
-    return whole if width is None or "h" not in whole else whole.partition("m")[0] + "m"
+def _elapsed(span: float, width: int | None) -> str:
+    text = format_duration(span)
+    # Hours and minutes fit the column of a terminal; seconds would not.
+    return text if width is None or "h" not in text else text.partition("m")[0] + "m"
 
 
 def entry_lines(entry: job_log_pb2.JobLog, with_output: bool = True) -> list[str]:
-    """One journal entry as `spinc log` prints it; the last lines hold what the job printed.
-
-    Those are left out without `with_output`.
-    """
+    """Return one journal entry as `spinc log` prints it, by default with the job's output."""
     started, finished = seconds(entry, "started_at"), seconds(entry, "finished_at")
-    ran = (finished - started) if started is not None and finished is not None else 0.0
+    elapsed = (finished - started) if started is not None and finished is not None else 0.0
     pairs = {
         "job id": entry.job_id,
         "job name": entry.name,
@@ -219,7 +216,7 @@ def entry_lines(entry: job_log_pb2.JobLog, with_output: bool = True) -> list[str
         "exit": str(entry.exit),
         "error": entry.error,
         "try": str(entry.try_number),
-        "runtime": f"{ran:.6f}s",
+        "runtime": f"{elapsed:.6f}s",
         "started": local_nanoseconds(entry.started_at) if started is not None else "N/A",
         "finished": local_nanoseconds(entry.finished_at) if finished is not None else "N/A",
     }
@@ -229,7 +226,7 @@ def entry_lines(entry: job_log_pb2.JobLog, with_output: bool = True) -> list[str
 
 
 def arg_lines(spec: spec_pb2.RequestSpec, width: int | None = None) -> list[str]:
-    """The arguments of a request as `spinc help` lists them: one a line, if there is room."""
+    """Return the arguments of a request as `spinc help` lists them: one per line if it fits."""
     longest = max((len(arg.name) for arg in spec.args), default=0)
     lines = [_arg_line(arg, longest) for arg in spec.args]
     return [part for line in lines for part in hanging(line, longest + 6, width)]
@@ -250,11 +247,11 @@ EXPLAIN = (
 
 
 def explain_lines(
-    answer: request_manager_service_pb2.ExplainResponse, width: int | None = None
+    explanation: request_manager_service_pb2.ExplainResponse, width: int | None = None
 ) -> list[str]:
-    """What `spinc explain` prints."""
-    lines = [_labelled("state", state_name(answer.state))]
-    if answer.message:
-        lines.append(_labelled("waits", one_line(answer.message)))
-    rows = [[job.name, job.job_id, job.message] for job in answer.jobs]
+    """Return the output of `spinc explain`."""
+    lines = [_labelled("state", state_name(explanation.state))]
+    if explanation.message:
+        lines.append(_labelled("waits", one_line(explanation.message)))
+    rows = [[job.name, job.job_id, job.message] for job in explanation.jobs]
     return [*lines, *([""] if rows else []), *table(EXPLAIN, rows, width)]

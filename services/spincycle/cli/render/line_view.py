@@ -1,94 +1,95 @@
-"""A request as lines that are printed once: for pipes, files and terminals that cannot paint."""
+"""The progress of a request as lines, for pipes, files and dumb terminals."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from spincycle.cli.live_request import LiveJob, LiveRequest
+from spincycle.cli.render.job_output_view import JobOutputView, job_paths
 from spincycle.cli.render.text import one_line
 from spincycle.cli.render.times import short_span
-from spincycle.cli.transport.followed_jobs import JobOutputView, job_paths
 from spincycle.model.state import FINAL, State
 
 if TYPE_CHECKING:
-    from spincycle.cli.render.printed import JobOutput
     from spincycle.cli.render.terminal import Terminal
     from spincycle.cli.transport.backend import Backend
+    from spincycle.cli.transport.output_deduplicator import JobOutput
     from spincycle.v1 import job_log_pb2
 
-_TOLD = FINAL | {State.SUSPENDED}
+_PRINTED = FINAL | {State.SUSPENDED}
+"""Job states that get a line."""
 
 
 class LineView:
-    """The View of everything else: one line for each try that ends, and for the request."""
+    """RequestView that prints one line per finished try, and one at the end of the request."""
 
     def __init__(self, live: LiveRequest, terminal: Terminal) -> None:
         self._live = live
         self._terminal = terminal
         self._state: State | None = None
-        self._told: dict[str, tuple[int, State]] = {}
-        self._lost = False
-        self._followed = JobOutputView(live, terminal)
+        self._printed: dict[str, tuple[int, State]] = {}
+        self._is_lost = False
+        self._output = JobOutputView(live, terminal)
 
-    def changed(self, jobs: list[LiveJob]) -> None:
-        """See View."""
+    def on_change(self, jobs: list[LiveJob]) -> None:
+        """See RequestView."""
         if self._live.state is not self._state and not self._live.ended:
             self._state = self._live.state
-            self._say(self._state.name, f"{self._live.type} {self._live.id}")
+            self._print_state(self._state, f"{self._live.type} {self._live.id}")
         paths = job_paths(self._live)
         for job in sorted(jobs, key=lambda job: job.finished or 0.0):
-            self._tell(job, paths)
+            self._print_job(job, paths)
 
-    def _tell(self, job: LiveJob, paths: dict[str, str]) -> None:
+    def _print_job(self, job: LiveJob, paths: dict[str, str]) -> None:
         waits = job.retry_at is not None
-        news = (job.tries, State.FAIL if waits else job.state)
+        state = State.FAIL if waits else job.state
         is_work = job.id in paths
-        if not is_work or news[1] not in _TOLD or self._told.get(job.id) == news:
+        if not is_work or state not in _PRINTED or self._printed.get(job.id) == (job.tries, state):
             return
-        self._told[job.id] = news
+        self._printed[job.id] = (job.tries, state)
         parts = [paths[job.id]]
-        if job.tries > 1 or news[1] is State.FAIL:
+        if job.tries > 1 or state is State.FAIL:
             parts.append(f"try {job.tries}/{max(job.allowed_tries, job.tries)}")
         if job.started is not None and job.finished is not None:
             parts.append(short_span(job.finished - job.started))
-        if news[1] is State.FAIL and job.error:
+        if state is State.FAIL and job.error:
             parts.append(one_line(job.error))
-        self._say(news[1].name, "  ".join(parts))
+        self._print_state(state, "  ".join(parts))
 
-    def lost(self, why: str) -> None:
-        """See View."""
-        if bool(why) is self._lost:
+    def on_connection(self, problem: str) -> None:
+        """See RequestView."""
+        if bool(problem) is self._is_lost:
             return
-        self._lost = bool(why)
-        self._terminal.complain(f"reconnecting: {why}" if why else "connected again")
+        self._is_lost = bool(problem)
+        self._terminal.complain(f"reconnecting: {problem}" if problem else "reconnected")
 
-    def entry(self, entry: job_log_pb2.JobLog) -> None:
-        """See View."""
-        self._print(self._followed.entry(entry))
+    def on_entry(self, entry: job_log_pb2.JobLog) -> None:
+        """See RequestView."""
+        self._print(self._output.entry(entry))
 
-    def output(self, piece: JobOutput) -> None:
-        """See View."""
-        self._print(self._followed.output(piece))
+    def on_output(self, piece: JobOutput) -> None:
+        """See RequestView."""
+        self._print(self._output.output(piece))
 
-    async def keep(self, backend: Backend) -> None:
-        """See View; lines need no upkeep."""
+    async def run(self, backend: Backend) -> None:
+        """See RequestView; lines are printed as events arrive."""
 
     def finish(self) -> None:
-        """See View."""
+        """See RequestView."""
         live = self._live
-        self._print(self._followed.end())
+        self._print(self._output.end())
         if live.ended:
             facts = [f"{live.type} {live.id}", f"{live.finished_jobs}/{live.total_jobs} jobs"]
             if live.started is not None and live.finished is not None:
                 facts.append(short_span(live.finished - live.started))
             if live.reason:
                 facts.append(one_line(live.reason))
-            self._say(live.state.name, "  ".join(facts))
+            self._print_state(live.state, "  ".join(facts))
 
     def _print(self, lines: list[str]) -> None:
         self._terminal.lines(lines)
         self._terminal.out.flush()
 
-    def _say(self, word: str, text: str) -> None:
-        self._terminal.line(f"{word:<9}  {text}")
+    def _print_state(self, state: State, text: str) -> None:
+        self._terminal.line(f"{state.name:<9}  {text}")
         self._terminal.out.flush()

@@ -1,4 +1,4 @@
-"""A request as a picture on a terminal, painted anew when something changes."""
+"""The progress of a request as a tree that is redrawn in place on a terminal."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from spincycle.cli.estimate import Typical, learn, seconds_left
+from spincycle.cli.estimate import TypicalDurations, seconds_left, typical_durations
+from spincycle.cli.render.job_output_view import JobOutputView
 from spincycle.cli.render.painter import Painter
 from spincycle.cli.render.tree import ASCII, UNICODE, Picture, draw
-from spincycle.cli.transport.followed_jobs import JobOutputView
 from spincycle.errors import SpinCycleError
 
 if TYPE_CHECKING:
     from spincycle.cli.live_request import LiveJob, LiveRequest
-    from spincycle.cli.render.printed import JobOutput
     from spincycle.cli.render.terminal import Terminal
     from spincycle.cli.transport.backend import Backend
+    from spincycle.cli.transport.output_deduplicator import JobOutput
     from spincycle.v1 import job_log_pb2
 
-_TICK = 0.5
-"""Seconds after which the clocks in the picture move on."""
+_CLOCK_INTERVAL = 0.5
+"""Seconds after which the tree is redrawn although nothing changed, for its clocks."""
 
-_PAUSE = 0.1
-"""Shortest time between two pictures."""
+_SHORTEST_INTERVAL = 0.1
+"""Fewest seconds between two drawings."""
 
 
 class LiveView:
-    """The View of a terminal."""
+    """RequestView that redraws the tree of the request in place."""
 
     def __init__(
         self,
@@ -44,79 +44,80 @@ class LiveView:
         self._estimate = estimate
         self._painter = Painter(terminal)
         self._dirty = asyncio.Event()
-        self._known = asyncio.Event()
+        self._loaded = asyncio.Event()
         self._note = ""
-        self._followed = JobOutputView(live, terminal)
-        self._above: list[str] = []
-        self._typical = Typical()
+        self._output = JobOutputView(live, terminal)
+        self._lines_above: list[str] = []
+        self._durations = TypicalDurations()
 
-    def changed(self, jobs: list[LiveJob]) -> None:  # noqa: ARG002 # all is painted anew
-        """See View."""
-        self._known.set()
+    def on_change(self, jobs: list[LiveJob]) -> None:  # noqa: ARG002 # the whole tree is redrawn
+        """See RequestView."""
+        self._loaded.set()
         self._dirty.set()
 
-    def lost(self, why: str) -> None:
-        """See View."""
-        note = "reconnecting" if why else ""
+    def on_connection(self, problem: str) -> None:
+        """See RequestView."""
+        note = "reconnecting" if problem else ""
         if note != self._note:
             self._note = note
             self._dirty.set()
 
-    def entry(self, entry: job_log_pb2.JobLog) -> None:
-        """See View."""
-        self._print(self._followed.entry(entry))
+    def on_entry(self, entry: job_log_pb2.JobLog) -> None:
+        """See RequestView."""
+        self._print(self._output.entry(entry))
 
-    def output(self, piece: JobOutput) -> None:
-        """See View."""
-        self._print(self._followed.output(piece))
+    def on_output(self, piece: JobOutput) -> None:
+        """See RequestView."""
+        self._print(self._output.output(piece))
 
     def _print(self, lines: list[str]) -> None:
-        # With the next picture, so that many lines at once cost one.
-        self._above += lines
+        # Printed with the next drawing, so that many lines cost one drawing.
+        self._lines_above += lines
         if lines:
             self._dirty.set()
 
-    async def keep(self, backend: Backend) -> None:
-        """Paint; meanwhile learn how long such jobs take."""
+    async def run(self, backend: Backend) -> None:
+        """Redraw until cancelled, and load typical job durations for the estimate."""
         async with asyncio.TaskGroup() as group:
             if self._estimate:
-                group.create_task(self._learn(backend))
+                group.create_task(self._load_durations(backend))
             with self._painter:
-                await self._known.wait()
+                await self._loaded.wait()
                 while True:
                     self._dirty.clear()
                     began = time.perf_counter()
                     self._paint()
-                    # A large picture is painted less often, so that it costs a fifth of a core.
-                    await asyncio.sleep(max(_PAUSE, 4 * (time.perf_counter() - began)))
-                    # Not wait_for: Python 3.11's loses a cancellation that comes with the event.
+                    # A large tree is drawn less often, to use at most a fifth of a core.
+                    await asyncio.sleep(max(_SHORTEST_INTERVAL, 4 * (time.perf_counter() - began)))
+                    # Not wait_for: in Python 3.11 it loses a cancellation that coincides
+                    # with the event.
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(_TICK):
+                        async with asyncio.timeout(_CLOCK_INTERVAL):
                             await self._dirty.wait()
 
-    async def _learn(self, backend: Backend) -> None:
-        await self._known.wait()
+    async def _load_durations(self, backend: Backend) -> None:
+        await self._loaded.wait()
         try:
-            self._typical = await learn(backend, self._live.type)
+            self._durations = await typical_durations(backend, self._live.type)
         except SpinCycleError:
-            # The picture is as good without an estimate.
+            # The estimate is optional.
             return
         self._dirty.set()
 
     def finish(self) -> None:
-        """See View."""
-        if self._known.is_set():
-            self._above += self._followed.end()
+        """See RequestView."""
+        if self._loaded.is_set():
+            self._lines_above += self._output.end()
             self._paint()
 
     def _paint(self) -> None:
-        if self._above:
-            self._painter.above(self._above)
-            self._above = []
+        if self._lines_above:
+            self._painter.print_above(self._lines_above)
+            self._lines_above = []
         now = self._clock()
         left = None
-        if self._typical and self._live.chain is not None and not self._live.ended:
-            left = seconds_left(self._live.chain, self._live.jobs, self._typical, now)
+        if self._durations and self._live.chain is not None and not self._live.ended:
+            left = seconds_left(self._live.chain, self._live.jobs, self._durations, now)
         picture = Picture(
             width=max(self._terminal.columns - 1, 1),
             height=max(self._terminal.rows - 2, 3),

@@ -1,4 +1,4 @@
-"""Messages of the contract as JSON and YAML that programs and people read."""
+"""Messages of the contract as JSON and YAML."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _NUMBERS = {"spincycle.v1.Request.revision", "spincycle.v1.RequestEvent.revision
 
 
 def to_plain(message: Message) -> Value:
-    """The message as plain values: camelCase keys, names of states, RFC 3339 times.
+    """Return the message as plain values: camelCase keys, state names, RFC 3339 times.
 
-    Every field is there, also where it is zero; what is unset is null. Bytes are left out, but
-    for what a job printed, which is text.
+    Zero fields are included; unset messages are null. Bytes fields are left out, except the data
+    of JobOutput, which is decoded to text. The values of secret arguments are masked.
     """
     if isinstance(message, timestamp_pb2.Timestamp):
         return message.ToJsonString()
@@ -67,20 +67,20 @@ def to_plain(message: Message) -> Value:
         return plain(message)
     if isinstance(message, struct_pb2.Struct):
         return {name: plain(value) for name, value in message.fields.items()}
-    told: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     for field in message.DESCRIPTOR.fields:
         if field.full_name in _COUNTS:
             counts = getattr(message, field.name)
-            told |= {key: getattr(counts, name) for name, key in _COUNTS[field.full_name]}
+            values |= {key: getattr(counts, name) for name, key in _COUNTS[field.full_name]}
         elif field.full_name in _NUMBERS:
-            told[field.camelcase_name] = int(getattr(message, field.name) or 0)
+            values[field.camelcase_name] = int(getattr(message, field.name) or 0)
         elif field.type != FieldDescriptor.TYPE_BYTES and _is_shown(message, field):
-            told[_KEYS.get(field.full_name, field.camelcase_name)] = _field(message, field)
+            values[_KEYS.get(field.full_name, field.camelcase_name)] = _field(message, field)
     if message.DESCRIPTOR.full_name == _OUTPUT:
-        told["data"] = message.data.decode(errors="replace")  # type: ignore[attr-defined] # by its name
-    if told.get("secret") is True and "value" in told:
-        told["value"] = SECRET
-    return told
+        values["data"] = message.data.decode(errors="replace")  # type: ignore[attr-defined] # checked by its name
+    if values.get("secret") is True and "value" in values:
+        values["value"] = SECRET
+    return values
 
 
 def _is_shown(message: Message, field: Any) -> bool:
@@ -123,7 +123,7 @@ def _enum_name(number: int, field: Any) -> str:
 
 
 def dump(data: Value, form: str, unicode: bool = True) -> str:
-    """`data` in the form json or yaml, without the last line feed; escaped without `unicode`."""
+    """Serialize `data` as json or yaml without a final line feed; ASCII only without `unicode`."""
     if form == "json":
         return json.dumps(data, indent=2, ensure_ascii=not unicode)
     import yaml
@@ -135,7 +135,7 @@ def dump(data: Value, form: str, unicode: bool = True) -> str:
 
 
 def dump_next(data: Value, form: str, unicode: bool = True) -> str:
-    """`data` as one of many: one line of JSON, or one document of YAML."""
+    """Serialize `data` as one item of a stream: a line of JSON, or a YAML document."""
     if form == "json":
         return json.dumps(data, ensure_ascii=not unicode, separators=(",", ":"))
     return "---\n" + dump(data, form, unicode)

@@ -1,4 +1,4 @@
-"""A plan as an outline: its figures, then its sequences and jobs."""
+"""A plan as an outline: a summary line, then its sequences and jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def plan_lines(plan: plan_pb2.Plan, terminal: Terminal, height: int) -> list[str]:
-    """The plan in at most `height` lines."""
+    """Return the plan in at most `height` lines."""
     live = LiveRequest("")
     live.type = plan.type
     live.set_chain(plan.job_chain)
@@ -23,11 +23,11 @@ def plan_lines(plan: plan_pb2.Plan, terminal: Terminal, height: int) -> list[str
         signs=UNICODE if terminal.unicode else ASCII,
     )
     jobs = "1 job" if plan.work_jobs == 1 else f"{plan.work_jobs} jobs"
-    figures = [f"{jobs} to do", f"plan {plan.plan_hash}"]
+    facts = [f"{jobs} to do", f"plan {plan.plan_hash}"]
     if plan.widest:
-        figures.insert(1, f"up to {plan.widest} at a time")
+        facts.insert(1, f"up to {plan.widest} at a time")
     return [
-        f"# {plan.type}: {', '.join(figures)}",
+        f"# {plan.type}: {', '.join(facts)}",
         *(
             "".join(terminal.styled(text, style) for text, style in line)
             for line in draw_tree(live, 0.0, picture, height - 1)

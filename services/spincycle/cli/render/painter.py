@@ -1,4 +1,4 @@
-"""Lines on a terminal that are painted over in place."""
+"""A block of lines at the bottom of a terminal, repainted in place."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _CLEAR_SCREEN, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H\x1b[2J", "\x1b[K", "\x1b[J"
 
 
 class Painter:
-    """The last lines of the terminal, as a picture that changes.
+    """Repaints the last lines of the terminal.
 
-    Use it as a context: the cursor is hidden within and shown again whatever happens.
+    A context manager: the cursor is hidden inside and restored on exit.
     """
 
     def __init__(self, terminal: Terminal) -> None:
@@ -32,8 +32,8 @@ class Painter:
         self._terminal.out.flush()
 
     def paint(self, lines: list[Line]) -> None:
-        """Replace the picture."""
-        out = [self._return()]
+        """Replace the painted lines."""
+        out = [self._to_start()]
         for line in lines:
             styled = "".join(self._terminal.styled(text, style) for text, style in line)
             out.append(f"{styled}{_CLEAR_LINE}\n")
@@ -41,18 +41,18 @@ class Painter:
         self._painted = len(lines)
         self._write("".join(out))
 
-    def above(self, lines: Iterable[str]) -> None:
-        """Print lines that stay, above the picture; it is gone until it is painted again."""
+    def print_above(self, lines: Iterable[str]) -> None:
+        """Print permanent lines in place of the painted ones; call `paint` afterwards."""
         text = "".join(line + "\n" for line in lines)
-        self._write(f"{self._return()}{_CLEAR_BELOW}{text}")
+        self._write(f"{self._to_start()}{_CLEAR_BELOW}{text}")
         self._painted = 0
 
-    def _return(self) -> str:
+    def _to_start(self) -> str:
         size = (self._terminal.columns, self._terminal.rows)
         changed = size != self._size and self._size != (0, 0)
         self._size = size
         if changed:
-            # A resized terminal has wrapped the picture anew: where it began is not known.
+            # A resized terminal wraps the lines differently, so their start is unknown.
             self._painted = 0
             return _CLEAR_SCREEN
         return f"\x1b[{self._painted}A\r" if self._painted else ""

@@ -1,4 +1,4 @@
-"""Tables whose columns have the widths of the original, or shrink to a narrow terminal."""
+"""Tables with fixed column widths that shrink to fit a narrow terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Column:
     """One column of a table.
 
     Attributes:
-        title: what stands above it.
-        width: columns of the terminal it takes; None means that it is never padded or cut.
+        title: header of the column.
+        width: width in terminal columns; None for a column that is never padded or cut.
         right: whether it is aligned to the right.
-        squeezed: whether longer text is squeezed; other text pushes the rest aside.
+        squeezed: whether longer text is shortened; otherwise it shifts the rest of the row.
         gap: blanks after it.
-        least: width below which it is not shrunk on a narrow terminal; None if never shrunk.
+        least: smallest width on a narrow terminal; None if it does not shrink.
     """
 
     title: str
@@ -29,7 +29,7 @@ class Column:
     least: int | None = None
 
     def cell(self, text: str) -> str:
-        """`text` as it stands in the column."""
+        """Shorten and pad `text` to the column."""
         if self.width is None:
             return text
         if self.squeezed:
@@ -40,9 +40,9 @@ class Column:
 def table(
     columns: Sequence[Column], rows: Iterable[Sequence[str]], width: int | None = None
 ) -> list[str]:
-    """Header and rows as lines; nothing if there are no rows.
+    """Return the header and the rows as lines; empty if there are no rows.
 
-    With `width`, columns give way until the lines fit, and what still does not fit is cut.
+    With `width`, columns shrink until the lines fit; lines that are still too long are cut.
     """
     cells = [[one_line(text) for text in row] for row in rows]
     if not cells:
@@ -55,7 +55,7 @@ def table(
 
 
 def fits(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> bool:
-    """Whether the table fits `width` once its columns have given way."""
+    """Return whether the table fits `width` after its columns have shrunk."""
     fitted = _fitted(columns, [list(row) for row in rows], width) if rows else columns
     return all(cell_width(_line(fitted, row)) <= width for row in rows)
 

@@ -1,4 +1,4 @@
-"""The three streams of the command, and what the terminal behind them can do."""
+"""The standard streams of the command, and the capabilities of its terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STYLES = {
 
 
 class Terminal:
-    """Where the command reads and writes."""
+    """Writes to the standard streams and reports what the terminal supports."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Terminal:
 
     @property
     def interactive(self) -> bool:
-        """Whether a person can be asked: both ends are a terminal."""
+        """Whether spinc can prompt: input and output are a terminal."""
         return self.stdin.isatty() and self.out.isatty()
 
     @property
@@ -39,32 +39,32 @@ class Terminal:
 
     @property
     def is_live(self) -> bool:
-        """Whether the output is a terminal on which lines can be painted over."""
+        """Whether the output is a terminal on which lines can be repainted."""
         return self.is_screen and self._environment.get("TERM", "") not in {"", "dumb"}
 
     @property
     def colour(self) -> bool:
-        """Whether to write in colour: on a terminal, unless NO_COLOR is set."""
+        """Whether the output is coloured: on a terminal, unless NO_COLOR is set."""
         return self.is_live and not self._environment.get("NO_COLOR")
 
     @property
     def unicode(self) -> bool:
-        """Whether the output can say more than ASCII."""
+        """Whether the output is encoded as Unicode."""
         return "utf" in (self.out.encoding or "").lower()
 
     @property
     def columns(self) -> int:
-        """Width of the terminal."""
+        """Width of the terminal in columns."""
         return max(_size().columns, 1)
 
     @property
     def rows(self) -> int:
-        """Height of the terminal."""
+        """Height of the terminal in lines."""
         return max(_size().lines, 1)
 
     @property
     def table_width(self) -> int | None:
-        """Width that tables must fit; None if the output is no terminal."""
+        """Width that tables must fit; None if the output is not a terminal."""
         return self.columns if self.is_screen else None
 
     def line(self, text: str = "") -> None:
@@ -80,7 +80,7 @@ class Terminal:
         self.err.write(text + "\n")
 
     def styled(self, text: str, style: str) -> str:
-        """`text` in a style: names of colours and weights, separated by blanks."""
+        """Return `text` in a style: names of colours and weights, separated by blanks."""
         if not style or not self.colour:
             return text
         codes = ";".join(_STYLES[name] for name in style.split())
@@ -88,7 +88,7 @@ class Terminal:
 
 
 def _size() -> os.terminal_size:
-    # What is no terminal need not wait for this import.
+    # Imported late: only output to a terminal needs it.
     from shutil import get_terminal_size
 
     return get_terminal_size()

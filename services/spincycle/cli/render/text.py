@@ -1,54 +1,77 @@
-"""Text in columns: widths as a terminal counts them, squeezing, cutting, quoting."""
+"""Text in terminal columns: measuring, shortening, padding, wrapping, quoting.
+
+Only text outside ASCII needs the width tables of wcwidth, which take 20 ms to import.
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_READABLE = 20
-"""Columns that a text must at least have below what stands before it."""
-
 _CONTROL_IN_BLOCK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+_READABLE = 20
+"""Fewest columns in which wrapped text is still readable."""
 
 
 def cell_width(text: str) -> int:
-    """Columns that `text` takes on a terminal: wide characters two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_character_width, text))
+    """Return the terminal columns of `text`: wide characters take two, combining ones none.
+
+    A control character counts as one column.
+    """
+    return len(text) if text.isascii() else _wide_width(text)
 
 
-def _character_width(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in {"Cf", "Me", "Mn"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+# The branches of a tree repeat in every line of every repaint.
+@lru_cache(maxsize=1024)
+def _wide_width(text: str) -> int:
+    from wcwidth import wcswidth
+
+    width = wcswidth(text)
+    return width if width >= 0 else sum(width for _, width in _clusters(text))
+
+
+def _clusters(text: str) -> Iterator[tuple[str, int]]:
+    """Yield what the terminal shows as one character, such as an emoji sequence, and its width."""
+    from wcwidth import iter_graphemes, wcswidth
+
+    for cluster in iter_graphemes(text):
+        width = wcswidth(cluster)
+        yield cluster, width if width >= 0 else len(cluster)
 
 
 def head(text: str, width: int) -> str:
-    """The longest beginning of `text` that fits `width` columns."""
-    used = 0
-    for index, character in enumerate(text):
-        used += _character_width(character)
+    """Return the longest beginning of `text` that fits `width` columns."""
+    if text.isascii():
+        return text[: max(width, 0)]
+    used = end = 0
+    for cluster, columns in _clusters(text):
+        used += columns
         if used > width:
-            return text[:index]
+            return text[:end]
+        end += len(cluster)
     return text
 
 
 def tail(text: str, width: int) -> str:
-    """The longest end of `text` that fits `width` columns."""
-    used = 0
-    for index in range(len(text) - 1, -1, -1):
-        used += _character_width(text[index])
+    """Return the longest end of `text` that fits `width` columns."""
+    if text.isascii():
+        return text[max(len(text) - max(width, 0), 0) :]
+    used, begin = 0, len(text)
+    for cluster, columns in reversed(list(_clusters(text))):
+        used += columns
         if used > width:
-            return text[index + 1 :]
+            return text[begin:]
+        begin -= len(cluster)
     return text
 
 
 def squeeze(text: str, width: int) -> str:
-    """`text` in at most `width` columns, the middle replaced by two dots if it is longer.
+    """Shorten `text` to at most `width` columns by replacing its middle with two dots.
 
-    The beginning gets the odd column. Below two columns nothing is left.
+    The beginning gets the odd column. The result is empty below two columns.
     """
     if cell_width(text) <= width:
         return text
@@ -60,7 +83,7 @@ def squeeze(text: str, width: int) -> str:
 
 
 def cut(text: str, width: int, mark: str = "…") -> str:
-    """`text` in at most `width` columns, its end replaced by `mark` if it is longer."""
+    """Shorten `text` to at most `width` columns by replacing its end with `mark`."""
     if cell_width(text) <= width:
         return text
     room = width - cell_width(mark)
@@ -68,33 +91,36 @@ def cut(text: str, width: int, mark: str = "…") -> str:
 
 
 def pad(text: str, width: int) -> str:
-    """`text` with blanks on its right up to `width` columns."""
+    """Fill `text` up to `width` columns with blanks on its right."""
     return text + " " * (width - cell_width(text))
 
 
 def pad_left(text: str, width: int) -> str:
-    """`text` with blanks on its left up to `width` columns."""
+    """Fill `text` up to `width` columns with blanks on its left."""
     return " " * (width - cell_width(text)) + text
 
 
 def one_line(text: str) -> str:
-    """`text` without line breaks and control characters, so that it cannot leave its cell."""
+    """Replace line breaks and control characters, so that the text stays in its cell."""
     return _CONTROL.sub(" ", text) if _CONTROL.search(text) else text
 
 
-def harmless(text: str) -> str:
-    """`text` without control characters other than line feed and tab, for a terminal."""
+def printable(text: str) -> str:
+    """Remove control characters other than line feed and tab, for a terminal."""
     return _CONTROL_IN_BLOCK.sub("", text)
 
 
 def hanging(line: str, indent: int, width: int | None) -> list[str]:
-    """`line` in lines of at most `width` columns; those after the first begin with `indent` blanks.
+    """Wrap `line` to `width` columns with a hanging indent of `indent` blanks.
 
-    Where that leaves too little room, they begin with a few blanks only. Words stay whole.
+    The indent shrinks on a terminal too narrow for it. Words stay whole.
     """
     if width is None or cell_width(line) <= width:
         return [line]
-    from textwrap import wrap
+    if line.isascii():
+        from textwrap import wrap
+    else:
+        from wcwidth import wrap
 
     indent = indent if width - indent >= _READABLE else min(4, width // 4)
     text = line.lstrip(" ")
@@ -109,7 +135,7 @@ def hanging(line: str, indent: int, width: int | None) -> list[str]:
 
 
 def quote(text: str) -> str:
-    """`text` as one word of a command: in double quotes if it holds white space or a quote."""
+    """Return `text` as one shell word: in double quotes if it holds white space or a quote."""
     if not any(character.isspace() or character == '"' for character in text):
         return text
     return '"' + text.replace('"', '\\"') + '"'

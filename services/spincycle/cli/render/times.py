@@ -1,4 +1,4 @@
-"""Moments and spans of time, as they are printed."""
+"""Times and durations as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def seconds(message: Message, field: str) -> float | None:
-    """Unix seconds of a timestamp field; None if it is unset."""
+    """Return a timestamp field as Unix seconds; None if it is unset."""
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
@@ -22,17 +22,17 @@ def seconds(message: Message, field: str) -> float | None:
 
 
 def clock(moment: float, zone: tzinfo | None = UTC) -> str:
-    """A moment as `2026-11-23 22:34:52 UTC`; the zone None means the local one."""
+    """Format Unix seconds as `2026-11-23 22:34:52 UTC`; the zone None is the local one."""
     return datetime.fromtimestamp(moment, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def clock_and_age(moment: float | None, now: float) -> str:
-    """A moment with how long it is ago; empty if it is None."""
+    """Format Unix seconds with their age, `… (3m2s ago)`; empty for None."""
     return "" if moment is None else f"{clock(moment)} ({format_duration(now - moment)} ago)"
 
 
 def local_nanoseconds(stamp: Timestamp) -> str:
-    """A moment in local time to the nanosecond: `2026-11-23 22:34:52.598148765 +0000 UTC`."""
+    """Format a timestamp in local time: `2026-11-23 22:34:52.598148765 +0000 UTC`."""
     local = time.localtime(stamp.seconds)
     fraction = f"{stamp.nanos:09}".rstrip("0")
     whole = time.strftime("%Y-%m-%d %H:%M:%S", local)
@@ -40,7 +40,7 @@ def local_nanoseconds(stamp: Timestamp) -> str:
 
 
 def runtime(message: Message, now: float) -> str:
-    """How long something has run or ran: from its start to its end, or to now."""
+    """Return the time from start to end, or to now; `not started` without a start."""
     started = seconds(message, "started_at")
     if started is None:
         return "not started"
@@ -49,6 +49,6 @@ def runtime(message: Message, now: float) -> str:
 
 
 def short_span(span: float) -> str:
-    """A span for a narrow column: `0.4s` below ten seconds, then as durations are written."""
+    """Format seconds for a narrow column: `0.4s` below ten seconds, then `1m30s`."""
     span = max(span, 0.0)
     return f"{span:.1f}s" if span < 9.95 else format_duration(span)

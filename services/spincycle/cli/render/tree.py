@@ -1,4 +1,4 @@
-"""The live view of a request as lines of styled text; nothing here reads a clock or a terminal."""
+"""Draws a request as a tree of styled lines, without reading a clock or a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Line: TypeAlias = list[Segment]
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What states, branches and the bar are drawn with."""
+    """Symbols of states, branches and the progress bar."""
 
     states: dict[State, str]
     waiting: str
@@ -81,20 +81,20 @@ _STYLES = {
 }
 
 _BAR_WIDTH = 24
-_RUN = 3
-"""Neighbours in one state from which on they are shown as one line."""
+_SHORTEST_RUN = 3
+"""Fewest neighbours in one state that are folded into one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """How to draw.
+    """Options of a drawing.
 
     Attributes:
         width: columns of the terminal.
-        height: lines that may be used.
-        signs: what to draw with.
-        note: a word on the stream, for example that it is being reconnected.
-        left: seconds that the request will still take, if there is an estimate.
+        height: most lines to use.
+        signs: symbols to draw with.
+        note: state of the stream, such as "reconnecting"; empty if connected.
+        left: estimated seconds until the request ends; None without an estimate.
     """
 
     width: int = 80
@@ -105,10 +105,10 @@ class Picture:
 
 
 def draw(request: LiveRequest, now: float, picture: Picture) -> list[Line]:
-    """The view of the request at `now`: a heading, then the tree, folded to fit.
+    """Draw the request at `now`: a heading, then the tree, folded to fit.
 
-    Finished sequences are folded first, then waiting ones, then runs of neighbours; what
-    still does not fit is cut. What runs or failed is folded never.
+    Finished sequences are folded first, then waiting ones, then runs of neighbours; lines that
+    still do not fit are left out. Running and failed jobs are never folded.
     """
     top = _heading(request, now, picture)
     cut_top = [_cut(line, picture.width, picture.signs.mark) for line in top]
@@ -116,7 +116,7 @@ def draw(request: LiveRequest, now: float, picture: Picture) -> list[Line]:
 
 
 def draw_tree(request: LiveRequest, now: float, picture: Picture, height: int) -> list[Line]:
-    """The tree alone, in at most `height` lines."""
+    """Draw the tree without a heading in at most `height` lines."""
     room = max(height, 1)
     tree: list[Line] = []
     for level in range(4):
@@ -130,9 +130,9 @@ def draw_tree(request: LiveRequest, now: float, picture: Picture, height: int) -
 
 
 def _kept(tree: list[Line], room: int) -> list[Line]:
-    """The first `room` lines, but for plain ones in favour of those that run or failed."""
-    wanted = {"cyan", "red"}
-    busy = [any(style in wanted for _, style in line) for line in tree]
+    """Return `room` lines in order, preferring those of running and failed jobs."""
+    preferred = {"cyan", "red"}
+    busy = [any(style in preferred for _, style in line) for line in tree]
     spare = max(room - sum(busy), 0)
     kept: list[Line] = []
     for line, is_busy in zip(tree, busy, strict=True):
@@ -181,7 +181,7 @@ def _progress(request: LiveRequest, now: float, picture: Picture) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class _Folding:
-    """One way to draw a tree: the higher the level, the more is folded."""
+    """Draws a tree at one level of folding, from 0 (nothing folded) to 3."""
 
     level: int
     now: float
@@ -213,7 +213,7 @@ class _Folding:
             return
         for state, group in groupby(children, lambda child: child.state):
             run = list(group)
-            if state in {State.COMPLETE, State.PENDING} and len(run) >= _RUN:
+            if state in {State.COMPLETE, State.PENDING} and len(run) >= _SHORTEST_RUN:
                 yield run
             else:
                 yield from run
@@ -254,7 +254,7 @@ class _Folding:
         if begin.tries > 1:
             line.append((f"  try {begin.tries}/{begin.allowed_tries}", "yellow"))
         if begin.retry_at is not None and begin.retry_at > self.now:
-            line.append((f"  again in {short_span(begin.retry_at - self.now)}", "yellow"))
+            line.append((f"  retry in {short_span(begin.retry_at - self.now)}", "yellow"))
         started, finished = sequence.span
         if started is not None and state is not State.PENDING:
             end = self.now if state is State.RUNNING or finished is None else finished
@@ -273,7 +273,7 @@ class _Folding:
             allowed = f"/{job.allowed_tries}" if job.allowed_tries >= job.tries else ""
             line.append((f"  try {job.tries}{allowed}", "yellow"))
         if job.retry_at is not None and waits:
-            line.append((f"  again in {short_span(job.retry_at - self.now)}", "yellow"))
+            line.append((f"  retry in {short_span(job.retry_at - self.now)}", "yellow"))
         elif job.started is not None and job.state is not State.PENDING:
             end = self.now if job.state is State.RUNNING or job.finished is None else job.finished
             line.append((f"  {short_span(end - job.started)}", "dim"))
@@ -307,5 +307,5 @@ def _cut(line: Line, width: int, mark: str) -> Line:
 
 
 def plain_text(lines: list[Line]) -> str:
-    """The lines without their styles."""
+    """Return the lines without their styles."""
     return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)

@@ -1,4 +1,4 @@
-"""What spinc asks of the services, whichever way it reaches them."""
+"""The calls that spinc makes, independent of the transport."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
-    """Which journal entries of a request are wanted.
+    """Selects journal entries of a request.
 
     Attributes:
-        job_id: only those of this job; empty means of all.
-        failed_only: only those that ended in failure.
-        without_output: leave standard output, standard error and job data out.
+        job_id: only entries of this job; empty for all jobs.
+        failed_only: only entries of failed tries.
+        without_output: leave out standard output, standard error and job data.
     """
 
     job_id: str = ""
@@ -35,67 +35,69 @@ class EntryFilter:
 
 
 class Backend(Protocol):
-    """The services. Every method raises SpinCycleError when its call fails."""
+    """Calls the services. Every method raises SpinCycleError if its call fails."""
 
     async def specs(self) -> list[spec_pb2.RequestSpec]:
-        """What can be created, by name."""
+        """Return the requests that can be created, by name."""
 
-    async def create(self, wish: request_manager_service_pb2.CreateRequest) -> request_pb2.Request:
-        """Make a request; with an idempotency key, a lost answer is asked for again."""
+    async def create(
+        self, message: request_manager_service_pb2.CreateRequest
+    ) -> request_pb2.Request:
+        """Create a request; with an idempotency key, retry if the response is lost."""
 
-    async def plan(self, wish: request_manager_service_pb2.PlanRequest) -> plan_pb2.Plan:
-        """What `create` would do."""
+    async def plan(self, message: request_manager_service_pb2.PlanRequest) -> plan_pb2.Plan:
+        """Return what `create` would run, without creating it."""
 
     async def get(self, request_id: str) -> request_pb2.Request:
-        """One request with its arguments."""
+        """Return a request with its arguments."""
 
     async def find(
-        self, wanted: request_pb2.RequestFilter, limit: int
+        self, selected: request_pb2.RequestFilter, limit: int
     ) -> list[request_pb2.Request]:
-        """The newest `limit` requests that match, or all of them if it is 0."""
+        """Return the newest `limit` requests that match, or all of them if it is 0."""
 
     async def stop(self, request_id: str, reason: str) -> request_pb2.Request:
-        """End a request for good."""
+        """Stop a request permanently."""
 
     async def suspend(self, request_id: str, reason: str) -> request_pb2.Request:
-        """Halt a request so that it can be resumed."""
+        """Suspend a request so that it can be resumed."""
 
     async def resume(self, request_id: str) -> request_pb2.Request:
-        """Let a suspended request go on."""
+        """Resume a suspended request."""
 
     async def rerun(self, request_id: str, job_ids: list[str], key: str) -> request_pb2.Request:
-        """Make a new request that runs what the old one did not complete."""
+        """Create a request that runs the jobs that the old one did not complete."""
 
     async def skip(
         self, request_id: str, job_id: str, reason: str, key: str
     ) -> request_pb2.Request:
-        """Make a new request in which the failed job counts as done."""
+        """Create a request that continues the old one as if the failed job were complete."""
 
     async def explain(self, request_id: str) -> request_manager_service_pb2.ExplainResponse:
-        """What the request and its jobs wait for."""
+        """Return what the request and its jobs wait for."""
 
     async def running(self, request_id: str) -> request_manager_service_pb2.ListRunningJobsResponse:
-        """The jobs that are being run, of one request or of all if it is empty."""
+        """Return the running jobs of a request; of all requests if the id is empty."""
 
     async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:
-        """The chain of a request as it was created, however large."""
+        """Return the chain of a request as it was created, of any size."""
 
     def watch(
         self, request_id: str, cursor: str, requests_only: bool = False
     ) -> AsyncIterator[request_event_pb2.RequestEvent]:
-        """Changes of a request from a cursor on, or from a snapshot if it is empty."""
+        """Yield changes of a request after a cursor; a snapshot first if the cursor is empty."""
 
-    def entries(self, request_id: str, wanted: EntryFilter) -> AsyncIterator[job_log_pb2.JobLog]:
-        """Stored journal entries of a request, in journal order."""
+    def entries(self, request_id: str, selected: EntryFilter) -> AsyncIterator[job_log_pb2.JobLog]:
+        """Yield the stored journal entries of a request, in journal order."""
 
     def tail(
         self, request_id: str, after_position: int, follow: bool, live_output: bool = False
     ) -> AsyncIterator[job_log_pb2.JobLog | job_output_pb2.JobOutput]:
-        """Journal entries of a request after a position, and with `follow` those to come.
+        """Yield journal entries of a request after a position; with `follow` also new ones.
 
-        With `live_output` also what running tries print. Pieces overlap after a reconnection,
-        and may lack the end of what a try printed, which is in its entry.
+        With `live_output` also the output of running tries. Pieces overlap after a reconnect and
+        can lack the last output of a try, which is in its entry.
         """
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""

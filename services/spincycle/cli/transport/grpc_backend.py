@@ -1,4 +1,4 @@
-"""The services over gRPC."""
+"""Calls the services over gRPC."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 
 from spincycle.cli.settings import Settings
 from spincycle.cli.transport.backend import EntryFilter
-from spincycle.cli.transport.tls import channel_credentials, failure_told_by_grpc
+from spincycle.cli.transport.tls import channel_credentials, tls_failure
 from spincycle.errors import DeadlineExceeded, ServiceUnavailable, SpinCycleError
 from spincycle.rpc.channel import open_channel
 from spincycle.runtime.backoff import Backoff
@@ -39,12 +39,12 @@ JOB_LOG = "the job log"
 _PAGE = 100
 _CREATE_ATTEMPTS = 3
 
-Asked = TypeVar("Asked")
-Answered = TypeVar("Answered")
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
 
 
 class GrpcBackend:
-    """A channel to the request manager, and one to the job log once that is needed."""
+    """Backend over gRPC; the channel to the job log is opened on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -65,39 +65,39 @@ class GrpcBackend:
     async def specs(self) -> list[spec_pb2.RequestSpec]:
         """See Backend."""
         return list(
-            (await self._ask(self._specs.ListSpecs, spec_service_pb2.ListSpecsRequest())).specs
+            (await self._call(self._specs.ListSpecs, spec_service_pb2.ListSpecsRequest())).specs
         )
 
-    async def create(self, wish: rm.CreateRequest) -> request_pb2.Request:
+    async def create(self, message: rm.CreateRequest) -> request_pb2.Request:
         """See Backend."""
         backoff = Backoff(0.2, 0.4)
         for attempt in range(1, _CREATE_ATTEMPTS + 1):
             try:
-                return (await self._ask(self._manager.Create, wish)).request
+                return (await self._call(self._manager.Create, message)).request
             except (ServiceUnavailable, DeadlineExceeded):
-                if attempt == _CREATE_ATTEMPTS or not wish.idempotency_key:
+                if attempt == _CREATE_ATTEMPTS or not message.idempotency_key:
                     raise
                 await backoff.wait()
-        raise AssertionError("the last attempt answers or raises")
+        raise AssertionError("the last attempt returns or raises")
 
-    async def plan(self, wish: rm.PlanRequest) -> plan_pb2.Plan:
+    async def plan(self, message: rm.PlanRequest) -> plan_pb2.Plan:
         """See Backend."""
-        return (await self._ask(self._manager.Plan, wish)).plan
+        return (await self._call(self._manager.Plan, message)).plan
 
     async def get(self, request_id: str) -> request_pb2.Request:
         """See Backend."""
-        return (await self._ask(self._manager.Get, rm.GetRequest(request_id=request_id))).request
+        return (await self._call(self._manager.Get, rm.GetRequest(request_id=request_id))).request
 
     async def find(
-        self, wanted: request_pb2.RequestFilter, limit: int
+        self, selected: request_pb2.RequestFilter, limit: int
     ) -> list[request_pb2.Request]:
         """See Backend."""
-        wanted.limit = min(limit, _PAGE) if limit else _PAGE
+        selected.limit = min(limit, _PAGE) if limit else _PAGE
         found: list[request_pb2.Request] = []
         token = ""
         while True:
-            page = await self._ask(
-                self._manager.List, rm.ListRequest(filter=wanted, page_token=token)
+            page = await self._call(
+                self._manager.List, rm.ListRequest(filter=selected, page_token=token)
             )
             found += page.requests
             token = page.next_page_token
@@ -106,87 +106,87 @@ class GrpcBackend:
 
     async def stop(self, request_id: str, reason: str) -> request_pb2.Request:
         """See Backend."""
-        asked = rm.StopRequest(request_id=request_id, reason=reason)
-        return (await self._ask(self._manager.Stop, asked)).request
+        message = rm.StopRequest(request_id=request_id, reason=reason)
+        return (await self._call(self._manager.Stop, message)).request
 
     async def suspend(self, request_id: str, reason: str) -> request_pb2.Request:
         """See Backend."""
-        asked = rm.SuspendRequest(request_id=request_id, reason=reason)
-        return (await self._ask(self._manager.Suspend, asked)).request
+        message = rm.SuspendRequest(request_id=request_id, reason=reason)
+        return (await self._call(self._manager.Suspend, message)).request
 
     async def resume(self, request_id: str) -> request_pb2.Request:
         """See Backend."""
-        asked = rm.ResumeRequest(request_id=request_id)
-        return (await self._ask(self._manager.Resume, asked)).request
+        message = rm.ResumeRequest(request_id=request_id)
+        return (await self._call(self._manager.Resume, message)).request
 
     async def rerun(self, request_id: str, job_ids: list[str], key: str) -> request_pb2.Request:
         """See Backend."""
-        asked = rm.RerunRequest(request_id=request_id, job_ids=job_ids, idempotency_key=key)
-        return (await self._ask(self._manager.Rerun, asked)).request
+        message = rm.RerunRequest(request_id=request_id, job_ids=job_ids, idempotency_key=key)
+        return (await self._call(self._manager.Rerun, message)).request
 
     async def skip(
         self, request_id: str, job_id: str, reason: str, key: str
     ) -> request_pb2.Request:
         """See Backend."""
-        asked = rm.SkipRequest(
+        message = rm.SkipRequest(
             request_id=request_id, job_id=job_id, reason=reason, idempotency_key=key
         )
-        return (await self._ask(self._manager.Skip, asked)).request
+        return (await self._call(self._manager.Skip, message)).request
 
     async def explain(self, request_id: str) -> rm.ExplainResponse:
         """See Backend."""
-        return await self._ask(self._manager.Explain, rm.ExplainRequest(request_id=request_id))
+        return await self._call(self._manager.Explain, rm.ExplainRequest(request_id=request_id))
 
     async def running(self, request_id: str) -> rm.ListRunningJobsResponse:
         """See Backend."""
-        asked = rm.ListRunningJobsRequest()
-        asked.filter.request_id = request_id
-        return await self._ask(self._manager.ListRunningJobs, asked)
+        message = rm.ListRunningJobsRequest()
+        message.filter.request_id = request_id
+        return await self._call(self._manager.ListRunningJobs, message)
 
     async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """See Backend."""
         from spincycle.v1 import job_chain_pb2
 
         chain = job_chain_pb2.JobChain()
-        asked = rm.StreamJobChainRequest(request_id=request_id)
-        async for answer in self._stream(self._manager.StreamJobChain, asked):
-            chain.MergeFrom(answer.part)
+        message = rm.StreamJobChainRequest(request_id=request_id)
+        async for response in self._stream(self._manager.StreamJobChain, message):
+            chain.MergeFrom(response.part)
         return chain
 
     async def watch(
         self, request_id: str, cursor: str, requests_only: bool = False
     ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         """See Backend."""
-        asked = rm.WatchRequest(
+        message = rm.WatchRequest(
             request_ids=[request_id],
             cursor=cursor,
             include_job_chain=not requests_only,
             requests_only=requests_only,
         )
-        async for answer in self._stream(self._manager.Watch, asked):
-            for event in answer.events:
+        async for response in self._stream(self._manager.Watch, message):
+            for event in response.events:
                 yield event
 
     async def entries(
-        self, request_id: str, wanted: EntryFilter
+        self, request_id: str, selected: EntryFilter
     ) -> AsyncIterator[job_log_pb2.JobLog]:
         """See Backend."""
         from spincycle.v1 import job_log_service_pb2
 
-        asked = job_log_service_pb2.ListEntriesRequest(
+        message = job_log_service_pb2.ListEntriesRequest(
             request_id=request_id,
             order=job_log_service_pb2.ENTRY_ORDER_POSITION,
-            job_id=wanted.job_id,
-            failed_only=wanted.failed_only,
-            without_output=wanted.without_output,
+            job_id=selected.job_id,
+            failed_only=selected.failed_only,
+            without_output=selected.without_output,
         )
         while True:
-            page = await self._ask(self._job_log().ListEntries, asked, JOB_LOG)
+            page = await self._call(self._job_log().ListEntries, message, JOB_LOG)
             for entry in page.entries:
                 yield entry
             if not page.next_page_token:
                 return
-            asked.page_token = page.next_page_token
+            message.page_token = page.next_page_token
 
     async def tail(
         self, request_id: str, after_position: int, follow: bool, live_output: bool = False
@@ -194,14 +194,14 @@ class GrpcBackend:
         """See Backend."""
         from spincycle.v1 import job_log_service_pb2
 
-        asked = job_log_service_pb2.TailRequest(
+        message = job_log_service_pb2.TailRequest(
             request_id=request_id,
             after_position=after_position,
             follow=follow,
             live_output=follow and live_output,
         )
-        async for answer in self._stream(self._job_log().Tail, asked, JOB_LOG):
-            yield answer.output if answer.HasField("output") else answer.entry
+        async for response in self._stream(self._job_log().Tail, message, JOB_LOG):
+            yield response.output if response.HasField("output") else response.entry
 
     async def close(self) -> None:
         """See Backend."""
@@ -216,49 +216,49 @@ class GrpcBackend:
             self._job_log_channel = self._open(self._settings.job_log)
         return job_log_service_pb2_grpc.JobLogServiceStub(self._job_log_channel)
 
-    async def _ask(
+    async def _call(
         self,
-        call: grpc.aio.UnaryUnaryMultiCallable[Asked, Answered],
-        asked: Asked,
+        method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
         service: str = REQUEST_MANAGER,
-    ) -> Answered:
-        self._tell(type(asked).__name__, service)
+    ) -> ResponseT:
+        self._log_call(type(request).__name__, service)
         try:
-            return await call(asked, timeout=self._settings.timeout, metadata=self._metadata)
+            return await method(request, timeout=self._settings.timeout, metadata=self._metadata)
         except grpc.aio.AioRpcError as failure:
-            raise self._named(failure, service)
+            raise self._translate(failure, service)
 
     async def _stream(
         self,
-        call: grpc.aio.UnaryStreamMultiCallable[Asked, Answered],
-        asked: Asked,
+        method: grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT],
+        request: RequestT,
         service: str = REQUEST_MANAGER,
-    ) -> AsyncIterator[Answered]:
-        self._tell(type(asked).__name__, service)
+    ) -> AsyncIterator[ResponseT]:
+        self._log_call(type(request).__name__, service)
         try:
-            async for answer in call(asked, metadata=self._metadata):
-                yield answer
+            async for response in method(request, metadata=self._metadata):
+                yield response
         except grpc.aio.AioRpcError as failure:
-            raise self._named(failure, service)
+            raise self._translate(failure, service)
 
-    def _named(self, failure: grpc.aio.AioRpcError, service: str) -> SpinCycleError:
+    def _translate(self, failure: grpc.aio.AioRpcError, service: str) -> SpinCycleError:
         from spincycle.rpc.status import from_rpc_error
 
         if self._settings.debug:
             sys.stderr.write(f"DEBUG {failure.code().name}: {failure.details()}\n")
         if failure.code() is grpc.StatusCode.UNAVAILABLE:
             address = self._address(service)
-            told = failure_told_by_grpc(failure.details() or "", service, address)
-            if told is not None:
-                return told
+            error = tls_failure(failure.details() or "", service, address)
+            if error is not None:
+                return error
         error = from_rpc_error(failure, service, self._address(service))
         if isinstance(error, DeadlineExceeded):
             return DeadlineExceeded(service, self._settings.timeout)
         return error
 
-    def _tell(self, asked: str, service: str) -> None:
+    def _log_call(self, request: str, service: str) -> None:
         if self._settings.debug:
-            sys.stderr.write(f"DEBUG {asked} to {service} at {self._address(service)}\n")
+            sys.stderr.write(f"DEBUG {request} to {service} at {self._address(service)}\n")
 
     def _address(self, service: str) -> str:
         return self._settings.job_log if service == JOB_LOG else self._settings.addr

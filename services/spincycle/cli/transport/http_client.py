@@ -1,4 +1,4 @@
-"""JSON over HTTP with the gateway, by the standard library, so that spinc stays small."""
+"""HTTP client of the gateway on the standard library, so that spinc starts fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from spincycle.cli.problem import Problem
 from spincycle.cli.settings import Settings, Tls
-from spincycle.cli.transport.tls import failure_of_ssl, ssl_context
+from spincycle.cli.transport.tls import ssl_context, ssl_failure
 from spincycle.errors import (
     DeadlineExceeded,
     RemoteError,
@@ -26,8 +26,8 @@ from spincycle.errors import (
 
 GATEWAY = "the gateway"
 
-_SILENCE = 60.0
-"""Seconds without even a comment after which a stream of events counts as broken."""
+_STREAM_TIMEOUT = 60.0
+"""Seconds without an event or a keepalive comment after which a stream counts as broken."""
 
 _REASONS = {
     401: "UNAUTHENTICATED",
@@ -37,12 +37,18 @@ _REASONS = {
     501: "NOT_YET_THERE",
     503: "UNAVAILABLE",
 }
-"""What a status stands for in the catalogue; the original's error body does not say."""
+"""Error reason by HTTP status; the original's error body has no reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event: its name, the cursor after it, its data."""
+    """One event.
+
+    Attributes:
+        name: type of the event.
+        cursor: position in the stream after the event.
+        data: the decoded JSON.
+    """
 
     name: str
     cursor: str
@@ -50,7 +56,7 @@ class ServerSentEvent:
 
 
 class GatewayClient:
-    """Calls to the gateway at one base URL."""
+    """Calls the gateway at one base URL."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -69,10 +75,10 @@ class GatewayClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """The JSON that the gateway answers; None if it answers nothing.
+        """Return the JSON of the response; None for an empty body.
 
         Raises:
-            SpinCycleError: the gateway does not answer, or refuses.
+            SpinCycleError: the gateway cannot be reached or rejects the call.
         """
         return await asyncio.to_thread(self._call, method, path, query, body, headers or {})
 
@@ -86,26 +92,26 @@ class GatewayClient:
     ) -> Any:
         connection = self._connection(self._settings.timeout)
         try:
-            return _answer(self._ask(connection, method, path, query, body, headers))
+            return _document(self._send(connection, method, path, query, body, headers))
         finally:
             connection.close()
 
     async def events(
         self, path: str, query: Sequence[tuple[str, str]], cursor: str
     ) -> AsyncIterator[ServerSentEvent]:
-        """Server-sent events, until the gateway ends the stream.
+        """Yield server-sent events until the gateway ends the stream.
 
         Raises:
-            SpinCycleError: the stream could not be begun, or broke.
+            SpinCycleError: the stream could not be opened, or was lost.
         """
-        connection = self._connection(_SILENCE)
+        connection = self._connection(_STREAM_TIMEOUT)
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": cursor} if cursor else {})
         try:
             response = await asyncio.to_thread(
-                self._ask, connection, "GET", path, query, None, headers
+                self._send, connection, "GET", path, query, None, headers
             )
             if response.status != 200:
-                _answer(response)
+                _document(response)
             name = seen = data = ""
             while line := await asyncio.to_thread(self._line, response):
                 field, _, value = line.rstrip("\n").partition(": ")
@@ -119,7 +125,7 @@ class GatewayClient:
                     yield ServerSentEvent(name, seen, json.loads(data))
                     name = data = ""
         finally:
-            _hang_up(connection)
+            _abort(connection)
 
     def _line(self, response: HTTPResponse) -> str:
         try:
@@ -127,7 +133,7 @@ class GatewayClient:
         except (OSError, HTTPException, ValueError):
             raise self._unavailable()
 
-    def _ask(
+    def _send(
         self,
         connection: HTTPConnection,
         method: str,
@@ -137,18 +143,18 @@ class GatewayClient:
         headers: Mapping[str, str],
     ) -> HTTPResponse:
         target = self._url.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        known = {"Content-Type": "application/json", **headers}
+        sent_headers = {"Content-Type": "application/json", **headers}
         if self._settings.token:
-            known["Authorization"] = f"Bearer {self._settings.token}"
+            sent_headers["Authorization"] = f"Bearer {self._settings.token}"
         if self._settings.debug:
             sys.stderr.write(f"DEBUG {method} {self._settings.rest}{path}\n")
         try:
-            connection.request(method, target, body, known)
+            connection.request(method, target, body, sent_headers)
             return connection.getresponse()
         except TimeoutError:
             raise DeadlineExceeded(GATEWAY, self._settings.timeout)
         except ssl.SSLError as error:
-            raise failure_of_ssl(error, GATEWAY, self._settings.rest)
+            raise ssl_failure(error, GATEWAY, self._settings.rest)
         except (OSError, HTTPException):
             raise self._unavailable()
 
@@ -162,12 +168,12 @@ class GatewayClient:
         return TlsConnection(host, self._url.port, timeout, self._settings.tls)
 
 
-def _answer(response: HTTPResponse) -> Any:
+def _document(response: HTTPResponse) -> Any:
     try:
         text = response.read()
         document = json.loads(text) if text.strip() else None
     except (OSError, HTTPException, ValueError):
-        raise RemoteError("the answer of the gateway is no JSON", reason="INTERNAL")
+        raise RemoteError("the gateway's response is not valid JSON", reason="INTERNAL")
     if response.status in {200, 201}:
         return document
     message = document.get("message") if isinstance(document, dict) else None
@@ -179,7 +185,7 @@ def _answer(response: HTTPResponse) -> Any:
 
 
 class TlsConnection(HTTPConnection):
-    """An HTTPS connection that may expect another name than that of the URL."""
+    """HTTPS connection whose server certificate may be checked against another name."""
 
     default_port = HTTPS_PORT
 
@@ -189,15 +195,15 @@ class TlsConnection(HTTPConnection):
         self._name = (tls.server_name if tls else "") or host
 
     def connect(self) -> None:
-        """Connect, and speak TLS from then on."""
+        """Connect and start TLS."""
         super().connect()
         self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
 
 
-def _hang_up(connection: HTTPConnection) -> None:
-    """End a connection, also for a thread that still reads from it."""
+def _abort(connection: HTTPConnection) -> None:
+    """Close a connection and unblock a thread that still reads from it."""
     if connection.sock is not None:
-        # It may be gone already.
+        # The gateway may have closed it already.
         with suppress(OSError):
             connection.sock.shutdown(socket.SHUT_RDWR)
     connection.close()

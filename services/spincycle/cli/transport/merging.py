@@ -1,4 +1,4 @@
-"""Several streams as one."""
+"""Merges asynchronous iterators."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
-One = TypeVar("One")
+Item = TypeVar("Item")
 
-_AHEAD = 100
-"""What is taken from the streams before it is asked for."""
+_MOST_BUFFERED = 100
+"""Items read from the sources before the caller takes them."""
 
 
-async def merged(*sources: AsyncIterator[One]) -> AsyncGenerator[One, None]:
-    """What the sources give, as it comes, until all of them have ended.
+async def merged(*sources: AsyncIterator[Item]) -> AsyncGenerator[Item, None]:
+    """Yield the items of all sources as they arrive, until every source has ended.
 
-    The failure of a source is raised once; the others are cancelled then, and when the caller
-    leaves.
+    The first failure of a source is raised after the items before it. The remaining sources are
+    cancelled then, or when the caller closes the iterator.
     """
-    queue: asyncio.Queue[One] = asyncio.Queue(maxsize=_AHEAD)
+    queue: asyncio.Queue[Item] = asyncio.Queue(maxsize=_MOST_BUFFERED)
 
-    async def put_all(source: AsyncIterator[One]) -> None:
-        async for one in source:
-            await queue.put(one)
+    async def put_all(source: AsyncIterator[Item]) -> None:
+        async for item in source:
+            await queue.put(item)
 
     tasks = [asyncio.create_task(put_all(source)) for source in sources]
     running = set(tasks)
@@ -30,12 +30,12 @@ async def merged(*sources: AsyncIterator[One]) -> AsyncGenerator[One, None]:
     try:
         while running or not queue.empty() or waiting.done():
             await asyncio.wait({waiting, *running}, return_when=asyncio.FIRST_COMPLETED)
-            # What a source gave before it ended or failed comes first.
+            # Items precede the end or the failure of their source.
             await asyncio.sleep(0)
             if waiting.done():
-                one = waiting.result()
+                item = waiting.result()
                 waiting = asyncio.create_task(queue.get())
-                yield one
+                yield item
                 continue
             for task in [task for task in running if task.done()]:
                 running.discard(task)

@@ -1,4 +1,4 @@
-"""TLS connections of spinc: their files, and what is told when one cannot be made."""
+"""TLS settings of connections, and error messages for failed handshakes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from spincycle.cli.settings import Tls
 
-_WRONG = (
+_CAUSES = (
     ("CERTIFICATE_VERIFY_FAILED", "TLS_NOT_TRUSTED", "its certificate is not trusted"),
     ("Hostname Verification", "TLS_OTHER_NAME", "its certificate is made out to another name"),
     ("WRONG_VERSION_NUMBER", "TLS_NOT_SPOKEN", "it does not speak TLS"),
 )
-"""What gRPC says, the reason that it stands for here, and what is told."""
+"""Text in gRPC's failure details, the error reason for it, and its explanation."""
 
 
 def channel_credentials(tls: Tls | None) -> tuple[grpc.ChannelCredentials | None, str]:
-    """Credentials for a gRPC channel, and the name to expect; None for a plain channel.
+    """Return the credentials of a gRPC channel (None for plaintext) and the server name to expect.
 
     Raises:
         Problem: a file cannot be read.
@@ -38,10 +38,10 @@ def channel_credentials(tls: Tls | None) -> tuple[grpc.ChannelCredentials | None
 
 
 def ssl_context(tls: Tls | None) -> ssl.SSLContext:
-    """The context for connections to a gateway.
+    """Return the TLS context for connections to a gateway.
 
     Raises:
-        Problem: a file cannot be read, or is not what it should be.
+        Problem: a file cannot be read, or is not valid PEM.
     """
     import ssl
 
@@ -54,25 +54,25 @@ def ssl_context(tls: Tls | None) -> ssl.SSLContext:
     return context
 
 
-def failure_told_by_grpc(details: str, service: str, address: str) -> SpinCycleError | None:
-    """What a connection has failed of, if that was TLS."""
-    for sign, reason, told in _WRONG:
+def tls_failure(details: str, service: str, address: str) -> SpinCycleError | None:
+    """Return the error for gRPC's failure details; None if TLS is not the cause."""
+    for sign, reason, cause in _CAUSES:
         if sign in details:
-            return _failure(service, address, reason, told)
+            return _failure(service, address, reason, cause)
     return None
 
 
-def failure_of_ssl(error: ssl.SSLError, service: str, address: str) -> SpinCycleError:
-    """The same for a failure of Python's TLS."""
+def ssl_failure(error: ssl.SSLError, service: str, address: str) -> SpinCycleError:
+    """Return the error for a failure of Python's TLS."""
     text = str(error)
     if "ostname mismatch" in text or "IP address mismatch" in text:
         text = "Hostname Verification"
-    told = failure_told_by_grpc(text, service, address)
-    return told or _failure(service, address, "TLS_FAILED", f"{error.reason or error}")
+    known = tls_failure(text, service, address)
+    return known or _failure(service, address, "TLS_FAILED", f"{error.reason or error}")
 
 
-def _failure(service: str, address: str, reason: str, told: str) -> SpinCycleError:
-    return RemoteError(f"no TLS connection to {service} at {address}: {told}", reason=reason)
+def _failure(service: str, address: str, reason: str, cause: str) -> SpinCycleError:
+    return RemoteError(f"no TLS connection to {service} at {address}: {cause}", reason=reason)
 
 
 def _path(path: str) -> str:

@@ -1,13 +1,13 @@
-"""What the original cannot do: plan, explain, suspend, resume, rerun, skip, check specs."""
+"""Routes that the original lacks: plan, explain, suspend, resume, rerun, skip, lint, reload."""
 
 from __future__ import annotations
 
 from spincycle.errors import InvalidInput
-from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.decode import decode
-from spincycle.gateway.exchange import HttpRequest, HttpResponse
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import IDEMPOTENCY_KEY, LARGE, ONE, created, with_url
+from spincycle.gateway.service_clients import ServiceClient
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.extras import (
     EXPLANATION,
@@ -30,7 +30,7 @@ from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
 
 
 class ActionRoutes:
-    """What gRPC has beyond the original, as REST."""
+    """Routes for the methods of the gRPC API that the original lacks."""
 
     def __init__(
         self,
@@ -41,104 +41,109 @@ class ActionRoutes:
         self._specs = specs
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         return [
             Route(
-                "POST", "/api/v1/plans", self.plan, "what a create would do, without doing it",
-                body=PLAN_REQUEST, answer=PLAN, failures=(400, 415),
+                "POST", "/api/v1/plans", self.plan,
+                "return what a create would run, without creating a request",
+                body=PLAN_REQUEST, response=PLAN, failures=(400, 415),
             ),
             Route(
-                "GET", ONE + "/explain", self.explain, "what a request and its jobs wait for",
-                answer=EXPLANATION, failures=(404,),
+                "GET", ONE + "/explain", self.explain,
+                "return what a request and its jobs wait for",
+                response=EXPLANATION, failures=(404,),
             ),
             Route(
-                "POST", ONE + "/suspend", self.suspend, "halt a request so that it can go on",
-                body=REASON, answer=WATCHED_REQUEST, failures=(400, 404, 409, 415),
+                "POST", ONE + "/suspend", self.suspend,
+                "suspend a request so that it can be resumed",
+                body=REASON, response=WATCHED_REQUEST, failures=(400, 404, 409, 415),
             ),
             Route(
-                "POST", ONE + "/resume", self.resume, "let a suspended request go on",
-                answer=WATCHED_REQUEST, failures=(404, 409),
+                "POST", ONE + "/resume", self.resume, "resume a suspended request",
+                response=WATCHED_REQUEST, failures=(404, 409),
             ),
             Route(
-                "POST", ONE + "/rerun", self.rerun, "run what did not complete, as a new request",
-                body=RERUN_REQUEST, answer=CREATED_REQUEST, status=201,
+                "POST", ONE + "/rerun", self.rerun,
+                "create a request that runs the incomplete jobs of this one",
+                body=RERUN_REQUEST, response=CREATED_REQUEST, status=201,
                 failures=(400, 404, 409, 415), parameters=(IDEMPOTENCY_KEY,),
             ),
             Route(
-                "POST", ONE + "/skip", self.skip, "take a failed job as done, as a new request",
-                body=SKIP_REQUEST, answer=CREATED_REQUEST, status=201,
+                "POST", ONE + "/skip", self.skip,
+                "create a request that continues as if a failed job were complete",
+                body=SKIP_REQUEST, response=CREATED_REQUEST, status=201,
                 failures=(400, 404, 409, 415), parameters=(IDEMPOTENCY_KEY,),
             ),
             Route(
                 "POST", "/api/v1/lint", self.lint, "check spec files",
-                body=LINT_REQUEST, answer=LINTED, failures=(400, 415),
+                body=LINT_REQUEST, response=LINTED, failures=(400, 415),
             ),
             Route(
-                "POST", "/api/v1/specs/reload", self.reload, "read the specs directory again",
-                answer=RELOADED,
+                "POST", "/api/v1/specs/reload", self.reload, "reload the specs directory",
+                response=RELOADED,
             ),
         ]  # fmt: skip
 
-    async def plan(self, call: HttpRequest) -> HttpResponse:
-        """The plan."""
-        asked = await decode(call, PLAN_REQUEST)
-        if not asked.type:
+    async def plan(self, http: HttpRequest) -> HttpResponse:
+        """Return the plan."""
+        message = await decode(http, PLAN_REQUEST)
+        if not message.type:
             raise InvalidInput("Type is empty, must be a request name", "type")
-        answer = await self._manager.ask(self._manager.stub.Plan, asked)
-        is_large = answer.ByteSize() >= LARGE
-        return HttpResponse(await off_loop(is_large, lambda: to_text(PLAN.encode(answer.plan))))
+        response = await self._manager.call(self._manager.stub.Plan, message)
+        is_large = response.ByteSize() >= LARGE
+        return HttpResponse(await off_loop(is_large, lambda: to_text(PLAN.encode(response.plan))))
 
-    async def explain(self, call: HttpRequest) -> HttpResponse:
-        """The waits."""
-        asked = rm.ExplainRequest(request_id=call.params["request_id"])
-        answer = await self._manager.ask(self._manager.stub.Explain, asked)
-        return HttpResponse(to_text(EXPLANATION.encode(answer)))
+    async def explain(self, http: HttpRequest) -> HttpResponse:
+        """Return what the request and its jobs wait for."""
+        message = rm.ExplainRequest(request_id=http.params["request_id"])
+        response = await self._manager.call(self._manager.stub.Explain, message)
+        return HttpResponse(to_text(EXPLANATION.encode(response)))
 
-    async def suspend(self, call: HttpRequest) -> HttpResponse:
-        """The request as it is now."""
-        asked = await decode(call, REASON)
-        asked.request_id = call.params["request_id"]
-        answer = await self._manager.ask(self._manager.stub.Suspend, asked)
-        return _shown(answer.request)
+    async def suspend(self, http: HttpRequest) -> HttpResponse:
+        """Suspend the request and return it."""
+        message = await decode(http, REASON)
+        message.request_id = http.params["request_id"]
+        response = await self._manager.call(self._manager.stub.Suspend, message)
+        return _shown(response.request)
 
-    async def resume(self, call: HttpRequest) -> HttpResponse:
-        """The request as it is now."""
-        asked = rm.ResumeRequest(request_id=call.params["request_id"])
-        answer = await self._manager.ask(self._manager.stub.Resume, asked)
-        return _shown(answer.request)
+    async def resume(self, http: HttpRequest) -> HttpResponse:
+        """Resume the request and return it."""
+        message = rm.ResumeRequest(request_id=http.params["request_id"])
+        response = await self._manager.call(self._manager.stub.Resume, message)
+        return _shown(response.request)
 
-    async def rerun(self, call: HttpRequest) -> HttpResponse:
-        """201 with the new request and where it is."""
-        asked = await decode(call, RERUN_REQUEST)
-        asked.request_id = call.params["request_id"]
-        asked.idempotency_key = call.headers.get("idempotency-key", "")
-        answer = await self._manager.ask(self._manager.stub.Rerun, asked)
-        return created(answer.request)
+    async def rerun(self, http: HttpRequest) -> HttpResponse:
+        """Return 201 with the new request and its location."""
+        message = await decode(http, RERUN_REQUEST)
+        message.request_id = http.params["request_id"]
+        message.idempotency_key = http.headers.get("idempotency-key", "")
+        response = await self._manager.call(self._manager.stub.Rerun, message)
+        return created(response.request)
 
-    async def skip(self, call: HttpRequest) -> HttpResponse:
-        """201 with the new request and where it is."""
-        asked = await decode(call, SKIP_REQUEST)
-        if not asked.job_id or not asked.reason:
+    async def skip(self, http: HttpRequest) -> HttpResponse:
+        """Return 201 with the new request and its location."""
+        message = await decode(http, SKIP_REQUEST)
+        if not message.job_id or not message.reason:
             raise InvalidInput(
-                "jobId and reason must be given", "jobId" if asked.reason else "reason"
+                "jobId and reason must be given", "jobId" if message.reason else "reason"
             )
-        asked.request_id = call.params["request_id"]
-        asked.idempotency_key = call.headers.get("idempotency-key", "")
-        answer = await self._manager.ask(self._manager.stub.Skip, asked)
-        return created(answer.request)
+        message.request_id = http.params["request_id"]
+        message.idempotency_key = http.headers.get("idempotency-key", "")
+        response = await self._manager.call(self._manager.stub.Skip, message)
+        return created(response.request)
 
-    async def lint(self, call: HttpRequest) -> HttpResponse:
-        """The findings."""
-        asked = await decode(call, LINT_REQUEST)
-        answer = await self._specs.ask(self._specs.stub.Lint, asked)
-        return HttpResponse(to_text(LINTED.encode(answer)))
+    async def lint(self, http: HttpRequest) -> HttpResponse:
+        """Return the findings."""
+        message = await decode(http, LINT_REQUEST)
+        response = await self._specs.call(self._specs.stub.Lint, message)
+        return HttpResponse(to_text(LINTED.encode(response)))
 
     async def reload(self, _: HttpRequest) -> HttpResponse:
-        """What is in force now."""
-        answer = await self._specs.ask(
+        """Reload the specs and return their revision."""
+        response = await self._specs.call(
             self._specs.stub.ReloadSpecs, spec_service_pb2.ReloadSpecsRequest()
         )
-        return HttpResponse(to_text(RELOADED.encode(answer)))
+        return HttpResponse(to_text(RELOADED.encode(response)))
 
 
 def _shown(request: request_pb2.Request) -> HttpResponse:

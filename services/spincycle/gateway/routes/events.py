@@ -1,4 +1,4 @@
-"""Changes of requests as server-sent events, as they happen."""
+"""Changes of requests as server-sent events."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import grpc
 
 from spincycle.errors import RemoteError
-from spincycle.gateway.backends import ServiceClient
-from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.filters import parse_filter
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import FILTERS, LARGE, ONE, with_url
+from spincycle.gateway.service_clients import ServiceClient
 from spincycle.rest_codec.encoding import to_part
 from spincycle.rest_codec.extras import EVENT
 from spincycle.rest_codec.messages import ERROR
@@ -24,122 +24,127 @@ from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceS
 
 EVENT_STREAM = "text/event-stream"
 LAST_EVENT_ID = Parameter(
-    "Last-Event-ID", "id of the last event that was seen: goes on after it", where="header"
+    "Last-Event-ID", "id of the last event received: resume after it", where="header"
 )
-_CURSOR = Parameter("cursor", "the same, where no header can be sent")
-_CHAIN = Parameter("jobChain", "with true, snapshots show the chain")
-_REQUESTS_ONLY = Parameter("requestsOnly", "with true, changes of jobs are left out")
-_OUTPUT = Parameter("output", "with true, what running jobs print is told, too")
+_CURSOR = Parameter("cursor", "as Last-Event-ID, for clients that cannot set headers")
+_CHAIN = Parameter("jobChain", "true: include the chain in snapshots")
+_REQUESTS_ONLY = Parameter("requestsOnly", "true: leave out changes of jobs")
+_OUTPUT = Parameter("output", "true: include the output of running jobs")
 _FILTERS = tuple(known for known in FILTERS if known.name in {"type", "user", "state", "arg"})
 
 Watch = grpc.aio.UnaryStreamCall[rm.WatchRequest, rm.WatchResponse]
 
-_PATIENCE = 1.0
-"""Seconds in which a refusal still becomes a status; later it becomes an event."""
+_FIRST_EVENT_TIMEOUT = 1.0
+"""Seconds in which an error becomes the HTTP status; a later one becomes an error event."""
 
 
 class EventRoutes:
-    """Streams of events, each for as long as its caller listens.
+    """Serves event streams, each until its caller disconnects.
 
     Args:
-        request_manager: where the events come from.
-        keepalive: seconds of silence after which a comment is sent.
-        most: most streams at once.
+        request_manager: source of the events.
+        keepalive: seconds without an event after which a comment is sent.
+        max_streams: most streams at once.
     """
 
     def __init__(
-        self, request_manager: ServiceClient[RequestManagerServiceStub], keepalive: float, most: int
+        self,
+        request_manager: ServiceClient[RequestManagerServiceStub],
+        keepalive: float,
+        max_streams: int,
     ) -> None:
         self._manager = request_manager
         self._keepalive = keepalive
-        self._most = most
+        self._max_streams = max_streams
         self._streams: set[EventStream] = set()
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         known = (LAST_EVENT_ID, _CURSOR, _CHAIN, _REQUESTS_ONLY)
         return [
             Route(
-                "GET", ONE + "/events", self.of_request, "every change of a request, until it ends",
-                answer_type=EVENT_STREAM, failures=(400, 404, 410),
+                "GET", ONE + "/events", self.of_request,
+                "stream every change of a request until it ends",
+                response_type=EVENT_STREAM, failures=(400, 404, 410),
                 parameters=(*known, _OUTPUT),
             ),
             Route(
-                "GET", "/api/v1/events", self.of_all, "every change of all requests",
-                answer_type=EVENT_STREAM, failures=(400, 410), parameters=(*known, *_FILTERS),
+                "GET", "/api/v1/events", self.of_all, "stream every change of all requests",
+                response_type=EVENT_STREAM, failures=(400, 410), parameters=(*known, *_FILTERS),
             ),
         ]  # fmt: skip
 
     def end(self) -> None:
-        """End all streams; callers that come again go on where they were."""
+        """End all streams; callers that reconnect resume after their last event."""
         for stream in self._streams:
             stream.end()
 
-    async def of_request(self, call: HttpRequest) -> HttpResponse:
-        """The events of one request; the last is named end."""
-        asked = rm.WatchRequest(
-            request_ids=[call.params["request_id"]], include_output=call.first("output") == "true"
+    async def of_request(self, http: HttpRequest) -> HttpResponse:
+        """Stream the events of one request; the last one is named end."""
+        message = rm.WatchRequest(
+            request_ids=[http.params["request_id"]],
+            include_output=http.first("output") == "true",
         )
-        return await self._watch(call, asked)
+        return await self._watch(http, message)
 
-    async def of_all(self, call: HttpRequest) -> HttpResponse:
-        """The events of all requests that match."""
-        return await self._watch(call, rm.WatchRequest(filter=parse_filter(call.query)))
+    async def of_all(self, http: HttpRequest) -> HttpResponse:
+        """Stream the events of all requests that match."""
+        return await self._watch(http, rm.WatchRequest(filter=parse_filter(http.query)))
 
-    async def _watch(self, call: HttpRequest, asked: rm.WatchRequest) -> HttpResponse:
-        if len(self._streams) >= self._most:
+    async def _watch(self, http: HttpRequest, message: rm.WatchRequest) -> HttpResponse:
+        if len(self._streams) >= self._max_streams:
             raise RemoteError(
-                "too many streams of events; try again in a moment",
+                "too many event streams; try again in a moment",
                 reason="TOO_MANY_STREAMS", code="RESOURCE_EXHAUSTED", http=503, retryable=True,
             )  # fmt: skip
-        asked.cursor = call.headers.get("last-event-id", "") or call.first("cursor")
-        asked.include_job_chain = call.first("jobChain") == "true"
-        asked.requests_only = call.first("requestsOnly") == "true"
-        stream = EventStream(self._manager, asked, self._keepalive, self._streams)
+        message.cursor = http.headers.get("last-event-id", "") or http.first("cursor")
+        message.include_job_chain = http.first("jobChain") == "true"
+        message.requests_only = http.first("requestsOnly") == "true"
+        stream = EventStream(self._manager, message, self._keepalive, self._streams)
         await stream.open()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return HttpResponse(stream, headers=headers, content_type=EVENT_STREAM, live=True)
 
 
 class EventStream(AsyncIterator[bytes]):
-    """One caller's stream; a member of `streams` while it is open."""
+    """The event stream of one caller; it is in `streams` while it is open."""
 
     def __init__(
         self,
         manager: ServiceClient[RequestManagerServiceStub],
-        asked: rm.WatchRequest,
+        message: rm.WatchRequest,
         keepalive: float,
         streams: set[EventStream],
     ) -> None:
         self._manager = manager
         self._keepalive = keepalive
         self._streams = streams
-        self._watch: Watch = manager.stub.Watch(asked)
+        self._watch: Watch = manager.stub.Watch(message)
         self._reading = asyncio.ensure_future(self._watch.read())
         self._over = False
         streams.add(self)
 
     async def open(self) -> None:
-        """Wait a little for the first events.
+        """Wait briefly for the first events.
 
         Raises:
-            SpinCycleError: the request manager refuses.
+            SpinCycleError: the request manager rejects the call.
         """
         try:
-            await asyncio.wait({self._reading}, timeout=_PATIENCE)
+            await asyncio.wait({self._reading}, timeout=_FIRST_EVENT_TIMEOUT)
             if self._reading.done():
-                with self._manager.failures():
+                with self._manager.translate_errors():
                     self._reading.result()
         except BaseException:
             await self.aclose()
             raise
 
     def end(self) -> None:
-        """End the stream from this side."""
+        """End the stream."""
         self._watch.cancel()
 
     async def aclose(self) -> None:
-        """Let go of everything."""
+        """Cancel the call and wait for it."""
         self._over = True
         self._streams.discard(self)
         self._watch.cancel()
@@ -149,7 +154,7 @@ class EventStream(AsyncIterator[bytes]):
             self._reading.exception()
 
     async def __anext__(self) -> bytes:
-        """The next events, or a comment if there are none for long."""
+        """Return the next events, or a comment after `keepalive` seconds without any."""
         if self._over:
             raise StopAsyncIteration
         await asyncio.wait({self._reading}, timeout=self._keepalive)
@@ -160,7 +165,7 @@ class EventStream(AsyncIterator[bytes]):
         failure = self._reading.exception()
         if failure is not None:
             self._over = True
-            return self._told(failure)
+            return self._error_event(failure)
         response = self._reading.result()
         if not isinstance(response, rm.WatchResponse):
             self._over = True
@@ -168,32 +173,32 @@ class EventStream(AsyncIterator[bytes]):
         self._reading = asyncio.ensure_future(self._watch.read())
         events = response.events
         if not events:
-            return place_text(response.cursor) or b":\n\n"
-        # Of all requests a message has one cursor, after its last event.
+            return cursor_text(response.cursor) or b":\n\n"
+        # A response for all requests has one cursor, which follows its last event.
         events[-1].cursor = response.cursor or events[-1].cursor
         is_large = response.ByteSize() >= LARGE
         return await off_loop(is_large, lambda: b"".join(map(event_text, events)))
 
-    def _told(self, failure: BaseException) -> bytes:
+    def _error_event(self, failure: BaseException) -> bytes:
         if not isinstance(failure, grpc.aio.AioRpcError):
             raise failure
-        error = self._manager.named(failure)
+        error = self._manager.translate(failure)
         return b"event: error\ndata: " + to_part(ERROR.encode(to_message(error))) + b"\n\n"
 
 
 def event_text(event: request_event_pb2.RequestEvent) -> bytes:
-    """One event as text; its id is where a stream can be taken up again."""
+    """Encode an event; its id is the cursor to resume after it."""
     change = event.WhichOneof("change") or "message"
     if change == "snapshot":
         with_url(event.snapshot.request)
     elif change == "request":
         with_url(event.request)
-    # Of all requests only the last event that is told at a time has one.
-    place = f"id: {event.cursor}\n" if event.cursor else ""
-    head = f"{place}event: {change}\ndata: ".encode()
+    # In a stream of all requests, only the last event of a response has a cursor.
+    id_line = f"id: {event.cursor}\n" if event.cursor else ""
+    head = f"{id_line}event: {change}\ndata: ".encode()
     return head + to_part(EVENT.encode(event)) + b"\n\n"
 
 
-def place_text(cursor: str) -> bytes:
-    """A place where a stream can be taken up again, without an event; nothing if it is empty."""
+def cursor_text(cursor: str) -> bytes:
+    """Encode a cursor without an event; empty if there is none."""
     return f"id: {cursor}\n\n".encode() if cursor else b""

@@ -1,14 +1,14 @@
-"""What the original's shapes leave out: the same reads with all that the services tell."""
+"""Reads with all fields of the gRPC API, which the original's payloads lack."""
 
 from __future__ import annotations
 
-from spincycle.gateway.backends import ServiceClient
-from spincycle.gateway.exchange import HttpRequest, HttpResponse
 from spincycle.gateway.filters import parse_filter, parse_number
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import FILTERS, LARGE
 from spincycle.gateway.routes.running import REQUEST_ID
+from spincycle.gateway.service_clients import ServiceClient
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
 from spincycle.rest_codec.tables import ListOf
@@ -24,13 +24,13 @@ FULL = "/api/v1/full"
 
 _ENTRY_FILTERS = (
     Parameter("jobId", "only entries of this job"),
-    Parameter("failed", "true: only entries of tries that failed"),
+    Parameter("failed", "true: only entries of failed tries"),
     Parameter("withoutOutput", "true: without stdout, stderr and job data"),
 )
 
 
 class FullRoutes:
-    """Reads for clients that know what is new."""
+    """Routes of reads in full."""
 
     def __init__(
         self,
@@ -45,92 +45,93 @@ class FullRoutes:
         self._page_size = page_size
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         return [
             Route(
-                "GET", FULL + "/request-list", self.specs, "what can be created, in full",
-                answer=ListOf(FULL_SPEC),
+                "GET", FULL + "/request-list", self.specs,
+                "list the requests that can be created, in full",
+                response=ListOf(FULL_SPEC),
             ),
             Route(
                 "GET", FULL + "/requests", self.find, "find requests, newest first, in full",
-                answer=ListOf(FULL_REQUEST), failures=(400,),
+                response=ListOf(FULL_REQUEST), failures=(400,),
                 parameters=tuple(one for one in FILTERS if one.name != "page_token"),
             ),
             Route(
                 "GET", FULL + "/requests/{request_id}", self.get,
-                "a request with its arguments and without its chain, in full",
-                answer=FULL_REQUEST, failures=(404,),
+                "return a request with its arguments and without its chain, in full",
+                response=FULL_REQUEST, failures=(404,),
             ),
             Route(
                 "GET", FULL + "/requests/{request_id}/log", self.entries,
-                "every try of every job of a request as it was stored, in full",
-                answer=ListOf(FULL_ENTRY), parameters=_ENTRY_FILTERS,
+                "list every try of every job of a request in stored order, in full",
+                response=ListOf(FULL_ENTRY), parameters=_ENTRY_FILTERS,
             ),
             Route(
                 "GET", FULL + "/status/running", self.running,
-                "every job that is being run, in full",
-                answer=FULL_RUNNING, parameters=(REQUEST_ID,),
+                "list all running jobs, in full",
+                response=FULL_RUNNING, parameters=(REQUEST_ID,),
             ),
         ]  # fmt: skip
 
     async def specs(self, _: HttpRequest) -> HttpResponse:
-        """The specs by name."""
-        answer = await self._specs.ask(
+        """Return the specs, by name."""
+        response = await self._specs.call(
             self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
         )
-        return HttpResponse(to_text([FULL_SPEC.encode(spec) for spec in answer.specs]))
+        return HttpResponse(to_text([FULL_SPEC.encode(spec) for spec in response.specs]))
 
-    async def find(self, call: HttpRequest) -> HttpResponse:
-        """The requests that match, as they come."""
-        wanted = parse_filter(call.query)
-        most = parse_number(call.query, "limit")
-        wanted.limit = min(most or self._page_size, self._page_size)
+    async def find(self, http: HttpRequest) -> HttpResponse:
+        """Return the matching requests, streamed page by page."""
+        request_filter = parse_filter(http.query)
+        limit = parse_number(http.query, "limit")
+        request_filter.limit = min(limit or self._page_size, self._page_size)
 
         async def page(token: str) -> ListPage:
-            asked = rm.ListRequest(filter=wanted, page_token=token)
-            answer = await self._manager.ask(self._manager.stub.List, asked)
+            message = rm.ListRequest(filter=request_filter, page_token=token)
+            response = await self._manager.call(self._manager.stub.List, message)
             elements = await off_loop(
-                answer.ByteSize() >= LARGE,
-                lambda: [FULL_REQUEST.encode(one) for one in answer.requests],
+                response.ByteSize() >= LARGE,
+                lambda: [FULL_REQUEST.encode(one) for one in response.requests],
             )
-            return ListPage(elements, answer.next_page_token)
+            return ListPage(elements, response.next_page_token)
 
-        return await joined(await page(""), page, b"[]", most)
+        return await joined(await page(""), page, b"[]", limit)
 
-    async def get(self, call: HttpRequest) -> HttpResponse:
-        """The request."""
-        asked = rm.GetRequest(request_id=call.params["request_id"])
-        answer = await self._manager.ask(self._manager.stub.Get, asked)
-        is_large = answer.ByteSize() >= LARGE
+    async def get(self, http: HttpRequest) -> HttpResponse:
+        """Return the request."""
+        message = rm.GetRequest(request_id=http.params["request_id"])
+        response = await self._manager.call(self._manager.stub.Get, message)
+        is_large = response.ByteSize() >= LARGE
         return HttpResponse(
-            await off_loop(is_large, lambda: to_text(FULL_REQUEST.encode(answer.request)))
+            await off_loop(is_large, lambda: to_text(FULL_REQUEST.encode(response.request)))
         )
 
-    async def entries(self, call: HttpRequest) -> HttpResponse:
-        """The entries that match, in the order of the journal, as they come."""
-        asked = jl.ListEntriesRequest(
-            request_id=call.params["request_id"],
+    async def entries(self, http: HttpRequest) -> HttpResponse:
+        """Return the matching entries in journal order, streamed page by page."""
+        message = jl.ListEntriesRequest(
+            request_id=http.params["request_id"],
             order=jl.ENTRY_ORDER_POSITION,
-            job_id=call.first("jobId"),
-            failed_only=call.first("failed") == "true",
-            without_output=call.first("withoutOutput") == "true",
+            job_id=http.first("jobId"),
+            failed_only=http.first("failed") == "true",
+            without_output=http.first("withoutOutput") == "true",
         )
 
         async def page(token: str) -> ListPage:
-            asked.page_token = token
-            answer = await self._log.ask(self._log.stub.ListEntries, asked)
+            message.page_token = token
+            response = await self._log.call(self._log.stub.ListEntries, message)
             elements = await off_loop(
-                answer.ByteSize() >= LARGE,
-                lambda: [FULL_ENTRY.encode(one) for one in answer.entries],
+                response.ByteSize() >= LARGE,
+                lambda: [FULL_ENTRY.encode(one) for one in response.entries],
             )
-            return ListPage(elements, answer.next_page_token)
+            return ListPage(elements, response.next_page_token)
 
         return await joined(await page(""), page, b"[]")
 
-    async def running(self, call: HttpRequest) -> HttpResponse:
-        """The jobs by start, and runners that are silent."""
-        asked = rm.ListRunningJobsRequest(
-            filter=status_pb2.StatusFilter(request_id=call.first("requestId"))
+    async def running(self, http: HttpRequest) -> HttpResponse:
+        """Return the running jobs by start time, and the silent runners."""
+        message = rm.ListRunningJobsRequest(
+            filter=status_pb2.StatusFilter(request_id=http.first("requestId"))
         )
-        answer = await self._manager.ask(self._manager.stub.ListRunningJobs, asked)
-        return HttpResponse(to_text(FULL_RUNNING.encode(answer)))
+        response = await self._manager.call(self._manager.stub.ListRunningJobs, message)
+        return HttpResponse(to_text(FULL_RUNNING.encode(response)))

@@ -1,39 +1,40 @@
-"""Whether the gateway lives, and whether it can do its work."""
+"""Liveness and readiness of the gateway."""
 
 from __future__ import annotations
 
 import asyncio
 
-from spincycle.gateway.backends import ServiceClients
-from spincycle.gateway.exchange import HttpRequest, HttpResponse
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.router import Route
+from spincycle.gateway.service_clients import ServiceClients
 from spincycle.rest_codec.encoding import to_text
 
 
 class HealthRoutes:
-    """What load balancers and supervisors ask."""
+    """Routes for load balancers and supervisors."""
 
-    def __init__(self, backends: ServiceClients) -> None:
+    def __init__(self, clients: ServiceClients) -> None:
         self._checks = {
             backend.name: backend.is_serving
-            for backend in (backends.request_manager, backends.job_log)
+            for backend in (clients.request_manager, clients.job_log)
         }
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         return [
-            Route("GET", "/healthz", self.healthy, "whether the process answers",
-                  answer_type="application/json"),
-            Route("GET", "/readyz", self.ready, "whether the services behind it can work",
-                  answer_type="application/json", failures=(503,)),
+            Route("GET", "/healthz", self.healthy, "return 200 while the process runs",
+                  response_type="application/json"),
+            Route("GET", "/readyz", self.ready,
+                  "return 200 if the services behind the gateway are serving",
+                  response_type="application/json", failures=(503,)),
         ]  # fmt: skip
 
     async def healthy(self, _: HttpRequest) -> HttpResponse:
-        """200."""
+        """Return 200."""
         return HttpResponse(to_text({"status": "ok"}))
 
     async def ready(self, _: HttpRequest) -> HttpResponse:
-        """200, or 503 if a service does not say that it can work; each is named."""
+        """Return 200, or 503 if a service is not serving, with the state of each service."""
         serving = await asyncio.gather(*(check() for check in self._checks.values()))
         services = {
             name: "ok" if can else "not serving"

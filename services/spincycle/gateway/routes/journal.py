@@ -1,14 +1,14 @@
-"""The job log of a request."""
+"""Routes of the journal of a request."""
 
 from __future__ import annotations
 
 from spincycle.batching.byte_lru import ByteLru
-from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
-from spincycle.gateway.exchange import HttpRequest, HttpResponse
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import LARGE, ONE, TEXT_BYTES
+from spincycle.gateway.service_clients import ServiceClient
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.messages import JOB_LOG
 from spincycle.rest_codec.tables import ListOf
@@ -18,7 +18,7 @@ from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 
 
 class JournalRoutes:
-    """What ran, try by try."""
+    """Routes that read journal entries."""
 
     def __init__(self, job_log: ServiceClient[JobLogServiceStub]) -> None:
         self._log = job_log
@@ -28,27 +28,27 @@ class JournalRoutes:
         self._texts: ByteLru[bytes] = ByteLru(TEXT_BYTES, TEXT_BYTES // 16)
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         return [
             Route(
-                "GET", ONE + "/log", self.entries, "every try of every job of a request",
-                answer=ListOf(JOB_LOG),
+                "GET", ONE + "/log", self.entries, "list every try of every job of a request",
+                response=ListOf(JOB_LOG),
             ),
             Route(
-                "GET", ONE + "/log/{job_id}", self.entry, "the last try of a job",
-                answer=JOB_LOG, failures=(404,),
+                "GET", ONE + "/log/{job_id}", self.entry, "return the last try of a job",
+                response=JOB_LOG, failures=(404,),
             ),
         ]  # fmt: skip
 
-    async def entries(self, call: HttpRequest) -> HttpResponse:
-        """All entries by job id and try, as they come."""
-        request_id = call.params["request_id"]
+    async def entries(self, http: HttpRequest) -> HttpResponse:
+        """Return all entries by job id and try, streamed page by page."""
+        request_id = http.params["request_id"]
         raw = await self._raw_page(request_id, "")
         text = self._texts.get(raw)
         if text is not None:
             return HttpResponse(text)
         first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
-        if not first.following and first.elements:
+        if not first.next_token and first.elements:
             text = to_text(list(first.elements))
             self._texts.put(raw, text, len(raw))
             return HttpResponse(text)
@@ -59,17 +59,17 @@ class JournalRoutes:
         return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
     async def _raw_page(self, request_id: str, token: str) -> bytes:
-        return await self._list.ask(jl.ListEntriesRequest(request_id=request_id, page_token=token))
+        return await self._list.call(jl.ListEntriesRequest(request_id=request_id, page_token=token))
 
-    async def entry(self, call: HttpRequest) -> HttpResponse:
-        """The entry with the highest try."""
-        asked = jl.GetEntryRequest(
-            request_id=call.params["request_id"], job_id=call.params["job_id"]
+    async def entry(self, http: HttpRequest) -> HttpResponse:
+        """Return the entry with the highest try number."""
+        message = jl.GetEntryRequest(
+            request_id=http.params["request_id"], job_id=http.params["job_id"]
         )
-        answer = await self._log.ask(self._log.stub.GetEntry, asked)
-        return HttpResponse(to_text(JOB_LOG.encode(answer.entry)))
+        response = await self._log.call(self._log.stub.GetEntry, message)
+        return HttpResponse(to_text(JOB_LOG.encode(response.entry)))
 
 
 def _page(raw: bytes) -> ListPage:
-    answer = jl.ListEntriesResponse.FromString(raw)
-    return ListPage([JOB_LOG.encode(entry) for entry in answer.entries], answer.next_page_token)
+    response = jl.ListEntriesResponse.FromString(raw)
+    return ListPage([JOB_LOG.encode(entry) for entry in response.entries], response.next_page_token)

@@ -1,4 +1,4 @@
-"""Requests: create, find, look at, start, stop."""
+"""Routes to create, find, read, start and stop requests."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from urllib.parse import quote
 
 from spincycle.batching.byte_lru import ByteLru
 from spincycle.errors import ChainTooLarge, InvalidInput, SpinCycleError
-from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.decode import decode
 from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
-from spincycle.gateway.exchange import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.filters import parse_filter, parse_number
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Parameter, Route
+from spincycle.gateway.service_clients import ServiceClient
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.messages import (
     CREATE_REQUEST,
@@ -36,36 +36,38 @@ NEXT_PAGE = "X-Next-Page-Token"
 REQUEST_MANAGER = "spincycle.v1.RequestManagerService"
 
 CREATE_TIMES = 6
-"""How many times as long as other calls a create may take: 100,000 jobs are made in seconds."""
+"""Factor of the deadline of a create: a chain of 100,000 jobs takes seconds."""
 
 TEXT_BYTES = 16 * 1024 * 1024
-"""Bytes of answers that are kept beside their JSON: the same answer gives the same text."""
+"""Size of the cache from gRPC responses to their JSON texts, in bytes of responses."""
 
 LARGE = 64 * 1024
-"""Bytes of an answer from which its JSON is made in a thread."""
+"""Bytes of a response from which on its JSON is encoded in a thread."""
 
 _ONE = -1
 
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
-    "names this wish: the same key with the same content answers the same request",
+    "identifies this create: repeating it with the same key and body returns the same request",
     where="header",
 )
 FILTERS = (
     Parameter("type", "only requests of this type"),
     Parameter("user", "only requests of this user"),
     Parameter("state", "only requests in this state, for example RUNNING", repeated=True),
-    Parameter("arg", "only requests that were given this argument, name=value", repeated=True),
-    Parameter("since", "only requests that finished after this time, or have not finished"),
-    Parameter("until", "only requests that were created before this time"),
-    Parameter("limit", "most requests to answer; 0 means all", type="integer"),
-    Parameter("offset", "how many to leave out first", type="integer"),
-    Parameter("page_token", f"answer one page; {NEXT_PAGE} of an answer names the next one"),
+    Parameter("arg", "only requests with this argument, name=value", repeated=True),
+    Parameter("since", "only requests that finished after this time, or are unfinished"),
+    Parameter("until", "only requests created before this time"),
+    Parameter("limit", "most requests to return; 0 for all", type="integer"),
+    Parameter("offset", "number of requests to skip", type="integer"),
+    Parameter(
+        "page_token", f"return one page, at first with an empty token; then that of {NEXT_PAGE}"
+    ),
 )
 
 
 class RequestRoutes:
-    """What people do with requests."""
+    """Routes of the original's request manager for its users."""
 
     def __init__(
         self,
@@ -81,95 +83,98 @@ class RequestRoutes:
         self._texts: ByteLru[tuple[bytes, int]] = ByteLru(TEXT_BYTES, TEXT_BYTES // 16)
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         return [
             Route(
                 "POST", BASE, self.create, "create a request and start it",
-                body=CREATE_REQUEST, answer=CREATED_REQUEST, status=201,
+                body=CREATE_REQUEST, response=CREATED_REQUEST, status=201,
                 failures=(400, 409, 415), parameters=(IDEMPOTENCY_KEY,), of_original=True,
             ),
             Route(
                 "GET", BASE, self.find, "find requests, newest first",
-                answer=ListOf(LISTED_REQUEST, null=True), failures=(400,), parameters=FILTERS,
+                response=ListOf(LISTED_REQUEST, null=True), failures=(400,), parameters=FILTERS,
             ),
             Route(
-                "GET", ONE, self.get, "a request with its arguments and its chain",
-                answer=REQUEST, failures=(404,),
+                "GET", ONE, self.get, "return a request with its arguments and its chain",
+                response=REQUEST, failures=(404,),
             ),
             Route(
                 "PUT", ONE + "/start", self.start, "start a request that is PENDING",
                 failures=(404, 409), of_original=True,
             ),
             Route(
-                "PUT", ONE + "/stop", self.stop, "stop a request for good",
-                failures=(404, 409), parameters=(Parameter("reason", "why; kept on record"),),
-                of_original=True,
+                "PUT", ONE + "/stop", self.stop, "stop a request permanently",
+                failures=(404, 409), of_original=True,
+                parameters=(Parameter("reason", "why; stored with the request"),),
             ),
             Route(
-                "GET", ONE + "/job-chain", self.job_chain, "the chain of a request as created",
-                answer=JOB_CHAIN, failures=(404,),
+                "GET", ONE + "/job-chain", self.job_chain,
+                "return the chain of a request as created",
+                response=JOB_CHAIN, failures=(404,),
             ),
             Route(
-                "GET", "/api/v1/request-list", self.specs, "what can be created",
-                answer=ListOf(REQUEST_SPEC),
+                "GET", "/api/v1/request-list", self.specs, "list the requests that can be created",
+                response=ListOf(REQUEST_SPEC),
             ),
         ]  # fmt: skip
 
-    async def create(self, call: HttpRequest) -> HttpResponse:
-        """201 with the request and where it is."""
-        asked = await decode(call, CREATE_REQUEST)
-        if not asked.type:
+    async def create(self, http: HttpRequest) -> HttpResponse:
+        """Return 201 with the request and its location."""
+        message = await decode(http, CREATE_REQUEST)
+        if not message.type:
             raise InvalidInput("Type is empty, must be a request name", "type")
-        asked.user = ""
-        asked.idempotency_key = call.headers.get("idempotency-key", asked.idempotency_key)
-        answer = await self._manager.ask(self._manager.stub.Create, asked, CREATE_TIMES)
-        return created(answer.request)
+        message.user = ""
+        message.idempotency_key = http.headers.get("idempotency-key", message.idempotency_key)
+        response = await self._manager.call(self._manager.stub.Create, message, CREATE_TIMES)
+        return created(response.request)
 
-    async def find(self, call: HttpRequest) -> HttpResponse:
-        """The requests that match, as they come; null if there are none."""
-        wanted = parse_filter(call.query)
-        if "page_token" in call.query:
-            return await self._one_page(wanted, call.first("page_token"))
-        most = parse_number(call.query, "limit")
-        wanted.limit = min(most or self._page_size, self._page_size)
-        raw = await self._raw_page(wanted, "")
-        text = self._texts.get((raw, most))
+    async def find(self, http: HttpRequest) -> HttpResponse:
+        """Return the matching requests, streamed page by page; null if there are none."""
+        request_filter = parse_filter(http.query)
+        if "page_token" in http.query:
+            return await self._one_page(request_filter, http.first("page_token"))
+        limit = parse_number(http.query, "limit")
+        request_filter.limit = min(limit or self._page_size, self._page_size)
+        raw = await self._raw_page(request_filter, "")
+        text = self._texts.get((raw, limit))
         if text is not None:
             return HttpResponse(text)
         first = await off_loop(len(raw) >= LARGE, lambda: _page(raw))
-        if first.elements and (not first.following or len(first.elements) >= most > 0):
-            text = to_text(list(first.elements[: most or None]))
-            self._texts.put((raw, most), text, len(raw))
+        if first.elements and (not first.next_token or len(first.elements) >= limit > 0):
+            text = to_text(list(first.elements[: limit or None]))
+            self._texts.put((raw, limit), text, len(raw))
             return HttpResponse(text)
-        return await joined(first, lambda token: self._page(wanted, token), b"null", most)
+        return await joined(first, lambda token: self._page(request_filter, token), b"null", limit)
 
-    async def _one_page(self, wanted: request_pb2.RequestFilter, token: str) -> HttpResponse:
-        wanted.limit = min(wanted.limit or self._page_size, self._page_size)
-        page = await self._page(wanted, token)
+    async def _one_page(
+        self, request_filter: request_pb2.RequestFilter, token: str
+    ) -> HttpResponse:
+        request_filter.limit = min(request_filter.limit or self._page_size, self._page_size)
+        page = await self._page(request_filter, token)
         body = to_text(list(page.elements) or None)
-        return HttpResponse(body, headers={NEXT_PAGE: page.following} if page.following else {})
+        return HttpResponse(body, headers={NEXT_PAGE: page.next_token} if page.next_token else {})
 
-    async def _page(self, wanted: request_pb2.RequestFilter, token: str) -> ListPage:
-        raw = await self._raw_page(wanted, token)
+    async def _page(self, request_filter: request_pb2.RequestFilter, token: str) -> ListPage:
+        raw = await self._raw_page(request_filter, token)
         return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
-    async def _raw_page(self, wanted: request_pb2.RequestFilter, token: str) -> bytes:
-        return await self._list.ask(rm.ListRequest(filter=wanted, page_token=token))
+    async def _raw_page(self, request_filter: request_pb2.RequestFilter, token: str) -> bytes:
+        return await self._list.call(rm.ListRequest(filter=request_filter, page_token=token))
 
-    async def get(self, call: HttpRequest) -> HttpResponse:
-        """The request with its chain."""
-        request_id = call.params["request_id"]
-        asked = rm.GetRequest(request_id=request_id, include_job_chain=True)
+    async def get(self, http: HttpRequest) -> HttpResponse:
+        """Return the request with its chain."""
+        request_id = http.params["request_id"]
+        message = rm.GetRequest(request_id=request_id, include_job_chain=True)
         try:
-            raw = await self._get.ask(asked)
+            raw = await self._get.call(message)
         except SpinCycleError as error:
             if error.reason != ChainTooLarge.reason:
                 raise
-            asked.include_job_chain = False
-            answer = await self._manager.ask(self._manager.stub.Get, asked)
-            answer.request.job_chain.CopyFrom(await self._whole_chain(request_id))
-            size = answer.ByteSize()
-            return HttpResponse(await off_loop(size >= LARGE, lambda: _text(answer)))
+            message.include_job_chain = False
+            response = await self._manager.call(self._manager.stub.Get, message)
+            response.request.job_chain.CopyFrom(await self._whole_chain(request_id))
+            size = response.ByteSize()
+            return HttpResponse(await off_loop(size >= LARGE, lambda: _text(response)))
         text = self._texts.get((raw, _ONE))
         if text is None:
             is_large = len(raw) >= LARGE
@@ -177,25 +182,25 @@ class RequestRoutes:
             self._texts.put((raw, _ONE), text, len(raw))
         return HttpResponse(text)
 
-    async def start(self, call: HttpRequest) -> HttpResponse:
-        """200 and nothing."""
-        asked = rm.StartRequest(request_id=call.params["request_id"])
-        await self._manager.ask(self._manager.stub.Start, asked)
+    async def start(self, http: HttpRequest) -> HttpResponse:
+        """Return an empty 200."""
+        message = rm.StartRequest(request_id=http.params["request_id"])
+        await self._manager.call(self._manager.stub.Start, message)
         return nothing()
 
-    async def stop(self, call: HttpRequest) -> HttpResponse:
-        """200 and nothing."""
-        asked = rm.StopRequest(request_id=call.params["request_id"], reason=call.first("reason"))
-        await self._manager.ask(self._manager.stub.Stop, asked)
+    async def stop(self, http: HttpRequest) -> HttpResponse:
+        """Return an empty 200."""
+        message = rm.StopRequest(request_id=http.params["request_id"], reason=http.first("reason"))
+        await self._manager.call(self._manager.stub.Stop, message)
         return nothing()
 
-    async def job_chain(self, call: HttpRequest) -> HttpResponse:
-        """The chain."""
-        request_id = call.params["request_id"]
-        asked = rm.GetJobChainRequest(request_id=request_id)
+    async def job_chain(self, http: HttpRequest) -> HttpResponse:
+        """Return the chain."""
+        request_id = http.params["request_id"]
+        message = rm.GetJobChainRequest(request_id=request_id)
         try:
-            answer = await self._manager.ask(self._manager.stub.GetJobChain, asked)
-            chain = answer.job_chain
+            response = await self._manager.call(self._manager.stub.GetJobChain, message)
+            chain = response.job_chain
         except SpinCycleError as error:
             if error.reason != ChainTooLarge.reason:
                 raise
@@ -205,38 +210,38 @@ class RequestRoutes:
 
     async def _whole_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         chain = job_chain_pb2.JobChain()
-        asked = rm.StreamJobChainRequest(request_id=request_id)
-        with self._manager.failures():
-            async for answer in self._manager.stub.StreamJobChain(
-                asked, timeout=self._manager.timeout
+        message = rm.StreamJobChainRequest(request_id=request_id)
+        with self._manager.translate_errors():
+            async for response in self._manager.stub.StreamJobChain(
+                message, timeout=self._manager.timeout
             ):
-                chain.MergeFrom(answer.part)
+                chain.MergeFrom(response.part)
         return chain
 
     async def specs(self, _: HttpRequest) -> HttpResponse:
-        """The specs by name."""
-        answer = await self._specs.ask(
+        """Return the specs, by name."""
+        response = await self._specs.call(
             self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
         )
-        return HttpResponse(to_text([REQUEST_SPEC.encode(spec) for spec in answer.specs]))
+        return HttpResponse(to_text([REQUEST_SPEC.encode(spec) for spec in response.specs]))
 
 
-def _text(answer: rm.GetResponse) -> bytes:
-    return to_text(REQUEST.encode(with_url(answer.request)))
+def _text(response: rm.GetResponse) -> bytes:
+    return to_text(REQUEST.encode(with_url(response.request)))
 
 
 def _page(raw: bytes) -> ListPage:
-    answer = rm.ListResponse.FromString(raw)
+    response = rm.ListResponse.FromString(raw)
     return ListPage(
-        [LISTED_REQUEST.encode(with_url(request)) for request in answer.requests],
-        answer.next_page_token,
+        [LISTED_REQUEST.encode(with_url(request)) for request in response.requests],
+        response.next_page_token,
     )
 
 
 def with_url(request: request_pb2.Request) -> request_pb2.Request:
-    """The same message with the runner's base URL in place of its address, while it has one.
+    """Replace the runner's address by its base URL in place; clear it unless RUNNING.
 
-    A Unix socket has no URL and stays as it is.
+    The address of a Unix socket has no URL and is kept.
     """
     if request.state != state_pb2.STATE_RUNNING:
         request.runner_address = ""
@@ -246,7 +251,7 @@ def with_url(request: request_pb2.Request) -> request_pb2.Request:
 
 
 def created(request: request_pb2.Request) -> HttpResponse:
-    """201 for a request that was just made."""
+    """Return 201 for a new request."""
     location = f"{BASE}/{quote(request.id, safe='')}"
     return HttpResponse(
         to_text(CREATED_REQUEST.encode(request)), 201, headers={"Location": location}

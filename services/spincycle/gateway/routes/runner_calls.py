@@ -1,4 +1,4 @@
-"""The calls of the original's job runners about the requests that they run."""
+"""Routes that the original's job runners call for the requests that they run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from spincycle.errors import (
     ServiceUnavailable,
     SpinCycleError,
 )
-from spincycle.gateway.backends import ServiceClient
 from spincycle.gateway.decode import decode
-from spincycle.gateway.exchange import HttpRequest, HttpResponse, nothing
+from spincycle.gateway.http_messages import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.router import Route
 from spincycle.gateway.routes.requests import ONE
+from spincycle.gateway.service_clients import ServiceClient
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
@@ -35,13 +35,13 @@ from spincycle.v1 import request_pb2, state_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 
 _IGNORED = frozenset({RequestNotFound.reason, InvalidState.reason})
-"""Progress that comes too late, or of a request that nobody knows, harms nothing."""
+"""Reasons for which progress is ignored: it is late, or the request does not exist."""
 
 
 class RunnerCallRoutes:
-    """Ends, saved states, progress and journal entries.
+    """Routes to finish and suspend requests, report progress, and add journal entries.
 
-    Their senders know neither their runner id nor the epoch; both are read from the request.
+    The original's runners send no runner id and no epoch; both are read from the request.
     """
 
     def __init__(
@@ -55,40 +55,42 @@ class RunnerCallRoutes:
         self._journal = journal
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         return [
             Route(
-                "PUT", ONE + "/finish", self.finish, "a request has ended; runners call this",
+                "PUT", ONE + "/finish", self.finish,
+                "report the end of a request; called by runners",
                 body=FINISH_REQUEST, failures=(400, 404, 409, 415), of_original=True,
             ),
             Route(
-                "PUT", ONE + "/suspend", self.suspend, "a request was halted and this is its "
-                "state; runners call this",
+                "PUT", ONE + "/suspend", self.suspend,
+                "save the state of a suspended request; called by runners",
                 body=SUSPENDED_JOB_CHAIN, failures=(400, 404, 409, 415), of_original=True,
             ),
             Route(
-                "PUT", ONE + "/progress", self.progress, "a request goes on; runners call this",
+                "PUT", ONE + "/progress", self.progress,
+                "report the progress of a request; called by runners",
                 body=REQUEST_PROGRESS, failures=(400, 415), of_original=True,
             ),
             Route(
-                "POST", ONE + "/log", self.add, "add an entry; runners call this",
-                body=JOB_LOG, answer=JOB_LOG, status=201, failures=(400, 409, 415),
+                "POST", ONE + "/log", self.add, "add an entry; called by runners",
+                body=JOB_LOG, response=JOB_LOG, status=201, failures=(400, 409, 415),
                 of_original=True,
             ),
         ]  # fmt: skip
 
-    async def finish(self, call: HttpRequest) -> HttpResponse:
-        """200 and nothing; the request is the one of the path."""
-        asked = await decode(call, FINISH_REQUEST)
-        asked.request_id = call.params["request_id"]
-        asked.epoch = (await self._running(asked.request_id)).epoch
-        await self._coordination.ask(self._coordination.stub.Finish, asked)
+    async def finish(self, http: HttpRequest) -> HttpResponse:
+        """Return an empty 200; the request id is that of the path."""
+        message = await decode(http, FINISH_REQUEST)
+        message.request_id = http.params["request_id"]
+        message.epoch = (await self._running(message.request_id)).epoch
+        await self._coordination.call(self._coordination.stub.Finish, message)
         return nothing()
 
-    async def suspend(self, call: HttpRequest) -> HttpResponse:
-        """200 and nothing."""
-        saved = await decode(call, SUSPENDED_JOB_CHAIN)
-        request_id = call.params["request_id"]
+    async def suspend(self, http: HttpRequest) -> HttpResponse:
+        """Return an empty 200."""
+        saved = await decode(http, SUSPENDED_JOB_CHAIN)
+        request_id = http.params["request_id"]
         saved.request_id = saved.request_id or request_id
         _check_id("proto.SuspendedJobChain", saved.request_id, request_id)
         if not saved.HasField("job_chain"):
@@ -99,14 +101,14 @@ class RunnerCallRoutes:
         await self._report(request.runner_id, report)
         return nothing()
 
-    async def progress(self, call: HttpRequest) -> HttpResponse:
-        """200 and null, whether or not the request is there and RUNNING."""
-        progress = await decode(call, REQUEST_PROGRESS)
+    async def progress(self, http: HttpRequest) -> HttpResponse:
+        """Return 200 and null, also if the request does not exist or is not RUNNING."""
+        progress = await decode(http, REQUEST_PROGRESS)
         if not progress.request_id:
             raise InvalidInput(
                 "invalid proto.StatusProgress: RequestId is empty, must be set", "requestId"
             )
-        _check_id("proto.StatusProgress", progress.request_id, call.params["request_id"])
+        _check_id("proto.StatusProgress", progress.request_id, http.params["request_id"])
         try:
             request = await self._running(progress.request_id)
             progress.epoch = request.epoch
@@ -116,10 +118,10 @@ class RunnerCallRoutes:
                 raise
         return HttpResponse(to_text(None))
 
-    async def add(self, call: HttpRequest) -> HttpResponse:
-        """201 with the entry; the request is the one of the path."""
-        entry = await decode(call, JOB_LOG)
-        entry.request_id = call.params["request_id"]
+    async def add(self, http: HttpRequest) -> HttpResponse:
+        """Return 201 with the entry; the request id is that of the path."""
+        entry = await decode(http, JOB_LOG)
+        entry.request_id = http.params["request_id"]
         await self._append(journal_pb2.AppendRequest(batch=1, entries=[entry]))
         return HttpResponse(to_text(JOB_LOG.encode(entry)), 201)
 
@@ -127,31 +129,34 @@ class RunnerCallRoutes:
         async def batches() -> AsyncIterator[journal_pb2.AppendRequest]:
             yield batch
 
-        with self._journal.failures():
-            async for answer in self._journal.stub.Append(batches(), timeout=self._journal.timeout):
-                for refused in answer.refused:
+        with self._journal.translate_errors():
+            async for response in self._journal.stub.Append(
+                batches(), timeout=self._journal.timeout
+            ):
+                for refused in response.refused:
                     raise from_message(refused.error)
-                if answer.batch >= batch.batch:
+                if response.batch >= batch.batch:
                     return
         raise ServiceUnavailable(self._journal.name, self._journal.address)
 
     async def _running(self, request_id: str) -> request_pb2.Request:
-        """The request, which is RUNNING: its runner and epoch are those of the caller.
+        """Return a RUNNING request, whose runner and epoch are those of the caller.
 
         Raises:
-            RequestNotFound, InvalidState: it does not exist, or is not RUNNING.
+            RequestNotFound: the request does not exist.
+            InvalidState: the request is not RUNNING.
         """
-        asked = rm.GetRequest(request_id=request_id)
-        request = (await self._manager.ask(self._manager.stub.Get, asked)).request
+        message = rm.GetRequest(request_id=request_id)
+        request = (await self._manager.call(self._manager.stub.Get, message)).request
         if request.state != state_pb2.STATE_RUNNING:
             state = state_pb2.State.Name(request.state).removeprefix("STATE_")
             raise InvalidState(request_id, state, "RUNNING")
         return request
 
     async def _report(self, runner_id: str, report: coordination_pb2.RunnerReport) -> None:
-        asked = coordination_pb2.ReportRequest(runner_id=runner_id, reports=[report])
-        answer = await self._coordination.ask(self._coordination.stub.Report, asked)
-        for result in answer.results:
+        message = coordination_pb2.ReportRequest(runner_id=runner_id, reports=[report])
+        response = await self._coordination.call(self._coordination.stub.Report, message)
+        for result in response.results:
             if result.HasField("refused"):
                 raise from_message(result.refused)
 

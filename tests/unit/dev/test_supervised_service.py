@@ -10,13 +10,13 @@ import pytest
 from spincycle.dev.child import until_gone
 from spincycle.dev.errors import StackError
 from spincycle.dev.services import Service
-from spincycle.dev.supervised import Supervised
+from spincycle.dev.supervised_service import SupervisedService
 
 MakeService = Callable[[str], Service]
 
 
 class Lines:
-    """What was shown, and a way to wait for it."""
+    """Records the printed lines and waits for one."""
 
     def __init__(self) -> None:
         self.all: list[str] = []
@@ -38,13 +38,13 @@ def lines() -> Lines:
     return Lines()
 
 
-def supervise(service: Service, lines: Lines, *, again: bool = True) -> Supervised:
-    supervised = Supervised(service, dict(os.environ), lines.show, again=again)
+def supervise(service: Service, lines: Lines, *, restarts: bool = True) -> SupervisedService:
+    supervised = SupervisedService(service, dict(os.environ), lines.show, restarts=restarts)
     supervised.start()
     return supervised
 
 
-async def test_what_a_service_writes_is_shown_under_its_name(
+async def test_output_of_a_service_is_shown_under_its_name(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service("sys.stderr.write('caution\\nunfinished')"), lines)
@@ -55,7 +55,7 @@ async def test_what_a_service_writes_is_shown_under_its_name(
     assert "small: unfinishedlistening" in lines.all
 
 
-async def test_a_service_that_dies_is_reported_and_started_again(
+async def test_a_service_that_dies_is_reported_and_restarted(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service(""), lines)
@@ -63,14 +63,14 @@ async def test_a_service_that_dies_is_reported_and_started_again(
     first = supervised.pid
 
     os.kill(first, signal.SIGKILL)
-    await lines.until("was ended by SIGKILL; starting it again in 0.5 s")
+    await lines.until("was killed by SIGKILL; restarting in 0.5 s")
     await supervised.until_ready(20)
 
     assert supervised.pid != first
     await supervised.stop(5)
 
 
-async def test_a_service_that_was_killed_on_purpose_stays_down_until_it_is_started(
+async def test_a_killed_service_stays_down_until_it_is_started(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service(""), lines)
@@ -84,34 +84,32 @@ async def test_a_service_that_was_killed_on_purpose_stays_down_until_it_is_start
     await supervised.stop(5)
 
 
-async def test_a_service_that_dies_before_it_was_ready_is_not_started_again(
+async def test_a_service_that_dies_before_it_was_ready_is_not_restarted(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service("print('no such file'); sys.exit(3)"), lines)
 
-    with pytest.raises(StackError, match=r"small ended with exit code 3.*\n  no such file"):
+    with pytest.raises(StackError, match=r"small exited with code 3.*\n  no such file"):
         await supervised.until_ready(20)
 
     await supervised.stop(5)
-    assert lines.all == ["small: no such file", "small: ended with exit code 3"]
+    assert lines.all == ["small: no such file", "small: exited with code 3"]
 
 
-async def test_a_service_that_is_stopped_while_it_waits_for_its_next_life_stays_down(
+async def test_a_service_stopped_during_the_restart_delay_stays_down(
     service: MakeService, lines: Lines
 ) -> None:
     supervised = supervise(service(""), lines)
     await supervised.until_ready(20)
     os.kill(supervised.pid, signal.SIGKILL)
-    await lines.until("starting it again")
+    await lines.until("restarting in")
 
     await supervised.stop(5)
 
     await until_gone(supervised.pid)
 
 
-async def test_a_service_that_ignores_the_wish_to_end_is_killed(
-    service: MakeService, lines: Lines
-) -> None:
+async def test_a_service_that_ignores_sigterm_is_killed(service: MakeService, lines: Lines) -> None:
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal = print"
     supervised = supervise(service(ignore), lines)
     await lines.until("listening")
@@ -121,9 +119,7 @@ async def test_a_service_that_ignores_the_wish_to_end_is_killed(
     await until_gone(supervised.pid)
 
 
-async def test_a_line_without_end_does_not_fill_the_memory(
-    service: MakeService, lines: Lines
-) -> None:
+async def test_an_endless_line_does_not_fill_the_memory(service: MakeService, lines: Lines) -> None:
     supervised = supervise(service("sys.stdout.write('x' * 1_000_000)"), lines)
     await supervised.until_ready(20)
     await lines.until("listening")

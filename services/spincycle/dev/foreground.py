@@ -1,4 +1,4 @@
-"""Having a stack while something is done, until it is done or somebody interrupts it."""
+"""Runs a stack in the foreground until its work is done or interrupted."""
 
 from __future__ import annotations
 
@@ -16,41 +16,44 @@ from spincycle.dev.stack import Stack, StackConfig
 T = TypeVar("T")
 
 EXIT_FAILED = 1
-"""The stack did not start."""
+"""Exit code if the stack did not start."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-    """Somebody wants the stack to end: by Ctrl-C, by a signal, or by closing the terminal."""
+    """The work was interrupted by Ctrl-C, a signal, or a closed terminal."""
 
 
 class Interruption:
-    """The wish that the work ends, which cancels the work but not the stopping after it."""
+    """Cancels the work on a request to stop, but not the shutdown after it.
 
-    def __init__(self, first: Callable[[], None], again: Callable[[], None]) -> None:
-        self._first = first
-        self._again = again
-        self._asked = False
+    `on_request` is called at the first request, `on_repeat` at each further one.
+    """
+
+    def __init__(self, on_request: Callable[[], None], on_repeat: Callable[[], None]) -> None:
+        self._on_request = on_request
+        self._on_repeat = on_repeat
+        self._requested = False
         self._work: asyncio.Task[Any] | None = None
 
-    def ask(self) -> None:
-        """Cancel the work; the second time, hurry."""
-        if self._asked:
-            self._again()
+    def request(self) -> None:
+        """Request a stop."""
+        if self._requested:
+            self._on_repeat()
             return
-        self._asked = True
-        self._first()
+        self._requested = True
+        self._on_request()
         if self._work is not None:
             self._work.cancel()
 
     async def run(self, work: Coroutine[None, None, T]) -> T:
-        """Do the work.
+        """Run the work and return its result.
 
         Raises:
-            Interrupted: it was cut short by the wish.
+            Interrupted: a stop was requested.
         """
-        if self._asked:
+        if self._requested:
             work.close()
             raise Interrupted
         task = asyncio.create_task(work)
@@ -58,7 +61,7 @@ class Interruption:
         try:
             return await task
         except asyncio.CancelledError:
-            if self._asked:
+            if self._requested:
                 raise Interrupted
             raise
         finally:
@@ -72,26 +75,27 @@ async def run_with_stack(
     work: Callable[[Stack], Coroutine[None, None, int]],
     interrupted: Callable[[], int] = lambda: 0,
 ) -> int:
-    """Start a stack, do the work, stop the stack; answer the exit code.
+    """Start a stack, do the work, stop the stack; return the exit code.
 
-    That is what the work answers, or what `interrupted` answers if it was interrupted, or
-    EXIT_FAILED with a line on the console if the stack did not start.
+    That is the result of the work, the result of `interrupted` after an interruption, or
+    EXIT_FAILED, with an error message, if the stack did not start.
     """
     stack = Stack(config, show)
     interruption = Interruption(
-        lambda: console.say(console.style("\nstopping; once more kills", bold=True)), stack.hurry
+        lambda: console.write(console.style("\nstopping; press Ctrl-C again to kill", bold=True)),
+        stack.kill_all,
     )
-    console.on_gone(interruption.ask)
+    console.on_closed(interruption.request)
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        loop.add_signal_handler(number, interruption.ask)
+        loop.add_signal_handler(number, interruption.request)
     try:
         await interruption.run(stack.open())
         return await interruption.run(work(stack))
     except Interrupted:
         return interrupted()
     except AlreadyRunning as error:
-        click.echo(_running(error), err=True)
+        click.echo(_already_running_text(error), err=True)
         return EXIT_FAILED
     except StackError as error:
         click.echo(f"error: {error}", err=True)
@@ -100,22 +104,22 @@ async def run_with_stack(
         await stack.close()
 
 
-async def until_cancelled() -> int:
-    """Leave the stack up until somebody interrupts it."""
+async def wait_until_cancelled() -> int:
+    """Keep the stack running until an interruption."""
     await asyncio.Event().wait()
     return 0
 
 
-def _running(error: AlreadyRunning) -> str:
+def _already_running_text(error: AlreadyRunning) -> str:
     note = error.note
     if "since" not in note:
-        return f"spincycle dev is starting already (process {note.get('pid', '?')})"
+        return f"spincycle dev is already starting: process {note.get('pid', '?')}"
     addresses = "\n".join(
         f"  {name:<16} {note[name]}" for name in note if name not in ("pid", "since")
     )
     return (
-        f"spincycle dev is running already: process {note['pid']}, since {note['since']}\n"
+        f"spincycle dev is already running: process {note['pid']}, since {note['since']}\n"
         f"{addresses}\n"
-        f"Stop it with Ctrl-C in its terminal or with: kill {note['pid']}\n"
-        "To have another one beside it: spincycle dev --ephemeral --free-ports"
+        f"To stop it, press Ctrl-C in its terminal or run: kill {note['pid']}\n"
+        "To start a second one: spincycle dev --ephemeral --free-ports"
     )

@@ -1,4 +1,4 @@
-"""Running a request again that failed or was stopped."""
+"""The commands rerun and skip: run the incomplete part of a request as a new one."""
 
 from __future__ import annotations
 
@@ -27,58 +27,60 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="JOB",
     shell_complete=complete_job,
-    help="Run this job, by id or by name, and all that follow it again; repeatable.",
+    help="Also rerun this job, by id or name, and all jobs after it; repeatable.",
 )
-@click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
+@click.option("--watch", is_flag=True, help="Watch the new request live until it ends.")
 @with_session
 def rerun_command(
     session: CommandSession, request_id: str, jobs: tuple[str, ...], watch: bool
 ) -> int:
-    """Make a new request that runs what a failed or stopped one did not complete.
+    """Create a request that runs the jobs that a failed or stopped one did not complete.
 
     Example: spinc rerun dc2c0938di121n1t4i90 --watch
     """
     key = str(uuid.uuid4())
 
-    async def question(services: Backend) -> request_pb2.Request:
-        wanted = await job_ids(services, request_id, jobs) if jobs else []
-        return await services.rerun(request_id, wanted, key)
+    async def rerun(services: Backend) -> request_pb2.Request:
+        ids = await job_ids(services, request_id, jobs) if jobs else []
+        return await services.rerun(request_id, ids, key)
 
-    request = session.ask(question)
-    return _made(session, request, request_id, watch)
+    request = session.call(rerun)
+    return _show_created(session, request, request_id, watch)
 
 
 @click.command("skip", cls=SpincCommand, short_help=COMMANDS["skip"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @click.argument("job", metavar="JOB", shell_complete=complete_job)
-@click.option("--reason", required=True, help="Why the job need not be done; kept on record.")
-@click.option("--watch", is_flag=True, help="Show the new request live until it has ended.")
+@click.option("--reason", required=True, help="Why the job can be skipped; stored with it.")
+@click.option("--watch", is_flag=True, help="Watch the new request live until it ends.")
 @with_session
 def skip_command(
     session: CommandSession, request_id: str, job: str, reason: str, watch: bool
 ) -> int:
-    """Make a new request that goes on as if a failed job were done.
+    """Create a request that continues a failed one as if the failed job had completed.
 
-    JOB is the id of the job, or its name if no other job of the request has that name.
+    JOB is the id of the job, or its name if it is unique in the request.
 
     Example: spinc skip dc2c0938di121n1t4i90 report --reason "done by hand"
     """
     key = str(uuid.uuid4())
 
-    async def question(services: Backend) -> request_pb2.Request:
+    async def skip(services: Backend) -> request_pb2.Request:
         found = await job_ids(services, request_id, [job])
         if len(found) > 1:
             raise Problem(
                 f"{len(found)} jobs of request {request_id} are named {job}",
-                f"name one by its id: {', '.join(found)}",
+                f"give the id of one: {', '.join(found)}",
             )
         return await services.skip(request_id, found[0], reason, key)
 
-    request = session.ask(question)
-    return _made(session, request, request_id, watch)
+    request = session.call(skip)
+    return _show_created(session, request, request_id, watch)
 
 
-def _made(session: CommandSession, request: request_pb2.Request, old: str, watch: bool) -> int:
+def _show_created(
+    session: CommandSession, request: request_pb2.Request, old: str, watch: bool
+) -> int:
     session.show(
         request,
         [request.id],

@@ -1,7 +1,7 @@
-"""Processes that belong to one stack, found by a mark that each hands on to its children.
+"""Finds and ends the processes of a stack by an environment variable that children inherit.
 
-A job may start a process that is meant to outlive it, or its runner. When the stack ends,
-those are to end too, whoever their parent is by then.
+A job can start a process that outlives it and its runner. When the stack ends, such processes
+end too, whatever their parent is by then.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 MARK = "SPINCYCLE_DEV_HOME"
-"""Environment variable that every process of a stack has: the stack's directory."""
+"""Environment variable of every process of a stack: the directory of the stack."""
 
 _DATABASE = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]
 
 
-def find_marked(home: Path) -> list[int]:
-    """The processes of the stack in `home`, its supervisor and keeper excepted."""
+def find_processes(home: Path) -> list[int]:
+    """Return the processes of the stack in `home`, without its supervisor and reaper."""
     mark = f"{MARK}={home}".encode()
     return [pid for pid in _processes() if mark in _read(pid, "environ").split(b"\0")]
 
 
-def end_marked(home: Path, patience: float) -> None:
-    """End the processes of the stack in `home`, the database last; blocks.
+def end_processes(home: Path, patience: float) -> None:
+    """End the processes of the stack in `home`, the database last; blocking.
 
-    Each is asked to end (SIGTERM), and killed after `patience` seconds. Those that they
-    start meanwhile are ended as well.
+    Each gets SIGTERM, and SIGKILL after `patience` seconds, including processes started
+    meanwhile.
 
     Raises:
-        TimeoutError: a process cannot be killed.
+        TimeoutError: a process does not end.
     """
     end = [(signal.SIGTERM, patience), (signal.SIGKILL, 5.0)]
-    _end(lambda: [pid for pid in find_marked(home) if not _is_database(pid)], end)
-    _end(lambda: _without_children([p for p in find_marked(home) if _is_database(p)]), _DATABASE)
+    _end(lambda: [pid for pid in find_processes(home) if not _is_database(pid)], end)
+    _end(lambda: _without_children([p for p in find_processes(home) if _is_database(p)]), _DATABASE)
 
 
 def _end(find: Callable[[], list[int]], signals: Sequence[tuple[int, float]]) -> None:
     for number, patience in signals:
         deadline = time.monotonic() + patience
-        told: set[int] = set()
+        signalled: set[int] = set()
         while pids := find():
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            for pid in set(pids) - told:
+            for pid in set(pids) - signalled:
                 _send(pid, number)
-            told.update(pids)
+            signalled.update(pids)
             _wait_for_any(pids, left)
         else:
             return
-    raise TimeoutError(f"processes {', '.join(map(str, find()))} do not end")
+    raise TimeoutError(f"processes {', '.join(map(str, find()))} did not end")
 
 
 def _wait_for_any(pids: Iterable[int], seconds: float) -> None:
@@ -67,7 +67,7 @@ def _wait_for_any(pids: Iterable[int], seconds: float) -> None:
         else:
             ended.register(watches[-1], select.POLLIN)
     try:
-        # Wakes early to find those that were started meanwhile.
+        # Short, to find processes started meanwhile.
         ended.poll(1000 * min(seconds, 0.2))
     finally:
         for watch in watches:
@@ -89,7 +89,7 @@ def _read(pid: int, name: str) -> bytes:
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
-        # It has ended, or it is another user's.
+        # The process has ended, or belongs to another user.
         return b""
 
 

@@ -1,4 +1,4 @@
-"""Which pages may make changes, by what browsers say about them."""
+"""Origins from which calls may change something."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def may(
     return True
 
 
-def test_a_caller_that_is_no_browser_may() -> None:
+def test_a_caller_without_browser_headers_is_allowed() -> None:
     assert may(None)
 
 
@@ -57,9 +57,7 @@ def test_a_caller_that_is_no_browser_may() -> None:
         ("something-new", "https://evil.example", False),
     ],
 )
-def test_what_the_browser_says_of_the_page_decides(
-    site: str, origin: str | None, allowed: bool
-) -> None:
+def test_sec_fetch_site_decides(site: str, origin: str | None, allowed: bool) -> None:
     assert may(origin, site) is allowed
 
 
@@ -75,7 +73,7 @@ def test_what_the_browser_says_of_the_page_decides(
         ("https://ops.example.com:8443", "ops.example.com:8443"),
     ],
 )
-def test_an_old_browser_may_from_the_page_of_the_host_that_it_calls(origin: str, host: str) -> None:
+def test_an_old_browser_is_allowed_from_a_page_of_the_same_host(origin: str, host: str) -> None:
     assert may(origin, host=host)
 
 
@@ -97,13 +95,13 @@ def test_an_old_browser_may_from_the_page_of_the_host_that_it_calls(origin: str,
         ("http://localhost:32308", ""),
     ],
 )
-def test_an_old_browser_may_not_from_any_other_page(origin: str, host: str) -> None:
+def test_an_old_browser_is_rejected_from_any_other_page(origin: str, host: str) -> None:
     assert not may(origin, host=host)
 
 
 @pytest.mark.parametrize("site", [None, "same-site", "cross-site"])
 @pytest.mark.parametrize("allowed", [(OPS,), (ANY,)])
-def test_a_page_of_an_allowed_origin_may(site: str | None, allowed: tuple[str, ...]) -> None:
+def test_a_page_of_an_allowed_origin_is_allowed(site: str | None, allowed: tuple[str, ...]) -> None:
     assert may(OPS, site, allowed=allowed)
     assert may("https://ops.example.com.evil.example", site, allowed=allowed) is (ANY in allowed)
 
@@ -122,7 +120,7 @@ def test_no_foreign_origin_makes_a_change(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_a_call_that_changes_nothing_is_left_to_the_browser(method: str) -> None:
+def test_a_call_that_changes_nothing_is_allowed(method: str) -> None:
     assert may("https://evil.example", "cross-site", method=method)
 
 
@@ -141,7 +139,7 @@ def test_a_call_that_changes_nothing_is_left_to_the_browser(method: str) -> None
         "",
     ],
 )
-def test_an_origin_that_no_browser_sends_is_a_mistake_in_the_configuration(origin: str) -> None:
+def test_an_origin_that_no_browser_sends_is_a_configuration_error(origin: str) -> None:
     with pytest.raises(ConfigError, match=f'cross_origins: "{re.escape(origin)}" must be'):
         CrossOrigin([origin])
 

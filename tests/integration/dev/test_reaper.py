@@ -13,21 +13,21 @@ import pytest
 
 from spincycle.dev.child import Process, until_ended, until_gone
 from spincycle.dev.lock import FileLock, Locked
-from spincycle.dev.marked import MARK, end_marked, find_marked
 from spincycle.dev.postgres import EmbeddedPostgres
+from spincycle.dev.stack_processes import MARK, end_processes, find_processes
 
 SUPERVISOR = f"""
 import os, subprocess, sys
 from pathlib import Path
-from spincycle.dev.keeper import Keeper
+from spincycle.dev.reaper import Reaper
 from spincycle.dev.lock import FileLock
 
 home = Path(sys.argv[1])
 lock = FileLock(home / "lock")
 lock.acquire()
-keeper = Keeper(home, remove=[home / "throw-away", home / "lock"], hold=lock.descriptor)
+reaper = Reaper(home, remove=[home / "throw-away", home / "lock"], hold=lock.descriptor)
 environment = {{**os.environ, "{MARK}": str(home)}}
-# A child that starts, out of its own parent's and the terminal's reach, one of its own.
+# A child that starts a grandchild in another session.
 subprocess.run(
     [sys.executable, "-c", "import subprocess; subprocess.Popen(['sleep', '300'], "
      "start_new_session=True)"],
@@ -39,7 +39,7 @@ stubborn = subprocess.Popen(
 )
 stubborn.stdout.readline()
 if sys.argv[2:]:
-    keeper.dismiss()
+    reaper.dismiss()
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -57,35 +57,35 @@ def supervisor(home: Path, *arguments: str) -> Iterator[Process]:
         yield process
 
 
-def keeper_of(home: Path) -> int:
+def reaper_of(home: Path) -> int:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"spincycle.dev.keeper" in words and str(home).encode() in words:
+            if b"spincycle.dev.reaper" in words and str(home).encode() in words:
                 return int(entry.name)
-    raise AssertionError("no keeper")
+    raise AssertionError("no reaper")
 
 
 async def test_a_killed_supervisor_leaves_no_process_no_file_and_no_lock(home: Path) -> None:
     (home / "throw-away" / "deep").mkdir(parents=True)
     with supervisor(home) as process:
-        keeper = keeper_of(home)
-        assert len(find_marked(home)) >= 2
+        reaper = reaper_of(home)
+        assert len(find_processes(home)) >= 2
 
         process.kill()
-        await until_gone(keeper)
+        await until_gone(reaper)
 
-    assert find_marked(home) == []
+    assert find_processes(home) == []
     assert os.listdir(home) == []  # noqa: PTH208 # plain names
 
 
-async def test_the_lock_of_a_killed_supervisor_stays_taken_until_all_is_clean(home: Path) -> None:
+async def test_the_lock_of_a_killed_supervisor_is_held_until_cleanup_ends(home: Path) -> None:
     with supervisor(home) as process:
-        keeper = keeper_of(home)
-        os.kill(keeper, signal.SIGSTOP)
+        reaper = reaper_of(home)
+        os.kill(reaper, signal.SIGSTOP)
         try:
             process.kill()
             await until_ended(process)
@@ -93,32 +93,32 @@ async def test_the_lock_of_a_killed_supervisor_stays_taken_until_all_is_clean(ho
             with pytest.raises(Locked):
                 FileLock(home / "lock").acquire()
         finally:
-            os.kill(keeper, signal.SIGCONT)
-        await until_gone(keeper)
+            os.kill(reaper, signal.SIGCONT)
+        await until_gone(reaper)
 
     lock = FileLock(home / "lock")
     lock.acquire()
     lock.release()
 
 
-async def test_a_dismissed_keeper_leaves_everything_alone(home: Path) -> None:
+async def test_a_dismissed_reaper_does_nothing(home: Path) -> None:
     (home / "throw-away").mkdir()
     with supervisor(home, "dismiss") as process:
         process.kill()
         await until_ended(process)
 
-        assert len(find_marked(home)) >= 2
+        assert len(find_processes(home)) >= 2
         assert (home / "throw-away").exists()
-        await asyncio.to_thread(end_marked, home, 0.2)
-        assert find_marked(home) == []
+        await asyncio.to_thread(end_processes, home, 0.2)
+        assert find_processes(home) == []
 
 
 async def test_a_database_is_ended_last_and_in_good_order(home: Path) -> None:
     server = EmbeddedPostgres(home, {**os.environ, MARK: str(home)})
     await server.start()
-    assert server.pid in find_marked(home)
+    assert server.pid in find_processes(home)
 
-    ending = asyncio.create_task(asyncio.to_thread(end_marked, home, 5.0))
+    ending = asyncio.create_task(asyncio.to_thread(end_processes, home, 5.0))
     assert await server.until_ended() == 0
     await ending
 
@@ -126,7 +126,7 @@ async def test_a_database_is_ended_last_and_in_good_order(home: Path) -> None:
     await server.stop()
 
 
-def test_a_lock_tells_who_holds_it(tmp_path: Path) -> None:
+def test_a_lock_names_its_holder(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "lock")
     lock.acquire()
     lock.write("process 7, since noon")

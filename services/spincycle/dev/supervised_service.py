@@ -1,4 +1,4 @@
-"""One service process: started, listened to, started again when it dies, stopped."""
+"""Supervises the process of one service."""
 
 from __future__ import annotations
 
@@ -19,108 +19,108 @@ from spincycle.dev.services import Service
 from spincycle.runtime.backoff import Backoff
 
 Show = Callable[[str, str], None]
-"""Shows a line of a service: its name and the text."""
+"""Prints a line of a service, given its name and the text."""
 
-_FIRST_WAIT = 0.5
-_LONGEST_WAIT = 10.0
-_STEADY = 30.0
-_POLL = 0.03
+_SHORTEST_DELAY = 0.5
+_LONGEST_DELAY = 10.0
+_STEADY_AFTER = 30.0
+_POLL_INTERVAL = 0.03
 _LONGEST_LINE = 64 * 1024
 
 
-class Supervised:
-    """A service and the process that is it at the moment.
+class SupervisedService:
+    """Starts, restarts and stops the process of a service.
 
-    A process that dies once it has been ready is started again, sooner at first and later
-    if it keeps dying, unless it was killed or stopped here.
+    A process that dies after it was ready is restarted with exponential backoff, unless it was
+    killed or stopped here.
     """
 
     def __init__(
-        self, service: Service, environment: Mapping[str, str], show: Show, *, again: bool
+        self, service: Service, environment: Mapping[str, str], show: Show, *, restarts: bool
     ) -> None:
         self.service = service
         self._environment = {**environment, **service.environment}
         self._show = show
-        self._again = again
+        self._restarts = restarts
         self._process: Process | None = None
         self._run: asyncio.Task[None] | None = None
         self._ready = False
-        self._wanted = False
+        self._should_run = False
         self._last_lines: deque[str] = deque(maxlen=20)
 
     @property
     def pid(self) -> int:
-        """Process id of the process, dead or alive, that was started last."""
+        """Id of the process started last, running or not."""
         assert self._process is not None
         return self._process.pid
 
     def start(self) -> None:
-        """Start the process; without effect if the service is up."""
+        """Start the process; no effect if the service is up."""
         if self._run is None or self._run.done():
-            self._wanted = True
+            self._should_run = True
             self._ready = False
             self._process = self._spawn()
             self._run = asyncio.create_task(self._supervise(self._process))
 
     async def until_ready(self, timeout: float) -> None:
-        """Wait until the service answers that it is serving.
+        """Wait until the service is ready.
 
         Raises:
-            StackError: it has ended, or does not answer in time.
+            StackError: the process ended, or did not become ready in time.
         """
         deadline = time.monotonic() + timeout
         while not await is_ready(self.service):
             if self._run is None or self._run.done():
-                raise StackError(f"{self._ending()}; its last lines:\n{self._tail()}")
+                raise StackError(f"{self._exit_text()}; its last lines:\n{self._tail()}")
             if time.monotonic() > deadline:
                 raise StackError(
-                    f"{self.service.name} (process {self.pid}) does not become ready at "
+                    f"{self.service.name} (process {self.pid}) did not become ready at "
                     f"{self.service.address}; its last lines:\n{self._tail()}"
                 )
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_INTERVAL)
         self._ready = True
 
-    async def stop(self, patience: float) -> None:
-        """Ask the process to end, kill it after `patience` seconds, and keep it down."""
-        await self._end([(signal.SIGTERM, patience), (signal.SIGKILL, 10.0)])
+    async def stop(self, timeout: float) -> None:
+        """Send SIGTERM, and SIGKILL after `timeout` seconds; the service stays down."""
+        await self._end([(signal.SIGTERM, timeout), (signal.SIGKILL, 10.0)])
 
     async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Take the process away, and keep it down until the next `start`."""
+        """Kill the process; the service stays down until `start`."""
         await self._end([(number, 30.0)])
 
     def kill_now(self) -> None:
-        """Kill the process without waiting for its end."""
-        self._wanted = False
+        """Send SIGKILL without waiting for the end of the process."""
+        self._should_run = False
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
 
     async def _end(self, signals: list[tuple[signal.Signals, float]]) -> None:
-        self._wanted = False
+        self._should_run = False
         if self._run is None or self._process is None:
             return
         if self._process.poll() is None:
             await send_until_gone(self._process.pid, signals)
         elif not self._run.done():
-            # Between two lives: there is only a wait to end.
+            # Waiting for the restart delay.
             self._run.cancel()
         await asyncio.wait([self._run])
 
     async def _supervise(self, process: Process) -> None:
         # One supervisor restarts its own processes: there is nothing to spread by jitter.
-        backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, jitter=0.0)
+        backoff = Backoff(_SHORTEST_DELAY, _LONGEST_DELAY, jitter=0.0)
         while True:
             started = time.monotonic()
-            code = await self._listen(process)
-            if not self._wanted:
+            code = await self._run_to_end(process)
+            if not self._should_run:
                 return
-            if not (self._again and self._ready):
-                self._show(self.service.name, ending(code))
+            if not (self._restarts and self._ready):
+                self._show(self.service.name, exit_text(code))
                 return
-            if time.monotonic() - started > _STEADY:
+            if time.monotonic() - started > _STEADY_AFTER:
                 backoff.reset()
-            wait = backoff.next()
-            self._show(self.service.name, f"{ending(code)}; starting it again in {wait:g} s")
-            await asyncio.sleep(wait)
+            delay = backoff.next()
+            self._show(self.service.name, f"{exit_text(code)}; restarting in {delay:g} s")
+            await asyncio.sleep(delay)
             self._process = process = self._spawn()
 
     def _spawn(self) -> Process:
@@ -132,14 +132,14 @@ class Supervised:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                # Out of the terminal's reach: Ctrl-C is for the supervisor alone.
+                # A new session, so that Ctrl-C reaches the supervisor only.
                 start_new_session=True,
             )
         except OSError as error:
             raise StackError(f"cannot start {program}: {error.strerror}")
 
-    async def _listen(self, process: Process) -> int:
-        """Show what the process writes until it ends; answer its exit code."""
+    async def _run_to_end(self, process: Process) -> int:
+        """Print the output of the process until it ends, and return its exit code."""
         reader = asyncio.StreamReader()
         assert process.stdout is not None
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -148,7 +148,7 @@ class Supervised:
         relay = asyncio.create_task(self._relay(reader))
         try:
             code = await until_ended(process)
-            # Not until the end of the file: a process that a job left may have the pipe too.
+            # Not until the end of file: a process started by a job may hold the pipe open.
             await asyncio.wait([relay], timeout=0.2)
             return code
         finally:
@@ -164,11 +164,11 @@ class Supervised:
             if len(rest) > _LONGEST_LINE:
                 lines, rest = [*lines, rest], b""
             for line in lines:
-                self._tell(line)
+                self._write_line(line)
         if rest:
-            self._tell(rest)
+            self._write_line(rest)
 
-    def _tell(self, line: bytes) -> None:
+    def _write_line(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip()
         self._last_lines.append(text)
         self._show(self.service.name, text)
@@ -176,13 +176,13 @@ class Supervised:
     def _tail(self) -> str:
         return "\n".join(f"  {line}" for line in self._last_lines) or "  (none)"
 
-    def _ending(self) -> str:
+    def _exit_text(self) -> str:
         assert self._process is not None
-        return f"{self.service.name} {ending(self._process.wait())}"
+        return f"{self.service.name} {exit_text(self._process.wait())}"
 
 
-def ending(code: int) -> str:
-    """How a process ended, for people: by its exit code, or by a signal."""
+def exit_text(code: int) -> str:
+    """Describe the end of a process: its exit code, or the signal that killed it."""
     if code >= 0:
-        return f"ended with exit code {code}"
-    return f"was ended by {signal.Signals(-code).name}"
+        return f"exited with code {code}"
+    return f"was killed by {signal.Signals(-code).name}"

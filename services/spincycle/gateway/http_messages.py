@@ -1,4 +1,4 @@
-"""One HTTP call and its answer, as the routes see them."""
+"""HTTP requests and responses as the routes use them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ JSON_TYPE = "application/json"
 
 
 def media_type(headers: Mapping[str, str]) -> str:
-    """Type of the body of a call, in lower case and without parameters; empty if not given."""
+    """Return the media type of a body in lower case, without parameters; empty if not given."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP call whose route is known and whose body has been read.
+    """A routed HTTP call with its body.
 
     Attributes:
         method: the method, in capitals.
-        path: the path as it came, for the log.
-        params: what the route's placeholders stand for.
-        query: values of the query by name, in order.
-        headers: headers by lower-case name; of repeated ones the last.
-        body: the body, empty if the route takes none.
-        id: the call's id, the caller's own if it sent a usable one.
+        path: the undecoded path.
+        params: values of the route's placeholders.
+        query: query values by name, in order.
+        headers: headers by lower-case name; the last one if repeated.
+        body: the body; empty if the route takes none.
+        id: id of the call; the caller's own if it sent a valid one.
     """
 
     method: str
@@ -36,21 +36,21 @@ class HttpRequest:
     id: str = ""
 
     def first(self, name: str) -> str:
-        """First value of a query parameter; empty if it is not there."""
+        """Return the first value of a query parameter; empty if it is missing."""
         values = self.query.get(name)
         return values[0] if values else ""
 
 
 @dataclass(slots=True)
 class HttpResponse:
-    """What goes back.
+    """The response to an HTTP call.
 
     Attributes:
-        body: the body, or its parts as they come.
+        body: the body, or an iterator of its parts.
         status: HTTP status.
-        headers: further headers.
+        headers: additional headers.
         content_type: type of the body; empty for no header.
-        live: whether the parts come as things happen, so that none may wait for another.
+        live: whether each part must be sent immediately.
     """
 
     body: bytes | AsyncIterator[bytes] = b""
@@ -61,5 +61,5 @@ class HttpResponse:
 
 
 def nothing() -> HttpResponse:
-    """200 with no body and no type, as of the original's handlers that return nothing."""
+    """Return 200 without a body and a content type, as the original does."""
     return HttpResponse(content_type="")

@@ -8,7 +8,7 @@ from spincycle.gateway.coalescing_transport import LARGE, CoalescingTransport
 
 
 class Transport:
-    """Notes what is done to it."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.done: list[Any] = []
@@ -32,7 +32,7 @@ def joined() -> tuple[CoalescingTransport, list[Any]]:
     return CoalescingTransport(cast(asyncio.Transport, transport), loop), transport.done
 
 
-async def test_what_is_written_in_one_turn_is_sent_together() -> None:
+async def test_writes_of_one_loop_iteration_are_sent_together() -> None:
     transport, done = joined()
     transport.write(b"head")
     transport.write(b" body")
@@ -46,7 +46,7 @@ async def test_what_is_written_in_one_turn_is_sent_together() -> None:
     assert done == [b"head body", b"next"]
 
 
-async def test_much_is_sent_at_once() -> None:
+async def test_a_large_write_is_sent_immediately() -> None:
     transport, done = joined()
     transport.write(b"head")
     transport.write(b"x" * LARGE)
@@ -57,7 +57,7 @@ async def test_much_is_sent_at_once() -> None:
     assert done[1:] == [b"end"]
 
 
-async def test_what_was_written_is_sent_before_it_closes_and_nothing_after() -> None:
+async def test_buffered_writes_are_sent_before_close_and_none_after() -> None:
     transport, done = joined()
     transport.write(b"last words")
     transport.close()

@@ -1,4 +1,4 @@
-"""The services behind the gateway: one place for stubs, deadlines and failures."""
+"""Clients of the services behind the gateway: stubs, deadlines, error translation."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
 
-Asked = TypeVar("Asked")
-Answered = TypeVar("Answered")
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
 Stub = TypeVar("Stub")
 Other = TypeVar("Other")
 
@@ -40,19 +40,19 @@ _HTTP = {
     "CANCELLED": 503,
     "UNIMPLEMENTED": 501,
 }
-"""HTTP status of a failure that only gRPC itself has named."""
+"""HTTP status of errors without a reason of the catalogue, by gRPC code."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceClient(Generic[Stub]):
-    """One service behind the gateway.
+    """Calls one service.
 
     Attributes:
-        name: what people call it.
-        address: where it is, host:port or unix:/path.
-        channel: the connection to it.
+        name: name of the service in error messages.
+        address: host:port or unix:/path.
+        channel: the gRPC channel to it.
         stub: its methods.
-        timeout: seconds within which it must answer.
+        timeout: deadline of a call in seconds.
     """
 
     name: str
@@ -61,41 +61,41 @@ class ServiceClient(Generic[Stub]):
     stub: Stub
     timeout: float
 
-    def sharing(self, stub: Callable[[grpc.aio.Channel], Other]) -> ServiceClient[Other]:
-        """Another service of the same process, over the same channel."""
+    def with_stub(self, stub: Callable[[grpc.aio.Channel], Other]) -> ServiceClient[Other]:
+        """Return a client of another service of the same process, over the same channel."""
         return ServiceClient(
             self.name, self.address, self.channel, stub(self.channel), self.timeout
         )
 
-    async def ask(
+    async def call(
         self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Asked, Answered],
-        request: Asked,
-        times: int = 1,
-    ) -> Answered:
-        """The answer to a unary call, which may take so many times as long as others.
+        method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        timeout_factor: int = 1,
+    ) -> ResponseT:
+        """Make a unary call, with the deadline multiplied by `timeout_factor`.
 
         Raises:
-            SpinCycleError: as the service told, or ServiceUnavailable, DeadlineExceeded.
+            SpinCycleError: the error of the service, or ServiceUnavailable, DeadlineExceeded.
         """
-        timeout = times * self.timeout
+        timeout = timeout_factor * self.timeout
         try:
             return await method(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
-            raise self.named(failure, timeout)
+            raise self.translate(failure, timeout)
 
     @contextmanager
-    def failures(self) -> Iterator[None]:
-        """Turn the failure of a call within into an entry of the catalogue."""
+    def translate_errors(self) -> Iterator[None]:
+        """Raise a gRPC failure inside the block as an error of the catalogue."""
         try:
             yield
         except grpc.aio.AioRpcError as failure:
-            raise self.named(failure)
+            raise self.translate(failure)
 
-    def named(
+    def translate(
         self, failure: grpc.aio.AioRpcError, timeout: float | None = None
     ) -> errors.SpinCycleError:
-        """What a failed call says that had `timeout` seconds, as an entry of the catalogue."""
+        """Return a gRPC failure as an error of the catalogue; `timeout` is the call's deadline."""
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.DeadlineExceeded(self.name, timeout or self.timeout)
         error = from_rpc_error(failure, self.name, self.address)
@@ -104,7 +104,7 @@ class ServiceClient(Generic[Stub]):
         return error
 
     async def is_serving(self) -> bool:
-        """Whether it says of itself that it can work."""
+        """Return whether the health check of the service reports SERVING."""
         check: grpc.aio.UnaryUnaryMultiCallable[
             health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
         ] = self.channel.unary_unary(
@@ -113,15 +113,15 @@ class ServiceClient(Generic[Stub]):
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         try:
-            answer = await check(health_pb2.HealthCheckRequest(), timeout=self.timeout)
+            response = await check(health_pb2.HealthCheckRequest(), timeout=self.timeout)
         except grpc.aio.AioRpcError:
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceClients:
-    """All services that the gateway calls."""
+    """The clients of all services that the gateway calls."""
 
     request_manager: ServiceClient[RequestManagerServiceStub]
     specs: ServiceClient[SpecServiceStub]
@@ -131,19 +131,19 @@ class ServiceClients:
     job_runner: ServiceClient[JobRunnerServiceStub]
 
     async def close(self) -> None:
-        """End the connections."""
-        for backend in (self.request_manager, self.job_log, self.job_runner):
-            await backend.channel.close()
+        """Close the channels."""
+        for client in (self.request_manager, self.job_log, self.job_runner):
+            await client.channel.close()
 
 
-def open_backends(
+def open_service_clients(
     request_manager: str,
     job_log: str,
     job_runner: str,
     timeout: float,
     dial: Dial = open_channel,
 ) -> ServiceClients:
-    """Open a channel to each address; no service need be up yet."""
+    """Open a channel to each address, without waiting for a connection."""
 
     def connect(
         name: str, address: str, stub: Callable[[grpc.aio.Channel], Stub]
@@ -155,9 +155,9 @@ def open_backends(
     log = connect("job log", job_log, JobLogServiceStub)
     return ServiceClients(
         request_manager=manager,
-        specs=manager.sharing(SpecServiceStub),
-        coordination=manager.sharing(RunnerCoordinationServiceStub),
+        specs=manager.with_stub(SpecServiceStub),
+        coordination=manager.with_stub(RunnerCoordinationServiceStub),
         job_log=log,
-        journal=log.sharing(JournalServiceStub),
+        journal=log.with_stub(JournalServiceStub),
         job_runner=connect("job runner", job_runner, JobRunnerServiceStub),
     )

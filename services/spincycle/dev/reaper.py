@@ -1,8 +1,8 @@
-"""The last one out: ends what a supervisor leaves behind when it is killed.
+"""A process that cleans up after a supervisor that was killed.
 
-A killed process cannot clean up, so a second one waits for its death: the kernel closes
-the supervisor's end of a pipe however it dies. It also holds the stack's lock until all is
-clean, so that nobody starts amid the ruins.
+A killed process cannot clean up, so a second one waits for its end: the kernel closes the
+supervisor's end of a pipe however it dies. The reaper also holds the stack's lock until it has
+finished, so that no other stack starts before.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spincycle.dev.marked import end_marked
+from spincycle.dev.stack_processes import end_processes
 
-_PATIENCE = 3.0
-_ALL_IS_WELL = b"."
+_STOP_TIMEOUT = 3.0
+_DISMISSED = b"."
 
 
-class Keeper:
-    """Watches over the processes that are marked with one directory."""
+class Reaper:
+    """Starts a process that ends all processes of one directory if this one is killed."""
 
     def __init__(self, home: Path, remove: Sequence[Path] = (), hold: int | None = None) -> None:
-        """Start watching.
+        """Start the process.
 
         Args:
-            home: what the processes are marked with.
-            remove: files and directories that are not to stay if the supervisor is killed.
-            hold: descriptor of a lock that is to stay taken until all is clean.
+            home: directory of the stack, which marks its processes.
+            remove: files and directories to delete if this process is killed.
+            hold: descriptor of a lock to hold until the cleanup has finished.
         """
         watched, self._own_end = os.pipe()
         try:
@@ -51,9 +51,9 @@ class Keeper:
             os.close(watched)
 
     def dismiss(self) -> None:
-        """Stop watching: everything has been cleaned up."""
-        with contextlib.suppress(BrokenPipeError):  # it was killed itself
-            os.write(self._own_end, _ALL_IS_WELL)
+        """End the process without a cleanup."""
+        with contextlib.suppress(BrokenPipeError):  # the reaper itself was killed
+            os.write(self._own_end, _DISMISSED)
         os.close(self._own_end)
         self._process.wait()
 
@@ -62,9 +62,9 @@ def main(watched: int, home: Path, remove: Sequence[Path]) -> None:
     """Wait until the other end of the pipe is closed, then clean up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if os.read(watched, 1) == _ALL_IS_WELL:
+    if os.read(watched, 1) == _DISMISSED:
         return
-    end_marked(home, _PATIENCE)
+    end_processes(home, _STOP_TIMEOUT)
     for path in remove:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,58 +1,58 @@
-"""What the jobs of a request print while it is watched, by their places in the request."""
+"""The output of a watched request's jobs, each line prefixed with the job's path."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from spincycle.cli.live_request import LiveRequest, LiveSequence
-from spincycle.cli.render.printed_lines import PrintedLines
-from spincycle.cli.render.text import harmless, one_line
+from spincycle.cli.render.output_lines import OutputLines
+from spincycle.cli.render.text import one_line, printable
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from spincycle.cli.render.printed import JobOutput
     from spincycle.cli.render.terminal import Terminal
+    from spincycle.cli.transport.output_deduplicator import JobOutput
     from spincycle.v1 import job_log_pb2
 
 
 class JobOutputView:
-    """Makes lines of output as it comes, and of the end of each try."""
+    """Turns pieces of output and journal entries into lines."""
 
     def __init__(self, live: LiveRequest, terminal: Terminal) -> None:
         self._live = live
         self._terminal = terminal
-        self._lines = PrintedLines(self._named, terminal)
+        self._lines = OutputLines(self._name_of, terminal)
         self._paths: dict[str, str] = {}
         self._root: LiveSequence | None = None
 
     def output(self, piece: JobOutput) -> list[str]:
-        """The lines that a piece of output ends."""
+        """Return the lines completed by a piece of output."""
         return self._lines.add(piece)
 
     def entry(self, entry: job_log_pb2.JobLog) -> list[str]:
-        """What was not told of a try that has ended, under a line that names it.
+        """Return the undelivered output of an ended try below a heading.
 
-        Nothing if it has printed nothing.
+        Empty if the try printed nothing.
         """
         attempt = entry.try_number
-        lines, told = self._lines.end(entry.job_id, attempt)
-        texts = [] if told else [entry.stdout, entry.stderr]
+        lines, delivered = self._lines.end(entry.job_id, attempt)
+        texts = [] if delivered else [entry.stdout, entry.stderr]
         texts = [text for text in (*texts, entry.error) if text]
         path = self._path(entry.job_id)
-        if not told and (path is None or not texts):
+        if not delivered and (path is None or not texts):
             return lines
         heading = f"-- {path or entry.name}, try {attempt}: {State(entry.state).name}"
         body = [line for text in texts for line in text.rstrip("\n").split("\n")]
         if self._terminal.is_screen:
-            body = [harmless(line) for line in body]
+            body = [printable(line) for line in body]
         heading = self._terminal.styled(heading, "bold")
         return [*lines, heading, *("   " + line for line in body)]
 
     def end(self) -> list[str]:
-        """What tries without an end have begun to print."""
+        """Return the incomplete lines of tries without an entry."""
         return self._lines.end_all()
 
-    def _named(self, piece: JobOutput) -> str:
+    def _name_of(self, piece: JobOutput) -> str:
         path = self._path(piece.job_id) or one_line(piece.name)
         return f"{path}, try {piece.try_number}"
 
@@ -63,7 +63,7 @@ class JobOutputView:
 
 
 def job_paths(live: LiveRequest) -> dict[str, str]:
-    """For each job that does something, the names of its sequences and its own."""
+    """Return the path of each job without the structural ones: sequences, then its name."""
     paths: dict[str, str] = {}
 
     def walk(sequence: LiveSequence, above: str) -> None:
