@@ -12,8 +12,8 @@ SUFFIXES = {".py", ".md", ".proto"}
 
 WORDS = {"told", "teller", "telling", "whoever", "wish", "mend", "anew"}
 
-LIMIT = 782
-"""The first count that fails: 20 when every package is rewritten."""
+LIMIT = 20
+"""The first count that fails."""
 
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 """A word, or a part of an identifier: of snake_case, of CamelCase, or of UPPER_CASE."""
