@@ -12,7 +12,7 @@ SUFFIXES = {".py", ".md", ".proto"}
 
 WORDS = {"told", "teller", "telling", "whoever", "wish", "mend", "anew"}
 
-LIMIT = 782
+LIMIT = 35
 """The first count that fails: 20 when every package is rewritten."""
 
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
