@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-_READY = "Ctrl-C stops everything"
+_READY = "Press Ctrl-C to stop everything"
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 30.0
 

@@ -43,7 +43,7 @@ def test_a_long_name_is_refused() -> None:
 def test_a_request_greets_everybody() -> None:
     final = asyncio.run(run_request("greeting", {"names": "ann,bob"}))
 
-    assert State(final.state) is State.COMPLETE, final.reason
+    assert State(final.state) is State.COMPLETE, final.state_message
     assert final.finished_jobs == final.total_jobs
 
 
