@@ -16,7 +16,7 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
-from tests.integration.request_manager.test_health import NOT_SERVING, SERVING, doctor_of
+from tests.integration.request_manager.test_health import NOT_SERVING, SERVING, probe_of
 from tests.postgres_fixtures import PostgresServer
 from tests.small_disk import SmallDisk, small_disk
 
@@ -66,20 +66,20 @@ async def test_a_full_disk_is_unavailable_and_not_ready_until_it_has_space(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], disk: SmallDisk
 ) -> None:
     config = replace(config, database=DatabaseConfig(dsn=Secret(disk.dsn)))
-    async with running_manager(config, job_log[0]) as manager, doctor_of(manager) as doctor:
-        await doctor.until(SERVING)
+    async with running_manager(config, job_log[0]) as manager, probe_of(manager) as probe:
+        await probe.until(SERVING)
         accepted = await manager.create()
         with capture_logs() as logs:
             disk.fill()
             assert "disk full" in await refusal(manager)
-            await doctor.until(NOT_SERVING)
-            assert await doctor.check("liveness") == SERVING
+            await probe.until(NOT_SERVING)
+            assert await probe.check("liveness") == SERVING
             assert await manager.state(accepted.request.id) == state_pb2.STATE_PENDING
             for _ in range(5):
                 await refusal(manager)
 
             disk.free()
-            await doctor.until(SERVING)
+            await probe.until(SERVING)
             assert await creates(manager)
 
         events = [

@@ -14,20 +14,20 @@ from tests.integration.request_manager.conftest import Manager, until
 from tests.postgres_fixtures import PostgresServer
 
 from spincycle.rpc.channel import open_channel
-from spincycle.runtime import watchdog as pulse
+from spincycle.runtime import watchdog
 
 SERVICE = "spincycle.v1.RequestManagerService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class Doctor:
-    def __init__(self, stub: HealthClient) -> None:
-        self._stub = stub
+class HealthProbe:
+    def __init__(self, client: HealthClient) -> None:
+        self._client = client
 
     async def check(self, name: str) -> int:
         request = health_pb2.HealthCheckRequest(service=name)
-        return (await self._stub.Check(request)).status
+        return (await self._client.check(request)).status
 
     async def until(self, status: int) -> None:
         async def matches() -> bool:
@@ -36,39 +36,39 @@ class Doctor:
         await until(matches)
 
     def watch(self) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        return aiter(self._stub.watch(health_pb2.HealthCheckRequest(service=SERVICE)))
+        return aiter(self._client.watch(health_pb2.HealthCheckRequest(service=SERVICE)))
 
 
 @asynccontextmanager
-async def doctor_of(manager: Manager) -> AsyncIterator[Doctor]:
+async def probe_of(manager: Manager) -> AsyncIterator[HealthProbe]:
     async with open_channel(manager.config.listen) as channel:
-        yield Doctor(HealthClient(channel))
+        yield HealthProbe(HealthClient(channel))
 
 
 @pytest.fixture
-async def doctor(manager: Manager) -> AsyncIterator[Doctor]:
-    async with doctor_of(manager) as doctor:
-        await doctor.until(SERVING)
-        yield doctor
+async def probe(manager: Manager) -> AsyncIterator[HealthProbe]:
+    async with probe_of(manager) as probe:
+        await probe.until(SERVING)
+        yield probe
 
 
 async def test_a_request_manager_without_database_is_not_ready_and_still_alive(
-    doctor: Doctor, postgres: PostgresServer
+    probe: HealthProbe, postgres: PostgresServer
 ) -> None:
     await postgres.embedded.kill(signal.SIGQUIT)
     try:
-        await doctor.until(NOT_SERVING)
-        assert await doctor.check("liveness") == SERVING
+        await probe.until(NOT_SERVING)
+        assert await probe.check("liveness") == SERVING
     finally:
         await postgres.embedded.start()
 
-    await doctor.until(SERVING)
+    await probe.until(SERVING)
 
 
 async def test_a_request_manager_without_notifications_is_not_ready(
-    manager: Manager, doctor: Doctor, postgres: PostgresServer
+    manager: Manager, probe: HealthProbe, postgres: PostgresServer
 ) -> None:
-    changes = doctor.watch()
+    changes = probe.watch()
     assert (await anext(changes)).status == SERVING
 
     await postgres.execute(
@@ -81,15 +81,15 @@ async def test_a_request_manager_without_notifications_is_not_ready(
 
 
 async def test_a_request_manager_whose_loops_hang_is_not_ready(
-    manager: Manager, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, probe: HealthProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pulse, "SLOW_AFTER", 2.5)
+    monkeypatch.setattr(watchdog, "SLOW_AFTER", 2.5)
     session = await asyncpg.connect(manager.config.database.dsn.reveal())
     async with session.transaction():
         await session.execute("LOCK TABLE request_manager.requests IN ACCESS EXCLUSIVE MODE")
 
-        await doctor.until(NOT_SERVING)
+        await probe.until(NOT_SERVING)
 
-        assert await doctor.check("liveness") == SERVING
+        assert await probe.check("liveness") == SERVING
     await session.close()
-    await doctor.until(SERVING)
+    await probe.until(SERVING)
