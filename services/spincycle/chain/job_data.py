@@ -57,7 +57,7 @@ def copy_data(data: object, limit: int = DATA_LIMIT) -> dict[str, Value]:
 class _Copier:
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._left = limit
+        self._remaining = limit
 
     def copy(self, value: object, name: str, depth: int) -> Value:
         if value is None or value is True or value is False:
@@ -92,8 +92,8 @@ class _Copier:
         raise InvalidJobData(f"job data {name} has type {kind}, which JSON cannot represent")
 
     def charge(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
+        self._remaining -= size
+        if self._remaining < 0:
             raise InvalidJobData(f"job data is larger than {self._limit} bytes")
 
 

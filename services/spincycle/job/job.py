@@ -137,7 +137,8 @@ class Job(ABC):
     def create(self, args: dict[str, Value]) -> Awaitable[None] | None:  # noqa: B027 - optional
         """Validate the job arguments and keep what `run` needs.
 
-        Values added to `args` become arguments of the jobs that are created later.
+        `args` has the arguments by name. Values that `create` adds to it are available to the nodes
+        that follow if the job's node lists them in `sets`.
 
         Raises:
             JobError: an argument is missing or invalid; the request is then not created.

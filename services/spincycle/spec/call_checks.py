@@ -34,10 +34,10 @@ def check_job_type(sequence: Sequence, node: Node, rule: JobTypeRule, report: Re
     """Check that the node's job type is registered."""
     if node.category != "job" or not node.type or node.type == NOOP or node.type in rule.known:
         return
-    meant = report.did_you_mean(node.type, sorted(rule.known))
+    suggestion = report.did_you_mean(node.type, sorted(rule.known))
     report.on(
         "unknown-job-type", sequence, node, "type",
-        f'job type "{node.type}" is not registered{meant}',
+        f'job type "{node.type}" is not registered{suggestion}',
         values=(node.type,), severity=rule.severity, advice="load its factory with --jobs",
     )  # fmt: skip
 
@@ -51,10 +51,10 @@ def check_call(
     for branch in _targets(node):
         if branch.sequence not in sequences:
             field = "eq" if node.category == "conditional" else "type"
-            meant = report.did_you_mean(branch.sequence, sequences)
+            suggestion = report.did_you_mean(branch.sequence, sequences)
             report.on(
                 "unknown-sequence", sequence, node, field,
-                f'no sequence "{branch.sequence}"{meant}', at=branch.at,
+                f'no sequence "{branch.sequence}"{suggestion}', at=branch.at,
                 values=(branch.sequence,),
             )  # fmt: skip
     called = [sequences[name] for name in node.calls() if name in sequences]
@@ -74,12 +74,12 @@ def _targets(node: Node) -> list[Branch]:
 
 def _required_args(sequence: Sequence, node: Node, called: list[Sequence], report: Report) -> None:
     passed = {arg.expected for arg in node.args} | {entry.element for entry in node.each or ()}
-    wanted: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
     for target in called:
         for arg in target.args.required:
             if arg.name and arg.name not in passed:
-                wanted.setdefault(arg.name, []).append(target.name)
-    for name, targets in sorted(wanted.items()):
+                missing.setdefault(arg.name, []).append(target.name)
+    for name, targets in sorted(missing.items()):
         report.on(
             "required-arg-missing", sequence, node, "args",
             f'"{name}" is required by {" and ".join(targets)} but not passed', values=(name,),
@@ -100,9 +100,9 @@ def _extra_args(sequence: Sequence, node: Node, called: list[Sequence], report: 
     for name, field, at in passed:
         if name not in taken:
             why = "is static in" if name in static else "is not an argument of"
-            meant = "" if name in static else report.did_you_mean(name, sorted(taken))
+            suggestion = "" if name in static else report.did_you_mean(name, sorted(taken))
             report.on(
-                "extra-arg", sequence, node, field, f'"{name}" {why} {names}{meant}', at=at,
+                "extra-arg", sequence, node, field, f'"{name}" {why} {names}{suggestion}', at=at,
                 values=(name,), advice="it is not passed",
             )  # fmt: skip
 

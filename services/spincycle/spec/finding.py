@@ -173,14 +173,14 @@ def bounded(findings: list[Finding]) -> list[Finding]:
             break
         kept.append(short)
     kept.sort(key=Finding.sort_key)
-    left_out = errors_first[len(kept) :]
-    if left_out:
-        first = left_out[0]
+    omitted = errors_first[len(kept) :]
+    if omitted:
+        first = omitted[0]
         kept.append(
             Finding(
                 "too-many-findings", first.severity, shortened(first.file, _LONGEST_TEXT),
                 0, 0, 0, "", "", "", (),
-                f"{len(left_out)} more findings are not listed", "correct the others first",
+                f"{len(omitted)} more findings are not listed", "correct the others first",
             )
         )  # fmt: skip
     return kept

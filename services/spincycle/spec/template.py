@@ -105,10 +105,10 @@ def _known_deps(sequence: Sequence, node: Node, report: Report) -> list[str]:
         if dep.name in sequence.nodes:
             known[dep.name] = None
         else:
-            meant = report.did_you_mean(dep.name, sequence.nodes)
+            suggestion = report.did_you_mean(dep.name, sequence.nodes)
             report.on(
                 "unknown-dep", sequence, node, "deps",
-                f'no node "{dep.name}" in this sequence{meant}',
+                f'no node "{dep.name}" in this sequence{suggestion}',
                 at=dep.at, values=(dep.name,),
             )  # fmt: skip
     return list(known)
