@@ -150,7 +150,9 @@ async def test_what_jobs_print_is_told_where_it_is_wanted(stack: Stack) -> None:
         "offset": 7,
         "data": base64.b64encode(b"\xff left\n").decode(),
     }
-    assert stack.manager.last("Watch") == rm.WatchRequest(request_ids=[ID], include_output=True)
+    assert stack.manager.last("Watch") == rm.WatchRequest(
+        request_ids=[ID], include_live_output=True
+    )
 
 
 async def test_silence_is_broken_by_comments(stack: Stack) -> None:

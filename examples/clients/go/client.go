@@ -138,7 +138,9 @@ func (c *Client) log(ctx context.Context, id string) error {
 func (c *Client) tail(ctx context.Context, id string, position *uint64, patience *Patience) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	stream, err := c.jobLog.Tail(ctx, &spincycle.TailRequest{RequestId: id, AfterPosition: *position})
+	stream, err := c.jobLog.Tail(ctx, &spincycle.TailRequest{
+		RequestId: id, AfterPosition: *position, IncludeOutput: true,
+	})
 	if err != nil {
 		return failureOf(err)
 	}
@@ -150,8 +152,12 @@ func (c *Client) tail(ctx context.Context, id string, position *uint64, patience
 		if err != nil {
 			return failureOf(err)
 		}
-		showEntry(answer.GetEntry())
-		*position = answer.GetEntry().GetPosition()
+		for _, event := range answer.GetEvents() {
+			if entry := event.GetEntry(); entry != nil {
+				showEntry(entry)
+				*position = entry.GetPosition()
+			}
+		}
 		patience.renew()
 	}
 }

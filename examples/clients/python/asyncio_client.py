@@ -96,11 +96,15 @@ class Client:
         """Show all finished tries of a request's jobs."""
         position, patience = 0, Patience()
         while True:
-            wish = jl.TailRequest(request_id=request_id, after_position=position)
+            wish = jl.TailRequest(
+                request_id=request_id, after_position=position, include_output=True
+            )
             try:
-                async for answer in self._job_log.Tail(wish, timeout=60):
-                    show_entry(answer.entry)
-                    position = answer.entry.position
+                async for response in self._job_log.Tail(wish, timeout=60):
+                    for event in response.events:
+                        if event.HasField("entry"):
+                            show_entry(event.entry)
+                            position = event.entry.position
                     patience.renew()
                 return
             except grpc.aio.AioRpcError as error:

@@ -292,9 +292,11 @@ class RequestFilter(_message.Message):
     user: _builtins.str
     """Only requests of this user."""
     limit: _builtins.int
-    """Most requests to answer; 0 means the server's page of 100."""
+    """Most requests in total, over all pages; 0 means no limit. See ListRequest.page_size."""
     offset: _builtins.int
-    """How many to leave out first. A page token is cheaper and does not shift."""
+    """Number of matching requests to omit first, with or without limit. A page token is cheaper, and
+    its pages do not shift when requests are created.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_state_pb2.State.ValueType]:
         """Only requests in one of these states."""

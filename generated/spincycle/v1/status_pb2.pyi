@@ -164,7 +164,7 @@ class StatusFilter(_message.Message):
     order_by: _builtins.str
     """Order of the jobs. Only "starttime" exists, and it is the default."""
     limit: _builtins.int
-    """Most jobs to answer; 0 means the server's limit of 1000."""
+    """Most jobs in total, over all pages; 0 means no limit. See ListRunningJobsRequest.page_size."""
     def __init__(
         self,
         *,

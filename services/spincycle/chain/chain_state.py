@@ -20,7 +20,7 @@ from spincycle.chain.sequence_rules import (
 )
 from spincycle.chain.suspension import give_back_try, inputs_of, load, save
 from spincycle.chain.verdict import COMPLETE, StopCause, TryOutcome, judge, seconds_text
-from spincycle.chain.waiting import waits_under_way
+from spincycle.chain.waiting import ALL_WAITS, WaitSelection, waits_under_way
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -199,9 +199,9 @@ class ChainState:
         nodes = (node for node in self._by_index if node.total or node.retry_at)
         return [status_of(node, self.record.request_id) for node in nodes]
 
-    def waits(self) -> Iterator[WaitingJob]:
-        """Why each job that does not run does not."""
-        return waits_under_way(self._graph)
+    def waits(self, which: WaitSelection = ALL_WAITS) -> Iterator[WaitingJob]:
+        """Return the waiting jobs, whatever their reasons."""
+        return waits_under_way(self._graph, which)
 
     def _go_on(self) -> list[Command]:
         """Do everything that can be done now, and end the chain if nothing ever can be again."""

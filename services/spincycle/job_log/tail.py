@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from spincycle.errors import DatabaseUnavailable, ShuttingDown
@@ -27,8 +27,10 @@ class Tail:
         self._output = output
         self._ending = False
 
-    async def read(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
-        """The stored entries after a position.
+    async def read(
+        self, which: Selection, after: int
+    ) -> AsyncGenerator[Sequence[JournalEntry], None]:
+        """Return the stored entries after a position, a page at a time.
 
         Raises:
             DatabaseUnavailable: not all could be read; those that came are in order.
@@ -36,12 +38,14 @@ class Tail:
         more = True
         while more:
             page, after = await self._journal.read_on(which, after)
-            for entry in page.entries:
-                yield entry
+            if page.entries:
+                yield page.entries
             more = page.more
 
-    async def follow(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
-        """The stored entries after a position, and then those to come.
+    async def follow(
+        self, which: Selection, after: int
+    ) -> AsyncGenerator[Sequence[JournalEntry], None]:
+        """Return the stored entries after a position, and then those journalled later.
 
         Raises:
             DatabaseUnavailable: the database is away from the beginning. When it goes away
@@ -60,38 +64,42 @@ class Tail:
                     await _either(news, RETRY_INTERVAL)
                     continue
                 begun = True
-                for entry in page.entries:
-                    yield entry
+                if page.entries:
+                    yield page.entries
                 if not page.more:
                     await news.wait()
         raise ShuttingDown("the job log")
 
     async def follow_live(
         self, which: Selection, after: int
-    ) -> AsyncGenerator[JournalEntry | JobOutput, None]:
-        """As `follow`, and what running tries print, each before the entry of its try."""
+    ) -> AsyncGenerator[Sequence[JournalEntry | JobOutput], None]:
+        """Return what `follow` does, and the output of running tries before their entries."""
         ended: set[tuple[str, int]] = set()
         with self._output.tailing(which.request_id, which.job_id) as tailer:
             async with aclosing(self.follow(which, after)) as entries:
-                entry = asyncio.ensure_future(anext(entries))
+                page = asyncio.ensure_future(anext(entries))
                 news = asyncio.ensure_future(tailer.news.wait())
                 try:
                     while True:
-                        await asyncio.wait({entry, news}, return_when=asyncio.FIRST_COMPLETED)
-                        for piece in tailer.take():
-                            if (piece.job_id, piece.try_number) not in ended:
-                                yield piece
-                        if entry.done():
-                            told = entry.result()
-                            ended.add((told.job_id, told.try_))
-                            yield told
-                            entry = asyncio.ensure_future(anext(entries))
+                        await asyncio.wait({page, news}, return_when=asyncio.FIRST_COMPLETED)
+                        pieces = [
+                            piece
+                            for piece in tailer.take()
+                            if (piece.job_id, piece.try_number) not in ended
+                        ]
+                        if pieces:
+                            yield pieces
+                        if page.done():
+                            finished = page.result()
+                            ended.update((entry.job_id, entry.try_) for entry in finished)
+                            yield finished
+                            page = asyncio.ensure_future(anext(entries))
                         if news.done():
                             news = asyncio.ensure_future(tailer.news.wait())
                 finally:
-                    for task in (entry, news):
+                    for task in (page, news):
                         task.cancel()
-                    await asyncio.gather(entry, news, return_exceptions=True)
+                    await asyncio.gather(page, news, return_exceptions=True)
 
     def end(self) -> None:
         """End the streams that follow."""

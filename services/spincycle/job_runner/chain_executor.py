@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from spincycle.chain.chain_state import ChainState
     from spincycle.chain.commands import Command, TryEnd
-    from spincycle.chain.waiting import WaitingJob
+    from spincycle.chain.waiting import WaitingJob, WaitSelection
     from spincycle.errors import SpinCycleError
     from spincycle.job import Job, Progress
     from spincycle.job_runner.backlog import Event
@@ -139,9 +139,9 @@ class ChainExecutor:
         """One job, with what it says of itself."""
         return self._as_it_says(self._state.status(job_id))
 
-    def waits(self) -> Iterator[WaitingJob]:
-        """Why each job that does not run does not."""
-        return self._state.waits()
+    def waits(self, which: WaitSelection) -> Iterator[WaitingJob]:
+        """Return the waiting jobs, whatever their reasons."""
+        return self._state.waits(which)
 
     def waits_for(self) -> str:
         """What the chain as a whole waits for; empty while a job of it runs, or may."""

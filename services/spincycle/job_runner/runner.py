@@ -7,7 +7,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 from heapq import nsmallest
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from spincycle.chain.chain_state import ChainState
@@ -19,7 +18,7 @@ from spincycle.job_runner.chain_executor import ChainExecutor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from spincycle.chain.waiting import WaitingJob
+    from spincycle.chain.waiting import WaitingJob, WaitSelection
     from spincycle.job import Job
     from spincycle.job_runner.chain_view import ChainView
     from spincycle.job_runner.ports import ChainDependencies
@@ -27,7 +26,11 @@ if TYPE_CHECKING:
     from spincycle.model.job_status import JobStatus
 
 _REMEMBERED = 10_000
-_NEVER = 2**63
+NEVER = 2**63
+"""Start of a job that has none in the order of running jobs."""
+
+RunningPlace = tuple[int, str, str]
+"""Start in nanoseconds since 1970, request id and job id."""
 
 
 @dataclass(slots=True)
@@ -180,21 +183,32 @@ class JobRunner:
         """Requests whose chains are here."""
         return list(self._chains)
 
-    def running(self, request_id: str = "", limit: int = 1000) -> list[JobStatus]:
-        """Jobs that run or wait between tries, by the start of their try, at most `limit`."""
-        held = self._chains.get(request_id)
-        some = [held] if held else []
-        found = (
-            (started_at or _NEVER, number, job_id, held.current)
-            for number, held in enumerate(some if request_id else self._chains.values())
-            for started_at, job_id in held.current.under_way()
-        )
-        return [chain.status(job_id) for _, _, job_id, chain in nsmallest(limit, found)]
+    def running(
+        self, request_id: str = "", limit: int = 1000, after: RunningPlace = (0, "", "")
+    ) -> list[JobStatus]:
+        """Return at most `limit` jobs that run or wait between tries, after the place `after`.
 
-    def waits(self, request_id: str, limit: int) -> list[WaitingJob] | None:
-        """Why jobs of a chain do not run, at most `limit` of them; None if it is not here."""
+        They are ordered by start of the try, request and job. Jobs without a start come last.
+        """
+        places = (place for place in self._running(request_id) if place > after)
+        found = nsmallest(limit, places)
+        return [self._chains[id_].current.status(job_id) for _, id_, job_id in found]
+
+    def count_running(self, request_id: str = "") -> int:
+        """Return how many jobs run or wait between tries."""
+        return sum(1 for _ in self._running(request_id))
+
+    def _running(self, request_id: str) -> Iterator[RunningPlace]:
         held = self._chains.get(request_id)
-        return list(islice(held.current.waits(), limit)) if held else None
+        chains = ({request_id: held} if held else {}) if request_id else self._chains
+        for id_, chain in chains.items():
+            for started_at, job_id in chain.current.under_way():
+                yield started_at or NEVER, id_, job_id
+
+    def waits(self, request_id: str, which: WaitSelection) -> Iterator[WaitingJob] | None:
+        """Return waiting jobs of a chain, whatever their reasons; None if it is not here."""
+        held = self._chains.get(request_id)
+        return held.current.waits(which) if held else None
 
     def waits_for(self, request_id: str) -> str:
         """What a chain as a whole waits for; empty if for nothing, or if it is not here."""

@@ -369,7 +369,7 @@ def test_stop_suspend_resume_rerun_and_skip_pass_on_what_they_are_told(
     assert isinstance(skip, rm.SkipRequest)
     assert stop.reason == "wrong cluster"
     assert list(rerun.job_ids) == ["D000", "D001"]
-    assert (skip.job_id, skip.reason) == ("D000", "done by hand")
+    assert (list(skip.job_ids), skip.reason) == (["D000"], "done by hand")
 
 
 def test_a_job_to_run_again_or_to_skip_is_known_by_its_name_too(
@@ -383,7 +383,7 @@ def test_a_job_to_run_again_or_to_skip_is_known_by_its_name_too(
     assert isinstance(rerun, rm.RerunRequest)
     assert isinstance(skip, rm.SkipRequest)
     assert list(rerun.job_ids) == ["D000", "D001", "Rept"]
-    assert skip.job_id == "Rept"
+    assert list(skip.job_ids) == ["Rept"]
 
 
 def test_a_job_that_cannot_be_told_is_not_skipped(services: FakeServices, spinc: Spinc) -> None:

@@ -165,7 +165,7 @@ def test_the_table_names_only_fields_that_exist() -> None:
     [
         (rm.StopRequest(reason="x" * 4096), rm.StopRequest(reason="x" * 4097), "reason"),
         (rm.StopRequest(reason="ä" * 2048), rm.StopRequest(reason="ä" * 2049), "reason"),
-        (rm.SkipRequest(job_id="x" * 256), rm.SkipRequest(job_id="x" * 257), "job_id"),
+        (rm.SkipRequest(job_ids=["x" * 256]), rm.SkipRequest(job_ids=["x" * 257]), "job_ids"),
         (
             rm.RerunRequest(idempotency_key="ä" * 128),
             rm.RerunRequest(idempotency_key="ä" * 129),

@@ -121,13 +121,15 @@ export class Client {
     let afterPosition = 0n;
     const patience = new Patience();
     for (;;) {
-      const wish = TailRequest.fromPartial({ requestId, afterPosition });
+      const wish = TailRequest.fromPartial({ requestId, afterPosition, includeOutput: true });
       try {
         const call = this.jobLog.tail(wish, { deadline: Date.now() + 60_000 });
-        for await (const { entry } of this.read(call)) {
-          if (!entry) continue;
-          showEntry(entry);
-          afterPosition = entry.position;
+        for await (const { events } of this.read(call)) {
+          for (const { item } of events) {
+            if (item?.$case !== "entry") continue;
+            showEntry(item.value);
+            afterPosition = item.value.position;
+          }
           patience.renew();
         }
         return;

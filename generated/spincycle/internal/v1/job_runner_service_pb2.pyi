@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from spincycle.internal.v1 import job_event_pb2 as _job_event_pb2
 from spincycle.v1 import error_pb2 as _error_pb2
@@ -366,22 +367,62 @@ class ListRunningRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def filter(self) -> _status_pb2.StatusFilter:
-        """What to list."""
+        """Which jobs. The limit bounds the response; 0 and more than 1000 mean 1000."""
+
+    @_builtins.property
+    def after(self) -> Global___RunningPlace:
+        """Only jobs after this place in the order; unset lists from the beginning."""
 
     def __init__(
         self,
         *,
         filter: _status_pb2.StatusFilter | None = ...,
+        after: Global___RunningPlace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunningRequest: _TypeAlias = ListRunningRequest  # noqa: Y015
+
+@_typing.final
+class RunningPlace(_message.Message):
+    """RunningPlace is a place in the order of running jobs: by start time, request id and job id. Jobs
+    without a start time come last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Request of the job."""
+    job_id: _builtins.str
+    """The job."""
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """JobStatus.started_at; unset for a job that waits for a free place on the runner."""
+
+    def __init__(
+        self,
+        *,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "request_id", b"request_id", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunningPlace: _TypeAlias = RunningPlace  # noqa: Y015
 
 @_typing.final
 class ListRunningResponse(_message.Message):
@@ -391,8 +432,11 @@ class ListRunningResponse(_message.Message):
 
     JOBS_FIELD_NUMBER: _builtins.int
     RUNNER_ID_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
     """Id of the runner."""
+    total_size: _builtins.int
+    """Jobs on the runner that match the filter, whatever limit and place."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.JobStatus]:
         """The jobs, by the start of their try."""
@@ -402,10 +446,11 @@ class ListRunningResponse(_message.Message):
         *,
         jobs: _abc.Iterable[_status_pb2.JobStatus] | None = ...,
         runner_id: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "runner_id", b"runner_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "runner_id", b"runner_id", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -418,16 +463,36 @@ class ExplainChainRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_JOB_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request of the chain."""
+    limit: _builtins.int
+    """Most jobs in the response; 0 and more than 1001 mean 1001."""
+    after_job_id: _builtins.str
+    """Only jobs after this one in creation order; empty lists from the first one."""
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these jobs; empty selects all."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_waiting_pb2.WaitReason.ValueType]:
+        """Only jobs that wait for one of these reasons; empty selects all."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reasons: _abc.Iterable[_waiting_pb2.WaitReason.ValueType] | None = ...,
+        limit: _builtins.int = ...,
+        after_job_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_job_id", b"after_job_id", "job_ids", b"job_ids", "limit", b"limit", "reasons", b"reasons", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,7 +513,7 @@ class ExplainChainResponse(_message.Message):
     """
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_waiting_pb2.WaitingJob]:
-        """Jobs that do not run, in creation order; at most 1000."""
+        """Jobs that do not run, in creation order."""
 
     def __init__(
         self,

@@ -64,9 +64,14 @@ class GrpcBackend:
 
     async def specs(self) -> list[spec_pb2.RequestSpec]:
         """See Backend."""
-        return list(
-            (await self._ask(self._specs.ListSpecs, spec_service_pb2.ListSpecsRequest())).specs
-        )
+        specs: list[spec_pb2.RequestSpec] = []
+        asked = spec_service_pb2.ListSpecsRequest()
+        while True:
+            page = await self._ask(self._specs.ListSpecs, asked)
+            specs += page.specs
+            if not page.next_page_token:
+                return specs
+            asked.page_token = page.next_page_token
 
     async def create(self, wish: rm.CreateRequest) -> request_pb2.Request:
         """See Backend."""
@@ -81,7 +86,8 @@ class GrpcBackend:
 
     async def plan(self, wish: rm.PlanRequest) -> plan_pb2.Plan:
         """See Backend."""
-        return (await self._ask(self._manager.Plan, wish)).plan
+        asked = rm.PlanRequest(type=wish.type, args=wish.args, include_job_chain=True)
+        return (await self._ask(self._manager.Plan, asked)).plan
 
     async def get(self, request_id: str) -> request_pb2.Request:
         """See Backend."""
@@ -91,12 +97,13 @@ class GrpcBackend:
         self, wanted: request_pb2.RequestFilter, limit: int
     ) -> list[request_pb2.Request]:
         """See Backend."""
-        wanted.limit = min(limit, _PAGE) if limit else _PAGE
+        page_size = min(limit, _PAGE) if limit else _PAGE
         found: list[request_pb2.Request] = []
         token = ""
         while True:
             page = await self._ask(
-                self._manager.List, rm.ListRequest(filter=wanted, page_token=token)
+                self._manager.List,
+                rm.ListRequest(filter=wanted, page_size=page_size, page_token=token),
             )
             found += page.requests
             token = page.next_page_token
@@ -128,7 +135,7 @@ class GrpcBackend:
     ) -> request_pb2.Request:
         """See Backend."""
         asked = rm.SkipRequest(
-            request_id=request_id, job_id=job_id, reason=reason, idempotency_key=key
+            request_id=request_id, job_ids=[job_id], reason=reason, idempotency_key=key
         )
         return (await self._ask(self._manager.Skip, asked)).request
 
@@ -177,7 +184,8 @@ class GrpcBackend:
             order=job_log_service_pb2.ENTRY_ORDER_POSITION,
             job_id=wanted.job_id,
             failed_only=wanted.failed_only,
-            without_output=wanted.without_output,
+            include_output=not wanted.without_output,
+            include_data=not wanted.without_output,
         )
         while True:
             page = await self._ask(self._job_log().ListEntries, asked, JOB_LOG)
@@ -197,10 +205,15 @@ class GrpcBackend:
             request_id=request_id,
             after_position=after_position,
             follow=follow,
-            live_output=follow and live_output,
+            include_output=True,
+            include_data=True,
+            include_live_output=follow and live_output,
         )
         async for answer in self._stream(self._job_log().Tail, asked, JOB_LOG):
-            yield answer.output if answer.HasField("output") else answer.entry
+            for event in answer.events:
+                item = event.WhichOneof("item")
+                if item is not None:
+                    yield event.output if item == "output" else event.entry
 
     async def close(self) -> None:
         """See Backend."""

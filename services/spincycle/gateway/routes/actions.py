@@ -84,6 +84,7 @@ class ActionRoutes:
         asked = await decode(call, PLAN_REQUEST)
         if not asked.type:
             raise InvalidInput("Type is empty, must be a request name", "type")
+        asked.include_job_chain = True
         answer = await self._manager.ask(self._manager.stub.Plan, asked)
         is_large = answer.ByteSize() >= LARGE
         return HttpResponse(await off_loop(is_large, lambda: to_text(PLAN.encode(answer.plan))))
@@ -118,7 +119,7 @@ class ActionRoutes:
     async def skip(self, call: HttpRequest) -> HttpResponse:
         """201 with the new request and where it is."""
         asked = await decode(call, SKIP_REQUEST)
-        if not asked.job_id or not asked.reason:
+        if not asked.job_ids or not asked.reason:
             raise InvalidInput(
                 "jobId and reason must be given", "jobId" if asked.reason else "reason"
             )

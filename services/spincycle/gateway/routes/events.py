@@ -78,13 +78,17 @@ class EventRoutes:
     async def of_request(self, call: HttpRequest) -> HttpResponse:
         """The events of one request; the last is named end."""
         asked = rm.WatchRequest(
-            request_ids=[call.params["request_id"]], include_output=call.first("output") == "true"
+            request_ids=[call.params["request_id"]],
+            include_live_output=call.first("output") == "true",
         )
         return await self._watch(call, asked)
 
     async def of_all(self, call: HttpRequest) -> HttpResponse:
         """The events of all requests that match."""
-        return await self._watch(call, rm.WatchRequest(filter=parse_filter(call.query)))
+        wanted = parse_filter(call.query)
+        for name in ("since", "until", "limit", "offset"):
+            wanted.ClearField(name)
+        return await self._watch(call, rm.WatchRequest(filter=wanted))
 
     async def _watch(self, call: HttpRequest, asked: rm.WatchRequest) -> HttpResponse:
         if len(self._streams) >= self._most:

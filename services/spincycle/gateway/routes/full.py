@@ -9,13 +9,14 @@ from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import FILTERS, LARGE
 from spincycle.gateway.routes.running import REQUEST_ID
+from spincycle.gateway.spec_list import list_specs
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
 from spincycle.rest_codec.tables import ListOf
 from spincycle.runtime.off_loop import off_loop
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import spec_service_pb2, status_pb2
+from spincycle.v1 import status_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
@@ -75,19 +76,18 @@ class FullRoutes:
 
     async def specs(self, _: HttpRequest) -> HttpResponse:
         """The specs by name."""
-        answer = await self._specs.ask(
-            self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
-        )
-        return HttpResponse(to_text([FULL_SPEC.encode(spec) for spec in answer.specs]))
+        specs = await list_specs(self._specs)
+        return HttpResponse(to_text([FULL_SPEC.encode(spec) for spec in specs]))
 
     async def find(self, call: HttpRequest) -> HttpResponse:
         """The requests that match, as they come."""
         wanted = parse_filter(call.query)
         most = parse_number(call.query, "limit")
-        wanted.limit = min(most or self._page_size, self._page_size)
+        page_size = min(most or self._page_size, self._page_size)
+        wanted.ClearField("limit")
 
         async def page(token: str) -> ListPage:
-            asked = rm.ListRequest(filter=wanted, page_token=token)
+            asked = rm.ListRequest(filter=wanted, page_size=page_size, page_token=token)
             answer = await self._manager.ask(self._manager.stub.List, asked)
             elements = await off_loop(
                 answer.ByteSize() >= LARGE,
@@ -108,12 +108,14 @@ class FullRoutes:
 
     async def entries(self, call: HttpRequest) -> HttpResponse:
         """The entries that match, in the order of the journal, as they come."""
+        whole = call.first("withoutOutput") != "true"
         asked = jl.ListEntriesRequest(
             request_id=call.params["request_id"],
             order=jl.ENTRY_ORDER_POSITION,
             job_id=call.first("jobId"),
             failed_only=call.first("failed") == "true",
-            without_output=call.first("withoutOutput") == "true",
+            include_output=whole,
+            include_data=whole,
         )
 
         async def page(token: str) -> ListPage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import quote
 
 from spincycle.batching.byte_lru import ByteLru
@@ -13,6 +14,7 @@ from spincycle.gateway.exchange import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.filters import parse_filter, parse_number
 from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Parameter, Route
+from spincycle.gateway.spec_list import list_specs
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.messages import (
     CREATE_REQUEST,
@@ -25,7 +27,7 @@ from spincycle.rest_codec.messages import (
 from spincycle.rest_codec.tables import ListOf
 from spincycle.rpc.address import is_unix
 from spincycle.runtime.off_loop import off_loop
-from spincycle.v1 import job_chain_pb2, request_pb2, spec_service_pb2, state_pb2
+from spincycle.v1 import job_chain_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
@@ -131,8 +133,9 @@ class RequestRoutes:
         if "page_token" in call.query:
             return await self._one_page(wanted, call.first("page_token"))
         most = parse_number(call.query, "limit")
-        wanted.limit = min(most or self._page_size, self._page_size)
-        raw = await self._raw_page(wanted, "")
+        page_size = min(most or self._page_size, self._page_size)
+        wanted.ClearField("limit")
+        raw = await self._raw_page(wanted, page_size, "")
         text = self._texts.get((raw, most))
         if text is not None:
             return HttpResponse(text)
@@ -141,20 +144,27 @@ class RequestRoutes:
             text = to_text(list(first.elements[: most or None]))
             self._texts.keep((raw, most), text, len(raw))
             return HttpResponse(text)
-        return await joined(first, lambda token: self._page(wanted, token), b"null", most)
+        following = partial(self._page, wanted, page_size)
+        return await joined(first, following, b"null", most)
 
     async def _one_page(self, wanted: request_pb2.RequestFilter, token: str) -> HttpResponse:
-        wanted.limit = min(wanted.limit or self._page_size, self._page_size)
-        page = await self._page(wanted, token)
+        page_size = min(wanted.limit or self._page_size, self._page_size)
+        wanted.ClearField("limit")
+        page = await self._page(wanted, page_size, token)
         body = to_text(list(page.elements) or None)
         return HttpResponse(body, headers={NEXT_PAGE: page.following} if page.following else {})
 
-    async def _page(self, wanted: request_pb2.RequestFilter, token: str) -> ListPage:
-        raw = await self._raw_page(wanted, token)
+    async def _page(
+        self, wanted: request_pb2.RequestFilter, page_size: int, token: str
+    ) -> ListPage:
+        raw = await self._raw_page(wanted, page_size, token)
         return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
-    async def _raw_page(self, wanted: request_pb2.RequestFilter, token: str) -> bytes:
-        return await self._list.ask(rm.ListRequest(filter=wanted, page_token=token))
+    async def _raw_page(
+        self, wanted: request_pb2.RequestFilter, page_size: int, token: str
+    ) -> bytes:
+        asked = rm.ListRequest(filter=wanted, page_size=page_size, page_token=token)
+        return await self._list.ask(asked)
 
     async def get(self, call: HttpRequest) -> HttpResponse:
         """The request with its chain."""
@@ -215,10 +225,8 @@ class RequestRoutes:
 
     async def specs(self, _: HttpRequest) -> HttpResponse:
         """The specs by name."""
-        answer = await self._specs.ask(
-            self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
-        )
-        return HttpResponse(to_text([REQUEST_SPEC.encode(spec) for spec in answer.specs]))
+        specs = await list_specs(self._specs)
+        return HttpResponse(to_text([REQUEST_SPEC.encode(spec) for spec in specs]))
 
 
 def _text(answer: rm.GetResponse) -> bytes:

@@ -46,6 +46,11 @@ class RunningRoutes:
         )
         asked = rm.ListRunningJobsRequest(filter=wanted)
         answer = await self._manager.ask(self._manager.stub.ListRunningJobs, asked)
+        while wanted.limit and answer.next_page_token:
+            asked.page_token = answer.next_page_token
+            page = await self._manager.ask(self._manager.stub.ListRunningJobs, asked)
+            answer.status.MergeFrom(page.status)
+            answer.next_page_token = page.next_page_token
         body = RUNNING_STATUS.encode(answer.status)
         if answer.has_running_requests:
             body = {"jobs": body["jobs"] or [], "requests": body["requests"] or {}}

@@ -55,14 +55,14 @@ class RerunParams:
 
     Attributes:
         job_ids: jobs to run again with all their successors; none means what is not COMPLETE.
-        skip: a failed job to take as done; empty means none.
+        skip: failed jobs that count as done; empty means none.
         reason: why it is skipped.
     """
 
     request_id: str
     user: str
     job_ids: tuple[str, ...] = ()
-    skip: str = ""
+    skip: tuple[str, ...] = ()
     reason: str = ""
     idempotency_key: str = ""
 
@@ -131,7 +131,7 @@ class RerunCreator:
                 created_at=datetime.now(UTC),
                 finished_jobs=len(made.entries),
                 action="skip" if wish.skip else "rerun",
-                job_id=wish.skip,
+                job_id=",".join(wish.skip),
                 reason=wish.reason,
                 idempotency_key=wish.idempotency_key,
                 content_hash=_content_hash(wish),
@@ -154,8 +154,7 @@ class RerunCreator:
         _check(wish, chain)
         reached = self._code.replay(chain, entries)
         kept = _kept(wish, reached, entries)
-        if wish.skip:
-            kept.append(_skipped(wish, chain, reached, kept))
+        kept += [_skipped(job_id, wish, chain, reached, kept) for job_id in wish.skip]
         chain = replace(chain, request_id=request_id)
         kept = [
             replace(entry, request_id=request_id, try_=1, sequence_try=1, position=place, epoch=0)
@@ -181,7 +180,7 @@ class RerunCreator:
 
 
 def _check(wish: RerunParams, chain: JobChain) -> None:
-    for job_id in (*wish.job_ids, *([wish.skip] if wish.skip else [])):
+    for job_id in (*wish.job_ids, *wish.skip):
         if job_id not in chain.jobs:
             raise JobNotFound(wish.request_id, job_id)
     if wish.skip and not wish.reason:
@@ -216,17 +215,23 @@ def _with_successors(chain: JobChain, job_ids: Iterable[str]) -> set[str]:
 
 
 def _skipped(
-    wish: RerunParams, chain: JobChain, reached: SuspendedJobChain, kept: Sequence[JournalEntry]
+    job_id: str,
+    wish: RerunParams,
+    chain: JobChain,
+    reached: SuspendedJobChain,
+    kept: Sequence[JournalEntry],
 ) -> JournalEntry:
-    """The entry that stands for a job that was not run: it passes on what its parents left."""
-    job = chain.jobs[wish.skip]
-    parents = [job_id for job_id, following in chain.next_jobs.items() if wish.skip in following]
+    """Return the entry of a job that is skipped; its data is that of the job's parents."""
+    job = chain.jobs[job_id]
+    parents = [parent for parent, following in chain.next_jobs.items() if job_id in following]
     left_by = {entry.job_id: entry.data or {} for entry in kept}
-    if reached.job_chain.jobs[wish.skip].state is State.COMPLETE:
-        raise InvalidInput(f"job {wish.skip} ({job.name}) is COMPLETE, there is nothing to skip")
+    if reached.job_chain.jobs[job_id].state is State.COMPLETE:
+        raise InvalidInput(
+            f"job {job_id} ({job.name}) is COMPLETE, there is nothing to skip", "job_ids"
+        )
     if any(parent not in left_by for parent in parents):
         raise InvalidInput(
-            f"job {wish.skip} ({job.name}) has not failed: it has not even been reached", "job_id"
+            f"job {job_id} ({job.name}) has not failed: it has not even been reached", "job_ids"
         )
     data: dict[str, Value] = {}
     for parent in parents:
@@ -247,5 +252,7 @@ def _skipped(
 
 
 def _content_hash(wish: RerunParams) -> str:
-    content = [wish.request_id, sorted(wish.job_ids), wish.skip, wish.reason]
+    # One skipped job is hashed as a text, as it was before a call could skip several.
+    skip = "".join(wish.skip) if len(wish.skip) < 2 else sorted(wish.skip)
+    content = [wish.request_id, sorted(wish.job_ids), skip, wish.reason]
     return hashlib.sha256(orjson.dumps(content)).hexdigest()

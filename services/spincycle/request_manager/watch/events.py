@@ -28,6 +28,9 @@ _PLACE_TAG = b"\x12"
 _CURSOR_TAG = b"\x1a"
 """Fields WatchResponse.events, WatchResponse.cursor and RequestEvent.cursor on the wire."""
 
+SYNCED = b"\x18\x01"
+"""WatchResponse.synced on the wire."""
+
 
 class EncodedEvent:
     """One event, as it goes to many.

@@ -27,7 +27,7 @@ from spincycle.request_manager.storage.store import RequestStore
 from spincycle.request_manager.watch.catch_up import CursorReplay
 from spincycle.request_manager.watch.catch_up_round import ReplayPart, RoundExpired
 from spincycle.request_manager.watch.cursor import Cursor, read_cursor, read_named_cursor
-from spincycle.request_manager.watch.events import EncodedEvent, cursor_alone, matches
+from spincycle.request_manager.watch.events import SYNCED, EncodedEvent, cursor_alone, matches
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.live_requests import LiveRequests
 from spincycle.request_manager.watch.named_subscription import IdSubscription
@@ -111,8 +111,9 @@ class Subscriptions:
             try:
                 async with self._begins:
                     first = await self._begin(watcher, named, request_ids, cursor)
-                for part in first:
+                for part in first[:-1]:
                     yield part
+                yield b"".join(first[-1:]) + SYNCED
                 if named.open:
                     if options.include_output:
                         printing = [
@@ -261,6 +262,7 @@ class FilterSubscription:
             options.include_job_chain or which.type or which.user or which.states or which.args
         )
         self._has_begun = False
+        self._is_synced = False
         self._first: dict[str, int] = {}
         self._parts: list[bytes] = []
         self._passed = 0
@@ -364,4 +366,5 @@ class FilterSubscription:
 
     def _up_to(self, cursor: str) -> bytes:
         self._passed = 0
-        return self.take(cursor)
+        synced, self._is_synced = b"" if self._is_synced else SYNCED, True
+        return self.take(cursor) + synced
