@@ -26,6 +26,7 @@ from spincycle.v1 import (
     job_log_service_pb2,
     request_pb2,
     request_report_pb2,
+    server_service_pb2,
     spec_pb2,
     spec_service_pb2,
     suspended_job_chain_pb2,
@@ -84,6 +85,7 @@ SERVICES = [
         job_log_service_pb2,
         rm,
         runner_pb2,
+        server_service_pb2,
         spec_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
