@@ -34,8 +34,8 @@ func (c *Client) create(ctx context.Context, kind string, args map[string]interf
 	if err != nil {
 		return nil, err
 	}
-	wish := &spincycle.CreateRequest{Type: kind, Args: values, IdempotencyKey: key}
-	return ask(ctx, c.manager.Create, wish)
+	message := &spincycle.CreateRequest{Type: kind, Args: values, IdempotencyKey: key}
+	return ask(ctx, c.manager.Create, message)
 }
 
 // get answers a request as it is now.
@@ -98,8 +98,8 @@ func (c *Client) follow(ctx context.Context, progress Progress, patience *Patien
 	// so it has no deadline; keepalive guards it.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	wish := &spincycle.WatchRequest{RequestIds: []string{c.watched}, Cursor: c.cursor}
-	stream, err := c.manager.Watch(ctx, wish)
+	message := &spincycle.WatchRequest{RequestIds: []string{c.watched}, Cursor: c.cursor}
+	stream, err := c.manager.Watch(ctx, message)
 	if err != nil {
 		return failureOf(err)
 	}
@@ -166,11 +166,11 @@ func (c *Client) tail(ctx context.Context, id string, position *uint64, patience
 func ask[Asked any, Answered interface{ GetRequest() *spincycle.Request }](
 	ctx context.Context,
 	call func(context.Context, *Asked, ...grpc.CallOption) (Answered, error),
-	wish *Asked,
+	message *Asked,
 ) (*spincycle.Request, error) {
 	for patience := newPatience(); ; {
 		once, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, err := call(once, wish)
+		answer, err := call(once, message)
 		cancel()
 		if err == nil {
 			return answer.GetRequest(), nil

@@ -28,7 +28,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Assignment(_message.Message):
-    """Assignment gives one new chain to a runner."""
+    """Assignment is one new chain for a runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -56,7 +56,7 @@ Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):
-    """Refusal says that the runner did not take a chain."""
+    """Refusal is a chain that the runner did not accept."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -84,14 +84,14 @@ Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class RunChainsRequest(_message.Message):
-    """RunChainsRequest gives new chains to a runner."""
+    """RunChainsRequest holds new chains for a runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner they are meant for."""
+    """Runner that the call is meant for."""
     @_builtins.property
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """The chains."""
@@ -112,7 +112,7 @@ Global___RunChainsRequest: _TypeAlias = RunChainsRequest  # noqa: Y015
 
 @_typing.final
 class RunChainsResponse(_message.Message):
-    """RunChainsResponse tells what was not accepted."""
+    """RunChainsResponse holds the chains that were not accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -122,7 +122,7 @@ class RunChainsResponse(_message.Message):
     """Address that the runner advertises; see RegisterRequest.address."""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
-        """Chains that the runner did not take."""
+        """Chains that the runner did not accept."""
 
     def __init__(
         self,
@@ -140,14 +140,14 @@ Global___RunChainsResponse: _TypeAlias = RunChainsResponse  # noqa: Y015
 
 @_typing.final
 class ResumeChainsRequest(_message.Message):
-    """ResumeChainsRequest gives half-run chains to a runner."""
+    """ResumeChainsRequest holds chains that ran before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     SUSPENDED_JOB_CHAINS_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner they are meant for."""
+    """Runner that the call is meant for."""
     @_builtins.property
     def suspended_job_chains(self) -> _containers.RepeatedCompositeFieldContainer[_suspended_job_chain_pb2.SuspendedJobChain]:
         """The chains, each with the epoch of its new assignment."""
@@ -168,7 +168,7 @@ Global___ResumeChainsRequest: _TypeAlias = ResumeChainsRequest  # noqa: Y015
 
 @_typing.final
 class ResumeChainsResponse(_message.Message):
-    """ResumeChainsResponse tells what was not accepted."""
+    """ResumeChainsResponse holds the chains that were not accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -178,7 +178,7 @@ class ResumeChainsResponse(_message.Message):
     """Address that the runner advertises; see RegisterRequest.address."""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
-        """Chains that the runner did not take."""
+        """Chains that the runner did not accept."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class UploadChainRequest(_message.Message):
     JOB_CHAIN_FIELD_NUMBER: _builtins.int
     SUSPENDED_JOB_CHAIN_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner it is meant for. Set in the first part."""
+    """Runner that the call is meant for. Set in the first part."""
     epoch: _builtins.int
     """Epoch of the request; see FinishRequest.epoch. Set in the first part."""
     @_builtins.property
@@ -236,7 +236,7 @@ Global___UploadChainRequest: _TypeAlias = UploadChainRequest  # noqa: Y015
 
 @_typing.final
 class UploadChainResponse(_message.Message):
-    """UploadChainResponse says that the chain runs."""
+    """UploadChainResponse confirms that the chain runs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -265,7 +265,7 @@ class StopChainsRequest(_message.Message):
     REQUEST_IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why, for the log and for the request's reason, for example "stopped by dana"."""
+    """Why, for the log and for Request.state_message, for example "stopped by dana"."""
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests of the chains."""
@@ -286,7 +286,7 @@ Global___StopChainsRequest: _TypeAlias = StopChainsRequest  # noqa: Y015
 
 @_typing.final
 class StopChainsResponse(_message.Message):
-    """StopChainsResponse tells which chains were not here."""
+    """StopChainsResponse names the chains that are not on the runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -317,7 +317,7 @@ class SuspendChainsRequest(_message.Message):
     REQUEST_IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why, for the log and for the request's reason."""
+    """Why, for the log and for Request.state_message."""
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests of the chains."""
@@ -338,7 +338,7 @@ Global___SuspendChainsRequest: _TypeAlias = SuspendChainsRequest  # noqa: Y015
 
 @_typing.final
 class SuspendChainsResponse(_message.Message):
-    """SuspendChainsResponse tells which chains were not here."""
+    """SuspendChainsResponse names the chains that are not on the runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -362,7 +362,7 @@ Global___SuspendChainsResponse: _TypeAlias = SuspendChainsResponse  # noqa: Y015
 
 @_typing.final
 class ListRunningRequest(_message.Message):
-    """ListRunningRequest narrows the list."""
+    """ListRunningRequest selects running jobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -439,7 +439,7 @@ class ListRunningResponse(_message.Message):
     """Jobs on the runner that match the filter, whatever limit and place."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.JobStatus]:
-        """The jobs, by the start of their try."""
+        """The jobs, by start time of their try, request id and job id."""
 
     def __init__(
         self,
@@ -458,7 +458,7 @@ Global___ListRunningResponse: _TypeAlias = ListRunningResponse  # noqa: Y015
 
 @_typing.final
 class ExplainChainRequest(_message.Message):
-    """ExplainChainRequest names a chain."""
+    """ExplainChainRequest identifies a chain, and selects jobs of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -500,16 +500,16 @@ Global___ExplainChainRequest: _TypeAlias = ExplainChainRequest  # noqa: Y015
 
 @_typing.final
 class ExplainChainResponse(_message.Message):
-    """ExplainChainResponse tells what jobs wait for."""
+    """ExplainChainResponse describes what a chain waits for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """What the chain as a whole waits for: once all that was begun has ended, for the job log to
-    commit the last entries, and then for a request manager to store how the chain ended. Empty
-    if it waits for neither.
+    """What the chain as a whole waits for, as text for a person: after its last job has ended, the
+    commit of the last entries by the job log, and then the storage of its end by a request manager.
+    Empty if it waits for neither.
     """
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_waiting_pb2.WaitingJob]:
@@ -531,7 +531,7 @@ Global___ExplainChainResponse: _TypeAlias = ExplainChainResponse  # noqa: Y015
 
 @_typing.final
 class WatchJobsRequest(_message.Message):
-    """WatchJobsRequest narrows the stream."""
+    """WatchJobsRequest selects events, and where the stream begins."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -539,14 +539,14 @@ class WatchJobsRequest(_message.Message):
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     AFTER_OFFSET_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner it is meant for."""
+    """Runner that the call is meant for."""
     after_offset: _builtins.int
     """Replay the events after this JobEvent.offset, 0 being before the runner's first one. Unset:
     begin with the next event.
     """
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Requests to watch; none means all."""
+        """Requests to watch; empty selects all."""
 
     def __init__(
         self,
@@ -633,7 +633,7 @@ Global___WatchStarted: _TypeAlias = WatchStarted  # noqa: Y015
 
 @_typing.final
 class DescribeChainsRequest(_message.Message):
-    """DescribeChainsRequest names chains; with none it asks for DescribeChainsResponse.order only."""
+    """DescribeChainsRequest names chains. Without any, the response holds only the offset."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -657,7 +657,7 @@ Global___DescribeChainsRequest: _TypeAlias = DescribeChainsRequest  # noqa: Y015
 
 @_typing.final
 class KnownChain(_message.Message):
-    """KnownChain is a chain and what the caller knows of it."""
+    """KnownChain is a chain and the state of it that the caller knows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -687,7 +687,7 @@ Global___KnownChain: _TypeAlias = KnownChain  # noqa: Y015
 
 @_typing.final
 class DescribeChainsResponse(_message.Message):
-    """DescribeChainsResponse tells how chains are."""
+    """DescribeChainsResponse holds the states of chains."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -695,15 +695,15 @@ class DescribeChainsResponse(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     UNCOMMITTED_REQUEST_IDS_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """JobEvent.offset of the runner's last event, of whichever chain, when all this was so."""
+    """JobEvent.offset of the runner's last event, of any chain, at the time of these states."""
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainStatus]:
-        """Chains that are here, in the order in which they were named."""
+        """Chains on the runner, in the order of the request."""
 
     @_builtins.property
     def uncommitted_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Chains that are here, too, but are missing among `chains`: the journal was not committed up to
-        how they are. Ask again.
+        """Chains on the runner that are missing in `chains`, because their journal was not committed in
+        time. The caller retries.
         """
 
     def __init__(
@@ -723,7 +723,7 @@ Global___DescribeChainsResponse: _TypeAlias = DescribeChainsResponse  # noqa: Y0
 
 @_typing.final
 class ChainStatus(_message.Message):
-    """ChainStatus is how one chain is."""
+    """ChainStatus is the state of one chain."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -737,14 +737,14 @@ class ChainStatus(_message.Message):
     request_id: _builtins.str
     """Request of the chain."""
     epoch: _builtins.int
-    """Epoch under which it is here."""
+    """Epoch under which the runner has it."""
     sequence_number: _builtins.int
-    """JobEvent.sequence_number of the last event that is part of this."""
+    """JobEvent.sequence_number of the last event that this state includes."""
     complete: _builtins.bool
-    """Whether missed is complete, so that jobs is left out."""
+    """True if missed holds all events since, so that jobs is empty."""
     @_builtins.property
     def missed(self) -> _containers.RepeatedCompositeFieldContainer[_job_event_pb2.JobEvent]:
-        """Every event after the one that the caller knew, if all of them are kept; see complete."""
+        """Events after the one that the caller knows; see complete."""
 
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.JobStatus]:
