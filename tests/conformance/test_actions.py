@@ -134,7 +134,7 @@ async def test_suspend_and_resume_return_the_request(
             "skip",
             '{"jobId":"aaaa","reason":"done by hand"}',
             rm.SkipRequest(
-                request_id=ID, job_id="aaaa", reason="done by hand", idempotency_key="k"
+                request_id=ID, job_ids=["aaaa"], reason="done by hand", idempotency_key="k"
             ),
         ),
     ],

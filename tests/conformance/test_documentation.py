@@ -149,7 +149,7 @@ def answers_of(stack: Stack) -> None:
         Lint=spec_service_pb2.LintResponse(findings=[finding]),
         ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="a91e"),
         Watch=lambda request: [
-            rm.WatchResponse(events=[printed, event] if request.include_output else [event])
+            rm.WatchResponse(events=[printed, event] if request.include_live_output else [event])
         ],
     )
     stack.log.respond(

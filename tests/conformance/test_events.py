@@ -150,7 +150,9 @@ async def test_job_output_is_sent_if_requested(stack: Stack) -> None:
         "offset": 7,
         "data": base64.b64encode(b"\xff left\n").decode(),
     }
-    assert stack.manager.last("Watch") == rm.WatchRequest(request_ids=[ID], include_output=True)
+    assert stack.manager.last("Watch") == rm.WatchRequest(
+        request_ids=[ID], include_live_output=True
+    )
 
 
 async def test_comments_are_sent_without_events(stack: Stack) -> None:

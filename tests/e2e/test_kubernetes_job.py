@@ -84,7 +84,7 @@ async def output(cluster: Cluster, request_id: str) -> dict[str, str]:
     """What each job printed, by its name."""
     async with open_channel(cluster.address("JL")) as channel:
         journal = job_log_service_pb2_grpc.JobLogServiceStub(channel)
-        asked = job_log_service_pb2.ListEntriesRequest(request_id=request_id)
+        asked = job_log_service_pb2.ListEntriesRequest(request_id=request_id, include_output=True)
         answer = await journal.ListEntries(asked)
     return {entry.name: entry.stdout for entry in answer.entries}
 

@@ -106,7 +106,7 @@ class Recorder:
             job,
         )
         response = await self._stub.Skip(
-            rpc.SkipRequest(request_id=old.request_id, job_id=row["job_id"], reason="by hand")
+            rpc.SkipRequest(request_id=old.request_id, job_ids=[row["job_id"]], reason="by hand")
         )
         self._note(name, old.type, response.request.id, State.COMPLETE, rerun_of=old.request_id)
         return response.request.id

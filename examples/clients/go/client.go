@@ -34,8 +34,8 @@ func (c *Client) create(ctx context.Context, kind string, args map[string]interf
 	if err != nil {
 		return nil, err
 	}
-	wish := &spincycle.CreateRequest{Type: kind, Args: values, IdempotencyKey: key}
-	return ask(ctx, c.manager.Create, wish)
+	message := &spincycle.CreateRequest{Type: kind, Args: values, IdempotencyKey: key}
+	return ask(ctx, c.manager.Create, message)
 }
 
 // get answers a request as it is now.
@@ -98,8 +98,8 @@ func (c *Client) follow(ctx context.Context, progress Progress, patience *Patien
 	// so it has no deadline; keepalive guards it.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	wish := &spincycle.WatchRequest{RequestIds: []string{c.watched}, Cursor: c.cursor}
-	stream, err := c.manager.Watch(ctx, wish)
+	message := &spincycle.WatchRequest{RequestIds: []string{c.watched}, Cursor: c.cursor}
+	stream, err := c.manager.Watch(ctx, message)
 	if err != nil {
 		return failureOf(err)
 	}
@@ -138,7 +138,9 @@ func (c *Client) log(ctx context.Context, id string) error {
 func (c *Client) tail(ctx context.Context, id string, position *uint64, patience *Patience) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	stream, err := c.jobLog.Tail(ctx, &spincycle.TailRequest{RequestId: id, AfterPosition: *position})
+	stream, err := c.jobLog.Tail(ctx, &spincycle.TailRequest{
+		RequestId: id, AfterPosition: *position, IncludeOutput: true,
+	})
 	if err != nil {
 		return failureOf(err)
 	}
@@ -150,8 +152,12 @@ func (c *Client) tail(ctx context.Context, id string, position *uint64, patience
 		if err != nil {
 			return failureOf(err)
 		}
-		showEntry(answer.GetEntry())
-		*position = answer.GetEntry().GetPosition()
+		for _, event := range answer.GetEvents() {
+			if entry := event.GetEntry(); entry != nil {
+				showEntry(entry)
+				*position = entry.GetPosition()
+			}
+		}
 		patience.renew()
 	}
 }
@@ -160,11 +166,11 @@ func (c *Client) tail(ctx context.Context, id string, position *uint64, patience
 func ask[Asked any, Answered interface{ GetRequest() *spincycle.Request }](
 	ctx context.Context,
 	call func(context.Context, *Asked, ...grpc.CallOption) (Answered, error),
-	wish *Asked,
+	message *Asked,
 ) (*spincycle.Request, error) {
 	for patience := newPatience(); ; {
 		once, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, err := call(once, wish)
+		answer, err := call(once, message)
 		cancel()
 		if err == nil {
 			return answer.GetRequest(), nil

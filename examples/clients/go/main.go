@@ -63,7 +63,7 @@ func run(ctx context.Context, client *Client, words []string) (int, error) {
 	case "run":
 		return create(ctx, client, subject, rest)
 	case "watch":
-		return told(client.watch(ctx, subject, strings.Join(rest, "")))
+		return printEnd(client.watch(ctx, subject, strings.Join(rest, "")))
 	case "log":
 		return 0, client.log(ctx, subject)
 	}
@@ -104,10 +104,10 @@ func create(ctx context.Context, client *Client, kind string, words []string) (i
 	if err := client.log(ctx, request.GetId()); err != nil {
 		return 0, err
 	}
-	return told(request, nil)
+	return printEnd(request, nil)
 }
 
-func told(request *spincycle.Request, err error) (int, error) {
+func printEnd(request *spincycle.Request, err error) (int, error) {
 	if err != nil {
 		return 0, err
 	}

@@ -26,7 +26,7 @@ func newPatience() *Patience {
 	return patience
 }
 
-// renew begins anew: a service was heard.
+// renew starts over after a response.
 func (p *Patience) renew() {
 	p.until, p.pause = time.Now().Add(longPatience), 100*time.Millisecond
 }

@@ -38,8 +38,8 @@ class Client:
 
     def create(self, type_: str, args: dict[str, str], key: str) -> Request:
         """Make a request, or find the one that an earlier call with this key has made."""
-        wish = rm.CreateRequest(type=type_, args=args, idempotency_key=key)
-        return self._ask(self._manager.Create, wish).request
+        message = rm.CreateRequest(type=type_, args=args, idempotency_key=key)
+        return self._ask(self._manager.Create, message).request
 
     def get(self, request_id: str) -> Request:
         """A request as it is now."""
@@ -47,13 +47,13 @@ class Client:
 
     def stop(self, request_id: str) -> Request:
         """End a request for good."""
-        wish = rm.StopRequest(request_id=request_id, reason="stopped by the example")
-        return self._ask(self._manager.Stop, wish).request
+        message = rm.StopRequest(request_id=request_id, reason="stopped by the example")
+        return self._ask(self._manager.Stop, message).request
 
     def suspend(self, request_id: str) -> Request:
         """Halt a request, with all that it has done saved."""
-        wish = rm.SuspendRequest(request_id=request_id, reason="suspended by the example")
-        return self._ask(self._manager.Suspend, wish).request
+        message = rm.SuspendRequest(request_id=request_id, reason="suspended by the example")
+        return self._ask(self._manager.Suspend, message).request
 
     def resume(self, request_id: str) -> Request:
         """Let a suspended request go on."""
@@ -94,11 +94,15 @@ class Client:
         """Show all finished tries of a request's jobs."""
         position, patience = 0, Patience()
         while True:
-            wish = jl.TailRequest(request_id=request_id, after_position=position)
+            message = jl.TailRequest(
+                request_id=request_id, after_position=position, include_output=True
+            )
             try:
-                for answer in self._job_log.Tail(wish, timeout=60):
-                    show_entry(answer.entry)
-                    position = answer.entry.position
+                for response in self._job_log.Tail(message, timeout=60):
+                    for event in response.events:
+                        if event.HasField("entry"):
+                            show_entry(event.entry)
+                            position = event.entry.position
                     patience.renew()
                 return
             except grpc.RpcError as error:
@@ -107,12 +111,12 @@ class Client:
                     raise failure
             time.sleep(patience.pause())
 
-    def _ask(self, call: Any, wish: Any) -> Any:
+    def _ask(self, call: Any, message: Any) -> Any:
         """Call until somebody answers. All that is asked here may be asked twice."""
         patience = Patience()
         while True:
             try:
-                return call(wish, timeout=CALL_TIMEOUT)
+                return call(message, timeout=CALL_TIMEOUT)
             except grpc.RpcError as error:
                 failure = Failure.of(error)
                 if not failure.is_passing or patience.is_over:

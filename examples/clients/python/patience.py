@@ -18,7 +18,7 @@ class Patience:
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew: a service was heard."""
+        """Start over after a response."""
         self._until = time.monotonic() + PATIENCE
         self._pause = 0.1
 

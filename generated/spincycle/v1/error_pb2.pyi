@@ -18,10 +18,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Error(_message.Message):
-    """Error is what the original API answers when a call fails, and the last detail of
-    every gRPC status that these services send. The same failure also carries a
-    google.rpc.ErrorInfo (reason and metadata) and, for bad input, a
-    google.rpc.BadRequest with one entry a field.
+    """Error is the body of a failed REST call, as in the original API, and the last detail of the gRPC
+    status. The status also carries a google.rpc.ErrorInfo (reason and metadata) and, for invalid
+    input, a google.rpc.BadRequest with one entry per field.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -31,14 +30,14 @@ class Error(_message.Message):
     HTTP_STATUS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """One sentence for a person: what is wrong, where, and what to do."""
+    """What is wrong, where, and what to do, as text for a person."""
     request_id: _builtins.str
-    """Request that the failure is about; empty if it is about none."""
+    """Request that the failure concerns; empty if none."""
     http_status: _builtins.int
-    """HTTP status under which the gateway answers this failure."""
+    """HTTP status of the gateway's response for this failure."""
     reason: _builtins.str
     """Stable name of the failure in upper snake case, for example REQUEST_NOT_FOUND.
-    The catalogue of all reasons stands in docs/reference/errors.md.
+    docs/reference/errors.md lists all reasons.
     """
     def __init__(
         self,

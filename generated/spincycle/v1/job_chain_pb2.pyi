@@ -33,24 +33,25 @@ class _InterruptionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Interrup
     INTERRUPTION_RUN_AGAIN: _Interruption.ValueType  # 1
     """The job is tried again under the next try number: it runs at least once."""
     INTERRUPTION_FAIL: _Interruption.ValueType  # 2
-    """The try has failed and retry rules apply: one try never starts twice."""
+    """The try fails, and retry rules apply: a try never starts twice."""
 
 class Interruption(_Interruption, metaclass=_InterruptionEnumTypeWrapper):
-    """Interruption says what becomes of a try that was running when its runner died."""
+    """Interruption is the outcome of a try whose runner died."""
 
 INTERRUPTION_UNSPECIFIED: Interruption.ValueType  # 0
 """As INTERRUPTION_RUN_AGAIN."""
 INTERRUPTION_RUN_AGAIN: Interruption.ValueType  # 1
 """The job is tried again under the next try number: it runs at least once."""
 INTERRUPTION_FAIL: Interruption.ValueType  # 2
-"""The try has failed and retry rules apply: one try never starts twice."""
+"""The try fails, and retry rules apply: a try never starts twice."""
 Global___Interruption: _TypeAlias = Interruption  # noqa: Y015
 
 @_typing.final
 class JobChain(_message.Message):
-    """JobChain is everything that a request will do: a directed acyclic graph of jobs with
-    one source and one sink. It is made when the request is created and never changes;
-    what happened while it ran stands in the job log.
+    """JobChain is what a request runs: a directed acyclic graph of jobs with one source and one sink.
+    It is created with the request and never changes; the job log holds what happened while it ran.
+
+    It is stored, as are the messages in it: their field numbers and types never change.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -68,10 +69,10 @@ class JobChain(_message.Message):
     state: _state_pb2.State.ValueType
     """PENDING in an archived chain; SUSPENDED within a SuspendedJobChain."""
     finished_jobs: _builtins.int
-    """How many of the jobs are COMPLETE in this copy of the chain."""
+    """Number of jobs that are COMPLETE in this copy of the chain."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Job]:
-        """The jobs in the order in which they were created, which is a topological order."""
+        """The jobs in creation order, which is a topological order."""
 
     @_builtins.property
     def adjacency_list(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdjacentJobs]:
@@ -79,18 +80,18 @@ class JobChain(_message.Message):
 
     @_builtins.property
     def parallel_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParallelLimit]:
-        """Groups of expanded elements of which only so many may be in flight at once."""
+        """Groups of expanded elements with a limit of elements in flight."""
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Longest time from the start of the request to its end; unset means no limit."""
+        """Time limit from the start of the request to its end; unset means no limit."""
 
     @_builtins.property
     def required_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What a runner must support to run this chain as it was planned, by name. A runner refuses
-        a chain that requires a feature it does not support (reason FEATURE_NOT_SUPPORTED), and
-        the request waits for a runner that supports all of them. Empty for a chain of jobs,
-        sequences, retries, timeouts and parallel limits only.
+        """Features that a runner must support to run this chain as it was planned, by name. A runner
+        refuses a chain that requires a feature it does not support (reason FEATURE_NOT_SUPPORTED), and
+        the request waits for a runner that supports all of them. Empty for a chain of only jobs,
+        sequences, retries, timeouts and parallel limits.
         """
 
     def __init__(
@@ -115,17 +116,17 @@ Global___JobChain: _TypeAlias = JobChain  # noqa: Y015
 
 @_typing.final
 class AdjacentJobs(_message.Message):
-    """AdjacentJobs names the direct successors of one job."""
+    """AdjacentJobs holds the direct successors of one job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     NEXT_JOB_IDS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """Job that comes first."""
+    """The job."""
     @_builtins.property
     def next_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Jobs that may start once it, and all their other predecessors, are COMPLETE."""
+        """Jobs that may start once this job, and all their other predecessors, are COMPLETE."""
 
     def __init__(
         self,
@@ -143,8 +144,8 @@ Global___AdjacentJobs: _TypeAlias = AdjacentJobs  # noqa: Y015
 
 @_typing.final
 class ParallelLimit(_message.Message):
-    """ParallelLimit is a sliding window over the elements of one expanded node: the next
-    element starts when any one in flight has ended. Elements start in list order.
+    """ParallelLimit is a sliding window over the elements of one expanded node: the next element starts
+    when one in flight has ended. Elements start in list order.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -201,7 +202,7 @@ Global___ParallelElement: _TypeAlias = ParallelElement  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
-    """Job is one job of a chain: what to run, with which arguments, and how often to try."""
+    """Job is one job of a chain: its type, its arguments and its retries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -225,7 +226,7 @@ class Job(_message.Message):
     PARENT_SEQUENCE_ID_FIELD_NUMBER: _builtins.int
     SECRET_ARGS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """4 characters out of a–z, A–Z and 0–9, unique within the request only."""
+    """4 characters out of a–z, A–Z and 0–9; unique only within the request."""
     name: _builtins.str
     """Name of the node in the spec, or the name of a structural job, for example
     sequence_restart_begin.
@@ -233,68 +234,62 @@ class Job(_message.Message):
     type: _builtins.str
     """Job type as the job factories know it."""
     bytes: _builtins.bytes
-    """What the job's serialize returned; handed to deserialize before each run."""
+    """Result of the job's serialize, passed to deserialize before each run."""
     state: _state_pb2.State.ValueType
-    """PENDING in an archived chain. In a SuspendedJobChain also COMPLETE, STOPPED, FAIL (for
-    good), or RUNNING: its runner died during a try that must not be run again, and the
-    next runner journals that try as failed.
+    """PENDING in an archived chain. In a SuspendedJobChain also COMPLETE, STOPPED, FAIL (for good), or
+    RUNNING: its runner died during a try that must not be repeated, and the next runner journals
+    that try as failed.
     """
     retry: _builtins.int
     """Tries after the first one."""
     retry_wait: _builtins.str
-    """Wait before another try, as written in the spec, for example "1m30s". Empty means
-    no wait.
+    """Wait before another try as in the spec, a Go duration such as "1m30s" or "500ms". Empty means no
+    wait.
     """
     sequence_id: _builtins.str
-    """Id of the first job of the sequence that the job belongs to; its own id if it is
-    that job.
-    """
+    """Id of the first job of the job's sequence; its own id if it is that job."""
     sequence_retry: _builtins.int
     """Tries of the whole sequence after the first one. Set only on a sequence's first job."""
     sequence_retry_wait: _builtins.str
-    """Wait before another try of the sequence, as written in the spec. Set only on a
-    sequence's first job.
-    """
+    """Wait before another try of the sequence, as retry_wait. Set only on a sequence's first job."""
     structural: _builtins.bool
     """True for the begin and end jobs that the expansion adds to each sequence. They do
     nothing, need no job factory and are run inline.
     """
     interruption: Global___Interruption.ValueType
-    """What becomes of a try that its runner's death interrupted."""
+    """Outcome of a try whose runner died."""
     parent_sequence_id: _builtins.str
     """Sequence around the job's own one: the sequence_id of the jobs next to it. Set only
     on a sequence's first job; empty on the request's own first job.
     """
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:
-        """Arguments as the job received them, before its create changed any."""
+        """Arguments that the job received, before its create changed any. Numbers are doubles."""
 
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """Job data that the job left for its successors, if it is COMPLETE and not structural.
-        Empty in an archived chain.
+        """Job data for the job's successors, if it is COMPLETE and not structural. Empty in an archived
+        chain.
         """
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Longest time for one try; the try is then stopped and has failed. Unset means no
-        limit.
-        """
+        """Time limit of one try; a try that exceeds it is stopped and fails. Unset means no limit."""
 
     @_builtins.property
     def sequence_timeout(self) -> _duration_pb2.Duration:
-        """Longest time for one try of the whole sequence. Its running jobs are then stopped, and
-        its first job has failed. Set only on a sequence's first job; unset means no limit.
+        """Time limit of one try of the whole sequence. When it is exceeded, the running jobs are stopped
+        and the first job fails. Set only on a sequence's first job; unset means no limit.
         """
 
     @_builtins.property
     def backoff(self) -> Global___Backoff:
-        """How the wait between tries grows; unset means that it stays retry_wait."""
+        """Growth of the wait between tries; unset means that it stays retry_wait."""
 
     @_builtins.property
     def secret_args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of those args whose values are kept but never shown. In every answer to people
-        their values are replaced, and bytes is empty.
+        """Names of args whose values are stored but never shown. In public responses their values are
+        replaced, and bytes is empty.
         """
 
     def __init__(
@@ -338,12 +333,12 @@ class Backoff(_message.Message):
     MAX_WAIT_FIELD_NUMBER: _builtins.int
     JITTER_FIELD_NUMBER: _builtins.int
     factor: _builtins.float
-    """Growth from one wait to the next, from 1."""
+    """Factor from one wait to the next, at least 1."""
     jitter: _builtins.float
-    """Part of each wait that is drawn at random, from 0 (none) to 1 (all of it)."""
+    """Random part of each wait, from 0 (none) to 1 (all of it)."""
     @_builtins.property
     def max_wait(self) -> _duration_pb2.Duration:
-        """Longest wait; unset means no limit."""
+        """Upper limit of the wait; unset means no limit."""
 
     def __init__(
         self,

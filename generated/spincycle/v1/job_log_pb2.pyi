@@ -46,56 +46,54 @@ class JobLog(_message.Message):
     request_id: _builtins.str
     """Request that the job belongs to."""
     job_id: _builtins.str
-    """Job within the request: 4 characters, unique only there."""
+    """Job within the request. 4 characters; unique only within the request."""
     try_number: _builtins.int
-    """Number of the try, from 1, rising over all retries of the job, of its sequence and
-    over resumptions of the request. A gap is a try that a dead runner never finished.
+    """Try number, from 1. It rises over all retries of the job, retries of its sequence and
+    resumptions of the request. A gap is a try that its runner did not finish before it died.
     """
     name: _builtins.str
     """Name of the job."""
     type: _builtins.str
     """Type of the job."""
     state: _state_pb2.State.ValueType
-    """What the try ended in: COMPLETE, FAIL or STOPPED."""
+    """Final state of the try: COMPLETE, FAIL or STOPPED."""
     exit: _builtins.int
-    """Exit code that the job returned. 0 says nothing about success; state does."""
+    """Exit code that the job returned. It does not decide about success; state does."""
     error: _builtins.str
-    """Why the try failed; empty if it did not."""
+    """Error of the try; empty if it did not fail."""
     stdout: _builtins.str
-    """What the try wrote to its standard output, cut at the runner's limit with a mark."""
+    """Standard output of the try. Beyond the runner's limit the middle is replaced by a mark."""
     stderr: _builtins.str
-    """What the try wrote to its standard error, cut likewise."""
+    """Standard error of the try, with the same limit."""
     sequence_id: _builtins.str
     """Id of the first job of the job's sequence."""
     sequence_try_number: _builtins.int
-    """Which try of that sequence the job ran in, from 1."""
+    """Try number of the sequence in which the job ran, from 1."""
     position: _builtins.int
-    """Place of the entry in the request's journal: rises with every entry of the request,
-    over all epochs. An entry of a sequence's first job under another sequence_try_number than
-    before makes all earlier entries of the sequence's jobs, nested ones included, void. If
-    that job has failed, the sequence has failed as a whole.
-    0 in an append of a caller that keeps no positions, as the original's runners do: the
-    journal gives the entry the next one, and takes try_number 0 and an unspecified state as well.
+    """Position of the entry in the request's journal. It rises with every entry of the request, over
+    all epochs. An entry of a sequence's first job with another sequence_try_number than before
+    voids all earlier entries of the sequence's jobs, nested ones included; if that job has failed,
+    the whole sequence has failed. 0 in an Append of a caller without positions (the original's
+    runners): the journal assigns the next position, and also accepts try_number 0 and an
+    unspecified state.
     """
     epoch: _builtins.int
-    """Epoch of the request under which the try ran; see FinishRequest.epoch."""
+    """Epoch under which the try ran; see Request.epoch."""
     final: _builtins.bool
-    """True if the job has failed for good: no other try of it follows in this try of its
-    sequence.
+    """True if no other try of the job follows within this try of its sequence, because it failed for
+    good.
     """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When the try began; unset if the job could not be started at all."""
+        """Start time of the try; unset if the job could not be started."""
 
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
-        """When the try ended; unset if the job could not be started at all."""
+        """End time of the try; unset if the job could not be started."""
 
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """Job data as the job left it. Kept for COMPLETE tries only, which hand it on to the
-        job's successors.
-        """
+        """Job data that the try passes to the job's successors. Only of COMPLETE tries."""
 
     def __init__(
         self,

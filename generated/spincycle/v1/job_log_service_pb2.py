@@ -27,7 +27,7 @@ from spincycle.v1 import job_log_pb2 as spincycle_dot_v1_dot_job__log__pb2
 from spincycle.v1 import job_output_pb2 as spincycle_dot_v1_dot_job__output__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"spincycle/v1/job_log_service.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspincycle/v1/job_log.proto\x1a\x1dspincycle/v1/job_output.proto\"f\n\x0fGetEntryRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1d\n\ntry_number\x18\x03 \x01(\rR\ttryNumber\">\n\x10GetEntryResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.spincycle.v1.JobLogR\x05\x65ntry\"\xfe\x01\n\x12ListEntriesRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n\tpage_size\x18\x02 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12.\n\x05order\x18\x04 \x01(\x0e\x32\x18.spincycle.v1.EntryOrderR\x05order\x12\x15\n\x06job_id\x18\x05 \x01(\tR\x05jobId\x12\x1f\n\x0b\x66\x61iled_only\x18\x06 \x01(\x08R\nfailedOnly\x12%\n\x0ewithout_output\x18\x07 \x01(\x08R\rwithoutOutput\"m\n\x13ListEntriesResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.spincycle.v1.JobLogR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfc\x01\n\x0bTailRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12%\n\x0e\x61\x66ter_position\x18\x02 \x01(\x04R\rafterPosition\x12\x16\n\x06\x66ollow\x18\x03 \x01(\x08R\x06\x66ollow\x12\x15\n\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x30\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12%\n\x0ewithout_output\x18\x06 \x01(\x08R\rwithoutOutput\x12\x1f\n\x0blive_output\x18\x07 \x01(\x08R\nliveOutput\"k\n\x0cTailResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.spincycle.v1.JobLogR\x05\x65ntry\x12/\n\x06output\x18\x02 \x01(\x0b\x32\x17.spincycle.v1.JobOutputR\x06output*X\n\nEntryOrder\x12\x1b\n\x17\x45NTRY_ORDER_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTRY_ORDER_JOB\x10\x01\x12\x18\n\x14\x45NTRY_ORDER_POSITION\x10\x02\x32\xef\x01\n\rJobLogService\x12I\n\x08GetEntry\x12\x1d.spincycle.v1.GetEntryRequest\x1a\x1e.spincycle.v1.GetEntryResponse\x12R\n\x0bListEntries\x12 .spincycle.v1.ListEntriesRequest\x1a!.spincycle.v1.ListEntriesResponse\x12?\n\x04Tail\x12\x19.spincycle.v1.TailRequest\x1a\x1a.spincycle.v1.TailResponse0\x01\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"spincycle/v1/job_log_service.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspincycle/v1/job_log.proto\x1a\x1dspincycle/v1/job_output.proto\"f\n\x0fGetEntryRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1d\n\ntry_number\x18\x03 \x01(\rR\ttryNumber\">\n\x10GetEntryResponse\x12*\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.spincycle.v1.JobLogR\x05\x65ntry\"\xa1\x02\n\x12ListEntriesRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n\tpage_size\x18\x02 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageToken\x12.\n\x05order\x18\x04 \x01(\x0e\x32\x18.spincycle.v1.EntryOrderR\x05order\x12\x15\n\x06job_id\x18\x05 \x01(\tR\x05jobId\x12\x1f\n\x0b\x66\x61iled_only\x18\x06 \x01(\x08R\nfailedOnly\x12%\n\x0einclude_output\x18\x07 \x01(\x08R\rincludeOutput\x12!\n\x0cinclude_data\x18\x08 \x01(\x08R\x0bincludeData\"m\n\x13ListEntriesResponse\x12.\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.spincycle.v1.JobLogR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xae\x02\n\x0bTailRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12%\n\x0e\x61\x66ter_position\x18\x02 \x01(\x04R\rafterPosition\x12\x16\n\x06\x66ollow\x18\x03 \x01(\x08R\x06\x66ollow\x12\x15\n\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x30\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12%\n\x0einclude_output\x18\x06 \x01(\x08R\rincludeOutput\x12.\n\x13include_live_output\x18\x07 \x01(\x08R\x11includeLiveOutput\x12!\n\x0cinclude_data\x18\x08 \x01(\x08R\x0bincludeData\"?\n\x0cTailResponse\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.TailEventR\x06\x65vents\"t\n\tTailEvent\x12,\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.spincycle.v1.JobLogH\x00R\x05\x65ntry\x12\x31\n\x06output\x18\x02 \x01(\x0b\x32\x17.spincycle.v1.JobOutputH\x00R\x06outputB\x06\n\x04item*X\n\nEntryOrder\x12\x1b\n\x17\x45NTRY_ORDER_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTRY_ORDER_JOB\x10\x01\x12\x18\n\x14\x45NTRY_ORDER_POSITION\x10\x02\x32\xfe\x01\n\rJobLogService\x12N\n\x08GetEntry\x12\x1d.spincycle.v1.GetEntryRequest\x1a\x1e.spincycle.v1.GetEntryResponse\"\x03\x90\x02\x01\x12W\n\x0bListEntries\x12 .spincycle.v1.ListEntriesRequest\x1a!.spincycle.v1.ListEntriesResponse\"\x03\x90\x02\x01\x12\x44\n\x04Tail\x12\x19.spincycle.v1.TailRequest\x1a\x1a.spincycle.v1.TailResponse\"\x03\x90\x02\x01\x30\x01\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +35,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.job_log_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
-  _globals['_ENTRYORDER']._serialized_start=1044
-  _globals['_ENTRYORDER']._serialized_end=1132
+  _globals['_JOBLOGSERVICE'].methods_by_name['GetEntry']._loaded_options = None
+  _globals['_JOBLOGSERVICE'].methods_by_name['GetEntry']._serialized_options = b'\220\002\001'
+  _globals['_JOBLOGSERVICE'].methods_by_name['ListEntries']._loaded_options = None
+  _globals['_JOBLOGSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\220\002\001'
+  _globals['_JOBLOGSERVICE'].methods_by_name['Tail']._loaded_options = None
+  _globals['_JOBLOGSERVICE'].methods_by_name['Tail']._serialized_options = b'\220\002\001'
+  _globals['_ENTRYORDER']._serialized_start=1203
+  _globals['_ENTRYORDER']._serialized_end=1291
   _globals['_GETENTRYREQUEST']._serialized_start=144
   _globals['_GETENTRYREQUEST']._serialized_end=246
   _globals['_GETENTRYRESPONSE']._serialized_start=248
   _globals['_GETENTRYRESPONSE']._serialized_end=310
   _globals['_LISTENTRIESREQUEST']._serialized_start=313
-  _globals['_LISTENTRIESREQUEST']._serialized_end=567
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=569
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=678
-  _globals['_TAILREQUEST']._serialized_start=681
-  _globals['_TAILREQUEST']._serialized_end=933
-  _globals['_TAILRESPONSE']._serialized_start=935
-  _globals['_TAILRESPONSE']._serialized_end=1042
-  _globals['_JOBLOGSERVICE']._serialized_start=1135
-  _globals['_JOBLOGSERVICE']._serialized_end=1374
+  _globals['_LISTENTRIESREQUEST']._serialized_end=602
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=604
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=713
+  _globals['_TAILREQUEST']._serialized_start=716
+  _globals['_TAILREQUEST']._serialized_end=1018
+  _globals['_TAILRESPONSE']._serialized_start=1020
+  _globals['_TAILRESPONSE']._serialized_end=1083
+  _globals['_TAILEVENT']._serialized_start=1085
+  _globals['_TAILEVENT']._serialized_end=1201
+  _globals['_JOBLOGSERVICE']._serialized_start=1294
+  _globals['_JOBLOGSERVICE']._serialized_end=1548
 # @@protoc_insertion_point(module_scope)

@@ -31,9 +31,9 @@ class _EntryOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryOrder
     ENTRY_ORDER_UNSPECIFIED: _EntryOrder.ValueType  # 0
     """As ENTRY_ORDER_JOB."""
     ENTRY_ORDER_JOB: _EntryOrder.ValueType  # 1
-    """By job id, then try."""
+    """By job id, then try number."""
     ENTRY_ORDER_POSITION: _EntryOrder.ValueType  # 2
-    """By position: the order in which they were journalled."""
+    """By position, which is the order in which they were journalled."""
 
 class EntryOrder(_EntryOrder, metaclass=_EntryOrderEnumTypeWrapper):
     """EntryOrder is the order of a list of entries."""
@@ -41,14 +41,14 @@ class EntryOrder(_EntryOrder, metaclass=_EntryOrderEnumTypeWrapper):
 ENTRY_ORDER_UNSPECIFIED: EntryOrder.ValueType  # 0
 """As ENTRY_ORDER_JOB."""
 ENTRY_ORDER_JOB: EntryOrder.ValueType  # 1
-"""By job id, then try."""
+"""By job id, then try number."""
 ENTRY_ORDER_POSITION: EntryOrder.ValueType  # 2
-"""By position: the order in which they were journalled."""
+"""By position, which is the order in which they were journalled."""
 Global___EntryOrder: _TypeAlias = EntryOrder  # noqa: Y015
 
 @_typing.final
 class GetEntryRequest(_message.Message):
-    """GetEntryRequest names one entry."""
+    """GetEntryRequest identifies one entry."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -60,7 +60,7 @@ class GetEntryRequest(_message.Message):
     job_id: _builtins.str
     """The job."""
     try_number: _builtins.int
-    """The try; 0 means the last one."""
+    """Try number; 0 selects the last try."""
     def __init__(
         self,
         *,
@@ -85,7 +85,7 @@ class GetEntryResponse(_message.Message):
     ENTRY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entry(self) -> _job_log_pb2.JobLog:
-        """The entry."""
+        """The entry, with output and data."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ Global___GetEntryResponse: _TypeAlias = GetEntryResponse  # noqa: Y015
 
 @_typing.final
 class ListEntriesRequest(_message.Message):
-    """ListEntriesRequest asks for the entries of one request."""
+    """ListEntriesRequest selects entries of one request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,23 +112,26 @@ class ListEntriesRequest(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     FAILED_ONLY_FIELD_NUMBER: _builtins.int
-    WITHOUT_OUTPUT_FIELD_NUMBER: _builtins.int
+    INCLUDE_OUTPUT_FIELD_NUMBER: _builtins.int
+    INCLUDE_DATA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request."""
     page_size: _builtins.int
-    """Most entries in the answer; 0 means 1000, and more than 5000 is taken as 5000. A page
-    also ends early rather than grow beyond 2 MiB.
+    """Most entries in the page; 0 means 1000, and more than 5000 means 5000. A page ends before it
+    exceeds 2 MiB, unless one entry alone does.
     """
     page_token: _builtins.str
-    """Token of the page to answer, from an earlier answer; empty for the first page."""
+    """Token of the page, from the previous response; empty for the first page."""
     order: Global___EntryOrder.ValueType
     """Order of the entries."""
     job_id: _builtins.str
-    """Only entries of this job; empty means of all."""
+    """Only entries of this job; empty selects all jobs."""
     failed_only: _builtins.bool
-    """Only entries that ended in failure."""
-    without_output: _builtins.bool
-    """Leave standard output, standard error and job data out."""
+    """Only entries in state FAIL."""
+    include_output: _builtins.bool
+    """Include JobLog.stdout and JobLog.stderr."""
+    include_data: _builtins.bool
+    """Include JobLog.data."""
     def __init__(
         self,
         *,
@@ -138,11 +141,12 @@ class ListEntriesRequest(_message.Message):
         order: Global___EntryOrder.ValueType = ...,
         job_id: _builtins.str = ...,
         failed_only: _builtins.bool = ...,
-        without_output: _builtins.bool = ...,
+        include_output: _builtins.bool = ...,
+        include_data: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_only", b"failed_only", "job_id", b"job_id", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id", "without_output", b"without_output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_only", b"failed_only", "include_data", b"include_data", "include_output", b"include_output", "job_id", b"job_id", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -178,7 +182,7 @@ Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
 
 @_typing.final
 class TailRequest(_message.Message):
-    """TailRequest asks to follow the journal of one request."""
+    """TailRequest selects entries of one request, and where the stream begins."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -187,25 +191,28 @@ class TailRequest(_message.Message):
     FOLLOW_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
-    WITHOUT_OUTPUT_FIELD_NUMBER: _builtins.int
-    LIVE_OUTPUT_FIELD_NUMBER: _builtins.int
+    INCLUDE_OUTPUT_FIELD_NUMBER: _builtins.int
+    INCLUDE_LIVE_OUTPUT_FIELD_NUMBER: _builtins.int
+    INCLUDE_DATA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request."""
     after_position: _builtins.int
-    """Only entries with a higher position; 0 means from the beginning."""
+    """Only entries with a higher position; 0 selects all."""
     follow: _builtins.bool
-    """Go on with entries that are journalled from now on."""
+    """Continue with entries that are journalled later."""
     job_id: _builtins.str
-    """Only entries of this job; empty means of all."""
-    without_output: _builtins.bool
-    """Leave standard output, standard error and job data out."""
-    live_output: _builtins.bool
-    """Tell what running tries print, too; only with follow. It begins with the last 64 KiB of
-    each stream.
+    """Only entries of this job; empty selects all jobs."""
+    include_output: _builtins.bool
+    """Include JobLog.stdout and JobLog.stderr."""
+    include_live_output: _builtins.bool
+    """Include the output of running tries, beginning with the last 64 KiB of each stream. Only with
+    follow.
     """
+    include_data: _builtins.bool
+    """Include JobLog.data."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """Only entries of tries that ended after this time; unset means of all."""
+        """Only entries of tries that ended after this time; unset selects all."""
 
     def __init__(
         self,
@@ -215,12 +222,13 @@ class TailRequest(_message.Message):
         follow: _builtins.bool = ...,
         job_id: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
-        without_output: _builtins.bool = ...,
-        live_output: _builtins.bool = ...,
+        include_output: _builtins.bool = ...,
+        include_live_output: _builtins.bool = ...,
+        include_data: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "follow", b"follow", "job_id", b"job_id", "live_output", b"live_output", "request_id", b"request_id", "since", b"since", "without_output", b"without_output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "follow", b"follow", "include_data", b"include_data", "include_live_output", b"include_live_output", "include_output", b"include_output", "job_id", b"job_id", "request_id", b"request_id", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -228,7 +236,33 @@ Global___TailRequest: _TypeAlias = TailRequest  # noqa: Y015
 
 @_typing.final
 class TailResponse(_message.Message):
-    """TailResponse is the next part of the journal, or of what a running try prints."""
+    """TailResponse holds the next items of the journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___TailEvent]:
+        """The items in order. May be empty."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___TailEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailResponse: _TypeAlias = TailResponse  # noqa: Y015
+
+@_typing.final
+class TailEvent(_message.Message):
+    """TailEvent is one item of a tailed journal. Clients skip an event whose item is not set: it is of
+    a kind that they do not know.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -236,11 +270,11 @@ class TailResponse(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entry(self) -> _job_log_pb2.JobLog:
-        """The entry; unset if this is output."""
+        """The end of a try."""
 
     @_builtins.property
     def output(self) -> _job_output_pb2.JobOutput:
-        """A piece of output; unset if this is an entry. It always comes before the entry of its try."""
+        """Output of a running try. It precedes the entry of that try."""
 
     def __init__(
         self,
@@ -248,10 +282,12 @@ class TailResponse(_message.Message):
         entry: _job_log_pb2.JobLog | None = ...,
         output: _job_output_pb2.JobOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "item", b"item", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "item", b"item", "output", b"output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["entry", "output"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 
-Global___TailResponse: _TypeAlias = TailResponse  # noqa: Y015
+Global___TailEvent: _TypeAlias = TailEvent  # noqa: Y015

@@ -65,30 +65,31 @@ class JobLogServiceServicer:
     """
 
     def GetEntry(self, request, context):
-        """GetEntry answers one entry. NOT_FOUND (reason JOB_NOT_FOUND) if the job has none, or
-        none with that try.
+        """GetEntry returns one entry as a whole. NOT_FOUND (reason JOB_NOT_FOUND): the job has no entry,
+        or none of that try.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEntries(self, request, context):
-        """ListEntries answers the entries of one request, a page at a time, by job id and try, or
-        by position. A request that nobody knows has no entries. INVALID_ARGUMENT (reason
-        INVALID_PAGE_TOKEN): the token was made for another list.
+        """ListEntries returns the entries of one request, a page at a time, by job id and try or by
+        position. A request that does not exist has no entries. INVALID_ARGUMENT (reason
+        INVALID_PAGE_TOKEN): the token belongs to another list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Tail(self, request, context):
-        """Tail streams the entries of one request in journal order, from a position on: first
-        those that are stored, then, with follow, those to come; with live_output also what
-        running tries print meanwhile. The stream ends after the last stored entry without
-        follow, and when the caller ends it with follow. UNAVAILABLE: the database was away from
-        the beginning (reason DATABASE_UNAVAILABLE), or the job log ends (reason SHUTTING_DOWN);
-        go on after the last position seen. When the database goes away under a follower, the
-        stream waits for it.
+        """Tail streams the entries of one request in journal order after a position: first those that
+        are stored, then, with follow, those that are journalled later; with include_live_output also
+        the output of running tries.
+
+        Without follow the stream ends after the last stored entry; with follow it ends when the caller
+        cancels it. While the database is unreachable, a stream that follows waits. UNAVAILABLE: the
+        database was unreachable when the stream began (reason DATABASE_UNAVAILABLE), or the job log
+        shuts down (reason SHUTTING_DOWN); call again with the last position received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -22,22 +22,23 @@ class JobLogServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetEntry: _aio.UnaryUnaryMultiCallable[_job_log_service_pb2.GetEntryRequest, _job_log_service_pb2.GetEntryResponse]
-    """GetEntry answers one entry. NOT_FOUND (reason JOB_NOT_FOUND) if the job has none, or
-    none with that try.
+    """GetEntry returns one entry as a whole. NOT_FOUND (reason JOB_NOT_FOUND): the job has no entry,
+    or none of that try.
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_job_log_service_pb2.ListEntriesRequest, _job_log_service_pb2.ListEntriesResponse]
-    """ListEntries answers the entries of one request, a page at a time, by job id and try, or
-    by position. A request that nobody knows has no entries. INVALID_ARGUMENT (reason
-    INVALID_PAGE_TOKEN): the token was made for another list.
+    """ListEntries returns the entries of one request, a page at a time, by job id and try or by
+    position. A request that does not exist has no entries. INVALID_ARGUMENT (reason
+    INVALID_PAGE_TOKEN): the token belongs to another list.
     """
     Tail: _aio.UnaryStreamMultiCallable[_job_log_service_pb2.TailRequest, _job_log_service_pb2.TailResponse]
-    """Tail streams the entries of one request in journal order, from a position on: first
-    those that are stored, then, with follow, those to come; with live_output also what
-    running tries print meanwhile. The stream ends after the last stored entry without
-    follow, and when the caller ends it with follow. UNAVAILABLE: the database was away from
-    the beginning (reason DATABASE_UNAVAILABLE), or the job log ends (reason SHUTTING_DOWN);
-    go on after the last position seen. When the database goes away under a follower, the
-    stream waits for it.
+    """Tail streams the entries of one request in journal order after a position: first those that
+    are stored, then, with follow, those that are journalled later; with include_live_output also
+    the output of running tries.
+
+    Without follow the stream ends after the last stored entry; with follow it ends when the caller
+    cancels it. While the database is unreachable, a stream that follows waits. UNAVAILABLE: the
+    database was unreachable when the stream began (reason DATABASE_UNAVAILABLE), or the job log
+    shuts down (reason SHUTTING_DOWN); call again with the last position received.
     """
 
 class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -54,8 +55,8 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_log_service_pb2.GetEntryRequest,
         context: _aio.ServicerContext[_job_log_service_pb2.GetEntryRequest, _abc.Awaitable[_job_log_service_pb2.GetEntryResponse]],
     ) -> _abc.Awaitable[_job_log_service_pb2.GetEntryResponse]:
-        """GetEntry answers one entry. NOT_FOUND (reason JOB_NOT_FOUND) if the job has none, or
-        none with that try.
+        """GetEntry returns one entry as a whole. NOT_FOUND (reason JOB_NOT_FOUND): the job has no entry,
+        or none of that try.
         """
 
     @_abc_1.abstractmethod
@@ -64,9 +65,9 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_log_service_pb2.ListEntriesRequest,
         context: _aio.ServicerContext[_job_log_service_pb2.ListEntriesRequest, _abc.Awaitable[_job_log_service_pb2.ListEntriesResponse]],
     ) -> _abc.Awaitable[_job_log_service_pb2.ListEntriesResponse]:
-        """ListEntries answers the entries of one request, a page at a time, by job id and try, or
-        by position. A request that nobody knows has no entries. INVALID_ARGUMENT (reason
-        INVALID_PAGE_TOKEN): the token was made for another list.
+        """ListEntries returns the entries of one request, a page at a time, by job id and try or by
+        position. A request that does not exist has no entries. INVALID_ARGUMENT (reason
+        INVALID_PAGE_TOKEN): the token belongs to another list.
         """
 
     @_abc_1.abstractmethod
@@ -75,13 +76,14 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_log_service_pb2.TailRequest,
         context: _aio.ServicerContext[_job_log_service_pb2.TailRequest, _abc.AsyncIterator[_job_log_service_pb2.TailResponse]],
     ) -> _abc.AsyncIterator[_job_log_service_pb2.TailResponse]:
-        """Tail streams the entries of one request in journal order, from a position on: first
-        those that are stored, then, with follow, those to come; with live_output also what
-        running tries print meanwhile. The stream ends after the last stored entry without
-        follow, and when the caller ends it with follow. UNAVAILABLE: the database was away from
-        the beginning (reason DATABASE_UNAVAILABLE), or the job log ends (reason SHUTTING_DOWN);
-        go on after the last position seen. When the database goes away under a follower, the
-        stream waits for it.
+        """Tail streams the entries of one request in journal order after a position: first those that
+        are stored, then, with follow, those that are journalled later; with include_live_output also
+        the output of running tries.
+
+        Without follow the stream ends after the last stored entry; with follow it ends when the caller
+        cancels it. While the database is unreachable, a stream that follows waits. UNAVAILABLE: the
+        database was unreachable when the stream began (reason DATABASE_UNAVAILABLE), or the job log
+        shuts down (reason SHUTTING_DOWN); call again with the last position received.
         """
 
 def add_JobLogServiceServicer_to_server(servicer: JobLogServiceServicer, server: _aio.Server) -> None: ...

@@ -31,7 +31,7 @@ class _OutputStreamEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputSt
     """Standard error."""
 
 class OutputStream(_OutputStream, metaclass=_OutputStreamEnumTypeWrapper):
-    """OutputStream is one of the two streams that a job prints to."""
+    """OutputStream is one of the two output streams of a job."""
 
 OUTPUT_STREAM_UNSPECIFIED: OutputStream.ValueType  # 0
 """Never sent."""
@@ -43,7 +43,7 @@ Global___OutputStream: _TypeAlias = OutputStream  # noqa: Y015
 
 @_typing.final
 class JobOutput(_message.Message):
-    """JobOutput is a piece of what a running try prints."""
+    """JobOutput is a piece of the output of a running try."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -63,11 +63,11 @@ class JobOutput(_message.Message):
     name: _builtins.str
     """Name of the job."""
     stream: Global___OutputStream.ValueType
-    """Which stream it was printed to."""
+    """Stream that it was written to."""
     offset: _builtins.int
-    """How many bytes of the stream the try had printed before. If that is more than has been
-    told, what stands between is lost here: it was more than is kept for those who tail. The
-    journal entry of the try has its head and tail.
+    """Offset of the piece in the stream, in bytes. If it is higher than the end of the previous piece,
+    the output in between was dropped because it exceeded the buffer for clients; the journal entry
+    of the try has the head and tail of the output.
     """
     data: _builtins.bytes
     """The bytes."""

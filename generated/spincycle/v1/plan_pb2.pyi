@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Plan(_message.Message):
-    """Plan is everything that a request would do, worked out before anything is done."""
+    """Plan is what a request would do, computed without doing it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,24 +38,26 @@ class Plan(_message.Message):
     type: _builtins.str
     """Name of the request."""
     plan_hash: _builtins.str
-    """Hash over what would run, ids left out; see CreateRequest.expected_plan_hash."""
+    """Hash of what would run, without ids; see CreateRequest.expected_plan_hash."""
     specs_hash: _builtins.str
-    """Content hash of the spec set that the plan was made from."""
+    """Content hash of the spec set."""
     total_jobs: _builtins.int
     """Number of jobs, begin and end jobs included."""
     widest: _builtins.int
-    """Most jobs that can run at the same time, parallel limits considered."""
+    """Most jobs that can run at the same time within the parallel limits."""
     depth: _builtins.int
     """Jobs on the longest path from the first job to the last."""
     work_jobs: _builtins.int
     """Number of jobs that are not begin or end jobs."""
     @_builtins.property
     def args(self) -> _containers.RepeatedCompositeFieldContainer[_request_pb2.RequestArg]:
-        """Arguments as they were understood."""
+        """Arguments, with defaults and conversions applied."""
 
     @_builtins.property
     def job_chain(self) -> _job_chain_pb2.JobChain:
-        """The exact chain, but for its ids, which are drawn anew for each request."""
+        """The chain, except for its ids, which are generated for each request. Only with
+        PlanRequest.include_job_chain.
+        """
 
     def __init__(
         self,

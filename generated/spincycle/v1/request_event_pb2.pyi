@@ -49,31 +49,31 @@ class RequestEvent(_message.Message):
     is the order of the numbers. Compare revisions of the same request; never take one apart.
     """
     cursor: _builtins.str
-    """Where a stream of named requests can be taken up again after this event; see
-    WatchRequest.cursor. Empty on a stream of all requests; see WatchResponse.cursor.
+    """Resumes a stream of named requests after this event; see WatchRequest.cursor. Empty on a stream of
+    all requests; see WatchResponse.cursor.
     """
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
-        """When it happened."""
+        """Time of the change."""
 
     @_builtins.property
     def snapshot(self) -> Global___RequestSnapshot:
-        """The request as it is now, with all its jobs: the first event of each request on a
-        stream, and again wherever the stream could not follow step by step.
+        """The request with all its jobs. The first event of each request on a stream, and repeated where
+        single changes were not available.
         """
 
     @_builtins.property
     def request(self) -> _request_pb2.Request:
-        """The request has a new state, or its counts moved. Without arguments and chain."""
+        """The request has a new state or new counts. Without arguments and chain."""
 
     @_builtins.property
     def job(self) -> _status_pb2.JobStatus:
-        """One job changed. The end of a try is told once its journal entry is committed."""
+        """One job changed. The end of a try is sent after its journal entry has been committed."""
 
     @_builtins.property
     def output(self) -> _job_output_pb2.JobOutput:
-        """A running try has printed something, if WatchRequest.include_output asked for it. It can
-        come again after a reconnection: JobOutput.offset says where it belongs.
+        """Output of a running try, with WatchRequest.include_live_output. After a reconnection some of it
+        is repeated; JobOutput.offset says where it belongs.
         """
 
     @_builtins.property
@@ -107,7 +107,7 @@ Global___RequestEvent: _TypeAlias = RequestEvent  # noqa: Y015
 
 @_typing.final
 class RequestSnapshot(_message.Message):
-    """RequestSnapshot is a request and all that is known of its jobs at one revision."""
+    """RequestSnapshot is a request and its jobs at one revision."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -126,7 +126,7 @@ class RequestSnapshot(_message.Message):
 
     @_builtins.property
     def job_chain(self) -> _job_chain_pb2.JobChain:
-        """The chain as it was created, if WatchRequest.include_job_chain asked for it."""
+        """The chain as it was created. Only with WatchRequest.include_job_chain."""
 
     def __init__(
         self,

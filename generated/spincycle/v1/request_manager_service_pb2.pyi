@@ -28,7 +28,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateRequest(_message.Message):
-    """CreateRequest asks for a request."""
+    """CreateRequest describes a new request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -39,23 +39,23 @@ class CreateRequest(_message.Message):
     EXPECTED_PLAN_HASH_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """Name of the request in the specs; see ListSpecs."""
+    """Name of the request in the specs; see SpecService.ListSpecs."""
     user: _builtins.str
-    """Ignored: the user is whom authentication tells. Kept because the original has it."""
+    """Ignored: authentication supplies the user. The field exists because the original has it."""
     idempotency_key: _builtins.str
-    """Up to 128 characters that name this wish. A second call with the same key and content
-    answers the request that the first one made.
+    """Up to 128 characters that identify this creation. A later call of the same user with the same
+    key returns the request that the first one created, if all other fields are the same; if they
+    differ it fails with IDEMPOTENCY_CONFLICT. A key is kept as long as its request.
     """
     expected_plan_hash: _builtins.str
-    """If set, Create refuses to make anything but the plan with this hash."""
+    """If set, Create fails with PLAN_CHANGED unless the plan has this hash."""
     priority: _builtins.int
-    """Order among waiting requests, from −100 to 100: higher goes first."""
+    """Priority among waiting requests, from −100 to 100; higher ones are dispatched first."""
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:
-        """Arguments by name. Required ones must be there, optional ones may, others must not. At most
-        250,000 values, those in lists and objects included.
-        A number beyond ±(2^53−1), also within a list or a map, fails with INVALID_ARGS: it may
-        have been rounded on its way here. Send it as text.
+        """Arguments by name: all required ones, any optional ones, and no others. At most 250,000 values,
+        those in lists and objects included. A number beyond ±(2^53−1), also within a list or an
+        object, fails with INVALID_ARGS, since it may have been rounded; send it as text.
         """
 
     def __init__(
@@ -85,7 +85,7 @@ class CreateResponse(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     EXISTED_FIELD_NUMBER: _builtins.int
     existed: _builtins.bool
-    """True if an earlier call with the same idempotency key made it."""
+    """True if an earlier call with the same idempotency key created it."""
     @_builtins.property
     def request(self) -> _request_pb2.Request:
         """The request, with arguments, without chain."""
@@ -106,14 +106,17 @@ Global___CreateResponse: _TypeAlias = CreateResponse  # noqa: Y015
 
 @_typing.final
 class PlanRequest(_message.Message):
-    """PlanRequest asks what a CreateRequest would do."""
+    """PlanRequest describes the request to plan."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TYPE_FIELD_NUMBER: _builtins.int
     ARGS_FIELD_NUMBER: _builtins.int
+    INCLUDE_JOB_CHAIN_FIELD_NUMBER: _builtins.int
     type: _builtins.str
     """As CreateRequest.type."""
+    include_job_chain: _builtins.bool
+    """Include Plan.job_chain."""
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:
         """As CreateRequest.args."""
@@ -123,10 +126,11 @@ class PlanRequest(_message.Message):
         *,
         type: _builtins.str = ...,
         args: _struct_pb2.Struct | None = ...,
+        include_job_chain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "include_job_chain", b"include_job_chain", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -158,7 +162,7 @@ Global___PlanResponse: _TypeAlias = PlanResponse  # noqa: Y015
 
 @_typing.final
 class GetRequest(_message.Message):
-    """GetRequest names a request."""
+    """GetRequest identifies a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -167,7 +171,7 @@ class GetRequest(_message.Message):
     request_id: _builtins.str
     """The request."""
     include_job_chain: _builtins.bool
-    """Answer the chain too."""
+    """Include Request.job_chain."""
     def __init__(
         self,
         *,
@@ -208,16 +212,19 @@ Global___GetResponse: _TypeAlias = GetResponse  # noqa: Y015
 
 @_typing.final
 class ListRequest(_message.Message):
-    """ListRequest asks for a page of requests."""
+    """ListRequest selects requests."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
     page_token: _builtins.str
-    """Token of the page to answer, from an earlier answer; empty for the first page. The
-    filter must be the same as then.
+    """Token of the page, from the previous response; empty for the first page. The filter must be the
+    one of the first page.
     """
+    page_size: _builtins.int
+    """Most requests in the page; 0 means 100, and more than 1000 means 1000."""
     @_builtins.property
     def filter(self) -> _request_pb2.RequestFilter:
         """Which requests."""
@@ -227,10 +234,11 @@ class ListRequest(_message.Message):
         *,
         filter: _request_pb2.RequestFilter | None = ...,
         page_token: _builtins.str = ...,
+        page_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,7 +274,7 @@ Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
 
 @_typing.final
 class StartRequest(_message.Message):
-    """StartRequest names a request to start."""
+    """StartRequest identifies the request to start."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -288,7 +296,7 @@ Global___StartRequest: _TypeAlias = StartRequest  # noqa: Y015
 
 @_typing.final
 class StartResponse(_message.Message):
-    """StartResponse says that the dispatcher has it."""
+    """StartResponse confirms that the dispatcher has the request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -305,7 +313,7 @@ Global___StartResponse: _TypeAlias = StartResponse  # noqa: Y015
 
 @_typing.final
 class StopRequest(_message.Message):
-    """StopRequest names a request to stop."""
+    """StopRequest identifies the request to stop."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -314,7 +322,7 @@ class StopRequest(_message.Message):
     request_id: _builtins.str
     """The request."""
     reason: _builtins.str
-    """Why; kept on record. At most 4 KiB."""
+    """Reason given by the caller; stored with the request. At most 4 KiB."""
     def __init__(
         self,
         *,
@@ -338,7 +346,7 @@ class StopResponse(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request(self) -> _request_pb2.Request:
-        """The request as it is now; it may still be RUNNING while its jobs end."""
+        """The request. It may still be RUNNING while its jobs end."""
 
     def __init__(
         self,
@@ -355,7 +363,7 @@ Global___StopResponse: _TypeAlias = StopResponse  # noqa: Y015
 
 @_typing.final
 class SuspendRequest(_message.Message):
-    """SuspendRequest names a request to suspend."""
+    """SuspendRequest identifies the request to suspend."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -364,7 +372,7 @@ class SuspendRequest(_message.Message):
     request_id: _builtins.str
     """The request."""
     reason: _builtins.str
-    """Why; kept on record. At most 4 KiB."""
+    """Reason given by the caller; stored with the request. At most 4 KiB."""
     def __init__(
         self,
         *,
@@ -388,7 +396,7 @@ class SuspendResponse(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request(self) -> _request_pb2.Request:
-        """The request as it is now; it may still be RUNNING while its jobs end."""
+        """The request. It may still be RUNNING while its jobs end."""
 
     def __init__(
         self,
@@ -405,7 +413,7 @@ Global___SuspendResponse: _TypeAlias = SuspendResponse  # noqa: Y015
 
 @_typing.final
 class ResumeRequest(_message.Message):
-    """ResumeRequest names a request to resume."""
+    """ResumeRequest identifies the request to resume."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -434,7 +442,7 @@ class ResumeResponse(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request(self) -> _request_pb2.Request:
-        """The request as it is now."""
+        """The request."""
 
     def __init__(
         self,
@@ -451,7 +459,7 @@ Global___ResumeResponse: _TypeAlias = ResumeResponse  # noqa: Y015
 
 @_typing.final
 class RerunRequest(_message.Message):
-    """RerunRequest names a request to run again."""
+    """RerunRequest identifies the request to run again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -459,12 +467,12 @@ class RerunRequest(_message.Message):
     JOB_IDS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The request that failed or was stopped."""
+    """The request that is FAIL or STOPPED."""
     idempotency_key: _builtins.str
     """As CreateRequest.idempotency_key."""
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Jobs to run again, with all their successors; none means those that are not COMPLETE."""
+        """Jobs to run again, with all their successors. If empty, the jobs that are not COMPLETE."""
 
     def __init__(
         self,
@@ -507,33 +515,39 @@ Global___RerunResponse: _TypeAlias = RerunResponse  # noqa: Y015
 
 @_typing.final
 class SkipRequest(_message.Message):
-    """SkipRequest names a job to skip."""
+    """SkipRequest names the jobs to skip."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    JOB_ID_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The request that failed or was stopped."""
-    job_id: _builtins.str
-    """The failed job."""
+    """The request that is FAIL or STOPPED."""
     reason: _builtins.str
-    """Why; must be given and is kept on record. At most 4 KiB."""
+    """Reason given by the caller; required, and stored in the journal entry of each skipped job. At
+    most 4 KiB.
+    """
     idempotency_key: _builtins.str
     """As CreateRequest.idempotency_key."""
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The failed jobs, at least one. Skipping all of them in one call keeps any of them from being run
+        by the new request, which starts at once.
+        """
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        job_id: _builtins.str = ...,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "job_id", b"job_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -565,21 +579,43 @@ Global___SkipResponse: _TypeAlias = SkipResponse  # noqa: Y015
 
 @_typing.final
 class ExplainRequest(_message.Message):
-    """ExplainRequest names a request."""
+    """ExplainRequest identifies a request, and selects jobs of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request."""
+    page_size: _builtins.int
+    """Most jobs in the page; 0 and more than 1000 mean 1000."""
+    page_token: _builtins.str
+    """Token of the page, from the previous response; empty for the first page. Each page shows the
+    chain as it is then, so a job may start or end between two pages.
+    """
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these jobs, at most 1000; empty selects all."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_waiting_pb2.WaitReason.ValueType]:
+        """Only jobs that wait for one of these reasons; empty selects all."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reasons: _abc.Iterable[_waiting_pb2.WaitReason.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "page_size", b"page_size", "page_token", b"page_token", "reasons", b"reasons", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -587,20 +623,23 @@ Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
 
 @_typing.final
 class ExplainResponse(_message.Message):
-    """ExplainResponse tells what a request waits for."""
+    """ExplainResponse describes what a request waits for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     JOBS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     state: _state_pb2.State.ValueType
     """State of the request."""
     message: _builtins.str
-    """What the request as a whole waits for; empty if for nothing."""
+    """What the request as a whole waits for, as text for a person; empty if it waits for nothing."""
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last one."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_waiting_pb2.WaitingJob]:
-        """Jobs that do not run, each with its reason, in creation order; at most 1000."""
+        """Jobs that do not run, each with its reason, in creation order."""
 
     def __init__(
         self,
@@ -608,10 +647,11 @@ class ExplainResponse(_message.Message):
         state: _state_pb2.State.ValueType = ...,
         message: _builtins.str = ...,
         jobs: _abc.Iterable[_waiting_pb2.WaitingJob] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "message", b"message", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "message", b"message", "next_page_token", b"next_page_token", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -619,7 +659,7 @@ Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
 
 @_typing.final
 class GetJobChainRequest(_message.Message):
-    """GetJobChainRequest names a request."""
+    """GetJobChainRequest identifies a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -665,7 +705,7 @@ Global___GetJobChainResponse: _TypeAlias = GetJobChainResponse  # noqa: Y015
 
 @_typing.final
 class StreamJobChainRequest(_message.Message):
-    """StreamJobChainRequest names a request."""
+    """StreamJobChainRequest identifies a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -694,8 +734,8 @@ class StreamJobChainResponse(_message.Message):
     PART_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def part(self) -> _job_chain_pb2.JobChain:
-        """The part: request id, some jobs and the edges from them. The last part also has what
-        is said once a chain.
+        """Request id, some jobs and the edges from them. The last part also has the fields that occur
+        once in a chain.
         """
 
     def __init__(
@@ -713,11 +753,19 @@ Global___StreamJobChainResponse: _TypeAlias = StreamJobChainResponse  # noqa: Y0
 
 @_typing.final
 class ListRunningJobsRequest(_message.Message):
-    """ListRunningJobsRequest asks for running jobs."""
+    """ListRunningJobsRequest selects running jobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most jobs in the page; 0 and more than 1000 mean 1000."""
+    page_token: _builtins.str
+    """Token of the page, from the previous response; empty for the first page. The filter must be the
+    one of the first page.
+    """
     @_builtins.property
     def filter(self) -> _status_pb2.StatusFilter:
         """Which jobs, in which order."""
@@ -726,10 +774,12 @@ class ListRunningJobsRequest(_message.Message):
         self,
         *,
         filter: _status_pb2.StatusFilter | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -737,22 +787,30 @@ Global___ListRunningJobsRequest: _TypeAlias = ListRunningJobsRequest  # noqa: Y0
 
 @_typing.final
 class ListRunningJobsResponse(_message.Message):
-    """ListRunningJobsResponse lists running jobs."""
+    """ListRunningJobsResponse is one page of running jobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     SILENT_RUNNER_IDS_FIELD_NUMBER: _builtins.int
     HAS_RUNNING_REQUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     has_running_requests: _builtins.bool
-    """True if some request is RUNNING, whether or not a job of it is listed."""
+    """True if any request is RUNNING, whether or not one of its jobs is listed."""
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last one."""
+    total_size: _builtins.int
+    """Running jobs that match the filter, on this page and all others, when the call was made.
+    filter.limit does not bound it.
+    """
     @_builtins.property
     def status(self) -> _status_pb2.RunningStatus:
         """The jobs and their requests."""
 
     @_builtins.property
     def silent_runner_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Runners that should have been asked but did not answer; their jobs are missing."""
+        """Runners that did not respond; their jobs are missing."""
 
     def __init__(
         self,
@@ -760,10 +818,12 @@ class ListRunningJobsResponse(_message.Message):
         status: _status_pb2.RunningStatus | None = ...,
         silent_runner_ids: _abc.Iterable[_builtins.str] | None = ...,
         has_running_requests: _builtins.bool = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_running_requests", b"has_running_requests", "silent_runner_ids", b"silent_runner_ids", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_running_requests", b"has_running_requests", "next_page_token", b"next_page_token", "silent_runner_ids", b"silent_runner_ids", "status", b"status", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -771,7 +831,7 @@ Global___ListRunningJobsResponse: _TypeAlias = ListRunningJobsResponse  # noqa: 
 
 @_typing.final
 class WatchRequest(_message.Message):
-    """WatchRequest says what to watch."""
+    """WatchRequest selects what to watch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -780,25 +840,25 @@ class WatchRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     INCLUDE_JOB_CHAIN_FIELD_NUMBER: _builtins.int
     REQUESTS_ONLY_FIELD_NUMBER: _builtins.int
-    INCLUDE_OUTPUT_FIELD_NUMBER: _builtins.int
+    INCLUDE_LIVE_OUTPUT_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Last cursor that was told, with the same requests or the same filter; empty to begin with
-    snapshots.
+    """Last cursor received on a stream of the same requests or the same filter, at most 16 KiB;
+    empty to begin with snapshots.
     """
     include_job_chain: _builtins.bool
-    """Answer the chain in each snapshot."""
+    """Include RequestSnapshot.job_chain in each snapshot."""
     requests_only: _builtins.bool
-    """Leave the changes of jobs out: only requests."""
-    include_output: _builtins.bool
-    """Tell what running jobs print, too; only for named requests."""
+    """Only events of requests, none of jobs."""
+    include_live_output: _builtins.bool
+    """Include the output of running tries; only for named requests."""
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Requests to watch, at most 100. None means all that match the filter, also those to come."""
+        """Requests to watch, at most 100. If empty, all that match the filter, also those created later."""
 
     @_builtins.property
     def filter(self) -> _request_pb2.RequestFilter:
-        """Which requests to watch if none is named: type, user, args and states count. With states,
-        a change is told if the request is in one of them before or after it.
+        """Which requests to watch if request_ids is empty. Only type, user, args and states may be set.
+        With states, a change is sent if the request is in one of them before or after it.
         """
 
     def __init__(
@@ -809,11 +869,11 @@ class WatchRequest(_message.Message):
         cursor: _builtins.str = ...,
         include_job_chain: _builtins.bool = ...,
         requests_only: _builtins.bool = ...,
-        include_output: _builtins.bool = ...,
+        include_live_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "include_job_chain", b"include_job_chain", "include_output", b"include_output", "request_ids", b"request_ids", "requests_only", b"requests_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "include_job_chain", b"include_job_chain", "include_live_output", b"include_live_output", "request_ids", b"request_ids", "requests_only", b"requests_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,30 +881,38 @@ Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
 
 @_typing.final
 class WatchResponse(_message.Message):
-    """WatchResponse carries the next events."""
+    """WatchResponse holds the next events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    SYNCED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Where a stream of all requests can be taken up again after all events of this message.
-    Empty where it cannot be: among its first snapshots, and on a stream of named requests, of
-    which each event has its own.
+    """Resumes a stream of all requests after all events of this message. Empty where the stream
+    cannot be resumed: among its first snapshots, and on a stream of named requests, where each
+    event has its own cursor. Opaque; see docs/explanation/streams.md.
+    """
+    synced: _builtins.bool
+    """True in one message of each stream: the snapshots of all requests that existed when it began, or
+    all events after the cursor, have been sent with it or before.
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_request_event_pb2.RequestEvent]:
-        """Events in order; those of one request with rising revisions."""
+        """Events in order; those of one request with rising revisions. May be empty. Clients skip an event
+        whose change is not set, since it is of a kind that they do not know, and keep its cursor.
+        """
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[_request_event_pb2.RequestEvent] | None = ...,
         cursor: _builtins.str = ...,
+        synced: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events", "synced", b"synced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

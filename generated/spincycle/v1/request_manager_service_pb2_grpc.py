@@ -26,13 +26,15 @@ if _version_not_supported:
 
 
 class RequestManagerServiceStub:
-    """RequestManagerService creates requests, gives them to job runners, and knows what became
-    of them.
+    """RequestManagerService creates requests, assigns them to job runners, and reports their state.
 
-    Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN), which means that the call can be made
-    again, elsewhere or a little later; Create, Rerun and Skip with the same idempotency key, unless
-    the reason is OVERLOADED, after which nothing was done.
+    Every copy of the request manager serves every call. Any call may fail with UNAVAILABLE (reason
+    DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN); the caller retries it a moment later. Create,
+    Rerun and Skip may have been carried out before such a failure, so they are retried with the same
+    idempotency key; after OVERLOADED nothing has been done.
+
+    Integers are below 2^53 throughout the package, uint64 included. Numbers within
+    google.protobuf.Struct and Value are doubles. Names and ids in calls have at most 256 bytes.
     """
 
     def __init__(self, channel):
@@ -119,76 +121,76 @@ class RequestManagerServiceStub:
 
 
 class RequestManagerServiceServicer:
-    """RequestManagerService creates requests, gives them to job runners, and knows what became
-    of them.
+    """RequestManagerService creates requests, assigns them to job runners, and reports their state.
 
-    Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN), which means that the call can be made
-    again, elsewhere or a little later; Create, Rerun and Skip with the same idempotency key, unless
-    the reason is OVERLOADED, after which nothing was done.
+    Every copy of the request manager serves every call. Any call may fail with UNAVAILABLE (reason
+    DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN); the caller retries it a moment later. Create,
+    Rerun and Skip may have been carried out before such a failure, so they are retried with the same
+    idempotency key; after OVERLOADED nothing has been done.
+
+    Integers are below 2^53 throughout the package, uint64 included. Numbers within
+    google.protobuf.Struct and Value are doubles. Names and ids in calls have at most 256 bytes.
     """
 
     def Create(self, request, context):
-        """Create makes a request and stores it; a job runner gets it as soon as one is there.
+        """Create stores a new request; a job runner gets it as soon as one is available.
 
-        When this answers, the request is stored and will be run, whatever dies. Idempotent if
-        idempotency_key is set; without a key, a call whose answer was lost must not simply be
-        made again. INVALID_ARGUMENT: UNKNOWN_REQUEST_TYPE, INVALID_ARGS (one field violation an
-        argument), CHAIN_NOT_BUILT (a job refused its arguments; the message names sequence,
-        node and job type). ALREADY_EXISTS (reason IDEMPOTENCY_CONFLICT): the key was used with
-        other content. FAILED_PRECONDITION (reason PLAN_CHANGED): expected_plan_hash does not
-        match. RESOURCE_EXHAUSTED (reason PLAN_TOO_LARGE): the chain has too many jobs or links, or
-        would take too much memory, since each job has its own copy of its arguments.
+        When the call returns, the request is stored and will run whatever crashes. Idempotent if
+        idempotency_key is set. INVALID_ARGUMENT: UNKNOWN_REQUEST_TYPE, INVALID_ARGS (one field
+        violation per argument), CHAIN_NOT_BUILT (a job refused its arguments; the message names
+        sequence, node and job type). ALREADY_EXISTS (reason IDEMPOTENCY_CONFLICT): the key was used
+        with other content. FAILED_PRECONDITION (reason PLAN_CHANGED): expected_plan_hash does not
+        match. RESOURCE_EXHAUSTED (reason PLAN_TOO_LARGE): the chain has too many jobs or edges, or
+        needs too much memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Plan(self, request, context):
-        """Plan works out what Create would do, and does nothing. Same errors as Create.
+        """Plan returns what Create would do. Fails with the errors of Create.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """Get answers one request. NOT_FOUND (reason REQUEST_NOT_FOUND). INTERNAL (reason
-        REQUEST_UNREADABLE): what is stored of it is damaged.
+        """Get returns one request. NOT_FOUND (reason REQUEST_NOT_FOUND). INTERNAL (reason
+        REQUEST_UNREADABLE): its stored data is damaged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """List answers the requests that match a filter, newest first, a page at a time, without
-        arguments and chains. One that cannot be read whole has Request.error set.
+        """List returns the requests that match a filter, newest first, a page at a time, without
+        arguments and chains. A request with damaged data has Request.error set. INVALID_ARGUMENT
+        (reason INVALID_PAGE_TOKEN): the token belongs to another filter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Start(self, request, context):
-        """Start hands a PENDING request to the dispatcher without waiting for its next round.
-        Create does that by itself; this is for people who do not want to wait. Idempotent.
-        FAILED_PRECONDITION (reason INVALID_STATE) if it is not PENDING.
+        """Start dispatches a PENDING request at once instead of in the next dispatch round, which Create
+        also does. Idempotent. FAILED_PRECONDITION (reason INVALID_STATE) if it is not PENDING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Stop(self, request, context):
-        """Stop ends a request for good. Answers when the stop is stored; running jobs may take a
-        while longer to end, and what has completed or failed stays as it is. Idempotent: a
-        request that is STOPPED or COMPLETE already is answered as it is. FAILED_PRECONDITION
-        (reason INVALID_STATE) if it has failed.
+        """Stop ends a request for good. It returns when the stop is stored; running jobs may take longer
+        to end. Jobs that are COMPLETE or FAIL keep their state. Idempotent: a request that is STOPPED
+        or COMPLETE is returned unchanged. FAILED_PRECONDITION (reason INVALID_STATE) if it is FAIL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Suspend(self, request, context):
-        """Suspend halts a request so that it can be resumed: running jobs are stopped and will be
-        tried again. Answers when the wish is stored. Idempotent. FAILED_PRECONDITION (reason
+        """Suspend stops a request so that it can be resumed; the jobs that it interrupts are tried again
+        then. It returns when the suspension is stored. Idempotent. FAILED_PRECONDITION (reason
         INVALID_STATE) if the request has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -196,74 +198,78 @@ class RequestManagerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Resume lets a suspended request go on. Idempotent. FAILED_PRECONDITION (reason
-        INVALID_STATE) if the request has ended.
+        """Resume continues a suspended request. Idempotent. FAILED_PRECONDITION (reason INVALID_STATE) if
+        the request has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rerun(self, request, context):
-        """Rerun makes a new request out of one that failed or was stopped: it shares the archived
-        chain, keeps what is COMPLETE and runs the rest. The old request stays as it is.
-        FAILED_PRECONDITION (reason INVALID_STATE) unless the request is FAIL or STOPPED.
+        """Rerun creates a request from one that is FAIL or STOPPED: the new request shares the archived
+        chain, keeps the jobs that are COMPLETE and runs the others. The old request does not change.
+        FAILED_PRECONDITION (reason INVALID_STATE) if the old request has another state. NOT_FOUND
+        (reason JOB_NOT_FOUND): the chain has no such job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Skip(self, request, context):
-        """Skip marks a failed job as done without running it, so that its successors can run, in
-        a new request as Rerun makes one. The reason is kept on record.
+        """Skip creates a request as Rerun does, in which failed jobs count as COMPLETE without running,
+        so that their successors run. INVALID_ARGUMENT (reason INVALID_INPUT): a job is COMPLETE or has
+        not been reached, or the call has no reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Explain returns, for each job of a live request that does not run, what it waits for. While
-        the request's runner does not respond, the response names the runner and is made from archive
-        and journal; without the journal, too, it may hold no jobs.
+        """Explain returns, for each job of a live request that does not run, what it waits for. While the
+        request's runner does not respond, the message names the runner and the jobs are taken from
+        archive and journal; if the job log does not respond either, the list may be empty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetJobChain(self, request, context):
-        """GetJobChain answers the chain of a request as it was created. NOT_FOUND (reason
-        REQUEST_NOT_FOUND). RESOURCE_EXHAUSTED (reason CHAIN_TOO_LARGE): it does not fit one
-        message; use StreamJobChain.
+        """GetJobChain returns the chain of a request as it was created. NOT_FOUND (reason
+        REQUEST_NOT_FOUND). RESOURCE_EXHAUSTED (reason CHAIN_TOO_LARGE): it does not fit one message;
+        call StreamJobChain.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamJobChain(self, request, context):
-        """StreamJobChain streams the chain of a request in parts, however large it is. Jobs come
-        in creation order; the parts' lists are to be joined.
+        """StreamJobChain streams the chain of a request in parts, whatever its size. Jobs are in creation
+        order; the client concatenates the lists of the parts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRunningJobs(self, request, context):
-        """ListRunningJobs answers every job that is being run, on all runners. A runner that does not
-        answer within its time is left out and named.
+        """ListRunningJobs returns the jobs that run on all runners, a page at a time. A runner that does
+        not respond in time is named, and its jobs are missing. INVALID_ARGUMENT (reason
+        INVALID_PAGE_TOKEN): the token belongs to another filter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Watch streams requests and their jobs: for each request a snapshot, then every change, or
-        with a cursor every change since. Any request manager takes a cursor of any other. For
-        named requests the stream ends after the last of them has ended. NOT_FOUND (reason
-        REQUEST_NOT_FOUND) if a named request does not exist. OUT_OF_RANGE (reason
-        CURSOR_TOO_OLD): watch again without a cursor. RESOURCE_EXHAUSTED (reason
-        WATCHER_TOO_SLOW): the caller did not keep up; watch again from the last cursor.
-        INVALID_ARGUMENT (reason INVALID_INPUT): the cursor is not one of this kind of stream.
-        A request that cannot be read whole has Request.error set, and the stream goes on.
-        docs/explanation/streams.md says what is promised.
+        """Watch streams requests and their jobs: a snapshot of each request and then every change, or
+        with a cursor every change since. A cursor is valid at every copy of the request manager.
+
+        A stream of named requests ends after the last of them has ended. NOT_FOUND (reason
+        REQUEST_NOT_FOUND): a named request does not exist. OUT_OF_RANGE (reason CURSOR_TOO_OLD): watch
+        again without a cursor. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the client did not keep
+        up; watch again from the last cursor. INVALID_ARGUMENT (reason INVALID_INPUT): the cursor
+        belongs to another stream, or the filter has a field that Watch does not use. A request with
+        damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists the
+        guarantees.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -356,13 +362,15 @@ def add_RequestManagerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RequestManagerService:
-    """RequestManagerService creates requests, gives them to job runners, and knows what became
-    of them.
+    """RequestManagerService creates requests, assigns them to job runners, and reports their state.
 
-    Any copy of the request manager answers any call. Every call can end with UNAVAILABLE
-    (reason DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN), which means that the call can be made
-    again, elsewhere or a little later; Create, Rerun and Skip with the same idempotency key, unless
-    the reason is OVERLOADED, after which nothing was done.
+    Every copy of the request manager serves every call. Any call may fail with UNAVAILABLE (reason
+    DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN); the caller retries it a moment later. Create,
+    Rerun and Skip may have been carried out before such a failure, so they are retried with the same
+    idempotency key; after OVERLOADED nothing has been done.
+
+    Integers are below 2^53 throughout the package, uint64 included. Numbers within
+    google.protobuf.Struct and Value are doubles. Names and ids in calls have at most 256 bytes.
     """
 
     @staticmethod

@@ -25,9 +25,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Request(_message.Message):
-    """Request is one thing that somebody asked for: an instance of a sequence whose spec says
-    that it is a request.
-    """
+    """Request is one execution of a sequence that its spec declares as a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -54,63 +52,60 @@ class Request(_message.Message):
     COUNTS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """20 characters out of 0–9 and a–v. Ids sort by the time they were made."""
+    """20 characters out of 0–9 and a–v. Ids sort by creation time."""
     type: _builtins.str
     """Name of the request in the specs."""
     state: _state_pb2.State.ValueType
     """State of the request."""
     user: _builtins.str
-    """Who asked for it, as authentication told; empty if nobody was authenticated."""
+    """User who created it, according to authentication; empty without authentication."""
     total_jobs: _builtins.int
-    """Number of jobs in the chain, begin and end jobs included."""
+    """As counts.total."""
     finished_jobs: _builtins.int
-    """How many of them are COMPLETE. Never goes down: what a sequence retry rolled back is
-    counted in counts.rolled_back until it completes again.
-    """
+    """As counts.finished."""
     runner_address: _builtins.str
-    """Address that the runner of the request advertises, host:port; only while RUNNING."""
+    """Address of the request's runner, host:port or unix:/path. Only while RUNNING."""
     runner_id: _builtins.str
-    """Runner that has the request; empty if none has."""
+    """Runner that the request is assigned to; empty if there is none."""
     epoch: _builtins.int
-    """How often the request was given to a runner. Every report of a runner carries the
-    epoch it was given; one with an older epoch is refused.
-    """
+    """Number of assignments to runners so far."""
     revision: _builtins.str
     """Rises with every change of the request and of its jobs; see RequestEvent.revision. Set in the
     events and snapshots of Watch only.
     """
     specs_hash: _builtins.str
-    """Content hash of the spec set that the request was made from."""
+    """Content hash of the spec set at its creation."""
     plan_hash: _builtins.str
-    """Hash over what the chain runs, ids left out; see CreateRequest.expected_plan_hash."""
+    """Hash of what the chain runs, without ids; see CreateRequest.expected_plan_hash."""
     priority: _builtins.int
-    """Order among waiting requests: higher goes first. 0 unless it was asked for."""
+    """As CreateRequest.priority."""
     state_message: _builtins.str
-    """Why the request is in its state where that is not plain, for example
-    "stopped by dana" or "no runner has answered".
-    At most 4 KiB: a longer one keeps its two ends.
+    """Why the request is in its state, as text for a person, for example "stopped by dana". Empty if
+    the state says it all. At most 4 KiB: the middle of a longer text is cut out.
     """
     rerun_of_request_id: _builtins.str
-    """Request that this one runs again; empty if it is none."""
+    """Request that this one was created from by Rerun or Skip; empty otherwise."""
     @_builtins.property
     def args(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestArg]:
-        """Arguments as they were understood. Left out of lists."""
+        """Arguments, with defaults and conversions applied. Not in lists."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was created."""
+        """Creation time."""
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When a runner first accepted it; unset before that. Not moved by a resumption."""
+        """Time at which a runner first accepted it; unset before. A resumption does not change it."""
 
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
-        """When it reached a final state; unset before that."""
+        """Time at which it reached a final state. Set exactly if the request has ended, also in a state
+        that the client does not know.
+        """
 
     @_builtins.property
     def job_chain(self) -> _job_chain_pb2.JobChain:
-        """The chain as it was created. Only when it was asked for."""
+        """The chain as it was created. Only with include_job_chain."""
 
     @_builtins.property
     def counts(self) -> Global___JobCounts:
@@ -118,9 +113,9 @@ class Request(_message.Message):
 
     @_builtins.property
     def error(self) -> _error_pb2.Error:
-        """Why parts of the request are missing in this message, for example that what is stored of
-        it cannot be read (reason REQUEST_UNREADABLE). Set only in lists and streams, which go on
-        with other requests; Get fails with this error. id, type and state are set in any case.
+        """Why parts of the request are missing in this message, for example damaged data (reason
+        REQUEST_UNREADABLE). Only in lists and streams, which continue with other requests; Get fails
+        with this error. id, type and state are always set.
         """
 
     def __init__(
@@ -191,7 +186,7 @@ Global___JobCounts: _TypeAlias = JobCounts  # noqa: Y015
 
 @_typing.final
 class RequestArg(_message.Message):
-    """RequestArg is one argument of a request: as declared in a spec, or as given."""
+    """RequestArg is an argument as declared in a spec, or as given to a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -205,32 +200,30 @@ class RequestArg(_message.Message):
     SECRET_FIELD_NUMBER: _builtins.int
     VALUE_TYPE_FIELD_NUMBER: _builtins.int
     pos: _builtins.int
-    """Place within its own list (required, optional or static), from 0."""
+    """Index within its kind, from 0."""
     name: _builtins.str
     """Name of the argument."""
     desc: _builtins.str
     """Description from the spec."""
     kind: _builtins.str
-    """"required", "optional" or "static"."""
+    """Kind of the argument: "required", "optional" or "static". Later versions may add kinds."""
     given: _builtins.bool
-    """True if the caller gave a value. Always true for a required argument of a request,
+    """True if the caller gave a value. Always true for a required argument of a request, and always
     false for a static one and in a spec.
     """
     secret: _builtins.bool
-    """True if the value is kept but never shown."""
+    """True if the value is stored but never shown."""
     value_type: _builtins.str
-    """Type that the spec declares for the value: "string", "int", "bool", "list" or
-    "duration"; empty if it declares none.
+    """Declared type of the value: "string", "int", "bool", "list" or "duration"; empty if the spec
+    declares none. Later versions may add types.
     """
     @_builtins.property
     def default_value(self) -> _struct_pb2.Value:
-        """Value that an optional argument takes if it is not given. Unset otherwise."""
+        """Default of an optional argument; unset for other kinds."""
 
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """Final value; unset in a spec. A number beyond ±(2^53−1), which earlier versions accepted,
-        is text.
-        """
+        """Final value; unset in a spec. A number beyond ±(2^53−1) is text."""
 
     def __init__(
         self,
@@ -255,7 +248,7 @@ Global___RequestArg: _TypeAlias = RequestArg  # noqa: Y015
 
 @_typing.final
 class RequestFilter(_message.Message):
-    """RequestFilter selects requests. What is set must all hold."""
+    """RequestFilter selects requests that meet all conditions that are set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -292,16 +285,18 @@ class RequestFilter(_message.Message):
     user: _builtins.str
     """Only requests of this user."""
     limit: _builtins.int
-    """Most requests to answer; 0 means the server's page of 100."""
+    """Most requests in total, over all pages; 0 means no limit. See ListRequest.page_size."""
     offset: _builtins.int
-    """How many to leave out first. A page token is cheaper and does not shift."""
+    """Number of matching requests to omit first, with or without limit. A page token is cheaper, and
+    its pages do not shift when requests are created.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_state_pb2.State.ValueType]:
-        """Only requests in one of these states."""
+        """Only requests in one of these states, at most 100."""
 
     @_builtins.property
     def args(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Only requests that were given these arguments with these values, compared as text."""
+        """Only requests that were given these arguments with these values, compared as text. At most 100."""
 
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RequestProgress(_message.Message):
-    """RequestProgress is the progress of a running request, as its runner reports it."""
+    """RequestProgress is a runner's report on the progress of a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -30,11 +30,11 @@ class RequestProgress(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Request that this is about."""
+    """The request."""
     finished_jobs: _builtins.int
-    """Jobs that are COMPLETE; see Request.finished_jobs."""
+    """Jobs that have been COMPLETE; see Request.finished_jobs."""
     epoch: _builtins.int
-    """Epoch of the assignment; see FinishRequest.epoch."""
+    """Epoch of the runner's assignment; see FinishRequest.epoch."""
     @_builtins.property
     def counts(self) -> _request_pb2.JobCounts:
         """Counts of its jobs. Only rolled_back is read: finished_jobs has the other one."""
@@ -57,7 +57,7 @@ Global___RequestProgress: _TypeAlias = RequestProgress  # noqa: Y015
 
 @_typing.final
 class FinishRequest(_message.Message):
-    """FinishRequest is the end of a request, as its runner reports it."""
+    """FinishRequest is a runner's report on the end of a request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -72,15 +72,19 @@ class FinishRequest(_message.Message):
     state: _state_pb2.State.ValueType
     """Final state: COMPLETE, FAIL or STOPPED."""
     finished_jobs: _builtins.int
-    """Jobs that are COMPLETE."""
+    """Jobs that have been COMPLETE; see Request.finished_jobs."""
     epoch: _builtins.int
-    """Epoch that the runner was assigned with the chain, from 1."""
+    """Epoch of the runner's assignment, from 1. The request manager refuses a report of an older epoch
+    (reason STALE_EPOCH).
+    """
     state_message: _builtins.str
-    """Why, where that is not plain. Shortened to 4 KiB when it is stored."""
+    """Why the request ended, if its state does not say it. Shortened to 4 KiB when stored; see
+    Request.state_message.
+    """
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ended, by the clock of the request managers' database as the runner estimates it. A time
-        before the request's creation or start is replaced by that one.
+        """End time, by the clock of the request managers' database as the runner estimates it. Replaced by
+        the request's creation or start time if it precedes them.
         """
 
     def __init__(

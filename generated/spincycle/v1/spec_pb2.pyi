@@ -29,7 +29,7 @@ class _FindingSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Findi
     FINDING_SEVERITY_UNSPECIFIED: _FindingSeverity.ValueType  # 0
     """Never sent."""
     FINDING_SEVERITY_WARNING: _FindingSeverity.ValueType  # 1
-    """Worth a look; the specs can be used."""
+    """The specs can be used."""
     FINDING_SEVERITY_ERROR: _FindingSeverity.ValueType  # 2
     """The specs cannot be used."""
 
@@ -39,7 +39,7 @@ class FindingSeverity(_FindingSeverity, metaclass=_FindingSeverityEnumTypeWrappe
 FINDING_SEVERITY_UNSPECIFIED: FindingSeverity.ValueType  # 0
 """Never sent."""
 FINDING_SEVERITY_WARNING: FindingSeverity.ValueType  # 1
-"""Worth a look; the specs can be used."""
+"""The specs can be used."""
 FINDING_SEVERITY_ERROR: FindingSeverity.ValueType  # 2
 """The specs cannot be used."""
 Global___FindingSeverity: _TypeAlias = FindingSeverity  # noqa: Y015
@@ -83,7 +83,7 @@ class SpecFile(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Path to name in findings, relative to the specs directory."""
+    """Path that findings name, relative to the specs directory."""
     content: _builtins.str
     """The YAML text."""
     def __init__(
@@ -102,7 +102,7 @@ Global___SpecFile: _TypeAlias = SpecFile  # noqa: Y015
 
 @_typing.final
 class Finding(_message.Message):
-    """Finding is one thing that a check of the specs has found."""
+    """Finding is a problem that a check of the specs found."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -119,21 +119,21 @@ class Finding(_message.Message):
     code: _builtins.str
     """Stable name of the check, for example "unknown-dep"."""
     severity: Global___FindingSeverity.ValueType
-    """How bad it is."""
+    """Severity of the problem."""
     message: _builtins.str
-    """What is wrong and what to do, in one sentence."""
+    """What is wrong and what to do, as text for a person."""
     file: _builtins.str
-    """File it stands in, relative to the specs directory."""
+    """Path of the file, relative to the specs directory."""
     line: _builtins.int
-    """Line, from 1; 0 if it is about the whole file."""
+    """Line, from 1; 0 if the finding concerns the whole file."""
     column: _builtins.int
-    """Column, from 1; 0 if it is about the whole line."""
+    """Column, from 1; 0 if the finding concerns the whole line."""
     sequence: _builtins.str
-    """Sequence it is about; empty if it is about none."""
+    """Sequence with the problem; empty if it is not in a sequence."""
     node: _builtins.str
-    """Node it is about; empty if it is about none."""
+    """Node with the problem; empty if it is not in a node."""
     field: _builtins.str
-    """Field it is about, for example "args.required.name"; empty if it is about none."""
+    """Field with the problem, for example "args.required.name"; empty if it is not in a field."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The offending values."""

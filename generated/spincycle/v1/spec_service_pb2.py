@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from spincycle.v1 import spec_pb2 as spincycle_dot_v1_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fspincycle/v1/spec_service.proto\x12\x0cspincycle.v1\x1a\x17spincycle/v1/spec.proto\"\x12\n\x10ListSpecsRequest\"c\n\x11ListSpecsResponse\x12/\n\x05specs\x18\x01 \x03(\x0b\x32\x19.spincycle.v1.RequestSpecR\x05specs\x12\x1d\n\nspecs_hash\x18\x02 \x01(\tR\tspecsHash\";\n\x0bLintRequest\x12,\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x16.spincycle.v1.SpecFileR\x05\x66iles\"A\n\x0cLintResponse\x12\x31\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.FindingR\x08\x66indings\"\x14\n\x12ReloadSpecsRequest\"\x81\x01\n\x13ReloadSpecsResponse\x12\x1d\n\nspecs_hash\x18\x01 \x01(\tR\tspecsHash\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\x12\x31\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x15.spincycle.v1.FindingR\x08\x66indings2\xfd\x01\n\x0bSpecService\x12Q\n\tListSpecs\x12\x1e.spincycle.v1.ListSpecsRequest\x1a\x1f.spincycle.v1.ListSpecsResponse\"\x03\x90\x02\x01\x12\x42\n\x04Lint\x12\x19.spincycle.v1.LintRequest\x1a\x1a.spincycle.v1.LintResponse\"\x03\x90\x02\x01\x12W\n\x0bReloadSpecs\x12 .spincycle.v1.ReloadSpecsRequest\x1a!.spincycle.v1.ReloadSpecsResponse\"\x03\x90\x02\x02\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fspincycle/v1/spec_service.proto\x12\x0cspincycle.v1\x1a\x17spincycle/v1/spec.proto\"N\n\x10ListSpecsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\x8b\x01\n\x11ListSpecsResponse\x12/\n\x05specs\x18\x01 \x03(\x0b\x32\x19.spincycle.v1.RequestSpecR\x05specs\x12\x1d\n\nspecs_hash\x18\x02 \x01(\tR\tspecsHash\x12&\n\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\";\n\x0bLintRequest\x12,\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x16.spincycle.v1.SpecFileR\x05\x66iles\"A\n\x0cLintResponse\x12\x31\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x15.spincycle.v1.FindingR\x08\x66indings\"\x14\n\x12ReloadSpecsRequest\"\x81\x01\n\x13ReloadSpecsResponse\x12\x1d\n\nspecs_hash\x18\x01 \x01(\tR\tspecsHash\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\x12\x31\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x15.spincycle.v1.FindingR\x08\x66indings2\xfd\x01\n\x0bSpecService\x12Q\n\tListSpecs\x12\x1e.spincycle.v1.ListSpecsRequest\x1a\x1f.spincycle.v1.ListSpecsResponse\"\x03\x90\x02\x01\x12\x42\n\x04Lint\x12\x19.spincycle.v1.LintRequest\x1a\x1a.spincycle.v1.LintResponse\"\x03\x90\x02\x01\x12W\n\x0bReloadSpecs\x12 .spincycle.v1.ReloadSpecsRequest\x1a!.spincycle.v1.ReloadSpecsResponse\"\x03\x90\x02\x02\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,17 +40,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPECSERVICE'].methods_by_name['ReloadSpecs']._loaded_options = None
   _globals['_SPECSERVICE'].methods_by_name['ReloadSpecs']._serialized_options = b'\220\002\002'
   _globals['_LISTSPECSREQUEST']._serialized_start=74
-  _globals['_LISTSPECSREQUEST']._serialized_end=92
-  _globals['_LISTSPECSRESPONSE']._serialized_start=94
-  _globals['_LISTSPECSRESPONSE']._serialized_end=193
-  _globals['_LINTREQUEST']._serialized_start=195
-  _globals['_LINTREQUEST']._serialized_end=254
-  _globals['_LINTRESPONSE']._serialized_start=256
-  _globals['_LINTRESPONSE']._serialized_end=321
-  _globals['_RELOADSPECSREQUEST']._serialized_start=323
-  _globals['_RELOADSPECSREQUEST']._serialized_end=343
-  _globals['_RELOADSPECSRESPONSE']._serialized_start=346
-  _globals['_RELOADSPECSRESPONSE']._serialized_end=475
-  _globals['_SPECSERVICE']._serialized_start=478
-  _globals['_SPECSERVICE']._serialized_end=731
+  _globals['_LISTSPECSREQUEST']._serialized_end=152
+  _globals['_LISTSPECSRESPONSE']._serialized_start=155
+  _globals['_LISTSPECSRESPONSE']._serialized_end=294
+  _globals['_LINTREQUEST']._serialized_start=296
+  _globals['_LINTREQUEST']._serialized_end=355
+  _globals['_LINTRESPONSE']._serialized_start=357
+  _globals['_LINTRESPONSE']._serialized_end=422
+  _globals['_RELOADSPECSREQUEST']._serialized_start=424
+  _globals['_RELOADSPECSREQUEST']._serialized_end=444
+  _globals['_RELOADSPECSRESPONSE']._serialized_start=447
+  _globals['_RELOADSPECSRESPONSE']._serialized_end=576
+  _globals['_SPECSERVICE']._serialized_start=579
+  _globals['_SPECSERVICE']._serialized_end=832
 # @@protoc_insertion_point(module_scope)

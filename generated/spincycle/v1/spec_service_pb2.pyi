@@ -21,16 +21,27 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ListSpecsRequest(_message.Message):
-    """ListSpecsRequest asks for the requests that can be created."""
+    """ListSpecsRequest selects a page of the requests that can be created."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most requests in the page; 0 means 500, and more than 1000 means 1000. A page ends before it
+    exceeds 3 MiB.
+    """
+    page_token: _builtins.str
+    """Token of the page, from the previous response; empty for the first page."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -38,14 +49,19 @@ Global___ListSpecsRequest: _TypeAlias = ListSpecsRequest  # noqa: Y015
 
 @_typing.final
 class ListSpecsResponse(_message.Message):
-    """ListSpecsResponse lists the requests that can be created."""
+    """ListSpecsResponse is one page of the requests that can be created."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SPECS_FIELD_NUMBER: _builtins.int
     SPECS_HASH_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     specs_hash: _builtins.str
-    """Content hash of the spec set."""
+    """Content hash of the spec set. If it differs from that of the previous page, the specs have been
+    reloaded; list them again from the first page.
+    """
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last one."""
     @_builtins.property
     def specs(self) -> _containers.RepeatedCompositeFieldContainer[_spec_pb2.RequestSpec]:
         """The requests, by name."""
@@ -55,10 +71,11 @@ class ListSpecsResponse(_message.Message):
         *,
         specs: _abc.Iterable[_spec_pb2.RequestSpec] | None = ...,
         specs_hash: _builtins.str = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["specs", b"specs", "specs_hash", b"specs_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "specs", b"specs", "specs_hash", b"specs_hash"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,30 +23,26 @@ class _State:
 class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_State.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STATE_UNSPECIFIED: _State.ValueType  # 0
-    """Not a state anything rests in. A job that returns it has failed; the original
-    calls it UNKNOWN.
+    """Not the state of anything stored. A job that returns it has failed. The original calls it
+    UNKNOWN.
     """
     STATE_PENDING: _State.ValueType  # 1
     """A request that no runner has accepted yet; a job that has not started, or that
     was rolled back and waits to run again.
     """
     STATE_RUNNING: _State.ValueType  # 2
-    """A request that a runner has accepted and is walking; a job that is being tried,
-    or that waits between two tries.
-    """
+    """A request whose chain a runner executes; a job that runs or waits between two tries."""
     STATE_COMPLETE: _State.ValueType  # 3
-    """Ended in success. Final."""
+    """Succeeded. Final."""
     STATE_FAIL: _State.ValueType  # 4
-    """Ended in failure. Final for a request; a failed job may still be run again by a
-    retry of its sequence.
-    """
+    """Failed. Final for a request; a retry of its sequence may still run a failed job again."""
     STATE_RESERVED: _State.ValueType  # 5
-    """Never sent. The number belonged to a time-out state once."""
+    """Never sent. An earlier version used the number."""
     STATE_STOPPED: _State.ValueType  # 6
-    """Ended because somebody stopped the request. Final for a request."""
+    """Ended by a stop of the request. Final for a request."""
     STATE_SUSPENDED: _State.ValueType  # 7
-    """A request that waits to be resumed: its progress is saved and no runner has it.
-    Never the state of a job.
+    """A request that waits to be resumed. Its progress is saved and no runner has it. Never the state
+    of a job.
     """
 
 class State(_State, metaclass=_StateEnumTypeWrapper):
@@ -56,29 +52,25 @@ class State(_State, metaclass=_StateEnumTypeWrapper):
     """
 
 STATE_UNSPECIFIED: State.ValueType  # 0
-"""Not a state anything rests in. A job that returns it has failed; the original
-calls it UNKNOWN.
+"""Not the state of anything stored. A job that returns it has failed. The original calls it
+UNKNOWN.
 """
 STATE_PENDING: State.ValueType  # 1
 """A request that no runner has accepted yet; a job that has not started, or that
 was rolled back and waits to run again.
 """
 STATE_RUNNING: State.ValueType  # 2
-"""A request that a runner has accepted and is walking; a job that is being tried,
-or that waits between two tries.
-"""
+"""A request whose chain a runner executes; a job that runs or waits between two tries."""
 STATE_COMPLETE: State.ValueType  # 3
-"""Ended in success. Final."""
+"""Succeeded. Final."""
 STATE_FAIL: State.ValueType  # 4
-"""Ended in failure. Final for a request; a failed job may still be run again by a
-retry of its sequence.
-"""
+"""Failed. Final for a request; a retry of its sequence may still run a failed job again."""
 STATE_RESERVED: State.ValueType  # 5
-"""Never sent. The number belonged to a time-out state once."""
+"""Never sent. An earlier version used the number."""
 STATE_STOPPED: State.ValueType  # 6
-"""Ended because somebody stopped the request. Final for a request."""
+"""Ended by a stop of the request. Final for a request."""
 STATE_SUSPENDED: State.ValueType  # 7
-"""A request that waits to be resumed: its progress is saved and no runner has it.
-Never the state of a job.
+"""A request that waits to be resumed. Its progress is saved and no runner has it. Never the state
+of a job.
 """
 Global___State: _TypeAlias = State  # noqa: Y015

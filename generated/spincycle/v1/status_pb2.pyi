@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class JobStatus(_message.Message):
-    """JobStatus is what is known of one job at one moment."""
+    """JobStatus is the state of one job at one moment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -51,26 +51,26 @@ class JobStatus(_message.Message):
     state: _state_pb2.State.ValueType
     """State of the job."""
     status: _builtins.str
-    """Short text from the job itself, or why it waits."""
+    """Text that the job reports about itself, or what it waits for."""
     try_number: _builtins.int
-    """Number of the current (or last) try; see JobLog.try_number. 0 before the first one."""
+    """Number of the current or last try; see JobLog.try_number. 0 before the first one."""
     percent: _builtins.int
     """Progress of the current try in percent, from 0 to 100. Unset if the job reports none."""
     sequence_id: _builtins.str
     """Id of the first job of the job's sequence."""
     error: _builtins.str
-    """Why the last try failed; empty if it did not."""
+    """Error of the last try; empty if it did not fail."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When the current (or last) try began; unset before the first one."""
+        """Start time of the current or last try; unset before the first one."""
 
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp:
-        """When the last try ended; unset while it runs."""
+        """End time of the last try; unset while a try runs."""
 
     @_builtins.property
     def retry_at(self) -> _timestamp_pb2.Timestamp:
-        """When the next try begins; set only while the job waits between tries."""
+        """Start time of the next try; set only while the job waits between tries."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
 
 @_typing.final
 class RunningStatus(_message.Message):
-    """RunningStatus is every job that is being run, and the requests they belong to."""
+    """RunningStatus holds running jobs and their requests."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -130,7 +130,7 @@ class RunningStatus(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobStatus]:
-        """Running jobs of all runners, by the start of their try."""
+        """Running jobs of all runners, by start time of their try. Those without one come last."""
 
     @_builtins.property
     def requests(self) -> _containers.MessageMap[_builtins.str, _request_pb2.Request]:
@@ -160,11 +160,11 @@ class StatusFilter(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Only jobs of this request; empty means of all."""
+    """Only jobs of this request; empty selects all."""
     order_by: _builtins.str
     """Order of the jobs. Only "starttime" exists, and it is the default."""
     limit: _builtins.int
-    """Most jobs to answer; 0 means the server's limit of 1000."""
+    """Most jobs in total, over all pages; 0 means no limit. See ListRunningJobsRequest.page_size."""
     def __init__(
         self,
         *,

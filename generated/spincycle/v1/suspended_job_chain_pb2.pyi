@@ -21,7 +21,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SuspendedJobChain(_message.Message):
-    """SuspendedJobChain is a half-run chain with all that a runner needs to go on."""
+    """SuspendedJobChain is a chain that ran before, with the state that a runner needs to continue it.
+
+    It is stored: its field numbers and types never change.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -114,7 +117,7 @@ class SuspendedJobChain(_message.Message):
 
     @_builtins.property
     def sequence_tries(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How often each sequence has been started, by the id of its first job."""
+        """Number of starts of each sequence, by the id of its first job."""
 
     def __init__(
         self,

@@ -31,54 +31,54 @@ class _WaitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitReason
     WAIT_REASON_PARENTS: _WaitReason.ValueType  # 1
     """Not all parents are COMPLETE."""
     WAIT_REASON_RETRY_WAIT: _WaitReason.ValueType  # 2
-    """The wait between two tries of the job has not passed."""
+    """The job's retry_wait has not passed."""
     WAIT_REASON_SEQUENCE_RETRY_WAIT: _WaitReason.ValueType  # 3
-    """The wait between two tries of its sequence has not passed."""
+    """The sequence_retry_wait of its sequence has not passed."""
     WAIT_REASON_PARALLEL_LIMIT: _WaitReason.ValueType  # 4
-    """As many elements of its node are in flight as may be."""
+    """The parallel limit of its node is reached."""
     WAIT_REASON_RUNNER_FULL: _WaitReason.ValueType  # 5
-    """The runner runs as many jobs as it may."""
+    """The job limit of the runner is reached."""
     WAIT_REASON_SUSPENDED: _WaitReason.ValueType  # 6
     """The request is suspended."""
     WAIT_REASON_NO_RUNNER: _WaitReason.ValueType  # 7
-    """No live runner takes the request."""
+    """No live runner can take the request."""
     WAIT_REASON_REQUEST_LIMIT: _WaitReason.ValueType  # 8
-    """As many requests of the type run as may."""
+    """The limit of running requests of its type is reached."""
     WAIT_REASON_JOURNAL: _WaitReason.ValueType  # 9
     """A parent's journal entry is not committed yet."""
     WAIT_REASON_ROLL_BACK: _WaitReason.ValueType  # 10
-    """The job's sequence has failed: it is rolled back when its running jobs have ended."""
+    """The job's sequence has failed and is rolled back when its running jobs have ended."""
 
 class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper):
-    """WaitReason is what a job can wait for."""
+    """WaitReason is what a job waits for."""
 
 WAIT_REASON_UNSPECIFIED: WaitReason.ValueType  # 0
 """Never sent."""
 WAIT_REASON_PARENTS: WaitReason.ValueType  # 1
 """Not all parents are COMPLETE."""
 WAIT_REASON_RETRY_WAIT: WaitReason.ValueType  # 2
-"""The wait between two tries of the job has not passed."""
+"""The job's retry_wait has not passed."""
 WAIT_REASON_SEQUENCE_RETRY_WAIT: WaitReason.ValueType  # 3
-"""The wait between two tries of its sequence has not passed."""
+"""The sequence_retry_wait of its sequence has not passed."""
 WAIT_REASON_PARALLEL_LIMIT: WaitReason.ValueType  # 4
-"""As many elements of its node are in flight as may be."""
+"""The parallel limit of its node is reached."""
 WAIT_REASON_RUNNER_FULL: WaitReason.ValueType  # 5
-"""The runner runs as many jobs as it may."""
+"""The job limit of the runner is reached."""
 WAIT_REASON_SUSPENDED: WaitReason.ValueType  # 6
 """The request is suspended."""
 WAIT_REASON_NO_RUNNER: WaitReason.ValueType  # 7
-"""No live runner takes the request."""
+"""No live runner can take the request."""
 WAIT_REASON_REQUEST_LIMIT: WaitReason.ValueType  # 8
-"""As many requests of the type run as may."""
+"""The limit of running requests of its type is reached."""
 WAIT_REASON_JOURNAL: WaitReason.ValueType  # 9
 """A parent's journal entry is not committed yet."""
 WAIT_REASON_ROLL_BACK: WaitReason.ValueType  # 10
-"""The job's sequence has failed: it is rolled back when its running jobs have ended."""
+"""The job's sequence has failed and is rolled back when its running jobs have ended."""
 Global___WaitReason: _TypeAlias = WaitReason  # noqa: Y015
 
 @_typing.final
 class WaitingJob(_message.Message):
-    """WaitingJob is a job that does not run, and why."""
+    """WaitingJob is a job that does not run, and the reason."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -91,18 +91,18 @@ class WaitingJob(_message.Message):
     job_id: _builtins.str
     """The job."""
     name: _builtins.str
-    """Its name."""
+    """Name of the job."""
     reason: Global___WaitReason.ValueType
     """What it waits for."""
     message: _builtins.str
-    """The same for a person."""
+    """The reason as text for a person."""
     @_builtins.property
     def waits_for_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Jobs it waits for, where the reason is that parents are not COMPLETE."""
+        """Parents that are not COMPLETE, if the reason is WAIT_REASON_PARENTS."""
 
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
-        """When the wait ends by itself; unset if it does not."""
+        """Time at which the wait ends; unset if it does not end at a fixed time."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from spincycle.chain.sequence_rules import (
 )
 from spincycle.chain.suspension import inputs_of, load, save, uncount_try
 from spincycle.chain.try_outcome import COMPLETE, StopCause, TryOutcome, classify, seconds_text
-from spincycle.chain.waiting import waits_on_runner
+from spincycle.chain.waiting import ALL_WAITS, WaitSelection, waits_on_runner
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ class ChainState:
         nodes = (node for node in self._by_index if node.total or node.retry_at)
         return [status_of(node, self.record.request_id) for node in nodes]
 
-    def waits(self) -> Iterator[WaitingJob]:
-        """Yield the waiting jobs with their reasons."""
-        return waits_on_runner(self._graph)
+    def waits(self, which: WaitSelection = ALL_WAITS) -> Iterator[WaitingJob]:
+        """Yield the waiting jobs, whatever their reasons."""
+        return waits_on_runner(self._graph, which)
 
     def _proceed(self) -> list[Command]:
         """Schedule what can run, and end the chain if nothing can run any more."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from spincycle.chain.chain_graph import ChainGraph, JobNode
     from spincycle.model.job_chain import JobChain
@@ -47,17 +47,53 @@ class WaitingJob:
     until: int = 0
 
 
-def waits_on_runner(graph: ChainGraph) -> Iterator[WaitingJob]:
-    """Yield the waiting jobs of a chain on a runner, in creation order."""
-    for node in graph.jobs.values():
+@dataclass(frozen=True, slots=True)
+class WaitSelection:
+    """Selects waiting jobs of a chain.
+
+    Attributes:
+        job_ids: only these jobs; empty selects all.
+        reasons: only jobs that wait for one of these; empty selects all.
+        limit: maximum number of jobs.
+        after: only jobs after this one in creation order; empty selects from the first one.
+    """
+
+    job_ids: frozenset[str] = frozenset()
+    reasons: frozenset[int] = frozenset()
+    limit: int = 1000
+    after: str = ""
+
+    def ids(self, jobs: Iterable[str]) -> Iterator[str]:
+        """Yield the selected ids of jobs, which are given in creation order."""
+        ids = iter(jobs)
+        if self.after:
+            for job_id in ids:
+                if job_id == self.after:
+                    break
+        return (job_id for job_id in ids if not self.job_ids or job_id in self.job_ids)
+
+    def matches(self, wait: WaitingJob) -> bool:
+        """Return whether the reason of a job is selected."""
+        return not self.reasons or wait.reason in self.reasons
+
+
+ALL_WAITS = WaitSelection()
+
+
+def waits_on_runner(graph: ChainGraph, which: WaitSelection = ALL_WAITS) -> Iterator[WaitingJob]:
+    """Yield the waiting jobs of a chain on a runner, in creation order, whatever their reasons."""
+    for job_id in which.ids(graph.jobs):
+        node = graph.jobs[job_id]
         if node.state is State.RUNNING and not node.started_at:
             yield _waiting(node, WaitReason.RUNNER_FULL, "waits for a free slot on the runner")
         elif node.state is State.PENDING:
             yield _wait_of(node)
 
 
-def waits_without_runner(chain: JobChain, reason: WaitReason, message: str) -> Iterator[WaitingJob]:
-    """Yield the incomplete jobs of a chain that is on no runner.
+def waits_without_runner(
+    chain: JobChain, reason: WaitReason, message: str, which: WaitSelection = ALL_WAITS
+) -> Iterator[WaitingJob]:
+    """Yield the incomplete jobs of a chain that is on no runner, whatever their reasons.
 
     A job whose parents are complete waits for `reason`, as the request does.
     """
@@ -65,7 +101,8 @@ def waits_without_runner(chain: JobChain, reason: WaitReason, message: str) -> I
     for job_id, following in chain.next_jobs.items():
         for next_id in following:
             parents.setdefault(next_id, []).append(job_id)
-    for job in chain.jobs.values():
+    for id_ in which.ids(chain.jobs):
+        job = chain.jobs[id_]
         if job.state is State.COMPLETE:
             continue
         unfinished = [

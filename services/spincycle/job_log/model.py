@@ -57,7 +57,8 @@ class Selection:
     Attributes:
         job_id: only entries of this job; empty means of all jobs.
         failed_only: only entries that ended in FAIL.
-        with_output: include standard output, standard error and data.
+        with_output: include standard output and standard error.
+        with_data: include job data.
         ended_after: only tries that ended after this time, in nanoseconds since 1970.
         limit: maximum entries per page.
     """
@@ -66,6 +67,7 @@ class Selection:
     job_id: str = ""
     failed_only: bool = False
     with_output: bool = True
+    with_data: bool = True
     ended_after: int = -(2**63)
     limit: int = 1000
 

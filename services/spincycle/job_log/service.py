@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeAlias
 
 from spincycle.batching.single_flight import SingleFlight
 from spincycle.errors import InvalidInput
@@ -31,7 +31,10 @@ TAIL_PAGE = 500
 MANY_ENTRIES = 2000
 """Entries from which a page is encoded in a thread."""
 
-Response = TypeVar("Response", pb.GetEntryResponse, pb.TailResponse)
+BUNDLE_BYTES = 256 * 1024
+"""Bytes after which a message of Tail ends."""
+
+Item: TypeAlias = JournalEntry | job_output_pb2.JobOutput
 
 _INT64_MAX = 2**63 - 1
 
@@ -48,7 +51,11 @@ class JobLogService(JobLogServiceServicer):
         check_id(request.request_id, "request_id")
         check_id(request.job_id, "job_id")
         entry = await self._journal.get(request.request_id, request.job_id, request.try_number)
-        return await _encoded(pb.GetEntryResponse, entry)
+        response = await off_loop(
+            holds_much_data(entry),
+            lambda: pb.GetEntryResponse(entry=encode_entry(entry)).SerializeToString(),
+        )
+        return encoded(pb.GetEntryResponse, (response,))
 
     async def ListEntries(
         self, request: pb.ListEntriesRequest, context: Any
@@ -65,7 +72,8 @@ class JobLogService(JobLogServiceServicer):
             request_id=request.request_id,
             job_id=request.job_id,
             failed_only=request.failed_only,
-            with_output=not request.without_output,
+            with_output=request.include_output,
+            with_data=request.include_data,
             limit=min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE),
         )
         if request.order == pb.ENTRY_ORDER_POSITION:
@@ -89,26 +97,23 @@ class JobLogService(JobLogServiceServicer):
         which = Selection(
             request_id=request.request_id,
             job_id=request.job_id,
-            with_output=not request.without_output,
+            with_output=request.include_output,
+            with_data=request.include_data,
             limit=TAIL_PAGE,
         )
         if request.HasField("since"):
             since = min(max(get_nanoseconds(request.since), -_INT64_MAX), _INT64_MAX)
             which = replace(which, ended_after=since)
         after = min(request.after_position, _INT64_MAX)
-        read: Callable[
-            [Selection, int], AsyncGenerator[JournalEntry | job_output_pb2.JobOutput, None]
-        ]
-        if request.follow and request.live_output:
+        read: Callable[[Selection, int], AsyncGenerator[Sequence[Item], None]]
+        if request.follow and request.include_live_output:
             read = self._tail.follow_live
         else:
             read = self._tail.follow if request.follow else self._tail.read
-        async with aclosing(read(which, after)) as parts:
-            async for part in parts:
-                if isinstance(part, JournalEntry):
-                    yield await _encoded(pb.TailResponse, part)
-                else:
-                    yield pb.TailResponse(output=part)
+        async with aclosing(read(which, after)) as portions:
+            async for items in portions:
+                async for bundle in _bundles(items):
+                    yield encoded(pb.TailResponse, bundle)
 
     async def _list_by_job(self, which: Selection, token: str) -> tuple[EntryPage, str]:
         list_key = ("job", which.request_id, which.job_id, which.failed_only)
@@ -128,9 +133,25 @@ class JobLogService(JobLogServiceServicer):
         return page, encode_page_token(list_key, (page.entries[-1].position,))
 
 
-async def _encoded(response: type[Response], entry: JournalEntry) -> Response:
-    """Return a response with an entry; a large one is encoded in a thread."""
-    if not holds_much_data(entry):
-        return response(entry=encode_entry(entry))
-    part = await asyncio.to_thread(lambda: response(entry=encode_entry(entry)).SerializeToString())
-    return encoded(response, (part,))
+async def _bundles(items: Sequence[Item]) -> AsyncIterator[list[bytes]]:
+    """Serialize items, each as a TailResponse of its own, in bundles of about BUNDLE_BYTES."""
+    bundle: list[bytes] = []
+    size = 0
+    for item in items:
+        is_large = isinstance(item, JournalEntry) and holds_much_data(item)
+        part = await off_loop(is_large, partial(_encode_item, item))
+        if bundle and size + len(part) > BUNDLE_BYTES:
+            yield bundle
+            bundle, size = [], 0
+        bundle.append(part)
+        size += len(part)
+    if bundle:
+        yield bundle
+
+
+def _encode_item(item: Item) -> bytes:
+    if isinstance(item, JournalEntry):
+        event = pb.TailEvent(entry=encode_entry(item))
+    else:
+        event = pb.TailEvent(output=item)
+    return pb.TailResponse(events=[event]).SerializeToString()

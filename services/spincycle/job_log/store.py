@@ -103,6 +103,7 @@ class JournalStore:
             last_job_id=which.job_id or _AFTER_ALL_IDS,
             failed_only=which.failed_only,
             with_output=which.with_output,
+            with_data=which.with_data,
             limit=which.limit + 1,
             max_size=MAX_PAGE_SIZE,
         )
@@ -121,6 +122,7 @@ class JournalStore:
             failed_only=which.failed_only,
             ended_after=which.ended_after,
             with_output=which.with_output,
+            with_data=which.with_data,
             limit=which.limit + 1,
             max_size=MAX_PAGE_SIZE,
         )

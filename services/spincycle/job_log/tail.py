@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from spincycle.errors import DatabaseUnavailable, ShuttingDown
@@ -28,8 +28,10 @@ class Tail:
         self._output = output
         self._ending = False
 
-    async def read(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
-        """Yield the stored entries after a position.
+    async def read(
+        self, which: Selection, after: int
+    ) -> AsyncGenerator[Sequence[JournalEntry], None]:
+        """Yield the stored entries after a position, a page at a time.
 
         Raises:
             DatabaseUnavailable: not all entries could be read.
@@ -37,11 +39,13 @@ class Tail:
         more = True
         while more:
             page, after = await self._journal.read_next(which, after)
-            for entry in page.entries:
-                yield entry
+            if page.entries:
+                yield page.entries
             more = page.more
 
-    async def follow(self, which: Selection, after: int) -> AsyncGenerator[JournalEntry, None]:
+    async def follow(
+        self, which: Selection, after: int
+    ) -> AsyncGenerator[Sequence[JournalEntry], None]:
         """Yield the stored entries after a position, and then new entries.
 
         Raises:
@@ -61,38 +65,42 @@ class Tail:
                     await _wait_for(changed, backoff.next())
                     continue
                 started = True
-                for entry in page.entries:
-                    yield entry
+                if page.entries:
+                    yield page.entries
                 if not page.more:
                     await changed.wait()
         raise ShuttingDown("the job log")
 
     async def follow_live(
         self, which: Selection, after: int
-    ) -> AsyncGenerator[JournalEntry | JobOutput, None]:
+    ) -> AsyncGenerator[Sequence[JournalEntry | JobOutput], None]:
         """Like `follow`, and yield the output of running tries before the entry of each try."""
         ended: set[tuple[str, int]] = set()
         with self._output.subscribe(which.request_id, which.job_id) as tailer:
             async with aclosing(self.follow(which, after)) as entries:
-                entry = asyncio.ensure_future(anext(entries))
+                page = asyncio.ensure_future(anext(entries))
                 output = asyncio.ensure_future(tailer.changed.wait())
                 try:
                     while True:
-                        await asyncio.wait({entry, output}, return_when=asyncio.FIRST_COMPLETED)
-                        for piece in tailer.take():
-                            if (piece.job_id, piece.try_number) not in ended:
-                                yield piece
-                        if entry.done():
-                            finished = entry.result()
-                            ended.add((finished.job_id, finished.try_))
+                        await asyncio.wait({page, output}, return_when=asyncio.FIRST_COMPLETED)
+                        pieces = [
+                            piece
+                            for piece in tailer.take()
+                            if (piece.job_id, piece.try_number) not in ended
+                        ]
+                        if pieces:
+                            yield pieces
+                        if page.done():
+                            finished = page.result()
+                            ended.update((entry.job_id, entry.try_) for entry in finished)
                             yield finished
-                            entry = asyncio.ensure_future(anext(entries))
+                            page = asyncio.ensure_future(anext(entries))
                         if output.done():
                             output = asyncio.ensure_future(tailer.changed.wait())
                 finally:
-                    for task in (entry, output):
+                    for task in (page, output):
                         task.cancel()
-                    await asyncio.gather(entry, output, return_exceptions=True)
+                    await asyncio.gather(page, output, return_exceptions=True)
 
     def end(self) -> None:
         """End the follow streams."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from spincycle.chain.chain_state import ChainState
     from spincycle.chain.commands import Command, TryEnd
-    from spincycle.chain.waiting import WaitingJob
+    from spincycle.chain.waiting import WaitingJob, WaitSelection
     from spincycle.errors import SpinCycleError
     from spincycle.job import Job, Progress
     from spincycle.job_runner.backlog import Event
@@ -140,9 +140,9 @@ class ChainExecutor:
         """Return the status of one job, with the live status text if it runs."""
         return self._with_live_status(self._state.status(job_id))
 
-    def waits(self) -> Iterator[WaitingJob]:
-        """Return the jobs that wait, each with the reason."""
-        return self._state.waits()
+    def waits(self, which: WaitSelection) -> Iterator[WaitingJob]:
+        """Return the waiting jobs, whatever their reasons."""
+        return self._state.waits(which)
 
     def waits_for(self) -> str:
         """Return what the chain as a whole waits for; empty while one of its jobs can run."""

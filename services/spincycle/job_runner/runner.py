@@ -7,7 +7,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 from heapq import nsmallest
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from spincycle.chain.chain_state import ChainState
@@ -19,7 +18,7 @@ from spincycle.job_runner.chain_executor import ChainExecutor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from spincycle.chain.waiting import WaitingJob
+    from spincycle.chain.waiting import WaitingJob, WaitSelection
     from spincycle.job import Job
     from spincycle.job_runner.chain_view import ChainView
     from spincycle.job_runner.ports import ChainDependencies
@@ -27,7 +26,11 @@ if TYPE_CHECKING:
     from spincycle.model.job_status import JobStatus
 
 _RETAINED_EPOCHS = 10_000
-_UNSTARTED = 2**63
+UNSTARTED = 2**63
+"""Start of a job without a started try in the order of running jobs."""
+
+RunningPosition = tuple[int, str, str]
+"""Start in nanoseconds since 1970, request id and job id."""
 
 
 @dataclass(slots=True)
@@ -187,24 +190,33 @@ class JobRunner:
         """Return the request ids of all resident chains."""
         return list(self._chains)
 
-    def running(self, request_id: str = "", limit: int = 1000) -> list[JobStatus]:
-        """Return at most `limit` jobs that run or wait between tries, earliest start first.
+    def running(
+        self, request_id: str = "", limit: int = 1000, after: RunningPosition = (0, "", "")
+    ) -> list[JobStatus]:
+        """Return at most `limit` jobs that run or wait between tries, after the position `after`.
 
-        An empty `request_id` selects all chains.
+        They are ordered by start of the try, request and job; jobs that have not started come
+        last. An empty `request_id` selects all chains.
         """
-        resident = self._chains.get(request_id)
-        selected = [resident] if resident else []
-        found = (
-            (started_at or _UNSTARTED, number, job_id, resident.current)
-            for number, resident in enumerate(selected if request_id else self._chains.values())
-            for started_at, job_id in resident.current.active()
-        )
-        return [chain.status(job_id) for _, _, job_id, chain in nsmallest(limit, found)]
+        positions = (position for position in self._running(request_id) if position > after)
+        found = nsmallest(limit, positions)
+        return [self._chains[id_].current.status(job_id) for _, id_, job_id in found]
 
-    def waits(self, request_id: str, limit: int) -> list[WaitingJob] | None:
-        """Return at most `limit` waiting jobs with reasons; None if the chain is not resident."""
+    def count_running(self, request_id: str = "") -> int:
+        """Return how many jobs run or wait between tries."""
+        return sum(1 for _ in self._running(request_id))
+
+    def _running(self, request_id: str) -> Iterator[RunningPosition]:
         resident = self._chains.get(request_id)
-        return list(islice(resident.current.waits(), limit)) if resident else None
+        chains = ({request_id: resident} if resident else {}) if request_id else self._chains
+        for id_, chain in chains.items():
+            for started_at, job_id in chain.current.active():
+                yield started_at or UNSTARTED, id_, job_id
+
+    def waits(self, request_id: str, which: WaitSelection) -> Iterator[WaitingJob] | None:
+        """Yield the waiting jobs of a chain, whatever their reasons; None if it is not resident."""
+        resident = self._chains.get(request_id)
+        return resident.current.waits(which) if resident else None
 
     def waits_for(self, request_id: str) -> str:
         """Return what the chain as a whole waits for; empty if nothing or if not resident."""

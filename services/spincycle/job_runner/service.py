@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import grpc
 
 from spincycle.chain.chain_state import ChainState
+from spincycle.chain.waiting import WaitingJob, WaitSelection
 from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2_grpc
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_runner.chain_view import ChainView
 from spincycle.job_runner.event_log import EncodedJobEvent, EventLog, EventLogReader, RunnerEvent
 from spincycle.job_runner.ports import ChainReleased, ChainStarted
-from spincycle.job_runner.runner import JobRunner
+from spincycle.job_runner.runner import UNSTARTED, JobRunner
 from spincycle.model.job_chain import JobChain, SuspendedJobChain
 from spincycle.model.job_status import JobEvent
 from spincycle.rpc.calls import encoded
@@ -29,12 +30,15 @@ from spincycle.v1.request_pb2 import JobCounts
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.chain_parts import ChainParts, SuspendedParts
 from spincycle.wire.status import encode_event, encode_status, encode_wait
-from spincycle.wire.times import set_nanoseconds
+from spincycle.wire.times import get_nanoseconds, set_nanoseconds
 
-MAX_RUNNING = 1000
+WAITS_PER_TURN = 1000
+"""Waiting jobs that are examined before the event loop runs other tasks."""
+
+MAX_RUNNING = 1001
 """Maximum jobs that ListRunning returns if the caller sets no limit."""
 
-MAX_WAITS = 1000
+MAX_WAITS = 1001
 """Maximum jobs that ExplainChain returns."""
 
 EVENTS_PER_RESPONSE = 500
@@ -148,20 +152,33 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     async def ListRunning(
         self, request: rpc.ListRunningRequest, context: Context
     ) -> rpc.ListRunningResponse:
-        running = self._runner.running(
-            request.filter.request_id, request.filter.limit or MAX_RUNNING
-        )
+        place = request.after
+        after = (0, "", "")
+        if request.HasField("after"):
+            has_start = place.HasField("started_at")
+            started_at = get_nanoseconds(place.started_at) if has_start else UNSTARTED
+            after = (started_at, place.request_id, place.job_id)
+        limit = min(request.filter.limit or MAX_RUNNING, MAX_RUNNING)
+        running = self._runner.running(request.filter.request_id, limit, after)
         return rpc.ListRunningResponse(
-            jobs=[encode_status(status) for status in running], runner_id=self._runner_id()
+            jobs=[encode_status(status) for status in running],
+            runner_id=self._runner_id(),
+            total_size=self._runner.count_running(request.filter.request_id),
         )
 
     async def ExplainChain(
         self, request: rpc.ExplainChainRequest, context: Context
     ) -> rpc.ExplainChainResponse:
-        waits = self._runner.waits(request.request_id, MAX_WAITS)
+        which = WaitSelection(
+            frozenset(request.job_ids),
+            frozenset(request.reasons),
+            min(request.limit or MAX_WAITS, MAX_WAITS),
+            request.after_job_id,
+        )
+        waits = self._runner.waits(request.request_id, which)
         if waits is not None:
             return rpc.ExplainChainResponse(
-                jobs=[encode_wait(wait) for wait in waits],
+                jobs=[encode_wait(wait) for wait in await _matching(waits, which)],
                 message=self._runner.waits_for(request.request_id),
             )
         if request.request_id not in self._unstored_ends():
@@ -259,6 +276,19 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     def _check_addressee(self, runner_id: str) -> None:
         if runner_id != self._runner_id():
             raise WrongRunner(runner_id or "(none named)", self._runner_id())
+
+
+async def _matching(waits: Iterator[WaitingJob], which: WaitSelection) -> list[WaitingJob]:
+    """Return the jobs whose reasons are selected, up to the limit."""
+    matching: list[WaitingJob] = []
+    for number, wait in enumerate(waits, start=1):
+        if which.matches(wait):
+            matching.append(wait)
+            if len(matching) == which.limit:
+                break
+        if number % WAITS_PER_TURN == 0:
+            await asyncio.sleep(0)
+    return matching
 
 
 def encode_runner_event(event: RunnerEvent, offset: int) -> bytes:

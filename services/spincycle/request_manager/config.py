@@ -34,6 +34,9 @@ class RequestManagerConfig(Config, frozen=True):
     tls: TlsConfig = TlsConfig()
     """TLS with callers and with the other services."""
 
+    installation_name: str = ""
+    """Name of the installation, which GetServerInfo returns to clients."""
+
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema request_manager."""
 

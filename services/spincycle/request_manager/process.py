@@ -43,6 +43,7 @@ from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy,
 from spincycle.request_manager.runners.registry import RunnerRegistry
 from spincycle.request_manager.runners.reports import Reports
 from spincycle.request_manager.runners.silence import SilenceMonitor
+from spincycle.request_manager.server_service import ServerService
 from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.spec_service import SpecService
 from spincycle.request_manager.storage.archive_store import ArchiveStore
@@ -76,6 +77,7 @@ from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
 )
+from spincycle.v1.server_service_pb2_grpc import add_ServerServiceServicer_to_server
 from spincycle.v1.spec_service_pb2_grpc import add_SpecServiceServicer_to_server
 from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_chain
 
@@ -241,6 +243,7 @@ def _services(
     """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
     specs = SpecService(manager.specs, LintWorkers())
+    info = ServerService(config.installation_name)
     coordination = RunnerCoordinationService(
         manager.registry,
         manager.reports,
@@ -254,6 +257,9 @@ def _services(
             partial(add_RequestManagerServiceServicer_to_server, requests),
         ),
         RpcService("spincycle.v1.SpecService", partial(add_SpecServiceServicer_to_server, specs)),
+        RpcService(
+            "spincycle.v1.ServerService", partial(add_ServerServiceServicer_to_server, info)
+        ),
     ]
     internal = [
         RpcService(

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from spincycle.chain.waiting import WaitSelection
 from spincycle.errors import (
     ChainTooLarge,
     InvalidInput,
@@ -36,6 +37,7 @@ from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.request_manager.watch.watch_options import WatchOptions
 from spincycle.rpc.calls import encoded
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
+from spincycle.rpc.page_token import decode_page_token, encode_page_token
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
 from spincycle.v1 import (
     job_chain_pb2,
@@ -49,6 +51,9 @@ from spincycle.wire.chain_parts import parts_of_chain
 
 MANY_JOBS = 1000
 """Jobs of a chain from which it is serialized in a thread."""
+
+MAX_EXPLAINED = 1000
+"""Most jobs in a page of Explain."""
 
 EMBEDDING_BYTES = 16
 """Most bytes of a response beside the one message in it."""
@@ -112,7 +117,8 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         params = CreateParams(request.type, args, size=size)
         built = await self._use.creator.plan(params)
         response = await off_loop(
-            params.is_large_chain(len(built.chain.jobs)), lambda: _plan(request.type, built)
+            params.is_large_chain(len(built.chain.jobs)),
+            lambda: _plan(request.type, built, with_chain=request.include_job_chain),
         )
         return encoded(rpc.PlanResponse, (response,))
 
@@ -151,12 +157,12 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
 
     async def Skip(self, request: rpc.SkipRequest, context: Context) -> rpc.SkipResponse:
-        if not request.job_id:
-            raise InvalidInput("name the job to skip", "job_id")
+        if not all(request.job_ids) or not request.job_ids:
+            raise InvalidInput("name the job to skip", "job_ids")
         params = RerunParams(
             request_id=request.request_id,
             user=_user(context),
-            skip=request.job_id,
+            skip=tuple(dict.fromkeys(request.job_ids)),
             reason=request.reason,
             idempotency_key=request.idempotency_key,
         )
@@ -165,7 +171,20 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
 
     async def Explain(self, request: rpc.ExplainRequest, context: Context) -> rpc.ExplainResponse:
-        return await self._use.explainer.explain(await self._get(request.request_id))
+        listed: list[str | int] = ["explain", request.request_id]
+        listed += [*request.job_ids, *request.reasons]
+        after = ""
+        if request.page_token:
+            (after,) = map(str, decode_page_token(listed, request.page_token, str))
+        page_size = min(request.page_size or MAX_EXPLAINED, MAX_EXPLAINED)
+        which = WaitSelection(
+            frozenset(request.job_ids), frozenset(request.reasons), page_size + 1, after
+        )
+        response = await self._use.explainer.explain(await self._get(request.request_id), which)
+        if len(response.jobs) > page_size:
+            del response.jobs[page_size:]
+            response.next_page_token = encode_page_token(listed, (response.jobs[-1].job_id,))
+        return response
 
     async def GetJobChain(
         self, request: rpc.GetJobChainRequest, context: Context
@@ -190,7 +209,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def ListRunningJobs(
         self, request: rpc.ListRunningJobsRequest, context: Context
     ) -> rpc.ListRunningJobsResponse:
-        running = await self._use.running_jobs.find(request.filter.request_id, request.filter.limit)
+        running = await self._use.running_jobs.find(request)
         return rpc.ListRunningJobsResponse(
             status=status_pb2.RunningStatus(
                 jobs=running.jobs,
@@ -198,13 +217,16 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             ),
             silent_runner_ids=running.silent_runner_ids,
             has_running_requests=running.any_request,
+            next_page_token=running.next_page_token,
+            total_size=running.total_size,
         )
 
     async def Watch(
         self, request: rpc.WatchRequest, context: Context
     ) -> AsyncIterator[rpc.WatchResponse]:
+        _check_watch(request)
         options = WatchOptions(
-            request.include_job_chain, request.requests_only, request.include_output
+            request.include_job_chain, request.requests_only, request.include_live_output
         )
         watch = self._use.watch
         parts = (
@@ -225,18 +247,32 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return found[request_id]
 
 
+def _check_watch(request: rpc.WatchRequest) -> None:
+    """Raise InvalidInput if the call sets what its kind of stream does not use."""
+    if request.request_ids:
+        unused = ["filter"] if request.HasField("filter") else []
+    else:
+        of_filter = request.filter
+        unused = [f"filter.{name}" for name in ("since", "until") if of_filter.HasField(name)]
+        unused += [f"filter.{name}" for name in ("limit", "offset") if getattr(of_filter, name)]
+        unused += ["include_live_output"] if request.include_live_output else []
+    if unused:
+        named = "named requests" if request.request_ids else "requests by a filter"
+        raise InvalidInput(f"Watch of {named} does not use {unused[0]}; leave it unset", unused[0])
+
+
 def _fetched(parts: Iterator[job_chain_pb2.JobChain]) -> bytes:
     """Return the next part of a chain as a serialized response; empty after the last one."""
     part = next(parts, None)
     return rpc.StreamJobChainResponse(part=part).SerializeToString() if part is not None else b""
 
 
-def _plan(type_: str, built: BuiltRequest) -> bytes:
+def _plan(type_: str, built: BuiltRequest, *, with_chain: bool) -> bytes:
     plan = make_plan(redacted_chain(built.chain), built.args, built.spec_revision)
     message = plan_pb2.Plan(
         type=type_,
         args=[encode_arg(arg) for arg in plan.args],
-        job_chain=encode_chain(plan.chain),
+        job_chain=encode_chain(plan.chain) if with_chain else None,
         plan_hash=built.plan_hash,
         specs_hash=plan.spec_revision,
         total_jobs=plan.total_jobs,

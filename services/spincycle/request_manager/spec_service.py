@@ -10,8 +10,18 @@ from spincycle.graph import declared_args
 from spincycle.request_manager.codec import encode_arg, encode_finding
 from spincycle.request_manager.requests.lint_workers import LintWorkers
 from spincycle.request_manager.requests.spec_repository import SpecRepository
+from spincycle.rpc.limits import CLIENT_MESSAGE_BYTES
+from spincycle.rpc.page_token import decode_page_token, encode_page_token
 from spincycle.spec import Source, bounded
 from spincycle.v1 import spec_pb2, spec_service_pb2, spec_service_pb2_grpc
+
+DEFAULT_PAGE = 500
+"""Requests in a page of ListSpecs when the caller sets no page size."""
+
+MAX_PAGE = 1000
+"""Most requests in a page of ListSpecs."""
+
+_LISTED = ("specs",)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -26,17 +36,26 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     async def ListSpecs(
         self, request: spec_service_pb2.ListSpecsRequest, context: Context
     ) -> spec_service_pb2.ListSpecsResponse:
+        after = ""
+        if request.page_token:
+            (after,) = map(str, decode_page_token(_LISTED, request.page_token, str))
+        page_size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
         specs = self._specs.specs
-        return spec_service_pb2.ListSpecsResponse(
-            specs=[
-                spec_pb2.RequestSpec(
-                    name=sequence.name,
-                    args=[encode_arg(arg) for arg in declared_args(sequence)],
-                )
-                for sequence in specs.requests()
-            ],
-            specs_hash=specs.revision,
-        )
+        response = spec_service_pb2.ListSpecsResponse(specs_hash=specs.revision)
+        size = 0
+        for sequence in specs.requests():
+            if after and sequence.name <= after:
+                continue
+            if len(response.specs) == page_size or size > CLIENT_MESSAGE_BYTES:
+                last = response.specs[-1].name
+                response.next_page_token = encode_page_token(_LISTED, (last,))
+                break
+            spec = spec_pb2.RequestSpec(
+                name=sequence.name, args=[encode_arg(arg) for arg in declared_args(sequence)]
+            )
+            size += spec.ByteSize()
+            response.specs.append(spec)
+        return response
 
     async def Lint(
         self, request: spec_service_pb2.LintRequest, context: Context

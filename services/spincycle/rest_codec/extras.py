@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from spincycle.model.revision import encode_revision
 from spincycle.rest_codec.codecs import (
@@ -18,6 +19,7 @@ from spincycle.rest_codec.codecs import (
     UINT64,
     Codec,
     JsonPath,
+    Text,
 )
 from spincycle.rest_codec.encoding import Json
 from spincycle.rest_codec.messages import (
@@ -104,6 +106,22 @@ class RolledBack(Codec):
         return UINT.schema()
 
 
+class OneText(Text):
+    """The only text of a list, as a text."""
+
+    zero: Any = ()
+
+    def encode(self, value: Any) -> Json:
+        """Return the first text; an empty one if there is none."""
+        return next(iter(value), "")
+
+    def decode(self, value: Json, place: JsonPath) -> Any:
+        """Return a list of the text; an empty one of an empty text."""
+        text = super().decode(value, place)
+        return [text] if text else []
+
+
+ONE_TEXT = OneText()
 REVISION = RevisionNumber()
 ROLLED_BACK = RolledBack()
 
@@ -235,7 +253,7 @@ RERUN_REQUEST = MessageCodec(
 SKIP_REQUEST = MessageCodec(
     "proto.SkipRequest",
     rm.SkipRequest,
-    [Field("jobId", "job_id", TEXT), Field("reason", "reason", TEXT, doc="must be given")],
+    [Field("jobId", "job_ids", ONE_TEXT), Field("reason", "reason", TEXT, doc="must be given")],
 )
 
 SPEC_FILE = MessageCodec(

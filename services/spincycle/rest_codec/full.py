@@ -1,4 +1,4 @@
-"""The tables of all that the services tell of requests, arguments, entries and running jobs.
+"""The tables of requests, arguments, entries and running jobs with all their fields.
 
 They are those of the original with more keys, for clients that know of them.
 """
@@ -17,7 +17,7 @@ FULL_ARG = MessageCodec(
     REQUEST_ARG.message,
     [
         *REQUEST_ARG.fields,
-        Field("Secret", "secret", FLAG, omitted=True, doc="its value is not told"),
+        Field("Secret", "secret", FLAG, omitted=True, doc="its value is not shown"),
         Field("ValueType", "value_type", TEXT, omitted=True, doc="empty for any"),
     ],
     "FullRequestArg",

@@ -26,6 +26,7 @@ RETRYABLE: dict[str, dict[str, tuple[str, ...]]] = {
             "Resume", "Explain", "StreamJobChain",
         ),
         "SpecService": ("ListSpecs", "Lint", "ReloadSpecs"),
+        "ServerService": ("GetServerInfo",),
         "JobLogService": ("GetEntry", "ListEntries"),
     },
     INTERNAL_PACKAGE: {

@@ -1,7 +1,7 @@
 """Chains in parts, for those that are too large for one message.
 
 A message is the merge of any pieces that it is cut into between two of its fields. So a stored
-chain is cut without being read, and whoever gets the parts decodes each as it comes.
+chain is cut without being read, and the receiver decodes each part as it arrives.
 """
 
 from __future__ import annotations

@@ -14,9 +14,8 @@ def encode_state(state: State) -> state_pb2.State.ValueType:
 
 
 def decode_state(number: int) -> State:
-    """The state with a number; RESERVED, in which nothing ever is, for a number that has none.
+    """Return the state with a number; RESERVED, which is never valid, for an unknown number.
 
-    Whoever checks states then refuses it, which UNKNOWN, the state of a try that could not
-    begin, would not make sure of.
+    Checks of states refuse RESERVED. They accept UNKNOWN, the state of a try that could not start.
     """
     return _BY_NUMBER.get(number, State.RESERVED)

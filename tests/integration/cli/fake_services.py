@@ -109,10 +109,10 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
             and (not selected.user or one.user == selected.user)
         ]
         first = int(request.page_token or selected.offset)
-        page = found[first : first + selected.limit]
-        rest = first + selected.limit < len(found)
+        page = found[first : first + request.page_size]
+        rest = first + request.page_size < len(found)
         return rm.ListResponse(
-            requests=page, next_page_token=str(first + selected.limit) if rest else ""
+            requests=page, next_page_token=str(first + request.page_size) if rest else ""
         )
 
     async def Start(self, request, context):
@@ -183,7 +183,7 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
                     )
                 ]
             )
-        pieces = self.memory.pieces.setdefault(request_id, []) if request.include_output else []
+        pieces = self.memory.pieces.setdefault(request_id, []) if request.include_live_output else []
         printed = 0
         while True:
             while printed < len(pieces):
@@ -244,19 +244,19 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
         pieces = self.memory.pieces.setdefault(request.request_id, [])
         printed = 0
         while True:
-            while request.live_output and printed < len(pieces):
+            while request.include_live_output and printed < len(pieces):
                 printed += 1
-                yield jl.TailResponse(output=pieces[printed - 1])
+                yield jl.TailResponse(events=[jl.TailEvent(output=pieces[printed - 1])])
             for entry in entries:
                 if entry.position > seen:
                     seen = entry.position
-                    yield jl.TailResponse(entry=entry)
+                    yield jl.TailResponse(events=[jl.TailEvent(entry=entry)])
             if not request.follow:
                 return
             async with self.memory.changed:
                 while (
                     (not entries or entries[-1].position <= seen)
-                    and (not request.live_output or len(pieces) <= printed)
+                    and (not request.include_live_output or len(pieces) <= printed)
                     and self.memory.breaks == breaks
                 ):
                     await self.memory.changed.wait()

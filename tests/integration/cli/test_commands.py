@@ -363,7 +363,7 @@ def test_stop_suspend_resume_rerun_and_skip_send_their_options(
     assert isinstance(skip, rm.SkipRequest)
     assert stop.reason == "wrong cluster"
     assert list(rerun.job_ids) == ["D000", "D001"]
-    assert (skip.job_id, skip.reason) == ("D000", "done by hand")
+    assert (list(skip.job_ids), skip.reason) == (["D000"], "done by hand")
 
 
 def test_rerun_and_skip_accept_the_name_of_a_job(services: FakeServices, spinc: Spinc) -> None:
@@ -375,7 +375,7 @@ def test_rerun_and_skip_accept_the_name_of_a_job(services: FakeServices, spinc: 
     assert isinstance(rerun, rm.RerunRequest)
     assert isinstance(skip, rm.SkipRequest)
     assert list(rerun.job_ids) == ["D000", "D001", "Rept"]
-    assert skip.job_id == "Rept"
+    assert list(skip.job_ids) == ["Rept"]
 
 
 def test_an_ambiguous_or_unknown_job_is_not_skipped(services: FakeServices, spinc: Spinc) -> None:

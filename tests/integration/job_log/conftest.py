@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import grpc
@@ -104,6 +106,30 @@ class RunnerStream:
         return await self.settle()
 
 
+class TailReader:
+    """Reads a stream of Tail one event at a time, however the server bundles them."""
+
+    def __init__(self, call: grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]) -> None:
+        self._call = call
+        self._events: deque[pb.TailEvent] = deque()
+
+    async def read(self) -> Any:
+        """Return the next event, or EOF."""
+        while not self._events:
+            response = await self._call.read()
+            if not isinstance(response, pb.TailResponse):
+                return response
+            self._events.extend(response.events)
+        return self._events.popleft()
+
+    async def __aiter__(self) -> AsyncIterator[pb.TailEvent]:
+        while (event := await self.read()) is not grpc.aio.EOF:
+            yield event
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
 @dataclass
 class RunningJobLog:
     """One copy of the service."""
@@ -132,10 +158,11 @@ class RunningJobLog:
     async def entries(self, request_id: str = REQUEST) -> list[tuple[str, int]]:
         """Return (job, try) of all stored entries of a request, by position."""
         asked = pb.TailRequest(request_id=request_id)
-        return [
-            (response.entry.job_id, response.entry.try_number)
-            async for response in self.stub.Tail(asked)
-        ]
+        return [(event.entry.job_id, event.entry.try_number) async for event in self.tail(asked)]
+
+    def tail(self, request: pb.TailRequest) -> TailReader:
+        """Tail a journal, one event at a time."""
+        return TailReader(self.stub.Tail(request))
 
     async def end(self) -> None:
         """Shut the copy down, like a signal."""

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc
-from tests.integration.job_log.conftest import REQUEST, RunningJobLog, StartJobLog, entry
+from tests.integration.job_log.conftest import (
+    REQUEST,
+    RunningJobLog,
+    StartJobLog,
+    TailReader,
+    entry,
+)
 
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.v1 import job_log_service_pb2 as pb
@@ -40,24 +45,21 @@ class RunnerOffer:
         await self.call.write(journal_pb2.OfferOutputRequest(pieces=[piece]))
 
 
-Tailing = grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]
+def tail(job_log: RunningJobLog, **more: object) -> TailReader:
+    asked = pb.TailRequest(request_id=REQUEST, follow=True, include_live_output=True, **more)  # type: ignore[arg-type]
+    return job_log.tail(asked)
 
 
-def tail(job_log: RunningJobLog, **more: object) -> Tailing:
-    request = pb.TailRequest(request_id=REQUEST, follow=True, live_output=True, **more)  # type: ignore[arg-type]
-    return job_log.stub.Tail(request)
-
-
-async def printed(call: Tailing, count: int) -> str:
+async def printed(call: TailReader, count: int) -> str:
     """Receive `size` bytes of output, with a mark for each gap."""
     text, place = "", 0
     while len(text) < count:
-        answer = await call.read()
-        assert isinstance(answer, pb.TailResponse)
-        assert answer.HasField("output"), answer
-        text += "~" if answer.output.offset > place else ""
-        text += answer.output.data.decode()
-        place = answer.output.offset + len(answer.output.data)
+        event = await call.read()
+        assert isinstance(event, pb.TailEvent)
+        assert event.HasField("output"), event
+        text += "~" if event.output.offset > place else ""
+        text += event.output.data.decode()
+        place = event.output.offset + len(event.output.data)
     return text
 
 
@@ -82,7 +84,7 @@ async def test_output_of_a_running_try_precedes_its_entry(job_log: RunningJobLog
 
 async def test_runners_send_no_output_without_subscribers(job_log: RunningJobLog) -> None:
     offer = RunnerOffer(job_log)
-    plain = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    plain = job_log.tail(pb.TailRequest(request_id=REQUEST, follow=True))
     call = tail(job_log)
     await offer.until_wanted()
     call.cancel()

@@ -52,7 +52,12 @@ async def measured(
 
         async def is_ready() -> bool:
             try:
-                await stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST), timeout=5)
+                await stub.ListEntries(
+                    pb.ListEntriesRequest(
+                        request_id=REQUEST, include_output=True, include_data=True
+                    ),
+                    timeout=5,
+                )
             except grpc.aio.AioRpcError:
                 return False
             return True
@@ -96,13 +101,17 @@ async def test_the_largest_batches_do_not_block_the_event_loop(
     refused = await stream.settle()
     pauses["append"] = log.pause()
     for order in (pb.ENTRY_ORDER_JOB, pb.ENTRY_ORDER_POSITION):
-        request = pb.ListEntriesRequest(request_id=REQUEST, page_size=LARGEST_PAGE, order=order)
+        request = pb.ListEntriesRequest(
+            request_id=REQUEST, page_size=LARGEST_PAGE, order=order,
+            include_output=True, include_data=True,
+        )  # fmt: skip
         await stub.ListEntries(request)
         pauses[f"list {order}"] = log.pause()
     read = 0
-    async for _ in stub.Tail(pb.TailRequest(request_id=REQUEST)):
-        read += 1
-        if read == 5 * TAIL_PAGE:
+    whole = pb.TailRequest(request_id=REQUEST, include_output=True, include_data=True)
+    async for response in stub.Tail(whole):
+        read += len(response.events)
+        if read >= 5 * TAIL_PAGE:
             break
     pauses["tail"] = log.pause()
 
@@ -115,7 +124,7 @@ async def test_the_largest_output_does_not_block_the_event_loop(
     measured: tuple[Measured, JobLogServiceStub, JournalServiceStub], size: int, count: int
 ) -> None:
     log, stub, journal = measured
-    tail = stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True, live_output=True))
+    tail = stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True, include_live_output=True))
     reading = asyncio.ensure_future(tail.read())
     offer = journal.OfferOutput()
     while REQUEST not in (await offer.read()).request_ids:  # type: ignore[union-attr]
@@ -123,7 +132,7 @@ async def test_the_largest_output_does_not_block_the_event_loop(
     pieces = [_piece(number * size, b"x" * size) for number in range(count)]
     pieces.append(_piece(count * size, b"last"))
     await offer.write(journal_pb2.OfferOutputRequest(pieces=pieces))
-    while not (await reading).output.data.endswith(b"last"):  # type: ignore[union-attr]
+    while not (await reading).events[-1].output.data.endswith(b"last"):  # type: ignore[union-attr]
         reading = asyncio.ensure_future(tail.read())
     tail.cancel()
     offer.cancel()

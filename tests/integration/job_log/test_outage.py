@@ -9,6 +9,7 @@ import pytest
 from tests.integration.job_log.conftest import (
     REQUEST,
     RunningJobLog,
+    TailReader,
     entry,
     running_job_log,
 )
@@ -25,7 +26,7 @@ async def test_nothing_is_acknowledged_during_an_outage_and_everything_recovers_
 ) -> None:
     stream = job_log.stream()
     await stream.append(entry(1))
-    following = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    following = job_log.tail(pb.TailRequest(request_id=REQUEST, follow=True))
     assert (await _next(following)).entry.position == 1
 
     await postgres.embedded.kill(signal.SIGQUIT)
@@ -58,8 +59,8 @@ async def test_every_call_except_append_fails_at_once_during_an_outage(
             job_log.journal.Fence(fence),
             stub.GetEntry(pb.GetEntryRequest(request_id=REQUEST, job_id="j001")),
             stub.ListEntries(pb.ListEntriesRequest(request_id=REQUEST)),
-            _next(stub.Tail(pb.TailRequest(request_id=REQUEST))),
-            _next(stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))),
+            _next(job_log.tail(pb.TailRequest(request_id=REQUEST))),
+            _next(job_log.tail(pb.TailRequest(request_id=REQUEST, follow=True))),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as away:
                 await call
@@ -150,10 +151,10 @@ async def test_a_job_log_started_during_an_outage_serves_afterwards(
             await postgres.embedded.start()
 
 
-async def _next(call: grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]) -> pb.TailResponse:
-    answer = await call.read()
-    assert isinstance(answer, pb.TailResponse)
-    return answer
+async def _next(call: TailReader) -> pb.TailEvent:
+    event = await call.read()
+    assert isinstance(event, pb.TailEvent)
+    return event
 
 
 async def _unavailable(job_log: RunningJobLog) -> bool:

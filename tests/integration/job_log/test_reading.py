@@ -97,13 +97,32 @@ async def test_a_list_can_be_filtered_by_job_and_failure(
     assert [names(part) for part in parts] == [[("jobb", 1), ("jobb", 3)], [("jobb", 5)]]
 
 
-async def test_output_and_data_can_be_omitted(filled: RunningJobLog) -> None:
-    query = pb.ListEntriesRequest(request_id=REQUEST, without_output=True)
+@pytest.mark.parametrize("parts", [set(), {"output"}, {"data"}, {"output", "data"}])
+async def test_output_and_data_are_included_only_on_demand(
+    job_log: RunningJobLog, parts: set[str]
+) -> None:
+    await job_log.stream().append(entry(1, stdout="out", stderr="err", data={"a": 1}))
+    which = {f"include_{part}": True for part in parts}
 
-    (page,) = await pages(filled, query)
+    ((listed,),) = await pages(job_log, pb.ListEntriesRequest(request_id=REQUEST, **which))  # type: ignore[arg-type]
+    tailed = await job_log.tail(pb.TailRequest(request_id=REQUEST, **which)).read()  # type: ignore[arg-type]
 
-    assert not any(one.stdout or one.stderr or one.HasField("data") for one in page)
-    assert page[0].name == "job-2"
+    for one in (listed, tailed.entry):
+        assert (one.stdout, one.stderr) == (("out", "err") if "output" in parts else ("", ""))
+        assert one.HasField("data") == ("data" in parts)
+        assert one.name == "job-1"
+
+
+async def test_tail_bundles_what_is_stored(job_log: RunningJobLog) -> None:
+    await job_log.stream().append(*(entry(number) for number in range(1, 301)))
+
+    responses = [
+        response async for response in job_log.stub.Tail(pb.TailRequest(request_id=REQUEST))
+    ]
+
+    events = [event for response in responses for event in response.events]
+    assert [event.entry.position for event in events] == list(range(1, 301))
+    assert len(responses) < 10
 
 
 async def test_a_page_is_limited_in_size_but_has_at_least_one_entry(
@@ -117,9 +136,11 @@ async def test_a_page_is_limited_in_size_but_has_at_least_one_entry(
     await stream.settle()
 
     for order in (pb.ENTRY_ORDER_JOB, pb.ENTRY_ORDER_POSITION):
-        parts = await pages(job_log, pb.ListEntriesRequest(request_id=REQUEST, order=order))
+        parts = await pages(
+            job_log, pb.ListEntriesRequest(request_id=REQUEST, order=order, include_output=True)
+        )
         assert [len(part) for part in parts] == [1, 1, 1, 1, 1, 4]
-    narrow = pb.ListEntriesRequest(request_id=REQUEST, without_output=True)
+    narrow = pb.ListEntriesRequest(request_id=REQUEST)
     assert [len(part) for part in await pages(job_log, narrow)] == [2, 2, 5]
 
 

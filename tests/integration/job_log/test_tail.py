@@ -12,6 +12,7 @@ from tests.integration.job_log.conftest import (
     REQUEST,
     RunningJobLog,
     StartJobLog,
+    TailReader,
     a_lock_is_waited_for,
     append,
     entry,
@@ -20,16 +21,14 @@ from tests.waiting import until
 
 from spincycle.v1 import job_log_service_pb2 as pb
 
-Call = grpc.aio.UnaryStreamCall[pb.TailRequest, pb.TailResponse]
 
-
-async def take(call: Call, count: int) -> list[int]:
+async def take(call: TailReader, count: int) -> list[int]:
     """Positions of the next entries."""
     found = []
     for _ in range(count):
-        answer = await call.read()
-        assert isinstance(answer, pb.TailResponse)
-        found.append(answer.entry.position)
+        event = await call.read()
+        assert isinstance(event, pb.TailEvent)
+        found.append(event.entry.position)
     return found
 
 
@@ -56,7 +55,7 @@ async def test_a_tail_without_follow_ends_after_the_last_stored_entry(
 ) -> None:
     await job_log.stream().append(*(entry(number) for number in range(1, 1203)))
 
-    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, after_position=2))
+    call = job_log.tail(pb.TailRequest(request_id=REQUEST, after_position=2))
 
     assert await take(call, 1200) == list(range(3, 1203))
     assert await call.read() is grpc.aio.EOF
@@ -67,7 +66,7 @@ async def test_a_follower_gets_stored_entries_and_then_new_ones_in_order(
 ) -> None:
     stream = job_log.stream()
     await stream.append(entry(1), entry(2))
-    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    call = job_log.tail(pb.TailRequest(request_id=REQUEST, follow=True))
     assert await take(call, 2) == [1, 2]
 
     for number in range(3, 300):
@@ -82,7 +81,7 @@ async def test_a_follower_gets_entries_appended_by_another_copy(
     start: StartJobLog,
 ) -> None:
     local, remote = await start(), await start()
-    call = local.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    call = local.tail(pb.TailRequest(request_id=REQUEST, follow=True))
     stream = remote.stream()
 
     for number in range(1, 20):
@@ -100,7 +99,7 @@ async def test_no_entry_is_missed_between_stored_and_new_ones(
         await stream.send(entry(number))
         if number % 10 == 0:
             request = pb.TailRequest(request_id=REQUEST, follow=True, after_position=number - 5)
-            calls.append((number - 4, local.stub.Tail(request)))
+            calls.append((number - 4, local.tail(request)))
     await stream.settle()
 
     for first, call in calls:
@@ -114,7 +113,7 @@ async def test_an_append_in_flight_when_a_follower_subscribes_is_not_missed(
     try:
         async with slow.transaction():
             assert await append(slow, 1, epoch=1) == 1
-            call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+            call = job_log.tail(pb.TailRequest(request_id=REQUEST, follow=True))
             await until(lambda: a_lock_is_waited_for(connection))
     finally:
         await slow.close()
@@ -131,13 +130,13 @@ async def test_a_tail_can_be_filtered_by_job_and_time(job_log: RunningJobLog) ->
     of_job = pb.TailRequest(request_id=REQUEST, job_id="j001", follow=True)
     of_time = pb.TailRequest(request_id=REQUEST, since=Timestamp(seconds=1))
 
-    call = job_log.stub.Tail(of_job)
+    call = job_log.tail(of_job)
     assert await take(call, 2) == [1, 4]
     await stream.append(entry(5), entry(6, job_id="j001", try_=3))
     assert await take(call, 1) == [6]
     call.cancel()
 
-    assert [answer.entry.position async for answer in job_log.stub.Tail(of_time)] == [1, 3, 4, 5, 6]
+    assert [event.entry.position async for event in job_log.tail(of_time)] == [1, 3, 4, 5, 6]
 
 
 async def test_no_notifications_are_sent_without_followers(
@@ -145,7 +144,7 @@ async def test_no_notifications_are_sent_without_followers(
 ) -> None:
     async with notifications(connection) as payloads:
         await job_log.stream().append(entry(1))
-        call = job_log.stub.Tail(pb.TailRequest(request_id="another", follow=True))
+        call = job_log.tail(pb.TailRequest(request_id="another", follow=True))
         await until(lambda: _follows(connection))
         await job_log.stream().append(entry(2), entry(3))
         await until(lambda: payloads)
@@ -161,7 +160,7 @@ async def test_no_notifications_are_sent_without_followers(
 async def test_an_append_of_very_many_requests_notifies_all_followers(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
-    call = job_log.stub.Tail(pb.TailRequest(request_id="request-0400", follow=True))
+    call = job_log.tail(pb.TailRequest(request_id="request-0400", follow=True))
     await until(lambda: _follows(connection))
 
     async with notifications(connection) as payloads:
@@ -176,7 +175,7 @@ async def test_the_registration_of_a_dead_copy_is_removed(
 ) -> None:
     await connection.execute("INSERT INTO job_log.followers VALUES (1, '2020-01-01')")
 
-    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    call = job_log.tail(pb.TailRequest(request_id=REQUEST, follow=True))
     await until(lambda: _pid_is_not(connection, 1))
 
     assert await followers(connection) == 1
@@ -186,7 +185,7 @@ async def test_the_registration_of_a_dead_copy_is_removed(
 async def test_a_follower_continues_after_its_listening_session_was_terminated(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
-    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    call = job_log.tail(pb.TailRequest(request_id=REQUEST, follow=True))
     await until(lambda: _follows(connection))
 
     await connection.execute("SELECT pg_terminate_backend(pid) FROM job_log.followers")
@@ -198,7 +197,7 @@ async def test_a_follower_continues_after_its_listening_session_was_terminated(
 async def test_a_follower_stream_ends_with_shutting_down_at_shutdown(
     job_log: RunningJobLog, connection: asyncpg.Connection
 ) -> None:
-    call = job_log.stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True))
+    call = job_log.tail(pb.TailRequest(request_id=REQUEST, follow=True))
     await until(lambda: _follows(connection))
 
     ending = asyncio.create_task(job_log.end())

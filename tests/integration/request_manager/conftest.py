@@ -264,7 +264,9 @@ class ShelvedJobLog(
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         for entry in self.entries.get(request.request_id, []):
             if entry.position > request.after_position:
-                yield job_log_service_pb2.TailResponse(entry=entry)
+                yield job_log_service_pb2.TailResponse(
+                    events=[job_log_service_pb2.TailEvent(entry=entry)]
+                )
 
 
 @dataclass

@@ -254,7 +254,7 @@ async def test_a_rerun_requires_only_the_types_of_its_remaining_jobs(
     rest = (await manager.stub.Rerun(rerun)).request.id
     rerun.job_ids.append(chain.jobs[1].id)
     everything = (await manager.stub.Rerun(rerun)).request.id
-    skip = rpc.SkipRequest(request_id=request_id, job_id=chain.jobs[2].id, reason="listed")
+    skip = rpc.SkipRequest(request_id=request_id, job_ids=[chain.jobs[2].id], reason="listed")
     skipped = (await manager.stub.Skip(skip)).request.id
 
     assert await connection.fetchval(STORED, rest) == ["shell-command"]

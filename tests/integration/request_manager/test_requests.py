@@ -121,7 +121,7 @@ async def test_all_wrong_arguments_are_reported_together(manager: Manager) -> No
         ("Create", rpc.CreateRequest(type="nap", idempotency_key="a\0"), "idempotency_key"),
         ("Stop", rpc.StopRequest(request_id="r", reason="a\0"), "reason"),
         ("Get", rpc.GetRequest(request_id="a\0"), "request_id"),
-        ("Skip", rpc.SkipRequest(request_id="r", job_id="aaaa", reason="a\0"), "reason"),
+        ("Skip", rpc.SkipRequest(request_id="r", job_ids=["aaaa"], reason="a\0"), "reason"),
         ("List", rpc.ListRequest(filter={"type": "a\0"}), "filter.type"),
     ],
 )
@@ -321,7 +321,7 @@ async def test_lists_are_paged_newest_first_and_filtered(manager: Manager) -> No
     await manager.stub.Stop(rpc.StopRequest(request_id=ids[0]))
 
     seen: list[str] = []
-    request = rpc.ListRequest(filter=request_pb2.RequestFilter(states=[PENDING], limit=3))
+    request = rpc.ListRequest(filter=request_pb2.RequestFilter(states=[PENDING]), page_size=3)
     while True:
         page = await manager.stub.List(request)
         seen += [one.id for one in page.requests]
@@ -338,15 +338,32 @@ async def test_lists_are_paged_newest_first_and_filtered(manager: Manager) -> No
     assert not (await manager.stub.List(rpc.ListRequest(filter=by_other))).requests
 
 
+@pytest.mark.parametrize(("limit", "pages"), [(0, [2, 2, 1]), (1, [1]), (2, [2]), (3, [2, 1])])
+async def test_a_limit_bounds_all_pages_together(
+    manager: Manager, limit: int, pages: list[int]
+) -> None:
+    for _ in range(5):
+        await manager.create()
+    request = rpc.ListRequest(filter=request_pb2.RequestFilter(limit=limit), page_size=2)
+    counts: list[int] = []
+    while not counts or request.page_token:
+        page = await manager.stub.List(request)
+        counts.append(len(page.requests))
+        request.page_token = page.next_page_token
+
+    assert counts == pages
+
+
 async def test_a_page_token_of_another_filter_is_refused(manager: Manager) -> None:
     for _ in range(2):
         await manager.create()
-    page = await manager.stub.List(rpc.ListRequest(filter=request_pb2.RequestFilter(limit=1)))
+    page = await manager.stub.List(rpc.ListRequest(page_size=1))
 
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await manager.stub.List(
             rpc.ListRequest(
-                filter=request_pb2.RequestFilter(limit=1, type="nap"),
+                filter=request_pb2.RequestFilter(type="nap"),
+                page_size=1,
                 page_token=page.next_page_token,
             )
         )
@@ -360,15 +377,13 @@ async def test_a_page_token_with_an_impossible_time_is_refused(
 ) -> None:
     for _ in range(2):
         await manager.create()
-    first = await manager.stub.List(rpc.ListRequest(filter=request_pb2.RequestFilter(limit=1)))
+    first = await manager.stub.List(rpc.ListRequest(page_size=1))
     made = orjson.loads(urlsafe_b64decode(first.next_page_token + "=="))
     made[1] = microseconds
     token = urlsafe_b64encode(orjson.dumps(made)).decode()
 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await manager.stub.List(
-            rpc.ListRequest(filter=request_pb2.RequestFilter(limit=1), page_token=token)
-        )
+        await manager.stub.List(rpc.ListRequest(page_size=1, page_token=token))
 
     assert reason(refused) == "INVALID_PAGE_TOKEN"
 

@@ -53,7 +53,7 @@ async def test_a_skipped_job_counts_as_complete_with_user_and_reason(manager: Ma
 
     new = (
         await manager.stub.Skip(
-            rpc.SkipRequest(request_id=old, job_id=rest.id, reason="slept elsewhere")
+            rpc.SkipRequest(request_id=old, job_ids=[rest.id], reason="slept elsewhere")
         )
     ).request
 
@@ -67,7 +67,7 @@ async def test_a_skip_without_a_reason_is_refused(manager: Manager) -> None:
     old, chain = await failed_nap(manager)
 
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await manager.stub.Skip(rpc.SkipRequest(request_id=old, job_id=chain.jobs[1].id))
+        await manager.stub.Skip(rpc.SkipRequest(request_id=old, job_ids=[chain.jobs[1].id]))
 
     assert from_rpc_error(failure.value, "", "").violations[0].field == "reason"
 
@@ -77,7 +77,7 @@ async def test_a_job_that_was_not_reached_cannot_be_skipped(manager: Manager) ->
 
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await manager.stub.Skip(
-            rpc.SkipRequest(request_id=old, job_id=chain.jobs[2].id, reason="no")
+            rpc.SkipRequest(request_id=old, job_ids=[chain.jobs[2].id], reason="no")
         )
 
     assert "has not been reached" in from_rpc_error(failure.value, "", "").message

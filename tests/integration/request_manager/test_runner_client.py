@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from spincycle.errors import RunnerUnreachable
-from spincycle.internal.v1 import job_runner_service_pb2_grpc
+from spincycle.internal.v1 import job_runner_service_pb2, job_runner_service_pb2_grpc
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.storage.heartbeats import HeartbeatId
 from spincycle.request_manager.storage.model import Assignment, Runner
@@ -62,8 +62,10 @@ async def frozen() -> AsyncIterator[tuple[Frozen, RunnerClient]]:
 CALLS: dict[str, Call] = {
     "stop": lambda client: client.stop(["r1"], "reason"),
     "suspend": lambda client: client.suspend(["r1"], "reason"),
-    "list_running": lambda client: client.list_running("r1", 1),
-    "explain": lambda client: client.explain("r1", 60.0),
+    "list_running": lambda client: client.list_running(job_runner_service_pb2.ListRunningRequest()),
+    "explain": lambda client: client.explain(
+        job_runner_service_pb2.ExplainChainRequest(request_id="r1"), 60.0
+    ),
 }
 
 
@@ -103,7 +105,9 @@ async def test_a_caller_that_is_cancelled_stays_cancelled(
     frozen: tuple[Frozen, RunnerClient],
 ) -> None:
     runner, client = frozen
-    call = asyncio.create_task(client.explain("r1", 60.0))
+    call = asyncio.create_task(
+        client.explain(job_runner_service_pb2.ExplainChainRequest(request_id="r1"), 60.0)
+    )
     await runner.called.wait()
 
     call.cancel()

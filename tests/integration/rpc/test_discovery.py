@@ -171,8 +171,8 @@ async def test_a_large_response_is_compressed_on_request(served: Served) -> None
 
 async def test_a_stream_compresses_its_large_messages_on_request(served: Served) -> None:
     large, largest = pb.TailResponse(), pb.TailResponse()
-    large.entry.stdout = "x" * (COMPRESSED_FROM * 4)
-    largest.entry.stdout = "x" * (COMPRESSED_UP_TO + 1)
+    large.events.add().entry.stdout = "x" * (COMPRESSED_FROM * 4)
+    largest.events.add().entry.stdout = "x" * (COMPRESSED_UP_TO + 1)
     served.job_log.tail = [pb.TailResponse(), large, pb.TailResponse(), large]
     async with (
         CountingProxy(served.address) as proxy,

@@ -104,7 +104,7 @@ async def test_a_response_that_is_too_large_is_reported_with_its_size(served: Se
         return answer
 
     served.job_log.get = get
-    served.job_log.tail = [pb.TailResponse(entry=answer.entry)]
+    served.job_log.tail = [pb.TailResponse(events=[pb.TailEvent(entry=answer.entry)])]
 
     for call in (
         served.stub.GetEntry(pb.GetEntryRequest()),

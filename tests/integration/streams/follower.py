@@ -146,9 +146,7 @@ def report(follower: Follower, request_id: str) -> str:
     for event in follower.events:
         if event.request_id != request_id:
             continue
-        revision = (
-            f"{event.revision >> 46}.{event.revision >> 24 & 0x3FFFFF}.{event.revision & 0xFFFFFF}"
-        )
+        revision = ".".join(map(str, parts_of(int(event.revision))))
         match event.WhichOneof("change"):
             case "job":
                 what = f"job {event.job.job_id} try {event.job.try_number}"

@@ -27,7 +27,8 @@ async def journal(cluster: Cluster, request_id: str) -> list[tuple[str, int]]:
     async with open_channel(cluster.address("JL")) as channel:
         request = job_log_service_pb2.TailRequest(request_id=request_id)
         stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
-        entries = [response.entry async for response in stub.Tail(request, wait_for_ready=True)]
+        responses = [response async for response in stub.Tail(request, wait_for_ready=True)]
+    entries = [event.entry for response in responses for event in response.events]
     return [(entry.job_id, entry.try_number) for entry in entries]
 
 
@@ -171,20 +172,22 @@ async def test_the_output_of_a_running_job_is_in_tail_and_in_watch(cluster: Clus
         async with (
             open_channel(cluster.address("JL")) as log,
             following(
-                cluster.request_manager, request_ids=[request_id], include_output=True
+                cluster.request_manager, request_ids=[request_id], include_live_output=True
             ) as follower,
         ):
             request = job_log_service_pb2.TailRequest(
-                request_id=request_id, follow=True, live_output=True
+                request_id=request_id, follow=True, include_live_output=True
             )
             tail = aiter(job_log_service_pb2_grpc.JobLogServiceStub(log).Tail(request))
-            while not (response := await anext(tail)).HasField("output"):
-                pass
+            output_events: list[job_log_service_pb2.TailEvent] = []
+            while not output_events:
+                events = (await anext(tail)).events
+                output_events = [event for event in events if event.HasField("output")]
             await follower.until(lambda: any(one.HasField("output") for one in follower.events))
             await Stub(channel).Stop(rpc.StopRequest(request_id=request_id))
             await follower.until(lambda: follower.has_ended(request_id))
 
-    assert response.output.data.startswith(b"y\ny\n")
+    assert output_events[0].output.data.startswith(b"y\ny\n")
     output = next(event for event in follower.events if event.HasField("output"))
     assert output.output.name == "speak"
     assert output.cursor

@@ -337,7 +337,10 @@ async def test_the_recorded_specs_pass_the_current_lint() -> None:
 async def entries(upgraded: Upgraded, expected: Expected) -> list[Any]:
     """Return the journal of a request by position."""
     call = job_log_service_pb2.ListEntriesRequest(
-        request_id=expected.request_id, order=job_log_service_pb2.ENTRY_ORDER_POSITION
+        request_id=expected.request_id,
+        order=job_log_service_pb2.ENTRY_ORDER_POSITION,
+        include_output=True,
+        include_data=True,
     )
     return list((await upgraded.journal.ListEntries(call)).entries)
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 
+from spincycle.model.revision import encode_revision
+from spincycle.rpc.channel import RETRIED
+
 GENERATED = Path(__file__).parents[3] / "generated"
 
 OPTIONS = {
@@ -43,6 +46,7 @@ PUBLIC_SERVICES = {
         "Explain", "GetJobChain", "StreamJobChain", "ListRunningJobs", "Watch",
     },
     "SpecService": {"ListSpecs", "Lint", "ReloadSpecs"},
+    "ServerService": {"GetServerInfo"},
     "JobLogService": {"GetEntry", "ListEntries", "Tail"},
 }  # fmt: skip
 
@@ -127,3 +131,57 @@ def test_no_field_has_a_name_that_a_language_reserves() -> None:
     ]
 
     assert not reserved
+
+
+def levels() -> dict[str, int]:
+    """Idempotency level of each method, by service and method name."""
+    return {
+        f"{service.name}.{method.name}": method.GetOptions().idempotency_level
+        for package in OPTIONS
+        for file in files(package)
+        for service in file.services_by_name.values()
+        for method in service.methods
+    }
+
+
+def test_only_calls_that_create_something_have_no_idempotency_level() -> None:
+    unknown = {name for name, level in levels().items() if not level}
+
+    assert unknown == {
+        "RequestManagerService.Create",
+        "RequestManagerService.Rerun",
+        "RequestManagerService.Skip",
+        "JournalService.OfferOutput",
+    }
+
+
+def test_clients_retry_only_methods_that_are_idempotent() -> None:
+    retried = {
+        f"{service}.{method}"
+        for services in RETRIED.values()
+        for service, methods in services.items()
+        for method in methods
+    }
+
+    assert all(levels()[name] for name in retried)
+
+
+def test_every_list_of_the_public_package_has_pages() -> None:
+    lists = [message for message in messages("spincycle.v1") if message.name.startswith("List")]
+
+    for message in lists:
+        paging = {"next_page_token"}
+        if message.name.endswith("Request"):
+            paging = {"page_size", "page_token"}
+        assert paging <= set(message.fields_by_name), message.name
+    assert len(lists) == 8
+
+
+def test_revisions_are_text_whose_order_is_that_of_the_numbers() -> None:
+    numbers = [0, 9, 10, 2**53, 2**53 + 1, 2**63 - 1]
+
+    texts = [encode_revision(number) for number in numbers]
+
+    assert texts == sorted(texts)
+    assert {len(text) for text in texts} == {19}
+    assert [int(text) for text in texts] == numbers

@@ -1,4 +1,4 @@
-"""docs/errors.md is up to date with the catalogue."""
+"""docs/reference/errors.md is up to date with the catalogue."""
 
 from __future__ import annotations
 

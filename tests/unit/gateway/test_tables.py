@@ -87,6 +87,8 @@ def values(kind: Codec) -> st.SearchStrategy[Any]:
             return st.just(kind.value)
         case extras.RevisionNumber():
             return st.integers(1, 2**63 - 1).map(encode_revision)
+        case extras.OneText():
+            return st.lists(TEXTS.filter(bool), min_size=1, max_size=1)
         case extras.RolledBack():
             return st.integers(1, 2**32 - 1).map(
                 lambda number: request_pb2.JobCounts(rolled_back=number)

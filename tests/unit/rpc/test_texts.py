@@ -26,6 +26,7 @@ from spincycle.v1 import (
     job_log_service_pb2,
     request_pb2,
     request_report_pb2,
+    server_service_pb2,
     spec_pb2,
     spec_service_pb2,
     state_pb2,
@@ -85,6 +86,7 @@ SERVICES = [
         job_log_service_pb2,
         rm,
         runner_pb2,
+        server_service_pb2,
         spec_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
@@ -166,7 +168,7 @@ def test_the_table_names_only_fields_that_exist() -> None:
     [
         (rm.StopRequest(reason="x" * 4096), rm.StopRequest(reason="x" * 4097), "reason"),
         (rm.StopRequest(reason="ä" * 2048), rm.StopRequest(reason="ä" * 2049), "reason"),
-        (rm.SkipRequest(job_id="x" * 256), rm.SkipRequest(job_id="x" * 257), "job_id"),
+        (rm.SkipRequest(job_ids=["x" * 256]), rm.SkipRequest(job_ids=["x" * 257]), "job_ids"),
         (
             rm.RerunRequest(idempotency_key="ä" * 128),
             rm.RerunRequest(idempotency_key="ä" * 129),

@@ -96,8 +96,8 @@ def test_a_state_of_a_newer_version_is_one_that_nothing_takes() -> None:
 
 
 def test_every_field_of_the_contract_has_its_plain_counterpart() -> None:
-    told = {field.name for field in job_chain_pb2.Job.DESCRIPTOR.fields}
+    sent = {field.name for field in job_chain_pb2.Job.DESCRIPTOR.fields}
     kept = {field.name for field in fields(ChainJob)}
 
-    assert told - kept == {"interruption"}
-    assert kept - told == {"fail_if_interrupted"}
+    assert sent - kept == {"interruption"}
+    assert kept - sent == {"fail_if_interrupted"}

@@ -1,4 +1,4 @@
-"""A chain that is cut into parts, and joined again by whoever gets them, is the same chain."""
+"""A chain that is cut into parts and joined again by the receiver is the same chain."""
 
 from __future__ import annotations
 

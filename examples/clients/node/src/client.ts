@@ -56,32 +56,32 @@ export class Client {
 
   // Makes a request, or finds the one that an earlier call with this key has made.
   async create(type: string, args: Record<string, string>, key: string): Promise<Request> {
-    const wish = CreateRequest.fromPartial({ type, args, idempotencyKey: key });
-    return given(await this.ask(this.manager.create.bind(this.manager), wish));
+    const message = CreateRequest.fromPartial({ type, args, idempotencyKey: key });
+    return given(await this.ask(this.manager.create.bind(this.manager), message));
   }
 
   // Answers a request as it is now.
   async get(requestId: string): Promise<Request> {
-    const wish = GetRequest.fromPartial({ requestId });
-    return given(await this.ask(this.manager.get.bind(this.manager), wish));
+    const message = GetRequest.fromPartial({ requestId });
+    return given(await this.ask(this.manager.get.bind(this.manager), message));
   }
 
   // Ends a request for good.
   async stop(requestId: string): Promise<Request> {
-    const wish = StopRequest.fromPartial({ requestId, reason: "stopped by the example" });
-    return given(await this.ask(this.manager.stop.bind(this.manager), wish));
+    const message = StopRequest.fromPartial({ requestId, reason: "stopped by the example" });
+    return given(await this.ask(this.manager.stop.bind(this.manager), message));
   }
 
   // Halts a request, with all that it has done saved.
   async suspend(requestId: string): Promise<Request> {
-    const wish = SuspendRequest.fromPartial({ requestId, reason: "suspended by the example" });
-    return given(await this.ask(this.manager.suspend.bind(this.manager), wish));
+    const message = SuspendRequest.fromPartial({ requestId, reason: "suspended by the example" });
+    return given(await this.ask(this.manager.suspend.bind(this.manager), message));
   }
 
   // Lets a suspended request go on.
   async resume(requestId: string): Promise<Request> {
-    const wish = ResumeRequest.fromPartial({ requestId });
-    return given(await this.ask(this.manager.resume.bind(this.manager), wish));
+    const message = ResumeRequest.fromPartial({ requestId });
+    return given(await this.ask(this.manager.resume.bind(this.manager), message));
   }
 
   // Shows every change of a request until it has ended, over as many streams as it takes.
@@ -91,9 +91,9 @@ export class Client {
     const patience = new Patience();
     for (;;) {
       // A stream may be silent for days, so it has no deadline; keepalive guards it.
-      const wish = WatchRequest.fromPartial({ requestIds: [requestId], cursor: this.watched.cursor });
+      const message = WatchRequest.fromPartial({ requestIds: [requestId], cursor: this.watched.cursor });
       try {
-        for await (const answer of this.read(this.manager.watch(wish))) {
+        for await (const answer of this.read(this.manager.watch(message))) {
           for (const event of answer.events) {
             progress.show(event);
             this.watched.cursor = event.cursor || this.watched.cursor;
@@ -121,13 +121,15 @@ export class Client {
     let afterPosition = 0n;
     const patience = new Patience();
     for (;;) {
-      const wish = TailRequest.fromPartial({ requestId, afterPosition });
+      const message = TailRequest.fromPartial({ requestId, afterPosition, includeOutput: true });
       try {
-        const call = this.jobLog.tail(wish, { deadline: Date.now() + 60_000 });
-        for await (const { entry } of this.read(call)) {
-          if (!entry) continue;
-          showEntry(entry);
-          afterPosition = entry.position;
+        const call = this.jobLog.tail(message, { deadline: Date.now() + 60_000 });
+        for await (const { events } of this.read(call)) {
+          for (const { item } of events) {
+            if (item?.$case !== "entry") continue;
+            showEntry(item.value);
+            afterPosition = item.value.position;
+          }
           patience.renew();
         }
         return;
@@ -139,11 +141,11 @@ export class Client {
   }
 
   // Calls until somebody answers. All that is asked here may be asked twice.
-  private async ask<Asked, Answered>(call: Unary<Asked, Answered>, wish: Asked): Promise<Answered> {
+  private async ask<Asked, Answered>(call: Unary<Asked, Answered>, message: Asked): Promise<Answered> {
     const patience = new Patience();
     for (;;) {
       try {
-        return await this.once(call, wish);
+        return await this.once(call, message);
       } catch (error) {
         if (!(error instanceof Failure) || !error.isPassing || patience.isOver) throw error;
       }
@@ -151,11 +153,11 @@ export class Client {
     }
   }
 
-  private once<Asked, Answered>(call: Unary<Asked, Answered>, wish: Asked): Promise<Answered> {
+  private once<Asked, Answered>(call: Unary<Asked, Answered>, message: Asked): Promise<Answered> {
     this.signal.throwIfAborted();
     return new Promise((resolve, reject) => {
       const deadline = Date.now() + callTimeout;
-      const running = call(wish, new Metadata(), { deadline }, (error, answer) => {
+      const running = call(message, new Metadata(), { deadline }, (error, answer) => {
         this.signal.removeEventListener("abort", cancel);
         if (this.signal.aborted) reject(this.signal.reason);
         else if (error) reject(new Failure(error));

@@ -15,7 +15,7 @@ export class Patience {
     this.renew();
   }
 
-  // Begins anew: a service was heard.
+  // Starts over after a response.
   renew(): void {
     this.until = Date.now() + patience;
     this.pause = 100;

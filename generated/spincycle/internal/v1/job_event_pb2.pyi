@@ -27,26 +27,26 @@ class _ChainTransition:
 class _ChainTransitionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChainTransition.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CHAIN_TRANSITION_UNSPECIFIED: _ChainTransition.ValueType  # 0
-    """Nothing: the event is about a job."""
+    """The event is about a job."""
     CHAIN_TRANSITION_STARTED: _ChainTransition.ValueType  # 1
-    """The runner begins with the chain: the request is RUNNING. The first event of an epoch."""
+    """The runner has started the chain: the request is RUNNING. The first event of an epoch."""
     CHAIN_TRANSITION_RELEASED: _ChainTransition.ValueType  # 2
-    """The chain is no longer here. The last event of an epoch on this runner."""
+    """The runner has released the chain. The last event of an epoch on this runner."""
 
 class ChainTransition(_ChainTransition, metaclass=_ChainTransitionEnumTypeWrapper):
-    """ChainTransition is something that happens once to a chain on a runner."""
+    """ChainTransition is the start or the end of a chain on a runner."""
 
 CHAIN_TRANSITION_UNSPECIFIED: ChainTransition.ValueType  # 0
-"""Nothing: the event is about a job."""
+"""The event is about a job."""
 CHAIN_TRANSITION_STARTED: ChainTransition.ValueType  # 1
-"""The runner begins with the chain: the request is RUNNING. The first event of an epoch."""
+"""The runner has started the chain: the request is RUNNING. The first event of an epoch."""
 CHAIN_TRANSITION_RELEASED: ChainTransition.ValueType  # 2
-"""The chain is no longer here. The last event of an epoch on this runner."""
+"""The runner has released the chain. The last event of an epoch on this runner."""
 Global___ChainTransition: _TypeAlias = ChainTransition  # noqa: Y015
 
 @_typing.final
 class JobEvent(_message.Message):
-    """JobEvent is one change of a job, as its runner tells it."""
+    """JobEvent is a change of a job or of a chain on a runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -66,18 +66,19 @@ class JobEvent(_message.Message):
     entry times 2^24, plus the number of changes since; see JobLog.position.
     """
     request_id: _builtins.str
-    """Request that this is about."""
+    """Request of the job or chain."""
     offset: _builtins.int
-    """Rises with every event of the runner."""
+    """Offset in the runner's sequence of events: rises by 1 with every event, whatever its chain."""
     transition: Global___ChainTransition.ValueType
-    """What happened to the chain as a whole; the job is unset then."""
+    """What happened to the chain as a whole, if the event is not about a job."""
     complete: _builtins.bool
-    """With CHAIN_TRANSITION_RELEASED: the chain ended or was suspended here, and all events of it were
-    told before. False if it was abandoned: what its journal holds may not have been told.
+    """With CHAIN_TRANSITION_RELEASED: true if the chain ended or was suspended on the runner and all of
+    its events precede this one. False if it was abandoned: its journal may hold entries without an
+    event.
     """
     @_builtins.property
     def job(self) -> _status_pb2.JobStatus:
-        """The job as it is now."""
+        """The job after the change. Unset if transition is set."""
 
     @_builtins.property
     def counts(self) -> _request_pb2.JobCounts:
@@ -85,7 +86,7 @@ class JobEvent(_message.Message):
 
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
-        """When it happened."""
+        """Time of the change."""
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from spincycle.internal.v1 import job_event_pb2 as _job_event_pb2
 from spincycle.v1 import error_pb2 as _error_pb2
@@ -27,7 +28,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Assignment(_message.Message):
-    """Assignment gives one new chain to a runner."""
+    """Assignment is one new chain for a runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -55,7 +56,7 @@ Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):
-    """Refusal says that the runner did not take a chain."""
+    """Refusal is a chain that the runner did not accept."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -83,14 +84,14 @@ Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class RunChainsRequest(_message.Message):
-    """RunChainsRequest gives new chains to a runner."""
+    """RunChainsRequest holds new chains for a runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner they are meant for."""
+    """Runner that the call is meant for."""
     @_builtins.property
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]:
         """The chains."""
@@ -111,7 +112,7 @@ Global___RunChainsRequest: _TypeAlias = RunChainsRequest  # noqa: Y015
 
 @_typing.final
 class RunChainsResponse(_message.Message):
-    """RunChainsResponse tells what was not accepted."""
+    """RunChainsResponse holds the chains that were not accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,7 +122,7 @@ class RunChainsResponse(_message.Message):
     """Address that the runner advertises; see RegisterRequest.address."""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
-        """Chains that the runner did not take."""
+        """Chains that the runner did not accept."""
 
     def __init__(
         self,
@@ -139,14 +140,14 @@ Global___RunChainsResponse: _TypeAlias = RunChainsResponse  # noqa: Y015
 
 @_typing.final
 class ResumeChainsRequest(_message.Message):
-    """ResumeChainsRequest gives half-run chains to a runner."""
+    """ResumeChainsRequest holds chains that ran before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     SUSPENDED_JOB_CHAINS_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner they are meant for."""
+    """Runner that the call is meant for."""
     @_builtins.property
     def suspended_job_chains(self) -> _containers.RepeatedCompositeFieldContainer[_suspended_job_chain_pb2.SuspendedJobChain]:
         """The chains, each with the epoch of its new assignment."""
@@ -167,7 +168,7 @@ Global___ResumeChainsRequest: _TypeAlias = ResumeChainsRequest  # noqa: Y015
 
 @_typing.final
 class ResumeChainsResponse(_message.Message):
-    """ResumeChainsResponse tells what was not accepted."""
+    """ResumeChainsResponse holds the chains that were not accepted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -177,7 +178,7 @@ class ResumeChainsResponse(_message.Message):
     """Address that the runner advertises; see RegisterRequest.address."""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]:
-        """Chains that the runner did not take."""
+        """Chains that the runner did not accept."""
 
     def __init__(
         self,
@@ -204,7 +205,7 @@ class UploadChainRequest(_message.Message):
     JOB_CHAIN_FIELD_NUMBER: _builtins.int
     SUSPENDED_JOB_CHAIN_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner it is meant for. Set in the first part."""
+    """Runner that the call is meant for. Set in the first part."""
     epoch: _builtins.int
     """Epoch of the request; see FinishRequest.epoch. Set in the first part."""
     @_builtins.property
@@ -235,7 +236,7 @@ Global___UploadChainRequest: _TypeAlias = UploadChainRequest  # noqa: Y015
 
 @_typing.final
 class UploadChainResponse(_message.Message):
-    """UploadChainResponse says that the chain runs."""
+    """UploadChainResponse confirms that the chain runs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -264,7 +265,7 @@ class StopChainsRequest(_message.Message):
     REQUEST_IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why, for the log and for the request's reason, for example "stopped by dana"."""
+    """Why, for the log and for Request.state_message, for example "stopped by dana"."""
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests of the chains."""
@@ -285,7 +286,7 @@ Global___StopChainsRequest: _TypeAlias = StopChainsRequest  # noqa: Y015
 
 @_typing.final
 class StopChainsResponse(_message.Message):
-    """StopChainsResponse tells which chains were not here."""
+    """StopChainsResponse names the chains that are not on the runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -316,7 +317,7 @@ class SuspendChainsRequest(_message.Message):
     REQUEST_IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why, for the log and for the request's reason."""
+    """Why, for the log and for Request.state_message."""
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Requests of the chains."""
@@ -337,7 +338,7 @@ Global___SuspendChainsRequest: _TypeAlias = SuspendChainsRequest  # noqa: Y015
 
 @_typing.final
 class SuspendChainsResponse(_message.Message):
-    """SuspendChainsResponse tells which chains were not here."""
+    """SuspendChainsResponse names the chains that are not on the runner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -361,27 +362,67 @@ Global___SuspendChainsResponse: _TypeAlias = SuspendChainsResponse  # noqa: Y015
 
 @_typing.final
 class ListRunningRequest(_message.Message):
-    """ListRunningRequest narrows the list."""
+    """ListRunningRequest selects running jobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def filter(self) -> _status_pb2.StatusFilter:
-        """What to list."""
+        """Which jobs. The limit bounds the response; 0 and more than 1000 mean 1000."""
+
+    @_builtins.property
+    def after(self) -> Global___RunningPlace:
+        """Only jobs after this place in the order; unset lists from the beginning."""
 
     def __init__(
         self,
         *,
         filter: _status_pb2.StatusFilter | None = ...,
+        after: Global___RunningPlace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunningRequest: _TypeAlias = ListRunningRequest  # noqa: Y015
+
+@_typing.final
+class RunningPlace(_message.Message):
+    """RunningPlace is a place in the order of running jobs: by start time, request id and job id. Jobs
+    without a start time come last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Request of the job."""
+    job_id: _builtins.str
+    """The job."""
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """JobStatus.started_at; unset for a job that waits for a free place on the runner."""
+
+    def __init__(
+        self,
+        *,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "request_id", b"request_id", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunningPlace: _TypeAlias = RunningPlace  # noqa: Y015
 
 @_typing.final
 class ListRunningResponse(_message.Message):
@@ -391,21 +432,25 @@ class ListRunningResponse(_message.Message):
 
     JOBS_FIELD_NUMBER: _builtins.int
     RUNNER_ID_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
     """Id of the runner."""
+    total_size: _builtins.int
+    """Jobs on the runner that match the filter, whatever limit and place."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.JobStatus]:
-        """The jobs, by the start of their try."""
+        """The jobs, by start time of their try, request id and job id."""
 
     def __init__(
         self,
         *,
         jobs: _abc.Iterable[_status_pb2.JobStatus] | None = ...,
         runner_id: _builtins.str = ...,
+        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "runner_id", b"runner_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "runner_id", b"runner_id", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -413,21 +458,41 @@ Global___ListRunningResponse: _TypeAlias = ListRunningResponse  # noqa: Y015
 
 @_typing.final
 class ExplainChainRequest(_message.Message):
-    """ExplainChainRequest names a chain."""
+    """ExplainChainRequest identifies a chain, and selects jobs of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_JOB_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request of the chain."""
+    limit: _builtins.int
+    """Most jobs in the response; 0 and more than 1001 mean 1001."""
+    after_job_id: _builtins.str
+    """Only jobs after this one in creation order; empty lists from the first one."""
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these jobs; empty selects all."""
+
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_waiting_pb2.WaitReason.ValueType]:
+        """Only jobs that wait for one of these reasons; empty selects all."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reasons: _abc.Iterable[_waiting_pb2.WaitReason.ValueType] | None = ...,
+        limit: _builtins.int = ...,
+        after_job_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_job_id", b"after_job_id", "job_ids", b"job_ids", "limit", b"limit", "reasons", b"reasons", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,20 +500,20 @@ Global___ExplainChainRequest: _TypeAlias = ExplainChainRequest  # noqa: Y015
 
 @_typing.final
 class ExplainChainResponse(_message.Message):
-    """ExplainChainResponse tells what jobs wait for."""
+    """ExplainChainResponse describes what a chain waits for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """What the chain as a whole waits for: once all that was begun has ended, for the job log to
-    commit the last entries, and then for a request manager to store how the chain ended. Empty
-    if it waits for neither.
+    """What the chain as a whole waits for, as text for a person: after its last job has ended, the
+    commit of the last entries by the job log, and then the storage of its end by a request manager.
+    Empty if it waits for neither.
     """
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_waiting_pb2.WaitingJob]:
-        """Jobs that do not run, in creation order; at most 1000."""
+        """Jobs that do not run, in creation order."""
 
     def __init__(
         self,
@@ -466,7 +531,7 @@ Global___ExplainChainResponse: _TypeAlias = ExplainChainResponse  # noqa: Y015
 
 @_typing.final
 class WatchJobsRequest(_message.Message):
-    """WatchJobsRequest narrows the stream."""
+    """WatchJobsRequest selects events, and where the stream begins."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -474,14 +539,14 @@ class WatchJobsRequest(_message.Message):
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     AFTER_OFFSET_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
-    """Runner it is meant for."""
+    """Runner that the call is meant for."""
     after_offset: _builtins.int
     """Replay the events after this JobEvent.offset, 0 being before the runner's first one. Unset:
     begin with the next event.
     """
     @_builtins.property
     def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Requests to watch; none means all."""
+        """Requests to watch; empty selects all."""
 
     def __init__(
         self,
@@ -568,7 +633,7 @@ Global___WatchStarted: _TypeAlias = WatchStarted  # noqa: Y015
 
 @_typing.final
 class DescribeChainsRequest(_message.Message):
-    """DescribeChainsRequest names chains; with none it asks for DescribeChainsResponse.order only."""
+    """DescribeChainsRequest names chains. Without any, the response holds only the offset."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -592,7 +657,7 @@ Global___DescribeChainsRequest: _TypeAlias = DescribeChainsRequest  # noqa: Y015
 
 @_typing.final
 class KnownChain(_message.Message):
-    """KnownChain is a chain and what the caller knows of it."""
+    """KnownChain is a chain and the state of it that the caller knows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -622,7 +687,7 @@ Global___KnownChain: _TypeAlias = KnownChain  # noqa: Y015
 
 @_typing.final
 class DescribeChainsResponse(_message.Message):
-    """DescribeChainsResponse tells how chains are."""
+    """DescribeChainsResponse holds the states of chains."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -630,15 +695,15 @@ class DescribeChainsResponse(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     UNCOMMITTED_REQUEST_IDS_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """JobEvent.offset of the runner's last event, of whichever chain, when all this was so."""
+    """JobEvent.offset of the runner's last event, of any chain, at the time of these states."""
     @_builtins.property
     def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainStatus]:
-        """Chains that are here, in the order in which they were named."""
+        """Chains on the runner, in the order of the request."""
 
     @_builtins.property
     def uncommitted_request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Chains that are here, too, but are missing among `chains`: the journal was not committed up to
-        how they are. Ask again.
+        """Chains on the runner that are missing in `chains`, because their journal was not committed in
+        time. The caller retries.
         """
 
     def __init__(
@@ -658,7 +723,7 @@ Global___DescribeChainsResponse: _TypeAlias = DescribeChainsResponse  # noqa: Y0
 
 @_typing.final
 class ChainStatus(_message.Message):
-    """ChainStatus is how one chain is."""
+    """ChainStatus is the state of one chain."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -672,14 +737,14 @@ class ChainStatus(_message.Message):
     request_id: _builtins.str
     """Request of the chain."""
     epoch: _builtins.int
-    """Epoch under which it is here."""
+    """Epoch under which the runner has it."""
     sequence_number: _builtins.int
-    """JobEvent.sequence_number of the last event that is part of this."""
+    """JobEvent.sequence_number of the last event that this state includes."""
     complete: _builtins.bool
-    """Whether missed is complete, so that jobs is left out."""
+    """True if missed holds all events since, so that jobs is empty."""
     @_builtins.property
     def missed(self) -> _containers.RepeatedCompositeFieldContainer[_job_event_pb2.JobEvent]:
-        """Every event after the one that the caller knew, if all of them are kept; see complete."""
+        """Events after the one that the caller knows; see complete."""
 
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_status_pb2.JobStatus]:

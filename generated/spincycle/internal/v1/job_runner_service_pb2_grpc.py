@@ -95,36 +95,32 @@ class JobRunnerServiceServicer:
     """
 
     def RunChains(self, request, context):
-        """RunChains starts new chains. Each is accepted or refused on its own; a chain that is
-        not in the answer's refusals is running when the call returns.
+        """RunChains starts new chains. Each is accepted or refused on its own; a chain that is not among
+        the response's refusals is running when the call returns.
 
-        Idempotent: a chain that runs here under the same epoch is accepted again and changes
-        nothing; under a higher epoch it takes the place of the one that runs; under a lower
-        one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-        FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
-        runner).
-        FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the runner at this address
-        has another id, or the call names none.
+        Idempotent: a chain that runs under the same epoch is accepted again and changes nothing; with a
+        higher epoch it replaces the one that runs; with a lower one it is refused with STALE_EPOCH.
+        Other reasons: INVALID_CHAIN (do not retry), FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING
+        and JOURNAL_BEHIND (try another runner). FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole
+        call: the runner at this address has another id, or the call names none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeChains(self, request, context):
-        """ResumeChains goes on with chains that ran before, as RunChains starts new ones, with
-        the same reasons and the same idempotency.
+        """ResumeChains continues chains that ran before. Reasons and idempotency are those of RunChains.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadChain(self, request_iterator, context):
-        """UploadChain starts one new chain, or goes on with one that ran before, which is too large
-        for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
-        to be joined as those of StreamJobChain, and is running when the call returns.
+        """UploadChain starts or continues one chain that is too large for a message of RunChains or
+        ResumeChains (above 16 MiB). The runner concatenates its parts; the chain is running when the
+        call returns.
 
-        Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
-        call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
+        Idempotent as RunChains. The chain is refused for the same reasons by the status of the call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
         STALE_EPOCH or FEATURE_NOT_SUPPORTED), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE
         (reason RUNNER_DRAINING or JOURNAL_BEHIND).
         """
@@ -133,56 +129,55 @@ class JobRunnerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StopChains(self, request, context):
-        """StopChains stops chains for good: running jobs are told to stop, no other starts, and
-        the end is reported to the request manager. Answers when the stop is under way.
-        Idempotent. Requests that are not here are listed in the answer.
+        """StopChains stops chains for good: the runner stops their running jobs, starts no others, and
+        reports the end to the request manager. It returns when the stop has begun. Idempotent. The
+        response names requests without a chain on the runner.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SuspendChains(self, request, context):
-        """SuspendChains stops the jobs of chains so that they can be resumed; the saved state is
-        reported to the request manager. Answers when that is under way. Idempotent. Requests
-        that are not here are listed in the answer.
+        """SuspendChains stops the jobs of chains so that they can be resumed, and reports their state to
+        the request manager. It returns when that has begun. Idempotent. The response names requests
+        without a chain on the runner.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRunning(self, request, context):
-        """ListRunning answers the jobs that are being run, or that wait between tries. A request
-        that is not here has none.
+        """ListRunning returns jobs that run or wait between tries. A request without a chain on the runner
+        has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExplainChain(self, request, context):
-        """ExplainChain tells, for each job of a chain that does not run, what it waits for.
-        NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here, and how it ended is stored.
+        """ExplainChain returns, for each job of a chain that does not run, what it waits for. NOT_FOUND
+        (reason REQUEST_NOT_FOUND): the chain is not on the runner, and its end has been stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """WatchJobs streams what happens to chains and their jobs, of all chains or of named ones,
-        in the order in which it happens; an end of a try once its journal entry is committed.
-        The first message comes at once and tells where the stream begins. A request manager
-        keeps one such stream a runner for all its watchers, while it has any. RESOURCE_EXHAUSTED
-        (reason WATCHER_TOO_SLOW): the caller did not keep up; go on after the last order seen.
-        FAILED_PRECONDITION (reason WRONG_RUNNER): another runner serves at the address.
+        """WatchJobs streams the changes of chains and their jobs, of all chains or of named ones, in order;
+        the end of a try after its journal entry has been committed. The first message is sent at once
+        and says where the stream begins. A request manager with watchers keeps one such stream per
+        runner for all of them. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the caller did not keep up;
+        continue after the last offset received. FAILED_PRECONDITION (reason WRONG_RUNNER): another
+        runner serves at the address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeChains(self, request, context):
-        """DescribeChains answers how chains are now, as far as the journal is committed; or, if the
-        caller knows how they were, what has changed since. Waits for the commit of what has
-        happened; a chain of which that takes longer than two seconds is left out, and so is one
-        that is not here.
+        """DescribeChains returns the state of chains as far as the journal is committed, or the changes
+        since a state that the caller knows. It waits for the commit of what has happened; a chain for
+        which that takes longer than two seconds is omitted, and so is one that is not on the runner.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

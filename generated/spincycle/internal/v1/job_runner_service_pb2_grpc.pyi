@@ -22,62 +22,56 @@ class JobRunnerServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RunChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.RunChainsRequest, _job_runner_service_pb2.RunChainsResponse]
-    """RunChains starts new chains. Each is accepted or refused on its own; a chain that is
-    not in the answer's refusals is running when the call returns.
+    """RunChains starts new chains. Each is accepted or refused on its own; a chain that is not among
+    the response's refusals is running when the call returns.
 
-    Idempotent: a chain that runs here under the same epoch is accepted again and changes
-    nothing; under a higher epoch it takes the place of the one that runs; under a lower
-    one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-    FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
-    runner).
-    FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the runner at this address
-    has another id, or the call names none.
+    Idempotent: a chain that runs under the same epoch is accepted again and changes nothing; with a
+    higher epoch it replaces the one that runs; with a lower one it is refused with STALE_EPOCH.
+    Other reasons: INVALID_CHAIN (do not retry), FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING
+    and JOURNAL_BEHIND (try another runner). FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole
+    call: the runner at this address has another id, or the call names none.
     """
     ResumeChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.ResumeChainsRequest, _job_runner_service_pb2.ResumeChainsResponse]
-    """ResumeChains goes on with chains that ran before, as RunChains starts new ones, with
-    the same reasons and the same idempotency.
-    """
+    """ResumeChains continues chains that ran before. Reasons and idempotency are those of RunChains."""
     UploadChain: _aio.StreamUnaryMultiCallable[_job_runner_service_pb2.UploadChainRequest, _job_runner_service_pb2.UploadChainResponse]
-    """UploadChain starts one new chain, or goes on with one that ran before, which is too large
-    for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
-    to be joined as those of StreamJobChain, and is running when the call returns.
+    """UploadChain starts or continues one chain that is too large for a message of RunChains or
+    ResumeChains (above 16 MiB). The runner concatenates its parts; the chain is running when the
+    call returns.
 
-    Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
-    call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
+    Idempotent as RunChains. The chain is refused for the same reasons by the status of the call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
     STALE_EPOCH or FEATURE_NOT_SUPPORTED), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE
     (reason RUNNER_DRAINING or JOURNAL_BEHIND).
     """
     StopChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.StopChainsRequest, _job_runner_service_pb2.StopChainsResponse]
-    """StopChains stops chains for good: running jobs are told to stop, no other starts, and
-    the end is reported to the request manager. Answers when the stop is under way.
-    Idempotent. Requests that are not here are listed in the answer.
+    """StopChains stops chains for good: the runner stops their running jobs, starts no others, and
+    reports the end to the request manager. It returns when the stop has begun. Idempotent. The
+    response names requests without a chain on the runner.
     """
     SuspendChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.SuspendChainsRequest, _job_runner_service_pb2.SuspendChainsResponse]
-    """SuspendChains stops the jobs of chains so that they can be resumed; the saved state is
-    reported to the request manager. Answers when that is under way. Idempotent. Requests
-    that are not here are listed in the answer.
+    """SuspendChains stops the jobs of chains so that they can be resumed, and reports their state to
+    the request manager. It returns when that has begun. Idempotent. The response names requests
+    without a chain on the runner.
     """
     ListRunning: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.ListRunningRequest, _job_runner_service_pb2.ListRunningResponse]
-    """ListRunning answers the jobs that are being run, or that wait between tries. A request
-    that is not here has none.
+    """ListRunning returns jobs that run or wait between tries. A request without a chain on the runner
+    has none.
     """
     ExplainChain: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.ExplainChainRequest, _job_runner_service_pb2.ExplainChainResponse]
-    """ExplainChain tells, for each job of a chain that does not run, what it waits for.
-    NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here, and how it ended is stored.
+    """ExplainChain returns, for each job of a chain that does not run, what it waits for. NOT_FOUND
+    (reason REQUEST_NOT_FOUND): the chain is not on the runner, and its end has been stored.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_runner_service_pb2.WatchJobsRequest, _job_runner_service_pb2.WatchJobsResponse]
-    """WatchJobs streams what happens to chains and their jobs, of all chains or of named ones,
-    in the order in which it happens; an end of a try once its journal entry is committed.
-    The first message comes at once and tells where the stream begins. A request manager
-    keeps one such stream a runner for all its watchers, while it has any. RESOURCE_EXHAUSTED
-    (reason WATCHER_TOO_SLOW): the caller did not keep up; go on after the last order seen.
-    FAILED_PRECONDITION (reason WRONG_RUNNER): another runner serves at the address.
+    """WatchJobs streams the changes of chains and their jobs, of all chains or of named ones, in order;
+    the end of a try after its journal entry has been committed. The first message is sent at once
+    and says where the stream begins. A request manager with watchers keeps one such stream per
+    runner for all of them. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the caller did not keep up;
+    continue after the last offset received. FAILED_PRECONDITION (reason WRONG_RUNNER): another
+    runner serves at the address.
     """
     DescribeChains: _aio.UnaryUnaryMultiCallable[_job_runner_service_pb2.DescribeChainsRequest, _job_runner_service_pb2.DescribeChainsResponse]
-    """DescribeChains answers how chains are now, as far as the journal is committed; or, if the
-    caller knows how they were, what has changed since. Waits for the commit of what has
-    happened; a chain of which that takes longer than two seconds is left out, and so is one
-    that is not here.
+    """DescribeChains returns the state of chains as far as the journal is committed, or the changes
+    since a state that the caller knows. It waits for the commit of what has happened; a chain for
+    which that takes longer than two seconds is omitted, and so is one that is not on the runner.
     """
 
 class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -94,16 +88,14 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.RunChainsRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.RunChainsRequest, _abc.Awaitable[_job_runner_service_pb2.RunChainsResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.RunChainsResponse]:
-        """RunChains starts new chains. Each is accepted or refused on its own; a chain that is
-        not in the answer's refusals is running when the call returns.
+        """RunChains starts new chains. Each is accepted or refused on its own; a chain that is not among
+        the response's refusals is running when the call returns.
 
-        Idempotent: a chain that runs here under the same epoch is accepted again and changes
-        nothing; under a higher epoch it takes the place of the one that runs; under a lower
-        one it is refused with STALE_EPOCH. Other reasons: INVALID_CHAIN (never try again),
-        FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING and JOURNAL_BEHIND (try another
-        runner).
-        FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole call: the runner at this address
-        has another id, or the call names none.
+        Idempotent: a chain that runs under the same epoch is accepted again and changes nothing; with a
+        higher epoch it replaces the one that runs; with a lower one it is refused with STALE_EPOCH.
+        Other reasons: INVALID_CHAIN (do not retry), FEATURE_NOT_SUPPORTED, RUNNER_FULL, RUNNER_DRAINING
+        and JOURNAL_BEHIND (try another runner). FAILED_PRECONDITION (reason WRONG_RUNNER) for the whole
+        call: the runner at this address has another id, or the call names none.
         """
 
     @_abc_1.abstractmethod
@@ -112,9 +104,7 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.ResumeChainsRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.ResumeChainsRequest, _abc.Awaitable[_job_runner_service_pb2.ResumeChainsResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.ResumeChainsResponse]:
-        """ResumeChains goes on with chains that ran before, as RunChains starts new ones, with
-        the same reasons and the same idempotency.
-        """
+        """ResumeChains continues chains that ran before. Reasons and idempotency are those of RunChains."""
 
     @_abc_1.abstractmethod
     def UploadChain(
@@ -122,12 +112,11 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _abc.AsyncIterator[_job_runner_service_pb2.UploadChainRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_job_runner_service_pb2.UploadChainRequest], _abc.Awaitable[_job_runner_service_pb2.UploadChainResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.UploadChainResponse]:
-        """UploadChain starts one new chain, or goes on with one that ran before, which is too large
-        for a message of RunChains or ResumeChains (above 16 MiB). It comes in parts, which are
-        to be joined as those of StreamJobChain, and is running when the call returns.
+        """UploadChain starts or continues one chain that is too large for a message of RunChains or
+        ResumeChains (above 16 MiB). The runner concatenates its parts; the chain is running when the
+        call returns.
 
-        Idempotent as RunChains. The chain is refused with the same reasons, as the status of the
-        call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
+        Idempotent as RunChains. The chain is refused for the same reasons by the status of the call: INVALID_ARGUMENT (reason INVALID_CHAIN), FAILED_PRECONDITION (reason WRONG_RUNNER,
         STALE_EPOCH or FEATURE_NOT_SUPPORTED), RESOURCE_EXHAUSTED (reason RUNNER_FULL), UNAVAILABLE
         (reason RUNNER_DRAINING or JOURNAL_BEHIND).
         """
@@ -138,9 +127,9 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.StopChainsRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.StopChainsRequest, _abc.Awaitable[_job_runner_service_pb2.StopChainsResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.StopChainsResponse]:
-        """StopChains stops chains for good: running jobs are told to stop, no other starts, and
-        the end is reported to the request manager. Answers when the stop is under way.
-        Idempotent. Requests that are not here are listed in the answer.
+        """StopChains stops chains for good: the runner stops their running jobs, starts no others, and
+        reports the end to the request manager. It returns when the stop has begun. Idempotent. The
+        response names requests without a chain on the runner.
         """
 
     @_abc_1.abstractmethod
@@ -149,9 +138,9 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.SuspendChainsRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.SuspendChainsRequest, _abc.Awaitable[_job_runner_service_pb2.SuspendChainsResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.SuspendChainsResponse]:
-        """SuspendChains stops the jobs of chains so that they can be resumed; the saved state is
-        reported to the request manager. Answers when that is under way. Idempotent. Requests
-        that are not here are listed in the answer.
+        """SuspendChains stops the jobs of chains so that they can be resumed, and reports their state to
+        the request manager. It returns when that has begun. Idempotent. The response names requests
+        without a chain on the runner.
         """
 
     @_abc_1.abstractmethod
@@ -160,8 +149,8 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.ListRunningRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.ListRunningRequest, _abc.Awaitable[_job_runner_service_pb2.ListRunningResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.ListRunningResponse]:
-        """ListRunning answers the jobs that are being run, or that wait between tries. A request
-        that is not here has none.
+        """ListRunning returns jobs that run or wait between tries. A request without a chain on the runner
+        has none.
         """
 
     @_abc_1.abstractmethod
@@ -170,8 +159,8 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.ExplainChainRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.ExplainChainRequest, _abc.Awaitable[_job_runner_service_pb2.ExplainChainResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.ExplainChainResponse]:
-        """ExplainChain tells, for each job of a chain that does not run, what it waits for.
-        NOT_FOUND (reason REQUEST_NOT_FOUND): the chain is not here, and how it ended is stored.
+        """ExplainChain returns, for each job of a chain that does not run, what it waits for. NOT_FOUND
+        (reason REQUEST_NOT_FOUND): the chain is not on the runner, and its end has been stored.
         """
 
     @_abc_1.abstractmethod
@@ -180,12 +169,12 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.WatchJobsRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.WatchJobsRequest, _abc.AsyncIterator[_job_runner_service_pb2.WatchJobsResponse]],
     ) -> _abc.AsyncIterator[_job_runner_service_pb2.WatchJobsResponse]:
-        """WatchJobs streams what happens to chains and their jobs, of all chains or of named ones,
-        in the order in which it happens; an end of a try once its journal entry is committed.
-        The first message comes at once and tells where the stream begins. A request manager
-        keeps one such stream a runner for all its watchers, while it has any. RESOURCE_EXHAUSTED
-        (reason WATCHER_TOO_SLOW): the caller did not keep up; go on after the last order seen.
-        FAILED_PRECONDITION (reason WRONG_RUNNER): another runner serves at the address.
+        """WatchJobs streams the changes of chains and their jobs, of all chains or of named ones, in order;
+        the end of a try after its journal entry has been committed. The first message is sent at once
+        and says where the stream begins. A request manager with watchers keeps one such stream per
+        runner for all of them. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the caller did not keep up;
+        continue after the last offset received. FAILED_PRECONDITION (reason WRONG_RUNNER): another
+        runner serves at the address.
         """
 
     @_abc_1.abstractmethod
@@ -194,10 +183,9 @@ class JobRunnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_runner_service_pb2.DescribeChainsRequest,
         context: _aio.ServicerContext[_job_runner_service_pb2.DescribeChainsRequest, _abc.Awaitable[_job_runner_service_pb2.DescribeChainsResponse]],
     ) -> _abc.Awaitable[_job_runner_service_pb2.DescribeChainsResponse]:
-        """DescribeChains answers how chains are now, as far as the journal is committed; or, if the
-        caller knows how they were, what has changed since. Waits for the commit of what has
-        happened; a chain of which that takes longer than two seconds is left out, and so is one
-        that is not here.
+        """DescribeChains returns the state of chains as far as the journal is committed, or the changes
+        since a state that the caller knows. It waits for the commit of what has happened; a chain for
+        which that takes longer than two seconds is omitted, and so is one that is not on the runner.
         """
 
 def add_JobRunnerServiceServicer_to_server(servicer: JobRunnerServiceServicer, server: _aio.Server) -> None: ...

@@ -64,9 +64,14 @@ class GrpcBackend:
 
     async def specs(self) -> list[spec_pb2.RequestSpec]:
         """See Backend."""
-        return list(
-            (await self._call(self._specs.ListSpecs, spec_service_pb2.ListSpecsRequest())).specs
-        )
+        specs: list[spec_pb2.RequestSpec] = []
+        message = spec_service_pb2.ListSpecsRequest()
+        while True:
+            page = await self._call(self._specs.ListSpecs, message)
+            specs += page.specs
+            if not page.next_page_token:
+                return specs
+            message.page_token = page.next_page_token
 
     async def create(self, message: rm.CreateRequest) -> request_pb2.Request:
         """See Backend."""
@@ -82,6 +87,7 @@ class GrpcBackend:
 
     async def plan(self, message: rm.PlanRequest) -> plan_pb2.Plan:
         """See Backend."""
+        message.include_job_chain = True
         return (await self._call(self._manager.Plan, message)).plan
 
     async def get(self, request_id: str) -> request_pb2.Request:
@@ -92,12 +98,13 @@ class GrpcBackend:
         self, selected: request_pb2.RequestFilter, limit: int
     ) -> list[request_pb2.Request]:
         """See Backend."""
-        selected.limit = min(limit, _PAGE) if limit else _PAGE
+        page_size = min(limit, _PAGE) if limit else _PAGE
         found: list[request_pb2.Request] = []
         token = ""
         while True:
             page = await self._call(
-                self._manager.List, rm.ListRequest(filter=selected, page_token=token)
+                self._manager.List,
+                rm.ListRequest(filter=selected, page_size=page_size, page_token=token),
             )
             found += page.requests
             token = page.next_page_token
@@ -129,7 +136,7 @@ class GrpcBackend:
     ) -> request_pb2.Request:
         """See Backend."""
         message = rm.SkipRequest(
-            request_id=request_id, job_id=job_id, reason=reason, idempotency_key=key
+            request_id=request_id, job_ids=[job_id], reason=reason, idempotency_key=key
         )
         return (await self._call(self._manager.Skip, message)).request
 
@@ -178,7 +185,8 @@ class GrpcBackend:
             order=job_log_service_pb2.ENTRY_ORDER_POSITION,
             job_id=selected.job_id,
             failed_only=selected.failed_only,
-            without_output=selected.without_output,
+            include_output=not selected.without_output,
+            include_data=not selected.without_output,
         )
         while True:
             page = await self._call(self._job_log().ListEntries, message, JOB_LOG)
@@ -198,10 +206,15 @@ class GrpcBackend:
             request_id=request_id,
             after_position=after_position,
             follow=follow,
-            live_output=follow and live_output,
+            include_output=True,
+            include_data=True,
+            include_live_output=follow and live_output,
         )
         async for response in self._stream(self._job_log().Tail, message, JOB_LOG):
-            yield response.output if response.HasField("output") else response.entry
+            for event in response.events:
+                item = event.WhichOneof("item")
+                if item is not None:
+                    yield event.output if item == "output" else event.entry
 
     async def close(self) -> None:
         """See Backend."""

@@ -55,14 +55,14 @@ class RestBackend:
         found = await self._gateway.call("GET", _FULL + "/request-list")
         return [FULL_SPEC.decode(one) for one in found]
 
-    async def create(self, wish: rm.CreateRequest) -> request_pb2.Request:
+    async def create(self, params: rm.CreateRequest) -> request_pb2.Request:
         """See Backend."""
-        body = to_text(CREATE_REQUEST.encode(wish))
+        body = to_text(CREATE_REQUEST.encode(params))
         return _request(await self._gateway.call("POST", _API + "/requests", body=body))
 
-    async def plan(self, wish: rm.PlanRequest) -> plan_pb2.Plan:
+    async def plan(self, params: rm.PlanRequest) -> plan_pb2.Plan:
         """See Backend."""
-        body = to_text(PLAN_REQUEST.encode(wish))
+        body = to_text(PLAN_REQUEST.encode(params))
         plan = PLAN.decode(await self._gateway.call("POST", _API + "/plans", body=body))
         plan.job_chain.CopyFrom(completed(plan.job_chain))
         return plan
@@ -111,11 +111,11 @@ class RestBackend:
         return await self._again(request_id, "skip", {"jobId": job_id, "reason": reason}, key)
 
     async def _again(
-        self, request_id: str, verb: str, wish: dict[str, Any], key: str
+        self, request_id: str, verb: str, body: dict[str, Any], key: str
     ) -> request_pb2.Request:
-        path, body = f"{_one(request_id)}/{verb}", json.dumps(wish).encode()
+        path, raw = f"{_one(request_id)}/{verb}", json.dumps(body).encode()
         headers = {"Idempotency-Key": key}
-        return _request(await self._gateway.call("POST", path, body=body, headers=headers))
+        return _request(await self._gateway.call("POST", path, body=raw, headers=headers))
 
     async def explain(self, request_id: str) -> rm.ExplainResponse:
         """See Backend."""
@@ -124,16 +124,16 @@ class RestBackend:
     async def running(self, request_id: str) -> rm.ListRunningJobsResponse:
         """See Backend."""
         query = [("requestId", request_id)] if request_id else []
-        told = await self._gateway.call("GET", _FULL + "/status/running", query)
-        running = FULL_RUNNING.decode(told)
+        found = await self._gateway.call("GET", _FULL + "/status/running", query)
+        running = FULL_RUNNING.decode(found)
         for job in running.status.jobs:
             _forget_zero_times(job)
         return running
 
     async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """See Backend."""
-        told = await self._gateway.call("GET", _one(request_id) + "/job-chain")
-        return completed(JOB_CHAIN.decode(told))
+        chain = await self._gateway.call("GET", _one(request_id) + "/job-chain")
+        return completed(JOB_CHAIN.decode(chain))
 
     async def watch(
         self, request_id: str, cursor: str, requests_only: bool = False
@@ -167,9 +167,9 @@ class RestBackend:
         """See Backend."""
         query = [("jobId", wanted.job_id)] if wanted.job_id else []
         flags = {"failed": wanted.failed_only, "withoutOutput": wanted.without_output}
-        query += [(name, "true") for name, wish in flags.items() if wish]
-        for told in await self._gateway.call("GET", _one(request_id, _FULL) + "/log", query):
-            entry = FULL_ENTRY.decode(told)
+        query += [(name, "true") for name, is_set in flags.items() if is_set]
+        for one in await self._gateway.call("GET", _one(request_id, _FULL) + "/log", query):
+            entry = FULL_ENTRY.decode(one)
             _forget_zero_times(entry)
             yield entry
 
@@ -179,8 +179,8 @@ class RestBackend:
         """See Backend; output is among the events, and the gateway is asked for entries."""
         if follow and live_output:
             entries = self.tail(request_id, after_position, follow)
-            async for told in merged(entries, self._output(request_id)):
-                yield told
+            async for item in merged(entries, self._output(request_id)):
+                yield item
             return
         while True:
             async for entry in self.entries(request_id, EntryFilter()):
@@ -204,10 +204,10 @@ def _one(request_id: str, base: str = _API) -> str:
     return f"{base}/requests/{quote(request_id, safe='')}"
 
 
-def _request(told: Any) -> request_pb2.Request:
-    """A request; the fields that the original does not have count where they are told."""
-    request = REQUEST.decode(told)
-    request.MergeFrom(WATCHED_REQUEST.decode(told))
+def _request(body: Any) -> request_pb2.Request:
+    """Return a request with the fields that the original does not have, where they are set."""
+    request = REQUEST.decode(body)
+    request.MergeFrom(WATCHED_REQUEST.decode(body))
     request.runner_address = request.runner_address.removeprefix("http://")
     return request
 

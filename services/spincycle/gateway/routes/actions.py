@@ -89,6 +89,7 @@ class ActionRoutes:
         message = await decode(http, PLAN_REQUEST)
         if not message.type:
             raise InvalidInput("Type is empty, must be a request name", "type")
+        message.include_job_chain = True
         response = await self._manager.call(self._manager.stub.Plan, message)
         is_large = response.ByteSize() >= LARGE
         return HttpResponse(await off_loop(is_large, lambda: to_text(PLAN.encode(response.plan))))
@@ -123,7 +124,7 @@ class ActionRoutes:
     async def skip(self, http: HttpRequest) -> HttpResponse:
         """Return 201 with the new request and its location."""
         message = await decode(http, SKIP_REQUEST)
-        if not message.job_id or not message.reason:
+        if not message.job_ids or not message.reason:
             raise InvalidInput(
                 "jobId and reason must be given", "jobId" if message.reason else "reason"
             )

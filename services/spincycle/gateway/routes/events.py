@@ -83,13 +83,16 @@ class EventRoutes:
         """Stream the events of one request; the last one is named end."""
         message = rm.WatchRequest(
             request_ids=[http.params["request_id"]],
-            include_output=http.first("output") == "true",
+            include_live_output=http.first("output") == "true",
         )
         return await self._watch(http, message)
 
     async def of_all(self, http: HttpRequest) -> HttpResponse:
         """Stream the events of all requests that match."""
-        return await self._watch(http, rm.WatchRequest(filter=parse_filter(http.query)))
+        request_filter = parse_filter(http.query)
+        for name in ("since", "until", "limit", "offset"):
+            request_filter.ClearField(name)
+        return await self._watch(http, rm.WatchRequest(filter=request_filter))
 
     async def _watch(self, http: HttpRequest, message: rm.WatchRequest) -> HttpResponse:
         if len(self._streams) >= self._max_streams:

@@ -9,13 +9,14 @@ from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import FILTERS, LARGE
 from spincycle.gateway.routes.running import REQUEST_ID
 from spincycle.gateway.service_clients import ServiceClient
+from spincycle.gateway.spec_list import list_specs
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
 from spincycle.rest_codec.tables import ListOf
 from spincycle.runtime.off_loop import off_loop
 from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import request_manager_service_pb2 as rm
-from spincycle.v1 import spec_service_pb2, status_pb2
+from spincycle.v1 import status_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
@@ -76,19 +77,18 @@ class FullRoutes:
 
     async def specs(self, _: HttpRequest) -> HttpResponse:
         """Return the specs, by name."""
-        response = await self._specs.call(
-            self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
-        )
-        return HttpResponse(to_text([FULL_SPEC.encode(spec) for spec in response.specs]))
+        specs = await list_specs(self._specs)
+        return HttpResponse(to_text([FULL_SPEC.encode(spec) for spec in specs]))
 
     async def find(self, http: HttpRequest) -> HttpResponse:
         """Return the matching requests, streamed page by page."""
         request_filter = parse_filter(http.query)
         limit = parse_number(http.query, "limit")
-        request_filter.limit = min(limit or self._page_size, self._page_size)
+        page_size = min(limit or self._page_size, self._page_size)
+        request_filter.ClearField("limit")
 
         async def page(token: str) -> ListPage:
-            message = rm.ListRequest(filter=request_filter, page_token=token)
+            message = rm.ListRequest(filter=request_filter, page_size=page_size, page_token=token)
             response = await self._manager.call(self._manager.stub.List, message)
             elements = await off_loop(
                 response.ByteSize() >= LARGE,
@@ -109,12 +109,14 @@ class FullRoutes:
 
     async def entries(self, http: HttpRequest) -> HttpResponse:
         """Return the matching entries in journal order, streamed page by page."""
+        whole = http.first("withoutOutput") != "true"
         message = jl.ListEntriesRequest(
             request_id=http.params["request_id"],
             order=jl.ENTRY_ORDER_POSITION,
             job_id=http.first("jobId"),
             failed_only=http.first("failed") == "true",
-            without_output=http.first("withoutOutput") == "true",
+            include_output=whole,
+            include_data=whole,
         )
 
         async def page(token: str) -> ListPage:

@@ -59,7 +59,9 @@ class JournalRoutes:
         return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
     async def _raw_page(self, request_id: str, token: str) -> bytes:
-        return await self._list.call(jl.ListEntriesRequest(request_id=request_id, page_token=token))
+        return await self._list.call(
+            jl.ListEntriesRequest(request_id=request_id, page_token=token, include_output=True)
+        )
 
     async def entry(self, http: HttpRequest) -> HttpResponse:
         """Return the entry with the highest try number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import quote
 
 from spincycle.batching.byte_lru import ByteLru
@@ -13,6 +14,7 @@ from spincycle.gateway.http_messages import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.service_clients import ServiceClient
+from spincycle.gateway.spec_list import list_specs
 from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.messages import (
     CREATE_REQUEST,
@@ -25,7 +27,7 @@ from spincycle.rest_codec.messages import (
 from spincycle.rest_codec.tables import ListOf
 from spincycle.rpc.address import is_unix
 from spincycle.runtime.off_loop import off_loop
-from spincycle.v1 import job_chain_pb2, request_pb2, spec_service_pb2, state_pb2
+from spincycle.v1 import job_chain_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
@@ -134,8 +136,9 @@ class RequestRoutes:
         if "page_token" in http.query:
             return await self._one_page(request_filter, http.first("page_token"))
         limit = parse_number(http.query, "limit")
-        request_filter.limit = min(limit or self._page_size, self._page_size)
-        raw = await self._raw_page(request_filter, "")
+        page_size = min(limit or self._page_size, self._page_size)
+        request_filter.ClearField("limit")
+        raw = await self._raw_page(request_filter, page_size, "")
         text = self._texts.get((raw, limit))
         if text is not None:
             return HttpResponse(text)
@@ -144,22 +147,30 @@ class RequestRoutes:
             text = to_text(list(first.elements[: limit or None]))
             self._texts.put((raw, limit), text, len(raw))
             return HttpResponse(text)
-        return await joined(first, lambda token: self._page(request_filter, token), b"null", limit)
+        following = partial(self._page, request_filter, page_size)
+        return await joined(first, following, b"null", limit)
 
     async def _one_page(
         self, request_filter: request_pb2.RequestFilter, token: str
     ) -> HttpResponse:
-        request_filter.limit = min(request_filter.limit or self._page_size, self._page_size)
-        page = await self._page(request_filter, token)
+        page_size = min(request_filter.limit or self._page_size, self._page_size)
+        request_filter.ClearField("limit")
+        page = await self._page(request_filter, page_size, token)
         body = to_text(list(page.elements) or None)
         return HttpResponse(body, headers={NEXT_PAGE: page.next_token} if page.next_token else {})
 
-    async def _page(self, request_filter: request_pb2.RequestFilter, token: str) -> ListPage:
-        raw = await self._raw_page(request_filter, token)
+    async def _page(
+        self, request_filter: request_pb2.RequestFilter, page_size: int, token: str
+    ) -> ListPage:
+        raw = await self._raw_page(request_filter, page_size, token)
         return await off_loop(len(raw) >= LARGE, lambda: _page(raw))
 
-    async def _raw_page(self, request_filter: request_pb2.RequestFilter, token: str) -> bytes:
-        return await self._list.call(rm.ListRequest(filter=request_filter, page_token=token))
+    async def _raw_page(
+        self, request_filter: request_pb2.RequestFilter, page_size: int, token: str
+    ) -> bytes:
+        return await self._list.call(
+            rm.ListRequest(filter=request_filter, page_size=page_size, page_token=token)
+        )
 
     async def get(self, http: HttpRequest) -> HttpResponse:
         """Return the request with its chain."""
@@ -220,10 +231,8 @@ class RequestRoutes:
 
     async def specs(self, _: HttpRequest) -> HttpResponse:
         """Return the specs, by name."""
-        response = await self._specs.call(
-            self._specs.stub.ListSpecs, spec_service_pb2.ListSpecsRequest()
-        )
-        return HttpResponse(to_text([REQUEST_SPEC.encode(spec) for spec in response.specs]))
+        specs = await list_specs(self._specs)
+        return HttpResponse(to_text([REQUEST_SPEC.encode(spec) for spec in specs]))
 
 
 def _text(response: rm.GetResponse) -> bytes:

@@ -46,6 +46,11 @@ class RunningRoutes:
         )
         message = rm.ListRunningJobsRequest(filter=status_filter)
         response = await self._manager.call(self._manager.stub.ListRunningJobs, message)
+        while status_filter.limit and response.next_page_token:
+            message.page_token = response.next_page_token
+            page = await self._manager.call(self._manager.stub.ListRunningJobs, message)
+            response.status.MergeFrom(page.status)
+            response.next_page_token = page.next_page_token
         body = RUNNING_STATUS.encode(response.status)
         if response.has_running_requests:
             body = {"jobs": body["jobs"] or [], "requests": body["requests"] or {}}

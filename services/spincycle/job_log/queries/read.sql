@@ -16,9 +16,9 @@ SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, 
        final, name, type, sequence_id, error,
        CASE WHEN :with_output THEN stdout ELSE '' END AS stdout,
        CASE WHEN :with_output THEN stderr ELSE '' END AS stderr,
-       CASE WHEN :with_output THEN data END AS data, found
+       CASE WHEN :with_data THEN data END AS data, found
   FROM (SELECT s.*, count(*) OVER () AS found, row_number() OVER in_order AS number,
-               sum(bare_size + CASE WHEN :with_output THEN output_size ELSE 0 END)
+               sum(bare_size + CASE WHEN :with_output OR :with_data THEN output_size ELSE 0 END)
                OVER in_order AS total
           FROM (SELECT *
                   FROM job_log.sized_entries
@@ -40,9 +40,9 @@ SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, 
        final, name, type, sequence_id, error,
        CASE WHEN :with_output THEN stdout ELSE '' END AS stdout,
        CASE WHEN :with_output THEN stderr ELSE '' END AS stderr,
-       CASE WHEN :with_output THEN data END AS data, found
+       CASE WHEN :with_data THEN data END AS data, found
   FROM (SELECT s.*, count(*) OVER () AS found, row_number() OVER in_order AS number,
-               sum(bare_size + CASE WHEN :with_output THEN output_size ELSE 0 END)
+               sum(bare_size + CASE WHEN :with_output OR :with_data THEN output_size ELSE 0 END)
                OVER in_order AS total
           FROM (SELECT *
                   FROM job_log.sized_entries

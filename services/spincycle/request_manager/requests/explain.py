@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
+from typing import cast
 
 import structlog
 from google.protobuf.message import DecodeError
 
 from spincycle.chain.rebuild import replay
-from spincycle.chain.waiting import WaitingJob, WaitReason, waits_without_runner
+from spincycle.chain.waiting import (
+    ALL_WAITS,
+    WaitingJob,
+    WaitReason,
+    WaitSelection,
+    waits_without_runner,
+)
 from spincycle.errors import InvalidChain, RunnerUnreachable, SpinCycleError
+from spincycle.internal.v1 import job_runner_service_pb2
 from spincycle.model.job_chain import JobChain
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.revision import LAST_EPOCH
@@ -25,12 +33,14 @@ from spincycle.request_manager.storage.job_log_client import JobLogClient
 from spincycle.request_manager.storage.model import Request, Runner
 from spincycle.runtime import deadline
 from spincycle.runtime.off_loop import LARGE_BYTES, off_loop
-from spincycle.v1 import job_chain_pb2, request_manager_service_pb2, suspended_job_chain_pb2
+from spincycle.v1 import (
+    job_chain_pb2,
+    request_manager_service_pb2,
+    suspended_job_chain_pb2,
+    waiting_pb2,
+)
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.status import encode_wait
-
-MAX_JOBS = 1000
-"""Most jobs that are explained in one response."""
 
 RUNNER_TIMEOUT = 1.0
 """Most seconds that the runner has to respond; at most a third of what the call has left."""
@@ -57,8 +67,10 @@ class Explainer:
         self._job_log = job_log
         self._silence_limit = silence_limit
 
-    async def explain(self, request: Request) -> request_manager_service_pb2.ExplainResponse:
-        """Return what a request waits for, and what each of its jobs waits for.
+    async def explain(
+        self, request: Request, which: WaitSelection = ALL_WAITS
+    ) -> request_manager_service_pb2.ExplainResponse:
+        """Return what a request waits for, and what each of the selected jobs waits for.
 
         The response names a runner or job log that does not respond in time, and has what is
         known without it.
@@ -74,7 +86,14 @@ class Explainer:
         if request.state is State.RUNNING and client is not None:
             try:
                 timeout = deadline.remaining(3 * RUNNER_TIMEOUT) / 3
-                explained = await client.explain(request.request_id, timeout)
+                message = job_runner_service_pb2.ExplainChainRequest(
+                    request_id=request.request_id,
+                    job_ids=which.job_ids,
+                    reasons=cast("list[waiting_pb2.WaitReason.ValueType]", list(which.reasons)),
+                    limit=which.limit,
+                    after_job_id=which.after,
+                )
+                explained = await client.explain(message, timeout)
             except RunnerUnreachable as error:
                 structlog.get_logger().warning("explanation without runner", why=error.message)
                 # Read the current silence of the runner.
@@ -91,7 +110,7 @@ class Explainer:
             text = _not_held(request)
         if request.runner_id:
             text = await self._fence(request) or text
-        waits, unknown = await self._jobs(request, reason, text)
+        waits, unknown = await self._jobs(request, reason, text, which)
         response.message = text + unknown
         response.jobs.extend(encode_wait(wait) for wait in waits)
         return response
@@ -145,7 +164,7 @@ class Explainer:
         return WaitReason.NO_RUNNER, "the request is about to be assigned to a job runner"
 
     async def _jobs(
-        self, request: Request, reason: WaitReason, text: str
+        self, request: Request, reason: WaitReason, text: str, which: WaitSelection
     ) -> tuple[list[WaitingJob], str]:
         """Return what each job waits for, or why that is unknown."""
         chains = await self._archives.job_chains([request.request_id])
@@ -165,7 +184,8 @@ class Explainer:
 
         def explained() -> list[WaitingJob]:
             chain = _saved_chain(saved) if saved else _replayed(archived, entries)
-            return list(islice(waits_without_runner(chain, reason, text), MAX_JOBS))
+            waits = waits_without_runner(chain, reason, text, which)
+            return list(islice(filter(which.matches, waits), which.limit))
 
         try:
             return await off_loop(len(archived) >= LARGE_BYTES, explained), ""

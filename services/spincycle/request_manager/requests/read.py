@@ -20,7 +20,7 @@ from spincycle.v1 import request_pb2
 from spincycle.wire.parts import embedded
 
 DEFAULT_PAGE = 100
-"""Requests in a page of List if the caller sets no limit."""
+"""Requests in a page of List if the caller sets no page size."""
 
 MAX_PAGE = 1000
 """Most requests in a page of List."""
@@ -84,8 +84,10 @@ class RequestReader:
     async def _list(self, key: bytes) -> bytes:
         request = rpc.ListRequest.FromString(key)
         which: request_pb2.RequestFilter = request.filter
-        limit = min(which.limit or DEFAULT_PAGE, MAX_PAGE)
-        after = position_of(request.page_token, which)
+        limit = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
+        after, given = position_of(request.page_token, which)
+        if which.limit:
+            limit = max(min(limit, which.limit - given), 0)
         offset = 0 if after else which.offset
         found = await self._store.find(
             decode_filter(which), limit + 1, offset, after, with_args=False
@@ -94,7 +96,8 @@ class RequestReader:
         size = 0
         for place, one in enumerate(found):
             if place == limit or size > CLIENT_MESSAGE_BYTES:
-                response.next_page_token = token_after(found[place - 1], which)
+                if not which.limit or given + place < which.limit:
+                    response.next_page_token = token_after(found[place - 1], which, given + place)
                 break
             message = encode_or_report(one)
             size += message.ByteSize()

@@ -57,14 +57,14 @@ class RerunParams:
     Attributes:
         job_ids: jobs to run again with all their successors; without ids, all jobs that are not
             COMPLETE.
-        skip: failed job to count as COMPLETE; empty means none.
+        skip: failed jobs to count as COMPLETE; empty means none.
         reason: why it is skipped.
     """
 
     request_id: str
     user: str
     job_ids: tuple[str, ...] = ()
-    skip: str = ""
+    skip: tuple[str, ...] = ()
     reason: str = ""
     idempotency_key: str = ""
 
@@ -135,7 +135,7 @@ class RerunCreator:
                 created_at=datetime.now(UTC),
                 finished_jobs=len(prepared.entries),
                 action="skip" if params.skip else "rerun",
-                job_id=params.skip,
+                job_id=",".join(params.skip),
                 reason=params.reason,
                 idempotency_key=params.idempotency_key,
                 content_hash=_content_hash(params),
@@ -161,8 +161,7 @@ class RerunCreator:
         _check(params, chain)
         replayed = self._codec.replay(chain, entries)
         kept = _kept(params, replayed, entries)
-        if params.skip:
-            kept.append(_skipped(params, chain, replayed, kept))
+        kept += [_skipped(job_id, params, chain, replayed, kept) for job_id in params.skip]
         chain = replace(chain, request_id=request_id)
         kept = [
             replace(entry, request_id=request_id, try_=1, sequence_try=1, position=place, epoch=0)
@@ -188,7 +187,7 @@ class RerunCreator:
 
 
 def _check(params: RerunParams, chain: JobChain) -> None:
-    for job_id in (*params.job_ids, *([params.skip] if params.skip else [])):
+    for job_id in (*params.job_ids, *params.skip):
         if job_id not in chain.jobs:
             raise JobNotFound(params.request_id, job_id)
     if params.skip and not params.reason:
@@ -223,17 +222,23 @@ def _with_successors(chain: JobChain, job_ids: Iterable[str]) -> set[str]:
 
 
 def _skipped(
-    params: RerunParams, chain: JobChain, replayed: SuspendedJobChain, kept: Sequence[JournalEntry]
+    job_id: str,
+    params: RerunParams,
+    chain: JobChain,
+    replayed: SuspendedJobChain,
+    kept: Sequence[JournalEntry],
 ) -> JournalEntry:
-    """Return the entry of the skipped job: its data are those of its parents."""
-    job = chain.jobs[params.skip]
-    parents = [job_id for job_id, following in chain.next_jobs.items() if params.skip in following]
+    """Return the entry of a skipped job: its data are those of its parents."""
+    job = chain.jobs[job_id]
+    parents = [parent for parent, following in chain.next_jobs.items() if job_id in following]
     data_by_job = {entry.job_id: entry.data or {} for entry in kept}
-    if replayed.job_chain.jobs[params.skip].state is State.COMPLETE:
-        raise InvalidInput(f"job {params.skip} ({job.name}) is COMPLETE, there is nothing to skip")
+    if replayed.job_chain.jobs[job_id].state is State.COMPLETE:
+        raise InvalidInput(
+            f"job {job_id} ({job.name}) is COMPLETE, there is nothing to skip", "job_ids"
+        )
     if any(parent not in data_by_job for parent in parents):
         raise InvalidInput(
-            f"job {params.skip} ({job.name}) has not failed: it has not been reached", "job_id"
+            f"job {job_id} ({job.name}) has not failed: it has not been reached", "job_ids"
         )
     data: dict[str, Value] = {}
     for parent in parents:
@@ -254,5 +259,7 @@ def _skipped(
 
 
 def _content_hash(params: RerunParams) -> str:
-    content = [params.request_id, sorted(params.job_ids), params.skip, params.reason]
+    # One skipped job is hashed as a text, as it was before a call could skip several.
+    skip = "".join(params.skip) if len(params.skip) < 2 else sorted(params.skip)
+    content = [params.request_id, sorted(params.job_ids), skip, params.reason]
     return hashlib.sha256(orjson.dumps(content)).hexdigest()

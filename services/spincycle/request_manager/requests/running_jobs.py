@@ -8,29 +8,43 @@ from dataclasses import dataclass
 import structlog
 
 from spincycle.errors import RunnerUnreachable
+from spincycle.internal.v1.job_runner_service_pb2 import (
+    ListRunningRequest,
+    ListRunningResponse,
+    RunningPlace,
+)
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.storage.request_store import RequestStore
+from spincycle.rpc.page_token import decode_page_token, encode_page_token
 from spincycle.v1 import status_pb2
+from spincycle.v1.request_manager_service_pb2 import ListRunningJobsRequest
 
 MAX_JOBS = 1000
-"""Most jobs that are returned if the caller sets no limit."""
+"""Most jobs in a page."""
+
+_NANOS = 1_000_000_000
+_UNSTARTED = 2**62
+"""Start of a job without a started try: it comes last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Running jobs, in the order of the start of their tries, with their requests.
+    """One page of running jobs, in the order of the start of their tries, with their requests.
 
     Attributes:
         silent_runner_ids: runners that did not respond.
         any_request: whether any request is running.
+        total_size: jobs on all pages.
     """
 
     jobs: list[status_pb2.JobStatus]
     requests: list[Request]
     silent_runner_ids: list[str]
     any_request: bool
+    next_page_token: str
+    total_size: int
 
 
 class RunningJobs:
@@ -40,20 +54,35 @@ class RunningJobs:
         self._store = store
         self._runners = runners
 
-    async def find(self, request_id: str, limit: int) -> Running:
-        """Return the running jobs of one request, or of all requests if `request_id` is empty.
+    async def find(self, request: ListRunningJobsRequest) -> Running:
+        """Return a page of the running jobs of one request, or of all requests.
 
         Raises:
+            InvalidPageToken: the token belongs to another list.
             DatabaseUnavailable: the live runners or the requests cannot be read.
         """
-        limit = limit or MAX_JOBS
-        clients = list((await self._runners.live()).values())
-        responses = await asyncio.gather(
-            *(self._jobs_on(client, request_id, limit) for client in clients)
+        which = request.filter
+        listed = ("running", which.request_id)
+        after, given = None, 0
+        if request.page_token:
+            started_at, request_id, job_id, number = decode_page_token(
+                listed, request.page_token, int, str, str, int
+            )
+            after, given = _position(int(started_at), str(request_id), str(job_id)), int(number)
+        size = min(request.page_size or MAX_JOBS, MAX_JOBS)
+        if which.limit:
+            size = max(min(size, which.limit - given), 0)
+        message = ListRunningRequest(
+            filter=status_pb2.StatusFilter(request_id=which.request_id, limit=size + 1), after=after
         )
-        jobs = [job for response in responses if response is not None for job in response]
-        jobs.sort(key=lambda job: (job.started_at.seconds, job.started_at.nanos))
-        del jobs[limit:]
+        clients = list((await self._runners.live()).values())
+        responses = await asyncio.gather(*(self._jobs_on(client, message) for client in clients))
+        jobs = [job for response in responses if response is not None for job in response.jobs]
+        jobs.sort(key=_order)
+        token = ""
+        if len(jobs) > size and given + size != which.limit:
+            token = encode_page_token(listed, (*_order(jobs[size - 1]), given + size))
+        del jobs[size:]
         requests = await self._store.get(list({job.request_id for job in jobs})) if jobs else {}
         return Running(
             jobs,
@@ -64,13 +93,29 @@ class RunningJobs:
                 if response is None
             ],
             bool(jobs) or await self._store.any_running(),
+            token,
+            sum(response.total_size for response in responses if response is not None),
         )
 
     async def _jobs_on(
-        self, client: RunnerClient, request_id: str, limit: int
-    ) -> list[status_pb2.JobStatus] | None:
+        self, client: RunnerClient, request: ListRunningRequest
+    ) -> ListRunningResponse | None:
         try:
-            return await client.list_running(request_id, limit)
+            return await client.list_running(request)
         except RunnerUnreachable as error:
             structlog.get_logger().warning("running jobs incomplete", why=error.message)
             return None
+
+
+def _order(job: status_pb2.JobStatus) -> tuple[int, str, str]:
+    started_at = _UNSTARTED
+    if job.HasField("started_at"):
+        started_at = job.started_at.seconds * _NANOS + job.started_at.nanos
+    return started_at, job.request_id, job.job_id
+
+
+def _position(started_at: int, request_id: str, job_id: str) -> RunningPlace:
+    position = RunningPlace(request_id=request_id, job_id=job_id)
+    if started_at != _UNSTARTED:
+        position.started_at.seconds, position.started_at.nanos = divmod(started_at, _NANOS)
+    return position

@@ -19,7 +19,7 @@ from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.runtime import deadline
-from spincycle.v1 import status_pb2, suspended_job_chain_pb2
+from spincycle.v1 import suspended_job_chain_pb2
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
 from spincycle.wire.parts import embedded
 
@@ -226,31 +226,29 @@ class RunnerClient:
                 raise self._unreachable(failure)
         return [None] * len(commands)
 
-    async def list_running(self, request_id: str, limit: int) -> list[status_pb2.JobStatus]:
-        """Return the running jobs of one request, or of all requests of the runner.
+    async def list_running(
+        self, request: job_runner_service_pb2.ListRunningRequest
+    ) -> job_runner_service_pb2.ListRunningResponse:
+        """Return the running jobs of the runner that the request selects.
 
         Raises:
             RunnerUnreachable: the runner did not respond.
         """
-        request = job_runner_service_pb2.ListRunningRequest(
-            filter=status_pb2.StatusFilter(request_id=request_id, limit=limit)
-        )
         try:
             timeout = deadline.remaining(self._timeout)
             with self._open():
-                return list((await self.stub.ListRunning(request, timeout=timeout)).jobs)
+                return await self.stub.ListRunning(request, timeout=timeout)
         except grpc.aio.AioRpcError as failure:
             raise self._unreachable(failure)
 
     async def explain(
-        self, request_id: str, timeout: float
+        self, request: job_runner_service_pb2.ExplainChainRequest, timeout: float
     ) -> job_runner_service_pb2.ExplainChainResponse | None:
         """Return what a chain and its jobs wait for; None if the runner does not hold it.
 
         Raises:
             RunnerUnreachable: the runner did not respond within `timeout` seconds.
         """
-        request = job_runner_service_pb2.ExplainChainRequest(request_id=request_id)
         try:
             timeout = deadline.remaining(timeout)
             with self._open():

@@ -81,7 +81,8 @@ class JobLogClient:
         request = job_log_service_pb2.ListEntriesRequest(
             request_id=request_id,
             order=job_log_service_pb2.ENTRY_ORDER_POSITION,
-            without_output=without_output,
+            include_output=not without_output,
+            include_data=not without_output,
         )
         while True:
             try:
@@ -98,23 +99,23 @@ class JobLogClient:
 
     async def tail(self, request_id: str, after: int) -> AsyncIterator[job_log_pb2.JobLog]:
         """Yield the journal of a request after a position, without output and data."""
-        request = job_log_service_pb2.TailRequest(
-            request_id=request_id, after_position=after, without_output=True
-        )
+        request = job_log_service_pb2.TailRequest(request_id=request_id, after_position=after)
         try:
             async for response in self._reads.Tail(request, timeout=self._timeout):
-                yield response.entry
+                for event in response.events:
+                    yield event.entry
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
 
     async def output(self, request_id: str) -> AsyncIterator[job_output_pb2.JobOutput]:
         """Yield the output of running jobs of a request, until cancelled."""
         request = job_log_service_pb2.TailRequest(
-            request_id=request_id, after_position=NO_ENTRIES, follow=True, live_output=True
+            request_id=request_id, after_position=NO_ENTRIES, follow=True, include_live_output=True
         )
         try:
             async for response in self._reads.Tail(request):
-                yield response.output
+                for event in response.events:
+                    yield event.output
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
 

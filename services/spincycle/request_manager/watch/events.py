@@ -31,6 +31,9 @@ _EVENT_CURSOR_TAG = b"\x1a"
 _OVERHEAD_BYTES = 500
 """Approximate memory of an event in addition to its encoded bytes."""
 
+SYNCED = b"\x18\x01"
+"""WatchResponse.synced on the wire."""
+
 
 class EncodedEvent:
     """One event, encoded for any number of subscribers.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from spincycle.model.state import State
 from spincycle.request_manager.storage.model import Request, RequestFilter
-from spincycle.request_manager.watch.events import EncodedEvent, cursor_message, matches
+from spincycle.request_manager.watch.events import SYNCED, EncodedEvent, cursor_message, matches
 from spincycle.request_manager.watch.replay_round import ReplayPart
 from spincycle.request_manager.watch.subscriber_queue import Checkpoint, QueueItem
 from spincycle.request_manager.watch.watch_options import WatchOptions
@@ -44,6 +44,7 @@ class FilterSubscription:
             options.include_job_chain or which.type or which.user or which.states or which.args
         )
         self._is_live = False
+        self._is_synced = False
         self._sent_first: dict[str, int] = {}
         self._parts: list[bytes] = []
         self._skipped = 0
@@ -151,4 +152,5 @@ class FilterSubscription:
 
     def _flush(self, cursor: str) -> bytes:
         self._skipped = 0
-        return self.take(cursor)
+        synced, self._is_synced = b"" if self._is_synced else SYNCED, True
+        return self.take(cursor) + synced

@@ -19,6 +19,7 @@ from spincycle.request_manager.storage.portions import in_portions
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.cursor import Cursor, parse_cursor, parse_id_cursor
 from spincycle.request_manager.watch.cursor_replay import CursorReplay
+from spincycle.request_manager.watch.events import SYNCED
 from spincycle.request_manager.watch.filter_subscription import FilterSubscription
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.id_subscription import IdSubscription
@@ -87,8 +88,9 @@ class Subscriptions:
             try:
                 async with self._starts:
                     first = await self._start(session, queue, subscription, request_ids, cursor)
-                for message in first:
+                for message in first[:-1]:
                     yield message
+                yield b"".join(first[-1:]) + SYNCED
                 if subscription.open:
                     if options.include_output:
                         forwarders = [
