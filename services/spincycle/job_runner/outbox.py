@@ -55,7 +55,7 @@ class Outbox:
         self._empty = asyncio.Event()
         self._empty.set()
         self._backoff = Backoff(FIRST_RETRY, LAST_RETRY)
-        self.pulse = Watchdog()
+        self.watchdog = Watchdog()
 
     def put(self, request_id: str, report: Report) -> None:
         """Enqueue a report; progress never replaces an end or a saved state."""
@@ -88,9 +88,9 @@ class Outbox:
             if not self._reports:
                 self._wakeup.clear()
                 self._empty.set()
-                self.pulse.idle()
+                self.watchdog.idle()
                 continue
-            self.pulse.start()
+            self.watchdog.start()
             batch = self._next_batch()
             if _is_large(next(iter(batch.values()))):
                 await self._upload(batch, runner_id(), abandon)
@@ -104,11 +104,11 @@ class Outbox:
                 structlog.get_logger().warning(
                     "reports not sent", reports=len(self._reports), cause=failure.details()
                 )
-                self.pulse.tick()
+                self.watchdog.tick()
                 await self._backoff.wait()
                 continue
             self._backoff.reset()
-            self.pulse.tick()
+            self.watchdog.tick()
             self._settle(batch, response, abandon)
 
     async def close(self) -> None:
@@ -144,11 +144,11 @@ class Outbox:
                 structlog.get_logger().warning(
                     "saved state not sent", request_id=request_id, cause=failure.details()
                 )
-                self.pulse.tick()
+                self.watchdog.tick()
                 await self._backoff.wait()
                 return
             result.refused.CopyFrom(to_message(refused))
-        self.pulse.tick()
+        self.watchdog.tick()
         response = coordination_pb2.ReportResponse(results=[result])
         self._settle(batch, response, abandon)
         self._backoff.reset()

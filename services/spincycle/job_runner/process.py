@@ -47,7 +47,7 @@ COORDINATION = "spincycle.internal.v1.RunnerCoordinationService"
 JOURNAL = "spincycle.internal.v1.JournalService"
 
 SHUTDOWN_TIMEOUT = 5.0
-"""Seconds to hand over the last reports after all chains have ended."""
+"""Seconds to send the last reports after all chains have ended."""
 
 
 async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
@@ -130,7 +130,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
             lambda: not runner.draining,
             lambda: journal.oldest_unacknowledged < SLOW_AFTER,
         ],
-        live=[registration.pulse.is_alive, outbox.pulse.is_alive],
+        live=[registration.watchdog.is_alive, outbox.watchdog.is_alive],
     )
     await server.start()
     structlog.get_logger().info(
@@ -141,7 +141,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
             serve_metrics(_metrics(runner, journal, server), config.metrics),
             asyncio.TaskGroup() as group,
         ):
-            duties: dict[str, Callable[[], Coroutine[None, None, None]]] = {
+            background_tasks: dict[str, Callable[[], Coroutine[None, None, None]]] = {
                 "journal": journal.run,
                 "reports": lambda: outbox.run(lambda: registration.runner_id, runner.abandon),
                 "registration": registration.run,
@@ -149,7 +149,9 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                 "health": lambda: server.health.monitor(vitals),
                 **{f"check of {peer.setting}": partial(peer.check, dial) for peer in peers},
             }
-            tasks = [group.create_task(supervise(duty, work)) for duty, work in duties.items()]
+            tasks = [
+                group.create_task(supervise(name, work)) for name, work in background_tasks.items()
+            ]
             await shutdown.wait()
             await server.health.drain()
             await _drain(config, runner, registration, outbox)

@@ -96,7 +96,7 @@ class RunnerRegistration:
         self._interval = 2.0
         self._silence_timeout = 8.0
         self._acknowledged_at = float("-inf")
-        self.pulse = Watchdog()
+        self.watchdog = Watchdog()
 
     def is_connected(self) -> bool:
         """Return whether the runner is registered and at most one heartbeat went unacknowledged."""
@@ -105,7 +105,7 @@ class RunnerRegistration:
 
     async def run(self) -> None:
         """Stay registered until cancelled or deregistered."""
-        self.pulse.start()
+        self.watchdog.start()
         while True:
             await self._register()
             await self._heartbeat_until_evicted()
@@ -156,7 +156,7 @@ class RunnerRegistration:
                         cause=failure.details(),
                     )
                 failed_before = True
-                self.pulse.tick()
+                self.watchdog.tick()
                 await backoff.wait()
                 continue
             self._estimate_time(sent_at, response.stored_at)
@@ -174,9 +174,9 @@ class RunnerRegistration:
         backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
             asleep = loop.time()
-            self.pulse.idle()
+            self.watchdog.idle()
             await asyncio.sleep(wait)
-            self.pulse.start()
+            self.watchdog.start()
             lag = max(0.0, loop.time() - asleep - wait)
             lease_time, sent_at = self._lease.now(), self._clock.monotonic()
             try:

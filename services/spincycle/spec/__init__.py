@@ -5,7 +5,7 @@ from spincycle.spec.check import CHECKS, Check, Severity
 from spincycle.spec.finding import Finding, bounded
 from spincycle.spec.loading import LoadResult, check_sources, load_specs
 from spincycle.spec.model import Acl, Arg, Args, Node, Position, Sequence
-from spincycle.spec.source import Source, look_of
+from spincycle.spec.source import Source, fingerprint_of
 from spincycle.spec.spec_set import SpecSet
 
 __all__ = [
@@ -25,6 +25,6 @@ __all__ = [
     "SpecSet",
     "bounded",
     "check_sources",
+    "fingerprint_of",
     "load_specs",
-    "look_of",
 ]

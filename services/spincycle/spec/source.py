@@ -70,7 +70,7 @@ def read_source(path: Path, name: str, report: Report) -> list[Source]:
     return []
 
 
-def look_of(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
+def fingerprint_of(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
     """Return a value that changes when a *.yaml file below a directory changes.
 
     It has the path, inode, size and modification time in nanoseconds of each file, with links

@@ -184,7 +184,7 @@ async def test_a_runner_is_not_connected_while_its_heartbeats_fail(
     manager[0].failing = False
 
     await until(runner.is_connected)
-    assert runner.pulse.is_alive()
+    assert runner.watchdog.is_alive()
     running.cancel()
     await runner.close()
 

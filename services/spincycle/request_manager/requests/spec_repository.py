@@ -9,13 +9,13 @@ from pathlib import Path
 import structlog
 
 from spincycle.runtime.config import ConfigError
-from spincycle.spec import Finding, LoadResult, Severity, SpecSet, load_specs, look_of
+from spincycle.spec import Finding, LoadResult, Severity, SpecSet, fingerprint_of, load_specs
 from spincycle.spec.finding import Report
 from spincycle.spec.model import BUILT_IN
 from spincycle.spec.sequence_checks import NOT_ENFORCED
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""Names and metadata of the spec files, as `look_of` returns them."""
+"""Names and metadata of the spec files, as `fingerprint_of` returns them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,13 @@ class SpecRepository:
         """
         while True:
             await asyncio.sleep(interval)
-            if await asyncio.to_thread(look_of, self._directory) != self._fingerprint:
+            if await asyncio.to_thread(fingerprint_of, self._directory) != self._fingerprint:
                 await self.reload()
 
 
 def _read(directory: Path, job_types: frozenset[str]) -> tuple[Fingerprint, LoadResult]:
     # In this order: a change during the loading is then detected by the next comparison.
-    fingerprint = look_of(directory)
+    fingerprint = fingerprint_of(directory)
     return fingerprint, load_specs(directory, job_types)
 
 
