@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.request_manager.conftest import Manager, until
 from tests.postgres_fixtures import PostgresServer
 
+from spincycle.database import connection, notifications
 from spincycle.rpc.channel import open_channel
 from spincycle.runtime import watchdog as pulse
 
@@ -65,17 +67,27 @@ async def test_without_the_database_it_is_not_ready_and_still_alive(
 
 
 async def test_one_that_does_not_hear_the_others_is_not_ready(
-    manager: Manager, doctor: Doctor, postgres: PostgresServer
+    manager: Manager,
+    doctor: Doctor,
+    postgres: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = doctor.watch()
     assert (await anext(told)).status == SERVING
+    may_reconnect = asyncio.Event()
 
+    async def connect(dsn: str, application: str) -> asyncpg.Connection:
+        await may_reconnect.wait()
+        return await connection.connect(dsn, application)
+
+    monkeypatch.setattr(notifications, "connect", connect)
     await postgres.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name = 'spincycle-listen-spincycle_requests'"
     )
 
     assert (await anext(told)).status == NOT_SERVING
+    may_reconnect.set()
     assert (await anext(told)).status == SERVING
 
 
