@@ -127,7 +127,7 @@ async def test_no_call_of_a_foreign_page_changes_anything(
             )
 
             assert answer.status_code == 403, route
-            assert answer.json()["message"].startswith("a page of https://evil.example may not")
+            assert answer.json()["message"].startswith("pages of https://evil.example may not")
     assert no_call_received(stack)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from tests.health_client import HealthClient
 from tests.integration.request_manager.conftest import Manager, until
 from tests.postgres_fixtures import PostgresServer
 
+from spincycle.database import connection, notifications
 from spincycle.rpc.channel import open_channel
 from spincycle.runtime import watchdog
 
@@ -66,17 +68,27 @@ async def test_a_request_manager_without_database_is_not_ready_and_still_alive(
 
 
 async def test_a_request_manager_without_notifications_is_not_ready(
-    manager: Manager, probe: HealthProbe, postgres: PostgresServer
+    manager: Manager,
+    probe: HealthProbe,
+    postgres: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changes = probe.watch()
     assert (await anext(changes)).status == SERVING
+    may_reconnect = asyncio.Event()
 
+    async def connect(dsn: str, application: str) -> asyncpg.Connection:
+        await may_reconnect.wait()
+        return await connection.connect(dsn, application)
+
+    monkeypatch.setattr(notifications, "connect", connect)
     await postgres.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name = 'spincycle-listen-spincycle_requests'"
     )
 
     assert (await anext(changes)).status == NOT_SERVING
+    may_reconnect.set()
     assert (await anext(changes)).status == SERVING
 
 

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 
 from spincycle.model.revision import encode_revision
-from spincycle.rpc.channel import RETRIED
+from spincycle.rpc.channel import RETRYABLE
 
 GENERATED = Path(__file__).parents[3] / "generated"
 
@@ -158,7 +158,7 @@ def test_only_calls_that_create_something_have_no_idempotency_level() -> None:
 def test_clients_retry_only_methods_that_are_idempotent() -> None:
     retried = {
         f"{service}.{method}"
-        for services in RETRIED.values()
+        for services in RETRYABLE.values()
         for service, methods in services.items()
         for method in methods
     }
