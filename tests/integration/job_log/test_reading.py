@@ -240,6 +240,7 @@ async def test_lists_are_read_in_the_order_of_their_index(
         "request_id": "r0003",
         "failed_only": False,
         "with_output": True,
+        "with_data": True,
         "limit": 101,
         "max_size": 2**21,
     }
