@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from spincycle.cli.estimate import TypicalDurations, seconds_left, typical_durations
 from spincycle.cli.render.job_output_view import JobOutputView
 from spincycle.cli.render.painter import Painter
+from spincycle.cli.render.text import cell_width
 from spincycle.cli.render.tree import ASCII, UNICODE, Picture, draw
 from spincycle.errors import SpinCycleError
 
@@ -49,6 +50,8 @@ class LiveView:
         self._output = JobOutputView(live, terminal)
         self._lines_above: list[str] = []
         self._durations = TypicalDurations()
+        # Load the width tables now: the time of a drawing decides when the next one follows.
+        cell_width(UNICODE.mark)
 
     def on_change(self, jobs: list[LiveJob]) -> None:  # noqa: ARG002 # the whole tree is redrawn
         """See RequestView."""
