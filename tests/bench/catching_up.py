@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import uvloop
@@ -86,7 +87,8 @@ async def resume(address: str, cursor: str, size: Size, record: str) -> CaughtUp
 
     async def follow(place: int) -> None:
         nonlocal total, messages, cuts
-        watch = channels[place % len(channels)].unary_stream(
+        channel = channels[place % len(channels)]
+        watch: grpc.aio.UnaryStreamMultiCallable[rpc.WatchRequest, bytes] = channel.unary_stream(
             WATCH, request_serializer=rpc.WatchRequest.SerializeToString
         )
         asked = rpc.WatchRequest(cursor=cursor)
@@ -140,7 +142,7 @@ async def serve_bare(record: str) -> None:
             yield message
 
     server = grpc.aio.server()
-    handler = grpc.unary_stream_rpc_method_handler(send)
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_stream_rpc_method_handler(send)
     service, method = WATCH.strip("/").split("/")
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(service, {method: handler}),)

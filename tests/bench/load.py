@@ -110,7 +110,8 @@ class ClosedLoop:
             began = time.perf_counter()
             poller = asyncio.create_task(self._poll(connections[-1]))
             workers = asyncio.gather(*(self._work(one) for one in connections[:-1]))
-            await asyncio.wait([workers, poller], return_when=asyncio.FIRST_COMPLETED)
+            running: list[asyncio.Future[Any]] = [workers, poller]
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if poller.done():
                 workers.cancel()
                 await poller

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from statistics import median
 
 from tests.bench.aged_journal import AgedJournal
@@ -67,10 +68,8 @@ def _limits(results: Results) -> Iterator[str]:
 
 
 def _batch(results: Results, which: Callable[[Limits], BareBatch]) -> str:
-    wall, cpu = (
-        results.limit(lambda one, name=name: getattr(which(one), name))  # type: ignore[misc]
-        for name in ("ms", "cpu_ms")
-    )
+    wall = results.limit(lambda one: which(one).ms)
+    cpu = results.limit(lambda one: which(one).cpu_ms)
     return f"{wall:.2f} ms, {cpu:.2f} ms of CPU"
 
 
@@ -85,13 +84,13 @@ def _shapes(results: Results) -> Iterator[str]:
         (
             [
                 runs[0].shape, str(runs[0].in_flight),
-                _told(runs, lambda one: one.requests / one.seconds),
-                _told(runs, lambda one: one.jobs / one.seconds),
-                " / ".join(_told(runs, get) for get in _quantiles("create")),
-                " / ".join(_told(runs, get) for get in _quantiles("end_to_end")),
-                _told(runs, lambda one: one.cpu_ms_a_request),
-                _told(runs, lambda one: one.cpu_ms_a_job),
-                _told(runs, lambda one: one.bare_batch_cpu_ms),
+                _median(one.requests / one.seconds for one in runs),
+                _median(one.jobs / one.seconds for one in runs),
+                " / ".join(_median(map(get, runs)) for get in _quantiles("create")),
+                " / ".join(_median(map(get, runs)) for get in _quantiles("end_to_end")),
+                _median(one.cpu_ms_a_request for one in runs),
+                _median(one.cpu_ms_a_job for one in runs),
+                _median(one.bare_batch_cpu_ms for one in runs),
             ]
             for runs in results.shapes.values()
         ),
@@ -99,10 +98,7 @@ def _shapes(results: Results) -> Iterator[str]:
 
 
 def _quantiles(of: str) -> list[Callable[[Figures], float]]:
-    return [
-        lambda one, name=name: getattr(getattr(one, of), name)  # type: ignore[misc]
-        for name in ("p50", "p95", "p99")
-    ]
+    return [attrgetter(f"{of}.{name}") for name in ("p50", "p95", "p99")]
 
 
 def _processes(results: Results) -> Iterator[str]:
@@ -114,8 +110,8 @@ def _processes(results: Results) -> Iterator[str]:
             [
                 runs[0].shape, str(runs[0].in_flight),
                 *(
-                    f"{_told(runs, lambda one, n=name: one.cpu_ms[n])} "
-                    f"({_told(runs, lambda one, n=name: one.peak_mb[n])})"
+                    f"{_median(one.cpu_ms[name] for one in runs)} "
+                    f"({_median(one.peak_mb[name] for one in runs)})"
                     for name in names
                 ),
             ]
@@ -134,11 +130,11 @@ def _database(results: Results) -> Iterator[str]:
         (
             [
                 runs[0].shape, str(runs[0].in_flight),
-                _told(runs, lambda one: one.statements / one.requests),
-                _told(runs, lambda one: one.commits / one.requests),
-                _told(runs, lambda one: one.statements / one.jobs),
-                _told(runs, lambda one: one.jobs / max(1, one.calls.get("append", 0))),
-                _told(runs, lambda one: one.requests / max(1, one.calls.get("finish_requests", 0))),
+                _median(one.statements / one.requests for one in runs),
+                _median(one.commits / one.requests for one in runs),
+                _median(one.statements / one.jobs for one in runs),
+                _median(one.jobs / max(1, one.calls.get("append", 0)) for one in runs),
+                _median(one.requests / max(1, one.calls.get("finish_requests", 0)) for one in runs),
             ]
             for runs in results.shapes.values()
         ),
@@ -165,8 +161,8 @@ def _journal(journal: AgedJournal) -> Iterator[str]:
     )
 
 
-def _told(runs: Iterable[Figures], figure: Callable[[Figures], float]) -> str:
-    return f"{median(figure(one) for one in runs):.3g}"
+def _median(figures: Iterable[float]) -> str:
+    return f"{median(figures):.3g}"
 
 
 def _table(heads: Iterable[str], rows: Iterable[list[str]]) -> Iterator[str]:

@@ -81,7 +81,7 @@ def main() -> None:
         memory.requests[ID] = request()
 
     with FakeServices() as services:
-        services.tell(fill)
+        services.update(fill)
         environment = dict(os.environ, SPINC_ADDR=services.address, SPINC_CONFIG=os.devnull)
         results = [
             measure(name, args, options.runs, environment) for name, args in COMMANDS.items()

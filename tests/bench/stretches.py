@@ -64,6 +64,7 @@ async def take_large(stand: Stand, shape: Shape) -> Large:
     row = await stand.connection.fetchrow(
         "SELECT total_jobs, state FROM request_manager.requests WHERE request_id = $1", request_id
     )
+    assert row is not None
     problem = "" if row["state"] == 3 else f"ended in state {row['state']}"
     return Large(shape.name, row["total_jobs"], seconds, usage.peak_mb, problem)
 

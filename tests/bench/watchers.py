@@ -22,6 +22,7 @@ from spincycle.rpc.channel import open_channel
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import spec_service_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
+from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
 
 SPEC = """
 sequences:
@@ -196,7 +197,7 @@ async def measure(size: Size) -> list[str]:
         )
         (stand.home / "specs" / "steps.yaml").write_text(spec)
         async with open_channel(stand.request_manager) as channel:
-            reloaded = await RequestManagerServiceStub(channel).ReloadSpecs(
+            reloaded = await SpecServiceStub(channel).ReloadSpecs(
                 spec_service_pb2.ReloadSpecsRequest()
             )
             assert reloaded.changed, reloaded

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 from tests.chaos.marks import FILE, Mark, read_marks
@@ -153,7 +154,7 @@ class Cluster:
                 internal = local(self._internal_ports[kind][number])
                 said = {"INTERNAL__LISTEN": internal} | said
             variables = {prefix + key: value for key, value in said.items()}
-            protocol = "http" if kind == "GATEWAY" else "grpc"
+            protocol: Literal["grpc", "http"] = "http" if kind == "GATEWAY" else "grpc"
             service = Service(
                 f"{name}-{number}", f"spincycle-{name}", local(port), protocol, variables
             )

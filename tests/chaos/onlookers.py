@@ -61,7 +61,9 @@ class Onlookers:
 
     def connections(self) -> int:
         """How many streams were opened."""
-        return sum(each.connections for each in [*self._followers, *self._watchers])
+        return sum(follower.connections for follower in self._followers) + sum(
+            watcher.connections for watcher in self._watchers
+        )
 
 
 @asynccontextmanager
@@ -74,7 +76,7 @@ async def looking_on(cluster: Cluster) -> AsyncIterator[Onlookers]:
         for order in orders:
             follower = await stack.enter_async_context(following(cluster.request_manager))
             # A stream of all requests can be taken up again once it has a cursor.
-            await follower.until(lambda f=follower: bool(f.cursor))
+            await follower.until_resumable()
             followers.append(follower)
             watchers.append(await stack.enter_async_context(watching(order)))
             callers.append(HttpCaller(order))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import subprocess
 
 import asyncpg
 from tests.chaos.cluster import Cluster
 from tests.chaos.setback import Setback
 from tests.chaos.witness import read_journal
+from tests.program_output import run_program
 from tests.waiting import until
 
 from spincycle.dev.ports import free_port
@@ -41,10 +40,7 @@ class Standby:
             str(program), f"--pgdata={data}", f"--dbname={self._cluster.database.dsn('')}",
             "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
         ]  # fmt: skip
-        copied = await asyncio.to_thread(
-            subprocess.run, command, check=False, capture_output=True, text=True, cwd="/",
-            **account.as_child(),
-        )  # fmt: skip
+        copied = await run_program(command, cwd="/", **account.as_child())
         assert copied.returncode == 0, copied.stderr
         shutil.copy(primary / "password", self._home / "password")
         await self._server.start()

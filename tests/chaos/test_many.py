@@ -35,7 +35,8 @@ async def test_ten_thousand_requests_run_at_once_on_one_runner(
     async def counted(state: State) -> int:
         rows = await connection.fetch(COUNTS)
         await silences.sample()
-        return {row["state"]: row["requests"] for row in rows}.get(int(state), 0)
+        counts: dict[int, int] = {row["state"]: row["requests"] for row in rows}
+        return counts.get(int(state), 0)
 
     async def reached(state: State) -> None:
         while await counted(state) < REQUESTS:  # noqa: ASYNC110 # the database does not tell

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.chaos.cluster import Cluster, Shape
 from tests.chaos.load import Load
 from tests.chaos.storm import Storm
 
-SMALL = {"request_managers": 1, "job_runners": 1, "job_logs": 1, "gateway": False}
+SMALL = Shape(request_managers=1, job_runners=1, job_logs=1, gateway=False)
 
 
 @pytest.mark.parametrize(
-    "shape", [Shape(**SMALL, planted={"JR": "acknowledge-before-the-commit"})], ids=["runner"]
+    "shape", [replace(SMALL, planted={"JR": "acknowledge-before-the-commit"})], ids=["runner"]
 )
 async def test_a_runner_that_does_not_wait_for_the_commit_is_found_out(
     cluster: Cluster, load: Load
@@ -28,7 +29,7 @@ async def test_a_runner_that_does_not_wait_for_the_commit_is_found_out(
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(
-    "shape", [Shape(**SMALL, planted={"RM": "forget-the-journal"})], ids=["request-manager"]
+    "shape", [replace(SMALL, planted={"RM": "forget-the-journal"})], ids=["request-manager"]
 )
 async def test_a_request_manager_that_does_not_read_the_journal_is_found_out(
     cluster: Cluster, load: Load

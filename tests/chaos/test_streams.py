@@ -63,7 +63,7 @@ async def test_clients_miss_and_repeat_nothing_while_everything_is_killed_at_ran
 
     async with AsyncExitStack() as stack:
         by_filter = await stack.enter_async_context(following(cluster.request_manager))
-        await by_filter.until(lambda: bool(by_filter.cursor))
+        await by_filter.until_resumable()
         watching = asyncio.create_task(watch(stack))
         disconnecting = asyncio.create_task(disconnect([by_filter]))
         await storm.blow(lambda: storm.kill_at_random(KILLS, seed, (0.5, 2.0)), rate=2, ms=200)
@@ -71,7 +71,7 @@ async def test_clients_miss_and_repeat_nothing_while_everything_is_killed_at_ran
             task.cancel()
         await asyncio.gather(watching, disconnecting, return_exceptions=True)
         for request_id, follower in watched.items():
-            await follower.until(lambda f=follower, id_=request_id: f.has_ended(id_))
+            await follower.until_ended(request_id)
         with suppress(TimeoutError):
             await by_filter.until(lambda: all(map(by_filter.has_ended, load.acknowledged)))
 

@@ -45,7 +45,9 @@ async def ran(start: Start, *words: str, **settings: int) -> Run:
     return run
 
 
-def failing(times: int, error: errors.SpinCycleError, kind: type) -> object:
+def failing(
+    times: int, error: errors.SpinCycleError, kind: type
+) -> Callable[[object], errors.SpinCycleError | None]:
     """A refusal of the first calls with messages of a kind."""
     left = iter(range(times))
 

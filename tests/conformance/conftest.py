@@ -48,11 +48,14 @@ def config() -> GatewayConfig:
 
 @pytest.fixture
 async def stack(config: GatewayConfig) -> AsyncIterator[Stack]:
-    services = [backends.request_manager(), backends.job_log(), backends.job_runner()]
+    manager, log = backends.request_manager(), backends.job_log()
+    runner = backends.job_runner()
+    services = (manager, log, runner)
     for service in services:
         await service.start()
-    addresses = [service.address for service in services]
-    opened = open_service_clients(*addresses, config.backend_timeout)
+    opened = open_service_clients(
+        manager.address, log.address, runner.address, config.backend_timeout
+    )
     gateway = Gateway(config, opened)
     serving = asyncio.create_task(gateway.serve())
     async with (
@@ -60,7 +63,7 @@ async def stack(config: GatewayConfig) -> AsyncIterator[Stack]:
         httpx.AsyncClient(base_url=f"http://{gateway.legacy_runner_address}") as legacy_http,
         httpx.AsyncClient(base_url=f"http://{gateway.runner_address}") as runner_http,
     ):
-        yield Stack(*services, gateway, http, legacy_http, runner_http)
+        yield Stack(manager, log, runner, gateway, http, legacy_http, runner_http)
     gateway.end()
     await serving
     await opened.close()

@@ -55,7 +55,7 @@ def examples() -> list[Example]:
 
 def headers_and_body(block: str) -> tuple[dict[str, str], str]:
     head, _, body = block.partition("\n\n")
-    return dict(line.split(": ", 1) for line in head.splitlines()[1:]), body  # type: ignore[misc] # two parts
+    return dict(line.split(": ", 1) for line in head.splitlines()[1:]), body
 
 
 def answers_of(stack: Stack) -> None:

@@ -43,7 +43,7 @@ def the_changes() -> list[rm.WatchResponse]:
 
 def events_of(text: str) -> list[dict[str, str]]:
     blocks = [block for block in text.split("\n\n") if block and not block.startswith(":")]
-    return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]  # type: ignore[misc] # two parts
+    return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
 
 
 async def test_changes_come_as_events_whose_id_is_the_cursor(stack: Stack) -> None:

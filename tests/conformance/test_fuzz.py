@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -97,6 +98,7 @@ def fuzz(document: dict[str, Any], base_url: str, request_ids: list[str]) -> Non
     schema = schemathesis.openapi.from_dict(document)
     with requests.Session() as session:
         for found in schema.get_all_operations():
+            assert isinstance(found, Ok)
             operation = found.ok()
             slow = operation.path.endswith("/events")
 
@@ -107,7 +109,7 @@ def fuzz(document: dict[str, Any], base_url: str, request_ids: list[str]) -> Non
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=operation.as_strategy(), known=known_values(request_ids))
-            def no_defect(case: schemathesis.Case, known: dict[str, Any]) -> None:
+            def no_defect(case: schemathesis.Case[Any], known: dict[str, Any]) -> None:
                 call(session, base_url, case, known)
 
             no_defect()
@@ -126,7 +128,7 @@ def known_values(request_ids: list[str]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def call(
-    session: requests.Session, base_url: str, case: schemathesis.Case, known: dict[str, Any]
+    session: requests.Session, base_url: str, case: schemathesis.Case[Any], known: dict[str, Any]
 ) -> None:
     """Make one call, its answer read as far as it comes by itself."""
     if "request_id" in case.path_parameters and "request_id" in known:

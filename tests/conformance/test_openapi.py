@@ -48,7 +48,7 @@ def fits(value: Any, shape: dict[str, Any], schemas: dict[str, Any]) -> bool:
     if isinstance(value, list):
         return all(fits(inner, shape.get("items", {}), schemas) for inner in value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return shape.get("minimum", value) <= value <= shape.get("maximum", value)
+        return bool(shape.get("minimum", value) <= value <= shape.get("maximum", value))
     return "enum" not in shape or value in shape["enum"]
 
 

@@ -165,7 +165,8 @@ def a_request_that_is_suspended(system: System, whole: Whole) -> None:
 
 def job_named(system: System, recorded_id: str, name: str) -> str:
     chain = system.get(recorded_id, "/job-chain")
-    return next(job_id for job_id, job in chain["jobs"].items() if job["name"] == name)
+    found: str = next(job_id for job_id, job in chain["jobs"].items() if job["name"] == name)
+    return found
 
 
 def test_every_recording_is_replayed(system: System) -> None:

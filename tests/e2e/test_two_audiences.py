@@ -116,8 +116,9 @@ async def test_an_internal_method_is_not_implemented_on_any_public_port(
 ) -> None:
     for address in (stack.request_manager, stack.job_log):
         async with open_channel(address) as channel:
+            call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{method}")
             with pytest.raises(grpc.aio.AioRpcError) as failure:
-                await channel.unary_unary(f"/{method}")(b"")
+                await call(b"")
         assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
         named = from_rpc_error(failure.value, "service", address)
         assert named.reason == UnknownMethod.reason
@@ -141,7 +142,9 @@ async def test_an_internal_listener_serves_its_services_to_the_own_account(
         for file in SERVED[name]:
             for service in file.services_by_name.values():
                 for method in service.methods:
-                    call = channel.stream_stream(f"/{service.full_name}/{method.name}")
+                    call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+                        f"/{service.full_name}/{method.name}"
+                    )
                     with pytest.raises((grpc.aio.AioRpcError, StopAsyncIteration)) as ended:
                         # Not a message of any kind: the handler is there, and cannot read it.
                         await anext(aiter(call(iter([b"\xff"]))))

@@ -61,7 +61,8 @@ class FakeApiServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        [address] = self._runner.addresses
+        self.port = address[1]
 
     async def stop(self) -> None:
         """Go away; the cluster goes on without."""

@@ -25,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.program_output import run_program
+
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import spincycle.runtime.polling  # noqa: F401 # as in the services, before gRPC is imported
@@ -128,7 +130,7 @@ class Recorder:
 
         async def reached() -> bool:
             (row,) = await self.fetch(statement, request_id)
-            return row["state"] == state
+            return bool(row["state"] == state)
 
         await until(reached)
 
@@ -332,7 +334,7 @@ async def kill(cluster: Cluster) -> None:
     for member in (*cluster.request_managers, *cluster.job_logs, *cluster.gateways):
         member.send(signal.SIGKILL)
     os.kill(cluster.database.pid, signal.SIGKILL)
-    await until(lambda: cluster.database.died)
+    await until(lambda: cluster.database.is_dead)
     await cluster.database.start()
 
 
@@ -341,8 +343,9 @@ async def dump(cluster: Cluster) -> None:
     DUMP.parent.mkdir(exist_ok=True)
     program = find_binaries(choose_account(), cluster.home).directory / "pg_dump"
     options = ["--format=custom", "--compress=9", "--no-owner", "--no-privileges"]
-    command = [program, *options, f"--file={DUMP}", cluster.database.dsn()]
-    await asyncio.to_thread(subprocess.run, command, check=True)
+    command: list[str | Path] = [program, *options, f"--file={DUMP}", cluster.database.dsn()]
+    dumped = await run_program(command)
+    assert dumped.returncode == 0, dumped.stderr
 
 
 async def record() -> None:

@@ -34,6 +34,11 @@ class Ran:
     err: str
 
 
+def restore_ctrl_c() -> None:
+    """Let Ctrl-C end the process again."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Tty:
     """A program on a terminal, by default spinc, and the screen of that terminal."""
 
@@ -47,12 +52,12 @@ class Tty:
         self.child = pexpect.spawn(
             program,
             args,
-            env=environment,  # type: ignore[arg-type] # pexpect's stubs want os._Environ
+            env=environment,
             dimensions=size,
             encoding="utf-8",
             timeout=PATIENCE,
             # A shell that starts the tests in the background lets them ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=restore_ctrl_c,
         )
         self.screen = Screen(size[1], size[0])
         self.written = ""

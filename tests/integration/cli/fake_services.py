@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -33,6 +33,7 @@ from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_manager_service_pb2_grpc as rm_grpc
 from spincycle.v1 import spec_service_pb2_grpc as spec_grpc
 
+Context = grpc.aio.ServicerContext[Any, Any]
 ENDED = {state_pb2.STATE_COMPLETE, state_pb2.STATE_FAIL, state_pb2.STATE_STOPPED}
 
 
@@ -76,7 +77,7 @@ class Fake:
 
 
 class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
-    async def Create(self, request, context):
+    async def Create(self, request: rm.CreateRequest, context: Context) -> rm.CreateResponse:
         await self._known(request, context)
         for spec in self.memory.specs:
             if spec.name == request.type:
@@ -89,16 +90,16 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
         self.memory.requests.setdefault(made.id, made)
         return rm.CreateResponse(request=made)
 
-    async def Plan(self, request, context):
+    async def Plan(self, request: rm.PlanRequest, context: Context) -> rm.PlanResponse:
         await self._known(request, context)
         if self.memory.plan is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not there")
         return rm.PlanResponse(plan=self.memory.plan)
 
-    async def Get(self, request, context):
+    async def Get(self, request: rm.GetRequest, context: Context) -> rm.GetResponse:
         return rm.GetResponse(request=await self._known(request, context, request.request_id))
 
-    async def List(self, request, context):
+    async def List(self, request: rm.ListRequest, context: Context) -> rm.ListResponse:
         await self._known(request, context)
         selected = request.filter
         found = [
@@ -115,17 +116,17 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
             requests=page, next_page_token=str(first + request.page_size) if rest else ""
         )
 
-    async def Start(self, request, context):
+    async def Start(self, request: rm.StartRequest, context: Context) -> rm.StartResponse:
         await self._known(request, context, request.request_id)
         return rm.StartResponse()
 
-    async def Stop(self, request, context):
+    async def Stop(self, request: rm.StopRequest, context: Context) -> rm.StopResponse:
         return rm.StopResponse(request=await self._known(request, context, request.request_id))
 
-    async def Suspend(self, request, context):
+    async def Suspend(self, request: rm.SuspendRequest, context: Context) -> rm.SuspendResponse:
         return rm.SuspendResponse(request=await self._known(request, context, request.request_id))
 
-    async def Resume(self, request, context):
+    async def Resume(self, request: rm.ResumeRequest, context: Context) -> rm.ResumeResponse:
         return rm.ResumeResponse(request=await self._known(request, context, request.request_id))
 
     async def _rerun(self, request: Any, context: Any) -> request_pb2.Request:
@@ -134,25 +135,31 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
             id=self.memory.next_id, type=old.type, rerun_of_request_id=old.id
         )
 
-    async def Rerun(self, request, context):
+    async def Rerun(self, request: rm.RerunRequest, context: Context) -> rm.RerunResponse:
         return rm.RerunResponse(request=await self._rerun(request, context))
 
-    async def Skip(self, request, context):
+    async def Skip(self, request: rm.SkipRequest, context: Context) -> rm.SkipResponse:
         return rm.SkipResponse(request=await self._rerun(request, context))
 
-    async def Explain(self, request, context):
+    async def Explain(self, request: rm.ExplainRequest, context: Context) -> rm.ExplainResponse:
         await self._known(request, context, request.request_id)
         return self.memory.explained
 
-    async def GetJobChain(self, request, context):
+    async def GetJobChain(
+        self, request: rm.GetJobChainRequest, context: Context
+    ) -> rm.GetJobChainResponse:
         await self._known(request, context, request.request_id)
         return rm.GetJobChainResponse(job_chain=self.memory.chains[request.request_id])
 
-    async def StreamJobChain(self, request, context):
+    async def StreamJobChain(
+        self, request: rm.StreamJobChainRequest, context: Context
+    ) -> AsyncIterator[rm.StreamJobChainResponse]:
         await self._known(request, context, request.request_id)
         yield rm.StreamJobChainResponse(part=self.memory.chains[request.request_id])
 
-    async def ListRunningJobs(self, request, context):
+    async def ListRunningJobs(
+        self, request: rm.ListRunningJobsRequest, context: Context
+    ) -> rm.ListRunningJobsResponse:
         await self._known(request, context)
         reply = rm.ListRunningJobsResponse()
         reply.CopyFrom(self.memory.running)
@@ -162,7 +169,9 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
             reply.status.jobs.extend(jobs)
         return reply
 
-    async def Watch(self, request, context):
+    async def Watch(
+        self, request: rm.WatchRequest, context: Context
+    ) -> AsyncIterator[rm.WatchResponse]:
         (request_id,) = request.request_ids
         now = await self._known(request, context, request_id)
         self.memory.watching.set()
@@ -211,7 +220,9 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
 
 
 class FakeSpecs(Fake, spec_grpc.SpecServiceServicer):
-    async def ListSpecs(self, request, context):
+    async def ListSpecs(
+        self, request: spec_service_pb2.ListSpecsRequest, context: Context
+    ) -> spec_service_pb2.ListSpecsResponse:
         await self._known(request, context)
         return spec_service_pb2.ListSpecsResponse(specs=self.memory.specs)
 
@@ -220,10 +231,12 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
 
-    async def GetEntry(self, request, context):
+    async def GetEntry(self, request: jl.GetEntryRequest, context: Context) -> jl.GetEntryResponse:
         raise NotImplementedError
 
-    async def ListEntries(self, request, context):
+    async def ListEntries(
+        self, request: jl.ListEntriesRequest, context: Context
+    ) -> jl.ListEntriesResponse:
         self.memory.received.append(request)
         entries = [
             one
@@ -237,7 +250,9 @@ class FakeJobLog(jl_grpc.JobLogServiceServicer):
             entries=entries[first : first + 2], next_page_token=str(first + 2) if rest else ""
         )
 
-    async def Tail(self, request, context):
+    async def Tail(
+        self, request: jl.TailRequest, context: Context
+    ) -> AsyncIterator[jl.TailResponse]:
         self.memory.received.append(request)
         entries = self.memory.entries.setdefault(request.request_id, [])
         seen = request.after_position

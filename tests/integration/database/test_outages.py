@@ -130,7 +130,7 @@ async def probed(wares: Database) -> None:
         finally:
             calls += 1
 
-    wares._probe_writes = counted  # type: ignore[method-assign]
+    wares._probe_writes = counted  # type: ignore[method-assign] # counts the calls
     await until(lambda: calls >= 2)
 
 

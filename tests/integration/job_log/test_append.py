@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import grpc
@@ -96,7 +97,7 @@ async def test_a_different_entry_with_the_same_identity_is_refused_and_the_rest_
     ids=lambda changed: next(iter(changed)),
 )
 async def test_an_entry_with_any_different_field_is_refused(
-    job_log: RunningJobLog, changed: dict[str, object]
+    job_log: RunningJobLog, changed: dict[str, Any]
 ) -> None:
     await job_log.stream().append(entry())
 
@@ -145,7 +146,7 @@ async def test_an_unknown_state_is_refused(job_log: RunningJobLog) -> None:
     ],
 )
 async def test_an_invalid_entry_is_refused_alone_with_the_reason(
-    job_log: RunningJobLog, changed: dict[str, object], problem: str
+    job_log: RunningJobLog, changed: dict[str, Any], problem: str
 ) -> None:
     refused = await job_log.stream().append(entry(1), entry(2, **changed), entry(3))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from tests.integration.job_log.conftest import (
     REQUEST,
@@ -9,6 +10,7 @@ from tests.integration.job_log.conftest import (
     TailReader,
     entry,
 )
+from tests.stream_messages import read_message
 
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.v1 import job_log_service_pb2 as pb
@@ -24,13 +26,12 @@ class RunnerOffer:
     async def until_wanted(self, *, again: bool = False) -> None:
         """Return when the output of the request is wanted, or must be resent."""
         while True:
-            answer = await self.call.read()
-            assert isinstance(answer, journal_pb2.OfferOutputResponse)
+            answer = await read_message(self.call)
             if REQUEST in (answer.replay_request_ids if again else answer.request_ids):
                 return
 
     async def until_not_wanted(self) -> None:
-        while (await self.call.read()).request_ids:
+        while (await read_message(self.call)).request_ids:
             pass
 
     async def print(self, text: str, offset: int = 0, job_id: str = "j001") -> None:
@@ -45,8 +46,8 @@ class RunnerOffer:
         await self.call.write(journal_pb2.OfferOutputRequest(pieces=[piece]))
 
 
-def tail(job_log: RunningJobLog, **more: object) -> TailReader:
-    asked = pb.TailRequest(request_id=REQUEST, follow=True, include_live_output=True, **more)  # type: ignore[arg-type]
+def tail(job_log: RunningJobLog, **more: Any) -> TailReader:
+    asked = pb.TailRequest(request_id=REQUEST, follow=True, include_live_output=True, **more)
     return job_log.tail(asked)
 
 

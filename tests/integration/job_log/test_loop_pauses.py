@@ -14,6 +14,7 @@ import grpc
 import pytest
 from tests.integration.job_log.conftest import REQUEST, RunnerStream, entry
 from tests.measured_loop import LONGEST_PAUSE, Measured
+from tests.stream_messages import read_message
 from tests.waiting import until
 
 from spincycle.dev.ports import free_port
@@ -125,15 +126,15 @@ async def test_the_largest_output_does_not_block_the_event_loop(
 ) -> None:
     log, stub, journal = measured
     tail = stub.Tail(pb.TailRequest(request_id=REQUEST, follow=True, include_live_output=True))
-    reading = asyncio.ensure_future(tail.read())
+    reading = asyncio.ensure_future(read_message(tail))
     offer = journal.OfferOutput()
-    while REQUEST not in (await offer.read()).request_ids:  # type: ignore[union-attr]
+    while REQUEST not in (await read_message(offer)).request_ids:
         pass
     pieces = [_piece(number * size, b"x" * size) for number in range(count)]
     pieces.append(_piece(count * size, b"last"))
     await offer.write(journal_pb2.OfferOutputRequest(pieces=pieces))
-    while not (await reading).events[-1].output.data.endswith(b"last"):  # type: ignore[union-attr]
-        reading = asyncio.ensure_future(tail.read())
+    while not (await reading).events[-1].output.data.endswith(b"last"):
+        reading = asyncio.ensure_future(read_message(tail))
     tail.cancel()
     offer.cancel()
 

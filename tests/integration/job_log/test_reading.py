@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import asyncpg
 import grpc
 import pytest
+from google.protobuf.message import Message
 from tests.integration.job_log.conftest import REQUEST, RunningJobLog, entry
 
 from spincycle.database.queries import load_queries
@@ -102,10 +105,10 @@ async def test_output_and_data_are_included_only_on_demand(
     job_log: RunningJobLog, parts: set[str]
 ) -> None:
     await job_log.stream().append(entry(1, stdout="out", stderr="err", data={"a": 1}))
-    which = {f"include_{part}": True for part in parts}
+    which: dict[str, Any] = {f"include_{part}": True for part in parts}
 
-    ((listed,),) = await pages(job_log, pb.ListEntriesRequest(request_id=REQUEST, **which))  # type: ignore[arg-type]
-    tailed = await job_log.tail(pb.TailRequest(request_id=REQUEST, **which)).read()  # type: ignore[arg-type]
+    ((listed,),) = await pages(job_log, pb.ListEntriesRequest(request_id=REQUEST, **which))
+    tailed = await job_log.tail(pb.TailRequest(request_id=REQUEST, **which)).read()
 
     for one in (listed, tailed.entry):
         assert (one.stdout, one.stderr) == (("out", "err") if "output" in parts else ("", ""))
@@ -199,14 +202,15 @@ async def test_a_missing_try_is_not_found(filled: RunningJobLog, job_id: str, nu
 
 
 async def test_an_invalid_id_is_rejected(job_log: RunningJobLog) -> None:
-    for call, query in (
+    calls: list[tuple[Callable[[Any], Awaitable[object]], Message]] = [
         (job_log.stub.ListEntries, pb.ListEntriesRequest()),
         (job_log.stub.ListEntries, pb.ListEntriesRequest(request_id="a", job_id="\0")),
         (job_log.stub.GetEntry, pb.GetEntryRequest(request_id="a" * 257, job_id="b")),
         (job_log.stub.GetEntry, pb.GetEntryRequest(request_id="a")),
-    ):
+    ]
+    for call, query in calls:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await call(query)  # type: ignore[operator] # one call of several
+            await call(query)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -235,7 +239,7 @@ async def test_lists_are_read_in_the_order_of_their_index(
     connection: asyncpg.Connection, query: str, index: str, values: dict[str, object], plan: str
 ) -> None:
     await fill(connection)
-    query = load_queries(PACKAGE)[query]
+    statement = load_queries(PACKAGE)[query]
     values = values | {
         "request_id": "r0003",
         "failed_only": False,
@@ -246,9 +250,11 @@ async def test_lists_are_read_in_the_order_of_their_index(
     }
     await connection.execute(f"SET plan_cache_mode = {plan}")
 
-    plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.bind(values))
+    explained = await connection.fetchval(
+        f"EXPLAIN (FORMAT JSON) {statement.sql}", *statement.bind(values)
+    )
 
-    steps = list(walk(json.loads(plan)[0]["Plan"]))
+    steps = list(walk(json.loads(explained)[0]["Plan"]))
     assert [step["Index Name"] for step in steps if "Index Name" in step] == [index]
     assert {"Seq Scan", "Bitmap Heap Scan"}.isdisjoint(step["Node Type"] for step in steps)
     (below_limit,) = (step["Plans"][0] for step in steps if step["Node Type"] == "Limit")
@@ -268,8 +274,10 @@ async def test_one_entry_and_the_last_position_are_read_by_index(
         ("last_position", "entries_by_position", {"request_id": "r0003"}),
     ):
         query = queries[name]
-        plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query.sql}", *query.bind(values))
-        steps = list(walk(json.loads(plan)[0]["Plan"]))
+        explained = await connection.fetchval(
+            f"EXPLAIN (FORMAT JSON) {query.sql}", *query.bind(values)
+        )
+        steps = list(walk(json.loads(explained)[0]["Plan"]))
         assert [step["Index Name"] for step in steps if "Index Name" in step] == [index]
 
 
@@ -283,5 +291,5 @@ async def fill(connection: asyncpg.Connection) -> None:
     await connection.execute("ANALYZE job_log.entries")
 
 
-def walk(step: dict) -> list[dict]:  # type: ignore[type-arg] # as PostgreSQL tells it
+def walk(step: dict[str, Any]) -> list[dict[str, Any]]:
     return [step, *(inner for part in step.get("Plans", ()) for inner in walk(part))]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import grpc
@@ -40,6 +40,7 @@ from spincycle.v1 import (
     spec_service_pb2,
     spec_service_pb2_grpc,
     state_pb2,
+    suspended_job_chain_pb2,
 )
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
@@ -77,10 +78,12 @@ sequences:
 """
 
 Stub = request_manager_service_pb2_grpc.RequestManagerServiceStub
+NO_TRANSITION = job_event_pb2.CHAIN_TRANSITION_UNSPECIFIED
+Context = grpc.aio.ServicerContext[Any, Any]
 Coordination = runner_coordination_service_pb2_grpc.RunnerCoordinationServiceStub
 
 
-async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
+async def until(condition: Callable[[], Awaitable[object]] | Callable[[], object]) -> None:
     """Return when the condition holds; the test's own time limit bounds the wait."""
     async with asyncio.timeout(20):
         while True:
@@ -98,7 +101,7 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     def __init__(self, runner_id: str) -> None:
         self.runner_id = runner_id
         self.chains: dict[str, int] = {}
-        self.resumed: dict[str, job_runner_service_pb2.ResumeChainsRequest] = {}
+        self.resumed: dict[str, suspended_job_chain_pb2.SuspendedJobChain] = {}
         self.stopped: list[str] = []
         self.suspended: list[str] = []
         self.refuse_with: str = ""
@@ -108,16 +111,23 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self.held = False
         self.drops_events = False
         self.streams = 0
+        self.server: grpc.aio.Server
+        self.port = 0
         self._watched = asyncio.Condition()
 
-    async def publish(self, request_id: str, transition: int = 0, **more: object) -> None:
+    async def publish(
+        self,
+        request_id: str,
+        transition: job_event_pb2.ChainTransition.ValueType = NO_TRANSITION,
+        **more: Any,
+    ) -> None:
         """Publish an event of a chain, under the next number of the epoch."""
         event = job_event_pb2.JobEvent(
             request_id=request_id,
             epoch=self.chains[request_id],
             offset=len(self.published) + 1,
-            transition=transition,  # type: ignore[arg-type]
-            **({"sequence_number": 2 + len(self.published)} | more),  # type: ignore[arg-type]
+            transition=transition,
+            **({"sequence_number": 2 + len(self.published)} | more),
         )
         if not transition:
             event.job.request_id = request_id
@@ -138,7 +148,9 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         async with self._watched:
             self._watched.notify_all()
 
-    async def RunChains(self, request, context):  # type: ignore[no-untyped-def]
+    async def RunChains(
+        self, request: job_runner_service_pb2.RunChainsRequest, context: Context
+    ) -> job_runner_service_pb2.RunChainsResponse:
         if self.silent:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "silent")
         if self.refuse_with:
@@ -157,30 +169,42 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
                 await self.publish(one.job_chain.request_id, job_event_pb2.CHAIN_TRANSITION_STARTED)
         return job_runner_service_pb2.RunChainsResponse()
 
-    async def ResumeChains(self, request, context):  # type: ignore[no-untyped-def]
+    async def ResumeChains(
+        self, request: job_runner_service_pb2.ResumeChainsRequest, context: Context
+    ) -> job_runner_service_pb2.ResumeChainsResponse:
         for one in request.suspended_job_chains:
             self.chains[one.request_id] = one.epoch
             await self.publish(one.request_id, job_event_pb2.CHAIN_TRANSITION_STARTED)
             self.resumed[one.request_id] = one
         return job_runner_service_pb2.ResumeChainsResponse()
 
-    async def StopChains(self, request, context):  # type: ignore[no-untyped-def]
+    async def StopChains(
+        self, request: job_runner_service_pb2.StopChainsRequest, context: Context
+    ) -> job_runner_service_pb2.StopChainsResponse:
         self.stopped.extend(request.request_ids)
         return job_runner_service_pb2.StopChainsResponse()
 
-    async def SuspendChains(self, request, context):  # type: ignore[no-untyped-def]
+    async def SuspendChains(
+        self, request: job_runner_service_pb2.SuspendChainsRequest, context: Context
+    ) -> job_runner_service_pb2.SuspendChainsResponse:
         self.suspended.extend(request.request_ids)
         return job_runner_service_pb2.SuspendChainsResponse()
 
-    async def ExplainChain(self, request, context):  # type: ignore[no-untyped-def]
+    async def ExplainChain(
+        self, request: job_runner_service_pb2.ExplainChainRequest, context: Context
+    ) -> job_runner_service_pb2.ExplainChainResponse:
         if request.request_id not in self.chains:
             await context.abort(grpc.StatusCode.NOT_FOUND, "not here")
         return job_runner_service_pb2.ExplainChainResponse()
 
-    async def ListRunning(self, request, context):  # type: ignore[no-untyped-def]
+    async def ListRunning(
+        self, request: job_runner_service_pb2.ListRunningRequest, context: Context
+    ) -> job_runner_service_pb2.ListRunningResponse:
         return job_runner_service_pb2.ListRunningResponse()
 
-    async def WatchJobs(self, request, context):  # type: ignore[no-untyped-def]
+    async def WatchJobs(
+        self, request: job_runner_service_pb2.WatchJobsRequest, context: Context
+    ) -> AsyncIterator[job_runner_service_pb2.WatchJobsResponse]:
         self.streams += 1
         try:
             async for response in self._send_events(request, context):
@@ -188,7 +212,9 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         finally:
             self.streams -= 1
 
-    async def _send_events(self, request, context):  # type: ignore[no-untyped-def]
+    async def _send_events(
+        self, request: job_runner_service_pb2.WatchJobsRequest, context: Context
+    ) -> AsyncIterator[job_runner_service_pb2.WatchJobsResponse]:
         disconnects = self.disconnects
         is_new = self.drops_events or not request.HasField("after_offset")
         offset = len(self.published) if is_new else request.after_offset
@@ -210,7 +236,9 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             if self.disconnects > disconnects:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "disconnected")
 
-    async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+    async def DescribeChains(
+        self, request: job_runner_service_pb2.DescribeChainsRequest, context: Context
+    ) -> job_runner_service_pb2.DescribeChainsResponse:
         response = job_runner_service_pb2.DescribeChainsResponse(offset=len(self.published))
         for known in request.chains:
             events = [one for one in self.published if one.request_id == known.request_id]
@@ -224,6 +252,9 @@ class SteeredRunner(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         return response
 
 
+Runner = TypeVar("Runner", bound=SteeredRunner)
+
+
 class ShelvedJobLog(
     job_log_service_pb2_grpc.JobLogServiceServicer, journal_service_pb2_grpc.JournalServiceServicer
 ):
@@ -234,13 +265,17 @@ class ShelvedJobLog(
         self.fences: dict[str, int] = {}
         self.away = False
 
-    async def Append(self, request_iterator, context):  # type: ignore[no-untyped-def]
+    async def Append(
+        self, request_iterator: AsyncIterator[journal_pb2.AppendRequest], context: Context
+    ) -> AsyncIterator[journal_pb2.AppendResponse]:
         async for request in request_iterator:
             for entry in request.entries:
                 self.entries.setdefault(entry.request_id, []).append(entry)
             yield journal_pb2.AppendResponse(batch=request.batch)
 
-    async def Fence(self, request, context):  # type: ignore[no-untyped-def]
+    async def Fence(
+        self, request: journal_pb2.FenceRequest, context: Context
+    ) -> journal_pb2.FenceResponse:
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         response = journal_pb2.FenceResponse()
@@ -251,15 +286,21 @@ class ShelvedJobLog(
                 response.higher.add(request_id=fence.request_id, epoch=in_force)
         return response
 
-    async def GetEntry(self, request, context):  # type: ignore[no-untyped-def]
+    async def GetEntry(
+        self, request: job_log_service_pb2.GetEntryRequest, context: Context
+    ) -> job_log_service_pb2.GetEntryResponse:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not here")
 
-    async def ListEntries(self, request, context):  # type: ignore[no-untyped-def]
+    async def ListEntries(
+        self, request: job_log_service_pb2.ListEntriesRequest, context: Context
+    ) -> job_log_service_pb2.ListEntriesResponse:
         return job_log_service_pb2.ListEntriesResponse(
             entries=self.entries.get(request.request_id, [])
         )
 
-    async def Tail(self, request, context):  # type: ignore[no-untyped-def]
+    async def Tail(
+        self, request: job_log_service_pb2.TailRequest, context: Context
+    ) -> AsyncIterator[job_log_service_pb2.TailResponse]:
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         for entry in self.entries.get(request.request_id, []):
@@ -280,14 +321,14 @@ class Manager:
     job_log: ShelvedJobLog
     runners: list[SteeredRunner] = field(default_factory=list)
 
-    async def register(self, runner: SteeredRunner, **limits: Any) -> SteeredRunner:
+    async def register(self, runner: Runner, **limits: Any) -> Runner:
         """Serve a runner and register it."""
         server = grpc.aio.server()
         job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(runner, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        runner.server = server  # type: ignore[attr-defined]
-        runner.port = port  # type: ignore[attr-defined]
+        runner.server = server
+        runner.port = port
         self.runners.append(runner)
         await self.coordination.Register(
             coordination_pb2.RegisterRequest(
@@ -296,9 +337,9 @@ class Manager:
         )
         return runner
 
-    async def create(self, **changes: object) -> rpc.CreateResponse:
+    async def create(self, **changes: Any) -> rpc.CreateResponse:
         """Create a nap."""
-        request = rpc.CreateRequest(**({"type": "nap"} | changes))  # type: ignore[arg-type]
+        request = rpc.CreateRequest(**({"type": "nap"} | changes))
         request.args.update({"ms": "1"})
         return await self.stub.Create(request)
 
@@ -316,12 +357,15 @@ class Manager:
         await until(reached)
 
     async def finish(
-        self, request_id: str, epoch: int, state: int = state_pb2.STATE_COMPLETE
+        self,
+        request_id: str,
+        epoch: int,
+        state: state_pb2.State.ValueType = state_pb2.STATE_COMPLETE,
     ) -> coordination_pb2.ReportResult:
         """Report the end of a request as its runner."""
         finish = request_report_pb2.FinishRequest(
             request_id=request_id,
-            state=state,  # type: ignore[arg-type]
+            state=state,
             epoch=epoch,
             finished_jobs=3,
         )
@@ -368,7 +412,7 @@ async def running_manager(
         shutdown.request()
         await serving
         for runner in manager.runners:
-            await runner.server.stop(0)  # type: ignore[attr-defined]
+            await runner.server.stop(0)
 
 
 async def database_is_ready(manager: Manager) -> bool:

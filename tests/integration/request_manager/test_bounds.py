@@ -21,7 +21,7 @@ def field_of(refused: grpc.aio.AioRpcError) -> str:
     """Return the field that an error names."""
     metadata = dict(refused.trailing_metadata() or ())
     bad = error_details_pb2.BadRequest()
-    for detail in status_pb2.Status.FromString(metadata[STATUS]).details:  # type: ignore[arg-type]
+    for detail in status_pb2.Status.FromString(metadata[STATUS]).details:
         if detail.Is(bad.DESCRIPTOR):
             detail.Unpack(bad)
     return str(bad.field_violations[0].field)

@@ -227,7 +227,7 @@ async def test_heartbeat_responses_have_the_time_of_the_database(
 @pytest.mark.parametrize("end", [COMPLETE, FAIL, STOPPED, SUSPENDED])
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_duration_is_negative_whatever_the_clock_shows(
-    manager: Manager, database_time: DatabaseTime, end: int, seed: int
+    manager: Manager, database_time: DatabaseTime, end: state_pb2.State.ValueType, seed: int
 ) -> None:
     draw = random.Random(seed)
     runner = await manager.register(SteeredRunner("runner"))
@@ -254,7 +254,11 @@ def times(request: request_pb2.Request) -> tuple[float, float, float]:
 
 
 async def ended(
-    manager: Manager, runner: SteeredRunner, request_id: str, end: int, seconds: int
+    manager: Manager,
+    runner: SteeredRunner,
+    request_id: str,
+    end: state_pb2.State.ValueType,
+    seconds: int,
 ) -> float:
     """End a request after some seconds by its runner's clock; return for how long it ran."""
     report = coordination_pb2.RunnerReport()
@@ -269,7 +273,7 @@ async def ended(
         seconds = 0
     else:
         report.finish.request_id, report.finish.epoch = request_id, epoch
-        report.finish.state = end  # type: ignore[assignment]
+        report.finish.state = end
         report.finish.finished_at.FromSeconds(1_000_000_000)
         report.running_time.FromSeconds(seconds)
     response = await manager.coordination.Report(coordination_pb2.ReportRequest(reports=[report]))

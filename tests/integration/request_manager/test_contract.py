@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec.structs import replace
 from tests.integration.request_manager.conftest import (
     Manager,
@@ -15,6 +16,7 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
+from tests.stream_messages import read_message
 
 from spincycle.internal.v1 import job_runner_service_pb2 as runner_pb2
 from spincycle.request_manager.config import RequestManagerConfig
@@ -206,12 +208,12 @@ async def test_a_stream_is_synced_once_after_all_snapshots(
     stream = manager.stub.Watch(rpc.WatchRequest(request_ids=ids if is_named else []))
     responses: list[rpc.WatchResponse] = []
     while not (responses and responses[-1].synced):
-        responses.append(await stream.read())
+        responses.append(await read_message(stream))
     await manager.stub.Stop(rpc.StopRequest(request_id=ids[0]))
-    later = await stream.read()
+    later = await read_message(stream)
     while not later.events:
         assert not later.synced
-        later = await stream.read()
+        later = await read_message(stream)
     stream.cancel()
 
     before = [event for response in responses for event in response.events]
@@ -224,10 +226,19 @@ async def test_a_stream_is_synced_once_after_all_snapshots(
     [
         (rpc.WatchRequest(filter=request_pb2.RequestFilter(limit=1)), "filter.limit"),
         (rpc.WatchRequest(filter=request_pb2.RequestFilter(offset=1)), "filter.offset"),
-        (rpc.WatchRequest(filter={"since": {"seconds": 1}}), "filter.since"),
-        (rpc.WatchRequest(filter={"until": {"seconds": 1}}), "filter.until"),
+        (
+            rpc.WatchRequest(filter=request_pb2.RequestFilter(since=Timestamp(seconds=1))),
+            "filter.since",
+        ),
+        (
+            rpc.WatchRequest(filter=request_pb2.RequestFilter(until=Timestamp(seconds=1))),
+            "filter.until",
+        ),
         (rpc.WatchRequest(include_live_output=True), "include_live_output"),
-        (rpc.WatchRequest(request_ids=["r"], filter={"type": "nap"}), "filter"),
+        (
+            rpc.WatchRequest(request_ids=["r"], filter=request_pb2.RequestFilter(type="nap")),
+            "filter",
+        ),
     ],
 )
 async def test_a_field_that_watch_does_not_use_is_refused(

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.integration.request_manager.conftest import (
+    Context,
     Manager,
     ShelvedJobLog,
     SteeredRunner,
@@ -30,6 +31,7 @@ from tests.integration.request_manager.test_watch import (
 )
 
 from spincycle.database.database import Database
+from spincycle.internal.v1 import job_runner_service_pb2
 from spincycle.model.revision import number_of
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.storage.job_log_client import JobLogClient
@@ -193,7 +195,9 @@ class CountingRunner(SteeredRunner):
         super().__init__(runner_id)
         self.described: Counter[str] = Counter()
 
-    async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+    async def DescribeChains(
+        self, request: job_runner_service_pb2.DescribeChainsRequest, context: Context
+    ) -> job_runner_service_pb2.DescribeChainsResponse:
         self.described.update(chain.request_id for chain in request.chains)
         return await super().DescribeChains(request, context)
 

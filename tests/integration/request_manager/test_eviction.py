@@ -156,5 +156,7 @@ async def test_heartbeats_have_no_times_in_the_database(
     after = await session.fetchrow("SELECT * FROM request_manager.runners")
     await session.close()
 
+    assert before is not None
+    assert after is not None
     changed = {key for key, value in after.items() if value != before[key]}
     assert changed == {"heartbeat"}

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from msgspec.structs import replace
 from tests.integration.request_manager.conftest import (
+    Context,
     Manager,
     ShelvedJobLog,
     SteeredRunner,
@@ -20,9 +21,11 @@ from tests.integration.request_manager.conftest import (
     until,
 )
 
+from spincycle.internal.v1 import job_runner_service_pb2
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.v1 import job_chain_pb2, job_log_pb2, state_pb2, waiting_pb2
+from spincycle.v1 import job_chain_pb2, job_log_pb2, job_log_service_pb2, state_pb2, waiting_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 COMPLETE = state_pb2.STATE_COMPLETE
@@ -40,8 +43,11 @@ UPDATE request_manager.requests
 class FrozenRunner(SteeredRunner):
     """A runner that accepts chains and responds to no other call."""
 
-    async def ExplainChain(self, request, context):  # type: ignore[no-untyped-def]
+    async def ExplainChain(
+        self, request: job_runner_service_pb2.ExplainChainRequest, context: Context
+    ) -> job_runner_service_pb2.ExplainChainResponse:
         await asyncio.Event().wait()
+        raise AssertionError("the event is never set")
 
 
 class FrozenJobLog(ShelvedJobLog):
@@ -49,11 +55,15 @@ class FrozenJobLog(ShelvedJobLog):
 
     problem = ""
 
-    async def ListEntries(self, request, context):  # type: ignore[no-untyped-def]
+    async def ListEntries(
+        self, request: job_log_service_pb2.ListEntriesRequest, context: Context
+    ) -> job_log_service_pb2.ListEntriesResponse:
         await self._fail(context)
         return await super().ListEntries(request, context)
 
-    async def Fence(self, request, context):  # type: ignore[no-untyped-def]
+    async def Fence(
+        self, request: journal_pb2.FenceRequest, context: Context
+    ) -> journal_pb2.FenceResponse:
         await self._fail(context)
         return await super().Fence(request, context)
 
@@ -123,7 +133,7 @@ async def test_a_runner_that_does_not_respond_is_named_and_the_journal_is_read(
         )
     ]
     if not is_there:
-        await runner.server.stop(0)  # type: ignore[attr-defined]
+        await runner.server.stop(0)
 
     response = await explain(manager, request_id)
 

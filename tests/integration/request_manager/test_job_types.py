@@ -126,7 +126,7 @@ async def test_a_runner_that_registers_again_has_its_new_types(manager: Manager)
     request_id = (await manager.create()).request.id
     again = coordination_pb2.RegisterRequest(
         runner_id="runner",
-        address=f"127.0.0.1:{runner.port}",  # type: ignore[attr-defined]
+        address=f"127.0.0.1:{runner.port}",
         job_types=["sleep"],
     )
 

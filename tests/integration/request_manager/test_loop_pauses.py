@@ -86,7 +86,7 @@ async def measured(
         measured.pause()
         yield measured, manager
         for runner in manager.runners:
-            await runner.server.stop(0)  # type: ignore[attr-defined]
+            await runner.server.stop(0)
 
 
 def many_values() -> struct_pb2.Value:

@@ -184,11 +184,13 @@ async def test_every_pair_of_row_and_runner_ends_with_one_runner_or_unchanged(
     await manager.register(SteeredRunner("taker"))
 
     async def row(request_id: str) -> asyncpg.Record:
-        return await connection.fetchrow(
+        found = await connection.fetchrow(
             "SELECT state, epoch, runner_id, orphaned FROM request_manager.requests"
             " WHERE request_id = $1",
             request_id,
         )
+        assert found is not None
+        return found
 
     async def taken() -> bool:
         live = [id_ for case, id_ in cases if case.row in LIVE and not case.stays]
@@ -197,7 +199,7 @@ async def test_every_pair_of_row_and_runner_ends_with_one_runner_or_unchanged(
             " WHERE request_id = ANY ($1) AND state = 2 AND runner_id = 'taker'",
             live,
         )
-        return found == len(live)
+        return bool(found == len(live))
 
     await until(taken)
     await subject.replay()

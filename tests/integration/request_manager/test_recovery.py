@@ -9,6 +9,7 @@ import grpc
 import pytest
 from msgspec.structs import replace
 from tests.integration.request_manager.conftest import (
+    Context,
     Manager,
     ShelvedJobLog,
     SteeredRunner,
@@ -19,6 +20,7 @@ from tests.integration.request_manager.conftest import (
 )
 from tests.postgres_fixtures import PostgresServer
 
+from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.rpc.status import from_rpc_error
@@ -58,10 +60,13 @@ class HangingJobLog(ShelvedJobLog):
 
     hanging = 0
 
-    async def Fence(self, request, context):  # type: ignore[no-untyped-def]
+    async def Fence(
+        self, request: journal_pb2.FenceRequest, context: Context
+    ) -> journal_pb2.FenceResponse:
         self.hanging += 1
         try:
             await asyncio.Event().wait()
+            raise AssertionError("the event is never set")
         finally:
             self.hanging -= 1
 

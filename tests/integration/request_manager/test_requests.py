@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Any
 
 import grpc
 import orjson
@@ -12,7 +13,7 @@ from tests.integration.request_manager.conftest import Manager, SteeredRunner, u
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1 import request_manager_service_pb2 as rpc
-from spincycle.v1 import request_pb2, state_pb2, waiting_pb2
+from spincycle.v1 import request_pb2, request_report_pb2, state_pb2, waiting_pb2
 
 PENDING = state_pb2.STATE_PENDING
 RUNNING = state_pb2.STATE_RUNNING
@@ -122,7 +123,7 @@ async def test_all_wrong_arguments_are_reported_together(manager: Manager) -> No
         ("Stop", rpc.StopRequest(request_id="r", reason="a\0"), "reason"),
         ("Get", rpc.GetRequest(request_id="a\0"), "request_id"),
         ("Skip", rpc.SkipRequest(request_id="r", job_ids=["aaaa"], reason="a\0"), "reason"),
-        ("List", rpc.ListRequest(filter={"type": "a\0"}), "filter.type"),
+        ("List", rpc.ListRequest(filter=request_pb2.RequestFilter(type="a\0")), "filter.type"),
     ],
 )
 async def test_the_character_nul_is_refused_with_the_name_of_its_field(
@@ -147,16 +148,18 @@ async def test_the_character_nul_is_refused_with_the_name_of_its_field(
     ],
 )
 async def test_an_impossible_number_in_a_report_harms_no_other_report(
-    manager: Manager, report: dict[str, object], field: str
+    manager: Manager, report: dict[str, Any], field: str
 ) -> None:
-    unknown = coordination_pb2.RunnerReport(progress={"request_id": "nobody", "epoch": 1})
+    unknown = coordination_pb2.RunnerReport(
+        progress=request_report_pb2.RequestProgress(request_id="nobody", epoch=1)
+    )
 
     impossible, fine = (
         await manager.coordination.Report(
             coordination_pb2.ReportRequest(
                 reports=[coordination_pb2.RunnerReport(**report), unknown]
             )
-        )  # type: ignore[arg-type] # as the test says
+        )
     ).results
 
     assert (impossible.refused.reason, fine.refused.reason) == (
@@ -209,7 +212,7 @@ async def test_a_stop_that_was_not_forwarded_arrives_with_the_next_heartbeat(
     runner = await manager.register(SteeredRunner("one"))
     request_id = (await manager.create()).request.id
     await manager.until_state(request_id, RUNNING)
-    await runner.server.stop(0)  # type: ignore[attr-defined]
+    await runner.server.stop(0)
 
     await manager.stub.Stop(rpc.StopRequest(request_id=request_id))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import asyncpg
 import grpc
 import pytest
@@ -59,7 +62,7 @@ async def test_a_number_that_cannot_be_represented_exactly_is_refused(
 ) -> None:
     args = Struct()
     args.update({"ms": {"list": [number]}})
-    call = manager.stub.Plan if plan else manager.stub.Create
+    call: Callable[[Any], Awaitable[object]] = manager.stub.Plan if plan else manager.stub.Create
     message = rpc.PlanRequest if plan else rpc.CreateRequest
 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -110,8 +113,8 @@ async def test_one_request_that_cannot_be_read_is_reported_where_it_is_watched_w
         await manager.finish(spoiled, 1)
         await manager.finish(sound, 1)
         for received in (by_filter, by_id):
-            await until(lambda received=received: COMPLETE in received.states_of(sound))  # type: ignore[misc]
-            await until(lambda received=received: COMPLETE in received.states_of(spoiled))  # type: ignore[misc]
+            await until(lambda received=received: COMPLETE in received.states_of(sound))
+            await until(lambda received=received: COMPLETE in received.states_of(spoiled))
         later = await running_request(manager, runner)
         await until(lambda: RUNNING in by_filter.states_of(later))
 

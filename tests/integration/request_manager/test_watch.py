@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import grpc
 import pytest
-from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
+from tests.integration.request_manager.conftest import Context, Manager, SteeredRunner, until
+from tests.stream_messages import read_message
 
-from spincycle.internal.v1 import job_event_pb2
+from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2
 from spincycle.model.revision import number_of, parts_of, waiting
 from spincycle.model.state import State
 from spincycle.request_manager.watch import filter_subscription
@@ -59,7 +61,7 @@ def _short(event: request_event_pb2.RequestEvent) -> str:
 
 
 @asynccontextmanager
-async def watching(manager: Manager, **fields: object) -> AsyncIterator[Received]:
+async def watching(manager: Manager, **fields: Any) -> AsyncIterator[Received]:
     """A Watch call that has received its first events."""
     received = Received()
     started = asyncio.Event()
@@ -72,7 +74,7 @@ async def watching(manager: Manager, **fields: object) -> AsyncIterator[Received
             raise
 
     async def read() -> None:
-        async for response in manager.stub.Watch(rpc.WatchRequest(**fields)):  # type: ignore[arg-type]
+        async for response in manager.stub.Watch(rpc.WatchRequest(**fields)):
             received.messages.append(response)
             received.events += response.events
             for cursor in (*(event.cursor for event in response.events), response.cursor):
@@ -94,12 +96,16 @@ async def watching(manager: Manager, **fields: object) -> AsyncIterator[Received
 
 
 async def publish_job(
-    runner: SteeredRunner, request_id: str, job_id: str, state: int, number: int
+    runner: SteeredRunner,
+    request_id: str,
+    job_id: str,
+    state: state_pb2.State.ValueType,
+    number: int,
 ) -> None:
     """Publish a changed job, with its sequence number."""
     event = job_event_pb2.JobEvent()
     event.job.request_id, event.job.job_id = request_id, job_id
-    event.job.state = state  # type: ignore[assignment]
+    event.job.state = state
     await runner.publish(request_id, job=event.job, sequence_number=number)
 
 
@@ -277,7 +283,9 @@ async def test_a_runner_attached_in_the_middle_of_its_work_is_published_as_one_b
     manager: Manager,
 ) -> None:
     class Busy(SteeredRunner):
-        async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+        async def DescribeChains(
+            self, request: job_runner_service_pb2.DescribeChainsRequest, context: Context
+        ) -> job_runner_service_pb2.DescribeChainsResponse:
             if request.chains:
                 await publish_job(self, request.chains[0].request_id, "c", RUNNING, number_of(1, 2))
             return await super().DescribeChains(request, context)
@@ -422,7 +430,9 @@ async def test_ends_of_tries_missed_before_a_chain_was_released_come_from_the_jo
     manager: Manager,
 ) -> None:
     class Leaving(SteeredRunner):
-        async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+        async def DescribeChains(
+            self, request: job_runner_service_pb2.DescribeChainsRequest, context: Context
+        ) -> job_runner_service_pb2.DescribeChainsResponse:
             for chain in request.chains:
                 released = job_event_pb2.CHAIN_TRANSITION_RELEASED
                 await self.publish(
@@ -515,7 +525,9 @@ async def test_a_runner_is_attached_only_once_all_its_chains_can_be_described(
     class Late(SteeredRunner):
         described = 0
 
-        async def DescribeChains(self, request, context):  # type: ignore[no-untyped-def]
+        async def DescribeChains(
+            self, request: job_runner_service_pb2.DescribeChainsRequest, context: Context
+        ) -> job_runner_service_pb2.DescribeChainsResponse:
             response = await super().DescribeChains(request, context)
             self.described += bool(request.chains)
             if request.chains and self.described == 1:
@@ -558,7 +570,7 @@ async def test_a_replayed_snapshot_has_no_cursor_before_the_events_of_its_runner
 
         monkeypatch.setattr(WatchSession, "put_checkpoint", put_after_release)
         stream = manager.stub.Watch(rpc.WatchRequest(cursor=received.cursor))
-        first = await stream.read()
+        first = await read_message(stream)
         stream.cancel()
         async with watching(manager, cursor=first.cursor) as late:
             await publish_job(runner, request_id, "b", RUNNING, number_of(0, 4))

@@ -34,7 +34,7 @@ class SaidJobLog(JobLogServiceServicer, JournalServiceServicer):
 
     get: Callable[[], Awaitable[pb.GetEntryResponse]]
     tail: list[pb.TailResponse]
-    failure: Exception | None = None
+    failure: BaseException | None = None
     batches: list[int]
 
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from tests.health_client import HealthClient
 from tests.integration.rpc.conftest import SERVICE
+from tests.stream_messages import read_message
 from tests.waiting import until
 
 from spincycle.rpc.channel import open_channel
@@ -21,11 +22,11 @@ async def server() -> AsyncIterator[tuple[RpcServer, str]]:
     """A server with a short connection age, and the peers of its calls."""
     server = RpcServer(connection_age=0.2)
 
-    async def tell(_: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def get_peer(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return context.peer().encode()
 
-    handler = grpc.unary_unary_rpc_method_handler(tell)
-    handlers = (grpc.method_handlers_generic_handler("test.Peer", {"Tell": handler}),)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(get_peer)
+    handlers = (grpc.method_handlers_generic_handler("test.Peer", {"Get": handler}),)
     listener = server.listen(PUBLIC, "127.0.0.1:0").serve(
         RpcService(SERVICE, lambda each: each.add_generic_rpc_handlers(handlers))
     )
@@ -39,16 +40,18 @@ async def test_a_client_reconnects_while_its_stream_continues(
 ) -> None:
     served, address = server
     async with open_channel(address) as channel:
-        tell = channel.unary_unary("/test.Peer/Tell")
+        get_peer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/test.Peer/Get"
+        )
         watching = HealthClient(channel).watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        peers = {await tell(b"")}
+        assert (await read_message(watching)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        peers = {await get_peer(b"")}
 
         async def several() -> bool:
-            peers.add(await tell(b""))
+            peers.add(await get_peer(b""))
             return len(peers) >= 3
 
         await until(several)
         await served.health.report(ready=True)
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await read_message(watching)).status == health_pb2.HealthCheckResponse.SERVING
         watching.cancel()

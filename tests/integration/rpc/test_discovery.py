@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -23,7 +23,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def reflect(served: Served, version: str, **asked: str) -> Any:
+async def reflect(served: Served, version: str, **asked: Any) -> Any:
     method = served.channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -138,7 +138,7 @@ async def test_a_health_watcher_gets_each_change(served: Served, name: str) -> N
 
 
 async def test_channelz_counts_the_calls_of_the_server(served: Served) -> None:
-    stub = channelz_pb2_grpc.ChannelzStub(served.channel)
+    stub = channelz_pb2_grpc.ChannelzStub(cast("grpc.Channel", served.channel))
     await health(served, "")
 
     servers = (await stub.GetServers(channelz_pb2.GetServersRequest())).server

@@ -53,7 +53,9 @@ def details(failed: grpc.aio.AioRpcError) -> dict[str, Any]:
     "method", ["/spincycle.v1.JobLogService/Nothing", "/other.Service/Call", "/x"]
 )
 async def test_an_unknown_method_is_reported(served: Served, method: str) -> None:
-    failed = await failure(served.channel.unary_unary(method)(b""))
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(method)
+
+    failed = await failure(call(b""))
 
     assert failed.code() is grpc.StatusCode.UNIMPLEMENTED
     assert details(failed)["ErrorInfo"].reason == "UNKNOWN_METHOD"
@@ -123,7 +125,8 @@ async def test_a_request_that_is_too_large_is_rejected_unread_and_reported_by_cl
     async with grpc.aio.insecure_channel(
         served.address, [("grpc.max_send_message_length", -1)]
     ) as channel:
-        failed = await failure(channel.unary_unary(method)(bytes(MAX_MESSAGE_BYTES + 1)))
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        failed = await failure(call(bytes(MAX_MESSAGE_BYTES + 1)))
 
     error = from_rpc_error(failed, "job log", served.address)
     assert isinstance(error, errors.MessageTooLarge)
@@ -215,9 +218,9 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 async def test_health_and_reflection_reject_invalid_requests(
     served: Served, method: str, raw: bytes, code: grpc.StatusCode, reason: str
 ) -> None:
-    call = served.channel.stream_stream(method)(iter([raw]), timeout=30)
+    call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = served.channel.stream_stream(method)
 
-    failed = await failure(call)
+    failed = await failure(call(iter([raw]), timeout=30))
 
     assert failed.code() is code
     assert details(failed)["ErrorInfo"].reason == reason
@@ -242,7 +245,7 @@ async def test_a_cancellation_inside_a_handler_is_reported_as_an_internal_error(
     served: Served, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The handler awaited a task or a future that was cancelled, but the call was not."""
-    served.job_log.failure = asyncio.CancelledError()  # type: ignore[assignment]
+    served.job_log.failure = asyncio.CancelledError()
     served.job_log.tail = []
     if method == "GetEntry":
         failed = await failure(served.stub.GetEntry(pb.GetEntryRequest(), timeout=10))

@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 from tests.health_client import HealthClient
 from tests.integration.rpc.conftest import SERVICE
+from tests.stream_messages import read_message
 
 from spincycle import errors
 from spincycle.gateway.service_clients import open_service_clients
@@ -115,7 +116,9 @@ async def fails_at_a_frozen_server(keepalive: Keepalive) -> None:
         address = await served.line()
         async with open_channel(address, keepalive=keepalive) as channel:
             watching = HealthClient(channel).watch(health_pb2.HealthCheckRequest())
-            assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert (
+                await read_message(watching)
+            ).status == health_pb2.HealthCheckResponse.NOT_SERVING
             served.freeze()
 
             async with asyncio.timeout(NEVER):

@@ -78,7 +78,7 @@ async def test_calls_beyond_the_bytes_in_flight_are_rejected_until_others_end() 
         open_channel(internal) as inside,
     ):
         stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
-        call = channel.unary_unary(METHOD)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         raw = LARGEST.SerializeToString()
         held = [asyncio.ensure_future(call(raw)) for _ in range(FIT)]
         await until(lambda: job_log.running == FIT)
@@ -130,7 +130,9 @@ async def test_many_compressed_messages_at_once_take_bounded_memory(method_name:
             before = peak_megabytes(server.pid)
             server.send_signal(signal.SIGSTOP)
             # Identical on the wire to every kind of call.
-            method = channel.stream_unary(method_name)
+            method: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(
+                method_name
+            )
             calls = [method(compression=grpc.Compression.Gzip, timeout=60) for _ in range(CALLS)]
             sending = [asyncio.ensure_future(send(call, raw)) for call in calls]
             await asyncio.wait(sending, timeout=SENDING)

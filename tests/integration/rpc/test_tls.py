@@ -148,8 +148,9 @@ def test_incomplete_tls_settings_are_rejected(authority: Authority, given: str) 
     certificate, key = authority.certify()
     files = {"certificate": certificate, "key": key, "client_ca": authority.file}
 
+    settings: dict[str, Any] = {given: files[given]}
     with pytest.raises(ConfigError, match=r"tls\."):
-        server_credentials(TlsConfig(**{given: files[given]}))  # type: ignore[arg-type]
+        server_credentials(TlsConfig(**settings))
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:

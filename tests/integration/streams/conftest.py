@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.chaos import conftest as chaos
 from tests.chaos.cluster import Cluster, Shape
-from tests.chaos.conftest import *  # noqa: F403
 from tests.chaos.home import running
 from tests.waiting import until
+
+home = chaos.home
 
 
 @pytest.fixture

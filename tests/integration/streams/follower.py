@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 
@@ -54,7 +55,8 @@ class Follower:
                     raise
             except asyncio.CancelledError:
                 # The test cancelled the call, unless it cancelled this task.
-                if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
                     raise
             finally:
                 await channel.close()
@@ -69,6 +71,19 @@ class Follower:
         """Return when a condition on the received events holds."""
         async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(condition)
+
+    async def until_next_event(self) -> None:
+        """Return when an event more than now was received."""
+        seen = len(self.events)
+        await self.until(lambda: len(self.events) > seen)
+
+    async def until_ended(self, request_id: str) -> None:
+        """Return when the end of a request was received."""
+        await self.until(lambda: self.has_ended(request_id))
+
+    async def until_resumable(self) -> None:
+        """Return when there is a cursor from which a new stream continues."""
+        await self.until(lambda: bool(self.cursor))
 
     def ends_of_tries(
         self, request_id: str, journal: list[tuple[str, int]]
@@ -115,9 +130,9 @@ class Follower:
 
 
 @asynccontextmanager
-async def following(address: str, **fields: object) -> AsyncIterator[Follower]:
+async def following(address: str, **fields: Any) -> AsyncIterator[Follower]:
     """A running follower."""
-    follower = Follower(address, rpc.WatchRequest(**fields))  # type: ignore[arg-type]
+    follower = Follower(address, rpc.WatchRequest(**fields))
     task = asyncio.create_task(follower.run())
     try:
         yield follower

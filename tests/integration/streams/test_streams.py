@@ -65,7 +65,7 @@ async def test_clients_that_leave_at_the_end_of_a_request_take_no_event_from_oth
     for _ in range(60):
         request_id = await create(cluster, ms="1")
         async with following(cluster.request_manager, request_ids=[request_id]) as follower:
-            await follower.until(lambda id_=request_id, one=follower: one.has_ended(id_))
+            await follower.until_ended(request_id)
 
 
 async def test_a_client_of_one_request_that_reconnects_repeatedly_misses_and_repeats_nothing(
@@ -74,8 +74,7 @@ async def test_a_client_of_one_request_that_reconnects_repeatedly_misses_and_rep
     request_id = await create(cluster, ms="300")
     async with following(cluster.request_manager, request_ids=[request_id]) as follower:
         while not follower.has_ended(request_id):
-            seen = len(follower.events)
-            await follower.until(lambda seen=seen: len(follower.events) > seen)
+            await follower.until_next_event()
             follower.disconnect()
 
     assert follower.connections > 3
@@ -91,8 +90,7 @@ async def test_a_client_of_all_requests_that_reconnects_repeatedly_misses_and_re
         request_id = await create(cluster)
         async with following(cluster.request_manager, request_ids=[request_id]) as one:
             while not follower.has_ended(request_id):
-                seen = len(follower.events)
-                await follower.until(lambda seen=seen: len(follower.events) > seen)
+                await follower.until_next_event()
                 follower.disconnect()
                 one.disconnect()
             await one.until(lambda: one.has_ended(request_id))
@@ -142,7 +140,7 @@ async def test_the_death_of_the_runner_loses_and_repeats_no_try(cluster: Cluster
     check_order(one)
     check_order(by_filter)
     await check(cluster, by_filter, request_id)
-    states = [event.snapshot.request.state or event.request.state for event in one.events]
+    states = [State(event.snapshot.request.state or event.request.state) for event in one.events]
     assert State.SUSPENDED in states or states.count(State.RUNNING) > 1
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from tests.postgres_fixtures import PostgresServer, postgres
+from tests.program_output import run_program
 from tests.upgrade.marks import GATE, MARKS, Mark, read_marks
 from tests.upgrade.recording import DUMP, JOBS, SPECS, Recording, read_recording
 from tests.waiting import until
@@ -109,10 +108,8 @@ async def restored(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFa
     )
     home = tmp_path_factory.mktemp("programs")
     program = find_binaries(choose_account(), home).directory / "pg_restore"
-    command = [program, "--exit-on-error", "--no-owner", f"--dbname={dsn}", DUMP]
-    ended = await asyncio.to_thread(
-        subprocess.run, command, check=False, capture_output=True, text=True
-    )
+    command: list[str | Path] = [program, "--exit-on-error", "--no-owner", f"--dbname={dsn}", DUMP]
+    ended = await run_program(command)
     assert ended.returncode == 0, ended.stderr
     return dsn
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sysconfig
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ import httpx
 import pytest
 from google.protobuf.json_format import MessageToJson
 from tests.integration.upgrade.conftest import REPOSITORY, Upgraded
+from tests.program_output import run_program
 from tests.upgrade.jobs import LARGE, LARGER
 from tests.upgrade.marks import END, START
 from tests.upgrade.recording import JOBS, SPECS, Expected, read_recording
@@ -115,12 +115,12 @@ async def test_a_request_is_read_over_grpc_with_its_chain(upgraded: Upgraded, na
 
     request = (await upgraded.requests.Get(call)).request
 
-    assert (request.type, request.state) == (expected.type, State[expected.final])
+    assert (request.type, State(request.state)) == (expected.type, State[expected.final])
     assert (request.priority, request.rerun_of_request_id) == (expected.priority, expected.rerun_of)
     assert request.state_message.startswith(expected.reason)
     assert len(request.job_chain.jobs) == request.total_jobs
     assert not request.HasField("error")
-    if request.state == State.COMPLETE:
+    if State(request.state) is State.COMPLETE:
         assert request.finished_jobs == request.total_jobs
 
 
@@ -322,14 +322,7 @@ async def test_a_stream_of_all_requests_resumes_from_its_recorded_cursor(
 async def test_the_recorded_specs_pass_the_current_lint() -> None:
     program = Path(sysconfig.get_path("scripts"), "spincycle")
 
-    lint = await asyncio.to_thread(
-        subprocess.run,
-        [program, "lint", SPECS, "--jobs", JOBS, "--strict"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    lint = await run_program([program, "lint", SPECS, "--jobs", JOBS, "--strict"], cwd=REPOSITORY)
 
     assert lint.returncode == 0, lint.stdout + lint.stderr
 

@@ -22,7 +22,7 @@ def made(data: dict[str, Value] | None = None, **args: Value) -> dict[str, Any]:
 
 
 def pod(**args: Value) -> dict[str, Any]:
-    spec: dict[str, Any] = made(**args)["spec"]["template"]["spec"]
+    spec: dict[str, Any] = made(None, **args)["spec"]["template"]["spec"]
     return spec
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,8 @@ def test_the_order_of_keys_in_data_does_not_change_the_row() -> None:
 
 @pytest.mark.parametrize("field", ["error", "stdout", "stderr", "name", "type", "sequence_id"])
 def test_a_long_text_is_truncated_with_a_mark_and_nul_is_replaced(field: str) -> None:
-    row = INTAKE.row(replace(ENTRY, **{field: "\0" + "x" * 5000 + "end"}))
+    changed: dict[str, Any] = {field: "\0" + "x" * 5000 + "end"}
+    row = INTAKE.row(replace(ENTRY, **changed))
 
     text = getattr(row, field)
     assert text.startswith("␀xxx")

@@ -21,7 +21,7 @@ async def test_a_call_for_another_runner_or_for_none_is_refused(stage: Stage, na
         with pytest.raises(WrongRunner):
             await call(request, None)  # type: ignore[arg-type] # no context is needed
     with pytest.raises(WrongRunner):
-        await anext(service.WatchJobs(rpc.WatchJobsRequest(runner_id=named), None))  # type: ignore[arg-type]
+        await anext(service.WatchJobs(rpc.WatchJobsRequest(runner_id=named), None))  # type: ignore[arg-type] # no context is needed
 
-    listed = await service.ListRunning(rpc.ListRunningRequest(), None)  # type: ignore[arg-type]
+    listed = await service.ListRunning(rpc.ListRunningRequest(), None)  # type: ignore[arg-type] # no context is needed
     assert listed.runner_id == "me"

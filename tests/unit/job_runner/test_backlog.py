@@ -45,9 +45,10 @@ async def test_jobs_wait_while_the_journal_is_full() -> None:
 
 async def test_a_runner_admits_no_chain_while_the_journal_is_full() -> None:
     journal = JournalStream("127.0.0.1:1")
-    dependencies = ChainDependencies(
-        journal, *cast(Any, [None] * 6), new_clock=lambda: time.time_ns
+    others = dict.fromkeys(
+        ("reporter", "events", "jobs", "job_slots", "environment", "draw"), cast(Any, None)
     )
+    dependencies = ChainDependencies(journal, new_clock=lambda: time.time_ns, **others)
     runner = JobRunner(dependencies)
     number = 0
     while not journal.full:

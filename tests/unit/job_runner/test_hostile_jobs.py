@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any, Never, cast
 
 import pytest
 from tests.unit.chain.chains import chain
@@ -74,7 +75,7 @@ async def leaves_an_opaque_value(job: Scripted, data: dict[str, Value]) -> Retur
 
 async def leaves_data_that_raises(job: Scripted, data: dict[str, Value]) -> Return:
     class Broken(dict[str, Value]):
-        def items(self):  # type: ignore[no-untyped-def,override] # likewise
+        def items(self) -> Never:
             raise RuntimeError("dictionary changed size during iteration")
 
     data["n"] = Broken()
@@ -181,7 +182,8 @@ async def test_every_status_of_a_job_can_be_encoded(stage: Stage, text: str) -> 
             return text
 
     stage.jobs.add("says", lambda job_id: _with_id(job_id, WithStatus(stage)))
-    stage.plays["b"] = [lambda job, data: job.stop_requested.wait()]  # type: ignore[list-item]
+    waits = cast(Any, lambda job, data: job.stop_requested.wait())
+    stage.plays["b"] = [waits]
     stage.runner.run(chain("A > b > C", jobs={"b": {"type": "says"}}), 1)
     await stage.until_started("b")
     await turns()

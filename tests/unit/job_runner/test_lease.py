@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.lease import Lease
@@ -66,7 +67,7 @@ async def test_a_released_slot_is_not_granted_after_the_runner_was_evicted() -> 
     lease.renew(lease.now(), 8)
     started: list[str] = []
     for key in ("first", "second"):
-        slots.acquire("request", key, lambda key=key: started.append(key))
+        slots.acquire("request", key, partial(started.append, key))
 
     lease.revoke()
     slots.release()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -41,6 +42,9 @@ class Chains:
         self.abandoned += 1
 
 
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
 class FakeManager(RunnerCoordinationServiceServicer):
     """Acknowledges runners except those in `evicted`."""
 
@@ -53,7 +57,9 @@ class FakeManager(RunnerCoordinationServiceServicer):
         self.interval = 0.01
         self.time = 0
 
-    async def Register(self, request, context):  # type: ignore[no-untyped-def]
+    async def Register(
+        self, request: coordination_pb2.RegisterRequest, context: Context
+    ) -> coordination_pb2.RegisterResponse:
         self.registered.append(request.runner_id)
         response = coordination_pb2.RegisterResponse()
         response.heartbeat_interval.FromNanoseconds(int(self.interval * 1e9))
@@ -61,7 +67,9 @@ class FakeManager(RunnerCoordinationServiceServicer):
         response.stored_at.FromSeconds(self.time)
         return response
 
-    async def Heartbeat(self, request, context):  # type: ignore[no-untyped-def]
+    async def Heartbeat(
+        self, request: coordination_pb2.HeartbeatRequest, context: Context
+    ) -> coordination_pb2.HeartbeatResponse:
         self.heartbeats.append(request)
         if request.runner_id in self.evicted:
             await abort(context, RunnerUnknown(request.runner_id))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import cast
+
 from tests.waiting import until
 
 from spincycle.chain.commands import FinishReport
+from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.reporter import Message, OutboxReporter
 from spincycle.model.state import State
 
@@ -23,7 +26,7 @@ def _end(request_id: str) -> FinishReport:
 
 async def test_counts_that_change_quickly_are_reported_together_and_only_the_last() -> None:
     outbox = FakeOutbox()
-    reporter = OutboxReporter(outbox, interval=0.01)  # type: ignore[arg-type]
+    reporter = OutboxReporter(cast("Outbox", outbox), interval=0.01)
 
     for count in range(1, 6):
         reporter.progress("one", 1, count, 0)
@@ -40,7 +43,7 @@ async def test_counts_that_change_quickly_are_reported_together_and_only_the_las
 
 async def test_counts_that_change_later_are_reported_later() -> None:
     outbox = FakeOutbox()
-    reporter = OutboxReporter(outbox, interval=0.01)  # type: ignore[arg-type]
+    reporter = OutboxReporter(cast("Outbox", outbox), interval=0.01)
     reporter.progress("one", 1, 1, 0)
     await until(lambda: outbox.reports)
     reporter.progress("one", 1, 2, 0)
@@ -50,7 +53,7 @@ async def test_counts_that_change_later_are_reported_later() -> None:
 
 async def test_an_end_is_reported_immediately_and_no_progress_after_it() -> None:
     outbox = FakeOutbox()
-    reporter = OutboxReporter(outbox, interval=0.01)  # type: ignore[arg-type]
+    reporter = OutboxReporter(cast("Outbox", outbox), interval=0.01)
     reporter.progress("one", 1, 1, 0)
     reporter.finished(_end("one"), running_time=1_500_000_000)
     assert [report.WhichOneof("report") for report in outbox.reports] == ["finish"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import pytest
@@ -49,7 +50,7 @@ async def test_a_new_stream_starts_with_the_resident_chains(stage: Stage) -> Non
     known = rpc.DescribeChainsRequest(chains=[rpc.KnownChain(request_id="r")])
     described = await service.DescribeChains(known, cast(Any, None))
     for each in (stream, resumed):
-        await each.aclose()
+        await cast("AsyncGenerator[rpc.WatchJobsResponse]", each).aclose()
     stage.runner.stop("r", "")
     await stage.reports.end("r")
 

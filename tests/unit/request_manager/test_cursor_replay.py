@@ -10,6 +10,7 @@ from tests.unit.request_manager.test_subscriber_queue import a_request
 
 from spincycle.errors import CursorTooOld, DatabaseUnavailable
 from spincycle.model.state import State
+from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request, RequestFilter
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch import cursor_replay as module
@@ -132,7 +133,7 @@ class Bench:
         snapshots = cast("RequestSnapshots", self.snapshots)
         shared = SharedSnapshots(snapshots)
         store = cast("RequestStore", None)
-        stores = ReplayStores(store, cast("module.ChangeStore", self.database))
+        stores = ReplayStores(store, cast("ChangeStore", self.database))
         self.replay = CursorReplay(stores, cast("RunnerFeeds", NoFeeds()), shared)
         self.subscriptions = Subscriptions(store, hub, self.replay, snapshots, shared)
 
@@ -312,8 +313,10 @@ def a_large_event(number: int, size: int) -> EncodedEvent:
 async def test_live_events_are_sent_in_messages_that_end_at_a_cursor() -> None:
     subscription = FilterSubscription(cast("ReadChain", None), RequestFilter(), WatchOptions())
     first = Checkpoint("a1:1:")
-    batch = [first, *(a_large_event(n, 20_000) for n in range(3)), Checkpoint("a2:2:"),
-             *(a_large_event(n, 20_000) for n in range(3, 6)), Checkpoint("a3:3:")]  # fmt: skip
+    batch: list[EncodedEvent | Checkpoint] = [
+        first, *(a_large_event(n, 20_000) for n in range(3)), Checkpoint("a2:2:"),
+             *(a_large_event(n, 20_000) for n in range(3, 6)), Checkpoint("a3:3:"),
+    ]  # fmt: skip
     messages = [
         rpc.WatchResponse.FromString(raw) async for raw in subscription.encode(batch, first)
     ]
@@ -324,7 +327,9 @@ async def test_live_events_are_sent_in_messages_that_end_at_a_cursor() -> None:
 async def test_a_batch_larger_than_clients_accept_is_sent_in_several_messages() -> None:
     subscription = FilterSubscription(cast("ReadChain", None), RequestFilter(), WatchOptions())
     first = Checkpoint("a1:1:")
-    batch = [first, *(a_large_event(n, 1_000_000) for n in range(5)), Checkpoint("a2:2:")]
+    batch: list[EncodedEvent | Checkpoint] = [
+        first, *(a_large_event(n, 1_000_000) for n in range(5)), Checkpoint("a2:2:"),
+    ]  # fmt: skip
     messages = [raw async for raw in subscription.encode(batch, first)]
     responses = [rpc.WatchResponse.FromString(raw) for raw in messages]
 

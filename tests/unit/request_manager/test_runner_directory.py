@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from typing import cast
 
 import pytest
 
@@ -10,6 +11,7 @@ from spincycle.request_manager.runners.recovery import RecoveryPolicy
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.storage.heartbeats import HeartbeatId
 from spincycle.request_manager.storage.model import Requirements, Runner
+from spincycle.request_manager.storage.runner_store import RunnerStore
 
 
 class Known:
@@ -49,7 +51,7 @@ def known() -> Known:
 @pytest.fixture
 async def directory(known: Known) -> AsyncIterator[RunnerDirectory]:
     silences = SilenceMonitor(RecoveryPolicy().timeouts)
-    directory = RunnerDirectory(known, silences, 1.0, doubtful_after=5.0)  # type: ignore[arg-type]
+    directory = RunnerDirectory(cast("RunnerStore", known), silences, 1.0, doubtful_after=5.0)
     yield directory
     await directory.close()
 

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 from typing import cast
 
 from spincycle.request_manager.runners.directory import RunnerDirectory
-from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
+from spincycle.request_manager.watch.runner_feeds import RunnerFeeds, _Feed
 
 
 async def test_a_subscriber_that_leaves_before_streams_have_started_leaves_no_task_behind() -> None:
     feeds = RunnerFeeds(cast("RunnerDirectory", None))
-    feeds._feeds["one"] = SimpleNamespace(connected=asyncio.Event())  # type: ignore[assignment]
+    feeds._feeds["one"] = cast("_Feed", SimpleNamespace(connected=asyncio.Event()))
     before = asyncio.all_tasks()
 
     waiting = asyncio.create_task(feeds.wait_connected())

@@ -126,7 +126,7 @@ async def test_a_failure_of_one_request_is_reported_in_its_event_and_others_are_
         "a": ended(1),
         "b": ended(1),
     }
-    assert {event.request_id: event.request.state for event in events} == dict.fromkeys(
+    assert {event.request_id: State(event.request.state) for event in events} == dict.fromkeys(
         "ab", State.COMPLETE
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -18,15 +19,15 @@ from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 
-def a_request(state: State = State.RUNNING, **more: object) -> Request:
-    known: dict[str, object] = {
+def a_request(state: State = State.RUNNING, **more: Any) -> Request:
+    known: dict[str, Any] = {
         "request_id": "r", "type": "t", "state": state, "user": "dana",
         "created_at": datetime(2027, 1, 1, tzinfo=UTC), "started_at": None, "finished_at": None,
         "total_jobs": 3, "finished_jobs": 0, "rolled_back_jobs": 0, "epoch": 1,
         "runner_id": "one", "runner_address": "", "priority": 0, "reason": "",
         "spec_revision": "", "plan_hash": "", "rerun_of": "", "desired_state": None,
     }  # fmt: skip
-    return Request(**(known | more))  # type: ignore[arg-type]
+    return Request(**(known | more))
 
 
 def an_event(revision: int = 7) -> EncodedEvent:
@@ -93,8 +94,8 @@ def test_encoded_events_can_be_concatenated_to_one_message() -> None:
 def test_a_filter_matches_by_type_user_arguments_and_the_states_before_and_after() -> None:
     request = a_request(State.COMPLETE, given_args='{"host":"a"}')
 
-    def holds(**which: object) -> bool:
-        return matches(request, State.RUNNING, RequestFilter(**which))  # type: ignore[arg-type]
+    def holds(**which: Any) -> bool:
+        return matches(request, State.RUNNING, RequestFilter(**which))
 
     assert holds()
     assert holds(type="t", user="dana", args={"host": "a"})

@@ -150,7 +150,7 @@ def test_every_list_in_a_public_request_has_a_bound_or_is_in_messages() -> None:
         if field.is_repeated
         and field.message_type is None
         and field.full_name.startswith("spincycle.v1.")
-        and not (bound_of(field) and bound_of(field).items)  # type: ignore[union-attr]
+        and not ((bound := bound_of(field)) and bound.items)
     }
 
     assert unbounded == set()

@@ -23,7 +23,7 @@ from spincycle.runtime.config import (
     print_config,
 )
 
-SERVICES = [RequestManagerConfig, JobRunnerConfig, JobLogConfig, GatewayConfig]
+SERVICES: list[type[Config]] = [RequestManagerConfig, JobRunnerConfig, JobLogConfig, GatewayConfig]
 
 
 class ShopConfig(Config, frozen=True):

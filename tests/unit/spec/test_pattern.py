@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from spincycle.graph import Expander, Limits
 from spincycle.graph.expansion import QUICK_STEPS
 from spincycle.job.builtin import jobs
+from spincycle.model.job_chain import Value
 from spincycle.spec import Source, check_sources
 from spincycle.spec.arg_type import ArgType
 from spincycle.spec.pattern import MAX_LENGTH, MAX_STEPS, InvalidPattern, Pattern
@@ -156,7 +157,10 @@ sequences:
 async def test_the_largest_values_with_patterns_do_not_pause_the_event_loop() -> None:
     specs = check_sources([Source("a.yaml", SPEC)]).specs
     assert specs
-    args = {"hosts": [f"host{n}.example" for n in range(250_000)], "word": "a" * 100_000}
+    args: dict[str, Value] = {
+        "hosts": [f"host{n}.example" for n in range(250_000)],
+        "word": "a" * 100_000,
+    }
     expander = Expander(jobs, Limits())
     loop_thread = time.thread_time()
     longest = 0.0
