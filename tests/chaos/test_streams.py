@@ -13,7 +13,7 @@ from tests.chaos.cluster import Cluster, Shape
 from tests.chaos.load import Load
 from tests.chaos.storm import Storm
 from tests.integration.streams.follower import RETRYABLE, Follower, check_order, following, report
-from tests.integration.streams.test_streams import journal
+from tests.integration.streams.journal import journal
 
 from spincycle.model.revision import parts_of
 from spincycle.model.state import FINAL, State

@@ -19,6 +19,7 @@ from tests.cli_samples import (
     text_arg,
 )
 from tests.integration.cli.conftest import Ran
+from tests.integration.cli.creation import with_plan
 from tests.integration.cli.fake_services import FakeServices, Memory
 
 from spincycle.errors import FieldViolation, InvalidArgs, PlanChanged
@@ -427,16 +428,3 @@ def test_plan_diff_prints_the_differences(services: FakeServices, spinc: Spinc) 
     changes = spinc(*same).out.splitlines()
     assert [change.partition(" ")[0] for change in changes] == ["+", "-"]
     assert json.loads(spinc(*same, "-o", "json").out) == changes
-
-
-def with_plan(services: FakeServices) -> None:
-    def fill(memory: Memory) -> None:
-        plan = rm.PlanResponse().plan
-        plan.type = "rolling-restart"
-        plan.plan_hash = "ab12"
-        plan.work_jobs = 8
-        plan.widest = 2
-        plan.job_chain.CopyFrom(memory.chains[ID])
-        memory.plan = plan
-
-    services.update(fill)

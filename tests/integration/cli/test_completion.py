@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.cli_samples import ID
 from tests.integration.cli.conftest import SPINC, Ran, Tty
+from tests.integration.cli.creation import create_requests
 from tests.integration.cli.fake_services import FakeServices
-from tests.integration.cli.test_terminal import wishes
 from tests.not_run import path_of
 
 Spinc = Callable[..., Ran]
@@ -50,7 +50,7 @@ def test_names_of_requests_args_and_options_are_completed(
     shell.child.send("\r")
     shell.show("OK, started greet request")
 
-    assert dict(wishes(services)[0].args) == {"name": "zoe"}
+    assert dict(create_requests(services)[0].args) == {"name": "zoe"}
 
 
 def test_ids_of_running_requests_are_completed(shell: Tty) -> None:

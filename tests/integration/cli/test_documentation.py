@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.cli_samples import COMPLETE, ID, request
 from tests.integration.cli.conftest import SPINC
+from tests.integration.cli.creation import with_plan
 from tests.integration.cli.fake_services import FakeServices, Memory
-from tests.integration.cli.test_commands import with_plan
 
 from spincycle.cli.reference import examples, reference
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tests.cli_samples import COMPLETE, FAIL, ID, entry
 from tests.integration.cli.conftest import Ran, Tty
+from tests.integration.cli.creation import with_plan
 from tests.integration.cli.fake_services import FakeServices
-from tests.integration.cli.test_commands import with_plan
-from tests.integration.cli.test_terminal import begin, end
+from tests.integration.cli.live_events import begin, end
 
 from spincycle.v1 import job_output_pb2
 

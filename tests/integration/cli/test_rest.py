@@ -15,9 +15,9 @@ from tests.cli_samples import (
     text_arg,
 )
 from tests.integration.cli.conftest import Ran, Tty
+from tests.integration.cli.creation import with_plan
 from tests.integration.cli.fake_services import FakeServices, Memory
-from tests.integration.cli.test_commands import with_plan
-from tests.integration.cli.test_terminal import begin, end
+from tests.integration.cli.live_events import begin, end
 
 Spinc = Callable[..., Ran]
 

@@ -18,9 +18,9 @@ from tests.cli_samples import (
     status,
 )
 from tests.integration.cli.conftest import Tty
+from tests.integration.cli.creation import with_plan
 from tests.integration.cli.fake_services import FakeServices, Memory
-from tests.integration.cli.test_commands import with_plan
-from tests.integration.cli.test_terminal import begin, end
+from tests.integration.cli.live_events import begin, end
 
 OnTty = Callable[..., Tty]
 ScreenIs = Callable[[str, str], None]

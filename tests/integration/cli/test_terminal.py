@@ -16,17 +16,14 @@ from tests.cli_samples import (
     status,
 )
 from tests.integration.cli.conftest import Ran, Tty
+from tests.integration.cli.creation import create_requests, with_plan
 from tests.integration.cli.fake_services import FakeServices, Memory
-from tests.integration.cli.test_commands import with_plan
+from tests.integration.cli.live_events import begin, end
 
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 OnTty = Callable[..., Tty]
 ScreenIs = Callable[[str, str], None]
-
-
-def wishes(services: FakeServices) -> list[rm.CreateRequest]:
-    return [one for one in services.memory.received if isinstance(one, rm.CreateRequest)]
 
 
 def test_start_prompts_for_each_argument_and_for_confirmation(
@@ -39,11 +36,11 @@ def test_start_prompts_for_each_argument_and_for_confirmation(
     spinc.see("greeting=")
     spinc.type("")
     spinc.see("to abort: ")
-    assert wishes(services) == []
+    assert create_requests(services) == []
     spinc.type("ok")
 
     assert spinc.end() == 0
-    assert dict(wishes(services)[0].args) == {"name": "zed"}
+    assert dict(create_requests(services)[0].args) == {"name": "zed"}
     screen_is("start-prompts", spinc.screen.text)
 
 
@@ -57,7 +54,7 @@ def test_the_plan_is_shown_before_confirmation_and_its_hash_is_sent(
     spinc.type("ok")
 
     assert spinc.end() == 0
-    assert wishes(services)[0].expected_plan_hash == "ab12"
+    assert create_requests(services)[0].expected_plan_hash == "ab12"
     screen_is("start-plan", spinc.screen.text)
 
 
@@ -86,7 +83,7 @@ def test_earlier_values_are_offered_with_tab(services: FakeServices, tty: OnTty)
     spinc.type("ok")
 
     assert spinc.end() == 0
-    assert dict(wishes(services)[-1].args) == {"name": "zaphod"}
+    assert dict(create_requests(services)[-1].args) == {"name": "zaphod"}
 
 
 @pytest.mark.parametrize("place", ["name=", "to abort: "])
@@ -100,7 +97,7 @@ def test_the_end_of_the_input_at_a_prompt_starts_nothing(
 
     assert spinc.end() == 1
     assert "error: the input ended; nothing was started" in spinc.screen.text
-    assert wishes(services) == []
+    assert create_requests(services) == []
 
 
 def test_ctrl_c_at_a_prompt_starts_nothing(services: FakeServices, tty: OnTty) -> None:
@@ -111,31 +108,7 @@ def test_ctrl_c_at_a_prompt_starts_nothing(services: FakeServices, tty: OnTty) -
 
     spinc.child.close()
     assert spinc.child.exitstatus == 130
-    assert wishes(services) == []
-
-
-def begin(services: FakeServices) -> None:
-    """Set up a rolling restart whose first host is done and whose second one is running."""
-    for job in (
-        status("Plan", "plan-order", COMPLETE, started_at=at(0), finished_at=at(0.4)),
-        status("D000", "drain", COMPLETE, started_at=at(1), finished_at=at(2)),
-        status("R000", "restart", COMPLETE, started_at=at(2), finished_at=at(4)),
-        status("E000", "enable", COMPLETE, started_at=at(4), finished_at=at(4.5)),
-        status("D001", "drain", RUNNING, started_at=at(5), status="3 connections left"),
-    ):
-        services.job(job)
-    services.request(ID, finished_jobs=9)
-
-
-def end(services: FakeServices) -> None:
-    for job in (
-        status("D001", "drain", COMPLETE, started_at=at(5), finished_at=at(6)),
-        status("R001", "restart", COMPLETE, 2, started_at=at(6), finished_at=at(7)),
-        status("E001", "enable", COMPLETE, started_at=at(7), finished_at=at(8)),
-        status("Rept", "report", COMPLETE, started_at=at(8), finished_at=at(8)),
-    ):
-        services.job(job)
-    services.request(ID, state=COMPLETE, finished_jobs=18, finished_at=at(9))
+    assert create_requests(services) == []
 
 
 def test_a_request_is_painted_until_it_ends(

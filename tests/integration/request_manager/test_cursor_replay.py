@@ -20,7 +20,7 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
-from tests.integration.request_manager.test_watch import (
+from tests.integration.request_manager.watch_call import (
     COMPLETE,
     RUNNING,
     Received,

@@ -16,7 +16,7 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
-from tests.integration.request_manager.test_health import NOT_SERVING, SERVING, probe_of
+from tests.integration.request_manager.health_probe import NOT_SERVING, SERVING, probe_of
 from tests.postgres_fixtures import PostgresServer
 from tests.small_disk import SmallDisk, small_disk
 

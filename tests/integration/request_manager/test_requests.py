@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
+from tests.integration.request_manager.refusal import reason
 
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.status import from_rpc_error
@@ -21,10 +22,6 @@ COMPLETE = state_pb2.STATE_COMPLETE
 FAIL = state_pb2.STATE_FAIL
 STOPPED = state_pb2.STATE_STOPPED
 SUSPENDED = state_pb2.STATE_SUSPENDED
-
-
-def reason(failure: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> str:
-    return from_rpc_error(failure.value, "", "").reason
 
 
 async def test_a_created_request_waits_until_a_runner_registers_and_then_runs(

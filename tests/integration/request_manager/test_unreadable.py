@@ -10,8 +10,8 @@ import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
-from tests.integration.request_manager.test_requests import reason
-from tests.integration.request_manager.test_watch import running_request, watching
+from tests.integration.request_manager.refusal import reason
+from tests.integration.request_manager.watch_call import running_request, watching
 
 from spincycle.v1 import request_event_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc

@@ -3,110 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 import grpc
 import pytest
 from tests.integration.request_manager.conftest import Context, Manager, SteeredRunner, until
+from tests.integration.request_manager.watch_call import (
+    COMPLETE,
+    RUNNING,
+    publish_job,
+    revisions_of,
+    running_request,
+    short,
+    watching,
+)
 from tests.stream_messages import read_message
 
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2
-from spincycle.model.revision import number_of, parts_of, waiting
-from spincycle.model.state import State
+from spincycle.model.revision import number_of, parts_of
 from spincycle.request_manager.watch import filter_subscription
 from spincycle.request_manager.watch import session as session_module
 from spincycle.request_manager.watch.session import WatchSession
 from spincycle.request_manager.watch.subscriber_queue import Checkpoint, SubscriberQueue
-from spincycle.v1 import job_log_pb2, request_event_pb2, request_pb2, state_pb2
+from spincycle.v1 import job_log_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
-
-RUNNING = state_pb2.STATE_RUNNING
-COMPLETE = state_pb2.STATE_COMPLETE
-
-
-class Received:
-    """The messages that one Watch call received."""
-
-    def __init__(self) -> None:
-        self.messages: list[rpc.WatchResponse] = []
-        self.events: list[request_event_pb2.RequestEvent] = []
-        self.cursor = ""
-        self.failure: grpc.aio.AioRpcError | None = None
-
-    def of(self, request_id: str) -> list[str]:
-        """Events of a request, abbreviated."""
-        return [_short(event) for event in self.events if event.request_id == request_id]
-
-    def states_of(self, request_id: str) -> list[int]:
-        """States of a request in its events and snapshots."""
-        return [
-            request.state
-            for event in self.events
-            if event.request_id == request_id
-            for request in (event.snapshot.request, event.request)
-            if request.id
-        ]
-
-
-def _short(event: request_event_pb2.RequestEvent) -> str:
-    what = event.WhichOneof("change")
-    if what == "job":
-        return f"{event.job.job_id} {State(event.job.state).name}"
-    request = event.snapshot.request if what == "snapshot" else event.request
-    jobs = "".join(f" {job.job_id}" for job in event.snapshot.jobs)
-    return f"{what} {State(request.state).name}{jobs}"
-
-
-@asynccontextmanager
-async def watching(manager: Manager, **fields: Any) -> AsyncIterator[Received]:
-    """A Watch call that has received its first events."""
-    received = Received()
-    started = asyncio.Event()
-
-    async def watch() -> None:
-        try:
-            await read()
-        except grpc.aio.AioRpcError as failure:
-            received.failure = failure
-            raise
-
-    async def read() -> None:
-        async for response in manager.stub.Watch(rpc.WatchRequest(**fields)):
-            received.messages.append(response)
-            received.events += response.events
-            for cursor in (*(event.cursor for event in response.events), response.cursor):
-                received.cursor = cursor or received.cursor
-            if fields.get("request_ids") or received.cursor:
-                started.set()
-
-    task = asyncio.create_task(watch())
-    waiting = asyncio.create_task(started.wait())
-    try:
-        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-        yield received
-    finally:
-        for each in (task, waiting):
-            each.cancel()
-        await asyncio.gather(task, waiting, return_exceptions=True)
-
-
-async def publish_job(
-    runner: SteeredRunner,
-    request_id: str,
-    job_id: str,
-    state: state_pb2.State.ValueType,
-    number: int,
-) -> None:
-    """Publish a changed job, with its sequence number."""
-    event = job_event_pb2.JobEvent()
-    event.job.request_id, event.job.job_id = request_id, job_id
-    event.job.state = state
-    await runner.publish(request_id, job=event.job, sequence_number=number)
 
 
 def journal_the_first_try(manager: Manager, request_id: str) -> None:
@@ -114,13 +34,6 @@ def journal_the_first_try(manager: Manager, request_id: str) -> None:
     manager.job_log.entries[request_id] = [
         job_log_pb2.JobLog(request_id=request_id, job_id="a", position=1, epoch=1, state=COMPLETE)
     ]
-
-
-async def running_request(manager: Manager, runner: SteeredRunner) -> str:
-    """Create a request; return its id when the runner has its chain."""
-    request_id = (await manager.create()).request.id
-    await until(lambda: request_id in runner.chains)
-    return request_id
 
 
 async def test_a_new_id_subscriber_takes_no_event_from_filter_subscribers(
@@ -271,12 +184,6 @@ async def test_each_cursor_resumes_with_exactly_the_events_after_it(
         async with watching(manager, cursor=message.cursor) as late:
             await until(lambda late=late: late.cursor != "")
         assert revisions_of(late.events) == revisions_of(after), message
-
-
-def revisions_of(events: list[request_event_pb2.RequestEvent]) -> list[tuple[str, int]]:
-    """Request and revision of each event, except those of waiting requests."""
-    revisions = ((event.request_id, int(event.revision)) for event in events)
-    return sorted(one for one in revisions if one[1] > waiting(0))
 
 
 async def test_a_runner_attached_in_the_middle_of_its_work_is_published_as_one_batch(
@@ -576,7 +483,7 @@ async def test_a_replayed_snapshot_has_no_cursor_before_the_events_of_its_runner
             await publish_job(runner, request_id, "b", RUNNING, number_of(0, 4))
             await until(lambda: "b RUNNING" in late.of(request_id))
 
-    assert [_short(event) for event in first.events] == ["snapshot RUNNING a"]
+    assert [short(event) for event in first.events] == ["snapshot RUNNING a"]
     assert late.of(request_id) == ["b RUNNING"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tests.integration.rpc.test_frozen_peer import watched
+from tests.integration.rpc.watched_service import watched
 
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import job_log_service_pb2 as pb

@@ -8,13 +8,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from tests.health_client import HealthClient
-from tests.integration.rpc.conftest import SERVICE
+from tests.integration.rpc.watched_service import watched
 from tests.stream_messages import read_message
 
 from spincycle import errors
@@ -28,12 +27,7 @@ from spincycle.rpc.limits import (
     Audience,
     Keepalive,
 )
-from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.v1 import job_log_service_pb2 as pb
-from spincycle.v1.job_log_service_pb2_grpc import (
-    JobLogServiceServicer,
-    add_JobLogServiceServicer_to_server,
-)
 
 NEVER = 40.0
 """Seconds after which the test fails. Without a ping timeout, detection takes 70 to 80."""
@@ -67,37 +61,6 @@ async def peer(*arguments: str) -> AsyncIterator[Peer]:
     finally:
         process.kill()
         await process.wait()
-
-
-class Watched(JobLogServiceServicer):
-    """A stream that waits forever."""
-
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
-
-    async def Tail(
-        self, request: pb.TailRequest, context: object
-    ) -> AsyncIterator[pb.TailResponse]:
-        yield pb.TailResponse()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.ended.set()
-
-
-@asynccontextmanager
-async def watched(
-    audience: Audience = PUBLIC, keepalive: Keepalive = SERVER_KEEPALIVE
-) -> AsyncIterator[tuple[Watched, str]]:
-    server, service = RpcServer(keepalive=keepalive), Watched()
-    listener = server.listen(audience, "127.0.0.1:0").serve(
-        RpcService(SERVICE, partial(add_JobLogServiceServicer_to_server, service))
-    )
-    await server.start()
-    try:
-        yield service, listener.address
-    finally:
-        await server.stop(0)
 
 
 async def notices_a_frozen_client(audience: Audience, keepalive: Keepalive) -> None:

@@ -8,28 +8,28 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from tests.health_client import HealthClient
-from tests.integration.rpc.test_failures import details, failure
-from tests.integration.rpc.test_listeners import (
+from tests.integration.rpc.counting_job_log import (
     METHOD,
     SERVICE,
     CountingJobLog,
-    peak_megabytes,
     request_of,
+    serving,
 )
+from tests.integration.rpc.failure import details, failure
+from tests.integration.rpc.peak_memory import peak_megabytes
 from tests.waiting import until
 
 from spincycle.errors import Overloaded
 from spincycle.rpc.channel import open_channel
 from spincycle.rpc.in_flight import BytesInFlight, ReadSlots
-from spincycle.rpc.limits import INTERNAL, PUBLIC, PUBLIC_REQUEST_BYTES
-from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.rpc.limits import PUBLIC, PUBLIC_REQUEST_BYTES
+from spincycle.rpc.server import RpcServer
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_log_service_pb2_grpc
 
@@ -42,7 +42,7 @@ SENDING = 2.0
 
 SERVER = """
 import asyncio, sys
-from tests.integration.rpc.test_in_flight import serving
+from tests.integration.rpc.counting_job_log import serving
 
 async def main():
     async with serving() as (job_log, public, internal):
@@ -51,23 +51,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@asynccontextmanager
-async def serving(
-    server: RpcServer | None = None, job_log: CountingJobLog | None = None
-) -> AsyncIterator[tuple[CountingJobLog, str, str]]:
-    """A service whose calls block until released, on both listeners."""
-    job_log = job_log or CountingJobLog()
-    server = server or RpcServer(check=lambda _, __: None)
-    register = job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server
-    service = RpcService(SERVICE, lambda each: register(job_log, each))
-    public = server.listen(PUBLIC, "127.0.0.1:0").serve(service)
-    internal = server.listen(INTERNAL, "127.0.0.1:0").serve(service)
-    await server.start()
-    yield job_log, public.address, internal.address
-    job_log.release.set()
-    await server.stop(0)
 
 
 async def test_calls_beyond_the_bytes_in_flight_are_rejected_until_others_end() -> None:

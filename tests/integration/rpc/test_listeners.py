@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from tests.integration.rpc.counting_job_log import METHOD, SERVICE, CountingJobLog, request_of
+from tests.integration.rpc.peak_memory import peak_megabytes
 from tests.waiting import until
 
 from spincycle import errors
@@ -32,27 +33,7 @@ from spincycle.v1 import job_log_service_pb2_grpc
 Call = grpc.aio.UnaryUnaryMultiCallable[Any, Any]
 
 MEGABYTE = 1024 * 1024
-SERVICE = pb.DESCRIPTOR.services_by_name["JobLogService"].full_name
-METHOD = f"/{SERVICE}/GetEntry"
 JOB_LOG = [sys.executable, "-c", "from spincycle.job_log.process import main; main()"]
-
-
-class CountingJobLog(job_log_service_pb2_grpc.JobLogServiceServicer):
-    """Blocks its calls until `release` is set, and counts the concurrent ones."""
-
-    def __init__(self) -> None:
-        self.running = 0
-        self.peak = 0
-        self.release = asyncio.Event()
-
-    async def GetEntry(self, request: pb.GetEntryRequest, context: object) -> pb.GetEntryResponse:
-        self.running += 1
-        self.peak = max(self.peak, self.running)
-        try:
-            await self.release.wait()
-        finally:
-            self.running -= 1
-        return pb.GetEntryResponse()
 
 
 @dataclass
@@ -72,13 +53,6 @@ async def serving(audience: Audience, address: str = "127.0.0.1:0") -> AsyncIter
     await server.start()
     yield Serving(job_log, listener.address)
     await server.stop(0)
-
-
-def request_of(size: int) -> pb.GetEntryRequest:
-    request = pb.GetEntryRequest(request_id="r" * size)
-    request.request_id = "r" * (2 * size - request.ByteSize())
-    assert request.ByteSize() == size
-    return request
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
@@ -144,13 +118,6 @@ async def test_a_compression_bomb_is_rejected_before_it_costs_memory(
     assert len(ended) == 3
     assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert grown < allowed
-
-
-def peak_megabytes(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError(f"process {pid} is gone")
 
 
 async def test_a_public_connection_has_a_bounded_number_of_calls_and_the_others_wait() -> None:

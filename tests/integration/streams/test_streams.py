@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.chaos.cluster import Cluster
 from tests.integration.streams.follower import Follower, Stub, check_order, following, report
+from tests.integration.streams.journal import journal
 
 from spincycle.model.revision import parts_of
 from spincycle.model.state import State
@@ -20,16 +21,6 @@ async def create(cluster: Cluster, kind: str = "busy", ms: str = "100") -> str:
         create_request = rpc.CreateRequest(type=kind)
         create_request.args.update({"ms": ms})
         return (await Stub(channel).Create(create_request, wait_for_ready=True)).request.id
-
-
-async def journal(cluster: Cluster, request_id: str) -> list[tuple[str, int]]:
-    """(job, try) of each entry by position."""
-    async with open_channel(cluster.address("JL")) as channel:
-        request = job_log_service_pb2.TailRequest(request_id=request_id)
-        stub = job_log_service_pb2_grpc.JobLogServiceStub(channel)
-        responses = [response async for response in stub.Tail(request, wait_for_ready=True)]
-    entries = [event.entry for response in responses for event in response.events]
-    return [(entry.job_id, entry.try_number) for entry in entries]
 
 
 async def check(cluster: Cluster, follower: Follower, request_id: str) -> None:

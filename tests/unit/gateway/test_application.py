@@ -8,6 +8,7 @@ from urllib.parse import quote_from_bytes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.gateway.asgi_call import application, call
 
 from spincycle.gateway.app import Application
 from spincycle.gateway.config import LimitsConfig
@@ -25,45 +26,6 @@ from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
 from spincycle.gateway.service_clients import ServiceClients
 from spincycle.rest_codec.messages import CREATE_REQUEST
-
-
-def application(routes: list[Route]) -> Application:
-    return Application(
-        Router(routes), error_response, LimitsConfig(), 100, AllowedHosts(), CrossOrigin(())
-    )
-
-
-async def call(
-    app: Application,
-    method: str,
-    path: bytes,
-    query: bytes = b"",
-    headers: dict[bytes, bytes] | None = None,
-    body: bytes = b"",
-) -> tuple[int, dict[str, str], bytes]:
-    sent: list[Any] = []
-    received = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal received
-        if received:
-            await asyncio.Event().wait()
-        received = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http", "http_version": "1.1", "method": method,
-        "path": path.decode("latin-1"), "raw_path": path,
-        "query_string": query, "headers": [(b"host", b"localhost"), *(headers or {}).items()],
-    }  # fmt: skip
-    await app(scope, receive, send)
-    response_headers = {
-        name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]
-    }
-    return sent[0]["status"], response_headers, b"".join(part["body"] for part in sent[1:])
 
 
 @pytest.fixture(scope="session")

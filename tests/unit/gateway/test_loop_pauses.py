@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from tests.measured_loop import LONGEST_PAUSE, MeasuredLoop
-from tests.unit.gateway.test_application import application, call
+from tests.unit.gateway.asgi_call import application, call
 
 from spincycle.gateway.routes.full import FullRoutes
 from spincycle.gateway.routes.journal import JournalRoutes

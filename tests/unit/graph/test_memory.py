@@ -6,10 +6,10 @@ import gc
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.graph.fan_out import FAN_OUT, peak
 
 from spincycle.errors import Overloaded, PlanTooLarge
 from spincycle.graph import Limits
@@ -23,19 +23,11 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 1024 * 1024
 
-FAN_OUT = """
-sequences:
-  r:
-    request: true
-    args: {required: [{name: xs}, {name: what}]}
-    nodes:
-      one: {category: job, type: t, each: ["xs:x"], args: [{expected: what, given: what}]}
-"""
 
 MEASURE = """
 import asyncio, resource, sys
 from tests.unit.graph.conftest import Workbench
-from tests.unit.graph.test_memory import FAN_OUT, peak
+from tests.unit.graph.fan_out import FAN_OUT, peak
 from spincycle.graph.memory import ChainMemory, MemoryBudget
 from spincycle.wire.chain import encode_chain
 
@@ -53,13 +45,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def peak() -> int:
-    """Return the peak resident memory of this process in bytes."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    line = next(line for line in status if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
 
 import pytest
-from tests.unit.request_manager.test_subscriber_queue import a_request
+from tests.unit.request_manager.sample_request import a_request
 
 from spincycle.errors import CursorTooOld, DatabaseUnavailable
 from spincycle.model.state import State

@@ -4,34 +4,13 @@ import asyncio
 from collections.abc import Iterable
 from typing import cast
 
+from tests.unit.request_manager.idle_sources import NoFeeds, UnchangedStore
+
 from spincycle.request_manager.storage.change_bus import ChangeBus, Subscriber
 from spincycle.request_manager.storage.change_store import ChangeStore
-from spincycle.request_manager.storage.model import Request
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.runner_feeds import FeedListener, RunnerFeeds
 from spincycle.request_manager.watch.snapshots import RequestSnapshots
-
-
-class NoFeeds:
-    """Feeds without a runner."""
-
-    def __init__(self) -> None:
-        self.opened = 0
-
-    async def open(self, listener: FeedListener) -> None:
-        self.opened += 1
-
-    async def ensure_feeds(self, rows: Iterable[Request]) -> None:
-        pass
-
-    async def wait_connected(self) -> None:
-        pass
-
-    async def offsets(self) -> dict[str, int]:
-        return {}
-
-    def close(self) -> list[asyncio.Task[None]]:
-        return []
 
 
 class SlowFeeds(NoFeeds):
@@ -46,16 +25,6 @@ class SlowFeeds(NoFeeds):
         if not self.opening.is_set():
             self.opening.set()
             await asyncio.Event().wait()
-
-
-class UnchangedStore:
-    """A store of changes in which nothing changes."""
-
-    async def now(self) -> str:
-        return "3:3:"
-
-    async def after(self, seen: str) -> tuple[str, list[Request]]:
-        return "3:3:", []
 
 
 class CancellingBus(ChangeBus):

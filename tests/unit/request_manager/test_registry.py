@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.unit.request_manager.test_subscriber_queue import a_request
+from tests.unit.request_manager.sample_request import a_request
 
 from spincycle.request_manager.watch.registry import SubscriptionRegistry
 from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
-from tests.unit.request_manager.test_subscriber_queue import a_request
+from tests.unit.request_manager.sample_request import a_request
 
 from spincycle.errors import ServiceUnavailable
 from spincycle.internal.v1 import job_event_pb2

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 import pytest
-from tests.unit.request_manager.test_hub import NoFeeds, UnchangedStore
-from tests.unit.request_manager.test_subscriber_queue import a_request
+from tests.unit.request_manager.idle_sources import NoFeeds, UnchangedStore
+from tests.unit.request_manager.sample_request import a_request
 
 from spincycle.model.revision import ended, revision_of
 from spincycle.model.state import State

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import pytest
-from tests.unit.request_manager.test_subscriber_queue import a_request
+from tests.unit.request_manager.sample_request import a_request
 
 from spincycle.errors import ServiceUnavailable
 from spincycle.model.revision import ended

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.unit.request_manager.sample_request import a_request
 
 from spincycle.errors import ShuttingDown, WatcherTooSlow
 from spincycle.model.state import State
-from spincycle.request_manager.storage.model import Request, RequestFilter
+from spincycle.request_manager.storage.model import RequestFilter
 from spincycle.request_manager.watch import subscriber_queue as module
 from spincycle.request_manager.watch.events import (
     EncodedEvent,
@@ -17,17 +17,6 @@ from spincycle.request_manager.watch.events import (
 )
 from spincycle.request_manager.watch.subscriber_queue import SubscriberQueue
 from spincycle.v1 import request_manager_service_pb2 as rpc
-
-
-def a_request(state: State = State.RUNNING, **more: Any) -> Request:
-    known: dict[str, Any] = {
-        "request_id": "r", "type": "t", "state": state, "user": "dana",
-        "created_at": datetime(2027, 1, 1, tzinfo=UTC), "started_at": None, "finished_at": None,
-        "total_jobs": 3, "finished_jobs": 0, "rolled_back_jobs": 0, "epoch": 1,
-        "runner_id": "one", "runner_address": "", "priority": 0, "reason": "",
-        "spec_revision": "", "plan_hash": "", "rerun_of": "", "desired_state": None,
-    }  # fmt: skip
-    return Request(**(known | more))
 
 
 def an_event(revision: int = 7) -> EncodedEvent:
