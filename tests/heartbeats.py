@@ -1,4 +1,4 @@
-"""How long runners are silent, as somebody sees it who looks at the database."""
+"""The silences of runners as the database shows them."""
 
 from __future__ import annotations
 

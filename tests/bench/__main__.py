@@ -95,7 +95,7 @@ def main() -> None:
 
 
 class Bench:
-    """Measures part after part. What goes wrong with one is told, and does not end the others."""
+    """Measures one part after another; the failure of one is reported and does not end the rest."""
 
     def __init__(
         self,

@@ -45,12 +45,12 @@ def budget(results: Results) -> list[Line]:
 def _most(
     what: str, unit: str, must: float, aim: float | None, value: float | None, spread: str = ""
 ) -> Line:
-    told = "" if aim is None else f"≤ {aim:g} {unit}"
+    target = "" if aim is None else f"≤ {aim:g} {unit}"
     if value is None:
-        return Line(what, f"≤ {must:g} {unit}", told, "–", None)
+        return Line(what, f"≤ {must:g} {unit}", target, "–", None)
     measured = f"{value:.3g} {unit}{spread}"
     return Line(
-        what, f"≤ {must:g} {unit}", told, measured, value <= must,
+        what, f"≤ {must:g} {unit}", target, measured, value <= must,
         aim is not None and value <= aim,
     )  # fmt: skip
 

@@ -201,9 +201,9 @@ async def _run_requests(stand: Stand, count: int) -> None:
 
         async def create() -> None:
             for _ in left:
-                wish = rpc.CreateRequest(type="test")
-                wish.args.update({"sleepTime": "0"})
-                await stub.Create(wish)
+                create_request = rpc.CreateRequest(type="test")
+                create_request.args.update({"sleepTime": "0"})
+                await stub.Create(create_request)
 
         await asyncio.gather(*(create() for _ in range(CREATES_IN_FLIGHT)))
     ended = "SELECT count(*) FROM request_manager.requests WHERE finished_at IS NOT NULL"

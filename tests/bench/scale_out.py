@@ -151,14 +151,14 @@ async def _main(copies: list[int], requests: int) -> list[Figures]:
     for count in copies:
         for one in await measure(count, requests):
             figures.append(one)
-            _tell(
+            _write_line(
                 f"| {one.request} | {one.copies} | {one.jobs_a_second:,.0f} | {one.seconds:.1f} "
                 f"| {one.share:.2f} |"
             )
     return figures
 
 
-def _tell(line: str) -> None:
+def _write_line(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - a report
 
 
@@ -168,14 +168,14 @@ def main() -> None:
     parser.add_argument("--copies", default="1,2,4")
     parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--out", type=Path)
-    told = parser.parse_args()
-    _tell(f"{platform.platform()}, Python {platform.python_version()}\n")
-    _tell("| request | copies | jobs/s | seconds | largest share over the mean |")
-    _tell("| --- | --- | --- | --- | --- |")
-    copies = [int(count) for count in told.copies.split(",")]
-    figures = uvloop.run(_main(copies, told.requests))
-    if told.out:
-        told.out.write_text(json.dumps([asdict(one) for one in figures], indent=2) + "\n")
+    options = parser.parse_args()
+    _write_line(f"{platform.platform()}, Python {platform.python_version()}\n")
+    _write_line("| request | copies | jobs/s | seconds | largest share over the mean |")
+    _write_line("| --- | --- | --- | --- | --- |")
+    copies = [int(count) for count in options.copies.split(",")]
+    figures = uvloop.run(_main(copies, options.requests))
+    if options.out:
+        options.out.write_text(json.dumps([asdict(one) for one in figures], indent=2) + "\n")
 
 
 if __name__ == "__main__":

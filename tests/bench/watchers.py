@@ -1,4 +1,4 @@
-"""Watchers of one request manager while jobs run: how late they are told, and what they cost.
+"""Watchers of one request manager while jobs run: how late events arrive, and their cost.
 
 `python -m tests.bench.watchers [--quick]` prints the table of docs/explanation/performance.md.
 """
@@ -62,8 +62,8 @@ QUICK = Size(watchers=100, of_all=2, idle=1000, seconds=5.0, pause=1.0)
 
 
 @dataclass(slots=True)
-class Heard:
-    """What the watchers of a process were told during a stretch."""
+class ReceivedEvents:
+    """What the watchers of a process received during a stretch."""
 
     began: float
     ends: float
@@ -80,14 +80,14 @@ class Heard:
 
 
 async def watch(address: str, ids: list[str], of_all: int, seconds: float) -> None:
-    """Be the watchers, in a process of their own: ready when it says so, timed when told to."""
+    """Run the watchers of one process: write "ready", wait for a line, and time the stretch."""
     wanted = [rpc.WatchRequest(request_ids=[request_id]) for request_id in ids]
     wanted += [rpc.WatchRequest() for _ in range(of_all)]
     channels = [
         grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         for _ in range(len(wanted) // STREAMS_PER_CONNECTION + 1)
     ]
-    heard = Heard(float("inf"), 0.0)
+    received = ReceivedEvents(float("inf"), 0.0)
     ready = 0
     all_ready = asyncio.Event()
     beginning = asyncio.Semaphore(BEGIN_AT_ONCE)
@@ -103,7 +103,7 @@ async def watch(address: str, ids: list[str], of_all: int, seconds: float) -> No
                 beginning.release()
                 if ready == len(wanted):
                     all_ready.set()
-            heard.take(response)
+            received.take(response)
             asked.cursor = response.cursor or asked.cursor
             if response.events:
                 asked.cursor = response.events[-1].cursor or asked.cursor
@@ -117,16 +117,16 @@ async def watch(address: str, ids: list[str], of_all: int, seconds: float) -> No
             except grpc.aio.AioRpcError as failure:
                 if failure.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise
-                heard.cuts += 1
+                received.cuts += 1
                 beginning.release()
 
     async def timed() -> None:
         await all_ready.wait()
-        _say("ready")
+        _write_line("ready")
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, sys.stdin.readline)
-        heard.began = time.time()
-        heard.ends = heard.began + seconds
+        received.began = time.time()
+        received.ends = received.began + seconds
         await asyncio.sleep(seconds)
 
     tasks = [asyncio.create_task(one(place, asked)) for place, asked in enumerate(wanted)]
@@ -136,11 +136,11 @@ async def watch(address: str, ids: list[str], of_all: int, seconds: float) -> No
         if task.done():
             task.result()
     cuts = [0.0, 0.0]
-    if len(heard.late) > 1:
-        twentieths = quantiles(heard.late, n=20)
+    if len(received.late) > 1:
+        twentieths = quantiles(received.late, n=20)
         cuts = [twentieths[9], twentieths[18]]
-    told = {"events": len(heard.late), "p50": cuts[0], "p95": cuts[1], "cuts": heard.cuts}
-    _say(json.dumps(told))
+    figures = {"events": len(received.late), "p50": cuts[0], "p95": cuts[1], "cuts": received.cuts}
+    _write_line(json.dumps(figures))
 
 
 class Watchers:
@@ -152,7 +152,7 @@ class Watchers:
         self._process: asyncio.subprocess.Process | None = None
 
     async def attach(self) -> None:
-        """Return when every watcher has been told something."""
+        """Return when every watcher has received its first message."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.bench.watchers", *self._arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -178,9 +178,9 @@ async def create(stand: Stand, kind: str, count: int, spread: float, **args: str
         stub = RequestManagerServiceStub(channel)
         for _ in range(count):
             began = time.perf_counter()
-            wish = rpc.CreateRequest(type=kind)
-            wish.args.update(args)
-            ids.append((await stub.Create(wish)).request.id)
+            create_request = rpc.CreateRequest(type=kind)
+            create_request.args.update(args)
+            ids.append((await stub.Create(create_request)).request.id)
             await asyncio.sleep(max(0.0, spread / count - (time.perf_counter() - began)))
     return ids
 
@@ -235,7 +235,7 @@ async def measure(size: Size) -> list[str]:
 
 
 async def idle(size: Size) -> str:
-    """What many watchers cost to whom nothing is told."""
+    """Return the row for the cost of many watchers that receive no event."""
     async with Stand() as stand:
         return await _idle(stand, size)
 
@@ -258,7 +258,7 @@ async def _idle(stand: Stand, size: Size) -> str:
     )
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -277,8 +277,8 @@ def main() -> None:
     else:
         size = QUICK if asked.quick else Size()
         for row in uvloop.run(measure(size)):
-            _say(row)
-        _say(uvloop.run(idle(size)))
+            _write_line(row)
+        _write_line(uvloop.run(idle(size)))
 
 
 if __name__ == "__main__":

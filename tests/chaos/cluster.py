@@ -27,7 +27,7 @@ JOBS = json.dumps(["tests.chaos.jobs:jobs"])
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How many copies of each service there are, and what they are told beside addresses.
+    """The number of copies of each service, and their settings other than addresses.
 
     Attributes:
         settings: configuration by prefix (RM, JR, JL, GATEWAY).

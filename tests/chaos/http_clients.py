@@ -31,8 +31,8 @@ class HttpWatcher:
         self.connections = 0
         self.repeated: list[str] = []
 
-    def has_told_the_end_of(self, request_id: str) -> bool:
-        """Whether a request was told to have ended."""
+    def has_received_end(self, request_id: str) -> bool:
+        """Whether the end of a request was received."""
         return request_id in self._ended
 
     async def run(self) -> None:

@@ -25,13 +25,13 @@ class _Marking(Job):
 
     def deserialize(self, data: bytes) -> None:
         self._ms = int(data)
-        self._told_to_stop = asyncio.Event()
+        self._stop_requested = asyncio.Event()
 
     async def run(self, data: dict[str, Value]) -> Return:
         leave_mark(START, self.id)
         try:
             async with asyncio.timeout(self._seconds()):
-                await self._told_to_stop.wait()
+                await self._stop_requested.wait()
         except TimeoutError:
             leave_mark(END, self.id)
             return self._end(data)
@@ -39,7 +39,7 @@ class _Marking(Job):
         return Return(State.STOPPED)
 
     async def stop(self) -> None:
-        self._told_to_stop.set()
+        self._stop_requested.set()
 
     def _seconds(self) -> float:
         return self._ms / 1000 * random.uniform(0.2, 1.8)
@@ -89,16 +89,16 @@ class MarkOnThreadJob(Job):
 
     def deserialize(self, data: bytes) -> None:
         self._ms = int(data)
-        self._told_to_stop = threading.Event()
+        self._stop_requested = threading.Event()
 
     def run(self, data: dict[str, Value]) -> Return:
         leave_mark(START, self.id)
         until = time.monotonic() + self._ms / 1000
-        if self._told_to_stop.wait(until - time.monotonic()):
+        if self._stop_requested.wait(until - time.monotonic()):
             leave_mark(STOPPED, self.id)
             return Return(State.STOPPED)
         leave_mark(END, self.id)
         return Return(State.COMPLETE)
 
     def stop(self) -> None:
-        self._told_to_stop.set()
+        self._stop_requested.set()

@@ -14,7 +14,7 @@ class Weather:
 
     Attributes:
         delay: seconds that each piece is late.
-        swallow_up: bytes from the client vanish; nobody is told (half-open, one direction).
+        swallow_up: bytes from the client vanish without an error (half-open, one direction).
         swallow_down: bytes from the server vanish.
         refuse: new connections are closed at once.
     """

@@ -76,7 +76,7 @@ class Setback:
             yield from hurries(testimony.chains[request_id], known, began)
 
     def _with_first_commits(self, testimony: Testimony) -> Testimony:
-        """With the times at which entries were committed first: a restore commits them anew."""
+        """Return the testimony with first commit times: a restore commits entries again."""
         first = {_identity(entry): entry.committed_at for entry in self.entries}
         entries = [
             replace(entry, committed_at=first.get(_identity(entry), entry.committed_at))

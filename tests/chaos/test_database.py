@@ -17,7 +17,7 @@ AWAY = 20.0
 """Seconds for which the database is away."""
 
 AT_ONCE = 2.0
-"""Seconds within which a create must be told that it cannot be stored now."""
+"""Seconds within which a create that cannot be stored must be refused."""
 
 
 @pytest.mark.chaos

@@ -21,7 +21,7 @@ from tests.chaos.cluster import Cluster, Shape
 from tests.chaos.explained import explaining
 from tests.chaos.load import Load
 from tests.chaos.member import Member
-from tests.chaos.onlookers import looking_on
+from tests.chaos.observers import observing
 from tests.chaos.storm import Storm
 
 from spincycle.rpc.limits import SERVER_KEEPALIVE
@@ -48,13 +48,13 @@ async def test_callers_and_watchers_go_on_elsewhere_while_a_process_is_frozen_an
     pids = [member.pid for member in cluster.members]
     waits: list[dict[str, float]] = []
 
-    async with looking_on(cluster) as onlookers, explaining(load) as explained:
+    async with observing(cluster) as observers, explaining(load) as explained:
 
         async def one_more() -> None:
             began = time.monotonic()
             request_id = await load.create("busy", 100)
             created = time.monotonic() - began
-            waits.append({"create": created} | await onlookers.until_end_is_known(request_id))
+            waits.append({"create": created} | await observers.until_end_is_known(request_id))
 
         async def faults() -> None:
             if kind == "job-log":
@@ -73,16 +73,16 @@ async def test_callers_and_watchers_go_on_elsewhere_while_a_process_is_frozen_an
 
         await storm.blow(faults, rate=5, ms=200)
         for request_id in load.acknowledged:
-            if onlookers.has_missed(request_id):
-                await onlookers.until_end_is_known(request_id)
-        onlookers.check_order()
+            if observers.has_missed(request_id):
+                await observers.until_end_is_known(request_id)
+        observers.check_order()
 
     verdict = await storm.verdict()
     worst = {name: max(wait[name] for wait in waits[1:5]) for name in waits[0]}
     print(
         verdict.figures(),
         dict(load.answers),
-        f"{onlookers.connections()} streams, waited at most "
+        f"{observers.connections()} streams, waited at most "
         + ", ".join(f"{seconds:.1f} s for {name}" for name, seconds in worst.items()),
         *(f"{count} x {text}" for text, count in explained.texts.items()),
         sep="\n",

@@ -5,8 +5,8 @@ Faults made here, chosen before any of them was run:
 1. All room is taken under load for longer than the silence limit of runners, then freed. The server
    lives: rows cannot be stored, and reads succeed.
 2. The same, and another program writes to the write-ahead log until it needs a segment that does
-   not fit: the server panics, and cannot be started again until there is room. Whoever supervises
-   it starts it again and again.
+   not fit: the server panics, and cannot be started again until there is room. A supervisor
+   restarts it repeatedly.
 """
 
 from __future__ import annotations
@@ -157,12 +157,12 @@ def logged_more_than_once(cluster: Cluster) -> list[str]:
     for member in cluster.members:
         lasting: dict[str, bool] = defaultdict(bool)
         for line in member.log.read_text(errors="replace").splitlines():
-            told = re.search(r"database (unavailable|available again)", line)
-            if told is None:
+            logged = re.search(r"database (unavailable|available again)", line)
+            if logged is None:
                 continue
             cause = re.search(r"cause\W+([\w ]+)", line)
             assert cause, line
-            begins = told.group(1) == "unavailable"
+            begins = logged.group(1) == "unavailable"
             if lasting[cause.group(1)] == begins:
                 problems.append(f"{member.service.name}: {line}")
             lasting[cause.group(1)] = begins

@@ -218,7 +218,7 @@ def _doubles(
 ) -> Iterator[str]:
     """A job that must not be run again after an interruption was.
 
-    One that was told to stop and did was not interrupted: it is begun again with its request.
+    A job that stopped on request was not interrupted: it is restarted with its request.
     """
     at_most_once = {
         job.id for job in chain.jobs if job.interruption == job_chain_pb2.INTERRUPTION_FAIL

@@ -25,8 +25,8 @@ def home() -> Iterator[Path]:
 @pytest_asyncio.fixture(loop_scope="package", scope="package")
 async def cluster(home: Path) -> AsyncIterator[Cluster]:
     """Two request managers, two runners and two job logs, which soon miss a dead runner."""
-    told = {"SPECS_DIR": str(_SPECS), "BEAT_INTERVAL": "0.5", "SILENCE_LIMIT": "2"}
-    async with running(home, Shape(gateway=False, settings={"RM": told})) as cluster:
+    settings = {"SPECS_DIR": str(_SPECS), "BEAT_INTERVAL": "0.5", "SILENCE_LIMIT": "2"}
+    async with running(home, Shape(gateway=False, settings={"RM": settings})) as cluster:
         yield cluster
 
 

@@ -33,7 +33,7 @@ PROGRAMS = [
     Program(
         "go",
         (EXAMPLES / "go" / "build" / "spincycle-client",),
-        # gRPC for Go has followed retry policies without being told since its version 1.40.
+        # gRPC for Go has followed retry policies by default since its version 1.40.
         {"GRPC_GO_RETRY": "on"},
     ),
 ]
@@ -59,7 +59,7 @@ class Run:
         self._process = process
         self.stdout = ""
         self.stderr = ""
-        self._heard = asyncio.Event()
+        self._line_received = asyncio.Event()
         assert process.stdout is not None
         assert process.stderr is not None
         self._readers = asyncio.gather(
@@ -89,8 +89,8 @@ class Run:
         async with asyncio.timeout(_PATIENCE):
             while not holds(self):
                 assert not self._readers.done(), repr(self)
-                self._heard.clear()
-                await self._heard.wait()
+                self._line_received.clear()
+                await self._line_received.wait()
 
     async def until_says(self, text: str) -> None:
         """Wait until it has written the text to standard output."""
@@ -118,5 +118,5 @@ class Run:
     async def _read(self, stream: asyncio.StreamReader, name: str) -> None:
         while line := await stream.readline():
             setattr(self, name, getattr(self, name) + line.decode())
-            self._heard.set()
-        asyncio.get_running_loop().call_soon(self._heard.set)
+            self._line_received.set()
+        asyncio.get_running_loop().call_soon(self._line_received.set)

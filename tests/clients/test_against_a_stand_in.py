@@ -119,7 +119,7 @@ async def test_a_call_that_is_not_answered_ends_at_its_deadline(
     await asyncio.wait_for(stand_in.left.wait(), 30)
 
 
-async def test_nobody_there_is_told_once_patience_is_at_an_end(
+async def test_an_unreachable_service_is_reported_when_patience_is_exhausted(
     start: Start, stand_in: StandIn
 ) -> None:
     await stand_in.stop()

@@ -102,7 +102,7 @@ async def test_a_key_with_other_content_is_refused_and_the_first_request_named(
     assert f"watch {id_in(first)}, or take a new key" in second.stderr
 
 
-async def test_an_unknown_type_is_told_with_its_field(start: Start) -> None:
+async def test_an_unknown_type_is_reported_with_its_field(start: Start) -> None:
     run = await start("run", "wlak")
 
     assert await run.ended() == 2, run
@@ -110,7 +110,7 @@ async def test_an_unknown_type_is_told_with_its_field(start: Start) -> None:
     assert re.search(r"^  type: .*wlak", run.stderr, re.MULTILINE), run
 
 
-async def test_every_wrong_argument_is_told_by_its_name(start: Start) -> None:
+async def test_every_wrong_argument_is_reported_by_name(start: Start) -> None:
     run = await start("run", "walk", "pace=1", "place=here")
 
     assert await run.ended() == 2, run
@@ -120,7 +120,7 @@ async def test_every_wrong_argument_is_told_by_its_name(start: Start) -> None:
 
 
 @pytest.mark.parametrize("verb", ["watch", "stop"])
-async def test_a_request_that_does_not_exist_is_told(start: Start, verb: str) -> None:
+async def test_a_request_that_does_not_exist_is_reported(start: Start, verb: str) -> None:
     run = await start(verb, _UNKNOWN)
 
     assert await run.ended() == 2, run
@@ -142,7 +142,7 @@ async def test_a_request_is_suspended_resumed_and_stopped(start: Start) -> None:
     assert "ended STOPPED" in watching.stdout
 
 
-async def test_what_a_state_does_not_allow_is_told_with_the_state(start: Start) -> None:
+async def test_what_a_state_does_not_allow_is_reported_with_the_state(start: Start) -> None:
     done = await start("run", "walk", "pace=1", "greeting=hello")
     await done.ended()
 
@@ -183,10 +183,10 @@ async def test_a_watcher_survives_the_death_of_the_runner_and_of_every_request_m
 
     assert await run.ended() == 0, run
     assert "lost: " in run.stderr
-    # Every try in the journal was told once, and so was no other end of a try.
+    # Every try in the journal was reported once, and no other end of a try was.
     journal = [line.removeprefix("log ") for line in run.lines if line.startswith("log ")]
-    told = [line for line in run.lines if re.fullmatch(r"\w{4} \S+ (COMPLETE|FAIL) .*", line)]
-    assert sorted(told) == sorted(journal), run
+    reported = [line for line in run.lines if re.fullmatch(r"\w{4} \S+ (COMPLETE|FAIL) .*", line)]
+    assert sorted(reported) == sorted(journal), run
 
 
 async def test_a_request_is_made_while_a_request_manager_is_being_restarted(

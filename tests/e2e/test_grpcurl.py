@@ -83,7 +83,7 @@ async def stack() -> AsyncIterator[Stack]:
         yield stack
 
 
-def test_every_task_is_known_here_and_told_in_both_tools() -> None:
+def test_every_task_is_known_here_and_shown_in_both_tools() -> None:
     assert list(TASKS) == list(SHOWN)
     for title, lines in TASKS.items():
         assert len(lines) == 2, title

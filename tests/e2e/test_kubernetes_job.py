@@ -110,7 +110,7 @@ async def test_a_runner_killed_while_a_container_runs_leaves_one_container_and_n
     api.cluster.end(0, '{"rows_eu": 7}')
     await api.cluster.until(lambda: len(api.cluster.created) == 2)
     api.cluster.run()
-    told = api.cluster.pod()["spec"]["containers"][0]["env"]
+    environment = api.cluster.pod()["spec"]["containers"][0]["env"]
     api.cluster.end()
 
     assert await ended(manager, request_id) == state_pb2.STATE_COMPLETE
@@ -118,7 +118,7 @@ async def test_a_runner_killed_while_a_container_runs_leaves_one_container_and_n
     assert api.cluster.deletions == []
     printed = await output(cluster, request_id)
     assert printed["collect"] == "before the death\nwhile nobody looked\nafter it\n"
-    assert {"name": "SPINCYCLE_DATA", "value": '{"rows_eu": 7}'} in told
+    assert {"name": "SPINCYCLE_DATA", "value": '{"rows_eu": 7}'} in environment
 
 
 async def test_a_container_that_ended_while_its_runner_was_dead_is_not_run_again(

@@ -71,9 +71,9 @@ class Caller:
         self.stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(channel)
 
     async def create(self, ms: str) -> str:
-        wish = rpc.CreateRequest(type="large")
-        wish.args.update({"ms": ms, "items": [str(n) for n in range(JOBS)], "blob": BLOB})
-        return (await self.stub.Create(wish)).request.id
+        create_request = rpc.CreateRequest(type="large")
+        create_request.args.update({"ms": ms, "items": [str(n) for n in range(JOBS)], "blob": BLOB})
+        return (await self.stub.Create(create_request)).request.id
 
     async def get(self, request_id: str) -> request_pb2.Request:
         return (await self.stub.Get(rpc.GetRequest(request_id=request_id))).request
@@ -138,7 +138,7 @@ async def test_it_is_suspended_resumed_and_taken_over_by_another_runner(
     await caller.until(request_id, state_pb2.STATE_STOPPED)
 
 
-async def test_where_it_does_not_fit_the_caller_is_told_what_to_call(caller: Caller) -> None:
+async def test_where_it_does_not_fit_the_error_names_the_call_to_use(caller: Caller) -> None:
     request_id = await caller.create("1")
     for call in (
         caller.stub.Get(rpc.GetRequest(request_id=request_id, include_job_chain=True)),

@@ -44,9 +44,11 @@ class Asked:
     async def create(self, milliseconds: int) -> str:
         """A request that waits for so long."""
         async with open_channel(self._cluster.request_manager) as channel:
-            wish = rpc.CreateRequest(type="test")
-            wish.args.update({"sleepTime": str(milliseconds)})
-            answer = await RequestManagerServiceStub(channel).Create(wish, wait_for_ready=True)
+            create_request = rpc.CreateRequest(type="test")
+            create_request.args.update({"sleepTime": str(milliseconds)})
+            answer = await RequestManagerServiceStub(channel).Create(
+                create_request, wait_for_ready=True
+            )
             return answer.request.id
 
     async def suspend(self, request_id: str) -> None:

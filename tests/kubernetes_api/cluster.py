@@ -1,4 +1,4 @@
-"""A cluster as its API server would tell it: Jobs, their pods and logs, and every change."""
+"""A cluster as its API server presents it: Jobs, their pods and logs, and every change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FakeCluster:
     Attributes:
         created: names of all Jobs that were ever created.
         deletions: what each deletion of a Job was asked with.
-        obeys: containers end as soon as they are told to.
+        obeys: containers end as soon as their pod is deleted.
     """
 
     def __init__(self) -> None:
@@ -186,7 +186,7 @@ class FakeCluster:
         log = self.logs[self.pod()["metadata"]["name"]]
         for line in lines:
             log.lines.append((at or precise_now(), line.encode()))
-        self._tell()
+        self._notify_watchers()
 
     def end(self, code: int = 0, message: str = "", reason: str = "") -> None:
         """The container ends, and the Job with it."""
@@ -297,14 +297,14 @@ class FakeCluster:
 
     def _changed(self, kind: str, type_: str, thing: Thing) -> None:
         self.changes.append(Change(self._version, kind, type_, copy.deepcopy(thing)))
-        self._tell()
+        self._notify_watchers()
 
-    def _tell(self) -> None:
-        async def tell() -> None:
+    def _notify_watchers(self) -> None:
+        async def notify() -> None:
             async with self._news:
                 self._news.notify_all()
 
-        self._telling = asyncio.ensure_future(tell())
+        self._notifying = asyncio.ensure_future(notify())
 
 
 def key_of(thing: Thing) -> tuple[str, str]:

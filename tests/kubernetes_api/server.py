@@ -126,7 +126,7 @@ class FakeApiServer:
         name = body["metadata"]["name"]
         try:
             kubernetes_validate.validate(body, kubernetes_validate.latest_version(), strict=True)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong is told to the caller
+        except Exception as error:  # noqa: BLE001 - every error is reported to the caller
             return refusal(422, "Invalid", str(error))
         if (namespace, name) in self.cluster.things["jobs"]:
             return refusal(409, "AlreadyExists", f'jobs.batch "{name}" already exists')

@@ -13,7 +13,7 @@ SERVICES = tuple(MODELS)
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_understands_all_that_it_is_told_and_nothing_is_left_over(
+def test_a_service_understands_every_setting_of_its_manifest(
     manifests: Manifests, name: str
 ) -> None:
     container = manifests.container(name)

@@ -45,9 +45,10 @@ def test_an_overlay_with_the_component_lets_its_runners_reach_the_api_server(
 
     pod = only(manifests, "Deployment", "job-runner")["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is True
-    told = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
+    settings = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
     assert (
-        told[NAMESPACE_VARIABLE] == only(rights, "Namespace", "spincycle-jobs")["metadata"]["name"]
+        settings[NAMESPACE_VARIABLE]
+        == only(rights, "Namespace", "spincycle-jobs")["metadata"]["name"]
     )
     policy = only(manifests, "NetworkPolicy", "kubernetes-job")["spec"]
     assert policy["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "job-runner"}

@@ -1,6 +1,6 @@
 """Records a database of an old version: every state that a request can be in, at one moment.
 
-The database is made by the services of the version that is to be upgraded. To record it anew,
+The database is made by the services of the version that is to be upgraded. To record it again,
 run this in a checkout of that version (the dump that is committed comes from da93cb4):
 
     git worktree add ../old da93cb4

@@ -58,8 +58,8 @@ async def test_a_failed_step_is_rolled_back_and_reported(database: str) -> None:
         await migrate(database, "shop", [BEGIN, MORE, BROKEN])
 
     assert await tables(database) == ["bills", "migrations", "wares"]
-    mended = Migration(3, "mended", "CREATE TABLE shop.half ()")
-    assert await migrate(database, "shop", [BEGIN, MORE, mended]) == [mended]
+    corrected = Migration(3, "corrected", "CREATE TABLE shop.half ()")
+    assert await migrate(database, "shop", [BEGIN, MORE, corrected]) == [corrected]
 
 
 async def test_an_invalid_address_is_a_configuration_error() -> None:

@@ -175,7 +175,7 @@ async def test_every_request_is_read_over_rest(upgraded: Upgraded, name: str, pa
 
 
 @pytest.mark.parametrize("name", sorted(REQUESTS))
-async def test_every_request_is_told_to_one_who_watches_it(upgraded: Upgraded, name: str) -> None:
+async def test_every_request_is_sent_to_its_watcher(upgraded: Upgraded, name: str) -> None:
     call = rpc.WatchRequest(request_ids=[REQUESTS[name].request_id], include_job_chain=True)
 
     (snapshot,) = [event.snapshot async for event in events(upgraded, call)]

@@ -53,7 +53,7 @@ def test_the_order_of_the_jobs_is_kept() -> None:
     assert list(decode_chain(encode_chain(chain)).jobs) == ["zzzz", "aaaa", "mmmm"]
 
 
-def test_no_arguments_and_empty_arguments_are_told_apart() -> None:
+def test_no_arguments_and_empty_arguments_are_distinguished() -> None:
     chain = JobChain(
         "r", jobs={"aaaa": ChainJob("aaaa", "", ""), "bbbb": ChainJob("bbbb", "", "", args={})}
     )  # fmt: skip
@@ -63,7 +63,7 @@ def test_no_arguments_and_empty_arguments_are_told_apart() -> None:
     assert (back["aaaa"].args, back["bbbb"].args) == (None, {})
 
 
-def test_no_limit_and_a_limit_of_no_time_are_told_apart() -> None:
+def test_no_limit_and_a_limit_of_no_time_are_distinguished() -> None:
     chain = JobChain("r", jobs={"aaaa": ChainJob("aaaa", "", "", timeout=0.0)})
 
     back = decode_chain(encode_chain(chain))

@@ -31,7 +31,7 @@ def test_a_job_that_could_not_be_started_has_no_times() -> None:
     assert not message.HasField("finished_at")
 
 
-def test_empty_data_and_no_data_are_told_apart() -> None:
+def test_empty_data_and_no_data_are_distinguished() -> None:
     assert decode_entry(encode_entry(entry_of(data={}))).data == {}
     assert decode_entry(encode_entry(entry_of())).data is None
 

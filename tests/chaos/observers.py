@@ -1,4 +1,4 @@
-"""Clients of every kind that look on: streams and calls, over gRPC and over HTTP."""
+"""Clients of every kind that observe requests: streams and calls, over gRPC and over HTTP."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ EACH = 4
 """Clients of each kind, so that one of them has to do with each copy of a service."""
 
 
-class Onlookers:
-    """Watchers of all requests, and callers, all of which go elsewhere if one copy is mute."""
+class Observers:
+    """Watchers of all requests, and callers; each uses another copy if one does not respond."""
 
     def __init__(
         self, followers: list[Follower], watchers: list[HttpWatcher], callers: list[HttpCaller]
@@ -30,14 +30,14 @@ class Onlookers:
         self._callers = callers
 
     async def until_end_is_known(self, request_id: str) -> dict[str, float]:
-        """Wait until everybody knows that a request has ended; return the longest waits."""
+        """Wait until every client has received the end of a request; return the longest waits."""
         conditions: list[tuple[str, Callable[[], Awaitable[bool] | bool]]] = []
         for follower, watcher, caller in zip(
             self._followers, self._watchers, self._callers, strict=True
         ):
             conditions += [
                 ("Watch", partial(follower.has_ended, request_id)),
-                ("HTTP events", partial(watcher.has_told_the_end_of, request_id)),
+                ("HTTP events", partial(watcher.has_received_end, request_id)),
                 ("HTTP calls", partial(caller.has_ended, request_id)),
             ]
         waits: dict[str, float] = {}
@@ -47,28 +47,28 @@ class Onlookers:
         return waits
 
     def has_missed(self, request_id: str) -> bool:
-        """Whether a watcher was not told the end of a request."""
-        told = [follower.has_ended(request_id) for follower in self._followers]
-        told += [watcher.has_told_the_end_of(request_id) for watcher in self._watchers]
-        return not all(told)
+        """Whether a watcher has not received the end of a request."""
+        received = [follower.has_ended(request_id) for follower in self._followers]
+        received += [watcher.has_received_end(request_id) for watcher in self._watchers]
+        return not all(received)
 
     def check_order(self) -> None:
-        """Nothing but snapshots was told twice."""
+        """Check that nothing but snapshots was received twice."""
         for follower in self._followers:
             check_order(follower, repeated_snapshots=True)
         for watcher in self._watchers:
             assert watcher.repeated == []
 
     def connections(self) -> int:
-        """How many streams were opened."""
+        """Return the number of streams opened."""
         return sum(follower.connections for follower in self._followers) + sum(
             watcher.connections for watcher in self._watchers
         )
 
 
 @asynccontextmanager
-async def looking_on(cluster: Cluster) -> AsyncIterator[Onlookers]:
-    """Onlookers at work."""
+async def observing(cluster: Cluster) -> AsyncIterator[Observers]:
+    """Running observers."""
     gateways = [f"http://{gateway.service.address}" for gateway in cluster.gateways]
     orders = [gateways[number % 2 :] + gateways[: number % 2] for number in range(EACH)]
     async with AsyncExitStack() as stack:
@@ -81,7 +81,7 @@ async def looking_on(cluster: Cluster) -> AsyncIterator[Onlookers]:
             watchers.append(await stack.enter_async_context(watching(order)))
             callers.append(HttpCaller(order))
             stack.push_async_callback(callers[-1].close)
-        yield Onlookers(followers, watchers, callers)
+        yield Observers(followers, watchers, callers)
 
 
 async def _seconds_until(condition: Callable[[], Awaitable[bool] | bool]) -> float:
