@@ -127,7 +127,7 @@ class _Demonstration:
         self._print_step(4, f"Get the same request over REST: curl {url}")
         self._console.write(await asyncio.to_thread(_fetch, url))
         self._console.write(
-            "\nTo try it yourself, run 'make dev': it keeps all of this running at fixed\n"
+            "\nTo try it yourself, run 'spincycle dev': it keeps all of this running at fixed\n"
             "addresses (REST on port 32308), and prints commands to try."
         )
         return 0 if state == State.COMPLETE else 1
