@@ -894,8 +894,9 @@ class WatchResponse(_message.Message):
     event has its own cursor. Opaque; see docs/streams.md.
     """
     synced: _builtins.bool
-    """True in one message of each stream: the snapshots of all requests that existed when it began, or
-    all events after the cursor, have been sent with it or before.
+    """True in one message of a stream: the snapshots of all requests that existed when it began, or all
+    events after the cursor, have been sent with it or before. A stream that ends without any event
+    has no such message.
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_request_event_pb2.RequestEvent]:

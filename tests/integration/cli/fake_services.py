@@ -183,7 +183,9 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
                     )
                 ]
             )
-        pieces = self.memory.pieces.setdefault(request_id, []) if request.include_output else []
+        pieces = (
+            self.memory.pieces.setdefault(request_id, []) if request.include_live_output else []
+        )
         printed = 0
         while True:
             while printed < len(pieces):

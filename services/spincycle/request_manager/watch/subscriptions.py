@@ -113,7 +113,8 @@ class Subscriptions:
                     first = await self._begin(watcher, named, request_ids, cursor)
                 for part in first[:-1]:
                     yield part
-                yield b"".join(first[-1:]) + SYNCED
+                if first or named.open:
+                    yield b"".join(first[-1:]) + SYNCED
                 if named.open:
                     if options.include_output:
                         printing = [
