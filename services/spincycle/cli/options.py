@@ -24,9 +24,14 @@ HELP = {
 """Help text by option; those of the original are worded as it words them."""
 
 _METAVARS = {
-    "addr": "HOST:PORT", "job-log": "HOST:PORT", "rest": "URL", "context": "NAME",
-    "config": "FILES", "timeout": "MS", "env": "NAME",
-}  # fmt: skip
+    "addr": "HOST:PORT",
+    "job-log": "HOST:PORT",
+    "rest": "URL",
+    "context": "NAME",
+    "config": "FILES",
+    "timeout": "MS",
+    "env": "NAME",
+}
 
 
 def global_options(hidden: bool) -> list[click.Parameter]:

@@ -18,10 +18,15 @@ PERMANENT_ERRORS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 
 TRANSIENT_ERRORS = frozenset(
     {
-        "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable",
-        "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
     }
-)  # fmt: skip
+)
 """Reasons of a waiting container that may resolve, but usually do not."""
 
 _LONGEST = 300

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 _RETRYABLE = frozenset(
     {
-        "SERVICE_UNAVAILABLE", "SHUTTING_DOWN", "DATABASE_UNAVAILABLE", "WATCHER_TOO_SLOW",
-        "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN",
+        "SERVICE_UNAVAILABLE",
+        "SHUTTING_DOWN",
+        "DATABASE_UNAVAILABLE",
+        "WATCHER_TOO_SLOW",
+        "DEADLINE_EXCEEDED",
+        "UNAVAILABLE",
+        "CANCELLED",
+        "INTERNAL",
+        "UNKNOWN",
     }
-)  # fmt: skip
+)
 """Reasons after which a stream is reopened."""
 
 
