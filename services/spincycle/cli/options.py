@@ -34,7 +34,7 @@ _METAVARS = {
 }
 
 
-def global_options(hidden: bool) -> list[click.Parameter]:
+def global_options(*, hidden: bool) -> list[click.Parameter]:
     """Return new option objects; they store their values in the context's meta."""
     options: list[click.Parameter] = [
         click.Option(

@@ -62,7 +62,11 @@ def demo(keep: bool) -> None:
     config = StackConfig(content, ports=FREE_PORTS)
     code = asyncio.run(
         run_with_stack(
-            config, console, lambda *line: last_lines.append(line), work, lambda: _interrupted(keep)
+            config,
+            console,
+            lambda *line: last_lines.append(line),
+            work,
+            lambda: _interrupted(keep=keep),
         )
     )
     if code == 0:
@@ -74,7 +78,7 @@ def demo(keep: bool) -> None:
     sys.exit(code)
 
 
-def _interrupted(keep: bool) -> int:
+def _interrupted(*, keep: bool) -> int:
     return 0 if keep else _EXIT_INTERRUPTED
 
 
