@@ -78,7 +78,9 @@ class Heard:
                 self.late.append(now - at.seconds - at.nanos / 1e9)
 
 
-async def watch(address: str, ids: list[str], of_all: int, seconds: float) -> None:
+async def watch(  # noqa: PLR0915 # one run from the first connection to the report
+    address: str, ids: list[str], of_all: int, seconds: float
+) -> None:
     """Be the watchers, in a process of their own: ready when it says so, timed when told to."""
     wanted = [rpc.WatchRequest(request_ids=[request_id]) for request_id in ids]
     wanted += [rpc.WatchRequest() for _ in range(of_all)]
