@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from typing import Self
 
 from spincycle.runtime.process import Shutdown
 
@@ -44,7 +45,7 @@ class Measured:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             runner.run(served())
 
-    async def __aenter__(self) -> Measured:
+    async def __aenter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 from tests.bench.bare_batch import BareBatch, take_bare_batch
@@ -106,7 +106,7 @@ class Echo:
         self._grpc_port = free_port()
         self._children: list[subprocess.Popen[bytes]] = []
 
-    async def __aenter__(self) -> Echo:
+    async def __aenter__(self) -> Self:
         grpc_port = str(self._grpc_port)
         for command in (["grpc", grpc_port], ["http", str(self.port), grpc_port]):
             program = [sys.executable, "-m", "tests.bench.echo", *command]

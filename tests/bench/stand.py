@@ -10,6 +10,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import asyncpg
 from tests.bench.shapes import write_specs
@@ -66,7 +67,7 @@ class Stand:
         self.start_seconds = 0.0
         self._connection: asyncpg.Connection | None = None
 
-    async def __aenter__(self) -> Stand:
+    async def __aenter__(self) -> Self:
         """Start everything and wait until it serves."""
         try:
             await self._start()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -29,7 +30,7 @@ class Usage:
         self.peak_mb: dict[str, float] = dict.fromkeys(pids, 0.0)
         self.cpu_s: dict[str, float] = {}
 
-    async def __aenter__(self) -> Usage:
+    async def __aenter__(self) -> Self:
         """Begin."""
         self._began = self._cpu()
         self._watching = asyncio.create_task(self._watch())

@@ -79,7 +79,9 @@ class ReceivedEvents:
                 self.late.append(now - at.seconds - at.nanos / 1e9)
 
 
-async def watch(address: str, ids: list[str], of_all: int, seconds: float) -> None:
+async def watch(  # noqa: PLR0915 # one run from the first connection to the report
+    address: str, ids: list[str], of_all: int, seconds: float
+) -> None:
     """Run the watchers of one process: write "ready", wait for a line, and time the stretch."""
     wanted = [rpc.WatchRequest(request_ids=[request_id]) for request_id in ids]
     wanted += [rpc.WatchRequest() for _ in range(of_all)]

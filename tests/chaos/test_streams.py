@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -106,7 +106,7 @@ class Ends:
         self.wrong: list[str] = []
         self.connections = 0
 
-    async def run(self, request_ids: Set[str]) -> None:
+    async def run(self, request_ids: AbstractSet[str]) -> None:
         """Watch until all of these requests have ended."""
         while request_ids - self.states.keys():
             self.connections += 1

@@ -366,7 +366,7 @@ async def test_a_caller_that_does_not_read_is_disconnected(stack: Stack, size: i
 
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.setblocking(False)
+        raw.setblocking(False)  # noqa: FBT003 # the signature of socket
         loop = asyncio.get_running_loop()
         await loop.sock_connect(raw, stack.address)
         await loop.sock_sendall(raw, send * 50)
@@ -382,7 +382,7 @@ async def test_a_caller_that_reads_slowly_gets_the_whole_response(stack: Stack) 
 
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        raw.setblocking(False)
+        raw.setblocking(False)  # noqa: FBT003 # the signature of socket
         loop = asyncio.get_running_loop()
         await loop.sock_connect(raw, stack.address)
         await loop.sock_sendall(

@@ -842,7 +842,7 @@ class WatchRequest(_message.Message):
     REQUESTS_ONLY_FIELD_NUMBER: _builtins.int
     INCLUDE_LIVE_OUTPUT_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Last cursor received on a stream of the same requests or the same filter, at most 16 KiB;
+    """Last cursor received on a stream of the same requests or the same filter, at most 1 MiB;
     empty to begin with snapshots.
     """
     include_job_chain: _builtins.bool
@@ -894,8 +894,9 @@ class WatchResponse(_message.Message):
     event has its own cursor. Opaque; see docs/explanation/streams.md.
     """
     synced: _builtins.bool
-    """True in one message of each stream: the snapshots of all requests that existed when it began, or
-    all events after the cursor, have been sent with it or before.
+    """True in one message of a stream: the snapshots of all requests that existed when it began, or all
+    events after the cursor, have been sent with it or before. A stream that ends without any event
+    has no such message.
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_request_event_pb2.RequestEvent]:

@@ -268,8 +268,8 @@ class RequestManagerServiceServicer:
         again without a cursor. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the client did not keep
         up; watch again from the last cursor. INVALID_ARGUMENT (reason INVALID_INPUT): the cursor
         belongs to another stream, or the filter has a field that Watch does not use. A request with
-        damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists the
-        guarantees.
+        damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists
+        the guarantees.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -104,8 +104,8 @@ class RequestManagerServiceStub:
     again without a cursor. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the client did not keep
     up; watch again from the last cursor. INVALID_ARGUMENT (reason INVALID_INPUT): the cursor
     belongs to another stream, or the filter has a field that Watch does not use. A request with
-    damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists the
-    guarantees.
+    damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists
+    the guarantees.
     """
 
 class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -288,8 +288,8 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         again without a cursor. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the client did not keep
         up; watch again from the last cursor. INVALID_ARGUMENT (reason INVALID_INPUT): the cursor
         belongs to another stream, or the filter has a field that Watch does not use. A request with
-        damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists the
-        guarantees.
+        damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists
+        the guarantees.
         """
 
 def add_RequestManagerServiceServicer_to_server(servicer: RequestManagerServiceServicer, server: _aio.Server) -> None: ...

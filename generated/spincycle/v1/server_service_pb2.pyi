@@ -52,7 +52,8 @@ class GetServerInfoResponse(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Additions to the API since its first release that this server supports, by name. A client checks
-        here before it sets a field that an older server would ignore. docs/reference/compatibility.md lists them.
+        here before it sets a field that an older server would ignore.
+        docs/reference/compatibility.md lists them.
         """
 
     @_builtins.property

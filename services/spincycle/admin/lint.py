@@ -21,19 +21,28 @@ OK, FAILED, UNUSABLE = 0, 1, 2
     "paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[DIR|FILE]..."
 )
 @click.option(
-    "--format", "format_", type=click.Choice(["human", "json", "github"]), default="human",
-    show_default=True, help="Output format.",
-)  # fmt: skip
+    "--format",
+    "format_",
+    type=click.Choice(["human", "json", "github"]),
+    default="human",
+    show_default=True,
+    help="Output format.",
+)
 @click.option("-s", "--strict", is_flag=True, help="Treat warnings as errors.")
 @click.option("--warnings/--no-warnings", default=True, help="Print or hide warnings.")
 @click.option(
-    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
     help="Colour the human format; auto: on a terminal, unless NO_COLOR is set.",
-)  # fmt: skip
+)
 @click.option(
-    "--jobs", multiple=True, metavar="MODULE[:ATTRIBUTE]",
+    "--jobs",
+    multiple=True,
+    metavar="MODULE[:ATTRIBUTE]",
     help="Job factory; repeatable. Job types unknown to all factories are then errors.",
-)  # fmt: skip
+)
 @click.option(
     "--sequences", default="", metavar="A,B", help="Print only findings in these sequences."
 )

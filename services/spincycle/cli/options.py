@@ -24,12 +24,17 @@ HELP = {
 """Help text by option; those of the original are worded as it words them."""
 
 _METAVARS = {
-    "addr": "HOST:PORT", "job-log": "HOST:PORT", "rest": "URL", "context": "NAME",
-    "config": "FILES", "timeout": "MS", "env": "NAME",
-}  # fmt: skip
+    "addr": "HOST:PORT",
+    "job-log": "HOST:PORT",
+    "rest": "URL",
+    "context": "NAME",
+    "config": "FILES",
+    "timeout": "MS",
+    "env": "NAME",
+}
 
 
-def global_options(hidden: bool) -> list[click.Parameter]:
+def global_options(*, hidden: bool) -> list[click.Parameter]:
     """Return new option objects; they store their values in the context's meta."""
     options: list[click.Parameter] = [
         click.Option(

@@ -50,7 +50,7 @@ class Prompt:
         self._terminal.line()
         self._terminal.line(f"# {arg.desc}{hints}")
         while True:
-            text = self._read_line(f"{arg.name}=", arg.secret, earlier)
+            text = self._read_line(f"{arg.name}=", earlier, secret=arg.secret)
             if not text and required:
                 self._terminal.line(f"# Value required for {arg.name}")
             elif not text:
@@ -71,7 +71,7 @@ class Prompt:
         while self._read_line(CONFIRM) != "ok":
             continue
 
-    def _read_line(self, prompt: str, secret: bool = False, earlier: Sequence[str] = ()) -> str:
+    def _read_line(self, prompt: str, earlier: Sequence[str] = (), *, secret: bool = False) -> str:
         self._terminal.out.flush()
         try:
             if secret:

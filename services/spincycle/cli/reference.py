@@ -137,7 +137,8 @@ def _one(command: click.Command, context: click.Context, usage: str) -> Iterator
         yield "| option | meaning |"
         yield "| --- | --- |"
         for option, meaning in options:
-            yield f"| `{option}` | {meaning} |".replace("<=x<=", " to ")
+            cell = option.replace("|", "\\|")
+            yield f"| `{cell}` | {meaning} |".replace("<=x<=", " to ")
         yield ""
     if given_examples:
         yield "```sh"

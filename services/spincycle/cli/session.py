@@ -86,7 +86,7 @@ class CommandSession:
             plain = (
                 [to_plain(one) for one in data] if isinstance(data, Sequence) else to_plain(data)
             )
-            self.terminal.line(dump(plain, self.output, self.terminal.unicode))
+            self.terminal.line(dump(plain, self.output, unicode=self.terminal.unicode))
 
     def show_next(self, data: Message, name: str, lines: Callable[[], Iterable[str]]) -> None:
         """Print one item of a stream: a line of JSON, a YAML document, or as `show` does."""
@@ -95,7 +95,7 @@ class CommandSession:
         else:
             from spincycle.cli.render.machine import dump_next, to_plain
 
-            text = dump_next(to_plain(data), self.output, self.terminal.unicode)
+            text = dump_next(to_plain(data), self.output, unicode=self.terminal.unicode)
             self.terminal.line(text)
         self.terminal.out.flush()
 

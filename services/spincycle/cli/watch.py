@@ -52,6 +52,7 @@ async def watch_request(
     request_id: str,
     job_log: str = "",
     terminal: Terminal | None = None,
+    *,
     follow: bool = False,
 ) -> State:
     """Show a request until it ends, and return its final state.
@@ -74,7 +75,11 @@ async def watch_request(
     backend = open_backend(settings)
     try:
         return await watch(
-            backend, request_id, terminal or Terminal(), follow and bool(job_log), bool(job_log)
+            backend,
+            request_id,
+            terminal or Terminal(),
+            follow=follow and bool(job_log),
+            estimate=bool(job_log),
         )
     finally:
         await backend.close()
@@ -84,17 +89,18 @@ async def watch(
     backend: Backend,
     request_id: str,
     terminal: Terminal,
+    *,
     follow: bool = False,
     estimate: bool = True,
 ) -> State:
     """Show a request until it ends, as `watch_request` does, over an open backend."""
     live = LiveRequest(request_id)
     view: RequestView = (
-        LiveView(live, terminal, time.time, estimate)
+        LiveView(live, terminal, time.time, estimate=estimate)
         if terminal.is_live
         else LineView(live, terminal)
     )
-    return await _unwrap(_show(backend, live, view, follow))
+    return await _unwrap(_show(backend, live, view, follow=follow))
 
 
 async def _unwrap(watching: Awaitable[State]) -> State:
@@ -106,7 +112,7 @@ async def _unwrap(watching: Awaitable[State]) -> State:
         raise first
 
 
-async def _show(backend: Backend, live: LiveRequest, view: RequestView, follow: bool) -> State:
+async def _show(backend: Backend, live: LiveRequest, view: RequestView, *, follow: bool) -> State:
     try:
         async with asyncio.TaskGroup() as group:
             view_task = group.create_task(view.run(backend))

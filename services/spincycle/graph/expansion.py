@@ -213,8 +213,9 @@ class _Expansion:
             except ValueError as error:
                 raise place.error(
                     f"{place.job_type} set {name} to a value that cannot be stored: {error}",
-                    argument=name, cause=str(error),
-                )  # fmt: skip
+                    argument=name,
+                    cause=str(error),
+                )
             self._builder.reserve_value(value, place)
             expanded.results[index].append(value)
             expanded.secret_results[index] |= name in child.secret

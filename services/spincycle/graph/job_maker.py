@@ -51,15 +51,25 @@ class SpecPlace:
         """Return an error that names the place."""
         return ChainNotBuilt(
             f"{self._name}: {problem}",
-            self.request_type, self.sequence, self.node, self.job_type, argument, cause,
-        )  # fmt: skip
+            self.request_type,
+            self.sequence,
+            self.node,
+            self.job_type,
+            argument,
+            cause,
+        )
 
     def too_large(self, problem: str, jobs: int, size: int, limit: int) -> PlanTooLarge:
         """Return an error that names the place and the size that exceeds a limit there."""
         return PlanTooLarge(
             f"{self._name}: {problem}",
-            self.request_type, self.sequence, self.node, jobs, size, limit,
-        )  # fmt: skip
+            self.request_type,
+            self.sequence,
+            self.node,
+            jobs,
+            size,
+            limit,
+        )
 
     @property
     def _name(self) -> str:

@@ -36,7 +36,7 @@ class OutboxReporter:
         message = Message()
         finish = message.finish
         finish.request_id = report.request_id
-        finish.state = cast(state_pb2.State.ValueType, int(report.state))
+        finish.state = cast("state_pb2.State.ValueType", int(report.state))
         finish.finished_jobs = report.finished_jobs
         finish.epoch = report.epoch
         finish.state_message = report.reason

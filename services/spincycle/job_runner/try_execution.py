@@ -130,7 +130,7 @@ class TryExecution:
         elif inspect.iscoroutinefunction(self.job.run):
             self._on_started(timeout)
             try:
-                working = cast(Awaitable[object], self.job.run(self._data))
+                working = cast("Awaitable[object]", self.job.run(self._data))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - job code, e.g. wrong parameters
                 self._end(raised(error, self._environment.limits))
             else:

@@ -24,9 +24,22 @@ if TYPE_CHECKING:
     Variable: TypeAlias = str | dict[str, dict[str, str]]
 
 KNOWN = (
-    "image", "command", "args", "env", "namespace", "serviceAccount", "cpu", "memory", "timeout",
-    "startTimeout", "grace", "nodeSelector", "labels", "ttl", "restricted",
-)  # fmt: skip
+    "image",
+    "command",
+    "args",
+    "env",
+    "namespace",
+    "serviceAccount",
+    "cpu",
+    "memory",
+    "timeout",
+    "startTimeout",
+    "grace",
+    "nodeSelector",
+    "labels",
+    "ttl",
+    "restricted",
+)
 
 OWN_PREFIX = "spincycle/"
 """Prefix of the labels and annotations that this job type sets."""

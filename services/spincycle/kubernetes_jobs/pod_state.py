@@ -18,10 +18,15 @@ PERMANENT_ERRORS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 
 TRANSIENT_ERRORS = frozenset(
     {
-        "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable",
-        "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
     }
-)  # fmt: skip
+)
 """Reasons of a waiting container that may resolve, but usually do not."""
 
 _LONGEST = 300
@@ -112,9 +117,10 @@ def outcome(job: Manifest, pod: Manifest | None, container: Container) -> Outcom
     code = int((terminated or {}).get("exitCode", 0))
     message = str((terminated or {}).get("message") or "")
     if condition(job, "Complete"):
-        return Outcome(True, code, "", message)
+        return Outcome(complete=True, exit=code, error="", message=message)
     failed = condition(job, "Failed") or {}
-    return Outcome(False, code or 1, _failure(failed, pod, terminated, container), message)
+    error = _failure(failed, pod, terminated, container)
+    return Outcome(complete=False, exit=code or 1, error=error, message=message)
 
 
 def termination_data(message: str) -> dict[str, Value] | None:

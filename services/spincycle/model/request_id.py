@@ -32,8 +32,7 @@ class RequestIds:
     def new(self) -> str:
         """Return a new id."""
         seconds = int(self._clock())
-        if seconds > self._seconds:
-            self._seconds = seconds
+        self._seconds = max(self._seconds, seconds)
         self._counter += 1
         if self._counter == _COUNTER:
             self._counter = 0

@@ -79,7 +79,7 @@ def encode_request(request: Request) -> request_pb2.Request:
 
 def encode_state(state: State) -> state_pb2.State.ValueType:
     """A state as the contract's enum."""
-    return cast(state_pb2.State.ValueType, int(state))
+    return cast("state_pb2.State.ValueType", int(state))
 
 
 def encode_arg(arg: RequestArg) -> request_pb2.RequestArg:

@@ -144,7 +144,7 @@ class Flag(Codec):
     go = "bool"
     zero = False
 
-    def encode(self, value: bool) -> Json:
+    def encode(self, value: bool) -> Json:  # noqa: FBT001 # the value that a Flag is for
         """As it is."""
         return value
 

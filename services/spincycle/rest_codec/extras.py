@@ -130,16 +130,22 @@ WATCHED_REQUEST = MessageCodec(
     REQUEST.message,
     [
         *LISTED_REQUEST.fields,
-        Field("rolledBackJobs", "counts", ROLLED_BACK, omitted=True,
-              doc="completed jobs that a sequence retry took back"),
+        Field(
+            "rolledBackJobs",
+            "counts",
+            ROLLED_BACK,
+            omitted=True,
+            doc="completed jobs that a sequence retry took back",
+        ),
         Field("reason", "state_message", TEXT, omitted=True, doc="why it is in its state"),
-        Field("rerunOf", "rerun_of_request_id", TEXT, omitted=True,
-              doc="request that it runs again"),
+        Field(
+            "rerunOf", "rerun_of_request_id", TEXT, omitted=True, doc="request that it runs again"
+        ),
         Field("priority", "priority", INT, omitted=True),
         Field("revision", "revision", REVISION),
     ],
     "WatchedRequest",
-)  # fmt: skip
+)
 
 WATCHED_JOB = MessageCodec(
     "proto.JobStatus",

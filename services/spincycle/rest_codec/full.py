@@ -31,11 +31,17 @@ FULL_REQUEST = MessageCodec(
     [
         *REQUEST.without("", "args", "JobChain", "jrURL").fields,
         Field("args", "args", ListOf(FULL_ARG), omitted=True, doc="not in lists"),
-        Field("rolledBackJobs", "counts", ROLLED_BACK, omitted=True,
-              doc="completed jobs that a sequence retry took back"),
+        Field(
+            "rolledBackJobs",
+            "counts",
+            ROLLED_BACK,
+            omitted=True,
+            doc="completed jobs that a sequence retry took back",
+        ),
         Field("reason", "state_message", TEXT, omitted=True, doc="why it is in its state"),
-        Field("rerunOf", "rerun_of_request_id", TEXT, omitted=True,
-              doc="request that it runs again"),
+        Field(
+            "rerunOf", "rerun_of_request_id", TEXT, omitted=True, doc="request that it runs again"
+        ),
         Field("priority", "priority", INT, omitted=True),
         Field("runnerId", "runner_id", TEXT, omitted=True),
         Field("runnerAddress", "runner_address", TEXT, omitted=True, doc="host:port"),
@@ -45,7 +51,7 @@ FULL_REQUEST = MessageCodec(
         Field("planHash", "plan_hash", TEXT, omitted=True),
     ],
     "FullRequest",
-)  # fmt: skip
+)
 
 FULL_ENTRY = MessageCodec(
     "proto.JobLog",
@@ -78,7 +84,11 @@ FULL_RUNNING = MessageCodec(
     [
         Field("status", "status", FULL_STATUS),
         Field("hasRunningRequests", "has_running_requests", FLAG),
-        Field("silentRunnerIds", "silent_runner_ids", ListOf(TEXT),
-              doc="runners that did not answer: their jobs are missing"),
+        Field(
+            "silentRunnerIds",
+            "silent_runner_ids",
+            ListOf(TEXT),
+            doc="runners that did not answer: their jobs are missing",
+        ),
     ],
-)  # fmt: skip
+)

@@ -150,8 +150,10 @@ class ListOf(Codec):
 
     def schema(self) -> dict[str, Json]:
         """An array, or null where that is written."""
-        return {"type": ["array", "null"] if self._null else "array",
-                "items": self.element.schema()}  # fmt: skip
+        return {
+            "type": ["array", "null"] if self._null else "array",
+            "items": self.element.schema(),
+        }
 
 
 class MapOf(Codec):
@@ -185,8 +187,10 @@ class MapOf(Codec):
 
     def schema(self) -> dict[str, Json]:
         """An object of such values, or null."""
-        return {"type": ["object", "null"] if self._null else "object",
-                "additionalProperties": self.element.schema()}  # fmt: skip
+        return {
+            "type": ["object", "null"] if self._null else "object",
+            "additionalProperties": self.element.schema(),
+        }
 
 
 class KeyedListCodec(MapOf):

@@ -161,7 +161,7 @@ class _Call:
             UnreadableMessage: the message cannot be decoded, or is missing.
         """
         raw = cast("bytes", await context.read())
-        if cast(Any, raw) is grpc.aio.EOF:
+        if cast("Any", raw) is grpc.aio.EOF:
             raise UnreadableMessage(self.method, "the call ended without a message")
         held.add(len(raw))
         return self.read_next(raw)
@@ -267,7 +267,7 @@ def encoded(_message: type[Response], parts: Iterable[bytes]) -> Response:
     A handler may return encoded bytes, so that a response for many callers is encoded once.
     Concatenated encodings of a message with a repeated field encode the concatenated field.
     """
-    return cast(Response, b"".join(parts))
+    return cast("Response", b"".join(parts))
 
 
 def _wrap(handler: Any, call: _Call) -> Handler:

@@ -22,8 +22,17 @@ INTERNAL_PACKAGE = "spincycle.internal.v1"
 RETRYABLE: dict[str, dict[str, tuple[str, ...]]] = {
     PUBLIC_PACKAGE: {
         "RequestManagerService": (
-            "Get", "List", "GetJobChain", "ListRunningJobs", "Plan", "Start", "Stop", "Suspend",
-            "Resume", "Explain", "StreamJobChain",
+            "Get",
+            "List",
+            "GetJobChain",
+            "ListRunningJobs",
+            "Plan",
+            "Start",
+            "Stop",
+            "Suspend",
+            "Resume",
+            "Explain",
+            "StreamJobChain",
         ),
         "SpecService": ("ListSpecs", "Lint", "ReloadSpecs"),
         "ServerService": ("GetServerInfo",),
@@ -33,7 +42,7 @@ RETRYABLE: dict[str, dict[str, tuple[str, ...]]] = {
         "RunnerCoordinationService": ("Register", "Finish"),
         "JournalService": ("Fence",),
     },
-}  # fmt: skip
+}
 """Methods that are safe to retry, by package and service: they change nothing, or are idempotent
 for every request."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from typing import Self
 
 from spincycle.errors import Overloaded
 
@@ -49,7 +50,7 @@ class Held:
         self._in_flight = in_flight
         self._size = size
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> Self:
         """Add `size`; raises as `BytesInFlight.hold`."""
         self._in_flight.hold(self._size)
         return self

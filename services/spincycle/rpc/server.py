@@ -207,8 +207,8 @@ class RpcServer:
             check_plaintext(
                 address,
                 audience.setting,
-                self._tls.allow_plaintext,
-                "set tls.certificate and tls.key",
+                allowed=self._tls.allow_plaintext,
+                encrypt="set tls.certificate and tls.key",
             )
         return credentials
 

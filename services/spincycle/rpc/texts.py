@@ -32,7 +32,7 @@ def check_texts(request: Message, raw: bytes) -> None:
     has_nul = b"\0" in raw
     if not has_nul and len(raw) <= _smallest_bound(request.DESCRIPTOR):
         return
-    for path, text, bound in _texts(request, has_nul):
+    for path, text, bound in _texts(request, has_nul=has_nul):
         if not isinstance(text, str):
             _check_items(path, text, bound)
             continue
@@ -57,7 +57,7 @@ def _check_items(path: str, values: Any, bound: Bound | None) -> None:
         )
 
 
-def _texts(message: Message, has_nul: bool) -> Iterator[_Text]:
+def _texts(message: Message, *, has_nul: bool) -> Iterator[_Text]:
     for read in _readers(message.DESCRIPTOR):
         yield from read(message, has_nul)
 
@@ -97,22 +97,22 @@ def _reader(field: FieldDescriptor) -> _Read:
         if not field.is_repeated:
             return lambda message, _: ((name, getattr(message, name), bound),)
         is_text = field.type == FieldDescriptor.TYPE_STRING
-        return lambda message, _: _of_list(name, getattr(message, name), bound, is_text)
+        return lambda message, _: _of_list(name, getattr(message, name), bound, is_text=is_text)
     if inner.GetOptions().map_entry:
         value = inner.fields_by_name["value"]
         with_values = value.type == FieldDescriptor.TYPE_STRING
         of_value = bound_of(value)
         return lambda message, _: _of_map(
-            name, getattr(message, name), bound, with_values, of_value
+            name, getattr(message, name), bound, of_value, with_values=with_values
         )
     if field.is_repeated:
-        return lambda message, has_nul: _of_messages(name, getattr(message, name), has_nul)
+        return lambda message, has_nul: _of_messages(name, getattr(message, name), has_nul=has_nul)
     return lambda message, has_nul: (
-        _within(name, getattr(message, name), has_nul) if message.HasField(name) else ()
+        _within(name, getattr(message, name), has_nul=has_nul) if message.HasField(name) else ()
     )
 
 
-def _of_list(name: str, values: Any, bound: Bound | None, is_text: bool) -> Iterator[_Text]:
+def _of_list(name: str, values: Any, bound: Bound | None, *, is_text: bool) -> Iterator[_Text]:
     yield name, values, bound
     if is_text:
         for text in values:
@@ -120,7 +120,7 @@ def _of_list(name: str, values: Any, bound: Bound | None, is_text: bool) -> Iter
 
 
 def _of_map(
-    name: str, values: Any, bound: Bound | None, with_values: bool, of_value: Bound | None
+    name: str, values: Any, bound: Bound | None, of_value: Bound | None, *, with_values: bool
 ) -> Iterator[_Text]:
     yield name, values, bound
     for key in values:
@@ -129,13 +129,13 @@ def _of_map(
             yield f"{name}.{key}", values[key], of_value
 
 
-def _of_messages(name: str, messages: Iterable[Message], has_nul: bool) -> Iterator[_Text]:
+def _of_messages(name: str, messages: Iterable[Message], *, has_nul: bool) -> Iterator[_Text]:
     for index, message in enumerate(messages):
-        yield from _within(f"{name}[{index}]", message, has_nul)
+        yield from _within(f"{name}[{index}]", message, has_nul=has_nul)
 
 
-def _within(name: str, message: Message, has_nul: bool) -> Iterator[_Text]:
+def _within(name: str, message: Message, *, has_nul: bool) -> Iterator[_Text]:
     if not has_nul and message.ByteSize() <= _smallest_bound(message.DESCRIPTOR):
         return
-    for path, text, bound in _texts(message, has_nul):
+    for path, text, bound in _texts(message, has_nul=has_nul):
         yield f"{name}.{path}", text, bound

@@ -128,5 +128,5 @@ def bind(listen: str, setting: str = "listen") -> socket.socket:
     except (OSError, OverflowError) as error:
         bound.close()
         raise ConfigError(f"{setting}: cannot listen on {listen}: {error}")
-    bound.setblocking(False)
+    bound.setblocking(False)  # noqa: FBT003 # the signature of socket
     return bound

@@ -24,7 +24,7 @@ def is_loopback(listen: str) -> bool:
     return address.is_loopback
 
 
-def check_plaintext(listen: str, setting: str, allowed: bool, encrypt: str) -> None:
+def check_plaintext(listen: str, setting: str, *, allowed: bool, encrypt: str) -> None:
     """Check that a listener without TLS is on loopback, or that plain text is allowed.
 
     Args:

@@ -16,7 +16,7 @@ LARGE_CHAIN_BYTES = 1024 * 1024
 """Bytes of a chain from which it is decoded and encoded in a thread."""
 
 
-async def off_loop(is_large: bool, work: Callable[[], T]) -> T:
+async def off_loop(is_large: bool, work: Callable[[], T]) -> T:  # noqa: FBT001 # reads "if large"
     """Return the result of `work`, which runs in a thread if `is_large`.
 
     The caller must not change what `work` reads until it returns.

@@ -88,9 +88,12 @@ def _read_type(fields: Fields, context: Context, path: str) -> ArgType:
     )
     for field, problem in _problems(type_):
         context.add(
-            "arg-type-invalid", problem, fields.at[field], path + field,
+            "arg-type-invalid",
+            problem,
+            fields.at[field],
+            path + field,
             (fields.text(field) or "",),
-        )  # fmt: skip
+        )
         return ArgType()
     return type_
 

@@ -36,10 +36,15 @@ def check_job_type(sequence: Sequence, node: Node, rule: JobTypeRule, report: Re
         return
     suggestion = report.did_you_mean(node.type, sorted(rule.known))
     report.on(
-        "unknown-job-type", sequence, node, "type",
+        "unknown-job-type",
+        sequence,
+        node,
+        "type",
         f'job type "{node.type}" is not registered{suggestion}',
-        values=(node.type,), severity=rule.severity, advice="load its factory with --jobs",
-    )  # fmt: skip
+        values=(node.type,),
+        severity=rule.severity,
+        advice="load its factory with --jobs",
+    )
 
 
 def check_call(
@@ -53,10 +58,14 @@ def check_call(
             field = "eq" if node.category == "conditional" else "type"
             suggestion = report.did_you_mean(branch.sequence, sequences)
             report.on(
-                "unknown-sequence", sequence, node, field,
-                f'no sequence "{branch.sequence}"{suggestion}', at=branch.at,
+                "unknown-sequence",
+                sequence,
+                node,
+                field,
+                f'no sequence "{branch.sequence}"{suggestion}',
+                at=branch.at,
                 values=(branch.sequence,),
-            )  # fmt: skip
+            )
     called = [sequences[name] for name in node.calls() if name in sequences]
     if called:
         _required_args(sequence, node, called, report)
@@ -81,10 +90,14 @@ def _required_args(sequence: Sequence, node: Node, called: list[Sequence], repor
                 missing.setdefault(arg.name, []).append(target.name)
     for name, targets in sorted(missing.items()):
         report.on(
-            "required-arg-missing", sequence, node, "args",
-            f'"{name}" is required by {" and ".join(targets)} but not passed', values=(name,),
+            "required-arg-missing",
+            sequence,
+            node,
+            "args",
+            f'"{name}" is required by {" and ".join(targets)} but not passed',
+            values=(name,),
             advice=f"add - expected: {name}",
-        )  # fmt: skip
+        )
 
 
 def _extra_args(sequence: Sequence, node: Node, called: list[Sequence], report: Report) -> None:
@@ -102,9 +115,15 @@ def _extra_args(sequence: Sequence, node: Node, called: list[Sequence], report: 
             why = "is static in" if name in static else "is not an argument of"
             suggestion = "" if name in static else report.did_you_mean(name, sorted(taken))
             report.on(
-                "extra-arg", sequence, node, field, f'"{name}" {why} {names}{suggestion}', at=at,
-                values=(name,), advice="it is not passed",
-            )  # fmt: skip
+                "extra-arg",
+                sequence,
+                node,
+                field,
+                f'"{name}" {why} {names}{suggestion}',
+                at=at,
+                values=(name,),
+                advice="it is not passed",
+            )
 
 
 def _branches(sequence: Sequence, node: Node, report: Report) -> None:
@@ -120,17 +139,25 @@ def _branches(sequence: Sequence, node: Node, report: Report) -> None:
             reachable = branch.value in possible
         if not reachable:
             report.on(
-                "unreachable-branch", sequence, node, "eq",
+                "unreachable-branch",
+                sequence,
+                node,
+                "eq",
                 f'branch "{branch.value}" is never taken: "{node.if_}" can only be {shown}',
-                at=branch.at, values=(branch.value,),
-            )  # fmt: skip
+                at=branch.at,
+                values=(branch.value,),
+            )
     if "default" not in matched:
         for value in sorted(possible - matched):
             report.on(
-                "no-branch", sequence, node, "eq",
-                f'"{node.if_}" can be "{value}", which has no branch', values=(value,),
+                "no-branch",
+                sequence,
+                node,
+                "eq",
+                f'"{node.if_}" can be "{value}", which has no branch',
+                values=(value,),
                 advice="add a branch for it, or a default",
-            )  # fmt: skip
+            )
 
 
 def _possible_values(sequence: Sequence, node: Node) -> set[str] | None:

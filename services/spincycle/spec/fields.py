@@ -53,9 +53,16 @@ class Context:
     ) -> None:
         """Add a finding at a position of the current file."""
         self._report.add(
-            code, message, file=self.file, at=at, sequence=self.sequence, node=self.node,
-            field=field, values=values, advice=advice,
-        )  # fmt: skip
+            code,
+            message,
+            file=self.file,
+            at=at,
+            sequence=self.sequence,
+            node=self.node,
+            field=field,
+            values=values,
+            advice=advice,
+        )
 
     def count_entries(self, entries: int) -> None:
         """Count entries that are read.
@@ -91,9 +98,12 @@ class Fields:
         for name, key, value in keyed(node, context, what, path):
             if name not in known:
                 context.add(
-                    "unknown-key", f'unknown key "{name}" in {what}{did_you_mean(name, known)}',
-                    position(key), path + name, (name,),
-                )  # fmt: skip
+                    "unknown-key",
+                    f'unknown key "{name}" in {what}{did_you_mean(name, known)}',
+                    position(key),
+                    path + name,
+                    (name,),
+                )
             elif is_null(value):
                 self._values.pop(name, None)
                 self.at.pop(name, None)
@@ -139,9 +149,12 @@ class Fields:
             elif _FLOAT.fullmatch(text) and 0 <= float(text) <= _LARGEST:
                 if float(text) != int(float(text)):
                     self._context.add(
-                        "truncated-number", f"{name} must be a whole number: {text} is truncated "
-                        f"to {int(float(text))}", position(node), self._path + name, (text,),
-                    )  # fmt: skip
+                        "truncated-number",
+                        f"{name} must be a whole number: {text} is truncated to {int(float(text))}",
+                        position(node),
+                        self._path + name,
+                        (text,),
+                    )
                 return int(float(text))
         message = f"{name} must be a whole number from 0 to {_LARGEST}, without quotes"
         self._wrong(node, self._path + name, message)
@@ -188,9 +201,13 @@ class Fields:
         for element in node.value:
             if is_null(element):
                 self._context.add(
-                    "empty-entry", f"an entry of {name} is empty", position(element),
-                    self._path + name, ("null",), "add content or remove it",
-                )  # fmt: skip
+                    "empty-entry",
+                    f"an entry of {name} is empty",
+                    position(element),
+                    self._path + name,
+                    ("null",),
+                    "add content or remove it",
+                )
             else:
                 elements.append(element)
         return elements
@@ -242,9 +259,12 @@ def keyed(
         name = str(key.value)
         if name in seen:
             context.add(
-                "duplicate-key", f'key "{name}" occurs twice in {what}; the last one counts',
-                position(key), path + name, (name,),
-            )  # fmt: skip
+                "duplicate-key",
+                f'key "{name}" occurs twice in {what}; the last one counts',
+                position(key),
+                path + name,
+                (name,),
+            )
         seen.add(name)
         found.append((name, key, value))
     return found

@@ -71,9 +71,17 @@ class Finding:
     def sort_key(self) -> tuple[object, ...]:
         """Return the key that sorts by file, line and column, then errors first."""
         return (
-            self.file, self.line, self.column, -self.severity, self.code,
-            self.sequence, self.node, self.field, self.values, self.message,
-        )  # fmt: skip
+            self.file,
+            self.line,
+            self.column,
+            -self.severity,
+            self.code,
+            self.sequence,
+            self.node,
+            self.field,
+            self.values,
+            self.message,
+        )
 
 
 class Report:
@@ -104,9 +112,19 @@ class Report:
         if severity is Severity.ERROR and sequence:
             self._failed.add(sequence)
         found = Finding(
-            code, severity, file, line, column, end,
-            sequence, node, field, values, message, advice,
-        )  # fmt: skip
+            code=code,
+            severity=severity,
+            file=file,
+            line=line,
+            column=column,
+            end=end,
+            sequence=sequence,
+            node=node,
+            field=field,
+            values=values,
+            message=message,
+            advice=advice,
+        )
         self._findings.append(found)
 
     def on(
@@ -178,11 +196,20 @@ def bounded(findings: list[Finding]) -> list[Finding]:
         first = omitted[0]
         kept.append(
             Finding(
-                "too-many-findings", first.severity, shortened(first.file, _LONGEST_TEXT),
-                0, 0, 0, "", "", "", (),
-                f"{len(omitted)} more findings are not listed", "correct the others first",
+                code="too-many-findings",
+                severity=first.severity,
+                file=shortened(first.file, _LONGEST_TEXT),
+                line=0,
+                column=0,
+                end=0,
+                sequence="",
+                node="",
+                field="",
+                values=(),
+                message=f"{len(omitted)} more findings are not listed",
+                advice="correct the others first",
             )
-        )  # fmt: skip
+        )
     return kept
 
 

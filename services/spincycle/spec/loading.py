@@ -78,15 +78,21 @@ def _read(sources: list[Source], report: Report) -> dict[str, Sequence]:
             first = sequences.setdefault(sequence.name, sequence)
             if first is not sequence:
                 report.on(
-                    "duplicate-sequence", sequence, None, "sequences",
+                    "duplicate-sequence",
+                    sequence,
+                    None,
+                    "sequences",
                     f'sequence "{sequence.name}" is also declared in {first.file}',
-                    at=sequence.at, values=(sequence.name,), advice="rename one of them",
-                )  # fmt: skip
+                    at=sequence.at,
+                    values=(sequence.name,),
+                    advice="rename one of them",
+                )
     if not sequences and not report.has_errors():
         report.add(
-            "no-sequences", "no .yaml file declares a sequence",
+            "no-sequences",
+            "no .yaml file declares a sequence",
             file=sources[0].file if len(sources) == 1 else "",
-        )  # fmt: skip
+        )
     sequences.setdefault(NOOP_SEQUENCE.name, NOOP_SEQUENCE)
     return sequences
 

@@ -26,57 +26,88 @@ def check_node(sequence: Sequence, node: Node, report: Report) -> None:
     _parallel(sequence, node, report)
     if node.interruption and node.category != "job":
         report.on(
-            "interruption-invalid", sequence, node, "interruption",
-            "only a job can have interruption", values=(node.interruption,),
-        )  # fmt: skip
+            "interruption-invalid",
+            sequence,
+            node,
+            "interruption",
+            "only a job can have interruption",
+            values=(node.interruption,),
+        )
 
 
 def _category(sequence: Sequence, node: Node, report: Report) -> None:
     if not node.category:
         report.on(
-            "category-missing", sequence, node, "category",
+            "category-missing",
+            sequence,
+            node,
+            "category",
             f"a node requires a category: {', '.join(CATEGORIES)}",
-        )  # fmt: skip
+        )
     elif node.category not in CATEGORIES:
         report.on(
-            "category-unknown", sequence, node, "category",
+            "category-unknown",
+            sequence,
+            node,
+            "category",
             f'unknown category "{node.category}"{did_you_mean(node.category, CATEGORIES)}: '
-            f"use one of {', '.join(CATEGORIES)}", values=(node.category,),
-        )  # fmt: skip
+            f"use one of {', '.join(CATEGORIES)}",
+            values=(node.category,),
+        )
 
 
 def _conditional(sequence: Sequence, node: Node, report: Report) -> None:
     if node.type:
         report.on(
-            "type-on-conditional", sequence, node, "type",
-            "a conditional cannot have a type", values=(node.type,),
+            "type-on-conditional",
+            sequence,
+            node,
+            "type",
+            "a conditional cannot have a type",
+            values=(node.type,),
             advice="list its sequences in eq",
-        )  # fmt: skip
+        )
     if not node.if_:
         report.on(
-            "if-missing", sequence, node, "if",
+            "if-missing",
+            sequence,
+            node,
+            "if",
             "a conditional requires if: the name of an argument",
-        )  # fmt: skip
+        )
     if not node.eq:
         report.on(
-            "eq-missing", sequence, node, "eq",
+            "eq-missing",
+            sequence,
+            node,
+            "eq",
             "a conditional requires eq: a sequence for each value",
-        )  # fmt: skip
+        )
 
 
 def _other(sequence: Sequence, node: Node, report: Report) -> None:
     what = f"a {node.category}" if node.category in CATEGORIES else "this node"
     if node.if_:
         report.on(
-            "if-on-other", sequence, node, "if", f"{what} cannot have if", values=(node.if_,),
+            "if-on-other",
+            sequence,
+            node,
+            "if",
+            f"{what} cannot have if",
+            values=(node.if_,),
             advice="change the category to conditional or remove if",
-        )  # fmt: skip
+        )
     if node.eq:
         shown = tuple(f"{branch.value}: {branch.sequence}" for branch in node.eq)
         report.on(
-            "eq-on-other", sequence, node, "eq", f"{what} cannot have eq", values=shown,
+            "eq-on-other",
+            sequence,
+            node,
+            "eq",
+            f"{what} cannot have eq",
+            values=shown,
             advice="change the category to conditional or remove eq",
-        )  # fmt: skip
+        )
     if not node.type:
         report.on("type-missing", sequence, node, "type", f"{what} requires a type")
 
@@ -86,10 +117,14 @@ def _retry(sequence: Sequence, node: Node, report: Report) -> None:
         return
     if not node.retry:
         report.on(
-            "retry-wait-no-retry", sequence, node, "retry",
-            "retryWait requires retry", at=node.where("retryWait"),
+            "retry-wait-no-retry",
+            sequence,
+            node,
+            "retry",
+            "retryWait requires retry",
+            at=node.where("retryWait"),
             advice="add retry: the number of retries",
-        )  # fmt: skip
+        )
     try:
         negative = parse_duration(node.retry_wait) < 0
         problem = "retryWait must not be negative" if negative else ""
@@ -106,29 +141,47 @@ def _backoff(sequence: Sequence, node: Node, report: Report) -> None:
         return
     if not node.retry:
         report.on(
-            "backoff-no-retry", sequence, node, "retry", "backoff requires retry",
-            at=node.where("backoff"), advice="add retry: the number of retries",
-        )  # fmt: skip
+            "backoff-no-retry",
+            sequence,
+            node,
+            "retry",
+            "backoff requires retry",
+            at=node.where("backoff"),
+            advice="add retry: the number of retries",
+        )
         return
     grows = node.backoff.factor > 1 and node.retry > 1
     if _is_zero(node.retry_wait) or not (grows or node.backoff.jitter):
         report.on(
-            "backoff-never-applies", sequence, node, "backoff",
-            "this backoff does not change any wait", advice="set retryWait, and retry to 2 or more",
-        )  # fmt: skip
+            "backoff-never-applies",
+            sequence,
+            node,
+            "backoff",
+            "this backoff does not change any wait",
+            advice="set retryWait, and retry to 2 or more",
+        )
 
 
 def _parallel(sequence: Sequence, node: Node, report: Report) -> None:
     if node.parallel == 0:
         report.on(
-            "parallel-invalid", sequence, node, "parallel", "parallel must be at least 1",
-            values=("0",), advice="omit it for no limit",
-        )  # fmt: skip
+            "parallel-invalid",
+            sequence,
+            node,
+            "parallel",
+            "parallel must be at least 1",
+            values=("0",),
+            advice="omit it for no limit",
+        )
     if node.parallel is not None and node.each is None:
         report.on(
-            "parallel-without-each", sequence, node, "each",
-            "parallel requires each", at=node.where("parallel"),
-        )  # fmt: skip
+            "parallel-without-each",
+            sequence,
+            node,
+            "each",
+            "parallel requires each",
+            at=node.where("parallel"),
+        )
 
 
 def _is_zero(text: str) -> bool:

@@ -15,9 +15,21 @@ if TYPE_CHECKING:
     from spincycle.spec.model import Interruption
 
 _NODE = (
-    "category", "type", "if", "eq", "args", "sets", "each", "parallel", "deps", "retry",
-    "retryWait", "timeout", "backoff", "interruption",
-)  # fmt: skip
+    "category",
+    "type",
+    "if",
+    "eq",
+    "args",
+    "sets",
+    "each",
+    "parallel",
+    "deps",
+    "retry",
+    "retryWait",
+    "timeout",
+    "backoff",
+    "interruption",
+)
 _ARG = ("expected", "given")
 _SET = ("arg", "as", "collect")
 _BACKOFF = ("factor", "max", "jitter")
@@ -88,9 +100,12 @@ def _read_eq(fields: Fields, context: Context) -> tuple[Branch, ...]:
             branches.append(Branch(value, sequence, at))
         else:
             context.add(
-                "wrong-type", f'eq "{value}" must be the name of a sequence', position(target),
-                "eq", (value,),
-            )  # fmt: skip
+                "wrong-type",
+                f'eq "{value}" must be the name of a sequence',
+                position(target),
+                "eq",
+                (value,),
+            )
     return tuple(branches)
 
 
@@ -104,9 +119,12 @@ def _read_backoff(fields: Fields, context: Context) -> BackoffPolicy | None:
     for name, value, low, high in (("factor", factor, 1, 1000), ("jitter", jitter, 0, 1)):
         if value is not None and not low <= value <= high:
             context.add(
-                "backoff-invalid", f"{name} must be from {low} to {high}", inner.at[name],
-                f"backoff.{name}", (inner.text(name) or "",),
-            )  # fmt: skip
+                "backoff-invalid",
+                f"{name} must be from {low} to {high}",
+                inner.at[name],
+                f"backoff.{name}",
+                (inner.text(name) or "",),
+            )
             return None
     return BackoffPolicy(
         factor=2.0 if factor is None else factor,
@@ -121,8 +139,12 @@ def _read_interruption(fields: Fields, context: Context) -> Interruption:
         return ""
     if text not in _INTERRUPTIONS:
         context.add(
-            "interruption-invalid", f'"{text}" is not a valid interruption',
-            fields.at["interruption"], "interruption", (text,), 'write "run-again" or "fail"',
-        )  # fmt: skip
+            "interruption-invalid",
+            f'"{text}" is not a valid interruption',
+            fields.at["interruption"],
+            "interruption",
+            (text,),
+            'write "run-again" or "fail"',
+        )
         return ""
     return _INTERRUPTIONS[text]

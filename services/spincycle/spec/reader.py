@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from spincycle.spec.model import Node
 
 _SEQUENCE = (
-    "request", "args", "acl", "nodes", "timeout", "max_running", "allow_extra",
-)  # fmt: skip
+    "request",
+    "args",
+    "acl",
+    "nodes",
+    "timeout",
+    "max_running",
+    "allow_extra",
+)
 _ACL = ("role", "admin", "ops")
 _SPARE_ENTRIES = 100_000
 _START = Position(1, 1, 2)
@@ -35,18 +41,24 @@ def read_file(file: str, text: str, report: Report) -> list[Sequence]:
         return []
     if second is not None:
         context.add(
-            "extra-document", "only the first YAML document of a file is read", second, "",
+            "extra-document",
+            "only the first YAML document of a file is read",
+            second,
+            "",
             advice="move the second one to another file",
-        )  # fmt: skip
+        )
     if root is None or is_null(root):
         return []
     try:
         return _read_sequences(root, context)
     except TooManyEntries:
         context.add(
-            "yaml-syntax", "aliases expand this file to too many entries", _START, "",
+            "yaml-syntax",
+            "aliases expand this file to too many entries",
+            _START,
+            "",
             advice="use fewer aliases of long lists",
-        )  # fmt: skip
+        )
         return []
 
 
@@ -57,9 +69,13 @@ def _read_sequences(root: yaml.Node, context: Context) -> list[Sequence]:
         context.sequence = name
         if is_null(body):
             context.add(
-                "empty-entry", f'sequence "{name}" has no content', position(key), "sequences",
-                (name,), "add nodes or remove it",
-            )  # fmt: skip
+                "empty-entry",
+                f'sequence "{name}" has no content',
+                position(key),
+                "sequences",
+                (name,),
+                "add nodes or remove it",
+            )
         elif isinstance(body, yaml.MappingNode):
             sequences.append(_read_sequence(name, position(key), body, context))
         else:
@@ -91,9 +107,13 @@ def _read_nodes(fields: Fields, context: Context) -> dict[str, Node]:
         context.node = name
         if is_null(body):
             context.add(
-                "empty-entry", f'node "{name}" has no content', position(key), "nodes", (name,),
+                "empty-entry",
+                f'node "{name}" has no content',
+                position(key),
+                "nodes",
+                (name,),
                 "add a category or remove it",
-            )  # fmt: skip
+            )
         else:
             nodes[name] = read_node(name, position(key), body, context)
     context.node = ""
@@ -115,8 +135,12 @@ def _read_max_running(fields: Fields, context: Context) -> int | None:
     limit = fields.count("max_running")
     if limit == 0:
         context.add(
-            "max-running-invalid", "max_running must be at least 1", fields.at["max_running"],
-            "max_running", ("0",), "omit it for no limit",
-        )  # fmt: skip
+            "max-running-invalid",
+            "max_running must be at least 1",
+            fields.at["max_running"],
+            "max_running",
+            ("0",),
+            "omit it for no limit",
+        )
         return None
     return limit

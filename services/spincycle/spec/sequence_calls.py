@@ -39,10 +39,15 @@ def _guaranteed(
         if lacking and entry.arg:
             known = sorted(set.intersection(*(ends[name] for name in called)))
             report.on(
-                "sets-not-guaranteed", sequence, node, "sets",
+                "sets-not-guaranteed",
+                sequence,
+                node,
+                "sets",
                 f'{" and ".join(lacking)} does not set "{entry.arg}"'
-                f"{report.did_you_mean(entry.arg, known)}", at=entry.at, values=(entry.arg,),
-            )  # fmt: skip
+                f"{report.did_you_mean(entry.arg, known)}",
+                at=entry.at,
+                values=(entry.arg,),
+            )
 
 
 def _cycles(sequences: Mapping[str, Sequence], report: Report) -> dict[str, int]:
@@ -59,9 +64,13 @@ def _cycles(sequences: Mapping[str, Sequence], report: Report) -> dict[str, int]
             following = cycle[(index + 1) % len(cycle)]
             node = _caller(sequences[name], following)
             report.on(
-                "sequence-cycle", sequences[name], node, _call_field(node),
-                f"sequences call each other in a cycle: {path}", values=tuple(cycle),
-            )  # fmt: skip
+                "sequence-cycle",
+                sequences[name],
+                node,
+                _call_field(node),
+                f"sequences call each other in a cycle: {path}",
+                values=tuple(cycle),
+            )
     return member
 
 
@@ -81,10 +90,14 @@ def _failed_callers(
             if failed in member and member.get(caller) == member[failed]:
                 continue
             report.on(
-                "sequence-failed", sequences[caller], node, _call_field(node),
-                f'sequence "{failed}" has errors', values=(failed,),
+                "sequence-failed",
+                sequences[caller],
+                node,
+                _call_field(node),
+                f'sequence "{failed}" has errors',
+                values=(failed,),
                 advice=f"see {sequences[failed].file}:{sequences[failed].at.line}",
-            )  # fmt: skip
+            )
             if caller not in done:
                 done.add(caller)
                 waiting.append(caller)
@@ -103,17 +116,27 @@ def _unused(sequences: Mapping[str, Sequence], report: Report) -> None:
         for arg in sequence.args.all():
             if arg.name and arg.name not in used and (sequence.name, arg.name) not in taken:
                 report.on(
-                    "unused-arg", sequence, None, f"args.{arg.kind}",
-                    f'no node uses argument "{arg.name}"', at=arg.marks.get("name", arg.at),
-                    values=(arg.name,), advice="pass it to a node or remove it",
-                )  # fmt: skip
+                    "unused-arg",
+                    sequence,
+                    None,
+                    f"args.{arg.kind}",
+                    f'no node uses argument "{arg.name}"',
+                    at=arg.marks.get("name", arg.at),
+                    values=(arg.name,),
+                    advice="pass it to a node or remove it",
+                )
         for node, entry in _set_entries(sequence):
             if entry.as_ and entry.as_ not in used and (sequence.name, entry.as_) not in taken:
                 report.on(
-                    "unused-set", sequence, node, "sets",
-                    f'nothing uses "{entry.as_}"', at=entry.as_at, values=(entry.as_,),
+                    "unused-set",
+                    sequence,
+                    node,
+                    "sets",
+                    f'nothing uses "{entry.as_}"',
+                    at=entry.as_at,
+                    values=(entry.as_,),
                     advice="remove it",
-                )  # fmt: skip
+                )
 
 
 def _retries(sequences: Mapping[str, Sequence], report: Report) -> None:
@@ -124,10 +147,14 @@ def _retries(sequences: Mapping[str, Sequence], report: Report) -> None:
             idle = node.category == "job" and node.type == NOOP
             if node.retry and (idle or (calls and all(name in harmless for name in calls))):
                 report.on(
-                    "retry-never-applies", sequence, node, "retry",
+                    "retry-never-applies",
+                    sequence,
+                    node,
+                    "retry",
                     "this node runs only noop jobs, which never fail",
-                    values=(str(node.retry),), advice="remove retry",
-                )  # fmt: skip
+                    values=(str(node.retry),),
+                    advice="remove retry",
+                )
 
 
 def _harmless(sequences: Mapping[str, Sequence]) -> set[str]:

@@ -34,15 +34,24 @@ def _arg_names(sequence: Sequence, report: Report) -> None:
     for arg in sequence.args.all():
         if not arg.name:
             report.on(
-                "arg-unnamed", sequence, None, f"args.{arg.kind}.name",
-                f"this {arg.kind} argument has no name", at=arg.at,
-            )  # fmt: skip
+                "arg-unnamed",
+                sequence,
+                None,
+                f"args.{arg.kind}.name",
+                f"this {arg.kind} argument has no name",
+                at=arg.at,
+            )
         elif arg.name in kinds:
             report.on(
-                "duplicate-arg", sequence, None, "args.*.name",
+                "duplicate-arg",
+                sequence,
+                None,
+                "args.*.name",
                 f'"{arg.name}" is declared twice, the first time as {kinds[arg.name]}',
-                at=arg.marks.get("name", arg.at), values=(arg.name,), advice="keep one of them",
-            )  # fmt: skip
+                at=arg.marks.get("name", arg.at),
+                values=(arg.name,),
+                advice="keep one of them",
+            )
         kinds.setdefault(arg.name, arg.kind)
 
 
@@ -51,17 +60,26 @@ def _arg_defaults(sequence: Sequence, report: Report) -> None:
         field = f"args.{arg.kind}.default"
         if arg.kind == "required" and arg.has_default:
             report.on(
-                "required-arg-default", sequence, None, field,
-                "a required argument cannot have a default", at=arg.marks.get("default", arg.at),
+                "required-arg-default",
+                sequence,
+                None,
+                field,
+                "a required argument cannot have a default",
+                at=arg.marks.get("default", arg.at),
                 values=(f"{arg.default} ({arg.name or 'name not specified'})",),
                 advice='move it to "optional" or remove the default',
-            )  # fmt: skip
+            )
         if arg.kind != "required" and not arg.has_default:
             report.on(
-                "default-missing", sequence, None, field,
-                f'{arg.kind} argument "{arg.name}" requires a default', at=arg.at,
-                values=(arg.name,), advice='add default: "" if it may be empty',
-            )  # fmt: skip
+                "default-missing",
+                sequence,
+                None,
+                field,
+                f'{arg.kind} argument "{arg.name}" requires a default',
+                at=arg.at,
+                values=(arg.name,),
+                advice='add default: "" if it may be empty',
+            )
 
 
 def _nodes(sequence: Sequence, report: Report) -> None:
@@ -80,20 +98,28 @@ def _sets(sequence: Sequence, report: Report) -> None:
         if len(setters[as_]) > 1 and as_:
             names = ", ".join(setters[as_])
             report.on(
-                "set-twice", sequence, node, "nodes.sets.as",
+                "set-twice",
+                sequence,
+                node,
+                "nodes.sets.as",
                 f'"{as_}" is set by {names}; a node reads the value of the ancestor that is '
-                "created last", at=entry.as_at, values=(f"{as_} (set by {names})",),
+                "created last",
+                at=entry.as_at,
+                values=(f"{as_} (set by {names})",),
                 advice='give each another name with "as"',
-            )  # fmt: skip
+            )
 
 
 def _acl(sequence: Sequence, report: Report) -> None:
     if sequence.request and sequence.acl:
         report.on(
-            NOT_ENFORCED, sequence, None, "acl",
+            NOT_ENFORCED,
+            sequence,
+            None,
+            "acl",
             "acl is not enforced yet: every caller may start and stop this request",
             advice="restrict network access to the services",
-        )  # fmt: skip
+        )
     roles: set[str] = set()
     for acl in sequence.acl:
         if not acl.role:
@@ -102,36 +128,56 @@ def _acl(sequence: Sequence, report: Report) -> None:
             )
         elif acl.role in roles:
             report.on(
-                "acl-role-duplicate", sequence, None, "acl.role",
-                f'role "{acl.role}" already has an ACL', at=acl.marks.get("role", acl.at),
-                values=(acl.role,), advice="merge them",
-            )  # fmt: skip
+                "acl-role-duplicate",
+                sequence,
+                None,
+                "acl.role",
+                f'role "{acl.role}" already has an ACL',
+                at=acl.marks.get("role", acl.at),
+                values=(acl.role,),
+                advice="merge them",
+            )
         roles.add(acl.role)
         if acl.admin and acl.ops:
             report.on(
-                "acl-admin-and-ops", sequence, None, "acl.admin",
+                "acl-admin-and-ops",
+                sequence,
+                None,
+                "acl.admin",
                 "admin grants every operation, so ops must be omitted",
-                at=acl.marks.get("admin", acl.at), values=("true",),
-            )  # fmt: skip
+                at=acl.marks.get("admin", acl.at),
+                values=("true",),
+            )
         if not acl.admin and not acl.ops:
             report.on(
-                "acl-grants-nothing", sequence, None, "acl.ops",
-                f'role "{acl.role}" is granted nothing', at=acl.at,
+                "acl-grants-nothing",
+                sequence,
+                None,
+                "acl.ops",
+                f'role "{acl.role}" is granted nothing',
+                at=acl.at,
                 advice="add ops, or admin: true",
-            )  # fmt: skip
+            )
         for op in acl.ops:
             if op not in OPS:
                 report.on(
-                    "acl-unknown-op", sequence, None, "acl.ops",
+                    "acl-unknown-op",
+                    sequence,
+                    None,
+                    "acl.ops",
                     f'unknown operation "{op}"{did_you_mean(op, OPS)}: use one of {", ".join(OPS)}',
-                    at=acl.marks.get("ops", acl.at), values=(op,),
-                )  # fmt: skip
+                    at=acl.marks.get("ops", acl.at),
+                    values=(op,),
+                )
 
 
 def _request_only(sequence: Sequence, report: Report) -> None:
     for field in _REQUEST_ONLY:
         if field in sequence.marks and not sequence.request:
             report.on(
-                "request-only", sequence, None, field,
+                "request-only",
+                sequence,
+                None,
+                field,
                 f"{field} has no effect: this sequence is not a request",
-            )  # fmt: skip
+            )

@@ -107,10 +107,14 @@ def _known_deps(sequence: Sequence, node: Node, report: Report) -> list[str]:
         else:
             suggestion = report.did_you_mean(dep.name, sequence.nodes)
             report.on(
-                "unknown-dep", sequence, node, "deps",
+                "unknown-dep",
+                sequence,
+                node,
+                "deps",
                 f'no node "{dep.name}" in this sequence{suggestion}',
-                at=dep.at, values=(dep.name,),
-            )  # fmt: skip
+                at=dep.at,
+                values=(dep.name,),
+            )
     return list(known)
 
 
@@ -140,11 +144,15 @@ def _report_cycles(
     for cycle in find_cycles(remaining):
         node = sequence.nodes[cycle[0]]
         report.on(
-            "dependency-cycle", sequence, node, "deps",
+            "dependency-cycle",
+            sequence,
+            node,
+            "deps",
             f"nodes depend on each other in a cycle: {' -> '.join([*cycle, cycle[0]])}",
-            at=_dep_position(node, cycle[1 % len(cycle)]), values=tuple(cycle),
+            at=_dep_position(node, cycle[1 % len(cycle)]),
+            values=tuple(cycle),
             advice="remove one of these deps",
-        )  # fmt: skip
+        )
 
 
 def _dep_position(node: Node, name: str) -> Position:

@@ -18,7 +18,7 @@ def encode_status(status: JobStatus) -> status_pb2.JobStatus:
         job_id=status.job_id,
         type=status.type,
         name=status.name,
-        state=cast(state_pb2.State.ValueType, int(status.state)),
+        state=cast("state_pb2.State.ValueType", int(status.state)),
         status=status.status,
         percent=status.percent,
         sequence_id=status.sequence_id,
@@ -53,7 +53,7 @@ def encode_wait(wait: WaitingJob) -> waiting_pb2.WaitingJob:
     message = waiting_pb2.WaitingJob(
         job_id=wait.job_id,
         name=wait.name,
-        reason=cast(waiting_pb2.WaitReason.ValueType, int(wait.reason)),
+        reason=cast("waiting_pb2.WaitReason.ValueType", int(wait.reason)),
         message=wait.message,
         waits_for_job_ids=wait.waits_for,
     )

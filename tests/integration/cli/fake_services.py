@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
@@ -302,7 +302,7 @@ class FakeServices:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def __enter__(self) -> FakeServices:
+    def __enter__(self) -> Self:
         self._thread.start()
         self.port = self._up.result(30)
         return self

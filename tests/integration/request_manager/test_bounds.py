@@ -129,7 +129,7 @@ async def test_a_page_fits_a_client_with_default_limits_whatever_the_reasons_are
     found: list[str] = []
     async with grpc.aio.insecure_channel(manager.config.listen) as channel:
         stub, call = type(manager.stub)(channel), rpc.ListRequest()
-        call.filter.limit = 1000
+        call.page_size = 1000
         while True:
             page = await stub.List(call)
             found += [request.id for request in page.requests]

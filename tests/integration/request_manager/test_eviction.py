@@ -37,7 +37,9 @@ class Observer:
         return await self.store.register(Registration(runner_id, "nowhere:1", 0, 0, (), ""))
 
     async def beat(self, runner_id: str) -> StopSignals | None:
-        return await self.store.store_heartbeat(Heartbeat(runner_id, 0, 0, False, False, 0.0))
+        return await self.store.store_heartbeat(
+            Heartbeat(runner_id, 0, 0, draining=False, leaving=False, journal_lag=0.0)
+        )
 
     async def scan(self) -> list[str]:
         """Scan and evict runners; return the ids of the evicted ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import grpc
 import pytest
@@ -210,7 +210,7 @@ class CountingProxy:
         self._target = host, int(port)
         self.bytes_down = 0
 
-    async def __aenter__(self) -> CountingProxy:
+    async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"

@@ -29,7 +29,7 @@ class Transport:
 def joined() -> tuple[CoalescingTransport, list[Any]]:
     transport = Transport()
     loop = asyncio.get_running_loop()
-    return CoalescingTransport(cast(asyncio.Transport, transport), loop), transport.done
+    return CoalescingTransport(cast("asyncio.Transport", transport), loop), transport.done
 
 
 async def test_writes_of_one_loop_iteration_are_sent_together() -> None:

@@ -74,7 +74,7 @@ class _Services:
     ["/api/v1/requests/x", "/api/v1/requests/x/job-chain", "/api/v1/full/requests/x/log"],
 )
 def test_the_largest_responses_do_not_block_the_loop(path: str) -> None:
-    services = cast(Any, _Services(_chain(), _page()))
+    services = cast("Any", _Services(_chain(), _page()))
     backend: ServiceClient[Any] = ServiceClient("service", "nowhere:1", services, services, 1.0)
     api = application(
         [

@@ -61,7 +61,7 @@ def as_value(plain: Any) -> Value:
     return ANY.decode(plain, JsonPath())
 
 
-def values(kind: Codec) -> st.SearchStrategy[Any]:
+def values(kind: Codec) -> st.SearchStrategy[Any]:  # noqa: PLR0911, PLR0912 # a case per kind
     """What a message can hold where the kind stands."""
     match kind:
         case KeyedListCodec(_value=None):

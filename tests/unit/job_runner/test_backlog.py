@@ -37,7 +37,7 @@ async def test_jobs_wait_while_the_journal_is_full() -> None:
 
     journal._stream.sent[1] = journal._next_batch()
     with pytest.raises(ConnectionError):
-        await journal._receive(cast(Any, acknowledges()))
+        await journal._receive(cast("Any", acknowledges()))
 
     assert started == ["a", "b"]
     await journal.close()
@@ -46,7 +46,7 @@ async def test_jobs_wait_while_the_journal_is_full() -> None:
 async def test_a_runner_admits_no_chain_while_the_journal_is_full() -> None:
     journal = JournalStream("127.0.0.1:1")
     others = dict.fromkeys(
-        ("reporter", "events", "jobs", "job_slots", "environment", "draw"), cast(Any, None)
+        ("reporter", "events", "jobs", "job_slots", "environment", "draw"), cast("Any", None)
     )
     dependencies = ChainDependencies(journal, new_clock=lambda: time.time_ns, **others)
     runner = JobRunner(dependencies)

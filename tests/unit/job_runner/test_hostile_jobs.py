@@ -182,7 +182,7 @@ async def test_every_status_of_a_job_can_be_encoded(stage: Stage, text: str) -> 
             return text
 
     stage.jobs.add("says", lambda job_id: _with_id(job_id, WithStatus(stage)))
-    waits = cast(Any, lambda job, data: job.stop_requested.wait())
+    waits = cast("Any", lambda job, data: job.stop_requested.wait())
     stage.plays["b"] = [waits]
     stage.runner.run(chain("A > b > C", jobs={"b": {"type": "says"}}), 1)
     await stage.until_started("b")

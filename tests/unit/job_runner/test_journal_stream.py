@@ -51,14 +51,14 @@ async def journal() -> AsyncIterator[JournalStream]:
 @pytest.fixture
 async def call(journal: JournalStream) -> AsyncIterator[Call]:
     call = Call()
-    sending = asyncio.create_task(journal._send(cast(Any, call)))
+    sending = asyncio.create_task(journal._send(cast("Any", call)))
     yield call
     sending.cancel()
 
 
 @pytest.fixture
 async def receiving(journal: JournalStream, call: Call) -> AsyncIterator[asyncio.Task[None]]:
-    receiving = asyncio.create_task(journal._receive(cast(Any, call)))
+    receiving = asyncio.create_task(journal._receive(cast("Any", call)))
     yield receiving
     receiving.cancel()
 

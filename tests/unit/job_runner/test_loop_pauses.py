@@ -107,7 +107,7 @@ async def test_the_largest_chains_do_not_block_the_event_loop(
     stage: Stage, make: Any, call: str
 ) -> None:
     service = JobRunnerService(stage.runner, EventLog(encode_runner_event), lambda: "", "address")
-    context = cast(Any, None)
+    context = cast("Any", None)
     chain = make()
     if call == "resume":
         resumed = encode_suspended_chain(SuspendedJobChain("large", chain, epoch=1))
@@ -177,7 +177,7 @@ def watched_service(stage: Stage, job_slots: int | None) -> JobRunnerService:
     """Return the service of a runner whose events are read and whose reports are encoded."""
     event_log = EventLog(encode_runner_event)
     event_log.enabled = True
-    stage.watcher = cast(Any, event_log)
+    stage.watcher = cast("Any", event_log)
     stage.reports = EncodingReporter()
     stage.job_slots = job_slots
     stage.open()
@@ -198,7 +198,7 @@ async def test_many_jobs_at_once_do_not_block_the_event_loop(stage: Stage, end: 
         await until(lambda: stage.runner.jobs == stage.job_slots)
         longest["start"] = await pauses.lap()
         request = rpc.DescribeChainsRequest(chains=[known])
-        described = await service.DescribeChains(request, cast(Any, None))
+        described = await service.DescribeChains(request, cast("Any", None))
         longest["describe"] = await pauses.lap()
         if end == "stop":
             stage.runner.stop("large", "enough")

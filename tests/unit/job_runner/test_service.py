@@ -31,7 +31,7 @@ async def test_a_chain_that_cannot_be_read_is_refused_and_the_next_one_is_run(
     broken = request.suspended_job_chains[0].job_chain
     broken.jobs.append(broken.jobs[0])
 
-    response = await service.ResumeChains(request, cast(Any, None))
+    response = await service.ResumeChains(request, cast("Any", None))
 
     assert [refusal.request_id for refusal in response.refusals] == ["broken"]
     assert (await stage.reports.end("sound")).state is State.COMPLETE
@@ -43,12 +43,12 @@ async def test_a_new_stream_starts_with_the_resident_chains(stage: Stage) -> Non
     stage.runner.run(chain("a", request_id="r"), 1)
     await stage.until_started("a")
 
-    stream = service.WatchJobs(rpc.WatchJobsRequest(), cast(Any, None))
+    stream = service.WatchJobs(rpc.WatchJobsRequest(), cast("Any", None))
     first = (await anext(stream)).started
-    resumed = service.WatchJobs(rpc.WatchJobsRequest(after_offset=first.offset), cast(Any, None))
+    resumed = service.WatchJobs(rpc.WatchJobsRequest(after_offset=first.offset), cast("Any", None))
     resumed_start = (await anext(resumed)).started
     known = rpc.DescribeChainsRequest(chains=[rpc.KnownChain(request_id="r")])
-    described = await service.DescribeChains(known, cast(Any, None))
+    described = await service.DescribeChains(known, cast("Any", None))
     for each in (stream, resumed):
         await cast("AsyncGenerator[rpc.WatchJobsResponse]", each).aclose()
     stage.runner.stop("r", "")
@@ -73,7 +73,7 @@ async def test_describing_a_chain_with_uncommitted_entries_times_out_and_leaves_
     known = rpc.DescribeChainsRequest(
         chains=[rpc.KnownChain(request_id="late"), rpc.KnownChain(request_id="unknown")]
     )
-    described = await service.DescribeChains(known, cast(Any, None))
+    described = await service.DescribeChains(known, cast("Any", None))
 
     assert list(described.uncommitted_request_ids) == ["late"]
     assert not described.chains
@@ -97,7 +97,7 @@ async def test_a_chain_with_uncommitted_entries_explains_what_it_waits_for(
 
     async def explain() -> rpc.ExplainChainResponse:
         return await service.ExplainChain(
-            rpc.ExplainChainRequest(request_id="late"), cast(Any, None)
+            rpc.ExplainChainRequest(request_id="late"), cast("Any", None)
         )
 
     stage.journal.disconnected = True

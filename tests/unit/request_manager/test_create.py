@@ -28,9 +28,9 @@ class Recorder:
         self.creator = RequestCreator(
             self,
             lambda _: b"",
-            cast(RequestStore, self),
-            cast(ArchiveStore, self),
-            cast(Dispatcher, self),
+            cast("RequestStore", self),
+            cast("ArchiveStore", self),
+            cast("Dispatcher", self),
             changes,
         )
 

@@ -68,7 +68,11 @@ async def test_a_disconnected_subscriber_gets_the_failure() -> None:
 
 def test_encoded_events_can_be_concatenated_to_one_message() -> None:
     first, second = an_event(1), an_event(300)
-    raw = first.encoded("x" * 200, False) + second.encoded("", False) + cursor_message("c")
+    raw = (
+        first.encoded("x" * 200, requests_only=False)
+        + second.encoded("", requests_only=False)
+        + cursor_message("c")
+    )
 
     response = rpc.WatchResponse.FromString(raw)
 
@@ -77,7 +81,9 @@ def test_encoded_events_can_be_concatenated_to_one_message() -> None:
         ("0000000000000000300", ""),
     ]
     assert response.cursor == "c"
-    assert first.encoded("x" * 200, False) is first.encoded("x" * 200, False)
+    assert first.encoded("x" * 200, requests_only=False) is first.encoded(
+        "x" * 200, requests_only=False
+    )
 
 
 def test_a_filter_matches_by_type_user_arguments_and_the_states_before_and_after() -> None:

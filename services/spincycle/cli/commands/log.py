@@ -50,19 +50,19 @@ def log_command(
     Example: spinc log dc2c0938di121n1t4i90 --failed --job restart
     """
     if follow:
-        session.call(lambda services: _follow(session, services, request_id, job, failed))
+        session.call(lambda services: _follow(session, services, request_id, job, failed=failed))
         return
-    entries = session.call(lambda services: _read_entries(services, request_id, job, failed))
+    entries = session.call(lambda services: _read_entries(services, request_id, job, failed=failed))
     session.show(entries, [_name(entry) for entry in entries], lambda: _blocks(session, entries))
 
 
 async def _read_entries(
-    services: Backend, request_id: str, job: str, failed: bool
+    services: Backend, request_id: str, job: str, *, failed: bool
 ) -> list[job_log_pb2.JobLog]:
     entries = [
         entry
         async for entry in services.entries(request_id, EntryFilter(failed_only=failed))
-        if _matches(entry, job, failed)
+        if _matches(entry, job, failed=failed)
     ]
     if not entries:
         # An unknown request or job has no entries either, but is an error.
@@ -83,7 +83,7 @@ def _by_end(entry: job_log_pb2.JobLog) -> tuple[int, int, str, int]:
 
 
 async def _follow(
-    session: CommandSession, services: Backend, request_id: str, job: str, failed: bool
+    session: CommandSession, services: Backend, request_id: str, job: str, *, failed: bool
 ) -> None:
     if job:
         await _ensure_exists(services, request_id, job)
@@ -93,11 +93,11 @@ async def _follow(
     printer = _LogPrinter(session)
     # With --failed a running try cannot be selected yet; names are those of finished tries.
     live_output = not failed and session.output != "name"
-    async for item in ResumableStream(services, request_id).entries(live_output):
+    async for item in ResumableStream(services, request_id).entries(live_output=live_output):
         if isinstance(item, JobOutput):
             if job in {"", item.job_id, item.name}:
                 printer.output(item)
-        elif _matches(item, job, failed):
+        elif _matches(item, job, failed=failed):
             printer.entry(item)
     printer.end()
 
@@ -127,7 +127,7 @@ class _LogPrinter:
         if self._session.output == "table":
             lines, has_output = self._lines.end(entry.job_id, entry.try_number)
             self._print("output", lines)
-            self._print("entry", _blocks(self._session, [entry], not has_output))
+            self._print("entry", _blocks(self._session, [entry], with_output=not has_output))
         else:
             self._session.show_next(entry, _name(entry), list)
 
@@ -146,7 +146,7 @@ class _LogPrinter:
         self._last_kind = kind
 
 
-def _matches(entry: job_log_pb2.JobLog, job: str, failed: bool) -> bool:
+def _matches(entry: job_log_pb2.JobLog, job: str, *, failed: bool) -> bool:
     if failed and State(entry.state) is not State.FAIL:
         return False
     return not job or job in {entry.job_id, entry.name}
@@ -157,12 +157,12 @@ def _name(entry: job_log_pb2.JobLog | JobOutput) -> str:
 
 
 def _blocks(
-    session: CommandSession, entries: list[job_log_pb2.JobLog], with_output: bool = True
+    session: CommandSession, entries: list[job_log_pb2.JobLog], *, with_output: bool = True
 ) -> list[str]:
     from spincycle.cli.render.layout import entry_lines
     from spincycle.cli.render.text import printable
 
     lines: list[str] = []
     for place, entry in enumerate(entries):
-        lines += [*(["--"] if place else []), *entry_lines(entry, with_output)]
+        lines += [*(["--"] if place else []), *entry_lines(entry, with_output=with_output)]
     return [printable(line) for line in lines] if session.terminal.is_screen else lines

@@ -45,7 +45,7 @@ def rerun_command(
         return await services.rerun(request_id, ids, key)
 
     request = session.call(rerun)
-    return _show_created(session, request, request_id, watch)
+    return _show_created(session, request, request_id, watch=watch)
 
 
 @click.command("skip", cls=SpincCommand, short_help=COMMANDS["skip"].summary)
@@ -75,11 +75,11 @@ def skip_command(
         return await services.skip(request_id, found[0], reason, key)
 
     request = session.call(skip)
-    return _show_created(session, request, request_id, watch)
+    return _show_created(session, request, request_id, watch=watch)
 
 
 def _show_created(
-    session: CommandSession, request: request_pb2.Request, old: str, watch: bool
+    session: CommandSession, request: request_pb2.Request, old: str, *, watch: bool
 ) -> int:
     session.show(
         request,

@@ -81,7 +81,7 @@ def start_command(
     spec = spec_named(session.call(lambda services: services.specs()), request)
     check_names(spec, given)
     confirms = session.terminal.interactive and not yes
-    final_args = without_defaults(spec, _complete_args(session, spec, given, confirms))
+    final_args = without_defaults(spec, _complete_args(session, spec, given, confirms=confirms))
     command = full_command(spec, final_args, session.settings.given)
     if session.output == "table":
         session.terminal.lines(["", f"# {command}", ""])
@@ -101,12 +101,12 @@ def start_command(
     if watch or follow:
         from spincycle.cli.commands.watch import show_until_ended
 
-        return show_until_ended(session, created.id, follow)
+        return show_until_ended(session, created.id, follow=follow)
     return _wait(session, created.id) if wait else 0
 
 
 def _complete_args(
-    session: CommandSession, spec: spec_pb2.RequestSpec, given: dict[str, Value], confirms: bool
+    session: CommandSession, spec: spec_pb2.RequestSpec, given: dict[str, Value], *, confirms: bool
 ) -> dict[str, Value]:
     """Prompt for missing arguments; without a terminal, a missing required one is an error."""
     lacking = missing(spec, given)

@@ -32,17 +32,18 @@ def watch_command(session: CommandSession, request_id: str, follow: bool) -> int
 
     Example: spinc watch dc2c0938di121n1t4i90
     """
-    return show_until_ended(session, request_id, follow)
+    return show_until_ended(session, request_id, follow=follow)
 
 
-def show_until_ended(session: CommandSession, request_id: str, follow: bool = False) -> int:
+def show_until_ended(session: CommandSession, request_id: str, *, follow: bool = False) -> int:
     """Show a request until it ends, and return the exit code for its final state."""
     from spincycle.cli.watch import EXIT_CODES, watch
 
     def show(services: Backend) -> Awaitable[State]:
         if session.output == "table":
-            return watch(services, request_id, session.terminal, follow)
-        return _print_events(session, services, request_id, follow and session.output != "name")
+            return watch(services, request_id, session.terminal, follow=follow)
+        follows = follow and session.output != "name"
+        return _print_events(session, services, request_id, follow=follows)
 
     try:
         state = session.call(show)
@@ -58,7 +59,7 @@ def report_still_running(session: CommandSession, request_id: str) -> int:
 
 
 async def _print_events(
-    session: CommandSession, services: Backend, request_id: str, follow: bool
+    session: CommandSession, services: Backend, request_id: str, *, follow: bool
 ) -> State:
     from spincycle.cli.live_request import LiveRequest
     from spincycle.cli.transport.merging import merged

@@ -204,7 +204,7 @@ def _elapsed(span: float, width: int | None) -> str:
     return text if width is None or "h" not in text else text.partition("m")[0] + "m"
 
 
-def entry_lines(entry: job_log_pb2.JobLog, with_output: bool = True) -> list[str]:
+def entry_lines(entry: job_log_pb2.JobLog, *, with_output: bool = True) -> list[str]:
     """Return one journal entry as `spinc log` prints it, by default with the job's output."""
     started, finished = seconds(entry, "started_at"), seconds(entry, "finished_at")
     elapsed = (finished - started) if started is not None and finished is not None else 0.0

@@ -37,6 +37,7 @@ class LiveView:
         live: LiveRequest,
         terminal: Terminal,
         clock: Callable[[], float],
+        *,
         estimate: bool = True,
     ) -> None:
         self._live = live

@@ -122,7 +122,7 @@ def _enum_name(number: int, field: Any) -> str:
     return str(names[number].name).removeprefix(prefix + "_")
 
 
-def dump(data: Value, form: str, unicode: bool = True) -> str:
+def dump(data: Value, form: str, *, unicode: bool = True) -> str:
     """Serialize `data` as json or yaml without a final line feed; ASCII only without `unicode`."""
     if form == "json":
         return json.dumps(data, indent=2, ensure_ascii=not unicode)
@@ -134,8 +134,8 @@ def dump(data: Value, form: str, unicode: bool = True) -> str:
     return text.removesuffix("\n")
 
 
-def dump_next(data: Value, form: str, unicode: bool = True) -> str:
+def dump_next(data: Value, form: str, *, unicode: bool = True) -> str:
     """Serialize `data` as one item of a stream: a line of JSON, or a YAML document."""
     if form == "json":
         return json.dumps(data, ensure_ascii=not unicode, separators=(",", ":"))
-    return "---\n" + dump(data, form, unicode)
+    return "---\n" + dump(data, form, unicode=unicode)

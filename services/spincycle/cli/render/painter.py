@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Self
 
 from spincycle.cli.render.terminal import Terminal
 from spincycle.cli.render.tree import Line
@@ -22,7 +23,7 @@ class Painter:
         self._painted = 0
         self._size = (0, 0)
 
-    def __enter__(self) -> Painter:
+    def __enter__(self) -> Self:
         self._terminal.out.write(_HIDE)
         self._terminal.out.flush()
         return self
@@ -49,7 +50,7 @@ class Painter:
 
     def _to_start(self) -> str:
         size = (self._terminal.columns, self._terminal.rows)
-        changed = size != self._size and self._size != (0, 0)
+        changed = self._size not in {size, (0, 0)}
         self._size = size
         if changed:
             # A resized terminal wraps the lines differently, so their start is unknown.

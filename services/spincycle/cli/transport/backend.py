@@ -83,7 +83,7 @@ class Backend(Protocol):
         """Return the chain of a request as it was created, of any size."""
 
     def watch(
-        self, request_id: str, cursor: str, requests_only: bool = False
+        self, request_id: str, cursor: str, *, requests_only: bool = False
     ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         """Yield changes of a request after a cursor; a snapshot first if the cursor is empty."""
 
@@ -91,7 +91,7 @@ class Backend(Protocol):
         """Yield the stored journal entries of a request, in journal order."""
 
     def tail(
-        self, request_id: str, after_position: int, follow: bool, live_output: bool = False
+        self, request_id: str, after_position: int, *, follow: bool, live_output: bool = False
     ) -> AsyncIterator[job_log_pb2.JobLog | job_output_pb2.JobOutput]:
         """Yield journal entries of a request after a position; with `follow` also new ones.
 

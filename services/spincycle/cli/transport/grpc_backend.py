@@ -161,7 +161,7 @@ class GrpcBackend:
         return chain
 
     async def watch(
-        self, request_id: str, cursor: str, requests_only: bool = False
+        self, request_id: str, cursor: str, *, requests_only: bool = False
     ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         """See Backend."""
         message = rm.WatchRequest(
@@ -197,7 +197,7 @@ class GrpcBackend:
             message.page_token = page.next_page_token
 
     async def tail(
-        self, request_id: str, after_position: int, follow: bool, live_output: bool = False
+        self, request_id: str, after_position: int, *, follow: bool, live_output: bool = False
     ) -> AsyncIterator[job_log_pb2.JobLog | job_output_pb2.JobOutput]:
         """See Backend."""
         from spincycle.v1 import job_log_service_pb2

@@ -136,7 +136,7 @@ class RestBackend:
         return completed(JOB_CHAIN.decode(chain))
 
     async def watch(
-        self, request_id: str, cursor: str, requests_only: bool = False
+        self, request_id: str, cursor: str, *, requests_only: bool = False
     ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         """See Backend."""
         wanted = "requestsOnly" if requests_only else "jobChain"
@@ -174,11 +174,11 @@ class RestBackend:
             yield entry
 
     async def tail(
-        self, request_id: str, after_position: int, follow: bool, live_output: bool = False
+        self, request_id: str, after_position: int, *, follow: bool, live_output: bool = False
     ) -> AsyncIterator[job_log_pb2.JobLog | job_output_pb2.JobOutput]:
         """See Backend; output is among the events, and the gateway is asked for entries."""
         if follow and live_output:
-            entries = self.tail(request_id, after_position, follow)
+            entries = self.tail(request_id, after_position, follow=follow)
             async for item in merged(entries, self._output(request_id)):
                 yield item
             return

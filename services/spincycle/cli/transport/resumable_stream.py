@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 _RETRYABLE = frozenset(
     {
-        "SERVICE_UNAVAILABLE", "SHUTTING_DOWN", "DATABASE_UNAVAILABLE", "WATCHER_TOO_SLOW",
-        "DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN",
+        "SERVICE_UNAVAILABLE",
+        "SHUTTING_DOWN",
+        "DATABASE_UNAVAILABLE",
+        "WATCHER_TOO_SLOW",
+        "DEADLINE_EXCEEDED",
+        "UNAVAILABLE",
+        "CANCELLED",
+        "INTERNAL",
+        "UNKNOWN",
     }
-)  # fmt: skip
+)
 """Reasons after which a stream is reopened."""
 
 
@@ -56,6 +63,7 @@ class ResumableStream:
     async def events(
         self,
         on_connection: Callable[[str], None] = lambda _: None,
+        *,
         requests_only: bool = False,
     ) -> AsyncIterator[request_event_pb2.RequestEvent]:
         """Yield every event of the request; never ends by itself.
@@ -74,7 +82,9 @@ class ResumableStream:
                     # A resumed stream is silent until the next change.
                     await self._backend.get(self._request_id)
                     on_connection("")
-                async for event in self._backend.watch(self._request_id, cursor, requests_only):
+                async for event in self._backend.watch(
+                    self._request_id, cursor, requests_only=requests_only
+                ):
                     on_connection("")
                     cursor, is_known = event.cursor or cursor, True
                     backoff.reset()
@@ -90,7 +100,7 @@ class ResumableStream:
             await backoff.wait()
 
     async def entries(
-        self, live_output: bool = False, all_output: bool = False
+        self, *, live_output: bool = False, all_output: bool = False
     ) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
         """Yield every journal entry as it is stored, until the request has ended.
 
@@ -104,7 +114,7 @@ class ResumableStream:
                 otherwise that output is only in their entries.
         """
         deduplicator = OutputDeduplicator()
-        async for item in self._items_until_end(live_output):
+        async for item in self._items_until_end(live_output=live_output):
             if isinstance(item, JobOutput):
                 if piece := deduplicator.unseen(item):
                     yield piece
@@ -123,14 +133,14 @@ class ResumableStream:
         raise AssertionError("the event stream never ends by itself")
 
     async def _items_until_end(
-        self, live_output: bool
+        self, *, live_output: bool
     ) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
         async def end() -> AsyncIterator[None]:
             await self.final_state()
             yield None
 
         position = 0
-        async with aclosing(merged(self._tail(live_output), end())) as both:
+        async with aclosing(merged(self._tail(live_output=live_output), end())) as both:
             async for item in both:
                 if item is None:
                     break
@@ -140,13 +150,15 @@ class ResumableStream:
         async for item in self._backend.tail(self._request_id, position, follow=False):
             yield item
 
-    async def _tail(self, live_output: bool) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
+    async def _tail(self, *, live_output: bool) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
         """Yield stored and new entries; output pieces may repeat after a reconnect."""
         backoff = Backoff(self._delay.shortest, self._delay.longest)
         position, is_known = 0, False
         while True:
             try:
-                async for item in self._backend.tail(self._request_id, position, True, live_output):
+                async for item in self._backend.tail(
+                    self._request_id, position, follow=True, live_output=live_output
+                ):
                     is_known = True
                     backoff.reset()
                     if not isinstance(item, JobOutput):

@@ -98,8 +98,11 @@ class EventRoutes:
         if len(self._streams) >= self._max_streams:
             raise RemoteError(
                 "too many event streams; try again in a moment",
-                reason="TOO_MANY_STREAMS", code="RESOURCE_EXHAUSTED", http=503, retryable=True,
-            )  # fmt: skip
+                reason="TOO_MANY_STREAMS",
+                code="RESOURCE_EXHAUSTED",
+                http=503,
+                retryable=True,
+            )
         message.cursor = http.headers.get("last-event-id", "") or http.first("cursor")
         message.include_job_chain = http.first("jobChain") == "true"
         message.requests_only = http.first("requestsOnly") == "true"

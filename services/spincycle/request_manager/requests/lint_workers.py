@@ -71,8 +71,10 @@ class LintWorkers:
         _check_size(files, limits)
         job = LintJob(
             [(source.file, source.text) for source in files],
-            sorted(job_types), limits.seconds, limits.memory,
-        )  # fmt: skip
+            sorted(job_types),
+            limits.seconds,
+            limits.memory,
+        )
         if self._calls >= limits.workers + limits.waiting:
             raise LintBusy(limits.waiting)
         self._calls += 1

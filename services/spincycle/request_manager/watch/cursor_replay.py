@@ -210,14 +210,14 @@ class CursorReplay:
         changed: dict[str, ChangedRequests | None] = {}
         for index, db_snapshot in enumerate(oldest_first):
             since = snapshot_before(cursors[db_snapshot].first_running)
-            found = await self._read_changed(since, with_args)
+            found = await self._read_changed(since, with_args=with_args)
             if found is not None:
                 return changed | dict.fromkeys(oldest_first[index:], found)
             # Some of them were visible at the cursor; without these they may be few enough.
-            changed[db_snapshot] = await self._read_changed(db_snapshot, with_args)
+            changed[db_snapshot] = await self._read_changed(db_snapshot, with_args=with_args)
         return changed
 
-    async def _read_changed(self, db_snapshot: str, with_args: bool) -> ChangedRequests | None:
+    async def _read_changed(self, db_snapshot: str, *, with_args: bool) -> ChangedRequests | None:
         rows = await self._stores.changes.changed(db_snapshot, MAX_CHANGED + 1, with_args=with_args)
         if len(rows) > MAX_CHANGED:
             return None

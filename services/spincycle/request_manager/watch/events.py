@@ -74,7 +74,7 @@ class EncodedEvent:
         """Whether this is the last event of the request."""
         return self.revision == ended(self.request.epoch)
 
-    def encoded(self, cursor: str, requests_only: bool) -> bytes:
+    def encoded(self, cursor: str, requests_only: bool) -> bytes:  # noqa: FBT001 # a hot path
         """Return a WatchResponse with this event; empty if `requests_only` excludes it."""
         key = (cursor, requests_only)
         message = self._messages.get(key)

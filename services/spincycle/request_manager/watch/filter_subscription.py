@@ -92,12 +92,12 @@ class FilterSubscription:
         """Return a part as a message shared with other subscribers; empty if it must be added."""
         if self._parts or part.at is None or not self._take_shared(part, FLUSH_BYTES):
             return b""
-        return part.encoded(self._options.requests_only, with_cursor=True)
+        return part.encoded(requests_only=self._options.requests_only, with_cursor=True)
 
     async def add_part(self, part: ReplayPart) -> AsyncIterator[bytes]:
         """Add a part of a replay; yield the messages to send first."""
         if self._take_shared(part):
-            if message := self._append(part.encoded(self._options.requests_only)):
+            if message := self._append(part.encoded(requests_only=self._options.requests_only)):
                 yield message
             return
         for event in part.events:
@@ -109,7 +109,7 @@ class FilterSubscription:
         """Mark a part of more than `min_size` bytes as sent; return False if it must be encoded."""
         if self._needs_own_encoding:
             return False
-        if not min_size < part.size(self._options.requests_only) <= MAX_REPLAY_BYTES:
+        if not min_size < part.size(requests_only=self._options.requests_only) <= MAX_REPLAY_BYTES:
             return False
         revisions = [(event.request.request_id, event.revision) for event in part.open]
         if any(revision <= self._sent_first.get(id_, 0) for id_, revision in revisions):

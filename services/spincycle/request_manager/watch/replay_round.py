@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator, Sequence, Set
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import count, islice
 
@@ -49,7 +50,7 @@ class ReplayPart:
         """Find the events of requests that have not ended."""
         self.open = [one for one in self.events if one.request.request_id not in self.ended]
 
-    def size(self, requests_only: bool) -> int:
+    def size(self, *, requests_only: bool) -> int:
         """Return the number of bytes that `encoded` returns."""
         size = self._sizes.get(requests_only)
         if size is None:
@@ -57,7 +58,7 @@ class ReplayPart:
             self._sizes[requests_only] = size
         return size
 
-    def encoded(self, requests_only: bool, *, with_cursor: bool = False) -> bytes:
+    def encoded(self, *, requests_only: bool, with_cursor: bool = False) -> bytes:
         """Return the events as a message for subscribers without a filter, encoded once for all.
 
         `with_cursor`: add the cursor after them, if there is one.
@@ -131,7 +132,7 @@ class ReplayRound:
         self._parts.clear()
 
     async def parts(
-        self, after: Cursor, excluded: Set[str] = frozenset()
+        self, after: Cursor, excluded: AbstractSet[str] = frozenset()
     ) -> AsyncGenerator[ReplayPart, None]:
         """Yield the events after a cursor, request by request, with rising revisions.
 
@@ -154,7 +155,7 @@ class ReplayRound:
             if self._expired:
                 raise RoundExpired
 
-    def _lazy_parts(self, after: Cursor, excluded: Set[str]) -> Iterator[_LazyPart]:
+    def _lazy_parts(self, after: Cursor, excluded: AbstractSet[str]) -> Iterator[_LazyPart]:
         key = after.text
         shared = self._plans.get(key)
         if shared is None:

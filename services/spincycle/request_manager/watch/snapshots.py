@@ -175,12 +175,11 @@ class RequestSnapshots:
         """Add the live output of a request's jobs to a queue, until cancelled."""
         backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
         while True:
-            try:
+            with suppress(SpinCycleError):
                 async for output in self._job_log.output(request_id):
                     queue.put_output(output)
-            except SpinCycleError:
-                # Live output is not stored: what is printed until the stream reopens is lost.
-                await backoff.wait()
+            # Live output is not stored: what is printed until the stream reopens is lost.
+            await backoff.wait()
 
     async def _describe(
         self, rows: Sequence[Request], known: Mapping[str, int]

@@ -90,7 +90,8 @@ class Subscriptions:
                     first = await self._start(session, queue, subscription, request_ids, cursor)
                 for message in first[:-1]:
                     yield message
-                yield b"".join(first[-1:]) + SYNCED
+                if first or subscription.open:
+                    yield b"".join(first[-1:]) + SYNCED
                 if subscription.open:
                     if options.include_output:
                         forwarders = [
