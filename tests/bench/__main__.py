@@ -121,9 +121,12 @@ class Bench:
             async with Stand(serves_metrics=self._rpcs) as stand:
                 self._results.start_seconds = stand.start_seconds
                 for part, take in (
-                    ("idle", self._idle), ("limits", self._limits), ("shapes", self._shapes),
-                    ("starts", self._starts), ("reads", self._reads),
-                ):  # fmt: skip
+                    ("idle", self._idle),
+                    ("limits", self._limits),
+                    ("shapes", self._shapes),
+                    ("starts", self._starts),
+                    ("reads", self._reads),
+                ):
                     await self._take(part, take, stand)
         if "sleepers" in self._parts and not self._quick:
             async with Stand(()) as stand:

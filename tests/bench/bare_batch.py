@@ -94,9 +94,11 @@ async def _serve(port: int, dsn: str) -> None:
             rows = range(message[0])
             step += 1
             await insert.fetch(
-                [f"request-{row}" for row in rows], [f"job-{step}"] * len(rows),
-                [step] * len(rows), [_WORDS] * len(rows),
-            )  # fmt: skip
+                [f"request-{row}" for row in rows],
+                [f"job-{step}"] * len(rows),
+                [step] * len(rows),
+                [_WORDS] * len(rows),
+            )
             yield b"kept"
 
     server = grpc.aio.server()

@@ -38,8 +38,13 @@ class Line:
 
 def budget(results: Results) -> list[Line]:
     """All lines, in the order of the table."""
-    return [*_closed_loops(results), *_large(results), *_single(results), *_reads(results),
-            *_stretches(results)]  # fmt: skip
+    return [
+        *_closed_loops(results),
+        *_large(results),
+        *_single(results),
+        *_reads(results),
+        *_stretches(results),
+    ]
 
 
 def _most(
@@ -50,16 +55,25 @@ def _most(
         return Line(what, f"≤ {must:g} {unit}", target, "–", None)
     measured = f"{value:.3g} {unit}{spread}"
     return Line(
-        what, f"≤ {must:g} {unit}", target, measured, value <= must,
+        what,
+        f"≤ {must:g} {unit}",
+        target,
+        measured,
+        value <= must,
         aim is not None and value <= aim,
-    )  # fmt: skip
+    )
 
 
 def _closed_loops(results: Results) -> Iterator[Line]:
     def line(
-        shape: str, in_flight: int, figure: Callable[[Figures], float], what: str, unit: str,
-        must: float, aim: float,
-    ) -> Line:  # fmt: skip
+        shape: str,
+        in_flight: int,
+        figure: Callable[[Figures], float],
+        what: str,
+        unit: str,
+        must: float,
+        aim: float,
+    ) -> Line:
         found = results.of(shape, in_flight, figure)
         spread = ""
         if found:
@@ -67,9 +81,13 @@ def _closed_loops(results: Results) -> Iterator[Line]:
             assert bare is not None
             spread = f" ({found[1]:.3g}–{found[2]:.3g}), a bare batch {bare[0]:.2f} ms"
         return _most(
-            f"{shape}, {in_flight} in flight: {what}", unit, must, aim,
-            found[0] if found else None, spread,
-        )  # fmt: skip
+            f"{shape}, {in_flight} in flight: {what}",
+            unit,
+            must,
+            aim,
+            found[0] if found else None,
+            spread,
+        )
 
     def request(one: Figures) -> float:
         return one.cpu_ms_a_request
@@ -122,9 +140,11 @@ def _single(results: Results) -> Iterator[Line]:
 
 def _reads(results: Results) -> Iterator[Line]:
     names = (
-        "GET one request, 16 connections", "list limit=10 at 200,000 rows",
-        "list by argument at 200,000 rows", "log of a 100-job request",
-    )  # fmt: skip
+        "GET one request, 16 connections",
+        "list limit=10 at 200,000 rows",
+        "list by argument at 200,000 rows",
+        "log of a 100-job request",
+    )
     musts = ("≥ 0.6 × echo", "≥ 1,200/s", "≥ 800/s", "≥ 0.4 × echo")
     aims = ("≥ 4,200/s", "≥ 0.8 × echo", "≥ 0.8 × echo", "≥ 0.6 × echo")
     if not results.reads:
@@ -132,18 +152,23 @@ def _reads(results: Results) -> Iterator[Line]:
             yield Line(what, must, aim, "–", None)
         return
     found = (
-        results.read(lambda one: one.one), results.read(lambda one: one.listed),
-        results.read(lambda one: one.by_argument), results.read(lambda one: one.log),
-    )  # fmt: skip
+        results.read(lambda one: one.one),
+        results.read(lambda one: one.listed),
+        results.read(lambda one: one.by_argument),
+        results.read(lambda one: one.log),
+    )
     for number, rate in enumerate(found):
         least = (0.6 * rate.echo, 1200.0, 800.0, 0.4 * rate.echo)[number]
         aimed = (4200.0, 0.8 * rate.echo, 0.8 * rate.echo, 0.6 * rate.echo)[number]
         yield Line(
-            names[number], musts[number], aims[number],
+            names[number],
+            musts[number],
+            aims[number],
             f"{rate.per_second:.0f}/s, {rate.ratio:.2f} × echo ({rate.echo:.0f}/s); CPU "
             f"{rate.cpu_ms:.2f} ms, of the echo {rate.echo_cpu_ms:.2f} ms",
-            rate.per_second >= least, rate.per_second >= aimed,
-        )  # fmt: skip
+            rate.per_second >= least,
+            rate.per_second >= aimed,
+        )
 
 
 def _stretches(results: Results) -> Iterator[Line]:
@@ -153,24 +178,34 @@ def _stretches(results: Results) -> Iterator[Line]:
         yield Line(what, must, "", "–", None)
     else:
         yield Line(
-            what, must, "",
+            what,
+            must,
+            "",
             f"{sleepers.running} running: {sleepers.kb_a_job:.1f} kB a job; beat at most "
             f"{sleepers.beat_age:.1f} s old; list {sleepers.list_ms:.0f} ms",
             sleepers.kb_a_job < 12 and sleepers.beat_age < 8 and sleepers.list_ms < 50,
-        )  # fmt: skip
+        )
     what, must, aim = "idle stack", "< 1 % of one core, < 5 statements/s", "< 0.3 %"
     if (idle := results.idle) is None:
         yield Line(what, must, aim, "–", None)
     else:
         yield Line(
-            what, must, aim, f"{100 * idle.cores:.2f} %, {idle.statements:.1f} statements/s",
-            idle.cores < 0.01 and idle.statements < 5, idle.cores < 0.003,
-        )  # fmt: skip
+            what,
+            must,
+            aim,
+            f"{100 * idle.cores:.2f} %, {idle.statements:.1f} statements/s",
+            idle.cores < 0.01 and idle.statements < 5,
+            idle.cores < 0.003,
+        )
     most = max((idle.memory_mb[name] for name in SERVICES), default=0.0) if idle else None
     share = max((idle.share_mb[name] for name in SERVICES), default=0.0) if idle else 0.0
     yield _most(
-        "memory of an idle service process, the largest", "MB", 70, 50, most,
+        "memory of an idle service process, the largest",
+        "MB",
+        70,
+        50,
+        most,
         f" ({share:.0f} MB if shared pages count in part)",
-    )  # fmt: skip
+    )
     yield _most("spinc listing, from exec to exit", "ms", 250, 150, results.spinc_ms)
     yield _most("spincycle dev to first answer, warm", "s", 2.5, 1.5, results.dev_seconds)

@@ -157,10 +157,20 @@ async def serve_bare(record: str) -> None:
 async def _watchers(address: str, cursor: str, size: Size, record: str) -> CaughtUp:
     """The watchers, in a process of their own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.catching_up", "--resume", address,
-        "--watchers", str(size.watchers), "--requests", str(size.requests), "--record", record,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "tests.bench.catching_up",
+        "--resume",
+        address,
+        "--watchers",
+        str(size.watchers),
+        "--requests",
+        str(size.requests),
+        "--record",
+        record,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
     out, _ = await process.communicate(cursor.encode() + b"\n")
     if process.returncode:
         raise RuntimeError("the watchers ended with a failure")
@@ -170,9 +180,14 @@ async def _watchers(address: str, cursor: str, size: Size, record: str) -> Caugh
 async def _bare(size: Size, record: str) -> tuple[CaughtUp, float]:
     """What the bare server took, and by how many MB it grew."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.catching_up", "--bare", record,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "tests.bench.catching_up",
+        "--bare",
+        record,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
     assert process.stdout is not None
     try:
         port = int(await process.stdout.readline())

@@ -47,9 +47,14 @@ async def serve_http(port: int, grpc_port: int) -> None:
         await send({"type": "http.response.body", "body": body})
 
     config = uvicorn.Config(
-        app, port=port, loop="uvloop", http="httptools", lifespan="off", access_log=False,
+        app,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
         log_level="error",
-    )  # fmt: skip
+    )
     await uvicorn.Server(config).serve()
 
 

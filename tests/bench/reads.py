@@ -85,9 +85,11 @@ async def beside(echo: Echo, stand: Stand, path: str, seconds: float) -> Rate:
             echoes.append(await get_rate("127.0.0.1", echo.port, "/e", _CONNECTIONS, turn))
         echo_cpu += usage.cpu_total
     return Rate(
-        mean(rates), 1000 * cpu / (sum(rates) * turn),
-        mean(echoes), 1000 * echo_cpu / (sum(echoes) * turn),
-    )  # fmt: skip
+        mean(rates),
+        1000 * cpu / (sum(rates) * turn),
+        mean(echoes),
+        1000 * echo_cpu / (sum(echoes) * turn),
+    )
 
 
 async def run_to_end(connection: HttpConnection, shape: Shape, patience: float = 600) -> str:

@@ -77,13 +77,20 @@ def _shapes(results: Results) -> Iterator[str]:
     yield ""
     yield from _table(
         (
-            "shape", "in flight", "requests/s", "jobs/s", "create p50/p95/p99 ms",
-            "end to end p50/p95/p99 ms", "CPU-ms a request", "CPU-ms a job",
+            "shape",
+            "in flight",
+            "requests/s",
+            "jobs/s",
+            "create p50/p95/p99 ms",
+            "end to end p50/p95/p99 ms",
+            "CPU-ms a request",
+            "CPU-ms a job",
             "CPU-ms of a bare batch then",
         ),
         (
             [
-                runs[0].shape, str(runs[0].in_flight),
+                runs[0].shape,
+                str(runs[0].in_flight),
                 _median(one.requests / one.seconds for one in runs),
                 _median(one.jobs / one.seconds for one in runs),
                 " / ".join(_median(map(get, runs)) for get in _quantiles("create")),
@@ -94,7 +101,7 @@ def _shapes(results: Results) -> Iterator[str]:
             ]
             for runs in results.shapes.values()
         ),
-    )  # fmt: skip
+    )
 
 
 def _quantiles(of: str) -> list[Callable[[Figures], float]]:
@@ -108,7 +115,8 @@ def _processes(results: Results) -> Iterator[str]:
         ("CPU-ms a request (peak MB)", "in flight", *names),
         (
             [
-                runs[0].shape, str(runs[0].in_flight),
+                runs[0].shape,
+                str(runs[0].in_flight),
                 *(
                     f"{_median(one.cpu_ms[name] for one in runs)} "
                     f"({_median(one.peak_mb[name] for one in runs)})"
@@ -117,19 +125,25 @@ def _processes(results: Results) -> Iterator[str]:
             ]
             for runs in results.shapes.values()
         ),
-    )  # fmt: skip
+    )
 
 
 def _database(results: Results) -> Iterator[str]:
     yield ""
     yield from _table(
         (
-            "database", "in flight", "statements a request", "commits a request",
-            "statements a job", "entries an append", "requests a finish",
+            "database",
+            "in flight",
+            "statements a request",
+            "commits a request",
+            "statements a job",
+            "entries an append",
+            "requests a finish",
         ),
         (
             [
-                runs[0].shape, str(runs[0].in_flight),
+                runs[0].shape,
+                str(runs[0].in_flight),
                 _median(one.statements / one.requests for one in runs),
                 _median(one.commits / one.requests for one in runs),
                 _median(one.statements / one.jobs for one in runs),
@@ -138,7 +152,7 @@ def _database(results: Results) -> Iterator[str]:
             ]
             for runs in results.shapes.values()
         ),
-    )  # fmt: skip
+    )
 
 
 def _journal(journal: AgedJournal) -> Iterator[str]:

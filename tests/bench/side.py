@@ -103,11 +103,21 @@ class Side:
         Path(packages, "third_party.pth").write_text(sysconfig.get_path("purelib") + "\n")
         self._call(
             [
-                sys.executable, "-m", "pip", "--python", str(directory), "install", "--quiet",
-                "--disable-pip-version-check", "--no-deps", "--no-build-isolation",
-                "--ignore-installed", "-e", str(self._root),
+                sys.executable,
+                "-m",
+                "pip",
+                "--python",
+                str(directory),
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--no-build-isolation",
+                "--ignore-installed",
+                "-e",
+                str(self._root),
             ]
-        )  # fmt: skip
+        )
         return python
 
     def _selects_shapes(self) -> bool:

@@ -156,9 +156,13 @@ class Watchers:
     async def attach(self) -> None:
         """Return when every watcher has received its first message."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.bench.watchers", *self._arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "tests.bench.watchers",
+            *self._arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(self._ids).encode() + b"\n")

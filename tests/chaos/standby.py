@@ -37,9 +37,13 @@ class Standby:
         account.own(data)
         program = find_binaries(account, primary / "programs").directory / "pg_basebackup"
         command = [
-            str(program), f"--pgdata={data}", f"--dbname={self._cluster.database.dsn('')}",
-            "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
-        ]  # fmt: skip
+            str(program),
+            f"--pgdata={data}",
+            f"--dbname={self._cluster.database.dsn('')}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]
         copied = await run_program(command, cwd="/", **account.as_child())
         assert copied.returncode == 0, copied.stderr
         shutil.copy(primary / "password", self._home / "password")

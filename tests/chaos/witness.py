@@ -75,13 +75,21 @@ async def read_journal(connection: asyncpg.Connection) -> list[Entry]:
     """All entries with their commit times, in the order of each journal."""
     return [
         Entry(
-            row["request_id"], row["job_id"], row["try"], row["position"], row["epoch"],
+            row["request_id"],
+            row["job_id"],
+            row["try"],
+            row["position"],
+            row["epoch"],
             row["started_at"],
-            row["sequence_id"], row["sequence_try"], State(row["state"]), row["final"],
-            row["error"], row["committed_at"],
+            row["sequence_id"],
+            row["sequence_try"],
+            State(row["state"]),
+            row["final"],
+            row["error"],
+            row["committed_at"],
         )
         for row in await connection.fetch(_JOURNAL)
-    ]  # fmt: skip
+    ]
 
 
 async def collect(connection: asyncpg.Connection, address: str, marks: list[Mark]) -> Testimony:

@@ -54,11 +54,17 @@ def no_call_received(stack: Stack) -> bool:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/api/v1/requests"), ("GET", "/api/v1/status/running"), ("GET", "/openapi.json"),
-        ("GET", "/nope"), ("GET", "/api/v1/events"), ("POST", "/api/v1/requests"),
-        ("POST", "/api/v1/job-chains"), ("PUT", ONE + "/finish"), ("OPTIONS", "/api/v1/requests"),
+        ("GET", "/api/v1/requests"),
+        ("GET", "/api/v1/status/running"),
+        ("GET", "/openapi.json"),
+        ("GET", "/nope"),
+        ("GET", "/api/v1/events"),
+        ("POST", "/api/v1/requests"),
+        ("POST", "/api/v1/job-chains"),
+        ("PUT", ONE + "/finish"),
+        ("OPTIONS", "/api/v1/requests"),
     ],
-)  # fmt: skip
+)
 async def test_a_rebound_name_reaches_nothing_on_any_listener(
     stack: Stack, client: httpx.AsyncClient, method: str, path: str
 ) -> None:

@@ -32,9 +32,13 @@ def fits(value: Any, shape: dict[str, Any], schemas: dict[str, Any]) -> bool:
     if "type" not in shape:
         return True
     types = {
-        "object": dict, "array": list, "string": str, "boolean": bool, "integer": int,
+        "object": dict,
+        "array": list,
+        "string": str,
+        "boolean": bool,
+        "integer": int,
         "null": type(None),
-    }  # fmt: skip
+    }
     wanted = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
     if not any(type(value) is types[name] for name in wanted):
         return False

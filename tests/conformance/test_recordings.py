@@ -109,12 +109,26 @@ def play_all(system: System, whole: Whole) -> None:
 
 def before_any_request(system: System) -> None:
     system.play(
-        "version", "jr-version", "request-list", "list-empty", "status-running-none-ever",
-        "create-err-arg-missing", "create-err-empty-body", "create-err-malformed-json",
-        "create-err-type-unknown", "get-err-not-found", "job-chain-err-not-found",
-        "log-err-not-found", "stop-err-not-found", "list-err-limit-text", "list-err-state-foo",
-        "jr-new-err-cyclic", "jr-stop-err-not-found", "route-err-404", "route-err-trailing-slash",
-    )  # fmt: skip
+        "version",
+        "jr-version",
+        "request-list",
+        "list-empty",
+        "status-running-none-ever",
+        "create-err-arg-missing",
+        "create-err-empty-body",
+        "create-err-malformed-json",
+        "create-err-type-unknown",
+        "get-err-not-found",
+        "job-chain-err-not-found",
+        "log-err-not-found",
+        "stop-err-not-found",
+        "list-err-limit-text",
+        "list-err-state-foo",
+        "jr-new-err-cyclic",
+        "jr-stop-err-not-found",
+        "route-err-404",
+        "route-err-trailing-slash",
+    )
 
 
 def requests_that_end(system: System) -> None:
@@ -130,10 +144,20 @@ def requests_that_end(system: System) -> None:
     system.until_state(FAIL, 4)
     system.names["0wkV"] = job_named(system, GREET, "request_greet_begin")
     system.play(
-        "get-complete", "get-each", "get-failed", "get-test", "job-chain", "log-complete",
-        "log-failed", "log-job", "log-job-err-unknown-job", "log-create", "finish-err-complete",
-        "progress-err-mismatch", "stop-complete",
-    )  # fmt: skip
+        "get-complete",
+        "get-each",
+        "get-failed",
+        "get-test",
+        "job-chain",
+        "log-complete",
+        "log-failed",
+        "log-job",
+        "log-job-err-unknown-job",
+        "log-create",
+        "finish-err-complete",
+        "progress-err-mismatch",
+        "stop-complete",
+    )
 
 
 def a_request_that_runs(system: System) -> None:
@@ -142,10 +166,19 @@ def a_request_that_runs(system: System) -> None:
     until(lambda: len(running.get("/api/v1/status/running").json()) == 2)
     until(lambda: len(system.get(SLEEPER, "/log")) == 2)
     system.play(
-        "get-running", "list-all", "list-limit-1", "list-since", "list-state-two", "list-type",
-        "log-running", "jr-status-running", "status-running", "start-err-running",
-        "progress-running", "stop-running",
-    )  # fmt: skip
+        "get-running",
+        "list-all",
+        "list-limit-1",
+        "list-since",
+        "list-state-two",
+        "list-type",
+        "log-running",
+        "jr-status-running",
+        "status-running",
+        "start-err-running",
+        "progress-running",
+        "stop-running",
+    )
     system.until_state(SLEEPER, 6)
     system.play("get-stopped", "status-running-none-now")
 

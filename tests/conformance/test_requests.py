@@ -55,9 +55,16 @@ async def test_a_created_request_has_neither_chain_nor_runner(stack: Stack) -> N
     answer = await stack.http.post(BASE, headers=JSON, content=b'{"TYPE":"drain"}')
 
     assert answer.json().keys() == {
-        "id", "type", "state", "user", "createdAt", "startedAt", "finishedAt", "totalJobs",
+        "id",
+        "type",
+        "state",
+        "user",
+        "createdAt",
+        "startedAt",
+        "finishedAt",
+        "totalJobs",
         "finishedJobs",
-    }  # fmt: skip
+    }
 
 
 async def test_an_idempotency_key_reaches_the_request_manager(stack: Stack) -> None:

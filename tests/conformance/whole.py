@@ -65,9 +65,15 @@ def started(**environment: str) -> Iterator[Whole]:
     and those for them.
     """
     command = (
-        Path(sysconfig.get_path("scripts")) / "spincycle", "dev", "--ephemeral", "--free-ports",
-        "--specs", SPECS, "--jobs", "tests.conformance.jobs:jobs",
-    )  # fmt: skip
+        Path(sysconfig.get_path("scripts")) / "spincycle",
+        "dev",
+        "--ephemeral",
+        "--free-ports",
+        "--specs",
+        SPECS,
+        "--jobs",
+        "tests.conformance.jobs:jobs",
+    )
     variables = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),

@@ -102,9 +102,15 @@ async def as_nobody(*command: str) -> tuple[int, str]:
     if os.geteuid() != 0:
         not_run("setpriv", "only root can run a command as another account")
     process = await asyncio.create_subprocess_exec(
-        path_of("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd="/",
-    )  # fmt: skip
+        path_of("setpriv"),
+        f"--reuid={NOBODY}",
+        f"--regid={NOBODY}",
+        "--clear-groups",
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd="/",
+    )
     output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()

@@ -153,8 +153,12 @@ def test_a_process_refuses_its_manifest_without_plain_text_or_tls(
         environment["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
     ended = subprocess.run(
         [SCRIPTS / manifests.container(name)["command"][0]],
-        check=False, env=environment, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
     assert ended.returncode == 2
     assert "is not a loopback address" in ended.stderr

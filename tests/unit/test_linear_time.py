@@ -75,7 +75,7 @@ READERS: list[tuple[str, Callable[[str], object], Callable[[int], str]]] = [
     ("gRPC's refusal", _TOO_LARGE.search, lambda n: "message larger than max (1" * n),
     ("terminal control", lambda text: _CONTROL.sub("", text), lambda n: "\x1b[1" * n),
     ("cut", lambda text: _CUT.search(text.encode()), lambda n: "\n[... 1" * n),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(autouse=True)

@@ -31,9 +31,11 @@ def places(pattern: re.Pattern[str]) -> Iterator[str]:
 
 def test_imports_of_test_modules_are_recognized() -> None:
     lines = (
-        "from tests.unit.test_a import b", "    from tests.test_a import b",
-        "import tests.unit.test_a", "from .test_a import b",
-    )  # fmt: skip
+        "from tests.unit.test_a import b",
+        "    from tests.test_a import b",
+        "import tests.unit.test_a",
+        "from .test_a import b",
+    )
 
     assert all(map(TEST_MODULE.search, lines))
     assert not TEST_MODULE.search("from tests.unit.graph.shapes import test_data")

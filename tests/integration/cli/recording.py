@@ -124,10 +124,13 @@ def jobs_running(out: str) -> tuple[list[status_pb2.JobStatus], list[request_pb2
         )
         jobs.append(
             status_pb2.JobStatus(
-                request_id=cells[1], job_id="aaaa", name=cells[6], status=rest,
+                request_id=cells[1],
+                job_id="aaaa",
+                name=cells[6],
+                status=rest,
                 try_number=int(cells[5]),
             )
-        )  # fmt: skip
+        )
         jobs[-1].started_at.GetCurrentTime()
     return jobs, list(requests.values())
 

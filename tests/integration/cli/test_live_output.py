@@ -57,9 +57,16 @@ def test_log_follow_prints_lines_while_the_job_runs(
     services.prints(piece("f\n", 19))
     spinc.see("D000/1 drain | half")
     services.entry(
-        entry("D000", "drain", FAIL, position=1, error="no route",
-              stdout="draining\n3 left\nhalf\nlast\n", stderr="oops\n")
-    )  # fmt: skip
+        entry(
+            "D000",
+            "drain",
+            FAIL,
+            position=1,
+            error="no route",
+            stdout="draining\n3 left\nhalf\nlast\n",
+            stderr="oops\n",
+        )
+    )
     spinc.see("finished:")
     services.request(ID, state=COMPLETE)
 
@@ -74,9 +81,17 @@ def test_log_follow_prints_lines_while_the_job_runs(
         "--",
     ]
     assert [line.split(":")[0] for line in lines[6:]] == [
-        "job id", "job name", "job type", "state", "exit", "error", "try", "runtime", "started",
+        "job id",
+        "job name",
+        "job type",
+        "state",
+        "exit",
+        "error",
+        "try",
+        "runtime",
+        "started",
         "finished",
-    ]  # fmt: skip
+    ]
 
 
 def test_no_line_is_lost_or_repeated_after_a_reconnect(
@@ -147,9 +162,14 @@ def test_json_has_one_document_per_piece_of_output(
     assert spinc.end() == 0
     first, second, last = (json.loads(line) for line in lines_of(spinc))
     assert first == {
-        "requestId": ID, "jobId": "D000", "try": 1, "name": "drain", "stream": "STDOUT",
-        "offset": 0, "data": "one\n",
-    }  # fmt: skip
+        "requestId": ID,
+        "jobId": "D000",
+        "try": 1,
+        "name": "drain",
+        "stream": "STDOUT",
+        "offset": 0,
+        "data": "one\n",
+    }
     assert (second["offset"], second["data"]) == (4, "two\n")
     assert (last["state"], last["stdout"]) == ("COMPLETE", "one\ntwo\n")
 

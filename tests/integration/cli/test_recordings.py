@@ -182,8 +182,19 @@ def test_the_help_of_a_command_and_the_version_exist(
 
 def test_no_recording_is_left_out() -> None:
     held = recording.names(
-        "no-args", "find", "help", "info", "log", "ps", "running", "status", "stop", "version",
-        "start-greet", "unknown-command", "connection-refused",
-    )  # fmt: skip
+        "no-args",
+        "find",
+        "help",
+        "info",
+        "log",
+        "ps",
+        "running",
+        "status",
+        "stop",
+        "version",
+        "start-greet",
+        "unknown-command",
+        "connection-refused",
+    )
 
     assert held == recording.names("")

@@ -51,8 +51,12 @@ class Kept:
                 "INSERT INTO request_manager.requests (request_id, type, state, created_at,"
                 " finished_at, total_jobs, spec_revision, plan_hash, runner_id)"
                 " VALUES ($1, 'nap', $2, $3, $4, 2, '', '', $5)",
-                request_id, state, now - timedelta(days=made), finished_at, runner_id,
-            )  # fmt: skip
+                request_id,
+                state,
+                now - timedelta(days=made),
+                finished_at,
+                runner_id,
+            )
             await connection.execute(
                 "INSERT INTO request_manager.request_archives VALUES ($1, '{}', '[]', '')",
                 request_id,
@@ -70,8 +74,10 @@ class Kept:
                 await connection.execute(
                     "INSERT INTO job_log.entries VALUES"
                     " ($1, $2, 1, $3, 1, 1, 2, 0, 1, 3, true, 'n', 't', 's', '', '', '', NULL)",
-                    request_id, f"job{number}", number,
-                )  # fmt: skip
+                    request_id,
+                    f"job{number}",
+                    number,
+                )
         finally:
             await connection.close()
 

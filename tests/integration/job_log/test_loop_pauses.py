@@ -103,9 +103,12 @@ async def test_the_largest_batches_do_not_block_the_event_loop(
     pauses["append"] = log.pause()
     for order in (pb.ENTRY_ORDER_JOB, pb.ENTRY_ORDER_POSITION):
         request = pb.ListEntriesRequest(
-            request_id=REQUEST, page_size=LARGEST_PAGE, order=order,
-            include_output=True, include_data=True,
-        )  # fmt: skip
+            request_id=REQUEST,
+            page_size=LARGEST_PAGE,
+            order=order,
+            include_output=True,
+            include_data=True,
+        )
         await stub.ListEntries(request)
         pauses[f"list {order}"] = log.pause()
     read = 0
@@ -143,8 +146,11 @@ async def test_the_largest_output_does_not_block_the_event_loop(
 
 def _piece(offset: int, data: bytes) -> job_output_pb2.JobOutput:
     piece = job_output_pb2.JobOutput(
-        request_id=REQUEST, job_id="j", stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
-        offset=offset, data=data,
-    )  # fmt: skip
+        request_id=REQUEST,
+        job_id="j",
+        stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
+        offset=offset,
+        data=data,
+    )
     piece.try_number = 1
     return piece

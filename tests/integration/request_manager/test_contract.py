@@ -262,12 +262,19 @@ async def test_two_failed_jobs_are_skipped_by_one_new_request_that_runs_neither(
     failed = [job for job in chain.jobs if not job.structural]
     manager.job_log.entries[old] = [
         job_log_pb2.JobLog(
-            request_id=old, job_id=job.id, name=job.name, type=job.type, try_number=1,
+            request_id=old,
+            job_id=job.id,
+            name=job.name,
+            type=job.type,
+            try_number=1,
             state=state_pb2.STATE_COMPLETE if job is begin else state_pb2.STATE_FAIL,
-            sequence_id=job.sequence_id, sequence_try_number=1, position=position, epoch=1,
+            sequence_id=job.sequence_id,
+            sequence_try_number=1,
+            position=position,
+            epoch=1,
         )
         for position, job in enumerate([begin, *failed], start=1)
-    ]  # fmt: skip
+    ]
     await manager.finish(old, 1, state_pb2.STATE_FAIL)
     skip = rpc.SkipRequest(
         request_id=old, job_ids=[job.id for job in failed], reason="by hand", idempotency_key="k"

@@ -29,9 +29,18 @@ SELECT 'r' || lpad(n::text, 19, '0'), 'type-' || n % 100,
 """
 
 NOTHING: dict[str, object] = {
-    "type": "", "user": "", "states": [], "args": "{}", "since": None, "until": FAR_FUTURE,
-    "after_time": FAR_FUTURE, "after_id": "", "limit": 11, "offset": 0, "with_args": False,
-}  # fmt: skip
+    "type": "",
+    "user": "",
+    "states": [],
+    "args": "{}",
+    "since": None,
+    "until": FAR_FUTURE,
+    "after_time": FAR_FUTURE,
+    "after_id": "",
+    "limit": 11,
+    "offset": 0,
+    "with_args": False,
+}
 
 
 @pytest.fixture

@@ -56,11 +56,20 @@ async def test_a_unix_socket_of_a_runner_that_calls_over_tcp_is_refused(
 @pytest.mark.parametrize(
     "address",
     [
-        "UNIX:/tmp/runner", "unix:relative", "vsock:2:1234", "dns:///evil:1", "http://evil:1",
-        "ipv4:127.0.0.1:1,127.0.0.2:1", "127.0.0.1", "127.0.0.1:99999", ":1", "x" * 300 + ":1",
-        "unix-abstract:runner", "two words:1",
+        "UNIX:/tmp/runner",
+        "unix:relative",
+        "vsock:2:1234",
+        "dns:///evil:1",
+        "http://evil:1",
+        "ipv4:127.0.0.1:1,127.0.0.2:1",
+        "127.0.0.1",
+        "127.0.0.1:99999",
+        ":1",
+        "x" * 300 + ":1",
+        "unix-abstract:runner",
+        "two words:1",
     ],
-)  # fmt: skip
+)
 async def test_an_address_that_is_neither_host_and_port_nor_a_path_is_refused(
     on_socket: Manager, address: str
 ) -> None:

@@ -69,6 +69,10 @@ def parents(chain: JobChain, job_id: str) -> list[str]:
 
 def _job(name: str, more: dict[str, Any]) -> ChainJob:
     fields: dict[str, Any] = {
-        "id": name, "name": name, "type": "test", "structural": name.isupper(), **more,
-    }  # fmt: skip
+        "id": name,
+        "name": name,
+        "type": "test",
+        "structural": name.isupper(),
+        **more,
+    }
     return ChainJob(**fields)

@@ -180,8 +180,13 @@ class World:
             record.ever_complete,
             tuple(
                 (
-                    node.state, node.waiting, node.settled, node.latest, node.wait is None,
-                    node.after > record.committed, node.position > record.committed,
+                    node.state,
+                    node.waiting,
+                    node.settled,
+                    node.latest,
+                    node.wait is None,
+                    node.after > record.committed,
+                    node.position > record.committed,
                     node.stop_cause,
                 )
                 for node in graph.jobs.values()
@@ -194,7 +199,7 @@ class World:
                 (w.in_flight, tuple(w.queue), tuple((e.admitted, e.closed) for e in w.elements))
                 for w in graph.windows
             ),
-        )  # fmt: skip
+        )
 
 
 class Snapshots:

@@ -31,9 +31,11 @@ def test_parallel_jobs_overlap_and_sequential_jobs_add_up() -> None:
     chain = rolling_restart_chain()
     live.set_chain(chain)
     typical = TypicalDurations(
-        [entry("x", name, started_at=at(0), finished_at=at(2))
-         for name in ("plan-order", "drain", "restart", "enable", "report")]
-    )  # fmt: skip
+        [
+            entry("x", name, started_at=at(0), finished_at=at(2))
+            for name in ("plan-order", "drain", "restart", "enable", "report")
+        ]
+    )
 
     assert seconds_left(chain, live.jobs, typical, START) == pytest.approx(10.0)
 

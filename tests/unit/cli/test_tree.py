@@ -140,9 +140,17 @@ def test_no_line_is_wider_than_the_terminal() -> None:
 
 def test_a_job_that_waits_for_a_retry_shows_when_and_why() -> None:
     live = live_with(
-        status("R000", "restart", RUNNING, 1, started_at=at(1), finished_at=at(2),
-               retry_at=at(7), error="port\n8001 is closed"),
-    )  # fmt: skip
+        status(
+            "R000",
+            "restart",
+            RUNNING,
+            1,
+            started_at=at(1),
+            finished_at=at(2),
+            retry_at=at(7),
+            error="port\n8001 is closed",
+        ),
+    )
 
     text = plain_text(draw(live, START + 2, WIDE))
 

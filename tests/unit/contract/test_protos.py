@@ -35,20 +35,45 @@ OPTIONS = {
 }
 
 ORIGINAL_MESSAGES = {
-    "CreateRequest", "Error", "FinishRequest", "Job", "JobChain", "JobLog", "JobStatus", "Request",
-    "RequestArg", "RequestFilter", "RequestProgress", "RequestSpec", "RunningStatus",
-    "StatusFilter", "SuspendedJobChain",
-}  # fmt: skip
+    "CreateRequest",
+    "Error",
+    "FinishRequest",
+    "Job",
+    "JobChain",
+    "JobLog",
+    "JobStatus",
+    "Request",
+    "RequestArg",
+    "RequestFilter",
+    "RequestProgress",
+    "RequestSpec",
+    "RunningStatus",
+    "StatusFilter",
+    "SuspendedJobChain",
+}
 
 PUBLIC_SERVICES = {
     "RequestManagerService": {
-        "Create", "Plan", "Get", "List", "Start", "Stop", "Suspend", "Resume", "Rerun", "Skip",
-        "Explain", "GetJobChain", "StreamJobChain", "ListRunningJobs", "Watch",
+        "Create",
+        "Plan",
+        "Get",
+        "List",
+        "Start",
+        "Stop",
+        "Suspend",
+        "Resume",
+        "Rerun",
+        "Skip",
+        "Explain",
+        "GetJobChain",
+        "StreamJobChain",
+        "ListRunningJobs",
+        "Watch",
     },
     "SpecService": {"ListSpecs", "Lint", "ReloadSpecs"},
     "ServerService": {"GetServerInfo"},
     "JobLogService": {"GetEntry", "ListEntries", "Tail"},
-}  # fmt: skip
+}
 
 KEYWORDS = {
     "abstract", "alignas", "alignof", "any", "as", "associatedtype", "asm", "auto", "base", "begin",
@@ -77,8 +102,19 @@ KEYWORDS = {
 }  # fmt: skip
 """Of Python, Java, C#, C++, Go, TypeScript, Swift and Ruby, in lower case."""
 
-USABLE = {"id", "type", "name", "data", "final", "exit", "stdout", "stderr", "bytes", "until",
-          "retry"}  # fmt: skip
+USABLE = {
+    "id",
+    "type",
+    "name",
+    "data",
+    "final",
+    "exit",
+    "stdout",
+    "stderr",
+    "bytes",
+    "until",
+    "retry",
+}
 """Tried in every language: each generates a name that callers can use."""
 
 

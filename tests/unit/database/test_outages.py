@@ -63,15 +63,29 @@ def test_a_transient_error_is_an_outage(sqlstate: str, name: str) -> None:
     [
         *(
             raised(sqlstate)
-            for sqlstate in ("0A000", "22P02", "23505", "25P02", "42501", "42601", "42703", "42P01",
-                             "54000", "55000", "58P01", "P0001", "XX000", "XX001")
+            for sqlstate in (
+                "0A000",
+                "22P02",
+                "23505",
+                "25P02",
+                "42501",
+                "42601",
+                "42703",
+                "42P01",
+                "54000",
+                "55000",
+                "58P01",
+                "P0001",
+                "XX000",
+                "XX001",
+            )
         ),
         asyncpg.exceptions._base.DataError("invalid input for query argument $1"),
         ValueError("not a value"),
         KeyError("name"),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_a_permanent_error_is_not_an_outage(error: Exception) -> None:
     assert outage_of(error) is None
 

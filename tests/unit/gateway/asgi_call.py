@@ -41,10 +41,14 @@ async def call(
         sent.append(message)
 
     scope = {
-        "type": "http", "http_version": "1.1", "method": method,
-        "path": path.decode("latin-1"), "raw_path": path,
-        "query_string": query, "headers": [(b"host", b"localhost"), *(headers or {}).items()],
-    }  # fmt: skip
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "headers": [(b"host", b"localhost"), *(headers or {}).items()],
+    }
     await app(scope, receive, send)
     response_headers = {
         name.decode(): value.decode("latin-1") for name, value in sent[0]["headers"]

@@ -47,9 +47,27 @@ def api(empty_clients: ServiceClients) -> Application:
 
 
 SEGMENTS = st.sampled_from(
-    [b"api", b"v1", b"requests", b"log", b"stop", b"suspend", b"finish", b"progress", b"events",
-     b"job-chains", b"resume", b"plans", b"lint", b"skip", b"rerun", b"explain", b"x", b""]
-) | st.binary(max_size=5).map(lambda raw: quote_from_bytes(raw).encode())  # fmt: skip
+    [
+        b"api",
+        b"v1",
+        b"requests",
+        b"log",
+        b"stop",
+        b"suspend",
+        b"finish",
+        b"progress",
+        b"events",
+        b"job-chains",
+        b"resume",
+        b"plans",
+        b"lint",
+        b"skip",
+        b"rerun",
+        b"explain",
+        b"x",
+        b"",
+    ]
+) | st.binary(max_size=5).map(lambda raw: quote_from_bytes(raw).encode())
 PATHS = st.one_of(
     st.lists(SEGMENTS, max_size=6).map(lambda parts: b"/" + b"/".join(parts)),
     st.tuples(SEGMENTS, SEGMENTS).map(lambda parts: b"/api/v1/requests/" + b"/".join(parts)),
@@ -57,18 +75,58 @@ PATHS = st.one_of(
 )
 QUERIES = st.lists(
     st.tuples(
-        st.sampled_from([b"type", b"state", b"arg", b"since", b"until", b"limit", b"offset",
-                         b"page_token", b"requestId", b"cursor"]),
-        st.sampled_from([b"", b"RUNNING", b"a=b", b"=", b"2020-01-01T00:00:00Z", b"5",
-                         b"99999999999999999999999", b"0001-01-01T00:00:00Z"])
+        st.sampled_from(
+            [
+                b"type",
+                b"state",
+                b"arg",
+                b"since",
+                b"until",
+                b"limit",
+                b"offset",
+                b"page_token",
+                b"requestId",
+                b"cursor",
+            ]
+        ),
+        st.sampled_from(
+            [
+                b"",
+                b"RUNNING",
+                b"a=b",
+                b"=",
+                b"2020-01-01T00:00:00Z",
+                b"5",
+                b"99999999999999999999999",
+                b"0001-01-01T00:00:00Z",
+            ]
+        )
         | st.binary(max_size=6).map(lambda raw: quote_from_bytes(raw).encode()),
     ),
     max_size=4,
-).map(lambda pairs: b"&".join(b"=".join(pair) for pair in pairs))  # fmt: skip
+).map(lambda pairs: b"&".join(b"=".join(pair) for pair in pairs))
 KEYS = st.sampled_from(
-    ["type", "Args", "requestId", "jobChain", "jobs", "adjacencyList", "state", "finishedAt",
-     "startedAt", "try", "bytes", "args", "data", "jobIds", "jobId", "reason", "files", "retry"]
-)  # fmt: skip
+    [
+        "type",
+        "Args",
+        "requestId",
+        "jobChain",
+        "jobs",
+        "adjacencyList",
+        "state",
+        "finishedAt",
+        "startedAt",
+        "try",
+        "bytes",
+        "args",
+        "data",
+        "jobIds",
+        "jobId",
+        "reason",
+        "files",
+        "retry",
+    ]
+)
 BODIES = st.binary(max_size=20) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
@@ -158,9 +216,14 @@ async def test_the_source_of_a_response_is_closed_if_the_caller_disconnects() ->
 
     app = application([Route("GET", "/x", endless, "")])
     scope = {
-        "type": "http", "http_version": "1.1", "method": "GET", "path": "/x", "raw_path": b"/x",
-        "query_string": b"", "headers": [(b"host", b"localhost")],
-    }  # fmt: skip
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/x",
+        "raw_path": b"/x",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+    }
     await app(scope, receive, send)
 
     assert closed.is_set()

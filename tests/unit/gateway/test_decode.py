@@ -17,11 +17,14 @@ from spincycle.rpc.limits import MAX_VALUES
 
 JSON = "application/json"
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
-)  # fmt: skip
+)
 
 
 def status_of(body: bytes, table: MessageCodec[Any]) -> int:

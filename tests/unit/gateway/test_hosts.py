@@ -27,13 +27,28 @@ def call(*hosts: str, path: bytes = b"/api/v1/requests", version: str = "1.1") -
 @pytest.mark.parametrize(
     "host",
     [
-        "localhost", "localhost:32308", "LocalHost:1", "localhost.", "localhost.:32308",
-        "localhost:", "spincycle.localhost:32308", "127.0.0.1", "127.0.0.1:32308",
-        "127.0.0.1.:32308", "0.0.0.0:32308", "10.1.2.3:32308", "[::1]", "[::1]:32308",
-        "[::ffff:127.0.0.1]:1", "[FE80::1%25eth0]:80", "[2001:db8::7]:32308",
-        "gateway.spincycle:32308", "GATEWAY.spincycle.", "ops.example.com",
+        "localhost",
+        "localhost:32308",
+        "LocalHost:1",
+        "localhost.",
+        "localhost.:32308",
+        "localhost:",
+        "spincycle.localhost:32308",
+        "127.0.0.1",
+        "127.0.0.1:32308",
+        "127.0.0.1.:32308",
+        "0.0.0.0:32308",
+        "10.1.2.3:32308",
+        "[::1]",
+        "[::1]:32308",
+        "[::ffff:127.0.0.1]:1",
+        "[FE80::1%25eth0]:80",
+        "[2001:db8::7]:32308",
+        "gateway.spincycle:32308",
+        "GATEWAY.spincycle.",
+        "ops.example.com",
     ],
-)  # fmt: skip
+)
 def test_addresses_loopback_names_and_configured_names_are_allowed(host: str) -> None:
     HOSTS.check(call(host))
 
@@ -41,12 +56,23 @@ def test_addresses_loopback_names_and_configured_names_are_allowed(host: str) ->
 @pytest.mark.parametrize(
     "host",
     [
-        "evil.example", "evil.example:32308", "localhost.evil.example", "evillocalhost",
-        "127.0.0.1.evil.example", "1.evil.example", "gateway", "spincycle",
-        "x.gateway.spincycle", "gateway.spincycle.evil.example", "127.1", "2130706433",
-        "0x7f000001", "127.0.0.01", "localhost..",
+        "evil.example",
+        "evil.example:32308",
+        "localhost.evil.example",
+        "evillocalhost",
+        "127.0.0.1.evil.example",
+        "1.evil.example",
+        "gateway",
+        "spincycle",
+        "x.gateway.spincycle",
+        "gateway.spincycle.evil.example",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "127.0.0.01",
+        "localhost..",
     ],
-)  # fmt: skip
+)
 def test_every_other_name_is_rejected_with_the_setting_to_change(host: str) -> None:
     with pytest.raises(HostNotAllowed, match="add the name to hosts in its configuration") as said:
         HOSTS.check(call(host))
@@ -56,12 +82,28 @@ def test_every_other_name_is_rejected_with_the_setting_to_change(host: str) -> N
 @pytest.mark.parametrize(
     "host",
     [
-        "", ".", ":32308", "localhost:80:80", "localhost:port", "localhost:123456",
-        "localhost, evil.example", "localhost evil.example", "evil.example@localhost",
-        "localhost/evil", "http://localhost", "[::1", "::1", "[::1]x", "[127.0.0.1]", "[v1.x]",
-        "l\xf6calhost", "localhost\x00", "*", "x" * 256,
+        "",
+        ".",
+        ":32308",
+        "localhost:80:80",
+        "localhost:port",
+        "localhost:123456",
+        "localhost, evil.example",
+        "localhost evil.example",
+        "evil.example@localhost",
+        "localhost/evil",
+        "http://localhost",
+        "[::1",
+        "::1",
+        "[::1]x",
+        "[127.0.0.1]",
+        "[v1.x]",
+        "l\xf6calhost",
+        "localhost\x00",
+        "*",
+        "x" * 256,
     ],
-)  # fmt: skip
+)
 def test_an_invalid_host_is_a_bad_request(host: str) -> None:
     with pytest.raises(HttpError) as refused:
         HOSTS.check(call(host))

@@ -97,8 +97,10 @@ async def test_a_sequence_node_is_its_jobs_between_a_begin_with_the_retries_and_
     assert begin.sequence_timeout == 300
     assert begin.parent_sequence_id == named(chain, "request_r_begin").id
     assert {job.name for job in chain.jobs.values() if job.sequence_id == begin.id} == {
-        "sequence_part_begin", "work", "sequence_part_end",
-    }  # fmt: skip
+        "sequence_part_begin",
+        "work",
+        "sequence_part_end",
+    }
     for job in chain.jobs.values():
         if job is not begin:
             assert (job.sequence_retry, job.retry) == (0, 0)
@@ -136,8 +138,14 @@ async def test_each_iterates_over_its_lists_in_step_without_additional_jobs(
 
     visits = all_named(chain, "visit")
     assert names(chain) == [
-        "request_r_begin", "before", "visit", "visit", "visit", "after", "request_r_end",
-    ]  # fmt: skip
+        "request_r_begin",
+        "before",
+        "visit",
+        "visit",
+        "visit",
+        "after",
+        "request_r_end",
+    ]
     assert [job.args for job in visits] == [
         {"all": ["x", "y", "z"], "host": host, "port": port}
         for host, port in [("x", 1), ("y", 2), ("z", 3)]

@@ -120,10 +120,10 @@ async def test_an_element_more_in_the_middle_is_one_addition(bench: Workbench) -
 
     assert [(change.kind, change.path) for change in diff(one, two)] == [
         ("added", "restart / host[2]"),
-    ]  # fmt: skip
+    ]
     assert [(change.kind, change.path) for change in diff(two, one)] == [
         ("removed", "restart / host[2]"),
-    ]  # fmt: skip
+    ]
 
 
 async def test_a_difference_names_node_and_field(bench: Workbench) -> None:

@@ -148,8 +148,9 @@ def test_an_extra_argument_may_not_hold_a_number_beyond_the_bound_either() -> No
         check_args(open_request, {**needed, "extra": {"most": [2**53]}, "other": float("nan")})
 
     assert [violation.field for violation in error.value.violations] == [
-        "args.extra.most[0]", "args.other",
-    ]  # fmt: skip
+        "args.extra.most[0]",
+        "args.other",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["optional", "static"])
@@ -184,8 +185,11 @@ def test_all_violations_are_reported_at_once() -> None:
         check_args(request(), {"count": "x", "chanel": 1, "hots": 2})
 
     assert [violation.field for violation in error.value.violations] == [
-        "args.chanel", "args.hots", "args.hosts", "args.count",
-    ]  # fmt: skip
+        "args.chanel",
+        "args.hots",
+        "args.hosts",
+        "args.count",
+    ]
     assert "required arg 'hosts' not set" in error.value.message
 
 

@@ -95,8 +95,10 @@ async def test_a_typed_argument_of_an_inner_sequence_is_checked_too(bench: Workb
 
 async def test_a_conditional_sets_what_the_selected_sequence_set(bench: Workbench) -> None:
     bench.jobs.creates["m"] = lambda args: args.update(made="m")
-    text = SCOPES.replace("category: sequence\n        type: s", "category: conditional\n"
-        "        if: fixed\n        eq: {f: s}")  # fmt: skip
+    text = SCOPES.replace(
+        "category: sequence\n        type: s",
+        "category: conditional\n        if: fixed\n        eq: {f: s}",
+    )
 
     chain = await bench.chain(text, x="a")
 

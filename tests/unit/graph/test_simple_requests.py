@@ -63,8 +63,9 @@ async def test_a_simple_request_is_built_on_the_event_loop(
 async def test_one_job_that_may_block_sends_the_whole_request_to_a_thread(
     bench: Workbench, threads: set[threading.Thread]
 ) -> None:
-    await bench.chain(SMALL.replace("second: {category: job, type: quick}",
-                                    "second: {category: job, type: slow}"))  # fmt: skip
+    await bench.chain(
+        SMALL.replace("second: {category: job, type: quick}", "second: {category: job, type: slow}")
+    )
 
     assert len(threads) == 1
     assert threads != HERE

@@ -67,9 +67,17 @@ async def test_two_repeated_sequences_and_a_fan_out(bench: Workbench) -> None:
     one_verify = ["sequence_verify_begin", "ping", "ask", "sequence_verify_end"]
     one_remove = ["sequence_remove_begin", "drop", "sequence_remove_end"]
     assert names(chain) == [
-        "request_retire-cluster_begin", "list-nodes", *one_verify * 4, "freeze", *one_remove * 4,
-        "tidy-1", "tidy-2", "tidy-3", "tidy-4", "request_retire-cluster_end",
-    ]  # fmt: skip
+        "request_retire-cluster_begin",
+        "list-nodes",
+        *one_verify * 4,
+        "freeze",
+        *one_remove * 4,
+        "tidy-1",
+        "tidy-2",
+        "tidy-3",
+        "tidy-4",
+        "request_retire-cluster_end",
+    ]
     assert [job.args for job in all_named(chain, "ask")] == [
         {"machine": f"m-n{number}", "node": f"n{number}"} for number in range(1, 5)
     ]
@@ -81,8 +89,9 @@ async def test_two_repeated_sequences_and_a_fan_out(bench: Workbench) -> None:
     assert chain.next_jobs[listing] == [job.id for job in begins]
     assert all(chain.next_jobs[job.id] == [freeze] for job in ends)
     assert chain.next_jobs[named(chain, "tidy-2").id] == [
-        named(chain, "tidy-3").id, named(chain, "tidy-4").id,
-    ]  # fmt: skip
+        named(chain, "tidy-3").id,
+        named(chain, "tidy-4").id,
+    ]
     assert named(chain, "tidy-3").args == {"cluster": "spare-1"}
 
 
@@ -109,8 +118,9 @@ async def test_parallel_is_one_window_over_all_elements_and_not_batches(bench: W
     chain = await bench.chain(RETIRE, "retire-cluster", cluster="c")
 
     assert [(limit.limit, len(limit.elements)) for limit in chain.parallel_limits] == [
-        (3, 4), (2, 4),
-    ]  # fmt: skip
+        (3, 4),
+        (2, 4),
+    ]
 
 
 async def test_nothing_to_repeat_leaves_the_rest_in_order(bench: Workbench) -> None:
@@ -221,9 +231,17 @@ async def test_an_optional_if_argument_takes_the_default_branch_when_it_is_empty
     )
 
     assert names(chain) == [
-        "request_r_begin", "conditional_n_begin", "run", "conditional_n_end", "request_r_end",
-    ]  # fmt: skip
+        "request_r_begin",
+        "conditional_n_begin",
+        "run",
+        "conditional_n_end",
+        "request_r_end",
+    ]
     inner = named(chain, "conditional_n_begin").id
     assert [job.sequence_id == inner for job in chain.jobs.values()] == [
-        False, True, True, True, False,
-    ]  # fmt: skip
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]

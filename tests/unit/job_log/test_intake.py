@@ -20,8 +20,11 @@ def test_a_row_has_the_values_of_the_entry() -> None:
     row = INTAKE.row(replace(ENTRY, data={"b": 1, "a": "\0"}, stdout="out"))
 
     assert (row.request_id, row.try_, row.state, row.stdout) == (
-        "c0n4t8k9o5vg0a1b2c3d", 1, 3, "out",
-    )  # fmt: skip
+        "c0n4t8k9o5vg0a1b2c3d",
+        1,
+        3,
+        "out",
+    )
     assert row.data == '{"a":"\\u0000","b":1}'
 
 

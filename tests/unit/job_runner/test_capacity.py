@@ -86,8 +86,10 @@ async def test_running_lists_jobs_by_start_and_filters_by_request(stage: Stage) 
     jobs = stage.runner.running()
 
     assert [(job.request_id, job.job_id) for job in jobs] == [
-        ("one", "a"), ("one", "b"), ("two", "a"),
-    ]  # fmt: skip
+        ("one", "a"),
+        ("one", "b"),
+        ("two", "a"),
+    ]
     assert jobs[0].started_at < jobs[1].started_at < jobs[2].started_at
     assert {(job.type, job.try_, job.state) for job in jobs} == {("test", 1, State.RUNNING)}
     assert [job.request_id for job in stage.runner.running("two")] == ["two"]

@@ -16,10 +16,21 @@ def test_a_cursor_is_parsed_from_its_text(db_snapshot: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "17", "a", "a10:10", "a10:9:", "a10:12:9", "a10:12:11,10", "a0:1:", "a10:10:.x", "x10:10:",
-        "a10:10:.r=1 ", "a10:10:/11:11:/5/c0", "a" + "9" * 5000 + ":1:", "a1:1:.r=\u0663",
+        "17",
+        "a",
+        "a10:10",
+        "a10:9:",
+        "a10:12:9",
+        "a10:12:11,10",
+        "a0:1:",
+        "a10:10:.x",
+        "x10:10:",
+        "a10:10:.r=1 ",
+        "a10:10:/11:11:/5/c0",
+        "a" + "9" * 5000 + ":1:",
+        "a1:1:.r=\u0663",
     ],
-)  # fmt: skip
+)
 def test_text_that_is_not_a_cursor_is_rejected(text: str) -> None:
     with pytest.raises(
         InvalidInput, match="the cursor is not a cursor of a stream of many requests"

@@ -314,9 +314,12 @@ async def test_live_events_are_sent_in_messages_that_end_at_a_cursor() -> None:
     subscription = FilterSubscription(cast("ReadChain", None), RequestFilter(), WatchOptions())
     first = Checkpoint("a1:1:")
     batch: list[EncodedEvent | Checkpoint] = [
-        first, *(a_large_event(n, 20_000) for n in range(3)), Checkpoint("a2:2:"),
-             *(a_large_event(n, 20_000) for n in range(3, 6)), Checkpoint("a3:3:"),
-    ]  # fmt: skip
+        first,
+        *(a_large_event(n, 20_000) for n in range(3)),
+        Checkpoint("a2:2:"),
+        *(a_large_event(n, 20_000) for n in range(3, 6)),
+        Checkpoint("a3:3:"),
+    ]
     messages = [
         rpc.WatchResponse.FromString(raw) async for raw in subscription.encode(batch, first)
     ]
@@ -328,8 +331,10 @@ async def test_a_batch_larger_than_clients_accept_is_sent_in_several_messages() 
     subscription = FilterSubscription(cast("ReadChain", None), RequestFilter(), WatchOptions())
     first = Checkpoint("a1:1:")
     batch: list[EncodedEvent | Checkpoint] = [
-        first, *(a_large_event(n, 1_000_000) for n in range(5)), Checkpoint("a2:2:"),
-    ]  # fmt: skip
+        first,
+        *(a_large_event(n, 1_000_000) for n in range(5)),
+        Checkpoint("a2:2:"),
+    ]
     messages = [raw async for raw in subscription.encode(batch, first)]
     responses = [rpc.WatchResponse.FromString(raw) for raw in messages]
 

@@ -10,14 +10,28 @@ from spincycle.runtime.config import ConfigError
 from spincycle.runtime.loopback import check_plaintext, is_loopback
 
 WITHIN = [
-    "127.0.0.1:80", "127.255.0.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "localhost:80",
+    "127.0.0.1:80",
+    "127.255.0.9:80",
+    "[::1]:80",
+    "[::ffff:127.0.0.1]:80",
+    "localhost:80",
     "LocalHost:80",
-]  # fmt: skip
+]
 BEYOND = [
-    "0.0.0.0:80", "[::]:80", ":80", "10.0.0.7:80", "[fe80::1]:80", "[::ffff:10.0.0.7]:80",
-    "[::ffff:0.0.0.0]:80", "gateway:80", "localhost.example.com:80", "my.localhost:80", "*:80",
-    "127.0.0.1.example.com:80", "128.0.0.1:80",
-]  # fmt: skip
+    "0.0.0.0:80",
+    "[::]:80",
+    ":80",
+    "10.0.0.7:80",
+    "[fe80::1]:80",
+    "[::ffff:10.0.0.7]:80",
+    "[::ffff:0.0.0.0]:80",
+    "gateway:80",
+    "localhost.example.com:80",
+    "my.localhost:80",
+    "*:80",
+    "127.0.0.1.example.com:80",
+    "128.0.0.1:80",
+]
 
 
 @pytest.mark.parametrize("listen", WITHIN)

@@ -45,17 +45,25 @@ def valid_spec(draw: random.Random) -> Spec:
         "nodes": {
             "find": job("finder", args=[{"expected": "mode"}], sets=[{"arg": "found"}]),
             "work": {
-                "category": "sequence", "type": "part", "each": ['"hosts:host"'], "parallel": "2",
-                "args": [{"expected": "found"}], "deps": "[find]", "retry": "2",
+                "category": "sequence",
+                "type": "part",
+                "each": ['"hosts:host"'],
+                "parallel": "2",
+                "args": [{"expected": "found"}],
+                "deps": "[find]",
+                "retry": "2",
                 "retryWait": "1s",
             },
             "choose": {
-                "category": "conditional", "if": "mode", "eq": {"fast": "left", "default": "right"},
-                "args": [{"expected": "found"}], "deps": "[work]",
+                "category": "conditional",
+                "if": "mode",
+                "eq": {"fast": "left", "default": "right"},
+                "args": [{"expected": "found"}],
+                "deps": "[work]",
             },
             "done": job("notifier", args=[{"expected": "team"}], deps="[choose]"),
         },
-    }  # fmt: skip
+    }
     part: Spec = {
         "args": {"required": [{"name": "host"}, {"name": "found"}]},
         "nodes": {"visit": job("visitor", args=[{"expected": "host"}, {"expected": "found"}])},

@@ -45,9 +45,15 @@ def test_a_fault_is_found_at_its_position(code: str, mutate: Mutation) -> None:
 
 def test_every_check_of_one_file_has_a_broken_spec() -> None:
     elsewhere = {
-        "yaml-syntax", "duplicate-key", "extra-document", "unreadable-file",
-        "unreadable-directory", "no-sequences", "duplicate-sequence",
-        "emptied-specs", "too-many-findings",
-    }  # fmt: skip
+        "yaml-syntax",
+        "duplicate-key",
+        "extra-document",
+        "unreadable-file",
+        "unreadable-directory",
+        "no-sequences",
+        "duplicate-sequence",
+        "emptied-specs",
+        "too-many-findings",
+    }
 
     assert {code for code, _ in MUTATIONS} == CHECKS.keys() - elsewhere

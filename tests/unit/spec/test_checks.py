@@ -101,8 +101,10 @@ def test_sequences_that_call_each_other_all_fail_also_through_a_conditional(chec
 
     errors = [f for f in findings if f.severity is Severity.ERROR]
     assert [(f.code, f.sequence) for f in errors] == [
-        ("sequence-cycle", "one"), ("sequence-cycle", "two"), ("sequence-cycle", "three"),
-    ]  # fmt: skip
+        ("sequence-cycle", "one"),
+        ("sequence-cycle", "two"),
+        ("sequence-cycle", "three"),
+    ]
 
 
 def test_what_a_conditional_sets_must_be_set_by_all_of_its_sequences(check: Check) -> None:

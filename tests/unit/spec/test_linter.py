@@ -141,12 +141,19 @@ def test_json_holds_every_field_of_a_finding(specs: Path) -> None:
     assert (body["errors"], body["warnings"], body["revision"]) == (1, 0, None)
     assert body["findings"] == [
         {
-            "code": "unknown-dep", "severity": "error", "file": "specs/restart.yaml", "line": 9,
-            "column": 16, "endColumn": 23, "sequence": "restart-host", "node": "wait-healthy",
-            "field": "deps", "values": ["restrat"],
+            "code": "unknown-dep",
+            "severity": "error",
+            "file": "specs/restart.yaml",
+            "line": 9,
+            "column": 16,
+            "endColumn": 23,
+            "sequence": "restart-host",
+            "node": "wait-healthy",
+            "field": "deps",
+            "values": ["restrat"],
             "message": 'no node "restrat" in this sequence (did you mean "restart"?)',
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_github_gets_workflow_commands(specs: Path) -> None:

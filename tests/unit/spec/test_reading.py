@@ -223,10 +223,43 @@ def test_very_many_faults_are_all_reported_in_time(check: Check) -> None:
 
 
 YAML_PIECES = st.sampled_from(
-    ["sequences:", "nodes:", "s:", "n:", "category: job", "type: noop", "args:", "- ", "  ", "\n",
-     "\n  ", "\n    ", "\n      ", "each: [a:b]", "deps: [n]", "&a ", "*a", "<<: *a", "{", "}", "[",
-     "]", "? ", ": ", "~", "'", '"', "|", "#", "!!int 3", "\t", "é", "\x00", "eq: {a: s}"]
-)  # fmt: skip
+    [
+        "sequences:",
+        "nodes:",
+        "s:",
+        "n:",
+        "category: job",
+        "type: noop",
+        "args:",
+        "- ",
+        "  ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "\n      ",
+        "each: [a:b]",
+        "deps: [n]",
+        "&a ",
+        "*a",
+        "<<: *a",
+        "{",
+        "}",
+        "[",
+        "]",
+        "? ",
+        ": ",
+        "~",
+        "'",
+        '"',
+        "|",
+        "#",
+        "!!int 3",
+        "\t",
+        "é",
+        "\x00",
+        "eq: {a: s}",
+    ]
+)
 
 
 @given(st.lists(YAML_PIECES, max_size=40).map("".join))

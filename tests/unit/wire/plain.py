@@ -32,7 +32,7 @@ limits = st.none() | seconds
 
 backoffs = st.builds(
     BackoffPolicy, factor=st.floats(1, 100), max_wait=limits, jitter=st.floats(0, 1)
-)  # fmt: skip
+)
 
 jobs = st.builds(
     ChainJob,

@@ -56,7 +56,7 @@ def test_the_order_of_the_jobs_is_kept() -> None:
 def test_no_arguments_and_empty_arguments_are_distinguished() -> None:
     chain = JobChain(
         "r", jobs={"aaaa": ChainJob("aaaa", "", ""), "bbbb": ChainJob("bbbb", "", "", args={})}
-    )  # fmt: skip
+    )
 
     back = decode_chain(encode_chain(chain)).jobs
 
