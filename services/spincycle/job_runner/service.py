@@ -35,8 +35,11 @@ from spincycle.wire.times import get_nanoseconds, set_nanoseconds
 WAITS_PER_TURN = 1000
 """Waiting jobs that are examined before the event loop runs other tasks."""
 
+DEFAULT_RUNNING = 1000
+"""Jobs that ListRunning returns if the caller sets no limit."""
+
 MAX_RUNNING = 1001
-"""Maximum jobs that ListRunning returns if the caller sets no limit."""
+"""Maximum jobs that ListRunning returns: a page of the request manager and one more."""
 
 MAX_WAITS = 1001
 """Maximum jobs that ExplainChain returns."""
@@ -158,7 +161,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             has_start = place.HasField("started_at")
             started_at = get_nanoseconds(place.started_at) if has_start else UNSTARTED
             after = (started_at, place.request_id, place.job_id)
-        limit = min(request.filter.limit or MAX_RUNNING, MAX_RUNNING)
+        limit = min(request.filter.limit or DEFAULT_RUNNING, MAX_RUNNING)
         running = self._runner.running(request.filter.request_id, limit, after)
         return rpc.ListRunningResponse(
             jobs=[encode_status(status) for status in running],

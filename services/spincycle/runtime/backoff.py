@@ -47,7 +47,10 @@ class Backoff:
         return interval * (1.0 - self._jitter * self._draw())
 
     async def wait(self, minimum: float = 0.0) -> None:
-        """Sleep for `minimum` seconds, as of a Retry-After header, plus the next delay."""
+        """Sleep for `minimum` seconds, as of a Retry-After header, plus the next delay.
+
+        The sum, so that callers that got the same header do not retry in step.
+        """
         await asyncio.sleep(minimum + self.next())
 
     def reset(self) -> None:

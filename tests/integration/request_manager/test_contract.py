@@ -160,6 +160,17 @@ async def test_running_jobs_are_listed_in_pages_over_all_runners(
     assert found == pages
 
 
+async def test_a_lower_limit_ends_the_pages_of_running_jobs(manager: Manager) -> None:
+    await manager.register(busy("one", *((f"job{number}", number + 1) for number in range(4))))
+    request = rpc.ListRunningJobsRequest(page_size=2)
+    request.page_token = (await manager.stub.ListRunningJobs(request)).next_page_token
+    request.filter.limit = 1
+
+    page = await manager.stub.ListRunningJobs(request)
+
+    assert (list(page.status.jobs), page.next_page_token) == ([], "")
+
+
 async def test_a_page_token_of_other_running_jobs_is_refused(manager: Manager) -> None:
     await manager.register(busy("one", ("a", 1), ("b", 3)))
     first = await manager.stub.ListRunningJobs(rpc.ListRunningJobsRequest(page_size=1))

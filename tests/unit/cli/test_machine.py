@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import yaml
 from tests.cli_samples import COMPLETE, at, request, rolling_restart_chain, text_arg
 
 from spincycle.cli.render.machine import dump, to_plain
-from spincycle.v1 import job_log_pb2
+from spincycle.v1 import job_log_pb2, request_manager_service_pb2
 
 
 def test_states_are_names_times_are_rfc_3339_and_unset_fields_are_null() -> None:
@@ -31,6 +32,12 @@ def test_values_are_plain_and_secrets_are_masked() -> None:
 
     assert "hunter2" not in dump(to_plain(request(args=[arg])), "json")
     assert '"value": "x"' in dump(to_plain(request(args=[text_arg("a", "x")])), "json")
+
+
+def test_page_tokens_are_left_out() -> None:
+    explained = request_manager_service_pb2.ExplainResponse(message="queued", next_page_token="x")
+
+    assert "nextPageToken" not in cast("dict[str, object]", to_plain(explained))
 
 
 def test_bytes_of_jobs_are_left_out() -> None:

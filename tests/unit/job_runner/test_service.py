@@ -16,6 +16,7 @@ from spincycle.job_runner.chain_view import ChainView
 from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.service import JobRunnerService, encode_runner_event
 from spincycle.model.job_chain import SuspendedJobChain
+from spincycle.model.job_status import JobStatus
 from spincycle.wire.chain import encode_suspended_chain
 
 
@@ -121,3 +122,22 @@ async def test_a_chain_with_uncommitted_entries_explains_what_it_waits_for(
     stored = True
     with pytest.raises(RequestNotFound):
         await explain()
+
+
+async def test_a_list_of_running_jobs_is_a_page_of_1000_without_a_limit(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+
+    def running(_: str, limit: int, *_after: object) -> list[JobStatus]:
+        limits.append(limit)
+        return []
+
+    monkeypatch.setattr(stage.runner, "running", running)
+    service = JobRunnerService(stage.runner, EventLog(encode_runner_event), lambda: "", "address")
+    for limit in (0, 5, 5000):
+        request = rpc.ListRunningRequest()
+        request.filter.limit = limit
+        await service.ListRunning(request, cast("Any", None))
+
+    assert limits == [1000, 5, 1001]

@@ -46,6 +46,36 @@ def a_hub(feeds: NoFeeds, changes: ChangeBus) -> Hub:
     )
 
 
+class NeverConnected(NoFeeds):
+    """Feeds of a runner that does not respond."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = asyncio.Event()
+
+    async def wait_connected(self) -> None:
+        self.waiting.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_subscriber_cancelled_while_runners_connect_leaves_the_session_to_others() -> None:
+    feeds = NeverConnected()
+    hub = a_hub(feeds, ChangeBus())
+
+    async def watch() -> None:
+        async with hub.session():
+            pass
+
+    first = asyncio.create_task(watch())
+    await feeds.waiting.wait()
+    second = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+
+    assert feeds.opened == 1
+
+
 async def test_a_hub_starts_again_after_its_last_subscriber_was_cancelled_while_leaving() -> None:
     changes, feeds = CancellingBus(), NoFeeds()
     hub = a_hub(feeds, changes)

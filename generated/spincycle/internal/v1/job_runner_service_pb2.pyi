@@ -370,7 +370,7 @@ class ListRunningRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def filter(self) -> _status_pb2.StatusFilter:
-        """Which jobs. The limit bounds the response; 0 and more than 1000 mean 1000."""
+        """Which jobs. The limit bounds the response; 0 means 1000, and more than 1001 mean 1001."""
 
     @_builtins.property
     def after(self) -> Global___RunningPlace:

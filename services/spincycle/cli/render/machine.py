@@ -49,6 +49,9 @@ _COUNTS = {
 }
 """Keys of the counts that stand in the message itself."""
 
+_HIDDEN = {"spincycle.v1.ExplainResponse.next_page_token"}
+"""Fields of paging, which spinc does itself."""
+
 _NUMBERS = {"spincycle.v1.Request.revision", "spincycle.v1.RequestEvent.revision"}
 """Texts of digits that are numbers in the output."""
 
@@ -69,6 +72,8 @@ def to_plain(message: Message) -> Value:
         return {name: plain(value) for name, value in message.fields.items()}
     values: dict[str, Value] = {}
     for field in message.DESCRIPTOR.fields:
+        if field.full_name in _HIDDEN:
+            continue
         if field.full_name in _COUNTS:
             counts = getattr(message, field.name)
             values |= {key: getattr(counts, name) for name, key in _COUNTS[field.full_name]}

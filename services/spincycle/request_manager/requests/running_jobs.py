@@ -80,7 +80,7 @@ class RunningJobs:
         jobs = [job for response in responses if response is not None for job in response.jobs]
         jobs.sort(key=_order)
         token = ""
-        if len(jobs) > size and given + size != which.limit:
+        if len(jobs) > size and (not which.limit or given + size < which.limit):
             token = encode_page_token(listed, (*_order(jobs[size - 1]), given + size))
         del jobs[size:]
         requests = await self._store.get(list({job.request_id for job in jobs})) if jobs else {}

@@ -64,6 +64,8 @@ class Hub:
             self._ending.update(session.stop())
             raise
         self._session = session
+        # The session is started: a subscriber that leaves now does not take it from the others.
+        await self._feeds.wait_connected()
         return session
 
     async def _stop(self) -> None:

@@ -58,7 +58,7 @@ class WatchSession:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Open the streams of the runners and start to read changes.
+        """Begin to open the streams of the runners, and to read changes.
 
         Raises:
             DatabaseUnavailable: neither can be read.
@@ -69,7 +69,6 @@ class WatchSession:
             asyncio.create_task(supervise("polling changes", self._poller.run)),
             asyncio.create_task(supervise("publishing changes", self._sequencer.run)),
         ]
-        await self._feeds.wait_connected()
 
     def stop(self) -> list[asyncio.Task[None]]:
         """Stop all tasks; return them, as they are being cancelled."""
