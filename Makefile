@@ -46,7 +46,7 @@ test-clients: $(READY) ## Build the clients in other languages and run them all.
 	examples/clients/build
 	$(BIN)/pytest tests/clients -m '' $(TESTS)
 
-chaos: $(READY) ## Kill, freeze and cut off everything for some minutes; nothing must be lost.
+chaos: $(READY) ## Kill, freeze and cut off everything for half an hour; nothing must be lost.
 	$(BIN)/pytest tests/chaos -m '' -rP $(TESTS)
 
 bench: $(READY) ## Time everything from end to end, beside what the machine can do (14 minutes).

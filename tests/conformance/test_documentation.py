@@ -33,6 +33,7 @@ from spincycle.v1 import request_manager_service_pb2 as rm
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "rest.md"
 UNKNOWN = "d000000000000000zzzz"
+END_EVENT = "event: end\ndata: {}"
 
 
 class Example(NamedTuple):
@@ -65,14 +66,14 @@ def answers_of(stack: Stack) -> None:
     complete = samples.with_args(samples.a_request())
     complete.job_chain.CopyFrom(samples.a_chain())
     suspended = samples.a_request(state_pb2.STATE_SUSPENDED)
-    suspended.state_message = "suspended by dana: lunch"
+    suspended.state_message = "suspended by dana: maintenance"
     again = samples.a_request(state_pb2.STATE_PENDING, "d0000000000000000002")
     spec = spec_pb2.RequestSpec(name="drain")
     spec.args.add(name="host", desc="which one", kind="required")
     finding = spec_pb2.Finding(
         code="unknown-dep",
         severity=spec_pb2.FINDING_SEVERITY_ERROR,
-        message='no node "restrat" in this sequence; did you mean "restart"?',
+        message='no node "restrat" in this sequence (did you mean "restart"?)',
         file="restart.yaml",
         line=41,
         column=14,
@@ -192,7 +193,11 @@ async def test_an_example_returns_what_the_page_shows(stack: Stack, example: Exa
     elif "…" in body:
         assert set(re.findall(r'^  "(\w+)"', body, re.MULTILINE)) == answer.json().keys()
     else:
-        assert answer.text.strip() == body.strip().replace("VERSION", VERSION)
+        text = answer.text.strip()
+        if example.path.startswith("/api/v1/events"):
+            # The stand-in's stream ends; that of a service lasts until the client leaves.
+            text = text.removesuffix(END_EVENT).strip()
+        assert text == body.strip().replace("VERSION", VERSION)
 
 
 async def test_every_route_has_an_example(stack: Stack) -> None:

@@ -17,8 +17,14 @@ from spincycle.dev.content import find_content
 from spincycle.dev.services import FREE_PORTS
 from spincycle.dev.stack import Stack, StackConfig
 from spincycle.rpc.channel import open_channel
+from spincycle.v1 import (
+    job_log_service_pb2,
+    request_manager_service_pb2_grpc,
+    server_service_pb2,
+    spec_service_pb2,
+    state_pb2,
+)
 from spincycle.v1 import request_manager_service_pb2 as rpc
-from spincycle.v1 import request_manager_service_pb2_grpc, state_pb2
 
 PAGE = (REPOSITORY / "docs" / "how-to" / "grpcurl.md").read_text(encoding="utf-8")
 TASKS = {
@@ -36,6 +42,7 @@ SHOWN = {
     "Plan a request": r'"planHash": "\w+"',
     "Create a request": r'"id": "(?P<REQUEST>\w{20})"',
     "Get a request": r'"value": "60000"',
+    "Start a request": r"request in state RUNNING, expected state PENDING",
     "Find requests": r'"type": "test"',
     "Find the next page": r'"requests"',
     "Watch a request": r'"state": "STATE_RUNNING"',
@@ -46,14 +53,17 @@ SHOWN = {
     "Suspend a request": r'"state": "STATE_(RUNNING|SUSPENDED)"',
     "Resume a request": r'"id": "\w{20}"',
     "Read the chain": r'"id": "(?P<JOB>\w{4})",\s+"name": "wait"',
+    "Read the chain in one message": r'"jobChain"',
     "Stop a request": r'"id": "\w{20}"',
     "Read the journal": r'"state": "STATE_COMPLETE"',
     "Read the failures only": r"^{",
+    "Read one entry": r'"state": "STATE_STOPPED"',
     "Follow the journal": r'"entry"',
     "Rerun a request": r'"rerunOfRequestId": "\w{20}"',
     "Skip a job": r'"rerunOfRequestId": "\w{20}"',
     "Check a spec file": r'"code": "[\w-]+"',
     "Reload the specs": r'"specsHash": "\w+"',
+    "See version and limits": r'"requestBytes": "\d+"',
     "Check health": r'"status": "SERVING"',
     "Check liveness": r'"status": "SERVING"',
     "Watch health": r'"status": "SERVING"',
@@ -65,7 +75,11 @@ SHOWN = {
 
 ENDLESS = {"Watch a request", "Watch all requests", "Follow the journal", "Watch health"}
 
+REFUSED = {"Start a request"}
+"""What must fail, with the error that is expected."""
+
 BEFORE = {
+    "Start a request": state_pb2.STATE_RUNNING,
     "Watch a request": state_pb2.STATE_RUNNING,
     "Read the journal": state_pb2.STATE_STOPPED,
 }
@@ -91,6 +105,13 @@ def test_every_task_is_known_here_and_shown_in_both_tools() -> None:
         assert lines[1].startswith("buf curl ") or title.startswith("Describe"), title
 
 
+def test_every_public_method_has_a_task() -> None:
+    for file in (rpc, spec_service_pb2, server_service_pb2, job_log_service_pb2):
+        for service in file.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                assert f"{service.full_name}/{method.name}\n" in PAGE, method.full_name
+
+
 async def in_state(stack: Stack, request_id: str, state: int) -> None:
     async with open_channel(stack.request_manager) as channel:
         stub = request_manager_service_pb2_grpc.RequestManagerServiceStub(channel)
@@ -102,8 +123,9 @@ async def in_state(stack: Stack, request_id: str, state: int) -> None:
         await until(reached)
 
 
-async def run(line: str, variables: dict[str, str], expected: str, endless: bool) -> re.Match[str]:
-    """Run a line until it has shown what it must, or has ended."""
+async def run(title: str, line: str, variables: dict[str, str]) -> re.Match[str]:
+    """Run a line of a task until it has shown what it must, or has ended."""
+    endless = title in ENDLESS
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-c",
@@ -124,12 +146,12 @@ async def run(line: str, variables: dict[str, str], expected: str, endless: bool
     async with asyncio.timeout(60):
         while data := await process.stdout.read(65536):
             output += data.decode()
-            found = re.search(expected, output, re.MULTILINE)
+            found = re.search(SHOWN[title], output, re.MULTILINE)
             if found and endless:
                 process.kill()
         await process.wait()
     assert found, f"{line}\n{output}"
-    assert endless or process.returncode == 0, f"{line}\n{output}"
+    assert endless or (process.returncode != 0) == (title in REFUSED), f"{line}\n{output}"
     return found
 
 
@@ -145,5 +167,5 @@ async def test_each_line_does_what_its_task_says(stack: Stack, tool: int) -> Non
     for title, lines in TASKS.items():
         if title in BEFORE:
             await in_state(stack, variables["REQUEST"], BEFORE[title])
-        found = await run(lines[tool], variables, SHOWN[title], title in ENDLESS)
+        found = await run(title, lines[tool], variables)
         variables |= found.groupdict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 
@@ -138,12 +139,18 @@ def _one(command: click.Command, context: click.Context, usage: str) -> Iterator
         yield "| --- | --- |"
         for option, meaning in options:
             cell = option.replace("|", "\\|")
-            yield f"| `{cell}` | {meaning} |".replace("<=x<=", " to ")
+            yield f"| `{cell}` | {_readable(meaning)} |"
         yield ""
     if given_examples:
         yield "```sh"
         yield from given_examples
         yield "```\n"
+
+
+def _readable(meaning: str) -> str:
+    """Return the help of an option with its default and range in words."""
+    meaning = re.sub(r"\[default: \((.+?)\)", r"[default: \1", meaning)
+    return meaning.replace("<=x<=", " to ").replace("x>=", "at least ")
 
 
 def split_help(command: click.Command) -> tuple[str, list[str]]:

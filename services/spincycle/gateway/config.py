@@ -92,7 +92,7 @@ class GatewayConfig(Config, frozen=True):
     """Most event streams at once; further ones are rejected with 503."""
 
     grace: Seconds = 5.0
-    """Seconds that calls in flight may take to complete at shutdown."""
+    """Seconds that calls in flight have to end after SIGTERM."""
 
     hosts: tuple[str, ...] = ()
     """Host names of the gateway, such as gateway.example.com, without a port. IP addresses and

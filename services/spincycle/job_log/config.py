@@ -36,4 +36,4 @@ class JobLogConfig(Config, frozen=True):
     """Maximum bytes of the job data of one try, as JSON."""
 
     grace: Annotated[float, Meta(ge=0)] = 5.0
-    """Seconds that calls in flight get to complete at shutdown."""
+    """Seconds that calls in flight have to end after SIGTERM."""

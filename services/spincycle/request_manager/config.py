@@ -41,18 +41,18 @@ class RequestManagerConfig(Config, frozen=True):
     """The database that holds the schema request_manager."""
 
     specs_dir: Path = Path("specs")
-    """Folder with the request specs."""
+    """Directory of spec files."""
 
     specs_interval: Annotated[float, Meta(ge=0)] = 0.0
     """Seconds between two checks for changed files in it, which are then reloaded; 0 disables the
     checks. SIGHUP and the call ReloadSpecs reload at once."""
 
     allow_empty_specs: bool = False
-    """Whether a reload may replace specs by specs in which a file, or the whole folder, no longer
-    declares a sequence."""
+    """Whether a reload may replace specs by specs in which a file, or the whole directory, no
+    longer declares a sequence."""
 
     jobs: tuple[str, ...] = ()
-    """Job factories besides the installed ones, each as module:attribute."""
+    """Job factories in addition to the installed ones, each as module:attribute."""
 
     job_log: str = "127.0.0.1:32322"
     """Address of the job log's internal listener, host:port or unix:/path."""
@@ -70,4 +70,4 @@ class RequestManagerConfig(Config, frozen=True):
     """Seconds that a runner has to accept requests, plus one for each MB of their chains."""
 
     grace: Annotated[float, Meta(ge=0)] = 5.0
-    """Seconds that active calls have to end after SIGTERM."""
+    """Seconds that calls in flight have to end after SIGTERM."""
