@@ -7,15 +7,31 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
-from spincycle.runtime.process import Shutdown
+from spincycle.runtime.process import GC_THRESHOLD, Shutdown
 
 LONGEST_PAUSE = 0.25
 """Seconds."""
+
+
+@contextmanager
+def collecting_as_in_a_process() -> Iterator[None]:
+    """Configure the garbage collector as a service does; ignore what the tests have loaded."""
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 class MeasuredLoop(asyncio.SelectorEventLoop):
@@ -37,6 +53,7 @@ class Measured:
         self._shutdown = Shutdown()
         self.loop = MeasuredLoop()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._collecting = collecting_as_in_a_process()
 
     def _run(self) -> None:
         async def served() -> None:
@@ -46,12 +63,14 @@ class Measured:
             runner.run(served())
 
     async def __aenter__(self) -> Self:
+        self._collecting.__enter__()
         self._thread.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.loop.call_soon_threadsafe(self._shutdown.request)
         await asyncio.to_thread(self._thread.join)
+        self._collecting.__exit__(None, None, None)
 
     def pause(self) -> float:
         """The longest pause since the last call."""

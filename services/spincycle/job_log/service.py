@@ -34,6 +34,9 @@ MANY_ENTRIES = 2000
 BUNDLE_BYTES = 256 * 1024
 """Bytes after which a message of Tail ends."""
 
+BUNDLE_ITEMS = 1000
+"""Items after which it ends, so that encoding small ones does not hold the event loop."""
+
 Item: TypeAlias = JournalEntry | job_output_pb2.JobOutput
 
 _INT64_MAX = 2**63 - 1
@@ -140,7 +143,7 @@ async def _bundles(items: Sequence[Item]) -> AsyncIterator[list[bytes]]:
     for item in items:
         is_large = isinstance(item, JournalEntry) and holds_much_data(item)
         part = await off_loop(is_large, partial(_encode_item, item))
-        if bundle and size + len(part) > BUNDLE_BYTES:
+        if bundle and (size + len(part) > BUNDLE_BYTES or len(bundle) == BUNDLE_ITEMS):
             yield bundle
             bundle, size = [], 0
         bundle.append(part)

@@ -113,8 +113,8 @@ class MessageCodec(Codec, Generic[M]):
         properties: dict[str, Json] = {}
         for field in self.fields:
             shape = field.kind.schema()
-            if field.presence and not field.omitted and "$ref" in shape:
-                shape = {"anyOf": [shape, {"type": "null"}]}
+            if field.presence and not field.omitted:
+                shape = _or_null(shape)
             if field.doc:
                 shape = {**shape, "description": field.doc}
             properties[field.key] = shape
@@ -226,6 +226,13 @@ class KeyedListCodec(MapOf):
                 setattr(message, self._key, key)
             decoded.append(message)
         return decoded
+
+
+def _or_null(shape: dict[str, Json]) -> dict[str, Json]:
+    kind = shape.get("type")
+    if isinstance(kind, str):
+        return {**shape, "type": [kind, "null"]}
+    return {"anyOf": [shape, {"type": "null"}]} if "$ref" in shape else shape
 
 
 def _zero(kind: Codec) -> Any:

@@ -7,10 +7,11 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from tests.measured_loop import LONGEST_PAUSE, MeasuredLoop
+from tests.measured_loop import LONGEST_PAUSE, MeasuredLoop, collecting_as_in_a_process
 from tests.unit.gateway.asgi_call import application, call
 
 from spincycle.gateway.routes.full import FullRoutes
@@ -23,6 +24,12 @@ from spincycle.v1 import request_manager_service_pb2 as rm
 pytestmark = pytest.mark.timed
 
 JOBS = 50_000
+
+
+@pytest.fixture(autouse=True)
+def garbage_as_in_the_process() -> Iterator[None]:
+    with collecting_as_in_a_process():
+        yield
 
 
 def _chain() -> rm.GetResponse:

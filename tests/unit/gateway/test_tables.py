@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from google.protobuf.struct_pb2 import Struct, Value
@@ -30,6 +30,7 @@ from spincycle.rest_codec.codecs import (
     Whole,
 )
 from spincycle.rest_codec.encoding import to_text
+from spincycle.rest_codec.full import FULL_ENTRY
 from spincycle.rest_codec.tables import KeyedListCodec, ListOf, MapOf, MessageCodec
 from spincycle.v1 import job_chain_pb2, job_log_pb2, request_pb2
 
@@ -264,3 +265,9 @@ def test_line_ends_within_base64_are_skipped() -> None:
     encoded = base64.encodebytes(b"x" * 100).decode()
 
     assert messages.JOB.decode({"bytes": encoded}).bytes == b"x" * 100
+
+
+def test_a_value_that_may_be_missing_may_be_null_in_the_description() -> None:
+    described = cast("Any", FULL_ENTRY.described())
+
+    assert described["properties"]["data"]["type"] == ["object", "null"]

@@ -7,7 +7,6 @@ does not matter.
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
+from tests.measured_loop import LONGEST_PAUSE, collecting_as_in_a_process
 from tests.unit.job_runner.stage import (
     Play,
     RecordingReporter,
@@ -30,28 +30,18 @@ from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.service import JobRunnerService, encode_runner_event
 from spincycle.model.job_chain import ChainJob, JobChain, SuspendedJobChain, Value
 from spincycle.model.state import State
-from spincycle.runtime.process import GC_THRESHOLD
 from spincycle.wire.chain import encode_chain, encode_suspended_chain
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain
 
 pytestmark = pytest.mark.timed
-
-LONGEST_PAUSE = 0.25
-"""Seconds."""
 
 JOBS = 50_000
 
 
 @pytest.fixture(autouse=True)
 def garbage_as_in_the_process() -> Iterator[None]:
-    """Configure the garbage collector as in the process; ignore what the tests have loaded."""
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
-    yield
-    gc.set_threshold(*thresholds)
-    gc.unfreeze()
+    with collecting_as_in_a_process():
+        yield
 
 
 class Pauses:
