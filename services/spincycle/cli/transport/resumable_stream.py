@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spincycle.cli.transport.merging import merged
@@ -32,18 +31,11 @@ _RETRYABLE = frozenset(
 )
 """Reasons after which a stream is reopened."""
 
+FIRST_DELAY = 0.2
+"""Seconds before the first reconnect."""
 
-@dataclass(frozen=True, slots=True)
-class ReconnectDelay:
-    """Exponential backoff between two connections of a stream.
-
-    Attributes:
-        shortest: seconds before the first reconnect; doubled after each failed one.
-        longest: upper bound in seconds.
-    """
-
-    shortest: float = 0.2
-    longest: float = 2.0
+LONGEST_DELAY = 2.0
+"""Seconds that the delay grows to."""
 
 
 class ResumableStream:
@@ -53,12 +45,9 @@ class ResumableStream:
     the iterator.
     """
 
-    def __init__(
-        self, backend: Backend, request_id: str, delay: ReconnectDelay | None = None
-    ) -> None:
+    def __init__(self, backend: Backend, request_id: str) -> None:
         self._backend = backend
         self._request_id = request_id
-        self._delay = delay or ReconnectDelay()
 
     async def events(
         self,
@@ -73,7 +62,7 @@ class ResumableStream:
                 empty text when it works.
             requests_only: leave out events of jobs.
         """
-        backoff = Backoff(self._delay.shortest, self._delay.longest)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         cursor, is_known, is_lost = "", False, False
         while True:
             problem = "the stream ended"
@@ -152,7 +141,7 @@ class ResumableStream:
 
     async def _tail(self, *, live_output: bool) -> AsyncIterator[job_log_pb2.JobLog | JobOutput]:
         """Yield stored and new entries; output pieces may repeat after a reconnect."""
-        backoff = Backoff(self._delay.shortest, self._delay.longest)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         position, is_known = 0, False
         while True:
             try:
