@@ -53,24 +53,24 @@ class Measured:
         self._shutdown = Shutdown()
         self.loop = MeasuredLoop()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._collecting = collecting_as_in_a_process()
 
     def _run(self) -> None:
         async def served() -> None:
             await self._serve(self._shutdown)
 
-        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+        with (
+            collecting_as_in_a_process(),
+            asyncio.Runner(loop_factory=lambda: self.loop) as runner,
+        ):
             runner.run(served())
 
     async def __aenter__(self) -> Self:
-        self._collecting.__enter__()
         self._thread.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.loop.call_soon_threadsafe(self._shutdown.request)
         await asyncio.to_thread(self._thread.join)
-        self._collecting.__exit__(None, None, None)
 
     def pause(self) -> float:
         """The longest pause since the last call."""

@@ -20,11 +20,11 @@ from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.rpc.page_token import decode_page_token, encode_page_token
 from spincycle.v1 import status_pb2
 from spincycle.v1.request_manager_service_pb2 import ListRunningJobsRequest
+from spincycle.wire.times import get_nanoseconds, set_nanoseconds
 
 MAX_JOBS = 1000
 """Most jobs in a page."""
 
-_NANOS = 1_000_000_000
 _UNSTARTED = 2**62
 """Start of a job without a started try: it comes last."""
 
@@ -108,14 +108,12 @@ class RunningJobs:
 
 
 def _order(job: status_pb2.JobStatus) -> tuple[int, str, str]:
-    started_at = _UNSTARTED
-    if job.HasField("started_at"):
-        started_at = job.started_at.seconds * _NANOS + job.started_at.nanos
+    started_at = get_nanoseconds(job.started_at) if job.HasField("started_at") else _UNSTARTED
     return started_at, job.request_id, job.job_id
 
 
 def _position(started_at: int, request_id: str, job_id: str) -> RunningPlace:
     position = RunningPlace(request_id=request_id, job_id=job_id)
     if started_at != _UNSTARTED:
-        position.started_at.seconds, position.started_at.nanos = divmod(started_at, _NANOS)
+        set_nanoseconds(position.started_at, started_at)
     return position
