@@ -225,6 +225,7 @@ class Job(_message.Message):
     INTERRUPTION_FIELD_NUMBER: _builtins.int
     PARENT_SEQUENCE_ID_FIELD_NUMBER: _builtins.int
     SECRET_ARGS_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """4 characters out of a–z, A–Z and 0–9; unique only within the request."""
     name: _builtins.str
@@ -261,6 +262,14 @@ class Job(_message.Message):
     parent_sequence_id: _builtins.str
     """Sequence around the job's own one: the sequence_id of the jobs next to it. Set only
     on a sequence's first job; empty on the request's own first job.
+    """
+    path: _builtins.str
+    """Where the job stands in the plan, as text for a person: the names of the nodes around it from
+    the outside in, its own last, each followed by the element that an expanded node is repeated for,
+    for example "upgrade h05 / verify". Unique within the request, at most 512 bytes. An element is
+    shown by its position where its value is secret, long, or not unique: "upgrade [5] / verify".
+    The begin and end jobs of a sequence have the path of its node and "(begin)" or "(end)". Empty in
+    a chain that was stored before jobs had paths.
     """
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:
@@ -314,10 +323,11 @@ class Job(_message.Message):
         interruption: Global___Interruption.ValueType = ...,
         parent_sequence_id: _builtins.str = ...,
         secret_args: _abc.Iterable[_builtins.str] | None = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "backoff", b"backoff", "data", b"data", "sequence_timeout", b"sequence_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "backoff", b"backoff", "bytes", b"bytes", "data", b"data", "id", b"id", "interruption", b"interruption", "name", b"name", "parent_sequence_id", b"parent_sequence_id", "retry", b"retry", "retry_wait", b"retry_wait", "secret_args", b"secret_args", "sequence_id", b"sequence_id", "sequence_retry", b"sequence_retry", "sequence_retry_wait", b"sequence_retry_wait", "sequence_timeout", b"sequence_timeout", "state", b"state", "structural", b"structural", "timeout", b"timeout", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "backoff", b"backoff", "bytes", b"bytes", "data", b"data", "id", b"id", "interruption", b"interruption", "name", b"name", "parent_sequence_id", b"parent_sequence_id", "path", b"path", "retry", b"retry", "retry_wait", b"retry_wait", "secret_args", b"secret_args", "sequence_id", b"sequence_id", "sequence_retry", b"sequence_retry", "sequence_retry_wait", b"sequence_retry_wait", "sequence_timeout", b"sequence_timeout", "state", b"state", "structural", b"structural", "timeout", b"timeout", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

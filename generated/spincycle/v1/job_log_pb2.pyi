@@ -43,6 +43,7 @@ class JobLog(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request that the job belongs to."""
     job_id: _builtins.str
@@ -83,6 +84,8 @@ class JobLog(_message.Message):
     """True if no other try of the job follows within this try of its sequence, because it failed for
     good.
     """
+    path: _builtins.str
+    """As Job.path."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """Start time of the try; unset if the job could not be started."""
@@ -116,10 +119,11 @@ class JobLog(_message.Message):
         epoch: _builtins.int = ...,
         data: _struct_pb2.Struct | None = ...,
         final: _builtins.bool = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "epoch", b"epoch", "error", b"error", "exit", b"exit", "final", b"final", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "position", b"position", "request_id", b"request_id", "sequence_id", b"sequence_id", "sequence_try_number", b"sequence_try_number", "started_at", b"started_at", "state", b"state", "stderr", b"stderr", "stdout", b"stdout", "try_number", b"try_number", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "epoch", b"epoch", "error", b"error", "exit", b"exit", "final", b"final", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "path", b"path", "position", b"position", "request_id", b"request_id", "sequence_id", b"sequence_id", "sequence_try_number", b"sequence_try_number", "started_at", b"started_at", "state", b"state", "stderr", b"stderr", "stdout", b"stdout", "try_number", b"try_number", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

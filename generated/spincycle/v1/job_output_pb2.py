@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dspincycle/v1/job_output.proto\x12\x0cspincycle.v1\"\xd4\x01\n\tJobOutput\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1d\n\ntry_number\x18\x03 \x01(\rR\ttryNumber\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x32\n\x06stream\x18\x05 \x01(\x0e\x32\x1a.spincycle.v1.OutputStreamR\x06stream\x12\x16\n\x06offset\x18\x06 \x01(\x04R\x06offset\x12\x12\n\x04\x64\x61ta\x18\x07 \x01(\x0cR\x04\x64\x61ta*a\n\x0cOutputStream\x12\x1d\n\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n\x14OUTPUT_STREAM_STDERR\x10\x02\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dspincycle/v1/job_output.proto\x12\x0cspincycle.v1\"\xe8\x01\n\tJobOutput\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1d\n\ntry_number\x18\x03 \x01(\rR\ttryNumber\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x32\n\x06stream\x18\x05 \x01(\x0e\x32\x1a.spincycle.v1.OutputStreamR\x06stream\x12\x16\n\x06offset\x18\x06 \x01(\x04R\x06offset\x12\x12\n\x04\x64\x61ta\x18\x07 \x01(\x0cR\x04\x64\x61ta\x12\x12\n\x04path\x18\x08 \x01(\tR\x04path*a\n\x0cOutputStream\x12\x1d\n\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n\x14OUTPUT_STREAM_STDERR\x10\x02\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.job_output_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
-  _globals['_OUTPUTSTREAM']._serialized_start=262
-  _globals['_OUTPUTSTREAM']._serialized_end=359
+  _globals['_OUTPUTSTREAM']._serialized_start=282
+  _globals['_OUTPUTSTREAM']._serialized_end=379
   _globals['_JOBOUTPUT']._serialized_start=48
-  _globals['_JOBOUTPUT']._serialized_end=260
+  _globals['_JOBOUTPUT']._serialized_end=280
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,7 @@ class JobOutput(_message.Message):
     STREAM_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request of the job."""
     job_id: _builtins.str
@@ -71,6 +72,8 @@ class JobOutput(_message.Message):
     """
     data: _builtins.bytes
     """The bytes."""
+    path: _builtins.str
+    """As Job.path."""
     def __init__(
         self,
         *,
@@ -81,10 +84,11 @@ class JobOutput(_message.Message):
         stream: Global___OutputStream.ValueType = ...,
         offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "job_id", b"job_id", "name", b"name", "offset", b"offset", "request_id", b"request_id", "stream", b"stream", "try_number", b"try_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "job_id", b"job_id", "name", b"name", "offset", b"offset", "path", b"path", "request_id", b"request_id", "stream", b"stream", "try_number", b"try_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

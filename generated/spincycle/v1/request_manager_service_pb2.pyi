@@ -466,10 +466,15 @@ class RerunRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     JOB_IDS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ALLOW_CONCURRENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request that is FAIL or STOPPED."""
     idempotency_key: _builtins.str
     """As CreateRequest.idempotency_key."""
+    allow_concurrent: _builtins.bool
+    """Create the request even though another one that was created from the same request, directly or
+    by further calls of Rerun and Skip, has not ended.
+    """
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Jobs to run again, with all their successors. If empty, the jobs that are not COMPLETE."""
@@ -480,10 +485,11 @@ class RerunRequest(_message.Message):
         request_id: _builtins.str = ...,
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
         idempotency_key: _builtins.str = ...,
+        allow_concurrent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "job_ids", b"job_ids", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_concurrent", b"allow_concurrent", "idempotency_key", b"idempotency_key", "job_ids", b"job_ids", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -523,6 +529,7 @@ class SkipRequest(_message.Message):
     JOB_IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ALLOW_CONCURRENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request that is FAIL or STOPPED."""
     reason: _builtins.str
@@ -531,6 +538,8 @@ class SkipRequest(_message.Message):
     """
     idempotency_key: _builtins.str
     """As CreateRequest.idempotency_key."""
+    allow_concurrent: _builtins.bool
+    """As RerunRequest.allow_concurrent."""
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The failed jobs, at least one. Skipping all of them in one call keeps any of them from being run
@@ -544,10 +553,11 @@ class SkipRequest(_message.Message):
         job_ids: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        allow_concurrent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_concurrent", b"allow_concurrent", "idempotency_key", b"idempotency_key", "job_ids", b"job_ids", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -208,8 +208,9 @@ class RequestManagerServiceServicer:
     def Rerun(self, request, context):
         """Rerun creates a request from one that is FAIL or STOPPED: the new request shares the archived
         chain, keeps the jobs that are COMPLETE and runs the others. The old request does not change.
-        FAILED_PRECONDITION (reason INVALID_STATE) if the old request has another state. NOT_FOUND
-        (reason JOB_NOT_FOUND): the chain has no such job.
+        FAILED_PRECONDITION (reason INVALID_STATE) if the old request has another state; (reason
+        RERUN_NOT_ENDED) if a request that was created from it has not ended, unless allow_concurrent is
+        set. NOT_FOUND (reason JOB_NOT_FOUND): the chain has no such job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,7 +219,7 @@ class RequestManagerServiceServicer:
     def Skip(self, request, context):
         """Skip creates a request as Rerun does, in which failed jobs count as COMPLETE without running,
         so that their successors run. INVALID_ARGUMENT (reason INVALID_INPUT): a job is COMPLETE or has
-        not been reached, or the call has no reason.
+        not been reached, or the call has no reason. FAILED_PRECONDITION: as Rerun.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

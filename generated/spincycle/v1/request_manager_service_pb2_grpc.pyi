@@ -68,13 +68,14 @@ class RequestManagerServiceStub:
     Rerun: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.RerunRequest, _request_manager_service_pb2.RerunResponse]
     """Rerun creates a request from one that is FAIL or STOPPED: the new request shares the archived
     chain, keeps the jobs that are COMPLETE and runs the others. The old request does not change.
-    FAILED_PRECONDITION (reason INVALID_STATE) if the old request has another state. NOT_FOUND
-    (reason JOB_NOT_FOUND): the chain has no such job.
+    FAILED_PRECONDITION (reason INVALID_STATE) if the old request has another state; (reason
+    RERUN_NOT_ENDED) if a request that was created from it has not ended, unless allow_concurrent is
+    set. NOT_FOUND (reason JOB_NOT_FOUND): the chain has no such job.
     """
     Skip: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.SkipRequest, _request_manager_service_pb2.SkipResponse]
     """Skip creates a request as Rerun does, in which failed jobs count as COMPLETE without running,
     so that their successors run. INVALID_ARGUMENT (reason INVALID_INPUT): a job is COMPLETE or has
-    not been reached, or the call has no reason.
+    not been reached, or the call has no reason. FAILED_PRECONDITION: as Rerun.
     """
     Explain: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.ExplainRequest, _request_manager_service_pb2.ExplainResponse]
     """Explain returns, for each job of a live request that does not run, what it waits for. While the
@@ -216,8 +217,9 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_request_manager_service_pb2.RerunResponse]:
         """Rerun creates a request from one that is FAIL or STOPPED: the new request shares the archived
         chain, keeps the jobs that are COMPLETE and runs the others. The old request does not change.
-        FAILED_PRECONDITION (reason INVALID_STATE) if the old request has another state. NOT_FOUND
-        (reason JOB_NOT_FOUND): the chain has no such job.
+        FAILED_PRECONDITION (reason INVALID_STATE) if the old request has another state; (reason
+        RERUN_NOT_ENDED) if a request that was created from it has not ended, unless allow_concurrent is
+        set. NOT_FOUND (reason JOB_NOT_FOUND): the chain has no such job.
         """
 
     @_abc_1.abstractmethod
@@ -228,7 +230,7 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_request_manager_service_pb2.SkipResponse]:
         """Skip creates a request as Rerun does, in which failed jobs count as COMPLETE without running,
         so that their successors run. INVALID_ARGUMENT (reason INVALID_INPUT): a job is COMPLETE or has
-        not been reached, or the call has no reason.
+        not been reached, or the call has no reason. FAILED_PRECONDITION: as Rerun.
         """
 
     @_abc_1.abstractmethod

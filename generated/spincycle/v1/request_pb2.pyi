@@ -287,8 +287,8 @@ class RequestFilter(_message.Message):
     limit: _builtins.int
     """Most requests in total, over all pages; 0 means no limit. See ListRequest.page_size."""
     offset: _builtins.int
-    """Number of matching requests to omit first, with or without limit. A page token is cheaper, and
-    its pages do not shift when requests are created.
+    """Number of matching requests to omit first. Ignored without limit. A page token is cheaper, and its
+    pages do not shift when requests are created.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_state_pb2.State.ValueType]:

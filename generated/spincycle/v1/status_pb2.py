@@ -27,7 +27,7 @@ from spincycle.v1 import request_pb2 as spincycle_dot_v1_dot_request__pb2
 from spincycle.v1 import state_pb2 as spincycle_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19spincycle/v1/status.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspincycle/v1/request.proto\x1a\x18spincycle/v1/state.proto\"\xdc\x03\n\tJobStatus\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x12\n\x04type\x18\x03 \x01(\tR\x04type\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x39\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12)\n\x05state\x18\x06 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12\x16\n\x06status\x18\x07 \x01(\tR\x06status\x12\x1d\n\ntry_number\x18\x08 \x01(\rR\ttryNumber\x12;\n\x0b\x66inished_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishedAt\x12\x35\n\x08retry_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07retryAt\x12\x1d\n\x07percent\x18\x0b \x01(\rH\x00R\x07percent\x88\x01\x01\x12\x1f\n\x0bsequence_id\x18\x0c \x01(\tR\nsequenceId\x12\x14\n\x05\x65rror\x18\r \x01(\tR\x05\x65rrorB\n\n\x08_percent\"\xd7\x01\n\rRunningStatus\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x45\n\x08requests\x18\x02 \x03(\x0b\x32).spincycle.v1.RunningStatus.RequestsEntryR\x08requests\x1aR\n\rRequestsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x05value:\x02\x38\x01\"^\n\x0cStatusFilter\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x19\n\x08order_by\x18\x02 \x01(\tR\x07orderBy\x12\x14\n\x05limit\x18\x03 \x01(\rR\x05limitB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19spincycle/v1/status.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aspincycle/v1/request.proto\x1a\x18spincycle/v1/state.proto\"\xf0\x03\n\tJobStatus\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x12\n\x04type\x18\x03 \x01(\tR\x04type\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x39\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12)\n\x05state\x18\x06 \x01(\x0e\x32\x13.spincycle.v1.StateR\x05state\x12\x16\n\x06status\x18\x07 \x01(\tR\x06status\x12\x1d\n\ntry_number\x18\x08 \x01(\rR\ttryNumber\x12;\n\x0b\x66inished_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishedAt\x12\x35\n\x08retry_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07retryAt\x12\x1d\n\x07percent\x18\x0b \x01(\rH\x00R\x07percent\x88\x01\x01\x12\x1f\n\x0bsequence_id\x18\x0c \x01(\tR\nsequenceId\x12\x14\n\x05\x65rror\x18\r \x01(\tR\x05\x65rror\x12\x12\n\x04path\x18\x0e \x01(\tR\x04pathB\n\n\x08_percent\"\xd7\x01\n\rRunningStatus\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x45\n\x08requests\x18\x02 \x03(\x0b\x32).spincycle.v1.RunningStatus.RequestsEntryR\x08requests\x1aR\n\rRequestsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x15.spincycle.v1.RequestR\x05value:\x02\x38\x01\"^\n\x0cStatusFilter\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x19\n\x08order_by\x18\x02 \x01(\tR\x07orderBy\x12\x14\n\x05limit\x18\x03 \x01(\rR\x05limitB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,11 +38,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNNINGSTATUS_REQUESTSENTRY']._loaded_options = None
   _globals['_RUNNINGSTATUS_REQUESTSENTRY']._serialized_options = b'8\001'
   _globals['_JOBSTATUS']._serialized_start=131
-  _globals['_JOBSTATUS']._serialized_end=607
-  _globals['_RUNNINGSTATUS']._serialized_start=610
-  _globals['_RUNNINGSTATUS']._serialized_end=825
-  _globals['_RUNNINGSTATUS_REQUESTSENTRY']._serialized_start=743
-  _globals['_RUNNINGSTATUS_REQUESTSENTRY']._serialized_end=825
-  _globals['_STATUSFILTER']._serialized_start=827
-  _globals['_STATUSFILTER']._serialized_end=921
+  _globals['_JOBSTATUS']._serialized_end=627
+  _globals['_RUNNINGSTATUS']._serialized_start=630
+  _globals['_RUNNINGSTATUS']._serialized_end=845
+  _globals['_RUNNINGSTATUS_REQUESTSENTRY']._serialized_start=763
+  _globals['_RUNNINGSTATUS_REQUESTSENTRY']._serialized_end=845
+  _globals['_STATUSFILTER']._serialized_start=847
+  _globals['_STATUSFILTER']._serialized_end=941
 # @@protoc_insertion_point(module_scope)

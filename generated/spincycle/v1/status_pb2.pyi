@@ -40,6 +40,7 @@ class JobStatus(_message.Message):
     PERCENT_FIELD_NUMBER: _builtins.int
     SEQUENCE_ID_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request that the job belongs to."""
     job_id: _builtins.str
@@ -60,6 +61,8 @@ class JobStatus(_message.Message):
     """Id of the first job of the job's sequence."""
     error: _builtins.str
     """Error of the last try; empty if it did not fail."""
+    path: _builtins.str
+    """As Job.path."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """Start time of the current or last try; unset before the first one."""
@@ -88,10 +91,11 @@ class JobStatus(_message.Message):
         percent: _builtins.int | None = ...,
         sequence_id: _builtins.str = ...,
         error: _builtins.str = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "finished_at", b"finished_at", "percent", b"percent", "retry_at", b"retry_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "error", b"error", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "percent", b"percent", "request_id", b"request_id", "retry_at", b"retry_at", "sequence_id", b"sequence_id", "started_at", b"started_at", "state", b"state", "status", b"status", "try_number", b"try_number", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_percent", b"_percent", "error", b"error", "finished_at", b"finished_at", "job_id", b"job_id", "name", b"name", "path", b"path", "percent", b"percent", "request_id", b"request_id", "retry_at", b"retry_at", "sequence_id", b"sequence_id", "started_at", b"started_at", "state", b"state", "status", b"status", "try_number", b"try_number", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
     _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from spincycle.v1 import job_chain_pb2 as spincycle_dot_v1_dot_job__chain__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&spincycle/v1/suspended_job_chain.proto\x12\x0cspincycle.v1\x1a\x1cspincycle/v1/job_chain.proto\"\x92\x05\n\x11SuspendedJobChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x33\n\tjob_chain\x18\x02 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12Z\n\x0ftotal_job_tries\x18\x03 \x03(\x0b\x32\x32.spincycle.v1.SuspendedJobChain.TotalJobTriesEntryR\rtotalJobTries\x12g\n\x14latest_run_job_tries\x18\x04 \x03(\x0b\x32\x36.spincycle.v1.SuspendedJobChain.LatestRunJobTriesEntryR\x11latestRunJobTries\x12Y\n\x0esequence_tries\x18\x05 \x03(\x0b\x32\x32.spincycle.v1.SuspendedJobChain.SequenceTriesEntryR\rsequenceTries\x12\x14\n\x05\x65poch\x18\x06 \x01(\x04R\x05\x65poch\x12)\n\x10journal_position\x18\x07 \x01(\x04R\x0fjournalPosition\x1a@\n\x12TotalJobTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a\x44\n\x16LatestRunJobTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a@\n\x12SequenceTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&spincycle/v1/suspended_job_chain.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cspincycle/v1/job_chain.proto\"\xa8\x07\n\x11SuspendedJobChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x33\n\tjob_chain\x18\x02 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12Z\n\x0ftotal_job_tries\x18\x03 \x03(\x0b\x32\x32.spincycle.v1.SuspendedJobChain.TotalJobTriesEntryR\rtotalJobTries\x12g\n\x14latest_run_job_tries\x18\x04 \x03(\x0b\x32\x36.spincycle.v1.SuspendedJobChain.LatestRunJobTriesEntryR\x11latestRunJobTries\x12Y\n\x0esequence_tries\x18\x05 \x03(\x0b\x32\x32.spincycle.v1.SuspendedJobChain.SequenceTriesEntryR\rsequenceTries\x12\x14\n\x05\x65poch\x18\x06 \x01(\x04R\x05\x65poch\x12)\n\x10journal_position\x18\x07 \x01(\x04R\x0fjournalPosition\x12\x66\n\x13sequence_started_at\x18\x08 \x03(\x0b\x32\x36.spincycle.v1.SuspendedJobChain.SequenceStartedAtEntryR\x11sequenceStartedAt\x12J\n\x11suspended_periods\x18\t \x03(\x0b\x32\x1d.spincycle.v1.SuspendedPeriodR\x10suspendedPeriods\x1a@\n\x12TotalJobTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a\x44\n\x16LatestRunJobTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a@\n\x12SequenceTriesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a`\n\x16SequenceStartedAtEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05value:\x02\x38\x01\"\x8b\x01\n\x0fSuspendedPeriod\x12=\n\x0csuspended_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bsuspendedAt\x12\x39\n\nresumed_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tresumedAtB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,12 +40,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._serialized_options = b'8\001'
   _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._loaded_options = None
   _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._serialized_options = b'8\001'
-  _globals['_SUSPENDEDJOBCHAIN']._serialized_start=87
-  _globals['_SUSPENDEDJOBCHAIN']._serialized_end=745
-  _globals['_SUSPENDEDJOBCHAIN_TOTALJOBTRIESENTRY']._serialized_start=545
-  _globals['_SUSPENDEDJOBCHAIN_TOTALJOBTRIESENTRY']._serialized_end=609
-  _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._serialized_start=611
-  _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._serialized_end=679
-  _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._serialized_start=681
-  _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._serialized_end=745
+  _globals['_SUSPENDEDJOBCHAIN_SEQUENCESTARTEDATENTRY']._loaded_options = None
+  _globals['_SUSPENDEDJOBCHAIN_SEQUENCESTARTEDATENTRY']._serialized_options = b'8\001'
+  _globals['_SUSPENDEDJOBCHAIN']._serialized_start=120
+  _globals['_SUSPENDEDJOBCHAIN']._serialized_end=1056
+  _globals['_SUSPENDEDJOBCHAIN_TOTALJOBTRIESENTRY']._serialized_start=758
+  _globals['_SUSPENDEDJOBCHAIN_TOTALJOBTRIESENTRY']._serialized_end=822
+  _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._serialized_start=824
+  _globals['_SUSPENDEDJOBCHAIN_LATESTRUNJOBTRIESENTRY']._serialized_end=892
+  _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._serialized_start=894
+  _globals['_SUSPENDEDJOBCHAIN_SEQUENCETRIESENTRY']._serialized_end=958
+  _globals['_SUSPENDEDJOBCHAIN_SEQUENCESTARTEDATENTRY']._serialized_start=960
+  _globals['_SUSPENDEDJOBCHAIN_SEQUENCESTARTEDATENTRY']._serialized_end=1056
+  _globals['_SUSPENDEDPERIOD']._serialized_start=1059
+  _globals['_SUSPENDEDPERIOD']._serialized_end=1198
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from spincycle.v1 import job_chain_pb2 as _job_chain_pb2
 import builtins as _builtins
@@ -88,6 +89,27 @@ class SuspendedJobChain(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SequenceStartedAtEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _timestamp_pb2.Timestamp: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     JOB_CHAIN_FIELD_NUMBER: _builtins.int
     TOTAL_JOB_TRIES_FIELD_NUMBER: _builtins.int
@@ -95,6 +117,8 @@ class SuspendedJobChain(_message.Message):
     SEQUENCE_TRIES_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     JOURNAL_POSITION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_STARTED_AT_FIELD_NUMBER: _builtins.int
+    SUSPENDED_PERIODS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request that the chain belongs to."""
     epoch: _builtins.int
@@ -119,6 +143,20 @@ class SuspendedJobChain(_message.Message):
     def sequence_tries(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Number of starts of each sequence, by the id of its first job."""
 
+    @_builtins.property
+    def sequence_started_at(self) -> _containers.MessageMap[_builtins.str, _timestamp_pb2.Timestamp]:
+        """Start of the current try of each sequence that has a timeout and has begun, by the id of its first
+        job, and of the request under the id of its own first job. The timeouts count from these times,
+        whichever runner has the chain, less suspended_periods. A sequence without an entry begins when it
+        is started next.
+        """
+
+    @_builtins.property
+    def suspended_periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___SuspendedPeriod]:
+        """When the request was SUSPENDED by a caller. Set by the request manager in messages to a runner, and
+        only for a chain with sequence_started_at; never stored with the chain.
+        """
+
     def __init__(
         self,
         *,
@@ -129,11 +167,45 @@ class SuspendedJobChain(_message.Message):
         sequence_tries: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         epoch: _builtins.int = ...,
         journal_position: _builtins.int = ...,
+        sequence_started_at: _abc.Mapping[_builtins.str, _timestamp_pb2.Timestamp] | None = ...,
+        suspended_periods: _abc.Iterable[Global___SuspendedPeriod] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job_chain", b"job_chain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "job_chain", b"job_chain", "journal_position", b"journal_position", "latest_run_job_tries", b"latest_run_job_tries", "request_id", b"request_id", "sequence_tries", b"sequence_tries", "total_job_tries", b"total_job_tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "job_chain", b"job_chain", "journal_position", b"journal_position", "latest_run_job_tries", b"latest_run_job_tries", "request_id", b"request_id", "sequence_started_at", b"sequence_started_at", "sequence_tries", b"sequence_tries", "suspended_periods", b"suspended_periods", "total_job_tries", b"total_job_tries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SuspendedJobChain: _TypeAlias = SuspendedJobChain  # noqa: Y015
+
+@_typing.final
+class SuspendedPeriod(_message.Message):
+    """SuspendedPeriod is a time during which a request was SUSPENDED by a caller. It does not count
+    towards timeouts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUSPENDED_AT_FIELD_NUMBER: _builtins.int
+    RESUMED_AT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suspended_at(self) -> _timestamp_pb2.Timestamp:
+        """When the request became SUSPENDED."""
+
+    @_builtins.property
+    def resumed_at(self) -> _timestamp_pb2.Timestamp:
+        """When a caller resumed it."""
+
+    def __init__(
+        self,
+        *,
+        suspended_at: _timestamp_pb2.Timestamp | None = ...,
+        resumed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resumed_at", b"resumed_at", "suspended_at", b"suspended_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resumed_at", b"resumed_at", "suspended_at", b"suspended_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendedPeriod: _TypeAlias = SuspendedPeriod  # noqa: Y015

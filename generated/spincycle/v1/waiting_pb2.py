@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aspincycle/v1/waiting.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe0\x01\n\nWaitingJob\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x30\n\x06reason\x18\x03 \x01(\x0e\x32\x18.spincycle.v1.WaitReasonR\x06reason\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12)\n\x11waits_for_job_ids\x18\x05 \x03(\tR\x0ewaitsForJobIds\x12\x30\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until*\xc9\x02\n\nWaitReason\x12\x1b\n\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13WAIT_REASON_PARENTS\x10\x01\x12\x1a\n\x16WAIT_REASON_RETRY_WAIT\x10\x02\x12#\n\x1fWAIT_REASON_SEQUENCE_RETRY_WAIT\x10\x03\x12\x1e\n\x1aWAIT_REASON_PARALLEL_LIMIT\x10\x04\x12\x1b\n\x17WAIT_REASON_RUNNER_FULL\x10\x05\x12\x19\n\x15WAIT_REASON_SUSPENDED\x10\x06\x12\x19\n\x15WAIT_REASON_NO_RUNNER\x10\x07\x12\x1d\n\x19WAIT_REASON_REQUEST_LIMIT\x10\x08\x12\x17\n\x13WAIT_REASON_JOURNAL\x10\t\x12\x19\n\x15WAIT_REASON_ROLL_BACK\x10\nB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aspincycle/v1/waiting.proto\x12\x0cspincycle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x01\n\nWaitingJob\x12\x15\n\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x30\n\x06reason\x18\x03 \x01(\x0e\x32\x18.spincycle.v1.WaitReasonR\x06reason\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\x12)\n\x11waits_for_job_ids\x18\x05 \x03(\tR\x0ewaitsForJobIds\x12\x30\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12\x12\n\x04path\x18\x07 \x01(\tR\x04path*\xc9\x02\n\nWaitReason\x12\x1b\n\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13WAIT_REASON_PARENTS\x10\x01\x12\x1a\n\x16WAIT_REASON_RETRY_WAIT\x10\x02\x12#\n\x1fWAIT_REASON_SEQUENCE_RETRY_WAIT\x10\x03\x12\x1e\n\x1aWAIT_REASON_PARALLEL_LIMIT\x10\x04\x12\x1b\n\x17WAIT_REASON_RUNNER_FULL\x10\x05\x12\x19\n\x15WAIT_REASON_SUSPENDED\x10\x06\x12\x19\n\x15WAIT_REASON_NO_RUNNER\x10\x07\x12\x1d\n\x19WAIT_REASON_REQUEST_LIMIT\x10\x08\x12\x17\n\x13WAIT_REASON_JOURNAL\x10\t\x12\x19\n\x15WAIT_REASON_ROLL_BACK\x10\nB^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.waiting_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
-  _globals['_WAITREASON']._serialized_start=305
-  _globals['_WAITREASON']._serialized_end=634
+  _globals['_WAITREASON']._serialized_start=325
+  _globals['_WAITREASON']._serialized_end=654
   _globals['_WAITINGJOB']._serialized_start=78
-  _globals['_WAITINGJOB']._serialized_end=302
+  _globals['_WAITINGJOB']._serialized_end=322
 # @@protoc_insertion_point(module_scope)

@@ -88,6 +88,7 @@ class WaitingJob(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     WAITS_FOR_JOB_IDS_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job."""
     name: _builtins.str
@@ -96,6 +97,8 @@ class WaitingJob(_message.Message):
     """What it waits for."""
     message: _builtins.str
     """The reason as text for a person."""
+    path: _builtins.str
+    """As Job.path."""
     @_builtins.property
     def waits_for_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Parents that are not COMPLETE, if the reason is WAIT_REASON_PARENTS."""
@@ -113,10 +116,11 @@ class WaitingJob(_message.Message):
         message: _builtins.str = ...,
         waits_for_job_ids: _abc.Iterable[_builtins.str] | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "message", b"message", "name", b"name", "reason", b"reason", "until", b"until", "waits_for_job_ids", b"waits_for_job_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "message", b"message", "name", b"name", "path", b"path", "reason", b"reason", "until", b"until", "waits_for_job_ids", b"waits_for_job_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

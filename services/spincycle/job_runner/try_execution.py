@@ -6,7 +6,9 @@ import asyncio
 import inspect
 from collections.abc import Awaitable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 import structlog
@@ -14,6 +16,7 @@ import structlog
 from spincycle.chain.commands import NOT_STARTED
 from spincycle.chain.try_outcome import seconds_text
 from spincycle.job import Job, Progress, Return
+from spincycle.job.current_job import CURRENT_JOB
 from spincycle.job_runner.outcome import OutputLimits, display_text, failed, raised, returned
 from spincycle.model.state import State
 
@@ -123,23 +126,25 @@ class TryExecution:
             value: object = None
             failure: BaseException | None = None
             try:
-                value = self.job.run(self._data)
+                value = self._context().run(self.job.run, self._data)
             except BaseException as error:  # noqa: BLE001 - job code; every error is reported
                 failure = error
             self._on_returned(value, failure)
         elif inspect.iscoroutinefunction(self.job.run):
             self._on_started(timeout)
+            context = self._context()
             try:
-                working = cast("Awaitable[object]", self.job.run(self._data))
+                working = cast("Awaitable[object]", context.run(self.job.run, self._data))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - job code, e.g. wrong parameters
                 self._end(raised(error, self._environment.limits))
             else:
-                self._task = self._loop.create_task(self._work(working))
+                self._task = self._loop.create_task(self._work(working), context=context)
         else:
+            context = self._context()
             self._environment.threads.run(
                 owner=self.job.id.request_id,
                 key=self.job.id.id,
-                work=lambda: self.job.run(self._data),
+                work=lambda: context.run(self.job.run, self._data),
                 on_started=lambda: self._on_started(timeout),
                 on_done=self._on_returned,
             )
@@ -162,11 +167,12 @@ class TryExecution:
         self._schedule(self._environment.stop_policy.grace, self._cancel_or_abandon)
         can_hand_over = type(self.job).hand_over is not Job.hand_over
         stop = self.job.hand_over if hand_over and can_hand_over else self.job.stop
+        context = self._context()
         if self._task is None and not inspect.iscoroutinefunction(stop):
-            self._environment.threads.start_now(stop, self._on_stop_returned)
+            self._environment.threads.start_now(partial(context.run, stop), self._on_stop_returned)
             return
         try:
-            stopping = stop()
+            stopping = context.run(stop)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - job code; the deadlines stay
             self._on_stop_returned(None, error)
         else:
@@ -175,9 +181,14 @@ class TryExecution:
     def status(self) -> str:
         """Return the job's status text, or a text that describes why it is not available."""
         try:
-            return display_text(self.job.status())
+            return display_text(self._context().run(self.job.status))
         except Exception as error:  # noqa: BLE001 - job code
             return display_text(f"status failed: {type(error).__name__}: {display_text(error)}")
+
+    def _context(self) -> Context:
+        context = copy_context()
+        context.run(CURRENT_JOB.set, self.job)
+        return context
 
     def _on_started(self, timeout: float | None) -> None:
         self._started_at = self._clock()
@@ -216,7 +227,7 @@ class TryExecution:
         if error is not None:
             self._end(raised(error, self._environment.limits))
         elif not isinstance(value, Return) and inspect.isawaitable(value) and not self._ended:
-            self._task = self._loop.create_task(self._work(value))
+            self._task = self._loop.create_task(self._work(value), context=self._context())
         else:
             self._returned(value)
 
@@ -249,7 +260,9 @@ class TryExecution:
         if error is not None:
             self._stop_error = f"stop failed: {type(error).__name__}: {error}"
         elif inspect.isawaitable(stopping):
-            self._retain(self._loop.create_task(self._finish_stop(stopping)))
+            self._retain(
+                self._loop.create_task(self._finish_stop(stopping), context=self._context())
+            )
 
     async def _finish_stop(self, stopping: Awaitable[object]) -> None:
         limit = self._environment.stop_policy
