@@ -234,11 +234,11 @@ def _skipped(
     data_by_job = {entry.job_id: entry.data or {} for entry in kept}
     if replayed.job_chain.jobs[job_id].state is State.COMPLETE:
         raise InvalidInput(
-            f"job {job_id} ({job.name}) is COMPLETE, there is nothing to skip", "job_ids"
+            f"job {job_id} ({job.display_name}) is COMPLETE, there is nothing to skip", "job_ids"
         )
     if any(parent not in data_by_job for parent in parents):
         raise InvalidInput(
-            f"job {job_id} ({job.name}) has not failed: it has not been reached", "job_ids"
+            f"job {job_id} ({job.display_name}) has not failed: it has not been reached", "job_ids"
         )
     data: dict[str, Value] = {}
     for parent in parents:
@@ -255,6 +255,7 @@ def _skipped(
         error=f"skipped by {params.user or 'an unknown user'}: {params.reason}",
         sequence_id=job.sequence_id,
         data=data,
+        path=job.path,
     )
 
 
