@@ -7,7 +7,7 @@ from tests.integration.kubernetes_job.conftest import REQUEST, Printed, Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
-from spincycle.job.live_output import STDOUT
+from spincycle.job.try_output import STDOUT
 
 
 async def test_a_container_runs_to_its_end_and_leaves_its_log_and_data(

@@ -12,7 +12,7 @@ import pytest
 
 from spincycle.job import ArgNotSet, Job, JobError, JobId, Return, State, Value, WrongArgType
 from spincycle.job.builtin import jobs, shell_command
-from spincycle.job.live_output import STDOUT
+from spincycle.job.try_output import STDOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
