@@ -151,6 +151,13 @@ async def test_large_output_is_truncated_in_the_middle() -> None:
     assert len(returned.stdout) < 300_000
 
 
+async def test_a_command_that_no_runner_runs_has_only_the_output_of_its_last_call() -> None:
+    job = python("print('once')")
+
+    assert (await result(job)).stdout == "once\n"
+    assert (await result(job)).stdout == "once\n"
+
+
 async def until(happened: Callable[[], bool]) -> None:
     """Poll, since the other process cannot notify this one."""
     while not happened():  # noqa: ASYNC110 - see above
