@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import sys
 import threading
 import time
+import warnings
 
+import structlog
 from tests.chaos.marks import END, START, STOPPED, leave_mark
 
 from spincycle.job import Job, JobTypes, Return, State, Value
@@ -101,4 +105,38 @@ class MarkOnThreadJob(Job):
         return Return(State.COMPLETE)
 
     def stop(self) -> None:
+        self._stop_requested.set()
+
+
+_log = logging.getLogger(__name__)
+_structured = structlog.get_logger(__name__)
+_kept_stdout = sys.stdout
+"""The stream as a module has it that was imported early."""
+
+
+@jobs.register("print-each-way")
+class PrintEachWayJob(Job):
+    """Prints in each way that a job has, and waits until it is stopped."""
+
+    def __init__(self) -> None:
+        self._stop_requested = asyncio.Event()
+
+    async def run(self, data: dict[str, Value]) -> Return:
+        print("by print", flush=True)
+        _kept_stdout.write("by a kept stream\n")
+        sys.stderr.buffer.write(b"by bytes\n")
+        await asyncio.to_thread(print, "by a thread")
+        child = await asyncio.create_subprocess_exec(
+            "sh", "-c", "echo by a child", stdout=asyncio.subprocess.PIPE
+        )
+        self.prints((await child.communicate())[0])
+        warnings.warn("by warn", UserWarning, stacklevel=1)
+        _log.info("by logging")
+        _log.warning("by a logged warning")
+        _structured.info("by structlog")
+        await self._stop_requested.wait()
+        print("at last")
+        return Return(State.STOPPED)
+
+    async def stop(self) -> None:
         self._stop_requested.set()

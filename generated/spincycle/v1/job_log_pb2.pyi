@@ -63,9 +63,11 @@ class JobLog(_message.Message):
     error: _builtins.str
     """Error of the try; empty if it did not fail."""
     stdout: _builtins.str
-    """Standard output of the try. Beyond the runner's limit the middle is replaced by a mark."""
+    """Standard output of the try: what its job returned, or what it printed if it returned none.
+    Beyond the runner's limit the middle is replaced by a mark.
+    """
     stderr: _builtins.str
-    """Standard error of the try, with the same limit."""
+    """Standard error of the try, likewise."""
     sequence_id: _builtins.str
     """Id of the first job of the job's sequence."""
     sequence_try_number: _builtins.int

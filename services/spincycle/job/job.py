@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from spincycle.job.live_output import STDERR, STDOUT, LiveOutput
+from spincycle.job.current_job import CURRENT_JOB, CURRENT_OUTPUT
+from spincycle.job.try_output import STDERR, STDOUT, TryOutput
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,7 +47,8 @@ class Return:
             FAIL.
         exit: exit code, a signed 64-bit integer; it is stored in the job log and not evaluated.
         error: readable reason of a failure; at most 16 KiB are stored.
-        stdout: output for the job log; of more than 256 KiB the head and the tail are stored.
+        stdout: output for the job log; of more than 256 KiB the head and the tail are stored. If
+            empty, what the try printed is stored; see `Job.prints`.
         stderr: same as `stdout`.
         do_not_resume: whether FAIL after `Job.stop` is final: the job does not run again when the
             request is resumed. Otherwise FAIL after `Job.stop` counts as STOPPED.
@@ -125,7 +127,8 @@ class Job(ABC):
         id: set by the factory.
         attempt: set by the runner before each `run`.
         progress: the last report; see `report`.
-        output: output of the running try; see `prints`.
+        output: what the running try has printed; see `prints`. None before its first `prints` if
+            no runner runs the job.
     """
 
     immediate: ClassVar[bool] = False
@@ -134,7 +137,7 @@ class Job(ABC):
     id: JobId
     attempt: Attempt = Attempt()
     progress: Progress = Progress()
-    output: LiveOutput | None = None
+    output: TryOutput | None = None
     _listener: Callable[[Progress], None] | None = None
 
     def create(self, args: dict[str, Value]) -> Awaitable[None] | None:  # noqa: B027 - optional
@@ -194,17 +197,30 @@ class Job(ABC):
             self._listener(self.progress)
 
     def prints(self, stdout: bytes | str = b"", stderr: bytes | str = b"") -> None:
-        """Send output to clients that tail the job log; may be called from any thread.
+        """Print output of the try; may be called from any thread.
 
-        Only the last 64 KiB of each stream are kept, while the try runs. To store output in the
-        job log, return it in `Return`.
+        Clients that tail the job log receive it while the try runs; a client that falls more than
+        64 KiB of a stream behind misses some. A stream that `Return` leaves empty is stored in the
+        job log as it was printed, however the try ends; of more than 256 KiB the head and the tail.
+
+        `print`, `sys.stdout`, `sys.stderr`, `warnings` and `logging` from INFO on do the same where
+        the job is known: in `run` and `stop`, the tasks that they create, and `asyncio.to_thread`.
         """
-        if self.output is None:
-            self.output = LiveOutput()
         for stream, data in ((STDOUT, stdout), (STDERR, stderr)):
             if data:
                 raw = data.encode(errors="replace") if isinstance(data, str) else data
-                self.output.write(stream, raw)
+                self._print(stream, raw)
+
+    def _print(self, stream: int, data: bytes) -> None:
+        current = CURRENT_OUTPUT.get()
+        if current is not None:
+            current.write(stream, data)
+            if CURRENT_JOB.get() is self:
+                return
+        # A thread of the job's own, a call without a runner, or a job that another one runs.
+        if self.output is None:
+            self.output = TryOutput()
+        self.output.write(stream, data)
 
     def on_report(self, listener: Callable[[Progress], None] | None) -> None:
         """Call `listener` at each report, on the reporting thread; for the runner only."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from spincycle.chain.waiting import WaitingJob, WaitSelection
     from spincycle.errors import SpinCycleError
     from spincycle.job import Job, Progress
+    from spincycle.job.try_output import TryOutput
     from spincycle.job_runner.backlog import Event
     from spincycle.job_runner.ports import ChainDependencies
     from spincycle.model.job_chain import JobChain
@@ -172,9 +173,9 @@ class ChainExecutor:
         )
         self._gate.call(record.position, record.committed, pending)
 
-    def jobs_with_output(self) -> Iterator[Job]:
-        """Return the running jobs that have printed output."""
-        return (running.job for running in self._tries.values() if running.job.output is not None)
+    def jobs_with_output(self) -> Iterator[tuple[Job, TryOutput]]:
+        """Return the running jobs that have printed, with the output of their tries."""
+        return ((each.job, each.output) for each in self._tries.values() if each.output.used)
 
     def _with_live_status(self, status: JobStatus) -> JobStatus:
         running = self._tries.get(status.job_id)

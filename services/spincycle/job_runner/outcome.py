@@ -10,9 +10,11 @@ from spincycle.chain.commands import TryEnd
 from spincycle.chain.job_data import DATA_LIMIT, InvalidJobData, copy_data
 from spincycle.job import JobError, Return
 from spincycle.job.bounded_output import OUTPUT_LIMIT, bounded_text
+from spincycle.job.try_output import STDERR
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
+    from spincycle.job.try_output import TryOutput
     from spincycle.model.job_chain import Value
 
 _ERROR_LIMIT = 16 * 1024
@@ -47,15 +49,18 @@ def returned(
         return failed(f"run returned an unreadable value: {cause}")
 
 
-def raised(error: BaseException, limits: OutputLimits) -> TryEnd:
-    """Return the end of a try whose `run` raised."""
+def raised(error: BaseException, output: TryOutput) -> TryEnd:
+    """Return the end of a try whose `run` raised, and print the traceback."""
     if isinstance(error, JobError):
         return failed(_text_of(error))
-    trace = "".join(traceback.format_exception(error))
-    return failed(
-        f"panic from job.Run: {type(error).__name__}: {_text_of(error)}",
-        stderr=_text(trace, limits),
-    )
+    output.write_lines(STDERR, "".join(traceback.format_exception(error)))
+    return failed(f"panic from job.Run: {type(error).__name__}: {_text_of(error)}")
+
+
+def add_printed(end: TryEnd, stdout: str, stderr: str, limits: OutputLimits) -> None:
+    """Set the streams that the end leaves empty to what the try printed."""
+    end.stdout = end.stdout or _text(stdout, limits)
+    end.stderr = end.stderr or _text(stderr, limits)
 
 
 def display_text(text: object) -> str:
@@ -96,13 +101,12 @@ def _returned(
     )
 
 
-def failed(error: str, *, stderr: str = "", ignored_stop: bool = False) -> TryEnd:
+def failed(error: str, *, ignored_stop: bool = False) -> TryEnd:
     """Return the end of a try that failed without a Return."""
     return TryEnd(
         state=State.FAIL,
         exit=1,
         error=_storable(error, _ERROR_LIMIT),
-        stderr=stderr,
         ignored_stop=ignored_stop,
     )
 

@@ -10,13 +10,14 @@ import grpc
 
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
-from spincycle.job.live_output import STDERR, STDOUT
+from spincycle.job.try_output import STDERR, STDOUT
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import job_output_pb2
 
 if TYPE_CHECKING:
     from spincycle.job import Job
+    from spincycle.job.try_output import TryOutput
 
 INTERVAL = 0.2
 """Seconds between two batches of output."""
@@ -31,15 +32,15 @@ StreamKey = tuple[str, str, int, int]
 class OutputStream:
     """Sends the output of running jobs to the job log while clients tail the request.
 
-    `jobs_with_output` returns the running jobs of a request that have printed output. Output
-    that is printed faster than it is sent is missing from the live stream, but not from the
-    journal.
+    `jobs_with_output` returns the running jobs of a request that have printed, with the output of
+    their tries. Output that is printed faster than it is sent is missing from the live stream; the
+    journal has its head and tail.
     """
 
     def __init__(
         self,
         address: str,
-        jobs_with_output: Callable[[str], Iterator[Job]],
+        jobs_with_output: Callable[[str], Iterator[tuple[Job, TryOutput]]],
         dial: Dial = open_channel,
     ) -> None:
         self._channel = dial(address)
@@ -96,10 +97,7 @@ class OutputStream:
             self._changed.clear()
 
     def _unsent(self, request_id: str) -> Iterator[job_output_pb2.JobOutput]:
-        for job in self._jobs_with_output(request_id):
-            output = job.output
-            if output is None:
-                continue
+        for job, output in self._jobs_with_output(request_id):
             for stream in (STDOUT, STDERR):
                 key = (request_id, job.id.id, job.attempt.number, stream)
                 offset, data = output.after(stream, self._sent.get(key, 0))

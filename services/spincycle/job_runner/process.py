@@ -19,6 +19,7 @@ from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.held_chains import HeldChains
+from spincycle.job_runner.job_logs import install_job_logs
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
@@ -28,6 +29,7 @@ from spincycle.job_runner.registration import Identity, RunnerRegistration
 from spincycle.job_runner.reporter import OutboxReporter
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.service import JobRunnerService, encode_runner_event
+from spincycle.job_runner.standard_streams import install_job_streams
 from spincycle.job_runner.task_factory import isolated_task
 from spincycle.job_runner.threads import Threads
 from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
@@ -215,4 +217,11 @@ def _run(work: Coroutine[None, None, int]) -> int:
         return runner.run(work)
 
 
-main = service_command("job-runner", JobRunnerConfig, serve, _run)
+def _run_process(work: Coroutine[None, None, int]) -> int:
+    install_job_logs()
+    return _run(work)
+
+
+main = service_command(
+    "job-runner", JobRunnerConfig, serve, _run_process, prepare=install_job_streams
+)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from spincycle.chain.waiting import WaitingJob, WaitSelection
     from spincycle.job import Job
+    from spincycle.job.try_output import TryOutput
     from spincycle.job_runner.chain_view import ChainView
     from spincycle.job_runner.ports import ChainDependencies
     from spincycle.model.job_chain import JobChain, SuspendedJobChain
@@ -230,8 +231,8 @@ class JobRunner:
         resident = self._chains.get(request_id)
         return resident.current.describe(deliver) if resident else None
 
-    def jobs_with_output(self, request_id: str) -> Iterator[Job]:
-        """Return the running jobs of a chain that have printed output."""
+    def jobs_with_output(self, request_id: str) -> Iterator[tuple[Job, TryOutput]]:
+        """Return the running jobs of a chain that have printed, with the output of their tries."""
         resident = self._chains.get(request_id)
         return resident.current.jobs_with_output() if resident else iter(())
 

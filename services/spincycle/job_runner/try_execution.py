@@ -16,14 +16,23 @@ import structlog
 from spincycle.chain.commands import NOT_STARTED
 from spincycle.chain.try_outcome import seconds_text
 from spincycle.job import Job, Progress, Return
-from spincycle.job.current_job import CURRENT_JOB
-from spincycle.job_runner.outcome import OutputLimits, display_text, failed, raised, returned
+from spincycle.job.current_job import enter_job, leave_job
+from spincycle.job.try_output import TryOutput
+from spincycle.job_runner.outcome import (
+    OutputLimits,
+    add_printed,
+    display_text,
+    failed,
+    raised,
+    returned,
+)
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spincycle.chain.commands import TryEnd
+    from spincycle.job import JobId
     from spincycle.job_runner.threads import Threads
     from spincycle.model.job_chain import Value
 
@@ -87,7 +96,7 @@ class TryExecution:
     __slots__ = (
         "_cancelled", "_clock", "_data", "_ended", "_environment", "_loop", "_observer",
         "_report_due", "_started_at", "_stop_error", "_stopping", "_task", "_timed_out",
-        "_timers", "job",
+        "_timers", "job", "output",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +108,7 @@ class TryExecution:
         observer: TryObserver,
     ) -> None:
         self.job = job
+        self.output = TryOutput(environment.limits.output, job.id, _log_discarded)
         self._data = data
         self._environment = environment
         self._clock = clock
@@ -136,7 +146,7 @@ class TryExecution:
             try:
                 working = cast("Awaitable[object]", context.run(self.job.run, self._data))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - job code, e.g. wrong parameters
-                self._end(raised(error, self._environment.limits))
+                self._raised(error)
             else:
                 self._task = self._loop.create_task(self._work(working), context=context)
         else:
@@ -187,14 +197,14 @@ class TryExecution:
 
     def _context(self) -> Context:
         context = copy_context()
-        context.run(CURRENT_JOB.set, self.job)
+        context.run(enter_job, self.job, self.output)
         return context
 
     def _on_started(self, timeout: float | None) -> None:
         self._started_at = self._clock()
         if timeout is not None:
             self._schedule(timeout, self._time_out)
-        self.job.output = None
+        self.job.output = self.output
         self._set_listener(self._on_job_report)
         self._observer.started(self)
 
@@ -208,12 +218,12 @@ class TryExecution:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._end(raised(error, self._environment.limits))
+            self._raised(error)
         except BaseException as error:
             # Not from the job: thrown into the coroutine when a closed loop discards it.
             if isinstance(error, GeneratorExit) and not self._is_current():
                 raise
-            self._end(raised(error, self._environment.limits))
+            self._raised(error)
         else:
             self._returned(value)
 
@@ -225,7 +235,7 @@ class TryExecution:
 
     def _on_returned(self, value: object, error: BaseException | None) -> None:
         if error is not None:
-            self._end(raised(error, self._environment.limits))
+            self._raised(error)
         elif not isinstance(value, Return) and inspect.isawaitable(value) and not self._ended:
             self._task = self._loop.create_task(self._work(value), context=self._context())
         else:
@@ -236,12 +246,17 @@ class TryExecution:
             limits = self._environment.limits
             self._end(returned(value, self._data, stopped=self._stopping, limits=limits))
 
+    def _raised(self, error: BaseException) -> None:
+        if not self._ended:
+            self._end(raised(error, self.output))
+
     def _end(self, end: TryEnd) -> None:
         if self._ended:
             return
         self._ended = True
         for timer in self._timers:
             timer.cancel()
+        leave_job()  # The runner continues in this context, and creates tasks and timers in it.
         self._set_listener(None)
         error = end.error
         if self._stop_error and end.state is not State.COMPLETE:
@@ -250,6 +265,9 @@ class TryExecution:
         end.started_at = self._started_at
         end.finished_at = self._clock()
         end.timed_out = self._timed_out
+        stdout, stderr = self.output.close()
+        if stdout or stderr:
+            add_printed(end, stdout, stderr, self._environment.limits)
         self._observer.ended(self, end)
 
     def _time_out(self) -> None:
@@ -315,6 +333,7 @@ class TryExecution:
                 self._loop.call_soon_threadsafe(self._report_soon)
 
     def _report_soon(self) -> None:
+        leave_job()
         if not self._ended:
             self._schedule(REPORT_INTERVAL, self._report)
 
@@ -322,6 +341,15 @@ class TryExecution:
         self._report_due = False
         if not self._ended:
             self._observer.reported(self, _sanitized(self.job.progress))
+
+
+def _log_discarded(job: JobId) -> None:
+    log = structlog.get_logger(__name__).bind(
+        request_id=job.request_id, job_id=job.id, name=job.name
+    )
+    context = copy_context()
+    context.run(leave_job)
+    context.run(log.warning, "output after the end of a try discarded")
 
 
 def _sanitized(progress: object) -> Progress:

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from spincycle.job.bounded_output import BoundedOutput
 from spincycle.job.job import Return
+from spincycle.job.try_output import STDOUT
 from spincycle.kubernetes_jobs.api import jobs_path, pods_path
 from spincycle.kubernetes_jobs.errors import ApiRefused, TakenOver, describe_refusal
 from spincycle.kubernetes_jobs.informer import Informer
@@ -56,7 +56,6 @@ class ContainerRun:
         self._job = job
         self._signal = signal
         self._jobs = KubernetesJobs(cluster.api, self._namespace, job.id, job.attempt, self._report)
-        self._output = BoundedOutput()
         self._changed = asyncio.Event()
         self._deadline = StartDeadline(container.start_timeout)
         self._log: PodLog | None = None
@@ -150,7 +149,7 @@ class ContainerRun:
         if not status.has_log:
             return
         if self._log is None:
-            self._log = PodLog(self._cluster.api, self._namespace, pod, self._write_output)
+            self._log = PodLog(self._cluster.api, self._namespace, pod, self._job.prints)
             self._log_task = asyncio.create_task(self._log.follow())
         if status.ended or (pods is not None and not pods.has(pod["metadata"]["uid"])):
             self._log.container_ended()
@@ -188,7 +187,7 @@ class ContainerRun:
         """Delete the Kubernetes Job; report it if its end is not confirmed."""
         name = f"the Kubernetes Job {self._jobs.name} in namespace {self._namespace}"
         if self._signal.hand_over and not failed:
-            # Without output: the next try reads the whole log and journals it once.
+            # The next try reads the log from its beginning.
             return Return(State.STOPPED, 0, f"{name} is left to the next runner")
         error, accepted = "", False
         try:
@@ -232,17 +231,13 @@ class ContainerRun:
             async with asyncio.timeout(grace):
                 await asyncio.shield(self._log_task)
         if self._log.refused:
-            self._output.write(f"[log incomplete: {self._log.refused}]\n".encode())
+            self._job.prints(f"[log incomplete: {self._log.refused}]\n")
         elif not self._log_task.done():
-            self._output.write(b"[log incomplete: the API server did not return the rest]\n")
+            self._job.prints(b"[log incomplete: the API server did not return the rest]\n")
 
     async def _forward_stop(self) -> None:
         await self._signal.requested.wait()
         self._changed.set()
-
-    def _write_output(self, part: bytes) -> None:
-        self._output.write(part)
-        self._job.prints(stdout=part)
 
     def _report(self, text: str) -> None:
         if text != self._job.progress.text:
@@ -253,7 +248,9 @@ class ContainerRun:
         return self._job.progress.text
 
     def _end(self, state: State, exit_code: int, error: str, stderr: str = "") -> Return:
-        return Return(state, exit_code, error, self._output.text(), stderr)
+        printed = self._job.output
+        stdout = "" if printed is None else printed.text(STDOUT)
+        return Return(state, exit_code, error, stdout, stderr)
 
 
 async def _cancel(

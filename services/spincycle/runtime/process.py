@@ -73,10 +73,12 @@ def service_command(
     model: type[C],
     serve: Callable[[C, Shutdown], Awaitable[None]],
     run: Callable[[Coroutine[None, None, int]], int] = uvloop.run,
+    prepare: Callable[[], None] = lambda: None,
 ) -> click.Command:
     """Return the console script of a service, which runs `serve` until SIGTERM or SIGINT.
 
-    `run` runs the coroutine on an event loop, uvloop by default.
+    `run` runs the coroutine on an event loop, uvloop by default. `prepare` is called before the
+    logs are configured.
 
     Exit codes: 0 after a clean shutdown, 1 if serving failed, 2 if the configuration is invalid,
     3 if the process ran out of memory.
@@ -103,6 +105,7 @@ def service_command(
         if show:
             click.echo(print_config(config), nl=False)
             return
+        prepare()
         configure_logs(config.log, name)
         unset_for_children()
         sys.exit(run(_run(config, serve)))

@@ -8,11 +8,28 @@ import pytest
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import Attempt, JobId, Return, Value
-from spincycle.job.bounded_output import BoundedOutput
-from spincycle.kubernetes_jobs import container_run, kubernetes_jobs
+from spincycle.job.try_output import STDOUT, TryOutput
+from spincycle.kubernetes_jobs import kubernetes_jobs
 from spincycle.kubernetes_jobs.kubernetes_job import KubernetesJobFactory
 
 REQUEST = "bsd4h2ab5ku0lml7v3b0"
+
+
+class Printed(TryOutput):
+    """Output that can be awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = asyncio.Event()
+
+    def write(self, stream: int, data: bytes) -> None:
+        super().write(stream, data)
+        self._changed.set()
+
+    async def until(self, text: str) -> None:
+        while self.text(STDOUT) != text:
+            self._changed.clear()
+            await self._changed.wait()
 
 
 class Try:
@@ -25,6 +42,7 @@ class Try:
         self.job = factory.make(job_id)
         self.job.deserialize(created.serialize())
         self.job.attempt = Attempt(number, key)
+        self.job.output = self.printed = Printed()
         self.data: dict[str, Value] = {}
         self.texts: list[str] = []
         self._changed = asyncio.Condition()
@@ -93,27 +111,3 @@ async def runner(api: FakeApiServer) -> AsyncIterator[Runner]:
     yield made
     for started in made.tries:
         await started.crash()
-
-
-class Printed(BoundedOutput):
-    """Output that can be awaited."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._changed = asyncio.Event()
-
-    def write(self, chunk: bytes) -> None:
-        super().write(chunk)
-        self._changed.set()
-
-    async def until(self, text: str) -> None:
-        while self.text() != text:
-            self._changed.clear()
-            await self._changed.wait()
-
-
-@pytest.fixture
-async def printed(monkeypatch: pytest.MonkeyPatch) -> Printed:
-    output = Printed()
-    monkeypatch.setattr(container_run, "BoundedOutput", lambda: output)
-    return output

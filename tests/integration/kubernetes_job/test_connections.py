@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.kubernetes_job.conftest import Printed, Runner
+from tests.integration.kubernetes_job.conftest import Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
@@ -74,7 +74,7 @@ async def test_broken_watches_are_restarted(api: FakeApiServer, runner: Runner) 
 
 
 async def test_a_broken_log_stream_resumes_without_duplicate_lines(
-    api: FakeApiServer, runner: Runner, printed: Printed
+    api: FakeApiServer, runner: Runner
 ) -> None:
     """A log can be requested only from whole seconds, so some lines are returned again."""
     second = "2026-11-25T22:00:07"
@@ -84,11 +84,11 @@ async def test_a_broken_log_stream_resumes_without_duplicate_lines(
     api.cluster.write("a\n", at="2026-11-25T22:00:06.9Z")
     api.cluster.write("b\n", "b\n", at=f"{second}.1Z")
     followed = "GET /api/v1/namespaces/jobs/pods/" + api.cluster.pod()["metadata"]["name"] + "/log"
-    await printed.until("a\nb\nb\n")
+    await made.printed.until("a\nb\nb\n")
     api.cut("/log")
     api.cluster.write("b\n", at=f"{second}.1Z")
     api.cluster.write("c\n", at=f"{second}.2Z")
-    await printed.until("a\nb\nb\nb\nc\n")
+    await made.printed.until("a\nb\nb\nb\nc\n")
     api.cut("/log")
     api.cluster.write("d\n", at="2026-11-25T22:00:08Z")
     api.cluster.end()

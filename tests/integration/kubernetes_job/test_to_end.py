@@ -3,15 +3,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.integration.kubernetes_job.conftest import REQUEST, Printed, Runner
+from tests.integration.kubernetes_job.conftest import REQUEST, Runner
 from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import State
-from spincycle.job.live_output import STDOUT
 
 
 async def test_a_container_runs_to_its_end_and_leaves_its_log_and_data(
-    api: FakeApiServer, runner: Runner, printed: Printed
+    api: FakeApiServer, runner: Runner
 ) -> None:
     made = runner.start()
     await made.until_reported("Pending")
@@ -20,9 +19,7 @@ async def test_a_container_runs_to_its_end_and_leaves_its_log_and_data(
     api.cluster.run()
     api.cluster.write("one\n", "two\n")
     await made.until_reported("Running on node-1")
-    await printed.until("one\ntwo\n")
-    assert made.job.output is not None
-    assert made.job.output.after(STDOUT, 0) == (0, b"one\ntwo\n")
+    await made.printed.until("one\ntwo\n")
     api.cluster.end(0, json.dumps({"artifact": "a.tar", "size": 7}))
 
     returned = await made.end()

@@ -35,3 +35,9 @@ def test_the_same_is_kept_however_the_output_is_chunked(chunks: list[bytes], lim
     assert piecewise.text() == whole.text()
     if sum(map(len, chunks)) <= limit:
         assert piecewise.text() == b"".join(chunks).decode(errors="replace")
+
+
+@given(st.text(max_size=200), st.integers(min_value=2, max_value=50))
+def test_text_that_was_cut_is_not_cut_again(text: str, limit: int) -> None:
+    cut = bounded_text(text, limit)
+    assert bounded_text(cut, limit) == cut

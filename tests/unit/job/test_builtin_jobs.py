@@ -12,7 +12,7 @@ import pytest
 
 from spincycle.job import ArgNotSet, Job, JobError, JobId, Return, State, Value, WrongArgType
 from spincycle.job.builtin import jobs, shell_command
-from spincycle.job.live_output import STDOUT
+from spincycle.job.try_output import STDOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +149,13 @@ async def test_large_output_is_truncated_in_the_middle() -> None:
     assert returned.stdout.endswith("tail")
     assert "bytes cut" in returned.stdout
     assert len(returned.stdout) < 300_000
+
+
+async def test_a_command_that_no_runner_runs_has_only_the_output_of_its_last_call() -> None:
+    job = python("print('once')")
+
+    assert (await result(job)).stdout == "once\n"
+    assert (await result(job)).stdout == "once\n"
 
 
 async def until(happened: Callable[[], bool]) -> None:

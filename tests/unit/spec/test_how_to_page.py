@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from spincycle.job import Job, JobId, JobTypes, State
+from spincycle.job.try_output import STDOUT
 from spincycle.spec import load_specs
 
 _PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "specs.md").read_text("utf-8")
@@ -76,6 +77,17 @@ async def test_a_stopped_job_returns_stopped() -> None:
 
     assert (await task).state is State.STOPPED
     assert running.progress.text.startswith("copying part")
+
+
+async def test_the_output_of_a_program_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    running = job(executed("Print output, and that of programs"), "check-disk")
+
+    returned = await running.run({})  # type: ignore[misc] # async
+
+    assert returned.state is State.COMPLETE
+    assert running.output is not None
+    assert running.output.text(STDOUT) == "disk is fine\n"
+    assert capsys.readouterr().out == "checking the disk\n"
 
 
 def test_the_test_of_a_job_passes() -> None:

@@ -9,9 +9,10 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from spincycle.job.bounded_output import BoundedOutput
+from spincycle.job.current_job import CURRENT_JOB
 from spincycle.job.errors import ArgNotSet, WrongArgType
 from spincycle.job.job import Job, Return
+from spincycle.job.try_output import STDERR, STDOUT
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class ShellCommand(Job):
         """
         if self._stop.is_set():
             return Return(State.STOPPED)
+        if CURRENT_JOB.get() is not self:
+            self.output = None  # Without a runner each call begins a try.
         out = _Capture(lambda data: self.prints(stdout=data))
         err = _Capture(lambda data: self.prints(stderr=data))
         try:
@@ -98,7 +101,7 @@ class ShellCommand(Job):
                 _signal_group(process.pid, signal.SIGKILL)
                 await process.wait()
         self._status = "done running " + " ".join(self._command)
-        return self._outcome(code, out.text(), err.text())
+        return self._outcome(code, self._printed(STDOUT), self._printed(STDERR))
 
     async def stop(self) -> None:
         """Send SIGTERM to the process group, then SIGKILL after KILL_AFTER seconds."""
@@ -123,6 +126,9 @@ class ShellCommand(Job):
             ended.cancel()
             stopped.cancel()
 
+    def _printed(self, stream: int) -> str:
+        return "" if self.output is None else self.output.text(stream)
+
     def _outcome(self, code: int, stdout: str, stderr: str) -> Return:
         exit_code = code if code >= 0 else 128 - code
         if self._terminated:
@@ -138,7 +144,6 @@ class _Capture(asyncio.Protocol):
 
     def __init__(self, show: Callable[[bytes], None]) -> None:
         self._show = show
-        self._output = BoundedOutput()
         self._transport: asyncio.ReadTransport | None = None
         self.write_end = -1
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -150,7 +155,6 @@ class _Capture(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._output.write(data)
         self._show(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
@@ -166,9 +170,6 @@ class _Capture(asyncio.Protocol):
         self.close_write_end()
         if self._transport is not None:
             self._transport.close()
-
-    def text(self) -> str:
-        return self._output.text()
 
 
 def _split(arguments: Value) -> list[str]:

@@ -1,0 +1,126 @@
+"""What one try prints: the head and the tail of each stream, in bounded space."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from spincycle.job.bounded_output import OUTPUT_LIMIT, BoundedOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spincycle.job.job import JobId
+
+TAIL_LIMIT = 64 * 1024
+"""Bytes of one stream that are returned at once while the try runs."""
+
+STDOUT, STDERR = 1, 2
+
+# Reentrant, as all locks here: a finalizer that the collector calls during a write may print, too.
+_opening = threading.RLock()
+
+
+class TryOutput:
+    """Output of one try, live and as it is stored; thread-safe.
+
+    The first write allocates what is needed: most tries print nothing. `on_discard` is called with
+    `owner`, once, on the writing thread, if something is written after `close`.
+    """
+
+    __slots__ = ("_closed", "_kept", "_limit", "_on_discard", "_owner")
+
+    def __init__(
+        self,
+        limit: int = OUTPUT_LIMIT,
+        owner: JobId | None = None,
+        on_discard: Callable[[JobId], None] | None = None,
+    ) -> None:
+        self._limit = limit
+        self._owner = owner
+        self._on_discard = on_discard
+        self._kept: _KeptOutput | None = None
+        self._closed = False
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was printed."""
+        return self._kept is not None
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Append the next bytes of a stream. Everything that a try prints passes through here."""
+        if not data:
+            return
+        kept = self._kept or self._open()
+        if kept is None or not kept.append(stream, data):
+            self._discard()
+
+    def write_lines(self, stream: int, text: str) -> None:
+        """Append a text that starts on a line of its own."""
+        in_line = self._kept is not None and self._kept.in_line(stream)
+        self.write(stream, ("\n" * in_line + text).encode(errors="replace"))
+
+    def after(self, stream: int, offset: int) -> tuple[int, bytes]:
+        """Return the bytes of a stream after an offset, preceded by the offset of the first one.
+
+        The returned offset is higher than `offset` if bytes in between are not returned: there
+        are more than TAIL_LIMIT, or they are no longer kept.
+        """
+        return (0, b"") if self._kept is None else self._kept.after(stream, offset)
+
+    def text(self, stream: int) -> str:
+        """Return what is kept of a stream."""
+        return "" if self._kept is None else self._kept.text(stream)
+
+    def close(self) -> tuple[str, str]:
+        """Return what is kept of standard output and standard error; discard what follows."""
+        with _opening:
+            self._closed = True
+            kept, self._kept = self._kept, None
+        return ("", "") if kept is None else kept.close()
+
+    def _open(self) -> _KeptOutput | None:
+        with _opening:
+            if self._kept is None and not self._closed:
+                self._kept = _KeptOutput(self._limit)
+            return self._kept
+
+    def _discard(self) -> None:
+        on_discard, self._on_discard = self._on_discard, None
+        if on_discard is not None and self._owner is not None:
+            on_discard(self._owner)
+
+
+class _KeptOutput:
+    """Head and tail of both streams."""
+
+    __slots__ = ("_closed", "_lock", "_streams")
+
+    def __init__(self, limit: int) -> None:
+        self._lock = threading.RLock()
+        self._streams = {STDOUT: BoundedOutput(limit), STDERR: BoundedOutput(limit)}
+        self._closed = False
+
+    def append(self, stream: int, data: bytes) -> bool:
+        """Append bytes; return False if it is closed."""
+        with self._lock:
+            if not self._closed:
+                self._streams[stream].write(data)
+            return not self._closed
+
+    def in_line(self, stream: int) -> bool:
+        with self._lock:
+            return self._streams[stream].in_line
+
+    def after(self, stream: int, offset: int) -> tuple[int, bytes]:
+        with self._lock:
+            return self._streams[stream].after(offset, TAIL_LIMIT)
+
+    def text(self, stream: int) -> str:
+        with self._lock:
+            return self._streams[stream].text()
+
+    def close(self) -> tuple[str, str]:
+        with self._lock:
+            self._closed = True
+            return self.text(STDOUT), self.text(STDERR)
