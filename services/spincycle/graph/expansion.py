@@ -211,14 +211,17 @@ class _Expansion:
             try:
                 value = json_copy(made.args[name])
             except ValueError as error:
+                cause = self._maker.scrubbed(str(error))
                 raise place.error(
-                    f"{place.job_type} set {name} to a value that cannot be stored: {error}",
+                    f"{place.job_type} set {name} to a value that cannot be stored: {cause}",
                     argument=name,
-                    cause=str(error),
+                    cause=cause,
                 )
             self._builder.reserve_value(value, place)
             expanded.results[index].append(value)
-            expanded.secret_results[index] |= name in child.secret
+            expanded.secret_results[index] |= name in child.secret or self._maker.holds_secret(
+                value, child.args, child.secret
+            )
 
     def _open(
         self,
