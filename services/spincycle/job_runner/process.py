@@ -21,6 +21,7 @@ from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
+from spincycle.job_runner.log_scrubber import LogScrubber
 from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.output_stream import OutputStream
 from spincycle.job_runner.ports import ChainDependencies
@@ -78,6 +79,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     lease.on_renewal(threads.dispatch)
     event_log = EventLog(encode_runner_event)
     outbox = Outbox(config.request_manager, dial)
+    log_scrubber = LogScrubber()
+    log_scrubber.install()
     dependencies = ChainDependencies(
         journal=journal,
         reporter=OutboxReporter(outbox),
@@ -87,6 +90,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         environment=TryEnvironment(
             threads=threads,
             stop_policy=StopPolicy(config.stop_limit),
+            log_scrubber=log_scrubber,
         ),
         draw=random.random,
         new_clock=clock.for_chain,

@@ -17,6 +17,8 @@ from spincycle.chain.commands import NOT_STARTED
 from spincycle.chain.try_outcome import seconds_text
 from spincycle.job import Job, Progress, Return
 from spincycle.job.current_job import CURRENT_JOB
+from spincycle.job.live_output import LiveOutput
+from spincycle.job_runner.log_scrubber import LogScrubber
 from spincycle.job_runner.outcome import OutputLimits, display_text, failed, raised, returned
 from spincycle.model.state import State
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from spincycle.chain.commands import TryEnd
     from spincycle.job_runner.threads import Threads
     from spincycle.model.job_chain import Value
+    from spincycle.model.scrubber import Scrubber
 
 REPORT_INTERVAL = 0.1
 """Least seconds between two progress reports that are forwarded; the last one always is."""
@@ -54,12 +57,14 @@ class TryEnvironment:
     Attributes:
         threads: threads for blocking jobs.
         abandoned_tasks: tasks of abandoned jobs; the references keep them from being collected.
+        log_scrubber: removes the secrets of the chains whose jobs ran from log lines.
     """
 
     threads: Threads
     stop_policy: StopPolicy = field(default_factory=StopPolicy)
     limits: OutputLimits = field(default_factory=OutputLimits)
     abandoned_tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    log_scrubber: LogScrubber = field(default_factory=LogScrubber)
 
 
 class TryObserver(Protocol):
@@ -81,13 +86,15 @@ class TryObserver(Protocol):
 class TryExecution:
     """Runs a job once; calls `observer.ended` exactly once, whatever the job does.
 
-    `clock` is the clock of the job's chain: nanoseconds since 1970, UTC.
+    `clock` is the clock of the job's chain: nanoseconds since 1970, UTC. `scrubber` removes the
+    chain's secrets from everything that the job passes out: its result, status, reports and output.
+    It is None if the chain has no secrets.
     """
 
     __slots__ = (
         "_cancelled", "_clock", "_data", "_ended", "_environment", "_loop", "_observer",
-        "_report_due", "_started_at", "_stop_error", "_stopping", "_task", "_timed_out",
-        "_timers", "job",
+        "_report_due", "_scrubber", "_started_at", "_stop_error", "_stopping", "_task",
+        "_timed_out", "_timers", "job",
     )  # fmt: skip
 
     def __init__(
@@ -97,12 +104,17 @@ class TryExecution:
         environment: TryEnvironment,
         clock: Callable[[], int],
         observer: TryObserver,
+        scrubber: Scrubber | None = None,
     ) -> None:
         self.job = job
         self._data = data
         self._environment = environment
         self._clock = clock
         self._observer = observer
+        self._scrubber = scrubber
+        if scrubber is not None:
+            environment.log_scrubber.add(scrubber)
+            job.output = None
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -136,7 +148,7 @@ class TryExecution:
             try:
                 working = cast("Awaitable[object]", context.run(self.job.run, self._data))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - job code, e.g. wrong parameters
-                self._end(raised(error, self._environment.limits))
+                self._raised(error)
             else:
                 self._task = self._loop.create_task(self._work(working), context=context)
         else:
@@ -181,9 +193,10 @@ class TryExecution:
     def status(self) -> str:
         """Return the job's status text, or a text that describes why it is not available."""
         try:
-            return display_text(self._context().run(self.job.status))
+            return display_text(self._context().run(self.job.status), self._scrubber)
         except Exception as error:  # noqa: BLE001 - job code
-            return display_text(f"status failed: {type(error).__name__}: {display_text(error)}")
+            cause = display_text(error, self._scrubber)
+            return display_text(f"status failed: {type(error).__name__}: {cause}")
 
     def _context(self) -> Context:
         context = copy_context()
@@ -194,7 +207,7 @@ class TryExecution:
         self._started_at = self._clock()
         if timeout is not None:
             self._schedule(timeout, self._time_out)
-        self.job.output = None
+        self.job.output = None if self._scrubber is None else LiveOutput(self._scrubber)
         self._set_listener(self._on_job_report)
         self._observer.started(self)
 
@@ -208,12 +221,12 @@ class TryExecution:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._end(raised(error, self._environment.limits))
+            self._raised(error)
         except BaseException as error:
             # Not from the job: thrown into the coroutine when a closed loop discards it.
             if isinstance(error, GeneratorExit) and not self._is_current():
                 raise
-            self._end(raised(error, self._environment.limits))
+            self._raised(error)
         else:
             self._returned(value)
 
@@ -225,16 +238,25 @@ class TryExecution:
 
     def _on_returned(self, value: object, error: BaseException | None) -> None:
         if error is not None:
-            self._end(raised(error, self._environment.limits))
+            self._raised(error)
         elif not isinstance(value, Return) and inspect.isawaitable(value) and not self._ended:
             self._task = self._loop.create_task(self._work(value), context=self._context())
         else:
             self._returned(value)
 
+    def _raised(self, error: BaseException) -> None:
+        self._end(raised(error, self._environment.limits, self._scrubber))
+
     def _returned(self, value: object) -> None:
         if not self._ended:
-            limits = self._environment.limits
-            self._end(returned(value, self._data, stopped=self._stopping, limits=limits))
+            end = returned(
+                value,
+                self._data,
+                stopped=self._stopping,
+                limits=self._environment.limits,
+                scrubber=self._scrubber,
+            )
+            self._end(end)
 
     def _end(self, end: TryEnd) -> None:
         if self._ended:
@@ -258,7 +280,8 @@ class TryExecution:
 
     def _on_stop_returned(self, stopping: object, error: BaseException | None) -> None:
         if error is not None:
-            self._stop_error = f"stop failed: {type(error).__name__}: {error}"
+            cause = display_text(error, self._scrubber)
+            self._stop_error = f"stop failed: {type(error).__name__}: {cause}"
         elif inspect.isawaitable(stopping):
             self._retain(
                 self._loop.create_task(self._finish_stop(stopping), context=self._context())
@@ -301,7 +324,7 @@ class TryExecution:
             self.job.on_report(listener)
         except Exception as error:  # noqa: BLE001 - job code; the try runs without reports
             structlog.get_logger(__name__).warning(
-                "job reports not available", error=display_text(error)
+                "job reports not available", error=display_text(error, self._scrubber)
             )
 
     def _on_job_report(self, _progress: Progress) -> None:
@@ -317,12 +340,12 @@ class TryExecution:
     def _report(self) -> None:
         self._report_due = False
         if not self._ended:
-            self._observer.reported(self, _sanitized(self.job.progress))
+            self._observer.reported(self, _sanitized(self.job.progress, self._scrubber))
 
 
-def _sanitized(progress: object) -> Progress:
+def _sanitized(progress: object, scrubber: Scrubber | None) -> Progress:
     """Return a report that is valid for display, whatever the job passed."""
     if not isinstance(progress, Progress):
-        return Progress(display_text(progress))
+        return Progress(display_text(progress, scrubber))
     percent = progress.percent if progress.percent in _PERCENT else None
-    return Progress(display_text(progress.text), percent)
+    return Progress(display_text(progress.text, scrubber), percent)

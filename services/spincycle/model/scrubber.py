@@ -236,8 +236,9 @@ class _Forms:
 
     def _longest_at(self, data: bytes, position: int) -> int:
         for length in self._lengths.get(data[position : position + SHORTEST], ()):
-            if data[position : position + length] in self._forms:
-                return length
+            # A shorter form at the end of the data may have the same beginning.
+            if (found := data[position : position + length]) in self._forms:
+                return len(found)
         return 0
 
     def _is_beginning(self, data: bytes) -> bool:
