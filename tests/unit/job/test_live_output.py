@@ -33,12 +33,12 @@ def test_only_the_tail_of_large_output_is_kept_and_the_offset_shows_the_gap() ->
 def test_a_secret_is_replaced_and_offsets_count_what_is_released() -> None:
     output = LiveOutput(Scrubber(["hunter2"]))
     output.write(STDOUT, b"with hun")
-    output.write(STDERR, b"oh")
+    output.write(STDERR, b"no.\n")
     output.write(STDOUT, b"ter2 in")
 
     assert output.after(STDOUT, 0) == (0, b"with (secret) in")
     assert output.after(STDOUT, 13) == (13, b" in")
-    assert output.after(STDERR, 0) == (0, b"oh")
+    assert output.after(STDERR, 0) == (0, b"no.\n")
 
 
 def test_the_possible_beginning_of_a_secret_is_released_when_nothing_follows(
