@@ -22,6 +22,7 @@ class Keep(Job):
 
     def create(self, args: dict[str, Value]) -> None:
         self._secret = str(args["password"])
+        logging.getLogger("keep").error("checking %s", self._secret)
         if args["host"] == "refused":
             raise JobError(f"{args['host']} refuses {self._secret}, {_base64(self._secret)}")
         args["url"] = f"https://dana:{quote(self._secret, safe='')}@{args['host']}"

@@ -219,6 +219,7 @@ async def test_the_refusal_of_a_request_does_not_show_its_secret(
 
     assert f"refuses {REDACTED}, {REDACTED}" in str(refused.value.details())
     metadata: Iterable[tuple[str, bytes | str]] = refused.value.trailing_metadata() or ()
+    await until(lambda: f"checking {REDACTED}" in lines.text)
     assert_clean(lines.text, repr(refused.value), *(value for _, value in metadata))
 
 

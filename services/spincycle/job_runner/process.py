@@ -21,7 +21,6 @@ from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.job_runner.lease import Lease
-from spincycle.job_runner.log_scrubber import LogScrubber
 from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.output_stream import OutputStream
 from spincycle.job_runner.ports import ChainDependencies
@@ -41,6 +40,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
+from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.process import Shutdown, service_command, supervise
 from spincycle.runtime.watchdog import SLOW_AFTER
 

@@ -18,9 +18,9 @@ from spincycle.chain.try_outcome import seconds_text
 from spincycle.job import Job, Progress, Return
 from spincycle.job.current_job import CURRENT_JOB
 from spincycle.job.live_output import LiveOutput
-from spincycle.job_runner.log_scrubber import LogScrubber
 from spincycle.job_runner.outcome import OutputLimits, display_text, failed, raised, returned
 from spincycle.model.state import State
+from spincycle.runtime.log_scrubber import LogScrubber
 
 if TYPE_CHECKING:
     from collections.abc import Callable

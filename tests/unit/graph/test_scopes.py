@@ -10,11 +10,12 @@ import pytest
 from tests.unit.graph.shapes import all_named, named
 
 from spincycle.errors import ChainNotBuilt
-from spincycle.graph import make_plan, plan_hash
+from spincycle.graph import Expander, make_plan, plan_hash
 from spincycle.graph.plan_drawing import as_dot, as_mermaid
 from spincycle.graph.plan_text import as_json, as_text
 from spincycle.model.redaction import redacted_args, redacted_chain
 from spincycle.model.request_arg import REDACTED
+from spincycle.runtime.log_scrubber import LogScrubber
 
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench
@@ -254,6 +255,23 @@ async def test_the_error_of_a_rejecting_job_does_not_contain_an_earlier_jobs_sec
 
     with pytest.raises(ChainNotBuilt, match=r"earlier: b'\(secret\)'"):
         await bench.expand(specs, password="hunter2")
+
+
+async def test_what_a_job_logs_in_create_has_no_secret(bench: Workbench) -> None:
+    log = LogScrubber()
+    lines: list[object] = []
+
+    def create(args: dict[str, Value]) -> None:
+        line = {"event": f"log in with {args['pw']}", "library": True}
+        lines.append(log(None, "error", line)["event"])
+
+    bench.jobs.creates["t"] = create
+    expander = Expander(bench.jobs, on_secrets=log.add)
+    args: dict[str, Value] = {"password": "hunter2", "user": "dana"}
+    await expander.expand(bench.specs(SECRET), "r", args, "request-id")
+    expander.close()
+
+    assert lines == ["log in with (secret)"]
 
 
 SETS = """

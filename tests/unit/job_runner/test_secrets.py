@@ -12,7 +12,6 @@ from tests.unit.job_runner.stage import Scripted, Stage, turns, works_until_stop
 
 from spincycle.job import Job, JobError, JobId, Return, State
 from spincycle.job.live_output import STDERR, STDOUT
-from spincycle.job_runner.log_scrubber import LogScrubber
 from spincycle.model.job_chain import JobChain, Value
 from spincycle.model.job_status import JobEvent
 from spincycle.model.request_arg import REDACTED
@@ -68,10 +67,10 @@ def raises(error: BaseException) -> Play:
         lambda text: lambda *_: Return(FAIL, error=f"login with {text} refused"),
         lambda text: lambda *_: Return(FAIL, stdout=f"+ login {text}"),
         lambda text: lambda *_: Return(COMPLETE, stderr=f"+ login {text}"),
-        lambda text: lambda *_: Return(FAIL, stdout=f"+ login {text}".encode()),  # type: ignore[arg-type]
+        lambda text: lambda *_: Return(FAIL, stdout=f"+ login {text}".encode()),  # type: ignore[arg-type] # a job may
         lambda text: lambda *_: f"a return value that is only {text}",
         lambda text: lambda *_: Return(f"state {text}"),  # type: ignore[arg-type] # on purpose
-        lambda text: lambda *_: Return(COMPLETE, exit=f"exit {text}"),  # type: ignore[arg-type]
+        lambda text: lambda *_: Return(COMPLETE, exit=f"exit {text}"),  # type: ignore[arg-type] # likewise
         lambda text: raises(JobError(f"login with {text} refused")),
         lambda text: raises(ValueError(f"login with {text} refused")),
         lambda text: raises(SystemExit(f"login with {text} refused")),
@@ -274,9 +273,3 @@ async def test_a_log_line_with_the_traceback_of_a_job_has_no_secret(stage: Stage
     assert from_library["event"] == "task (secret) failed"
     stage.runner.stop("request", "enough")
     await turns()
-
-
-def test_log_lines_are_unchanged_while_no_chain_has_secrets() -> None:
-    event = {"event": "registered", "exc_info": True}
-
-    assert LogScrubber()(None, "info", event) is event
