@@ -1,4 +1,4 @@
-"""Request arguments on the command line: name=value, name:=JSON."""
+"""Request arguments on the command line: name=value, name=@file, name=-, name:=JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from spincycle.cli.given_text import READS, GivenTexts, ReadText, escaped
 from spincycle.cli.problem import Problem
 from spincycle.cli.render.text import quote
 from spincycle.cli.values import SECRET, plain, shown
@@ -23,25 +24,27 @@ _MOST_DIGITS = 20
 """Most digits parsed as an int; a longer number is out of range, and is parsed as a float."""
 
 
-def parse_args(words: Iterable[str]) -> dict[str, Value]:
+def parse_args(words: Iterable[str], texts: GivenTexts | None = None) -> dict[str, Value]:
     """Parse words of the form name=value and name:=JSON, split at the first `=`.
 
+    `texts` reads the values given as name=@file and name=-; by default from the standard input of
+    the process.
+
     Raises:
-        Problem: a word has no `=` or no name, a name is repeated, or a JSON value is invalid or
-            has a number that cannot be stored exactly.
+        Problem: a word has no `=` or no name, a name is repeated, a JSON value is invalid or has a
+            number that cannot be stored exactly, or a file or the standard input cannot be read.
     """
+    texts = texts or GivenTexts()
     args: dict[str, Value] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name.rstrip(":"):
             raise Problem(f'invalid request arg "{word}"', "write request args as name=value")
-        value: Value = text
-        if name.endswith(":"):
-            name = name[:-1]
-            value = _parse_json(name, text)
+        is_json = name.endswith(":")
+        name = name.removesuffix(":")
         if name in args:
             raise Problem(f"request arg {name} is given twice")
-        args[name] = value
+        args[name] = _parse_json(name, text) if is_json else texts.value(name, text)
     return args
 
 
@@ -58,7 +61,8 @@ def _parse_json(name: str, text: str) -> Value:
     if path is None:
         return value
     where = joined(name, path)
-    example = f"{name}={quote(text.strip())}" if not path else '"12345678901234567890" in quotes'
+    # The number itself may be a secret.
+    example = f"{name}=<digits>" if not path else '"12345678901234567890" in quotes'
     raise Problem(f"request arg {where}: {BEYOND}", f"as text: {example}")
 
 
@@ -120,19 +124,40 @@ def without_defaults(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> d
 def full_command(
     spec: spec_pb2.RequestSpec, args: Mapping[str, Value], given: Sequence[tuple[str, str]]
 ) -> str:
-    """Return the command that starts the same request without prompts."""
+    """Return the command that starts the same request without prompts.
+
+    A value that was read from a file or standard input is repeated as it was given.
+    """
     secret = {arg.name for arg in spec.args if arg.secret}
     words = [f"--{name} {_quoted_if_blank(value)}" for name, value in given]
     words += ["start", spec.name]
-    words += [
-        f"{name}={SECRET}"
-        if name in secret
-        else f"{name}={quote(value)}"
-        if isinstance(value, str)
-        else f"{name}:={quote(shown(value))}"
-        for name, value in args.items()
-    ]
+    words += [_word(name, value, secret=name in secret) for name, value in args.items()]
     return " ".join(["spinc", *words])
+
+
+def _word(name: str, value: Value, *, secret: bool) -> str:
+    if isinstance(value, ReadText):
+        return f"{name}={quote(value.source)}"
+    if secret:
+        return f"{name}={SECRET}"
+    if value == READS:
+        return f"{name}:={quote(json.dumps(value))}"
+    if isinstance(value, str):
+        return f"{name}={quote(escaped(value))}"
+    return f"{name}:={quote(shown(value))}"
+
+
+def values_to_remember(spec: spec_pb2.RequestSpec, args: Mapping[str, Value]) -> dict[str, str]:
+    """Return the texts to offer in later prompts: typed ones of arguments that are not secret."""
+    not_secret = {arg.name for arg in spec.args if not arg.secret}
+    return {
+        name: value
+        for name, value in args.items()
+        if name in not_secret
+        and isinstance(value, str)
+        and value
+        and not isinstance(value, ReadText)
+    }
 
 
 def _quoted_if_blank(value: str) -> str:

@@ -56,7 +56,10 @@ def complete_args(
     parameter: click.Parameter,  # noqa: ARG001 # click hands it over
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    """Complete an argument of the request that is not given yet, as `name=`."""
+    """Complete an argument of the request that is not given yet, as `name=`, and name=@file."""
+    name, reads, begun = incomplete.partition("=@")
+    if reads:
+        return [CompletionItem(f"{name}=@{path}") for path in _files(begun)]
     specs = _call(context, lambda services: services.specs()) or []
     given = {word.partition("=")[0] for word in context.params.get("args") or ()}
     return [
@@ -66,6 +69,20 @@ def complete_args(
         for arg in spec.args
         if arg.name not in given and f"{arg.name}=".startswith(incomplete)
     ]
+
+
+def _files(begun: str) -> list[str]:
+    """Return the files and directories whose path begins with `begun`."""
+    parent, slash, name = begun.rpartition("/")
+    try:
+        with os.scandir(parent + slash or ".") as entries:
+            return sorted(
+                f"{parent}{slash}{entry.name}{'/' if entry.is_dir() else ''}"
+                for entry in entries
+                if entry.name.startswith(name)
+            )
+    except OSError:
+        return []
 
 
 def complete_id(

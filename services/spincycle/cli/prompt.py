@@ -57,7 +57,7 @@ class Prompt:
                 if default:
                     self._terminal.line(f"{arg.name}={default}")
                 return default
-            elif error := _type_error(arg.value_type, text):
+            elif error := _type_error(arg.value_type, text, secret=arg.secret):
                 self._terminal.line(f"# {error}")
             else:
                 return text
@@ -83,17 +83,21 @@ class Prompt:
             raise Problem("the input ended; nothing was started")
 
 
-def _type_error(kind: str, text: str) -> str:
-    """Return what is wrong with a value of a declared type; empty if it is valid."""
+def _type_error(kind: str, text: str, *, secret: bool) -> str:
+    """Return what is wrong with a value of a declared type; empty if it is valid.
+
+    The value of a secret argument is not repeated.
+    """
+    name = "the value" if secret else text
     if kind == "int" and not _INTEGER.fullmatch(text):
-        return f"{text} is not a whole number"
+        return f"{name} is not a whole number"
     if kind == "bool" and text.lower() not in {"true", "false"}:
-        return f"{text} is neither true nor false"
+        return f"{name} is neither true nor false"
     if kind == "duration":
         try:
             parse_duration(text)
         except ValueError as error:
-            return str(error)
+            return "the value is not a duration such as 10s or 1h30m" if secret else str(error)
     return ""
 
 

@@ -24,10 +24,12 @@ from spincycle.graph.values import json_copy
 from spincycle.graph.worker_threads import StepMonitor, StepTimeout, WorkerThreads
 from spincycle.model.job_chain import NOOP, ChainJob
 from spincycle.model.job_path import path_within
+from spincycle.model.scrubber import Scrubber
+from spincycle.model.secret_forms import texts_of
 from spincycle.runtime.off_loop import off_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from spincycle.graph.job_maker import CreatedJob, JobFactory
     from spincycle.model.job_chain import JobChain, Value
@@ -54,14 +56,23 @@ class Expansion:
 
 
 class Expander:
-    """Builds chains; keeps no state per request."""
+    """Builds chains; keeps no state per request.
+
+    `on_secrets` receives the scrubber of a request with secret arguments before code of jobs runs;
+    the scrubber lives until the chain is built.
+    """
 
     def __init__(
-        self, jobs: JobFactory, limits: Limits | None = None, threads: WorkerThreads | None = None
+        self,
+        jobs: JobFactory,
+        limits: Limits | None = None,
+        threads: WorkerThreads | None = None,
+        on_secrets: Callable[[Scrubber], None] | None = None,
     ) -> None:
         self._jobs = jobs
         self._limits = limits or Limits()
         self._threads = threads or WorkerThreads()
+        self._on_secrets = on_secrets
         self._chains = MemoryBudget(self._limits.max_bytes)
         self._simple = SimpleRequests(jobs.creates_immediately)
 
@@ -87,6 +98,11 @@ class Expander:
         is_quick = are_small(args) and pattern_steps(request, args) <= QUICK_STEPS
         # RE2 releases the GIL, so that a long match does not block other calls.
         checked = await off_loop(not is_quick, lambda: check_args(request, args))
+
+        secrets = [arg.value for arg in checked.args if arg.secret]
+        scrubber = Scrubber(texts_of(secrets)) if secrets and self._on_secrets else None
+        if scrubber is not None and self._on_secrets is not None:
+            self._on_secrets(scrubber)
 
         def work(monitor: StepMonitor) -> Expansion:
             maker = JobMaker(self._jobs, request_id, monitor)
@@ -217,14 +233,17 @@ class _Expansion:
             try:
                 value = json_copy(made.args[name])
             except ValueError as error:
+                cause = self._maker.scrubbed(str(error))
                 raise place.error(
-                    f"{place.job_type} set {name} to a value that cannot be stored: {error}",
+                    f"{place.job_type} set {name} to a value that cannot be stored: {cause}",
                     argument=name,
-                    cause=str(error),
+                    cause=cause,
                 )
             self._builder.reserve_value(value, place)
             expanded.results[index].append(value)
-            expanded.secret_results[index] |= name in child.secret
+            expanded.secret_results[index] |= name in child.secret or self._maker.holds_secret(
+                value, child.args, child.secret
+            )
 
     def _open(
         self,

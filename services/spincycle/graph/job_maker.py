@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from operator import is_not
 from typing import TYPE_CHECKING, Protocol
 
 from spincycle.errors import ChainNotBuilt, PlanTooLarge
 from spincycle.graph.values import deep_copy
 from spincycle.graph.worker_threads import WorkAbandoned
 from spincycle.job import JobId
-from spincycle.model.redaction import scrubbed
+from spincycle.model.scrubber import Scrubber
+from spincycle.model.secret_forms import SecretTexts, forms_of, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,6 +103,8 @@ class JobMaker:
         self._factory = factory
         self._request_id = request_id
         self._monitor = monitor
+        self._secrets = SecretTexts()
+        self._forms: tuple[list[Value], set[bytes]] = ([], set())
 
     def make(
         self, place: SpecPlace, job_id: str, args: Mapping[str, Value], secret: tuple[str, ...]
@@ -108,11 +112,14 @@ class JobMaker:
         """Make, create and serialize a job; `create` receives a copy of the arguments.
 
         Raises:
-            ChainNotBuilt: one of the three steps failed; secret values are removed from the text.
+            ChainNotBuilt: one of the three steps failed; the secrets of all jobs so far are removed
+                from the text.
             WorkAbandoned: the expansion was cancelled or has timed out.
         """
         identity = JobId(place.job_type, place.node, job_id, self._request_id, place.path)
         own = {name: deep_copy(value) for name, value in args.items()}
+        for name in secret:
+            self._secrets.add(args[name])
         step = "making"
         self._monitor.begin_step(place)
         try:
@@ -125,10 +132,25 @@ class JobMaker:
             raise
         except BaseException as error:  # noqa: BLE001 # a job author's code may raise anything
             cause = str(error) or type(error).__name__
-            raise _failure(step, place, scrubbed(cause, args, secret)) from None
+            raise _failure(step, place, self.scrubbed(cause)) from None
         finally:
             self._monitor.end_step()
         return CreatedJob(_as_bytes(data, place), own)
+
+    def scrubbed(self, text: str) -> str:
+        """Return a text of a job without the secrets of the jobs so far."""
+        return Scrubber(self._secrets.texts).text(text) if self._secrets.texts else text
+
+    def holds_secret(
+        self, value: Value, args: Mapping[str, Value], secret: tuple[str, ...]
+    ) -> bool:
+        """Return whether a value that a job set contains one of the secrets that it was given."""
+        given = [args[name] for name in secret]
+        if len(given) != len(self._forms[0]) or any(map(is_not, given, self._forms[0])):
+            texts = {text for own in given for text in texts_of(own)}
+            self._forms = given, {form for text in texts for form in forms_of(text)}
+        forms = self._forms[1]
+        return any(form in text.encode() for text in texts_of(value) for form in forms)
 
     def fails_if_interrupted(self, job_type: str) -> bool:
         """Return whether an interrupted try of a job of this type fails."""

@@ -164,6 +164,10 @@ class Job(ABC):
         `data` is a copy of the data that the job's parents left, by name. Changes to it are
         passed to the job's children if the try is COMPLETE; the values must be valid JSON, at most
         256 KiB in total. Any exception fails the try.
+
+        The values of secret arguments of the request are replaced by a mark in everything that the
+        job passes out, also in `data`: the job's children receive the mark. Pass a secret to them
+        by an argument.
         """
 
     def stop(self) -> Awaitable[None] | None:  # noqa: B027 - optional

@@ -1,8 +1,9 @@
-"""What one try prints: the head and the tail of each stream, in bounded space."""
+"""What one try prints: head and tail of each stream, in bounded space and without secrets."""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from spincycle.job.bounded_output import OUTPUT_LIMIT, BoundedOutput
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spincycle.job.job import JobId
+    from spincycle.model.scrubber import Scrubber
 
 TAIL_LIMIT = 64 * 1024
 """Bytes of one stream that are returned at once while the try runs."""
 
 STDOUT, STDERR = 1, 2
+
+HOLD_TIME = 1.0
+"""Seconds without a write after which bytes that may be the beginning of a secret are released."""
 
 # Reentrant, as all locks here: a finalizer that the collector calls during a write may print, too.
 _opening = threading.RLock()
@@ -25,20 +30,23 @@ class TryOutput:
     """Output of one try, live and as it is stored; thread-safe.
 
     The first write allocates what is needed: most tries print nothing. `on_discard` is called with
-    `owner`, once, on the writing thread, if something is written after `close`.
+    `owner`, once, on the writing thread, if something is written after `close`. With a scrubber,
+    secrets are replaced in what is written; offsets count what remains.
     """
 
-    __slots__ = ("_closed", "_kept", "_limit", "_on_discard", "_owner")
+    __slots__ = ("_closed", "_kept", "_limit", "_on_discard", "_owner", "_scrubber")
 
     def __init__(
         self,
         limit: int = OUTPUT_LIMIT,
         owner: JobId | None = None,
         on_discard: Callable[[JobId], None] | None = None,
+        scrubber: Scrubber | None = None,
     ) -> None:
         self._limit = limit
         self._owner = owner
         self._on_discard = on_discard
+        self._scrubber = scrubber
         self._kept: _KeptOutput | None = None
         self._closed = False
 
@@ -82,7 +90,7 @@ class TryOutput:
     def _open(self) -> _KeptOutput | None:
         with _opening:
             if self._kept is None and not self._closed:
-                self._kept = _KeptOutput(self._limit)
+                self._kept = _KeptOutput(self._limit, self._scrubber)
             return self._kept
 
     def _discard(self) -> None:
@@ -94,33 +102,50 @@ class TryOutput:
 class _KeptOutput:
     """Head and tail of both streams."""
 
-    __slots__ = ("_closed", "_lock", "_streams")
+    __slots__ = ("_closed", "_lock", "_scrubbed", "_streams", "_written_at")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, scrubber: Scrubber | None) -> None:
         self._lock = threading.RLock()
         self._streams = {STDOUT: BoundedOutput(limit), STDERR: BoundedOutput(limit)}
+        self._scrubbed = (
+            None if scrubber is None else {stream: scrubber.stream() for stream in self._streams}
+        )
+        self._written_at = 0.0
         self._closed = False
 
     def append(self, stream: int, data: bytes) -> bool:
         """Append bytes; return False if it is closed."""
         with self._lock:
-            if not self._closed:
-                self._streams[stream].write(data)
-            return not self._closed
+            if self._closed:
+                return False
+            if self._scrubbed is not None:
+                self._written_at = time.monotonic()
+                data = self._scrubbed[stream].write(data)
+            self._streams[stream].write(data)
+            return True
 
     def in_line(self, stream: int) -> bool:
         with self._lock:
+            self._release(stream)
             return self._streams[stream].in_line
 
     def after(self, stream: int, offset: int) -> tuple[int, bytes]:
         with self._lock:
+            if time.monotonic() - self._written_at >= HOLD_TIME:
+                self._release(stream)
             return self._streams[stream].after(offset, TAIL_LIMIT)
 
     def text(self, stream: int) -> str:
         with self._lock:
+            self._release(stream)
             return self._streams[stream].text()
 
     def close(self) -> tuple[str, str]:
         with self._lock:
             self._closed = True
             return self.text(STDOUT), self.text(STDERR)
+
+    def _release(self, stream: int) -> None:
+        """Keep the bytes that are held back since they may be the beginning of a secret."""
+        if self._scrubbed is not None:
+            self._streams[stream].write(self._scrubbed[stream].flush())

@@ -31,7 +31,7 @@ from spincycle.job_runner.backlog import Backlog, call_in_turns
 from spincycle.job_runner.chain_view import ChainView, PendingView
 from spincycle.job_runner.commit_gate import CommitGate
 from spincycle.job_runner.job_objects import JobObjects
-from spincycle.job_runner.outcome import failed
+from spincycle.job_runner.outcome import display_text, failed
 from spincycle.job_runner.ports import ChainReleased, ChainStarted
 from spincycle.job_runner.timers import Timers
 from spincycle.job_runner.try_execution import TryExecution
@@ -314,13 +314,15 @@ class ChainExecutor:
             self._reject_try(job_id, f"problem creating job runner: {error}")
         else:
             job.attempt = Attempt(command.try_number, command.key)
-            running = TryExecution(job, data, self._deps.environment, self._clock, self)
+            environment, scrubber = self._deps.environment, self._objects.scrubber
+            running = TryExecution(job, data, environment, self._clock, self, scrubber)
             self._tries[job_id] = running
             running.start(planned.timeout)
 
     def _reject_try(self, job_id: str, error: str) -> None:
         self._deps.job_slots.release()
-        self._handle(partial(self._state.ended, job_id, failed(error)))
+        end = failed(error, scrubber=self._objects.scrubber)
+        self._handle(partial(self._state.ended, job_id, end))
 
     def _dequeue(self, job_id: str) -> None:
         if job_id in self._queued and self._deps.job_slots.withdraw(self.request_id, job_id):
@@ -352,7 +354,7 @@ class ChainExecutor:
 
     def _fail(self, reason: str) -> None:
         self._handing_over = False
-        now = self._clock()
+        now, reason = self._clock(), display_text(reason, self._objects.scrubber)
         self._close(failed_report(self.request_id, self.epoch, now, self._counts, reason))
 
     def _close(self, final_report: FinishReport | None) -> None:

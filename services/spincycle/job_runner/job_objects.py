@@ -1,10 +1,11 @@
-"""Job objects of one chain: one per job, reused when the job is retried."""
+"""Job objects of one chain, one per job, and what its secrets are removed with."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from spincycle.job import JobId
+from spincycle.model.scrubber import Scrubber
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,15 +16,21 @@ if TYPE_CHECKING:
 
 
 class JobObjects:
-    """Creates job objects and keeps those of jobs that may be retried."""
+    """Creates job objects and keeps those of jobs that may be retried.
 
-    __slots__ = ("_kept", "_planned", "_request_id", "_types")
+    Attributes:
+        scrubber: removes the secrets of all jobs of the chain from texts of any of them, since a
+            job may print what another was given; None if the chain has no secrets.
+    """
+
+    __slots__ = ("_kept", "_planned", "_request_id", "_types", "scrubber")
 
     def __init__(self, request_id: str, planned: Mapping[str, PlannedJob], types: JobTypes) -> None:
         self._request_id = request_id
         self._planned = planned
         self._types = types
         self._kept: dict[str, Job] = {}
+        self.scrubber = Scrubber.of_jobs(planned.values())
 
     def get(self, command: StartTry) -> Job:
         """Return the object for a try.

@@ -42,6 +42,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
+from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.process import Shutdown, service_command, supervise
 from spincycle.runtime.watchdog import SLOW_AFTER
 
@@ -80,6 +81,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     lease.on_renewal(threads.dispatch)
     event_log = EventLog(encode_runner_event)
     outbox = Outbox(config.request_manager, dial)
+    log_scrubber = LogScrubber()
+    log_scrubber.install()
     dependencies = ChainDependencies(
         journal=journal,
         reporter=OutboxReporter(outbox),
@@ -89,6 +92,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         environment=TryEnvironment(
             threads=threads,
             stop_policy=StopPolicy(config.stop_limit),
+            log_scrubber=log_scrubber,
         ),
         draw=random.random,
         new_clock=clock.for_chain,

@@ -27,6 +27,7 @@ from spincycle.job_runner.outcome import (
     returned,
 )
 from spincycle.model.state import State
+from spincycle.runtime.log_scrubber import LogScrubber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from spincycle.job import JobId
     from spincycle.job_runner.threads import Threads
     from spincycle.model.job_chain import Value
+    from spincycle.model.scrubber import Scrubber
 
 REPORT_INTERVAL = 0.1
 """Least seconds between two progress reports that are forwarded; the last one always is."""
@@ -63,12 +65,14 @@ class TryEnvironment:
     Attributes:
         threads: threads for blocking jobs.
         abandoned_tasks: tasks of abandoned jobs; the references keep them from being collected.
+        log_scrubber: removes the secrets of the chains whose jobs ran from log lines.
     """
 
     threads: Threads
     stop_policy: StopPolicy = field(default_factory=StopPolicy)
     limits: OutputLimits = field(default_factory=OutputLimits)
     abandoned_tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    log_scrubber: LogScrubber = field(default_factory=LogScrubber)
 
 
 class TryObserver(Protocol):
@@ -90,13 +94,15 @@ class TryObserver(Protocol):
 class TryExecution:
     """Runs a job once; calls `observer.ended` exactly once, whatever the job does.
 
-    `clock` is the clock of the job's chain: nanoseconds since 1970, UTC.
+    `clock` is the clock of the job's chain: nanoseconds since 1970, UTC. `scrubber` removes the
+    chain's secrets from everything that the job passes out: its result, status, reports and output.
+    It is None if the chain has no secrets.
     """
 
     __slots__ = (
         "_cancelled", "_clock", "_data", "_ended", "_environment", "_loop", "_observer",
-        "_report_due", "_started_at", "_stop_error", "_stopping", "_task", "_timed_out",
-        "_timers", "job", "output",
+        "_report_due", "_scrubber", "_started_at", "_stop_error", "_stopping", "_task",
+        "_timed_out", "_timers", "job", "output",
     )  # fmt: skip
 
     def __init__(
@@ -106,13 +112,18 @@ class TryExecution:
         environment: TryEnvironment,
         clock: Callable[[], int],
         observer: TryObserver,
+        scrubber: Scrubber | None = None,
     ) -> None:
         self.job = job
-        self.output = TryOutput(environment.limits.output, job.id, _log_discarded)
+        self.output = TryOutput(environment.limits.output, job.id, _log_discarded, scrubber)
         self._data = data
         self._environment = environment
         self._clock = clock
         self._observer = observer
+        self._scrubber = scrubber
+        if scrubber is not None:
+            environment.log_scrubber.add(scrubber)
+            job.output = None
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
@@ -191,9 +202,10 @@ class TryExecution:
     def status(self) -> str:
         """Return the job's status text, or a text that describes why it is not available."""
         try:
-            return display_text(self._context().run(self.job.status))
+            return display_text(self._context().run(self.job.status), self._scrubber)
         except Exception as error:  # noqa: BLE001 - job code
-            return display_text(f"status failed: {type(error).__name__}: {display_text(error)}")
+            cause = display_text(error, self._scrubber)
+            return display_text(f"status failed: {type(error).__name__}: {cause}")
 
     def _context(self) -> Context:
         context = copy_context()
@@ -243,12 +255,18 @@ class TryExecution:
 
     def _returned(self, value: object) -> None:
         if not self._ended:
-            limits = self._environment.limits
-            self._end(returned(value, self._data, stopped=self._stopping, limits=limits))
+            end = returned(
+                value,
+                self._data,
+                stopped=self._stopping,
+                limits=self._environment.limits,
+                scrubber=self._scrubber,
+            )
+            self._end(end)
 
     def _raised(self, error: BaseException) -> None:
         if not self._ended:
-            self._end(raised(error, self.output))
+            self._end(raised(error, self.output, self._scrubber))
 
     def _end(self, end: TryEnd) -> None:
         if self._ended:
@@ -276,7 +294,8 @@ class TryExecution:
 
     def _on_stop_returned(self, stopping: object, error: BaseException | None) -> None:
         if error is not None:
-            self._stop_error = f"stop failed: {type(error).__name__}: {error}"
+            cause = display_text(error, self._scrubber)
+            self._stop_error = f"stop failed: {type(error).__name__}: {cause}"
         elif inspect.isawaitable(stopping):
             self._retain(
                 self._loop.create_task(self._finish_stop(stopping), context=self._context())
@@ -323,7 +342,7 @@ class TryExecution:
                 request_id=self.job.id.request_id,
                 job_id=self.job.id.id,
                 path=self.job.id.path,
-                error=display_text(error),
+                error=display_text(error, self._scrubber),
             )
 
     def _on_job_report(self, _progress: Progress) -> None:
@@ -340,7 +359,7 @@ class TryExecution:
     def _report(self) -> None:
         self._report_due = False
         if not self._ended:
-            self._observer.reported(self, _sanitized(self.job.progress))
+            self._observer.reported(self, _sanitized(self.job.progress, self._scrubber))
 
 
 def _log_discarded(job: JobId) -> None:
@@ -352,9 +371,9 @@ def _log_discarded(job: JobId) -> None:
     context.run(log.warning, "output after the end of a try discarded")
 
 
-def _sanitized(progress: object) -> Progress:
+def _sanitized(progress: object, scrubber: Scrubber | None) -> Progress:
     """Return a report that is valid for display, whatever the job passed."""
     if not isinstance(progress, Progress):
-        return Progress(display_text(progress))
+        return Progress(display_text(progress, scrubber))
     percent = progress.percent if progress.percent in _PERCENT else None
-    return Progress(display_text(progress.text), percent)
+    return Progress(display_text(progress.text, scrubber), percent)

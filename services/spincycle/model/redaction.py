@@ -43,21 +43,3 @@ def redacted(args: Mapping[str, Value], secret: Iterable[str]) -> dict[str, Valu
     """Return arguments with the values of the secret ones redacted."""
     hidden = frozenset(secret)
     return {name: REDACTED if name in hidden else value for name, value in args.items()}
-
-
-def scrubbed(text: str, args: Mapping[str, Value], secret: Iterable[str]) -> str:
-    """Return a text with every literal occurrence of a secret value redacted."""
-    words = {word for name in secret if name in args for word in _words(args[name])}
-    for word in sorted(words, key=len, reverse=True):
-        text = text.replace(word, REDACTED)
-    return text
-
-
-def _words(value: Value) -> Iterable[str]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for element in value:
-            yield from _words(element)
-    elif value is not None and not isinstance(value, bool) and str(value):
-        yield str(value)

@@ -72,6 +72,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
+from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
@@ -217,7 +218,11 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     database = await Database.open(
         config.database, load_queries(PACKAGE), "request-manager", schema_ready=False
     )
-    expander = Expander(jobs, Limits(create_timeout=config.create_timeout))
+    log_scrubber = LogScrubber()
+    log_scrubber.install()
+    expander = Expander(
+        jobs, Limits(create_timeout=config.create_timeout), on_secrets=log_scrubber.add
+    )
     manager = RequestManager(config, database, specs, expander)
     server = RpcServer(tls=config.tls)
     public, internal = _services(config, manager)

@@ -169,7 +169,7 @@ def _put_number(value: struct_pb2.Value, plain: float) -> None:
     if not math.isfinite(number):
         raise _Unfit(f"{plain} is not a number that JSON knows")
     if number != plain:
-        raise _Unfit(f"{plain} cannot be kept to the last digit; pass it as text")
+        raise _Unfit("a number that cannot be kept to the last digit; pass it as text")
     value.number_value = number
 
 

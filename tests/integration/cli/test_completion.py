@@ -71,6 +71,7 @@ def test_commands_are_completed(shell: Tty) -> None:
         ("spinc sta", ["start", "status"]),
         ("spinc start gr", ["greet"]),
         ("spinc start greet na", ["name="]),
+        ("spinc start greet name=@/us", ["name=@/usr/"]),
         ("spinc status dc2", [ID]),
         ("spinc find st", ["states="]),
         (f"spinc skip {ID} res", ["restart"]),

@@ -42,6 +42,20 @@ def test_a_required_value_is_prompted_for_until_it_is_entered() -> None:
     assert person.seen == "\n# Who to greet\nname=\n# Value required for name\nname= zed \n"
 
 
+@pytest.mark.parametrize("kind", ["int", "bool", "duration"])
+def test_the_error_of_a_secret_value_does_not_repeat_it(kind: str) -> None:
+    arg = spec_arg("pin", "", secret=True)
+    arg.value_type = kind
+    terminal = io.StringIO()
+    lines = iter(["hunter2"])
+
+    with pytest.raises(StopIteration):
+        Prompt(Terminal(out=terminal), input, lambda _: next(lines)).value(arg)
+
+    assert "the value is n" in terminal.getvalue()
+    assert "hunter2" not in terminal.getvalue()
+
+
 def test_an_empty_line_takes_the_default() -> None:
     person = Person("")
 

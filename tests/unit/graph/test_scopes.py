@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.graph.shapes import all_named, named
 
 from spincycle.errors import ChainNotBuilt
-from spincycle.graph import make_plan, plan_hash
+from spincycle.graph import Expander, make_plan, plan_hash
 from spincycle.graph.plan_drawing import as_dot, as_mermaid
 from spincycle.graph.plan_text import as_json, as_text
 from spincycle.model.redaction import redacted_args, redacted_chain
 from spincycle.model.request_arg import REDACTED
+from spincycle.runtime.log_scrubber import LogScrubber
 
 if TYPE_CHECKING:
     from tests.unit.graph.conftest import Workbench
@@ -225,6 +228,98 @@ async def test_the_error_of_a_rejecting_job_does_not_contain_a_secret(bench: Wor
         await bench.expand(SECRET, password="hunter2", user="dana")
 
     assert "as dana with (secret)" in str(error.value)
+    assert "hunter2" not in error.value.cause
+
+
+async def test_the_error_of_a_rejecting_job_does_not_contain_an_earlier_jobs_secret_encoded(
+    bench: Workbench,
+) -> None:
+    given: list[Value] = []
+
+    def keep(args: dict[str, Value]) -> None:
+        given.append(args["p"])
+
+    def refuse(args: dict[str, Value]) -> None:
+        raise ValueError(f"earlier: {b64encode(str(given[0]).encode())!r}")
+
+    bench.jobs.creates |= {"keep": keep, "t": refuse}
+    specs = """
+    sequences:
+      r:
+        request: true
+        args: {required: [{name: password, secret: true}]}
+        nodes:
+          one: {category: job, type: keep, args: [{expected: p, given: password}]}
+          two: {category: job, type: t, deps: [one]}
+    """
+
+    with pytest.raises(ChainNotBuilt, match=r"earlier: b'\(secret\)'"):
+        await bench.expand(specs, password="hunter2")
+
+
+async def test_what_a_job_logs_in_create_has_no_secret(bench: Workbench) -> None:
+    log = LogScrubber()
+    lines: list[object] = []
+
+    def create(args: dict[str, Value]) -> None:
+        line = {"event": f"log in with {args['pw']}", "library": True}
+        lines.append(log(None, "error", line)["event"])
+
+    bench.jobs.creates["t"] = create
+    expander = Expander(bench.jobs, on_secrets=log.add)
+    args: dict[str, Value] = {"password": "hunter2", "user": "dana"}
+    await expander.expand(bench.specs(SECRET), "r", args, "request-id")
+    expander.close()
+
+    assert lines == ["log in with (secret)"]
+
+
+SETS = """
+sequences:
+  r:
+    request: true
+    args: {required: [{name: password, secret: true}, {name: host}]}
+    nodes:
+      open:
+        category: job
+        type: open
+        args: [{expected: password}, {expected: host}]
+        sets: [{arg: url}]
+      use: {category: job, type: u, args: [{expected: url}, {expected: host}], deps: [open]}
+"""
+
+
+@pytest.mark.parametrize(
+    "url", ["https://dana:hunter2@{host}", {"header": ["Basic OmRhbmE6aHVudGVyMg=="]}]
+)
+async def test_a_value_that_a_job_sets_is_secret_if_it_contains_the_jobs_secret(
+    bench: Workbench, url: Value
+) -> None:
+    bench.jobs.creates["open"] = lambda args: args.update(url=url)
+
+    chain = await bench.chain(SETS, password="hunter2", host="web1")
+
+    assert named(chain, "use").secret_args == ("url",)
+    assert named(chain, "use").args == {"url": url, "host": "web1"}
+
+
+async def test_other_values_that_a_job_with_a_secret_sets_are_shown(bench: Workbench) -> None:
+    bench.jobs.creates["open"] = lambda args: args.update(url="https://web1")
+
+    chain = await bench.chain(SETS, password="hunter2", host="web1")
+
+    assert named(chain, "use").secret_args == ()
+
+
+async def test_the_error_of_a_value_that_cannot_be_stored_does_not_contain_a_secret(
+    bench: Workbench,
+) -> None:
+    bench.jobs.creates["open"] = lambda args: args.update(url={str(args["password"]): math.nan})
+
+    with pytest.raises(ChainNotBuilt) as error:
+        await bench.expand(SETS, password="hunter2", host="web1")
+
+    assert "(secret): a number is not finite" in str(error.value)
     assert "hunter2" not in error.value.cause
 
 

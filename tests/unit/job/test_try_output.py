@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spincycle.job import Job, JobId, Return, State, Value
+from spincycle.job import Job, JobId, Return, State, Value, try_output
 from spincycle.job.bounded_output import OUTPUT_LIMIT
 from spincycle.job.current_job import enter_job, leave_job
 from spincycle.job.try_output import STDERR, STDOUT, TAIL_LIMIT, TryOutput
+from spincycle.model.scrubber import Scrubber
 
 OWNER = JobId("t", "n", "aaaa", "r")
 
@@ -136,3 +137,32 @@ def test_what_a_job_prints_is_output_of_the_try_in_which_it_runs(*, runs_itself:
 
     assert current.text(STDOUT) == "out"
     assert (inner.output is None) is runs_itself
+
+
+def test_a_secret_is_replaced_and_offsets_count_what_is_released() -> None:
+    output = TryOutput(scrubber=Scrubber(["hunter2"]))
+    output.write(STDOUT, b"with hun")
+    output.write(STDERR, b"no.\n")
+    output.write(STDOUT, b"ter2 in")
+
+    assert output.after(STDOUT, 0) == (0, b"with (secret) in")
+    assert output.after(STDOUT, 13) == (13, b" in")
+    assert output.after(STDERR, 0) == (0, b"no.\n")
+
+
+def test_the_possible_beginning_of_a_secret_is_released_when_nothing_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = TryOutput(scrubber=Scrubber(["hunter2"]))
+    output.write(STDOUT, b"go on the hunt")
+
+    assert output.after(STDOUT, 0) == (0, b"go on the ")
+    monkeypatch.setattr(try_output, "HOLD_TIME", 0.0)
+    assert output.after(STDOUT, 10) == (10, b"hunt")
+
+
+def test_the_possible_beginning_of_a_secret_is_stored_at_the_end_of_the_try() -> None:
+    output = TryOutput(scrubber=Scrubber(["hunter2"]))
+    output.write(STDERR, b"hunter2 on the hunt")
+
+    assert output.close() == ("", "(secret) on the hunt")

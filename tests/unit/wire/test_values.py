@@ -57,7 +57,7 @@ def test_a_tuple_travels_as_a_list() -> None:
 @pytest.mark.parametrize(
     ("plain", "problem"),
     [
-        ({"hosts": [{"id": 2**53 + 1}]}, "hosts[0].id: 9007199254740993 cannot be kept"),
+        ({"hosts": [{"id": 2**53 + 1}]}, "hosts[0].id: a number that cannot be kept"),
         ({"n": 10**400}, "n: a whole number too large"),
         ({"a": {"b": math.nan}}, "a.b: nan is not a number that JSON knows"),
         ({"a": [1, [math.inf]]}, "a[1][0]: inf is not a number"),

@@ -45,7 +45,8 @@ def plan_command(
 ) -> None:
     """Print the sequences and jobs that a request would run, and the hash of the plan.
 
-    'spinc start --plan-hash HASH' starts the request only if its plan has not changed.
+    'spinc start --plan-hash HASH' starts the request only if its plan has not changed. Request args
+    are given as to 'spinc start', also as name=@file and name=-.
 
     Example: spinc plan rolling-restart hosts=web1,web2
     """

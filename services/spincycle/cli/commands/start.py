@@ -15,6 +15,7 @@ from spincycle.cli.arguments import (
     full_command,
     missing,
     parse_args,
+    values_to_remember,
     without_defaults,
 )
 from spincycle.cli.commands import COMMANDS
@@ -69,6 +70,10 @@ def start_command(
     Request args can be provided as name=value (or name:=JSON), else spinc prompts for them: for
     all args if none is given, otherwise for missing required ones. Without a terminal, spinc does
     not prompt. Run 'spinc help <request>' to list the request args.
+
+    name=@file reads the value from a file, and name=- from standard input, so that a secret is
+    neither in the shell's history nor in the list of processes. A value that begins with @ is
+    written name=@@text.
 
     With --wait, --watch or --follow, exits 0 if the request ended COMPLETE, 1 if FAIL, 3 if
     STOPPED.
@@ -153,15 +158,8 @@ def _confirm(session: CommandSession, spec: spec_pb2.RequestSpec, args: dict[str
 def _store_values(spec: spec_pb2.RequestSpec, args: dict[str, Value]) -> None:
     from spincycle.cli.history import ValueHistory, state_file
 
-    not_secret = {arg.name for arg in spec.args if not arg.secret}
-    ValueHistory(state_file(os.environ)).add(
-        spec.name,
-        {
-            name: value
-            for name, value in args.items()
-            if name in not_secret and isinstance(value, str) and value
-        },
-    )
+    remembered = values_to_remember(spec, args)
+    ValueHistory(state_file(os.environ)).add(spec.name, remembered)
 
 
 def _started_lines(session: CommandSession, created: request_pb2.Request) -> list[str]:
