@@ -65,13 +65,15 @@ def install_job_logs() -> None:
 
 def _forward(record: logging.LogRecord, job: Job) -> None:
     identity = job.id
-    structlog.get_logger(record.name).log(
+    structlog.get_logger(__name__).log(
         record.levelno,
-        record.getMessage(),
+        "job logged",
+        message=record.getMessage(),
+        logger=record.name,
         exc_info=record.exc_info,
         request_id=identity.request_id,
         job_id=identity.id,
-        name=identity.name,
+        path=identity.path,
     )
 
 

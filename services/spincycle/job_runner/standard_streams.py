@@ -9,13 +9,10 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from spincycle.job.current_job import CURRENT_OUTPUT
 from spincycle.job.try_output import STDERR, STDOUT, TryOutput
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 _ENCODING = "utf-8"
 
@@ -84,7 +81,7 @@ class _JobBuffer(io.BufferedIOBase):
         self._process_stream = process_stream
         self._stream = stream
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         output = _current_output()
         if output is None:
             return self._process_stream.buffer.write(data)

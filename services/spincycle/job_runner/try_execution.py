@@ -364,7 +364,7 @@ class TryExecution:
 
 def _log_discarded(job: JobId) -> None:
     log = structlog.get_logger(__name__).bind(
-        request_id=job.request_id, job_id=job.id, name=job.name
+        request_id=job.request_id, job_id=job.id, path=job.path
     )
     context = copy_context()
     context.run(leave_job)

@@ -29,7 +29,7 @@ class Logged:
 
     def in_job(self, call: Callable[[], object]) -> None:
         job = Noop()
-        job.id = JobId("t", "copy", "aaaa", "r1")
+        job.id = JobId("t", "copy", "aaaa", "r1", "copy")
         context = copy_context()
         context.run(enter_job, job, self.output)
         context.run(call)
@@ -96,11 +96,13 @@ def test_warnings_of_a_job_are_in_the_runners_log_with_its_ids() -> None:
         assert logged.text == "WARNING of.a.job: disk is full\n"
         [entry] = logged.by_runner
         assert entry == {
-            "event": "disk is full",
+            "event": "job logged",
+            "message": "disk is full",
+            "logger": "of.a.job",
             "log_level": "warning",
             "request_id": "r1",
             "job_id": "aaaa",
-            "name": "copy",
+            "path": "copy",
             "exc_info": None,
         }
 
