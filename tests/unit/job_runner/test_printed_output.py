@@ -329,7 +329,7 @@ async def test_each_try_has_only_its_own_output(stage: Stage) -> None:
             "log_level": "warning",
             "request_id": "request",
             "job_id": "b",
-            "name": entries(stage, "b")[0].name,
+            "path": "",
         }
     ]
 
