@@ -40,6 +40,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
+from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, service_command, supervise
 from spincycle.runtime.watchdog import SLOW_AFTER
 
@@ -74,6 +75,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     job_slots = FairSlots(config.max_jobs or None, lambda: lease.holds() and not journal.full)
     journal.on_capacity(job_slots.dispatch)
     threads = Threads(config.max_threads, lease.holds)
+    monitor = LoopMonitor()
     lease.on_renewal(job_slots.dispatch)
     lease.on_renewal(threads.dispatch)
     event_log = EventLog(encode_runner_event)
@@ -138,7 +140,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     try:
         async with (
-            serve_metrics(_metrics(runner, journal, server), config.metrics),
+            serve_metrics(_metrics(runner, journal, server, monitor), config.metrics),
+            monitor,
             asyncio.TaskGroup() as group,
         ):
             background_tasks: dict[str, Callable[[], Coroutine[None, None, None]]] = {
@@ -165,7 +168,9 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         await registration.close()
 
 
-def _metrics(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Metrics:
+def _metrics(
+    runner: JobRunner, journal: JournalStream, server: RpcServer, monitor: LoopMonitor
+) -> Metrics:
     metrics = Metrics()
     metrics.gauge("spincycle_chains", "Resident chains", lambda: float(runner.chains))
     metrics.gauge("spincycle_running_jobs", "Running jobs", lambda: float(runner.jobs))
@@ -179,6 +184,7 @@ def _metrics(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Me
         "1 while the runner shuts down and admits no chains",
         lambda: float(runner.draining),
     )
+    metrics.event_loop_lag(monitor.lags)
     metrics.calls(server.calls)
     metrics.bytes_in_flight(server.bytes_in_flight)
     return metrics
