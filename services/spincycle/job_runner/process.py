@@ -14,6 +14,7 @@ from spincycle.chain.features import SUPPORTED
 from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
+from spincycle.job_runner.blocking_job import find_job
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.event_log import EventLog
@@ -39,8 +40,9 @@ from spincycle.rpc.limits import INTERNAL
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
+from spincycle.runtime.child_processes import exit_with_descendants
 from spincycle.runtime.config import ConfigError
-from spincycle.runtime.loop_monitor import LoopMonitor
+from spincycle.runtime.loop_monitor import BlockLimit, LoopMonitor
 from spincycle.runtime.process import Shutdown, service_command, supervise
 from spincycle.runtime.watchdog import SLOW_AFTER
 
@@ -75,7 +77,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     job_slots = FairSlots(config.max_jobs or None, lambda: lease.holds() and not journal.full)
     journal.on_capacity(job_slots.dispatch)
     threads = Threads(config.max_threads, lease.holds)
-    monitor = LoopMonitor()
+    monitor = LoopMonitor(find_job, BlockLimit(config.loop_block_limit, exit_with_descendants))
     lease.on_renewal(job_slots.dispatch)
     lease.on_renewal(threads.dispatch)
     event_log = EventLog(encode_runner_event)
@@ -89,6 +91,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         environment=TryEnvironment(
             threads=threads,
             stop_policy=StopPolicy(config.stop_limit),
+            is_blocked_by=lambda job: monitor.is_blocked_by(job.id),
         ),
         draw=random.random,
         new_clock=clock.for_chain,

@@ -19,6 +19,7 @@ from spincycle.job import Job, Progress, Return
 from spincycle.job.current_job import CURRENT_JOB
 from spincycle.job_runner.outcome import OutputLimits, display_text, failed, raised, returned
 from spincycle.model.state import State
+from spincycle.runtime.loop_monitor import BLOCKED_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 REPORT_INTERVAL = 0.1
 """Least seconds between two progress reports that are forwarded; the last one always is."""
+
+CATCH_UP = 0.5
+"""Seconds for which a timeout waits that is late because another job blocked the event loop."""
 
 _PERCENT = range(101)
 
@@ -54,12 +58,14 @@ class TryEnvironment:
     Attributes:
         threads: threads for blocking jobs.
         abandoned_tasks: tasks of abandoned jobs; the references keep them from being collected.
+        is_blocked_by: returns whether a job blocks the event loop, or did until just now.
     """
 
     threads: Threads
     stop_policy: StopPolicy = field(default_factory=StopPolicy)
     limits: OutputLimits = field(default_factory=OutputLimits)
     abandoned_tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    is_blocked_by: Callable[[Job], bool] = lambda _: False
 
 
 class TryObserver(Protocol):
@@ -85,9 +91,9 @@ class TryExecution:
     """
 
     __slots__ = (
-        "_cancelled", "_clock", "_data", "_ended", "_environment", "_loop", "_observer",
-        "_report_due", "_started_at", "_stop_error", "_stopping", "_task", "_timed_out",
-        "_timers", "job",
+        "_cancelled", "_clock", "_data", "_due", "_ended", "_environment", "_loop", "_observer",
+        "_overran", "_report_due", "_started_at", "_stop_error", "_stopping", "_task",
+        "_timed_out", "_timers", "job",
     )  # fmt: skip
 
     def __init__(
@@ -109,7 +115,9 @@ class TryExecution:
         self._started_at = 0
         self._stopping = False
         self._stop_error = ""
+        self._due = float("inf")
         self._timed_out = False
+        self._overran = False
         self._cancelled = False
         self._ended = False
         self._report_due = False
@@ -193,6 +201,7 @@ class TryExecution:
     def _on_started(self, timeout: float | None) -> None:
         self._started_at = self._clock()
         if timeout is not None:
+            self._due = self._loop.time() + timeout
             self._schedule(timeout, self._time_out)
         self.job.output = None
         self._set_listener(self._on_job_report)
@@ -240,6 +249,10 @@ class TryExecution:
         if self._ended:
             return
         self._ended = True
+        if self._overran or self._has_overrun():
+            self._timed_out = True
+            if end.state is State.COMPLETE:
+                end.state, end.data = State.FAIL, {}
         for timer in self._timers:
             timer.cancel()
         self._set_listener(None)
@@ -253,8 +266,24 @@ class TryExecution:
         self._observer.ended(self, end)
 
     def _time_out(self) -> None:
+        late = self._loop.time() - self._due
+        self._overran = self._has_overrun()
+        if late >= BLOCKED_AFTER and not self._overran:
+            # The try may have ended in time: what it waited for is handled after this timer.
+            self._schedule(CATCH_UP, self._stop_late)
+        else:
+            self._stop_late()
+
+    def _stop_late(self) -> None:
         self._timed_out = not self._stopping
         self.stop()
+
+    def _has_overrun(self) -> bool:
+        """Return whether the timeout passed while the job itself blocked the event loop."""
+        if self._stopping or self._loop.time() < self._due:
+            return False
+        is_immediate = self.job.immediate and self._task is None
+        return is_immediate or self._environment.is_blocked_by(self.job)
 
     def _on_stop_returned(self, stopping: object, error: BaseException | None) -> None:
         if error is not None:
