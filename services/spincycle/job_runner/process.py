@@ -25,7 +25,7 @@ from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.output_stream import OutputStream
 from spincycle.job_runner.ports import ChainDependencies
-from spincycle.job_runner.registration import Identity, RunnerRegistration
+from spincycle.job_runner.registration import Dials, Identity, LoopLag, RunnerRegistration
 from spincycle.job_runner.reporter import OutboxReporter
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.service import JobRunnerService, encode_runner_event
@@ -39,7 +39,7 @@ from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
-from spincycle.rpc.tls import dialer
+from spincycle.rpc.tls import blocking_dialer, dialer
 from spincycle.runtime.child_processes import exit_with_descendants
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.loop_monitor import BlockLimit, LoopMonitor
@@ -113,7 +113,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         lambda: journal.oldest_unacknowledged,
         lease,
         clock,
-        dial,
+        dials=Dials(dial, blocking_dialer(config.tls)),
+        lag=LoopLag(lambda: monitor.lag, config.loop_block_limit),
     )
     service = JobRunnerService(
         runner, event_log, lambda: registration.runner_id, address, outbox.unstored_ends
