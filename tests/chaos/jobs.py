@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -140,3 +141,25 @@ class PrintEachWayJob(Job):
 
     async def stop(self) -> None:
         self._stop_requested.set()
+
+
+@jobs.register("block-loop")
+class BlockLoopJob(_Marking):
+    """Blocks the event loop, as no job may."""
+
+    async def run(self, data: dict[str, Value]) -> Return:
+        leave_mark(START, self.id)
+        time.sleep(self._ms / 1000)  # noqa: ASYNC251 # what the tests are about
+        leave_mark(END, self.id)
+        return Return(State.COMPLETE)
+
+
+@jobs.register("block-loop-forever", interruption="fail")
+class BlockLoopForeverJob(_Marking):
+    """Starts a process and blocks the event loop until its runner ends."""
+
+    async def run(self, data: dict[str, Value]) -> Return:
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # noqa: ASYNC220 # as above
+        leave_mark(f"child-{child.pid}", self.id)
+        threading.Event().wait()
+        return Return(State.COMPLETE)

@@ -18,7 +18,7 @@ def test_the_table_has_every_metric() -> None:
 
 def served() -> list[str]:
     """The names of metrics in the source; counters get `_total` when they are served."""
-    declared = r'(?:counter|gauge|Histogram)\(\s*"(spincycle_\w+)"'
+    declared = r'(?:counter|gauge|histogram)\(\s*"(spincycle_\w+)"'
     return [
         name
         for file in REPOSITORY.glob("services/spincycle/**/*.py")

@@ -32,6 +32,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.http_listener import HttpListener, address_of, bind, split
+from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.loopback import check_plaintext, is_loopback
 from spincycle.runtime.process import Shutdown, service_command
 
@@ -189,7 +190,13 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
             legacy_runner_address=gateway.legacy_runner_address,
             job_runner_address=gateway.runner_address,
         )
-        async with serve_metrics(gateway.metrics, config.metrics), asyncio.TaskGroup() as tasks:
+        monitor = LoopMonitor()
+        gateway.metrics.event_loop_lag(monitor.lags)
+        async with (
+            serve_metrics(gateway.metrics, config.metrics),
+            monitor,
+            asyncio.TaskGroup() as tasks,
+        ):
             tasks.create_task(gateway.serve())
             checks = [
                 tasks.create_task(peer.check(dialer(config.tls)))

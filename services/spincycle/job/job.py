@@ -116,7 +116,8 @@ class Job(ABC):
     serialized bytes pass from the first object to the second.
 
     `run` is `async def`, or `def` if it blocks: then it is called on a thread. `stop` is called on
-    a thread if `run` is `def`, otherwise on the event loop, which it must not block.
+    a thread if `run` is `def`, otherwise on the event loop, which it must not block. A try that
+    blocks the loop beyond its timeout fails, whatever it returns.
 
     Attributes:
         immediate: whether `run` is a `def` that does not block. It is then called on the event

@@ -25,6 +25,7 @@ from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
@@ -74,8 +75,10 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     metrics.batches(journal.coalescers)
     metrics.calls(server.calls)
     metrics.bytes_in_flight(server.bytes_in_flight)
+    monitor = LoopMonitor()
+    metrics.event_loop_lag(monitor.lags)
     try:
-        async with serve_metrics(metrics, config.metrics):
+        async with serve_metrics(metrics, config.metrics), monitor:
             await run_until_shutdown(
                 shutdown,
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),

@@ -95,8 +95,7 @@ class ChainExecutor:
         self._backlog = Backlog()
         self._saving: asyncio.Task[None] | None = None
         self._handling = False
-        self._halted = False
-        self._handing_over = False
+        self._halted = self._handing_over = False
         self._closed = False
         self._removed = False
         self.has_ended = False

@@ -49,3 +49,6 @@ class JobRunnerConfig(Config, frozen=True):
 
     grace: Seconds = 20.0
     """Seconds that suspending all chains may take at shutdown."""
+
+    loop_block_limit: Annotated[float, Meta(ge=1)] = 60.0
+    """Seconds for which job code may block the event loop before the runner ends itself."""

@@ -43,14 +43,15 @@ class DatabaseClock:
         """Return the monotonic time; read it before sending a heartbeat."""
         return self._monotonic()
 
-    def acknowledged(self, sent_at: int, stored_at: int) -> None:
-        """Add an estimate from a heartbeat that was acknowledged just now.
+    def acknowledged(self, sent_at: int, stored_at: int, received_at: int | None = None) -> None:
+        """Add an estimate from a heartbeat that was acknowledged.
 
         Args:
             sent_at: monotonic time before the heartbeat was sent.
             stored_at: the database's time when it stored the heartbeat, since 1970.
+            received_at: monotonic time when the response was received; None means now.
         """
-        now = self._monotonic()
+        now = self._monotonic() if received_at is None else received_at
         estimate = _Estimate(stored_at - (sent_at + now) // 2, now - sent_at)
         if any(estimate.contradicts(earlier) for earlier in self._estimates):
             # The database's clock was set, or a failover changed the server.

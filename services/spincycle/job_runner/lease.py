@@ -34,15 +34,25 @@ class Lease:
         return self._clock() < self._until
 
     def renew(self, sent_at: float, silence_timeout: float) -> None:
+        """Extend the lease, and call the listeners if it had expired; on the event loop only."""
+        if self.extend(sent_at, silence_timeout):
+            self.announce()
+
+    def extend(self, sent_at: float, silence_timeout: float) -> bool:
         """Extend the lease: the heartbeat sent at `sent_at` was acknowledged.
 
-        Both arguments are seconds; `sent_at` is a value of `now`.
+        Both arguments are seconds; `sent_at` is a value of `now`. Return whether the lease had
+        expired; `announce` must follow then, on the event loop. One thread at a time may extend
+        and revoke.
         """
         held = self.holds()
         self._until = max(self._until, sent_at + silence_timeout)
-        if not held:
-            for listener in self._listeners:
-                listener()
+        return not held
+
+    def announce(self) -> None:
+        """Call the listeners: the lease holds again."""
+        for listener in self._listeners:
+            listener()
 
     def revoke(self) -> None:
         """End the lease: the runner was evicted."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spincycle.errors import SpinCycleError
     from spincycle.job import JobTypes
     from spincycle.job_runner.fair_slots import FairSlots
-    from spincycle.job_runner.try_execution import TryEnvironment
+    from spincycle.job_runner.try_environment import TryEnvironment
     from spincycle.model.job_chain import SuspendedJobChain
     from spincycle.model.job_status import JobEvent
     from spincycle.model.journal_entry import JournalEntry

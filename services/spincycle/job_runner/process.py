@@ -14,6 +14,7 @@ from spincycle.chain.features import SUPPORTED
 from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
+from spincycle.job_runner.blocking_job import find_job
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.event_log import EventLog
@@ -25,14 +26,14 @@ from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.outbox import Outbox
 from spincycle.job_runner.output_stream import OutputStream
 from spincycle.job_runner.ports import ChainDependencies
-from spincycle.job_runner.registration import Identity, RunnerRegistration
+from spincycle.job_runner.registration import Dials, Identity, LoopLag, RunnerRegistration
 from spincycle.job_runner.reporter import OutboxReporter
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.service import JobRunnerService, encode_runner_event
 from spincycle.job_runner.standard_streams import install_job_streams
 from spincycle.job_runner.task_factory import isolated_task
 from spincycle.job_runner.threads import Threads
-from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
+from spincycle.job_runner.try_environment import StopPolicy, TryEnvironment
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.address import WILDCARDS, host_of
@@ -40,9 +41,11 @@ from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
-from spincycle.rpc.tls import dialer
+from spincycle.rpc.tls import blocking_dialer, dialer
+from spincycle.runtime.child_processes import exit_with_descendants
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
+from spincycle.runtime.loop_monitor import BlockLimit, LoopMonitor
 from spincycle.runtime.process import Shutdown, service_command, supervise
 from spincycle.runtime.watchdog import SLOW_AFTER
 
@@ -63,12 +66,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     internal = server.listen(INTERNAL, config.internal.listen)
     server.listen_for_probes(config.health.listen)
     dial = dialer(config.tls)
-    address = config.advertise or internal.address
-    if host_of(address) in WILDCARDS:
-        raise ConfigError(
-            f"advertise: {address} is a wildcard address; set the host:port at which request "
-            "managers reach this runner"
-        )
+    address = _advertised(config, internal.address)
 
     journal = JournalStream(config.job_log, dial)
     lease = Lease()
@@ -77,6 +75,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     job_slots = FairSlots(config.max_jobs or None, lambda: lease.holds() and not journal.full)
     journal.on_capacity(job_slots.dispatch)
     threads = Threads(config.max_threads, lease.holds)
+    monitor = LoopMonitor(find_job, BlockLimit(config.loop_block_limit, exit_with_descendants))
     lease.on_renewal(job_slots.dispatch)
     lease.on_renewal(threads.dispatch)
     event_log = EventLog(encode_runner_event)
@@ -93,6 +92,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
             threads=threads,
             stop_policy=StopPolicy(config.stop_limit),
             log_scrubber=log_scrubber,
+            is_blocked_by=lambda job: monitor.is_blocked_by(job.id),
         ),
         draw=random.random,
         new_clock=clock.for_chain,
@@ -114,7 +114,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         lambda: journal.oldest_unacknowledged,
         lease,
         clock,
-        dial,
+        dials=Dials(dial, blocking_dialer(config.tls)),
+        lag=LoopLag(lambda: monitor.lag, config.loop_block_limit),
     )
     service = JobRunnerService(
         runner, event_log, lambda: registration.runner_id, address, outbox.unstored_ends
@@ -144,7 +145,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     try:
         async with (
-            serve_metrics(_metrics(runner, journal, server), config.metrics),
+            serve_metrics(_metrics(runner, journal, server, monitor), config.metrics),
+            monitor,
             asyncio.TaskGroup() as group,
         ):
             background_tasks: dict[str, Callable[[], Coroutine[None, None, None]]] = {
@@ -171,7 +173,19 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         await registration.close()
 
 
-def _metrics(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Metrics:
+def _advertised(config: JobRunnerConfig, listening: str) -> str:
+    address = config.advertise or listening
+    if host_of(address) in WILDCARDS:
+        raise ConfigError(
+            f"advertise: {address} is a wildcard address; set the host:port at which request "
+            "managers reach this runner"
+        )
+    return address
+
+
+def _metrics(
+    runner: JobRunner, journal: JournalStream, server: RpcServer, monitor: LoopMonitor
+) -> Metrics:
     metrics = Metrics()
     metrics.gauge("spincycle_chains", "Resident chains", lambda: float(runner.chains))
     metrics.gauge("spincycle_running_jobs", "Running jobs", lambda: float(runner.jobs))
@@ -185,6 +199,7 @@ def _metrics(runner: JobRunner, journal: JournalStream, server: RpcServer) -> Me
         "1 while the runner shuts down and admits no chains",
         lambda: float(runner.draining),
     )
+    metrics.event_loop_lag(monitor.lags)
     metrics.calls(server.calls)
     metrics.bytes_in_flight(server.bytes_in_flight)
     return metrics

@@ -1,8 +1,7 @@
-"""Registration of the runner with the request managers, and its heartbeats."""
+"""Registration of the runner with the request managers, and what its heartbeats say."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,21 +16,23 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceStub,
 )
 from spincycle.job_runner.database_clock import DatabaseClock
+from spincycle.job_runner.heartbeat_thread import (
+    RETRY_INTERVAL,
+    TIMEOUT,
+    Acknowledgement,
+    HeartbeatThread,
+    HeartbeatTimes,
+    LoopState,
+    heartbeat_call,
+)
 from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.lease import Lease
 from spincycle.model.request_id import RequestIds
-from spincycle.rpc.channel import Dial, open_channel
-from spincycle.rpc.status import from_rpc_error
+from spincycle.rpc.channel import BlockingDial, Dial, open_blocking_channel, open_channel
 from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.version import VERSION
 from spincycle.runtime.watchdog import Watchdog
 from spincycle.wire.times import get_nanoseconds
-
-TIMEOUT = 3.0
-"""Seconds for one call."""
-
-RETRY_INTERVAL = 0.5
-"""Maximum seconds before a failed call is retried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,27 @@ class Identity:
     max_jobs: int
     job_types: tuple[str, ...]
     features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLag:
+    """Lag of the event loop, as heartbeats report it.
+
+    Attributes:
+        read: returns the current lag in seconds; may be called on any thread.
+        limit: seconds of lag from which no heartbeat is sent.
+    """
+
+    read: Callable[[], float] = lambda: 0.0
+    limit: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Dials:
+    """Opens the channels: to register on the event loop, and to send heartbeats on a thread."""
+
+    on_loop: Dial = open_channel
+    on_thread: BlockingDial = open_blocking_channel
 
 
 class Chains(Protocol):
@@ -64,7 +86,7 @@ class Chains(Protocol):
 
 
 class RunnerRegistration:
-    """Registers the runner, sends heartbeats and registers again after an eviction."""
+    """Registers the runner, has heartbeats sent and registers again after an eviction."""
 
     def __init__(
         self,
@@ -75,7 +97,9 @@ class RunnerRegistration:
         oldest_unacknowledged: Callable[[], float],
         lease: Lease,
         clock: DatabaseClock,
-        dial: Dial = open_channel,
+        *,
+        dials: Dials = Dials(),
+        lag: LoopLag = LoopLag(),
     ) -> None:
         self._address = request_manager
         self._identity = identity
@@ -86,8 +110,11 @@ class RunnerRegistration:
         self._oldest_unacknowledged = oldest_unacknowledged
         self._lease = lease
         self._clock = clock
-        self._channel = dial(request_manager)
+        self._lag = lag
+        self._channel = dials.on_loop(request_manager)
         self._stub = RunnerCoordinationServiceStub(self._channel)
+        self._heartbeat_channel = dials.on_thread(request_manager)
+        self._heartbeats: HeartbeatThread | None = None
         self._ids = RequestIds()
         self.runner_id = self._ids.new()
         self.registered = False
@@ -100,7 +127,7 @@ class RunnerRegistration:
 
     def is_connected(self) -> bool:
         """Return whether the runner is registered and at most one heartbeat went unacknowledged."""
-        silence = asyncio.get_running_loop().time() - self._acknowledged_at
+        silence = self._lease.now() - self._acknowledged_at
         return self.registered and silence < 2 * self._interval + 1
 
     async def run(self) -> None:
@@ -121,7 +148,7 @@ class RunnerRegistration:
     async def deregister(self) -> None:
         """Announce that this runner ends; other runners then take over its remaining chains."""
         self._deregistering = True
-        heartbeat = self._heartbeat(0.0)
+        heartbeat = self._heartbeat()
         heartbeat.leaving = True
         try:
             await self._stub.Heartbeat(heartbeat, timeout=TIMEOUT)
@@ -129,7 +156,11 @@ class RunnerRegistration:
             structlog.get_logger().warning("departure not announced", cause=failure.details())
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channels."""
+        if self._heartbeats is not None:
+            self._heartbeats.stop()
+        # Ends a heartbeat in flight, too.
+        self._heartbeat_channel.close()
         await self._channel.close()
 
     async def _register(self) -> None:
@@ -159,49 +190,49 @@ class RunnerRegistration:
                 self.watchdog.tick()
                 await backoff.wait()
                 continue
-            self._estimate_time(sent_at, response.stored_at)
+            self._estimate_time(sent_at, response.stored_at, self._clock.monotonic())
             self._interval = response.heartbeat_interval.ToTimedelta().total_seconds()
             self._silence_timeout = response.silence_timeout.ToTimedelta().total_seconds()
             self._lease.renew(lease_time, self._silence_timeout)
-            self._acknowledged_at = asyncio.get_running_loop().time()
+            self._acknowledged_at = self._lease.now()
             self.registered = True
             structlog.get_logger().info("registered", runner_id=self.runner_id)
             return
 
     async def _heartbeat_until_evicted(self) -> None:
-        loop = asyncio.get_running_loop()
-        wait = self._interval
-        backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
-        while True:
-            asleep = loop.time()
-            self.watchdog.idle()
-            await asyncio.sleep(wait)
-            self.watchdog.start()
-            lag = max(0.0, loop.time() - asleep - wait)
-            lease_time, sent_at = self._lease.now(), self._clock.monotonic()
-            try:
-                response = await self._stub.Heartbeat(self._heartbeat(lag), timeout=TIMEOUT)
-            except grpc.aio.AioRpcError as failure:
-                error = from_rpc_error(failure, "request manager", self._address)
-                if error.reason == "RUNNER_UNKNOWN":
-                    return
-                structlog.get_logger().warning("heartbeat failed", cause=error.message)
-                # Retry soon: the next call goes to another request manager, if there is one.
-                wait = min(backoff.next(), self._interval)
-                continue
-            self._estimate_time(sent_at, response.stored_at)
-            self._lease.renew(lease_time, self._silence_timeout)
-            self._acknowledged_at = loop.time()
-            wait = 0.0 if self._reconcile(response) else self._interval
-            for request_id in response.stop_request_ids:
-                self._chains.stop(request_id, "")
-            for request_id in response.suspend_request_ids:
-                self._chains.suspend(request_id)
+        self.watchdog.idle()
+        heartbeats = HeartbeatThread(
+            heartbeat_call(self._heartbeat_channel),
+            self._address,
+            HeartbeatTimes(self._interval, self._silence_timeout),
+            LoopState(self._heartbeat, self._acknowledged, self._lag.read, self._lag.limit),
+            self._lease,
+            self._clock,
+        )
+        self._heartbeats = heartbeats
+        heartbeats.start()
+        try:
+            await heartbeats.ended
+        finally:
+            heartbeats.stop()
+        self.watchdog.start()
 
-    def _estimate_time(self, sent_at: int, stored_at: Timestamp) -> None:
+    def _acknowledged(self, heartbeat: Acknowledgement) -> None:
+        """Carry out the response to a heartbeat."""
+        response = heartbeat.response
+        self._estimate_time(heartbeat.sent_at, response.stored_at, heartbeat.received_at)
+        self._acknowledged_at = heartbeat.received
+        if self._reconcile(response) and self._heartbeats is not None:
+            self._heartbeats.send_now()
+        for request_id in response.stop_request_ids:
+            self._chains.stop(request_id, "")
+        for request_id in response.suspend_request_ids:
+            self._chains.suspend(request_id)
+
+    def _estimate_time(self, sent_at: int, stored_at: Timestamp, received_at: int) -> None:
         """Estimate the database's time, unless an older request manager responded."""
         if nanoseconds := get_nanoseconds(stored_at):
-            self._clock.acknowledged(sent_at, nanoseconds)
+            self._clock.acknowledged(sent_at, nanoseconds, received_at)
 
     def _reconcile(self, response: coordination_pb2.HeartbeatResponse) -> bool:
         """Set what the next heartbeat lists; return whether it must follow immediately."""
@@ -216,7 +247,7 @@ class RunnerRegistration:
         self._expected = {chain.request_id: chain.epoch for chain in response.expected_chains}
         return self._list_chains or bool(self._expected)
 
-    def _heartbeat(self, lag: float) -> coordination_pb2.HeartbeatRequest:
+    def _heartbeat(self) -> coordination_pb2.HeartbeatRequest:
         heartbeat = coordination_pb2.HeartbeatRequest(
             runner_id=self.runner_id,
             chains=self._chains.chains,
@@ -234,7 +265,6 @@ class RunnerRegistration:
             heartbeat.held_chains.SetInParent()
             for request_id, epoch in self._held.epochs().items():
                 heartbeat.held_chains.chains.add(request_id=request_id, epoch=epoch)
-        heartbeat.loop_lag.FromTimedelta(timedelta(seconds=lag))
         if oldest := self._oldest_unacknowledged():
             heartbeat.oldest_unacknowledged.FromTimedelta(timedelta(seconds=oldest))
         return heartbeat

@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Awaitable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -19,7 +18,6 @@ from spincycle.job import Job, Progress, Return
 from spincycle.job.current_job import enter_job, leave_job
 from spincycle.job.try_output import TryOutput
 from spincycle.job_runner.outcome import (
-    OutputLimits,
     add_printed,
     display_text,
     failed,
@@ -27,52 +25,24 @@ from spincycle.job_runner.outcome import (
     returned,
 )
 from spincycle.model.state import State
-from spincycle.runtime.log_scrubber import LogScrubber
+from spincycle.runtime.loop_monitor import BLOCKED_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spincycle.chain.commands import TryEnd
     from spincycle.job import JobId
-    from spincycle.job_runner.threads import Threads
+    from spincycle.job_runner.try_environment import TryEnvironment
     from spincycle.model.job_chain import Value
     from spincycle.model.scrubber import Scrubber
 
 REPORT_INTERVAL = 0.1
 """Least seconds between two progress reports that are forwarded; the last one always is."""
 
+CATCH_UP = 0.5
+"""Seconds for which a timeout waits that is late because another job blocked the event loop."""
+
 _PERCENT = range(101)
-
-
-@dataclass(frozen=True, slots=True)
-class StopPolicy:
-    """How long a job may take to stop.
-
-    Attributes:
-        grace: seconds from the call of `stop` until the job is cancelled. A job on a thread
-            cannot be cancelled and is abandoned then.
-        cancel_grace: seconds from the cancellation until the job is abandoned.
-    """
-
-    grace: float = 10.0
-    cancel_grace: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class TryEnvironment:
-    """What all tries of one runner share.
-
-    Attributes:
-        threads: threads for blocking jobs.
-        abandoned_tasks: tasks of abandoned jobs; the references keep them from being collected.
-        log_scrubber: removes the secrets of the chains whose jobs ran from log lines.
-    """
-
-    threads: Threads
-    stop_policy: StopPolicy = field(default_factory=StopPolicy)
-    limits: OutputLimits = field(default_factory=OutputLimits)
-    abandoned_tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    log_scrubber: LogScrubber = field(default_factory=LogScrubber)
 
 
 class TryObserver(Protocol):
@@ -100,9 +70,9 @@ class TryExecution:
     """
 
     __slots__ = (
-        "_cancelled", "_clock", "_data", "_ended", "_environment", "_loop", "_observer",
-        "_report_due", "_scrubber", "_started_at", "_stop_error", "_stopping", "_task",
-        "_timed_out", "_timers", "job", "output",
+        "_cancelled", "_clock", "_data", "_due", "_ended", "_environment", "_loop", "_observer",
+        "_overran", "_report_due", "_scrubber", "_started_at", "_stop_error", "_stopping",
+        "_task", "_timed_out", "_timers", "job", "output",
     )  # fmt: skip
 
     def __init__(
@@ -130,7 +100,9 @@ class TryExecution:
         self._started_at = 0
         self._stopping = False
         self._stop_error = ""
+        self._due = float("inf")
         self._timed_out = False
+        self._overran = False
         self._cancelled = False
         self._ended = False
         self._report_due = False
@@ -215,6 +187,7 @@ class TryExecution:
     def _on_started(self, timeout: float | None) -> None:
         self._started_at = self._clock()
         if timeout is not None:
+            self._due = self._loop.time() + timeout
             self._schedule(timeout, self._time_out)
         self.job.output = self.output
         self._set_listener(self._on_job_report)
@@ -272,6 +245,10 @@ class TryExecution:
         if self._ended:
             return
         self._ended = True
+        if self._overran or self._has_overrun():
+            self._timed_out = True
+            if end.state is State.COMPLETE:
+                end.state, end.data = State.FAIL, {}
         for timer in self._timers:
             timer.cancel()
         leave_job()  # The runner continues in this context, and creates tasks and timers in it.
@@ -289,8 +266,24 @@ class TryExecution:
         self._observer.ended(self, end)
 
     def _time_out(self) -> None:
+        late = self._loop.time() - self._due
+        self._overran = self._has_overrun()
+        if late >= BLOCKED_AFTER and not self._overran:
+            # The try may have ended in time: what it waited for is handled after this timer.
+            self._schedule(CATCH_UP, self._stop_late)
+        else:
+            self._stop_late()
+
+    def _stop_late(self) -> None:
         self._timed_out = not self._stopping
         self.stop()
+
+    def _has_overrun(self) -> bool:
+        """Return whether the timeout passed while the job itself blocked the event loop."""
+        if self._stopping or self._loop.time() < self._due:
+            return False
+        is_immediate = self.job.immediate and self._task is None
+        return is_immediate or self._environment.is_blocked_by(self.job)
 
     def _on_stop_returned(self, stopping: object, error: BaseException | None) -> None:
         if error is not None:

@@ -7,33 +7,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 import structlog
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Histogram,
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from spincycle.errors import SpinCycleError
-from spincycle.metrics.registry import MetricFamily, Metrics
-
-LAG_INTERVAL = 0.5
-"""Seconds between two samples of the event loop's lag."""
+from spincycle.metrics.registry import HistogramFamily, MetricFamily, Metrics
 
 REFRESH_TIMEOUT = 3.0
 """Seconds that refreshing a metric before a scrape may take."""
 
-LAG_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
 
 class Exposition(Collector):
-    """Renders the metrics of a service, of its process, and the lag of its event loop.
+    """Renders the metrics of a service and of its process.
 
     Attributes:
         content_type: media type of the text.
@@ -44,18 +40,15 @@ class Exposition(Collector):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._registry = CollectorRegistry()
-        self._lag = Histogram(
-            "spincycle_event_loop_lag_seconds",
-            "Delay with which the event loop woke a sleeping task, sampled twice per second",
-            buckets=LAG_BUCKETS,
-            registry=self._registry,
-        )
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
         """Return the current values of all metrics; called by the registry."""
-        return [_render(family) for family in self._metrics.families]
+        return [
+            *(_render(family) for family in self._metrics.families),
+            *(_render_histogram(family) for family in self._metrics.histograms),
+        ]
 
     async def text(self) -> bytes:
         """Refresh and return all metrics in the text format."""
@@ -67,14 +60,6 @@ class Exposition(Collector):
                 structlog.get_logger().debug("metrics not refreshed", cause=repr(error))
         return generate_latest(self._registry)
 
-    async def measure_lag(self) -> None:
-        """Sample the lag of the event loop, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LAG_INTERVAL
-            await asyncio.sleep(LAG_INTERVAL)
-            self._lag.observe(max(0.0, loop.time() - due))
-
 
 def _render(family: MetricFamily) -> Metric:
     metric_type = CounterMetricFamily if family.is_counter else GaugeMetricFamily
@@ -82,4 +67,13 @@ def _render(family: MetricFamily) -> Metric:
     values = family.read()
     for labels, value in (values if isinstance(values, Mapping) else {(): values}).items():
         metric.add_metric(labels, value)
+    return metric
+
+
+def _render_histogram(family: HistogramFamily) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.description, labels=family.labels)
+    bounds = [*map(floatToGoString, family.buckets), "+Inf"]
+    for labels, (counts, total) in family.read().items():
+        buckets = list(zip(bounds, map(float, accumulate(counts)), strict=True))
+        metric.add_metric(labels, buckets, total)
     return metric

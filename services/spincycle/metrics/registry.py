@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from spincycle.batching.coalescer import Coalescer
+from spincycle.runtime.lag_histogram import BUCKETS, LagHistogram
 from spincycle.runtime.version import VERSION
 
 Counts = Mapping[tuple[str, ...], float]
@@ -35,16 +36,35 @@ class MetricFamily:
     is_counter: bool
 
 
+@dataclass(frozen=True, slots=True)
+class HistogramFamily:
+    """One histogram with all its labels.
+
+    Attributes:
+        name, description, labels: as of MetricFamily.
+        buckets: upper bounds of the buckets, without the last one, which has none.
+        read: returns the count of each bucket and the sum of the values, by label values.
+    """
+
+    name: str
+    description: str
+    buckets: tuple[float, ...]
+    read: Callable[[], Mapping[tuple[str, ...], tuple[list[int], float]]]
+    labels: tuple[str, ...]
+
+
 class Metrics:
     """Registers the metrics of one process.
 
     Attributes:
-        families: the registered metrics.
+        families: the registered gauges and counters.
+        histograms: the registered histograms.
         refreshers: coroutine functions that run before each scrape.
     """
 
     def __init__(self) -> None:
         self.families: list[MetricFamily] = []
+        self.histograms: list[HistogramFamily] = []
         self.refreshers: list[Callable[[], Awaitable[None]]] = []
         self.gauge(
             "spincycle_build", "1, with the version", lambda: {(VERSION,): 1.0}, labels=("version",)
@@ -101,6 +121,28 @@ class Metrics:
             "Bytes that the messages of calls in flight hold",
             lambda: {(listener,): float(held) for listener, held in read().items()},
             labels=("listener",),
+        )
+
+    def histogram(
+        self,
+        name: str,
+        description: str,
+        buckets: tuple[float, ...],
+        read: Callable[[], Mapping[tuple[str, ...], tuple[list[int], float]]],
+        labels: tuple[str, ...] = (),
+    ) -> None:
+        """Register a histogram, whose counts by bucket and sums `read` returns."""
+        self.histograms.append(HistogramFamily(name, description, buckets, read, labels))
+
+    def event_loop_lag(self, lags: LagHistogram) -> None:
+        """Register a histogram of the delays of the event loop, by type of the blocking job."""
+        self.histogram(
+            "spincycle_event_loop_lag_seconds",
+            "Delay of the event loop's ticks, ten per second; with the type of the job that blocked"
+            " it, if one did",
+            BUCKETS,
+            lags.read,
+            labels=("job_type",),
         )
 
     def refresh_with(self, refresh: Callable[[], Awaitable[None]]) -> None:

@@ -11,7 +11,6 @@ import structlog
 
 from spincycle.metrics.registry import Metrics
 from spincycle.runtime.config import MetricsConfig
-from spincycle.runtime.process import supervise
 
 if TYPE_CHECKING:
     from spincycle.metrics.exposition import Exposition
@@ -44,14 +43,12 @@ async def serve_metrics(metrics: Metrics, config: MetricsConfig) -> AsyncIterato
     bound = bind(config.listen, "metrics.listen")
     listener = HttpListener(_application(exposition), bound, "h11", GRACE)
     structlog.get_logger().info("serving metrics", address=listener.address)
-    lag = asyncio.create_task(supervise("event loop lag", exposition.measure_lag))
     serving = asyncio.create_task(listener.serve())
     try:
         yield listener.address
     finally:
         listener.end()
-        lag.cancel()
-        await asyncio.gather(serving, lag, return_exceptions=True)
+        await asyncio.gather(serving, return_exceptions=True)
         bound.close()
 
 

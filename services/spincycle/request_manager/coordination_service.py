@@ -101,6 +101,7 @@ class RunnerCoordinationService(
                 draining=request.draining,
                 leaving=request.leaving,
                 journal_lag=get_seconds(request.oldest_unacknowledged),
+                loop_lag=get_seconds(request.loop_lag),
             )
         )
         response = coordination_pb2.HeartbeatResponse(

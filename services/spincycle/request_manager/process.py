@@ -73,6 +73,7 @@ from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
+from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import (
@@ -233,8 +234,10 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     structlog.get_logger().info("listening", **server.addresses)
     manager.metrics.calls(server.calls)
     manager.metrics.bytes_in_flight(server.bytes_in_flight)
+    monitor = LoopMonitor()
+    manager.metrics.event_loop_lag(monitor.lags)
     try:
-        async with serve_metrics(manager.metrics, config.metrics):
+        async with serve_metrics(manager.metrics, config.metrics), monitor:
             await _work(config, manager, database, server, shutdown)
     finally:
         await manager.hub.close()

@@ -76,6 +76,9 @@ SERVICE_CONFIG = service_config(PUBLIC_PACKAGE, INTERNAL_PACKAGE)
 Dial: TypeAlias = Callable[[str], grpc.aio.Channel]
 """Opens a channel to a service at an address."""
 
+BlockingDial: TypeAlias = Callable[[str], grpc.Channel]
+"""Opens a channel whose calls block the calling thread and need no event loop."""
+
 
 def open_channel(
     address: str,
@@ -89,7 +92,25 @@ def open_channel(
     With `credentials` the channel uses TLS, and expects `server_name` in the certificate, or the
     host of the address if `server_name` is empty. Unix sockets are used without TLS.
     """
-    options: list[tuple[str, str | int]] = [
+    options = _options(keepalive)
+    if credentials is None or is_unix(address):
+        return grpc.aio.insecure_channel(address, options, interceptors=list(interceptors))
+    options += _server_name(server_name)
+    return grpc.aio.secure_channel(address, credentials, options, interceptors=list(interceptors))
+
+
+def open_blocking_channel(
+    address: str, credentials: grpc.ChannelCredentials | None = None, server_name: str = ""
+) -> grpc.Channel:
+    """Open a channel for blocking calls, under the same rules as `open_channel`."""
+    options = _options(CLIENT_KEEPALIVE)
+    if credentials is None or is_unix(address):
+        return grpc.insecure_channel(address, options)
+    return grpc.secure_channel(address, credentials, [*options, *_server_name(server_name)])
+
+
+def _options(keepalive: Keepalive) -> list[tuple[str, str | int]]:
+    return [
         *CLIENT_LIMITS,
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.enable_retries", 1),
@@ -99,11 +120,10 @@ def open_channel(
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
-    if credentials is None or is_unix(address):
-        return grpc.aio.insecure_channel(address, options, interceptors=list(interceptors))
-    if server_name:
-        options.append(("grpc.ssl_target_name_override", server_name))
-    return grpc.aio.secure_channel(address, credentials, options, interceptors=list(interceptors))
+
+
+def _server_name(name: str) -> list[tuple[str, str | int]]:
+    return [("grpc.ssl_target_name_override", name)] if name else []
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import NoReturn, Protocol
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -92,7 +93,17 @@ async def abort(
     raise AssertionError("abort returned")
 
 
-def from_rpc_error(failure: grpc.aio.AioRpcError, service: str, address: str) -> SpinCycleError:
+class FailedCall(Protocol):
+    """Error of a failed call, blocking or not."""
+
+    def code(self) -> grpc.StatusCode: ...
+
+    def details(self) -> str | None: ...
+
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
+def from_rpc_error(failure: FailedCall, service: str, address: str) -> SpinCycleError:
     """Convert the error of a failed call to one of our services to an entry of the catalogue.
 
     An error without our details becomes ServiceUnavailable, DeadlineExceeded, MessageTooLarge or

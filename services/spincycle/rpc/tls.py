@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import structlog
 
-from spincycle.rpc.channel import Dial, open_channel
+from spincycle.rpc.channel import BlockingDial, Dial, open_blocking_channel, open_channel
 from spincycle.runtime.config import BackendTlsConfig, ConfigError, TlsConfig
 
 
@@ -41,21 +41,43 @@ def dialer(tls: BackendTlsConfig) -> Dial:
     """
     if tls.ca is None:
         return open_channel
-    trusted = tls.ca
+    _check_files(tls)
 
     def dial(address: str) -> grpc.aio.Channel:
-        credentials = grpc.ssl_channel_credentials(
-            _read(trusted),
-            _read(tls.key) if tls.key else None,
-            _read(tls.certificate) if tls.certificate else None,
+        return open_channel(
+            address, credentials=_channel_credentials(tls), server_name=tls.server_name
         )
-        return open_channel(address, credentials=credentials, server_name=tls.server_name)
 
-    # Report unreadable files at startup instead of at the first call.
-    for file in (trusted, tls.key, tls.certificate):
+    return dial
+
+
+def blocking_dialer(tls: BackendTlsConfig) -> BlockingDial:
+    """Return the function that opens channels for blocking calls, as `dialer` does.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    if tls.ca is None:
+        return open_blocking_channel
+    _check_files(tls)
+    return lambda address: open_blocking_channel(
+        address, _channel_credentials(tls), tls.server_name
+    )
+
+
+def _channel_credentials(tls: BackendTlsConfig) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        _read(tls.ca) if tls.ca else None,
+        _read(tls.key) if tls.key else None,
+        _read(tls.certificate) if tls.certificate else None,
+    )
+
+
+def _check_files(tls: BackendTlsConfig) -> None:
+    """Report unreadable files at startup instead of at the first call."""
+    for file in (tls.ca, tls.key, tls.certificate):
         if file is not None:
             _read(file)
-    return dial
 
 
 class _Identity:

@@ -19,7 +19,7 @@ from spincycle.job_runner.ports import (
 )
 from spincycle.job_runner.runner import JobRunner
 from spincycle.job_runner.threads import Threads
-from spincycle.job_runner.try_execution import StopPolicy, TryEnvironment
+from spincycle.job_runner.try_environment import StopPolicy, TryEnvironment
 from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
 from spincycle.model.job_status import JobEvent
 from spincycle.model.journal_entry import JournalEntry
@@ -198,6 +198,7 @@ class Stage:
     job_slots: int | None = None
     max_chains: int | None = None
     policy: StopPolicy = field(default_factory=lambda: StopPolicy(60, 60))
+    is_blocked_by: Callable[[Job], bool] = lambda _: False
     environment: TryEnvironment = field(init=False)
     runner: JobRunner = field(init=False)
     _started: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -209,7 +210,9 @@ class Stage:
     def open(self) -> None:
         """Create a new runner, for example after a change of the settings."""
         ticks = iter(range(1_000, 10**9))
-        self.environment = TryEnvironment(Threads(self.threads), self.policy)
+        self.environment = TryEnvironment(
+            Threads(self.threads), self.policy, is_blocked_by=self.is_blocked_by
+        )
         dependencies = ChainDependencies(
             journal=self.journal,
             reporter=self.reports,

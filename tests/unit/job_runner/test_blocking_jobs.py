@@ -8,7 +8,7 @@ from tests.unit.chain.chains import chain
 from tests.unit.job_runner.stage import Stage, turns
 
 from spincycle.job import Job, JobId, Return, State
-from spincycle.job_runner.try_execution import StopPolicy
+from spincycle.job_runner.try_environment import StopPolicy
 from spincycle.model.job_chain import Value
 
 BLOCKING = {"type": "blocking"}

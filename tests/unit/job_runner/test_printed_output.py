@@ -20,7 +20,8 @@ from spincycle.job.bounded_output import OUTPUT_LIMIT
 from spincycle.job.current_job import CURRENT_JOB, CURRENT_OUTPUT
 from spincycle.job.try_output import STDERR, STDOUT
 from spincycle.job_runner.standard_streams import JobStream
-from spincycle.job_runner.try_execution import StopPolicy, TryExecution
+from spincycle.job_runner.try_environment import StopPolicy
+from spincycle.job_runner.try_execution import TryExecution
 from spincycle.model.job_chain import Value
 from spincycle.model.journal_entry import JournalEntry
 

@@ -205,7 +205,7 @@ async def test_a_runner_lists_its_chains_confirms_missing_ones_and_abandons_fore
     manager: tuple[FakeManager, str],
 ) -> None:
     chains = Chains(kept=3, newer=5, ended=2)
-    manager[0].interval = 3600.0
+    manager[0].interval = 0.1
     manager[0].responses = [
         coordination_pb2.HeartbeatResponse(list_chains=True),
         coordination_pb2.HeartbeatResponse(
@@ -214,9 +214,7 @@ async def test_a_runner_lists_its_chains_confirms_missing_ones_and_abandons_fore
         ),
     ]
     runner = new_registration(manager[1], chains, Lease())
-    await runner._register()
-    task = asyncio.create_task(runner._heartbeat_until_evicted())
-    runner._interval = 0.0
+    task = asyncio.create_task(runner.run())
 
     await until(lambda: len(manager[0].heartbeats) >= 3)
     task.cancel()

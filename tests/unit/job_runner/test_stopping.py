@@ -15,7 +15,7 @@ from tests.unit.job_runner.stage import (
 )
 
 from spincycle.job import Return, State
-from spincycle.job_runner.try_execution import StopPolicy
+from spincycle.job_runner.try_environment import StopPolicy
 from spincycle.model.job_chain import Value
 
 COMPLETE, FAIL, STOPPED = State.COMPLETE, State.FAIL, State.STOPPED

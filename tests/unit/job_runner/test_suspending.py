@@ -17,7 +17,7 @@ from tests.unit.job_runner.stage import (
 )
 
 from spincycle.job import Return, State
-from spincycle.job_runner.try_execution import StopPolicy
+from spincycle.job_runner.try_environment import StopPolicy
 from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
 
 COMPLETE, FAIL, STOPPED, PENDING = State.COMPLETE, State.FAIL, State.STOPPED, State.PENDING

@@ -5,7 +5,6 @@ import asyncio
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.waiting import until
 
 from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import DatabaseUnavailable
@@ -13,6 +12,7 @@ from spincycle.metrics.exposition import Exposition
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
 from spincycle.runtime.config import ConfigError, MetricsConfig
+from spincycle.runtime.lag_histogram import LagHistogram
 
 
 def read(text: bytes) -> dict[tuple[str, ...], float]:
@@ -61,24 +61,23 @@ async def test_a_failed_refresh_does_not_affect_other_metrics() -> None:
     assert read(await Exposition(metrics).text())["chains",] == 1
 
 
-async def test_a_blocked_event_loop_shows_as_lag() -> None:
-    exposition = Exposition(Metrics())
-    loop = asyncio.get_running_loop()
-    measuring = asyncio.create_task(exposition.measure_lag())
-    await asyncio.sleep(0)
-    blocked_until = loop.time() + 0.8
-    while loop.time() < blocked_until:
-        pass
+async def test_a_histogram_has_cumulative_buckets_a_count_and_a_sum_for_each_job_type() -> None:
+    lags = LagHistogram()
+    for seconds in (0.0, 0.3, 0.3):
+        lags.observe(seconds)
+    lags.observe(70.0, "copy")
+    metrics = Metrics()
+    metrics.event_loop_lag(lags)
 
-    async def seen() -> bool:
-        return read(await exposition.text())["spincycle_event_loop_lag_seconds_count",] > 0
+    samples = read(await Exposition(metrics).text())
 
-    await until(seen)
-    measuring.cancel()
-
-    samples = read(await exposition.text())
-    assert samples["spincycle_event_loop_lag_seconds_bucket", "0.25"] == 0
-    assert samples["spincycle_event_loop_lag_seconds_sum",] > 0.25
+    name = "spincycle_event_loop_lag_seconds"
+    assert samples[f"{name}_bucket", "", "0.25"] == 1
+    assert samples[f"{name}_bucket", "", "0.5"] == 3
+    assert samples[f"{name}_count", ""] == 3
+    assert samples[f"{name}_sum", ""] == 0.6
+    assert samples[f"{name}_bucket", "copy", "60.0"] == 0
+    assert samples[f"{name}_bucket", "copy", "+Inf"] == 1
 
 
 async def test_metrics_are_served_at_one_path_on_a_separate_port() -> None:

@@ -20,6 +20,7 @@ class Known:
     def __init__(self, **requests: int) -> None:
         self.requests = requests
         self.timeouts: dict[str, int] = {}
+        self.lags: dict[str, float] = {}
         self.features: dict[str, frozenset[str]] = {}
         self.job_types: dict[str, frozenset[str]] = {}
 
@@ -34,6 +35,7 @@ class Known:
                 jobs=0,
                 draining=False,
                 journal_lag=0.0,
+                loop_lag=self.lags.get(runner_id, 0.0),
                 heartbeat=HeartbeatId("observer", 1),
                 requests=requests,
                 features=self.features.get(runner_id, frozenset()),
@@ -142,3 +144,27 @@ async def test_full_runners_are_unavailable_until_the_directory_is_stale(
     assert directory.unavailable() == ["a", "b"]
     directory.invalidate()
     assert directory.unavailable() == []
+
+
+async def test_a_runner_whose_event_loop_is_blocked_is_not_picked(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    known.lags = {"a": 1.0, "b": 0.9}
+
+    assert set(await directory.pick_runners(30)) == {"b", "c"}
+
+
+async def test_a_runner_that_did_not_respond_while_its_loop_was_blocked_is_picked_once_it_is_not(
+    directory: RunnerDirectory, known: Known
+) -> None:
+    await directory.live()
+    for runner_id in known.requests:
+        directory.back_off_runner(runner_id, 3600.0)
+    known.lags = {"a": 2.0}
+    directory.invalidate()
+    assert await directory.pick_runners(1) == []
+
+    known.lags = {}
+    directory.invalidate()
+
+    assert set(await directory.pick_runners(30)) == {"a"}

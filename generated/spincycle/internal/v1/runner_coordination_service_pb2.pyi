@@ -155,7 +155,10 @@ class HeartbeatRequest(_message.Message):
 
     @_builtins.property
     def loop_lag(self) -> _duration_pb2.Duration:
-        """Lag of the event loop."""
+        """For how long the runner's event loop has been late when the heartbeat was sent. Heartbeats do
+        not need the loop: while it is blocked they repeat the runner's last state. From 1 s on the
+        runner is assigned nothing. A runner whose loop is late for too long sends no heartbeats.
+        """
 
     @_builtins.property
     def held_chains(self) -> Global___ChainList:

@@ -18,7 +18,7 @@ RETURNING clock_timestamp() AS stored_at;
 -- a runner that is deregistered or unknown.
 UPDATE request_manager.runners
    SET observer = :observer, heartbeat = :heartbeat, chains = :chains, jobs = :jobs,
-       draining = :draining, journal_lag = :journal_lag,
+       draining = :draining, journal_lag = :journal_lag, loop_lag = :loop_lag,
        deregistered_at = CASE WHEN :leaving THEN now() END
  WHERE runner_id = :runner_id AND deregistered_at IS NULL
 RETURNING ARRAY(SELECT r.request_id FROM request_manager.requests AS r
@@ -37,7 +37,7 @@ RETURNING ARRAY(SELECT r.request_id FROM request_manager.requests AS r
 -- Live runners, each with the number of requests that all request managers assigned to it. Their
 -- load is as old as their last heartbeats.
 SELECT n.runner_id, n.address, n.max_chains, n.max_jobs, n.chains, n.jobs, n.draining,
-       n.journal_lag, n.features, n.job_types, n.observer, n.heartbeat,
+       n.journal_lag, n.loop_lag, n.features, n.job_types, n.observer, n.heartbeat,
        (SELECT count(*)
           FROM request_manager.requests AS r
          WHERE r.runner_id = n.runner_id) AS requests

@@ -24,6 +24,9 @@ UNREACHABLE_BACKOFF = 5.0
 MAX_JOURNAL_LAG = 5.0
 """Seconds of journal lag from which a runner is not picked."""
 
+MAX_LOOP_LAG = 1.0
+"""Seconds of lag of its event loop from which a runner is not picked."""
+
 
 class RunnerDirectory:
     """Caches the live runners, and picks runners for chains.
@@ -141,6 +144,7 @@ class RunnerDirectory:
             for runner in (client.runner for client in self._clients.values())
             if not runner.draining
             and runner.journal_lag < MAX_JOURNAL_LAG
+            and runner.loop_lag < MAX_LOOP_LAG
             and self.silence(runner.runner_id).seconds < self._doubtful_after
             and self._backed_off_until.get(runner.runner_id, 0) < now
         ]
@@ -164,8 +168,11 @@ class RunnerDirectory:
                 self._clients[runner.runner_id] = RunnerClient(runner, self._timeout, self._dial)
             else:
                 client.runner = runner
+        # A runner whose event loop is blocked does not respond, and is picked again once it does.
         self._backed_off_until = {
-            id_: until for id_, until in self._backed_off_until.items() if id_ in live
+            id_: until
+            for id_, until in self._backed_off_until.items()
+            if id_ in live and live[id_].loop_lag < MAX_LOOP_LAG
         }
         self._turns = {id_: turn for id_, turn in self._turns.items() if id_ in live}
         # Assignments of earlier picks are in the database by now, except those being stored.

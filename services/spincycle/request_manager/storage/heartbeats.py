@@ -39,6 +39,7 @@ class Heartbeat:
 
     Attributes:
         journal_lag: seconds for which its oldest journal entry has been waiting.
+        loop_lag: seconds by which its event loop was late.
     """
 
     runner_id: str
@@ -47,6 +48,7 @@ class Heartbeat:
     draining: bool
     leaving: bool
     journal_lag: float
+    loop_lag: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,6 +245,7 @@ class Runner:
 
     Attributes:
         journal_lag: seconds for which its oldest journal entry was waiting at its last heartbeat.
+        loop_lag: seconds by which its event loop was late at its last heartbeat.
         heartbeat: its last heartbeat in the database.
         requests: number of requests assigned to it.
         features: names of the chain features that it supports.
@@ -263,6 +264,7 @@ class Runner:
     requests: int
     features: frozenset[str] = frozenset()
     job_types: frozenset[str] = frozenset()
+    loop_lag: float = 0.0
 
     def has_job_types(self, job_types: frozenset[str]) -> bool:
         """Return whether the runner can run jobs of all these types."""

@@ -60,6 +60,7 @@ class RunnerStore:
             draining=heartbeat.draining,
             leaving=heartbeat.leaving,
             journal_lag=heartbeat.journal_lag,
+            loop_lag=heartbeat.loop_lag,
             observer=id_.observer,
             heartbeat=id_.number,
         )
