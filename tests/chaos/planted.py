@@ -34,9 +34,9 @@ def forget_the_journal() -> None:
     """A request manager that lets requests of dead runners begin from the beginning."""
 
     def from_the_beginning(
-        chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0
+        chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0, started_at: int = 0
     ) -> SuspendedJobChain:
-        return rebuild(chain, [], epoch)
+        return rebuild(chain, [], epoch, started_at)
 
     setattr(manager_process, "rebuild", from_the_beginning)  # noqa: B010 # it exports no such name
     manager_process.main()

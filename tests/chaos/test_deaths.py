@@ -6,6 +6,7 @@ import os
 import pytest
 from tests.chaos.cluster import Cluster
 from tests.chaos.load import Load
+from tests.chaos.marks import START, Mark
 from tests.chaos.storm import SETTLED_WITHIN, Storm
 from tests.waiting import until
 
@@ -13,6 +14,17 @@ from spincycle.chain.chain_state import INTERRUPTED
 from spincycle.model.state import State
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
+
+TIMEOUT = 45.0
+"""Seconds; the timeout of the request type "limited"."""
+
+BEGUN = """
+SELECT started_at / 1e9::float8 FROM job_log.entries WHERE request_id = $1 AND position = 1
+"""
+ENDED = """
+SELECT state, reason, extract(epoch FROM finished_at)::float8 AS finished_at
+  FROM request_manager.requests WHERE request_id = $1
+"""
 
 
 async def test_nothing_is_lost_when_each_kind_of_process_is_killed_under_load(
@@ -96,3 +108,33 @@ async def test_a_job_that_must_not_be_repeated_fails_when_its_runner_dies(
     assert verdict.wrong == []
     assert request.state is State.FAIL
     assert errors == [INTERRUPTED]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+async def test_a_timeout_counts_from_the_begin_of_a_request_over_three_dead_runners(
+    cluster: Cluster, load: Load
+) -> None:
+    def long_tries() -> list[Mark]:
+        return [mark for mark in cluster.marks() if (mark.name, mark.event) == ("long", START)]
+
+    request_id = await load.create("limited", 3_600_000)
+    for number in range(1, 4):
+        await until(lambda number=number: len(long_tries()) == number)
+        pid = long_tries()[-1].pid
+        (runner,) = (member for member in cluster.job_runners if member.pid == pid)
+        await runner.kill()
+        runner.start()
+    assert await load.until_final(SETTLED_WITHIN) == []
+
+    connection = await cluster.connect()
+    begun = await connection.fetchval(BEGUN, request_id)
+    (ended,) = await connection.fetch(ENDED, request_id)
+    await connection.close()
+    used = ended["finished_at"] - begun
+    last = ended["finished_at"] - long_tries()[-1].at
+    print(f"{len(long_tries())} tries, ended after {used:.3f} s, the last one after {last:.3f} s")
+    assert State(ended["state"]) is State.FAIL
+    assert ended["reason"] == "the request took longer than 45s"
+    assert used >= TIMEOUT - 0.001
+    assert last < TIMEOUT

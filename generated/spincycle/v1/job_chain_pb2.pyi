@@ -84,7 +84,9 @@ class JobChain(_message.Message):
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Time limit from the start of the request to its end; unset means no limit."""
+        """Time limit from the start of the request to its end, less the time for which a caller had
+        suspended it; see SuspendedJobChain.suspended_periods. Unset means no limit.
+        """
 
     @_builtins.property
     def required_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -290,8 +292,9 @@ class Job(_message.Message):
 
     @_builtins.property
     def sequence_timeout(self) -> _duration_pb2.Duration:
-        """Time limit of one try of the whole sequence. When it is exceeded, the running jobs are stopped
-        and the first job fails. Set only on a sequence's first job; unset means no limit.
+        """Time limit of one try of the whole sequence, less time as for JobChain.timeout. When it is
+        exceeded, the running jobs are stopped and the first job fails. Set only on a sequence's first job;
+        unset means no limit.
         """
 
     @_builtins.property

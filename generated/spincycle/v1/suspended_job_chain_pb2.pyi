@@ -146,15 +146,15 @@ class SuspendedJobChain(_message.Message):
     @_builtins.property
     def sequence_started_at(self) -> _containers.MessageMap[_builtins.str, _timestamp_pb2.Timestamp]:
         """Start of the current try of each sequence that has a timeout and has begun, by the id of its first
-        job, and of the request under the id of its own first job. The timeouts count from these times,
-        whichever runner has the chain, less suspended_periods. A sequence without an entry begins when it
-        is started next.
+        job, and of the request under the id of its own first job, if it has a timeout. The timeouts count
+        from these times, whichever runner has the chain, less suspended_periods. Without an entry, that of
+        the request and of a sequence that has begun count from when a runner next starts the chain.
         """
 
     @_builtins.property
     def suspended_periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___SuspendedPeriod]:
-        """When the request was SUSPENDED by a caller. Set by the request manager in messages to a runner, and
-        only for a chain with sequence_started_at; never stored with the chain.
+        """When the request was SUSPENDED by a caller. Set by the request manager in messages to a runner;
+        never stored with the chain.
         """
 
     def __init__(

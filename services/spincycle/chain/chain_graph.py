@@ -110,12 +110,14 @@ class SequenceNode:
         overdue: why it fails once its running first job has ended; empty otherwise.
         remaining: number of jobs within it that are not COMPLETE.
         running: number of running tries within it.
+        started_at: start of its current try in nanoseconds since 1970, if it has a timeout; 0 if
+            it has none or the start is not known.
         timer: token of its timeout.
     """
 
     __slots__ = (
         "failing", "first", "inner", "lineage", "members", "overdue", "remaining",
-        "running", "timer", "tries", "waited",
+        "running", "started_at", "timer", "tries", "waited",
     )  # fmt: skip
 
     def __init__(self, first: JobNode) -> None:
@@ -129,12 +131,26 @@ class SequenceNode:
         self.overdue = ""
         self.remaining = 0
         self.running = 0
+        self.started_at = 0
         self.timer: int | None = None
 
     @property
     def display_name(self) -> str:
         """Path of its node; the name of its first job in a chain without paths."""
         return node_of_begin(self.first.job.display_name)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its current try has begun and can still continue.
+
+        It cannot once it has failed, or while it waits for its next try: its first job is PENDING.
+        """
+        first = self.first
+        if not self.tries or not self.remaining or self.blocked:
+            return False
+        # A stopped try does not count, and neither does the try of the sequence that it began.
+        tries = first.latest - (first.state is State.STOPPED)
+        return first.state is State.COMPLETE or tries > 0
 
     @property
     def may_retry(self) -> bool:
@@ -228,12 +244,18 @@ class Window:
 
 
 class ChainGraph:
-    """Builds the nodes of a valid chain in O(jobs + edges)."""
+    """Builds the nodes of a valid chain in O(jobs + edges).
 
-    __slots__ = ("chain", "jobs", "sequences", "windows")
+    Attributes:
+        request_started_at: start of the request in nanoseconds since 1970, if the chain has a
+            timeout; 0 if it has none or has not started.
+    """
+
+    __slots__ = ("chain", "jobs", "request_started_at", "sequences", "windows")
 
     def __init__(self, chain: JobChain) -> None:
         self.chain = chain
+        self.request_started_at = 0
         self.jobs = {job.id: JobNode(job, index) for index, job in enumerate(chain.jobs.values())}
         parents: dict[str, list[JobNode]] = {}
         for node in self.jobs.values():
@@ -246,6 +268,11 @@ class ChainGraph:
             self.jobs[job_id].waiting = self.jobs[job_id].incomplete = len(before)
         self.sequences = self._link_sequences()
         self.windows = [self._build_window(limit) for limit in chain.parallel_limits]
+
+    @property
+    def source(self) -> JobNode:
+        """The job without parents: the first one of the request."""
+        return next(node for node in self.jobs.values() if not node.parents)
 
     def _link_sequences(self) -> dict[str, SequenceNode]:
         sequences: dict[str, SequenceNode] = {}

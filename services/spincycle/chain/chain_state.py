@@ -19,7 +19,8 @@ from spincycle.chain.sequence_rules import (
     time_out,
 )
 from spincycle.chain.suspension import inputs_of, load, save, uncount_try
-from spincycle.chain.try_outcome import COMPLETE, StopCause, TryOutcome, classify, seconds_text
+from spincycle.chain.timeout_clocks import overdue_reason, start_clocks
+from spincycle.chain.try_outcome import COMPLETE, StopCause, TryOutcome, classify
 from spincycle.chain.waiting import ALL_WAITS, WaitSelection, waits_on_runner
 from spincycle.model.state import State
 
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from spincycle.chain.commands import Command
+    from spincycle.chain.scheduler_state import Limited
     from spincycle.chain.waiting import WaitingJob
     from spincycle.job.job import Progress
-    from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
+    from spincycle.model.job_chain import JobChain, SuspendedJobChain, SuspendedPeriod, Value
     from spincycle.model.job_status import JobStatus
 
 INTERRUPTED = "interrupted: the runner ended during this try, which must not be run again"
@@ -49,8 +51,8 @@ class ChainState:
     """
 
     __slots__ = (
-        "_awaiting_commit", "_by_index", "_graph", "_interrupted", "_reason", "_scheduler",
-        "_uncommitted", "record",
+        "_awaiting_commit", "_by_index", "_graph", "_interrupted", "_periods", "_reason",
+        "_scheduler", "_uncommitted", "record",
     )  # fmt: skip
 
     def __init__(self, graph: ChainGraph, record: ChainRecord, draw: Callable[[], float]) -> None:
@@ -62,6 +64,7 @@ class ChainState:
         self._by_index = list(graph.jobs.values())
         self._uncommitted: list[tuple[int, int]] = []
         self._interrupted: list[JobNode] = []
+        self._periods: list[SuspendedPeriod] = []
 
     @classmethod
     def new(cls, chain: JobChain, epoch: int, draw: Callable[[], float]) -> ChainState:
@@ -80,20 +83,18 @@ class ChainState:
         record = ChainRecord(suspended.request_id, epoch, suspended.journal_position)
         state = cls(graph, record, draw)
         state._interrupted = load(suspended, graph, record)
+        state._periods = suspended.suspended_periods
         return state
 
     def start(self, now: int) -> list[Command]:
         """Start the chain; call it once."""
         self.record.now = now
-        if self._graph.chain.timeout is not None:
-            self._scheduler.start_request_timeout(self._graph.chain.timeout)
-        for sequence in self._graph.sequences.values():
-            if sequence.tries and sequence.remaining:
-                self._scheduler.start_timeout(sequence)
         for node in self._interrupted:
             self._enter_failure(node, TryOutcome(State.FAIL, INTERRUPTED), None)
         for node in self._interrupted:
             self._follow_failure(node)
+        for limited in start_clocks(self._scheduler, self._periods):
+            self._time_out(limited)
         ready = (node for node in self._by_index if not node.waiting)
         self._scheduler.queue += (node for node in ready if node.state is State.PENDING)
         return self.proceed(now)
@@ -128,7 +129,7 @@ class ChainState:
         if not end.started:
             node.total -= 1
             uncount_try(node)
-            node.state = self._state_without_retry if node.latest else State.PENDING
+            node.state = self._scheduler.state_without_retry if node.latest else State.PENDING
         elif outcome.state is State.COMPLETE:
             self._completed(node, end)
         elif outcome.state is State.STOPPED:
@@ -152,13 +153,8 @@ class ChainState:
         timed = self._scheduler.elapsed(token)
         if isinstance(timed, JobNode):
             self._scheduler.queue.append(timed)
-        elif isinstance(timed, SequenceNode):
-            limit = seconds_text(timed.first.job.sequence_timeout or 0)
-            reason = f"sequence {timed.display_name} took longer than {limit}"
-            time_out(self._scheduler, timed, reason)
         elif timed is not None:
-            limit = seconds_text(self._graph.chain.timeout or 0)
-            self._halt(Mode.OVERDUE, f"the request took longer than {limit}")
+            self._time_out(timed)
         return self._proceed()
 
     def stop(self, reason: str, now: int) -> list[Command]:
@@ -313,7 +309,7 @@ class ChainState:
 
     def _enter_failure(self, node: JobNode, outcome: TryOutcome, end: TryEnd | None) -> None:
         non_retryable = outcome.non_retryable or node.latest > node.job.retry
-        node.state = State.FAIL if non_retryable else self._state_without_retry
+        node.state = State.FAIL if non_retryable else self._scheduler.state_without_retry
         self._append_entry(node, TryOutcome(State.FAIL, outcome.error, non_retryable), end)
         node.after = node.position
 
@@ -322,13 +318,6 @@ class ChainState:
             fail_permanently(self._scheduler, node)
         elif self._scheduler.mode is Mode.RUNNING and node.state is State.PENDING and node.latest:
             self._wait_for_retry(node)
-
-    @property
-    def _state_without_retry(self) -> State:
-        """State of a job that has tries left in a chain that starts none."""
-        if self._scheduler.mode is Mode.STOPPING:
-            return State.STOPPED
-        return State.FAIL if self._scheduler.mode is Mode.OVERDUE else State.PENDING
 
     def _wait_for_retry(self, node: JobNode) -> None:
         if node.sequence is not None and node.sequence.blocked:
@@ -354,13 +343,20 @@ class ChainState:
         self.record.append_entry(node, outcome, end, data)
         self.record.publish(node)
 
+    def _time_out(self, limited: Limited) -> None:
+        reason = overdue_reason(limited, self._graph)
+        if isinstance(limited, SequenceNode):
+            time_out(self._scheduler, limited, reason)
+        else:
+            self._halt(Mode.OVERDUE, reason)
+
     def _halt(self, mode: Mode, reason: str) -> None:
         """Start no more jobs and stop the running ones."""
         self._scheduler.mode, self._reason = mode, reason
         self._scheduler.cancel_all()
         for node in self._by_index:
             if node.state is State.PENDING and node.latest:
-                node.state = self._state_without_retry
+                node.state = self._scheduler.state_without_retry
                 self.record.publish(node)
         for node in self._scheduler.running.values():
             self._scheduler.stop_try(node, _STOP_CAUSES[mode], reason)

@@ -13,6 +13,7 @@ from spincycle.chain.commands import StartTry
 from spincycle.chain.scheduler_state import SchedulerState
 from spincycle.chain.sequence_rules import fail_permanently, reset
 from spincycle.chain.suspension import save
+from spincycle.chain.timeout_clocks import replay_start
 from spincycle.errors import InvalidChain
 from spincycle.model.state import State
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from spincycle.model.journal_entry import JournalEntry
 
 
-def rebuild(chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0) -> SuspendedJobChain:
+def rebuild(
+    chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0, started_at: int = 0
+) -> SuspendedJobChain:
     """Return the saved state from which a runner can resume the chain.
 
     Fence the journal first, so that no entry is added to it. Every job that may have been
@@ -32,11 +35,14 @@ def rebuild(chain: JobChain, entries: Iterable[JournalEntry], epoch: int = 0) ->
     the job's last entry: their try numbers are not reused. A job that must not run again is
     RUNNING in the result, so that its next runner journals that try as failed.
 
+    `started_at` is when the request started, in nanoseconds since 1970; 0 if no runner has accepted
+    it. The timeout of the request counts from there if the journal has no start of its own.
+
     Raises:
         InvalidChain: an entry belongs to a job that is not in the chain.
     """
     entries = sorted(entries, key=attrgetter("position"))
-    graph, record = _replayed(chain, entries)
+    graph, record = _replayed(chain, entries, started_at)
     last_epochs = {entry.job_id: entry.epoch for entry in entries}
     scheduler = SchedulerState(graph, record, float)
     for node in graph.jobs.values():
@@ -70,7 +76,9 @@ def replay(chain: JobChain, entries: Iterable[JournalEntry]) -> SuspendedJobChai
     return save(*_replayed(chain, sorted(entries, key=attrgetter("position"))))
 
 
-def _replayed(chain: JobChain, entries: Iterable[JournalEntry]) -> tuple[ChainGraph, ChainRecord]:
+def _replayed(
+    chain: JobChain, entries: Iterable[JournalEntry], started_at: int = 0
+) -> tuple[ChainGraph, ChainRecord]:
     graph = ChainGraph(chain)
     record = ChainRecord(chain.request_id, 0, 0)
     scheduler = SchedulerState(graph, record, float)
@@ -82,6 +90,9 @@ def _replayed(chain: JobChain, entries: Iterable[JournalEntry]) -> tuple[ChainGr
                 f"the journal has an entry of job {entry.job_id}, which is not in the chain",
             )
         _replay(scheduler, node, entry)
+        replay_start(graph, node, entry, started_at)
+    if chain.timeout is not None:
+        graph.request_started_at = graph.request_started_at or started_at
     return graph, record
 
 
@@ -91,7 +102,7 @@ def _replay(scheduler: SchedulerState, node: JobNode, entry: JournalEntry) -> No
     sequence = node.sequence
     if sequence is not None and node.opens and entry.sequence_try != sequence.tries:
         for inner in sequence.all_within():
-            inner.tries = 0
+            inner.tries = inner.started_at = 0
         for inside in sequence.all_jobs():
             reset(scheduler, inside)
         sequence.tries = entry.sequence_try

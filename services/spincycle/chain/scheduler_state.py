@@ -30,8 +30,11 @@ class Mode(Enum):
 BATCH_JOBS = 2000
 """Queued jobs that are processed before the runner handles other work."""
 
-Timed: TypeAlias = "JobNode | SequenceNode | Literal['request']"
-"""Owner of a timer: a job that waits for a retry, or a sequence or the request with a timeout."""
+Limited: TypeAlias = "SequenceNode | Literal['request']"
+"""What has a timeout: a sequence or the request."""
+
+Timed: TypeAlias = "JobNode | Limited"
+"""Owner of a timer: a job that waits for a retry, or what has a timeout."""
 
 
 class SchedulerState:
@@ -59,6 +62,13 @@ class SchedulerState:
         self._timers: dict[int, Timed] = {}
         self._tokens = 0
 
+    @property
+    def state_without_retry(self) -> State:
+        """State of a job that has tries left in a chain that starts none."""
+        if self.mode is Mode.STOPPING:
+            return State.STOPPED
+        return State.FAIL if self.mode is Mode.OVERDUE else State.PENDING
+
     def process_queue(self, visit: Callable[[JobNode], None]) -> bool:
         """Visit the next jobs of the queue, which may grow; return whether it is empty."""
         visited = 0
@@ -83,10 +93,15 @@ class SchedulerState:
             self.delayed -= 1
 
     def start_timeout(self, sequence: SequenceNode) -> None:
-        """Start the timeout of a sequence's try, if it has one."""
+        """Start the timeout of a sequence's new try, if it has one."""
         self.cancel_timeout(sequence)
         if sequence.first.job.sequence_timeout is not None:
-            sequence.timer = self._timer(sequence, sequence.first.job.sequence_timeout)
+            sequence.started_at = self.record.now
+            self.continue_timeout(sequence, sequence.first.job.sequence_timeout)
+
+    def continue_timeout(self, sequence: SequenceNode, seconds: float) -> None:
+        """Start the timeout of a sequence's current try, of which `seconds` are left."""
+        sequence.timer = self._timer(sequence, seconds)
 
     def cancel_timeout(self, sequence: SequenceNode) -> None:
         """Cancel the timeout of a sequence's try."""
@@ -95,7 +110,7 @@ class SchedulerState:
             sequence.timer = None
 
     def start_request_timeout(self, seconds: float) -> None:
-        """Start the timeout of the whole chain."""
+        """Start the timeout of the whole chain, of which `seconds` are left."""
         self._timer("request", seconds)
 
     def elapsed(self, token: int) -> Timed | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spincycle.chain.job_data import merged
+from spincycle.chain.timeout_clocks import load_starts, saved_starts
 from spincycle.model.job_chain import JobChain, SuspendedJobChain
 from spincycle.model.state import State
 
@@ -48,6 +49,7 @@ def save(graph: ChainGraph, record: ChainRecord) -> SuspendedJobChain:
         },
         epoch=record.epoch,
         journal_position=record.position,
+        sequence_started_at=saved_starts(graph),
     )
 
 
@@ -76,6 +78,7 @@ def load(suspended: SuspendedJobChain, graph: ChainGraph, record: ChainRecord) -
             uncount_try(node)
     for node in graph.jobs.values():
         node.waiting = sum(not parent.settled for parent in node.parents)
+    load_starts(suspended, graph)
     _load_data(graph)
     _load_windows(graph)
     return interrupted

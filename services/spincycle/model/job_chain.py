@@ -108,9 +108,21 @@ class JobChain:
     required_features: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SuspendedPeriod:
+    """A time for which a caller had suspended a request, in nanoseconds since 1970, UTC."""
+
+    suspended_at: int
+    resumed_at: int
+
+
 @dataclass(slots=True)
 class SuspendedJobChain:
-    """A suspended chain with its counters; see spincycle.v1.SuspendedJobChain."""
+    """A suspended chain with its counters; see spincycle.v1.SuspendedJobChain.
+
+    Attributes:
+        sequence_started_at: nanoseconds since 1970, UTC, by the id of the sequence's first job.
+    """
 
     request_id: str
     job_chain: JobChain
@@ -119,3 +131,5 @@ class SuspendedJobChain:
     sequence_tries: dict[str, int] = field(default_factory=dict)
     epoch: int = 0
     journal_position: int = 0
+    sequence_started_at: dict[str, int] = field(default_factory=dict)
+    suspended_periods: list[SuspendedPeriod] = field(default_factory=list)

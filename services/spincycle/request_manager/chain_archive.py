@@ -23,8 +23,9 @@ from spincycle.runtime.off_loop import LARGE_BYTES, LARGE_CHAIN_BYTES, off_loop
 from spincycle.v1 import job_chain_pb2, request_pb2
 from spincycle.wire.chain import decode_chain, encode_suspended_chain
 
-Rebuild = Callable[[JobChain, list[JournalEntry], int], SuspendedJobChain]
-"""Returns the state of a chain from its journal; the epoch is that of the lost runner."""
+Rebuild = Callable[[JobChain, list[JournalEntry], int, int], SuspendedJobChain]
+"""Returns the state of a chain from its journal, the epoch of the lost runner and the start of the
+request, as `rebuild.rebuild`."""
 
 
 class ChainArchive:
@@ -99,7 +100,7 @@ class ChainArchive:
             chain = decode_chain(job_chain_pb2.JobChain.FromString(archived))
         except (DecodeError, ValueError) as damage:
             raise InvalidChain(orphan.request_id, f"its archived chain is damaged: {damage}")
-        state = self._rebuild(chain, entries, orphan.epoch - 1)
+        state = self._rebuild(chain, entries, orphan.epoch - 1, orphan.started_at)
         last_epoch = max((entry.epoch for entry in entries), default=0)
         lost = losses(orphan.epoch, max(last_epoch, orphan.losses_since))
         wait = backoff_after(lost)

@@ -81,7 +81,12 @@ from spincycle.v1.request_manager_service_pb2_grpc import (
 )
 from spincycle.v1.server_service_pb2_grpc import add_ServerServiceServicer_to_server
 from spincycle.v1.spec_service_pb2_grpc import add_SpecServiceServicer_to_server
-from spincycle.wire.chain import decode_chain, encode_chain, encode_suspended_chain
+from spincycle.wire.chain import (
+    decode_chain,
+    encode_chain,
+    encode_periods,
+    encode_suspended_chain,
+)
 
 PACKAGE = "spincycle.request_manager"
 SCHEMA = "request_manager"
@@ -103,7 +108,7 @@ class RequestManager:
         self.specs = specs
         counts = RequestCounts()
         store = RequestStore(database, counts)
-        archive_store = ArchiveStore(database)
+        archive_store = ArchiveStore(database, encode_periods)
         dispatch_store = DispatchStore(database, counts)
         report_store = ReportStore(database, counts)
         runner_store = RunnerStore(database)

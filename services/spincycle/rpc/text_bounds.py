@@ -58,6 +58,7 @@ SKIPPED: Final = frozenset(
         "spincycle.v1.SuspendedJobChain.total_job_tries",
         "spincycle.v1.SuspendedJobChain.latest_run_job_tries",
         "spincycle.v1.SuspendedJobChain.sequence_tries",
+        "spincycle.v1.SuspendedJobChain.sequence_started_at",
     }
 )
 """Texts of a saved state, which is stored as bytes and may have one text per job, up to 200,000."""

@@ -12,10 +12,11 @@ from spincycle.model.job_chain import (
     JobChain,
     ParallelLimit,
     SuspendedJobChain,
+    SuspendedPeriod,
 )
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 from spincycle.wire.states import decode_state, encode_state
-from spincycle.wire.times import get_seconds, set_seconds
+from spincycle.wire.times import get_nanoseconds, get_seconds, set_nanoseconds, set_seconds
 from spincycle.wire.values import fill_struct, from_struct
 
 if TYPE_CHECKING:
@@ -75,8 +76,21 @@ def encode_suspended_chain(
         epoch=suspended.epoch,
         journal_position=suspended.journal_position,
     )
+    for job_id, started_at in suspended.sequence_started_at.items():
+        set_nanoseconds(message.sequence_started_at[job_id], started_at)
+    _fill_periods(message, suspended.suspended_periods)
     _fill_chain(message.job_chain, suspended.job_chain)
     return message
+
+
+def encode_periods(periods: Iterable[SuspendedPeriod]) -> bytes:
+    """The part of a serialized half-run chain that holds only these periods.
+
+    Together with the bytes of the rest, before or after them, it is the whole.
+    """
+    message = suspended_job_chain_pb2.SuspendedJobChain()
+    _fill_periods(message, periods)
+    return message.SerializeToString()
 
 
 def decode_suspended_chain(message: suspended_job_chain_pb2.SuspendedJobChain) -> SuspendedJobChain:
@@ -93,7 +107,23 @@ def decode_suspended_chain(message: suspended_job_chain_pb2.SuspendedJobChain) -
         sequence_tries=dict(message.sequence_tries),
         epoch=message.epoch,
         journal_position=message.journal_position,
+        sequence_started_at=decode_starts(message),
+        suspended_periods=decode_periods(message),
     )
+
+
+def decode_starts(message: suspended_job_chain_pb2.SuspendedJobChain) -> dict[str, int]:
+    """The starts of sequences in a half-run chain or a part of it, in nanoseconds since 1970."""
+    starts = message.sequence_started_at
+    return {job_id: get_nanoseconds(started_at) for job_id, started_at in starts.items()}
+
+
+def decode_periods(message: suspended_job_chain_pb2.SuspendedJobChain) -> list[SuspendedPeriod]:
+    """The periods in a half-run chain or a part of it."""
+    return [
+        SuspendedPeriod(get_nanoseconds(period.suspended_at), get_nanoseconds(period.resumed_at))
+        for period in message.suspended_periods
+    ]
 
 
 def encode_jobs(messages: MutableSequence[job_chain_pb2.Job], jobs: Iterable[ChainJob]) -> None:
@@ -119,6 +149,15 @@ def decode_jobs(request_id: str, messages: Iterable[job_chain_pb2.Job]) -> dict[
             raise InvalidChain(request_id, f'two jobs have the id "{job.id}"')
         jobs[job.id] = job
     return jobs
+
+
+def _fill_periods(
+    message: suspended_job_chain_pb2.SuspendedJobChain, periods: Iterable[SuspendedPeriod]
+) -> None:
+    for period in periods:
+        sent = message.suspended_periods.add()
+        set_nanoseconds(sent.suspended_at, period.suspended_at)
+        set_nanoseconds(sent.resumed_at, period.resumed_at)
 
 
 def _fill_chain(message: job_chain_pb2.JobChain, chain: JobChain) -> None:

@@ -12,7 +12,7 @@ from spincycle.errors import InvalidChain
 from spincycle.model.job_chain import JobChain, SuspendedJobChain
 from spincycle.model.state import State
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
-from spincycle.wire.chain import decode_chain
+from spincycle.wire.chain import decode_chain, decode_periods, decode_starts
 
 PART_BYTES = 1024 * 1024
 """Size after which a part takes no further job."""
@@ -123,6 +123,8 @@ class SuspendedParts:
         suspended.sequence_tries.update(part.sequence_tries)
         suspended.epoch = part.epoch or suspended.epoch
         suspended.journal_position = part.journal_position or suspended.journal_position
+        suspended.sequence_started_at.update(decode_starts(part))
+        suspended.suspended_periods += decode_periods(part)
 
 
 def _pieces(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:

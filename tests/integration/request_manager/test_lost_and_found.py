@@ -239,10 +239,10 @@ async def test_a_request_that_breaks_the_rebuilding_does_not_delay_others(
 ) -> None:
     broken: list[str] = []
 
-    def breaking(chain: Any, entries: Any, epoch: int) -> Any:
+    def breaking(chain: Any, entries: Any, epoch: int, started_at: int) -> Any:
         if chain.request_id in broken:
             raise ZeroDivisionError("as the test says")
-        return rebuild(chain, entries, epoch)
+        return rebuild(chain, entries, epoch, started_at)
 
     monkeypatch.setattr(process, "rebuild", breaking)
     async with running_manager(config, job_log[0]) as manager:

@@ -30,6 +30,26 @@ REPOSITORY = Path(__file__).parents[3]
 
 ENDED = [State.COMPLETE, State.FAIL, State.STOPPED]
 
+RECORDED_JUST_NOW = """
+WITH live AS (
+    SELECT request_id FROM request_manager.requests WHERE finished_at IS NULL
+), passed AS (
+    SELECT (extract(epoch FROM now()) * 1e9)::bigint - max(finished_at) AS nanoseconds
+      FROM job_log.entries
+), entries AS (
+    UPDATE job_log.entries
+       SET started_at = started_at + nanoseconds, finished_at = finished_at + nanoseconds
+      FROM passed
+     WHERE started_at > 0 AND request_id IN (SELECT request_id FROM live)
+)
+UPDATE request_manager.requests
+   SET started_at = started_at + make_interval(secs => nanoseconds / 1e9)
+  FROM passed
+ WHERE request_id IN (SELECT request_id FROM live)
+"""
+"""Shifts the times of requests that have not ended, as if the database had been dumped just now:
+otherwise their timeouts would be over."""
+
 
 class Upgraded:
     """The stack on the restored database, and clients of its services."""
@@ -111,6 +131,9 @@ async def restored(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFa
     command: list[str | Path] = [program, "--exit-on-error", "--no-owner", f"--dbname={dsn}", DUMP]
     ended = await run_program(command)
     assert ended.returncode == 0, ended.stderr
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(RECORDED_JUST_NOW)
+    await connection.close()
     return dsn
 
 

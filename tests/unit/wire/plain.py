@@ -10,6 +10,7 @@ from spincycle.model.job_chain import (
     JobChain,
     ParallelLimit,
     SuspendedJobChain,
+    SuspendedPeriod,
     Value,
 )
 from spincycle.model.journal_entry import JournalEntry
@@ -89,6 +90,8 @@ suspended_chains = st.builds(
     sequence_tries=tries,
     epoch=bigcounts,
     journal_position=bigcounts,
+    sequence_started_at=st.dictionaries(ids, nanoseconds, max_size=4),
+    suspended_periods=st.lists(st.builds(SuspendedPeriod, nanoseconds, nanoseconds), max_size=3),
 )
 
 entries = st.builds(

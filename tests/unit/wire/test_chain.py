@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,7 @@ from spincycle.wire.chain import (
     decode_suspended_chain,
     encode_chain,
     encode_jobs,
+    encode_periods,
     encode_suspended_chain,
 )
 
@@ -35,6 +36,18 @@ def test_a_suspended_chain_comes_back_as_it_went_out(suspended: SuspendedJobChai
         decode_suspended_chain(suspended_job_chain_pb2.SuspendedJobChain.FromString(wire))
         == suspended
     )
+
+
+@given(suspended_chains)
+def test_periods_that_are_put_before_a_stored_chain_are_part_of_it(
+    suspended: SuspendedJobChain,
+) -> None:
+    stored = encode_suspended_chain(replace(suspended, suspended_periods=[])).SerializeToString()
+
+    sent = encode_periods(suspended.suspended_periods) + stored
+
+    message = suspended_job_chain_pb2.SuspendedJobChain.FromString(sent)
+    assert decode_suspended_chain(message) == suspended
 
 
 @given(jobs)

@@ -20,12 +20,14 @@ SELECT request_id, job_chain
  ORDER BY request_id COLLATE "C";
 
 -- name: get_suspended_portion
--- Saved states by request id, until `most` bytes are reached.
-SELECT request_id, suspended_job_chain
-  FROM (SELECT request_id, suspended_job_chain,
-               sum(octet_length(suspended_job_chain)) OVER (ORDER BY request_id COLLATE "C")
-                   - octet_length(suspended_job_chain) AS before
-          FROM request_manager.suspended_job_chains
-         WHERE request_id = ANY (:request_ids::text[])) AS found
+-- Saved states by request id, until `most` bytes are reached, with the periods for which callers had
+-- suspended the requests.
+SELECT request_id, suspended_job_chain, suspended_periods
+  FROM (SELECT s.request_id, s.suspended_job_chain, r.suspended_periods,
+               sum(octet_length(s.suspended_job_chain)) OVER (ORDER BY s.request_id COLLATE "C")
+                   - octet_length(s.suspended_job_chain) AS before
+          FROM request_manager.suspended_job_chains AS s
+          LEFT JOIN request_manager.requests AS r USING (request_id)
+         WHERE s.request_id = ANY (:request_ids::text[])) AS found
  WHERE before < :most::bigint
  ORDER BY request_id COLLATE "C";

@@ -11,6 +11,9 @@ WITH given AS (
        SET desired_state = CASE WHEN r.runner_id IS NULL AND g.desired_state = 6 THEN NULL
                                 WHEN r.desired_state = 6 THEN 6 ELSE g.desired_state END,
            state = CASE WHEN r.runner_id IS NULL THEN g.desired_state ELSE r.state END,
+           suspended_at = CASE WHEN r.runner_id IS NOT NULL OR g.desired_state = 6 THEN NULL
+                               WHEN r.desired_state = 7 THEN COALESCE(r.suspended_at, now())
+                               ELSE now() END,
            finished_at = CASE WHEN r.runner_id IS NULL AND g.desired_state = 6
                               THEN GREATEST(now(), r.created_at, r.started_at) END,
            reason = g.reason
@@ -30,10 +33,16 @@ WITH given AS (
 SELECT request_id, state FROM updated;
 
 -- name: clear_desired_state
--- Clears the desired state SUSPENDED of a request, or its wait for the next runner.
+-- Clears the desired state SUSPENDED of a request, or its wait for the next runner. The period for
+-- which it was suspended ends; it is empty if the clock of the database was set back since.
 WITH cleared AS (
     UPDATE request_manager.requests
-       SET desired_state = NULL, reason = '', not_before = NULL
+       SET desired_state = NULL, reason = '', not_before = NULL, suspended_at = NULL,
+           suspended_periods = CASE WHEN suspended_at IS NULL THEN suspended_periods
+                                    ELSE COALESCE(suspended_periods, '{}')
+                                         + tstzmultirange(tstzrange(
+                                               suspended_at, GREATEST(suspended_at, now())))
+                               END
      WHERE request_id = :request_id AND state IN (1, 2, 7)
        AND (desired_state = 7 OR desired_state IS NULL AND not_before IS NOT NULL)
  RETURNING request_id

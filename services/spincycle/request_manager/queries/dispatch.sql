@@ -91,6 +91,7 @@ UPDATE request_manager.requests AS r
        claimed_until = NULL,
        -- A desired state that was set since is reached now, since no runner has the request.
        state = COALESCE(r.desired_state, r.state),
+       suspended_at = CASE WHEN r.desired_state = 7 THEN now() END,
        finished_at = CASE WHEN r.desired_state = 6
                           THEN GREATEST(now(), r.created_at, r.started_at) END,
        desired_state = NULLIF(r.desired_state, 6)

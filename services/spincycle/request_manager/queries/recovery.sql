@@ -25,7 +25,8 @@ UPDATE request_manager.requests AS r
    AND (r.orphaned OR NOT EXISTS (SELECT
                                     FROM request_manager.runners AS n
                                    WHERE n.runner_id = r.runner_id AND n.deregistered_at IS NULL))
-RETURNING r.request_id, r.epoch, r.state, r.desired_state, r.runner_id, r.losses_since;
+RETURNING r.request_id, r.epoch, r.state, r.desired_state, r.runner_id, r.losses_since,
+          r.started_at;
 
 -- name: claim_unanswered
 -- Claims requests that their runners may or may not have accepted, in the same way.
@@ -34,7 +35,8 @@ UPDATE request_manager.requests AS r
   FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
  WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 7)
    AND r.runner_id IS NOT NULL AND NOT r.orphaned
-RETURNING r.request_id, r.epoch, r.state, r.desired_state, r.runner_id, r.losses_since;
+RETURNING r.request_id, r.epoch, r.state, r.desired_state, r.runner_id, r.losses_since,
+          r.started_at;
 
 -- name: outrun_fence
 -- Raises the epoch of a claimed request above the fence of its journal.

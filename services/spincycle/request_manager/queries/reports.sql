@@ -53,6 +53,7 @@ WITH given AS (
            finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
            reason = CASE WHEN r.desired_state IS NULL THEN g.reason ELSE r.reason END,
            desired_state = NULLIF(r.desired_state, 6),
+           suspended_at = CASE WHEN r.desired_state = 7 THEN now() END,
            runner_id = NULL,
            claimed_until = NULL,
            orphaned = false,

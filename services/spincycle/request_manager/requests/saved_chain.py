@@ -10,7 +10,8 @@ def adopt(archived: bytes, suspended: bytes) -> bytes:
     """Return the saved state with the archived chain in it; both are serialized.
 
     Only states and data of jobs are taken from the saved state, so that a resumed request runs
-    what was planned, whatever the runner sent.
+    what was planned, whatever the runner sent. Periods for which callers had suspended the request
+    are not part of it: the row of the request has them.
 
     Raises:
         InvalidChain: the saved chain has other jobs, types, bytes, arguments or edges.
@@ -28,6 +29,7 @@ def adopt(archived: bytes, suspended: bytes) -> bytes:
     planned.state = saved.state
     planned.finished_jobs = saved.finished_jobs
     state.job_chain.CopyFrom(planned)
+    state.ClearField("suspended_periods")
     return state.SerializeToString()
 
 

@@ -231,12 +231,14 @@ class Orphan:
 
     Attributes:
         losses_since: epoch from which lost runners are counted.
+        started_at: nanoseconds since 1970; 0 if no runner is known to have accepted it.
     """
 
     request_id: str
     epoch: int
     runner_id: str
     losses_since: int
+    started_at: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,11 @@ import asyncpg
 
 from spincycle.database.database import Database
 from spincycle.request_manager.storage.model import Assignment, Orphan
-from spincycle.request_manager.storage.row_values import assignment_columns, interval
+from spincycle.request_manager.storage.row_values import (
+    assignment_columns,
+    interval,
+    nanoseconds,
+)
 
 
 class RecoveryStore:
@@ -46,4 +50,10 @@ class RecoveryStore:
 
 
 def _orphan(row: asyncpg.Record) -> Orphan:
-    return Orphan(row["request_id"], row["epoch"], row["runner_id"] or "", row["losses_since"])
+    return Orphan(
+        row["request_id"],
+        row["epoch"],
+        row["runner_id"] or "",
+        row["losses_since"],
+        nanoseconds(row["started_at"]),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import asyncpg
@@ -11,6 +11,8 @@ import orjson
 
 from spincycle.model.state import State
 from spincycle.request_manager.storage.model import Assignment
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AssignedItem(Protocol):
@@ -46,6 +48,11 @@ def states_of(rows: Sequence[asyncpg.Record]) -> dict[str, State]:
 def interval(seconds: float) -> timedelta:
     """Return seconds as the value of an interval parameter."""
     return timedelta(seconds=seconds)
+
+
+def nanoseconds(time: datetime | None) -> int:
+    """Return a timestamp column in nanoseconds since 1970; 0 for NULL."""
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1000 if time else 0
 
 
 def json_text(value: object) -> str:
