@@ -142,3 +142,21 @@ async def test_full_runners_are_unavailable_until_the_directory_is_stale(
     assert directory.unavailable() == ["a", "b"]
     directory.invalidate()
     assert directory.unavailable() == []
+
+
+async def test_a_runner_that_registers_while_runners_are_read_is_in_the_next_list(
+    known: Known, directory: RunnerDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = known.live
+
+    async def live() -> Sequence[Runner]:
+        runners = await read()
+        if "d" not in known.requests:
+            known.requests["d"] = 0
+            directory.invalidate()
+        return runners
+
+    monkeypatch.setattr(known, "live", live)
+
+    assert set(await directory.live()) == {"a", "b", "c"}
+    assert set(await directory.live()) == {"a", "b", "c", "d"}
