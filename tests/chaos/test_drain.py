@@ -167,7 +167,7 @@ async def test_a_runner_that_is_registered_gets_the_requests_of_one_that_ends(
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("shape", [Shape(gateway=False)])
+@pytest.mark.parametrize("shape", [Shape(request_managers=1, gateway=False)])
 @pytest.mark.parametrize(
     ("number", "successor"),
     [(signal.SIGTERM, 0), (signal.SIGTERM, 1), (signal.SIGKILL, 0), (signal.SIGKILL, 1)],
