@@ -131,6 +131,22 @@ async def test_suspend_and_resume_return_the_request(
             rm.RerunRequest(request_id=ID, job_ids=["aaaa"], idempotency_key="k"),
         ),
         (
+            "rerun",
+            '{"allowConcurrent":true}',
+            rm.RerunRequest(request_id=ID, idempotency_key="k", allow_concurrent=True),
+        ),
+        (
+            "skip",
+            '{"jobId":"aaaa","reason":"done by hand","allowConcurrent":true}',
+            rm.SkipRequest(
+                request_id=ID,
+                job_ids=["aaaa"],
+                reason="done by hand",
+                idempotency_key="k",
+                allow_concurrent=True,
+            ),
+        ),
+        (
             "skip",
             '{"jobId":"aaaa","reason":"done by hand"}',
             rm.SkipRequest(

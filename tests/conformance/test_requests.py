@@ -241,11 +241,35 @@ async def test_every_filter_of_a_list_reaches_the_request_manager(stack: Stack) 
         user="u",
         states=[state_pb2.STATE_PENDING, state_pb2.STATE_RUNNING],
         args={"arg1": "val1", "b": "c=d"},
+        limit=5,
         offset=10,
     )
     expected.since.FromJsonString("2020-01-01T12:34:56.789123Z")
     expected.until.FromJsonString("2020-01-01T00:00:00Z")
     assert (message.filter, message.page_size) == (expected, 2)
+
+
+@pytest.mark.parametrize("base", [BASE, "/api/v1/full/requests"])
+@pytest.mark.parametrize(
+    "query", ["offset=3", "offset=three", "limit=&offset=x", "limit=0&offset=3"]
+)
+async def test_an_offset_without_a_limit_is_ignored(stack: Stack, base: str, query: str) -> None:
+    stack.manager.respond(List=_pages)
+
+    answer = await stack.http.get(f"{base}?{query}")
+
+    assert len(answer.json()) == 5
+    assert stack.manager.last("List").filter == request_pb2.RequestFilter()
+
+
+async def test_an_offset_counts_from_the_first_of_all_pages(stack: Stack) -> None:
+    stack.manager.respond(List=_pages)
+
+    await stack.http.get(f"{BASE}?offset=3&limit=2&page_token=")
+
+    sent = stack.manager.last("List")
+    assert (sent.filter.offset, sent.page_size) == (3, 2)
+    assert sent.filter.limit > 5
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ NAMES = ("type", "states", "user", "args", "since", "until", "limit", "offset", 
 
 DEFAULT_LIMIT = 10
 
+MOST = 2**32 - 1
+"""Largest limit and offset."""
+
 _FORM = "YYYY-MM-DD HH:MM:SS UTC"
 
 
@@ -47,7 +50,9 @@ class Search:
         """Return the filter as a message of the API."""
         from spincycle.v1 import request_pb2, state_pb2
 
-        message = request_pb2.RequestFilter(type=self.type, user=self.user, offset=self.offset)
+        message = request_pb2.RequestFilter(type=self.type, user=self.user)
+        if self.offset:
+            message.limit, message.offset = self.limit, self.offset
         message.states.extend(state_pb2.State.ValueType(state) for state in self.states)
         message.args.update(dict(self.args))
         for moment, stamp in ((self.since, "since"), (self.until, "until")):
@@ -60,7 +65,7 @@ def parse_filters(words: Iterable[str], now: float | None = None) -> Search:
     """Parse the filters; durations count back from `now`, in Unix seconds.
 
     Raises:
-        Problem: a filter is unknown, repeated, or has an invalid value.
+        Problem: a filter is unknown, repeated, or has an invalid value; `offset` without a limit.
     """
     given: dict[str, str] = {}
     for word in words:
@@ -73,6 +78,10 @@ def parse_filters(words: Iterable[str], now: float | None = None) -> Search:
             raise Problem(f"filter {name} is given twice", "separate several values by commas: a,b")
         given[name] = value
     now = time.time() if now is None else now
+    limit = _number("limit", given.get("limit", str(DEFAULT_LIMIT)))
+    offset = _number("offset", given.get("offset", "0"))
+    if offset and not limit:
+        raise Problem("offset counts only with a limit", f"for example limit={DEFAULT_LIMIT}")
     return Search(
         type=given.get("type", ""),
         states=_states(given.get("states", "")),
@@ -80,8 +89,8 @@ def parse_filters(words: Iterable[str], now: float | None = None) -> Search:
         args=_args(given.get("args", "")),
         since=_moment("since", given["since"], now) if "since" in given else None,
         until=_moment("until", given["until"], now) if "until" in given else None,
-        limit=_number("limit", given.get("limit", str(DEFAULT_LIMIT))),
-        offset=_number("offset", given.get("offset", "0")),
+        limit=limit,
+        offset=offset,
         zone=_zone(given.get("timezone", "utc")),
     )
 
@@ -123,9 +132,10 @@ def _moment(name: str, text: str, now: float) -> float:
 
 
 def _number(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise Problem(f'invalid {name} "{text}"', "it must be a whole number, 0 or greater")
-    return int(text)
+    digits = text.lstrip("0")[: len(str(MOST)) + 1] or "0"
+    if not (text.isascii() and text.isdigit()) or int(digits) > MOST:
+        raise Problem(f'invalid {name} "{text}"', f"it must be a whole number from 0 to {MOST}")
+    return int(digits)
 
 
 def _zone(text: str) -> tzinfo | None:

@@ -31,6 +31,7 @@ _HINTS = {
     "REQUEST_NOT_FOUND": "run 'spinc find' to list requests",
     "UNKNOWN_REQUEST_TYPE": "run spinc to list the requests you can start",
     "INVALID_STATE": "run 'spinc status <ID>' to see its state",
+    "RERUN_NOT_ENDED": "--again runs both at once",
     "PLAN_CHANGED": (
         "run 'spinc plan <request>' to see the new plan; --yes without --plan-hash accepts any plan"
     ),

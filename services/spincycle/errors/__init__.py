@@ -26,6 +26,7 @@ from spincycle.errors.requests import (
     PlanTooLarge,
     RequestNotFound,
     RequestUnreadable,
+    RerunNotEnded,
     UnknownRequestType,
 )
 from spincycle.errors.runners import (
@@ -94,6 +95,7 @@ __all__ = [
     "RemoteError",
     "RequestNotFound",
     "RequestUnreadable",
+    "RerunNotEnded",
     "RunnerDraining",
     "RunnerFull",
     "RunnerUnknown",

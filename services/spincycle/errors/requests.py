@@ -200,6 +200,24 @@ class InvalidState(SpinCycleError):
 
 
 @dataclass(eq=False)
+class RerunNotEnded(SpinCycleError):
+    """request {request_id} is run again by request {rerun_id}, which is {state} and has not ended;
+    wait until it has ended, stop it, or allow concurrent reruns"""
+
+    reason = "RERUN_NOT_ENDED"
+    code = "FAILED_PRECONDITION"
+    http = 409
+    remedy = (
+        "Wait until the request that the message names has ended, or stop it. To run both at once, "
+        "set `allow_concurrent` (REST `allowConcurrent`, spinc `--again`)."
+    )
+
+    request_id: str
+    rerun_id: str
+    state: str
+
+
+@dataclass(eq=False)
 class LintTooExpensive(SpinCycleError):
     """checking the spec files took more than {seconds} s or {mebibytes} MiB; send fewer or smaller
     files, or check them with `spincycle lint`"""

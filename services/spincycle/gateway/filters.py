@@ -14,12 +14,14 @@ Query = Mapping[str, Sequence[str]]
 
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 _UINT64_END = 2**64
-_UINT32_MAX = 2**32 - 1
+UINT32_MAX = 2**32 - 1
 _MOST_DIGITS = 20
 
 
 def parse_filter(query: Query) -> request_pb2.RequestFilter:
-    """Parse the filter; its limit is capped to the range of the message field.
+    """Parse the filter; its numbers are capped to the range of their message fields.
+
+    `offset` is ignored without `limit`, as by the original.
 
     Raises:
         InvalidInput: a parameter is invalid; the error names it.
@@ -52,8 +54,10 @@ def parse_filter(query: Query) -> request_pb2.RequestFilter:
                     f"{error}",
                     name,
                 )
-    request_filter.limit = min(parse_number(query, "limit"), _UINT32_MAX)
-    request_filter.offset = min(parse_number(query, "offset"), _UINT32_MAX)
+    request_filter.limit = min(parse_number(query, "limit"), UINT32_MAX)
+    if _first(query, "limit"):
+        offset = min(parse_number(query, "offset"), UINT32_MAX)
+        request_filter.offset = offset if request_filter.limit else 0
     return request_filter
 
 

@@ -178,9 +178,9 @@ class RequestManager:
             self.changes,
         )
         self.reconciler = Reconciler(ReconciliationStore(database), self.changes)
-        self.registry = RunnerRegistry(
-            runner_store, self._runners, silences, self.changes, self.dispatcher.wake
-        )
+        self.registry = RunnerRegistry(runner_store, silences, self.changes)
+        self.changes.on_resync(self._runners.invalidate)
+        self.changes.on_resync(self.dispatcher.wake)
         self.reports = reports = Reports(
             report_store, archive_store, self.changes, self.dispatcher, adopt
         )

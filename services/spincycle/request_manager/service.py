@@ -151,6 +151,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             user=_user(context),
             job_ids=tuple(request.job_ids),
             idempotency_key=request.idempotency_key,
+            allow_concurrent=request.allow_concurrent,
         )
         return rpc.RerunResponse(
             request=encode_request(await self._use.rerun_creator.create(params))
@@ -165,6 +166,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             skip=tuple(dict.fromkeys(request.job_ids)),
             reason=request.reason,
             idempotency_key=request.idempotency_key,
+            allow_concurrent=request.allow_concurrent,
         )
         return rpc.SkipResponse(
             request=encode_request(await self._use.rerun_creator.create(params))

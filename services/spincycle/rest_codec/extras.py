@@ -249,17 +249,27 @@ REASON = MessageCodec(
     "proto.Reason", rm.SuspendRequest, [Field("reason", "reason", TEXT)], required=[]
 )
 
+_ALLOW_CONCURRENT = "also if a request created from the same one by rerun or skip has not ended"
+
 RERUN_REQUEST = MessageCodec(
     "proto.RerunRequest",
     rm.RerunRequest,
-    [Field("jobIds", "job_ids", ListOf(TEXT), doc="jobs to run again with all that follows")],
+    [
+        Field("jobIds", "job_ids", ListOf(TEXT), doc="jobs to run again with all that follows"),
+        Field("allowConcurrent", "allow_concurrent", FLAG, doc=_ALLOW_CONCURRENT),
+    ],
     required=[],
 )
 
 SKIP_REQUEST = MessageCodec(
     "proto.SkipRequest",
     rm.SkipRequest,
-    [Field("jobId", "job_ids", ONE_TEXT), Field("reason", "reason", TEXT, doc="must be given")],
+    [
+        Field("jobId", "job_ids", ONE_TEXT),
+        Field("reason", "reason", TEXT, doc="must be given"),
+        Field("allowConcurrent", "allow_concurrent", FLAG, doc=_ALLOW_CONCURRENT),
+    ],
+    required=["jobId", "reason"],
 )
 
 SPEC_FILE = MessageCodec(

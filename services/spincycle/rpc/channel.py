@@ -114,11 +114,14 @@ def _options(keepalive: Keepalive) -> list[tuple[str, str | int]]:
         *CLIENT_LIMITS,
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.enable_retries", 1),
+        # Otherwise a new channel shares the connection of others to the address, and waits for its
+        # backoff: a process that has just started there would count as unreachable.
+        ("grpc.use_local_subchannel_pool", 1),
         *keepalive.options,
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
 
 

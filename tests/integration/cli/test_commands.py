@@ -22,7 +22,7 @@ from tests.integration.cli.conftest import Ran
 from tests.integration.cli.creation import with_plan
 from tests.integration.cli.fake_services import FakeServices, Memory
 
-from spincycle.errors import FieldViolation, InvalidArgs, PlanChanged
+from spincycle.errors import FieldViolation, InvalidArgs, PlanChanged, RerunNotEnded
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import state_pb2
 
@@ -365,6 +365,33 @@ def test_stop_suspend_resume_rerun_and_skip_send_their_options(
     assert stop.reason == "wrong cluster"
     assert list(rerun.job_ids) == ["D000", "D001"]
     assert (list(skip.job_ids), skip.reason) == (["D000"], "done by hand")
+
+
+@pytest.mark.parametrize("rest", [False, True], ids=["gRPC", "REST"])
+def test_again_allows_concurrent_reruns(services: FakeServices, spinc: Spinc, rest: bool) -> None:
+    over = ["--rest", services.gateway] if rest else []
+    skip = ["skip", ID, "D000", "--reason", "done by hand"]
+    for command in (["rerun", ID], ["rerun", ID, "--again"], skip, [*skip, "--again"]):
+        assert spinc(*over, *command).code == 0
+
+    calls = [*received(services, rm.RerunRequest), *received(services, rm.SkipRequest)]
+    allowed = [
+        one.allow_concurrent for one in calls if isinstance(one, rm.RerunRequest | rm.SkipRequest)
+    ]
+    assert allowed == [False, True, False, True]
+
+
+def test_a_rerun_beside_a_live_one_is_refused_with_what_to_do(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    other = "dc2c07b8di121n1t4i50"
+    services.update(lambda memory: setattr(memory, "error", RerunNotEnded(ID, other, "RUNNING")))
+
+    error, hint = spinc("rerun", ID).err.splitlines()
+    assert error.startswith(
+        f"error: request {ID} is run again by request {other}, which is RUNNING"
+    )
+    assert hint == "       --again runs both at once"
 
 
 def test_rerun_and_skip_accept_the_name_of_a_job(services: FakeServices, spinc: Spinc) -> None:

@@ -249,12 +249,14 @@ async def test_a_rerun_requires_only_the_types_of_its_remaining_jobs(
     await manager.finish(request_id, runner.chains[request_id], FAIL)
     chain = await chain_of(manager, request_id)
     journal_first_done(manager, chain)
-    rerun = rpc.RerunRequest(request_id=request_id)
+    rerun = rpc.RerunRequest(request_id=request_id, allow_concurrent=True)
 
     rest = (await manager.stub.Rerun(rerun)).request.id
     rerun.job_ids.append(chain.jobs[1].id)
     everything = (await manager.stub.Rerun(rerun)).request.id
-    skip = rpc.SkipRequest(request_id=request_id, job_ids=[chain.jobs[2].id], reason="listed")
+    skip = rpc.SkipRequest(
+        request_id=request_id, job_ids=[chain.jobs[2].id], reason="listed", allow_concurrent=True
+    )
     skipped = (await manager.stub.Skip(skip)).request.id
 
     assert await connection.fetchval(STORED, rest) == ["shell-command"]

@@ -354,6 +354,23 @@ async def test_a_limit_bounds_all_pages_together(
     assert counts == pages
 
 
+@pytest.mark.parametrize(
+    ("limit", "left"), [(0, [0, 1, 2, 3, 4]), (1, [3]), (3, [3, 4]), (9, [3, 4])]
+)
+async def test_an_offset_counts_only_with_a_limit(
+    manager: Manager, limit: int, left: list[int]
+) -> None:
+    newest = [(await manager.create()).request.id for _ in range(5)][::-1]
+    request = rpc.ListRequest(filter=request_pb2.RequestFilter(limit=limit, offset=3), page_size=2)
+    found: list[str] = []
+    while not found or request.page_token:
+        page = await manager.stub.List(request)
+        found += [one.id for one in page.requests]
+        request.page_token = page.next_page_token
+
+    assert found == [newest[number] for number in left]
+
+
 async def test_a_page_token_of_another_filter_is_refused(manager: Manager) -> None:
     for _ in range(2):
         await manager.create()

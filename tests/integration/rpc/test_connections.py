@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
@@ -55,3 +56,33 @@ async def test_a_client_reconnects_while_its_stream_continues(
         await served.health.report(ready=True)
         assert (await read_message(watching)).status == health_pb2.HealthCheckResponse.SERVING
         watching.cancel()
+
+
+async def test_a_new_channel_does_not_wait_for_the_backoff_of_another_one_to_the_address() -> None:
+    attempts: list[asyncio.StreamWriter] = []
+
+    def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.append(writer)
+        writer.close()
+
+    dead = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    address = "{}:{}".format(*dead.sockets[0].getsockname())
+    async with open_channel(address) as waiting:
+        waiting.get_state(try_to_connect=True)
+        await until(lambda: len(attempts) >= 5)
+        dead.close()
+        await dead.wait_closed()
+        started = RpcServer()
+        started.listen(PUBLIC, address)
+        await started.start()
+
+        try:
+            async with open_channel(address) as channel:
+                states = [channel.get_state(try_to_connect=True)]
+                while states[-1] is not grpc.ChannelConnectivity.READY:
+                    await channel.wait_for_state_change(states[-1])
+                    states.append(channel.get_state(try_to_connect=True))
+        finally:
+            await started.stop(0)
+
+    assert grpc.ChannelConnectivity.TRANSIENT_FAILURE not in states

@@ -31,6 +31,7 @@ def test_all_filters_together() -> None:
     message = search.message()
     assert message.since.seconds == START
     assert dict(message.args) == {"a": "1", "b": "x=y"}
+    assert (message.limit, message.offset) == (5, 10)
 
 
 def test_the_default_is_the_ten_newest_requests() -> None:
@@ -56,6 +57,8 @@ def test_a_duration_counts_back_from_now() -> None:
         "limit=-1",
         "limit=ten",
         "offset=1.5",
+        "limit=4294967296",
+        "offset=99999999999999999999",
     ],
 )
 def test_an_invalid_filter_is_rejected(word: str) -> None:
@@ -63,6 +66,13 @@ def test_an_invalid_filter_is_rejected(word: str) -> None:
         parse_filters([word])
 
     assert refused.value.hint
+
+
+def test_an_offset_needs_a_limit() -> None:
+    with pytest.raises(Problem, match="only with a limit"):
+        parse_filters(["limit=0", "offset=3"])
+
+    assert parse_filters(["offset=3"]).message().limit == 10
 
 
 def test_a_repeated_filter_is_rejected() -> None:

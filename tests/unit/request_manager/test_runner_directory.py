@@ -168,3 +168,21 @@ async def test_a_runner_that_did_not_respond_while_its_loop_was_blocked_is_picke
     directory.invalidate()
 
     assert set(await directory.pick_runners(30)) == {"a"}
+
+
+async def test_a_runner_that_registers_while_runners_are_read_is_in_the_next_list(
+    known: Known, directory: RunnerDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = known.live
+
+    async def live() -> Sequence[Runner]:
+        runners = await read()
+        if "d" not in known.requests:
+            known.requests["d"] = 0
+            directory.invalidate()
+        return runners
+
+    monkeypatch.setattr(known, "live", live)
+
+    assert set(await directory.live()) == {"a", "b", "c"}
+    assert set(await directory.live()) == {"a", "b", "c", "d"}

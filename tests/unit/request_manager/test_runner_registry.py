@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from spincycle.request_manager.runners.recovery import RecoveryPolicy
 from spincycle.request_manager.runners.registry import RunnerRegistry
 from spincycle.request_manager.runners.silence import Silence, SilenceMonitor
-from spincycle.request_manager.storage.change_bus import ChangeBus
+from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
 from spincycle.request_manager.storage.heartbeats import (
     Heartbeat,
     HeartbeatId,
@@ -31,8 +32,6 @@ class Rows:
     async def store_heartbeat(self, heartbeat: Heartbeat) -> StopSignals:
         return StopSignals((), (), 0, await self.register(RUNNER))
 
-    def invalidate(self) -> None: ...
-
 
 async def test_registrations_and_heartbeats_that_this_request_manager_received_count_at_once() -> (
     None
@@ -40,7 +39,7 @@ async def test_registrations_and_heartbeats_that_this_request_manager_received_c
     now = 100.0
     monitor = SilenceMonitor(RecoveryPolicy().timeouts, lambda: now)
     rows: Any = Rows()
-    registry = RunnerRegistry(rows, rows, monitor, ChangeBus(), lambda: None)
+    registry = RunnerRegistry(rows, monitor, ChangeBus())
 
     await registry.register(RUNNER)
     now += 5.0
@@ -49,3 +48,18 @@ async def test_registrations_and_heartbeats_that_this_request_manager_received_c
     now += 1.0
 
     assert monitor.silence("r") == Silence(1.0, is_exact=True)
+
+
+async def test_registrations_and_departures_are_published_to_all_request_managers() -> None:
+    rows: Any = Rows()
+    changes = ChangeBus()
+    published: list[list[str]] = []
+    changes.forward_to(published.append)
+    registry = RunnerRegistry(rows, SilenceMonitor(RecoveryPolicy().timeouts), changes)
+
+    await registry.register(RUNNER)
+    await registry.store_heartbeat(HEARTBEAT)
+    assert published == [[RESYNC]]
+
+    await registry.store_heartbeat(replace(HEARTBEAT, leaving=True))
+    assert published == [[RESYNC], [RESYNC]]

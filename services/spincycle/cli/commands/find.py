@@ -44,7 +44,7 @@ def find_command(session: CommandSession, filters: tuple[str, ...]) -> None:
     since=TIME            requests unfinished, or finished after TIME
     until=TIME            requests created before TIME
     limit=N               print at most N (default: 10; 0 for all)
-    offset=N              skip the first N
+    offset=N              skip the first N; needs a limit
     timezone=utc|local    time zone of the output (default: utc)
 
     TIME is "YYYY-MM-DD HH:MM:SS UTC", or a duration before now such as 90m.

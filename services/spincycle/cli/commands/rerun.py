@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from spincycle.v1 import request_pb2
 
 
+allow_concurrent = click.option(
+    "--again",
+    is_flag=True,
+    help="Also if a request that was created from the same one by rerun or skip has not ended.",
+)
+
+
 @click.command("rerun", cls=SpincCommand, short_help=COMMANDS["rerun"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @click.option(
@@ -29,10 +36,11 @@ if TYPE_CHECKING:
     shell_complete=complete_job,
     help="Also rerun this job, by id or name, and all jobs after it; repeatable.",
 )
+@allow_concurrent
 @click.option("--watch", is_flag=True, help="Watch the new request live until it ends.")
 @with_session
 def rerun_command(
-    session: CommandSession, request_id: str, jobs: tuple[str, ...], watch: bool
+    session: CommandSession, request_id: str, jobs: tuple[str, ...], again: bool, watch: bool
 ) -> int:
     """Create a request that runs the jobs that a failed or stopped one did not complete.
 
@@ -42,7 +50,7 @@ def rerun_command(
 
     async def rerun(services: Backend) -> request_pb2.Request:
         ids = await job_ids(services, request_id, jobs) if jobs else []
-        return await services.rerun(request_id, ids, key)
+        return await services.rerun(request_id, ids, key, allow_concurrent=again)
 
     request = session.call(rerun)
     return _show_created(session, request, request_id, watch=watch)
@@ -52,10 +60,11 @@ def rerun_command(
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @click.argument("job", metavar="JOB", shell_complete=complete_job)
 @click.option("--reason", required=True, help="Why the job can be skipped; stored with it.")
+@allow_concurrent
 @click.option("--watch", is_flag=True, help="Watch the new request live until it ends.")
 @with_session
 def skip_command(
-    session: CommandSession, request_id: str, job: str, reason: str, watch: bool
+    session: CommandSession, request_id: str, job: str, reason: str, again: bool, watch: bool
 ) -> int:
     """Create a request that continues a failed one as if the failed job had completed.
 
@@ -72,7 +81,7 @@ def skip_command(
                 f"{len(found)} jobs of request {request_id} are named {job}",
                 f"give the id of one: {', '.join(found)}",
             )
-        return await services.skip(request_id, found[0], reason, key)
+        return await services.skip(request_id, found[0], reason, key, allow_concurrent=again)
 
     request = session.call(skip)
     return _show_created(session, request, request_id, watch=watch)

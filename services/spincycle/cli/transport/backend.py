@@ -65,11 +65,13 @@ class Backend(Protocol):
     async def resume(self, request_id: str) -> request_pb2.Request:
         """Resume a suspended request."""
 
-    async def rerun(self, request_id: str, job_ids: list[str], key: str) -> request_pb2.Request:
+    async def rerun(
+        self, request_id: str, job_ids: list[str], key: str, *, allow_concurrent: bool
+    ) -> request_pb2.Request:
         """Create a request that runs the jobs that the old one did not complete."""
 
     async def skip(
-        self, request_id: str, job_id: str, reason: str, key: str
+        self, request_id: str, job_id: str, reason: str, key: str, *, allow_concurrent: bool
     ) -> request_pb2.Request:
         """Create a request that continues the old one as if the failed job were complete."""
 

@@ -126,17 +126,28 @@ class GrpcBackend:
         message = rm.ResumeRequest(request_id=request_id)
         return (await self._call(self._manager.Resume, message)).request
 
-    async def rerun(self, request_id: str, job_ids: list[str], key: str) -> request_pb2.Request:
+    async def rerun(
+        self, request_id: str, job_ids: list[str], key: str, *, allow_concurrent: bool
+    ) -> request_pb2.Request:
         """See Backend."""
-        message = rm.RerunRequest(request_id=request_id, job_ids=job_ids, idempotency_key=key)
+        message = rm.RerunRequest(
+            request_id=request_id,
+            job_ids=job_ids,
+            idempotency_key=key,
+            allow_concurrent=allow_concurrent,
+        )
         return (await self._call(self._manager.Rerun, message)).request
 
     async def skip(
-        self, request_id: str, job_id: str, reason: str, key: str
+        self, request_id: str, job_id: str, reason: str, key: str, *, allow_concurrent: bool
     ) -> request_pb2.Request:
         """See Backend."""
         message = rm.SkipRequest(
-            request_id=request_id, job_ids=[job_id], reason=reason, idempotency_key=key
+            request_id=request_id,
+            job_ids=[job_id],
+            reason=reason,
+            idempotency_key=key,
+            allow_concurrent=allow_concurrent,
         )
         return (await self._call(self._manager.Skip, message)).request
 

@@ -100,15 +100,19 @@ class RestBackend:
         """See Backend."""
         return _request(await self._gateway.call("POST", _one(request_id) + "/resume"))
 
-    async def rerun(self, request_id: str, job_ids: list[str], key: str) -> request_pb2.Request:
-        """See Backend."""
-        return await self._again(request_id, "rerun", {"jobIds": job_ids}, key)
-
-    async def skip(
-        self, request_id: str, job_id: str, reason: str, key: str
+    async def rerun(
+        self, request_id: str, job_ids: list[str], key: str, *, allow_concurrent: bool
     ) -> request_pb2.Request:
         """See Backend."""
-        return await self._again(request_id, "skip", {"jobId": job_id, "reason": reason}, key)
+        body = {"jobIds": job_ids, "allowConcurrent": allow_concurrent}
+        return await self._again(request_id, "rerun", body, key)
+
+    async def skip(
+        self, request_id: str, job_id: str, reason: str, key: str, *, allow_concurrent: bool
+    ) -> request_pb2.Request:
+        """See Backend."""
+        body = {"jobId": job_id, "reason": reason, "allowConcurrent": allow_concurrent}
+        return await self._again(request_id, "skip", body, key)
 
     async def _again(
         self, request_id: str, verb: str, body: dict[str, Any], key: str

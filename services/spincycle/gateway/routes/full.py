@@ -85,7 +85,8 @@ class FullRoutes:
         request_filter = parse_filter(http.query)
         limit = parse_number(http.query, "limit")
         page_size = min(limit or self._page_size, self._page_size)
-        request_filter.ClearField("limit")
+        if not request_filter.offset:
+            request_filter.ClearField("limit")
 
         async def page(token: str) -> ListPage:
             message = rm.ListRequest(filter=request_filter, page_size=page_size, page_token=token)

@@ -9,7 +9,7 @@ from spincycle.batching.byte_lru import ByteLru
 from spincycle.errors import ChainTooLarge, InvalidInput, SpinCycleError
 from spincycle.gateway.decode import decode
 from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
-from spincycle.gateway.filters import parse_filter, parse_number
+from spincycle.gateway.filters import UINT32_MAX, parse_filter, parse_number
 from spincycle.gateway.http_messages import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.paging import ListPage, joined
 from spincycle.gateway.router import Parameter, Route
@@ -61,7 +61,7 @@ FILTERS = (
     Parameter("since", "only requests that finished after this time, or are unfinished"),
     Parameter("until", "only requests created before this time"),
     Parameter("limit", "most requests to return; 0 for all", type="integer"),
-    Parameter("offset", "number of requests to skip", type="integer"),
+    Parameter("offset", "number of requests to skip; ignored without limit", type="integer"),
     Parameter(
         "page_token", f"return one page, at first with an empty token; then that of {NEXT_PAGE}"
     ),
@@ -137,7 +137,8 @@ class RequestRoutes:
             return await self._one_page(request_filter, http.first("page_token"))
         limit = parse_number(http.query, "limit")
         page_size = min(limit or self._page_size, self._page_size)
-        request_filter.ClearField("limit")
+        if not request_filter.offset:
+            request_filter.ClearField("limit")
         raw = await self._raw_page(request_filter, page_size, "")
         text = self._texts.get((raw, limit))
         if text is not None:
@@ -154,7 +155,8 @@ class RequestRoutes:
         self, request_filter: request_pb2.RequestFilter, token: str
     ) -> HttpResponse:
         page_size = min(request_filter.limit or self._page_size, self._page_size)
-        request_filter.ClearField("limit")
+        # Here `limit` is the size of a page: all pages together have none.
+        request_filter.limit = UINT32_MAX if request_filter.offset else 0
         page = await self._page(request_filter, page_size, token)
         body = to_text(list(page.elements) or None)
         return HttpResponse(body, headers={NEXT_PAGE: page.next_token} if page.next_token else {})

@@ -24,18 +24,29 @@ WITH stored AS (
 SELECT request_id FROM stored;
 
 -- name: create_rerun
--- Stores a rerun of another request, with the state of the jobs that it keeps.
+-- Stores a rerun of another request, with the state of the jobs that it keeps; returns its id. It is
+-- not stored if its idempotency key is already known, nor, without allow_concurrent, if a request
+-- with the same root has not ended. Of concurrent calls the index requests_exclusive_reruns
+-- admits one.
 WITH stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, finished_jobs, priority,
             max_running, required_features, job_types, spec_revision, plan_hash, given_args,
-            idempotency_key, content_hash, rerun_of)
+            idempotency_key, content_hash, rerun_of, rerun_root, allow_concurrent)
     SELECT :request_id, type, 1, :user, :created_at::timestamptz, total_jobs,
            :finished_jobs::integer, priority, max_running, required_features,
            :job_types::text[], spec_revision, plan_hash, given_args, :idempotency_key,
-           :content_hash, request_id
-      FROM request_manager.requests
+           :content_hash, request_id, COALESCE(rerun_root, rerun_of, request_id),
+           :allow_concurrent::boolean
+      FROM request_manager.requests AS old
      WHERE request_id = :rerun_of
+       AND (:allow_concurrent
+            OR NOT EXISTS (SELECT
+                             FROM request_manager.requests AS live
+                            WHERE live.rerun_root = COALESCE(old.rerun_root, old.rerun_of,
+                                                             old.request_id)
+                              AND live.state IN (1, 2, 7)))
+        ON CONFLICT DO NOTHING
  RETURNING request_id, rerun_of
 ), archived AS (
     INSERT INTO request_manager.request_archives (request_id, create_request, args, job_chain)
@@ -45,9 +56,22 @@ WITH stored AS (
 ), kept AS (
     INSERT INTO request_manager.suspended_job_chains (request_id, suspended_job_chain)
     SELECT request_id, :suspended_job_chain FROM stored
+), audited AS (
+    INSERT INTO request_manager.audit (user_name, action, request_id, job_id, reason)
+    SELECT :user, :action, rerun_of, :job_id, :reason FROM stored
 )
-INSERT INTO request_manager.audit (user_name, action, request_id, job_id, reason)
-SELECT :user, :action, rerun_of, :job_id, :reason FROM stored;
+SELECT request_id FROM stored;
+
+-- name: live_rerun
+-- The newest request that has not ended, of those with the same root as a request.
+SELECT live.request_id, live.state
+  FROM request_manager.requests AS old
+  JOIN request_manager.requests AS live
+       ON live.rerun_root = COALESCE(old.rerun_root, old.rerun_of, old.request_id)
+          AND live.state IN (1, 2, 7)
+ WHERE old.request_id = :request_id
+ ORDER BY live.created_at DESC, live.request_id
+ LIMIT 1;
 
 -- name: request_with_idempotency_key
 -- The request that an earlier call created with the key.

@@ -88,7 +88,7 @@ class RequestReader:
         after, given = position_of(request.page_token, which)
         if which.limit:
             limit = max(min(limit, which.limit - given), 0)
-        offset = 0 if after else which.offset
+        offset = which.offset if which.limit and not after else 0
         found = await self._store.find(
             decode_filter(which), limit + 1, offset, after, with_args=False
         )

@@ -12,7 +12,13 @@ import orjson
 import structlog
 
 from spincycle.chain.remaining_job_types import remaining_job_types
-from spincycle.errors import IdempotencyConflict, InvalidInput, InvalidState, JobNotFound
+from spincycle.errors import (
+    IdempotencyConflict,
+    InvalidInput,
+    InvalidState,
+    JobNotFound,
+    RerunNotEnded,
+)
 from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.request_id import RequestIds
@@ -60,6 +66,8 @@ class RerunParams:
             COMPLETE.
         skip: failed jobs to count as COMPLETE; empty means none.
         reason: why it is skipped.
+        allow_concurrent: whether other requests with the same root may be live. It is not part of
+            the content that an idempotency key stands for.
     """
 
     request_id: str
@@ -68,6 +76,7 @@ class RerunParams:
     skip: tuple[str, ...] = ()
     reason: str = ""
     idempotency_key: str = ""
+    allow_concurrent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,9 @@ class RerunCreator:
 
     The journal entries that are kept are appended to the journal of the new request before that
     request is stored, so that its journal is complete, also for recovery.
+
+    All requests that descend from the same one by reruns have the same root. At most one of them
+    is live, unless a caller allows more.
     """
 
     def __init__(
@@ -112,6 +124,7 @@ class RerunCreator:
         Raises:
             RequestNotFound, JobNotFound: the request, or the job in it, does not exist.
             InvalidState: the request is neither FAIL nor STOPPED.
+            RerunNotEnded: a request with the same root is live, and that is not allowed.
             InvalidInput: the job to skip has not failed, or no reason is given.
             IdempotencyConflict: the key was used with other content.
         """
@@ -120,6 +133,8 @@ class RerunCreator:
         old = await self._control.get(params.request_id)
         if old.state not in RERUNNABLE:
             raise InvalidState(old.request_id, old.state.name, "FAIL or STOPPED")
+        if existing := await self._concurrent(params):
+            return existing
         archived = (await self._archives.job_chains([old.request_id]))[old.request_id]
         entries = await self._journal.read(old.request_id)
         request_id = self._ids.new()
@@ -128,23 +143,27 @@ class RerunCreator:
             lambda: self._prepare(params, archived, entries, request_id),
         )
         await self._journal.append(prepared.entries)
-        await self._store.create_rerun(
-            Rerun(
-                request_id=request_id,
-                rerun_of=old.request_id,
-                user=params.user,
-                created_at=datetime.now(UTC),
-                finished_jobs=len(prepared.entries),
-                action="skip" if params.skip else "rerun",
-                job_id=",".join(params.skip),
-                reason=params.reason,
-                idempotency_key=params.idempotency_key,
-                content_hash=_content_hash(params),
-                job_chain=prepared.job_chain,
-                suspended_job_chain=prepared.suspended_job_chain,
-                job_types=prepared.job_types,
-            )
+        rerun = Rerun(
+            request_id=request_id,
+            rerun_of=old.request_id,
+            user=params.user,
+            created_at=datetime.now(UTC),
+            finished_jobs=len(prepared.entries),
+            action="skip" if params.skip else "rerun",
+            job_id=",".join(params.skip),
+            reason=params.reason,
+            idempotency_key=params.idempotency_key,
+            content_hash=_content_hash(params),
+            job_chain=prepared.job_chain,
+            suspended_job_chain=prepared.suspended_job_chain,
+            job_types=prepared.job_types,
+            allow_concurrent=params.allow_concurrent,
         )
+        while not await self._store.create_rerun(rerun):
+            await self._control.get(old.request_id)
+            if existing := await self._existing(params) or await self._concurrent(params):
+                return existing
+            # The live rerun that prevented this one has ended since.
         structlog.get_logger().info(
             "rerun created",
             request_id=request_id,
@@ -154,6 +173,22 @@ class RerunCreator:
         self._changes.publish([request_id])
         self._dispatcher.wake()
         return await self._control.get(request_id)
+
+    async def _concurrent(self, params: RerunParams) -> Request | None:
+        """Return the rerun of a concurrent call with the same key; None if no rerun prevents this.
+
+        Raises:
+            RerunNotEnded: a request with the same root is live.
+        """
+        if params.allow_concurrent:
+            return None
+        live = await self._store.find_live_rerun(params.request_id)
+        if live is None:
+            return None
+        if existing := await self._existing(params):
+            return existing
+        rerun_id, state = live
+        raise RerunNotEnded(params.request_id, rerun_id, state.name)
 
     def _prepare(
         self, params: RerunParams, archived: bytes, entries: Sequence[JournalEntry], request_id: str

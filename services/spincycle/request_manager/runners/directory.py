@@ -55,6 +55,7 @@ class RunnerDirectory:
         self._turn = 0
         self._backed_off_until: dict[str, float] = {}
         self._read_at = float("-inf")
+        self._invalidations = 0
         self._reading = asyncio.Lock()
 
     async def live(self) -> dict[str, RunnerClient]:
@@ -71,6 +72,7 @@ class RunnerDirectory:
     def invalidate(self) -> None:
         """Read the runners again at the next use."""
         self._read_at = float("-inf")
+        self._invalidations += 1
 
     @property
     def cached(self) -> frozenset[str]:
@@ -158,6 +160,7 @@ class RunnerDirectory:
         self._clients.clear()
 
     async def _read(self) -> None:
+        invalidations = self._invalidations
         runners: Sequence[Runner] = await self._store.live()
         live = {runner.runner_id: runner for runner in runners}
         self._silences.read({id_: runner.heartbeat for id_, runner in live.items()})
@@ -177,5 +180,6 @@ class RunnerDirectory:
         self._turns = {id_: turn for id_, turn in self._turns.items() if id_ in live}
         # Assignments of earlier picks are in the database by now, except those being stored.
         self._picked.clear()
-        self._read_at = asyncio.get_running_loop().time()
+        if self._invalidations == invalidations:
+            self._read_at = asyncio.get_running_loop().time()
         await asyncio.gather(*(client.close() for client in removed))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import structlog
 
 from spincycle.errors import InvalidInput, RunnerUnknown
-from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.storage.change_bus import RESYNC, ChangeBus
 from spincycle.request_manager.storage.heartbeats import (
@@ -22,23 +19,14 @@ from spincycle.request_manager.storage.runner_store import RunnerStore
 class RunnerRegistry:
     """Registers runners and stores their heartbeats.
 
-    Args:
-        on_registered: called after each registration.
+    Registrations and departures are published, so that every request manager reads the live runners
+    again.
     """
 
-    def __init__(
-        self,
-        store: RunnerStore,
-        runners: RunnerDirectory,
-        silences: SilenceMonitor,
-        changes: ChangeBus,
-        on_registered: Callable[[], None],
-    ) -> None:
+    def __init__(self, store: RunnerStore, silences: SilenceMonitor, changes: ChangeBus) -> None:
         self._store = store
         self._changes = changes
-        self._runners = runners
         self._silences = silences
-        self._on_registered = on_registered
 
     async def register(self, runner: Registration) -> StoredHeartbeat:
         """Register a runner.
@@ -58,9 +46,7 @@ class RunnerRegistry:
         structlog.get_logger().info(
             "runner registered", runner_id=runner.runner_id, address=runner.address
         )
-        self._runners.invalidate()
-        self._on_registered()
-        # Watches, here and at other request managers, receive the events of the runner from now.
+        # At all request managers, it gets requests, and watches receive its events from now.
         self._changes.publish([RESYNC])
         return stored
 
@@ -76,5 +62,5 @@ class RunnerRegistry:
         self._silences.received(heartbeat.runner_id, signals.stored.heartbeat)
         if heartbeat.leaving:
             structlog.get_logger().info("runner left", runner_id=heartbeat.runner_id)
-            self._runners.invalidate()
+            self._changes.publish([RESYNC])
         return signals

@@ -8,7 +8,7 @@ Subscriber = Callable[[str], None]
 """Called with the id of a request that changed, or with RESYNC; must not block."""
 
 RESYNC = ""
-"""In place of a request id: any request may have changed."""
+"""In place of a request id: any request may have changed, or the runners have."""
 
 
 class ChangeBus:
@@ -20,6 +20,7 @@ class ChangeBus:
     def __init__(self) -> None:
         self._by_request: dict[str, set[Subscriber]] = {}
         self._to_all: set[Subscriber] = set()
+        self._on_resync: list[Callable[[], None]] = []
         self._forward: Callable[[list[str]], None] | None = None
 
     def subscribe(self, subscriber: Subscriber, request_ids: Iterable[str] = ()) -> None:
@@ -41,6 +42,10 @@ class ChangeBus:
             if not subscribers:
                 self._by_request.pop(request_id, None)
 
+    def on_resync(self, call: Callable[[], None]) -> None:
+        """Call `call` at each RESYNC, in the order of these calls; it must not block."""
+        self._on_resync.append(call)
+
     def forward_to(self, forward: Callable[[list[str]], None]) -> None:
         """Pass the ids of every `publish` to `forward`, too."""
         self._forward = forward
@@ -55,11 +60,18 @@ class ChangeBus:
     def deliver(self, request_ids: Iterable[str]) -> None:
         """Deliver requests that another process changed."""
         for request_id in request_ids:
+            if request_id == RESYNC:
+                self._resynced()
             for subscriber in (*self._by_request.get(request_id, ()), *self._to_all):
                 subscriber(request_id)
 
     def resync(self) -> None:
         """Have every subscriber check for changes: some of other processes may be lost."""
+        self._resynced()
         for subscriber in self._to_all:
             subscriber(RESYNC)
         self.deliver(list(self._by_request))
+
+    def _resynced(self) -> None:
+        for call in self._on_resync:
+            call()

@@ -73,6 +73,7 @@ class Rerun:
         job_chain: the chain, serialized.
         suspended_job_chain: the state from which it is resumed, serialized.
         job_types: types of the jobs that remain to be run.
+        allow_concurrent: whether it is stored beside other live reruns of the same root.
     """
 
     request_id: str
@@ -88,6 +89,7 @@ class Rerun:
     job_chain: bytes
     suspended_job_chain: bytes
     job_types: frozenset[str]
+    allow_concurrent: bool
 
 
 @dataclass(frozen=True, slots=True)

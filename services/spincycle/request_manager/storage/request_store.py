@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from spincycle.database.database import Database
+from spincycle.model.state import State
 from spincycle.request_manager.storage.model import (
     NewRequest,
     PagePosition,
@@ -80,13 +81,27 @@ class RequestStore:
         self._counts.created += len(rows)
         return {row["request_id"] for row in rows}
 
-    async def create_rerun(self, rerun: Rerun) -> None:
-        """Store a rerun of another request, in one transaction."""
+    async def create_rerun(self, rerun: Rerun) -> bool:
+        """Store a rerun of another request, in one transaction; return whether it was stored.
+
+        It is not if its idempotency key is already stored, the other request no longer is, or
+        `find_live_rerun` of the other request returns one and `allow_concurrent` is False.
+        """
         values = asdict(rerun)
         values["idempotency_key"] = rerun.idempotency_key or None
         values["job_types"] = sorted(rerun.job_types)
-        await self._database.execute("create_rerun", **values)
+        if await self._database.fetch_one("create_rerun", **values) is None:
+            return False
         self._counts.created += 1
+        return True
+
+    async def find_live_rerun(self, request_id: str) -> tuple[str, State] | None:
+        """Return (request id, state) of a request that has not ended and has the same root.
+
+        The root of a request is the one from which it descends by reruns, or itself.
+        """
+        row = await self._database.fetch_one("live_rerun", request_id=request_id)
+        return (row["request_id"], State(row["state"])) if row else None
 
     async def find_by_idempotency_key(self, user: str, key: str) -> tuple[str, str] | None:
         """Return (request id, content hash) of the request that was created with a key."""
