@@ -91,7 +91,7 @@ def test_waiting_sequences_are_folded_next() -> None:
 def test_many_neighbours_in_one_state_are_folded_into_one_line() -> None:
     maker = ChainMaker("fan")
     for place in range(50):
-        maker.job(f"J{place:03}", "wait", ms=str(place))
+        maker.job(f"J{place:03}", "wait", element=str(place))
     live = LiveRequest(ID)
     done = [status(f"J{place:03}", "wait", COMPLETE) for place in range(20)]
     busy = [status("J020", "wait", RUNNING), status("J021", "wait", FAIL, error="no")]
