@@ -265,11 +265,14 @@ class Job(_message.Message):
     """
     path: _builtins.str
     """Where the job stands in the plan, as text for a person: the names of the nodes around it from
-    the outside in, its own last, each followed by the element that an expanded node is repeated for,
-    for example "upgrade h05 / verify". Unique within the request, at most 512 bytes. An element is
-    shown by its position where its value is secret, long, or not unique: "upgrade [5] / verify".
-    The begin and end jobs of a sequence have the path of its node and "(begin)" or "(end)". Empty in
-    a chain that was stored before jobs had paths.
+    the outside in, its own last, joined by " / ". The name of a repeated node is followed by the
+    element, for example "upgrade h05 / verify". Unique within the request, printable, at most 512
+    bytes. An element is shown by its value if that is a text or number of at most 40 characters,
+    not secret, and unlike those of the node's other elements; otherwise by its position from 1:
+    "upgrade [5] / verify". The begin and end jobs of a sequence have the path of its node and
+    "(begin)" or "(end)": "upgrade h05 / (begin)"; those of the request are "(begin)" and "(end)". A
+    longer path is shortened in its middle. A number such as " #2" follows where the path would
+    otherwise be that of another job. Empty in a chain that was stored before jobs had paths.
     """
     @_builtins.property
     def args(self) -> _struct_pb2.Struct:

@@ -6,12 +6,17 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from spincycle.chain.try_outcome import StopCause
+from spincycle.model.job_path import node_of_begin
 from spincycle.model.state import State
+from spincycle.text.shortening import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from spincycle.model.job_chain import ChainJob, JobChain, ParallelLimit, Value
+
+_NAME_BYTES = 200
+"""Maximum bytes of a job's name in the reason of a failure, which its error must fit into."""
 
 
 class JobNode:
@@ -125,6 +130,11 @@ class SequenceNode:
         self.remaining = 0
         self.running = 0
         self.timer: int | None = None
+
+    @property
+    def display_name(self) -> str:
+        """Path of its node; the name of its first job in a chain without paths."""
+        return node_of_begin(self.first.job.display_name)
 
     @property
     def may_retry(self) -> bool:
@@ -276,7 +286,8 @@ def first_failure(nodes: Iterable[JobNode]) -> str:
     """Return the first failed job and its error; empty if none failed."""
     for node in nodes:
         if node.state is State.FAIL:
-            return f"job {node.job.name} ({node.job.id}) failed: {node.error}"[:500]
+            name = shortened(node.job.display_name, _NAME_BYTES)
+            return f"job {name} ({node.job.id}) failed: {node.error}"[:500]
     return ""
 
 

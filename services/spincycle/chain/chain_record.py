@@ -122,6 +122,7 @@ class ChainRecord:
                     epoch=self.epoch,
                     data=data,
                     final=outcome.non_retryable,
+                    path=job.path,
                 )
             )
         )
@@ -170,4 +171,5 @@ def status_of(node: JobNode, request_id: str) -> JobStatus:
         percent=node.percent,
         sequence_id=node.job.sequence_id,
         error=node.error,
+        path=node.job.path,
     )

@@ -154,7 +154,7 @@ class ChainState:
             self._scheduler.queue.append(timed)
         elif isinstance(timed, SequenceNode):
             limit = seconds_text(timed.first.job.sequence_timeout or 0)
-            reason = f"sequence {timed.first.job.name} took longer than {limit}"
+            reason = f"sequence {timed.display_name} took longer than {limit}"
             time_out(self._scheduler, timed, reason)
         elif timed is not None:
             limit = seconds_text(self._graph.chain.timeout or 0)

@@ -59,7 +59,8 @@ def check_structure(chain: JobChain) -> None:
     for job_id, job in chain.jobs.items():
         if not job_id or job.id != job_id:
             raise InvalidChain(
-                chain.request_id, f'invalid job id: job {job.name} is "{job.id}" under "{job_id}"'
+                chain.request_id,
+                f'invalid job id: job {job.display_name} is "{job.id}" under "{job_id}"',
             )
     _check_edges(chain)
     _check_ends(chain)
@@ -75,7 +76,7 @@ def _check_states(chain: JobChain, allowed: tuple[State, ...], kind: str) -> Non
             raise InvalidChain(
                 chain.request_id,
                 f"invalid job state for {kind} job chain: {State(job.state).name}"
-                f" ({int(job.state)}), job {job.name} (ID {job.id}); expected {expected}",
+                f" ({int(job.state)}), job {job.display_name} (ID {job.id}); expected {expected}",
             )
 
 
@@ -189,7 +190,7 @@ def _check_parallel_limits(chain: JobChain) -> None:
 
 
 def _name(chain: JobChain, job_id: str) -> str:
-    return f"{chain.jobs[job_id].name} ({job_id})"
+    return f"{chain.jobs[job_id].display_name} ({job_id})"
 
 
 def _names(chain: JobChain, job_ids: list[str]) -> str:

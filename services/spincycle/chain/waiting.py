@@ -45,6 +45,7 @@ class WaitingJob:
     message: str
     waits_for: tuple[str, ...] = ()
     until: int = 0
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,13 @@ def waits_without_runner(
             if chain.jobs[parent].state is not State.COMPLETE
         ]
         if unfinished:
-            names = ", ".join(f"{chain.jobs[parent].name} ({parent})" for parent in unfinished)
-            yield WaitingJob(
-                job.id, job.name, WaitReason.PARENTS, f"waits for {names}", tuple(unfinished)
+            names = ", ".join(
+                f"{chain.jobs[parent].display_name} ({parent})" for parent in unfinished
             )
+            text, waits_for = f"waits for {names}", tuple(unfinished)
+            yield WaitingJob(job.id, job.name, WaitReason.PARENTS, text, waits_for, path=job.path)
         else:
-            yield WaitingJob(job.id, job.name, reason, message)
+            yield WaitingJob(job.id, job.name, reason, message, path=job.path)
 
 
 def _wait_of(node: JobNode) -> WaitingJob:
@@ -151,8 +153,9 @@ def _wait_of(node: JobNode) -> WaitingJob:
 def _waiting(
     node: JobNode, reason: WaitReason, message: str, waits_for: tuple[str, ...] = ()
 ) -> WaitingJob:
-    return WaitingJob(node.job.id, node.job.name, reason, message, waits_for, node.retry_at)
+    job = node.job
+    return WaitingJob(job.id, job.name, reason, message, waits_for, node.retry_at, job.path)
 
 
 def _named(node: JobNode) -> str:
-    return f"{node.job.name} ({node.job.id}, {node.state.name})"
+    return f"{node.job.display_name} ({node.job.id}, {node.state.name})"

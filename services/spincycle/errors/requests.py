@@ -38,7 +38,7 @@ class RequestUnreadable(SpinCycleError):
 
 @dataclass(eq=False)
 class JobNotFound(SpinCycleError):
-    """job {job_id} not found in request {request_id}"""
+    """job {job_id} not found in request {request_id}{suggestion}"""
 
     reason = "JOB_NOT_FOUND"
     code = "NOT_FOUND"
@@ -47,6 +47,7 @@ class JobNotFound(SpinCycleError):
 
     request_id: str
     job_id: str
+    suggestion: str = ""
 
 
 @dataclass(eq=False)

@@ -73,7 +73,7 @@ class ChainBuilder:
             Overloaded: other chains currently use the memory of this process.
         """
         args = job.args
-        size = self._memory.size_of_job(args.values() if args else (), job.bytes)
+        size = self._memory.size_of_job(args.values() if args else (), job.bytes, job.path)
         if size > self._limits.max_job_bytes:
             raise place.too_large(
                 f"the job needs {size} bytes of memory with its arguments, and the limit is "

@@ -9,6 +9,7 @@ from spincycle.graph.chain_builder import ChainBuilder, Limits
 from spincycle.graph.instance import Child, Expanded, Instance
 from spincycle.graph.job_ids import JobIds
 from spincycle.graph.job_maker import JobMaker, SpecPlace
+from spincycle.graph.job_paths import JobPaths
 from spincycle.graph.memory import ChainMemory, MemoryBudget
 from spincycle.graph.plan_hash import plan_hash
 from spincycle.graph.request_args import (
@@ -22,6 +23,7 @@ from spincycle.graph.simple_requests import SimpleRequests
 from spincycle.graph.values import json_copy
 from spincycle.graph.worker_threads import StepMonitor, StepTimeout, WorkerThreads
 from spincycle.model.job_chain import NOOP, ChainJob
+from spincycle.model.job_path import path_within
 from spincycle.runtime.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -127,17 +129,18 @@ class _Expansion:
         self._request_type = request_type
         self._builder = builder
         self._maker = maker
+        self._paths = JobPaths()
         self._stack: list[Instance] = []
 
     def run(self, checked: CheckedArgs) -> Expansion:
         template = self._specs.templates[self._request_type]
         name = f"request_{self._request_type}"
         place = SpecPlace(self._request_type, self._request_type, name)
-        begin = self._structural(f"{name}_begin", place)
+        begin = self._structural(f"{name}_begin", self._paths.of_begin(""), place)
         begin.sequence_id = begin.id
         begin.sequence_retry_wait = "0s"
         self._builder.add(begin, (), place)
-        root = Instance(self._request_type, name, template, begin)
+        root = Instance(self._request_type, name, "", template, begin)
         root.enter(checked.values, (), place)
         self._stack.append(root)
         while self._stack:
@@ -152,12 +155,14 @@ class _Expansion:
             return
         node = instance.template.nodes[instance.next_node]
         place = self._place(instance, node)
-        expanded = instance.expanded or instance.expand(node, place)
+        expanded = instance.expanded or instance.expand(node, place, hide=self._hides(node))
         for child in expanded.waiting:
+            path = self._paths.of_node(instance.path, node.node.name, child.label)
+            own_place = replace(place, element=child.element, path=path)
             if node.node.category == "job":
-                self._add_job(instance, node, expanded, child, _of_element(place, child))
+                self._add_job(instance, node, expanded, child, own_place)
             else:
-                self._open(instance, node, expanded, child, _of_element(place, child))
+                self._open(instance, node, expanded, child, own_place)
                 return
         if node.node.parallel:
             self._builder.add_limit(node.node.parallel, expanded.elements)
@@ -189,6 +194,7 @@ class _Expansion:
             fail_if_interrupted=own_rule
             or (not spec.interruption and self._maker.fails_if_interrupted(spec.type)),
             secret_args=child.secret,
+            path=place.path,
         )
         self._builder.add(job, expanded.parents, place)
         expanded.elements.append((job_id, job_id))
@@ -234,7 +240,7 @@ class _Expansion:
             called = instance.branch(node, place)
         template = self._specs.templates[called]
         name = f"{spec.category}_{spec.name}"
-        begin = self._structural(f"{name}_begin", place)
+        begin = self._structural(f"{name}_begin", self._paths.of_begin(place.path), place)
         begin.sequence_id = begin.id
         begin.parent_sequence_id = instance.begin.id
         begin.sequence_retry = spec.retry
@@ -242,14 +248,16 @@ class _Expansion:
         begin.backoff = spec.backoff
         begin.sequence_timeout = _shorter(spec.timeout, template.sequence.timeout)
         self._builder.add(begin, expanded.parents, place)
-        inner = Instance(self._request_type, name, template, begin)
+        inner = Instance(self._request_type, name, place.path, template, begin)
         inner.enter(child.args, child.secret, place)
         self._stack.append(inner)
 
     def _close(self, instance: Instance) -> None:
         self._stack.pop()
-        place = SpecPlace(self._request_type, instance.template.sequence.name, instance.name)
-        end = self._structural(f"{instance.name}_end", place)
+        place = SpecPlace(
+            self._request_type, instance.template.sequence.name, instance.name, path=instance.path
+        )
+        end = self._structural(f"{instance.name}_end", self._paths.of_end(instance.path), place)
         end.sequence_id = instance.begin.id
         open_ends = [
             job_id for job_id in instance.leaf_exits() if not self._builder.has_successor(job_id)
@@ -266,17 +274,26 @@ class _Expansion:
             caller.expanded.results[index].append(value)
             caller.expanded.secret_results[index] |= secret
 
-    def _structural(self, name: str, place: SpecPlace) -> ChainJob:
-        return ChainJob(id=self._builder.new_id(place), name=name, type=NOOP, structural=True)
+    def _structural(self, name: str, path: str, place: SpecPlace) -> ChainJob:
+        job_id = self._builder.new_id(place)
+        return ChainJob(id=job_id, name=name, type=NOOP, structural=True, path=path)
+
+    def _hides(self, node: TemplateNode) -> bool:
+        """Return whether a sequence that a repeated node calls declares the element as secret."""
+        if node.each is None:
+            return False
+        element = node.each[0][1]
+        called = (self._specs.sequences[name] for name in node.node.calls())
+        return any(
+            arg.secret and arg.name == element for sequence in called for arg in sequence.args.all()
+        )
 
     def _place(self, instance: Instance, node: TemplateNode) -> SpecPlace:
         spec = node.node
         job_type = spec.type if spec.category == "job" else ""
-        return SpecPlace(self._request_type, instance.template.sequence.name, spec.name, job_type)
-
-
-def _of_element(place: SpecPlace, child: Child) -> SpecPlace:
-    return replace(place, element=child.element) if child.element else place
+        sequence = instance.template.sequence.name
+        path = path_within(instance.path, spec.name)
+        return SpecPlace(self._request_type, sequence, spec.name, job_type, path=path)
 
 
 def _shorter(first: float | None, second: float | None) -> float | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from spincycle.graph.chain_builder import merged_ids
 from spincycle.graph.job_maker import SpecPlace
+from spincycle.graph.job_paths import element_labels
 from spincycle.graph.values import type_name
 from spincycle.model.request_arg import REDACTED
 from spincycle.spec.arg_type import text_of
@@ -30,14 +31,18 @@ class Child:
 
     Attributes:
         element: number of the element, from 1; 0 if the node is not repeated.
+        label: shows the element in paths; empty if the node is not repeated.
         secret: names of the secret arguments.
     """
 
-    __slots__ = ("args", "element", "secret")
+    __slots__ = ("args", "element", "label", "secret")
 
-    def __init__(self, args: dict[str, Value], element: int, secret: tuple[str, ...]) -> None:
+    def __init__(
+        self, args: dict[str, Value], element: int, label: str, secret: tuple[str, ...]
+    ) -> None:
         self.args = args
         self.element = element
+        self.label = label
         self.secret = secret
 
 
@@ -68,18 +73,22 @@ class Instance:
     Attributes:
         begin: its begin job, whose id is the sequence id of the instance's jobs.
         name: name of its structural jobs, without `_begin`.
+        path: path of its node; empty for the request.
         next_node: index of the node that is expanded next.
         expanded: the node that is being expanded; None between nodes.
     """
 
     __slots__ = (
-        "_exits", "_secret", "_slots", "begin", "expanded", "name", "next_node", "request_type",
-        "template",
+        "_exits", "_secret", "_slots", "begin", "expanded", "name", "next_node", "path",
+        "request_type", "template",
     )  # fmt: skip
 
-    def __init__(self, request_type: str, name: str, template: Template, begin: ChainJob) -> None:
+    def __init__(
+        self, request_type: str, name: str, path: str, template: Template, begin: ChainJob
+    ) -> None:
         self.request_type = request_type
         self.name = name
+        self.path = path
         self.template = template
         self.begin = begin
         self.next_node = 0
@@ -108,11 +117,11 @@ class Instance:
             if arg.secret or arg.name in secret:
                 self._secret.add(slot)
 
-    def expand(self, node: TemplateNode, place: SpecPlace) -> Expanded:
-        """Start the expansion of a node."""
+    def expand(self, node: TemplateNode, place: SpecPlace, *, hide: bool) -> Expanded:
+        """Start the expansion of a node; `hide` its elements' values, which what it calls hides."""
         groups = [self._exits[dep] for dep in node.deps]
         parents = merged_ids(groups) if groups else [self.begin.id]
-        self.expanded = Expanded(self._children(node, place), parents, len(node.sets))
+        self.expanded = Expanded(self._children(node, place, hide), parents, len(node.sets))
         return self.expanded
 
     def finish(self, node: TemplateNode, expanded: Expanded, place: SpecPlace) -> None:
@@ -171,11 +180,11 @@ class Instance:
             )
         return chosen
 
-    def _children(self, node: TemplateNode, place: SpecPlace) -> Iterator[Child]:
+    def _children(self, node: TemplateNode, place: SpecPlace, hide: bool) -> Iterator[Child]:  # noqa: FBT001 - private
         args = {expected: self._get(slot, expected, place) for expected, slot in node.args}
         secret = self._secret_among(node)
         if node.each is None:
-            yield Child(self._with_if(node, args, place), 0, secret)
+            yield Child(self._with_if(node, args, place), 0, "", secret)
             return
         lists = [self._list(slot, element, place) for slot, element in node.each]
         if any(len(other) != len(lists[0]) for other in lists):
@@ -184,11 +193,13 @@ class Instance:
                 for entry, values in zip(node.node.each or (), lists, strict=True)
             )
             raise place.error(f"each lists have different lengths: {lengths}")
+        labels = element_labels(lists[0], secret=hide or node.each[0][0] in self._secret)
         for index, values in enumerate(zip(*lists, strict=True)):
             args_of_element = dict(args)
             for (_, element), value in zip(node.each, values, strict=True):
                 args_of_element[element] = value
-            yield Child(self._with_if(node, args_of_element, place), index + 1, secret)
+            args_of_element = self._with_if(node, args_of_element, place)
+            yield Child(args_of_element, index + 1, labels[index], secret)
 
     def _secret_among(self, node: TemplateNode) -> tuple[str, ...]:
         """Return the names of a node's secret arguments."""

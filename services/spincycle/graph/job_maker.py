@@ -39,6 +39,7 @@ class SpecPlace:
 
     Attributes:
         element: number of the element of a repeated node, from 1; 0 if it is not repeated.
+        path: path of the node, of the element if one is being expanded; empty for the request.
     """
 
     request_type: str
@@ -46,6 +47,7 @@ class SpecPlace:
     node: str
     job_type: str = ""
     element: int = 0
+    path: str = ""
 
     def error(self, problem: str, argument: str = "", cause: str = "") -> ChainNotBuilt:
         """Return an error that names the place."""
@@ -74,7 +76,9 @@ class SpecPlace:
     @property
     def _name(self) -> str:
         element = f", element {self.element}" if self.element else ""
-        return f"in seq {self.sequence}, node {self.node}{element}"
+        says_no_more = self.path in {"", self.node, f"{self.node} [{self.element}]"}
+        path = "" if says_no_more else f" ({self.path})"
+        return f"in seq {self.sequence}, node {self.node}{element}{path}"
 
 
 @dataclass(slots=True)
@@ -107,7 +111,7 @@ class JobMaker:
             ChainNotBuilt: one of the three steps failed; secret values are removed from the text.
             WorkAbandoned: the expansion was cancelled or has timed out.
         """
-        identity = JobId(place.job_type, place.node, job_id, self._request_id)
+        identity = JobId(place.job_type, place.node, job_id, self._request_id, place.path)
         own = {name: deep_copy(value) for name, value in args.items()}
         step = "making"
         self._monitor.begin_step(place)

@@ -80,9 +80,9 @@ class ChainMemory:
         self._sizes: dict[int, tuple[Value, int]] = {}
         self.size = 0
 
-    def size_of_job(self, args: Iterable[Value], data: bytes) -> int:
-        """Return the bytes of a job with these arguments and this serialized form."""
-        size = JOB_BYTES + TEXT_COPIES * len(data)
+    def size_of_job(self, args: Iterable[Value], data: bytes, path: str) -> int:
+        """Return the bytes of a job with these arguments, this serialized form and this path."""
+        size = JOB_BYTES + TEXT_COPIES * len(data) + self.size_of(path)
         for value in args:
             size += self.size_of(value)
         return size

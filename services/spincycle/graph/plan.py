@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from spincycle.graph.plan_hash import plan_hash
 from spincycle.graph.widest import widest
+from spincycle.model.job_path import last_part, node_of_begin
 from spincycle.model.redaction import redacted, redacted_args
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class PlanNode:
 
     @property
     def label(self) -> str:
-        """Name, with the number of the element if there are several."""
+        """Last part of its path; in a chain without paths its name and number."""
+        if self.job.path and self.kind != "request":
+            return last_part(node_of_begin(self.job.path))
         return f"{self.name}[{self.element}]" if self.element else self.name
 
 

@@ -24,12 +24,15 @@ class JobId(NamedTuple):
         name: name of the node in the spec.
         id: 4 characters; unique only within the request.
         request_id: id of the request that the job belongs to, 20 characters.
+        path: where the job stands in the plan, such as "upgrade h05 / verify", for texts; empty in
+            a request that was created before jobs had paths.
     """
 
     type: str
     name: str
     id: str
     request_id: str
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

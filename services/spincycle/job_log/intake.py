@@ -59,6 +59,7 @@ class Intake:
             self._text(entry.stdout),
             self._text(entry.stderr),
             self._data(entry),
+            self._text(entry.path),
         )
 
     def _text(self, text: str) -> str:

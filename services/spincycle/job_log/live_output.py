@@ -22,7 +22,7 @@ SUBSCRIPTION_TTL = 40.0
 MAX_QUEUED_BYTES = 1024 * 1024
 """Bytes of output queued for one subscriber; older output is dropped."""
 
-NOTIFICATION_BYTES = 5_000
+NOTIFICATION_BYTES = 4_500
 """Bytes of output in one notification, whose base64 payload is limited to 8000 bytes."""
 
 IDS_PER_ANNOUNCEMENT = 200

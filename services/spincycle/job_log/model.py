@@ -10,7 +10,7 @@ from spincycle.model.journal_entry import JournalEntry
 
 
 class Row(NamedTuple):
-    """An entry in the layout of the database type job_log.new_entry.
+    """An entry in the layout of the database type job_log.appended_entry.
 
     Position 0 means that the journal assigns the next position.
     """
@@ -33,6 +33,7 @@ class Row(NamedTuple):
     stdout: str
     stderr: str
     data: str | None
+    path: str
 
     @property
     def size(self) -> int:

@@ -177,4 +177,5 @@ def _entry(row: asyncpg.Record) -> JournalEntry:
         epoch=row["epoch"],
         data=None if row["data"] is None else orjson.loads(row["data"]),
         final=row["final"],
+        path=row["path"],
     )

@@ -34,7 +34,9 @@ class JobObjects:
         if command.is_retry and kept is not None:
             return kept
         planned = self._planned[command.job_id]
-        job = self._types.make(JobId(planned.type, planned.name, planned.id, self._request_id))
+        job = self._types.make(
+            JobId(planned.type, planned.name, planned.id, self._request_id, planned.path)
+        )
         job.deserialize(planned.bytes)
         if planned.retry:
             self._kept[command.job_id] = job

@@ -109,6 +109,7 @@ class OutputStream:
                         request_id=request_id,
                         job_id=job.id.id,
                         name=job.id.name,
+                        path=job.id.path,
                         stream=job_output_pb2.OutputStream.ValueType(stream),
                         offset=offset,
                         data=data,

@@ -301,7 +301,11 @@ class TryExecution:
             self.job.on_report(listener)
         except Exception as error:  # noqa: BLE001 - job code; the try runs without reports
             structlog.get_logger(__name__).warning(
-                "job reports not available", error=display_text(error)
+                "job reports not available",
+                request_id=self.job.id.request_id,
+                job_id=self.job.id.id,
+                path=self.job.id.path,
+                error=display_text(error),
             )
 
     def _on_job_report(self, _progress: Progress) -> None:

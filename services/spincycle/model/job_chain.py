@@ -43,7 +43,8 @@ class ChainJob:
 
     `args` is None if the job has no arguments, so that REST can omit the field. `timeout` and
     `sequence_timeout` are seconds. `secret_args` names the entries of `args` that are never shown;
-    `bytes` of such a job is not shown either.
+    `bytes` of such a job is not shown either. `path` is empty in a chain that was stored before
+    jobs had paths.
     """
 
     id: str
@@ -65,6 +66,12 @@ class ChainJob:
     fail_if_interrupted: bool = False
     parent_sequence_id: str = ""
     secret_args: tuple[str, ...] = ()
+    path: str = ""
+
+    @property
+    def display_name(self) -> str:
+        """Text that shows the job to a person: its path, or its name if it has none."""
+        return self.path or self.name
 
 
 @dataclass(frozen=True, slots=True)

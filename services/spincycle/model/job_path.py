@@ -21,3 +21,8 @@ def path_within(around: str, part: str) -> str:
 def node_of_begin(path: str) -> str:
     """Return the path of the node whose sequence has a begin job with this path."""
     return path.removesuffix(SEPARATOR + BEGIN)
+
+
+def last_part(path: str) -> str:
+    """Return the last part of a path: the node itself, with its element."""
+    return path.rpartition(SEPARATOR)[2]

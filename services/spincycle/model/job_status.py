@@ -29,6 +29,7 @@ class JobStatus:
     percent: int | None = None
     sequence_id: str = ""
     error: str = ""
+    path: str = ""
 
 
 @dataclass(slots=True)

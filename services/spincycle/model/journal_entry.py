@@ -41,3 +41,4 @@ class JournalEntry:
     epoch: int = 0
     data: dict[str, Value] | None = None
     final: bool = False
+    path: str = ""

@@ -151,6 +151,7 @@ def _encode_job(job: ChainJob) -> job_chain_pb2.Job:
         type=job.type,
         state=encode_state(job.state),
         sequence_id=job.sequence_id,
+        path=job.path,
     )
     if job.bytes:
         message.bytes = job.bytes
@@ -207,6 +208,7 @@ def _decode_job(message: job_chain_pb2.Job) -> ChainJob:
         fail_if_interrupted=message.interruption == _FAIL,
         parent_sequence_id=message.parent_sequence_id,
         secret_args=tuple(message.secret_args),
+        path=message.path,
     )
 
 

@@ -45,6 +45,8 @@ def encode_entry(entry: JournalEntry) -> job_log_pb2.JobLog:
         fill_struct(message.data, entry.data)
     if entry.final:
         message.final = True
+    if entry.path:
+        message.path = entry.path
     return message
 
 
@@ -69,6 +71,7 @@ def decode_entry(message: job_log_pb2.JobLog) -> JournalEntry:
         message.epoch,
         from_struct(message.data) if message.HasField("data") else None,
         message.final,
+        message.path,
     )
 
 

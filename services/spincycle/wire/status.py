@@ -23,6 +23,7 @@ def encode_status(status: JobStatus) -> status_pb2.JobStatus:
         percent=status.percent,
         sequence_id=status.sequence_id,
         error=status.error,
+        path=status.path,
     )
     message.try_number = status.try_
     if status.started_at:
@@ -56,6 +57,7 @@ def encode_wait(wait: WaitingJob) -> waiting_pb2.WaitingJob:
         reason=cast("waiting_pb2.WaitReason.ValueType", int(wait.reason)),
         message=wait.message,
         waits_for_job_ids=wait.waits_for,
+        path=wait.path,
     )
     if wait.until:
         set_nanoseconds(message.until, wait.until)

@@ -54,6 +54,7 @@ def entry(number: int = 1, request_id: str = REQUEST, **changed: object) -> Jour
         "sequence_try": 1,
         "position": number,
         "epoch": 1,
+        "path": f"upgrade h{number:02} / job-{number}",
     }
     return JournalEntry(**(fields | changed))  # type: ignore[arg-type] # whatever the test says
 

@@ -102,6 +102,41 @@ async def test_a_second_rerun_with_the_same_key_returns_the_first_one(manager: M
     assert first.id == second.id
 
 
+async def test_a_refused_skip_names_the_job_by_its_path(manager: Manager) -> None:
+    old, chain = await failed_nap(manager)
+    begin, _, end = chain.jobs
+
+    for job, problem in ((begin, "is COMPLETE"), (end, "has not failed")):
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await manager.stub.Skip(rpc.SkipRequest(request_id=old, job_ids=[job.id], reason="no"))
+        assert f"job {job.path} ({job.id}) {problem}" in (failure.value.details() or "")
+
+
+async def test_the_entry_of_a_skipped_job_has_its_path(manager: Manager) -> None:
+    old, chain = await failed_nap(manager)
+    skip = rpc.SkipRequest(request_id=old, job_ids=[chain.jobs[1].id], reason="slept elsewhere")
+
+    new = (await manager.stub.Skip(skip)).request
+
+    assert manager.job_log.entries[new.id][-1].path == "rest"
+
+
+@pytest.mark.parametrize("given", ["path", "similar"])
+async def test_an_unknown_job_is_answered_with_the_one_that_may_be_meant(
+    manager: Manager, given: str
+) -> None:
+    old, chain = await failed_nap(manager)
+    job = chain.jobs[1]
+    unknown = job.path if given == "path" else f"{job.id}x"
+
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await manager.stub.Rerun(rpc.RerunRequest(request_id=old, job_ids=[unknown]))
+
+    assert failure.value.details() == (
+        f"job {unknown} not found in request {old} (did you mean {job.id}, rest?)"
+    )
+
+
 async def failed_nap(manager: Manager) -> tuple[str, job_chain_pb2.JobChain]:
     """Create a request whose first job is COMPLETE and whose second one has failed."""
     runner = await manager.register(SteeredRunner("one"))

@@ -83,6 +83,20 @@ async def test_a_job_that_must_not_be_repeated_fails_because_its_runner_died(
     assert (last.name, last.state) == ("transfer", State.FAIL)
 
 
+async def test_jobs_of_a_chain_from_before_there_were_paths_go_by_their_names(
+    upgraded: Upgraded,
+) -> None:
+    paying = REQUESTS["paying"]
+    get = rpc.GetJobChainRequest(request_id=paying.request_id)
+
+    request = (await upgraded.requests.Get(rpc.GetRequest(request_id=paying.request_id))).request
+    chain = (await upgraded.requests.GetJobChain(get)).job_chain
+    read = await entries(upgraded, paying)
+
+    assert {job.path for job in chain.jobs} == {entry.path for entry in read} == {""}
+    assert request.state_message.startswith(f"job transfer ({read[-1].job_id}) failed: ")
+
+
 @pytest.mark.parametrize("name", sorted(REQUESTS))
 async def test_the_journal_goes_on_after_its_recorded_entries(
     upgraded: Upgraded, name: str

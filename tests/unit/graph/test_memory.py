@@ -39,7 +39,8 @@ async def main():
     encode_chain(chain).SerializeToString()
     memory = ChainMemory(MemoryBudget(0))
     print(peak() - before, sum(
-        memory.size_of_job((job.args or {}).values(), job.bytes) for job in chain.jobs.values()
+        memory.size_of_job((job.args or {}).values(), job.bytes, job.path)
+        for job in chain.jobs.values()
     ))
     bench.close()
 

@@ -69,19 +69,32 @@ async def test_a_plan_reads_as_a_tree(bench: Workbench) -> None:
         f"plan {found.hash}",
         "",
         "├─ find  finder  mode=fast",
-        "├─ host[1]  sequence  (retry 2 after 1m30s; 3 elements, 2 at a time; after find)",
+        "├─ host a  sequence  (retry 2 after 1m30s; 3 elements, 2 at a time; after find)",
         "│  ├─ check  check  host=a",
         "│  ├─ drain  drain  host=a",
         "│  └─ restart  restart  host=a  (after check, drain)",
-        "├─ host[2]  sequence  (retry 2 after 1m30s; after find)",
+        "├─ host b  sequence  (retry 2 after 1m30s; after find)",
         "│  ├─ check  check  host=b",
         "│  ├─ drain  drain  host=b",
         "│  └─ restart  restart  host=b  (after check, drain)",
-        "├─ host[3]  sequence  (retry 2 after 1m30s; after find)",
+        "├─ host c  sequence  (retry 2 after 1m30s; after find)",
         "│  ├─ check  check  host=c",
         "│  ├─ drain  drain  host=c",
         "│  └─ restart  restart  host=c  (after check, drain)",
         "└─ report  reporter  (timeout 10s; after find, host)",
+    ]
+
+
+async def test_a_plan_of_a_chain_without_paths_numbers_the_elements(bench: Workbench) -> None:
+    chain = (await bench.expand(RESTART, "restart", hosts=["a", "b"])).chain
+    for job in chain.jobs.values():
+        job.path = ""
+
+    assert [node.label for node in make_plan(chain).root.children] == [
+        "find",
+        "host[1]",
+        "host[2]",
+        "report",
     ]
 
 
@@ -119,10 +132,10 @@ async def test_an_element_more_in_the_middle_is_one_addition(bench: Workbench) -
     one, two = await plan(bench, hosts=["a", "c"]), await plan(bench, hosts=["a", "b", "c"])
 
     assert [(change.kind, change.path) for change in diff(one, two)] == [
-        ("added", "restart / host[2]"),
+        ("added", "restart / host b"),
     ]
     assert [(change.kind, change.path) for change in diff(two, one)] == [
-        ("removed", "restart / host[2]"),
+        ("removed", "restart / host b"),
     ]
 
 
@@ -135,8 +148,8 @@ async def test_a_difference_names_node_and_field(bench: Workbench) -> None:
 
     assert [str(change) for change in diff(one, two)] == [
         "~ restart / find: args.mode: fast -> safe",
-        "~ restart / host: rules: retry 2 after 1m30s -> retry 3 after 1m30s",
-        "~ restart / host / restart: after: check, drain -> drain",
+        "~ restart / host a: rules: retry 2 after 1m30s -> retry 3 after 1m30s",
+        "~ restart / host a / restart: after: check, drain -> drain",
     ]
 
 

@@ -220,7 +220,7 @@ async def test_a_job_must_set_what_its_node_declares(bench: Workbench) -> None:
         await bench.expand(SETS, xs=["1", "2"])
 
     assert (e.value.node, e.value.argument) == ("a", "out")
-    assert "node a, element 1:" in str(e.value)
+    assert "node a, element 1 (a 1):" in str(e.value)
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), {1: 2}, 2**64, "\ud800"])

@@ -55,6 +55,7 @@ jobs = st.builds(
     fail_if_interrupted=st.booleans(),
     parent_sequence_id=st.just("") | ids,
     secret_args=st.lists(st.text(), max_size=2).map(tuple),
+    path=st.text(),
 )
 
 chains = st.builds(
@@ -110,4 +111,5 @@ entries = st.builds(
     epoch=bigcounts,
     data=st.none() | objects,
     final=st.booleans(),
+    path=st.text(),
 )

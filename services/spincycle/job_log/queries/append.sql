@@ -1,17 +1,18 @@
 -- name: append
 -- Store entries; return how many were new and not fenced.
-SELECT job_log.append(:entries::job_log.new_entry[]) AS stored;
+SELECT job_log.append(:entries::job_log.appended_entry[]) AS stored;
 
 -- name: find_differing
 -- The given entries that are not stored with the same values, with the reason: the current epoch,
--- an entry with the same identity, or an entry at the same position.
+-- an entry with the same identity, or an entry at the same position. Paths are not compared: a job
+-- log of the version before stores an entry without its path, and the runner may send it again.
 SELECT e.ordinal, f.epoch AS current_epoch, s.request_id IS NOT NULL AS known,
        p.job_id AS holder_job_id, p.try AS holder_try
-  FROM unnest(:entries::job_log.new_entry[])
+  FROM unnest(:entries::job_log.appended_entry[])
        WITH ORDINALITY
        AS e (request_id, job_id, try, position, epoch, started_at, finished_at, exit,
              sequence_try, state, final, name, type, sequence_id, error, stdout, stderr, data,
-             ordinal)
+             path, ordinal)
   LEFT JOIN job_log.entries AS s USING (request_id, job_id, try)
   LEFT JOIN job_log.fences AS f USING (request_id)
   LEFT JOIN job_log.entries AS p

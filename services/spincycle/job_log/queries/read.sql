@@ -1,7 +1,7 @@
 -- name: get_entry
 -- One try of a job, or its last try for try 0.
 SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, sequence_try, state,
-       final, name, type, sequence_id, error, stdout, stderr, data
+       final, name, path, type, sequence_id, error, stdout, stderr, data
   FROM job_log.entries
  WHERE request_id = :request_id
    AND job_id = :job_id
@@ -13,7 +13,7 @@ SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, 
 -- Entries of a request after a job and try and up to a job: as many as fit in :max_size bytes, but
 -- at least one; `found` counts the entries within :limit, including those that do not fit.
 SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, sequence_try, state,
-       final, name, type, sequence_id, error,
+       final, name, path, type, sequence_id, error,
        CASE WHEN :with_output THEN stdout ELSE '' END AS stdout,
        CASE WHEN :with_output THEN stderr ELSE '' END AS stderr,
        CASE WHEN :with_data THEN data END AS data, found
@@ -37,7 +37,7 @@ SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, 
 -- bytes, but at least one; `found` counts the entries within :limit, including those that do not
 -- fit.
 SELECT request_id, job_id, try, position, epoch, started_at, finished_at, exit, sequence_try, state,
-       final, name, type, sequence_id, error,
+       final, name, path, type, sequence_id, error,
        CASE WHEN :with_output THEN stdout ELSE '' END AS stdout,
        CASE WHEN :with_output THEN stderr ELSE '' END AS stderr,
        CASE WHEN :with_data THEN data END AS data, found

@@ -24,6 +24,7 @@ from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Request, Rerun
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.runtime.off_loop import off_loop
+from spincycle.text.nearest import nearest
 
 LARGE_CHAIN = 64 * 1024
 """Bytes of a chain from which the new one is built in a thread."""
@@ -189,9 +190,16 @@ class RerunCreator:
 def _check(params: RerunParams, chain: JobChain) -> None:
     for job_id in (*params.job_ids, *params.skip):
         if job_id not in chain.jobs:
-            raise JobNotFound(params.request_id, job_id)
+            raise JobNotFound(params.request_id, job_id, _suggestion(job_id, chain))
     if params.skip and not params.reason:
         raise InvalidInput("give a reason for skipping the job; it is recorded", "reason")
+
+
+def _suggestion(unknown: str, chain: JobChain) -> str:
+    """Return a question that names the job whose id or path is given or similar; empty if none."""
+    jobs = {text: job for job in chain.jobs.values() for text in (job.id, job.path) if text}
+    job = jobs.get(unknown) or jobs.get(nearest(unknown, jobs) or "")
+    return f" (did you mean {job.id}, {job.display_name}?)" if job else ""
 
 
 def _kept(
@@ -234,11 +242,11 @@ def _skipped(
     data_by_job = {entry.job_id: entry.data or {} for entry in kept}
     if replayed.job_chain.jobs[job_id].state is State.COMPLETE:
         raise InvalidInput(
-            f"job {job_id} ({job.name}) is COMPLETE, there is nothing to skip", "job_ids"
+            f"job {job.display_name} ({job_id}) is COMPLETE, there is nothing to skip", "job_ids"
         )
     if any(parent not in data_by_job for parent in parents):
         raise InvalidInput(
-            f"job {job_id} ({job.name}) has not failed: it has not been reached", "job_ids"
+            f"job {job.display_name} ({job_id}) has not failed: it has not been reached", "job_ids"
         )
     data: dict[str, Value] = {}
     for parent in parents:
@@ -255,6 +263,7 @@ def _skipped(
         error=f"skipped by {params.user or 'an unknown user'}: {params.reason}",
         sequence_id=job.sequence_id,
         data=data,
+        path=job.path,
     )
 
 

@@ -43,8 +43,8 @@ def _check_same(
             if getattr(job, name) != getattr(other, name):
                 raise InvalidChain(
                     request_id,
-                    f'job {job.id} ("{job.name}") of the saved chain has other {name} than in the '
-                    "archived one",
+                    f'job {job.id} ("{job.path or job.name}") of the saved chain has other {name} '
+                    "than in the archived one",
                 )
     if _edges(planned) != _edges(saved):
         raise InvalidChain(request_id, "the saved chain has other edges than the archived one")

@@ -189,6 +189,7 @@ def entry_status(entry: job_log_pb2.JobLog) -> status_pb2.JobStatus:
         state=entry.state,
         sequence_id=entry.sequence_id,
         error=entry.error,
+        path=entry.path,
     )
     status.try_number = entry.try_number
     if entry.HasField("started_at"):
