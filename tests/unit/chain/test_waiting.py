@@ -102,3 +102,23 @@ def test_without_a_runner_only_runnable_jobs_wait_for_what_the_request_waits_for
     assert waits["one1"].reason is WaitReason.NO_RUNNER
     assert waits["two2"].reason is WaitReason.PARENTS
     assert ChainGraph(chain).jobs.keys() - waits.keys() == {"bbbb"}
+
+
+def test_waits_name_jobs_and_their_parents_by_path() -> None:
+    chain = line(
+        ChainJob("one1", "check", "t", path="upgrade h05 / check"),
+        ChainJob("two2", "verify", "t", path="upgrade h05 / verify"),
+    )
+    state = ChainState.new(chain, 1, float)
+    state.start(1)
+
+    on_runner = by_id(state)["two2"]
+    (without,) = [
+        wait
+        for wait in waits_without_runner(chain, WaitReason.NO_RUNNER, "no runner")
+        if wait.job_id == "two2"
+    ]
+
+    assert (on_runner.path, without.path) == ("upgrade h05 / verify",) * 2
+    assert on_runner.message == "waits for upgrade h05 / check (one1, RUNNING)"
+    assert without.message == "waits for upgrade h05 / check (one1)"

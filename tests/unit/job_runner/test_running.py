@@ -31,6 +31,26 @@ async def test_a_chain_runs_to_its_end_and_is_removed(stage: Stage) -> None:
     assert [entry.position for entry in stage.journal.entries] == [1, 2, 3, 4, 5]
 
 
+async def test_entries_events_and_the_reason_have_the_path_of_a_job(stage: Stage) -> None:
+    stage.plays["b"] = [fails("disk full")]
+
+    report = await stage.run(chain("A > b > C", jobs={"b": {"path": "upgrade h05 / verify"}}))
+
+    assert report.reason == "job upgrade h05 / verify (b) failed: disk full"
+    paths = {(entry.job_id, entry.path) for entry in stage.journal.entries}
+    assert paths == {("A", ""), ("b", "upgrade h05 / verify")}
+    events = {event.job.path for event in stage.watcher.events if event.job.job_id == "b"}
+    assert events == {"upgrade h05 / verify"}
+
+
+async def test_a_long_path_leaves_room_for_the_error_in_the_reason(stage: Stage) -> None:
+    stage.plays["b"] = [fails("disk full")]
+
+    report = await stage.run(chain("A > b > C", jobs={"b": {"path": "x" * 512}}))
+
+    assert report.reason.endswith(" (b) failed: disk full")
+
+
 async def test_a_failed_branch_does_not_hold_up_the_others(stage: Stage) -> None:
     stage.plays["b"] = [fails("disk full")]
 

@@ -252,6 +252,19 @@ async def test_a_sequence_over_its_time_for_good_fails_in_its_first_job(stage: S
     assert (report.complete_jobs, report.rolled_back_jobs) == (0, 1)
 
 
+async def test_a_sequence_over_its_time_is_named_by_the_path_of_its_node(stage: Stage) -> None:
+    stage.plays["c"] = [works_until_stopped]
+    limited = chain(
+        "A > B > c > E > F",
+        sequences={"B": "B c E"},
+        jobs={"B": {"sequence_timeout": 0.01, "path": "upgrade h05 / (begin)"}},
+    )
+
+    await stage.run(limited)
+
+    assert stage.journal.errors("c") == ["sequence upgrade h05 took longer than 0.01s"]
+
+
 async def test_a_request_over_its_time_is_stopped_and_has_failed(stage: Stage) -> None:
     stage.plays["b"] = [works_until_stopped]
 
