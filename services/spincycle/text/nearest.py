@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,9 @@ def most_similar(name: str, known: Iterable[str], limit: int) -> list[str]:
     Only names of about the same length are compared, at most 500 of them, so that the cost does not
     grow with the number of known names.
     """
+    # Imported late: most commands of spinc suggest nothing.
+    from difflib import get_close_matches
+
     similar = (other for other in known if is_comparable(name, other) and other != name)
     return get_close_matches(name, islice(similar, MAX_CANDIDATES), n=limit, cutoff=_CUTOFF)
 
