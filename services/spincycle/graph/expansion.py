@@ -23,7 +23,6 @@ from spincycle.graph.simple_requests import SimpleRequests
 from spincycle.graph.values import json_copy
 from spincycle.graph.worker_threads import StepMonitor, StepTimeout, WorkerThreads
 from spincycle.model.job_chain import NOOP, ChainJob
-from spincycle.model.job_path import path_within
 from spincycle.runtime.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class _Expansion:
         expanded = instance.expanded or instance.expand(node, place, hide=self._hides(node))
         for child in expanded.waiting:
             path = self._paths.of_node(instance.path, node.node.name, child.label)
-            own_place = replace(place, element=child.element, path=path)
+            own_place = _of_element(place, child, path)
             if node.node.category == "job":
                 self._add_job(instance, node, expanded, child, own_place)
             else:
@@ -292,8 +291,14 @@ class _Expansion:
         spec = node.node
         job_type = spec.type if spec.category == "job" else ""
         sequence = instance.template.sequence.name
-        path = path_within(instance.path, spec.name)
-        return SpecPlace(self._request_type, sequence, spec.name, job_type, path=path)
+        return SpecPlace(self._request_type, sequence, spec.name, job_type, around=instance.path)
+
+
+def _of_element(place: SpecPlace, child: Child, path: str) -> SpecPlace:
+    if child.element:
+        return replace(place, element=child.element, path=path)
+    place.path = path
+    return place
 
 
 def _shorter(first: float | None, second: float | None) -> float | None:

@@ -10,6 +10,7 @@ from spincycle.errors import ChainNotBuilt, PlanTooLarge
 from spincycle.graph.values import deep_copy
 from spincycle.graph.worker_threads import WorkAbandoned
 from spincycle.job import JobId
+from spincycle.model.job_path import path_within
 from spincycle.model.redaction import scrubbed
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class SpecPlace:
 
     Attributes:
         element: number of the element of a repeated node, from 1; 0 if it is not repeated.
-        path: path of the node, of the element if one is being expanded; empty for the request.
+        around: path of the node whose sequence contains the node; empty for that of the request.
+        path: path of the element that is being expanded; empty if there is none.
     """
 
     request_type: str
@@ -47,6 +49,7 @@ class SpecPlace:
     node: str
     job_type: str = ""
     element: int = 0
+    around: str = ""
     path: str = ""
 
     def error(self, problem: str, argument: str = "", cause: str = "") -> ChainNotBuilt:
@@ -76,9 +79,10 @@ class SpecPlace:
     @property
     def _name(self) -> str:
         element = f", element {self.element}" if self.element else ""
-        says_no_more = self.path in {"", self.node, f"{self.node} [{self.element}]"}
-        path = "" if says_no_more else f" ({self.path})"
-        return f"in seq {self.sequence}, node {self.node}{element}{path}"
+        path = self.path or path_within(self.around, self.node)
+        says_no_more = path in {self.node, f"{self.node} [{self.element}]"}
+        shown = "" if says_no_more else f" ({path})"
+        return f"in seq {self.sequence}, node {self.node}{element}{shown}"
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ _NODE_BYTES = PATH_BYTES - len(SEPARATOR + BEGIN)
 _NUMBER_BYTES = len(" #1000000")
 _NAME_BYTES = 200
 _MAX_UNSTRIPPED = 4 * LABEL_CHARACTERS
+_MAX_CHARACTER_BYTES = 4
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 class JobPaths:
@@ -56,7 +59,8 @@ class JobPaths:
         return self._assign(path_within(node, END), PATH_BYTES)
 
     def _assign(self, path: str, limit: int) -> str:
-        path = shortened(path, limit)
+        if len(path) * _MAX_CHARACTER_BYTES > limit:
+            path = shortened(path, limit)
         number = self._assigned.get(path)
         if number is None:
             self._assigned[path] = 1
@@ -99,6 +103,8 @@ def _label(value: Value) -> str:
 
 def _shown(name: str) -> str:
     """Return the name of a node as one part of a path."""
+    if _PLAIN_NAME.fullmatch(name):
+        return name
     text = " ".join(shortened(name, _NAME_BYTES).split())
     if not text.isprintable():
         text = "".join(character if character.isprintable() else "?" for character in text)
