@@ -119,13 +119,9 @@ class RestBackend:
 
     async def explain(self, request_id: str, job_id: str = "") -> rm.ExplainResponse:
         """See Backend."""
-        found = await self._gateway.call("GET", _one(request_id) + "/explain")
-        explanation = EXPLANATION.decode(found)
-        if job_id:
-            wanted = [job for job in explanation.jobs if job.job_id == job_id]
-            del explanation.jobs[:]
-            explanation.jobs.extend(wanted)
-        return explanation
+        query = [("jobId", job_id)] if job_id else []
+        path = _one(request_id) + "/explain"
+        return EXPLANATION.decode(await self._gateway.call("GET", path, query))
 
     async def running(self, request_id: str) -> rm.ListRunningJobsResponse:
         """See Backend."""
