@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ _MAX_LISTED = 10
 """Candidates that an error lists at most."""
 
 _MAX_SUGGESTED = 3
-
-_BLANKS = re.compile(r"\s+")
 
 
 class Rank(IntEnum):
@@ -92,8 +89,7 @@ class JobPattern:
 @lru_cache(maxsize=64)
 def _spelling(text: str) -> str:
     """Return the text without case and without blanks around slashes."""
-    parts = _BLANKS.sub(" ", text).split("/")
-    return "/".join(part.strip() for part in parts).casefold()
+    return " ".join(text.casefold().split()).replace(" /", "/").replace("/ ", "/")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -159,11 +155,13 @@ class JobSelection:
 
     def _add_similar(self, job: job_chain_pb2.Job) -> None:
         """Keep the spellings of the job that the text may be a typo of."""
+        if len(self._similar) >= MAX_CANDIDATES:
+            return
         spelling = _spelling(job.path)
         parts = spelling.split("/")
         end = "/".join(parts[-self._pattern.spelling.count("/") - 1 :])
         for known in (spelling, end, end.partition(" ")[2], _spelling(job.name)):
-            if len(self._similar) < MAX_CANDIDATES and is_comparable(self._pattern.spelling, known):
+            if is_comparable(self._pattern.spelling, known):
                 self._similar.setdefault(known, job_title(job))
 
     def includes(self, item: NamedTry) -> bool:
