@@ -89,18 +89,27 @@ def request(**fields: Any) -> request_pb2.Request:
 
 
 class ChainMaker:
-    """Makes chains as the expansion does: wrappers and templates around the work."""
+    """Makes chains as the expansion does: wrappers and templates around the work.
 
-    def __init__(self, kind: str) -> None:
+    Without `paths`, as it did before jobs had paths.
+    """
+
+    def __init__(self, kind: str, *, paths: bool = True) -> None:
         self.chain = job_chain_pb2.JobChain(request_id=ID)
         self._next: dict[str, list[str]] = {}
+        self._has_paths = paths
+        self._paths = {"Rq00": ""}
         self.begin = self._add("Rq00", f"request_{kind}_begin", structural=True)
         self.begin.sequence_id = self.begin.id
+        self.begin.path = "(begin)" if paths else ""
 
     def _add(self, job_id: str, name: str, **fields: Any) -> job_chain_pb2.Job:
         return self.chain.jobs.add(id=job_id, name=name, type="noop", state=PENDING, **fields)
 
-    def sequence(self, job_id: str, node: str, around: str = "Rq00", retry: int = 0) -> str:
+    def sequence(
+        self, job_id: str, node: str, around: str = "Rq00", retry: int = 0, element: str = ""
+    ) -> str:
+        self._paths[job_id] = self._path(around, f"{node} {element}".strip())
         self._add(
             job_id,
             f"sequence_{node}_begin",
@@ -108,16 +117,30 @@ class ChainMaker:
             sequence_id=job_id,
             parent_sequence_id=around,
             sequence_retry=retry,
+            path=self._path(job_id, "(begin)"),
         )
         return job_id
 
     def job(
-        self, job_id: str, name: str, sequence: str = "Rq00", retry: int = 0, **args: str
+        self,
+        job_id: str,
+        name: str,
+        sequence: str = "Rq00",
+        retry: int = 0,
+        *,
+        element: str = "",
+        **args: str,
     ) -> str:
         job = self._add(job_id, name, sequence_id=sequence, retry=retry)
         job.type = name
+        job.path = self._path(sequence, f"{name} {element}".strip())
         job.args.update(args)
         return job_id
+
+    def _path(self, sequence: str, part: str) -> str:
+        around = self._paths.get(sequence, "")
+        path = f"{around} / {part}" if around else part
+        return path if self._has_paths else ""
 
     def edge(self, *job_ids: str) -> None:
         for first, second in pairwise(job_ids):
@@ -129,13 +152,15 @@ class ChainMaker:
         return self.chain
 
 
-def rolling_restart_chain(hosts: tuple[str, ...] = ("web1", "web2")) -> job_chain_pb2.JobChain:
+def rolling_restart_chain(
+    hosts: tuple[str, ...] = ("web1", "web2"), *, paths: bool = True
+) -> job_chain_pb2.JobChain:
     """plan, then for each host drain, restart (up to three tries) and enable, then report."""
-    maker = ChainMaker("rolling-restart")
+    maker = ChainMaker("rolling-restart", paths=paths)
     maker.job("Plan", "plan-order")
     maker.edge("Rq00", "Plan")
     for place, host in enumerate(hosts):
-        sequence = maker.sequence(f"S{place:03}", "restart-host", retry=1)
+        sequence = maker.sequence(f"S{place:03}", "restart-host", retry=1, element=host)
         jobs = [
             maker.job(f"D{place:03}", "drain", sequence, host=host, mode="soft"),
             maker.job(f"R{place:03}", "restart", sequence, retry=2, host=host),
@@ -146,10 +171,21 @@ def rolling_restart_chain(hosts: tuple[str, ...] = ("web1", "web2")) -> job_chai
     return maker.made()
 
 
+PATHS = {job.id: job.path for job in rolling_restart_chain().jobs}
+"""Paths of the jobs of `rolling_restart_chain`, by id."""
+
+
 def status(job_id: str, name: str, state: Any, try_: int = 1, **fields: Any) -> Any:
-    return status_pb2.JobStatus(
-        request_id=ID, job_id=job_id, name=name, type=name, state=state, try_number=try_, **fields
-    )
+    plain: dict[str, Any] = {
+        "request_id": ID,
+        "job_id": job_id,
+        "name": name,
+        "type": name,
+        "state": state,
+        "try_number": try_,
+        "path": PATHS.get(job_id, ""),
+    }
+    return status_pb2.JobStatus(**(plain | fields))
 
 
 def snapshot(
@@ -171,6 +207,7 @@ def entry(
         "type": name,
         "state": state,
         "try_number": try_,
+        "path": PATHS.get(job_id, ""),
         "started_at": at(1),
         "finished_at": at(2),
     }

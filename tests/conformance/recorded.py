@@ -2,6 +2,7 @@
 
 A recording is one call and its answer. Ids, times and counts of jobs differ from one run to
 the next; the original's chains also have jobs around each sequence and batch, which do nothing.
+The original's jobs have no path.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _alike(value: Any, key: str) -> Any:
             return _chain(dict(value))
         if key == "requests":
             return [_alike(inner, "") for _, inner in value]
-        return [(name, _alike(inner, name)) for name, inner in value]
+        return _members(value)
     if isinstance(value, list):
         return _listed([_alike(inner, key) for inner in value])
     if isinstance(value, str):
@@ -88,6 +89,10 @@ def _alike(value: Any, key: str) -> Any:
     if isinstance(value, int) and value > _FIRST_NANOSECOND:
         return "<nanoseconds>"
     return value
+
+
+def _members(members: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [(name, _alike(inner, name)) for name, inner in members if name != "path"]
 
 
 def _text(value: str, key: str) -> str:
@@ -120,11 +125,7 @@ def _chain(chain: dict[str, Any]) -> Any:
         for later in _reached(job_id, following)
         if later in kept and jobs[later]["name"] != jobs[job_id]["name"]
     }
-    shown = [
-        [(name, _alike(inner, name)) for name, inner in job]
-        for job_id, job in chain["jobs"]
-        if job_id in kept
-    ]
+    shown = [_members(job) for job_id, job in chain["jobs"] if job_id in kept]
     alike = [job for at, job in enumerate(shown) if job not in shown[:at]]
     return list(chain), sorted(alike, key=str), sorted(after)
 

@@ -77,6 +77,7 @@ def a_chain() -> job_chain_pb2.JobChain:
         sequence_retry=2,
         sequence_retry_wait="0s",
         structural=True,
+        path="(begin)",
     )
     chain.jobs.add(
         id="aaaa",
@@ -88,6 +89,7 @@ def a_chain() -> job_chain_pb2.JobChain:
         retry=1,
         retry_wait="1m30s",
         sequence_id="zzzz",
+        path="drain a",
     )
     chain.adjacency_list.add(job_id="zzzz", next_job_ids=["aaaa"])
     return chain
@@ -97,9 +99,9 @@ CHAIN = (
     f'{{"requestId":"{ID}","jobs":{{'
     '"aaaa":{"id":"aaaa","name":"drain","type":"drain-host","bytes":"e30=","state":1,'
     '"args":{"count":3,"host":"a","nested":{"a":true,"b":[1.5,null]}},"retry":1,'
-    '"retryWait":"1m30s","sequenceId":"zzzz","sequenceRetry":0},'
+    '"retryWait":"1m30s","sequenceId":"zzzz","sequenceRetry":0,"path":"drain a"},'
     '"zzzz":{"id":"zzzz","name":"request_drain_begin","type":"noop","state":1,"retry":0,'
-    '"sequenceId":"zzzz","sequenceRetry":2,"sequenceRetryWait":"0s"}},'
+    '"sequenceId":"zzzz","sequenceRetry":2,"sequenceRetryWait":"0s","path":"(begin)"}},'
     '"adjacencyList":{"zzzz":["aaaa"]},"state":1,"finishedJobs":0}'
 )
 
@@ -119,6 +121,7 @@ def an_entry(job_id: str = "aaaa", try_: int = 1) -> job_log_pb2.JobLog:
         stderr='"err"',
         epoch=1,
         position=4,
+        path="drain a",
     )
     entry.try_number = try_
     return entry
@@ -128,7 +131,8 @@ def entry_json(job_id: str = "aaaa", try_: int = 1) -> str:
     return (
         f'{{"requestId":"{ID}","jobId":"{job_id}","try":{try_},"name":"drain",'
         '"type":"drain-host","startedAt":1800000001000000007,"finishedAt":1800000002000000008,'
-        '"state":4,"exit":-1,"error":"no \\u0026 never","stdout":"out\\n","stderr":"\\"err\\""}'
+        '"state":4,"exit":-1,"error":"no \\u0026 never","stdout":"out\\n","stderr":"\\"err\\"",'
+        '"path":"drain a"}'
     )
 
 
@@ -141,6 +145,7 @@ def a_status() -> status_pb2.JobStatus:
         started_at=Timestamp(seconds=1_800_000_001, nanos=7),
         state=state_pb2.STATE_RUNNING,
         status="draining",
+        path="drain a",
     )
     status.try_number = 2
     return status
@@ -148,5 +153,5 @@ def a_status() -> status_pb2.JobStatus:
 
 STATUS = (
     f'{{"requestId":"{ID}","jobId":"aaaa","type":"drain-host","name":"drain",'
-    '"startedAt":1800000001000000007,"state":2,"status":"draining","try":2}'
+    '"startedAt":1800000001000000007,"state":2,"status":"draining","try":2,"path":"drain a"}'
 )

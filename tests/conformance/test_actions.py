@@ -74,13 +74,17 @@ async def test_an_explanation_names_what_each_job_waits_for(stack: Stack) -> Non
         message="waits for its next try",
         waits_for_job_ids=["zzzz"],
         until=samples.FINISHED,
+        path="drain a",
     )
     stack.manager.respond(
         Explain=rm.ExplainResponse(state=state_pb2.STATE_RUNNING, message="", jobs=[waiting])
     )
 
-    answer = await stack.http.get(ONE + "/explain")
+    answer = await stack.http.get(ONE + "/explain?jobId=aaaa&jobId=bbbb")
 
+    assert stack.manager.last("Explain") == rm.ExplainRequest(
+        request_id=ID, job_ids=["aaaa", "bbbb"]
+    )
     assert answer.json() == {
         "state": 2,
         "waitsFor": "",
@@ -92,6 +96,7 @@ async def test_an_explanation_names_what_each_job_waits_for(stack: Stack) -> Non
                 "message": "waits for its next try",
                 "waitsForJobIds": ["zzzz"],
                 "until": "2027-01-15T08:00:02.000000001Z",
+                "path": "drain a",
             }
         ],
     }

@@ -88,6 +88,7 @@ def answers_of(stack: Stack) -> None:
         reason=waiting_pb2.WAIT_REASON_PARENTS,
         message="waits for request_drain_begin",
         waits_for_job_ids=["zzzz"],
+        path="drain a",
     )
     plan = plan_pb2.Plan(
         type="drain",
@@ -114,6 +115,7 @@ def answers_of(stack: Stack) -> None:
         name="wait-drained",
         stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
         data=b"12 connections left\n",
+        path="drain a / wait-drained",
     )
     piece.try_number = 1
     printed = request_event_pb2.RequestEvent(

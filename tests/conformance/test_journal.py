@@ -72,7 +72,8 @@ async def test_an_added_entry_returns_201_under_the_request_of_the_path(
         headers=JSON,
         content=b'{"requestId":"ignored","jobId":"aaaa","try":1,"name":"drain",'
         b'"type":"drain-host","startedAt":1800000001000000007,"finishedAt":1800000002000000008,'
-        b'"state":4,"exit":-1,"error":"no & never","stdout":"out\\n","stderr":"\\"err\\""}',
+        b'"state":4,"exit":-1,"error":"no & never","stdout":"out\\n","stderr":"\\"err\\"",'
+        b'"path":"drain a"}',
     )
 
     assert answer.status_code == 201

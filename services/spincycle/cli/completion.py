@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.options import given_options
 from spincycle.cli.problem import Problem
+from spincycle.cli.render.job_path import job_title
 
 if TYPE_CHECKING:
     import click
@@ -25,6 +26,9 @@ _ID = re.compile(r"\b[0-9a-v]{20}\b")
 
 _TIMEOUT = 1.0
 """Seconds after which completion gives no result."""
+
+_MAX_JOBS = 500
+"""Jobs that are offered at most."""
 
 
 def complete_request(
@@ -112,19 +116,27 @@ def complete_job(
     parameter: click.Parameter,  # noqa: ARG001 # click hands it over
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    """Complete the name of a job of the given request."""
+    """Complete the id of a job of the given request, or a name that only one of its jobs has."""
     # Click passes no earlier parameters while an option lacks its value.
     typed = _ID.search(os.environ.get("COMP_WORDS", ""))
     request_id = context.params.get("request_id") or (typed[0] if typed else "")
     if not request_id:
         return []
-    chain = _call(context, lambda services: services.job_chain(request_id))
-    kinds = {job.name: job.type for job in chain.jobs if not job.structural} if chain else {}
-    return [
-        CompletionItem(name, help=kind)
-        for name, kind in kinds.items()
-        if name.startswith(incomplete)
-    ]
+    return _call(context, lambda services: _jobs(services, request_id, incomplete)) or []
+
+
+async def _jobs(services: Backend, request_id: str, incomplete: str) -> list[CompletionItem[str]]:
+    ids: list[CompletionItem[str]] = []
+    names: dict[str, str | None] = {}
+    async for job in services.jobs(request_id):
+        if job.structural:
+            continue
+        title = job_title(job)
+        if job.id.startswith(incomplete) and len(ids) < _MAX_JOBS:
+            ids.append(CompletionItem(job.id, help=title))
+        if incomplete and job.name.startswith(incomplete):
+            names[job.name] = None if job.name in names else title
+    return ids + [CompletionItem(name, help=title) for name, title in names.items() if title]
 
 
 def _call(context: click.Context, call: Callable[[Backend], Awaitable[Result]]) -> Result | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from spincycle.cli.render.times import seconds
 from spincycle.cli.values import plain, shown
+from spincycle.model.job_path import SEPARATOR, node_of_begin
 from spincycle.model.state import FINAL, State
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class LiveJob:
     Attributes:
         name: name of the job; for the first job of a sequence, the name of its node.
         label: distinguishes the job from siblings of the same name; empty if unique.
+        path: place in the plan, that of its node for the first job of a sequence; empty in a chain
+            that was stored without paths.
         tries: number of the current or last try; 0 before the first one.
         allowed_tries: most tries of the job.
         retry_at: start of the next try while the job waits for it; otherwise None.
@@ -33,6 +36,7 @@ class LiveJob:
     name: str
     type: str = ""
     label: str = ""
+    path: str = ""
     state: State = State.PENDING
     tries: int = 0
     allowed_tries: int = 1
@@ -148,7 +152,10 @@ class LiveRequest:
     def _apply_job(self, status: status_pb2.JobStatus) -> LiveJob:
         job = self.jobs.get(status.job_id)
         if job is None:
-            job = self.jobs[status.job_id] = LiveJob(status.job_id, status.name, status.type)
+            # A job that is not in the tree is shown by its whole path.
+            name = status.path or status.name
+            job = LiveJob(status.job_id, name, status.type, path=status.path)
+            self.jobs[status.job_id] = job
             self.root.children.append(job)
         job.state = State(status.state)
         job.tries = status.try_number
@@ -167,10 +174,11 @@ class LiveRequest:
         self.jobs = {}
         sequences: dict[str, LiveSequence] = {}
         for job in chain.jobs:
-            live = LiveJob(job.id, job.name, job.type, allowed_tries=job.retry + 1)
+            live = LiveJob(job.id, job.name, job.type, path=job.path, allowed_tries=job.retry + 1)
             self.jobs[job.id] = live
             if job.id == job.sequence_id:
                 live.name = node_name(job.name)
+                live.path = node_of_begin(job.path)
                 live.allowed_tries = job.sequence_retry + 1
                 sequences[job.id] = LiveSequence(live)
         root = LiveSequence(LiveJob("", self.type))
@@ -185,7 +193,12 @@ class LiveRequest:
             elif not job.structural:
                 place.children.append(self.jobs[job.id])
         self.root = root
-        _label(root, {job.id: _args(job) for job in chain.jobs if not job.structural})
+        if root.begin.path:
+            # The path of the request itself stands in no other one.
+            root.begin.path = ""
+            _label_by_path(root)
+        else:
+            _label(root, {job.id: _args(job) for job in chain.jobs if not job.structural})
 
 
 def node_name(name: str) -> str:
@@ -198,6 +211,20 @@ def node_name(name: str) -> str:
 
 def _args(job: job_chain_pb2.Job) -> dict[str, str]:
     return {name: shown(plain(value)) for name, value in job.args.fields.items()}
+
+
+def _label_by_path(sequence: LiveSequence) -> None:
+    """Label children by what their own part of the path has after their name, such as a host."""
+    around = sequence.begin.path + SEPARATOR if sequence.begin.path else ""
+    for child in sequence.children:
+        job = child.begin if isinstance(child, LiveSequence) else child
+        own = job.path.removeprefix(around)
+        if own.startswith(job.name):
+            job.label = own.removeprefix(job.name).strip()
+        else:
+            job.name = own
+        if isinstance(child, LiveSequence):
+            _label_by_path(child)
 
 
 def _label(sequence: LiveSequence, args: dict[str, dict[str, str]]) -> None:

@@ -25,6 +25,7 @@ from spincycle.rest_codec.encoding import Json
 from spincycle.rest_codec.messages import (
     CREATE_REQUEST,
     JOB_CHAIN,
+    JOB_PATH,
     JOB_STATUS,
     LISTED_REQUEST,
     REQUEST,
@@ -182,6 +183,7 @@ OUTPUT = MessageCodec(
         Field("stream", "stream", Named(job_output_pb2.OutputStream.items(), "OUTPUT_STREAM_")),
         Field("offset", "offset", UINT64, doc="bytes of the stream before these"),
         Field("data", "data", BYTES),
+        JOB_PATH,
     ],
 )
 
@@ -209,6 +211,7 @@ WAITING_JOB = MessageCodec(
         Field("message", "message", TEXT),
         Field("waitsForJobIds", "waits_for_job_ids", ListOf(TEXT)),
         Field("until", "until", OPTIONAL_TIME),
+        JOB_PATH,
     ],
 )
 

@@ -61,6 +61,11 @@ class Always(Codec):
         return self._kind.schema()
 
 
+JOB_PATH = Field(
+    "path", "path", TEXT, omitted=True, doc="place in the plan, for example upgrade h05 / verify"
+)
+"""The job's path, which the original lacks; left out of chains that were stored without paths."""
+
 ERROR = MessageCodec(
     "proto.Error",
     error_pb2.Error,
@@ -87,6 +92,7 @@ JOB = MessageCodec(
         Field("sequenceId", "sequence_id", TEXT),
         Field("sequenceRetry", "sequence_retry", UINT),
         Field("sequenceRetryWait", "sequence_retry_wait", TEXT, omitted=True),
+        JOB_PATH,
     ],
 )
 
@@ -207,6 +213,7 @@ JOB_LOG = MessageCodec(
         Field("error", "error", TEXT),
         Field("stdout", "stdout", TEXT),
         Field("stderr", "stderr", TEXT),
+        JOB_PATH,
     ],
 )
 
@@ -222,6 +229,7 @@ JOB_STATUS = MessageCodec(
         Field("state", "state", STATE),
         Field("status", "status", TEXT, omitted=True),
         Field("try", "try_number", UINT),
+        JOB_PATH,
     ],
 )
 

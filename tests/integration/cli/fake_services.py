@@ -143,7 +143,15 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
 
     async def Explain(self, request: rm.ExplainRequest, context: Context) -> rm.ExplainResponse:
         await self._known(request, context, request.request_id)
-        return self.memory.explained
+        explained = rm.ExplainResponse(
+            state=self.memory.explained.state, message=self.memory.explained.message
+        )
+        explained.jobs.extend(
+            job
+            for job in self.memory.explained.jobs
+            if not request.job_ids or job.job_id in request.job_ids
+        )
+        return explained
 
     async def GetJobChain(
         self, request: rm.GetJobChainRequest, context: Context

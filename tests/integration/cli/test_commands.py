@@ -8,6 +8,7 @@ from tests.cli_samples import (
     COMPLETE,
     FAIL,
     ID,
+    PATHS,
     PENDING,
     RUNNING,
     STOPPED,
@@ -297,7 +298,11 @@ def test_the_log_is_sorted_by_the_end_of_each_try_and_separated(
     assert spinc("log", ID, "-o", "name").out.split() == ["A000/1", "A000/2", "B000/1"]
     assert spinc("log", ID, "-o", "name", "--failed").out.split() == ["A000/1"]
     assert spinc("log", ID, "-o", "name", "--job", "drain").out.split() == ["A000/1", "A000/2"]
-    assert spinc("log", ID, "-o", "name", "--job", "B000").out.split() == ["B000/1"]
+    assert spinc("log", ID, "-o", "name", "B000").out.split() == ["B000/1"]
+    assert spinc("log", ID, "B000", "--job", "B000").err.splitlines() == [
+        "error: JOB is given twice",
+        "       leave out --job",
+    ]
 
 
 def test_log_follow_ends_with_its_request(services: FakeServices, spinc: Spinc) -> None:
@@ -394,28 +399,72 @@ def test_a_rerun_beside_a_live_one_is_refused_with_what_to_do(
     assert hint == "       --again runs both at once"
 
 
-def test_rerun_and_skip_accept_the_name_of_a_job(services: FakeServices, spinc: Spinc) -> None:
-    assert spinc("rerun", ID, "--job", "drain", "--job", "Rept").code == 0
-    assert spinc("skip", ID, "report", "--reason", "not needed").code == 0
+@pytest.mark.parametrize("way", ["grpc", "rest"])
+def test_rerun_and_skip_accept_the_path_of_a_job(
+    services: FakeServices, spinc: Spinc, way: str
+) -> None:
+    options = ["--rest", services.gateway] if way == "rest" else []
+    jobs = ["--job", "restart-host web1 / drain", "--job", "web2/enable", "--job", "report"]
+
+    again = spinc(*options, "rerun", ID, *jobs)
+    skipped = spinc(*options, "skip", ID, "web2 / restart", "--reason", "not needed")
 
     (rerun,) = received(services, rm.RerunRequest)
     (skip,) = received(services, rm.SkipRequest)
     assert isinstance(rerun, rm.RerunRequest)
     assert isinstance(skip, rm.SkipRequest)
-    assert list(rerun.job_ids) == ["D000", "D001", "Rept"]
-    assert list(skip.job_ids) == ["Rept"]
-
-
-def test_an_ambiguous_or_unknown_job_is_not_skipped(services: FakeServices, spinc: Spinc) -> None:
-    assert spinc("skip", ID, "drain", "--reason", "x").err.splitlines() == [
-        f"error: 2 jobs of request {ID} are named drain",
-        "       give the id of one: D000, D001",
+    assert list(rerun.job_ids) == ["D000", "E001", "Rept"]
+    assert list(skip.job_ids) == ["R001"]
+    assert again.out.splitlines()[1:4] == [
+        "  runs again: restart-host web1 / drain (D000)",
+        "  runs again: restart-host web2 / enable (E001)",
+        "  runs again: report (Rept)",
     ]
-    assert spinc("skip", ID, "drian", "--reason", "x").err.splitlines() == [
-        f"error: request {ID} has no job drian",
+    assert skipped.out.splitlines()[1] == "  skipped: restart-host web2 / restart (R001)"
+
+
+@pytest.mark.parametrize("way", ["grpc", "rest"])
+def test_an_ambiguous_or_unknown_job_is_not_run_again_or_skipped(
+    services: FakeServices, spinc: Spinc, way: str
+) -> None:
+    options = ["--rest", services.gateway] if way == "rest" else []
+    services.entry(entry("D000", "drain", FAIL, position=1))
+    candidates = [
+        f"error: 2 jobs of request {ID} match drain",
+        "       D000  restart-host web1 / drain  FAIL",
+        "       D001  restart-host web2 / drain  PENDING",
+        "       give the id or the path of one",
+    ]
+
+    assert spinc(*options, "skip", ID, "drain", "--reason", "x").err.splitlines() == candidates
+    assert spinc(*options, "rerun", ID, "--job", "drain").err.splitlines() == candidates
+    assert spinc(*options, "skip", ID, "web1/drian", "--reason", "x").err.splitlines() == [
+        f"error: request {ID} has no job web1/drian",
+        '       did you mean "restart-host web1 / drain"?',
+        '       did you mean "restart-host web2 / drain"?',
         f"       run 'spinc log {ID}' to list the jobs that ran",
     ]
     assert received(services, rm.SkipRequest) == []
+    assert received(services, rm.RerunRequest) == []
+
+
+@pytest.mark.parametrize("way", ["grpc", "rest"])
+def test_log_prints_the_entries_of_the_jobs_that_match(
+    services: FakeServices, spinc: Spinc, way: str
+) -> None:
+    options = ["--rest", services.gateway] if way == "rest" else []
+    ran = [("D000", "drain"), ("R000", "restart"), ("D001", "drain"), ("Rept", "report")]
+    for place, (job_id, name) in enumerate(ran, 1):
+        services.entry(entry(job_id, name, position=place))
+
+    def printed(*words: str) -> list[str]:
+        return spinc(*options, "log", ID, "-o", "name", *words).out.split()
+
+    assert printed("drain") == ["D000/1", "D001/1"]
+    assert printed("web1/drain") == ["D000/1"]
+    assert printed("--job", "restart-host web2 / drain") == ["D001/1"]
+    assert printed("restart") == ["R000/1"]
+    assert printed("R001") == printed("drain", "--failed") == []
 
 
 def test_explain_shows_what_each_job_waits_for(
@@ -424,11 +473,42 @@ def test_explain_shows_what_each_job_waits_for(
     def fill(memory: Memory) -> None:
         memory.explained.state = RUNNING
         memory.explained.message = "a live runner"
-        memory.explained.jobs.add(job_id="D001", name="drain", message="2 of 2 hosts in flight")
+        memory.explained.jobs.add(
+            job_id="D001",
+            name="drain",
+            message="2 of 2 hosts in flight",
+            path="restart-host web2 / drain",
+        )
 
     services.update(fill)
 
     screen_is("explain", spinc("explain", ID).out)
+
+
+@pytest.mark.parametrize("way", ["grpc", "rest"])
+def test_explain_shows_only_the_given_job(services: FakeServices, spinc: Spinc, way: str) -> None:
+    options = ["--rest", services.gateway] if way == "rest" else []
+
+    def fill(memory: Memory) -> None:
+        memory.explained.state = RUNNING
+        for job_id in ("D001", "Rept"):
+            memory.explained.jobs.add(job_id=job_id, path=PATHS[job_id], message="its parents")
+        memory.running.status.jobs.append(status("D000", "drain", RUNNING))
+        memory.running.has_running_requests = True
+
+    services.update(fill)
+
+    assert spinc(*options, "explain", ID, "web2/drain").out.splitlines() == [
+        "   state: RUNNING",
+        "",
+        "JOB                       ID   WAITS FOR",
+        "restart-host web2 / drain D001 its parents",
+    ]
+    assert spinc(*options, "explain", ID, "web1/drain").out.splitlines() == [
+        "   state: RUNNING",
+        "",
+        "restart-host web1 / drain (D000) is RUNNING",
+    ]
 
 
 def test_a_plan_is_an_outline_with_its_hash(

@@ -74,9 +74,11 @@ def test_commands_are_completed(shell: Tty) -> None:
         ("spinc start greet name=@/us", ["name=@/usr/"]),
         ("spinc status dc2", [ID]),
         ("spinc find st", ["states="]),
-        (f"spinc skip {ID} res", ["restart"]),
-        (f"spinc rerun {ID} --job dr", ["drain"]),
-        (f"spinc log {ID} --job re", ["restart", "report"]),
+        (f"spinc skip {ID} R0", ["R000", "R001"]),
+        (f"spinc rerun {ID} --job D", ["D000", "D001"]),
+        (f"spinc log {ID} re", ["report"]),
+        (f"spinc log {ID} --job Re", ["Rept"]),
+        (f"spinc explain {ID} E001", ["E001"]),
         ("spinc help gre", ["greet"]),
         ("spinc help sta", ["start", "status"]),
     ],
@@ -89,6 +91,17 @@ def test_the_shell_completes_commands_requests_args_and_ids(
 
     found = [line.split(",", 1)[1] for line in ran.out.splitlines()]
     assert set(offered) <= set(found)
+
+
+def test_jobs_are_described_by_their_paths(spinc: Spinc) -> None:
+    words = f"spinc skip {ID} D"
+    ran = spinc(_SPINC_COMPLETE="zsh_complete", COMP_WORDS=words, COMP_CWORD="3")
+
+    lines = ran.out.splitlines()
+    assert list(zip(lines[1::3], lines[2::3], strict=True)) == [
+        ("D000", "restart-host web1 / drain"),
+        ("D001", "restart-host web2 / drain"),
+    ]
 
 
 def test_completion_is_silent_if_no_service_responds(spinc: Spinc) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.cli_samples import COMPLETE, FAIL, ID, entry
+from tests.cli_samples import COMPLETE, FAIL, ID, PATHS, entry
 from tests.integration.cli.conftest import Ran, Tty
 from tests.integration.cli.creation import with_plan
 from tests.integration.cli.fake_services import FakeServices
@@ -30,7 +30,13 @@ def piece(
 ) -> job_output_pb2.JobOutput:
     job_id, name = job.split()
     made = job_output_pb2.JobOutput(
-        request_id=ID, job_id=job_id, name=name, stream=stream, offset=offset, data=text.encode()
+        request_id=ID,
+        job_id=job_id,
+        name=name,
+        stream=stream,
+        offset=offset,
+        data=text.encode(),
+        path=PATHS[job_id],
     )
     made.try_number = 1
     return made
@@ -51,11 +57,11 @@ def test_log_follow_prints_lines_while_the_job_runs(
 ) -> None:
     spinc = tty(*way, "log", ID, "--follow", **DUMB)
     services.prints(piece("draining\n3 left\nhal"))
-    spinc.see("D000/1 drain | 3 left")
+    spinc.see("restart-host web1 / drain D000/1 | 3 left")
     services.prints(piece("oops\n", 0, job_output_pb2.OUTPUT_STREAM_STDERR))
-    spinc.see("D000/1 drain ! oops")
+    spinc.see("restart-host web1 / drain D000/1 ! oops")
     services.prints(piece("f\n", 19))
-    spinc.see("D000/1 drain | half")
+    spinc.see("restart-host web1 / drain D000/1 | half")
     services.entry(
         entry(
             "D000",
@@ -73,14 +79,15 @@ def test_log_follow_prints_lines_while_the_job_runs(
     assert spinc.end() == 0
     lines = lines_of(spinc)
     assert lines[:6] == [
-        "D000/1 drain | draining",
-        "D000/1 drain | 3 left",
-        "D000/1 drain ! oops",
-        "D000/1 drain | half",
-        "D000/1 drain | last",
+        "restart-host web1 / drain D000/1 | draining",
+        "restart-host web1 / drain D000/1 | 3 left",
+        "restart-host web1 / drain D000/1 ! oops",
+        "restart-host web1 / drain D000/1 | half",
+        "restart-host web1 / drain D000/1 | last",
         "--",
     ]
     assert [line.split(":")[0] for line in lines[6:]] == [
+        "job path",
         "job id",
         "job name",
         "job type",
@@ -122,22 +129,39 @@ def test_a_gap_is_marked(services: FakeServices, tty: OnTty, way: list[str]) -> 
 
     assert spinc.end() == 0
     assert lines_of(spinc) == [
-        "D000/1 drain | one",
-        "D000/1 drain | [... 1000 bytes missed ...]",
-        "D000/1 drain | late",
+        "restart-host web1 / drain D000/1 | one",
+        "restart-host web1 / drain D000/1 | [... 1000 bytes missed ...]",
+        "restart-host web1 / drain D000/1 | late",
     ]
 
 
-def test_log_follow_prints_only_the_given_job(services: FakeServices, tty: OnTty) -> None:
+@pytest.mark.parametrize("job", ["D000", "web1/drain", "restart-host web1 / drain"])
+def test_log_follow_prints_only_the_given_job(
+    services: FakeServices, tty: OnTty, way: list[str], job: str
+) -> None:
     with_plan(services)
-    services.prints(piece("no\n", job="D001 drain-other"))
-    spinc = tty("log", ID, "--follow", "--job", "D000", **DUMB)
+    services.prints(piece("no\n", job="D001 drain"))
+    spinc = tty(*way, "log", ID, job, "--follow", **DUMB)
     services.prints(piece("yes\n"))
     spinc.see("| yes")
     services.request(ID, state=COMPLETE)
 
     assert spinc.end() == 0
-    assert lines_of(spinc) == ["D000/1 drain | yes"]
+    assert lines_of(spinc) == ["restart-host web1 / drain D000/1 | yes"]
+
+
+def test_a_narrow_terminal_shows_the_host_and_the_last_step_of_each_line(
+    services: FakeServices, tty: OnTty
+) -> None:
+    output = piece("one\n")
+    output.path = "region-with-a-long-name / restart-host web1 / checks / drain-connections"
+    spinc = tty("log", ID, "--follow", size=(24, 60), **DUMB)
+    services.prints(output)
+    spinc.see("| one")
+    services.request(ID, state=COMPLETE)
+
+    assert spinc.end() == 0
+    assert lines_of(spinc) == ["..web1 / drain-c..ctions D000/1 | one"]
 
 
 def test_an_incomplete_line_is_printed_without_an_entry(services: FakeServices, tty: OnTty) -> None:
@@ -147,7 +171,10 @@ def test_an_incomplete_line_is_printed_without_an_entry(services: FakeServices, 
     services.request(ID, state=COMPLETE)
 
     assert spinc.end() == 0
-    assert lines_of(spinc) == ["D000/1 drain | one", "D000/1 drain | password?"]
+    assert lines_of(spinc) == [
+        "restart-host web1 / drain D000/1 | one",
+        "restart-host web1 / drain D000/1 | password?",
+    ]
 
 
 def test_json_has_one_document_per_piece_of_output(
@@ -169,6 +196,7 @@ def test_json_has_one_document_per_piece_of_output(
         "stream": "STDOUT",
         "offset": 0,
         "data": "one\n",
+        "path": "restart-host web1 / drain",
     }
     assert (second["offset"], second["data"]) == (4, "two\n")
     assert (last["state"], last["stdout"]) == ("COMPLETE", "one\ntwo\n")

@@ -43,7 +43,12 @@ def full(services: FakeServices) -> FakeServices:
         memory.running.status.requests[ID].CopyFrom(known)
         memory.running.has_running_requests = True
         memory.explained.state = RUNNING
-        memory.explained.jobs.add(job_id="D001", name="drain", message="waits for its turn")
+        memory.explained.jobs.add(
+            job_id="D001",
+            name="drain",
+            message="waits for its turn",
+            path="restart-host web2 / drain",
+        )
 
     services.update(fill)
     return services
@@ -66,8 +71,13 @@ def full(services: FakeServices) -> FakeServices:
         ["log", ID],
         ["log", ID, "--failed"],
         ["log", ID, "--job", "plan-order"],
+        ["log", ID, "web1/drain"],
+        ["log", ID, "web1/drian"],
+        ["log", ID, "web1"],
         ["running", ID],
         ["explain", ID],
+        ["explain", ID, "web2 / drain"],
+        ["explain", ID, "drain"],
         ["plan", "rolling-restart", "hosts=web1,web2"],
         ["start", "greet", "name=zoe", "-o", "name"],
         ["stop", ID],

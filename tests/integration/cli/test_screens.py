@@ -39,7 +39,11 @@ def known(services: FakeServices) -> FakeServices:
 
     def fill(memory: Memory) -> None:
         memory.requests[ID].runner_address = "127.0.0.1:32311"
-        memory.requests[ID].state_message = "job drain (D000) failed: 3 connections are still open"
+        memory.requests[
+            ID
+        ].state_message = (
+            "job restart-host web1 / drain (D000) failed: 3 connections are still open"
+        )
         other = "dc2c07b8di121n1t4i50"
         memory.requests[other] = request(
             id=other, type="provision-東京-cluster", user="ダナ", state=COMPLETE, finished_at=at(99)
@@ -48,16 +52,29 @@ def known(services: FakeServices) -> FakeServices:
         now = at(time.time() - START)
         for job in (
             status("D000", "drain", RUNNING, status="3 connections left", started_at=now),
-            status("R000", "再起動-restart", RUNNING, 2, status="待っています", started_at=now),
+            status(
+                "R000",
+                "再起動",
+                RUNNING,
+                2,
+                status="待っています",
+                started_at=now,
+                path="restart-host 東京1 / 再起動",
+            ),
         ):
             memory.running.status.jobs.append(job)
         memory.running.status.requests[ID].CopyFrom(request(finished_jobs=7))
         memory.explained.state = RUNNING
         memory.explained.message = "its jobs"
         memory.explained.jobs.add(
-            job_id="D001", name="drain", message="waits for its turn: 2 of 2 are in flight"
+            job_id="D001",
+            name="drain",
+            message="waits for its turn: 2 of 2 are in flight",
+            path="restart-host web2 / drain",
         )
-        memory.explained.jobs.add(job_id="Rept", name="report", message="waits for restart-host")
+        memory.explained.jobs.add(
+            job_id="Rept", name="report", message="waits for restart-host", path="report"
+        )
 
     services.update(fill)
     return services

@@ -15,8 +15,16 @@ from tests.cli_samples import (
     text_arg,
 )
 
-from spincycle.cli.render.layout import entry_lines, find_lines, info_lines, ps_lines, status_lines
-from spincycle.v1 import request_pb2, status_pb2
+from spincycle.cli.render.layout import (
+    entry_lines,
+    explain_lines,
+    find_lines,
+    info_lines,
+    ps_lines,
+    status_lines,
+)
+from spincycle.cli.render.text import cell_width
+from spincycle.v1 import request_manager_service_pb2, request_pb2, status_pb2
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +151,53 @@ def test_ps_lists_jobs_in_the_columns_of_the_original() -> None:
             "unknown              dc2c0938di121n1t4i90    0            2s         3 this-is-a-.."
             "g-job-name "
         ),
+    ]
+
+
+LONG = "region eu-west / upgrade db05.example.com / configure / verify-replication"
+
+
+def running_at(path: str) -> status_pb2.RunningStatus:
+    job = status("D001", "drain", RUNNING, started_at=at(0), path=path, status="3 left")
+    running = status_pb2.RunningStatus(jobs=[job])
+    running.requests[job.request_id].CopyFrom(request())
+    return running
+
+
+def test_ps_shows_the_whole_path_of_a_job_in_a_pipe() -> None:
+    title, line = ps_lines(running_at("restart-host web2 / drain"), START + 12)
+
+    assert line.endswith("   1 restart-host web2 / drain 3 left")
+    assert title.index("STATUS") == line.index("3 left")
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (160, "..eu-west / ..db05.example.com / verify-replication"),
+        (80, "..db05.ex..le.com / verify-..cation"),
+        (40, "..db..m / v..n"),
+    ],
+)
+def test_ps_shows_the_host_and_the_last_step_of_a_long_path(width: int, shown: str) -> None:
+    title, line = ps_lines(running_at(LONG), START + 12, width)
+
+    assert shown in line
+    assert max(cell_width(title), cell_width(line)) <= width
+
+
+def test_explain_shows_the_paths_of_waiting_jobs() -> None:
+    explanation = request_manager_service_pb2.ExplainResponse(state=RUNNING)
+    explanation.jobs.add(job_id="D001", name="drain", path=LONG, message="its turn")
+    explanation.jobs.add(job_id="Rept", name="report", message="its parents")
+
+    assert explain_lines(explanation)[2:] == [
+        f"{'JOB':<60} ID   WAITS FOR",
+        f"{'..eu-west / ..db05.example.com / verify-replication':<60} D001 its turn",
+        f"{'report':<60} Rept its parents",
+    ]
+    assert [line.split(" D001")[0] for line in explain_lines(explanation, 50)[3:4]] == [
+        "..db05.e..le.com / verify..cation"
     ]
 
 

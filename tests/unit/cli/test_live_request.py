@@ -41,8 +41,32 @@ def test_jobs_stand_in_their_sequences_and_structural_ones_are_left_out() -> Non
     ]
 
 
-def test_siblings_with_equal_arguments_are_numbered() -> None:
+def test_a_chain_without_paths_has_the_tree_of_its_arguments() -> None:
+    live = LiveRequest(ID)
+
+    live.set_chain(rolling_restart_chain(paths=False))
+
+    assert names(live.root) == names(live_with().root)
+    assert {job.path for job in live.jobs.values()} == {""}
+
+
+def test_elements_are_labelled_as_in_their_path() -> None:
     maker = ChainMaker("x")
+    outer = maker.sequence("S001", "upgrade", element="[1]")
+    maker.sequence("S002", "check", outer, element="east 2")
+    maker.job("J001", "ping", "S002", host="h1")
+    maker.job("J002", "ping", "S002", element="h2", host="h1")
+    live = LiveRequest(ID)
+
+    live.set_chain(maker.made())
+
+    assert names(live.root) == [("upgrade [1]", [("check east 2", ["ping", "ping"])])]
+    assert [job.label for job in live.root.jobs()] == ["", "h2"]
+    assert live.jobs["S002"].path == "upgrade [1] / check east 2"
+
+
+def test_siblings_with_equal_arguments_are_numbered_in_a_chain_without_paths() -> None:
+    maker = ChainMaker("x", paths=False)
     maker.job("A000", "wait", ms="1")
     maker.job("B000", "wait", ms="1")
     live = LiveRequest(ID)
@@ -52,12 +76,14 @@ def test_siblings_with_equal_arguments_are_numbered() -> None:
     assert [job.label for job in live.root.jobs()] == ["#1", "#2"]
 
 
-def test_jobs_without_a_chain_are_listed_in_order_of_arrival() -> None:
+def test_jobs_without_a_chain_are_listed_by_path_in_order_of_arrival() -> None:
     live = LiveRequest(ID)
 
-    live.apply(snapshot(request(), [status("ABCD", "drain", RUNNING)]))
+    live.apply(
+        snapshot(request(), [status("ABCD", "old", RUNNING), status("D001", "drain", RUNNING)])
+    )
 
-    assert [job.name for job in live.root.jobs()] == ["drain"]
+    assert [job.name for job in live.root.jobs()] == ["old", "restart-host web2 / drain"]
 
 
 def test_events_change_one_job_at_a_time() -> None:

@@ -91,7 +91,7 @@ def test_waiting_sequences_are_folded_next() -> None:
 def test_many_neighbours_in_one_state_are_folded_into_one_line() -> None:
     maker = ChainMaker("fan")
     for place in range(50):
-        maker.job(f"J{place:03}", "wait", ms=str(place))
+        maker.job(f"J{place:03}", "wait", element=str(place))
     live = LiveRequest(ID)
     done = [status(f"J{place:03}", "wait", COMPLETE) for place in range(20)]
     busy = [status("J020", "wait", RUNNING), status("J021", "wait", FAIL, error="no")]
@@ -170,3 +170,13 @@ def test_a_lost_connection_is_shown_in_the_heading() -> None:
     text = plain_text(draw(live_with(), START, Picture(note="reconnecting")))
 
     assert text.splitlines()[0].endswith(f"{ID} · reconnecting")
+
+
+def test_a_long_path_without_a_chain_fits_its_line_and_shows_its_ends() -> None:
+    live = LiveRequest(ID)
+    path = "region-with-a-long-name / upgrade db05 / " + "configure-" * 20 + " / verify"
+    live.apply(snapshot(request(), [status("J001", "verify", FAIL, path=path, error="no")]))
+
+    lines = plain_text(draw(live, START, Picture(width=60, height=8))).splitlines()
+
+    assert lines[2] == "└─ ✘ .. / upgrade db05 / .. / verify  no"

@@ -23,11 +23,11 @@ class Entry:
 COMMANDS = {
     "completion": Entry("completion", "<shell>", "Print a completion script for bash, zsh or fish"),
     "context": Entry("context", "<verb>", "Manage named addresses and credentials"),
-    "explain": Entry("control", "<ID>", "Show what a request and its jobs wait for"),
+    "explain": Entry("control", "<ID> [job]", "Show what a request and its jobs wait for"),
     "find": Entry("find", "[filters]", "Print (optionally) filtered request history"),
     "help": Entry("help", "<cmd|req>", "Print command or request help"),
     "info": Entry("show", "<ID>", "Print complete request information"),
-    "log": Entry("log", "<ID>", "Print job log (tip: pipe output to less)"),
+    "log": Entry("log", "<ID> [job]", "Print job log (tip: pipe output to less)"),
     "plan": Entry("plan", "<request>", "Print what a request would run, without starting it"),
     "ps": Entry("ps", "[ID]", "Show running requests and jobs (request ID optional)"),
     "rerun": Entry("rerun", "<ID>", "Run the incomplete jobs of a failed or stopped request"),

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from spincycle.cli.commands import COMMANDS
-from spincycle.cli.completion import complete_id
+from spincycle.cli.completion import complete_id, complete_job
 from spincycle.cli.options import SpincCommand
 from spincycle.cli.session import CommandSession, with_session
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
+    from spincycle.cli.transport.backend import Backend
     from spincycle.v1 import request_manager_service_pb2, request_pb2
 
 
@@ -62,18 +63,38 @@ def _done(session: CommandSession, request: request_pb2.Request, word: str) -> N
 
 @click.command("explain", cls=SpincCommand, short_help=COMMANDS["explain"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
+@click.argument("job", required=False, default="", metavar="[JOB]", shell_complete=complete_job)
 @with_session
-def explain_command(session: CommandSession, request_id: str) -> None:
+def explain_command(session: CommandSession, request_id: str, job: str) -> None:
     """Show what a request waits for, and why each unfinished job is not running.
 
+    With JOB, an id, path or unique name, only that job is shown.
+
     Example: spinc explain dc2c0938di121n1t4i90
+
+    Example: spinc explain dc2c0938di121n1t4i90 "web1 / restart"
     """
-    explanation = session.call(lambda services: services.explain(request_id))
+    explanation, note = session.call(lambda services: _explain(services, request_id, job))
     session.show(
         explanation,
         [job.job_id for job in explanation.jobs],
-        lambda: _explain_lines(explanation, session.terminal.table_width),
+        lambda: [*_explain_lines(explanation, session.terminal.table_width), *note],
     )
+
+
+async def _explain(
+    services: Backend, request_id: str, job: str
+) -> tuple[request_manager_service_pb2.ExplainResponse, list[str]]:
+    if not job:
+        return await services.explain(request_id), []
+    from spincycle.cli.jobs import find_jobs, job_states
+
+    (found,) = await find_jobs(services, request_id, [job])
+    explanation = await services.explain(request_id, found.id)
+    if explanation.jobs:
+        return explanation, []
+    states = await job_states(services, request_id, [found.id])
+    return explanation, ["", f"{found.title} ({found.id}) is {states[found.id]}"]
 
 
 def _explain_lines(

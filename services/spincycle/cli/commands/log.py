@@ -8,26 +8,34 @@ import click
 
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_id, complete_job
-from spincycle.cli.jobs import job_ids
+from spincycle.cli.jobs import select_jobs
 from spincycle.cli.options import SpincCommand
+from spincycle.cli.problem import Problem
 from spincycle.cli.session import CommandSession, with_session
 from spincycle.cli.transport.backend import EntryFilter
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
+    from spincycle.cli.jobs import JobSelection
+    from spincycle.cli.render.terminal import Terminal
     from spincycle.cli.transport.backend import Backend
     from spincycle.cli.transport.output_deduplicator import JobOutput
     from spincycle.v1 import job_log_pb2
 
+_ID = 4
+"""Characters of a job's id."""
+
 
 @click.command("log", cls=SpincCommand, short_help=COMMANDS["log"].summary)
 @click.argument("request_id", metavar="ID", shell_complete=complete_id)
+@click.argument("job", required=False, default="", metavar="[JOB]", shell_complete=complete_job)
 @click.option(
     "--job",
+    "job_option",
     default="",
     metavar="JOB",
     shell_complete=complete_job,
-    help="Print only this job, by id or name.",
+    help="Same as JOB.",
 )
 @click.option("--failed", is_flag=True, help="Print only failed tries.")
 @click.option(
@@ -38,17 +46,30 @@ if TYPE_CHECKING:
 )
 @with_session
 def log_command(
-    session: CommandSession, request_id: str, job: str, failed: bool, follow: bool
+    session: CommandSession,
+    request_id: str,
+    job: str,
+    job_option: str,
+    failed: bool,
+    follow: bool,
 ) -> None:
     """Print the journal of a request: one entry per finished try of each job, in order of end.
 
-    With --follow, each line of a running job begins with its id, try and name, then | for
+    JOB selects jobs by id, by path, by the end of a path, or by name. What several jobs have in
+    common selects all of them.
+
+    With --follow, each line of a running job begins with its path, id and try, then | for
     standard output or ! for standard error.
 
     Example: spinc log dc2c0938di121n1t4i90 | more
 
-    Example: spinc log dc2c0938di121n1t4i90 --failed --job restart
+    Example: spinc log dc2c0938di121n1t4i90 --failed
+
+    Example: spinc log dc2c0938di121n1t4i90 "web1 / restart"
     """
+    if job and job_option:
+        raise Problem("JOB is given twice", "leave out --job")
+    job = job or job_option
     if follow:
         session.call(lambda services: _follow(session, services, request_id, job, failed=failed))
         return
@@ -59,22 +80,27 @@ def log_command(
 async def _read_entries(
     services: Backend, request_id: str, job: str, *, failed: bool
 ) -> list[job_log_pb2.JobLog]:
-    entries = [
-        entry
-        async for entry in services.entries(request_id, EntryFilter(failed_only=failed))
-        if _matches(entry, job, failed=failed)
-    ]
+    selection = None
+    # The journal knows a job that ran by its id, without the chain.
+    entries = await _entries(services, request_id, job, failed=failed) if len(job) == _ID else []
     if not entries:
-        # An unknown request or job has no entries either, but is an error.
-        await _ensure_exists(services, request_id, job)
-    return sorted(entries, key=_by_end)
-
-
-async def _ensure_exists(services: Backend, request_id: str, job: str) -> None:
-    if job:
-        await job_ids(services, request_id, [job])
-    else:
+        only = None
+        if job:
+            (selection,) = await select_jobs(services, request_id, [job])
+            only = selection.only_job
+        entries = await _entries(services, request_id, only.id if only else "", failed=failed)
+    if not entries and not job:
+        # An unknown request has no entries either, but is an error.
         await services.get(request_id)
+    matching = [entry for entry in entries if _matches(entry, selection, failed=failed)]
+    return sorted(matching, key=_by_end)
+
+
+async def _entries(
+    services: Backend, request_id: str, job_id: str, *, failed: bool
+) -> list[job_log_pb2.JobLog]:
+    selected = EntryFilter(job_id=job_id, failed_only=failed)
+    return [entry async for entry in services.entries(request_id, selected)]
 
 
 def _by_end(entry: job_log_pb2.JobLog) -> tuple[int, int, str, int]:
@@ -85,8 +111,7 @@ def _by_end(entry: job_log_pb2.JobLog) -> tuple[int, int, str, int]:
 async def _follow(
     session: CommandSession, services: Backend, request_id: str, job: str, *, failed: bool
 ) -> None:
-    if job:
-        await _ensure_exists(services, request_id, job)
+    selection = (await select_jobs(services, request_id, [job]))[0] if job else None
     from spincycle.cli.transport.output_deduplicator import JobOutput
     from spincycle.cli.transport.resumable_stream import ResumableStream
 
@@ -95,9 +120,9 @@ async def _follow(
     live_output = not failed and session.output != "name"
     async for item in ResumableStream(services, request_id).entries(live_output=live_output):
         if isinstance(item, JobOutput):
-            if job in {"", item.job_id, item.name}:
+            if selection is None or selection.includes(item):
                 printer.output(item)
-        elif _matches(item, job, failed=failed):
+        elif _matches(item, selection, failed=failed):
             printer.entry(item)
     printer.end()
 
@@ -107,12 +132,9 @@ class _LogPrinter:
 
     def __init__(self, session: CommandSession) -> None:
         from spincycle.cli.render.output_lines import OutputLines
-        from spincycle.cli.render.text import one_line
 
         self._session = session
-        self._lines = OutputLines(
-            lambda piece: one_line(f"{_name(piece)} {piece.name}"), session.terminal
-        )
+        self._lines = OutputLines(lambda piece: _heading(piece, session.terminal), session.terminal)
         self._last_kind = ""
 
     def output(self, piece: JobOutput) -> None:
@@ -146,10 +168,18 @@ class _LogPrinter:
         self._last_kind = kind
 
 
-def _matches(entry: job_log_pb2.JobLog, job: str, *, failed: bool) -> bool:
+def _matches(entry: job_log_pb2.JobLog, selection: JobSelection | None, *, failed: bool) -> bool:
     if failed and State(entry.state) is not State.FAIL:
         return False
-    return not job or job in {entry.job_id, entry.name}
+    return selection is None or selection.includes(entry)
+
+
+def _heading(piece: JobOutput, terminal: Terminal) -> str:
+    from spincycle.cli.render.job_path import job_title, shorten_path
+    from spincycle.cli.render.output_lines import prefix_width
+
+    title, width = job_title(piece), prefix_width(terminal)
+    return f"{title if width is None else shorten_path(title, width)} {_name(piece)}"
 
 
 def _name(entry: job_log_pb2.JobLog | JobOutput) -> str:

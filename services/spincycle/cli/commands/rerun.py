@@ -9,9 +9,8 @@ import click
 
 from spincycle.cli.commands import COMMANDS
 from spincycle.cli.completion import complete_id, complete_job
-from spincycle.cli.jobs import job_ids
+from spincycle.cli.jobs import FoundJob, find_jobs
 from spincycle.cli.options import SpincCommand
-from spincycle.cli.problem import Problem
 from spincycle.cli.session import CommandSession, with_session
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ allow_concurrent = click.option(
     multiple=True,
     metavar="JOB",
     shell_complete=complete_job,
-    help="Also rerun this job, by id or name, and all jobs after it; repeatable.",
+    help="Also rerun this job, by id, path or unique name, and all jobs after it; repeatable.",
 )
 @allow_concurrent
 @click.option("--watch", is_flag=True, help="Watch the new request live until it ends.")
@@ -48,12 +47,14 @@ def rerun_command(
     """
     key = str(uuid.uuid4())
 
-    async def rerun(services: Backend) -> request_pb2.Request:
-        ids = await job_ids(services, request_id, jobs) if jobs else []
-        return await services.rerun(request_id, ids, key, allow_concurrent=again)
+    async def rerun(services: Backend) -> tuple[request_pb2.Request, list[FoundJob]]:
+        found = await find_jobs(services, request_id, jobs) if jobs else []
+        ids = [job.id for job in found]
+        return await services.rerun(request_id, ids, key, allow_concurrent=again), found
 
-    request = session.call(rerun)
-    return _show_created(session, request, request_id, watch=watch)
+    request, found = session.call(rerun)
+    lines = [f"  runs again: {job.title} ({job.id})" for job in found]
+    return _show_created(session, request, request_id, lines, watch=watch)
 
 
 @click.command("skip", cls=SpincCommand, short_help=COMMANDS["skip"].summary)
@@ -68,33 +69,36 @@ def skip_command(
 ) -> int:
     """Create a request that continues a failed one as if the failed job had completed.
 
-    JOB is the id of the job, or its name if it is unique in the request.
+    JOB is the id of the job, its path, or an end of the path or a name that no other job has.
 
-    Example: spinc skip dc2c0938di121n1t4i90 report --reason "done by hand"
+    Example: spinc skip dc2c0938di121n1t4i90 "web1 / restart" --reason "done by hand"
     """
     key = str(uuid.uuid4())
 
-    async def skip(services: Backend) -> request_pb2.Request:
-        found = await job_ids(services, request_id, [job])
-        if len(found) > 1:
-            raise Problem(
-                f"{len(found)} jobs of request {request_id} are named {job}",
-                f"give the id of one: {', '.join(found)}",
-            )
-        return await services.skip(request_id, found[0], reason, key, allow_concurrent=again)
+    async def skip(services: Backend) -> tuple[request_pb2.Request, FoundJob]:
+        (found,) = await find_jobs(services, request_id, [job])
+        request = await services.skip(request_id, found.id, reason, key, allow_concurrent=again)
+        return request, found
 
-    request = session.call(skip)
-    return _show_created(session, request, request_id, watch=watch)
+    request, found = session.call(skip)
+    lines = [f"  skipped: {found.title} ({found.id})"]
+    return _show_created(session, request, request_id, lines, watch=watch)
 
 
 def _show_created(
-    session: CommandSession, request: request_pb2.Request, old: str, *, watch: bool
+    session: CommandSession,
+    request: request_pb2.Request,
+    old: str,
+    jobs: list[str],
+    *,
+    watch: bool,
 ) -> int:
     session.show(
         request,
         [request.id],
         lambda: [
             f"OK, started {request.type} request {request.id} in place of {old}",
+            *jobs,
             "",
             f"  spinc status {request.id}",
             "",

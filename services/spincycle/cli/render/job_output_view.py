@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spincycle.cli.live_request import LiveRequest, LiveSequence
-from spincycle.cli.render.output_lines import OutputLines
+from spincycle.cli.render.job_path import job_title, shorten_path
+from spincycle.cli.render.output_lines import OutputLines, prefix_width
 from spincycle.cli.render.text import one_line, printable
 from spincycle.model.state import State
 
@@ -41,7 +42,7 @@ class JobOutputView:
         path = self._path(entry.job_id)
         if not delivered and (path is None or not texts):
             return lines
-        heading = f"-- {path or entry.name}, try {attempt}: {State(entry.state).name}"
+        heading = f"-- {path or job_title(entry)}, try {attempt}: {State(entry.state).name}"
         body = [line for text in texts for line in text.rstrip("\n").split("\n")]
         if self._terminal.is_screen:
             body = [printable(line) for line in body]
@@ -53,8 +54,10 @@ class JobOutputView:
         return self._lines.end_all()
 
     def _name_of(self, piece: JobOutput) -> str:
-        path = self._path(piece.job_id) or one_line(piece.name)
-        return f"{path}, try {piece.try_number}"
+        path = self._path(piece.job_id) or job_title(piece)
+        width = prefix_width(self._terminal)
+        shown = path if width is None else shorten_path(path, width)
+        return f"{shown}, try {piece.try_number}"
 
     def _path(self, job_id: str) -> str | None:
         if self._root is not self._live.root:
@@ -63,7 +66,10 @@ class JobOutputView:
 
 
 def job_paths(live: LiveRequest) -> dict[str, str]:
-    """Return the path of each job without the structural ones: sequences, then its name."""
+    """Return the path of each job without the structural ones.
+
+    In a chain that was stored without paths, they are made of the titles in the tree.
+    """
     paths: dict[str, str] = {}
 
     def walk(sequence: LiveSequence, above: str) -> None:
@@ -73,7 +79,7 @@ def job_paths(live: LiveRequest) -> dict[str, str]:
             if isinstance(child, LiveSequence):
                 walk(child, path + " / ")
             else:
-                paths[job.id] = path
+                paths[job.id] = one_line(job.path) or path
 
     walk(live.root, "")
     return paths

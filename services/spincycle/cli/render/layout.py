@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
+from spincycle.cli.render.job_path import NamedJob, job_title, shorten_path
 from spincycle.cli.render.table import Column, fits, table
-from spincycle.cli.render.text import hanging, head, one_line
+from spincycle.cli.render.text import cell_width, hanging, head, one_line
 from spincycle.cli.render.times import clock, clock_and_age, local_nanoseconds, runtime, seconds
 from spincycle.cli.values import args_text, plain, shown
 from spincycle.model.duration import format_duration
@@ -60,23 +62,35 @@ PS = (
     Column("USER", 9, squeezed=True, least=4),
     Column("RUNTIME", 8, least=7),
     Column("TRY", 3, right=True),
-    Column("JOB", 22, squeezed=True, least=10),
+    Column("JOB", 22, squeezed=True, least=10, shorten=shorten_path),
     Column("STATUS"),
 )
 
-PS_SMALL = (
+PS_NARROW = (
     Column("ID", 20),
     Column("PRG", 4, right=True),
-    Column("JOB", 22, squeezed=True, least=8),
+    Column("RUNTIME", 8, least=7),
+    Column("TRY", 3, right=True),
+    Column("JOB", 22, squeezed=True, least=10, shorten=shorten_path),
     Column("STATUS"),
 )
 """Columns of `ps` on a terminal too narrow for PS."""
+
+PS_SMALL = (
+    Column("ID", 20),
+    Column("JOB", 22, squeezed=True, least=8, shorten=shorten_path),
+    Column("STATUS"),
+)
+"""Columns of `ps` on a terminal too narrow for PS_NARROW."""
 
 _LABELS = 10
 """Width of the labels of `status` and `info`."""
 
 _LEAST_STATUS = 12
-"""Fewest columns of a job's status before `ps` switches to PS_SMALL."""
+"""Fewest columns of a job's status before `ps` leaves out columns."""
+
+_LONGEST_PATH = 60
+"""Most columns of the paths in a table; names of jobs without a path keep the original's width."""
 
 
 def state_name(number: int) -> str:
@@ -187,15 +201,37 @@ def ps_lines(status: status_pb2.RunningStatus, now: float, width: int | None = N
                 request.user if request else "",
                 _elapsed(now - started, width) if started is not None else "",
                 str(job.try_number),
-                job.name,
+                job_title(job),
                 job.status,
             ]
         )
-    if width is None or fits(
-        PS, [[*row[:-1], head(row[-1], _LEAST_STATUS)] for row in rows], width
-    ):
-        return table(PS, rows, width)
-    return table(PS_SMALL, [[row[1], row[2], row[6], row[7]] for row in rows], width)
+    for columns, kept in ((PS, range(8)), (PS_NARROW, (1, 2, 4, 5, 6, 7))):
+        shown = [[row[place] for place in kept] for row in rows]
+        fitting = _with_paths(columns, status.jobs, least=24)
+        brief = [[*row[:-1], head(row[-1], _LEAST_STATUS)] for row in shown]
+        if width is None or fits(fitting, brief, width):
+            return table(fitting, shown, width)
+    shown = [[row[1], row[6], row[7]] for row in rows]
+    return table(_with_paths(PS_SMALL, status.jobs, least=14), shown, width)
+
+
+def _with_paths(
+    columns: Sequence[Column], jobs: Iterable[NamedJob], least: int
+) -> Sequence[Column]:
+    """Widen the column JOB for the longest path, and let it shrink to `least` columns only."""
+    longest = max((cell_width(job_title(job)) for job in jobs if job.path), default=0)
+    if not longest:
+        return columns
+    return [
+        replace(
+            column,
+            width=max(column.width or 0, min(longest, _LONGEST_PATH)),
+            least=max(column.least or 0, min(longest, least)),
+        )
+        if column.title == "JOB"
+        else column
+        for column in columns
+    ]
 
 
 def _elapsed(span: float, width: int | None) -> str:
@@ -208,7 +244,8 @@ def entry_lines(entry: job_log_pb2.JobLog, *, with_output: bool = True) -> list[
     """Return one journal entry as `spinc log` prints it, by default with the job's output."""
     started, finished = seconds(entry, "started_at"), seconds(entry, "finished_at")
     elapsed = (finished - started) if started is not None and finished is not None else 0.0
-    pairs = {
+    pairs = {"job path": one_line(entry.path)} if entry.path else {}
+    pairs |= {
         "job id": entry.job_id,
         "job name": entry.name,
         "job type": entry.type,
@@ -240,7 +277,7 @@ def _arg_line(arg: request_pb2.RequestArg, longest: int) -> str:
 
 
 EXPLAIN = (
-    Column("JOB", 22, squeezed=True, least=8),
+    Column("JOB", 22, squeezed=True, least=8, shorten=shorten_path),
     Column("ID", 4),
     Column("WAITS FOR"),
 )
@@ -253,5 +290,6 @@ def explain_lines(
     lines = [_labelled("state", state_name(explanation.state))]
     if explanation.message:
         lines.append(_labelled("waits", one_line(explanation.message)))
-    rows = [[job.name, job.job_id, job.message] for job in explanation.jobs]
-    return [*lines, *([""] if rows else []), *table(EXPLAIN, rows, width)]
+    rows = [[job_title(job), job.job_id, job.message] for job in explanation.jobs]
+    columns = _with_paths(EXPLAIN, explanation.jobs, least=20)
+    return [*lines, *([""] if rows else []), *table(columns, rows, width)]

@@ -16,6 +16,15 @@ _LONGEST = 8192
 """Characters after which an incomplete line is printed as it is."""
 
 _STDERR = 2
+_PREFIX_SHARE = 3
+_SHORTEST_PREFIX = 24
+"""Columns of a prefix on a terminal: a third of it, but at least these."""
+
+
+def prefix_width(terminal: Terminal) -> int | None:
+    """Return the columns for a job in a prefix; None if the output is not a terminal."""
+    width = terminal.table_width
+    return None if width is None else max(width // _PREFIX_SHARE, _SHORTEST_PREFIX)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from spincycle.cli.render.text import cell_width, cut, one_line, pad, pad_left, squeeze
@@ -19,6 +19,7 @@ class Column:
         squeezed: whether longer text is shortened; otherwise it shifts the rest of the row.
         gap: blanks after it.
         least: smallest width on a narrow terminal; None if it does not shrink.
+        shorten: shortens a text to a number of columns.
     """
 
     title: str
@@ -27,13 +28,14 @@ class Column:
     squeezed: bool = False
     gap: int = 1
     least: int | None = None
+    shorten: Callable[[str, int], str] = squeeze
 
     def cell(self, text: str) -> str:
         """Shorten and pad `text` to the column."""
         if self.width is None:
             return text
         if self.squeezed:
-            text = squeeze(text, self.width)
+            text = self.shorten(text, self.width)
         return pad_left(text, self.width) if self.right else pad(text, self.width)
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TypeAlias
 
 from spincycle.cli.live_request import LiveJob, LiveRequest, LiveSequence
+from spincycle.cli.render.job_path import shorten_path
 from spincycle.cli.render.text import cell_width, head, one_line
 from spincycle.cli.render.times import short_span
 from spincycle.model.state import State
@@ -81,6 +82,8 @@ _STYLES = {
 }
 
 _BAR_WIDTH = 24
+_SHORTEST_TITLE = 16
+"""Columns for the title of a job are two thirds of the terminal, but at least these."""
 _SHORTEST_RUN = 3
 """Fewest neighbours in one state that are folded into one line."""
 
@@ -119,8 +122,10 @@ def draw_tree(request: LiveRequest, now: float, picture: Picture, height: int) -
     """Draw the tree without a heading in at most `height` lines."""
     room = max(height, 1)
     tree: list[Line] = []
+    title_width = max(2 * picture.width // 3, _SHORTEST_TITLE)
     for level in range(4):
-        tree = list(_Folding(level, now, picture.signs).children(request.root, []))
+        folding = _Folding(level, now, picture.signs, title_width)
+        tree = list(folding.children(request.root, []))
         if len(tree) <= room:
             break
     if len(tree) > room:
@@ -186,6 +191,7 @@ class _Folding:
     level: int
     now: float
     signs: Signs
+    title_width: int
 
     def children(self, sequence: LiveSequence, stem: list[str]) -> Iterator[Line]:
         items = list(self._grouped(sequence.children))
@@ -228,7 +234,7 @@ class _Folding:
         state = run[0].state
         word = "complete" if state is State.COMPLETE else "waiting"
         first, last = (
-            _title(item.begin if isinstance(item, LiveSequence) else item)
+            self._title(item.begin if isinstance(item, LiveSequence) else item)
             for item in (run[0], run[-1])
         )
         style = _STYLES[state]
@@ -249,7 +255,7 @@ class _Folding:
         begin = sequence.begin
         line: Line = [
             (f"{self.signs.states.get(state, '?')} ", _STYLES.get(state, "")),
-            (_title(begin), "dim" if state is State.PENDING else "bold"),
+            (self._title(begin), "dim" if state is State.PENDING else "bold"),
         ]
         if begin.tries > 1:
             line.append((f"  try {begin.tries}/{begin.allowed_tries}", "yellow"))
@@ -267,7 +273,7 @@ class _Folding:
         style = "yellow" if waits else _STYLES.get(job.state, "")
         line: Line = [
             (f"{sign} ", style),
-            (_title(job), "dim" if job.state is State.PENDING else ""),
+            (self._title(job), "dim" if job.state is State.PENDING else ""),
         ]
         if job.tries > 1:
             allowed = f"/{job.allowed_tries}" if job.allowed_tries >= job.tries else ""
@@ -286,9 +292,9 @@ class _Folding:
             line.append((f"  {one_line(job.status)}", "dim"))
         return line
 
-
-def _title(job: LiveJob) -> str:
-    return one_line(f"{job.name} {job.label}" if job.label else job.name)
+    def _title(self, job: LiveJob) -> str:
+        title = one_line(f"{job.name} {job.label}" if job.label else job.name)
+        return shorten_path(title, self.title_width)
 
 
 def _cut(line: Line, width: int, mark: str) -> Line:

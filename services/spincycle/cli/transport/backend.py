@@ -75,14 +75,19 @@ class Backend(Protocol):
     ) -> request_pb2.Request:
         """Create a request that continues the old one as if the failed job were complete."""
 
-    async def explain(self, request_id: str) -> request_manager_service_pb2.ExplainResponse:
-        """Return what the request and its jobs wait for."""
+    async def explain(
+        self, request_id: str, job_id: str = ""
+    ) -> request_manager_service_pb2.ExplainResponse:
+        """Return what the request and its jobs wait for, or only the job with an id."""
 
     async def running(self, request_id: str) -> request_manager_service_pb2.ListRunningJobsResponse:
         """Return the running jobs of a request; of all requests if the id is empty."""
 
     async def job_chain(self, request_id: str) -> job_chain_pb2.JobChain:
         """Return the chain of a request as it was created, of any size."""
+
+    def jobs(self, request_id: str) -> AsyncIterator[job_chain_pb2.Job]:
+        """Yield the jobs of that chain as they are received, without holding all of them."""
 
     def watch(
         self, request_id: str, cursor: str, *, requests_only: bool = False

@@ -151,9 +151,10 @@ class GrpcBackend:
         )
         return (await self._call(self._manager.Skip, message)).request
 
-    async def explain(self, request_id: str) -> rm.ExplainResponse:
+    async def explain(self, request_id: str, job_id: str = "") -> rm.ExplainResponse:
         """See Backend."""
-        return await self._call(self._manager.Explain, rm.ExplainRequest(request_id=request_id))
+        message = rm.ExplainRequest(request_id=request_id, job_ids=[job_id] if job_id else [])
+        return await self._call(self._manager.Explain, message)
 
     async def running(self, request_id: str) -> rm.ListRunningJobsResponse:
         """See Backend."""
@@ -166,10 +167,20 @@ class GrpcBackend:
         from spincycle.v1 import job_chain_pb2
 
         chain = job_chain_pb2.JobChain()
+        async for part in self._chain_parts(request_id):
+            chain.MergeFrom(part)
+        return chain
+
+    async def jobs(self, request_id: str) -> AsyncIterator[job_chain_pb2.Job]:
+        """See Backend."""
+        async for part in self._chain_parts(request_id):
+            for job in part.jobs:
+                yield job
+
+    async def _chain_parts(self, request_id: str) -> AsyncIterator[job_chain_pb2.JobChain]:
         message = rm.StreamJobChainRequest(request_id=request_id)
         async for response in self._stream(self._manager.StreamJobChain, message):
-            chain.MergeFrom(response.part)
-        return chain
+            yield response.part
 
     async def watch(
         self, request_id: str, cursor: str, *, requests_only: bool = False

@@ -89,7 +89,11 @@ class OutputDeduplicator:
             position = (streams or {}).get(stream, _Position())
             begin, data = _after(position, text.encode())
             like = JobOutput(
-                request_id=entry.request_id, job_id=entry.job_id, name=entry.name, stream=stream
+                request_id=entry.request_id,
+                job_id=entry.job_id,
+                name=entry.name,
+                path=entry.path,
+                stream=stream,
             )
             like.try_number = attempt[1]
             if piece := self._deliver(like, position, begin, data):

@@ -12,7 +12,7 @@ from spincycle.cli.settings import Settings
 from spincycle.cli.transport.backend import EntryFilter
 from spincycle.cli.transport.http_client import GatewayClient
 from spincycle.cli.transport.merging import merged
-from spincycle.cli.transport.rest_chain import completed
+from spincycle.cli.transport.rest_chain import completed, is_structural
 from spincycle.errors import RemoteError
 from spincycle.model.state import State
 from spincycle.rest_codec.encoding import to_text
@@ -24,7 +24,7 @@ from spincycle.rest_codec.extras import (
     WATCHED_REQUEST,
 )
 from spincycle.rest_codec.full import FULL_ENTRY, FULL_REQUEST, FULL_RUNNING, FULL_SPEC
-from spincycle.rest_codec.messages import CREATE_REQUEST, JOB_CHAIN, REQUEST
+from spincycle.rest_codec.messages import CREATE_REQUEST, JOB, JOB_CHAIN, REQUEST
 from spincycle.v1 import (
     job_chain_pb2,
     job_log_pb2,
@@ -121,9 +121,11 @@ class RestBackend:
         headers = {"Idempotency-Key": key}
         return _request(await self._gateway.call("POST", path, body=raw, headers=headers))
 
-    async def explain(self, request_id: str) -> rm.ExplainResponse:
+    async def explain(self, request_id: str, job_id: str = "") -> rm.ExplainResponse:
         """See Backend."""
-        return EXPLANATION.decode(await self._gateway.call("GET", _one(request_id) + "/explain"))
+        query = [("jobId", job_id)] if job_id else []
+        path = _one(request_id) + "/explain"
+        return EXPLANATION.decode(await self._gateway.call("GET", path, query))
 
     async def running(self, request_id: str) -> rm.ListRunningJobsResponse:
         """See Backend."""
@@ -138,6 +140,14 @@ class RestBackend:
         """See Backend."""
         chain = await self._gateway.call("GET", _one(request_id) + "/job-chain")
         return completed(JOB_CHAIN.decode(chain))
+
+    async def jobs(self, request_id: str) -> AsyncIterator[job_chain_pb2.Job]:
+        """See Backend; the gateway sends the whole chain, so only its text is held."""
+        chain = await self._gateway.call("GET", _one(request_id) + "/job-chain")
+        for one in (chain["jobs"] or {}).values():
+            job = JOB.decode(one)
+            job.structural = is_structural(job)
+            yield job
 
     async def watch(
         self, request_id: str, cursor: str, *, requests_only: bool = False

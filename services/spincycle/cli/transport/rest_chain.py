@@ -27,7 +27,7 @@ def completed(chain: job_chain_pb2.JobChain) -> job_chain_pb2.JobChain:
     while ready:
         job = full.jobs.add()
         job.CopyFrom(jobs[ready.popleft()])
-        job.structural = job.type == _NOOP and job.name.endswith(("_begin", "_end"))
+        job.structural = is_structural(job)
         if job.id == job.sequence_id and job.id in predecessor:
             before = jobs[predecessor[job.id]]
             is_end = _closes(before, jobs)
@@ -38,6 +38,11 @@ def completed(chain: job_chain_pb2.JobChain) -> job_chain_pb2.JobChain:
             if open_parents[successor] == 0:
                 ready.append(successor)
     return full
+
+
+def is_structural(job: job_chain_pb2.Job) -> bool:
+    """Return whether the job begins or ends a sequence."""
+    return job.type == _NOOP and job.name.endswith(("_begin", "_end"))
 
 
 def _closes(job: job_chain_pb2.Job, jobs: dict[str, job_chain_pb2.Job]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from spincycle.errors import InvalidInput
 from spincycle.gateway.decode import decode
 from spincycle.gateway.http_messages import HttpRequest, HttpResponse
-from spincycle.gateway.router import Route
+from spincycle.gateway.router import Parameter, Route
 from spincycle.gateway.routes.requests import IDEMPOTENCY_KEY, LARGE, ONE, created, with_url
 from spincycle.gateway.service_clients import ServiceClient
 from spincycle.rest_codec.encoding import to_text
@@ -27,6 +27,8 @@ from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1 import request_pb2, spec_service_pb2
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
+
+JOB_IDS = Parameter("jobId", "only this job", repeated=True)
 
 
 class ActionRoutes:
@@ -51,7 +53,7 @@ class ActionRoutes:
             Route(
                 "GET", ONE + "/explain", self.explain,
                 "return what a request and its jobs wait for",
-                response=EXPLANATION, failures=(404,),
+                response=EXPLANATION, failures=(400, 404), parameters=(JOB_IDS,),
             ),
             Route(
                 "POST", ONE + "/suspend", self.suspend,
@@ -96,7 +98,9 @@ class ActionRoutes:
 
     async def explain(self, http: HttpRequest) -> HttpResponse:
         """Return what the request and its jobs wait for."""
-        message = rm.ExplainRequest(request_id=http.params["request_id"])
+        message = rm.ExplainRequest(
+            request_id=http.params["request_id"], job_ids=http.query.get("jobId", ())
+        )
         response = await self._manager.call(self._manager.stub.Explain, message)
         return HttpResponse(to_text(EXPLANATION.encode(response)))
 
