@@ -187,6 +187,7 @@ class Cluster:
                     REQUEST_MANAGER=at("JR", "RM"),
                     JOB_LOG=at("JR", "JL"),
                     JOBS=JOBS,
+                    JOBS_ENVIRONMENT=json.dumps([FILE]),
                     ADVERTISE=reach.get((str(number), "JR"), ""),
                 )
             )

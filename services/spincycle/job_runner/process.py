@@ -13,9 +13,11 @@ import structlog
 from spincycle.chain.features import SUPPORTED
 from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
 from spincycle.job.errors import JobsNotLoaded
+from spincycle.job.launcher import Launcher, install, installed
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.database_clock import DatabaseClock
+from spincycle.job_runner.environment import confine
 from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.held_chains import HeldChains
@@ -149,6 +151,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                 "health": lambda: server.health.monitor(vitals),
                 **{f"check of {peer.setting}": partial(peer.check, dial) for peer in peers},
             }
+            if launcher := installed():
+                background_tasks["launcher"] = partial(launcher.run, _log_lost_launcher)
             tasks = [
                 group.create_task(supervise(name, work)) for name, work in background_tasks.items()
             ]
@@ -201,8 +205,21 @@ async def _drain(
     await registration.deregister()
 
 
+def _log_lost_launcher(code: int) -> None:
+    structlog.get_logger().error("launcher ended; starting another", code=code)
+
+
+def _prepare(config: JobRunnerConfig) -> None:
+    """Confine the environment before jobs are loaded, and start the launcher."""
+    confine(config.jobs_environment)
+    try:
+        install(Launcher())
+    except OSError as error:
+        raise ConfigError(f"cannot start the launcher of programs: {error.strerror}")
+
+
 def _run(work: Coroutine[None, None, int]) -> int:
-    """Run on the standard event loop, since jobs start processes.
+    """Run on the standard event loop, since jobs may start processes without the launcher.
 
     uvloop forks to start a process: a child would inherit the file descriptors of its siblings,
     and gRPC's fork handlers would run in it. The standard loop does neither.
@@ -215,4 +232,4 @@ def _run(work: Coroutine[None, None, int]) -> int:
         return runner.run(work)
 
 
-main = service_command("job-runner", JobRunnerConfig, serve, _run)
+main = service_command("job-runner", JobRunnerConfig, serve, _run, _prepare)
