@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spincycle.dev.stack_processes import POSTGRES_DSN, end_processes
+from spincycle.dev.stack_processes import end_processes, plain_environment
 
 _STOP_TIMEOUT = 3.0
 _DISMISSED = b"."
@@ -42,7 +42,7 @@ class Reaper:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env={name: os.environ[name] for name in os.environ if name != POSTGRES_DSN},
+                env=plain_environment(),
                 start_new_session=True,
             )
         except BaseException:

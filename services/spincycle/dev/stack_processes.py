@@ -23,7 +23,20 @@ MARK = "SPINCYCLE_DEV_HOME"
 POSTGRES_DSN = "SPINCYCLE_DEV_POSTGRES_DSN"
 """Variable with the DSN of the database that a stack uses instead of an embedded one."""
 
+_PLAIN = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
+    *("LD_LIBRARY_PATH", "PYTHONPATH"),
+)
+
 _DATABASE = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]
+
+
+def plain_environment() -> dict[str, str]:
+    """Return the environment of processes that jobs can read: the database and the reaper.
+
+    It has none of the variables of the operator, which may contain secrets.
+    """
+    return {name: os.environ[name] for name in _PLAIN if name in os.environ}
 
 
 def find_processes(home: Path) -> list[int]:
