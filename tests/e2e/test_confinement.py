@@ -157,7 +157,9 @@ async def test_a_killed_supervisor_of_an_ordinary_account_leaves_nothing(
     assert await stack.dev.ended() == -signal.SIGKILL
     again = await start(home)
 
-    assert not set(find_processes(stack.data)) & set(before)
-    again.dev.signal(signal.SIGTERM)
-    assert await again.dev.ended() == 0
+    try:
+        assert not set(find_processes(stack.data)) & set(before)
+    finally:
+        again.dev.signal(signal.SIGTERM)
+        assert await again.dev.ended() == 0
     assert find_processes(stack.data) == []
