@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,13 @@ def test_grpc_keeps_the_settings_that_it_has_read() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "grpc_channel_create" in ran.stderr
+
+
+def test_a_runner_with_an_invalid_addition_does_not_start() -> None:
+    program = Path(sysconfig.get_path("scripts"), "spincycle-job-runner")
+    environment = {**os.environ, "SPINCYCLE_JR_JOBS_ENVIRONMENT": '["PATH", "=x"]'}
+
+    ran = subprocess.run([program], env=environment, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 2
+    assert ran.stderr == "error: jobs_environment: '=x' is neither NAME nor NAME=value\n"
