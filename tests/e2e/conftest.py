@@ -114,9 +114,13 @@ async def dev(home: Path) -> AsyncIterator[Command]:
     await command.end()
 
 
-async def start_dev(home: Path, *options: str, cwd: Path = REPOSITORY) -> Command:
-    command = await Command.start(
-        "dev", "--data", home / "data", "--free-ports", *options, home=home, cwd=cwd
-    )
+async def start_dev(
+    home: Path,
+    *options: str,
+    cwd: Path = REPOSITORY,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Command:
+    words: list[str | Path] = ["dev", "--data", home / "data", "--free-ports", *options]
+    command = await Command.start(*words, home=home, cwd=cwd, variables=variables)
     await command.until("Ctrl-C to stop everything")
     return command
