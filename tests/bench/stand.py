@@ -125,16 +125,14 @@ class Stand:
         internal = InternalAddresses.on_sockets(self.home, 1)
         behind, gateway = services(self.ports, internal, Content(specs), self.database.dsn())
         for service in (*behind, gateway):
-            plain = {
-                key: value
-                for key, value in service.environment.items()
-                if not key.endswith("LOG__FORMAT")
-            }
+            assert service.configuration is not None
+            # Memory is read from /proc.
+            keys: dict[str, object] = {**service.configuration.keys, "dumpable": True}
+            del keys["log"]
             if self._serves_metrics and service.protocol == "grpc":
                 self.metrics.append(local(free_port()))
-                program, kind, _ = next(iter(plain)).split("_", 2)
-                plain[f"{program}_{kind}_METRICS__LISTEN"] = self.metrics[-1]
-            service = replace(service, environment=plain)
+                keys["metrics"] = {"listen": self.metrics[-1]}
+            service = replace(service, configuration=replace(service.configuration, keys=keys))
             log = self.home / f"{service.name}.log"
             self.members[service.name] = Member(service, environment, log)
         began = time.perf_counter()

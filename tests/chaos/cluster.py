@@ -147,7 +147,8 @@ class Cluster:
 
         def member(kind: str, name: str, number: int, port: int, **values: str) -> Member:
             prefix = f"SPINCYCLE_{kind}_"
-            said = {**values, **self.shape.settings.get(kind, {})}
+            # What observes the services reads their files in /proc.
+            said = {"DUMPABLE": "true", **values, **self.shape.settings.get(kind, {})}
             if kind != "JR":
                 said = {"LISTEN": local(port)} | said
             if kind in self._internal_ports:
@@ -186,6 +187,7 @@ class Cluster:
                     REQUEST_MANAGER=at("JR", "RM"),
                     JOB_LOG=at("JR", "JL"),
                     JOBS=JOBS,
+                    JOBS_ENVIRONMENT=json.dumps([FILE]),
                     ADVERTISE=reach.get((str(number), "JR"), ""),
                 )
             )

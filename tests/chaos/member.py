@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ class Member:
         self.service = service
         self.log = log
         self._environment = {**environment, **service.environment}
+        if service.configuration is not None:
+            self._environment = service.configuration.without_variables(self._environment)
         self._planted = planted
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,6 +52,10 @@ class Member:
         command: list[str | Path] = [Path(sysconfig.get_path("scripts"), self.service.program)]
         if self._planted:
             command = [sys.executable, "-m", "tests.chaos.planted", self._planted]
+        if self.service.configuration is not None:
+            file = self.log.with_suffix(".yaml")
+            file.write_text(json.dumps(self.service.configuration.keys))
+            command.append(f"--config={file}")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

@@ -77,6 +77,7 @@ def started(**environment: str) -> Iterator[Whole]:
     variables = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
+        "SPINCYCLE_GATEWAY_DUMPABLE": "true",
         "SPINCYCLE_GATEWAY_LEGACY_RUNNER_LISTEN": "127.0.0.1:0",
         "SPINCYCLE_GATEWAY_JOB_RUNNER_LISTEN": "127.0.0.1:0",
         **environment,

@@ -7,8 +7,9 @@ import shutil
 import signal
 import sysconfig
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from tests.postgres_fixtures import database, postgres
@@ -31,14 +32,25 @@ class Command:
         self.output = ""
 
     @classmethod
-    async def start(cls, *words: str | Path, home: Path, cwd: Path = REPOSITORY) -> Command:
-        """Start it with an empty home directory; its two streams are one."""
+    async def start(
+        cls,
+        *words: str | Path,
+        home: Path,
+        cwd: Path = REPOSITORY,
+        before: Sequence[str] = (),
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> Command:
+        """Start it with an empty home directory; its two streams are one.
+
+        `before` are words in front of the command, `variables` are added to the environment.
+        """
         environment = {name: os.environ[name] for name in os.environ if name != "XDG_DATA_HOME"}
         process = await asyncio.create_subprocess_exec(
+            *before,
             SCRIPTS / "spincycle",
             *words,
             cwd=cwd,
-            env={**environment, "HOME": str(home)},
+            env={**environment, "HOME": str(home), **variables},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -102,9 +114,13 @@ async def dev(home: Path) -> AsyncIterator[Command]:
     await command.end()
 
 
-async def start_dev(home: Path, *options: str, cwd: Path = REPOSITORY) -> Command:
-    command = await Command.start(
-        "dev", "--data", home / "data", "--free-ports", *options, home=home, cwd=cwd
-    )
+async def start_dev(
+    home: Path,
+    *options: str,
+    cwd: Path = REPOSITORY,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Command:
+    words: list[str | Path] = ["dev", "--data", home / "data", "--free-ports", *options]
+    command = await Command.start(*words, home=home, cwd=cwd, variables=variables)
     await command.until("Ctrl-C to stop everything")
     return command

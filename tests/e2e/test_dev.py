@@ -168,8 +168,11 @@ def reaper(dev: Command) -> int:
 async def test_a_database_of_ones_own_is_used_and_left_running(
     home: Path, postgres: PostgresServer, database: str
 ) -> None:
-    dev = await start_dev(home, "--postgres-dsn", database)
+    dev = await start_dev(home, variables={"SPINCYCLE_DEV_POSTGRES_DSN": database})
     request_id = await create(dev, "test", sleepTime="0")
+    for pid in find_processes(home / "data"):
+        for name in ("environ", "cmdline"):
+            assert database.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()  # noqa: ASYNC240 # no file
 
     dev.signal(signal.SIGTERM)
     assert await dev.ended() == 0

@@ -59,8 +59,12 @@ NOBODY = "65534"
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def stack() -> AsyncIterator[Stack]:
     config = StackConfig(find_content(None, ()), ports=FREE_PORTS, restarts=False)
-    async with Stack(config, lambda *_: None) as stack:
-        yield stack
+    with pytest.MonkeyPatch.context() as patch:
+        for service in ("RM", "JR", "JL", "GATEWAY"):
+            # For the list of their sockets.
+            patch.setenv(f"SPINCYCLE_{service}_DUMPABLE", "true")
+        async with Stack(config, lambda *_: None) as stack:
+            yield stack
 
 
 @pytest.fixture

@@ -351,7 +351,10 @@ async def dump(cluster: Cluster) -> None:
 async def record() -> None:
     """Make the database and dump it."""
     jobs = json.dumps([JOBS])
-    settings = {"RM": {"SPECS_DIR": str(SPECS), "JOBS": jobs}, "JR": {"JOBS": jobs}}
+    settings = {
+        "RM": {"SPECS_DIR": str(SPECS), "JOBS": jobs},
+        "JR": {"JOBS": jobs, "JOBS_ENVIRONMENT": json.dumps([MARKS])},
+    }
     with temporary_home() as home:
         marks = home / "upgrade-marks"
         os.environ[MARKS] = str(marks)

@@ -18,7 +18,11 @@ import click
 )
 @click.option("--ephemeral", is_flag=True, help="Delete the database at the end.")
 @click.option(
-    "--postgres-dsn", metavar="DSN", help="Use this PostgreSQL instead of the embedded one."
+    "--postgres-dsn",
+    metavar="DSN",
+    envvar="SPINCYCLE_DEV_POSTGRES_DSN",
+    help="Use this PostgreSQL instead of the embedded one. With a password, set the variable "
+    "SPINCYCLE_DEV_POSTGRES_DSN instead: every process can read a command line.",
 )
 @click.option(
     "--gateway-port", default=32308, show_default=True, help="Port of the gateway; 0 for any."
@@ -77,7 +81,9 @@ def dev(
     from spincycle.dev.services import FREE_PORTS, Ports
     from spincycle.dev.stack import Stack, StackConfig
     from spincycle.dev.welcome import welcome
+    from spincycle.runtime.dumpable import set_dumpable
 
+    set_dumpable(allowed=False)
     if ephemeral and data is not None:
         raise click.UsageError("--data and --ephemeral cannot be combined")
     ports = Ports(gateway_port, request_manager_port, job_log_port)

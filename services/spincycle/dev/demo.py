@@ -38,7 +38,9 @@ def demo(keep: bool) -> None:
     from spincycle.dev.foreground import run_with_stack
     from spincycle.dev.services import FREE_PORTS
     from spincycle.dev.stack import StackConfig
+    from spincycle.runtime.dumpable import set_dumpable
 
+    set_dumpable(allowed=False)
     console = Console()
     try:
         content = find_content(None, ())

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spincycle.dev.stack_processes import end_processes
+from spincycle.dev.stack_processes import end_processes, plain_environment
 
 _STOP_TIMEOUT = 3.0
 _DISMISSED = b"."
@@ -42,6 +42,7 @@ class Reaper:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                env=plain_environment(),
                 start_new_session=True,
             )
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -10,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from spincycle.dev.configuration import Configuration
 from spincycle.dev.ports import free_port
-from spincycle.dev.stack_processes import MARK
+from spincycle.dev.stack_processes import MARK, POSTGRES_DSN
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class Service:
         address: address of its public listener, else of its internal one; host:port or
             unix:/path.
         protocol: protocol of the readiness check at that address.
-        environment: its configuration.
+        environment: variables of its own, which contain no secrets.
+        configuration: what the stack configures; it may contain secrets.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Service:
     address: str
     protocol: Literal["grpc", "http"]
     environment: Mapping[str, str] = field(default_factory=dict)
+    configuration: Configuration | None = None
 
 
 def local(port: int) -> str:
@@ -97,18 +99,17 @@ def services(
     ports: Ports, internal: InternalAddresses, content: Content, dsn: str
 ) -> tuple[list[Service], Service]:
     """Return the services behind the gateway, and the gateway."""
-    jobs = json.dumps(content.jobs)
     behind = [
         Service(
             "job-log",
             "spincycle-job-log",
             local(ports.job_log),
             "grpc",
-            _variables(
+            configuration=_configuration(
                 "JL",
-                LISTEN=local(ports.job_log),
-                INTERNAL__LISTEN=internal.job_log,
-                DATABASE__DSN=dsn,
+                listen=local(ports.job_log),
+                internal={"listen": internal.job_log},
+                database={"dsn": dsn},
             ),
         ),
         Service(
@@ -116,14 +117,14 @@ def services(
             "spincycle-request-manager",
             local(ports.request_manager),
             "grpc",
-            _variables(
+            configuration=_configuration(
                 "RM",
-                LISTEN=local(ports.request_manager),
-                INTERNAL__LISTEN=internal.request_manager,
-                DATABASE__DSN=dsn,
-                SPECS_DIR=str(content.specs),
-                JOBS=jobs,
-                JOB_LOG=internal.job_log,
+                listen=local(ports.request_manager),
+                internal={"listen": internal.request_manager},
+                database={"dsn": dsn},
+                specs_dir=str(content.specs),
+                jobs=content.jobs,
+                job_log=internal.job_log,
             ),
         ),
     ]
@@ -133,12 +134,12 @@ def services(
             "spincycle-job-runner",
             address,
             "grpc",
-            _variables(
+            configuration=_configuration(
                 "JR",
-                INTERNAL__LISTEN=address,
-                REQUEST_MANAGER=internal.request_manager,
-                JOB_LOG=internal.job_log,
-                JOBS=jobs,
+                internal={"listen": address},
+                request_manager=internal.request_manager,
+                job_log=internal.job_log,
+                jobs=content.jobs,
             ),
         )
         for number, address in enumerate(internal.job_runners, start=1)
@@ -148,12 +149,12 @@ def services(
         "spincycle-gateway",
         local(ports.gateway),
         "http",
-        _variables(
+        configuration=_configuration(
             "GATEWAY",
-            LISTEN=local(ports.gateway),
-            REQUEST_MANAGER=internal.request_manager,
-            JOB_LOG=internal.job_log,
-            JOB_RUNNER=internal.job_runners[0],
+            listen=local(ports.gateway),
+            request_manager=internal.request_manager,
+            job_log=internal.job_log,
+            job_runner=internal.job_runners[0],
         ),
     )
     return behind, gateway
@@ -163,9 +164,8 @@ def _runner(number: int) -> str:
     return "job-runner" if number == 1 else f"job-runner-{number}"
 
 
-def _variables(service: str, **values: str) -> dict[str, str]:
-    prefix = f"SPINCYCLE_{service}_"
-    return {f"{prefix}LOG__FORMAT": "human"} | {prefix + key: values[key] for key in values}
+def _configuration(service: str, **keys: object) -> Configuration:
+    return Configuration(f"SPINCYCLE_{service}_", {"log": {"format": "human"}, **keys})
 
 
 def child_environment(home: Path, python_path: Iterable[Path]) -> dict[str, str]:
@@ -173,7 +173,7 @@ def child_environment(home: Path, python_path: Iterable[Path]) -> dict[str, str]
     inherited = os.environ.get("PYTHONPATH", "")
     path = [*map(str, python_path), *filter(None, inherited.split(os.pathsep))]
     return {
-        **os.environ,
+        **{name: os.environ[name] for name in os.environ if name != POSTGRES_DSN},
         MARK: str(home),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": os.pathsep.join(path),

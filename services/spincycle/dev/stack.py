@@ -23,6 +23,7 @@ from spincycle.dev.services import (
     child_environment,
     services,
 )
+from spincycle.dev.stack_processes import MARK, plain_environment
 from spincycle.dev.supervised_service import Show, SupervisedService, exit_text
 
 OWN_NAME = "spincycle"
@@ -203,7 +204,8 @@ class Stack:
         self._check_ports()
         environment = child_environment(self.home, self._config.content.python_path)
         if self._config.postgres_dsn is None:
-            self.postgres = EmbeddedPostgres(self.home / "postgres", environment)
+            readable = {**plain_environment(), MARK: str(self.home)}
+            self.postgres = EmbeddedPostgres(self.home / "postgres", readable)
             await self.postgres.start()
             if self._config.restarts:
                 self._database = asyncio.create_task(self._keep_database(self.postgres))

@@ -1,7 +1,11 @@
-"""Finds and ends the processes of a stack by an environment variable that children inherit.
+"""Finds and ends the processes of a stack by a mark that they have and that children inherit.
 
 A job can start a process that outlives it and its runner. When the stack ends, such processes
 end too, whatever their parent is by then.
+
+The mark is a variable of the environment. Services are not dumpable, so only root can read their
+environment and that of their children that execute no program; these have the mark in their
+arguments.
 """
 
 from __future__ import annotations
@@ -16,13 +20,40 @@ from pathlib import Path
 MARK = "SPINCYCLE_DEV_HOME"
 """Environment variable of every process of a stack: the directory of the stack."""
 
+POSTGRES_DSN = "SPINCYCLE_DEV_POSTGRES_DSN"
+"""Variable with the DSN of the database that a stack uses instead of an embedded one."""
+
+_PLAIN = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
+    *("LD_LIBRARY_PATH", "PYTHONPATH"),
+)
+
 _DATABASE = [(signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)]
+
+
+def plain_environment() -> dict[str, str]:
+    """Return the environment of processes that jobs can read: the database and the reaper.
+
+    It has none of the variables of the operator, which may contain secrets.
+    """
+    return {name: os.environ[name] for name in _PLAIN if name in os.environ}
 
 
 def find_processes(home: Path) -> list[int]:
     """Return the processes of the stack in `home`, without its supervisor and reaper."""
-    mark = f"{MARK}={home}".encode()
-    return [pid for pid in _processes() if mark in _read(pid, "environ").split(b"\0")]
+    variable = os.fsencode(f"{MARK}={home}")
+    argument = os.fsencode(stack_argument(home))
+    return [
+        pid
+        for pid in _processes()
+        if variable in _read(pid, "environ").split(b"\0")
+        or argument in _read(pid, "cmdline").split(b"\0")
+    ]
+
+
+def stack_argument(home: Path | str) -> str:
+    """Return the argument that marks a service of the stack in `home`."""
+    return f"--stack={home}"
 
 
 def end_processes(home: Path, patience: float) -> None:

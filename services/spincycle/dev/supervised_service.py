@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sysconfig
@@ -16,6 +17,7 @@ from spincycle.dev.child import Process, send_until_gone, until_ended
 from spincycle.dev.errors import StackError
 from spincycle.dev.ready import is_ready
 from spincycle.dev.services import Service
+from spincycle.dev.stack_processes import MARK, stack_argument
 from spincycle.runtime.backoff import Backoff
 
 Show = Callable[[str, str], None]
@@ -39,7 +41,11 @@ class SupervisedService:
         self, service: Service, environment: Mapping[str, str], show: Show, *, restarts: bool
     ) -> None:
         self.service = service
-        self._environment = {**environment, **service.environment}
+        variables = {**environment, **service.environment}
+        configuration = service.configuration
+        self._environment = (
+            configuration.without_variables(variables) if configuration else variables
+        )
         self._show = show
         self._restarts = restarts
         self._process: Process | None = None
@@ -125,16 +131,27 @@ class SupervisedService:
 
     def _spawn(self) -> Process:
         program = Path(sysconfig.get_path("scripts"), self.service.program)
+        command: list[str | Path] = [program]
+        configuration = self.service.configuration
         try:
-            return subprocess.Popen(  # noqa: S603 # a program of this installation
-                [program],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                # A new session, so that Ctrl-C reaches the supervisor only.
-                start_new_session=True,
-            )
+            passed = [] if configuration is None else [configuration.open(self.service.name)]
+            command += [f"--config=/dev/fd/{descriptor}" for descriptor in passed]
+            if passed:
+                command.append(stack_argument(self._environment[MARK]))
+            try:
+                return subprocess.Popen(  # noqa: S603 # a program of this installation
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment,
+                    pass_fds=passed,
+                    # A new session, so that Ctrl-C reaches the supervisor only.
+                    start_new_session=True,
+                )
+            finally:
+                for descriptor in passed:
+                    os.close(descriptor)
         except OSError as error:
             raise StackError(f"cannot start {program}: {error.strerror}")
 

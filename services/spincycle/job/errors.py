@@ -52,6 +52,20 @@ class WrongJobId(JobError):
         super().__init__("wrong job.Id")
 
 
+class LauncherLost(JobError):
+    """The launcher ended while a job waited for a program; what it started was killed.
+
+    Attributes:
+        program: the program.
+    """
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        super().__init__(
+            f"the launcher of the job runner ended before {program} did; {program} was killed"
+        )
+
+
 class RunTimeout(JobError):
     """What a job waits for did not happen in time; for job authors to raise in `Job.run`."""
 

@@ -35,6 +35,10 @@ class JobRunnerConfig(Config, frozen=True):
     jobs: tuple[str, ...] = ()
     """Job factories in addition to the installed ones, each as module:attribute."""
 
+    jobs_environment: tuple[str, ...] = ()
+    """Variables of jobs in addition to the few that they always get: NAME, or a pattern such as
+    PROXY_*, passes variables of this process, and NAME=value sets one."""
+
     max_chains: Annotated[int, Meta(ge=0)] = 0
     """Maximum resident chains; 0 means no limit."""
 

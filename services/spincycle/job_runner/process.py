@@ -12,11 +12,14 @@ import structlog
 
 from spincycle.chain.features import SUPPORTED
 from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
+from spincycle.job import JobTypes
 from spincycle.job.errors import JobsNotLoaded
+from spincycle.job.launcher import Launcher, install, installed
 from spincycle.job.loading import load_jobs
 from spincycle.job_runner.blocking_job import find_job
 from spincycle.job_runner.config import JobRunnerConfig
 from spincycle.job_runner.database_clock import DatabaseClock
+from spincycle.job_runner.environment import confine
 from spincycle.job_runner.event_log import EventLog
 from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.held_chains import HeldChains
@@ -58,10 +61,7 @@ SHUTDOWN_TIMEOUT = 5.0
 
 async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested; then suspend all chains and hand them over."""
-    try:
-        jobs = load_jobs(config.jobs)
-    except JobsNotLoaded as error:
-        raise ConfigError(str(error))
+    jobs = _load_jobs(config)
     server = RpcServer(tls=config.tls)
     internal = server.listen(INTERNAL, config.internal.listen)
     server.listen_for_probes(config.health.listen)
@@ -157,6 +157,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                 "health": lambda: server.health.monitor(vitals),
                 **{f"check of {peer.setting}": partial(peer.check, dial) for peer in peers},
             }
+            if launcher := installed():
+                background_tasks["launcher"] = partial(launcher.run, _log_lost_launcher)
             tasks = [
                 group.create_task(supervise(name, work)) for name, work in background_tasks.items()
             ]
@@ -171,6 +173,13 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         await output.close()
         await outbox.close()
         await registration.close()
+
+
+def _load_jobs(config: JobRunnerConfig) -> JobTypes:
+    try:
+        return load_jobs(config.jobs)
+    except JobsNotLoaded as error:
+        raise ConfigError(str(error))
 
 
 def _advertised(config: JobRunnerConfig, listening: str) -> str:
@@ -222,8 +231,22 @@ async def _drain(
     await registration.deregister()
 
 
+def _log_lost_launcher(code: int) -> None:
+    structlog.get_logger().error("launcher ended; starting another", code=code)
+
+
+def _prepare(config: JobRunnerConfig) -> None:
+    """Confine the environment and the streams before jobs are loaded, and start the launcher."""
+    confine(config.jobs_environment)
+    install_job_streams()
+    try:
+        install(Launcher())
+    except OSError as error:
+        raise ConfigError(f"cannot start the launcher of programs: {error.strerror}")
+
+
 def _run(work: Coroutine[None, None, int]) -> int:
-    """Run on the standard event loop, since jobs start processes.
+    """Run on the standard event loop, since jobs may start processes without the launcher.
 
     uvloop forks to start a process: a child would inherit the file descriptors of its siblings,
     and gRPC's fork handlers would run in it. The standard loop does neither.
@@ -241,6 +264,4 @@ def _run_process(work: Coroutine[None, None, int]) -> int:
     return _run(work)
 
 
-main = service_command(
-    "job-runner", JobRunnerConfig, serve, _run_process, prepare=install_job_streams
-)
+main = service_command("job-runner", JobRunnerConfig, serve, _run_process, _prepare)

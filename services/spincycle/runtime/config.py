@@ -8,7 +8,9 @@ file and in the environment.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
@@ -138,9 +140,15 @@ class Config(Section, frozen=True):
     metrics: MetricsConfig = MetricsConfig()
     """Metrics for operators and autoscalers."""
 
+    dumpable: bool = False
+    """Let other processes of the same account, such as debuggers, profilers and jobs, read the
+    memory and environment of this process, and the kernel write core files of it."""
+
 
 C = TypeVar("C", bound=Config)
 S = TypeVar("S", bound=Section)
+
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
 _TEXT_TYPES = frozenset({str, Path, Secret, NoneType})
 """Types of keys whose environment variables are taken literally; others are parsed as YAML."""
@@ -163,6 +171,16 @@ def load_config(
     return config
 
 
+def close_inherited(file: Path | None) -> None:
+    """Close the descriptor that `file` names, such as /dev/fd/7, so that no child inherits it.
+
+    Standard input, output and error stay open.
+    """
+    named = _DESCRIPTOR.fullmatch(str(file))
+    if named and int(named[1]) > 2:
+        os.close(int(named[1]))
+
+
 def print_config(config: Config) -> str:
     """Return the configuration as an equivalent YAML file, with secrets masked."""
     text = yaml.safe_dump(
@@ -178,7 +196,7 @@ class _Loader:
 
     def __init__(self, file: Path | None, environment: Mapping[str, str]) -> None:
         self.problems: list[str] = []
-        self._file = file
+        self._file = _name_of(file) if file else ""
         self._environment = {name.upper(): (name, text) for name, text in environment.items()}
         self._known: dict[str, None] = {}
 
@@ -203,7 +221,7 @@ class _Loader:
                     source, text = self._environment[variable]
                     values[field.name] = _convert(_parse(text, field.type), field.type)
                 elif field.name in values:
-                    source = str(self._file)
+                    source = self._file
                     values[field.name] = _convert(values[field.name], field.type)
             except msgspec.ValidationError as error:
                 self.problems.append(f"{key}: {_lower(str(error))} (in {source})")
@@ -248,14 +266,24 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}")
+        raise ConfigError(f"{_name_of(file)}: {error.strerror}")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not valid YAML: {error}")
+        raise ConfigError(f"{_name_of(file)}: not valid YAML: {error}")
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise ConfigError(f"{file}: must be a mapping of configuration keys")
+        raise ConfigError(f"{_name_of(file)}: must be a mapping of configuration keys")
     return document
+
+
+def _name_of(file: Path) -> str:
+    """Return the name of a file for messages; of an anonymous one, the name its creator chose."""
+    if _DESCRIPTOR.fullmatch(str(file)):
+        with suppress(OSError):
+            target = str(file.readlink())
+            if target.startswith("/memfd:"):
+                return target.removeprefix("/memfd:").removesuffix(" (deleted)")
+    return str(file)
 
 
 def _parse(text: str, key_type: Any) -> Any:

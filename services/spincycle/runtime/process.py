@@ -10,14 +10,21 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 import structlog
 import uvloop
 
 from spincycle.runtime.backoff import Backoff
-from spincycle.runtime.config import Config, ConfigError, load_config, print_config
+from spincycle.runtime.config import (
+    Config,
+    ConfigError,
+    close_inherited,
+    load_config,
+    print_config,
+)
+from spincycle.runtime.dumpable import set_dumpable
 from spincycle.runtime.logs import configure_logs
 from spincycle.runtime.memory_watchdog import EXIT_OUT_OF_MEMORY, MemoryProbe, MemoryWatchdog
 from spincycle.runtime.polling import unset_for_children
@@ -73,12 +80,14 @@ def service_command(
     model: type[C],
     serve: Callable[[C, Shutdown], Awaitable[None]],
     run: Callable[[Coroutine[None, None, int]], int] = uvloop.run,
-    prepare: Callable[[], None] = lambda: None,
+    prepare: Callable[[C], None] = lambda _: None,
 ) -> click.Command:
     """Return the console script of a service, which runs `serve` until SIGTERM or SIGINT.
 
-    `run` runs the coroutine on an event loop, uvloop by default. `prepare` is called before the
-    logs are configured.
+    `run` runs the coroutine on an event loop, uvloop by default. `prepare` is called before that
+    and before the logs are configured, while the process has one thread; it may raise ConfigError.
+    Other processes of the same account cannot read or trace the process, unless its configuration
+    says `dumpable`.
 
     Exit codes: 0 after a clean shutdown, 1 if serving failed, 2 if the configuration is invalid,
     3 if the process ran out of memory.
@@ -94,23 +103,40 @@ def service_command(
     @click.option(
         "--print-config", "show", is_flag=True, help="Print the effective configuration and exit."
     )
+    @click.option(
+        "--stack",
+        hidden=True,
+        expose_value=False,
+        help="Directory of the spincycle dev that started the process and finds it by this.",
+    )
     @click.version_option(VERSION, prog_name=f"spincycle-{name}")
     def command(file: Path | None, show: bool) -> None:
+        set_dumpable(allowed=False)
         try:
             config = load_config(model, file)
+            close_inherited(file)
         except ConfigError as error:
-            for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
-            sys.exit(EXIT_CONFIG)
+            _exit_unconfigured(error)
         if show:
             click.echo(print_config(config), nl=False)
             return
-        prepare()
-        configure_logs(config.log, name)
+        if config.dumpable:
+            set_dumpable(allowed=True)
         unset_for_children()
+        try:
+            prepare(config)
+        except ConfigError as error:
+            _exit_unconfigured(error)
+        configure_logs(config.log, name)
         sys.exit(run(_run(config, serve)))
 
     return command
+
+
+def _exit_unconfigured(error: ConfigError) -> NoReturn:
+    for line in str(error).splitlines():
+        click.echo(f"error: {line}", err=True)
+    sys.exit(EXIT_CONFIG)
 
 
 async def supervise(background_task: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -148,6 +149,7 @@ async def upgraded(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARKS, str(marks_file))
         patch.setenv(GATE, "open")
+        patch.setenv("SPINCYCLE_JR_JOBS_ENVIRONMENT", json.dumps([MARKS, GATE]))
         async with (
             Stack(config, _show) as stack,
             open_channel(stack.request_manager) as manager,

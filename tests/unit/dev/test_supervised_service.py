@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from spincycle.dev.child import until_gone
+from spincycle.dev.configuration import Configuration
 from spincycle.dev.errors import StackError
 from spincycle.dev.services import Service
+from spincycle.dev.stack_processes import MARK
 from spincycle.dev.supervised_service import SupervisedService
 
 MakeService = Callable[[str], Service]
@@ -126,3 +129,29 @@ async def test_an_endless_line_does_not_fill_the_memory(service: MakeService, li
 
     assert max(map(len, lines.all)) < 300_000
     await supervised.stop(5)
+
+
+async def test_the_configuration_reaches_each_process_by_a_new_descriptor_only(
+    service: MakeService, lines: Lines
+) -> None:
+    small = service(
+        "words = [word.partition('=') for word in sys.argv[1:]]\n"
+        "values = {name: value for name, _, value in words}\n"
+        "print('configuration', open(values['--config']).read(), flush=True)\n"
+        "print('stack', values['--stack'], flush=True)\n"
+        "print('found', 'hidden' in str((sys.argv, dict(os.environ))), flush=True)"
+    )
+    configured = replace(small, configuration=Configuration("SMALL_", {"dsn": "hidden"}))
+    supervised = supervise(configured, lines)
+    await supervised.until_ready(20)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 # plain names
+
+    os.kill(supervised.pid, signal.SIGKILL)
+    await lines.until("restarting in")
+    await supervised.until_ready(20)
+    await supervised.stop(5)
+
+    assert lines.all.count('small: configuration {"dsn": "hidden"}') == 2
+    assert lines.all.count(f"small: stack {small.environment[MARK]}") == 2
+    assert lines.all.count("small: found False") == 2
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 # as above

@@ -115,6 +115,7 @@ def test_shell_command_refuses_arguments_of_the_wrong_type() -> None:
         created("shell-command", cmd="ls", args=[{}])
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_shell_command_keeps_both_outputs_and_blanks_in_arguments() -> None:
     code = "import sys; print(sys.argv[1]); print('oops', file=sys.stderr)"
     job = python(code, "a  b; echo c")
@@ -123,17 +124,20 @@ async def test_shell_command_keeps_both_outputs_and_blanks_in_arguments() -> Non
     assert job.status().startswith("done running ")
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_shell_command_fails_with_the_real_exit_code() -> None:
     assert await result(python("raise SystemExit(3)")) == Return(
         State.FAIL, exit=3, error="exit status 3"
     )
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_a_program_that_a_signal_ended_has_failed() -> None:
     job = python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert await result(job) == Return(State.FAIL, exit=137, error="signal: Killed")
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_a_missing_program_fails_with_its_name() -> None:
     returned = await result(created("shell-command", cmd="/no/such/program"))
     assert returned.state == State.FAIL
@@ -141,6 +145,7 @@ async def test_a_missing_program_fails_with_its_name() -> None:
     assert returned.error == "cannot run /no/such/program: No such file or directory"
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_large_output_is_truncated_in_the_middle() -> None:
     code = "import sys; sys.stdout.write('head'); sys.stdout.write('x' * 5_000_000 + 'tail')"
     returned = await result(python(code))
@@ -184,6 +189,7 @@ async def until_gone(pid: int) -> None:
     await until(lambda: not alive(pid))
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_stop_ends_the_program_and_what_it_started(tmp_path: Path) -> None:
     file = tmp_path / "pids"
     job = python(
@@ -203,6 +209,7 @@ async def test_stop_ends_the_program_and_what_it_started(tmp_path: Path) -> None
         await until_gone(pid)
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_a_program_that_ignores_term_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +233,7 @@ async def test_a_program_that_ignores_term_is_killed(
     await until_gone(int(pid))
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_a_child_that_keeps_the_output_open_does_not_hold_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +255,7 @@ async def test_a_child_that_keeps_the_output_open_does_not_hold_the_job(
     os.kill(int(pid), signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_a_cancelled_command_leaves_no_process(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     job = python(
@@ -264,6 +273,7 @@ async def test_a_cancelled_command_leaves_no_process(tmp_path: Path) -> None:
         os.kill(int(pid), 0)
 
 
+@pytest.mark.usefixtures("each_way")
 async def test_the_output_of_a_program_is_available_while_it_runs(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)

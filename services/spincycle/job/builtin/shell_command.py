@@ -10,14 +10,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spincycle.job.current_job import CURRENT_JOB
-from spincycle.job.errors import ArgNotSet, WrongArgType
+from spincycle.job.errors import ArgNotSet, LauncherLost, WrongArgType
 from spincycle.job.job import Job, Return
+from spincycle.job.program import start_program
 from spincycle.job.try_output import STDERR, STDOUT
 from spincycle.model.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spincycle.job.program import Program
     from spincycle.model.job_chain import Value
 
 KILL_AFTER = 5.0
@@ -72,24 +74,22 @@ class ShellCommand(Job):
         try:
             await out.open()
             await err.open()
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=out.write_end,
-                stderr=err.write_end,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
+            program = await start_program(self._command, stdout=out.write_end, stderr=err.write_end)
+        except BaseException as failure:
             out.abandon()
             err.abandon()
-            code = 127 if isinstance(error, FileNotFoundError) else 126
-            reason = getattr(error, "strerror", None) or str(error)
-            return Return(State.FAIL, exit=code, error=f"cannot run {self._command[0]}: {reason}")
+            if isinstance(failure, LauncherLost | OSError | ValueError):
+                return self._not_started(failure)
+            raise
         self._status = "running " + " ".join(self._command)
         try:
             out.close_write_end()
             err.close_write_end()
-            code = await self._wait(process)
+            error = ""
+            try:
+                code = await self._wait(program)
+            except LauncherLost as lost:
+                code, error = -signal.SIGKILL, str(lost)
             with suppress(TimeoutError):
                 async with asyncio.timeout(OUTPUT_GRACE):
                     await out.closed
@@ -97,11 +97,12 @@ class ShellCommand(Job):
         finally:
             out.abandon()
             err.abandon()
-            if process.returncode is None:
-                _signal_group(process.pid, signal.SIGKILL)
-                await process.wait()
+            if program.running:
+                program.signal(signal.SIGKILL)
+                with suppress(LauncherLost):
+                    await program.wait()
         self._status = "done running " + " ".join(self._command)
-        return self._outcome(code, self._printed(STDOUT), self._printed(STDERR))
+        return self._outcome(code, error, self._printed(STDOUT), self._printed(STDERR))
 
     async def stop(self) -> None:
         """Send SIGTERM to the process group, then SIGKILL after KILL_AFTER seconds."""
@@ -111,16 +112,16 @@ class ShellCommand(Job):
         """Return the command line and whether it is running."""
         return self._status
 
-    async def _wait(self, process: asyncio.subprocess.Process) -> int:
-        ended = asyncio.ensure_future(process.wait())
+    async def _wait(self, program: Program) -> int:
+        ended = asyncio.ensure_future(program.wait())
         stopped = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 self._terminated = True
-                _signal_group(process.pid, signal.SIGTERM)
+                program.signal(signal.SIGTERM)
                 await asyncio.wait({ended}, timeout=KILL_AFTER)
-                _signal_group(process.pid, signal.SIGKILL)
+                program.signal(signal.SIGKILL)
             return await ended
         finally:
             ended.cancel()
@@ -129,14 +130,19 @@ class ShellCommand(Job):
     def _printed(self, stream: int) -> str:
         return "" if self.output is None else self.output.text(stream)
 
-    def _outcome(self, code: int, stdout: str, stderr: str) -> Return:
+    def _not_started(self, failure: LauncherLost | OSError | ValueError) -> Return:
+        code = 127 if isinstance(failure, FileNotFoundError) else 126
+        reason = getattr(failure, "strerror", None) or str(failure)
+        return Return(State.FAIL, exit=code, error=f"cannot run {self._command[0]}: {reason}")
+
+    def _outcome(self, code: int, error: str, stdout: str, stderr: str) -> Return:
         exit_code = code if code >= 0 else 128 - code
         if self._terminated:
             return Return(State.STOPPED, exit_code, "", stdout, stderr)
         if code == 0:
             return Return(State.COMPLETE, 0, "", stdout, stderr)
-        error = f"exit status {code}" if code > 0 else f"signal: {signal.strsignal(-code)}"
-        return Return(State.FAIL, exit_code, error, stdout, stderr)
+        reason = f"exit status {code}" if code > 0 else f"signal: {signal.strsignal(-code)}"
+        return Return(State.FAIL, exit_code, error or reason, stdout, stderr)
 
 
 class _Capture(asyncio.Protocol):
@@ -183,8 +189,3 @@ def _split(arguments: Value) -> list[str]:
         if argument is None or isinstance(argument, list | dict):
             raise WrongArgType("args", f"list with {type(argument).__name__}", "list of str")
     return [str(argument) for argument in arguments]
-
-
-def _signal_group(leader: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(leader, number)
