@@ -15,6 +15,7 @@ from spincycle.dev.console import _CONTROL
 from spincycle.gateway.scanner import first_value
 from spincycle.kubernetes_jobs.arguments import _CPU, _DNS_NAME, _KEY_NAME, _MEMORY
 from spincycle.model.duration import _WHOLE, parse_duration
+from spincycle.model.scrubber import Scrubber
 from spincycle.request_manager.watch.cursor import parse_cursor, parse_id_cursor
 from spincycle.rest_codec.times import parse_time
 from spincycle.rpc.status import _TOO_LARGE
@@ -74,6 +75,8 @@ READERS: list[tuple[str, Callable[[str], object], Callable[[int], str]]] = [
     ("memory", _MEMORY.fullmatch, lambda n: "1" * n + "x"),
     ("gRPC's refusal", _TOO_LARGE.search, lambda n: "message larger than max (1" * n),
     ("terminal control", lambda text: _CONTROL.sub("", text), lambda n: "\x1b[1" * n),
+    ("secrets", Scrubber(["hunter2", "aaaa"]).text, lambda n: "hunter" * n),
+    ("overlapping secrets", Scrubber(["aaaa", "aaab"]).text, lambda n: "a" * n),
     ("cut", lambda text: _CUT.search(text.encode()), lambda n: "\n[... 1" * n),
 ]
 

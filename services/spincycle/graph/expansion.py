@@ -99,7 +99,7 @@ class Expander:
         checked = await off_loop(not is_quick, lambda: check_args(request, args))
 
         secrets = [arg.value for arg in checked.args if arg.secret]
-        scrubber = Scrubber(texts_of(secrets)) if secrets and self._on_secrets else None
+        scrubber = Scrubber(list(texts_of(secrets))) if secrets and self._on_secrets else None
         if scrubber is not None and self._on_secrets is not None:
             self._on_secrets(scrubber)
 

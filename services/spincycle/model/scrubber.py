@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import re2
@@ -19,6 +20,7 @@ MAX_FORMS = 20_000
 """Forms of secret values beyond which whole texts are replaced: about 1,000 values or lines."""
 
 _MARK = REDACTED.encode()
+_SECRET_ARGS = attrgetter("secret_args")
 _KEY = 8
 """Bytes of a form by which the places where it may begin are found."""
 
@@ -31,7 +33,7 @@ class Scrubber:
 
     Of values that overlap or touch, all are replaced by one mark. The time is linear in the text.
     A text without secrets is returned unchanged. Thread-safe; the forms are computed at the first
-    text.
+    text, for which `texts` may be iterated over more than once.
     """
 
     __slots__ = ("__weakref__", "_forms", "_texts")
@@ -43,7 +45,7 @@ class Scrubber:
     @classmethod
     def of_jobs(cls, jobs: Collection[ChainJob]) -> Scrubber | None:
         """Return the scrubber of the jobs of a chain; None if none of them has a secret."""
-        return cls(_LazyTexts(jobs)) if any(job.secret_args for job in jobs) else None
+        return cls(_LazyTexts(jobs)) if any(map(_SECRET_ARGS, jobs)) else None
 
     @property
     def forms(self) -> _Forms:

@@ -54,10 +54,13 @@ def secret_texts(jobs: Iterable[ChainJob]) -> set[str]:
     """Return the secret values of jobs as texts."""
     secrets = SecretTexts()
     for job in jobs:
-        if job.secret_args and job.args:
-            for name in job.secret_args:
-                if name in job.args:
-                    secrets.add(job.args[name])
+        args = job.args or {}
+        for name in job.secret_args:
+            value = args.get(name)
+            if type(value) is str:
+                secrets.texts.add(value)
+            else:
+                secrets.add(value)
     return secrets.texts
 
 

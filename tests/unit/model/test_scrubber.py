@@ -119,7 +119,7 @@ def test_data_is_scrubbed_in_depth_and_a_number_only_if_it_is_the_secret() -> No
 
 
 def test_a_text_is_withheld_as_a_whole_if_there_are_too_many_secrets() -> None:
-    scrubber = Scrubber(f"secret-{number}" for number in range(MAX_FORMS))
+    scrubber = Scrubber([f"secret-{number}" for number in range(MAX_FORMS)])
     stream = scrubber.stream()
 
     assert scrubber.text("any text") == REDACTED
