@@ -166,3 +166,14 @@ def test_the_possible_beginning_of_a_secret_is_stored_at_the_end_of_the_try() ->
     output.write(STDERR, b"hunter2 on the hunt")
 
     assert output.close() == ("", "(secret) on the hunt")
+
+
+def test_a_secret_in_output_that_is_cut_leaves_no_part_of_itself() -> None:
+    secret = b"S3CRET-VALUE-OF-SOME-LENGTH"
+    output = TryOutput(scrubber=Scrubber([secret.decode()]))
+    output.write(STDOUT, b"x" * (OUTPUT_LIMIT // 2 - len(secret) // 2))
+    output.write(STDOUT, secret + b"x" * (2 * OUTPUT_LIMIT))
+
+    stdout, _ = output.close()
+    assert "bytes cut" in stdout
+    assert "S3CRET" not in stdout
