@@ -128,6 +128,7 @@ class LoopMonitor:
         self._not_run = 0.0
         self._block: _Block | None = None
         self._former: list[tuple[_Block, float]] = []
+        self._next: tuple[Hashable, float] | None = None
         self._last: tuple[Hashable, float] = (None, float("-inf"))
         self._armed_at = float("-inf")
         self._stopped = threading.Event()
@@ -176,6 +177,7 @@ class LoopMonitor:
             lag = max(0.0, now - self._due)
             block, self._block = self._block, None
             former, self._former = self._former, []
+            self._next = None
             self._ticks += 1
             self._due = now + TICK
             self._not_run = 0.0
@@ -239,11 +241,18 @@ class LoopMonitor:
 
     def _record(self, frame: FrameType, ticks: int, *, holds_lock: bool) -> None:
         owner = self._attribute(frame)
-        current = self._block
-        if current is not None and current.key == (owner.key if owner else None):
-            return
+        key = owner.key if owner else None
+        current, now = self._block, self._clock()
+        if current is not None:
+            if current.key == key:
+                self._next = None
+                return
+            if self._next is None or self._next[0] != key:
+                # What runs right after a block is late, and need not block the loop itself.
+                self._next = (key, now)
+                return
+            now = self._next[1]
         line, stack = _stack(frame, owner)
-        now = self._clock()
         block = _Block(
             now if current else self._due + self._not_run,
             owner,
@@ -254,7 +263,7 @@ class LoopMonitor:
                 return
             if current is not None:
                 self._former.append((current, now))
-            self._block = block
+            self._block, self._next = block, None
         structlog.get_logger().warning(
             "event loop blocked",
             **block.fields,

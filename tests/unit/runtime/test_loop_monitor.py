@@ -85,11 +85,25 @@ async def test_each_job_that_blocks_the_loop_is_logged_and_counted() -> None:
             blocker.block("first")
             assert monitor.is_blocked_by("first") or not events(logs, "event loop blocked")
             blocker.block("second")
+            blocker.block("second")
             await until(lambda: len(events(logs, "event loop no longer blocked")) == 2)
 
     assert [each["job_type"] for each in events(logs, "event loop blocked")] == ["first", "second"]
     counts = {key: sum(counts) for (key,), (counts, _) in monitor.lags.read().items()}
     assert counts["first"] == counts["second"] == 1
+
+
+async def test_a_job_that_runs_right_after_a_block_does_not_block_the_loop() -> None:
+    blocker = Blocker()
+    with capture_logs() as logs:
+        async with LoopMonitor(blocker.attribute) as monitor:
+            blocker.block("first")
+            blocker.block("first")
+            blocker.block("second")
+            assert not monitor.is_blocked_by("second")
+            await until(lambda: events(logs, "event loop no longer blocked"))
+
+    assert [each["job_type"] for each in events(logs, "event loop blocked")] == ["first"]
 
 
 async def test_a_loop_that_waits_is_not_blocked() -> None:
