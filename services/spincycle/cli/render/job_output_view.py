@@ -39,7 +39,7 @@ class JobOutputView:
         lines, delivered = self._lines.end(entry.job_id, attempt)
         texts = [] if delivered else [entry.stdout, entry.stderr]
         texts = [text for text in (*texts, entry.error) if text]
-        path = self._path(entry.job_id)
+        path = self.path(entry.job_id)
         if not delivered and (path is None or not texts):
             return lines
         heading = f"-- {path or job_title(entry)}, try {attempt}: {State(entry.state).name}"
@@ -54,12 +54,13 @@ class JobOutputView:
         return self._lines.end_all()
 
     def _name_of(self, piece: JobOutput) -> str:
-        path = self._path(piece.job_id) or job_title(piece)
+        path = self.path(piece.job_id) or job_title(piece)
         width = prefix_width(self._terminal)
         shown = path if width is None else shorten_path(path, width)
         return f"{shown}, try {piece.try_number}"
 
-    def _path(self, job_id: str) -> str | None:
+    def path(self, job_id: str) -> str | None:
+        """Return the path of a job; None if it is structural or not in the chain."""
         if self._root is not self._live.root:
             self._root, self._paths = self._live.root, job_paths(self._live)
         return self._paths.get(job_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spincycle.cli.live_request import LiveJob, LiveRequest
-from spincycle.cli.render.job_output_view import JobOutputView, job_paths
+from spincycle.cli.render.job_output_view import JobOutputView
 from spincycle.cli.render.text import one_line
 from spincycle.cli.render.times import short_span
 from spincycle.model.state import FINAL, State
@@ -36,18 +36,18 @@ class LineView:
         if self._live.state is not self._state and not self._live.ended:
             self._state = self._live.state
             self._print_state(self._state, f"{self._live.type} {self._live.id}")
-        paths = job_paths(self._live)
         for job in sorted(jobs, key=lambda job: job.finished or 0.0):
-            self._print_job(job, paths)
+            self._print_job(job)
 
-    def _print_job(self, job: LiveJob, paths: dict[str, str]) -> None:
+    def _print_job(self, job: LiveJob) -> None:
         waits = job.retry_at is not None
         state = State.FAIL if waits else job.state
-        is_work = job.id in paths
-        if not is_work or state not in _PRINTED or self._printed.get(job.id) == (job.tries, state):
+        if state not in _PRINTED or self._printed.get(job.id) == (job.tries, state):
+            return
+        if (path := self._output.path(job.id)) is None:
             return
         self._printed[job.id] = (job.tries, state)
-        parts = [paths[job.id]]
+        parts = [path]
         if job.tries > 1 or state is State.FAIL:
             parts.append(f"try {job.tries}/{max(job.allowed_tries, job.tries)}")
         if job.started is not None and job.finished is not None:
