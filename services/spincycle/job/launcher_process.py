@@ -222,6 +222,16 @@ def _content(file: int) -> bytes:
     return os.pread(file, os.fstat(file).st_size, 0)
 
 
+def _stop_ignoring_signals() -> None:
+    """Reset the signals that the process which started the runner ignores, as a shell's & does.
+
+    Programs would ignore them, too. Those that Python itself ignores it resets for each program.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main(descriptor: int, runner: int) -> None:
     """Serve the runner with process id `runner` on a socket."""
     watch = os.pidfd_open(runner)
@@ -232,6 +242,7 @@ def main(descriptor: int, runner: int) -> None:
     sock.set_inheritable(False)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _stop_ignoring_signals()
     LauncherLoop(sock, watch).run()
 
 
