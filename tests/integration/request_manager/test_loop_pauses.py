@@ -114,7 +114,15 @@ def long_text() -> struct_pb2.Value:
     return struct_pb2.Value(string_value="ä" * (2 * 1024 * 1024 - 100))
 
 
-@pytest.mark.parametrize("what", [many_values, nested, named, long_text])
+@pytest.mark.parametrize(
+    "what",
+    [
+        many_values,
+        pytest.param(nested, marks=pytest.mark.slow),
+        pytest.param(named, marks=pytest.mark.slow),
+        long_text,
+    ],
+)
 async def test_the_largest_arguments_delay_no_other_call(
     measured: tuple[Measured, Manager], what: Callable[[], struct_pb2.Value]
 ) -> None:
