@@ -31,7 +31,7 @@ BATCH_JOBS = 2000
 """Queued jobs that are processed before the runner handles other work."""
 
 Limited: TypeAlias = "SequenceNode | Literal['request']"
-"""What has a timeout: a sequence or the request."""
+"""Owner of a timeout: a sequence or the request."""
 
 Timed: TypeAlias = "JobNode | Limited"
 """Owner of a timer: a job that waits for a retry, or what has a timeout."""

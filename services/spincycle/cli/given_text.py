@@ -16,7 +16,7 @@ READS = "-"
 """The value in place of which standard input is read."""
 
 FILE = "@"
-"""What the name of a file follows; written twice, it begins a value itself."""
+"""Prefix of the name of a file; doubled, it stands for itself at the beginning of a value."""
 
 MAX_BYTES = 4 * 1024 * 1024
 """Maximum bytes of a value: those of a request."""

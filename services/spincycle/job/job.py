@@ -35,6 +35,11 @@ class JobId(NamedTuple):
     request_id: str
     path: str = ""
 
+    @property
+    def display_name(self) -> str:
+        """Path of the job; the name of its node if it has no path."""
+        return self.path or self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Return:

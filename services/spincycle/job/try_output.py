@@ -1,4 +1,4 @@
-"""What one try prints: head and tail of each stream, in bounded space and without secrets."""
+"""Output of one try: head and tail of each stream, in bounded space and without secrets."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _attribution(job_id: JobId, module: str, frames: int) -> Attribution:
     fields = {
         "request_id": job_id.request_id,
         "job_id": job_id.id,
-        "path": job_id.path or job_id.name,
+        "path": job_id.display_name,
         "job_type": job_id.type,
     }
     return Attribution(job_id, job_id.type, fields, module, max(frames, 1))

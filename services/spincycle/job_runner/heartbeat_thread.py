@@ -75,7 +75,7 @@ def heartbeat_call(channel: grpc.Channel) -> HeartbeatCall:
 
 @dataclass(frozen=True, slots=True)
 class LoopState:
-    """What the thread needs of the event loop.
+    """Functions by which the thread reads the event loop and reports to it.
 
     Attributes:
         snapshot: describes the runner; called on the event loop.

@@ -1,4 +1,4 @@
-"""What all tries of one runner share."""
+"""Environment of the tries of one runner."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StopPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TryEnvironment:
-    """What all tries of one runner share.
+    """Threads, limits and services that all tries of one runner share.
 
     Attributes:
         threads: threads for blocking jobs.

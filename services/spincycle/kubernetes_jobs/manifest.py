@@ -76,7 +76,7 @@ def manifest(
     annotations = {
         TRY_ANNOTATION: str(attempt.number),
         "spincycle/request": job_id.request_id,
-        "spincycle/job": f"{job_id.path or job_id.name} ({job_id.id})",
+        "spincycle/job": f"{job_id.display_name} ({job_id.id})",
     }
     spec: Manifest = {
         "backoffLimit": 0,

@@ -67,7 +67,7 @@ Attribute = Callable[[FrameType], Attribution | None]
 
 @dataclass(frozen=True, slots=True)
 class BlockLimit:
-    """What happens to a process whose loop is blocked for too long.
+    """Limit of a block, and how the process ends at the limit.
 
     Attributes:
         seconds: how long the loop may be blocked.
@@ -248,7 +248,7 @@ class LoopMonitor:
                 self._next = None
                 return
             if self._next is None or self._next[0] != key:
-                # What runs right after a block is late, and need not block the loop itself.
+                # Code that runs right after a block is late, but need not block the loop itself.
                 self._next = (key, now)
                 return
             now = self._next[1]
