@@ -153,7 +153,7 @@ class Cluster:
                 said = {"LISTEN": local(port)} | said
             if kind in self._internal_ports:
                 internal = local(self._internal_ports[kind][number])
-                said = {"INTERNAL__LISTEN": internal} | said
+                said = {"INTERNAL__LISTEN": internal, "INTERNAL__ALLOW_UNIDENTIFIED": "true"} | said
             variables = {prefix + key: value for key, value in said.items()}
             protocol: Literal["grpc", "http"] = "http" if kind == "GATEWAY" else "grpc"
             service = Service(

@@ -26,10 +26,11 @@ from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
 from spincycle.gateway.service_clients import ServiceClients, open_service_clients
+from spincycle.identity.service_identity import JOB_LOG, REQUEST_MANAGER
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
+from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.peer import Peer
-from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.http_listener import HttpListener, address_of, bind, split
 from spincycle.runtime.loop_monitor import LoopMonitor
@@ -175,12 +176,13 @@ def _runner_listener(
 
 async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
     """Serve until `shutdown`."""
+    dialer = Dialer(config.internal)
     clients = open_service_clients(
         config.request_manager,
         config.job_log,
         config.job_runner,
         config.backend_timeout,
-        dialer(config.tls),
+        dialer,
     )
     try:
         gateway = Gateway(config, clients)
@@ -198,20 +200,27 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(gateway.serve())
-            checks = [
-                tasks.create_task(peer.check(dialer(config.tls)))
+            background = [
+                tasks.create_task(peer.check())
                 for peer in (
                     Peer(
                         "request_manager",
                         config.request_manager,
                         "spincycle.internal.v1.RunnerCoordinationService",
+                        dialer.to(REQUEST_MANAGER),
                     ),
-                    Peer("job_log", config.job_log, "spincycle.internal.v1.JournalService"),
+                    Peer(
+                        "job_log",
+                        config.job_log,
+                        "spincycle.internal.v1.JournalService",
+                        dialer.to(JOB_LOG),
+                    ),
                 )
             ]
+            background.append(tasks.create_task(dialer.watch()))
             await shutdown.wait()
-            for check in checks:
-                check.cancel()
+            for task in background:
+                task.cancel()
             gateway.end()
     finally:
         await clients.close()

@@ -18,13 +18,16 @@ class JobLogConfig(Config, frozen=True):
     """Address of the public listener, for users and programs, host:port."""
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32322")
-    """The listener for request managers, job runners and gateways."""
+    """The listener for request managers, job runners and gateways, and their identities."""
+
+    legacy_runner_calls: bool = False
+    """Whether gateways may append entries for the original's job runners."""
 
     health: HealthConfig = HealthConfig()
     """The listener for health probes."""
 
     tls: TlsConfig = TlsConfig()
-    """TLS with callers and with the other services."""
+    """TLS of the public listener."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema job_log."""

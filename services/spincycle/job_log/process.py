@@ -10,6 +10,7 @@ from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.notifications import listen
 from spincycle.database.queries import load_queries
+from spincycle.identity.caller_table import CallerTable
 from spincycle.internal.v1.journal_service_pb2_grpc import add_JournalServiceServicer_to_server
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.followers import Followers
@@ -55,7 +56,11 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     )
     tail = Tail(journal, followers, output)
     writes = JournalService(journal, output)
-    server = RpcServer(tls=config.tls)
+    server = RpcServer(
+        tls=config.tls,
+        internal=config.internal,
+        callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+    )
     reads = RpcService(
         "spincycle.v1.JobLogService",
         partial(add_JobLogServiceServicer_to_server, JobLogService(journal, tail)),

@@ -26,13 +26,16 @@ class RequestManagerConfig(Config, frozen=True):
     """Address of the public listener, for users and programs, host:port."""
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32320")
-    """The listener for job runners and gateways."""
+    """The listener for job runners and gateways, and the identities of the services."""
+
+    legacy_runner_calls: bool = False
+    """Whether gateways may report for the original's job runners."""
 
     health: HealthConfig = HealthConfig()
     """The listener for probes."""
 
     tls: TlsConfig = TlsConfig()
-    """TLS with callers and with the other services."""
+    """TLS of the public listener."""
 
     installation_name: str = ""
     """Name of the installation, which GetServerInfo returns to clients."""

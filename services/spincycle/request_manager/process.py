@@ -14,6 +14,8 @@ from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.graph import Expander, Limits
+from spincycle.identity.caller_table import CallerTable
+from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     add_RunnerCoordinationServiceServicer_to_server,
 )
@@ -66,11 +68,11 @@ from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
 from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriptions import Subscriptions
+from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
-from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.loop_monitor import LoopMonitor
@@ -101,6 +103,7 @@ class RequestManager:
         database: Database,
         specs: SpecRepository,
         expander: Expander,
+        dialer: Dialer,
     ) -> None:
         self._config = config
         self._database = database
@@ -112,8 +115,7 @@ class RequestManager:
         dispatch_store = DispatchStore(database, counts)
         report_store = ReportStore(database, counts)
         runner_store = RunnerStore(database)
-        dial = dialer(config.tls)
-        self._job_log = JobLogClient(config.job_log, dial=dial)
+        self._job_log = JobLogClient(config.job_log, dial=dialer.to(JOB_LOG))
         archive = ChainArchive(archive_store, self._job_log, rebuild)
         self.changes = ChangeBus()
         self.notifier = ChangeNotifier(database, self.changes)
@@ -126,7 +128,7 @@ class RequestManager:
             silences,
             config.dispatch_timeout,
             doubtful_after=2 * config.beat_interval + 1,
-            dial=dial,
+            dial=dialer.to(JOB_RUNNER),
         )
         changes = ChangeStore(database, encode_args)
         feeds = RunnerFeeds(self._runners)
@@ -214,6 +216,7 @@ class RequestManager:
 
 async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
+    dialer = Dialer(config.internal)
     try:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
@@ -229,8 +232,12 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     expander = Expander(
         jobs, Limits(create_timeout=config.create_timeout), on_secrets=log_scrubber.add
     )
-    manager = RequestManager(config, database, specs, expander)
-    server = RpcServer(tls=config.tls)
+    manager = RequestManager(config, database, specs, expander, dialer)
+    server = RpcServer(
+        tls=config.tls,
+        internal=config.internal,
+        callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+    )
     public, internal = _services(config, manager)
     server.listen(PUBLIC, config.listen).serve(*public)
     server.listen(INTERNAL, config.internal.listen).serve(*public, *internal)
@@ -243,7 +250,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     manager.metrics.event_loop_lag(monitor.lags)
     try:
         async with serve_metrics(manager.metrics, config.metrics), monitor:
-            await _work(config, manager, database, server, shutdown)
+            await _work(config, manager, database, server, dialer, shutdown)
     finally:
         await manager.hub.close()
         await server.stop(config.grace)
@@ -288,12 +295,15 @@ async def _work(
     manager: RequestManager,
     database: Database,
     server: RpcServer,
+    dialer: Dialer,
     shutdown: Shutdown,
 ) -> None:
     """Run the background loops until shutdown is requested."""
     recovery = manager.recovery
     loops = (manager.dispatcher.watchdog, recovery.watchdog, recovery.eviction_watchdog)
-    job_log = Peer("job_log", config.job_log, "spincycle.internal.v1.JournalService")
+    job_log = Peer(
+        "job_log", config.job_log, "spincycle.internal.v1.JournalService", dialer.to(JOB_LOG)
+    )
     vitals = Vitals(
         ready=[
             lambda: database.reachable,
@@ -315,7 +325,8 @@ async def _work(
             "change publisher": manager.notifier.publish,
             "change listener": lambda: manager.notifier.listen(config.database),
             "health": lambda: server.health.monitor(vitals),
-            "check of job_log": lambda: job_log.check(dialer(config.tls)),
+            "check of job_log": job_log.check,
+            "certificates": dialer.watch,
             "reload": lambda: _reload(manager.specs, reloads),
         }
         if config.specs_interval:

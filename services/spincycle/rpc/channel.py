@@ -10,6 +10,7 @@ from typing import TypeAlias
 import grpc
 
 from spincycle.rpc.address import is_unix
+from spincycle.rpc.identified_channel import BlockingChannel
 from spincycle.rpc.limits import (
     CLIENT_KEEPALIVE,
     CLIENT_LIMITS,
@@ -76,7 +77,7 @@ SERVICE_CONFIG = service_config(PUBLIC_PACKAGE, INTERNAL_PACKAGE)
 Dial: TypeAlias = Callable[[str], grpc.aio.Channel]
 """Opens a channel to a service at an address."""
 
-BlockingDial: TypeAlias = Callable[[str], grpc.Channel]
+BlockingDial: TypeAlias = Callable[[str], BlockingChannel]
 """Opens a channel whose calls block the calling thread and need no event loop."""
 
 

@@ -1,4 +1,4 @@
-"""TLS credentials of servers and clients."""
+"""TLS credentials of listeners."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 import grpc
 import structlog
 
-from spincycle.rpc.channel import BlockingDial, Dial, open_blocking_channel, open_channel
-from spincycle.runtime.config import BackendTlsConfig, ConfigError, TlsConfig
+from spincycle.runtime.config import ConfigError, IdentityConfig, InternalConfig, TlsConfig
 
 
-def server_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
-    """Return the credentials of a server; None without TLS.
+def public_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
+    """Return the credentials of a public listener; None without TLS.
 
     The files are read again for each new connection, so that a renewed certificate takes effect.
 
@@ -25,62 +24,64 @@ def server_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
         return None
     if tls.certificate is None or tls.key is None:
         raise ConfigError("tls.certificate and tls.key must both be set; one of them is missing")
-    identity = _Identity(tls.certificate, tls.key, tls.client_ca)
+    return _credentials(tls.certificate, tls.key, tls.client_ca)
+
+
+def internal_credentials(config: InternalConfig) -> grpc.ServerCredentials | None:
+    """Return the credentials of an internal listener; None without certificates.
+
+    Callers must present a certificate of `ca`. The files are read again for each new connection.
+
+    Raises:
+        ConfigError: a file cannot be read, or one of the three is missing.
+    """
+    files = identity_files(config)
+    if files is None:
+        return None
+    ca, key, certificate = files
+    return _credentials(certificate, key, ca)
+
+
+def identity_files(config: IdentityConfig) -> tuple[Path, Path, Path] | None:
+    """Return the files `ca`, `key` and `certificate` of a process; None if it has none.
+
+    Raises:
+        ConfigError: one of the three is missing.
+    """
+    if config.ca and config.key and config.certificate:
+        return config.ca, config.key, config.certificate
+    files = {"certificate": config.certificate, "key": config.key, "ca": config.ca}
+    missing = [f"internal.{name}" for name, file in files.items() if file is None]
+    if len(missing) == len(files):
+        return None
+    raise ConfigError(
+        "internal.certificate, internal.key and internal.ca must be set together; missing: "
+        + ", ".join(missing)
+    )
+
+
+def read_pem(file: Path) -> bytes:
+    """Return the contents of a file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}")
+
+
+def _credentials(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
+    files = _CertificateFiles(certificate, key, client_ca)
     return grpc.dynamic_ssl_server_credentials(
-        identity.read(),
-        identity.changed,  # type: ignore[arg-type] # the stubs lack None, which means no change
-        require_client_authentication=tls.client_ca is not None,
+        files.read(),
+        files.changed,  # type: ignore[arg-type] # the stubs lack None, which means no change
+        require_client_authentication=client_ca is not None,
     )
 
 
-def dialer(tls: BackendTlsConfig) -> Dial:
-    """Return the function that opens channels to other services, with TLS if `tls.ca` is set.
-
-    Raises:
-        ConfigError: a file cannot be read.
-    """
-    if tls.ca is None:
-        return open_channel
-    _check_files(tls)
-
-    def dial(address: str) -> grpc.aio.Channel:
-        return open_channel(
-            address, credentials=_channel_credentials(tls), server_name=tls.server_name
-        )
-
-    return dial
-
-
-def blocking_dialer(tls: BackendTlsConfig) -> BlockingDial:
-    """Return the function that opens channels for blocking calls, as `dialer` does.
-
-    Raises:
-        ConfigError: a file cannot be read.
-    """
-    if tls.ca is None:
-        return open_blocking_channel
-    _check_files(tls)
-    return lambda address: open_blocking_channel(
-        address, _channel_credentials(tls), tls.server_name
-    )
-
-
-def _channel_credentials(tls: BackendTlsConfig) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(
-        _read(tls.ca) if tls.ca else None,
-        _read(tls.key) if tls.key else None,
-        _read(tls.certificate) if tls.certificate else None,
-    )
-
-
-def _check_files(tls: BackendTlsConfig) -> None:
-    """Report unreadable files at startup instead of at the first call."""
-    for file in (tls.ca, tls.key, tls.certificate):
-        if file is not None:
-            _read(file)
-
-
-class _Identity:
+class _CertificateFiles:
     """The certificate files of a server, and their contents when last read."""
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
@@ -88,7 +89,7 @@ class _Identity:
         self._contents: tuple[bytes, ...] = ()
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        self._contents = tuple(_read(file) for file in self._files)
+        self._contents = tuple(read_pem(file) for file in self._files)
         key, certificate, *roots = self._contents
         return grpc.ssl_server_certificate_configuration(
             [(key, certificate)], roots[0] if roots else None
@@ -103,10 +104,3 @@ class _Identity:
             structlog.get_logger().warning("certificates not reloaded", problem=str(error))
             return None
         return None if self._contents == before else configuration
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}")

@@ -385,7 +385,7 @@ def another(config: RequestManagerConfig) -> RequestManagerConfig:
     return replace(
         config,
         listen=f"127.0.0.1:{free_port()}",
-        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}", allow_unidentified=True),
     )
 
 
@@ -450,7 +450,7 @@ def config(
     (specs / "nap.yaml").write_text(SPECS)
     return RequestManagerConfig(
         listen=f"127.0.0.1:{free_port()}",
-        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}", allow_unidentified=True),
         database=DatabaseConfig(dsn=Secret(database)),
         specs_dir=specs,
         job_log=job_log[1],

@@ -32,7 +32,7 @@ def socket() -> Iterator[str]:
 async def on_socket(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], socket: str
 ) -> AsyncIterator[Manager]:
-    config = replace(config, internal=InternalConfig(listen=socket))
+    config = replace(config, internal=InternalConfig(listen=socket, allow_unidentified=True))
     async with running_manager(config, job_log[0]) as manager:
         yield manager
 

@@ -34,6 +34,8 @@ class JournalServiceStub:
     the stream ends. HTTP/2 flow control bounds the batches in flight. UNAVAILABLE (reason
     SHUTTING_DOWN): every batch that was read is acknowledged; continue on another copy.
     INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
+    PERMISSION_DENIED (reason NOT_YOURS): a runner showed no valid grant for an entry; the error
+    names its request, and earlier batches are acknowledged.
     """
     Fence: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.FenceRequest, _journal_service_pb2.FenceResponse]
     """Fence makes Append refuse, from its response on, every entry of the named requests whose
@@ -77,6 +79,8 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         the stream ends. HTTP/2 flow control bounds the batches in flight. UNAVAILABLE (reason
         SHUTTING_DOWN): every batch that was read is acknowledged; continue on another copy.
         INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
+        PERMISSION_DENIED (reason NOT_YOURS): a runner showed no valid grant for an entry; the error
+        names its request, and earlier batches are acknowledged.
         """
 
     @_abc_1.abstractmethod

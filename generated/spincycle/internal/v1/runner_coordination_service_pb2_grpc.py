@@ -29,7 +29,9 @@ if _version_not_supported:
 class RunnerCoordinationServiceStub:
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     def __init__(self, channel):
@@ -68,7 +70,9 @@ class RunnerCoordinationServiceStub:
 class RunnerCoordinationServiceServicer:
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     def Register(self, request, context):
@@ -158,7 +162,9 @@ def add_RunnerCoordinationServiceServicer_to_server(servicer, server):
 class RunnerCoordinationService:
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     @staticmethod

@@ -16,7 +16,9 @@ GRPC_VERSION: str
 class RunnerCoordinationServiceStub:
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -52,7 +54,9 @@ class RunnerCoordinationServiceStub:
 class RunnerCoordinationServiceServicer(metaclass=_abc_1.ABCMeta):
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     @_abc_1.abstractmethod
