@@ -290,9 +290,9 @@ async def test_a_lost_runner_cannot_report_under_the_epoch_of_the_recovery(
     for kind in KINDS:
         report = await report_of(identified.manager, kind, request_id, epoch)
         assert await refused(identified.owner, "own", report) == "NOT_YOURS", kind
-    row = await connection.fetchrow("SELECT * FROM request_manager.requests")
-    assert (row["state"], row["epoch"], row["orphaned"]) == (RUNNING, epoch, True)
-    assert row["finished_jobs"] == 0
+    columns = "state, epoch, orphaned, finished_jobs"
+    (row,) = await connection.fetch(f"SELECT {columns} FROM request_manager.requests")
+    assert tuple(row) == (RUNNING, epoch, True, 0)
 
 
 async def test_a_saved_state_in_parts_for_a_request_of_another_runner_is_refused(
@@ -460,8 +460,7 @@ async def test_a_runner_that_proves_its_assignment_has_the_request_recovered(
 
     await identified.stranger.Heartbeat(held(request_id, epoch, grant))
 
-    row = await connection.fetchrow("SELECT epoch FROM request_manager.requests")
-    assert row["epoch"] > epoch
+    assert await connection.fetchval("SELECT epoch FROM request_manager.requests") > epoch
 
 
 async def test_a_runner_that_holds_its_own_request_under_a_higher_epoch_needs_no_proof(
@@ -474,5 +473,4 @@ async def test_a_runner_that_holds_its_own_request_under_a_higher_epoch_needs_no
 
     await identified.owner.Heartbeat(heartbeat)
 
-    row = await connection.fetchrow("SELECT epoch FROM request_manager.requests")
-    assert row["epoch"] > epoch
+    assert await connection.fetchval("SELECT epoch FROM request_manager.requests") > epoch
