@@ -189,7 +189,7 @@ async def test_a_service_is_identified_by_its_token_over_a_unix_socket(tmp_path:
 
 async def test_a_listener_that_cannot_identify_its_callers_does_not_start(tmp_path: Path) -> None:
     for address in ("127.0.0.1:0", f"unix:{tmp_path}/socket"):
-        with pytest.raises(ConfigError, match="or set internal.allow_unidentified: true"):
+        with pytest.raises(ConfigError, match=r"or set internal\.allow_unidentified: true"):
             RpcServer().listen(INTERNAL, address)
     async with listening(UNIDENTIFIED) as address:
         assert await fence(address, IdentityConfig()) == ""
@@ -198,5 +198,5 @@ async def test_a_listener_that_cannot_identify_its_callers_does_not_start(tmp_pa
 async def test_a_token_of_no_service_is_reported_at_the_start(tmp_path: Path) -> None:
     config = InternalConfig(tokens={"00": "spiffe://spincycle/spincycle/person/1"})
 
-    with pytest.raises(ConfigError, match='internal.tokens: "person" is not a service'):
+    with pytest.raises(ConfigError, match=r'internal\.tokens: "person" is not a service'):
         RpcServer(internal=config).listen(INTERNAL, f"unix:{tmp_path}/socket")
