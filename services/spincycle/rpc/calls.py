@@ -195,7 +195,7 @@ def _stream_unary(handler: Callable[..., Any], call: Method) -> Callable[..., An
         call.received()
         with call.counted(context):
             try:
-                call.admit(context)
+                await call.admit_stream(context)
                 async with aclosing(call.read_all(requests)) as messages:
                     return call.write(await handler(messages, context))
             except grpc.aio.AbortError:
@@ -213,7 +213,7 @@ def _streaming(handler: Callable[..., Any], call: Method, *, reads_one: bool) ->
             context.set_compression(grpc.Compression.Gzip)
         with call.counted(context), call.holding(0) as held:
             try:
-                call.admit(context)
+                await call.admit_stream(context)
                 if reads_one:
                     request = await call.read_single(context, held)
                 call.received()

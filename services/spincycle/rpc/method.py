@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -34,6 +35,9 @@ Check = Callable[[Message, bytes], None]
 
 OK = grpc.StatusCode.OK.name
 CANCELLED = grpc.StatusCode.CANCELLED.name
+
+REFUSAL_DELAY = 1.0
+"""Seconds that a caller has to send its first message before its stream is refused."""
 
 NOT_WRITTEN = "Method not implemented!"
 """Message of the NotImplementedError that generated code raises for an unimplemented method."""
@@ -72,6 +76,23 @@ class Method:
         """
         if self._admission is not None:
             self._admission.admit(self.method, context)
+
+    async def admit_stream(self, context: Context) -> None:
+        """Check that the caller may make a call with a stream of requests.
+
+        The first message is received before a refusal: gRPC for Python may report INTERNAL to a
+        caller whose stream ends before it could send anything.
+
+        Raises:
+            NotIdentified, CallerNotAllowed: it may not.
+        """
+        try:
+            self.admit(context)
+        except SpinCycleError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REFUSAL_DELAY):
+                    await context.read()
+            raise
 
     def read_next(self, raw: bytes) -> Any:
         """Decode and check the message of a call, or the next message of a stream."""

@@ -41,5 +41,5 @@ def test_an_identity_is_read_back_from_its_spiffe_id(
     ],
 )
 def test_another_id_is_no_identity_of_a_service(spiffe_id: str) -> None:
-    with pytest.raises(ValueError, match="is not|does not have the form"):
+    with pytest.raises(ValueError, match=r"is not|does not have the form"):
         ServiceIdentity.parse(spiffe_id)
