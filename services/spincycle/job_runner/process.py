@@ -116,7 +116,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         config.request_manager,
         identity,
         runner,
-        HeldChains(runner.epochs, outbox.unstored_ends),
+        HeldChains(runner.epochs, outbox.unstored_ends, runner.append_grants),
         lambda: journal.oldest_unacknowledged,
         lease,
         clock,
@@ -217,6 +217,7 @@ def _metrics(
     )
     metrics.event_loop_lag(monitor.lags)
     metrics.calls(server.calls)
+    metrics.refusals(server.refusals)
     metrics.bytes_in_flight(server.bytes_in_flight)
     return metrics
 
