@@ -15,7 +15,7 @@ from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.graph import Expander, Limits
 from spincycle.identity.caller_table import CallerTable
-from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER
+from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     add_RunnerCoordinationServiceServicer_to_server,
 )
@@ -68,6 +68,7 @@ from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
 from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriptions import Subscriptions
+from spincycle.rpc.certificate_expiry import CertificateExpiry
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
@@ -216,7 +217,8 @@ class RequestManager:
 
 async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
-    dialer = Dialer(config.internal)
+    dialer = Dialer(config.internal, REQUEST_MANAGER)
+    expiry = CertificateExpiry(config.internal, config.tls)
     try:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
@@ -237,6 +239,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        service=REQUEST_MANAGER,
     )
     public, internal = _services(config, manager)
     server.listen(PUBLIC, config.listen).serve(*public)
@@ -246,11 +249,12 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     structlog.get_logger().info("listening", **server.addresses)
     manager.metrics.calls(server.calls)
     manager.metrics.bytes_in_flight(server.bytes_in_flight)
+    manager.metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
     manager.metrics.event_loop_lag(monitor.lags)
     try:
         async with serve_metrics(manager.metrics, config.metrics), monitor:
-            await _work(config, manager, database, server, dialer, shutdown)
+            await _work(config, manager, database, server, dialer, expiry, shutdown)
     finally:
         await manager.hub.close()
         await server.stop(config.grace)
@@ -296,6 +300,7 @@ async def _work(
     database: Database,
     server: RpcServer,
     dialer: Dialer,
+    expiry: CertificateExpiry,
     shutdown: Shutdown,
 ) -> None:
     """Run the background loops until shutdown is requested."""
@@ -327,6 +332,7 @@ async def _work(
             "health": lambda: server.health.monitor(vitals),
             "check of job_log": job_log.check,
             "certificates": dialer.watch,
+            "expiry of certificates": expiry.watch,
             "reload": lambda: _reload(manager.specs, reloads),
         }
         if config.specs_interval:
