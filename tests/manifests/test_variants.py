@@ -1,0 +1,131 @@
+"""The manifests hold together whichever image and components an operator chooses, and where."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.manifests.rendered import (
+    DIRECTORIES,
+    OVERLAYS,
+    REPOSITORY,
+    Manifest,
+    Manifests,
+    render,
+    rendered,
+)
+from tests.manifests.variants import (
+    IMAGES,
+    WITH_COMPONENTS,
+    WITH_IMAGES,
+    Variant,
+    rendered_variant,
+)
+
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+PART_OF = "app.kubernetes.io/part-of"
+
+WITHOUT_NAMESPACE = {"Namespace"}
+"""The kinds in these manifests whose objects belong to the cluster."""
+
+
+def job_of_migrations(manifests: Manifests) -> str:
+    """Name of the only Job."""
+    (name,) = manifests.of_kind("Job")
+    return name
+
+
+def fields(value: object, name: str) -> list[Manifest]:
+    """All maps that a manifest has under a key, at any depth."""
+    found: list[Manifest] = []
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == name:
+                found.append(inner)
+            found += fields(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            found += fields(inner, name)
+    return found
+
+
+@pytest.mark.parametrize("variant", WITH_IMAGES, ids=str)
+def test_every_workload_has_the_image_that_the_operator_names(variant: Variant) -> None:
+    manifests = rendered_variant(variant)
+
+    workloads = manifests.pods().keys() - {"postgres"}
+    assert {name: manifests.container(name)["image"] for name in workloads} == dict.fromkeys(
+        workloads, variant.image
+    )
+
+
+@pytest.mark.parametrize("variant", WITH_IMAGES, ids=str)
+def test_the_name_of_the_migration_job_is_a_dns_label_with_a_hash(variant: Variant) -> None:
+    name = job_of_migrations(rendered_variant(variant))
+
+    assert DNS_LABEL.fullmatch(name)
+    assert re.fullmatch(r"migrate-[a-z0-9]{10}", name), (
+        "kustomize appended no hash: another image would be refused, because a Job is immutable"
+    )
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_each_image_has_a_migration_job_of_its_own_wherever_it_is_named(overlay: str) -> None:
+    names: dict[str, set[str]] = {}
+    for variant in WITH_IMAGES:
+        if variant.overlay == overlay:
+            job = job_of_migrations(rendered_variant(variant))
+            names.setdefault(variant.image, set()).add(job)
+    original = job_of_migrations(rendered(overlay))
+
+    assert all(len(same) == 1 for same in names.values()), names
+    assert len({original}.union(*names.values())) == len(IMAGES) + 1
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_rendering_again_gives_the_same_migration_job(overlay: str) -> None:
+    again = render(REPOSITORY / "k8s/overlays" / overlay)
+
+    assert again.of_kind("Job") == rendered(overlay).of_kind("Job")
+
+
+def test_a_migration_job_that_ended_is_removed_after_a_day(manifests: Manifests) -> None:
+    (job,) = manifests.of_kind("Job").values()
+
+    assert job["spec"]["ttlSecondsAfterFinished"] == 24 * 60 * 60
+    assert "annotations" not in job["metadata"], "the annotation is meant for kustomize only"
+
+
+def belongs_together(manifests: Manifests) -> None:
+    """Assert that every object is in the only namespace and part of Spin Cycle."""
+    (namespace,) = manifests.of_kind("Namespace")
+    for manifest in manifests.all:
+        metadata, kind = manifest["metadata"], manifest["kind"]
+        expected = None if kind in WITHOUT_NAMESPACE else namespace
+        assert metadata.get("namespace") == expected, (kind, metadata["name"])
+        assert metadata["labels"][PART_OF] == "spincycle", (kind, metadata["name"])
+
+
+@pytest.mark.parametrize("directory", DIRECTORIES)
+def test_each_object_has_its_namespace_and_the_label_of_the_whole(directory: str) -> None:
+    belongs_together(render(REPOSITORY / "k8s" / directory))
+
+
+@pytest.mark.parametrize("variant", WITH_IMAGES + WITH_COMPONENTS, ids=str)
+def test_each_object_of_a_variant_has_its_namespace_and_the_label_of_the_whole(
+    variant: Variant,
+) -> None:
+    belongs_together(rendered_variant(variant))
+
+
+@pytest.mark.parametrize("variant", WITH_COMPONENTS, ids=str)
+def test_a_component_does_not_change_the_migration_job(variant: Variant) -> None:
+    assert rendered_variant(variant).of_kind("Job") == rendered(variant.overlay).of_kind("Job")
+
+
+@pytest.mark.parametrize("directory", DIRECTORIES)
+def test_each_reference_to_a_field_names_the_version_of_the_api(directory: str) -> None:
+    # The API server adds it otherwise, and then owns it: server-side apply has a conflict.
+    for reference in fields(list(render(REPOSITORY / "k8s" / directory).all), "fieldRef"):
+        assert reference["apiVersion"] == "v1", reference
