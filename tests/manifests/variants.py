@@ -85,9 +85,9 @@ def write(variant: Variant, k8s: Path) -> Path:
         on_top.mkdir()
         _save(on_top, {"resources": [f"../{variant.overlay}"]})
     changed = on_top if variant.place == ON_TOP else own
-    kustomization = _load(changed)
     if variant.image:
-        kustomization["images"] = [{"name": "spincycle", **IMAGES[variant.image]}]
+        write_image(changed, variant.image)
+    kustomization = _load(changed)
     _add_components(kustomization, variant.components)
     _save(changed, kustomization)
     if variant.place == BELOW:
@@ -95,6 +95,13 @@ def write(variant: Variant, k8s: Path) -> Path:
         _add_components(kustomization, _missing(variant.overlay))
         _save(on_top, kustomization)
     return own if variant.place == OWN else on_top
+
+
+def write_image(directory: Path, image: str) -> None:
+    """Name one of IMAGES in the kustomization of a directory."""
+    kustomization = _load(directory)
+    kustomization["images"] = [{"name": "spincycle", **IMAGES[image]}]
+    _save(directory, kustomization)
 
 
 def _missing(overlay: str) -> tuple[str, ...]:
