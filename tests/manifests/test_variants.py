@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 from tests.manifests.rendered import (
     DIRECTORIES,
     OVERLAYS,
@@ -15,11 +18,14 @@ from tests.manifests.rendered import (
     rendered,
 )
 from tests.manifests.variants import (
+    COMPONENTS,
     IMAGES,
+    ON_TOP,
     WITH_COMPONENTS,
     WITH_IMAGES,
     Variant,
     rendered_variant,
+    write,
 )
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -119,13 +125,36 @@ def test_each_object_of_a_variant_has_its_namespace_and_the_label_of_the_whole(
     belongs_together(rendered_variant(variant))
 
 
+@pytest.mark.parametrize("namespaced", ["overlays/prod", "overlays/on-top"])
+def test_the_objects_of_components_follow_the_services_to_another_namespace(
+    tmp_path: Path, namespaced: str
+) -> None:
+    root = shutil.copytree(REPOSITORY / "k8s", tmp_path / "k8s")
+    on_top = write(Variant("prod", ON_TOP, components=COMPONENTS), root)
+    file = root / namespaced / "kustomization.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"namespace": "elsewhere"}))
+
+    manifests = render(on_top)
+
+    belongs_together(manifests)
+    assert list(manifests.of_kind("Namespace")) == ["elsewhere"]
+
+
 @pytest.mark.parametrize("variant", WITH_COMPONENTS, ids=str)
-def test_a_component_does_not_change_the_migration_job(variant: Variant) -> None:
-    assert rendered_variant(variant).of_kind("Job") == rendered(variant.overlay).of_kind("Job")
+def test_components_change_nothing_of_an_overlay_but_its_runners(variant: Variant) -> None:
+    changed = [
+        manifest["metadata"]["name"]
+        for manifest in rendered(variant.overlay).all
+        if manifest not in rendered_variant(variant).all
+    ]
+
+    assert set(changed) == {"job-runner"}
 
 
-@pytest.mark.parametrize("directory", DIRECTORIES)
-def test_each_reference_to_a_field_names_the_version_of_the_api(directory: str) -> None:
-    # The API server adds it otherwise, and then owns it: server-side apply has a conflict.
-    for reference in fields(list(render(REPOSITORY / "k8s" / directory).all), "fieldRef"):
-        assert reference["apiVersion"] == "v1", reference
+@pytest.mark.parametrize("variant", WITH_COMPONENTS, ids=str)
+def test_each_reference_to_a_field_names_the_version_of_the_api(variant: Variant) -> None:
+    # Otherwise the API server adds it, and kubectl's server-side apply has a conflict.
+    references = fields(list(rendered_variant(variant).all), "fieldRef")
+
+    assert references
+    assert {reference["apiVersion"] for reference in references} == {"v1"}
