@@ -65,6 +65,7 @@ class Cluster:
         objects: by resource and name, as stored.
         patches: body of each PATCH of an object, by resource and name.
         pods: by name of a Deployment, the number of its pods that run.
+        running_at_stop: by name of a Deployment, those that had pods when it was last scaled to 0.
         pods_during_jobs: by name of a Job, how many of them ran when it completed.
         watched: resource and name of each object that a client has watched.
     """
@@ -73,6 +74,7 @@ class Cluster:
         self.objects: dict[Key, Manifest] = {}
         self.patches: list[tuple[Key, Manifest]] = []
         self.pods: dict[str, int] = {}
+        self.running_at_stop: dict[str, set[str]] = {}
         self.pods_during_jobs: dict[str, int] = {}
         self.watched: set[Key] = set()
 
@@ -109,6 +111,15 @@ class Cluster:
         changed["status"] = stored.get("status", {})
         self.objects[key] = changed
         return changed
+
+    def scale(self, name: str, replicas: int) -> None:
+        """Set the replicas of a Deployment; its pods follow with the next progress."""
+        deployment = self.get(("deployments", name))
+        deployment["spec"]["replicas"] = replicas
+        deployment["metadata"]["generation"] += 1
+        if replicas == 0:
+            running = {other for other, count in self.pods.items() if count > 0}
+            self.running_at_stop[name] = running
 
     def get(self, key: Key) -> Manifest:
         """Return an object.
@@ -321,9 +332,7 @@ def _patch(cluster: Cluster, match: re.Match[str], body: Manifest) -> Manifest:
     key = match["resource"], match["name"]
     if not match["scale"]:
         return cluster.apply_patch(key, body)
-    stored = cluster.get(key)
-    stored["spec"]["replicas"] = body["spec"]["replicas"]
-    stored["metadata"]["generation"] += 1
+    cluster.scale(match["name"], body["spec"]["replicas"])
     metadata = {"name": match["name"], "namespace": match["namespace"]}
     return {
         "apiVersion": "autoscaling/v1",

@@ -142,6 +142,7 @@ def test_the_steps_that_stop_all_wait_for_the_new_job_only_and_run_it_without_an
 
     (job,) = migrations_of(cluster, "spincycle:2.0.0")
     assert {name for kind, name in cluster.watched if kind == "jobs"} == {job}
+    assert cluster.running_at_stop["request-manager"] == {"request-manager", "job-log"}
     assert cluster.pods_during_jobs[job] == 0
     assert {one["spec"]["replicas"] for _, one in cluster.of("deployments")} == {2}
 
