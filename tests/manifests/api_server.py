@@ -5,34 +5,17 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.manifests.api_defaults import with_defaults
+from tests.manifests.api_discovery import RESOURCES, discovery
 from tests.manifests.rendered import Manifest
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-
-RESOURCES: dict[str, dict[str, str]] = {
-    "v1": {
-        "configmaps": "ConfigMap",
-        "namespaces": "Namespace",
-        "pods": "Pod",
-        "secrets": "Secret",
-        "serviceaccounts": "ServiceAccount",
-        "services": "Service",
-    },
-    "apps/v1": {"deployments": "Deployment", "statefulsets": "StatefulSet"},
-    "autoscaling/v2": {"horizontalpodautoscalers": "HorizontalPodAutoscaler"},
-    "batch/v1": {"cronjobs": "CronJob", "jobs": "Job"},
-    "networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},
-    "policy/v1": {"poddisruptionbudgets": "PodDisruptionBudget"},
-    "rbac.authorization.k8s.io/v1": {"rolebindings": "RoleBinding", "roles": "Role"},
-}
-"""The resources of each version of the API, and their kinds."""
 
 PATH = re.compile(
     r"/(?:api|apis)/(?P<version>v1|[^/]+/[^/]+)"
@@ -112,6 +95,16 @@ class Cluster:
         self.objects[key] = changed
         return changed
 
+    def delete(self, key: Key) -> Manifest:
+        """Remove an object and return it.
+
+        Raises:
+            Refused: there is none.
+        """
+        removed = self.get(key)
+        del self.objects[key]
+        return removed
+
     def scale(self, name: str, replicas: int) -> None:
         """Set the replicas of a Deployment; its pods follow with the next progress."""
         deployment = self.get(("deployments", name))
@@ -147,7 +140,10 @@ class Cluster:
         ]
 
     def progress(self) -> None:
-        """Complete each Job that did not fail, start and stop pods, roll out what is migrated."""
+        """Complete the Jobs that did not fail, start and stop pods, roll out Deployments.
+
+        A Deployment is rolled out only after a Job with its image has completed.
+        """
         migrated = set()
         for name, job in self.of("jobs"):
             if not job.setdefault("status", {}).get("failed"):
@@ -186,7 +182,7 @@ def image_of(workload: Manifest) -> str:
 
 
 def _selects(selector: str, labels: dict[str, str]) -> bool:
-    """Tell whether a selector, `name=value` or `name in (value,value)`, matches labels."""
+    """Return whether a selector, `name=value` or `name in (value,value)`, matches labels."""
     if not selector:
         return True
     name, values = re.split(r"=| in ", selector, maxsplit=1)
@@ -221,6 +217,10 @@ class ApiServer(ThreadingHTTPServer):
         self.server_close()
 
 
+Method = Callable[[Cluster, re.Match[str], Any], Manifest]
+"""Carries out a call with a cluster, the matched path and the body, and returns the response."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = 1 << 16  # One packet per response: kubectl acknowledges the first of two late.
@@ -232,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        if document := _discovery(url.path):
+        if document := discovery(url.path):
             self._send(200, document)
         elif query.get("watch") in ("1", "true"):
             self._watch(url.path, query)
@@ -246,11 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._call(_patch)
 
     def do_DELETE(self) -> None:
-        self._call(
-            lambda cluster, match, _: cluster.objects.pop((match["resource"], match["name"]))
-        )
+        self._call(lambda cluster, match, _: cluster.delete((match["resource"], match["name"])))
 
-    def _call(self, method: Any) -> None:
+    def _call(self, method: Method) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length) or b"null")
         try:
@@ -340,65 +338,3 @@ def _patch(cluster: Cluster, match: re.Match[str], body: Manifest) -> Manifest:
         "metadata": metadata,
         "spec": body["spec"],
     }
-
-
-def _discovery(path: str) -> Manifest | None:
-    """Return the document at a path that lists versions, resources or their schemas."""
-    groups = [version for version in RESOURCES if "/" in version]
-    if path == "/api":
-        return {"kind": "APIVersions", "versions": ["v1"]}
-    if path == "/apis":
-        return {
-            "kind": "APIGroupList",
-            "apiVersion": "v1",
-            "groups": [
-                {
-                    "name": version.partition("/")[0],
-                    "versions": [{"groupVersion": version, "version": version.rpartition("/")[2]}],
-                }
-                for version in groups
-            ],
-        }
-    if path == "/openapi/v3":
-        paths = [f"{'apis' if '/' in version else 'api'}/{version}" for version in RESOURCES]
-        return {"paths": {each: {"serverRelativeURL": f"/openapi/v3/{each}"} for each in paths}}
-    version = re.sub(r"^(/openapi/v3)?/apis?/", "", path)
-    if path.startswith("/openapi") and version in RESOURCES:
-        return _schema(version)
-    if version in RESOURCES:
-        return {
-            "kind": "APIResourceList",
-            "apiVersion": "v1",
-            "groupVersion": version,
-            "resources": list(_resources(version)),
-        }
-    return None
-
-
-def _resources(version: str) -> Iterator[Manifest]:
-    verbs = ["create", "delete", "get", "list", "patch", "watch"]
-    for resource, kind in RESOURCES[version].items():
-        common = {"namespaced": resource != "namespaces", "verbs": verbs}
-        yield {"name": resource, "singularName": kind.lower(), "kind": kind, **common}
-        if version == "apps/v1":
-            scale = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
-            yield {"name": f"{resource}/scale", "singularName": "", **scale, **common}
-
-
-def _schema(version: str) -> Manifest:
-    """Return the part of an OpenAPI document that says that the server validates fields."""
-    group, _, number = version.rpartition("/")
-    patches = {
-        f"/{resource}/{{name}}": {
-            "patch": {
-                "parameters": [{"name": "fieldValidation", "in": "query"}],
-                "x-kubernetes-group-version-kind": {
-                    "group": group,
-                    "version": number,
-                    "kind": kind,
-                },
-            }
-        }
-        for resource, kind in RESOURCES[version].items()
-    }
-    return {"openapi": "3.0.0", "info": {"title": "", "version": ""}, "paths": patches}

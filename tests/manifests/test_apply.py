@@ -6,12 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.manifests.api_server import ApiServer, Cluster, image_of
-from tests.manifests.rendered import DIRECTORIES, REPOSITORY, SCRIPTS
+from tests.manifests.rendered import DIRECTORIES, REPOSITORY, SCRIPTS, render
 from tests.manifests.variants import COMPONENTS, ON_TOP, Variant, write, write_image
 
 PAGE = (REPOSITORY / "docs/how-to/operations.md").read_text()
@@ -83,6 +84,22 @@ def migrations_of(cluster: Cluster, image: str) -> list[str]:
 def images(cluster: Cluster) -> set[str]:
     """Images of the Deployments."""
     return {image_of(deployment) for _, deployment in cluster.of("deployments")}
+
+
+@pytest.mark.parametrize("changed", ["overlays/prod", "overlays/on-top"])
+def test_the_documented_lines_name_the_image_in_an_overlay_and_on_top_of_it(
+    tmp_path: Path, changed: str
+) -> None:
+    root = shutil.copytree(REPOSITORY / "k8s", tmp_path / "k8s")
+    on_top = write(Variant("prod", ON_TOP), root)
+    (lines,) = re.findall(r"```yaml\n( *images:\n.*?)```", PAGE, re.DOTALL)
+    with (root / changed / "kustomization.yaml").open("a") as file:
+        file.write(textwrap.dedent(lines))
+
+    manifests = render(on_top)
+
+    used = {manifests.container(name)["image"] for name in manifests.pods()}
+    assert used == {"registry.example.com/spincycle:0.1.0"}
 
 
 @pytest.mark.parametrize("directory", [*DIRECTORIES, "overlays/on-top"])
