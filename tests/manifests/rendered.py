@@ -22,6 +22,9 @@ REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 OVERLAYS = tuple(sorted(path.name for path in (REPOSITORY / "k8s/overlays").iterdir()))
 
+DIRECTORIES = ("kubernetes-job", *(f"overlays/{name}" for name in OVERLAYS))
+"""The directories below k8s that an operator can apply."""
+
 MODELS: dict[str, type[Config]] = {
     "request-manager": RequestManagerConfig,
     "job-runner": JobRunnerConfig,
@@ -118,11 +121,17 @@ def _from(source: Manifest) -> str:
 
 @cache
 def rendered(overlay: str) -> Manifests:
-    """What an overlay makes."""
+    """Return the manifests of an overlay of the repository."""
+    return render(REPOSITORY / "k8s/overlays" / overlay)
+
+
+def render(directory: Path) -> Manifests:
+    """Return the manifests of a directory with a kustomization.
+
+    Raises:
+        subprocess.CalledProcessError: kustomize refuses it; the error is in its `stderr`.
+    """
     made = subprocess.run(
-        [SCRIPTS / "kubectl", "kustomize", REPOSITORY / "k8s/overlays" / overlay],
-        check=True,
-        capture_output=True,
-        text=True,
+        [SCRIPTS / "kubectl", "kustomize", directory], check=True, capture_output=True, text=True
     )
-    return Manifests(tuple(yaml.safe_load_all(made.stdout)))
+    return Manifests(tuple(yaml.load_all(made.stdout, yaml.CSafeLoader)))
