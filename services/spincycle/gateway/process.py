@@ -60,9 +60,10 @@ class Gateway:
         self.router = Router([*public, openapi_route(public)])
         self._applications: list[Application] = []
         self.tls = ApiTls.open(config.tls)
-        https = (
-            Https(self.tls.context, config.limits.header_timeout) if self.tls is not None else None
-        )
+        limits = config.limits
+        https = None
+        if self.tls is not None:
+            https = Https(self.tls.context, limits.header_timeout, limits.answer_timeout)
         self._api = self._listener(self.router, bind(config.listen), https)
         self._legacy: HttpListener | None = None
         if config.legacy_runner_listen:

@@ -24,9 +24,6 @@ Protocol = type[asyncio.Protocol] | Literal["h11"]
 
 _BACKLOG = 1024
 
-_TLS_SHUTDOWN_TIMEOUT = 5.0
-"""Seconds that a caller has to confirm the end of a TLS connection."""
-
 _TICK = 1.0
 """Seconds between two updates of the Date header."""
 
@@ -38,10 +35,13 @@ class Https:
     Attributes:
         context: certificate and protocol versions.
         handshake_timeout: seconds that a caller has for the handshake.
+        close_timeout: seconds that a caller has to read the rest of the last response and to
+            confirm the end of the connection.
     """
 
     context: ssl.SSLContext
     handshake_timeout: float
+    close_timeout: float
 
 
 class _Server(uvicorn.Server):
@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
                 backlog=_BACKLOG,
                 ssl=https.context,
                 ssl_handshake_timeout=https.handshake_timeout,
-                ssl_shutdown_timeout=_TLS_SHUTDOWN_TIMEOUT,
+                ssl_shutdown_timeout=https.close_timeout,
             )
             # uvicorn's type is the server of asyncio, and that of uvloop is another one.
             self.servers.append(server)
