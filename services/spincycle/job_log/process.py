@@ -27,7 +27,6 @@ from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.certificate_expiry import CertificateExpiry
 from spincycle.rpc.health import Vitals
-from spincycle.rpc.identification import RefusalCounter
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
 from spincycle.runtime.loop_monitor import LoopMonitor
@@ -62,13 +61,11 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     )
     tail = Tail(journal, followers, output)
     writes = JournalService(journal, output, (lambda: grants.keys) if grants else None)
-    refusals = RefusalCounter()
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
         service=JOB_LOG,
-        on_refusal=refusals,
     )
     reads = RpcService(
         "spincycle.v1.JobLogService",
@@ -88,7 +85,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     metrics = Metrics()
     metrics.batches(journal.coalescers)
     metrics.calls(server.calls)
-    metrics.refusals(refusals.counts)
+    metrics.refusals(server.refusals)
     metrics.bytes_in_flight(server.bytes_in_flight)
     metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
