@@ -211,7 +211,7 @@ async def test_a_caller_that_does_not_read_is_disconnected(authority: Authority)
 
 
 def established(port: int, peer: int) -> bool:
-    """Whether the kernel has an open connection of a listener on this port to the port of a peer."""
+    """Whether the kernel has an open connection between these two local ports."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     ends = [
         (row[1].rpartition(":")[2], row[2].rpartition(":")[2]) for row in rows if row[3] == "01"
