@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+import re
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path, PurePath
 
 import pytest
-from tests.manifests.cert_manager import hours
-from tests.manifests.rendered import MODELS, OVERLAYS, Manifest, Manifests, rendered
+from tests.manifests.cert_manager import errors_of, hours
+from tests.manifests.rendered import (
+    MODELS,
+    OVERLAYS,
+    REPOSITORY,
+    SCRIPTS,
+    Manifest,
+    Manifests,
+    render,
+    rendered,
+)
+from tests.manifests.variants import ON_TOP, Variant, write
 
+from spincycle.identity.grant_key_file import open_grant_keys
 from spincycle.identity.service_identity import ServiceIdentity, server_name
+
+PAGE = (REPOSITORY / "docs/how-to/operations.md").read_text()
 
 WITH_TLS = tuple(overlay for overlay in OVERLAYS if rendered(overlay).certificates())
 
@@ -171,3 +188,59 @@ def test_probes_and_services_name_the_protocol_that_the_listeners_speak(overlay:
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         asked = manifests.container("gateway")[probe]["httpGet"]
         assert asked.get("scheme", "HTTP") == scheme, probe
+
+
+def block(language: str, beginning: str) -> str:
+    """Return the block of code on the operations page that begins with a text."""
+    blocks: list[str] = re.findall(
+        rf"^( *)```{language}\n(.*?)\n\1```", PAGE, re.DOTALL | re.MULTILINE
+    )
+    (found,) = [text for _, text in blocks if text.strip().startswith(beginning)]
+    return textwrap.dedent(found)
+
+
+def test_the_documented_secret_has_the_grant_keys_where_the_services_read_them(
+    tmp_path: Path,
+) -> None:
+    make, create = block("console", "$ spincycle grant-keys").splitlines()
+    made = subprocess.run(
+        [SCRIPTS / "spincycle", *make.split()[2:]],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert made.returncode == 0, made.stderr
+    key, file = create.split("--from-file=")[1].split("=")
+    assert open_grant_keys(tmp_path / file, required=True)
+    for name in ("request-manager", "job-log"):
+        manifests = rendered("prod")
+        path = manifests.configuration(name).append_grant_keys
+        assert path.name == key
+        assert f"generic {manifests.secrets(name)[str(path.parent)]} " in create
+
+
+def test_the_documented_steps_replace_each_certificate_and_wait_for_each_identity() -> None:
+    words = block("console", "$ kubectl -n spincycle delete secret internal-ca").split()
+
+    assert set(rendered("prod").certificates()) <= set(words)
+    identities = {f"secret/{name}-identity" for name in MODELS}
+    assert {f"secret/{AUTHORITY}", *identities} == {w for w in words if w.startswith("secret/")}
+
+
+def test_the_documented_patch_lets_another_issuer_sign_the_public_certificate(
+    tmp_path: Path,
+) -> None:
+    root = shutil.copytree(REPOSITORY / "k8s", tmp_path / "k8s")
+    on_top = write(Variant("prod", ON_TOP), root)
+    with (on_top / "kustomization.yaml").open("a") as file:
+        file.write(block("yaml", "patches:"))
+
+    manifests = render(on_top)
+
+    certificate = manifests.of_kind("Certificate")["gateway-public"]
+    assert list(errors_of(certificate)) == []
+    assert certificate["spec"]["issuerRef"]["kind"] == "ClusterIssuer"
+    others = rendered("prod").certificates() | {"gateway-public": certificate["spec"]}
+    assert manifests.certificates() == others
