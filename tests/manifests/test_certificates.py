@@ -212,7 +212,7 @@ def test_the_documented_secret_has_the_grant_keys_where_the_services_read_them(
     )
 
     assert made.returncode == 0, made.stderr
-    key, file = create.split("--from-file=")[1].split("=")
+    key, _, file = create.partition("--from-file=")[2].partition("=")
     assert open_grant_keys(tmp_path / file, required=True)
     for name in ("request-manager", "job-log"):
         manifests = rendered("prod")
