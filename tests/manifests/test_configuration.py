@@ -47,22 +47,6 @@ def test_services_leave_the_schema_to_the_migration_job(manifests: Manifests) ->
     }
 
 
-def test_the_migration_job_is_named_for_the_image_so_that_the_next_one_is_another(
-    manifests: Manifests,
-) -> None:
-    ((name, job),) = manifests.of_kind("Job").items()
-    image = job["spec"]["template"]["spec"]["containers"][0]["image"]
-
-    assert name == f"migrate-{image.rpartition(':')[2]}"
-
-
-def test_all_pods_have_the_same_image_with_a_tag(manifests: Manifests) -> None:
-    images = {manifests.container(name)["image"] for name in manifests.pods() if name != "postgres"}
-
-    assert len(images) == 1, images
-    assert ":" in images.pop()
-
-
 def test_commands_for_operators_take_the_options_that_they_are_given(manifests: Manifests) -> None:
     for name in (*manifests.of_kind("Job"), *manifests.of_kind("CronJob")):
         program, *words = manifests.container(name)["command"]
