@@ -13,6 +13,7 @@ from spincycle.identity.certificate_authority import (
     LEAF_LIFETIME,
     CertificateAuthority,
     IssuedCertificate,
+    write_private,
 )
 from spincycle.identity.service_identity import DEFAULT_TRUST_DOMAIN, ServiceIdentity
 from spincycle.runtime.config import IdentityConfig, InternalConfig
@@ -32,11 +33,19 @@ class Authority:
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.ca = CertificateAuthority.create(self.trust_domain)
-        self.file.write_bytes(self.ca.certificate)
+        self.trust(self.ca)
 
     @property
     def file(self) -> Path:
         return self.directory / "ca.pem"
+
+    def trust(self, *authorities: CertificateAuthority) -> None:
+        """Replace the authorities that the services trust."""
+        write_private(self.file, b"".join(each.certificate for each in authorities))
+
+    def files(self, service: str, instance: str = "1") -> tuple[Path, Path]:
+        """Return the (certificate, key) of a service."""
+        return self._files(f"{service}-{instance}")
 
     def certify(
         self, service: str, instance: str = "1", names: Sequence[str] = ()
@@ -74,7 +83,10 @@ class Authority:
         )
 
     def _write(self, name: str, issued: IssuedCertificate) -> tuple[Path, Path]:
-        certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
-        certificate.write_bytes(issued.certificate)
-        key.write_bytes(issued.key)
+        certificate, key = self._files(name)
+        write_private(certificate, issued.certificate)
+        write_private(key, issued.key)
         return certificate, key
+
+    def _files(self, name: str) -> tuple[Path, Path]:
+        return self.directory / f"{name}.pem", self.directory / f"{name}.key"
