@@ -67,10 +67,13 @@ class HttpWatcher:
 
     def _note(self, event: dict[str, Any], *, snapshot: bool) -> None:
         request_id, revision = event["requestId"], event["revision"]
-        if revision > self._revisions.get(request_id, 0):
+        known = self._revisions.get(request_id, 0)
+        if revision > known:
             self._revisions[request_id] = revision
         elif not snapshot:
-            self.repeated.append(f"{request_id} at revision {revision}")
+            self.repeated.append(
+                f"{request_id} at revision {revision} after {known}, in stream {self.connections}"
+            )
         request = event.get("request") or event.get("snapshot", {}).get("request") or {}
         if State(request.get("state", 0)) in FINAL:
             self._ended.add(request_id)
