@@ -13,7 +13,6 @@ from spincycle.identity.certificate_authority import (
     LEAF_LIFETIME,
     CertificateAuthority,
     IssuedCertificate,
-    write_private,
 )
 from spincycle.identity.service_identity import DEFAULT_TRUST_DOMAIN, ServiceIdentity
 from spincycle.runtime.config import IdentityConfig, InternalConfig
@@ -41,7 +40,7 @@ class Authority:
 
     def trust(self, *authorities: CertificateAuthority) -> None:
         """Replace the authorities that the services trust."""
-        write_private(self.file, b"".join(each.certificate for each in authorities))
+        _replace(self.file, b"".join(each.certificate for each in authorities))
 
     def files(self, service: str, instance: str = "1") -> tuple[Path, Path]:
         """Return the (certificate, key) of a service."""
@@ -84,9 +83,17 @@ class Authority:
 
     def _write(self, name: str, issued: IssuedCertificate) -> tuple[Path, Path]:
         certificate, key = self._files(name)
-        write_private(certificate, issued.certificate)
-        write_private(key, issued.key)
+        _replace(certificate, issued.certificate)
+        _replace(key, issued.key)
         return certificate, key
 
     def _files(self, name: str) -> tuple[Path, Path]:
         return self.directory / f"{name}.pem", self.directory / f"{name}.key"
+
+
+def _replace(file: Path, contents: bytes) -> None:
+    """Write a file in one step, so that a running service reads the old contents or the new."""
+    part = file.with_name(f"{file.name}.part")
+    part.touch(mode=0o600)
+    part.write_bytes(contents)
+    part.replace(file)

@@ -15,7 +15,6 @@ from tests.identities import Authority
 from spincycle.dev.identity_tokens import IdentityTokens
 from spincycle.dev.ports import free_port
 from spincycle.dev.services import local
-from spincycle.identity.certificate_authority import write_private
 from spincycle.identity.service_identity import GATEWAY, JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 from spincycle.job_log.config import JobLogConfig
 from spincycle.request_manager.config import RequestManagerConfig
@@ -67,7 +66,8 @@ class Transport(ABC):
 
     async def start(self) -> None:
         """Write the grant keys, and start the proxies."""
-        write_private(self._grant_keys, f"chaos {secrets.token_hex(32)}\n".encode())
+        self._grant_keys.touch(mode=0o600)
+        self._grant_keys.write_text(f"chaos {secrets.token_hex(32)}\n")
         for listener in self.listeners:
             await listener.start()
 
