@@ -27,6 +27,7 @@ class HttpWatcher:
         self._gateways = itertools.cycle(gateways)
         self._cursor = ""
         self._revisions: dict[str, int] = {}
+        self._streams: dict[str, int] = {}
         self._ended: set[str] = set()
         self.connections = 0
         self.repeated: list[str] = []
@@ -70,9 +71,11 @@ class HttpWatcher:
         known = self._revisions.get(request_id, 0)
         if revision > known:
             self._revisions[request_id] = revision
+            self._streams[request_id] = self.connections
         elif not snapshot:
             self.repeated.append(
-                f"{request_id} at revision {revision} after {known}, in stream {self.connections}"
+                f"{request_id}: revision {revision} in stream {self.connections} after {known} in "
+                f"stream {self._streams[request_id]}"
             )
         request = event.get("request") or event.get("snapshot", {}).get("request") or {}
         if State(request.get("state", 0)) in FINAL:
