@@ -42,13 +42,8 @@ OUTPUT_CHANNEL = "spincycle_job_log_output"
 
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
-<<<<<<< HEAD
     grants = open_grant_keys(config.append_grant_keys, required=identifies_callers(config.internal))
     expiry = CertificateExpiry(config.internal, config.tls)
-=======
-    expiry = CertificateExpiry(config.internal, config.tls)
-    grants = open_grant_keys(config.append_grant_keys, required=identifies_callers(config.internal))
->>>>>>> h-k8stls
     queries = load_queries(PACKAGE)
     database = await Database.open(config.database, queries, "job-log", schema_ready=False)
     journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
@@ -101,13 +96,8 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 shutdown,
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),
                 database.keep_reachable(),
-<<<<<<< HEAD
                 *([grants.watch()] if grants else []),
                 expiry.watch(),
-=======
-                expiry.watch(),
-                *([grants.watch()] if grants else []),
->>>>>>> h-k8stls
                 listen(config.database, OUTPUT_CHANNEL, output.on_notification, lambda: None),
                 server.health.monitor(
                     Vitals(
