@@ -89,7 +89,8 @@ class Method:
         try:
             self.admit(context)
         except SpinCycleError:
-            with suppress(TimeoutError):
+            # The message may be unreadable, or have limits of its own.
+            with suppress(TimeoutError, SpinCycleError):
                 async with asyncio.timeout(REFUSAL_DELAY):
                     await context.read()
             raise
