@@ -192,10 +192,8 @@ def test_probes_and_services_name_the_protocol_that_the_listeners_speak(overlay:
 
 def block(language: str, beginning: str) -> str:
     """Return the block of code on the operations page that begins with a text."""
-    blocks: list[str] = re.findall(
-        rf"^( *)```{language}\n(.*?)\n\1```", PAGE, re.DOTALL | re.MULTILINE
-    )
-    (found,) = [text for _, text in blocks if text.strip().startswith(beginning)]
+    blocks = re.finditer(rf"^( *)```{language}\n(.*?)\n\1```", PAGE, re.DOTALL | re.MULTILINE)
+    (found,) = [each[2] for each in blocks if each[2].strip().startswith(beginning)]
     return textwrap.dedent(found)
 
 
