@@ -18,6 +18,7 @@ from tests.identities import UNIDENTIFIED, Authority
 from spincycle.identity.caller_table import CallerTable
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import journal_service_pb2_grpc
+from spincycle.rpc.channel import open_channel
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.identification import RefusedCall, caller_id
 from spincycle.rpc.limits import INTERNAL
@@ -58,9 +59,18 @@ async def listening(
     await server.stop(0)
 
 
+def dial(address: str, identity: IdentityConfig) -> grpc.aio.Channel:
+    """Open a channel to the job log, also with a certificate that services would not use."""
+    if not (identity.ca and identity.key and identity.certificate):
+        return Dialer(identity).to("job-log")(address)
+    files = identity.ca, identity.key, identity.certificate
+    credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
+    return open_channel(address, credentials=credentials, server_name="job-log.spincycle")
+
+
 async def fence(address: str, identity: IdentityConfig) -> str:
     """The identity that the job log sees, or why it refuses the call."""
-    async with Dialer(identity).to("job-log")(address) as channel:
+    async with dial(address, identity) as channel:
         stub = journal_service_pb2_grpc.JournalServiceStub(channel)
         try:
             response = await stub.Fence(journal_pb2.FenceRequest(), timeout=10)
