@@ -174,7 +174,7 @@ class BlockingChannel(Protocol):
 
 
 class IdentifiedBlockingChannel:
-    """As IdentifiedChannel, for the unary calls of one thread.
+    """As IdentifiedChannel, for the unary calls of one thread, which must be idempotent.
 
     Args:
         open_: opens a channel with the current certificates; may be called on any thread.
@@ -184,16 +184,13 @@ class IdentifiedBlockingChannel:
         self._open = open_
         self._metadata = metadata
         self._current = open_()
+        self._renewed: grpc.Channel | None = None
         self._is_outdated = False
         self._is_closed = False
-        self._renewed: tuple[grpc.Channel, grpc.Future[Any]] | None = None
         self._lock = threading.Lock()
 
     def renew(self) -> None:
-        """Connect with the current certificates at the next call, on any thread.
-
-        The calls after that use the new connection once it is established.
-        """
+        """Try the current certificates at the next call; may be called on any thread."""
         self._is_outdated = True
 
     def unary_unary(
@@ -204,12 +201,24 @@ class IdentifiedBlockingChannel:
     ) -> Any:
         """Return a callable for a method; see grpc.Channel."""
 
-        def call(request: Any, *, timeout: float) -> Any:
+        def call_over(channel: grpc.Channel, request: Any, timeout: float) -> Any:
             # Each heartbeat binds its method again, which takes microseconds every two seconds.
-            bound = self._connection().unary_unary(
-                method, request_serializer, response_deserializer
-            )
+            bound = channel.unary_unary(method, request_serializer, response_deserializer)
             return bound(request, timeout=timeout, metadata=self._metadata or None)
+
+        def call(request: Any, *, timeout: float) -> Any:
+            renewed = self._connection()
+            if renewed is None:
+                return call_over(self._current, request, timeout)
+            try:
+                response = call_over(renewed, request, timeout)
+            except grpc.RpcError as failure:
+                if failure.code() not in _NOT_CONNECTED or self._is_closed:
+                    raise
+                # The other side may not trust the new certificate yet.
+                return call_over(self._current, request, timeout)
+            self._adopt(renewed)
+            return response
 
         return call
 
@@ -217,25 +226,26 @@ class IdentifiedBlockingChannel:
         """Close the connections, and end the call in flight."""
         with self._lock:
             self._is_closed = True
-            self._discard_renewed()
+            if self._renewed is not None:
+                self._renewed.close()
             self._current.close()
 
-    def _connection(self) -> grpc.Channel:
+    def _connection(self) -> grpc.Channel | None:
+        """Return the connection to try first; None if there is none but the present one."""
         with self._lock:
             if self._is_outdated and not self._is_closed:
                 self._is_outdated = False
-                self._discard_renewed()
-                renewed = self._open()
-                self._renewed = renewed, grpc.channel_ready_future(renewed)
-            if self._renewed is not None and self._renewed[1].done():
+                if self._renewed is not None:
+                    self._renewed.close()
+                self._renewed = self._open()
+            return self._renewed
+
+    def _adopt(self, renewed: grpc.Channel) -> None:
+        with self._lock:
+            if not self._is_closed:
                 # No call is in flight: only this thread makes any.
                 self._current.close()
-                self._current, self._renewed = self._renewed[0], None
-            return self._current
+                self._current, self._renewed = renewed, None
 
-    def _discard_renewed(self) -> None:
-        if self._renewed is not None:
-            channel, ready = self._renewed
-            ready.cancel()
-            channel.close()
-            self._renewed = None
+
+_NOT_CONNECTED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)

@@ -23,7 +23,7 @@ from spincycle.identity.certificate_authority import CertificateAuthority
 from spincycle.identity.service_identity import ServiceIdentity
 from spincycle.rpc import dialer as dialer_module
 from spincycle.rpc.dialer import Dialer
-from spincycle.rpc.identified_channel import IdentifiedChannel
+from spincycle.rpc.identified_channel import IdentifiedBlockingChannel, IdentifiedChannel
 from spincycle.rpc.limits import INTERNAL
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.runtime.config import IdentityConfig, InternalConfig
@@ -394,9 +394,10 @@ async def test_a_channel_that_waits_for_its_new_connection_can_be_closed(
     channel = dialer.to("job-log")("127.0.0.1:1")
     blocking = dialer.blocking_to("job-log")("127.0.0.1:1")
     assert isinstance(channel, IdentifiedChannel)
+    assert isinstance(blocking, IdentifiedBlockingChannel)
     for _ in range(3):
         channel.renew()
-        blocking.renew()  # type: ignore[attr-defined] # of an IdentifiedBlockingChannel
+        blocking.renew()
         with pytest.raises(grpc.RpcError):
             await asyncio.to_thread(
                 partial(blocking.unary_unary(f"/{NAME}/unary_unary"), b"", timeout=1)
