@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from spincycle.job import JobId, Return, State
+from spincycle.job import JobId, Return, State, launcher_process
 from spincycle.job import launcher as launcher_module
-from spincycle.job import launcher_process
 from spincycle.job.builtin import jobs
 from spincycle.job.errors import LauncherLost
 from spincycle.job.launcher import Launcher
