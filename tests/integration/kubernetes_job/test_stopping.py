@@ -73,6 +73,7 @@ async def test_a_stop_while_the_api_server_is_unavailable_reports_what_may_be_ru
     assert "503: restarting" in returned.error
 
 
+@pytest.mark.usefixtures("refusals_are_final")
 async def test_a_forbidden_stop_reports_what_may_be_running(
     api: FakeApiServer, runner: Runner
 ) -> None:
