@@ -50,6 +50,8 @@ class FakeApiServer:
     Attributes:
         calls: method and path of every call, with ?watch for a watch.
         token: what callers must show.
+        creations: while it is not set, creations of Jobs are held.
+        loses_responses: how many creations are carried out, and their responses lost.
         rbac_loaded: while it is not set, every call is forbidden, as just after a start.
     """
 
@@ -59,6 +61,9 @@ class FakeApiServer:
         self.token = TOKEN
         self.port = 0
         self.faults: list[Fault] = []
+        self.creations = asyncio.Event()
+        self.creations.set()
+        self.loses_responses = 0
         self.rbac_loaded = asyncio.Event()
         self.rbac_loaded.set()
         self._requests: dict[int, web.Request] = {}
@@ -163,6 +168,7 @@ class FakeApiServer:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        await self.creations.wait()
         namespace = request.match_info["namespace"]
         name = body["metadata"]["name"]
         try:
@@ -177,7 +183,11 @@ class FakeApiServer:
             return refusal(409, "AlreadyExists", f'jobs.batch "{name}" already exists')
         if request.query.get("dryRun") == "All":
             return web.json_response(body, status=201)
-        return web.json_response(self.cluster.create_job(namespace, body), status=201)
+        made = self.cluster.create_job(namespace, body)
+        if self.loses_responses and request.transport is not None:
+            self.loses_responses -= 1
+            request.transport.abort()
+        return web.json_response(made, status=201)
 
     async def _patch(self, request: web.Request) -> web.StreamResponse:
         assert request.content_type == "application/merge-patch+json"

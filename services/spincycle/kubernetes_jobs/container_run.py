@@ -76,8 +76,6 @@ class ContainerRun:
             error = describe_refusal(refused, f"create {name}")
             if concerns_caller(refused) and self._jobs.may_exist:
                 return await self._abort(error)
-            if concerns_caller(refused) and self._job.attempt.number > 1:
-                error += "; if an earlier try created it, its container may still be running"
             return self._end(State.FAIL, 1, error)
         if job is None:
             return await self._stop(None)
@@ -87,15 +85,18 @@ class ContainerRun:
         """Return the Kubernetes Job; None if the try was stopped before it was created."""
         obtaining = asyncio.create_task(self._jobs.obtain(self._container, data, self._deadline))
         stopping = asyncio.create_task(self._signal.requested.wait())
-        pausing = asyncio.create_task(self._jobs.pausing.wait())
-        first = asyncio.FIRST_COMPLETED
+        tasks: list[asyncio.Task[Manifest] | asyncio.Task[bool]] = [obtaining, stopping]
         try:
-            await asyncio.wait({obtaining, stopping}, return_when=first)
+            await asyncio.wait({obtaining, stopping}, return_when=asyncio.FIRST_COMPLETED)
             # Let a pending creation complete, so that its Job can be deleted.
-            await asyncio.wait({obtaining, pausing}, timeout=CREATE_GRACE, return_when=first)
+            pausing = asyncio.create_task(self._jobs.pausing.wait())
+            tasks.append(pausing)
+            await asyncio.wait(
+                {obtaining, pausing}, timeout=CREATE_GRACE, return_when=asyncio.FIRST_COMPLETED
+            )
             return await obtaining if obtaining.done() else None
         finally:
-            await _cancel(obtaining, stopping, pausing)
+            await _cancel(*tasks)
 
     async def _watch(self, job: Manifest, data: dict[str, Value]) -> Return:
         of_job = {"fieldSelector": f"metadata.name={self._jobs.name}"}

@@ -71,7 +71,8 @@ class KubernetesJobs:
     Attributes:
         name: name of this try's Kubernetes Job.
         pausing: set while no call is pending, because a retry or a poll is not due yet.
-        may_exist: whether the Kubernetes Job was found, or its creation had no response.
+        may_exist: whether the Kubernetes Job exists, or might: an earlier try may have created it,
+            or its creation had no response.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class KubernetesJobs:
         self._report = report
         self.name = job_name(job_id, attempt.key)
         self.pausing = asyncio.Event()
-        self.may_exist = False
+        self.may_exist = attempt.number > 1
 
     @property
     def path(self) -> str:
@@ -109,7 +110,9 @@ class KubernetesJobs:
         await self._supersede()
         body = manifest(container, self._job_id, self._attempt, data)
         while True:
-            job = await self._create(body, deadline) or await self._adopt()
+            # First an existing one: a full quota refuses a second one before names are compared.
+            job = await self._adopt() if self.may_exist else None
+            job = job or await self._create(body, deadline)
             if job is not None:
                 return job
             await self._poll()
@@ -125,6 +128,8 @@ class KubernetesJobs:
         while (job := await self._find()) is not None and not job["metadata"].get(
             "deletionTimestamp"
         ):
+            if not is_of(job, self._job_id):
+                return
             if try_of(job) > self._attempt.number:
                 raise TakenOver(self.name, try_of(job))
             if await self._delete(job):
@@ -170,7 +175,7 @@ class KubernetesJobs:
         return False
 
     async def _create(self, body: Manifest, deadline: StartDeadline) -> Manifest | None:
-        """Create the Kubernetes Job; return None if one of its name exists.
+        """Create the Kubernetes Job; return None if one of its name exists or might exist.
 
         Creations that race in one quota conflict with each other although it has room: such a
         conflict is retried for CONFLICT_TIMEOUT. A full quota is awaited until the deadline.
@@ -184,6 +189,7 @@ class KubernetesJobs:
                 return await self._call("POST", jobs_path(self._namespace), body)
             except ApiRefused as refused:
                 if refused.reason == "AlreadyExists":
+                    self.may_exist = True
                     return None
                 if refused.reason == "Conflict":
                     conflict_since = now() if conflict_since is None else conflict_since
@@ -194,12 +200,17 @@ class KubernetesJobs:
                     self._report(f"Pending: {shortened(str(refused))}; retried for {limit}")
                     await self._pause(conflicts.next())
                 elif lacking := lacking_room(refused):
+                    if self.may_exist:
+                        return None
                     conflict_since = None
                     status = ContainerStatus(f"Pending: {shortened(lacking)}", "QuotaExceeded")
                     self._report(status.text)
                     error, remaining = deadline.check(status)
                     if remaining is None:
-                        raise NotStarted(error) from refused
+                        raise NotStarted(
+                            f"{error}; raise the quota of namespace {self._namespace}, or start"
+                            " the job when other Kubernetes Jobs have ended"
+                        ) from refused
                     await self._pause(min(quota.next(), remaining))
                 else:
                     raise
@@ -209,10 +220,10 @@ class KubernetesJobs:
         query = {"labelSelector": selector(self._job_id)}
         while True:
             found = await self._call("GET", jobs_path(self._namespace), query=query)
+            jobs = found.get("items") or ()
+            self.may_exist = any(job["metadata"]["name"] == self.name for job in jobs)
             others = [
-                job
-                for job in found.get("items") or ()
-                if job["metadata"]["name"] != self.name and not has_ended(job)
+                job for job in jobs if job["metadata"]["name"] != self.name and not has_ended(job)
             ]
             for job in others:
                 if try_of(job) > self._attempt.number:
@@ -236,7 +247,6 @@ class KubernetesJobs:
                 )
             if try_of(job) > self._attempt.number:
                 raise TakenOver(self.name, try_of(job))
-            self.may_exist = True
             if job["metadata"].get("deletionTimestamp"):
                 self._report(f"Pending: waits for the Kubernetes Job {self.name} to be deleted")
                 await self._poll()
@@ -256,6 +266,7 @@ class KubernetesJobs:
                 if refused.status not in (404, 409):
                     raise
             await self._poll()
+        self.may_exist = False
         return None
 
     async def _find(self) -> Manifest | None:

@@ -57,6 +57,7 @@ class PodLog:
                 self.refusing = isinstance(unavailable, ApiRefusing)
                 self._lines.interrupt()
             except ApiRefused as refused:
+                self.refusing = False
                 if refused.status != 400:  # 400: the container has not started yet.
                     self.refused = str(refused)
                     return

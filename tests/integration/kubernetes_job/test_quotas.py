@@ -70,7 +70,8 @@ async def test_a_quota_that_stays_full_fails_the_try_after_the_start_timeout(
     assert returned.state is State.FAIL
     assert returned.error == (
         "did not run within 1s: Pending: no room in quota jobs-quota: requested:"
-        " count/jobs.batch=1, used: count/jobs.batch=0, limited: count/jobs.batch=0"
+        " count/jobs.batch=1, used: count/jobs.batch=0, limited: count/jobs.batch=0;"
+        " raise the quota of namespace jobs, or start the job when other Kubernetes Jobs have ended"
     )
     assert api.cluster.created == []
 
@@ -89,3 +90,37 @@ async def test_a_stop_while_a_quota_is_full_ends_the_try_without_waiting_for_a_c
 
     assert (returned.state, returned.error) == (State.STOPPED, "")
     assert api.cluster.created == []
+
+
+async def test_a_job_that_fills_its_quota_is_adopted_by_the_next_try(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    api.cluster.quotas["jobs"] = ("jobs-quota", 1)
+    first = runner.start()
+    await first.until_reported("Pending")
+    api.cluster.run()
+    await first.until_reported("Running")
+    await first.crash()
+
+    second = runner.start(2, "1.1")
+    await second.until_reported("Running")
+    api.cluster.end()
+
+    assert (await second.end()).state is State.COMPLETE
+    assert len(api.cluster.created) == 1
+
+
+async def test_a_job_whose_creation_had_no_response_is_adopted_although_it_fills_its_quota(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    api.cluster.quotas["jobs"] = ("jobs-quota", 1)
+    api.loses_responses = 1
+
+    made = runner.start()
+    await made.until_reported("the API server is unavailable")
+    await made.until_status("Pending")
+    api.cluster.run()
+    api.cluster.end()
+
+    assert (await made.end()).state is State.COMPLETE
+    assert len(api.cluster.created) == 1
