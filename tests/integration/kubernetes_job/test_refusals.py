@@ -121,10 +121,13 @@ async def test_a_log_that_is_refused_for_longer_than_its_grace_is_still_read_who
 ) -> None:
     monkeypatch.setattr(container_run, "LOG_GRACE", 0.0)
     made = await running_try(api, runner)
-    api.forbids("GET .*/log", times=3)
+    closed = api.forbids("GET .*/log", times=100)
     api.cut("/log")
+    await until(lambda: closed.times <= 98)
     api.cluster.write("after\n")
     api.cluster.end()
+    await made.until_reported("Ended: reading the rest of the log")
+    closed.times = 0
 
     assert (await made.end()).stdout == "before\nafter\n"
 
