@@ -188,6 +188,7 @@ async def test_a_watch_that_expires_each_time_is_restarted_with_growing_waits(
     assert len(waits) == 4
     assert sum(waits) > waits[0] * 4
     assert waits[3] >= informer.FIRST_RETRY * 4
+    assert waits[0] < informer.FIRST_RETRY, "without jitter all tries would list at the same time"
 
 
 @pytest.mark.parametrize(
