@@ -84,7 +84,7 @@ class Try:
             self._changed.notify_all()
 
     async def _until(self, happened: Callable[[], bool]) -> None:
-        async with self._changed:
+        async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(lambda: happened() or self.running.done())
         assert happened(), f"the try ended: {self.running}"
 
