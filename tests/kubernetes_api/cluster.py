@@ -7,7 +7,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Thing = dict[str, Any]
@@ -40,6 +40,8 @@ class FakeCluster:
         created: names of all Jobs that were ever created.
         deletions: what each deletion of a Job was asked with.
         obeys: containers end as soon as their pod is deleted.
+        quotas: name and maximum number of Jobs of the quota of a namespace.
+        terminating: namespaces that are being deleted.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,8 @@ class FakeCluster:
         self.created: list[str] = []
         self.deletions: list[Thing] = []
         self.obeys = True
+        self.quotas: dict[str, tuple[str, int]] = {}
+        self.terminating: set[str] = set()
         self.makes_pods = True
         self.changes: list[Change] = []
         self.compacted = 0
@@ -71,6 +75,12 @@ class FakeCluster:
         if self.makes_pods:
             self.make_pod(made)
         return self.things["jobs"][namespace, name]
+
+    def full_quota(self, namespace: str) -> tuple[str, int, int] | None:
+        """Name, used and limit of the namespace's quota of Jobs if it has no room."""
+        quota, limit = self.quotas.get(namespace, ("", 10**6))
+        used = sum(of == namespace for of, _ in self.things["jobs"])
+        return (quota, used, limit) if used >= limit else None
 
     def patch_job(self, job: Thing, patch: Thing) -> Thing:
         job = copy.deepcopy(job)
@@ -128,9 +138,10 @@ class FakeCluster:
         assert len(found) == 1, found
         return copy.deepcopy(found[0])
 
-    def pod(self) -> Thing:
-        """A copy of the newest pod."""
-        return copy.deepcopy(list(self.things["pods"].values())[-1])
+    def pod(self, name: str = "") -> Thing:
+        """A copy of the pod of that name, or of the newest one."""
+        found = [t for (_, n), t in self.things["pods"].items() if not name or n == name]
+        return copy.deepcopy(found[-1])
 
     def pods_of(self, job: Thing) -> list[Thing]:
         uid = job["metadata"]["uid"]
@@ -173,32 +184,34 @@ class FakeCluster:
         ]
         self._put("pods", pod)
 
-    def run(self) -> None:
+    def run(self, pod_name: str = "") -> None:
         """The container runs."""
-        pod = self.pod()
+        pod = self.pod(pod_name)
         pod["spec"]["nodeName"] = "node-1"
         pod["status"]["conditions"] = [{"type": "PodScheduled", "status": "True"}]
         self._put("pods", pod)
-        self._container({"running": {"startedAt": now()}}, "Running")
+        self._container({"running": {"startedAt": now()}}, "Running", pod_name)
 
-    def write(self, *lines: str, at: str = "") -> None:
+    def write(self, *lines: str, at: str = "", pod_name: str = "") -> None:
         """The container prints lines; the last may lack its end."""
-        log = self.logs[self.pod()["metadata"]["name"]]
+        log = self.logs[self.pod(pod_name)["metadata"]["name"]]
         for line in lines:
             log.lines.append((at or precise_now(), line.encode()))
         self._notify_watchers()
 
-    def end(self, code: int = 0, message: str = "", reason: str = "") -> None:
+    def end(self, code: int = 0, message: str = "", reason: str = "", pod_name: str = "") -> None:
         """The container ends, and the Job with it."""
         reason = reason or ("Error" if code else "Completed")
-        state = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
-        self._container(state, "Failed" if code else "Succeeded")
-        self.logs[self.pod()["metadata"]["name"]].ended = True
-        self.conclude("Failed" if code else "Complete", "BackoffLimitExceeded" if code else "")
+        ended = {"exitCode": code, "reason": reason, "message": message, "finishedAt": now()}
+        state = {"terminated": ended}
+        self._container(state, "Failed" if code else "Succeeded", pod_name)
+        self.logs[self.pod(pod_name)["metadata"]["name"]].ended = True
+        reason = "BackoffLimitExceeded" if code else ""
+        self.conclude("Failed" if code else "Complete", reason, pod_name=pod_name)
 
-    def conclude(self, type_: str, reason: str = "", message: str = "") -> None:
-        """The controller has done with the Job of the newest pod."""
-        uid = self.pod()["metadata"]["ownerReferences"][0]["uid"]
+    def conclude(self, type_: str, reason: str = "", message: str = "", pod_name: str = "") -> None:
+        """The controller has done with the Job of that pod, or of the newest one."""
+        uid = self.pod(pod_name)["metadata"]["ownerReferences"][0]["uid"]
         job = next(j for j in self.things["jobs"].values() if j["metadata"]["uid"] == uid)
         job = copy.deepcopy(job)
         ended = {"type": type_, "status": "True", "reason": reason, "message": message}
@@ -257,6 +270,39 @@ class FakeCluster:
             self.remove_pod(pod)
         self._delete("jobs", job)
 
+    def delete_namespace(self, namespace: str = "jobs") -> None:
+        """Somebody deletes the namespace: its pods are deleted first, and their containers end.
+
+        Each object stays until the controllers have done with it; see `empty_namespace`.
+        """
+        self.terminating.add(namespace)
+        for (of, _), pod in list(self.things["pods"].items()):
+            if of == namespace:
+                self.delete_pod(copy.deepcopy(pod))
+
+    def empty_namespace(self, namespace: str = "jobs") -> None:
+        """What is left of a namespace that is being deleted is removed."""
+        for kind in ("jobs", "pods"):
+            for (of, _), thing in list(self.things[kind].items()):
+                if of == namespace:
+                    self._delete(kind, thing)
+        for log in self.logs.values():
+            log.ended = True
+
+    def delete_pod(self, pod: Thing) -> None:
+        """Somebody deletes the pod: a running container gets SIGTERM, and the Job has failed."""
+        grace = pod["spec"]["terminationGracePeriodSeconds"]
+        gone = datetime.now(UTC) + timedelta(seconds=grace)
+        pod["metadata"]["deletionTimestamp"] = gone.strftime("%Y-%m-%dT%H:%M:%SZ")
+        pod["metadata"]["deletionGracePeriodSeconds"] = grace
+        pod["status"]["phase"] = "Failed"
+        if "running" in state_of(pod):
+            ended = {"exitCode": 143, "reason": "Error", "finishedAt": now()}
+            pod["status"]["containerStatuses"] = [{"name": "main", "state": {"terminated": ended}}]
+        self._put("pods", pod)
+        self.logs[pod["metadata"]["name"]].ended = True
+        self.conclude("Failed", "BackoffLimitExceeded", pod_name=pod["metadata"]["name"])
+
     def warn(self, message: str) -> None:
         """The cluster complains of the only Job."""
         job = self.job()
@@ -271,8 +317,8 @@ class FakeCluster:
             },
         )
 
-    def _container(self, state: Thing, phase: str) -> None:
-        pod = self.pod()
+    def _container(self, state: Thing, phase: str, pod_name: str = "") -> None:
+        pod = self.pod(pod_name)
         pod["status"]["phase"] = phase
         pod["status"]["containerStatuses"] = [{"name": "main", "state": state}]
         self._put("pods", pod)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,13 @@ import kubernetes_validate
 import yaml
 from aiohttp import web
 from tests.kubernetes_api.cluster import Change, FakeCluster, Thing, matches
+from tests.kubernetes_api.refusals import (
+    forbidden_message,
+    quota_exceeded,
+    refusal,
+    status,
+    terminating,
+)
 
 TOKEN = "the-runners-token"
 
@@ -20,13 +28,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True)
 class Fault:
-    """What becomes of calls whose method and path match, so many times."""
+    """What becomes of calls whose method and path match, so many times.
+
+    Attributes:
+        message: empty: that of the authorizer.
+        in_stream: whether a watch is accepted and then ended by an ERROR event.
+    """
 
     call: re.Pattern[str]
     status: int
     times: int
     headers: dict[str, str]
     message: str
+    reason: str = "Fault"
+    in_stream: bool = False
 
 
 class FakeApiServer:
@@ -35,6 +50,9 @@ class FakeApiServer:
     Attributes:
         calls: method and path of every call, with ?watch for a watch.
         token: what callers must show.
+        creations: while it is not set, creations of Jobs are held.
+        loses_responses: how many creations are carried out, and their responses lost.
+        rbac_loaded: while it is not set, every call is forbidden, as just after a start.
     """
 
     def __init__(self) -> None:
@@ -43,6 +61,11 @@ class FakeApiServer:
         self.token = TOKEN
         self.port = 0
         self.faults: list[Fault] = []
+        self.creations = asyncio.Event()
+        self.creations.set()
+        self.loses_responses = 0
+        self.rbac_loaded = asyncio.Event()
+        self.rbac_loaded.set()
         self._requests: dict[int, web.Request] = {}
         self._runner: web.AppRunner | None = None
 
@@ -77,11 +100,30 @@ class FakeApiServer:
                 request.transport.abort()
 
     def fails(
-        self, call: str, status: int, times: int = 1, message: str = "no", **headers: str
+        self,
+        call: str,
+        status: int,
+        times: int = 1,
+        message: str = "no",
+        reason: str = "Fault",
+        **headers: str,
     ) -> None:
         """Have calls answered with a status instead."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.faults.append(Fault(re.compile(call), status, times, named, message))
+        self.faults.append(Fault(re.compile(call), status, times, named, message, reason))
+
+    def forbids(self, call: str, times: int = 10**6) -> Fault:
+        """Have calls refused in the words of the authorizer."""
+        self.faults.append(Fault(re.compile(call), 403, times, {}, "", "Forbidden"))
+        return self.faults[-1]
+
+    def ends_watch(
+        self, path: str, status: int, times: int = 1, reason: str = "", message: str = "no"
+    ) -> Fault:
+        """Have watches accepted and then ended by an ERROR event."""
+        call = re.compile(rf"GET {path}\?watch$")
+        self.faults.append(Fault(call, status, times, {}, message, reason, in_stream=True))
+        return self.faults[-1]
 
     def kubeconfig(self, file: Path, namespace: str = "jobs") -> Path:
         """A file with which clients find this server."""
@@ -103,14 +145,18 @@ class FakeApiServer:
 
     @web.middleware
     async def _gate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        call = f"{request.method} {request.path}"
-        self.calls.append(call + "?watch" * ("watch" in request.query))
+        call = f"{request.method} {request.path}" + "?watch" * ("watch" in request.query)
+        self.calls.append(call)
+        # A real server checks the token first, and the role next.
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return refusal(401, "Unauthorized", "Unauthorized")
+        if not self.rbac_loaded.is_set():
+            return refusal(403, "Forbidden", forbidden_message(request))
         for fault in self.faults:
-            if fault.times and fault.call.search(call):
+            if fault.times and not fault.in_stream and fault.call.search(call):
                 fault.times -= 1
-                return refusal(fault.status, "Fault", fault.message, fault.headers)
+                message = fault.message or forbidden_message(request)
+                return refusal(fault.status, fault.reason, message, fault.headers)
         self._requests[id(request)] = request
         try:
             return await handler(request)
@@ -122,15 +168,26 @@ class FakeApiServer:
 
     async def _create(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        await self.creations.wait()
         namespace = request.match_info["namespace"]
         name = body["metadata"]["name"]
         try:
             kubernetes_validate.validate(body, kubernetes_validate.latest_version(), strict=True)
         except Exception as error:  # noqa: BLE001 - every error is reported to the caller
             return refusal(422, "Invalid", str(error))
+        if namespace in self.cluster.terminating:
+            return terminating(name, namespace)
+        if (full := self.cluster.full_quota(namespace)) is not None:
+            return quota_exceeded(name, *full)
         if (namespace, name) in self.cluster.things["jobs"]:
             return refusal(409, "AlreadyExists", f'jobs.batch "{name}" already exists')
-        return web.json_response(self.cluster.create_job(namespace, body), status=201)
+        if request.query.get("dryRun") == "All":
+            return web.json_response(body, status=201)
+        made = self.cluster.create_job(namespace, body)
+        if self.loses_responses and request.transport is not None:
+            self.loses_responses -= 1
+            request.transport.abort()
+        return web.json_response(made, status=201)
 
     async def _patch(self, request: web.Request) -> web.StreamResponse:
         assert request.content_type == "application/merge-patch+json"
@@ -164,6 +221,12 @@ class FakeApiServer:
         version = int(request.query["resourceVersion"])
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
+        for fault in self.faults:
+            if fault.times and fault.in_stream and fault.call.search(f"GET {request.path}?watch"):
+                fault.times -= 1
+                error = status(fault.status, fault.reason, fault.message)
+                await write(response, {"type": "ERROR", "object": error})
+                return response
         while True:
             if version < self.cluster.compacted:
                 gone = {"code": 410, "reason": "Expired", "message": "too old resource version"}
@@ -208,16 +271,6 @@ class FakeApiServer:
 def _concerns(change: Change, kind: str, namespace: str, labels: str, fields: str) -> bool:
     of = change.thing["metadata"]["namespace"]
     return (change.kind, of) == (kind, namespace) and matches(change.thing, labels, fields)
-
-
-def status(code: int, reason: str, message: str) -> Thing:
-    return {"kind": "Status", "code": code, "reason": reason, "message": message}
-
-
-def refusal(
-    code: int, reason: str, message: str, headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.json_response(status(code, reason, message), status=code, headers=headers)
 
 
 async def write(response: web.StreamResponse, event: Thing) -> None:

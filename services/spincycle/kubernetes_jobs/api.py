@@ -16,12 +16,10 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable, NoCluster
 from spincycle.kubernetes_jobs.manifest import Manifest
-from spincycle.runtime.backoff import Backoff
+from spincycle.kubernetes_jobs.refusal import failure
 
 CONNECT_TIMEOUT = 10.0
 CALL_TIMEOUT = 30.0
-
-_OVERLOADED = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class Api:
@@ -80,7 +78,7 @@ class Api:
                 response = await self._send(method, path, query, body, timeout)
             try:
                 if not 200 <= response.status <= 299:
-                    raise _failure(response, await response.read())
+                    raise _failure_of(response, await response.read())
                 yield response
             finally:
                 # Does not close a connection that was read to its end: the pool has it.
@@ -131,37 +129,16 @@ def events_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
 
 
-def _failure(response: aiohttp.ClientResponse, body: bytes) -> ApiRefused | ApiUnavailable:
+def _failure_of(response: aiohttp.ClientResponse, body: bytes) -> ApiRefused | ApiUnavailable:
     try:
-        status: dict[str, Any] = json.loads(body)
+        status: Any = json.loads(body)
     except ValueError:
         status = {"message": body[:300].decode(errors="replace")}
-    if not isinstance(status, dict):
-        status = {}
-    message = str(status.get("message") or response.reason or "no reason given")
-    if response.status in _OVERLOADED:
-        return ApiUnavailable(
-            f"{response.status}: {message}", _retry_after(response.headers.get("Retry-After"))
-        )
-    return ApiRefused(response.status, str(status.get("reason") or ""), message)
+    if not isinstance(status, dict) or not status.get("message"):
+        status = {"message": response.reason}
+    retry_after = _retry_after(response.headers.get("Retry-After"))
+    return failure(response.status, status, retry_after)
 
 
 def _retry_after(retry_after: str | None) -> float:
     return min(float(retry_after), 30.0) if retry_after and retry_after.isdecimal() else 0.0
-
-
-async def retry_unavailable(
-    call: Callable[[], Awaitable[Manifest]], report: Callable[[str], None]
-) -> Manifest:
-    """Retry a call while the server is unavailable; `report` receives the reasons.
-
-    Raises:
-        ApiRefused: the server rejected the call.
-    """
-    backoff = Backoff(0.25, 10.0)
-    while True:
-        try:
-            return await call()
-        except ApiUnavailable as unavailable:
-            report(f"the API server is unavailable: {unavailable}; retrying")
-            await backoff.wait(unavailable.retry_after)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from spincycle.job.job import Return
 from spincycle.job.try_output import STDOUT
 from spincycle.kubernetes_jobs.api import jobs_path, pods_path
-from spincycle.kubernetes_jobs.errors import ApiRefused, TakenOver, describe_refusal
+from spincycle.kubernetes_jobs.api_session import ApiSession
+from spincycle.kubernetes_jobs.errors import ApiRefused, NotStarted, TakenOver
 from spincycle.kubernetes_jobs.informer import Informer
 from spincycle.kubernetes_jobs.kubernetes_jobs import POLL_INTERVAL, KubernetesJobs
 from spincycle.kubernetes_jobs.manifest import NAME_LABEL, Manifest
@@ -21,6 +22,7 @@ from spincycle.kubernetes_jobs.pod_state import (
     outcome,
     termination_data,
 )
+from spincycle.kubernetes_jobs.refusal import concerns_caller, describe_refusal
 from spincycle.kubernetes_jobs.start_deadline import StartDeadline
 from spincycle.model.state import State
 
@@ -50,12 +52,12 @@ class ContainerRun:
     def __init__(
         self, cluster: Cluster, container: Container, job: Job, signal: StopSignal
     ) -> None:
-        self._cluster = cluster
+        self._api = ApiSession(cluster.api)
         self._namespace = container.namespace or cluster.namespace
         self._container = container
         self._job = job
         self._signal = signal
-        self._jobs = KubernetesJobs(cluster.api, self._namespace, job.id, job.attempt, self._report)
+        self._jobs = KubernetesJobs(self._api, self._namespace, job.id, job.attempt, self._report)
         self._changed = asyncio.Event()
         self._deadline = StartDeadline(container.start_timeout)
         self._log: PodLog | None = None
@@ -68,41 +70,49 @@ class ContainerRun:
         name = f"the Kubernetes Job {self._jobs.name} in namespace {self._namespace}"
         try:
             job = await self._obtain(data)
-        except TakenOver as taken:
-            return self._end(State.FAIL, 1, str(taken))
+        except (TakenOver, NotStarted) as not_obtained:
+            return self._end(State.FAIL, 1, str(not_obtained))
         except ApiRefused as refused:
-            return self._end(State.FAIL, 1, describe_refusal(refused, f"create {name}"))
+            error = describe_refusal(refused, f"create {name}")
+            if concerns_caller(refused) and self._jobs.may_exist:
+                return await self._abort(error)
+            return self._end(State.FAIL, 1, error)
         if job is None:
             return await self._stop(None)
-        try:
-            return await self._watch(job, data)
-        except ApiRefused as refused:
-            return await self._abort(describe_refusal(refused, f"watch {name}"))
+        return await self._watch(job, data)
 
     async def _obtain(self, data: dict[str, Value]) -> Manifest | None:
         """Return the Kubernetes Job; None if the try was stopped before it was created."""
-        obtaining = asyncio.create_task(self._jobs.obtain(self._container, data))
+        obtaining = asyncio.create_task(self._jobs.obtain(self._container, data, self._deadline))
         stopping = asyncio.create_task(self._signal.requested.wait())
+        tasks: list[asyncio.Task[Manifest] | asyncio.Task[bool]] = [obtaining, stopping]
         try:
             await asyncio.wait({obtaining, stopping}, return_when=asyncio.FIRST_COMPLETED)
             # Let a pending creation complete, so that its Job can be deleted.
-            await asyncio.wait({obtaining}, timeout=CREATE_GRACE)
+            pausing = asyncio.create_task(self._jobs.pausing.wait())
+            tasks.append(pausing)
+            await asyncio.wait(
+                {obtaining, pausing}, timeout=CREATE_GRACE, return_when=asyncio.FIRST_COMPLETED
+            )
             return await obtaining if obtaining.done() else None
         finally:
-            await _cancel(obtaining, stopping)
+            await _cancel(*tasks)
 
     async def _watch(self, job: Manifest, data: dict[str, Value]) -> Return:
         of_job = {"fieldSelector": f"metadata.name={self._jobs.name}"}
         of_pods = {"labelSelector": f"{NAME_LABEL}={self._jobs.name}"}
-        api = self._cluster.api
-        jobs = Informer(api, jobs_path(self._namespace), of_job, self._changed)
-        pods = Informer(api, pods_path(self._namespace), of_pods, self._changed)
+        jobs = Informer(self._api, jobs_path(self._namespace), of_job, self._changed)
+        pods = Informer(self._api, pods_path(self._namespace), of_pods, self._changed)
         self._tasks = [asyncio.create_task(jobs.run()), asyncio.create_task(pods.run())]
         for task in self._tasks:
             task.add_done_callback(lambda _: self._changed.set())
         stopping = asyncio.create_task(self._forward_stop())
         try:
             return await self._wait_until_ended(job, jobs, pods, data)
+        except ApiRefused as refused:
+            # Before the log is cancelled: its rest is read after the deletion.
+            name = f"the Kubernetes Job {self._jobs.name} in namespace {self._namespace}"
+            return await self._abort(describe_refusal(refused, f"watch {name}"))
         finally:
             await _cancel(stopping, *self._tasks)
             if self._log_task is not None:
@@ -127,7 +137,7 @@ class ContainerRun:
                 return await self._fail_deleted(f"the Kubernetes Job {self._jobs.name} was deleted")
             timeout = None
             if cause := jobs.unavailable or pods.unavailable:
-                self._report(f"the API server is unavailable: {cause}; waiting")
+                self._report(cause)
             elif jobs.synced and pods.synced:
                 status = container_status(job, self._pod)
                 self._report(status.text)
@@ -149,7 +159,7 @@ class ContainerRun:
         if not status.has_log:
             return
         if self._log is None:
-            self._log = PodLog(self._cluster.api, self._namespace, pod, self._job.prints)
+            self._log = PodLog(self._api, self._namespace, pod, self._job.prints)
             self._log_task = asyncio.create_task(self._log.follow())
         if status.ended or (pods is not None and not pods.has(pod["metadata"]["uid"])):
             self._log.container_ended()
@@ -161,10 +171,11 @@ class ContainerRun:
             await self._wait_for_pod_deletion(pods)
         self._update_pod(pod, pods)
         self._report("Ended: reading the rest of the log")
-        await self._read_remaining_log(LOG_GRACE)
+        await self._read_remaining_log(LOG_GRACE, whole=True)
         end = outcome(job, self._pod, self._container)
         if not end.complete:
-            return self._end(State.FAIL, end.exit, end.error)
+            error = await self._with_namespace(end.error) if end.deleted else end.error
+            return self._end(State.FAIL, end.exit, error)
         try:
             left = termination_data(end.message)
         except ValueError as error:
@@ -220,20 +231,35 @@ class ContainerRun:
         return self._end(State.FAIL, 1, error)
 
     async def _fail_deleted(self, error: str) -> Return:
-        await self._read_remaining_log(LOG_GRACE)
-        return self._end(State.FAIL, 1, f"{error} while it ran, not by Spin Cycle")
+        await self._read_remaining_log(LOG_GRACE, whole=True)
+        error = await self._with_namespace(f"{error} while it ran, not by Spin Cycle")
+        return self._end(State.FAIL, 1, error)
 
-    async def _read_remaining_log(self, grace: float) -> None:
+    async def _with_namespace(self, error: str) -> str:
+        if await self._jobs.namespace_is_deleted(self._container):
+            return f"the namespace {self._namespace} is being deleted: {error}"
+        return error
+
+    async def _read_remaining_log(self, grace: float, *, whole: bool = False) -> None:
+        """Read the rest of the log for `grace` seconds.
+
+        With `whole`, also for as long as the server refuses it and may still accept the request;
+        a stop ends that.
+        """
         if self._log is None or self._log_task is None:
             return
         self._log.container_ended()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await asyncio.shield(self._log_task)
+        await asyncio.wait({self._log_task}, timeout=grace)
+        while whole and self._log.refusing and not self._log_task.done():
+            if self._signal.requested.is_set():
+                break
+            await asyncio.wait({self._log_task}, timeout=POLL_INTERVAL)
         if self._log.refused:
             self._job.prints(f"[log incomplete: {self._log.refused}]\n")
         elif not self._log_task.done():
             self._job.prints(b"[log incomplete: the API server did not return the rest]\n")
+        else:
+            self._log_task.result()
 
     async def _forward_stop(self) -> None:
         await self._signal.requested.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spincycle.job.errors import JobError
+from spincycle.model.duration import format_duration
 
 
 class ApiUnavailable(Exception):
@@ -16,6 +17,10 @@ class ApiUnavailable(Exception):
         self.retry_after = retry_after
         super().__init__(cause)
 
+    def status_text(self) -> str:
+        """Return the status text of a try that retries the call."""
+        return f"the API server is unavailable: {self}; retrying"
+
 
 class ApiRefused(Exception):
     """The API server rejected a call.
@@ -23,12 +28,38 @@ class ApiRefused(Exception):
     Attributes:
         status: HTTP status code.
         reason: Kubernetes' reason, such as AlreadyExists.
+        causes: reasons of the causes, such as NamespaceTerminating.
+        retried_for: seconds for which the call was retried; 0: it was not.
     """
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, causes: frozenset[str] = frozenset()
+    ) -> None:
         self.status = status
         self.reason = reason
+        self.causes = causes
+        self.retried_for = 0.0
         super().__init__(message)
+
+
+class ApiRefusing(ApiUnavailable):
+    """The API server rejects the runner's credentials or permissions, perhaps for a moment.
+
+    Attributes:
+        timeout: seconds after the first refusal at which a further one is final.
+    """
+
+    def __init__(self, refused: ApiRefused, timeout: float) -> None:
+        self.timeout = timeout
+        super().__init__(str(refused))
+
+    def status_text(self) -> str:
+        """Return the status text of a try that retries the call."""
+        return f"the API server refuses: {self}; retried for {format_duration(self.timeout)}"
+
+
+class NotStarted(Exception):
+    """The Kubernetes Job could not be created within the start timeout."""
 
 
 class TakenOver(Exception):
@@ -56,15 +87,3 @@ class NoCluster(JobError):
             f"no Kubernetes cluster is configured on this runner: {cause}; run it in a cluster"
             " under a service account, or set KUBECONFIG to a kubeconfig file"
         )
-
-
-def describe_refusal(refused: ApiRefused, action: str) -> str:
-    """Return an error message: what was rejected, why, and what to do."""
-    if refused.status == 401:
-        return f"cannot {action}: the API server rejects the runner's credentials: {refused}"
-    if refused.status == 403:
-        return (
-            f"cannot {action}: {refused}; if the runner lacks permissions, bind its service"
-            " account to the role in docs/how-to/kubernetes-job.md"
-        )
-    return f"cannot {action}: {refused}"

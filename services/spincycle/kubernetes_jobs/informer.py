@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable
 from spincycle.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import aiohttp
-
-    from spincycle.kubernetes_jobs.api import Api
+    from spincycle.kubernetes_jobs.api_session import ApiSession
     from spincycle.kubernetes_jobs.manifest import Manifest
 
 WATCH_SECONDS = 120
@@ -23,7 +18,7 @@ an event that was lost with a broken connection stays unnoticed."""
 
 FIRST_RETRY = 0.25
 LAST_RETRY = 10.0
-"""Seconds before an unavailable server is called again: doubled from first to last."""
+"""Seconds before an server is called again: doubled from first to last."""
 
 GONE = 410
 
@@ -33,16 +28,19 @@ class Informer:
 
     Attributes:
         synced: whether the objects were listed at least once.
-        unavailable: why the server is currently unavailable; empty: it is available.
+        unavailable: status text while the server is unavailable; empty: it is available.
     """
 
-    def __init__(self, api: Api, path: str, query: dict[str, str], changed: asyncio.Event) -> None:
+    def __init__(
+        self, api: ApiSession, path: str, query: dict[str, str], changed: asyncio.Event
+    ) -> None:
         self._api = api
         self._path = path
         self._query = query
         self._changed = changed
         self._objects: dict[str, Manifest] = {}
         self._deleted: dict[str, Manifest] = {}
+        self._backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         self.synced = False
         self.unavailable = ""
 
@@ -65,20 +63,23 @@ class Informer:
         Raises:
             ApiRefused: the server rejects the list or the watch.
         """
-        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
+        now = asyncio.get_running_loop().time
         while True:
+            began, retry_after = now(), 0.0
             try:
-                version = await self._list()
-                backoff.reset()
-                await self._watch(version)
+                await self._watch(await self._list())
             except ApiUnavailable as unavailable:
-                self.unavailable = str(unavailable)
+                self.unavailable = unavailable.status_text()
                 self._changed.set()
-                await backoff.wait(unavailable.retry_after)
+                retry_after = unavailable.retry_after
             except ApiRefused as refused:
-                if refused.status == GONE:
-                    continue
-                raise
+                if refused.status != GONE:
+                    raise
+            # Not after a list: a watch that is refused each time must be retried more slowly.
+            if now() - began >= LAST_RETRY:
+                self._backoff.reset()
+            # Also after a watch that ended normally: the watches of all tries may end together.
+            await self._backoff.wait(retry_after)
 
     async def _list(self) -> str:
         found = await self._api.call("GET", self._path, self._query)
@@ -96,11 +97,10 @@ class Informer:
             "resourceVersion": version,
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        async with self._api.stream(self._path, query, WATCH_SECONDS + 15) as stream:
-            async for line in _lines(stream):
-                self._apply(json.loads(line))
+        await self._api.watch(self._path, query, WATCH_SECONDS + 15, self._apply)
 
     def _apply(self, event: Manifest) -> None:
+        self._backoff.reset()
         resource = event["object"]
         match event["type"]:
             case "ADDED" | "MODIFIED":
@@ -110,18 +110,3 @@ class Informer:
                 self._objects.pop(resource["metadata"]["uid"], None)
                 self._deleted[resource["metadata"]["uid"]] = resource
                 self._changed.set()
-            case "ERROR":
-                raise ApiRefused(
-                    int(resource.get("code", 500)),
-                    resource.get("reason", ""),
-                    resource.get("message", ""),
-                )
-
-
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    rest = b""
-    async for chunk in stream.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield line

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from spincycle.kubernetes_jobs.api import Api, pods_path
-from spincycle.kubernetes_jobs.errors import ApiRefused, ApiUnavailable
+from spincycle.kubernetes_jobs.api import pods_path
+from spincycle.kubernetes_jobs.errors import ApiRefused, ApiRefusing, ApiUnavailable
 from spincycle.kubernetes_jobs.log_lines import LogLines
 from spincycle.kubernetes_jobs.manifest import CONTAINER, Manifest
 from spincycle.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from spincycle.kubernetes_jobs.api_session import ApiSession
 
 SILENCE = 300.0
 """Seconds without output after which the log is requested again, in case the server is gone."""
@@ -27,16 +29,18 @@ class PodLog:
 
     Attributes:
         refused: why the server rejects the request for the log; empty: it does not.
+        refusing: whether the server rejected the last request and the next may be accepted.
     """
 
     def __init__(
-        self, api: Api, namespace: str, pod: Manifest, sink: Callable[[bytes], None]
+        self, api: ApiSession, namespace: str, pod: Manifest, sink: Callable[[bytes], None]
     ) -> None:
         self._api = api
         self._path = pods_path(namespace, pod["metadata"]["name"], "/log")
         self._lines = LogLines(sink)
         self._ended = asyncio.Event()
         self.refused = ""
+        self.refusing = False
 
     def container_ended(self) -> None:
         """Signal that the container has ended, so that its log is complete."""
@@ -49,9 +53,11 @@ class PodLog:
             last = self._ended.is_set()
             try:
                 await self._read_one_stream()
-            except ApiUnavailable:
+            except ApiUnavailable as unavailable:
+                self.refusing = isinstance(unavailable, ApiRefusing)
                 self._lines.interrupt()
             except ApiRefused as refused:
+                self.refusing = False
                 if refused.status != 400:  # 400: the container has not started yet.
                     self.refused = str(refused)
                     return
@@ -75,6 +81,7 @@ class PodLog:
         if self._lines.since:
             query["sinceTime"] = self._lines.since
         async with self._api.stream(self._path, query, SILENCE) as stream:
+            self.refusing = False
             while chunk := await stream.read(CHUNK):
                 self._lines.feed(chunk)
                 # Yield to the event loop: reading a filled buffer never does.

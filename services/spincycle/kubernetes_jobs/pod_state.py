@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from spincycle.kubernetes_jobs.manifest import CONTAINER, Manifest
@@ -58,12 +59,14 @@ class Outcome:
     Attributes:
         error: why it failed; empty if it is complete.
         message: the container's termination message.
+        deleted: whether its pod was deleted from outside before the container had ended.
     """
 
     complete: bool
     exit: int
     error: str
     message: str
+    deleted: bool = False
 
 
 def condition(resource: Manifest, type_: str) -> Manifest | None:
@@ -120,7 +123,8 @@ def outcome(job: Manifest, pod: Manifest | None, container: Container) -> Outcom
         return Outcome(complete=True, exit=code, error="", message=message)
     failed = condition(job, "Failed") or {}
     error = _failure(failed, pod, terminated, container)
-    return Outcome(complete=False, exit=code or 1, error=error, message=message)
+    deleted = pod is None or _deleted_while_it_ran(pod, terminated)
+    return Outcome(complete=False, exit=code or 1, error=error, message=message, deleted=deleted)
 
 
 def termination_data(message: str) -> dict[str, Value] | None:
@@ -154,6 +158,11 @@ def _failure(
     if disruption:
         cause = shortened(disruption.get("message") or "")
         return f"removed from its node ({disruption.get('reason')}): {cause}"
+    if _deleted_while_it_ran(pod, terminated):
+        if terminated is None:
+            return "the pod was deleted before it ended, not by Spin Cycle"
+        code = terminated.get("exitCode", 0)
+        return f"the pod was deleted while it ran, not by Spin Cycle (exit code {code})"
     if terminated is None:
         return shortened(status.get("message") or "") or detail or "failed for an unknown reason"
     code = terminated.get("exitCode", 0)
@@ -166,6 +175,19 @@ def _failure(
         error += f" ({reason})"
     message = terminated.get("message")
     return f"{error}: {shortened(message)}" if message else error
+
+
+def _deleted_while_it_ran(pod: Manifest, terminated: Manifest | None) -> bool:
+    metadata = pod["metadata"]
+    if not metadata.get("deletionTimestamp"):
+        return False
+    ended = (terminated or {}).get("finishedAt")
+    if not ended:
+        return True
+    # The time stamp is the end of the grace period, which began with the deletion.
+    grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+    deleted = datetime.fromisoformat(metadata["deletionTimestamp"]) - grace
+    return datetime.fromisoformat(ended) >= deleted
 
 
 def _waiting(waiting: Manifest, pod: Manifest) -> ContainerStatus:

@@ -9,7 +9,7 @@ from tests.kubernetes_api.server import FakeApiServer
 
 from spincycle.job import Attempt, JobId, Return, Value
 from spincycle.job.try_output import STDOUT, TryOutput
-from spincycle.kubernetes_jobs import kubernetes_jobs
+from spincycle.kubernetes_jobs import api_session, informer, kubernetes_jobs, pod_log
 from spincycle.kubernetes_jobs.kubernetes_job import KubernetesJobFactory
 
 REQUEST = "bsd4h2ab5ku0lml7v3b0"
@@ -35,8 +35,10 @@ class Printed(TryOutput):
 class Try:
     """One try of one job, as a runner executes it, and its status texts."""
 
-    def __init__(self, factory: KubernetesJobFactory, number: int, key: str, **args: Value) -> None:
-        job_id = JobId("kubernetes/job", "Build It", "aB3d", REQUEST)
+    def __init__(
+        self, factory: KubernetesJobFactory, number: int, key: str, job: str, **args: Value
+    ) -> None:
+        job_id = JobId("kubernetes/job", "Build It", job, REQUEST)
         created = factory.make(job_id)
         created.create({"image": "builder:1", **args})
         self.job = factory.make(job_id)
@@ -48,6 +50,7 @@ class Try:
         self._changed = asyncio.Condition()
         self.job.on_report(lambda progress: self._on_report(progress.text))
         self.running = asyncio.create_task(self.job.run(self.data))
+        self.running.add_done_callback(lambda _: self._on_end())
 
     async def until_reported(self, text: str) -> None:
         """Wait until a status text has contained `text`."""
@@ -73,13 +76,17 @@ class Try:
         self.texts.append(text)
         self._notifying = asyncio.ensure_future(self._notify())
 
+    def _on_end(self) -> None:
+        self._notifying = asyncio.ensure_future(self._notify())
+
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
     async def _until(self, happened: Callable[[], bool]) -> None:
-        async with self._changed:
-            await self._changed.wait_for(happened)
+        async with asyncio.timeout(30), self._changed:
+            await self._changed.wait_for(lambda: happened() or self.running.done())
+        assert happened(), f"the try ended: {self.running}"
 
 
 class Runner:
@@ -89,8 +96,8 @@ class Runner:
         self.factory = KubernetesJobFactory()
         self.tries: list[Try] = []
 
-    def start(self, number: int = 1, key: str = "1.1", **args: Value) -> Try:
-        made = Try(self.factory, number, key, **args)
+    def start(self, number: int = 1, key: str = "1.1", job: str = "aB3d", **args: Value) -> Try:
+        made = Try(self.factory, number, key, job, **args)
         self.tries.append(made)
         return made
 
@@ -101,8 +108,16 @@ async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     await server.start()
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
     monkeypatch.setattr(kubernetes_jobs, "POLL_INTERVAL", 0.01)
+    for retrying in (informer, kubernetes_jobs, pod_log):
+        monkeypatch.setattr(retrying, "FIRST_RETRY", 0.02)
     yield server
     await server.stop()
+
+
+@pytest.fixture
+def refusals_are_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal of the runner is not retried."""
+    monkeypatch.setattr(api_session, "REFUSAL_TIMEOUT", 0.0)
 
 
 @pytest.fixture

@@ -170,6 +170,25 @@ async def test_a_foreign_job_of_that_name_is_left_alone(api: FakeApiServer, runn
     assert api.cluster.deletions == []
 
 
+async def test_a_stop_leaves_a_foreign_job_of_that_name_alone(
+    api: FakeApiServer, runner: Runner
+) -> None:
+    first = runner.start()
+    await first.until_reported("Pending")
+    await first.crash()
+    strange = api.cluster.job()
+    strange["metadata"]["labels"] = {}
+    api.cluster._put("jobs", strange)
+    api.fails("GET .*/jobs$", 503, times=10**6)
+    second = runner.start(2, "1.1")
+    await second.until_reported("the API server is unavailable")
+
+    returned = await second.stop()
+
+    assert returned.state is State.STOPPED
+    assert api.cluster.deletions == []
+
+
 async def test_a_try_that_is_handed_over_leaves_its_job_to_the_next_one(
     api: FakeApiServer, runner: Runner
 ) -> None:

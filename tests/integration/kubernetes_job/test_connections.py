@@ -111,6 +111,7 @@ async def test_an_expired_token_is_reread(
     assert (await made.end()).state is State.COMPLETE
 
 
+@pytest.mark.usefixtures("refusals_are_final")
 async def test_rejected_credentials_fail_the_try(api: FakeApiServer, runner: Runner) -> None:
     api.token = "another-one"
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.integration.kubernetes_job.conftest import Runner
 from tests.kubernetes_api.server import FakeApiServer
+from tests.waiting import until
 
 from spincycle.job import State
 from spincycle.kubernetes_jobs import container_run
@@ -73,6 +76,7 @@ async def test_a_stop_while_the_api_server_is_unavailable_reports_what_may_be_ru
     assert "503: restarting" in returned.error
 
 
+@pytest.mark.usefixtures("refusals_are_final")
 async def test_a_forbidden_stop_reports_what_may_be_running(
     api: FakeApiServer, runner: Runner
 ) -> None:
@@ -101,4 +105,23 @@ async def test_a_stop_that_conflicts_with_a_change_of_the_job_is_retried(
     returned = await made.stop()
 
     assert (returned.state, returned.error) == (State.STOPPED, "")
+    assert api.cluster.things["jobs"] == {}
+
+
+async def test_a_stop_during_a_creation_that_is_retried_deletes_the_job_that_it_creates(
+    api: FakeApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_run, "CREATE_GRACE", 60.0)
+    api.fails("POST", 503)
+    api.creations.clear()
+    made = runner.start()
+    await until(lambda: sum(call.startswith("POST") for call in api.calls) == 2)
+
+    await made.job.stop()
+    ended, _ = await asyncio.wait({made.running}, timeout=0.1)
+    api.creations.set()
+    returned = await made.end()
+
+    assert (returned.state, returned.error, ended) == (State.STOPPED, "", set())
+    assert (len(api.cluster.created), len(api.cluster.deletions)) == (1, 1)
     assert api.cluster.things["jobs"] == {}

@@ -116,6 +116,7 @@ async def test_a_rejected_job_fails_with_the_clusters_message(
     assert 'in namespace jobs: Job "x" is invalid: spec.template: no' in returned.error
 
 
+@pytest.mark.usefixtures("refusals_are_final")
 async def test_without_permission_to_create_jobs_the_error_names_the_remedy(
     api: FakeApiServer, runner: Runner
 ) -> None:
@@ -128,6 +129,7 @@ async def test_without_permission_to_create_jobs_the_error_names_the_remedy(
     assert "docs/how-to/kubernetes-job.md" in returned.error
 
 
+@pytest.mark.usefixtures("refusals_are_final")
 async def test_without_permission_to_watch_pods_nothing_is_left_running(
     api: FakeApiServer, runner: Runner
 ) -> None:
