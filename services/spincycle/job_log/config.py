@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -19,6 +20,11 @@ class JobLogConfig(Config, frozen=True):
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32322")
     """The listener for request managers, job runners and gateways, and their identities."""
+
+    append_grant_keys: Path | None = None
+    """File of the keys that request managers and job logs share: with them a job log verifies that
+    a request is assigned to the runner that appends entries of it. Read again when it changes.
+    Required if callers of the internal listener are identified."""
 
     legacy_runner_calls: bool = False
     """Whether gateways may append entries for the original's job runners."""

@@ -14,7 +14,9 @@ from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.graph import Expander, Limits
+from spincycle.identity.append_grants import GrantKeys
 from spincycle.identity.caller_table import CallerTable
+from spincycle.identity.grant_key_file import GrantKeyFile, open_grant_keys
 from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     add_RunnerCoordinationServiceServicer_to_server,
@@ -27,6 +29,7 @@ from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.metrics import register_metrics
+from spincycle.request_manager.refusal_audit import RefusalAudit
 from spincycle.request_manager.request_encoding import encode_args
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import RequestCreator
@@ -44,11 +47,13 @@ from spincycle.request_manager.runners.reconciliation import Reconciler
 from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy, RecoveryStores
 from spincycle.request_manager.runners.registry import RunnerRegistry
 from spincycle.request_manager.runners.reports import Reports
+from spincycle.request_manager.runners.runner_networks import RunnerNetworks
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.server_service import ServerService
 from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.spec_service import SpecService
 from spincycle.request_manager.storage.archive_store import ArchiveStore
+from spincycle.request_manager.storage.audit_store import AuditStore, Refusal
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.change_notifier import ChangeNotifier
 from spincycle.request_manager.storage.change_store import ChangeStore
@@ -70,9 +75,10 @@ from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
+from spincycle.rpc.identification import RefusedCall, log_refusal
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.peer import Peer
-from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.loop_monitor import LoopMonitor
@@ -104,11 +110,17 @@ class RequestManager:
         specs: SpecRepository,
         expander: Expander,
         dialer: Dialer,
+        grant_keys: GrantKeyFile | None,
     ) -> None:
         self._config = config
         self._database = database
         self._expander = expander
         self.specs = specs
+        self.grants: Callable[[], GrantKeys] | None = (
+            None if grant_keys is None else lambda: grant_keys.keys
+        )
+        self.networks = RunnerNetworks(config.runner_networks)
+        self.refusals = RefusalAudit(AuditStore(database))
         counts = RequestCounts()
         store = RequestStore(database, counts)
         archive_store = ArchiveStore(database, encode_periods)
@@ -129,6 +141,7 @@ class RequestManager:
             config.dispatch_timeout,
             doubtful_after=2 * config.beat_interval + 1,
             dial=dialer.to(JOB_RUNNER),
+            grants=self.grants,
         )
         changes = ChangeStore(database, encode_args)
         feeds = RunnerFeeds(self._runners)
@@ -203,11 +216,27 @@ class RequestManager:
             store=store,
         )
 
+    def on_refusal(self, refused: RefusedCall) -> None:
+        """Audit and log a refused call."""
+        is_new = self.refusals.record(
+            Refusal(
+                refused.caller,
+                refused.method.removeprefix("/"),
+                refused.error.reason,
+                refused.error.message,
+                refused.peer,
+                refused.error.request_id_or_empty,
+            )
+        )
+        if is_new:
+            log_refusal(refused)
+
     def _wake_dispatcher(self) -> None:
         self.dispatcher.wake()
 
     async def close(self) -> None:
         """Close channels, threads and connections."""
+        await self.refusals.close()
         await self._runners.close()
         await self._job_log.close()
         self._expander.close()
@@ -217,6 +246,9 @@ class RequestManager:
 async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
     dialer = Dialer(config.internal)
+    grant_keys = open_grant_keys(
+        config.append_grant_keys, required=identifies_callers(config.internal)
+    )
     try:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
@@ -232,11 +264,12 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     expander = Expander(
         jobs, Limits(create_timeout=config.create_timeout), on_secrets=log_scrubber.add
     )
-    manager = RequestManager(config, database, specs, expander, dialer)
+    manager = RequestManager(config, database, specs, expander, dialer, grant_keys)
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        on_refusal=manager.on_refusal,
     )
     public, internal = _services(config, manager)
     server.listen(PUBLIC, config.listen).serve(*public)
@@ -250,7 +283,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     manager.metrics.event_loop_lag(monitor.lags)
     try:
         async with serve_metrics(manager.metrics, config.metrics), monitor:
-            await _work(config, manager, database, server, dialer, shutdown)
+            await _work(config, manager, database, server, dialer, grant_keys, shutdown)
     finally:
         await manager.hub.close()
         await server.stop(config.grace)
@@ -268,6 +301,9 @@ def _services(
         manager.registry,
         manager.reports,
         manager.reconciler,
+        manager.networks,
+        manager.grants,
+        manager.on_refusal,
         config.beat_interval,
         config.silence_limit,
     )
@@ -296,6 +332,7 @@ async def _work(
     database: Database,
     server: RpcServer,
     dialer: Dialer,
+    grant_keys: GrantKeyFile | None,
     shutdown: Shutdown,
 ) -> None:
     """Run the background loops until shutdown is requested."""
@@ -327,8 +364,11 @@ async def _work(
             "health": lambda: server.health.monitor(vitals),
             "check of job_log": job_log.check,
             "certificates": dialer.watch,
+            "audit of refusals": manager.refusals.run,
             "reload": lambda: _reload(manager.specs, reloads),
         }
+        if grant_keys is not None:
+            duties["grant keys"] = grant_keys.watch
         if config.specs_interval:
             duties["changed specs"] = lambda: manager.specs.reload_on_change(config.specs_interval)
         async with asyncio.TaskGroup() as group:

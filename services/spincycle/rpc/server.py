@@ -279,6 +279,15 @@ class RpcServer:
         await asyncio.gather(*(listener.stop(grace) for listener in self._listeners))
 
 
+def identifies_callers(config: InternalConfig) -> bool:
+    """Return whether the internal listener identifies its callers.
+
+    Raises:
+        ConfigError: `internal.tokens` is invalid.
+    """
+    return _identification(config, config.listen) is not None
+
+
 def _identification(config: InternalConfig, address: str) -> Identification | None:
     if not is_unix(address):
         return CertificateIdentification(config.trust_domain) if config.ca else None
