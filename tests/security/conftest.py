@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from tests.postgres_fixtures import PostgresServer, postgres
 from tests.security.installation import Installation, running_installation
+from tests.security.rogue_runner import RogueRunner, rogue_runner
 
 __all__ = ["postgres"]
 
@@ -24,3 +25,10 @@ async def request_id(installation: Installation) -> AsyncIterator[str]:
     request_id = await installation.run_request()
     yield request_id
     await installation.stop_request(request_id)
+
+
+@pytest.fixture
+async def rogue(installation: Installation) -> AsyncIterator[RogueRunner]:
+    """A job runner of its own identity, not registered yet."""
+    async with rogue_runner(installation) as rogue:
+        yield rogue

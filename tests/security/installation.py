@@ -14,7 +14,7 @@ import grpc
 from tests.chaos.home import temporary_home
 from tests.chaos.member import Member
 from tests.identities import Authority
-from tests.security.rows import Rows, read_rows
+from tests.security.rows import Rows, changes, read_rows
 from tests.waiting import until
 
 from spincycle.dev.ports import free_port
@@ -122,17 +122,22 @@ class Installation:
             yield channel
 
     async def run_request(self) -> str:
-        """Create a request, and return its id once it is RUNNING."""
+        """Create a request, and return its id once its first job runs and nothing else changes."""
         async with self.public_channel(REQUEST_MANAGER) as channel:
             stub = RequestManagerServiceStub(channel)
             created = await stub.Create(request_manager_service_pb2.CreateRequest(type="hold"))
-            request_id = created.request.id
+        request_id = created.request.id
 
-            async def is_running() -> bool:
-                get = request_manager_service_pb2.GetRequest(request_id=request_id)
-                return (await stub.Get(get)).request.state == state_pb2.STATE_RUNNING
+        async def has_begun() -> bool:
+            # The job before the first one is structural, and ends at once.
+            async with self.database() as connection:
+                begun = (
+                    "SELECT state = 2 AND finished_jobs = 1 FROM request_manager.requests"
+                    " WHERE request_id = $1"
+                )
+                return bool(await connection.fetchval(begun, request_id))
 
-            await until(is_running)
+        await until(has_begun)
         return request_id
 
     async def stop_request(self, request_id: str) -> None:
@@ -151,6 +156,10 @@ class Installation:
         """Read all rows of requests, runners and journal."""
         async with self.database() as connection:
             return await read_rows(connection)
+
+    async def changes_since(self, before: Rows) -> list[str]:
+        """Return the rows that came and went since `rows` returned `before`."""
+        return changes(before, await self.rows())
 
     async def assignment(self, request_id: str) -> tuple[str, int]:
         """Return the runner id and the epoch of a request."""

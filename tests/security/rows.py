@@ -33,3 +33,17 @@ async def read_rows(connection: asyncpg.Connection) -> Rows:
         for table in tables
         if table["name"] not in IGNORED_TABLES
     }
+
+
+def changes(before: Rows, after: Rows) -> list[str]:
+    """Return the rows that came and went, as "table: + row" and "table: - row"."""
+    return [
+        f"{table}: {sign} {row}"
+        for table in before
+        for sign, rows, others in (
+            ("-", before[table], after[table]),
+            ("+", after[table], before[table]),
+        )
+        for row in rows
+        if row not in others
+    ]
