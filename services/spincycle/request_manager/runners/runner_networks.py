@@ -16,6 +16,11 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 
+_METADATA = frozenset(
+    map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254", "fd20:ce::254"))
+)
+"""Metadata services of clouds within private networks: allowed only as /32 or /128."""
+
 _LOOPBACK = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
@@ -79,7 +84,10 @@ class RunnerNetworks:
             self._names.add(name)
 
     def _allows_ip(self, ip: _Address) -> bool:
-        return any(ip in network for network in self._networks)
+        return any(
+            ip in network and (ip not in _METADATA or network.num_addresses == 1)
+            for network in self._networks
+        )
 
     def _allows_name(self, name: str) -> bool:
         if name == "localhost" and any(self._allows_ip(ip) for ip in _LOOPBACK):
