@@ -16,6 +16,7 @@ import asyncpg
 from tests.bench.shapes import write_specs
 from tests.chaos.member import Member
 
+from spincycle.dev.identity_tokens import IdentityTokens, new_grant_keys
 from spincycle.dev.ports import free_port
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.ready import is_ready
@@ -123,7 +124,14 @@ class Stand:
         await self._count_statements()
         environment = child_environment(self.home, [REPOSITORY, WITHOUT])
         internal = InternalAddresses.on_sockets(self.home, 1)
-        behind, gateway = services(self.ports, internal, Content(specs), self.database.dsn())
+        behind, gateway = services(
+            self.ports,
+            internal,
+            Content(specs),
+            self.database.dsn(),
+            IdentityTokens(),
+            new_grant_keys(self.home),
+        )
         for service in (*behind, gateway):
             assert service.configuration is not None
             # Memory is read from /proc.

@@ -1,12 +1,31 @@
-"""Tokens by which the services of a stack identify themselves over Unix sockets."""
+"""Secrets of one stack: tokens by which its services identify themselves, and grant keys."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
+from spincycle.identity.grant_key_file import KEY_BYTES, write_grant_keys
 from spincycle.identity.service_identity import DEFAULT_TRUST_DOMAIN, ServiceIdentity
+
+GRANT_KEYS = "grant-keys"
+"""Name of the file of the grant keys in the directory of a stack."""
+
+
+def new_grant_keys(home: Path) -> Path:
+    """Make the file of the grant keys anew in the directory of a stack; return its path.
+
+    The chains of an earlier stack are gone, and so are the grants for them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    file = home / GRANT_KEYS
+    file.unlink(missing_ok=True)
+    write_grant_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
+    return file
 
 
 class IdentityTokens:

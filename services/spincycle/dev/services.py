@@ -98,10 +98,18 @@ def local(port: int) -> str:
 
 
 def services(
-    ports: Ports, internal: InternalAddresses, content: Content, dsn: str
+    ports: Ports,
+    internal: InternalAddresses,
+    content: Content,
+    dsn: str,
+    tokens: IdentityTokens,
+    grant_keys: Path,
 ) -> tuple[list[Service], Service]:
-    """Return the services behind the gateway, and the gateway."""
-    tokens = IdentityTokens()
+    """Return the services behind the gateway, and the gateway.
+
+    `tokens` issues the tokens by which they identify themselves; `grant_keys` is the file of the
+    grant keys.
+    """
     manager_token, log_token = tokens.issue(REQUEST_MANAGER), tokens.issue(JOB_LOG)
     gateway_token = tokens.issue(GATEWAY)
     runner_tokens = [
@@ -118,6 +126,7 @@ def services(
                 "JL",
                 listen=local(ports.job_log),
                 internal={"listen": internal.job_log, "token": log_token, "tokens": known},
+                append_grant_keys=str(grant_keys),
                 database={"dsn": dsn},
             ),
         ),
@@ -134,6 +143,7 @@ def services(
                     "token": manager_token,
                     "tokens": known,
                 },
+                append_grant_keys=str(grant_keys),
                 database={"dsn": dsn},
                 specs_dir=str(content.specs),
                 jobs=content.jobs,

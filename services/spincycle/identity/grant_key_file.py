@@ -20,7 +20,13 @@ CHECK_INTERVAL = 1.0
 MAX_BYTES = 64 * 1024
 """Maximum size of the file."""
 
-_LINE = re.compile(r"([A-Za-z0-9._-]{1,64})[ \t]+([0-9A-Fa-f]{64})")
+KEY_BYTES = 32
+"""Size of a key."""
+
+ID = r"[A-Za-z0-9._-]{1,64}"
+"""Pattern of the id of a key."""
+
+_LINE = re.compile(rf"({ID})[ \t]+([0-9A-Fa-f]{{{2 * KEY_BYTES}}})")
 
 
 class GrantKeyFile:
@@ -36,7 +42,7 @@ class GrantKeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._contents = _read(path)
-        self._keys = GrantKeys(parse_grant_keys(self._contents, path))
+        self._keys = GrantKeys(_parse(self._contents, path))
         if _is_open_to_all(path):
             structlog.get_logger().warning(
                 "other accounts can access the grant keys: remove their permissions",
@@ -58,7 +64,7 @@ class GrantKeyFile:
                 if contents == self._contents:
                     problem = ""
                     continue
-                keys = parse_grant_keys(contents, self._path)
+                keys = _parse(contents, self._path)
             except ConfigError as error:
                 if str(error) != problem:
                     problem = str(error)
@@ -90,12 +96,7 @@ def open_grant_keys(path: Path | None, *, required: bool) -> GrantKeyFile | None
     )
 
 
-def parse_grant_keys(contents: bytes, path: Path) -> Mapping[str, bytes]:
-    """Return the keys by id, in the order of the lines; `path` is for messages.
-
-    Raises:
-        ConfigError: a line is invalid, two keys have the same id, or there is no key.
-    """
+def _parse(contents: bytes, path: Path) -> dict[str, bytes]:
     keys: dict[str, bytes] = {}
     for number, line in enumerate(contents.decode(errors="replace").splitlines(), start=1):
         text = line.strip()
@@ -118,6 +119,37 @@ def parse_grant_keys(contents: bytes, path: Path) -> Mapping[str, bytes]:
     if not keys:
         raise ConfigError(f"{path} has no grant key; make a file by `spincycle grant-keys new`")
     return keys
+
+
+def read_grant_keys(path: Path) -> dict[str, bytes]:
+    """Return the keys of a file by id, in the order of the lines.
+
+    Raises:
+        ConfigError: the file cannot be read, or has no valid keys.
+    """
+    return _parse(_read(path), path)
+
+
+def write_grant_keys(path: Path, keys: Mapping[str, bytes]) -> None:
+    """Write a file of grant keys in one step.
+
+    A new file has mode 0600; an existing one keeps its owner and mode.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w") as new:
+            new.writelines(f"{id_} {key.hex()}\n" for id_, key in keys.items())
+        if path.exists():
+            before = path.stat()
+            os.chown(part, before.st_uid, before.st_gid)
+            part.chmod(stat.S_IMODE(before.st_mode))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> bytes:

@@ -11,6 +11,7 @@ from spincycle.database.migrations import prepare_schema
 from spincycle.database.notifications import listen
 from spincycle.database.queries import load_queries
 from spincycle.identity.caller_table import CallerTable
+from spincycle.identity.grant_key_file import open_grant_keys
 from spincycle.internal.v1.journal_service_pb2_grpc import add_JournalServiceServicer_to_server
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.followers import Followers
@@ -24,8 +25,9 @@ from spincycle.job_log.tail import Tail
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.health import Vitals
+from spincycle.rpc.identification import RefusalCounter
 from spincycle.rpc.limits import INTERNAL, PUBLIC
-from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
 from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
@@ -39,6 +41,7 @@ OUTPUT_CHANNEL = "spincycle_job_log_output"
 
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
+    grants = open_grant_keys(config.append_grant_keys, required=identifies_callers(config.internal))
     queries = load_queries(PACKAGE)
     database = await Database.open(config.database, queries, "job-log", schema_ready=False)
     journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
@@ -55,11 +58,13 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         lambda payload: database.execute("notify", channel=OUTPUT_CHANNEL, payload=payload)
     )
     tail = Tail(journal, followers, output)
-    writes = JournalService(journal, output)
+    writes = JournalService(journal, output, (lambda: grants.keys) if grants else None)
+    refusals = RefusalCounter()
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        on_refusal=refusals,
     )
     reads = RpcService(
         "spincycle.v1.JobLogService",
@@ -79,6 +84,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     metrics = Metrics()
     metrics.batches(journal.coalescers)
     metrics.calls(server.calls)
+    metrics.refusals(refusals.counts)
     metrics.bytes_in_flight(server.bytes_in_flight)
     monitor = LoopMonitor()
     metrics.event_loop_lag(monitor.lags)
@@ -88,6 +94,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 shutdown,
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),
                 database.keep_reachable(),
+                *([grants.watch()] if grants else []),
                 listen(config.database, OUTPUT_CHANNEL, output.on_notification, lambda: None),
                 server.health.monitor(
                     Vitals(

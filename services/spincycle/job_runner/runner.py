@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from spincycle.chain.waiting import WaitingJob, WaitSelection
+    from spincycle.identity.append_grants import AppendGrant
     from spincycle.job import Job
     from spincycle.job.try_output import TryOutput
     from spincycle.job_runner.chain_view import ChainView
@@ -104,7 +105,13 @@ class JobRunner:
         check_resumed(chain)
         return ChainState.resumed(suspended, epoch, self._deps.draw)
 
-    def run(self, chain: JobChain, epoch: int, prepared: ChainState | None = None) -> None:
+    def run(
+        self,
+        chain: JobChain,
+        epoch: int,
+        prepared: ChainState | None = None,
+        append_grant: AppendGrant | None = None,
+    ) -> None:
         """Start a new chain; `prepared` is the result of `prepare`, if already called.
 
         Idempotent: a chain that this runner has accepted under the same epoch is accepted again
@@ -122,10 +129,14 @@ class JobRunner:
         if self._is_duplicate(chain.request_id, epoch):
             return
         state = prepared or self.prepare(chain, epoch)
-        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed))
+        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed, append_grant))
 
     def resume(
-        self, suspended: SuspendedJobChain, epoch: int, prepared: ChainState | None = None
+        self,
+        suspended: SuspendedJobChain,
+        epoch: int,
+        prepared: ChainState | None = None,
+        append_grant: AppendGrant | None = None,
     ) -> None:
         """Resume a suspended chain, under the same rules as `run`.
 
@@ -137,7 +148,7 @@ class JobRunner:
             return
         state = prepared or self.prepare_resumed(suspended, epoch)
         chain = suspended.job_chain
-        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed))
+        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed, append_grant))
 
     def stop(self, request_id: str, reason: str) -> bool:
         """Stop a chain for good and report `reason`; return False if it is not resident."""

@@ -114,6 +114,15 @@ class Metrics:
             labels=("method", "code"),
         )
 
+    def refusals(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Register a counter of the calls of services that were refused, by method and reason."""
+        self.counter(
+            "spincycle_refused_calls",
+            "Calls of services that were refused for want of an identity or of a right",
+            lambda: {key: float(count) for key, count in counts.items()},
+            labels=("method", "reason"),
+        )
+
     def bytes_in_flight(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Register a gauge of the bytes that the messages of calls in flight hold, by listener."""
         self.gauge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -134,6 +135,22 @@ def log_refusal(refused: RefusedCall) -> None:
         reason=refused.error.reason,
         problem=refused.error.message,
     )
+
+
+class RefusalCounter:
+    """Counts and logs refused calls.
+
+    Attributes:
+        counts: refused calls by method, package.Service/Method, and error reason.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, refused: RefusedCall) -> None:
+        """Count and log a refused call."""
+        self.counts[refused.method.removeprefix("/"), refused.error.reason] += 1
+        log_refusal(refused)
 
 
 class Admission:

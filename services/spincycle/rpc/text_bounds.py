@@ -70,6 +70,7 @@ BY_NAME: Final = {
     "job_id": _NAME,
     "after_job_id": _NAME,
     "runner_id": _NAME,
+    "key_id": _NAME,
     "type": _NAME,
     "user": _NAME,
     "expected_plan_hash": _NAME,
