@@ -121,12 +121,21 @@ class Installation:
         async with grpc.aio.insecure_channel(self.public[service], options) as channel:
             yield channel
 
+    async def create_request(self) -> str:
+        """Create a request, and return its id."""
+        async with self.public_channel(REQUEST_MANAGER) as channel:
+            create = request_manager_service_pb2.CreateRequest(type="hold")
+            response = await RequestManagerServiceStub(channel).Create(create)
+        return str(response.request.id)
+
     async def run_request(self) -> str:
         """Create a request, and return its id once its first job runs and nothing else changes."""
-        async with self.public_channel(REQUEST_MANAGER) as channel:
-            stub = RequestManagerServiceStub(channel)
-            created = await stub.Create(request_manager_service_pb2.CreateRequest(type="hold"))
-        request_id = created.request.id
+        request_id = await self.create_request()
+        await self.until_begun(request_id)
+        return request_id
+
+    async def until_begun(self, request_id: str) -> None:
+        """Wait until the first job of a request runs."""
 
         async def has_begun() -> bool:
             # The job before the first one is structural, and ends at once.
@@ -138,7 +147,6 @@ class Installation:
                 return bool(await connection.fetchval(begun, request_id))
 
         await until(has_begun)
-        return request_id
 
     async def stop_request(self, request_id: str) -> None:
         """Stop a request, and return once it has ended."""
