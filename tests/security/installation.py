@@ -191,6 +191,8 @@ class Installation:
     def _add(self, service: str, settings: Mapping[str, str]) -> None:
         certificate, key = self.authority.certify(service)
         values = {
+            # Tests measure the memory of the processes in /proc.
+            "DUMPABLE": "true",
             "INTERNAL__CERTIFICATE": str(certificate),
             "INTERNAL__KEY": str(key),
             "INTERNAL__CA": str(self.authority.file),
