@@ -9,16 +9,23 @@ from pathlib import Path
 
 from cryptography import x509
 
+from spincycle.dev.identity_tokens import IdentityTokens
 from spincycle.identity.certificate_authority import (
     LEAF_LIFETIME,
     CertificateAuthority,
     IssuedCertificate,
 )
 from spincycle.identity.service_identity import DEFAULT_TRUST_DOMAIN, ServiceIdentity
-from spincycle.runtime.config import IdentityConfig, InternalConfig
+from spincycle.rpc.dialer import Dialer
+from spincycle.runtime.config import IdentityConfig, InternalConfig, Secret
 
 UNIDENTIFIED = InternalConfig(allow_unidentified=True)
 """Configures internal listeners that anybody may call."""
+
+
+def dialer_of(tokens: IdentityTokens, service: str, instance: str = "1") -> Dialer:
+    """Open channels to the sockets of a stack as one of its services; see Stack.tokens."""
+    return Dialer(IdentityConfig(token=Secret(tokens.issue(service, instance))))
 
 
 @dataclass

@@ -46,7 +46,7 @@ _NEW_ID = click.option(
 
 @click.group("grant-keys")
 def grant_keys() -> None:
-    r"""Make and rotate the keys that request managers and job logs share.
+    """Make and rotate the keys that request managers and job logs share.
 
     With them a request manager grants the runner of a request to append entries of it to the
     journal. All request managers and job logs have the same file, set as append_grant_keys.
@@ -54,14 +54,14 @@ def grant_keys() -> None:
     To rotate the keys, change the file in three steps. After each step give the file to all request
     managers and job logs; they read it again within seconds. Each step can be repeated.
 
-    \b
-    1. add    The new key is accepted everywhere, and not used yet.
-    2. use    The new key signs. Without step 1, a job log that does not have
-              it yet would refuse the entries.
-    3. drop   The old key is gone. Wait until every request that was assigned
-              before step 2 has ended: its runner still shows a grant of the
-              old key. If one is left, the job log refuses its entries and it
-              is recovered, which runs its interrupted jobs again.
+    1. `add`: the new key is accepted everywhere, and not used yet.
+
+    2. `use`: the new key signs. Without step 1, a job log that does not have it yet would refuse
+    the entries.
+
+    3. `drop`: the old key is gone. Wait until every request that was assigned before step 2 has
+    ended: its runner has only a grant of the old key. If one is left, the job log refuses its
+    entries and it is recovered, which runs its interrupted jobs again.
     """
 
 

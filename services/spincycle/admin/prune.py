@@ -64,7 +64,7 @@ class _Deleted:
     show_default=True,
     help="Requests to delete in one transaction.",
 )
-@click.option("--keep-audit", is_flag=True, help="Keep the audit log of the requests.")
+@click.option("--keep-audit", is_flag=True, help="Keep the audit log.")
 @click.option("--dry-run", is_flag=True, help="Print the number of requests, delete nothing.")
 @click.option("--dsn", metavar="DSN", help="Database to use instead of the configured ones.")
 def prune(age: timedelta, batch: int, keep_audit: bool, dry_run: bool, dsn: str | None) -> None:
@@ -99,6 +99,8 @@ async def _delete(dsn: str | None, moment: datetime, batch: int, *, keep_audit: 
             deleted.entries += await journals.forget(request_ids)
             deleted.requests += await requests.delete(request_ids, keep_audit=keep_audit)
         deleted.runners = await requests.delete_runners(moment)
+        while not keep_audit and await requests.delete_audit(moment, batch) == batch:
+            pass
     return deleted
 
 

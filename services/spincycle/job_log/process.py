@@ -25,7 +25,6 @@ from spincycle.job_log.tail import Tail
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.health import Vitals
-from spincycle.rpc.identification import RefusalCounter
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
 from spincycle.runtime.loop_monitor import LoopMonitor
@@ -59,12 +58,10 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     )
     tail = Tail(journal, followers, output)
     writes = JournalService(journal, output, (lambda: grants.keys) if grants else None)
-    refusals = RefusalCounter()
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
-        on_refusal=refusals,
     )
     reads = RpcService(
         "spincycle.v1.JobLogService",
@@ -84,7 +81,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     metrics = Metrics()
     metrics.batches(journal.coalescers)
     metrics.calls(server.calls)
-    metrics.refusals(refusals.counts)
+    metrics.refusals(server.refusals)
     metrics.bytes_in_flight(server.bytes_in_flight)
     monitor = LoopMonitor()
     metrics.event_loop_lag(monitor.lags)

@@ -217,6 +217,7 @@ def _metrics(
     )
     metrics.event_loop_lag(monitor.lags)
     metrics.calls(server.calls)
+    metrics.refusals(server.refusals)
     metrics.bytes_in_flight(server.bytes_in_flight)
     return metrics
 

@@ -278,6 +278,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     await server.start()
     structlog.get_logger().info("listening", **server.addresses)
     manager.metrics.calls(server.calls)
+    manager.metrics.refusals(server.refusals)
     manager.metrics.bytes_in_flight(server.bytes_in_flight)
     monitor = LoopMonitor()
     manager.metrics.event_loop_lag(monitor.lags)

@@ -138,19 +138,20 @@ def log_refusal(refused: RefusedCall) -> None:
 
 
 class RefusalCounter:
-    """Counts and logs refused calls.
+    """Counts refused calls, and passes them on.
 
     Attributes:
         counts: refused calls by method, package.Service/Method, and error reason.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_refusal: OnRefusal) -> None:
+        self._on_refusal = on_refusal
         self.counts: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, refused: RefusedCall) -> None:
-        """Count and log a refused call."""
+        """Count a refused call, and pass it on."""
         self.counts[refused.method.removeprefix("/"), refused.error.reason] += 1
-        log_refusal(refused)
+        self._on_refusal(refused)
 
 
 class Admission:

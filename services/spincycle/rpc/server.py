@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from spincycle.rpc.identification import (
     CertificateIdentification,
     Identification,
     OnRefusal,
+    RefusalCounter,
     TokenIdentification,
     log_refusal,
 )
@@ -165,7 +166,7 @@ class RpcServer:
         self._tls = tls
         self._internal = internal
         self._callers = callers
-        self._on_refusal = on_refusal
+        self._refusals = RefusalCounter(on_refusal)
         self._connection_age = connection_age
         self._keepalive = keepalive
         self._listeners: list[Listener] = []
@@ -177,6 +178,11 @@ class RpcServer:
     def addresses(self) -> dict[str, str]:
         """Address of each listener by the name of its audience."""
         return {listener.audience.name: listener.address for listener in self._listeners}
+
+    @property
+    def refusals(self) -> Mapping[tuple[str, str], int]:
+        """Numbers of refused calls by method, package.Service/Method, and error reason."""
+        return self._refusals.counts
 
     def bytes_in_flight(self) -> dict[str, int]:
         """Return the bytes that the messages of calls in flight hold, by name of the listener."""
@@ -200,7 +206,7 @@ class RpcServer:
             ReadSlots(audience.reads, READ_TIMEOUT) if audience.reads else None,
             ReadSlots(audience.stream_reads, READ_TIMEOUT) if audience.stream_reads else None,
             self._admission(address) if audience is INTERNAL else None,
-            self._on_refusal,
+            self._refusals,
         )
         server = grpc.aio.server(
             interceptors=[interceptor],

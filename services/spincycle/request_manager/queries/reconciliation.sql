@@ -5,7 +5,7 @@ SELECT request_id, epoch
  WHERE runner_id = :runner_id AND state = 2 AND NOT orphaned;
 
 -- name: chain_holders
--- Runners of requests according to their rows.
+-- States and runners of requests according to their rows.
 SELECT request_id, epoch, state, COALESCE(runner_id, '') AS runner_id, orphaned
   FROM request_manager.requests
  WHERE request_id = ANY (:request_ids::text[]);

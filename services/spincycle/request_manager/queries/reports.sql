@@ -75,9 +75,3 @@ WITH given AS (
        SET suspended_job_chain = excluded.suspended_job_chain, suspended_at = now()
 )
 SELECT request_id, epoch, runner_id, state FROM suspended;
-
--- name: report_targets
--- Current states and assignments, which show why a report was not applied.
-SELECT request_id, epoch, state, COALESCE(runner_id, '') AS runner_id, orphaned
-  FROM request_manager.requests
- WHERE request_id = ANY (:request_ids::text[]);

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from spincycle.database.database import Database
-from spincycle.model.state import State
 from spincycle.request_manager.storage.model import ChainHolder
+from spincycle.request_manager.storage.row_values import holders_of
 
 
 class ReconciliationStore:
@@ -25,10 +25,9 @@ class ReconciliationStore:
 
     async def holders(self, request_ids: Sequence[str]) -> dict[str, ChainHolder]:
         """Return the holders of the requests that exist, by request id."""
-        rows = await self._database.fetch("chain_holders", request_ids=list(request_ids))
-        return {
-            row["request_id"]: ChainHolder(**{**row, "state": State(row["state"])}) for row in rows
-        }
+        return holders_of(
+            await self._database.fetch("chain_holders", request_ids=list(request_ids))
+        )
 
     async def orphan_missing(self, runner_id: str, missing: Mapping[str, int]) -> list[str]:
         """Orphan requests whose chains their runner does not hold; return their ids."""

@@ -20,6 +20,7 @@ from spincycle.request_manager.storage.portions import in_portions
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.row_values import (
     assignment_columns,
+    holders_of,
     interval,
     json_text,
 )
@@ -90,10 +91,9 @@ class ReportStore:
 
     async def targets(self, request_ids: Sequence[str]) -> dict[str, ChainHolder]:
         """Return states and assignments of the requests that exist, by id."""
-        rows = await self._database.fetch("report_targets", request_ids=list(request_ids))
-        return {
-            row["request_id"]: ChainHolder(**{**row, "state": State(row["state"])}) for row in rows
-        }
+        return holders_of(
+            await self._database.fetch("chain_holders", request_ids=list(request_ids))
+        )
 
 
 def _columns(reports: Sequence[Report]) -> dict[str, list[str] | list[int]]:
