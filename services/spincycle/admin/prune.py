@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import click
 
+from spincycle.admin.age import Age
 from spincycle.admin.databases import exit_on_error, job_log_database, request_manager_database
 
 BATCH = 200
 """Default number of requests per transaction."""
-
-
-_CENTURY = 100 * 365 * 86400
-
-
-class _Age(click.ParamType[timedelta]):
-    """A duration such as 90d, 36h or 1h30m."""
-
-    name = "age"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        from spincycle.model.duration import parse_duration
-
-        days = re.fullmatch(r"(\d{1,5})d", value)
-        try:
-            seconds = int(days[1]) * 86400 if days else parse_duration(value)
-        except ValueError:
-            seconds = 0
-        if not 0 < seconds < _CENTURY:
-            self.fail(f'"{value}" is not an age: write it as 90d, 36h or 1h30m', param, ctx)
-        return timedelta(seconds=seconds)
 
 
 @dataclass(slots=True)
@@ -52,7 +29,7 @@ class _Deleted:
     "--older-than",
     "age",
     metavar="AGE",
-    type=_Age(),
+    type=Age(),
     required=True,
     help="Delete requests that ended longer ago than this, for example 90d.",
 )

@@ -30,7 +30,7 @@ class LimitsConfig(Section, frozen=True):
     """Most query parameters."""
 
     header_timeout: Seconds = 10.0
-    """Seconds to receive the headers of a call."""
+    """Seconds to receive the headers of a call, and before that for the TLS handshake."""
 
     body_timeout: Seconds = 30.0
     """Seconds to receive the body of a call."""
@@ -77,7 +77,7 @@ class GatewayConfig(Config, frozen=True):
     """How the gateway and these services identify themselves to each other."""
 
     tls: PublicTlsConfig = PublicTlsConfig()
-    """TLS of the API."""
+    """TLS of the API on `listen`; the other two addresses are on loopback, without TLS."""
 
     backend_timeout: Seconds = 10.0
     """Deadline of a call to a service, in seconds."""

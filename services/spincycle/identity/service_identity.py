@@ -37,11 +37,7 @@ class ServiceIdentity:
     instance: str
 
     def __post_init__(self) -> None:
-        if not _TRUST_DOMAIN.fullmatch(self.trust_domain):
-            raise ValueError(
-                f'"{self.trust_domain}" is not a trust domain: use lower case letters, digits and '
-                '".", "-", "_"'
-            )
+        check_trust_domain(self.trust_domain)
         if self.service not in SERVICES:
             raise ValueError(
                 f'"{self.service}" is not a service; the services are {", ".join(SERVICES)}'
@@ -75,6 +71,18 @@ class ServiceIdentity:
     def __str__(self) -> str:
         """Return the SPIFFE ID."""
         return f"spiffe://{self.trust_domain}/spincycle/{self.service}/{self.instance}"
+
+
+def check_trust_domain(name: str) -> None:
+    """Check the name of a trust domain.
+
+    Raises:
+        ValueError: it is not valid in a SPIFFE ID.
+    """
+    if not _TRUST_DOMAIN.fullmatch(name):
+        raise ValueError(
+            f'"{name}" is not a trust domain: use lower case letters, digits and ".", "-", "_"'
+        )
 
 
 def server_name(service: str, trust_domain: str) -> str:

@@ -12,6 +12,7 @@ from spincycle.database.notifications import listen
 from spincycle.database.queries import load_queries
 from spincycle.identity.caller_table import CallerTable
 from spincycle.identity.grant_key_file import open_grant_keys
+from spincycle.identity.service_identity import JOB_LOG
 from spincycle.internal.v1.journal_service_pb2_grpc import add_JournalServiceServicer_to_server
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.followers import Followers
@@ -24,6 +25,7 @@ from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
+from spincycle.rpc.certificate_expiry import CertificateExpiry
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
@@ -41,6 +43,7 @@ OUTPUT_CHANNEL = "spincycle_job_log_output"
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
     grants = open_grant_keys(config.append_grant_keys, required=identifies_callers(config.internal))
+    expiry = CertificateExpiry(config.internal, config.tls)
     queries = load_queries(PACKAGE)
     database = await Database.open(config.database, queries, "job-log", schema_ready=False)
     journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
@@ -62,6 +65,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        service=JOB_LOG,
     )
     reads = RpcService(
         "spincycle.v1.JobLogService",
@@ -83,6 +87,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     metrics.calls(server.calls)
     metrics.refusals(server.refusals)
     metrics.bytes_in_flight(server.bytes_in_flight)
+    metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
     metrics.event_loop_lag(monitor.lags)
     try:
@@ -92,6 +97,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),
                 database.keep_reachable(),
                 *([grants.watch()] if grants else []),
+                expiry.watch(),
                 listen(config.database, OUTPUT_CHANNEL, output.on_notification, lambda: None),
                 server.health.monitor(
                     Vitals(

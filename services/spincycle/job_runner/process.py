@@ -12,7 +12,7 @@ import structlog
 
 from spincycle.chain.features import SUPPORTED
 from spincycle.identity.caller_table import CallerTable
-from spincycle.identity.service_identity import JOB_LOG, REQUEST_MANAGER
+from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
 from spincycle.job import JobTypes
 from spincycle.job.errors import JobsNotLoaded
@@ -42,6 +42,7 @@ from spincycle.job_runner.try_environment import StopPolicy, TryEnvironment
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.address import WILDCARDS, host_of
+from spincycle.rpc.certificate_expiry import CertificateExpiry
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL
@@ -64,10 +65,12 @@ SHUTDOWN_TIMEOUT = 5.0
 async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested; then suspend all chains and hand them over."""
     jobs = _load_jobs(config)
-    dialer = Dialer(config.internal)
+    dialer = Dialer(config.internal, JOB_RUNNER)
+    expiry = CertificateExpiry(config.internal)
     server = RpcServer(
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        service=JOB_RUNNER,
     )
     internal = server.listen(INTERNAL, config.internal.listen)
     server.listen_for_probes(config.health.listen)
@@ -151,7 +154,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     try:
         async with (
-            serve_metrics(_metrics(runner, journal, server, monitor), config.metrics),
+            serve_metrics(_metrics(runner, journal, server, monitor, expiry), config.metrics),
             monitor,
             asyncio.TaskGroup() as group,
         ):
@@ -162,6 +165,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                 "live output": output.run,
                 "health": lambda: server.health.monitor(vitals),
                 "certificates": dialer.watch,
+                "expiry of certificates": expiry.watch,
                 **{f"check of {peer.setting}": peer.check for peer in peers},
             }
             if launcher := installed():
@@ -200,9 +204,14 @@ def _advertised(config: JobRunnerConfig, listening: str) -> str:
 
 
 def _metrics(
-    runner: JobRunner, journal: JournalStream, server: RpcServer, monitor: LoopMonitor
+    runner: JobRunner,
+    journal: JournalStream,
+    server: RpcServer,
+    monitor: LoopMonitor,
+    expiry: CertificateExpiry,
 ) -> Metrics:
     metrics = Metrics()
+    metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     metrics.gauge("spincycle_chains", "Resident chains", lambda: float(runner.chains))
     metrics.gauge("spincycle_running_jobs", "Running jobs", lambda: float(runner.jobs))
     metrics.gauge(

@@ -132,6 +132,18 @@ class Metrics:
             labels=("listener",),
         )
 
+    def certificate_expiry(
+        self, read: Callable[[], Mapping[str, float]], refresh: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Register a gauge of the seconds until each certificate of the process expires."""
+        self.gauge(
+            "spincycle_certificate_expiry_seconds",
+            "Seconds until the certificate expires; negative once it has",
+            lambda: {(certificate,): seconds for certificate, seconds in read().items()},
+            labels=("certificate",),
+        )
+        self.refresh_with(refresh)
+
     def histogram(
         self,
         name: str,

@@ -17,7 +17,7 @@ from spincycle.graph import Expander, Limits
 from spincycle.identity.append_grants import GrantKeys
 from spincycle.identity.caller_table import CallerTable
 from spincycle.identity.grant_key_file import GrantKeyFile, open_grant_keys
-from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER
+from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     add_RunnerCoordinationServiceServicer_to_server,
 )
@@ -73,6 +73,7 @@ from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
 from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriptions import Subscriptions
+from spincycle.rpc.certificate_expiry import CertificateExpiry
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.identification import RefusedCall, log_refusal
@@ -245,7 +246,8 @@ class RequestManager:
 
 async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
-    dialer = Dialer(config.internal)
+    dialer = Dialer(config.internal, REQUEST_MANAGER)
+    expiry = CertificateExpiry(config.internal, config.tls)
     grant_keys = open_grant_keys(
         config.append_grant_keys, required=identifies_callers(config.internal)
     )
@@ -270,6 +272,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
         on_refusal=manager.on_refusal,
+        service=REQUEST_MANAGER,
     )
     public, internal = _services(config, manager)
     server.listen(PUBLIC, config.listen).serve(*public)
@@ -280,11 +283,12 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     manager.metrics.calls(server.calls)
     manager.metrics.refusals(server.refusals)
     manager.metrics.bytes_in_flight(server.bytes_in_flight)
+    manager.metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
     manager.metrics.event_loop_lag(monitor.lags)
     try:
         async with serve_metrics(manager.metrics, config.metrics), monitor:
-            await _work(config, manager, database, server, dialer, grant_keys, shutdown)
+            await _work(config, manager, database, server, dialer, expiry, grant_keys, shutdown)
     finally:
         await manager.hub.close()
         await server.stop(config.grace)
@@ -333,6 +337,7 @@ async def _work(
     database: Database,
     server: RpcServer,
     dialer: Dialer,
+    expiry: CertificateExpiry,
     grant_keys: GrantKeyFile | None,
     shutdown: Shutdown,
 ) -> None:
@@ -366,6 +371,7 @@ async def _work(
             "check of job_log": job_log.check,
             "certificates": dialer.watch,
             "audit of refusals": manager.refusals.run,
+            "expiry of certificates": expiry.watch,
             "reload": lambda: _reload(manager.specs, reloads),
         }
         if grant_keys is not None:

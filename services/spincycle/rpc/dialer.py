@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from functools import partial
-from pathlib import Path
 from weakref import WeakSet
 
 import grpc
@@ -13,6 +11,7 @@ import structlog
 
 from spincycle.identity.service_identity import server_name
 from spincycle.rpc.address import is_unix
+from spincycle.rpc.certificate_files import internal_files
 from spincycle.rpc.channel import BlockingDial, Dial, open_blocking_channel, open_channel
 from spincycle.rpc.identification import TOKEN
 from spincycle.rpc.identified_channel import (
@@ -21,14 +20,10 @@ from spincycle.rpc.identified_channel import (
     IdentifiedChannel,
     Metadata,
 )
-from spincycle.rpc.tls import identity_files, read_pem
 from spincycle.runtime.config import ConfigError, IdentityConfig
 
 CHECK_INTERVAL = 1.0
 """Seconds between two checks for renewed certificates."""
-
-Contents = tuple[bytes, bytes, bytes]
-"""Contents of the files `ca`, `key` and `certificate`."""
 
 
 class Dialer:
@@ -37,17 +32,19 @@ class Dialer:
     Over TCP by its certificate: the other side must have a certificate for the DNS name of the
     service that is dialed. Over a Unix socket by its token, which is never shown over TCP.
 
+    Args:
+        service: service of this process, which its certificate must be for; empty for any.
+
     Raises:
-        ConfigError: a file cannot be read, one of the three is missing, or certificate and key do
-            not belong together.
+        ConfigError: a certificate file is invalid, one of the three is missing, or the certificate
+            is not one of the service.
     """
 
-    def __init__(self, config: IdentityConfig) -> None:
+    def __init__(self, config: IdentityConfig, service: str = "") -> None:
         self._trust_domain = config.trust_domain
         token = config.token.reveal()
         self._token: Metadata = ((TOKEN, token),) if token else ()
-        self._files = identity_files(config)
-        self._contents = _read(*self._files) if self._files else None
+        self._files = internal_files(config, service)
         self._channels: WeakSet[IdentifiedChannel | IdentifiedBlockingChannel] = WeakSet()
 
     def to(self, service: str) -> Dial:
@@ -66,16 +63,15 @@ class Dialer:
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
             try:
-                contents = await asyncio.to_thread(_read, *self._files)
+                is_new = await asyncio.to_thread(self._files.refresh)
             except ConfigError as error:
                 # Perhaps only some of the files have been replaced yet.
                 if str(error) != problem:
                     problem = str(error)
                     structlog.get_logger().warning("certificates not reloaded", problem=problem)
                 continue
-            problem = ""
-            if contents != self._contents:
-                self._contents = contents
+            if is_new:
+                problem = ""
                 for channel in list(self._channels):
                     channel.renew()
                 structlog.get_logger().info("certificates reloaded", channels=len(self._channels))
@@ -85,7 +81,7 @@ class Dialer:
             if not self._token:
                 return open_channel(address)
             return IdentifiedChannel(lambda: open_channel(address), self._token)
-        if self._contents is None:
+        if self._files is None:
             return open_channel(address)
 
         def open_() -> grpc.aio.Channel:
@@ -98,7 +94,7 @@ class Dialer:
     def _dial_blocking(self, name: str, address: str) -> BlockingChannel:
         if is_unix(address):
             return IdentifiedBlockingChannel(lambda: open_blocking_channel(address), self._token)
-        if self._contents is None:
+        if self._files is None:
             return open_blocking_channel(address)
         channel = IdentifiedBlockingChannel(
             lambda: open_blocking_channel(address, self._credentials(), name)
@@ -107,25 +103,10 @@ class Dialer:
         return channel
 
     def _credentials(self) -> grpc.ChannelCredentials:
-        assert self._contents is not None
-        return grpc.ssl_channel_credentials(*self._contents)
+        assert self._files is not None
+        contents = self._files.contents
+        return grpc.ssl_channel_credentials(contents.ca, contents.key, contents.certificate)
 
 
 UNIDENTIFIED = Dialer(IdentityConfig())
 """Opens channels without an identity."""
-
-
-def _read(ca: Path, key: Path, certificate: Path) -> Contents:
-    contents = read_pem(ca), read_pem(key), read_pem(certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(ca)
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(f"{ca} has no CA certificate in PEM: {error}")
-    try:
-        context.load_cert_chain(certificate, key, password="")
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise ConfigError(
-            f"{certificate} and {key} are not a certificate and its private key: {error}"
-        )
-    return contents

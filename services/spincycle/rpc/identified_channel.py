@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self
+from weakref import WeakSet
 
 import grpc
-
-RENEWAL_GRACE = 600.0
-"""Seconds for which calls may continue over a connection with the previous certificate. Streams are
-then cut, and their callers open them again."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -18,24 +16,46 @@ Metadata = tuple[tuple[str, str], ...]
 class IdentifiedChannel(grpc.aio.Channel):
     """Opens a channel again when the certificates change, and adds metadata to each call.
 
-    Calls in flight continue on the connection on which they began.
+    Calls in flight continue on the connection on which they began, until the server ends it: see
+    `limits.STREAM_GRACE`. Their callers then receive UNAVAILABLE and open their streams again; if
+    the channel ended them, it would cancel the tasks that read them.
 
     Args:
         open_: opens a channel with the current certificates.
+
+    Attributes:
+        current: the connection for calls from now on.
+        calls: calls on it that are perhaps in flight.
     """
 
     def __init__(self, open_: Callable[[], grpc.aio.Channel], metadata: Metadata = ()) -> None:
         self._open = open_
         self.metadata = metadata
         self.current = open_()
-        self._replaced: set[asyncio.Task[None]] = set()
+        self.calls: WeakSet[grpc.aio.Call] = WeakSet()
+        self._adopting: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
 
     def renew(self) -> None:
-        """Use a new connection for calls from now on."""
-        replaced, self.current = self.current, self._open()
-        closing = asyncio.create_task(replaced.close(RENEWAL_GRACE))
-        self._replaced.add(closing)
-        closing.add_done_callback(self._replaced.discard)
+        """Connect with the current certificates, and use that connection once it is established.
+
+        Until then calls use the present connection: the other side may not trust the new
+        certificate yet.
+        """
+        if self._adopting is not None:
+            self._adopting.cancel()
+        self._adopting = asyncio.create_task(self._adopt(self._open()))
+
+    async def _adopt(self, renewed: grpc.aio.Channel) -> None:
+        try:
+            await renewed.channel_ready()
+        except BaseException:
+            await renewed.close()
+            raise
+        retiring = asyncio.create_task(_retire(self.current, self.calls))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+        self.current, self.calls = renewed, WeakSet()
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
         """Return a callable for a method; see grpc.aio.Channel."""
@@ -67,9 +87,10 @@ class IdentifiedChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close all connections."""
-        for closing in self._replaced:
-            closing.cancel()
-        await asyncio.gather(*self._replaced, return_exceptions=True)
+        tasks = [*self._retiring, *([self._adopting] if self._adopting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.current.close(grace)
 
     async def __aenter__(self) -> Self:
@@ -104,7 +125,39 @@ class _Method:
             self._on = current
         if self._channel.metadata:
             kwargs["metadata"] = (*(kwargs.get("metadata") or ()), *self._channel.metadata)
-        return self._bound(*args, **kwargs)
+        call = self._bound(*args, **kwargs)
+        self._channel.calls.add(call)
+        return call
+
+
+async def _retire(replaced: grpc.aio.Channel, calls: Iterable[grpc.aio.Call]) -> None:
+    """Close a connection when its calls have ended, or when cancelled.
+
+    `Channel.close` with a grace period would leave it open when cancelled.
+    """
+    ended = asyncio.Event()
+    left = 0
+
+    def on_done(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            ended.set()
+
+    def count_calls() -> None:
+        # References to calls end here: they would keep a call open that its caller has dropped.
+        nonlocal left
+        in_flight = [call for call in calls if not call.done()]
+        left = len(in_flight)
+        for call in in_flight:
+            call.add_done_callback(on_done)
+
+    count_calls()
+    try:
+        if left:
+            await ended.wait()
+    finally:
+        await replaced.close()
 
 
 class BlockingChannel(Protocol):
@@ -132,9 +185,15 @@ class IdentifiedBlockingChannel:
         self._metadata = metadata
         self._current = open_()
         self._is_outdated = False
+        self._is_closed = False
+        self._renewed: tuple[grpc.Channel, grpc.Future[Any]] | None = None
+        self._lock = threading.Lock()
 
     def renew(self) -> None:
-        """Use a new connection from the next call on; may be called on any thread."""
+        """Connect with the current certificates at the next call, on any thread.
+
+        The calls after that use the new connection once it is established.
+        """
         self._is_outdated = True
 
     def unary_unary(
@@ -155,13 +214,28 @@ class IdentifiedBlockingChannel:
         return call
 
     def close(self) -> None:
-        """Close the connection, and end the call in flight."""
-        self._current.close()
+        """Close the connections, and end the call in flight."""
+        with self._lock:
+            self._is_closed = True
+            self._discard_renewed()
+            self._current.close()
 
     def _connection(self) -> grpc.Channel:
-        if self._is_outdated:
-            self._is_outdated = False
-            # No call is in flight: only this thread makes any.
-            replaced, self._current = self._current, self._open()
-            replaced.close()
-        return self._current
+        with self._lock:
+            if self._is_outdated and not self._is_closed:
+                self._is_outdated = False
+                self._discard_renewed()
+                renewed = self._open()
+                self._renewed = renewed, grpc.channel_ready_future(renewed)
+            if self._renewed is not None and self._renewed[1].done():
+                # No call is in flight: only this thread makes any.
+                self._current.close()
+                self._current, self._renewed = self._renewed[0], None
+            return self._current
+
+    def _discard_renewed(self) -> None:
+        if self._renewed is not None:
+            channel, ready = self._renewed
+            ready.cancel()
+            channel.close()
+            self._renewed = None

@@ -34,6 +34,7 @@ from spincycle.rpc.limits import (
     MIN_PING_INTERVAL,
     READ_TIMEOUT,
     SERVER_KEEPALIVE,
+    STREAM_GRACE,
     Audience,
     Keepalive,
     milliseconds,
@@ -144,7 +145,10 @@ class RpcServer:
         internal: how the internal listener identifies its callers.
         callers: what the services may call on the internal listener.
         on_refusal: receives the calls that were refused for want of an identity or a right.
+        service: service of this process, which its own certificate must be for; empty for any.
         connection_age: seconds after which a connection is closed gracefully.
+        stream_grace: seconds after which streams on such a connection end, on an internal listener
+            with TLS.
         keepalive: keepalive settings of the server.
 
     Attributes:
@@ -159,7 +163,10 @@ class RpcServer:
         internal: InternalConfig = NO_IDENTITIES,
         callers: CallerTable = ALL_SERVICES,
         on_refusal: OnRefusal = log_refusal,
+        *,
+        service: str = "",
         connection_age: float = CONNECTION_AGE,
+        stream_grace: float = STREAM_GRACE,
         keepalive: Keepalive = SERVER_KEEPALIVE,
     ) -> None:
         self._check = check
@@ -167,7 +174,9 @@ class RpcServer:
         self._internal = internal
         self._callers = callers
         self._refusals = RefusalCounter(on_refusal)
+        self._service = service
         self._connection_age = connection_age
+        self._stream_grace = stream_grace
         self._keepalive = keepalive
         self._listeners: list[Listener] = []
         self._in_flight: dict[str, BytesInFlight] = {}
@@ -221,12 +230,20 @@ class RpcServer:
                     milliseconds(MIN_PING_INTERVAL),
                 ),
                 ("grpc.max_connection_age_ms", milliseconds(self._connection_age)),
+                *self._stream_limit(audience, credentials),
             ],
         )
         listener = Listener(audience, address, server, credentials)
         self.health.add_to(server, listener.names)
         self._listeners.append(listener)
         return listener
+
+    def _stream_limit(
+        self, audience: Audience, credentials: grpc.ServerCredentials | None
+    ) -> list[tuple[str, int]]:
+        if audience is not INTERNAL or credentials is None:
+            return []
+        return [("grpc.max_connection_age_grace_ms", milliseconds(self._stream_grace))]
 
     def _credentials(self, audience: Audience, address: str) -> grpc.ServerCredentials | None:
         """Return the credentials of one listener; None without TLS.
@@ -235,7 +252,7 @@ class RpcServer:
         address: it reveals only the health of the process.
         """
         if audience is INTERNAL:
-            credentials = internal_credentials(self._internal)
+            credentials = internal_credentials(self._internal, self._service)
             return None if is_unix(address) else credentials
         credentials = public_credentials(self._tls)
         if audience is HEALTH or is_unix(address):

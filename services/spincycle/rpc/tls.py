@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import grpc
 import structlog
 
-from spincycle.runtime.config import ConfigError, IdentityConfig, InternalConfig, TlsConfig
+from spincycle.rpc.certificate_files import (
+    CertificateContents,
+    CertificateFiles,
+    internal_files,
+    public_files,
+)
+from spincycle.runtime.config import ConfigError, InternalConfig, TlsConfig
 
 
 def public_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
@@ -16,91 +20,69 @@ def public_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
     The files are read again for each new connection, so that a renewed certificate takes effect.
 
     Raises:
-        ConfigError: a file cannot be read, or the combination of settings is invalid.
+        ConfigError: a file is invalid, or so is the combination of settings.
     """
-    if tls.certificate is None and tls.key is None:
-        if tls.client_ca is not None:
-            raise ConfigError("tls.client_ca requires TLS: set tls.certificate and tls.key")
-        return None
-    if tls.certificate is None or tls.key is None:
-        raise ConfigError("tls.certificate and tls.key must both be set; one of them is missing")
-    return _credentials(tls.certificate, tls.key, tls.client_ca)
+    files = public_files(tls, tls.client_ca)
+    if files is not None:
+        return _credentials(files)
+    if tls.client_ca is not None:
+        raise ConfigError("tls.client_ca requires TLS: set tls.certificate and tls.key")
+    return None
 
 
-def internal_credentials(config: InternalConfig) -> grpc.ServerCredentials | None:
+def internal_credentials(
+    config: InternalConfig, service: str = ""
+) -> grpc.ServerCredentials | None:
     """Return the credentials of an internal listener; None without certificates.
 
     Callers must present a certificate of `ca`. The files are read again for each new connection.
 
     Raises:
-        ConfigError: a file cannot be read, or one of the three is missing.
+        ConfigError: a file is invalid, one of the three is missing, or the certificate is not one
+            of `service`; an empty `service` stands for any.
     """
-    files = identity_files(config)
-    if files is None:
-        return None
-    ca, key, certificate = files
-    return _credentials(certificate, key, ca)
+    files = internal_files(config, service, is_server=True)
+    return None if files is None else _credentials(files)
 
 
-def identity_files(config: IdentityConfig) -> tuple[Path, Path, Path] | None:
-    """Return the files `ca`, `key` and `certificate` of a process; None if it has none.
-
-    Raises:
-        ConfigError: one of the three is missing.
-    """
-    if config.ca and config.key and config.certificate:
-        return config.ca, config.key, config.certificate
-    files = {"certificate": config.certificate, "key": config.key, "ca": config.ca}
-    missing = [f"internal.{name}" for name, file in files.items() if file is None]
-    if len(missing) == len(files):
-        return None
-    raise ConfigError(
-        "internal.certificate, internal.key and internal.ca must be set together; missing: "
-        + ", ".join(missing)
-    )
-
-
-def read_pem(file: Path) -> bytes:
-    """Return the contents of a file.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}")
-
-
-def _credentials(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
-    files = _CertificateFiles(certificate, key, client_ca)
+def _credentials(files: CertificateFiles) -> grpc.ServerCredentials:
+    current = _CurrentCertificate(files)
     return grpc.dynamic_ssl_server_credentials(
-        files.read(),
-        files.changed,  # type: ignore[arg-type] # the stubs lack None, which means no change
-        require_client_authentication=client_ca is not None,
+        _configuration(files.contents),
+        current.fetch,  # type: ignore[arg-type] # the stubs lack None, which means no change
+        require_client_authentication=files.contents.ca is not None,
     )
 
 
-class _CertificateFiles:
-    """The certificate files of a server, and their contents when last read."""
+class _CurrentCertificate:
+    """Gives gRPC the current certificate at each new connection."""
 
-    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
-        self._files = (key, certificate, *([client_ca] if client_ca else []))
-        self._contents: tuple[bytes, ...] = ()
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._problem = ""
+        self._fetched = files.contents
 
-    def read(self) -> grpc.ServerCertificateConfiguration:
-        self._contents = tuple(read_pem(file) for file in self._files)
-        key, certificate, *roots = self._contents
-        return grpc.ssl_server_certificate_configuration(
-            [(key, certificate)], roots[0] if roots else None
-        )
+    def fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the new configuration; None if the files are unchanged or invalid.
 
-    def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the new configuration; None if the files are unchanged or cannot be read."""
-        before = self._contents
+        Called by gRPC on its own threads, on several at a time.
+        """
         try:
-            configuration = self.read()
+            self._files.refresh()
         except ConfigError as error:
-            structlog.get_logger().warning("certificates not reloaded", problem=str(error))
+            # Perhaps only some of the files have been replaced yet.
+            if str(error) != self._problem:
+                self._problem = str(error)
+                structlog.get_logger().warning("certificates not reloaded", problem=self._problem)
+        contents = self._files.contents
+        if contents is self._fetched:
             return None
-        return None if self._contents == before else configuration
+        self._problem = ""
+        self._fetched = contents
+        return _configuration(contents)
+
+
+def _configuration(contents: CertificateContents) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(contents.key, contents.certificate)], contents.ca
+    )
