@@ -1,4 +1,4 @@
-"""Decides which requests a job runner may append entries of."""
+"""Decides which requests a job runner may append entries and pass on output of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spincycle.identity.append_grants import AppendGrant, GrantKeys
 KEPT_GRANTS = 8192
 """Grants of one stream that are kept. Runners count on 4096, and on the entries of one batch."""
 
-NO_GRANT = "it has shown no grant for this request and epoch"
+NO_GRANT = "it has shown no grant for it"
 
 
 class Entitlement:
@@ -55,16 +55,35 @@ class Entitlement:
             if verified_with is not keys:
                 self._verify(grant, keys)
 
+    def check_output(self, grants: Iterable[AppendGrant], request_ids: Iterable[str]) -> None:
+        """Check that the runner may pass on output of requests, by the grants of the same message.
+
+        Raises:
+            NotYours: a grant is not valid, or there is none for a request.
+        """
+        granted = set()
+        keys = self._keys()
+        for grant in grants:
+            self._check_valid(grant, keys)
+            granted.add(grant.request_id)
+        for request_id in request_ids:
+            if request_id not in granted:
+                raise self._refusal(request_id, None, NO_GRANT)
+
     def _verify(self, grant: AppendGrant, keys: GrantKeys) -> None:
+        self._check_valid(grant, keys)
+        self._shown.put((grant.request_id, grant.epoch), (grant, keys))
+
+    def _check_valid(self, grant: AppendGrant, keys: GrantKeys) -> None:
         problem = keys.verify(grant, self._runner)
         if problem:
             raise self._refusal(grant.request_id, grant.epoch, problem)
-        self._shown.put((grant.request_id, grant.epoch), (grant, keys))
 
-    def _refusal(self, request_id: str, epoch: int, problem: str) -> NotYours:
+    def _refusal(self, request_id: str, epoch: int | None, problem: str) -> NotYours:
+        request = f"request {request_id}"
         return NotYours(
             caller=self._runner,
-            subject=f"request {request_id} at epoch {epoch}",
+            subject=request if epoch is None else f"{request} at epoch {epoch}",
             problem=problem,
             request_id=request_id,
         )

@@ -18,6 +18,7 @@ from spincycle.job_log.journal import Journal
 from spincycle.job_log.live_output import OutputHub
 from spincycle.job_log.window import ByteWindow
 from spincycle.rpc.identification import caller
+from spincycle.wire.append_grants import decode_grant
 
 ALL_STREAMS_WINDOW = 64 * 1024 * 1024
 """Bytes of entries that may wait for their commit, in all streams together."""
@@ -85,12 +86,15 @@ class JournalService(JournalServiceServicer):
     async def OfferOutput(
         self, request_iterator: AsyncIterator[journal_pb2.OfferOutputRequest], context: Any
     ) -> AsyncIterator[journal_pb2.OfferOutputResponse]:
+        entitlement = self._entitlement()
+        if entitlement is not None:
+            request_iterator = _entitled(request_iterator, entitlement)
         async with aclosing(self._output.receive(request_iterator)) as responses:
             async for response in responses:
                 yield response
 
     def _entitlement(self) -> Entitlement | None:
-        """Return what the caller of the current call may append; None for everything.
+        """Return for which requests the current caller may write; None for all.
 
         Raises:
             NotYours: it needs grants, and this job log has no keys.
@@ -107,3 +111,18 @@ class JournalService(JournalServiceServicer):
         self._ending = True
         for stream in self._streams:
             stream.end()
+
+
+async def _entitled(
+    requests: AsyncIterator[journal_pb2.OfferOutputRequest], entitlement: Entitlement
+) -> AsyncIterator[journal_pb2.OfferOutputRequest]:
+    """Yield the messages of a runner.
+
+    Raises:
+        NotYours: it may not pass on a piece of a message, which is not yielded.
+    """
+    async for request in requests:
+        entitlement.check_output(
+            map(decode_grant, request.grants), (piece.request_id for piece in request.pieces)
+        )
+        yield request

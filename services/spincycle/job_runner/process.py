@@ -114,7 +114,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         job_types=tuple(sorted(jobs.types())),
         features=tuple(sorted(SUPPORTED)),
     )
-    output = OutputStream(config.job_log, runner.jobs_with_output, to_job_log)
+    output = OutputStream(config.job_log, runner.jobs_with_output, runner.append_grant, to_job_log)
     registration = RunnerRegistration(
         config.request_manager,
         identity,

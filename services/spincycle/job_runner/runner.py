@@ -247,6 +247,11 @@ class JobRunner:
         resident = self._chains.get(request_id)
         return resident.current.jobs_with_output() if resident else iter(())
 
+    def append_grant(self, request_id: str) -> AppendGrant | None:
+        """Return the grant of a chain; None if it has none or is not resident."""
+        resident = self._chains.get(request_id)
+        return resident.current.append_grant if resident else None
+
     def _is_duplicate(self, request_id: str, epoch: int) -> bool:
         """Return whether the chain was already accepted under this epoch."""
         resident = self._chains.get(request_id)

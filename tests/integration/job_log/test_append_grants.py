@@ -43,6 +43,7 @@ from spincycle.runtime.config import (
 )
 from spincycle.runtime.process import Shutdown
 from spincycle.v1 import job_log_service_pb2 as pb
+from spincycle.v1 import job_output_pb2
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.wire.append_grants import encode_grant
 from spincycle.wire.journal import encode_entry
@@ -361,6 +362,66 @@ async def test_chains_show_their_grants_again_after_a_reconnect(job_log: Secured
         await until(lambda: bad.errors)
         journal.append(entry(2, "mine"), chain)
         await until(lambda: chain.positions == [1, 2])
+
+
+async def offer(
+    job_log: Secured, request_id: str, grants: tuple[AppendGrant, ...]
+) -> grpc.aio.StreamStreamCall[journal_pb2.OfferOutputRequest, journal_pb2.OfferOutputResponse]:
+    """Offer output of a request, as a runner."""
+    channel = job_log.dial(JOB_RUNNER)(job_log.config.internal.listen)
+    await job_log.stack.enter_async_context(channel)
+    call = JournalServiceStub(channel).OfferOutput(wait_for_ready=True)
+    piece = job_output_pb2.JobOutput(
+        request_id=request_id,
+        job_id="j001",
+        stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
+        data=request_id.encode(),
+    )
+    await call.write(
+        journal_pb2.OfferOutputRequest(pieces=[piece], grants=map(encode_grant, grants))
+    )
+    return call
+
+
+async def test_a_runner_passes_on_output_only_of_requests_that_are_assigned_to_it(
+    job_log: Secured,
+) -> None:
+    grant = KEYS.grant("mine", 1, RUNNER)
+    manager = await job_log.stream(REQUEST_MANAGER)
+    await manager.append(entry(1, "other"))  # Once the schema is there.
+    channel = job_log.dial(REQUEST_MANAGER)(job_log.config.internal.listen)
+    await job_log.stack.enter_async_context(channel)
+    stub = JobLogServiceStub(channel)
+    tails = {
+        request_id: stub.Tail(
+            pb.TailRequest(request_id=request_id, follow=True, include_live_output=True),
+            wait_for_ready=True,
+        )
+        for request_id in ("mine", "theirs")
+    }
+    watched = await offer(job_log, "mine", (grant,))
+    wanted: set[str] = set()
+    while wanted != {"mine", "theirs"}:
+        response = await watched.read()
+        assert isinstance(response, journal_pb2.OfferOutputResponse)
+        wanted = set(response.request_ids)
+
+    for grants in ((), (grant,), (KEYS.grant("theirs", 1, RUNNER + "0"),)):
+        forged = await offer(job_log, "theirs", grants)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:  # noqa: PT012 # at the end
+            while await forged.read() is not grpc.aio.EOF:
+                pass
+        error = from_rpc_error(failure.value, "job log", "")
+        assert (error.reason, error.request_id_or_empty) == ("NOT_YOURS", "theirs")
+    await offer(job_log, "mine", (grant,))
+    own = await tails["mine"].read()
+    await manager.append(entry(1, "theirs"))
+    other = await tails["theirs"].read()
+
+    assert isinstance(own, pb.TailResponse)
+    assert own.events[0].output.data == b"mine"
+    assert isinstance(other, pb.TailResponse)
+    assert other.events[0].HasField("entry"), "the first that its client gets"
 
 
 async def test_refused_batches_are_counted(database: str, tmp_path: Path) -> None:

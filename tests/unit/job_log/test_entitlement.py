@@ -79,6 +79,17 @@ def test_a_grant_is_verified_once_however_many_entries_follow(
     assert len(verified) == 1
 
 
+def test_output_needs_a_grant_of_the_same_message_for_each_of_its_requests() -> None:
+    entitlement = Entitlement(RUNNER, lambda: OLD)
+    grants = [OLD.grant("a", 1, RUNNER), OLD.grant("b", 2, RUNNER)]
+
+    entitlement.check_output(grants, ["a", "b", "a"])
+    with pytest.raises(NotYours, match="may not act for request b: it has shown no grant"):
+        entitlement.check_output(grants[:1], ["a", "b"])
+    with pytest.raises(NotYours, match="request c at epoch 1: the grant is not for this runner"):
+        entitlement.check_output([replace(grants[0], request_id="c")], ["c"])
+
+
 class Listener:
     """A chain that has a grant."""
 

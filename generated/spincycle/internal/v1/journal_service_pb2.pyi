@@ -208,18 +208,24 @@ class OfferOutputRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PIECES_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def pieces(self) -> _containers.RepeatedCompositeFieldContainer[_job_output_pb2.JobOutput]:
         """The pieces; those of one stream of one try in order."""
+
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[_append_grant_pb2.AppendGrant]:
+        """Grants for the requests of the pieces, one each, in every message."""
 
     def __init__(
         self,
         *,
         pieces: _abc.Iterable[_job_output_pb2.JobOutput] | None = ...,
+        grants: _abc.Iterable[_append_grant_pb2.AppendGrant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pieces", b"pieces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "pieces", b"pieces"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,7 +50,8 @@ class JournalServiceStub:
     JobLogService.Tail. The responses name the requests that have such subscribers; the runner
     sends the output of those only. Nothing is stored: the journal entry of a try holds its
     output once the try has ended. A runner keeps one such stream open. UNAVAILABLE (reason
-    SHUTTING_DOWN): open it again.
+    SHUTTING_DOWN): open it again. PERMISSION_DENIED (reason NOT_YOURS): the runner showed no valid
+    grant for the request of a piece; no piece of that message is passed on.
     """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -107,7 +108,8 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         JobLogService.Tail. The responses name the requests that have such subscribers; the runner
         sends the output of those only. Nothing is stored: the journal entry of a try holds its
         output once the try has ended. A runner keeps one such stream open. UNAVAILABLE (reason
-        SHUTTING_DOWN): open it again.
+        SHUTTING_DOWN): open it again. PERMISSION_DENIED (reason NOT_YOURS): the runner showed no valid
+        grant for the request of a piece; no piece of that message is passed on.
         """
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _aio.Server) -> None: ...
