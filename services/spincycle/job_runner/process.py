@@ -119,7 +119,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         config.request_manager,
         identity,
         runner,
-        HeldChains(runner.epochs, outbox.unstored_ends),
+        HeldChains(runner.epochs, outbox.unstored_ends, runner.append_grants),
         lambda: journal.oldest_unacknowledged,
         lease,
         clock,

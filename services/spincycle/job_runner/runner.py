@@ -198,6 +198,12 @@ class JobRunner:
         """Return the epochs of all resident chains by request id."""
         return {request_id: resident.epoch for request_id, resident in self._chains.items()}
 
+    def append_grants(self) -> dict[str, AppendGrant]:
+        """Return the grants that came with resident chains, by request id."""
+        residents = self._chains.items()
+        grants = {id_: (one.successor or one.current).append_grant for id_, one in residents}
+        return {request_id: grant for request_id, grant in grants.items() if grant is not None}
+
     def request_ids(self) -> list[str]:
         """Return the request ids of all resident chains."""
         return list(self._chains)

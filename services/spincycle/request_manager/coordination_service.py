@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import grpc
 
 from spincycle.errors import DatabaseUnavailable, InvalidInput, NotYours, SpinCycleError
-from spincycle.identity.append_grants import AppendGrant, GrantKeys
+from spincycle.identity.append_grants import GrantKeys
 from spincycle.identity.service_identity import GATEWAY
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2_grpc
@@ -31,6 +32,7 @@ from spincycle.rpc.identification import OnRefusal, RefusedCall, caller, caller_
 from spincycle.rpc.status import to_message
 from spincycle.text.shortening import shortened
 from spincycle.v1 import request_report_pb2, suspended_job_chain_pb2
+from spincycle.wire.append_grants import decode_grant
 from spincycle.wire.times import get_seconds, to_timestamp
 
 MOST_COUNTED = 2**31 - 1
@@ -156,13 +158,13 @@ class RunnerCoordinationService(
         identity = caller_id()
         if not identity:
             return lambda _, __: True
-        grants = {chain.request_id: chain.append_grant for chain in held.chains}
+        shown = {chain.request_id: decode_grant(chain.append_grant) for chain in held.chains}
 
         def is_proven(request_id: str, epoch: int) -> bool:
             if self._grants is None:
                 return False
-            shown = grants[request_id]
-            grant = AppendGrant(request_id, epoch, shown.key_id, shown.code)
+            # A grant of another chain does not verify for this one.
+            grant = replace(shown[request_id], request_id=request_id, epoch=epoch)
             return not self._grants().verify(grant, identity)
 
         return is_proven

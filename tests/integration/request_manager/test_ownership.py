@@ -428,12 +428,11 @@ async def test_a_runner_cannot_take_requests_by_saying_that_it_holds_them(
     identified: Identified, connection: asyncpg.Connection, row: str
 ) -> None:
     request_id, runner = await identified.running()
-    await identified.owner.Heartbeat(Heartbeat(runner_id="own", draining=True))
     await identified.manager.register(SteeredRunner("foreign"), identified.stranger)
-    # No runner can get the unassigned request meanwhile.
-    await identified.stranger.Heartbeat(Heartbeat(runner_id="foreign", draining=True))
     if row == "unassigned":
-        await connection.execute("UPDATE request_manager.requests SET runner_id = NULL, state = 7")
+        await connection.execute(
+            "UPDATE request_manager.requests SET runner_id = NULL, state = 7, desired_state = 7"
+        )
     requests, *_ = await stored(connection)
 
     for later in (0, 1, LAST_EPOCH - 1, 2**62):

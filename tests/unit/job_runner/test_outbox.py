@@ -14,6 +14,7 @@ from spincycle.errors import NotYours
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2_grpc
 from spincycle.job_runner.outbox import Outbox
+from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 from spincycle.rpc.status import abort, to_message
 from spincycle.v1 import job_chain_pb2
 from spincycle.wire.chain_parts import WHOLE_UP_TO
@@ -41,7 +42,7 @@ class Refusing(runner_coordination_service_pb2_grpc.RunnerCoordinationServiceSer
 @pytest.fixture
 async def refusing() -> AsyncIterator[tuple[Refusing, str]]:
     servicer = Refusing()
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
     runner_coordination_service_pb2_grpc.add_RunnerCoordinationServiceServicer_to_server(
         servicer, server
     )

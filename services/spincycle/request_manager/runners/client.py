@@ -25,6 +25,7 @@ from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.runtime import deadline
 from spincycle.v1 import suspended_job_chain_pb2
+from spincycle.wire.append_grants import encode_grant
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
 from spincycle.wire.parts import embedded
 
@@ -296,9 +297,8 @@ class RunnerClient:
         """Return the grant for an assignment; None for a runner without an identity."""
         if self._grants is None or not self.runner.identity:
             return None
-        grant = self._grants().grant(assigned.request_id, assigned.epoch, self.runner.identity)
-        return append_grant_pb2.AppendGrant(
-            request_id=grant.request_id, epoch=grant.epoch, key_id=grant.key_id, code=grant.code
+        return encode_grant(
+            self._grants().grant(assigned.request_id, assigned.epoch, self.runner.identity)
         )
 
     @contextmanager
