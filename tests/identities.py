@@ -39,11 +39,19 @@ class Authority:
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.ca = CertificateAuthority.create(self.trust_domain)
-        self.file.write_bytes(self.ca.certificate)
+        self.trust(self.ca)
 
     @property
     def file(self) -> Path:
         return self.directory / "ca.pem"
+
+    def trust(self, *authorities: CertificateAuthority) -> None:
+        """Replace the authorities that the services trust."""
+        _replace(self.file, b"".join(each.certificate for each in authorities))
+
+    def files(self, service: str, instance: str = "1") -> tuple[Path, Path]:
+        """Return the (certificate, key) of a service."""
+        return self._files(f"{service}-{instance}")
 
     def certify(
         self, service: str, instance: str = "1", names: Sequence[str] = ()
@@ -81,7 +89,18 @@ class Authority:
         )
 
     def _write(self, name: str, issued: IssuedCertificate) -> tuple[Path, Path]:
-        certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
-        certificate.write_bytes(issued.certificate)
-        key.write_bytes(issued.key)
+        certificate, key = self._files(name)
+        _replace(certificate, issued.certificate)
+        _replace(key, issued.key)
         return certificate, key
+
+    def _files(self, name: str) -> tuple[Path, Path]:
+        return self.directory / f"{name}.pem", self.directory / f"{name}.key"
+
+
+def _replace(file: Path, contents: bytes) -> None:
+    """Write a file in one step, so that a running service reads the old contents or the new."""
+    part = file.with_name(f"{file.name}.part")
+    part.touch(mode=0o600)
+    part.write_bytes(contents)
+    part.replace(file)
