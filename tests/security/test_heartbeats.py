@@ -24,15 +24,15 @@ async def test_a_runner_cannot_send_heartbeats_for_another_one(
     await rogue.register()
     runner_id, epoch = await installation.assignment(request_id)
     before = await installation.rows()
-    fields: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "alive": {},
         "leaving": {"leaving": True},
         "draining": {"draining": True},
         "missing_chains": {"missing_chains": chains(request_id, epoch)},
         "held_chains": {"held_chains": coordination_pb2.ChainList()},
-    }[kind]
+    }
 
-    assert await reason_of(rogue.beat(runner_id, **fields)) == "NOT_YOURS"
+    assert await reason_of(rogue.beat(runner_id, **kinds[kind])) == "NOT_YOURS"
 
     assert await installation.changes_since(before) == []
     assert await installation.assignment(request_id) == (runner_id, epoch)

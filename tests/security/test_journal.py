@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
@@ -11,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.security.attempt import TIMEOUT, reason_of
 from tests.security.installation import ROGUE, Installation
 from tests.security.rogue_runner import IDENTITY, RogueRunner
+from tests.stream_messages import read_message
 from tests.waiting import until
 
 from spincycle.identity.append_grants import AppendGrant
@@ -20,7 +22,8 @@ from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.model.revision import FREE_EPOCHS
 from spincycle.rpc.status import from_rpc_error
-from spincycle.v1 import job_log_pb2, state_pb2
+from spincycle.v1 import job_log_pb2, job_log_service_pb2, job_output_pb2, state_pb2
+from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 
 HONEST = "spiffe://spincycle/spincycle/job-runner/1"
 
@@ -140,7 +143,7 @@ async def test_a_valid_grant_is_of_use(installation: Installation) -> None:
     assert await append(installation, [entry("ours", 1)], [grant]) == []
 
 
-async def test_a_grant_is_of_no_use_after_the_request_moved_to_another_runner(
+async def test_a_grant_is_of_no_use_after_its_runner_was_lost(
     installation: Installation, rogue: RogueRunner
 ) -> None:
     await rogue.register(job_types=[])
@@ -189,6 +192,70 @@ async def test_other_services_append_nothing_even_with_a_grant(
 
     assert refused == ["CALLER_NOT_ALLOWED"]
     assert await installation.changes_since(before) == []
+
+
+def output(request_id: str, text: bytes) -> job_output_pb2.JobOutput:
+    return job_output_pb2.JobOutput(
+        request_id=request_id,
+        job_id="zzzz",
+        try_number=1,
+        stream=job_output_pb2.OUTPUT_STREAM_STDOUT,
+        data=text,
+    )
+
+
+async def test_output_of_a_foreign_request_is_refused(
+    installation: Installation, request_id: str
+) -> None:
+    """A follower receives only what was offered with a grant for the caller."""
+    _, epoch = await installation.assignment(request_id)
+    own = shown(installation.grant(request_id, epoch, IDENTITY))
+    forged = {
+        "no grant": [],
+        "another request": [shown(installation.grant("another", epoch, IDENTITY))],
+        "another runner": [shown(installation.grant(request_id, epoch, HONEST))],
+    }
+    async with (
+        installation.public_channel(JOB_LOG) as public,
+        installation.channel(JOB_LOG, installation.identity(JOB_RUNNER, ROGUE)) as channel,
+    ):
+        stub = JournalServiceStub(channel)
+        tail = JobLogServiceStub(public).Tail(
+            job_log_service_pb2.TailRequest(
+                request_id=request_id, follow=True, include_live_output=True
+            )
+        )
+        honest = stub.OfferOutput()
+        while request_id not in (await read_message(honest)).request_ids:
+            pass
+        for kind, grants in forged.items():
+            offered = journal_pb2.OfferOutputRequest(
+                pieces=[output(request_id, b"forged")], grants=grants
+            )
+            offer = stub.OfferOutput(timeout=TIMEOUT)
+            await offer.write(offered)
+            assert await end_of(offer) == "NOT_YOURS", kind
+        await honest.write(
+            journal_pb2.OfferOutputRequest(pieces=[output(request_id, b"honest")], grants=[own])
+        )
+        pieces: list[bytes] = []
+        while not pieces:
+            response = await read_message(tail)
+            pieces += [event.output.data for event in response.events if event.HasField("output")]
+        tail.cancel()
+        honest.cancel()
+
+    assert pieces == [b"honest"]
+
+
+async def end_of(call: AsyncIterable[Any]) -> str:
+    """The reason for which a stream ends, whatever it returned before."""
+    try:
+        async for _ in call:
+            pass
+    except grpc.aio.AioRpcError as failure:
+        return from_rpc_error(failure, "job log", "").reason
+    return ""
 
 
 async def fence(installation: Installation, service: str, request_id: str, epoch: int) -> str:

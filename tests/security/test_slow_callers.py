@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import grpc
 import pytest
 from tests.not_run import not_run
 from tests.security.installation import LISTENING, Installation
@@ -208,10 +209,10 @@ async def test_a_stream_that_sends_nothing_to_a_job_log_does_not_hold_up_others(
 ) -> None:
     """200 Append streams of a certified runner, each without a batch."""
     async with installation.channel(JOB_LOG, installation.identity("job-runner")) as channel:
-        silent = [
-            channel.stream_stream("/spincycle.internal.v1.JournalService/Append")()
-            for _ in range(200)
-        ]
+        append: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            "/spincycle.internal.v1.JournalService/Append"
+        )
+        silent = [append() for _ in range(200)]
         await serve_an_honest_caller(installation)
         for call in silent:
             call.cancel()
