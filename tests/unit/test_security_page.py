@@ -13,7 +13,7 @@ ATTACKS = PAGE.partition("## Attacks")[2].partition("## Not defended")[0]
 ROWS = [
     line
     for line in ATTACKS.splitlines()
-    if line.startswith("| ") and not line.startswith(("| ---", "| attack |"))
+    if line.startswith("| ") and not line.startswith(("| ---", "| attack |", "| event |"))
 ]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
