@@ -189,6 +189,7 @@ def allow_open_files(pids: Sequence[int], number: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_ten_thousand_idle_connections_do_not_hold_up_others(
     installation: Installation,
 ) -> None:
