@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from spincycle.dev.errors import StackError
 from spincycle.identity.grant_key_file import KEY_BYTES, write_grant_keys
 from spincycle.identity.service_identity import DEFAULT_TRUST_DOMAIN, ServiceIdentity
 
@@ -20,11 +21,14 @@ def new_grant_keys(home: Path) -> Path:
     The chains of an earlier stack are gone, and so are the grants for them.
 
     Raises:
-        OSError: the file cannot be written.
+        StackError: the file cannot be written.
     """
     file = home / GRANT_KEYS
-    file.unlink(missing_ok=True)
-    write_grant_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
+    try:
+        file.unlink(missing_ok=True)
+        write_grant_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
+    except OSError as error:
+        raise StackError(f"cannot write {file}: {error.strerror}")
     return file
 
 
