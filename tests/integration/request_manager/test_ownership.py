@@ -52,7 +52,9 @@ Heartbeat = coordination_pb2.HeartbeatRequest
 async def identified(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str]
 ) -> AsyncIterator[Identified]:
-    async with identified_manager(config, job_log[0]) as identified:
+    # The runners send no heartbeats, and are not to be evicted on a slow machine.
+    patient = replace(config, silence_limit=600.0)
+    async with identified_manager(patient, job_log[0]) as identified:
         yield identified
 
 
