@@ -8,7 +8,7 @@ BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: accept-break help setup hooks demo dev test test-all test-clients chaos bench bench-compare bench-tls fuzz check breaking manifests format generate generate-check lock release clean
+.PHONY: accept-break help setup hooks demo dev test test-all test-clients security chaos bench bench-compare bench-tls fuzz check breaking manifests format generate generate-check lock release clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test-all: $(READY) ## Run what `test` runs, and the tests that take many seconds
 test-clients: $(READY) ## Build the clients in other languages and run them all.
 	examples/clients/build
 	$(BIN)/pytest tests/clients -m '' $(TESTS)
+
+security: $(READY) ## Attack the services in every way of docs/security.md; each attack must be refused.
+	$(BIN)/pytest tests/security tests/unit/test_security_page.py -m '' -rP $(TESTS)
 
 chaos: $(READY) ## Kill, freeze and cut off everything, half an hour per TRANSPORT (tls, unix, or both).
 	@failed=; for transport in $(or $(TRANSPORT),tls unix); do \
