@@ -16,8 +16,6 @@ from spincycle.dev.identity_tokens import IdentityTokens
 from spincycle.dev.ports import free_port
 from spincycle.dev.services import local
 from spincycle.identity.service_identity import GATEWAY, JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
-from spincycle.job_log.config import JobLogConfig
-from spincycle.request_manager.config import RequestManagerConfig
 
 VARIABLE = "SPINCYCLE_CHAOS_TRANSPORT"
 """Environment variable with the name of the transport."""
@@ -28,7 +26,8 @@ SERVICES = {"RM": REQUEST_MANAGER, "JL": JOB_LOG, "JR": JOB_RUNNER, "GATEWAY": G
 LISTENING = ("RM", "JL", "JR")
 """Kinds with internal listeners."""
 
-_GRANT_KEYS = "append_grant_keys"
+GRANTING = ("RM", "JL")
+"""Kinds that share the grant keys."""
 
 
 class Transport(ABC):
@@ -85,15 +84,9 @@ class Transport(ABC):
         settings = self.identify(kind, number)
         if kind in LISTENING:
             settings["INTERNAL__LISTEN"] = self.listen(kind, number)
-        if kind in _TAKE_GRANT_KEYS:
-            settings[_GRANT_KEYS.upper()] = str(self._grant_keys)
+        if kind in GRANTING:
+            settings["APPEND_GRANT_KEYS"] = str(self._grant_keys)
         return settings
-
-
-_CONFIGS = {"RM": RequestManagerConfig, "JL": JobLogConfig}
-_TAKE_GRANT_KEYS = [
-    kind for kind, config in _CONFIGS.items() if _GRANT_KEYS in config.__struct_fields__
-]
 
 
 class TlsTransport(Transport):
