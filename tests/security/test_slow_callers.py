@@ -21,7 +21,7 @@ from spincycle.identity.service_identity import GATEWAY, JOB_LOG, REQUEST_MANAGE
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 """Begin of an HTTP/2 connection: the preface and empty SETTINGS."""
 
-HEADERS, RST_STREAM, DATA = 1, 3, 0
+DATA, HEADERS, RST_STREAM, SETTINGS, PING = 0, 1, 3, 4, 6
 """Types of HTTP/2 frames."""
 
 END_HEADERS, END_STREAM = 4, 1
@@ -74,15 +74,31 @@ def half_hello() -> bytes:
     return hello[: len(hello) // 2]
 
 
+async def acknowledge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Acknowledge settings and pings; a server closes a connection that does not."""
+    with suppress(OSError, asyncio.IncompleteReadError):
+        while True:
+            head = await reader.readexactly(9)
+            payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+            kind, flags = head[3], head[4]
+            if kind in (SETTINGS, PING) and flags == 0:
+                writer.write(frame(kind, 1, 0, payload if kind == PING else b""))
+
+
 @asynccontextmanager
-async def connections(address: str, number: int, sent: bytes) -> AsyncIterator[None]:
-    """Open connections that send some bytes and then nothing more."""
+async def connections(
+    address: str, number: int, sent: bytes, *, is_http2: bool = False
+) -> AsyncIterator[None]:
+    """Open connections that send some bytes and then nothing more but acknowledgements."""
+    acknowledging: list[asyncio.Task[None]] = []
     host, _, port = address.partition(":")
     writers: list[asyncio.StreamWriter] = []
 
     async def connect() -> None:
-        _, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, int(port))
         writers.append(writer)
+        if is_http2:
+            acknowledging.append(asyncio.create_task(acknowledge(reader, writer)))
         writer.write(sent)
         await writer.drain()
 
@@ -91,6 +107,9 @@ async def connections(address: str, number: int, sent: bytes) -> AsyncIterator[N
             await asyncio.gather(*(connect() for _ in range(min(100, number - first))))
         yield
     finally:
+        for task in acknowledging:
+            task.cancel()
+        await asyncio.gather(*acknowledging, return_exceptions=True)
         for writer in writers:
             writer.transport.abort()
         # Their transports close in the next turn of the loop.
@@ -126,7 +145,7 @@ async def test_half_a_handshake_and_half_a_message_do_not_hold_up_others(
             await slow.enter_async_context(connections(installation.internal[service], 200, hello))
         for service in (REQUEST_MANAGER, JOB_LOG):
             await slow.enter_async_context(
-                connections(installation.public[service], 200, HALF_MESSAGE)
+                connections(installation.public[service], 200, HALF_MESSAGE, is_http2=True)
             )
         await slow.enter_async_context(connections(installation.public[GATEWAY], 200, HALF_HEADERS))
         for service, number in ((REQUEST_MANAGER, 400), (JOB_LOG, 400), (GATEWAY, 200)):
